@@ -1,0 +1,253 @@
+//! The machine's clocks, and the only room that reads them or sleeps.
+//!
+//! Two kinds of time are kept apart by type: [`Timestamp`] is the wall clock (it may jump), [`Tick`] is monotonic
+//! (it never does, and means nothing outside this process). Stages are given a [`Clock`]; tests give them a paused
+//! one, so that days of waiting pass in a moment.
+#![expect(clippy::disallowed_methods, reason = "the one home of the wall clock and of sleeping")]
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::sync::watch;
+
+/// A moment of the wall clock: Unix time in milliseconds, UTC. Shown and serialised as RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From Unix milliseconds.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Unix milliseconds.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Later by `duration`; saturates.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(whole_millis(duration)))
+    }
+
+    /// Earlier by `duration`; saturates.
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_millis(duration)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+    }
+
+    /// Reads an RFC 3339 time with an offset, such as `2026-11-23T08:00:00Z` or `2026-11-23T16:00:00+08:00`.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let parsed: jiff::Timestamp = text.parse().ok()?;
+        Some(Self(parsed.as_millisecond()))
+    }
+
+    /// The date in UTC, `YYYY-MM-DD`.
+    pub fn date(self) -> String {
+        self.shown("%Y-%m-%d")
+    }
+
+    fn shown(self, format: &str) -> String {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(moment) => moment.strftime(format).to_string(),
+            // Outside the years -9999 to 9999: no calendar has a date for it.
+            Err(_) => format!("@{}ms", self.0),
+        }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown("%Y-%m-%dT%H:%M:%S.%3fZ"))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse_rfc3339(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
+    }
+}
+
+/// A moment of the monotonic clock: time since this process's clock was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(Duration);
+
+impl Tick {
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Later by `duration`; saturates.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+fn whole_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Where time comes from: the machine, or a test's hand. Clones share one clock.
+#[derive(Clone)]
+pub struct Clock(Arc<Source>);
+
+enum Source {
+    Machine { origin: Instant },
+    Paused { state: Mutex<PausedState>, changed: watch::Sender<u64> },
+}
+
+struct PausedState {
+    wall: Timestamp,
+    ticked: Duration,
+}
+
+impl Clock {
+    /// The machine's own clocks.
+    pub fn machine() -> Self {
+        Self(Arc::new(Source::Machine { origin: Instant::now() }))
+    }
+
+    /// A clock that stands still at `wall` until [`Clock::advance`] or [`Clock::jump_to`] moves it.
+    pub fn paused(wall: Timestamp) -> Self {
+        let state = Mutex::new(PausedState { wall, ticked: Duration::ZERO });
+        let (changed, _) = watch::channel(0);
+        Self(Arc::new(Source::Paused { state, changed }))
+    }
+
+    /// The wall clock now.
+    pub fn now(&self) -> Timestamp {
+        match &*self.0 {
+            Source::Machine { .. } => {
+                let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
+                    Ok(after) => whole_millis(after),
+                    Err(before) => -whole_millis(before.duration()),
+                };
+                Timestamp(millis)
+            }
+            Source::Paused { state, .. } => held(state).wall,
+        }
+    }
+
+    /// The monotonic clock now.
+    pub fn tick(&self) -> Tick {
+        match &*self.0 {
+            Source::Machine { origin } => Tick(origin.elapsed()),
+            Source::Paused { state, .. } => Tick(held(state).ticked),
+        }
+    }
+
+    /// Waits for `duration` of monotonic time.
+    pub async fn sleep(&self, duration: Duration) {
+        match &*self.0 {
+            Source::Machine { .. } => tokio::time::sleep(duration).await,
+            Source::Paused { state, changed } => {
+                let mut news = changed.subscribe();
+                let end = held(state).ticked.saturating_add(duration);
+                while held(state).ticked < end {
+                    // The sender lives in `self`, so the channel cannot close while we wait on it.
+                    if news.changed().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// `future`'s answer, or `None` once `limit` of monotonic time has passed without one.
+    pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            answer = future => Some(answer),
+            () = self.sleep(limit) => None,
+        }
+    }
+
+    /// Moves a paused clock on, wall and monotonic alike, and wakes whoever slept until then.
+    /// A machine's clock is not ours to move: there it does nothing.
+    pub fn advance(&self, by: Duration) {
+        self.change(|state| {
+            state.wall = state.wall.plus(by);
+            state.ticked = state.ticked.saturating_add(by);
+        });
+    }
+
+    /// Sets a paused clock's wall time, leaving the monotonic one alone, as an operator or NTP would.
+    pub fn jump_to(&self, wall: Timestamp) {
+        self.change(|state| state.wall = wall);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut PausedState)) {
+        if let Source::Paused { state, changed } = &*self.0 {
+            change(&mut held(state));
+            changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// No code that holds this lock can panic, so a poisoned one is still whole.
+fn held(state: &Mutex<PausedState>) -> MutexGuard<'_, PausedState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_shown_and_read_as_rfc_3339() {
+        let moment = Timestamp::from_millis(1_775_285_160_040);
+        assert_eq!(moment.to_string(), "2026-04-04T06:46:00.040Z");
+        assert_eq!(Timestamp::parse_rfc3339("2026-04-04T06:46:00.040Z"), Some(moment));
+        assert_eq!(Timestamp::parse_rfc3339("2026-04-04T14:46:00.040+08:00"), Some(moment));
+        assert_eq!(Timestamp::parse_rfc3339("2026-04-04 06:46"), None);
+        assert_eq!(moment.date(), "2026-04-04");
+    }
+
+    #[test]
+    fn arithmetic_at_the_ends_of_time_saturates() {
+        let end = Timestamp::from_millis(i64::MAX);
+        assert_eq!(end.plus(Duration::MAX), end);
+        assert_eq!(Timestamp::from_millis(0).since(end), Duration::ZERO);
+        assert!(end.to_string().starts_with('@'));
+    }
+
+    #[tokio::test]
+    async fn a_paused_clock_wakes_its_sleepers_when_it_is_moved() {
+        let clock = Clock::paused(Timestamp::from_millis(1000));
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(86_400)).await }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_secs(86_399));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_secs(1));
+        sleeper.await.expect("the sleeper ends");
+        assert_eq!(clock.now(), Timestamp::from_millis(86_401_000));
+    }
+
+    #[tokio::test]
+    async fn a_jump_of_the_wall_clock_moves_no_sleeper() {
+        let clock = Clock::paused(Timestamp::from_millis(0));
+        let before = clock.tick();
+        clock.jump_to(Timestamp::from_millis(5_000_000));
+        assert_eq!(clock.tick().since(before), Duration::ZERO);
+        assert_eq!(clock.now(), Timestamp::from_millis(5_000_000));
+    }
+}

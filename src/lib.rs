@@ -1,0 +1,7 @@
+//! dropreel
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may look at the real clock"))]
+
+pub mod clock;
+pub mod dice;
+pub mod money;
+pub mod secret;

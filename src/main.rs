@@ -1,0 +1,2 @@
+//! dropreel
+fn main() {}

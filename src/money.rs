@@ -1,0 +1,66 @@
+//! Money as the provider counts it: whole quota, 500,000 to the US dollar (provider-api, "Status: answers").
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An amount in the provider's quota. Integers only: no cent is ever lost to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quota(i64);
+
+/// Quota that make one US dollar.
+pub const QUOTA_PER_USD: i64 = 500_000;
+
+impl Quota {
+    /// Nothing: also what a refunded task costs.
+    pub const ZERO: Self = Self(0);
+
+    /// From the provider's integer.
+    pub const fn new(quota: i64) -> Self {
+        Self(quota)
+    }
+
+    /// The provider's integer.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// In US dollars, for people and reports; calculations stay in quota.
+    pub fn usd(self) -> f64 {
+        // Exact below 2^53 quota, which is eighteen thousand million dollars.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        {
+            self.0 as f64 / QUOTA_PER_USD as f64
+        }
+    }
+
+    /// The sum; saturates.
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl fmt::Display for Quota {
+    /// Dollars with four places: the smallest known price is a fraction of a cent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let ten_thousandths = (i128::from(self.0.unsigned_abs()) * 10_000 + i128::from(QUOTA_PER_USD) / 2)
+            / i128::from(QUOTA_PER_USD);
+        write!(f, "{sign}${}.{:04}", ten_thousandths / 10_000, ten_thousandths % 10_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_is_shown_in_dollars() {
+        assert_eq!(Quota::new(75_000).to_string(), "$0.1500");
+        assert_eq!(Quota::new(-1_250_000).to_string(), "-$2.5000");
+        assert_eq!(Quota::ZERO.to_string(), "$0.0000");
+        assert_eq!(Quota::new(i64::MIN).plus(Quota::new(-1)), Quota::new(i64::MIN));
+        assert!((Quota::new(75_000).usd() - 0.15).abs() < f64::EPSILON);
+    }
+}
