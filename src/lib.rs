@@ -3,5 +3,6 @@
 
 pub mod clock;
 pub mod dice;
+pub mod job;
 pub mod money;
 pub mod secret;

@@ -1,0 +1,414 @@
+//! `step` over all states and events: `table.txt` has a row for every pair, and the stories below have the times.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dice::Dice;
+use crate::job::event::{
+    AskVerdict, CallOffVerdict, Doubt, FetchFailure, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts,
+};
+use crate::job::next::{Move, next_move};
+use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
+use crate::job::state::StateName;
+use crate::job::{Identity, JobId, Labels, Priority};
+use crate::money::Quota;
+use crate::secret::Secret;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+
+fn at(now: Timestamp) -> Moment<'static> {
+    Moment { now, chance: 0.5, terms: &Terms::DEFAULT }
+}
+
+fn new_job() -> Job {
+    let identity = Identity {
+        id: JobId::new(START, &Dice::seeded(1)),
+        name: "sakura".into(),
+        model: "wan2.5-t2v".into(),
+        prompt: Some("春天的樱花树下,花瓣随风飘落".into()),
+        priority: Priority::default(),
+        labels: Labels::new(),
+        created_at: START,
+    };
+    Job::accept(identity, None)
+}
+
+fn after(mut job: Job, events: &[Event]) -> Job {
+    for event in events {
+        job = step(&job, event, at(START)).job;
+    }
+    job
+}
+
+fn task() -> TaskId {
+    TaskId::parse("task-1").expect("a safe id")
+}
+
+fn accepted() -> Event {
+    Event::SubmitAnswered(SubmitVerdict::Accepted { task: task(), reserved: Some(Quota::new(5500)) })
+}
+
+fn unknown() -> Event {
+    Event::SubmitAnswered(SubmitVerdict::Unknown { why: "HTTP 503".into(), not_before: None })
+}
+
+fn not_executed() -> Event {
+    Event::SubmitAnswered(SubmitVerdict::NotExecuted { why: "HTTP 402".into(), not_before: None })
+}
+
+fn seen(facts: TaskFacts) -> Event {
+    Event::Asked { began: START, verdict: AskVerdict::Seen(facts) }
+}
+
+fn unanswered() -> Event {
+    Event::Asked {
+        began: START,
+        verdict: AskVerdict::Unanswered { why: "HTTP 502".into(), not_before: None },
+    }
+}
+
+fn missing() -> Event {
+    Event::Asked { began: START, verdict: AskVerdict::Missing }
+}
+
+fn output(index: u16, link: &str) -> SeenOutput {
+    SeenOutput { kind: OutputKind::Video, index, link: Secret::new(link), expires_at: None }
+}
+
+fn completed(links: &[&str]) -> TaskFacts {
+    let outputs = (0..).zip(links).map(|(index, link)| output(index, link)).collect();
+    TaskFacts { cost: Some(Quota::new(75_000)), outputs, ..TaskFacts::of(Phase::Completed) }
+}
+
+fn key(index: u16) -> OutputKey {
+    OutputKey { kind: OutputKind::Video, index }
+}
+
+fn stored(index: u16) -> Event {
+    let path = format!("2026-04-04/sakura-{index}.mp4");
+    let file =
+        StoredFile { path, bytes: 9, sha256: "ab".into(), host: "cdn.example".into(), stored_at: START };
+    Event::Stored(Stored::new(key(index), file))
+}
+
+fn fetch_failed(failure: FetchFailure) -> Event {
+    Event::FetchFailed { key: key(0), failure }
+}
+
+fn refused(status: u16) -> Event {
+    fetch_failed(FetchFailure::LinkRefused { status, host: "cdn.example".into() })
+}
+
+fn unfit() -> Event {
+    fetch_failed(FetchFailure::Unfit { why: "an error page".into() })
+}
+
+/// One job in each state, and one held from each state that a job can be held from.
+fn scenes() -> Vec<(&'static str, Job)> {
+    let held = |job: &Job, reason| {
+        let mut change =
+            Change { job: job.clone(), moment: at(START), history: vec![], send: None, reply: None };
+        let back_to = match job.state.clone() {
+            State::Pending { pace, .. } => BackTo::Pending(pace),
+            State::Submitting { pace, trial } => BackTo::Submitting(pace, trial),
+            State::Queued(running) | State::Processing(running) => BackTo::Running(running),
+            State::Downloading(fetching) => BackTo::Downloading(fetching),
+            State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. }
+            | State::Held(_) => panic!("no job is held from {}", job.state_name()),
+        };
+        change.hold(reason, "", back_to);
+        change.job
+    };
+    let pending = new_job();
+    let submitting = after(pending.clone(), &[Event::TryBegan]);
+    let queued = after(submitting.clone(), &[accepted()]);
+    let processing = after(queued.clone(), &[seen(TaskFacts::of(Phase::Processing))]);
+    let downloading = after(queued.clone(), &[seen(completed(&["https://cdn.example/a"]))]);
+    let expired = {
+        let mut job = downloading.clone();
+        for event in [refused(410), seen(completed(&["https://cdn.example/a"])), refused(410)] {
+            job = step(&job, &event, at(START)).job;
+        }
+        job
+    };
+    vec![
+        ("pending", pending.clone()),
+        ("pending, refused before", after(submitting.clone(), &[not_executed()])),
+        ("submitting", submitting.clone()),
+        ("submitting, outcome unknown", after(submitting.clone(), &[unknown()])),
+        ("submitting, cancel wanted", after(submitting.clone(), &[Event::Person(Order::Cancel)])),
+        ("queued", queued.clone()),
+        ("queued, cancel wanted", after(queued.clone(), &[Event::Person(Order::Cancel)])),
+        ("processing", processing.clone()),
+        ("downloading", downloading.clone()),
+        ("downloading, link refused", after(downloading.clone(), &[refused(404)])),
+        ("succeeded", after(downloading.clone(), &[stored(0)])),
+        ("failed", after(queued.clone(), &[seen(TaskFacts::of(Phase::Failed))])),
+        ("cancelled", after(pending.clone(), &[Event::Person(Order::Cancel)])),
+        ("expired", expired),
+        ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
+        ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
+        ("held, clock doubted", held(&submitting, HoldReason::ClockDoubted)),
+        ("held, slow", held(&processing, HoldReason::Slow)),
+        ("held, task missing", held(&processing, HoldReason::TaskMissing)),
+        ("held, output unfit", held(&downloading, HoldReason::OutputUnfit)),
+    ]
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let later = START.plus(HOUR);
+    let error = JobError { code: "capability_violation".into(), message: "no such duration".into() };
+    vec![
+        ("a try begins", Event::TryBegan),
+        ("submit: accepted", accepted()),
+        ("submit: refused", Event::SubmitAnswered(SubmitVerdict::Refused(error))),
+        ("submit: not executed", not_executed()),
+        ("submit: unknown", unknown()),
+        ("submit: replayed", Event::SubmitAnswered(SubmitVerdict::Replayed { why: "HTTP 500".into() })),
+        ("submit: shared", Event::SubmitAnswered(SubmitVerdict::Shared { task: task() })),
+        ("asked: queued", seen(TaskFacts::of(Phase::Queued))),
+        ("asked: processing", seen(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
+        ("asked: unclear", seen(TaskFacts::of(Phase::Unclear("pondering".into())))),
+        ("asked: completed", seen(completed(&["https://cdn.example/a"]))),
+        ("asked: completed, fresh link", seen(completed(&["https://cdn.example/b"]))),
+        ("asked: completed, no output", seen(completed(&[]))),
+        (
+            "asked: completed, two outputs",
+            seen(completed(&["https://cdn.example/a", "https://cdn.example/c"])),
+        ),
+        ("asked: failed", seen(TaskFacts::of(Phase::Failed))),
+        ("asked: cancelled", seen(TaskFacts::of(Phase::Cancelled))),
+        ("asked: missing", missing()),
+        ("asked: unanswered", unanswered()),
+        ("cancel: taken", Event::CallOffAnswered(CallOffVerdict::Taken)),
+        ("cancel: too late", Event::CallOffAnswered(CallOffVerdict::TooLate { why: "running".into() })),
+        (
+            "cancel: unanswered",
+            Event::CallOffAnswered(CallOffVerdict::Unanswered {
+                why: "HTTP 502".into(),
+                not_before: Some(later),
+            }),
+        ),
+        ("a callback", Event::Knocked { hint: Some(task()), quiet: false }),
+        ("a callback too many", Event::Knocked { hint: None, quiet: true }),
+        ("stored", stored(0)),
+        ("stored, unknown output", stored(9)),
+        ("link refused", refused(403)),
+        ("link gone", refused(410)),
+        ("fetch failed", fetch_failed(FetchFailure::Passing { why: "reset".into(), not_before: None })),
+        ("unfit", unfit()),
+        ("forbidden", fetch_failed(FetchFailure::Forbidden { why: "10.0.0.1".into() })),
+        ("time came", Event::TimeCame),
+        ("clock doubted", Event::Doubted(Doubt::Clock)),
+        ("database restored", Event::Doubted(Doubt::Restored)),
+        ("person: cancel", Event::Person(Order::Cancel)),
+        ("person: retry", Event::Person(Order::Retry)),
+        ("person: release", Event::Person(Order::Release)),
+    ]
+}
+
+fn next_word(job: &Job, now: Timestamp) -> String {
+    next_move(job, now)
+        .map_or("rest".into(), |next| format!("{} +{}s", next.what.as_str(), next.due.since(now).as_secs()))
+}
+
+/// Each pair's row: state, event → state, next move, history. Read `table.txt` as the behaviour; after a wanted
+/// change write it anew with `DROPREEL_GOLDEN=write cargo test --lib job::step` and read the difference.
+#[test]
+fn every_state_answers_every_event_as_the_table_says() {
+    let mut table = String::new();
+    for (scene, job) in scenes() {
+        table.push_str(&format!("## {scene} ({})\n", next_word(&job, START)));
+        for (name, event) in events() {
+            let outcome = step(&job, &event, at(START));
+            let history: Vec<_> = outcome.history.iter().map(|line| line.event).collect();
+            let refused = matches!(outcome.reply, Some(Reply::Refused(_)));
+            let same = outcome.job == job && outcome.history.is_empty();
+            let row = if refused {
+                "refused".into()
+            } else if same {
+                "-".into()
+            } else {
+                let next = next_word(&outcome.job, START);
+                format!("{} ({next}) {}", outcome.job.state_name(), history.join(" "))
+            };
+            table.push_str(format!("{name:32} {row}").trim_end());
+            table.push('\n');
+        }
+        table.push('\n');
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/job/step/table.txt");
+    if std::env::var_os("DROPREEL_GOLDEN").is_some() {
+        std::fs::write(path, &table).expect("the table is written");
+    }
+    assert_eq!(std::fs::read_to_string(path).expect("the table"), table);
+}
+
+#[test]
+fn a_key_of_23_hours_is_never_sent_again() {
+    let job = after(new_job(), &[Event::TryBegan, unknown()]);
+    let young = step(&job, &Event::TryBegan, at(START.plus(23 * HOUR - Duration::from_secs(1))));
+    assert_eq!(young.send, Some(Sending::Again(1)));
+    let old = step(&job, &Event::TryBegan, at(START.plus(23 * HOUR)));
+    assert_eq!((old.send, old.job.state_name()), (None, StateName::Held));
+}
+
+#[test]
+fn a_job_whose_tries_were_all_refused_outlives_its_key() {
+    let job = after(new_job(), &[Event::TryBegan, not_executed()]);
+    assert_eq!(step(&job, &Event::TryBegan, at(START.plus(22 * HOUR))).send, Some(Sending::Again(1)));
+    assert_eq!(step(&job, &Event::TryBegan, at(START.plus(60 * HOUR))).send, Some(Sending::Fresh(2)));
+}
+
+#[test]
+fn one_unknown_try_is_not_forgotten_by_a_later_refusal() {
+    let job = after(new_job(), &[Event::TryBegan, unknown(), Event::TryBegan, not_executed()]);
+    assert_eq!(job.state_name(), StateName::Submitting);
+    assert_eq!(step(&job, &Event::TryBegan, at(START.plus(23 * HOUR))).job.state_name(), StateName::Held);
+}
+
+#[test]
+fn a_try_cut_short_by_a_crash_counts_as_unknown() {
+    let job = after(new_job(), &[Event::TryBegan, Event::TryBegan, not_executed()]);
+    assert_eq!(job.state_name(), StateName::Submitting);
+}
+
+#[test]
+fn a_callback_before_the_submit_answer_hurries_repeat_and_question() {
+    let waiting = after(new_job(), &[Event::TryBegan, unknown()]);
+    let knocked = after(waiting, &[Event::Knocked { hint: None, quiet: false }]);
+    assert_eq!(next_word(&knocked, START), "repeat +0s");
+    assert_eq!(next_word(&after(knocked, &[accepted()]), START), "ask +0s");
+}
+
+#[test]
+fn a_callback_during_a_question_leads_to_another_one() {
+    let queued = after(new_job(), &[Event::TryBegan, accepted()]);
+    let knocked = step(&queued, &Event::Knocked { hint: None, quiet: false }, at(START.plus(HOUR))).job;
+    let stale = Event::Asked { began: START, verdict: AskVerdict::Seen(TaskFacts::of(Phase::Processing)) };
+    let job = step(&knocked, &stale, at(START.plus(HOUR))).job;
+    assert_eq!(next_word(&job, START.plus(HOUR)), "ask +1s");
+}
+
+#[test]
+fn a_task_unfinished_after_a_day_is_held_and_still_obeyed() {
+    let queued = after(new_job(), &[Event::TryBegan, accepted()]);
+    let held = step(&queued, &seen(TaskFacts::of(Phase::Processing)), at(START.plus(24 * HOUR))).job;
+    assert_eq!(held.state_name(), StateName::Held);
+    assert_eq!(next_word(&held, START.plus(24 * HOUR)), "ask +900s");
+    let done = step(&held, &seen(completed(&["https://cdn.example/a"])), at(START.plus(30 * HOUR))).job;
+    assert_eq!(done.state_name(), StateName::Downloading);
+}
+
+#[test]
+fn a_task_denied_for_a_quarter_of_an_hour_is_held() {
+    let queued = after(new_job(), &[Event::TryBegan, accepted()]);
+    let once = step(&queued, &missing(), at(START)).job;
+    assert_eq!(once.state_name(), StateName::Queued);
+    let back = step(&once, &seen(TaskFacts::of(Phase::Queued)), at(START.plus(HOUR))).job;
+    assert_eq!(step(&back, &missing(), at(START.plus(2 * HOUR))).job.state_name(), StateName::Queued);
+    let twice = step(&once, &missing(), at(START.plus(Duration::from_secs(900)))).job;
+    assert_eq!(twice.state_name(), StateName::Held);
+}
+
+#[test]
+fn a_link_is_given_up_only_by_the_hosts_word_twice_and_past_its_time() {
+    let link = || seen(completed(&["https://cdn.example/a"]));
+    let downloading = after(new_job(), &[Event::TryBegan, accepted(), link()]);
+    let state = |events: &[Event], now| {
+        let mut job = downloading.clone();
+        for event in events {
+            job = step(&job, event, at(now)).job;
+        }
+        job.state_name()
+    };
+    let (soon, late) = (START.plus(HOUR), START.plus(25 * HOUR));
+    assert_eq!(state(&[refused(404), link(), refused(404)], soon), StateName::Downloading);
+    assert_eq!(state(&[refused(404), refused(404)], late), StateName::Downloading);
+    assert_eq!(state(&[refused(404), unanswered(), refused(404)], late), StateName::Downloading);
+    assert_eq!(state(&[refused(404), link(), refused(404)], late), StateName::Expired);
+    assert_eq!(state(&[refused(404), missing(), refused(404)], late), StateName::Expired);
+    assert_eq!(state(&[refused(410), link(), refused(410)], soon), StateName::Expired);
+    let fresh = seen(completed(&["https://cdn.example/fresh"]));
+    assert_eq!(state(&[refused(410), fresh, refused(410)], late), StateName::Downloading);
+}
+
+#[test]
+fn one_of_two_outputs_is_no_success() {
+    let two = seen(completed(&["https://cdn.example/a", "https://cdn.example/b"]));
+    let job = after(new_job(), &[Event::TryBegan, accepted(), two, stored(1)]);
+    assert_eq!(job.state_name(), StateName::Downloading);
+    assert_eq!(after(job, &[stored(0)]).state_name(), StateName::Succeeded);
+}
+
+#[test]
+fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
+    let job = after(new_job(), &[Event::TryBegan, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+    let four = after(job, &vec![unfit(); 4]);
+    assert_eq!(four.state_name(), StateName::Downloading);
+    let five = after(four, &[unfit()]);
+    assert_eq!(five.state_name(), StateName::Held);
+    let released = after(five, &[Event::Person(Order::Release), unfit()]);
+    assert_eq!(released.state_name(), StateName::Downloading);
+}
+
+#[test]
+fn the_early_alert_is_given_once() {
+    let job = after(new_job(), &[Event::TryBegan, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+    assert!(step(&job, &Event::TimeCame, at(START.plus(19 * HOUR))).history.is_empty());
+    let alerted = step(&job, &Event::TimeCame, at(START.plus(20 * HOUR)));
+    assert_eq!(alerted.history[0].event, "expiring");
+    assert!(step(&alerted.job, &Event::TimeCame, at(START.plus(21 * HOUR))).history.is_empty());
+}
+
+#[test]
+fn a_job_not_to_run_before_its_time_waits_for_it() {
+    let identity = new_job().identity;
+    let job = Job::accept(identity, Some(START.plus(HOUR)));
+    assert_eq!(next_word(&job, START), "wait +3600s");
+    assert_eq!(next_word(&job, START.plus(HOUR)), "submit +0s");
+    assert_eq!(next_move(&job, START.plus(HOUR)).map(|next| next.what), Some(Move::Submit));
+}
+
+#[test]
+fn a_retry_is_a_new_key_and_forgets_the_old_task() {
+    let failed = after(
+        new_job(),
+        &[Event::TryBegan, accepted(), seen(TaskFacts::of(Phase::Failed)), Event::Person(Order::Retry)],
+    );
+    assert_eq!((failed.state_name(), failed.task()), (StateName::Pending, None));
+    assert_eq!(step(&failed, &Event::TryBegan, at(START)).send, Some(Sending::Fresh(2)));
+}
+
+proptest! {
+    /// Whatever happens in whatever order: nothing but a person's retry leaves an end, a record restores to the same
+    /// job, and a job that is neither at its end nor held always has a next move.
+    #[test]
+    fn any_walk_is_lawful(picks in prop::collection::vec((0_usize..36, 0_u64..100_000), 1..60)) {
+        let events = events();
+        let mut job = new_job();
+        let mut now = START;
+        for (pick, seconds) in picks {
+            now = now.plus(Duration::from_secs(seconds));
+            let event = &events[pick % events.len()].1;
+            let outcome = step(&job, event, at(now));
+            let left_an_end = job.state_name().is_end() && outcome.job.state_name() != job.state_name();
+            prop_assert!(!left_an_end || *event == Event::Person(Order::Retry));
+            prop_assert!(outcome.send.is_none() || *event == Event::TryBegan);
+            prop_assert!(outcome.job.attempts >= job.attempts && outcome.job.attempts <= job.attempts + 1);
+            let restored = Job::restore(outcome.job.record());
+            prop_assert_eq!(restored.as_ref(), Ok(&outcome.job));
+            let name = outcome.job.state_name();
+            let rests = next_move(&outcome.job, now).is_none();
+            prop_assert!(!rests || name.is_end() || name == StateName::Held);
+            prop_assert!(!name.is_end() || (rests && outcome.job.learned.finished_at.is_some()));
+            job = outcome.job;
+        }
+    }
+}
