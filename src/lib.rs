@@ -6,3 +6,4 @@ pub mod dice;
 pub mod job;
 pub mod money;
 pub mod secret;
+pub mod settings;

@@ -1,0 +1,89 @@
+//! Times and sizes as people write them: one whole number and one unit.
+
+use std::time::Duration;
+
+/// Longer times are taken for a slip of the pen; it also keeps clock arithmetic far from its ends.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+const SIZES: [(&str, u64); 9] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// Reads `500ms`, `90s`, `5m`, `24h` or `2d`: more than nothing, at most 366 days.
+///
+/// # Errors
+/// What is wrong with it and how times are written, for people.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let how = "write a whole number and a unit without a space: 500ms, 90s, 5m, 24h or 2d";
+    let millis = number_and_unit(text, &TIMES).ok_or_else(|| format!("`{text}` is not a time; {how}"))?;
+    match Duration::from_millis(millis) {
+        Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        long if long > LONGEST => Err(format!("`{text}` is too long; at most 366d")),
+        fits => Ok(fits),
+    }
+}
+
+/// Reads `1MiB`, `4GiB` or, in powers of ten, `500MB`: at least one byte.
+///
+/// # Errors
+/// What is wrong with it and how sizes are written, for people.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let how = "write a whole number and a unit without a space: 512B, 64KiB, 1MiB or 4GiB";
+    match number_and_unit(text, &SIZES) {
+        None => Err(format!("`{text}` is not a size; {how}")),
+        Some(0) => Err("must be at least 1B".to_owned()),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_whole_number_and_a_unit() {
+        let cases =
+            [("500ms", 500), ("90s", 90_000), ("5m", 300_000), ("24h", 86_400_000), ("366d", 31_622_400_000)];
+        for (text, millis) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "5", "5 m", " 5m", "5M", "1.5h", "-1s", "+1s", "s", "1h30m", "99999999999999999999s"]
+        {
+            let told = duration(bad).expect_err(bad);
+            assert!(told.contains("90s, 5m, 24h"), "{bad}: {told}");
+        }
+        assert!(duration("0s").is_err());
+        assert!(duration("367d").is_err());
+    }
+
+    #[test]
+    fn a_size_is_a_whole_number_and_a_unit() {
+        let cases =
+            [("1B", 1), ("64KiB", 65_536), ("1MiB", 1_048_576), ("4GiB", 4_294_967_296), ("1MB", 1_000_000)];
+        for (text, bytes) in cases {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "1024", "1 MiB", "1mib", "1.5GiB", "MiB", "99999999TiB"] {
+            let told = size(bad).expect_err(bad);
+            assert!(told.contains("64KiB, 1MiB"), "{bad}: {told}");
+        }
+        assert!(size("0MiB").is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! What single values mean: counts, folders, addresses. Each says what is wrong with one, for people.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use config::{Map, Value, ValueKind};
+use url::{Host, Url};
+
+pub(crate) fn within(count: i64, least: u32, most: u32) -> Result<u32, String> {
+    match u32::try_from(count) {
+        Ok(count) if (least..=most).contains(&count) => Ok(count),
+        _ => Err(format!("is {count}; must be {least} to {most}")),
+    }
+}
+
+pub(crate) fn per_model(models: Map<String, config::Value>) -> Result<BTreeMap<String, u32>, String> {
+    let models: BTreeMap<_, _> = models.into_iter().collect();
+    let read = |(model, value): (String, Value)| match value.kind {
+        ValueKind::I64(count) => match within(count, 1, 10_000) {
+            Ok(count) => Ok((model, count)),
+            Err(why) => Err(format!("`{model}` {why}")),
+        },
+        _ => Err(format!("`{model}` must be a whole number, as in {{ \"wan2.5-t2v\" = 2 }}")),
+    };
+    models.into_iter().map(read).collect()
+}
+
+pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('~') {
+        return Err("`~` is not expanded here; write the folder out".to_owned());
+    }
+    if text.contains('\0') {
+        return Err("a path cannot hold a NUL character".to_owned());
+    }
+    std::path::absolute(text).map_err(|error| format!("cannot be resolved from the current folder: {error}"))
+}
+
+pub(crate) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() { Ok(None) } else { path(text).map(Some) }
+}
+
+pub(crate) fn layout(text: &str) -> Result<String, String> {
+    let outside = text.starts_with('/') || text.split('/').any(|part| part == "..");
+    if text.is_empty() || text.ends_with('/') || outside {
+        return Err("must name a file inside the library, such as {date}/{name}.{ext}".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{text}` is not a numeric address and port such as 127.0.0.1:8787, 0.0.0.0:8787 or [::1]:8787"
+        )
+    })
+}
+
+// Addresses may carry secrets in user, path or query: the messages below never show them.
+
+pub(crate) fn http_url(text: &str) -> Result<Url, String> {
+    let url =
+        Url::parse(text).map_err(|error| format!("is not a URL ({error}); write https://host.example"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with https:// or http://".to_owned());
+    }
+    Ok(url)
+}
+
+fn plain_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not name a user or password".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not have anything from `?` or `#` on".to_owned());
+    }
+    Ok(url)
+}
+
+pub(crate) fn base_url(text: &str) -> Result<Url, String> {
+    let url = plain_url(text)?;
+    if url.path() != "/" {
+        return Err("must be scheme and host alone, without a path: https://host.example".to_owned());
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err("must begin with https://: the API key would cross the network readable".to_owned());
+    }
+    Ok(url)
+}
+
+pub(crate) fn public_url(text: &str) -> Result<Option<Url>, String> {
+    if text.is_empty() { Ok(None) } else { plain_url(text).map(Some) }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_provider_is_reached_by_https_or_on_this_machine() {
+        for good in [
+            "https://qingbo.dev",
+            "https://host:8443/",
+            "http://127.0.0.1:9",
+            "http://localhost:9",
+            "http://[::1]",
+        ] {
+            assert!(base_url(good).is_ok(), "{good}");
+        }
+        let bad = [
+            ("http://qingbo.dev", "https://"),
+            ("http://localhost.evil.example", "https://"),
+            ("http://128.0.0.1", "https://"),
+            ("ftp://qingbo.dev", "https://"),
+            ("qingbo.dev", "URL"),
+            ("https://qingbo.dev/v1", "path"),
+            ("https://qingbo.dev/?key=canary", "`?`"),
+            ("https://qingbo.dev/#canary", "`#`"),
+            ("https://canary@qingbo.dev", "user"),
+            ("https://me:canary@qingbo.dev", "user"),
+            ("", "URL"),
+        ];
+        for (text, word) in bad {
+            let told = base_url(text).expect_err(text);
+            assert!(told.contains(word) && !told.contains("canary"), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn the_public_address_may_have_a_path_but_no_query() {
+        assert_eq!(public_url(""), Ok(None));
+        assert!(public_url("https://hooks.example.com/reel").is_ok());
+        assert!(public_url("http://203.0.113.9:8080").is_ok());
+        assert!(public_url("https://hooks.example.com/?a=1").is_err());
+        assert!(public_url("hooks.example.com").is_err());
+    }
+
+    #[test]
+    fn a_listen_address_is_numeric_with_a_port() {
+        for good in ["127.0.0.1:8787", "[::1]:8787", "0.0.0.0:0"] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for bad in ["", "8787", ":8787", "localhost:8787", "127.0.0.1", "127.0.0.1:99999"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_made_absolute_and_a_tilde_is_refused() {
+        assert_eq!(optional_path(""), Ok(None));
+        assert_eq!(path("/srv/reel"), Ok(PathBuf::from("/srv/reel")));
+        assert!(path("reel").expect("a relative path").is_absolute());
+        assert!(path("~/reel").expect_err("a tilde").contains('~'));
+        assert!(path("a\0b").is_err());
+    }
+
+    #[test]
+    fn a_layout_stays_inside_the_library() {
+        for good in ["{name}.{ext}", "{date}/{name}.{ext}", "a..b/{n}"] {
+            assert!(layout(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/{name}", "../{name}", "a/../../{name}", "{date}/"] {
+            assert!(layout(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_count_keeps_to_its_range() {
+        assert_eq!(within(64, 1, 64), Ok(64));
+        for bad in [0, 65, -1, i64::MAX, i64::MIN] {
+            assert!(within(bad, 1, 64).expect_err("out of range").contains("1 to 64"), "{bad}");
+        }
+    }
+}

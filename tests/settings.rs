@@ -1,0 +1,429 @@
+//! The configuration as people meet it: real files, the real environment, whole error texts.
+#![allow(clippy::expect_used, reason = "a test's helpers may fail like a test")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use dropreel::settings::{
+    DEFAULT_CONFIG, Environment, LibraryMode, Purpose, Settings, Trust, keys_and_defaults, load, variable_of,
+};
+
+/// Every key, its default, and another value that is right for it: the documented table (contract, section 5).
+const TABLE: [(&str, &str, &str); 29] = [
+    ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
+    ("admin.token_file", r#""""#, "FOLDER/token"),
+    ("callbacks.listen", r#""127.0.0.1:8787""#, "0.0.0.0:9787"),
+    ("callbacks.public_url", r#""""#, "https://hooks.example.com/reel"),
+    ("callbacks.secret_file", r#""""#, "FOLDER/callback"),
+    ("callbacks.trust", r#""verify""#, "verify"),
+    ("data_dir", r#""dropreel-data""#, "FOLDER/data"),
+    ("downloads.alert_before_expiry", r#""4h""#, "2h"),
+    ("downloads.allow_private_addresses", "false", "true"),
+    ("downloads.concurrency", "4", "8"),
+    ("downloads.max_bytes", r#""4GiB""#, "1GiB"),
+    ("inbox.dir", r#""""#, "FOLDER/drop"),
+    ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
+    ("inbox.rescan", r#""10s""#, "20s"),
+    ("inbox.settle", r#""2s""#, "500ms"),
+    ("library.dir", r#""""#, "FOLDER/films"),
+    ("library.layout", r#""{date}/{name}.{ext}""#, "{label.project}/{id}.{ext}"),
+    ("library.mode", r#""private""#, "group"),
+    ("polling.callback_grace", r#""2m""#, "3m"),
+    ("polling.give_up", r#""24h""#, "2d"),
+    ("polling.interval", r#""5s""#, "6s"),
+    ("polling.max_interval", r#""60s""#, "2m"),
+    ("provider.api_key_file", r#""""#, "FOLDER/key"),
+    ("provider.base_url", r#""https://qingbo.dev""#, "https://api.qingbo.ai"),
+    ("provider.max_running", "20", "30"),
+    ("provider.max_running_per_model", "{}", r#"{ "wan2.5-t2v" = 2, "Other" = 3 }"#),
+    ("provider.proxy", r#""""#, "http://proxy.example:3128"),
+    ("provider.request_timeout", r#""30s""#, "45s"),
+    ("provider.submit_per_second", "2.0", "3"),
+];
+
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self { folder: tempfile::tempdir().expect("a folder") };
+        desk.private("key", "sk-from-file\n");
+        desk.private("token", "admin-token\n");
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn private(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("set");
+        path
+    }
+
+    /// `text` as the configuration file, `FOLDER` replaced by the desk's own.
+    fn config(&self, text: &str) -> PathBuf {
+        self.private("config.toml", &self.here(text))
+    }
+
+    fn here(&self, text: &str) -> String {
+        text.replace("FOLDER", &self.folder.path().display().to_string())
+    }
+
+    fn environment(&self, variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| (*name, self.here(value))).collect()
+    }
+
+    fn load(&self, text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
+        load(Some(&self.config(text)), &self.environment(variables), Purpose::Daemon)
+            .map_err(|invalid| invalid.to_string())
+    }
+
+    fn api_key(&self, text: &str, variables: &[(&str, &str)]) -> Option<String> {
+        let settings = self.load(text, variables).expect("settings");
+        settings.provider.api_key.map(|key| key.expose().to_owned())
+    }
+
+    fn told(&self, text: &str, variables: &[(&str, &str)]) -> String {
+        self.load(text, variables).expect_err("a fault")
+    }
+}
+
+#[test]
+fn the_built_in_file_holds_the_documented_keys_and_defaults() {
+    let documented: Vec<_> =
+        TABLE.iter().map(|(key, default, _)| (key.to_string(), default.to_string())).collect();
+    assert_eq!(keys_and_defaults().expect("the built-in file"), documented);
+}
+
+#[test]
+fn the_defaults_are_the_documented_values() {
+    let settings = Desk::new().load("", &[("STATE_DIRECTORY", "/srv/reel")]).expect("the defaults");
+    let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
+    assert_eq!(settings.data_dir, Path::new("/srv/reel"));
+    let provider = settings.provider;
+    assert_eq!(provider.base_url.as_str(), "https://qingbo.dev/");
+    assert_eq!((provider.api_key, provider.proxy), (None, None));
+    assert_eq!((provider.submit_per_second, provider.max_running), (2.0, 20));
+    assert_eq!((provider.max_running_per_model.len(), provider.request_timeout), (0, 30 * second));
+    let inbox = settings.inbox;
+    assert_eq!(inbox.dir, Path::new("/srv/reel/inbox"));
+    assert_eq!((inbox.rescan, inbox.settle, inbox.max_bytes), (10 * second, 2 * second, 1 << 20));
+    assert_eq!(settings.library.dir, Path::new("/srv/reel/videos"));
+    assert_eq!(settings.library.layout, "{date}/{name}.{ext}");
+    assert_eq!((settings.library.mode, settings.callbacks.trust), (LibraryMode::Private, Trust::Verify));
+    assert_eq!(settings.callbacks.listen.to_string(), "127.0.0.1:8787");
+    assert_eq!(settings.callbacks.public_url, None);
+    assert_eq!(settings.callbacks.secret_file, Path::new("/srv/reel/callback.secret"));
+    let polling = settings.polling;
+    assert_eq!((polling.callback_grace, polling.interval), (2 * minute, 5 * second));
+    assert_eq!((polling.max_interval, polling.give_up), (minute, 24 * hour));
+    let downloads = settings.downloads;
+    assert_eq!((downloads.concurrency, downloads.max_bytes), (4, 4 << 30));
+    assert_eq!((downloads.allow_private_addresses, downloads.alert_before_expiry), (false, 4 * hour));
+    assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:8788");
+    assert_eq!((settings.admin.token_file, settings.admin.token), (None, None));
+}
+
+#[test]
+fn a_file_made_by_init_changes_nothing() {
+    let desk = Desk::new();
+    assert_eq!(desk.load(DEFAULT_CONFIG, &[]), desk.load("", &[]));
+}
+
+#[test]
+fn every_key_can_be_set_in_the_file_and_overridden_by_the_environment() {
+    let desk = Desk::new();
+    let defaults = desk.load("", &[]).expect("the defaults");
+    for (key, default, other) in TABLE {
+        let (section, name) = key
+            .split_once('.')
+            .map_or((String::new(), key), |(section, name)| (format!("[{section}]\n"), name));
+        let bare = !default.starts_with('"');
+        let line = |value: &str| {
+            if bare { format!("{section}{name} = {value}") } else { format!("{section}{name} = {value:?}") }
+        };
+
+        let in_file = desk.load(&line(other), &[]).unwrap_or_else(|told| panic!("{key}: {told}"));
+        let variable = variable_of(key);
+        let in_environment =
+            desk.load("", &[(&variable, other)]).unwrap_or_else(|told| panic!("{key}: {told}"));
+        assert_eq!(in_file, in_environment, "{key}");
+        assert_eq!(in_file == defaults, key == "callbacks.trust", "{key} has an effect");
+
+        let default = default.trim_matches('"');
+        let overridden = desk.load(&line(other), &[(&variable, default)]);
+        // An empty variable is a value, too: it brings back the default.
+        assert_eq!(overridden.as_ref(), Ok(&defaults), "{key}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_file_and_the_nearest_key() {
+    let desk = Desk::new();
+    let cases = [
+        (
+            "[provider]\nbase-url = \"https://canary.example\"",
+            "unknown key `provider.base-url`",
+            "`provider.base_url`",
+        ),
+        ("[inbox]\nmax_expansion = 50", "unknown key `inbox.max_expansion`", "`inbox.max_bytes`"),
+        ("[budget]\nper_day_usd = 1.0", "unknown key `budget`", "nearest valid key"),
+        ("[[hooks]]\nrun = [\"canary\"]", "unknown key `hooks`", "nearest valid key"),
+        (
+            "[callbacks.signature]\nheader = \"canary\"",
+            "unknown key `callbacks.signature`",
+            "nearest valid key",
+        ),
+        ("[media]\nserve = true", "unknown key `media`", "nearest valid key"),
+    ];
+    for (text, unknown, nearest) in cases {
+        let told = desk.told(text, &[]);
+        assert!(told.contains(unknown) && told.contains(nearest), "{told}");
+        assert!(told.contains(&desk.here("FOLDER/config.toml")) && !told.contains("canary"), "{told}");
+    }
+    for (variable, nearest) in [
+        ("DROPREEL_PROVIDER__BASEURL", "DROPREEL_PROVIDER__BASE_URL"),
+        ("DROPREEL_API_KEY", "DROPREEL_PROVIDER__API_KEY"),
+        ("DROPREEL_inbox__dir", "DROPREEL_INBOX__DIR"),
+    ] {
+        let told = desk.told("", &[(variable, "canary")]);
+        assert!(told.contains(&format!("environment variable {variable}")), "{told}");
+        assert!(told.contains(&format!("is {nearest}")) && !told.contains("canary"), "{told}");
+    }
+}
+
+#[test]
+fn a_wrong_type_is_told_with_its_key_and_where_it_was_set() {
+    let desk = Desk::new();
+    let cases = [
+        ("data_dir = 7", "`data_dir` must be text in quotes, not a whole number"),
+        (
+            "[provider]\nmax_running = \"20\"",
+            "`provider.max_running` must be a whole number, not text in quotes",
+        ),
+        ("[provider]\nmax_running = 2.5", "`provider.max_running` must be a whole number, not a number"),
+        ("[provider]\nmax_running_per_model = 2", "`provider.max_running_per_model` must be a table"),
+        ("[downloads]\nallow_private_addresses = \"yes\"", "must be true or false, not text in quotes"),
+        ("[polling]\ninterval = 5", "`polling.interval` must be text in quotes, not a whole number"),
+        ("inbox = \"here\"", "`inbox` must be a section"),
+    ];
+    for (text, expected) in cases {
+        let told = desk.told(text, &[]);
+        assert!(told.contains(expected) && told.contains(&desk.here("FOLDER/config.toml")), "{told}");
+    }
+    let told = desk.told("", &[("DROPREEL_PROVIDER__MAX_RUNNING", "many")]);
+    assert!(
+        told.contains(
+            "variable DROPREEL_PROVIDER__MAX_RUNNING: `provider.max_running` must be a whole number"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_told_with_the_range() {
+    let desk = Desk::new();
+    let cases = [
+        ("data_dir", "", "must name a folder"),
+        ("provider.submit_per_second", "0", "above 0 and at most 100"),
+        ("provider.submit_per_second", "101", "above 0 and at most 100"),
+        ("provider.submit_per_second", "nan", "above 0 and at most 100"),
+        ("provider.max_running", "0", "1 to 10000"),
+        ("provider.max_running", "-1", "1 to 10000"),
+        ("provider.max_running_per_model", "{ \"wan2.5-t2v\" = 0 }", "`wan2.5-t2v` is 0; must be 1 to 10000"),
+        ("provider.max_running_per_model", "{ a = \"2\" }", "whole number"),
+        ("provider.request_timeout", "0s", "longer than nothing"),
+        ("provider.base_url", "http://qingbo.dev", "https://"),
+        ("provider.proxy", "socks5://me:canary@proxy", "https:// or http://"),
+        ("inbox.max_bytes", "257MiB", "at most 256MiB"),
+        ("library.mode", "everybody", "private, group, public"),
+        ("library.layout", "../{name}", "inside the library"),
+        ("callbacks.trust", "payload", "verify"),
+        ("callbacks.public_url", "hooks.example.com", "URL"),
+        ("polling.interval", "61s", "longer than `polling.max_interval`"),
+        ("polling.max_interval", "4s", "`polling.interval` must not be longer"),
+        ("polling.interval", "5 s", "without a space"),
+        ("downloads.concurrency", "65", "1 to 64"),
+        ("admin.listen", "localhost:8788", "127.0.0.1:8787"),
+        ("admin.listen", "0.0.0.0:8788", "needs `admin.token_file`"),
+        ("admin.listen", "127.0.0.1:8787", "meet; give them different ports"),
+        ("callbacks.listen", "0.0.0.0:8788", "meet; give them different ports"),
+        ("inbox.dir", "/reel/videos", "same folder as the library"),
+        ("library.dir", "/reel/accepted", "same folder as `accepted`"),
+    ];
+    for (key, value, expected) in cases {
+        let variable = variable_of(key);
+        let mut variables = vec![(variable.as_str(), value)];
+        if key != "data_dir" {
+            variables.push(("DROPREEL_DATA_DIR", "/reel"));
+        }
+        let told = desk.told("", &variables);
+        assert!(
+            told.contains(expected) && told.contains(&format!("variable {variable}: `{key}`")),
+            "{key}: {told}"
+        );
+        assert!(!told.contains("canary"), "{told}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let desk = Desk::new();
+    let told = desk.told(
+        "[provider]\nbase_ur = 1\nmax_running = \"x\"\napi_key_file = \"FOLDER/none\"\n[polling]\ninterval = \"9\"",
+        &[("DROPREEL_ADMIN__LISTEN", "here"), ("DROPREEL_NONSENSE", "1")],
+    );
+    assert!(told.starts_with("the configuration cannot be used, for 6 reasons:"), "{told}");
+}
+
+#[test]
+fn a_fault_of_toml_is_told_with_its_line_and_without_its_text() {
+    let told = Desk::new().told("data_dir = \"x\"\napi_key = sk-canary\n", &[]);
+    assert!(told.contains("config.toml: not valid TOML") && told.contains("line 2"), "{told}");
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[test]
+fn the_key_comes_from_the_credential_then_the_file_then_the_environment() {
+    let desk = Desk::new();
+    fs::create_dir_all(desk.path("credentials")).expect("made");
+    let in_environment = ("DROPREEL_PROVIDER__API_KEY", "sk-from-environment\n");
+    let credentials = ("CREDENTIALS_DIRECTORY", "FOLDER/credentials");
+    let with_file = "[provider]\napi_key_file = \"FOLDER/key\"";
+
+    assert_eq!(desk.api_key("", &[]), None);
+    assert_eq!(desk.api_key("", &[credentials]), None);
+    assert_eq!(desk.api_key("", &[in_environment, credentials]).as_deref(), Some("sk-from-environment"));
+    assert_eq!(desk.api_key(with_file, &[in_environment, credentials]).as_deref(), Some("sk-from-file"));
+    // systemd's own modes: more open than we ask of people.
+    fs::write(desk.path("credentials/api_key"), "sk-from-credential\n").expect("written");
+    fs::set_permissions(desk.path("credentials/api_key"), fs::Permissions::from_mode(0o440)).expect("set");
+    assert_eq!(
+        desk.api_key(with_file, &[in_environment, credentials]).as_deref(),
+        Some("sk-from-credential")
+    );
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_refused_and_not_shown() {
+    let desk = Desk::new();
+    for bad in ["\n", "two words", "sk-canary\nsk-canary2"] {
+        let told = desk.told("", &[("DROPREEL_PROVIDER__API_KEY", bad)]);
+        assert!(told.contains("DROPREEL_PROVIDER__API_KEY") && !told.contains("canary"), "{told}");
+        desk.private("key", bad);
+        let told = desk.told("", &[("DROPREEL_PROVIDER__API_KEY_FILE", "FOLDER/key")]);
+        assert!(told.contains("provider.api_key_file") && !told.contains("canary"), "{told}");
+    }
+    desk.private("key", "sk-canary\n");
+    fs::set_permissions(desk.path("key"), fs::Permissions::from_mode(0o644)).expect("set");
+    let told = desk.told("[provider]\napi_key_file = \"FOLDER/key\"", &[]);
+    assert!(told.contains(&desk.here("chmod 600 'FOLDER/key'")) && !told.contains("canary"), "{told}");
+}
+
+#[test]
+fn a_key_in_the_configuration_file_is_refused_and_not_shown() {
+    let desk = Desk::new();
+    for text in ["[provider]\napi_key = \"sk-canary\"", "api_key = \"sk-canary\""] {
+        let told = desk.told(text, &[]);
+        assert!(told.contains("does not belong in this file") && told.contains("api_key_file"), "{told}");
+        assert!(!told.contains("canary"), "{told}");
+    }
+}
+
+#[test]
+fn a_proxy_password_needs_a_file_that_not_everybody_can_read() {
+    let desk = Desk::new();
+    let text = "[provider]\nproxy = \"http://me:canary@proxy.example:3128\"";
+    let settings = desk.load(text, &[]).expect("a private file");
+    assert!(!format!("{settings:?}").contains("canary"));
+    let file = desk.config(text);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("set");
+    let told =
+        load(Some(&file), &Environment::default(), Purpose::Daemon).expect_err("an open file").to_string();
+    assert!(told.contains("chmod 640") && !told.contains("canary"), "{told}");
+}
+
+#[test]
+fn only_the_secrets_that_are_needed_are_read() {
+    let desk = Desk::new();
+    let file =
+        desk.config("[provider]\napi_key_file = \"FOLDER/key\"\n[admin]\ntoken_file = \"FOLDER/token\"");
+    let read = |purpose| {
+        let settings = load(Some(&file), &Environment::default(), purpose).expect("settings");
+        (settings.provider.api_key.is_some(), settings.admin.token.is_some())
+    };
+    assert_eq!(read(Purpose::Daemon), (true, true));
+    fs::remove_file(desk.path("key")).expect("removed");
+    assert_eq!(read(Purpose::Client), (false, true));
+    fs::remove_file(desk.path("token")).expect("removed");
+    assert_eq!(read(Purpose::Offline), (false, false));
+}
+
+#[test]
+fn the_admin_door_opens_to_others_only_with_a_token() {
+    let desk = Desk::new();
+    let text = "[admin]\nlisten = \"0.0.0.0:8788\"\ntoken_file = \"FOLDER/token\"";
+    let settings = desk.load(text, &[]).expect("a token");
+    assert_eq!(settings.admin.token.expect("read").expose(), "admin-token");
+    let both_free =
+        [("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0"), ("DROPREEL_CALLBACKS__LISTEN", "127.0.0.1:0")];
+    assert!(desk.load("", &both_free).is_ok());
+}
+
+#[test]
+fn the_state_folder_of_systemd_wins() {
+    let desk = Desk::new();
+    let set = [("STATE_DIRECTORY", "/var/lib/dropreel:/var/lib/other"), ("DROPREEL_DATA_DIR", "/elsewhere")];
+    assert_eq!(desk.load("", &set).expect("settings").data_dir, Path::new("/var/lib/dropreel"));
+    assert!(desk.told("", &[("STATE_DIRECTORY", "relative")]).contains("STATE_DIRECTORY"));
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let desk = Desk::new();
+    let missing = desk.path("missing.toml");
+    for (named, environment) in [
+        (Some(missing.as_path()), Environment::default()),
+        (None, desk.environment(&[("DROPREEL_CONFIG", "FOLDER/missing.toml")])),
+    ] {
+        let told = load(named, &environment, Purpose::Offline).expect_err("missing").to_string();
+        assert!(told.contains("missing.toml") && told.contains("--config"), "{told}");
+    }
+}
+
+/// Run by the test below, as a program of its own with a folder and an environment of its own.
+#[test]
+#[ignore = "a part of the_real_environment_and_the_search_order"]
+fn show_the_inbox() {
+    let settings = load(None, &Environment::of_this_process(), Purpose::Daemon).expect("settings");
+    println!("inbox={}", settings.inbox.dir.display());
+}
+
+#[test]
+fn the_real_environment_and_the_search_order() {
+    let desk = Desk::new();
+    let run = |variables: &[(&str, &str)]| {
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(["show_the_inbox", "--exact", "--ignored", "--nocapture"])
+            .current_dir(desk.folder.path())
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (*name, desk.here(value))))
+            .output()
+            .expect("run");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(run(&[]).contains("/dropreel-data/inbox"), "no file: the defaults");
+    desk.config("data_dir = \"/from-the-folder\"");
+    assert!(run(&[]).contains("inbox=/from-the-folder/inbox"));
+    fs::write(desk.path("other.toml"), "data_dir = \"/from-the-variable\"").expect("written");
+    let other = ("DROPREEL_CONFIG", "FOLDER/other.toml");
+    assert!(run(&[other]).contains("inbox=/from-the-variable/inbox"));
+    assert!(run(&[other, ("DROPREEL_INBOX__DIR", "/by-name")]).contains("inbox=/by-name"));
+}
