@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod dice;
 pub mod job;
+pub mod jobfile;
 pub mod money;
 pub mod secret;
 pub mod settings;

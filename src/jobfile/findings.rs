@@ -1,0 +1,152 @@
+//! The problems found so far, each put at its line and column.
+
+use crate::jobfile::{MAX_PROBLEMS, Problem};
+
+/// The longest pointer told, in bytes: keys are the user's, and a thousand problems may each repeat a long one.
+const MAX_POINTER: usize = 1000;
+
+/// The longest piece of the user's text that a message quotes, in characters.
+const MAX_QUOTE: usize = 40;
+
+/// Collects problems of one text, at most [`MAX_PROBLEMS`]; the rest is counted.
+pub struct Findings<'a> {
+    text: &'a str,
+    first_line: u64,
+    line_starts: Vec<usize>,
+    problems: Vec<Problem>,
+    more: u64,
+}
+
+impl<'a> Findings<'a> {
+    /// For a text whose first line is the `first_line`th of its file.
+    pub fn new(text: &'a str, first_line: u64) -> Self {
+        let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let line_starts = std::iter::once(0).chain(after_breaks).collect();
+        Self { text, first_line, line_starts, problems: Vec::new(), more: 0 }
+    }
+
+    /// Takes down that what stands at byte `at` is wrong.
+    pub fn add(&mut self, pointer: &str, at: usize, message: impl Into<String>) {
+        let (line, column) = self.place(at);
+        self.put(Problem { pointer: shortened(pointer), message: message.into(), line, column });
+    }
+
+    /// Takes down a problem that already has its place.
+    pub fn put(&mut self, problem: Problem) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// How many problems there were.
+    pub fn count(&self) -> u64 {
+        self.more.saturating_add(self.problems.len() as u64)
+    }
+
+    /// Line and column (in characters) of the byte at `at`, both from 1.
+    pub fn place(&self, at: usize) -> (u64, u64) {
+        let line = self.line_starts.partition_point(|start| *start <= at).saturating_sub(1);
+        let start = self.line_starts.get(line).copied().unwrap_or(0);
+        let before = self.text.get(start..at).map_or(0, |before| before.chars().count());
+        (self.first_line + line as u64, before as u64 + 1)
+    }
+
+    /// The problems in the order of the file, and how many more there were.
+    pub fn finish(mut self) -> (Vec<Problem>, u64) {
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        (self.problems, self.more)
+    }
+}
+
+/// The problem that stands for those which are not told, put where the last told one is.
+pub fn untold(more: u64, last: Option<&Problem>) -> Problem {
+    let (line, column) = last.map_or((1, 1), |problem| (problem.line, problem.column));
+    let message = format!("and {more} more problems, not listed");
+    Problem { pointer: String::new(), message, line, column }
+}
+
+/// The pointer to the member `key` of what `pointer` points at (RFC 6901).
+pub fn below(pointer: &str, key: &str) -> String {
+    let mut longer = pointer.to_owned();
+    push_below(&mut longer, key);
+    longer
+}
+
+/// Lengthens `pointer` by the member `key` (RFC 6901, section 3).
+pub fn push_below(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    for c in key.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
+
+fn shortened(pointer: &str) -> String {
+    let mut pointer = pointer;
+    while pointer.len() > MAX_POINTER {
+        pointer = pointer.rsplit_once('/').map_or("", |(outer, _)| outer);
+    }
+    pointer.to_owned()
+}
+
+/// A piece of the user's text as a message may show it: short, and without characters that act on a terminal.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("`");
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(MAX_QUOTE) {
+        match c {
+            '"' | '\'' | '\\' => quoted.push(c),
+            c => quoted.extend(c.escape_debug()),
+        }
+    }
+    if chars.next().is_some() {
+        quoted.push('…');
+    }
+    quoted.push('`');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_and_lines_go_on_from_the_first() {
+        let findings = Findings::new("春天\n 的🌸x", 7);
+        assert_eq!(findings.place(0), (7, 1));
+        assert_eq!(findings.place("春".len()), (7, 2));
+        assert_eq!(findings.place("春天\n 的🌸".len()), (8, 4));
+        assert_eq!(findings.place("春天\n 的🌸x".len()), (8, 5));
+    }
+
+    #[test]
+    fn problems_are_told_in_the_order_of_the_file_and_the_thousand_and_first_is_only_counted() {
+        let text = "x".repeat(2000);
+        let mut findings = Findings::new(&text, 1);
+        for at in (0..1003).rev() {
+            findings.add("", at, "wrong");
+        }
+        assert_eq!(findings.count(), 1003);
+        let (problems, more) = findings.finish();
+        assert_eq!((problems.len(), more), (1000, 3));
+        assert!(problems.is_sorted_by_key(|problem| problem.column));
+        assert_eq!(untold(3, problems.last()).message, "and 3 more problems, not listed");
+    }
+
+    #[test]
+    fn pointers_are_escaped_and_kept_short() {
+        assert_eq!(below("/2", "a/b~c"), "/2/a~1b~0c");
+        assert_eq!(shortened(&below("/2/x", &"k".repeat(2000))), "/2/x");
+    }
+
+    #[test]
+    fn quotes_are_short_and_harmless() {
+        assert_eq!(quoted("it's 春\u{1b}[2J\u{202e}"), "`it's 春\\u{1b}[2J\\u{202e}`");
+        assert_eq!(quoted(&"a".repeat(41)), format!("`{}…`", "a".repeat(40)));
+    }
+}

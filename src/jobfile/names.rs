@@ -1,0 +1,103 @@
+//! What a file's name says: whether it is a job file, in which form, whose copy, and what its jobs are called.
+
+use crate::jobfile::Form;
+
+/// The longest default name, in characters: room is left for the number of a further object.
+const STEM_CHARS: usize = 180;
+
+impl Form {
+    /// The form of a job file by its ending, in any case; `None` for other files.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let (_, ending) = name.rsplit_once('.')?;
+        match ending.to_ascii_lowercase().as_str() {
+            "json" => Some(Self::Document),
+            "jsonl" | "ndjson" => Some(Self::Lines),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the name is that of somebody's unfinished writing: begins with `.`, or ends in `.tmp`, `.part` or `~`.
+pub fn leave_alone(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    lower.starts_with('.') || [".tmp", ".part", "~"].iter().any(|ending| lower.ends_with(ending))
+}
+
+/// Whether a file of this name in the inbox is a job file (contract, section 1).
+pub fn is_job_file_name(name: &str) -> bool {
+    !leave_alone(name) && Form::of_name(name).is_some()
+}
+
+/// Whether the name is one that a sync tool gives to the losing copy of a conflict (Syncthing: `.sync-conflict-`;
+/// Dropbox, Nextcloud: `conflicted copy`). Such a file is rejected, never bought.
+pub fn conflict_copy(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    lower.contains(".sync-conflict-") || lower.contains("conflicted copy")
+}
+
+/// The name without its ending: what the jobs of the file are called by default.
+pub fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// The name of the `ordinal`th object (from 1) of a file, if it has none of its own: the stem, `-2`, `-3`, ... behind
+/// it from the second on. A file name may hold what a job's name may not, so that is replaced or cut.
+pub(crate) fn default_name(stem: &str, ordinal: u64) -> String {
+    let clean: String = stem.chars().take(STEM_CHARS).map(|c| if c.is_control() { '_' } else { c }).collect();
+    let clean = if clean.trim().is_empty() { "job" } else { &clean };
+    if ordinal <= 1 { clean.to_owned() } else { format!("{clean}-{ordinal}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_file_is_known_by_its_name() {
+        let cases = [
+            ("a.json", Some(Form::Document), true),
+            ("A.JSON", Some(Form::Document), true),
+            ("春天.ndjson", Some(Form::Lines), true),
+            ("a.b.jsonl", Some(Form::Lines), true),
+            ("a.json.tmp", None, false),
+            ("a.json.part", None, false),
+            ("a.json~", None, false),
+            ("a.TMP", None, false),
+            (".json", Some(Form::Document), false),
+            (".a.jsonl", Some(Form::Lines), false),
+            ("json", None, false),
+            ("a.json5", None, false),
+            ("a.reason.json", Some(Form::Document), true),
+            ("", None, false),
+        ];
+        for (name, form, job) in cases {
+            assert_eq!(Form::of_name(name), form, "{name}");
+            assert_eq!(is_job_file_name(name), job, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_copy_made_by_a_sync_conflict_is_known() {
+        for name in [
+            "sakura.sync-conflict-20260404-064600-ABCDEFG.json",
+            "sakura (Li's conflicted copy 2026-04-04).json",
+            "sakura (Conflicted Copy 2026-04-04 064600).jsonl",
+        ] {
+            assert!(conflict_copy(name), "{name}");
+        }
+        for name in ["sakura.json", "conflict.json", "my copy.json", "resync-conflict-free.json"] {
+            assert!(!conflict_copy(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_default_name_is_the_stem_and_a_number_from_the_second_on() {
+        assert_eq!(stem("a.b.jsonl"), "a.b");
+        assert_eq!(stem("plain"), "plain");
+        assert_eq!(default_name("sakura", 1), "sakura");
+        assert_eq!(default_name("sakura", 2), "sakura-2");
+        assert_eq!(default_name("a\nb\u{1b}[2J", 1), "a_b_[2J");
+        assert_eq!(default_name(" ", 3), "job-3");
+        assert_eq!(default_name(&"春".repeat(300), 9), format!("{}-9", "春".repeat(180)));
+    }
+}

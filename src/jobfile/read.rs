@@ -1,0 +1,66 @@
+//! A document: one object, or an array of them.
+
+use crate::jobfile::findings::{Findings, untold};
+use crate::jobfile::json::{self, Node, Value};
+use crate::jobfile::{Cause, Draft, Form, Limits, Problem, Refusal, check, names, text};
+
+/// Reads a document whose name without ending is `stem`: one draft for each object, in order, at least one.
+///
+/// # Errors
+/// Every problem of the document; then none of its jobs is to be accepted.
+pub fn read_document(bytes: &[u8], stem: &str, limits: &Limits) -> Result<Vec<Draft>, Refusal> {
+    if bytes.len() as u64 > limits.max_bytes {
+        let message = format!(
+            "the file has {} bytes, {} are allowed (inbox.max_bytes): split it, or write one object per line into a `.jsonl` file",
+            bytes.len(),
+            limits.max_bytes
+        );
+        return Err(at_start(Cause::Unparsable, message));
+    }
+    let read = text::read(bytes, 1)
+        .map_err(|problem| Refusal { cause: Cause::Unparsable, problems: vec![problem] })?;
+    if read.text.trim().is_empty() {
+        return Err(at_start(Cause::Empty, "the file is empty".to_owned()));
+    }
+    let mut findings = Findings::new(read.text, 1);
+    if let Some(mark) = read.mark {
+        findings.put(mark);
+    }
+    let (drafts, cause) = match json::read(read.text, Form::Document, &mut findings) {
+        Ok(node) => (jobs(&node, stem, &mut findings), Cause::Wrong),
+        Err(json::Broken) => (Vec::new(), Cause::Unparsable),
+    };
+    let (mut problems, more) = findings.finish();
+    if more > 0 {
+        problems.push(untold(more, problems.last()));
+    }
+    if problems.is_empty() { Ok(drafts) } else { Err(Refusal { cause, problems }) }
+}
+
+fn jobs(node: &Node<'_>, stem: &str, findings: &mut Findings<'_>) -> Vec<Draft> {
+    match &node.value {
+        Value::Object(_) => {
+            check::job(node, "", names::default_name(stem, 1), findings).into_iter().collect()
+        }
+        Value::Array(items) => {
+            if items.is_empty() {
+                findings.add("", node.at, "the array is empty: there is no job in it");
+            }
+            let numbered = items.iter().zip(0_u64..);
+            numbered
+                .filter_map(|(item, index)| {
+                    check::job(item, &format!("/{index}"), names::default_name(stem, index + 1), findings)
+                })
+                .collect()
+        }
+        other => {
+            let what = other.what();
+            findings.add("", node.at, format!("a job file is an object or an array of objects, not {what}"));
+            Vec::new()
+        }
+    }
+}
+
+fn at_start(cause: Cause, message: String) -> Refusal {
+    Refusal { cause, problems: vec![Problem { pointer: String::new(), message, line: 1, column: 1 }] }
+}
