@@ -32,7 +32,8 @@ pub fn job(
     let model = object.model(findings);
     let prompt = object.prompt(findings);
     if let Some((_, member)) = object.find("callback_url") {
-        let message = "`callback_url` is set by dropreel itself: remove it (a [[hooks]] entry can tell your own address)";
+        let message =
+            "`callback_url` is set by dropreel itself: remove it (to be told yourself, set up [[hooks]])";
         findings.add(&below(pointer, "callback_url"), member.key_at, message);
     }
     match model.and_then(|name| MODELS.iter().find(|model| model.name == name)) {

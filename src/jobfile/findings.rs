@@ -96,6 +96,9 @@ fn shortened(pointer: &str) -> String {
 
 /// A piece of the user's text as a message may show it: short, and without characters that act on a terminal.
 pub fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "`\"\"`".to_owned();
+    }
     let mut quoted = String::from("`");
     let mut chars = text.chars();
     for c in chars.by_ref().take(MAX_QUOTE) {
@@ -147,6 +150,7 @@ mod tests {
     #[test]
     fn quotes_are_short_and_harmless() {
         assert_eq!(quoted("it's 春\u{1b}[2J\u{202e}"), "`it's 春\\u{1b}[2J\\u{202e}`");
+        assert_eq!(quoted(""), "`\"\"`");
         assert_eq!(quoted(&"a".repeat(41)), format!("`{}…`", "a".repeat(40)));
     }
 }

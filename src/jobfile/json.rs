@@ -178,6 +178,7 @@ impl<'a> Reader<'a, '_> {
             Some(c) => {
                 return Err(match misfit(self.rest()) {
                     Some(why) => self.broken(why),
+                    None if c == ',' => self.broken("one comma too many: remove it"),
                     None if c.is_alphanumeric() || c == '_' || c == '$' => {
                         self.broken(format!("the key {} must be in double quotes", quoted(run(self.rest()))))
                     }
@@ -297,10 +298,7 @@ impl<'a> Reader<'a, '_> {
                 self.at = at;
                 Err(self.broken(message))
             }
-            Err(Fault::Ended) => {
-                let begun = std::mem::replace(&mut self.at, self.text.len());
-                Err(self.ended("a string", begun))
-            }
+            Err(Fault::Ended) => Err(self.ended("a string", self.at)),
         }
     }
 
@@ -311,8 +309,7 @@ impl<'a> Reader<'a, '_> {
             return Ok(Value::Number);
         }
         if self.at + written.len() == self.text.len() && is_number(&format!("{written}0")) {
-            self.at = self.text.len();
-            return Err(self.ended("a number", self.at - written.len()));
+            return Err(self.ended("a number", self.at));
         }
         Err(self.broken(slips::of_number(written)))
     }
@@ -331,8 +328,12 @@ impl<'a> Reader<'a, '_> {
 
     fn no_value(&mut self, written: &str) -> Broken {
         let Some(c) = self.rest().chars().next() else {
-            return self.ended("a value", self.at);
+            return self.cut_short("where a value should stand");
         };
+        let is_last = self.rest() == written;
+        if is_last && ["true", "false", "null"].iter().any(|word| word.starts_with(written)) {
+            return self.ended("a value", self.at);
+        }
         match misfit(self.rest()) {
             Some(why) => self.broken(why),
             None => self.broken(slips::of_word(c, written)),
@@ -372,12 +373,18 @@ impl<'a> Reader<'a, '_> {
 
     fn ended(&mut self, inside: &str, begun: usize) -> Broken {
         let (line, column) = self.findings.place(begun);
+        self.at = self.text.len();
+        self.cut_short(&match self.form {
+            Form::Document => format!("inside {inside} (begun on line {line}, column {column})"),
+            Form::Lines => format!("inside {inside} (begun at column {column})"),
+        })
+    }
+
+    fn cut_short(&mut self, place: &str) -> Broken {
         self.broken(match self.form {
-            Form::Document => format!(
-                "the file ends inside {inside} (begun on line {line}, column {column}): cut short, or still being written"
-            ),
+            Form::Document => format!("the file ends {place}: cut short, or still being written"),
             Form::Lines => format!(
-                "the line ends inside {inside} (begun at column {column}): each line must hold one whole object"
+                "the line ends {place}: each line must hold one whole object (one spread over lines belongs into a `.json` file)"
             ),
         })
     }

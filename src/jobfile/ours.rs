@@ -73,7 +73,10 @@ fn labels(spot: &Spot<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String, 
     }
     for (member, label) in members {
         if !(1..=MAX_LABEL_KEY).contains(&member.key.chars().count()) {
-            label.wrong(findings, &format!("has a key that is not 1 to {MAX_LABEL_KEY} characters long"));
+            label.wrong(
+                findings,
+                &format!("is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters"),
+            );
         }
         if let Some(text) = label.text(findings) {
             labels.insert(member.key.clone().into_owned(), text.to_owned());

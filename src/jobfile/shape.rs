@@ -62,7 +62,11 @@ impl<'n, 'a> Spot<'n, 'a> {
 
     fn unfit(&self, findings: &mut Findings<'_>, wanted: &str) {
         let is = self.node.value.what();
-        let mend = if matches!(self.node.value, Value::Null) { ": leave the key out" } else { "" };
+        let mend = if matches!(self.node.value, Value::Null) {
+            " (leave it out where it is not needed)"
+        } else {
+            ""
+        };
         self.wrong(findings, &format!("must be {wanted}, not {is}{mend}"));
     }
 

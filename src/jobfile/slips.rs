@@ -76,7 +76,7 @@ pub fn of_word(first: char, written: &str) -> String {
         "True" | "TRUE" => format!("`{written}` is not JSON: write `true`"),
         "False" | "FALSE" => format!("`{written}` is not JSON: write `false`"),
         "None" | "nil" | "undefined" | "NULL" | "Null" => {
-            format!("`{written}` is not JSON: leave the key out")
+            format!("`{written}` is not JSON: leave the key out, or write `null`")
         }
         "NaN" | "Infinity" | "+Infinity" => format!("`{written}` is no JSON number"),
         _ if written.starts_with(['+', '.']) => format!("a JSON number cannot begin with {}", shown(first)),

@@ -1,0 +1,327 @@
+//! The corpus of job files: every bad one is refused for the reasons and at the places written beside it, every good
+//! one gives the drafts written beside it. And what holds for any bytes at all.
+//!
+//! `bad/NAME.expect` holds the cause, then a line for each problem: pointer (`root` for the whole), line, column, and
+//! a part of the message. `good/NAME.expect` holds a line for each draft: name, priority, model and the body as it is
+//! to be sent, as a JSON string.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may end the test")]
+
+use std::fs;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use dropreel::clock::Timestamp;
+use dropreel::jobfile::{
+    Cause, Draft, Form, Limits, LineError, MAX_PROBLEMS, Problem, Refusal, read_document, read_lines, stem,
+    with_callback,
+};
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+/// Reads a file in its form; the refusals of lines are put together, the first one's cause standing for all.
+fn read(name: &str, bytes: &[u8], limits: &Limits) -> Result<Vec<Draft>, Refusal> {
+    if Form::of_name(name) == Some(Form::Document) {
+        return read_document(bytes, stem(name), limits);
+    }
+    let (mut drafts, mut refused) = (Vec::new(), None::<Refusal>);
+    // Small pieces, as a slow disk gives them.
+    for read in read_lines(BufReader::with_capacity(7, bytes), stem(name), limits) {
+        match (read, &mut refused) {
+            (Ok(draft), _) => drafts.push(draft),
+            (Err(LineError::Refused(more)), Some(refusal)) => refusal.problems.extend(more.problems),
+            (Err(LineError::Refused(first)), None) => refused = Some(first),
+            (Err(LineError::Unreadable(error)), _) => panic!("{name}: {error}"),
+        }
+    }
+    refused.map_or(Ok(drafts), Err)
+}
+
+fn corpus(folder: &str) -> Vec<(String, Vec<u8>, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jobfiles").join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("the corpus is there")
+        .map(|entry| entry.expect("the corpus can be listed").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending != "expect"))
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read(&path).expect("the corpus can be read"), path)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// `a.json` has `a.json.expect` beside it.
+fn expectation(path: &Path) -> String {
+    let beside = PathBuf::from(format!("{}.expect", path.display()));
+    fs::read_to_string(&beside).unwrap_or_default()
+}
+
+fn told(problem: &Problem) -> String {
+    let pointer = if problem.pointer.is_empty() { "root" } else { &problem.pointer };
+    format!("{pointer} {} {} {}", problem.line, problem.column, problem.message)
+}
+
+/// Whether a told problem is the expected one: same place, and the expected words in its message.
+fn meets(told: &str, expected: &str) -> bool {
+    let (told, expected): (Vec<_>, Vec<_>) =
+        (told.splitn(4, ' ').collect(), expected.splitn(4, ' ').collect());
+    told.len() == 4 && expected.len() == 4 && told[..3] == expected[..3] && told[3].contains(expected[3])
+}
+
+#[test]
+fn every_bad_file_is_refused_for_its_own_reasons() {
+    let files = corpus("bad");
+    assert!(files.len() >= 70, "only {} bad files", files.len());
+    let mut drifted = String::new();
+    for (name, bytes, path) in files {
+        let refusal = match read(&name, &bytes, &Limits::default()) {
+            Err(refusal) => refusal,
+            Ok(drafts) => panic!("{name} passes as {drafts:?}"),
+        };
+        let told: Vec<String> = refusal.problems.iter().map(told).collect();
+        let expected = expectation(&path);
+        let (cause, expected) = expected.split_once('\n').unwrap_or_default();
+        let expected: Vec<&str> = expected.lines().collect();
+        let met = cause == format!("{:?}", refusal.cause)
+            && told.len() == expected.len()
+            && told.iter().zip(expected).all(|(told, expected)| meets(told, expected));
+        if !met {
+            drifted += &format!("--- {name}\n{:?}\n{}\n", refusal.cause, told.join("\n"));
+        }
+        assert!(!told.concat().contains("canary"), "{name}: an address is shown");
+    }
+    assert!(drifted.is_empty(), "these are told otherwise than expected:\n{drifted}");
+}
+
+#[test]
+fn every_good_file_gives_its_drafts() {
+    let files = corpus("good");
+    assert!(files.len() >= 25, "only {} good files", files.len());
+    let mut drifted = String::new();
+    for (name, bytes, path) in files {
+        let drafts = match read(&name, &bytes, &Limits::default()) {
+            Ok(drafts) => drafts,
+            Err(refusal) => panic!("{name} is refused: {:#?}", refusal.problems),
+        };
+        let given: String = drafts
+            .iter()
+            .map(|draft| {
+                let body = serde_json::Value::from(draft.body.as_str());
+                format!("{} {} {} {body}\n", draft.name, draft.priority, draft.model)
+            })
+            .collect();
+        if given != expectation(&path) {
+            drifted += &format!("--- {name}\n{given}");
+        }
+    }
+    assert!(drifted.is_empty(), "these are read otherwise than expected:\n{drifted}");
+}
+
+#[test]
+fn what_our_own_member_says_is_in_the_draft() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jobfiles/good/dropreel_everything.json");
+    let bytes = fs::read(path).expect("the corpus is there");
+    let drafts = read("x.json", &bytes, &Limits::default()).expect("a good file");
+    let [draft] = &drafts[..] else { panic!("one draft, not {drafts:?}") };
+    assert_eq!(
+        draft.labels.iter().collect::<Vec<_>>(),
+        [(&"a".to_owned(), &String::new()), (&"项目".to_owned(), &"春".to_owned())]
+    );
+    assert_eq!((draft.key.as_deref(), draft.again), (Some("k"), true));
+    assert_eq!(draft.not_before, Timestamp::parse_rfc3339("2026-11-23T00:00:00Z"));
+    assert_eq!(draft.prompt.as_deref(), Some("春天的樱花树下,花瓣随风飘落"));
+    assert!(!format!("{draft:?}").contains("春天"), "a prompt is shown");
+}
+
+#[test]
+fn whatever_a_good_document_was_cut_to_it_counts_as_unfinished() {
+    for (name, bytes, _) in corpus("good") {
+        if Form::of_name(&name) != Some(Form::Document) {
+            continue;
+        }
+        for end in 0..bytes.trim_ascii_end().len() {
+            let refusal = read(&name, &bytes[..end], &Limits::default()).expect_err("a cut file");
+            assert!(refusal.unfinished(), "{name} cut to {end} bytes: {:?}", refusal.problems);
+        }
+    }
+}
+
+fn nested(levels: usize) -> String {
+    // The object is one level, the member the others.
+    format!(r#"{{"model": "m", "deep": {}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
+}
+
+#[test]
+fn nesting_is_allowed_to_128_levels_and_refused_at_any_depth_beyond() {
+    assert!(read("x.json", nested(128).as_bytes(), &Limits::default()).is_ok());
+    for levels in [129, 10_000, 400_000] {
+        for name in ["x.json", "x.jsonl"] {
+            let refusal = read(name, nested(levels).as_bytes(), &Limits::default()).expect_err("too deep");
+            assert_eq!(refusal.cause, Cause::Wrong);
+            assert_eq!(refusal.problems[0].message, "nested more than 128 levels deep");
+            assert_eq!(refusal.problems[0].column, 24 + 127);
+        }
+    }
+    let cut = &nested(10_000)[..15_000];
+    assert!(read("x.json", cut.as_bytes(), &Limits::default()).expect_err("cut").unfinished());
+}
+
+#[test]
+fn a_file_of_the_greatest_length_is_read_and_one_byte_more_is_refused() {
+    let padded = |bytes: usize| {
+        let rest = r#"{"model":"m","pad":""}"#;
+        rest.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - rest.len())))
+    };
+    let limits = Limits { max_bytes: 1 << 20, max_stream_bytes: 3 << 20 };
+    for name in ["x.json", "x.jsonl"] {
+        assert!(read(name, padded(1 << 20).as_bytes(), &limits).is_ok());
+        let refusal = read(name, padded((1 << 20) + 1).as_bytes(), &limits).expect_err("too long");
+        assert!(refusal.unfinished() && refusal.problems[0].message.contains("1048576"), "{refusal}");
+    }
+    let lines = format!("{}\n{{\"model\":\"m\"}}\n", padded((2 << 20) + 1));
+    let read_on: Vec<_> = read_lines(lines.as_bytes(), "x", &limits).collect();
+    let [Err(LineError::Refused(too_long)), Ok(draft)] = &read_on[..] else { panic!("{read_on:?}") };
+    assert_eq!((too_long.problems[0].line, draft.name.as_str()), (1, "x-2"));
+
+    let stream = "{\"model\":\"m\"}\n".repeat(20);
+    let limits = |max_stream_bytes| Limits { max_bytes: 100, max_stream_bytes };
+    let all = stream.len() as u64;
+    assert_eq!(read("x.jsonl", stream.as_bytes(), &limits(all)).map(|drafts| drafts.len()), Ok(20));
+    let refusal = read("x.jsonl", stream.as_bytes(), &limits(all - 1)).expect_err("too long");
+    assert_eq!((refusal.problems.len(), refusal.problems[0].line), (1, 20), "{refusal}");
+}
+
+/// Gives `left` lines of `x`, then what `end` says.
+struct Endless {
+    left: u64,
+    end: Option<std::io::ErrorKind>,
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            return self.end.map_or(Ok(0), |kind| Err(kind.into()));
+        }
+        self.left -= 1;
+        buffer[..2].copy_from_slice(b"x\n");
+        Ok(2)
+    }
+}
+
+#[test]
+fn a_fault_of_the_machine_is_not_held_against_the_file() {
+    let reader = BufReader::new(Endless { left: 1, end: Some(std::io::ErrorKind::StorageFull) });
+    let mut lines = read_lines(reader, "x", &Limits::default());
+    assert!(matches!(lines.next(), Some(Err(LineError::Refused(_)))));
+    assert!(matches!(lines.next(), Some(Err(LineError::Unreadable(_)))));
+    assert!(lines.next().is_none());
+}
+
+#[test]
+fn a_thousand_problems_are_told_and_the_others_counted() {
+    let reader = BufReader::new(Endless { left: 1500, end: None });
+    let refused: Vec<_> = read_lines(reader, "x", &Limits::default()).collect();
+    assert_eq!(refused.len(), MAX_PROBLEMS + 1);
+    let Some(Err(LineError::Refused(last))) = refused.last() else { panic!("a refusal ends it") };
+    assert_eq!(
+        (last.problems[0].message.as_str(), last.problems[0].line),
+        ("and 500 more problems, not listed", 1000)
+    );
+
+    let document = format!("[{}5]", "5,".repeat(1499));
+    let refusal = read("x.json", document.as_bytes(), &Limits::default()).expect_err("no objects");
+    assert_eq!(refusal.problems.len(), MAX_PROBLEMS + 1);
+    assert_eq!(refusal.problems[MAX_PROBLEMS].message, "and 500 more problems, not listed");
+}
+
+/// Values as people write them: none of these survives being parsed and written again by a usual library.
+fn written_value() -> impl Strategy<Value = String> {
+    let odd = r#"1.10 1e400 -0 123456789012345678901234567890 0.1E+2 true null "\u6625\/\ud83c\udf38" "}{,\"" {} [] [1,{"dropreel":{}}]"#;
+    let odd: Vec<String> = odd.split(' ').map(str::to_owned).collect();
+    let text = any::<String>().prop_map(|text| serde_json::Value::from(text).to_string());
+    prop_oneof![prop::sample::select(odd), text]
+}
+
+fn blanks() -> impl Strategy<Value = String> {
+    "[ \t\r\n]{0,3}"
+}
+
+/// The members of an object as text: `"key" : value`, with blanks around.
+fn members() -> impl Strategy<Value = Vec<String>> {
+    let member = (blanks(), blanks(), written_value(), blanks());
+    prop::collection::vec(member, 0..6).prop_map(|members| {
+        let numbered = members.into_iter().enumerate();
+        numbered.map(|(n, (a, b, value, c))| format!("{a}\"k{n}\"{b}:{value}{c}")).collect()
+    })
+}
+
+fn parsed(object: &str) -> std::collections::BTreeMap<String, Box<RawValue>> {
+    serde_json::from_str(object).expect("an object")
+}
+
+fn texts(object: &str) -> Vec<(String, String)> {
+    parsed(object).into_iter().map(|(key, value)| (key, value.get().to_owned())).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_users_text_is_sent_on_but_for_our_member(
+        mut members in members(), ours in blanks(), model_at in 0_usize..7, ours_at in 0_usize..8,
+    ) {
+        members.insert(model_at.min(members.len()), r#""model":"m""#.to_owned());
+        members.insert(ours_at.min(members.len()), format!(r#"{ours}"dropreel": {{"name": "n, }}"}}{ours}"#));
+        let object = format!("{{{}}}", members.join(","));
+        let drafts = read("x.json", object.as_bytes(), &Limits::default());
+        let body = &drafts.expect("a good object")[0].body;
+
+        // One piece was taken out and nothing else changed...
+        let head = object.bytes().zip(body.bytes()).take_while(|(a, b)| a == b).count();
+        let tail = object.bytes().rev().zip(body.bytes().rev()).take_while(|(a, b)| a == b).count();
+        prop_assert!(head + tail >= body.len(), "{} became {}", object, body);
+        // ...which was our member and no more.
+        let mut left = texts(&object);
+        left.retain(|(key, _)| key != "dropreel");
+        prop_assert_eq!(texts(body), left);
+    }
+
+    #[test]
+    fn a_body_with_its_callback_address_differs_by_that_member_alone(members in members(), url in "[ -~]{0,40}") {
+        let body = format!("{{{}}}", members.join(","));
+        let sent = with_callback(&body, &url);
+        let mut expected = texts(&body);
+        expected.push(("callback_url".to_owned(), serde_json::Value::from(url).to_string()));
+        expected.sort();
+        prop_assert_eq!(texts(&sent), expected);
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for name in ["x.json", "x.jsonl"] {
+            let _ = read(name, &bytes, &Limits::default());
+        }
+    }
+
+    #[test]
+    fn no_damage_to_a_job_file_makes_the_reader_panic_or_lie(
+        file in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>(), with in any::<Vec<u8>>(), over in 0_usize..4,
+    ) {
+        let files = corpus(if over % 2 == 0 { "good" } else { "bad" });
+        let (name, mut bytes, _) = files[file.index(files.len())].clone();
+        let at = cut.index(bytes.len() + 1);
+        bytes.splice(at..(at + over).min(bytes.len()), with);
+        match read(&name, &bytes, &Limits::default()) {
+            Ok(drafts) => {
+                for draft in drafts {
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&draft.body).is_ok() || draft.body.contains("1e400"));
+                    parsed(&draft.body);
+                }
+            }
+            Err(refusal) => {
+                prop_assert!(!refusal.problems.is_empty());
+                prop_assert!(refusal.problems.iter().all(|problem| problem.line > 0 && problem.column > 0));
+            }
+        }
+    }
+}
