@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod dice;
+pub mod disk;
 pub mod job;
 pub mod jobfile;
 pub mod money;

@@ -108,7 +108,7 @@ pub struct JobError {
     pub message: String,
 }
 
-/// What a job is from the start and stays.
+/// What a job is from the start and stays, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Ours.
@@ -117,12 +117,8 @@ pub struct Identity {
     pub name: String,
     /// The model it asks for.
     pub model: String,
-    /// The prompt, if it has one.
-    pub prompt: Option<String>,
     /// Who goes first.
     pub priority: Priority,
-    /// A person's labels.
-    pub labels: Labels,
     /// When it was accepted.
     pub created_at: Timestamp,
 }

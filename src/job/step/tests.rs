@@ -12,7 +12,7 @@ use crate::job::event::{
 use crate::job::next::{Move, next_move};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
-use crate::job::{Identity, JobId, Labels, Priority};
+use crate::job::{Identity, JobId, Priority};
 use crate::money::Quota;
 use crate::secret::Secret;
 
@@ -28,9 +28,7 @@ fn new_job() -> Job {
         id: JobId::new(START, &Dice::seeded(1)),
         name: "sakura".into(),
         model: "wan2.5-t2v".into(),
-        prompt: Some("春天的樱花树下,花瓣随风飘落".into()),
         priority: Priority::default(),
-        labels: Labels::new(),
         created_at: START,
     };
     Job::accept(identity, None)

@@ -1,0 +1,363 @@
+//! The watched folder: looked at, read through one descriptor, emptied by moves that never replace anything.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use crate::disk::{
+    DiskError, crosses_file_systems, flush_folder, make_private_folder, numbered, open_folder, rename_new,
+    write_durably, write_new,
+};
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+    links: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            links: metadata.nlink(),
+        }
+    }
+}
+
+/// Something in the inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name; one that is not UTF-8 is shown with replacement characters and `readable` is false.
+    pub name: String,
+    /// Whether the name is UTF-8.
+    pub readable: bool,
+    /// What it is: `None` for a regular file, else a word for people.
+    pub irregular: Option<&'static str>,
+    /// Its state.
+    pub stamp: Stamp,
+}
+
+/// The watched folder.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    folder: PathBuf,
+}
+
+impl Inbox {
+    /// The inbox at `folder`.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes the folder if it is gone, and tells which one it is: its device and inode.
+    ///
+    /// # Errors
+    /// When it cannot be made or looked at, or a link has taken its place.
+    pub fn ensure(&self) -> Result<(u64, u64), DiskError> {
+        make_private_folder(&self.folder)?;
+        let found = std::fs::metadata(&self.folder).map_err(|error| DiskError::new(&self.folder, error))?;
+        Ok((found.dev(), found.ino()))
+    }
+
+    /// All that lies directly inside, in the order of names. Nothing is opened.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn look(&self) -> Result<Vec<Entry>, DiskError> {
+        let io = |error| DiskError::new(&self.folder, error);
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            // Gone since it was listed: that is its writer's business.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let name = entry.file_name();
+            entries.push(Entry {
+                readable: name.to_str().is_some(),
+                name: name.to_string_lossy().into_owned(),
+                irregular: irregular(metadata.file_type()),
+                stamp: Stamp::of(&metadata),
+            });
+        }
+        entries.sort_by(|one, two| one.name.cmp(&two.name));
+        Ok(entries)
+    }
+
+    /// Opens a job file without following links or waiting on pipes.
+    ///
+    /// # Errors
+    /// When it is gone, no regular file, or cannot be opened.
+    pub fn open(&self, name: &str) -> Result<(File, Stamp), DiskError> {
+        let path = self.folder.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File = rustix::fs::openat(open_folder(&self.folder)?, name, flags, Mode::empty())
+            .map_err(|error| match error {
+                rustix::io::Errno::LOOP => {
+                    DiskError::NotRegular { path: path.clone(), kind: "symbolic link" }
+                }
+                other => DiskError::new(&path, other),
+            })?
+            .into();
+        let metadata = file.metadata().map_err(|error| DiskError::new(&path, error))?;
+        match irregular(metadata.file_type()) {
+            Some(kind) => Err(DiskError::NotRegular { path, kind }),
+            None => Ok((file, Stamp::of(&metadata))),
+        }
+    }
+
+    /// Reads a whole job file of at most `limit` bytes, through one descriptor.
+    ///
+    /// # Errors
+    /// As [`Inbox::open`], and when it is longer or changes while it is read.
+    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp), DiskError> {
+        let path = self.folder.join(name);
+        let (file, stamp) = self.open(name)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(stamp.bytes.min(limit)).unwrap_or(0));
+        let mut bounded = (&file).take(limit.saturating_add(1));
+        bounded.read_to_end(&mut bytes).map_err(|error| DiskError::new(&path, error))?;
+        if bytes.len() as u64 > limit {
+            return Err(DiskError::TooLong { path, limit });
+        }
+        let after = file.metadata().map_err(|error| DiskError::new(&path, error))?;
+        if Stamp::of(&after) != stamp || bytes.len() as u64 != stamp.bytes {
+            return Err(DiskError::Changed(path));
+        }
+        Ok((bytes, stamp))
+    }
+
+    /// Moves a job file to `folder`, under its own name or the next free one, and flushes both folders. A file that
+    /// has other names as well is copied instead, so that an edit through one of them changes no archive.
+    ///
+    /// # Errors
+    /// When the file is no longer the one of `stamp` (nothing is moved then), or cannot be moved.
+    pub fn archive(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
+        make_private_folder(folder)?;
+        self.check(name, stamp)?;
+        let to = self.move_free(name, stamp, folder)?;
+        flush_folder(folder)?;
+        flush_folder(&self.folder)?;
+        Ok(to)
+    }
+
+    /// Moves a bad file to `folder` with its reason beside it (`NAME.reason.json`, flushed first).
+    ///
+    /// # Errors
+    /// As [`Inbox::archive`].
+    pub fn reject(
+        &self,
+        name: &str,
+        stamp: &Stamp,
+        folder: &Path,
+        reason: impl Fn(&str) -> Vec<u8>,
+    ) -> Result<PathBuf, DiskError> {
+        make_private_folder(folder)?;
+        self.check(name, stamp)?;
+        for number in 0.. {
+            let free = numbered(name, number);
+            let reason_path = folder.join(format!("{free}.reason.json"));
+            if folder.join(&free).symlink_metadata().is_ok() || reason_path.symlink_metadata().is_ok() {
+                continue;
+            }
+            write_durably(&reason_path, &reason(&free))?;
+            match self.move_as(name, stamp, folder, &free) {
+                Err(DiskError::Taken(_)) => {
+                    let _ = std::fs::remove_file(&reason_path);
+                }
+                Err(error) => {
+                    let _ = std::fs::remove_file(&reason_path);
+                    return Err(error);
+                }
+                Ok(to) => {
+                    flush_folder(folder)?;
+                    flush_folder(&self.folder)?;
+                    return Ok(to);
+                }
+            }
+        }
+        Err(DiskError::Taken(folder.join(name)))
+    }
+
+    fn check(&self, name: &str, stamp: &Stamp) -> Result<(), DiskError> {
+        let path = self.folder.join(name);
+        let now = path.symlink_metadata().map_err(|error| DiskError::new(&path, error))?;
+        if Stamp::of(&now) == *stamp { Ok(()) } else { Err(DiskError::Changed(path)) }
+    }
+
+    fn move_free(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
+        for number in 0.. {
+            match self.move_as(name, stamp, folder, &numbered(name, number)) {
+                Err(DiskError::Taken(_)) => {}
+                moved => return moved,
+            }
+        }
+        Err(DiskError::Taken(folder.join(name)))
+    }
+
+    fn move_as(&self, name: &str, stamp: &Stamp, folder: &Path, to: &str) -> Result<PathBuf, DiskError> {
+        let (from_folder, to_folder) = (open_folder(&self.folder)?, open_folder(folder)?);
+        let path = folder.join(to);
+        if stamp.links > 1 {
+            return self.copy_as(name, stamp, &from_folder, &path);
+        }
+        let renamed = rename_new((&from_folder, Path::new(name)), (&to_folder, Path::new(to)), &path);
+        match renamed {
+            Err(error) if crosses_file_systems(&error) => self.copy_as(name, stamp, &from_folder, &path),
+            Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.folder.join(name))),
+            renamed => renamed.map(|()| path),
+        }
+    }
+
+    /// For a move that cannot be a rename: a flushed copy, then the name in the inbox goes.
+    fn copy_as(
+        &self,
+        name: &str,
+        stamp: &Stamp,
+        from_folder: &OwnedFd,
+        to: &Path,
+    ) -> Result<PathBuf, DiskError> {
+        if to.symlink_metadata().is_ok() {
+            return Err(DiskError::Taken(to.to_owned()));
+        }
+        let (mut file, found) = self.open(name)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| DiskError::new(&self.folder.join(name), error))?;
+        if found != *stamp {
+            return Err(DiskError::Changed(self.folder.join(name)));
+        }
+        write_new(to, &bytes, 0o600)?;
+        rustix::fs::unlinkat(from_folder, name, AtFlags::empty())
+            .map_err(|error| DiskError::new(&self.folder.join(name), error))?;
+        Ok(to.to_owned())
+    }
+}
+
+fn irregular(kind: std::fs::FileType) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    if kind.is_file() {
+        None
+    } else if kind.is_symlink() {
+        Some("symbolic link")
+    } else if kind.is_dir() {
+        Some("folder")
+    } else if kind.is_fifo() {
+        Some("pipe")
+    } else if kind.is_socket() {
+        Some("socket")
+    } else {
+        Some("device")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbox() -> (tempfile::TempDir, Inbox) {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = Inbox::new(folder.path().join("inbox"));
+        inbox.ensure().unwrap();
+        (folder, inbox)
+    }
+
+    #[test]
+    fn a_taken_name_in_the_archive_is_never_replaced() {
+        let (folder, inbox) = inbox();
+        let day = folder.path().join("accepted/2026-04-04");
+        for content in ["one", "two", "three"] {
+            std::fs::write(inbox.path().join("a.json"), content).unwrap();
+            let (_, stamp) = inbox.read("a.json", 10).unwrap();
+            inbox.archive("a.json", &stamp, &day).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(day.join(name)).unwrap();
+        assert_eq!([read("a.json"), read("a-1.json"), read("a-2.json")], ["one", "two", "three"]);
+        assert!(inbox.look().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_edited_since_it_was_read_stays() {
+        let (folder, inbox) = inbox();
+        let path = inbox.path().join("a.json");
+        std::fs::write(&path, "one").unwrap();
+        let (_, stamp) = inbox.read("a.json", 10).unwrap();
+        std::fs::write(&path, "edited").unwrap();
+        let moved = inbox.archive("a.json", &stamp, &folder.path().join("accepted"));
+        assert!(matches!(moved, Err(DiskError::Changed(_))), "{moved:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "edited");
+    }
+
+    #[test]
+    fn an_edit_through_another_name_changes_no_archive() {
+        let (folder, inbox) = inbox();
+        let other = folder.path().join("other");
+        std::fs::write(&other, "one").unwrap();
+        std::fs::hard_link(&other, inbox.path().join("a.json")).unwrap();
+        let (_, stamp) = inbox.read("a.json", 10).unwrap();
+        let archived = inbox.archive("a.json", &stamp, &folder.path().join("accepted")).unwrap();
+        std::fs::write(&other, "edited").unwrap();
+        assert_eq!(std::fs::read_to_string(archived).unwrap(), "one");
+    }
+
+    #[test]
+    fn links_pipes_and_folders_are_told_and_never_opened() {
+        let (folder, inbox) = inbox();
+        std::fs::write(folder.path().join("secret"), "x").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), inbox.path().join("link.json")).unwrap();
+        std::fs::create_dir(inbox.path().join("folder.json")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            inbox.path().join("pipe.json"),
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let kinds: Vec<_> =
+            inbox.look().unwrap().into_iter().map(|entry| (entry.name, entry.irregular)).collect();
+        let expected = [("folder.json", "folder"), ("link.json", "symbolic link"), ("pipe.json", "pipe")];
+        assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), Some(kind))));
+        for (name, _) in expected {
+            assert!(matches!(inbox.read(name, 10), Err(DiskError::NotRegular { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_file_lies_beside_its_reason() {
+        let (folder, inbox) = inbox();
+        let rejected = folder.path().join("rejected");
+        for _ in 0..2 {
+            std::fs::write(inbox.path().join("bad.json"), "{").unwrap();
+            let (_, stamp) = inbox.read("bad.json", 10).unwrap();
+            inbox.reject("bad.json", &stamp, &rejected, |name| name.as_bytes().to_vec()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(rejected.join("bad.json.reason.json")).unwrap(), "bad.json");
+        assert_eq!(std::fs::read_to_string(rejected.join("bad-1.json.reason.json")).unwrap(), "bad-1.json");
+        assert!(rejected.join("bad-1.json").is_file());
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_not_read_whole() {
+        let (_folder, inbox) = inbox();
+        std::fs::write(inbox.path().join("a.json"), "12345").unwrap();
+        assert!(matches!(inbox.read("a.json", 4), Err(DiskError::TooLong { limit: 4, .. })));
+        assert_eq!(inbox.read("a.json", 5).unwrap().0, b"12345");
+    }
+}

@@ -1,0 +1,533 @@
+//! The library: downloads grow in a hidden folder, and get their name once they are whole, checked and flushed.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::{
+    DiskError, crosses_file_systems, flush_folder, make_folder, make_private_folder, numbered, open_folder,
+    rename_new, write_durably, write_new, write_with_mode,
+};
+use crate::settings::LibraryMode;
+
+/// Where unfinished downloads lie, on the same file system as the library.
+const INCOMING: &str = ".incoming";
+/// Tells the library from an empty mount point.
+const MARKER: &str = ".dropreel-library";
+/// So many chunks of a download wait for the disk before the network has to.
+const CHUNKS_AHEAD: usize = 16;
+
+/// The folder of finished media.
+#[derive(Clone, Debug)]
+pub struct Library {
+    root: PathBuf,
+    device: u64,
+    folder_mode: u32,
+    file_mode: u32,
+}
+
+/// A download that is complete as far as its length tells: flushed, hashed, not named yet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    path: PathBuf,
+    bytes: u64,
+    sha256: String,
+}
+
+impl Part {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its SHA-256 in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Opens it, to be inspected.
+    ///
+    /// # Errors
+    /// When it is gone or cannot be read.
+    pub fn open(&self) -> Result<File, DiskError> {
+        File::open(&self.path).map_err(|error| DiskError::new(&self.path, error))
+    }
+}
+
+/// Proof that a file is in the library under its name, whole and flushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    path: String,
+    bytes: u64,
+    sha256: String,
+}
+
+impl Published {
+    /// Below the library's folder.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its SHA-256 in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+impl Library {
+    /// Opens the library at `root`, making it if need be.
+    ///
+    /// # Errors
+    /// When its folders cannot be made.
+    pub fn open(root: &Path, mode: LibraryMode) -> Result<Self, DiskError> {
+        let (folder_mode, file_mode) = match mode {
+            LibraryMode::Private => (0o700, 0o600),
+            LibraryMode::Group => (0o750, 0o640),
+            LibraryMode::Public => (0o755, 0o644),
+        };
+        make_folder(root, folder_mode)?;
+        make_private_folder(&root.join(INCOMING))?;
+        let marker = root.join(INCOMING).join(MARKER);
+        if !marker.exists() {
+            write_durably(&marker, b"dropreel keeps unfinished downloads in this folder\n")?;
+        }
+        let device = root.metadata().map_err(|error| DiskError::new(root, error))?.dev();
+        Ok(Self { root: root.to_owned(), device, folder_mode, file_mode })
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the library is still there: false when its disk has been unmounted or its folder replaced. Nothing
+    /// may be written into the empty mount point then.
+    pub fn is_present(&self) -> bool {
+        let same_disk = self.root.metadata().is_ok_and(|found| found.dev() == self.device);
+        same_disk && self.root.join(INCOMING).join(MARKER).exists()
+    }
+
+    fn part_path(&self, name: &str) -> PathBuf {
+        self.root.join(INCOMING).join(format!("{name}.part"))
+    }
+
+    fn validator_path(&self, name: &str) -> PathBuf {
+        self.root.join(INCOMING).join(format!("{name}.validator"))
+    }
+
+    /// What is there of an unfinished download: its length, and the validator it was begun under.
+    pub fn unfinished(&self, name: &str) -> Option<(u64, String)> {
+        let bytes = self.part_path(name).metadata().ok()?.len();
+        let validator = std::fs::read_to_string(self.validator_path(name)).ok()?;
+        (bytes > 0).then_some((bytes, validator))
+    }
+
+    /// Begins a download, or goes on with one after its first `keep` bytes. The `validator` is what must be the same
+    /// for it to be resumed; without one it never is.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is shorter than `keep`.
+    pub fn begin_part(
+        &self,
+        name: &str,
+        keep: u64,
+        validator: Option<&str>,
+    ) -> Result<PartWriter, DiskError> {
+        let path = self.part_path(name);
+        let io = |error| DiskError::new(&path, error);
+        match (validator, keep) {
+            (Some(validator), 0) => write_with_mode(&self.validator_path(name), validator.as_bytes(), 0o600)?,
+            (Some(_), _) => {}
+            (None, _) => match std::fs::remove_file(self.validator_path(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+                _ => {}
+            },
+        }
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(keep == 0)
+            .mode(0o600)
+            .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
+            .open(&path)
+            .map_err(io)?;
+        let (chunks, incoming) = mpsc::channel(CHUNKS_AHEAD);
+        let (done, result) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("download".into())
+            .spawn(move || {
+                let written = receive(&path, file, keep, incoming);
+                // Nobody left to tell: the download was abandoned, and what is there is resumed later.
+                let _ = done.send(written);
+            })
+            .map_err(|error| DiskError::new(&self.root, error))?;
+        Ok(PartWriter { chunks: Some(chunks), result })
+    }
+
+    /// Takes up a part that was complete when the process ended, if it is exactly that.
+    pub fn complete_part(&self, name: &str, bytes: u64, sha256: &str) -> Option<Part> {
+        let path = self.part_path(name);
+        is_exactly(&path, bytes, sha256).then(|| Part { path, bytes, sha256: sha256.to_owned() })
+    }
+
+    /// Whether a file or its sidecar has that name below the library.
+    pub fn is_taken(&self, relative: &str) -> bool {
+        self.root.join(relative).symlink_metadata().is_ok()
+            || self.root.join(format!("{relative}.json")).symlink_metadata().is_ok()
+    }
+
+    /// Gives a checked part its name: sidecar first, then the file, neither replacing anything, both flushed. A
+    /// sidecar left by a crash in between is known by `owner`, a text of it that no other has, and replaced.
+    ///
+    /// # Errors
+    /// [`DiskError::Taken`] when the name or its sidecar's is another's: plan another name. The part stays then.
+    pub fn publish(
+        &self,
+        part: Part,
+        relative: &str,
+        sidecar: &[u8],
+        owner: &str,
+    ) -> Result<Published, DiskError> {
+        let full = self.root.join(relative);
+        let folder = self.folder_of(relative)?;
+        let name = Path::new(full.file_name().ok_or_else(|| DiskError::Gone(full.clone()))?);
+        if full.symlink_metadata().is_ok() {
+            return Err(DiskError::Taken(full));
+        }
+        self.write_sidecar(relative, sidecar, owner)?;
+        let file = part.open()?;
+        file.set_permissions(std::fs::Permissions::from_mode(self.file_mode & !umask()))
+            .and_then(|()| file.sync_all())
+            .map_err(|error| DiskError::new(&part.path, error))?;
+        let incoming = open_folder(&self.root.join(INCOMING))?;
+        let part_name = Path::new(part.path.file_name().ok_or_else(|| DiskError::Gone(part.path.clone()))?);
+        rename_new((&incoming, part_name), (&folder, name), &full)?;
+        rustix::fs::fsync(&folder).map_err(|error| DiskError::new(&full, error))?;
+        rustix::fs::fsync(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
+        let _ = std::fs::remove_file(part.path.with_extension("validator"));
+        Ok(Published { path: relative.to_owned(), bytes: part.bytes, sha256: part.sha256 })
+    }
+
+    fn write_sidecar(&self, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
+        let path = self.root.join(format!("{relative}.json"));
+        match std::fs::read(&path) {
+            Ok(found) if !contains(&found, owner.as_bytes()) => return Err(DiskError::Taken(path)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(DiskError::new(&path, error));
+            }
+            _ => {}
+        }
+        write_with_mode(&path, sidecar, self.file_mode)
+    }
+
+    /// Whether the file of that name is in the library, exactly as it was to be: what a crash after the rename left.
+    pub fn recognise(&self, relative: &str, bytes: u64, sha256: &str) -> Option<Published> {
+        let found = is_exactly(&self.root.join(relative), bytes, sha256);
+        found.then(|| Published { path: relative.to_owned(), bytes, sha256: sha256.to_owned() })
+    }
+
+    /// Puts a part that is not what it should be into quarantine, with what is known about it beside it.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn set_aside(
+        &self,
+        part: Part,
+        quarantine: &Path,
+        name: &str,
+        evidence: &[u8],
+    ) -> Result<PathBuf, DiskError> {
+        make_private_folder(quarantine)?;
+        let (incoming, folder) = (open_folder(&self.root.join(INCOMING))?, open_folder(quarantine)?);
+        let part_name = Path::new(part.path.file_name().ok_or_else(|| DiskError::Gone(part.path.clone()))?);
+        for number in 0.. {
+            let free = numbered(name, number);
+            let full = quarantine.join(&free);
+            match rename_new((&incoming, part_name), (&folder, Path::new(&free)), &full) {
+                Err(DiskError::Taken(_)) => continue,
+                Err(error) if crosses_file_systems(&error) => {
+                    let mut bytes = Vec::new();
+                    // Evidence needs no more than its beginning.
+                    let read = part.open()?.take(16 << 20).read_to_end(&mut bytes);
+                    read.map_err(|error| DiskError::new(&part.path, error))?;
+                    match write_new(&full, &bytes, 0o600) {
+                        Err(DiskError::Taken(_)) => continue,
+                        written => written?,
+                    }
+                    std::fs::remove_file(&part.path).map_err(|error| DiskError::new(&part.path, error))?;
+                }
+                moved => moved?,
+            }
+            write_durably(&quarantine.join(format!("{free}.evidence.json")), evidence)?;
+            flush_folder(quarantine)?;
+            return Ok(full);
+        }
+        Err(DiskError::Taken(quarantine.join(name)))
+    }
+
+    /// Throws an unfinished download away.
+    pub fn drop_part(&self, name: &str) {
+        // What is not there need not be removed; what cannot be is swept at the next start.
+        let _ = std::fs::remove_file(self.part_path(name));
+        let _ = std::fs::remove_file(self.validator_path(name));
+    }
+
+    /// The names of all unfinished downloads.
+    ///
+    /// # Errors
+    /// When the hidden folder cannot be listed.
+    pub fn parts(&self) -> Result<Vec<String>, DiskError> {
+        let folder = self.root.join(INCOMING);
+        let io = |error| DiskError::new(&folder, error);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            let name = name.to_string_lossy();
+            let stem = name.strip_suffix(".part").or_else(|| name.strip_suffix(".validator"));
+            names.extend(stem.map(str::to_owned));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Opens the folder of a file below the library, making what is missing. Component by component and without
+    /// following links, so that nothing in the library leads out of it.
+    fn folder_of(&self, relative: &str) -> Result<OwnedFd, DiskError> {
+        let mut path = self.root.clone();
+        let mut folder = open_folder(&self.root)?;
+        let parts: Vec<&str> = relative.split('/').collect();
+        let (_, folders) = parts.split_last().ok_or_else(|| DiskError::Gone(path.clone()))?;
+        for part in folders {
+            path.push(part);
+            let mode = Mode::from_raw_mode(self.folder_mode);
+            match rustix::fs::mkdirat(&folder, *part, mode) {
+                Ok(()) => rustix::fs::fsync(&folder).map_err(|error| DiskError::new(&path, error))?,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(DiskError::new(&path, error)),
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            folder =
+                rustix::fs::openat(&folder, *part, flags, Mode::empty()).map_err(|error| match error {
+                    Errno::LOOP | Errno::NOTDIR => DiskError::NotRegular {
+                        path: path.clone(),
+                        kind: "link or file in place of a folder",
+                    },
+                    other => DiskError::new(&path, other),
+                })?;
+        }
+        Ok(folder)
+    }
+}
+
+/// A download under way: chunks go in, and at the end a [`Part`] comes out. A thread of its own writes and hashes,
+/// so that a slow disk holds up nobody else. Dropped, it leaves what it has for a later resume.
+#[derive(Debug)]
+pub struct PartWriter {
+    chunks: Option<mpsc::Sender<Bytes>>,
+    result: oneshot::Receiver<Result<Part, DiskError>>,
+}
+
+impl PartWriter {
+    /// Hands a chunk on. False: the disk has failed, and [`PartWriter::finish`] tells how.
+    pub async fn write(&mut self, chunk: Bytes) -> bool {
+        match &self.chunks {
+            Some(chunks) => chunks.send(chunk).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Waits until all is written and flushed.
+    ///
+    /// # Errors
+    /// What befell the file.
+    pub async fn finish(mut self) -> Result<Part, DiskError> {
+        self.chunks = None;
+        self.result.await.unwrap_or_else(|_| {
+            let source = std::io::Error::other("a bug: the thread that wrote it panicked");
+            Err(DiskError::Io { path: PathBuf::from(INCOMING), source })
+        })
+    }
+}
+
+fn receive(
+    path: &Path,
+    mut file: File,
+    keep: u64,
+    mut incoming: mpsc::Receiver<Bytes>,
+) -> Result<Part, DiskError> {
+    let io = |error| DiskError::new(path, error);
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    if keep > 0 {
+        bytes = hash_into(&mut hash, (&mut file).take(keep)).map_err(io)?;
+        if bytes < keep {
+            return Err(DiskError::Changed(path.to_owned()));
+        }
+        file.set_len(keep).and_then(|()| file.seek(SeekFrom::Start(keep))).map_err(io)?;
+    }
+    while let Some(chunk) = incoming.blocking_recv() {
+        file.write_all(&chunk).map_err(io)?;
+        hash.update(&chunk);
+        bytes += chunk.len() as u64;
+    }
+    file.sync_all().map_err(io)?;
+    Ok(Part { path: path.to_owned(), bytes, sha256: HEXLOWER.encode(&hash.finalize()) })
+}
+
+fn hash_into(hash: &mut Sha256, mut from: impl Read) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 256 * 1024];
+    let mut bytes = 0;
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+}
+
+fn is_exactly(path: &Path, bytes: u64, sha256: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(CWD, path, flags, Mode::empty()) else { return false };
+    let file = File::from(file);
+    let right_length = file.metadata().is_ok_and(|found| found.is_file() && found.len() == bytes);
+    let mut hash = Sha256::new();
+    right_length && hash_into(&mut hash, file).is_ok() && HEXLOWER.encode(&hash.finalize()) == sha256
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len().max(1)).any(|window| window == part)
+}
+
+/// The process's file mode mask.
+fn umask() -> u32 {
+    let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::umask(mask);
+    mask.as_raw_mode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn library() -> (tempfile::TempDir, Library) {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Library::open(&folder.path().join("videos"), LibraryMode::Private).unwrap();
+        (folder, library)
+    }
+
+    async fn part(library: &Library, name: &str, content: &'static [u8]) -> Part {
+        let mut writer = library.begin_part(name, 0, None).unwrap();
+        for chunk in content.chunks(3) {
+            assert!(writer.write(Bytes::from_static(chunk)).await);
+        }
+        writer.finish().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_published_file_has_its_sidecar_and_is_private() {
+        let (_folder, library) = library();
+        let part = part(&library, "job-video-0", b"content").await;
+        let sha256 = part.sha256().to_owned();
+        assert_eq!(sha256, crate::secret::sha256_hex(b"content"));
+        let published = library.publish(part, "2026-04-04/a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
+        let file = library.root().join(published.path());
+        assert_eq!(std::fs::read(&file).unwrap(), b"content");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(library.root().join("2026-04-04/a.mp4.json").is_file());
+        assert_eq!(library.parts().unwrap(), Vec::<String>::new());
+        assert_eq!(library.recognise("2026-04-04/a.mp4", 7, &sha256), Some(published));
+        assert_eq!(library.recognise("2026-04-04/a.mp4", 7, "00"), None);
+    }
+
+    #[tokio::test]
+    async fn publishing_never_replaces_a_file_or_anothers_sidecar() {
+        let (_folder, library) = library();
+        let first = part(&library, "one", b"first").await;
+        library.publish(first, "a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
+        let second = part(&library, "two", b"second").await;
+        let taken = library.publish(second, "a.mp4", b"{\"job\":\"y\"}", "y");
+        assert!(matches!(taken, Err(DiskError::Taken(_))), "{taken:?}");
+        assert_eq!(std::fs::read(library.root().join("a.mp4")).unwrap(), b"first");
+
+        std::fs::write(library.root().join("b.mp4.json"), "somebody's").unwrap();
+        let third = part(&library, "three", b"third").await;
+        assert!(matches!(library.publish(third, "b.mp4", b"{}", "z"), Err(DiskError::Taken(_))));
+        assert_eq!(std::fs::read(library.root().join("b.mp4.json")).unwrap(), b"somebody's");
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_left_by_a_crash_is_taken_over() {
+        let (_folder, library) = library();
+        std::fs::write(library.root().join("a.mp4.json"), "{\"job\":\"x\",\"old\":1}").unwrap();
+        let part = part(&library, "one", b"content").await;
+        library.publish(part, "a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
+        assert_eq!(std::fs::read(library.root().join("a.mp4.json")).unwrap(), b"{\"job\":\"x\"}");
+    }
+
+    #[tokio::test]
+    async fn a_resumed_part_is_hashed_from_its_beginning() {
+        let (_folder, library) = library();
+        let mut writer = library.begin_part("one", 0, Some("\"etag\"")).unwrap();
+        writer.write(Bytes::from_static(b"12345garbage")).await;
+        writer.finish().await.unwrap();
+        assert_eq!(library.unfinished("one"), Some((12, "\"etag\"".to_owned())));
+        let mut writer = library.begin_part("one", 5, Some("\"etag\"")).unwrap();
+        writer.write(Bytes::from_static(b"678")).await;
+        let part = writer.finish().await.unwrap();
+        assert_eq!((part.bytes(), part.sha256()), (8, crate::secret::sha256_hex(b"12345678").as_str()));
+        library.begin_part("one", 0, None).unwrap();
+        assert_eq!(library.unfinished("one"), None, "without a validator nothing is resumed");
+    }
+
+    #[tokio::test]
+    async fn no_link_in_the_library_leads_out_of_it() {
+        let (folder, library) = library();
+        let outside = folder.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, library.root().join("2026-04-04")).unwrap();
+        let part = part(&library, "one", b"content").await;
+        let refused = library.publish(part, "2026-04-04/a.mp4", b"{}", "x");
+        assert!(matches!(refused, Err(DiskError::NotRegular { .. })), "{refused:?}");
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_library_that_went_away_is_noticed() {
+        let (_folder, library) = library();
+        assert!(library.is_present());
+        std::fs::remove_dir_all(library.root()).unwrap();
+        assert!(!library.is_present());
+        std::fs::create_dir(library.root()).unwrap();
+        assert!(!library.is_present(), "an empty mount point is not the library");
+    }
+
+    #[tokio::test]
+    async fn what_is_set_aside_keeps_its_evidence() {
+        let (folder, library) = library();
+        let quarantine = folder.path().join("quarantine");
+        for _ in 0..2 {
+            let part = part(&library, "one", b"<html>").await;
+            library.set_aside(part, &quarantine, "sakura.html", b"{}").unwrap();
+        }
+        assert!(quarantine.join("sakura.html").is_file() && quarantine.join("sakura-1.html").is_file());
+        assert!(quarantine.join("sakura-1.html.evidence.json").is_file());
+    }
+}

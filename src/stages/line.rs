@@ -1,0 +1,221 @@
+//! The line to the provider as the stages share it: gate and client, the stops written down, the clocks compared.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::job::attempt::Attempt;
+use crate::job::event::SubmitVerdict;
+use crate::job::state::StateName;
+use crate::provider::client::ProviderClient;
+use crate::provider::gate::{Gate, Pass};
+use crate::provider::line::{LineCause, LineStop};
+use crate::provider::verdict::Answered;
+use crate::store::Store;
+use crate::store::apply::Applied;
+use crate::store::error::StoreError;
+use crate::store::line::{Stop, StopCause};
+
+/// A clock further off than this is not trusted with the age of a key.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// The high water of the clock is written down this often.
+const HIGH_WATER_STEP: Duration = Duration::from_secs(60);
+/// A key answered so often with a server error, while other submits succeed, is answered from storage.
+const STORED_ERRORS: u32 = 5;
+
+/// What the submit and the poll stage share.
+pub struct Line {
+    /// The clock of both.
+    pub clock: Clock,
+    /// The one gate.
+    pub gate: Gate,
+    /// The one client.
+    pub client: ProviderClient,
+    store: Store,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The provider's clock less ours, at the last answer that told.
+    skew: Option<(bool, Duration)>,
+    /// Keys that were answered with a server error: when first, and how often.
+    server_errors: BTreeMap<String, (Timestamp, u32)>,
+    last_success: Option<Timestamp>,
+    high_water: Option<Timestamp>,
+}
+
+impl Line {
+    /// Takes up the stops of the process before this one.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn open(
+        store: Store,
+        gate: Gate,
+        client: ProviderClient,
+        clock: Clock,
+    ) -> Result<Arc<Self>, StoreError> {
+        let stops = store.stops().await?;
+        gate.restore(stops.into_iter().filter_map(line_stop).collect());
+        let high_water = store.high_water().await?;
+        let seen = Mutex::new(Seen { high_water, ..Seen::default() });
+        Ok(Arc::new(Self { clock, gate, client, store, seen }))
+    }
+
+    /// Takes in what an answer means for the line, writes changed stops down, and hands on the verdict.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn heard<V>(&self, pass: Pass, answered: Answered<V>) -> Result<V, StoreError> {
+        let now = self.clock.now();
+        if let Some(theirs) = answered.provider_time {
+            self.seen().skew = Some((theirs >= now, theirs.since(now).max(now.since(theirs))));
+        }
+        if let Some(stop) = &answered.line {
+            tracing::warn!(
+                cause = stop.cause.as_str(),
+                "the line to the provider stops until {}: {}",
+                stop.until,
+                stop.message
+            );
+        }
+        if self.gate.settle(pass, &answered) {
+            self.write_stops(now).await?;
+        }
+        Ok(answered.verdict)
+    }
+
+    /// Writes the stops of the gate down as they are now.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn write_stops(&self, now: Timestamp) -> Result<(), StoreError> {
+        let standing = self.gate.stops(now);
+        let ended = LineCause::ALL.into_iter().filter(|cause| standing.iter().all(|stop| stop.cause != *cause));
+        if self.store.lift_stops(ended.map(stop_cause).collect()).await? {
+            tracing::info!("the line to the provider goes on");
+        }
+        for stop in standing {
+            let cause = stop_cause(stop.cause);
+            let stop = Stop { cause, until: Some(stop.until), message: stop.message, since: now };
+            self.store.put_stop(stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a person has paused this.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn is_paused(&self, cause: StopCause) -> Result<bool, StoreError> {
+        Ok(self.store.stops().await?.iter().any(|stop| stop.cause == cause))
+    }
+
+    /// Writes the wall clock's high water down now and then.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn note_clock(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let due = self.seen().high_water.is_none_or(|known| now >= known.plus(HIGH_WATER_STEP));
+        if due {
+            self.store.raise_high_water(now).await?;
+            self.seen().high_water = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Why the clock cannot be trusted with the age of a key, if it cannot.
+    pub fn clock_doubt(&self) -> Option<String> {
+        let now = self.clock.now();
+        let seen = self.seen();
+        if let Some(known) = seen.high_water.filter(|known| known.since(now) > CLOCK_TOLERANCE) {
+            return Some(format!("the clock says {now}, but it has already been {known}"));
+        }
+        let (ahead, skew) = seen.skew.filter(|(_, skew)| *skew > CLOCK_TOLERANCE)?;
+        let side = if ahead { "behind" } else { "ahead of" };
+        Some(format!("the clock is {} s {side} the provider's", skew.as_secs()))
+    }
+
+    /// Sees through a server error that is stored under one key: other submits succeed, this key never does
+    /// (provider-api, "Request headers worth using").
+    pub fn judge(&self, attempt: &Attempt, server_error: bool, verdict: SubmitVerdict) -> SubmitVerdict {
+        let now = self.clock.now();
+        let mut seen = self.seen();
+        match verdict {
+            SubmitVerdict::Unknown { why, not_before } if server_error => {
+                let last_success = seen.last_success;
+                let (first, count) = seen.server_errors.entry(attempt.key()).or_insert((now, 0));
+                *count += 1;
+                if *count >= STORED_ERRORS && last_success.is_some_and(|success| success > *first) {
+                    return SubmitVerdict::Replayed { why };
+                }
+                SubmitVerdict::Unknown { why, not_before }
+            }
+            SubmitVerdict::Unknown { .. } => verdict,
+            SubmitVerdict::Accepted { .. } => {
+                seen.last_success = Some(now);
+                seen.server_errors.remove(&attempt.key());
+                verdict
+            }
+            SubmitVerdict::Refused(_)
+            | SubmitVerdict::NotExecuted { .. }
+            | SubmitVerdict::Replayed { .. }
+            | SubmitVerdict::Shared { .. } => {
+                seen.server_errors.remove(&attempt.key());
+                verdict
+            }
+        }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        // No code that holds this lock can panic, so a poisoned one is still whole.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the log of a change of state, once, where it is handled.
+pub fn tell(applied: &Applied) {
+    let (job, state) = (applied.job.id(), applied.job.state_name());
+    let name = &applied.job.identity().name;
+    if state == applied.before {
+        return;
+    }
+    let last = applied.history.last();
+    let detail = last.map(|line| line.detail.as_str()).filter(|detail| !detail.is_empty());
+    let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+    match state {
+        StateName::Held | StateName::Failed | StateName::Expired => {
+            tracing::warn!(%job, %state, "job {job} ({name}) is {state}{detail}");
+        }
+        StateName::Pending
+        | StateName::Submitting
+        | StateName::Queued
+        | StateName::Processing
+        | StateName::Downloading
+        | StateName::Succeeded
+        | StateName::Cancelled => tracing::info!(%job, %state, "job {job} ({name}) is {state}{detail}"),
+    }
+}
+
+fn stop_cause(cause: LineCause) -> StopCause {
+    match cause {
+        LineCause::RateLimited => StopCause::RateLimited,
+        LineCause::KeyRefused => StopCause::KeyRefused,
+        LineCause::BalanceEmpty => StopCause::BalanceEmpty,
+        LineCause::Misconfigured => StopCause::Misconfigured,
+    }
+}
+
+fn line_stop(stop: Stop) -> Option<LineStop> {
+    let cause = match stop.cause {
+        StopCause::PausedSubmits | StopCause::PausedDownloads => return None,
+        StopCause::RateLimited => LineCause::RateLimited,
+        StopCause::KeyRefused => LineCause::KeyRefused,
+        StopCause::BalanceEmpty => LineCause::BalanceEmpty,
+        StopCause::Misconfigured => LineCause::Misconfigured,
+    };
+    Some(LineStop { cause, until: stop.until?, message: stop.message })
+}

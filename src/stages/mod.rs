@@ -1,0 +1,237 @@
+//! The stages: each takes what is due, does one kind of work outside, and hands the store an event.
+//!
+//! A stage is a [`Stage::pass`]; the loop around it, the panic fence, backoff and shutdown exist once, here. The
+//! state is the queue, so recovery is simply the first pass.
+#![expect(clippy::disallowed_methods, reason = "the one home of background tasks")]
+
+pub mod callback;
+pub mod line;
+pub mod poll;
+pub mod submit;
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::{Clock, Tick, Timestamp};
+use crate::job::JobId;
+use crate::job::retry::Backoff;
+use crate::store::error::StoreError;
+
+/// Every stage looks at least this often, whatever bells it may have missed; the watchdog counts on it.
+pub const NET: Duration = Duration::from_secs(20);
+/// After a pass that failed.
+const AFTER_FAILURE: Backoff =
+    Backoff { base: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(20) };
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There is more to do.
+    AtOnce,
+    /// At this time, or at the bell.
+    At(Timestamp),
+    /// At the bell.
+    AtBell,
+}
+
+impl Wake {
+    /// The earlier of the two.
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::AtOnce, _) | (_, Self::AtOnce) => Self::AtOnce,
+            (Self::At(one), Self::At(two)) => Self::At(one.min(two)),
+            (Self::At(time), Self::AtBell) | (Self::AtBell, Self::At(time)) => Self::At(time),
+            (Self::AtBell, Self::AtBell) => Self::AtBell,
+        }
+    }
+
+    /// At `time` if there is one.
+    pub fn at(time: Option<Timestamp>) -> Self {
+        time.map_or(Self::AtBell, Self::At)
+    }
+}
+
+/// One stage of the river.
+pub trait Stage: Send + Sync + 'static {
+    /// For logs and the watchdog.
+    const NAME: &'static str;
+
+    /// Takes what is due and does it, or launches it. Safe to call at any time.
+    fn pass(&self) -> impl Future<Output = Result<Wake, StoreError>> + Send;
+
+    /// Waits until something rings for it.
+    fn rung(&self) -> impl Future<Output = ()> + Send;
+
+    /// Waits until what it launched has landed, or gives it up where that is harmless.
+    fn land(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Signs of life, one for each stage: fed by the loops themselves, read by the watchdog.
+#[derive(Clone)]
+pub struct Pulse {
+    clock: Clock,
+    beats: Arc<Mutex<Vec<(&'static str, Tick)>>>,
+}
+
+impl Pulse {
+    /// Nobody beats yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, beats: Arc::default() }
+    }
+
+    fn beat(&self, name: &'static str) {
+        let now = self.clock.tick();
+        let mut beats = locked(&self.beats);
+        match beats.iter_mut().find(|beat| beat.0 == name) {
+            Some(beat) => beat.1 = now,
+            None => beats.push((name, now)),
+        }
+    }
+
+    /// The stages that have not been heard of for longer than `limit`.
+    pub fn silent(&self, limit: Duration) -> Vec<&'static str> {
+        let now = self.clock.tick();
+        let beats = locked(&self.beats);
+        beats.iter().filter(|beat| now.since(beat.1) > limit).map(|beat| beat.0).collect()
+    }
+}
+
+/// Runs a stage until `stop` turns true: pass, wait, pass. A pass that fails or panics is logged and tried again; the
+/// other stages go on.
+pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Pulse, mut stop: watch::Receiver<bool>) {
+    let mut failures = 0;
+    loop {
+        pulse.beat(S::NAME);
+        let passed = AssertUnwindSafe(stage.pass()).catch_unwind().await;
+        let wait = match passed {
+            Ok(Ok(wake)) => {
+                failures = 0;
+                match wake {
+                    Wake::AtOnce => Duration::ZERO,
+                    Wake::At(time) => time.since(clock.now()).min(NET),
+                    Wake::AtBell => NET,
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(stage = S::NAME, "the {} stage could not go on: {error}", S::NAME);
+                failures += 1;
+                AFTER_FAILURE.after(failures, 0.5)
+            }
+            Err(_) => {
+                tracing::error!(stage = S::NAME, "a bug: the {} stage panicked; it goes on", S::NAME);
+                failures += 1;
+                AFTER_FAILURE.after(failures, 0.5)
+            }
+        };
+        if *stop.borrow() {
+            break;
+        }
+        let rung_counts = failures == 0;
+        tokio::select! {
+            () = clock.sleep(wait) => {}
+            () = stage.rung(), if rung_counts => {}
+            _ = stop.changed() => {}
+        }
+        if *stop.borrow() {
+            break;
+        }
+    }
+    stage.land().await;
+}
+
+/// Work under way outside, one at a time for each job, so that nothing is asked, sent or fetched twice at once.
+pub struct Flights {
+    limit: usize,
+    aloft: Arc<Aloft>,
+}
+
+#[derive(Default)]
+struct Aloft {
+    jobs: Mutex<BTreeSet<JobId>>,
+    landed: Notify,
+    tasks: Mutex<tokio::task::JoinSet<()>>,
+}
+
+impl Flights {
+    /// At most `limit` at once.
+    pub fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), aloft: Arc::default() }
+    }
+
+    /// Whether no more may be launched.
+    pub fn full(&self) -> bool {
+        locked(&self.aloft.jobs).len() >= self.limit
+    }
+
+    /// How many are under way.
+    pub fn count(&self) -> usize {
+        locked(&self.aloft.jobs).len()
+    }
+
+    /// Whether there is one for `job`.
+    pub fn has(&self, job: JobId) -> bool {
+        locked(&self.aloft.jobs).contains(&job)
+    }
+
+    /// Launches `work` for `job` unless there is some under way. A panic in it ends it alone.
+    pub fn launch(&self, job: JobId, work: impl Future<Output = ()> + Send + 'static) {
+        if !locked(&self.aloft.jobs).insert(job) {
+            return;
+        }
+        let aloft = self.aloft.clone();
+        let mut tasks = locked(&self.aloft.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let _landing = Landing { aloft, job };
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                tracing::error!(%job, "a bug: the work for job {job} panicked; it is tried again later");
+            }
+        });
+    }
+
+    /// Waits until one lands.
+    pub async fn landed(&self) {
+        self.aloft.landed.notified().await;
+    }
+
+    /// Waits until all have landed.
+    pub async fn all_landed(&self) {
+        let mut tasks = std::mem::take(&mut *locked(&self.aloft.tasks));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Ends all that are under way where they stand.
+    pub async fn abandon(&self) {
+        let mut tasks = std::mem::take(&mut *locked(&self.aloft.tasks));
+        tasks.shutdown().await;
+    }
+}
+
+/// Takes a job off the list when its work ends, however it ends.
+struct Landing {
+    aloft: Arc<Aloft>,
+    job: JobId,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        locked(&self.aloft.jobs).remove(&self.job);
+        self.aloft.landed.notify_one();
+    }
+}
+
+/// No code that holds these locks can panic, so a poisoned one is still whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a ring of `bell` that came after the last one seen.
+async fn ring_of(bell: &tokio::sync::Mutex<watch::Receiver<u64>>) {
+    // The sender lives in the store, which the stage holds: it cannot go away while we wait.
+    let _ = bell.lock().await.changed().await;
+}

@@ -1,0 +1,72 @@
+//! Hints from the file system that the inbox has news. Only hints: events get lost, so the intake stage also looks
+//! by itself every `inbox.rescan`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// A watch over one folder that can be armed anew when the folder is replaced.
+pub struct Watch {
+    folder: PathBuf,
+    news: Arc<Notify>,
+    armed: Mutex<Armed>,
+}
+
+#[derive(Default)]
+struct Armed {
+    watcher: Option<RecommendedWatcher>,
+    /// Which folder is watched: its device and inode.
+    identity: Option<(u64, u64)>,
+    told: bool,
+}
+
+impl Watch {
+    /// A watch over `folder`, not armed yet.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, news: Arc::default(), armed: Mutex::default() }
+    }
+
+    /// Sees to it that the folder of this `identity` is the one watched. A watch that cannot be had is told once;
+    /// the regular looks go on without it.
+    pub fn arm(&self, identity: (u64, u64)) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        if armed.watcher.is_some() && armed.identity == Some(identity) {
+            return;
+        }
+        match watcher(&self.folder, self.news.clone()) {
+            Ok(watcher) => *armed = Armed { watcher: Some(watcher), identity: Some(identity), told: false },
+            Err(error) => {
+                if !armed.told {
+                    tracing::warn!(
+                        "{} cannot be watched ({error}); it is looked at every `inbox.rescan` instead",
+                        self.folder.display()
+                    );
+                }
+                *armed = Armed { told: true, ..Armed::default() };
+            }
+        }
+    }
+
+    /// Waits for news.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+}
+
+fn watcher(folder: &Path, news: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Our own reads make no news; everything else, and every overflow or error, is worth a look.
+        if !event.is_ok_and(|event| event.kind.is_access() && !closed_after_writing(&event)) {
+            news.notify_one();
+        }
+    })?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+fn closed_after_writing(event: &notify::Event) -> bool {
+    use notify::event::{AccessKind, AccessMode, EventKind};
+    event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+}

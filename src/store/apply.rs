@@ -1,0 +1,222 @@
+//! The one way to change a job: read it, ask [`step`], write job, history and outputs in one transaction.
+
+use rusqlite::OptionalExtension;
+
+use crate::clock::Timestamp;
+use crate::job::attempt::{Attempt, attempt_key};
+use crate::job::event::{Event, SubmitVerdict};
+use crate::job::next::{Move, next_move};
+use crate::job::state::StateName;
+use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
+use crate::job::{Job, JobId, TaskId};
+use crate::jobfile;
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::store::bells::Bell;
+use crate::store::error::StoreError;
+use crate::store::rows::{Known, read_job, update_job, write_outputs};
+use crate::store::writer::Writing;
+
+/// What an event led to, committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The state before.
+    pub before: StateName,
+    /// The job as it is now.
+    pub job: Job,
+    /// What its history says of the event.
+    pub history: Vec<HistoryLine>,
+    /// What to answer a person.
+    pub reply: Option<Reply>,
+}
+
+/// What the callback URL of a new attempt is to be, or `None` for none.
+pub type CallbackUrl = Box<dyn FnOnce(JobId) -> Option<Secret> + Send>;
+
+impl Store {
+    /// Tells the job of `id` that `event` happened at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`]; [`StoreError::TaskTaken`] for an accepted submit whose task belongs to another job
+    /// (nothing is changed then); and what can befall the database.
+    pub async fn apply(&self, id: JobId, event: Event, now: Timestamp) -> Result<Applied, StoreError> {
+        let (terms, chance) = (self.terms, self.dice.fraction());
+        self.writer
+            .write(move |writing| {
+                let moment = Moment { now, chance, terms: &terms };
+                apply_in(writing, id, &event, moment).map(|(applied, _)| applied)
+            })
+            .await
+    }
+
+    /// Begins a try of a submit: freezes a new attempt with its key and exact body, or takes the frozen one again.
+    /// The answer is the proof that it is committed, or the job as it is when there is nothing to send.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub async fn begin_try(
+        &self,
+        id: JobId,
+        callback_url: CallbackUrl,
+        now: Timestamp,
+    ) -> Result<Result<Attempt, Box<Applied>>, StoreError> {
+        let (terms, chance) = (self.terms, self.dice.fraction());
+        self.writer
+            .write(move |writing| {
+                let moment = Moment { now, chance, terms: &terms };
+                let (applied, known) = apply_in(writing, id, &Event::TryBegan, moment)?;
+                match known.send {
+                    Some(Sending::Fresh(number)) => {
+                        freeze(writing, known.nr, id, number, callback_url, now).map(Ok)
+                    }
+                    Some(Sending::Again(number)) => thaw(writing, known.nr, id, number, now).map(Ok),
+                    None => Ok(Err(Box::new(applied))),
+                }
+            })
+            .await
+    }
+}
+
+/// What [`apply_in`] knows besides what it answers.
+pub(super) struct Touched {
+    pub nr: i64,
+    send: Option<Sending>,
+}
+
+/// [`Store::apply`], inside a transaction that others share.
+pub(super) fn apply_in(
+    writing: &mut Writing<'_>,
+    id: JobId,
+    event: &Event,
+    moment: Moment<'_>,
+) -> Result<(Applied, Touched), StoreError> {
+    let Known { nr, job: before } = read_job(writing.connection, id)?;
+    let Outcome { job, history, send, reply } = step(&before, event, moment);
+    if let Event::SubmitAnswered(SubmitVerdict::Accepted { task, .. }) = event
+        && job.task() == Some(task)
+    {
+        own_task(writing, nr, &job, task)?;
+    }
+    let next = next_move(&job, moment.now);
+    // Time alone changes no job, but it may change what the job needs.
+    if job != before || *event == Event::TimeCame {
+        let change = writing.next_change();
+        update_job(writing.connection, nr, &job, next, change)?;
+        writing.ring(Bell::Changes);
+    }
+    if job.outputs() != before.outputs() {
+        write_outputs(writing.connection, nr, &job)?;
+    }
+    write_history(writing, nr, moment.now, &history)?;
+    if let Some(next) = next {
+        writing.ring(bell_of(next.what));
+    }
+    if at_provider(before.state_name()) && !at_provider(job.state_name()) {
+        // A task that has left the provider makes room for another.
+        writing.ring(Bell::Submit);
+    }
+    let applied = Applied { before: before.state_name(), job, history, reply };
+    Ok((applied, Touched { nr, send }))
+}
+
+pub(super) fn bell_of(what: Move) -> Bell {
+    match what {
+        Move::Submit | Move::Repeat | Move::Wait => Bell::Submit,
+        Move::Ask | Move::CallOff => Bell::Poll,
+        Move::Fetch => Bell::Fetch,
+    }
+}
+
+/// The states that count against the limits: the same as in the index `jobs_running`.
+fn at_provider(state: StateName) -> bool {
+    matches!(state, StateName::Submitting | StateName::Queued | StateName::Processing)
+}
+
+pub(super) fn write_history(
+    writing: &Writing<'_>,
+    nr: i64,
+    now: Timestamp,
+    lines: &[HistoryLine],
+) -> Result<(), StoreError> {
+    for line in lines {
+        writing
+            .connection
+            .prepare_cached("INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)")?
+            .execute((nr, now.millis(), line.event, &line.detail))?;
+    }
+    Ok(())
+}
+
+/// Binds a task to the attempt that made it, or says that it is another job's.
+fn own_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<(), StoreError> {
+    let owner: Option<i64> = writing
+        .connection
+        .prepare_cached("SELECT job FROM attempts WHERE task_id = ?1")?
+        .query_row([task.as_str()], |row| row.get(0))
+        .optional()?;
+    if owner.is_some_and(|owner| owner != nr) {
+        return Err(StoreError::TaskTaken(task.clone()));
+    }
+    writing
+        .connection
+        .prepare_cached("UPDATE attempts SET task_id = ?3 WHERE job = ?1 AND number = ?2")?
+        .execute((nr, job.attempts(), task.as_str()))?;
+    Ok(())
+}
+
+fn freeze(
+    writing: &Writing<'_>,
+    nr: i64,
+    id: JobId,
+    number: u32,
+    callback_url: CallbackUrl,
+    now: Timestamp,
+) -> Result<Attempt, StoreError> {
+    let request: String = writing
+        .connection
+        .prepare_cached("SELECT body FROM requests WHERE job = ?1")?
+        .query_row([nr], |row| row.get(0))?;
+    let body = match callback_url(id) {
+        Some(url) => jobfile::with_callback(&request, url.expose()),
+        None => request,
+    };
+    let attempt = Attempt::restore(id, number, body, now);
+    writing
+        .connection
+        .prepare_cached(
+            "INSERT INTO attempts (job, number, key, body, body_sha256, frozen_at, sends, last_send_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6)",
+        )?
+        .execute((
+            nr,
+            number,
+            attempt_key(id, number),
+            attempt.body(),
+            attempt.body_sha256(),
+            now.millis(),
+        ))?;
+    Ok(attempt)
+}
+
+fn thaw(
+    writing: &Writing<'_>,
+    nr: i64,
+    id: JobId,
+    number: u32,
+    now: Timestamp,
+) -> Result<Attempt, StoreError> {
+    let attempt = writing
+        .connection
+        .prepare_cached("SELECT body, frozen_at FROM attempts WHERE job = ?1 AND number = ?2")?
+        .query_row((nr, number), |row| {
+            let frozen_at = Timestamp::from_millis(row.get(1)?);
+            Ok(Attempt::restore(id, number, row.get(0)?, frozen_at))
+        })?;
+    writing
+        .connection
+        .prepare_cached(
+            "UPDATE attempts SET sends = sends + 1, last_send_at = ?3 WHERE job = ?1 AND number = ?2",
+        )?
+        .execute((nr, number, now.millis()))?;
+    Ok(attempt)
+}

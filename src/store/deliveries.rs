@@ -1,0 +1,136 @@
+//! Callback bodies: kept before they are answered, told to their jobs afterwards.
+
+use rusqlite::OptionalExtension;
+
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::event::Event;
+use crate::job::step::Moment;
+use crate::secret::sha256_hex;
+use crate::store::Store;
+use crate::store::apply::{Applied, apply_in};
+use crate::store::bells::Bell;
+use crate::store::error::StoreError;
+use crate::store::rows::number_of;
+
+/// So many bodies of one job are kept; of the others only the count.
+pub const KEPT_PER_JOB: i64 = 20;
+
+/// Proof that a delivery is committed: what a 204 is made from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kept(());
+
+/// A delivery its job has not heard of yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The number of its row.
+    pub nr: i64,
+    /// Whose it is.
+    pub job: JobId,
+    /// What was sent, whatever that is.
+    pub body: Vec<u8>,
+    /// How many more came of which only the count is kept.
+    pub more: u32,
+}
+
+impl Store {
+    /// Keeps a callback's body. Once this answers, no crash forgets it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn keep_delivery(&self, job: JobId, body: Vec<u8>, now: Timestamp) -> Result<Kept, StoreError> {
+        let sha256 = sha256_hex(&body);
+        self.writer
+            .write(move |writing| {
+                let connection = writing.connection;
+                let nr = number_of(connection, job)?;
+                let kept: i64 = connection
+                    .prepare_cached("SELECT count(*) FROM deliveries WHERE job = ?1")?
+                    .query_row([nr], |row| row.get(0))?;
+                if kept < KEPT_PER_JOB {
+                    connection
+                        .prepare_cached(
+                            "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
+                             VALUES (?1, ?2, ?3, ?4, 0, 0)",
+                        )?
+                        .execute((nr, now.millis(), sha256, body))?;
+                } else {
+                    connection
+                        .prepare_cached(
+                            "UPDATE deliveries SET more = more + 1, folded = 0
+                             WHERE nr = (SELECT max(nr) FROM deliveries WHERE job = ?1)",
+                        )?
+                        .execute([nr])?;
+                }
+                writing.ring(Bell::Deliveries);
+                Ok(Kept(()))
+            })
+            .await
+    }
+
+    /// The oldest deliveries whose jobs have not heard of them.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn unfolded(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT deliveries.nr, jobs.id, deliveries.body, deliveries.more
+                 FROM deliveries JOIN jobs ON jobs.nr = deliveries.job
+                 WHERE deliveries.folded = 0 ORDER BY deliveries.nr LIMIT ?1",
+            )?;
+            let mut rows = statement.query([limit])?;
+            let mut deliveries = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id: String = row.get(1)?;
+                let job = JobId::parse(&id)
+                    .ok_or_else(|| StoreError::UnknownWord { what: "job id", value: id.clone() })?;
+                deliveries.push(Delivery { nr: row.get(0)?, job, body: row.get(2)?, more: row.get(3)? });
+            }
+            Ok(deliveries)
+        })
+        .await
+    }
+
+    /// Tells a job of a delivery, and marks it as told, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub async fn fold(
+        &self,
+        delivery: &Delivery,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Applied, StoreError> {
+        let (terms, chance) = (self.terms, self.dice.fraction());
+        let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
+        self.writer
+            .write(move |writing| {
+                // One that came meanwhile stays to be told.
+                writing
+                    .connection
+                    .prepare_cached("UPDATE deliveries SET folded = 1 WHERE nr = ?1 AND more = ?2")?
+                    .execute((nr, more))?;
+                let moment = Moment { now, chance, terms: &terms };
+                apply_in(writing, job, &event, moment).map(|(applied, _)| applied)
+            })
+            .await
+    }
+
+    /// How many deliveries a job has had, those of which only the count is kept included.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn deliveries_of(&self, job: JobId) -> Result<u64, StoreError> {
+        self.read(move |connection| {
+            let nr = number_of(connection, job)?;
+            let count: Option<i64> = connection
+                .prepare_cached("SELECT sum(1 + more) FROM deliveries WHERE job = ?1")?
+                .query_row([nr], |row| row.get(0))
+                .optional()?
+                .flatten();
+            Ok(count.unwrap_or(0).unsigned_abs())
+        })
+        .await
+    }
+}

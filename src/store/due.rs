@@ -1,0 +1,121 @@
+//! What is due: the state is the queue, and these are its heads. Each answer costs the same however many jobs rest.
+
+use std::collections::BTreeMap;
+
+use rusqlite::OptionalExtension;
+
+use crate::clock::Timestamp;
+use crate::job::next::Move;
+use crate::job::turn::{Running, Waiting};
+use crate::job::{JobId, Priority};
+use crate::store::Store;
+use crate::store::error::StoreError;
+
+/// Jobs of one kind of move that are due, and when the next one will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Due now, the longest due first.
+    pub jobs: Vec<JobId>,
+    /// When the first that is not among them is due.
+    pub next: Option<Timestamp>,
+}
+
+const DUE: &str = "SELECT id FROM jobs WHERE move = ?1 AND move_due_at <= ?2 ORDER BY move_due_at LIMIT ?3";
+const NEXT: &str =
+    "SELECT move_due_at FROM jobs WHERE move = ?1 AND move_due_at > ?2 ORDER BY move_due_at LIMIT 1";
+const FETCH: &str = "SELECT id FROM jobs INDEXED BY jobs_by_deadline
+    WHERE move = 'fetch' AND move_due_at <= ?1 ORDER BY expires_at, nr LIMIT ?2";
+/// The models with a job waiting for its turn, skipping from one to the next in the index.
+const HEADS: &str = "WITH RECURSIVE line (model) AS (
+        SELECT min(model) FROM jobs WHERE move = 'submit'
+        UNION ALL
+        SELECT (SELECT min(model) FROM jobs WHERE move = 'submit' AND model > line.model)
+        FROM line WHERE line.model IS NOT NULL)
+    SELECT jobs.id, jobs.model, jobs.priority FROM line, jobs
+    WHERE line.model IS NOT NULL AND jobs.nr = (
+        SELECT nr FROM jobs AS head WHERE head.move = 'submit' AND head.model = line.model
+        ORDER BY head.priority DESC, head.nr LIMIT 1)";
+const RUNNING: &str = "SELECT model, count(*) FROM jobs INDEXED BY jobs_running
+    WHERE state IN ('submitting', 'queued', 'processing') GROUP BY model";
+const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
+    WHERE alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
+    ORDER BY expires_at LIMIT ?2";
+
+/// The hot statements, so that a test can look at their plans.
+pub const HOT_STATEMENTS: [(&str, &str); 6] = [
+    ("due", DUE),
+    ("next due", NEXT),
+    ("next to fetch", FETCH),
+    ("heads of the lines", HEADS),
+    ("running by model", RUNNING),
+    ("to alert", ALERTS),
+];
+
+fn ids(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    with: impl rusqlite::Params,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut rows = statement.query(with)?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        ids.push(JobId::parse(&id).ok_or(StoreError::UnknownWord { what: "job id", value: id })?);
+    }
+    Ok(ids)
+}
+
+impl Store {
+    /// The jobs that need `what` by `now`, at most `limit`.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn due(&self, what: Move, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
+        self.read(move |connection| {
+            let jobs = if what == Move::Fetch {
+                ids(&mut connection.prepare_cached(FETCH)?, (now.millis(), limit))?
+            } else {
+                ids(&mut connection.prepare_cached(DUE)?, (what.as_str(), now.millis(), limit))?
+            };
+            let next: Option<i64> = connection
+                .prepare_cached(NEXT)?
+                .query_row((what.as_str(), now.millis()), |row| row.get(0))
+                .optional()?;
+            Ok(Due { jobs, next: next.map(Timestamp::from_millis) })
+        })
+        .await
+    }
+
+    /// The head of each model's line, and how many tasks are at the provider.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn line(&self) -> Result<(Vec<Waiting>, Running), StoreError> {
+        self.read(|connection| {
+            let mut heads = Vec::new();
+            let mut statement = connection.prepare_cached(HEADS)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let id: String = row.get(0)?;
+                heads.push(Waiting {
+                    id: JobId::parse(&id).ok_or(StoreError::UnknownWord { what: "job id", value: id })?,
+                    model: row.get(1)?,
+                    priority: Priority::new(row.get(2)?).unwrap_or_default(),
+                });
+            }
+            let mut statement = connection.prepare_cached(RUNNING)?;
+            let running: BTreeMap<String, u32> =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+            Ok((heads, Running(running)))
+        })
+        .await
+    }
+
+    /// Unfinished jobs whose first link dies before `until` and of which nobody has been told yet.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn to_alert(&self, until: Timestamp, limit: u32) -> Result<Vec<JobId>, StoreError> {
+        self.read(move |connection| ids(&mut connection.prepare_cached(ALERTS)?, (until.millis(), limit)))
+            .await
+    }
+}

@@ -1,0 +1,125 @@
+//! What can go wrong with the database, sorted by what it means for the caller.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::job::record::Broken;
+use crate::job::{JobId, TaskId};
+
+/// Why the store could not do as asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// The provider handed out a task that already belongs to another job.
+    #[error("task {0} already belongs to another job")]
+    TaskTaken(TaskId),
+    /// The disk is full: nothing of the change was kept, and it may be tried again.
+    #[error("the disk that holds the database is full; make room on it")]
+    DiskFull,
+    /// Somebody else holds the database locked: nothing was kept, and it may be tried again.
+    #[error("another program holds the database locked")]
+    Busy,
+    /// A row of the database does not make sense. The job is left alone.
+    #[error("the database holds a broken job: {0}")]
+    Broken(#[from] Broken),
+    /// A value of the database is not one of ours.
+    #[error("the database holds an unknown {what}: `{value}`")]
+    UnknownWord {
+        /// What kind of word.
+        what: &'static str,
+        /// The word.
+        value: String,
+    },
+    /// The caller's part of the work failed: nothing was kept.
+    #[error("{0}")]
+    Abandoned(String),
+    /// The statement failed: nothing was kept.
+    #[error("database: {0}")]
+    Sqlite(#[source] rusqlite::Error),
+    /// It is not known whether the change was kept. The process must end and look again (a commit that answers
+    /// "I/O error" may still be committed).
+    #[error("the database could not be written, and it is not known how much was: {0}")]
+    Fatal(String),
+    /// The writer has ended; the process is about to.
+    #[error("the database is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+/// Why the database could not be opened. All of these end the daemon with exit code 2.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// SQLite itself is too old.
+    #[error("SQLite {found} has a known way to corrupt its log; 3.51.3 or newer is needed")]
+    OldSqlite {
+        /// The version linked.
+        found: String,
+    },
+    /// The file was made by a newer dropreel.
+    #[error(
+        "{path} was written by a newer dropreel (schema {found}, this one knows {known}); install that version, or restore a backup"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest we know.
+        known: i64,
+    },
+    /// The file is a database, but not ours.
+    #[error("{path} is not a dropreel database")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A setting that durability depends on did not take.
+    #[error(
+        "{path}: `{pragma}` could not be set (it is `{found}`); is the file system able to hold a database?"
+    )]
+    Pragma {
+        /// The file.
+        path: PathBuf,
+        /// Which.
+        pragma: &'static str,
+        /// What it is instead.
+        found: String,
+    },
+    /// The database is damaged.
+    #[error("{path} is damaged: {finding}; restore a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the check says.
+        finding: String,
+    },
+    /// The file could not be made.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// SQLite refused.
+    #[error("{path}: {source}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}

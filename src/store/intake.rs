@@ -1,0 +1,315 @@
+//! Job files in: all jobs of a file or none, and who dropped what when.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, named_params};
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::job::next::next_move;
+use crate::job::step::HistoryLine;
+use crate::job::{Identity, Job, JobId, Priority};
+use crate::jobfile::Draft;
+use crate::store::Store;
+use crate::store::apply::{bell_of, write_history};
+use crate::store::bells::Bell;
+use crate::store::error::StoreError;
+use crate::store::rows::insert_job;
+use crate::store::writer::Writing;
+
+/// The same name and bytes within this time are taken for a repeated copy (contract, section 2).
+pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Where a job file came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Dropped into the watched folder: it must still be moved out.
+    Inbox,
+    /// Handed over by the command line, the page or a program.
+    Api,
+}
+
+impl Source {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// A job file about to be taken in.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// Where it came from.
+    pub source: Source,
+    /// Its name, if it has one.
+    pub file_name: Option<String>,
+    /// Of its bytes.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A job file taken in: its jobs are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The number of its row.
+    pub nr: i64,
+    /// Its jobs, in order.
+    pub jobs: Vec<JobId>,
+}
+
+/// Why a job file was not taken in. Nothing of it was kept.
+#[derive(Debug, Error)]
+pub enum TakeError {
+    /// The same file was taken in within the last 24 hours.
+    #[error(
+        "the same file was taken in at {taken_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
+    )]
+    Repeated {
+        /// The first job of it.
+        first: JobId,
+        /// When.
+        taken_at: Timestamp,
+    },
+    /// The `key` of one of its jobs was used before.
+    #[error("the key `{key}` was already used by job {first}; a key is run once only")]
+    KeySeen {
+        /// The key.
+        key: String,
+        /// Which job of the file, from 0.
+        place: usize,
+        /// Who used it.
+        first: JobId,
+    },
+    /// The file could not be read to its end, or changed meanwhile.
+    #[error("{0}")]
+    Unread(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A job file whose jobs are committed but which is still to be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmoved {
+    /// The number of its row.
+    pub nr: i64,
+    /// Its name in the inbox.
+    pub file_name: String,
+    /// Of its bytes.
+    pub sha256: String,
+    /// When it was taken in: names the folder it goes to.
+    pub taken_at: Timestamp,
+}
+
+/// The jobs of a file, read while they are written: a long file is never held in memory whole.
+pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
+
+impl Store {
+    /// Takes a job file in, whole, in one transaction.
+    ///
+    /// # Errors
+    /// See [`TakeError`]; whatever it is, nothing was kept.
+    pub async fn take_in(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Result<Taken, TakeError> {
+        let dice = self.dice.clone();
+        // The writer's own errors undo the work; a refusal must, too, and still be told.
+        let refusal = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let told = refusal.clone();
+        let written = self
+            .writer
+            .write(move |writing| {
+                let new_id = || JobId::new(now, &dice);
+                take_in(writing, &intake, drafts, now, new_id).map_err(|error| match error {
+                    TakeError::Store(error) => error,
+                    other => {
+                        let words = other.to_string();
+                        *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(other);
+                        StoreError::Abandoned(words)
+                    }
+                })
+            })
+            .await;
+        let refused = refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        match (written, refused) {
+            (Ok(taken), _) => Ok(taken),
+            (Err(_), Some(refusal)) => Err(refusal),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+
+    /// Writes down that a job file has left the inbox; `to` is where it lies now, if anywhere.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn mark_moved(&self, nr: i64, to: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                writing
+                    .connection
+                    .prepare_cached("UPDATE intakes SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?
+                    .execute((nr, now.millis(), to))?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Job files whose jobs are committed but which may still lie in the inbox: what a crash left to finish.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn unmoved(&self) -> Result<Vec<Unmoved>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT nr, file_name, sha256, taken_at FROM intakes WHERE moved_at IS NULL ORDER BY nr",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(Unmoved {
+                    nr: row.get(0)?,
+                    file_name: row.get(1)?,
+                    sha256: row.get(2)?,
+                    taken_at: Timestamp::from_millis(row.get(3)?),
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn take_in(
+    writing: &mut Writing<'_>,
+    intake: &Intake,
+    drafts: Drafts,
+    now: Timestamp,
+    new_id: impl Fn() -> JobId,
+) -> Result<Taken, TakeError> {
+    let connection = writing.connection;
+    connection
+        .prepare_cached(
+            "INSERT INTO intakes (source, file_name, sha256, bytes, jobs, taken_at, moved_at)
+             VALUES (:source, :file_name, :sha256, :bytes, 0, :taken_at, :moved_at)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(named_params! {
+                ":source": intake.source.as_str(),
+                ":file_name": intake.file_name,
+                ":sha256": intake.sha256,
+                ":bytes": i64::try_from(intake.bytes).unwrap_or(i64::MAX),
+                ":taken_at": now.millis(),
+                ":moved_at": match intake.source {
+                    Source::Inbox => None,
+                    Source::Api => Some(now.millis()),
+                },
+            })
+        })
+        .map_err(StoreError::from)?;
+    let nr = connection.last_insert_rowid();
+
+    let mut jobs = Vec::new();
+    let mut again = false;
+    let mut keyed = true;
+    for draft in drafts {
+        let draft = draft.map_err(TakeError::Unread)?;
+        again |= draft.again;
+        keyed &= draft.key.is_some();
+        jobs.push(add_job(writing, nr, &draft, jobs.len(), now, &new_id)?);
+    }
+    if !again && !keyed {
+        refuse_repeat(writing.connection, intake, nr, now)?;
+    }
+    let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+    writing
+        .connection
+        .execute("UPDATE intakes SET jobs = ?2 WHERE nr = ?1", (nr, count))
+        .map_err(StoreError::from)?;
+    writing.ring(Bell::Changes);
+    Ok(Taken { nr, jobs })
+}
+
+fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timestamp) -> Result<(), TakeError> {
+    let Some(file_name) = &intake.file_name else { return Ok(()) };
+    let earlier: Option<(String, i64)> = connection
+        .prepare_cached(
+            "SELECT jobs.id, intakes.taken_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr
+             WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.taken_at > ?4
+             ORDER BY intakes.nr DESC, jobs.nr LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            let since = now.minus(REPEAT_WINDOW).millis();
+            statement
+                .query_row((&intake.sha256, file_name, nr, since), |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()
+        })
+        .map_err(StoreError::from)?;
+    match earlier {
+        None => Ok(()),
+        Some((id, taken_at)) => {
+            let first = known_id(&id)?;
+            Err(TakeError::Repeated { first, taken_at: Timestamp::from_millis(taken_at) })
+        }
+    }
+}
+
+fn add_job(
+    writing: &mut Writing<'_>,
+    intake: i64,
+    draft: &Draft,
+    place: usize,
+    now: Timestamp,
+    new_id: &impl Fn() -> JobId,
+) -> Result<JobId, TakeError> {
+    let connection = writing.connection;
+    if let Some(key) = &draft.key
+        && let Some(first) = job_of_key(connection, key)?
+    {
+        return Err(TakeError::KeySeen { key: key.clone(), place, first });
+    }
+    let identity = Identity {
+        id: new_id(),
+        name: draft.name.clone(),
+        model: draft.model.clone(),
+        priority: Priority::new(draft.priority.into()).unwrap_or_default(),
+        created_at: now,
+    };
+    let job = Job::accept(identity, draft.not_before);
+    let change = writing.next_change();
+    let nr = insert_job(connection, &job, intake, now, change)?;
+    insert_request(connection, nr, draft).map_err(StoreError::from)?;
+    let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
+    write_history(writing, nr, now, &[HistoryLine { event: "accepted", detail }])?;
+    if let Some(next) = next_move(&job, now) {
+        writing.ring(bell_of(next.what));
+    }
+    Ok(job.id())
+}
+
+fn insert_request(connection: &Connection, nr: i64, draft: &Draft) -> rusqlite::Result<()> {
+    let labels = serde_json::to_string(&draft.labels)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    connection
+        .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((nr, &draft.body, &draft.prompt, labels))?;
+    for (key, value) in &draft.labels {
+        connection
+            .prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?
+            .execute((key, value, nr))?;
+    }
+    if let Some(key) = &draft.key {
+        connection.prepare_cached("INSERT INTO keys (key, job) VALUES (?1, ?2)")?.execute((key, nr))?;
+    }
+    Ok(())
+}
+
+fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
+    let id: Option<String> = connection
+        .prepare_cached("SELECT jobs.id FROM keys JOIN jobs ON jobs.nr = keys.job WHERE keys.key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    id.map(|id| known_id(&id)).transpose()
+}
+
+fn known_id(id: &str) -> Result<JobId, StoreError> {
+    JobId::parse(id).ok_or_else(|| StoreError::UnknownWord { what: "job id", value: id.to_owned() })
+}

@@ -1,0 +1,133 @@
+//! The database: all state, one SQLite file, one thread that writes. The only room with SQL in it.
+//!
+//! A change is answered once it is committed with `synchronous=FULL`. What a state means is decided in `job`, never
+//! here: the store reads a row, asks the job machine, and writes what it says.
+
+pub mod apply;
+pub mod bells;
+pub mod deliveries;
+pub mod due;
+pub mod error;
+pub mod intake;
+pub mod line;
+pub mod look;
+pub mod outputs;
+mod rows;
+pub mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+
+use crate::dice::Dice;
+use crate::job::terms::Terms;
+use bells::{Bell, Bells};
+use error::{OpenError, StoreError};
+use writer::Writer;
+
+/// So many reads run at once; more wait.
+const READERS: usize = 4;
+
+/// The database. Clones share it; when the last one is dropped, the writer ends.
+#[derive(Clone)]
+pub struct Store {
+    writer: Writer,
+    readers: Arc<Readers>,
+    bells: Bells,
+    died: watch::Receiver<Option<String>>,
+    terms: Terms,
+    dice: Dice,
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+/// Joins the writer thread once every [`Store`] is dropped, so that the file is closed in order.
+pub struct Closing(std::thread::JoinHandle<()>);
+
+impl Closing {
+    /// Waits until the writer has ended. Call it after the last [`Store`] is dropped.
+    pub fn wait(self) {
+        // A writer that panicked has already been told of by its unanswered callers.
+        let _ = self.0.join();
+    }
+}
+
+impl Store {
+    /// Opens the database at `path`, making it if it is not there.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
+    pub fn open(path: &Path, terms: Terms, dice: Dice) -> Result<(Self, Closing), OpenError> {
+        let connection = schema::open_writer(path)?;
+        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let last_change = look::last_change(&connection).map_err(sqlite)?;
+        let first_reader = schema::open_reader(path)?;
+        let bells = Bells::new();
+        let (died_sender, died) = watch::channel(None);
+        let (writer, thread) = Writer::start(connection, last_change, bells.clone(), died_sender)
+            .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        let readers = Arc::new(Readers {
+            path: path.to_owned(),
+            idle: Mutex::new(vec![first_reader]),
+            permits: Semaphore::new(READERS),
+        });
+        Ok((Self { writer, readers, bells, died, terms, dice }, Closing(thread)))
+    }
+
+    /// Listens to a bell. Begin to listen before you look.
+    pub fn listen(&self, bell: Bell) -> watch::Receiver<u64> {
+        self.bells.listen(bell)
+    }
+
+    /// Waits until the writer has met a failure whose outcome is unknown, and says which. The process must end then:
+    /// only a fresh start can tell what was kept.
+    pub async fn died(&self) -> String {
+        let mut died = self.died.clone();
+        match died.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "the writer has ended".to_owned(),
+        }
+    }
+
+    /// Has a read done on a connection of its own, off the async threads.
+    async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        tokio::task::spawn_blocking(move || {
+            let connection = match readers.take() {
+                Some(connection) => connection,
+                None => schema::open_reader(&readers.path)
+                    .map_err(|error| StoreError::Abandoned(error.to_string()))?,
+            };
+            let result = look(&connection);
+            readers.put_back(connection);
+            result
+        })
+        .await
+        .map_err(|_| StoreError::Abandoned("a bug: a look at the database panicked".into()))?
+    }
+}
+
+impl Readers {
+    fn take(&self) -> Option<Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put_back(&self, connection: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+#[cfg(test)]
+mod tests;

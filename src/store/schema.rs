@@ -1,0 +1,109 @@
+//! Opening the file: `schema.sql`, the steps between its versions, and the settings durability depends on.
+#![expect(clippy::disallowed_methods, reason = "the one home of database connections")]
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::error::OpenError;
+
+/// The whole schema of a new database.
+const SCHEMA: &str = include_str!("../../schema.sql");
+/// The version `schema.sql` describes.
+pub const VERSION: i64 = 1;
+/// The step from version `n` to `n + 1` stands at place `n - 1`. None yet: version 1 is the first.
+const STEPS: &[&str] = &[];
+const _: () = assert!(STEPS.len() as i64 == VERSION - 1);
+
+/// 'drpl', as `schema.sql` sets it.
+const APPLICATION_ID: i64 = 1_685_221_484;
+/// Older versions can corrupt a log that two connections write and checkpoint at once (sqlite.org, "WAL-reset bug").
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Opens the one connection that writes, makes or updates the schema, and reads every setting back.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite { found: rusqlite::version().to_owned() });
+    }
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let number = |pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(sqlite)
+    };
+
+    let (version, application) = (number("user_version")?, number("application_id")?);
+    let empty = number("page_count")? == 0;
+    if !empty && application != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    if version > VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    }
+    expect_pragma(&connection, path, "journal_mode", "WAL", "wal")?;
+    expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
+    expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
+    if empty {
+        in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
+    }
+    for (step, next) in STEPS.iter().zip(2..).filter(|(_, next)| !empty && *next > version) {
+        in_transaction(&connection, step, next).map_err(sqlite)?;
+    }
+    let finding: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
+    if finding != "ok" {
+        return Err(OpenError::Damaged { path: path.to_owned(), finding });
+    }
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite)?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // What a hostile file could use: functions hidden in views and triggers, and pages changed under our feet.
+    connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite)?;
+    connection.pragma_update(None, "mmap_size", 0).map_err(sqlite)?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite)?;
+    Ok(connection)
+}
+
+fn expect_pragma(
+    connection: &Connection,
+    path: &Path,
+    pragma: &'static str,
+    value: &str,
+    read_back: &str,
+) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    connection.pragma_update(None, pragma, value).map_err(sqlite)?;
+    let found = connection
+        .pragma_query_value(None, pragma, |row| {
+            let value: rusqlite::types::Value = row.get(0)?;
+            Ok(match value {
+                rusqlite::types::Value::Text(text) => text,
+                rusqlite::types::Value::Integer(number) => number.to_string(),
+                other => format!("{other:?}"),
+            })
+        })
+        .map_err(sqlite)?;
+    if found == read_back { Ok(()) } else { Err(OpenError::Pragma { path: path.to_owned(), pragma, found }) }
+}
+
+fn in_transaction(connection: &Connection, sql: &str, version: i64) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"))
+}

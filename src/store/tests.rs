@@ -1,0 +1,379 @@
+//! The store on a real file.
+
+use std::time::Duration;
+
+use super::apply::CallbackUrl;
+use super::deliveries::KEPT_PER_JOB;
+use super::due::HOT_STATEMENTS;
+use super::intake::{Intake, REPEAT_WINDOW, Source, TakeError};
+use super::look::{Filter, Found};
+use super::*;
+use crate::clock::Timestamp;
+use crate::job::event::{AskVerdict, Event, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts};
+use crate::job::next::Move;
+use crate::job::output::OutputKind;
+use crate::job::state::StateName;
+use crate::job::{JobId, TaskId};
+use crate::jobfile::Draft;
+use crate::secret::Secret;
+
+const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+
+struct Rig {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder.path().join("dropreel.db")).unwrap();
+        Self { folder, store }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("dropreel.db")
+    }
+
+    async fn take_in(&self, drafts: Vec<Draft>) -> Vec<JobId> {
+        let sha256 = format!("{drafts:?}");
+        self.take_file("a.json", &sha256, drafts, NOW).await.unwrap()
+    }
+
+    async fn take_file(
+        &self,
+        name: &str,
+        sha256: &str,
+        drafts: Vec<Draft>,
+        now: Timestamp,
+    ) -> Result<Vec<JobId>, TakeError> {
+        let intake =
+            Intake { source: Source::Inbox, file_name: Some(name.into()), sha256: sha256.into(), bytes: 10 };
+        let drafts = Box::new(drafts.into_iter().map(Ok));
+        self.store.take_in(intake, drafts, now).await.map(|taken| taken.jobs)
+    }
+
+    async fn one(&self) -> JobId {
+        self.take_in(vec![draft("sakura")]).await[0]
+    }
+
+    async fn state(&self, id: JobId) -> StateName {
+        self.store.look(id).await.unwrap().job.state_name()
+    }
+}
+
+fn open(path: &Path) -> Result<Store, OpenError> {
+    Store::open(path, Terms::DEFAULT, Dice::seeded(1)).map(|(store, _)| store)
+}
+
+fn draft(name: &str) -> Draft {
+    Draft {
+        name: name.into(),
+        priority: 0,
+        labels: [("project".to_owned(), "spring".to_owned())].into(),
+        key: None,
+        again: false,
+        not_before: None,
+        model: "wan2.5-t2v".into(),
+        prompt: Some("春天的樱花树下".into()),
+        body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
+    }
+}
+
+fn url(text: &'static str) -> CallbackUrl {
+    Box::new(move |_| Some(Secret::new(text)))
+}
+
+fn accepted(task: &str) -> Event {
+    let task = TaskId::parse(task).unwrap();
+    Event::SubmitAnswered(SubmitVerdict::Accepted { task, reserved: None })
+}
+
+#[tokio::test]
+async fn a_file_is_taken_in_whole_or_not_at_all() {
+    let rig = Rig::new();
+    let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
+    let first = rig.take_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
+    let refused = rig.take_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
+    assert!(
+        matches!(refused, Err(TakeError::KeySeen { place: 1, first: by, .. }) if by == first[0]),
+        "{refused:?}"
+    );
+    let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
+    let intake = Intake { source: Source::Api, file_name: None, sha256: "3".into(), bytes: 1 };
+    assert!(matches!(rig.store.take_in(intake, broken, NOW).await, Err(TakeError::Unread(_))));
+    assert_eq!(rig.store.list(Filter::default(), None, 10).await.unwrap().jobs.len(), 1);
+    assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_file_within_a_day_is_a_repeated_copy() {
+    let rig = Rig::new();
+    let first = rig.take_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();
+    let soon = NOW.plus(REPEAT_WINDOW - Duration::from_secs(1));
+    let repeated = rig.take_file("a.json", "1", vec![draft("one")], soon).await;
+    assert!(matches!(repeated, Err(TakeError::Repeated { first: by, .. }) if by == first[0]), "{repeated:?}");
+    assert!(rig.take_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
+    assert!(rig.take_file("a.json", "2", vec![draft("one")], soon).await.is_ok());
+    let again = Draft { again: true, ..draft("one") };
+    assert!(rig.take_file("a.json", "1", vec![again], soon).await.is_ok());
+    let late = soon.plus(REPEAT_WINDOW);
+    assert!(rig.take_file("a.json", "1", vec![draft("one")], late).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_try_is_frozen_once_and_repeated_byte_for_byte() {
+    let rig = Rig::new();
+    let id = rig.one().await;
+    let first = rig.store.begin_try(id, url("https://a.example/1"), NOW).await.unwrap().unwrap();
+    assert_eq!(first.key(), id.to_string());
+    assert!(first.body().contains("1.10") && first.body().contains("https://a.example/1"));
+    // The public URL changed meanwhile: the repeat does not know.
+    let again = rig.store.begin_try(id, url("https://b.example/2"), NOW).await.unwrap().unwrap();
+    assert_eq!(again, first);
+    rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
+    let nothing = rig.store.begin_try(id, url("https://b.example/2"), NOW).await.unwrap();
+    assert_eq!(nothing.unwrap_err().job.state_name(), StateName::Queued);
+}
+
+#[tokio::test]
+async fn no_task_belongs_to_two_jobs() {
+    let rig = Rig::new();
+    let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
+    for id in &ids {
+        rig.store.begin_try(*id, url("https://a.example"), NOW).await.unwrap().unwrap();
+    }
+    rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
+    let refused = rig.store.apply(ids[1], accepted("task-1"), NOW).await;
+    assert!(matches!(refused, Err(StoreError::TaskTaken(_))), "{refused:?}");
+    assert_eq!(rig.state(ids[1]).await, StateName::Submitting);
+}
+
+#[tokio::test]
+async fn work_that_fails_does_not_undo_the_work_beside_it() {
+    let rig = Rig::new();
+    let id = rig.one().await;
+    let writes = (0..200_u8).map(|n| {
+        let store = rig.store.clone();
+        async move {
+            if n % 3 == 0 {
+                let nobody = JobId::new(NOW, &Dice::seeded(u64::from(n) + 99));
+                store.keep_delivery(nobody, vec![n], NOW).await.is_err()
+            } else {
+                store.keep_delivery(id, vec![n], NOW).await.is_ok()
+            }
+        }
+    });
+    assert!(futures_util::future::join_all(writes).await.into_iter().all(|as_expected| as_expected));
+    assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 133);
+}
+
+#[tokio::test]
+async fn work_that_panics_harms_no_other() {
+    let rig = Rig::new();
+    let id = rig.one().await;
+    let panicking: CallbackUrl = Box::new(|_| panic!("a bug in one job"));
+    let (broken, kept) =
+        tokio::join!(rig.store.begin_try(id, panicking, NOW), rig.store.keep_delivery(id, vec![1], NOW));
+    assert!(matches!(broken, Err(StoreError::Abandoned(_))));
+    assert!(kept.is_ok());
+    assert_eq!(rig.state(id).await, StateName::Pending);
+}
+
+#[tokio::test]
+async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
+    let rig = Rig::new();
+    let id = rig.one().await;
+    for n in 0..25 {
+        rig.store.keep_delivery(id, vec![n], NOW).await.unwrap();
+    }
+    let kept = rig.store.unfolded(100).await.unwrap();
+    assert_eq!(i64::try_from(kept.len()).unwrap(), KEPT_PER_JOB);
+    assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 25);
+    for delivery in &kept {
+        rig.store.fold(delivery, Event::Knocked { hint: None, quiet: false }, NOW).await.unwrap();
+    }
+    assert!(rig.store.unfolded(100).await.unwrap().is_empty());
+    rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();
+    assert_eq!(rig.store.unfolded(100).await.unwrap().len(), 1, "one too many still wakes the job");
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_by_time_and_turn() {
+    let rig = Rig::new();
+    let later = Draft { not_before: Some(NOW.plus(Duration::from_secs(60))), ..draft("later") };
+    let urgent = Draft { priority: 10, ..draft("urgent") };
+    let other = Draft { model: "wan2.2-i2v-flash".into(), ..draft("other") };
+    let ids = rig.take_in(vec![draft("plain"), later, urgent, other]).await;
+    let (heads, running) = rig.store.line().await.unwrap();
+    let mut firsts: Vec<_> = heads.iter().map(|head| head.id).collect();
+    firsts.sort();
+    let mut expected = vec![ids[2], ids[3]];
+    expected.sort();
+    assert_eq!((firsts, running.total()), (expected, 0));
+    let waiting = rig.store.due(Move::Wait, NOW, 10).await.unwrap();
+    assert_eq!((waiting.jobs.len(), waiting.next), (0, Some(NOW.plus(Duration::from_secs(60)))));
+    let due = rig.store.due(Move::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
+    assert_eq!(due.jobs, [ids[1]]);
+
+    rig.store.begin_try(ids[2], url("https://a.example"), NOW).await.unwrap().unwrap();
+    let (heads, running) = rig.store.line().await.unwrap();
+    assert!(heads.iter().any(|head| head.id == ids[0]));
+    assert_eq!(running.of("wan2.5-t2v"), 1);
+}
+
+#[tokio::test]
+async fn everything_about_a_job_survives_a_reopening() {
+    let rig = Rig::new();
+    let id = rig.one().await;
+    rig.store.begin_try(id, url("https://a.example"), NOW).await.unwrap().unwrap();
+    rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
+    let outputs = (0..2)
+        .map(|index| SeenOutput {
+            kind: OutputKind::Video,
+            index,
+            link: Secret::new(format!("https://cdn.example/{index}")),
+            expires_at: None,
+        })
+        .collect();
+    let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
+    let asked = Event::Asked { began: NOW, verdict: AskVerdict::Seen(facts) };
+    let applied = rig.store.apply(id, asked, NOW).await.unwrap();
+    let reopened = open(&rig.path()).unwrap();
+    let sight = reopened.look(id).await.unwrap();
+    assert_eq!(sight.job, applied.job);
+    assert_eq!(sight.job.outputs().len(), 2);
+    assert_eq!(sight.labels["project"], "spring");
+    let events: Vec<_> = reopened.history(id).await.unwrap().into_iter().map(|entry| entry.event).collect();
+    assert_eq!(events, ["accepted", "submitting", "submitted", "completed"]);
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_paged_newest_first() {
+    let rig = Rig::new();
+    let labelled = |name: &str, value: &str| Draft {
+        labels: [("project".to_owned(), value.to_owned())].into(),
+        ..draft(name)
+    };
+    let ids = rig.take_in(vec![labelled("a", "x"), labelled("b", "y"), labelled("c", "x")]).await;
+    rig.store.apply(ids[2], Event::Person(Order::Cancel), NOW).await.unwrap();
+    let names = async |filter: Filter, cursor, limit| {
+        let page = rig.store.list(filter, cursor, limit).await.unwrap();
+        (page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect::<Vec<_>>(), page.next)
+    };
+    let (first, next) = names(Filter::default(), None, 2).await;
+    assert_eq!(first, ["c", "b"]);
+    assert_eq!(names(Filter::default(), next, 2).await, (vec!["a".to_owned()], None));
+    let by_label = Filter { labels: vec![("project".into(), "x".into())], ..Filter::default() };
+    assert_eq!(names(by_label, None, 9).await.0, ["c", "a"]);
+    let by_state = Filter { state: Some(StateName::Cancelled), ..Filter::default() };
+    assert_eq!(names(by_state, None, 9).await.0, ["c"]);
+    let by_text = Filter { text: Some("樱花".into()), ..Filter::default() };
+    assert_eq!(names(by_text, None, 9).await.0.len(), 3);
+    assert_eq!(rig.store.counts().await.unwrap()[&StateName::Pending], 2);
+}
+
+#[tokio::test]
+async fn a_job_is_found_by_id_by_its_beginning_and_by_name() {
+    let rig = Rig::new();
+    let ids = rig.take_in(vec![draft("sakura"), draft("rain"), draft("rain")]).await;
+    let found = async |text: &str| rig.store.find(text.into()).await.unwrap();
+    assert_eq!(found(&ids[0].to_string()).await, Found::One(ids[0]));
+    assert_eq!(found(&ids[0].to_string()[..35]).await, Found::One(ids[0]));
+    assert_eq!(found("sakura").await, Found::One(ids[0]));
+    assert_eq!(found("rain").await, Found::Many(vec![ids[2], ids[1]]));
+    assert_eq!(found("nothing").await, Found::None);
+    assert!(matches!(found(&ids[0].to_string()[..6]).await, Found::Many(_)));
+}
+
+#[tokio::test]
+async fn the_change_feed_tells_each_changed_job_once_as_it_is_now() {
+    let rig = Rig::new();
+    let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
+    let start = rig.store.last_change().await.unwrap();
+    rig.store.begin_try(ids[0], url("https://a.example"), NOW).await.unwrap().unwrap();
+    rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
+    let changes = rig.store.changes_since(start, 10).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].job.state_name(), StateName::Queued);
+    assert!(rig.store.changes_since(changes[0].changed, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_database_restored_from_an_older_state_is_told_by_its_epoch() {
+    let rig = Rig::new();
+    assert_eq!(rig.store.epoch().await.unwrap(), 0);
+    assert_eq!(rig.store.begin_epoch(0).await.unwrap(), 1);
+    assert_eq!(rig.store.begin_epoch(41).await.unwrap(), 42);
+    rig.store.raise_high_water(NOW).await.unwrap();
+    rig.store.raise_high_water(NOW.minus(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(rig.store.high_water().await.unwrap(), Some(NOW));
+}
+
+#[tokio::test]
+async fn databases_that_are_not_ours_are_refused_and_left_as_they_are() {
+    let rig = Rig::new();
+    let newer = rig.folder.path().join("newer.db");
+    drop(open(&newer).unwrap());
+    raw(&newer).pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+    assert!(matches!(open(&newer), Err(OpenError::Newer { .. })));
+
+    let foreign = rig.folder.path().join("foreign.db");
+    raw(&foreign).execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(matches!(open(&foreign), Err(OpenError::Foreign { .. })));
+
+    let text = rig.folder.path().join("text.db");
+    std::fs::write(&text, "this is no database at all, but a text of some length").unwrap();
+    assert!(open(&text).is_err());
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is no database"));
+}
+
+#[tokio::test]
+async fn the_file_is_private_and_durable() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::new();
+    rig.one().await;
+    for suffix in ["", "-wal"] {
+        let path = format!("{}{suffix}", rig.path().display());
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let mode: String = raw(&rig.path()).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+}
+
+#[tokio::test]
+async fn no_hot_statement_looks_at_jobs_that_rest() {
+    let rig = Rig::new();
+    rig.one().await;
+    let connection = raw(&rig.path());
+    for (name, sql) in HOT_STATEMENTS {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
+        let plan: Vec<String> = statement
+            .query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        for line in &plan {
+            let whole_table =
+                line.starts_with("SCAN jobs") && !line.contains("USING") || line.contains("TEMP B-TREE");
+            assert!(!whole_table, "{name}: {plan:#?}");
+        }
+    }
+}
+
+#[test]
+fn schema_and_code_know_the_same_states() {
+    let schema = include_str!("../../schema.sql");
+    let list = schema.split("CHECK (state IN (").nth(1).unwrap().split("))").next().unwrap();
+    let in_schema: Vec<_> = list.split(',').map(|word| word.trim().trim_matches('\'')).collect();
+    assert_eq!(in_schema, StateName::ALL.map(StateName::as_str));
+    let moves = schema.split("CHECK (move IN (").nth(1).unwrap().split("))").next().unwrap();
+    let in_schema: Vec<_> = moves.split(',').map(|word| word.trim().trim_matches('\'')).collect();
+    assert_eq!(in_schema, Move::ALL.map(Move::as_str));
+}
+
+#[allow(clippy::disallowed_methods, reason = "a look from outside")]
+fn raw(path: &Path) -> Connection {
+    Connection::open(path).unwrap()
+}

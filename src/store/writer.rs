@@ -1,0 +1,225 @@
+//! The one thread that writes: what waits together is committed together, and answered after the commit.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc;
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use crate::store::bells::{Bell, Bells};
+use crate::store::error::StoreError;
+
+/// How much is committed at once, at most; what comes later waits for the next commit.
+const BATCH: usize = 256;
+
+/// What a piece of work may use while the transaction is open.
+pub(super) struct Writing<'a> {
+    /// The writer's connection, inside a transaction.
+    pub connection: &'a Connection,
+    rung: Vec<Bell>,
+    change: &'a mut i64,
+}
+
+impl Writing<'_> {
+    /// Rings `bell` once the work is committed.
+    pub fn ring(&mut self, bell: Bell) {
+        if !self.rung.contains(&bell) {
+            self.rung.push(bell);
+        }
+    }
+
+    /// The next number for the change feed.
+    pub fn next_change(&mut self) -> i64 {
+        *self.change += 1;
+        *self.change
+    }
+}
+
+/// A piece of work for the writer, and the one who waits for its answer.
+trait Work: Send {
+    /// Does it. False: undo it.
+    fn run(&mut self, writing: &mut Writing<'_>) -> bool;
+    /// Answers: what came of it, or the reason why it was not committed.
+    fn answer(self: Box<Self>, failure: Option<StoreError>);
+}
+
+struct Piece<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Work for Piece<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, writing: &mut Writing<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        // A panic in one job's work must not take the others' work with it.
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| work(writing))).unwrap_or_else(|_| {
+            Err(StoreError::Abandoned("a bug: the work on the database panicked".into()))
+        });
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, failure: Option<StoreError>) {
+        let result = match (self.result, failure) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Some(failure)) => Err(failure),
+            (Some(done), None) => done,
+            (None, None) => Err(StoreError::Closed),
+        };
+        // Whoever asked may have gone: the work is done all the same.
+        let _ = self.answer.send(result);
+    }
+}
+
+/// The way to the writer thread. Dropping the last one ends it.
+#[derive(Clone)]
+pub(super) struct Writer(mpsc::Sender<Box<dyn Work>>);
+
+impl Writer {
+    /// Starts the thread. `died` turns true when a commit fails in a way that leaves its outcome unknown.
+    pub fn start(
+        connection: Connection,
+        last_change: i64,
+        bells: Bells,
+        died: watch::Sender<Option<String>>,
+    ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (sender, work) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || Loop { connection, change: last_change, bells, died }.run(&work))?;
+        Ok((Self(sender), thread))
+    }
+
+    /// Has `work` done in a transaction and waits until it is committed.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, wait) = oneshot::channel();
+        let piece = Box::new(Piece { work: Some(work), result: None, answer });
+        self.0.send(piece).map_err(|_| StoreError::Closed)?;
+        wait.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+struct Loop {
+    connection: Connection,
+    change: i64,
+    bells: Bells,
+    died: watch::Sender<Option<String>>,
+}
+
+/// How a batch ended.
+enum Ended {
+    Committed,
+    /// Nothing of it was kept.
+    Undone(fn() -> StoreError),
+    /// It is not known what was kept.
+    Unknown(String),
+}
+
+impl Loop {
+    fn run(mut self, work: &mpsc::Receiver<Box<dyn Work>>) {
+        while let Ok(first) = work.recv() {
+            // No lingering: the next batch gathers while this one is flushed.
+            let mut batch = vec![first];
+            while batch.len() < BATCH {
+                match work.try_recv() {
+                    Ok(piece) => batch.push(piece),
+                    Err(_) => break,
+                }
+            }
+            let change_before = self.change;
+            let (ended, rung) = self.commit(&mut batch);
+            match ended {
+                Ended::Committed => {
+                    for piece in batch {
+                        piece.answer(None);
+                    }
+                    for bell in rung {
+                        self.bells.ring(bell);
+                    }
+                }
+                Ended::Undone(error) => {
+                    self.change = change_before;
+                    for piece in batch {
+                        piece.answer(Some(error()));
+                    }
+                }
+                Ended::Unknown(why) => {
+                    self.died.send_replace(Some(why.clone()));
+                    for piece in batch {
+                        piece.answer(Some(StoreError::Fatal(why.clone())));
+                    }
+                    // Nothing more may be written over an unknown outcome; the next start looks again.
+                    return;
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> (Ended, Vec<Bell>) {
+        let mut rung = Vec::new();
+        if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+            return (ended_by(&error), rung);
+        }
+        for piece in batch.iter_mut() {
+            if let Err(error) = self.connection.execute_batch("SAVEPOINT piece") {
+                return (self.roll_back(&error), rung);
+            }
+            let mut writing =
+                Writing { connection: &self.connection, rung: Vec::new(), change: &mut self.change };
+            let keep = piece.run(&mut writing);
+            let bells = writing.rung;
+            // A full disk or a failing one makes SQLite undo the whole transaction by itself.
+            if self.connection.is_autocommit() {
+                return (Ended::Undone(|| StoreError::DiskFull), rung);
+            }
+            let close = if keep { "RELEASE piece" } else { "ROLLBACK TO piece; RELEASE piece" };
+            if let Err(error) = self.connection.execute_batch(close) {
+                return (self.roll_back(&error), rung);
+            }
+            if keep {
+                rung.extend(bells);
+            }
+        }
+        match self.connection.execute_batch("COMMIT") {
+            Ok(()) => (Ended::Committed, rung),
+            Err(error) => (self.roll_back(&error), rung),
+        }
+    }
+
+    fn roll_back(&self, cause: &rusqlite::Error) -> Ended {
+        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+            return Ended::Unknown(cause.to_string());
+        }
+        ended_by(cause)
+    }
+}
+
+/// A full disk or a lock leaves nothing behind. Any other failure of a commit is an unknown outcome.
+fn ended_by(error: &rusqlite::Error) -> Ended {
+    match StoreError::from_kind(error) {
+        Some(kind) => Ended::Undone(kind),
+        None => Ended::Unknown(error.to_string()),
+    }
+}
+
+impl StoreError {
+    fn from_kind(error: &rusqlite::Error) -> Option<fn() -> Self> {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Some(|| Self::DiskFull),
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                Some(|| Self::Busy)
+            }
+            _ => None,
+        }
+    }
+}
