@@ -9,3 +9,4 @@ pub mod jobfile;
 pub mod money;
 pub mod secret;
 pub mod settings;
+pub mod store;
