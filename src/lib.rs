@@ -7,6 +7,7 @@ pub mod disk;
 pub mod job;
 pub mod jobfile;
 pub mod money;
+pub mod provider;
 pub mod secret;
 pub mod settings;
 pub mod store;

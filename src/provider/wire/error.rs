@@ -1,0 +1,158 @@
+//! What the provider says when it will not: `{"error":{...}}` and its relatives (provider-api, "Errors").
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+use crate::job::JobError;
+use crate::provider::wire::parse;
+use crate::provider::wire::text::{SENTENCE, WORD, clean};
+use crate::provider::wire::time::read_time;
+
+/// A refusal in the provider's own words, cleaned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderError {
+    /// A short word for programs, such as `capability_violation`.
+    pub code: Option<String>,
+    /// A sentence for people; empty if there was none.
+    pub message: String,
+    /// The key of the request that it is about.
+    pub param: Option<String>,
+    /// When a limit ends, if told and plausible.
+    pub reset_at: Option<Timestamp>,
+}
+
+impl ProviderError {
+    /// As the reason why a job failed; `code` stands in where the provider gave none.
+    pub fn into_job_error(self, code: &str) -> JobError {
+        let message = self.to_string();
+        JobError { code: self.code.unwrap_or_else(|| code.to_owned()), message }
+    }
+
+    /// Whether its code is one of `codes`.
+    pub fn is_one_of(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code.to_ascii_lowercase().as_str()))
+    }
+}
+
+impl fmt::Display for ProviderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.code, self.message.as_str()) {
+            (Some(code), "") => write!(f, "{code}")?,
+            (None, "") => write!(f, "no reason given")?,
+            (_, message) => write!(f, "{message}")?,
+        }
+        match &self.param {
+            Some(param) => write!(f, " (in `{param}`)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error of an answer, or `None` when the answer is not shaped like one of the provider's: a gateway's page, or
+/// the JSON of another service.
+pub fn read_error(bytes: &[u8], now: Timestamp) -> Option<ProviderError> {
+    error_in(parse(bytes).ok()?.as_object()?, now)
+}
+
+/// The error that an object of an answer carries: under `error`, or bare as `code` and `message`.
+pub(crate) fn error_in(object: &Map<String, Value>, now: Timestamp) -> Option<ProviderError> {
+    match object.get("error") {
+        Some(Value::Object(error)) if !error.is_empty() => Some(from_object(error, object, now)),
+        Some(Value::String(text)) if !text.trim().is_empty() => Some(ProviderError {
+            code: word(object.get("code")),
+            message: clean(text, SENTENCE),
+            param: None,
+            reset_at: None,
+        }),
+        _ => {
+            let bare = object.get("code").is_some_and(Value::is_string) && object.contains_key("message");
+            let good = word(object.get("code")).is_some_and(|code| code.eq_ignore_ascii_case("success"));
+            (bare && !good).then(|| from_object(object, object, now))
+        }
+    }
+}
+
+fn from_object(error: &Map<String, Value>, around: &Map<String, Value>, now: Timestamp) -> ProviderError {
+    let text = |key: &str| error.get(key).and_then(Value::as_str).map(|text| clean(text, SENTENCE));
+    let reset = error.get("reset_at").or_else(|| around.get("reset_at"));
+    ProviderError {
+        code: word(error.get("code")),
+        message: text("message").or_else(|| text("msg")).unwrap_or_default(),
+        param: word(error.get("param")),
+        reset_at: reset.and_then(|value| read_time(value, now)),
+    }
+}
+
+/// A short word: text, or a number as text; empty counts as absent.
+pub(crate) fn word(value: Option<&Value>) -> Option<String> {
+    let word = match value? {
+        Value::String(text) => clean(text, WORD),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    (!word.is_empty()).then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_775_285_200_000);
+
+    #[test]
+    fn the_provider_s_errors_are_read_in_every_shape() {
+        let cases: &[(&str, Option<&str>, &str)] = &[
+            (
+                r#"{"error":{"message":"bad","code":"capability_violation","param":"extra"}}"#,
+                Some("capability_violation"),
+                "bad (in `extra`)",
+            ),
+            (r#"{"error":{"message":"bad","code":1002,"param":null}}"#, Some("1002"), "bad"),
+            (r#"{"error":{"code":"x"}}"#, Some("x"), "x"),
+            (r#"{"error":{"message":"m","type":"invalid_request_error","code":""}}"#, None, "m"),
+            (r#"{"error":"no such thing"}"#, None, "no such thing"),
+            (r#"{"error":{"param":3}}"#, None, "no reason given (in `3`)"),
+            (r#"{"code":"task_not_exist","message":"gone","data":null}"#, Some("task_not_exist"), "gone"),
+            (r#"{"error":{"message":"see\nhttps://h/secret"}}"#, None, "see https://h/..."),
+        ];
+        for (text, code, shown) in cases {
+            let error = read_error(text.as_bytes(), NOW).unwrap_or_else(|| panic!("unread: {text}"));
+            assert_eq!((error.code.as_deref(), error.to_string().as_str()), (*code, *shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_provider_s_error_is_not_taken_for_one() {
+        for text in [
+            "",
+            "<html>502</html>",
+            "[]",
+            "null",
+            "{}",
+            r#"{"message":"no Route matched"}"#,
+            r#"{"detail":"Not Found"}"#,
+            r#"{"error":null}"#,
+            r#"{"error":""}"#,
+            r#"{"error":{}}"#,
+            r#"{"code":"success","message":""}"#,
+            r#"{"code":404,"message":"x"}"#,
+        ] {
+            assert_eq!(read_error(text.as_bytes(), NOW), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_limit_is_read_in_any_unit() {
+        let reset = Some(Timestamp::from_millis(1_775_288_800_000));
+        for text in [
+            r#"{"error":{"code":"quota_window_exceeded","window":"day","used":5,"cap":5,"reset_at":1775288800}}"#,
+            r#"{"error":{"code":"quota_window_exceeded","reset_at":1775288800000}}"#,
+            r#"{"error":{"code":"quota_window_exceeded","reset_at":"2026-04-04T07:46:40Z"}}"#,
+            r#"{"error":{"code":"quota_window_exceeded"},"reset_at":"1775288800"}"#,
+        ] {
+            assert_eq!(read_error(text.as_bytes(), NOW).and_then(|error| error.reset_at), reset, "{text}");
+        }
+    }
+}

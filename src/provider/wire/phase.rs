@@ -1,0 +1,27 @@
+//! The provider's status words.
+
+use crate::job::event::Phase;
+
+/// The phase a status word stands for, in any case (provider-api, "Status: answers"); a word nobody has met counts
+/// as under way.
+pub(crate) fn read(word: &str) -> Phase {
+    let plain = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
+    match plain.as_str() {
+        "queued" | "not_start" | "not_started" | "submitted" | "pending" => Phase::Queued,
+        "processing" | "in_progress" | "running" => Phase::Processing,
+        "completed" | "complete" | "succeeded" | "succeed" | "success" | "done" | "finished" => {
+            Phase::Completed
+        }
+        "failed" | "error" | "failure" => Phase::Failed,
+        "cancelled" | "canceled" => Phase::Cancelled,
+        _ => Phase::Unclear(word.trim().to_owned()),
+    }
+}
+
+/// Whether the provider has ended the task.
+pub(crate) fn is_end(phase: &Phase) -> bool {
+    match phase {
+        Phase::Completed | Phase::Failed | Phase::Cancelled => true,
+        Phase::Queued | Phase::Processing | Phase::Unclear(_) => false,
+    }
+}
