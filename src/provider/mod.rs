@@ -5,4 +5,9 @@
 //! hands out is what the client asks for, so no call can go around it. Nothing here repeats a call: whether, when and
 //! with what to try again is the job machine's to say.
 
+pub mod gate;
+mod judged;
+pub mod line;
+pub mod reply;
+pub mod verdict;
 pub mod wire;
