@@ -1,0 +1,202 @@
+//! The strict writer: where calls go and what they carry. Bodies go out byte for byte as they were committed.
+
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue,
+};
+use reqwest::{Method, Request};
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::job::TaskId;
+use crate::job::attempt::Attempt;
+use crate::secret::Secret;
+
+/// How we introduce ourselves, to everyone.
+pub const USER_AGENT: &str = concat!("dropreel/", env!("CARGO_PKG_VERSION"));
+
+/// Why a `provider.base_url` cannot be used. The address itself is not shown: it might carry a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BadBaseUrl {
+    /// Not an address.
+    #[error("`provider.base_url` is not an http(s) address such as https://qingbo.dev")]
+    NotHttp,
+    /// A user name or password in it.
+    #[error("`provider.base_url` must not contain a user name or password")]
+    Login,
+    /// A query or fragment in it.
+    #[error("`provider.base_url` must not contain `?` or `#`")]
+    Query,
+}
+
+/// Where the provider's API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(Url);
+
+impl BaseUrl {
+    /// Reads the setting. It may end with `/`, have a path before the API's own, and end with the API's `/v1`.
+    ///
+    /// # Errors
+    /// When it is no http(s) address or carries what an address of an API should not.
+    pub fn parse(text: &str) -> Result<Self, BadBaseUrl> {
+        let mut url = Url::parse(text.trim()).map_err(|_| BadBaseUrl::NotHttp)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(BadBaseUrl::NotHttp);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadBaseUrl::Login);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BadBaseUrl::Query);
+        }
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+
+    /// The address without its final `/`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+
+    /// The host: all that an error or a log line shows of it.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// Whether calls are encrypted.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Whether it is this machine, which no proxy can reach.
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
+    fn at(&self, segments: &[&str]) -> Url {
+        let mut url = self.0.clone();
+        // Only an address without a host has no path to extend.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").push("tasks").extend(segments);
+        }
+        url
+    }
+}
+
+/// The header that carries the key, marked so that nothing shows it.
+///
+/// # Errors
+/// When the key contains characters that no header can carry.
+pub fn authorization(key: &Secret) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The paid call: an attempt's exact bytes under its key.
+///
+/// # Errors
+/// Never: the key of an attempt is plain text.
+pub fn submit(
+    base: &BaseUrl,
+    authorization: HeaderValue,
+    attempt: &Attempt,
+) -> Result<Request, InvalidHeaderValue> {
+    let mut request = bare(Method::POST, base.at(&[]), authorization);
+    request.headers_mut().insert("idempotency-key", HeaderValue::from_str(&attempt.key())?);
+    *request.body_mut() = Some(attempt.body().to_owned().into());
+    Ok(request)
+}
+
+/// The status query.
+pub fn ask(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
+    bare(Method::GET, base.at(&[task.as_str()]), authorization)
+}
+
+/// The cancel call. Its body is an empty object: some gateways refuse a JSON call without one.
+pub fn call_off(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
+    let mut request = bare(Method::POST, base.at(&[task.as_str(), "cancel"]), authorization);
+    *request.body_mut() = Some("{}".into());
+    request
+}
+
+fn bare(method: Method, url: Url, authorization: HeaderValue) -> Request {
+    let json = HeaderValue::from_static("application/json");
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, authorization);
+    headers.insert(ACCEPT, json.clone());
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if method == Method::POST {
+        headers.insert(CONTENT_TYPE, json);
+    }
+    let mut request = Request::new(method, url);
+    *request.headers_mut() = headers;
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task_url(base: &str) -> String {
+        let base = BaseUrl::parse(base).expect("a base address");
+        base.at(&["task-1"]).into()
+    }
+
+    #[test]
+    fn the_base_address_may_be_written_in_many_ways() {
+        for (base, expected) in [
+            ("https://qingbo.dev", "https://qingbo.dev/v1/tasks/task-1"),
+            ("https://qingbo.dev/", "https://qingbo.dev/v1/tasks/task-1"),
+            ("https://qingbo.dev/v1", "https://qingbo.dev/v1/tasks/task-1"),
+            ("https://gate.example/qingbo//", "https://gate.example/qingbo/v1/tasks/task-1"),
+            (" https://gate.example/qingbo/v1/ ", "https://gate.example/qingbo/v1/tasks/task-1"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/tasks/task-1"),
+        ] {
+            assert_eq!(task_url(base), expected, "{base}");
+        }
+        assert_eq!(BaseUrl::parse("https://h/x/v1/").expect("a base address").as_str(), "https://h/x");
+    }
+
+    #[test]
+    fn a_base_address_that_cannot_be_one_is_refused_without_being_shown() {
+        for (base, error) in [
+            ("", BadBaseUrl::NotHttp),
+            ("qingbo.dev", BadBaseUrl::NotHttp),
+            ("ftp://qingbo.dev", BadBaseUrl::NotHttp),
+            ("https://", BadBaseUrl::NotHttp),
+            ("https://user:hunter2@qingbo.dev", BadBaseUrl::Login),
+            ("https://qingbo.dev/?key=hunter2", BadBaseUrl::Query),
+        ] {
+            assert_eq!(BaseUrl::parse(base), Err(error), "{base}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_task_s_name_cannot_leave_its_place_in_the_path() {
+        let base = BaseUrl::parse("https://h").expect("a base address");
+        // No such id can be made today; the path must not depend on that.
+        assert_eq!(base.at(&["..", "a/b?c"]).as_str(), "https://h/v1/tasks/a%2Fb%3Fc");
+    }
+
+    #[test]
+    fn this_machine_is_known_by_all_its_names() {
+        let local = |base| BaseUrl::parse(base).expect("a base address").is_loopback();
+        assert!(local("http://127.0.0.1:1") && local("http://localhost") && local("http://[::1]:8080"));
+        assert!(!local("https://qingbo.dev") && !local("http://10.0.0.1"));
+    }
+
+    #[test]
+    fn the_key_s_header_does_not_show_it() {
+        let header = authorization(&Secret::new("sk-canary")).expect("a header");
+        assert!(!format!("{header:?}").contains("canary"));
+        assert!(authorization(&Secret::new("two\nlines")).is_err());
+    }
+}
