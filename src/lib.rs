@@ -10,4 +10,5 @@ pub mod money;
 pub mod provider;
 pub mod secret;
 pub mod settings;
+pub mod stages;
 pub mod store;

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::{AtFlags, Mode, OFlags};
+use sha2::{Digest, Sha256};
 
 use crate::disk::{
     DiskError, crosses_file_systems, flush_folder, make_private_folder, numbered, open_folder, rename_new,
@@ -156,6 +158,37 @@ impl Inbox {
         flush_folder(folder)?;
         flush_folder(&self.folder)?;
         Ok(to)
+    }
+
+    /// Keeps a copy of what was read under a file's name, for a file that was edited before it could be moved.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_copy(&self, name: &str, bytes: &[u8], folder: &Path) -> Result<PathBuf, DiskError> {
+        make_private_folder(folder)?;
+        for number in 0.. {
+            let to = folder.join(numbered(name, number));
+            if to.symlink_metadata().is_err() {
+                return write_durably(&to, bytes).map(|()| to);
+            }
+        }
+        Err(DiskError::Taken(folder.join(name)))
+    }
+
+    /// The SHA-256 of a file of any length, in hexadecimal, and which file that was.
+    ///
+    /// # Errors
+    /// As [`Inbox::open`], and when it changes while it is read.
+    pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), DiskError> {
+        let path = self.folder.join(name);
+        let (mut file, stamp) = self.open(name)?;
+        let mut hash = Sha256::new();
+        crate::disk::hash_into(&mut hash, &mut file).map_err(|error| DiskError::new(&path, error))?;
+        let after = file.metadata().map_err(|error| DiskError::new(&path, error))?;
+        if Stamp::of(&after) != stamp {
+            return Err(DiskError::Changed(path));
+        }
+        Ok((HEXLOWER.encode(&hash.finalize()), stamp))
     }
 
     /// Moves a bad file to `folder` with its reason beside it (`NAME.reason.json`, flushed first).

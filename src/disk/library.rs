@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::{
-    DiskError, crosses_file_systems, flush_folder, make_folder, make_private_folder, numbered, open_folder,
-    rename_new, write_durably, write_new, write_with_mode,
+    DiskError, crosses_file_systems, flush_folder, hash_into, make_folder, make_private_folder, numbered,
+    open_folder, rename_new, write_durably, write_new, write_with_mode,
 };
 use crate::settings::LibraryMode;
 
@@ -388,19 +388,6 @@ fn receive(
     }
     file.sync_all().map_err(io)?;
     Ok(Part { path: path.to_owned(), bytes, sha256: HEXLOWER.encode(&hash.finalize()) })
-}
-
-fn hash_into(hash: &mut Sha256, mut from: impl Read) -> std::io::Result<u64> {
-    let mut buffer = vec![0; 256 * 1024];
-    let mut bytes = 0;
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(bytes);
-        }
-        hash.update(&buffer[..read]);
-        bytes += read as u64;
-    }
 }
 
 fn is_exactly(path: &Path, bytes: u64, sha256: &str) -> bool {

@@ -11,12 +11,13 @@ pub mod lock;
 pub mod names;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// Why a file could not be read, written or moved.
@@ -181,6 +182,20 @@ pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, DiskError> {
 /// Whether `error` says that two paths are on different file systems.
 pub(crate) fn crosses_file_systems(error: &DiskError) -> bool {
     matches!(error, DiskError::Io { source, .. } if source.kind() == io::ErrorKind::CrossesDevices)
+}
+
+/// Hashes all that is left of a reader, in constant memory; its length.
+pub(crate) fn hash_into(hash: &mut Sha256, mut from: impl Read) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 256 * 1024];
+    let mut bytes = 0;
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
 }
 
 /// The same name with `-1`, `-2`, ... before its ending: what a name that is taken gets.

@@ -210,7 +210,7 @@ mod tests {
     fn answer(line: Option<(LineCause, u64)>, proof: Proof) -> Answered<()> {
         let line =
             line.map(|(cause, until)| LineStop { cause, until: at(until), message: cause.as_str().into() });
-        Answered { verdict: (), line, proof, provider_time: None }
+        Answered { verdict: (), line, proof, provider_time: None, server_error: false }
     }
 
     /// A gate that a call at second 1 has stopped until second `until`.
@@ -411,7 +411,7 @@ mod tests {
                         (None, Proof::Access)
                     }
                 };
-                gate.settle(pass, &Answered { verdict: (), line, proof, provider_time: None });
+                gate.settle(pass, &Answered { verdict: (), line, proof, provider_time: None, server_error: false });
             }
         }
     }

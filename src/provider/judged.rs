@@ -22,6 +22,8 @@ pub struct Answered<V> {
     pub proof: Proof,
     /// The provider's clock, if told: the two clocks may disagree.
     pub provider_time: Option<Timestamp>,
+    /// Whether it was a 500 with an error shaped like the provider's: one that may be stored under the key.
+    pub server_error: bool,
 }
 
 /// Where and when a call was answered.
@@ -85,7 +87,7 @@ pub(crate) fn class(status: u16) -> Class {
 
 /// The verdict on a call without an answer.
 pub(crate) fn unheard<V>(verdict: V) -> Answered<V> {
-    Answered { verdict, line: None, proof: Proof::Nothing, provider_time: None }
+    Answered { verdict, line: None, proof: Proof::Nothing, provider_time: None, server_error: false }
 }
 
 /// A reply with what all three tables need of it.
@@ -112,7 +114,13 @@ impl<'a> Judged<'a> {
 
     /// A verdict whose answer shows that something works.
     pub(crate) fn proving<V>(&self, proof: Proof, verdict: V) -> Answered<V> {
-        Answered { verdict, line: None, proof, provider_time: self.provider_time }
+        Answered {
+            verdict,
+            line: None,
+            proof,
+            provider_time: self.provider_time,
+            server_error: self.reply.status == 500 && self.error.is_some(),
+        }
     }
 
     /// A submit that the stopped line refused.
@@ -139,6 +147,7 @@ impl<'a> Judged<'a> {
             line: Some(LineStop { cause, until, message }),
             proof,
             provider_time: self.provider_time,
+            server_error: false,
         }
     }
 

@@ -49,7 +49,8 @@ impl Stage for CallbackStage {
 
     async fn pass(&self) -> Result<Wake, StoreError> {
         let deliveries = self.store.unfolded(BATCH).await?;
-        let told = futures_util::future::join_all(deliveries.iter().map(|delivery| self.fold(delivery))).await;
+        let told =
+            futures_util::future::join_all(deliveries.iter().map(|delivery| self.fold(delivery))).await;
         let progress = told.into_iter().any(|told| told);
         Ok(if progress && deliveries.len() == BATCH as usize { Wake::AtOnce } else { Wake::AtBell })
     }

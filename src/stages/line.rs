@@ -93,7 +93,8 @@ impl Line {
     /// What can befall the database.
     pub async fn write_stops(&self, now: Timestamp) -> Result<(), StoreError> {
         let standing = self.gate.stops(now);
-        let ended = LineCause::ALL.into_iter().filter(|cause| standing.iter().all(|stop| stop.cause != *cause));
+        let ended =
+            LineCause::ALL.into_iter().filter(|cause| standing.iter().all(|stop| stop.cause != *cause));
         if self.store.lift_stops(ended.map(stop_cause).collect()).await? {
             tracing::info!("the line to the provider goes on");
         }
@@ -103,6 +104,15 @@ impl Line {
             self.store.put_stop(stop).await?;
         }
         Ok(())
+    }
+
+    /// Before the one careful try of a stopped line: writes down when the next may follow, so that a restart does not
+    /// try at once again.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn note_probe(&self, pass: &Pass) -> Result<(), StoreError> {
+        if pass.is_probe() { self.write_stops(self.clock.now()).await } else { Ok(()) }
     }
 
     /// Whether a person has paused this.

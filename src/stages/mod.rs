@@ -2,9 +2,9 @@
 //!
 //! A stage is a [`Stage::pass`]; the loop around it, the panic fence, backoff and shutdown exist once, here. The
 //! state is the queue, so recovery is simply the first pass.
-#![expect(clippy::disallowed_methods, reason = "the one home of background tasks")]
 
 pub mod callback;
+pub mod intake;
 pub mod line;
 pub mod poll;
 pub mod submit;

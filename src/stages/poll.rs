@@ -52,7 +52,10 @@ impl PollStage {
                 continue;
             }
             match self.inner.line.gate.admit(Kind::Other, self.inner.line.clock.now()) {
-                Ok(pass) => self.flights.launch(job, self.inner.clone().ask(pass, job, what)),
+                Ok(pass) => {
+                    self.inner.line.note_probe(&pass).await?;
+                    self.flights.launch(job, self.inner.clone().ask(pass, job, what));
+                }
                 Err(closed) => {
                     wake = wake.or(Wake::At(closed.until));
                     break;

@@ -106,6 +106,7 @@ impl SubmitStage {
             Ok(pass) => pass,
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
         };
+        line.note_probe(&pass).await?;
         let urls = self.callback_urls.clone();
         match self.inner.store.begin_try(job, Box::new(move |id| urls(id)), line.clock.now()).await? {
             Ok(attempt) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
