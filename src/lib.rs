@@ -6,6 +6,7 @@ pub mod dice;
 pub mod disk;
 pub mod job;
 pub mod jobfile;
+pub mod media;
 pub mod money;
 pub mod provider;
 pub mod secret;

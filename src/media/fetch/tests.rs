@@ -1,0 +1,215 @@
+//! Hostile and broken media hosts over real sockets.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Answers each connection with the next of these texts, then closes it.
+async fn host(answers: Vec<String>) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = asked.clone();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let read = socket.read(&mut request).await.unwrap();
+            log.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).to_ascii_lowercase());
+            let _ = socket.write_all(answer.as_bytes()).await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    (address, asked)
+}
+
+fn client(policy: Policy) -> MediaClient {
+    MediaClient::new(policy, Patience::default(), 1000, None, Clock::machine())
+}
+
+fn answer(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{body}")
+}
+
+async fn fetch(answers: Vec<String>, resume: Option<Resume>) -> Result<(Head, Vec<u8>), MediaError> {
+    let (address, _) = host(answers).await;
+    let link = Secret::new(format!("http://{address}/a.mp4?sig=canary"));
+    let client = client(Policy::PrivateToo);
+    let mut download = client.open(&link, resume.as_ref()).await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok((download.head().clone(), body))
+}
+
+fn resume_at(offset: u64) -> Option<Resume> {
+    Some(Resume { offset, validator: "\"v1\"".into() })
+}
+
+#[tokio::test]
+async fn a_file_is_streamed_with_what_was_announced() {
+    let ok = answer("200 OK\r\ncontent-length: 4\r\netag: \"v1\"\r\ncontent-type: video/mp4", "film");
+    let (head, body) = fetch(vec![ok], None).await.unwrap();
+    assert_eq!((head.offset, head.length, head.validator.as_deref()), (0, Some(4), Some("\"v1\"")));
+    assert_eq!(body, b"film");
+}
+
+#[tokio::test]
+async fn broken_answers_end_as_what_they_are() {
+    type Check = fn(&MediaError) -> bool;
+    let cases: Vec<(&str, String, Check)> = vec![
+        ("short", answer("200 OK\r\ncontent-length: 9", "film"), |error| {
+            matches!(error, MediaError::CutShort { got: 4, announced: 9, .. })
+        }),
+        ("chunks cut", answer("200 OK\r\ntransfer-encoding: chunked", "4\r\nfilm\r\n"), |error| {
+            matches!(error, MediaError::CutShort { .. } | MediaError::Network { .. })
+        }),
+        ("gzip", answer("200 OK\r\ncontent-encoding: gzip", "x"), |error| {
+            matches!(error, MediaError::Encoded { .. })
+        }),
+        ("announced too large", answer("200 OK\r\ncontent-length: 1001", ""), |error| {
+            matches!(error, MediaError::TooLarge { limit: 1000, .. })
+        }),
+        ("grows too large", answer("200 OK", &"x".repeat(1001)), |error| {
+            matches!(error, MediaError::TooLarge { .. })
+        }),
+        ("gone", answer("410 Gone", ""), |error| {
+            matches!(error, MediaError::LinkRefused { status: 410, .. })
+        }),
+        ("denied", answer("403 Forbidden", ""), |error| {
+            matches!(error, MediaError::LinkRefused { status: 403, .. })
+        }),
+        (
+            "busy",
+            answer("503 Busy\r\nretry-after: 7", ""),
+            |error| matches!(error, MediaError::Busy { status: 503, wait: Some(wait), .. } if wait.as_secs() == 7),
+        ),
+        ("no answer", String::new(), |error| matches!(error, MediaError::Network { .. })),
+        ("redirect to a file", answer("302 Found\r\nlocation: file:///etc/passwd", ""), |error| {
+            matches!(error, MediaError::Forbidden(Forbidden::Scheme { .. }))
+        }),
+        ("redirect to metadata", answer("302 Found\r\nlocation: http://169.254.169.254/", ""), |error| {
+            matches!(error, MediaError::Forbidden(Forbidden::Address { .. }))
+        }),
+        ("redirect to nowhere", answer("302 Found", ""), |error| {
+            matches!(error, MediaError::Redirects { .. })
+        }),
+        ("a part unasked", answer("206 Partial\r\ncontent-range: bytes 0-3/4", "film"), |error| {
+            matches!(error, MediaError::Busy { status: 206, .. })
+        }),
+    ];
+    for (name, answer, is_right) in cases {
+        let error = fetch(vec![answer], None).await.expect_err(name);
+        assert!(is_right(&error), "{name}: {error:?}");
+        assert!(!error.to_string().contains("canary"), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_to_its_end_but_not_for_ever() {
+    let (target, _) = host(vec![answer("200 OK\r\ncontent-length: 4", "film")]).await;
+    let there = answer(&format!("302 Found\r\nlocation: http://{target}/b.mp4"), "");
+    assert_eq!(fetch(vec![there], None).await.unwrap().1, b"film");
+    let round = answer("302 Found\r\nlocation: /again", "");
+    let error = fetch(vec![round; 6], None).await.unwrap_err();
+    assert!(matches!(error, MediaError::Redirects { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_download_is_resumed_only_where_it_is_the_same_file() {
+    let part = |range: &str, tag: &str, body: &str| {
+        let length = body.len();
+        answer(
+            &format!("206 Partial\r\ncontent-length: {length}\r\ncontent-range: {range}\r\netag: {tag}"),
+            body,
+        )
+    };
+    let (head, body) = fetch(vec![part("bytes 4-7/8", "\"v1\"", "reel")], resume_at(4)).await.unwrap();
+    assert_eq!((head.offset, head.length, body.as_slice()), (4, Some(8), b"reel".as_slice()));
+    for wrong in [
+        part("bytes 3-6/7", "\"v1\"", "reel"),
+        part("bytes 4-7/9", "\"v1\"", "reel"),
+        part("bytes 4-7/8", "\"v2\"", "reel"),
+        part("bytes 4-8/9", "\"v1\"", "reel"),
+        part("items 4-7/8", "\"v1\"", "reel"),
+        answer("416 No", ""),
+    ] {
+        let error = fetch(vec![wrong.clone()], resume_at(4)).await.expect_err(&wrong);
+        assert!(matches!(error, MediaError::CannotResume { .. }), "{wrong}: {error:?}");
+    }
+    let anew = answer("200 OK\r\ncontent-length: 8", "filmreel");
+    assert_eq!(fetch(vec![anew], resume_at(4)).await.unwrap().0.offset, 0);
+}
+
+#[tokio::test]
+async fn a_weak_validator_allows_no_resume() {
+    let weak = answer("200 OK\r\ncontent-length: 4\r\netag: W/\"v1\"", "film");
+    assert_eq!(fetch(vec![weak], None).await.unwrap().0.validator, None);
+}
+
+#[tokio::test]
+async fn a_private_address_is_never_connected_to_unless_allowed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for name in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
+        let link = Secret::new(format!("https://{name}:{port}/a.mp4"));
+        let refused = client(Policy::PublicOnly).open(&link, None).await.err();
+        assert!(matches!(refused, Some(MediaError::Forbidden(_))), "{name}: {refused:?}");
+    }
+    let localhost = Secret::new("https://localhost/a.mp4".to_owned());
+    let refused = client(Policy::PublicOnly).open(&localhost, None).await.err();
+    assert!(matches!(refused, Some(MediaError::Forbidden(Forbidden::Address { .. }))), "{refused:?}");
+    let touched = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(touched.is_err(), "somebody connected");
+}
+
+#[tokio::test]
+async fn the_key_goes_to_the_providers_own_origin_only() {
+    let ok = || vec![answer("200 OK\r\ncontent-length: 0", "")];
+    let (home, asked_home) = host(ok()).await;
+    let (other, asked_other) = host(ok()).await;
+    let base = Url::parse(&format!("http://{home}")).unwrap();
+    let key = Secret::new("sk-canary");
+    let client =
+        MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, Some((&base, key)), Clock::machine());
+    for address in [home, other] {
+        client.open(&Secret::new(format!("http://{address}/a.mp4")), None).await.unwrap();
+    }
+    assert!(asked_home.lock().unwrap()[0].contains("authorization: bearer sk-canary"));
+    assert!(!asked_other.lock().unwrap()[0].contains("authorization"));
+}
+
+#[tokio::test]
+async fn a_host_that_dribbles_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let clock = Clock::paused(crate::clock::Timestamp::from_millis(0));
+    let hand = clock.clone();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let _ = socket.read(&mut request).await;
+        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n").await;
+        loop {
+            if socket.write_all(b"x").await.is_err() {
+                break;
+            }
+            hand.advance(Duration::from_secs(5));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let client = MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, None, clock);
+    let mut download = client.open(&Secret::new(format!("http://{address}/a")), None).await.unwrap();
+    let error = loop {
+        match download.chunk().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, MediaError::TooSlow { .. }), "{error:?}");
+}

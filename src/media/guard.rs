@@ -1,0 +1,236 @@
+//! Where a link may lead: links are given by others, and must not become a way into the local network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use thiserror::Error;
+use url::{Host, Url};
+
+/// Which addresses media may be fetched from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// HTTPS on port 443 to globally routed addresses only.
+    PublicOnly,
+    /// Also plain HTTP, other ports, and addresses of this machine and of private networks
+    /// (`downloads.allow_private_addresses`).
+    PrivateToo,
+}
+
+/// Why a link leads where we must not go. Never shows the link itself.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Forbidden {
+    /// No URL at all.
+    #[error("the link is not a URL")]
+    NotAUrl,
+    /// `http:`, `file:`, ...
+    #[error("the link of {host} is `{scheme}:`, not https")]
+    Scheme {
+        /// The scheme.
+        scheme: String,
+        /// The host, if it names one.
+        host: String,
+    },
+    /// A user or password in front of the host.
+    #[error("the link to {host} carries a user name")]
+    UserInfo {
+        /// The host.
+        host: String,
+    },
+    /// Another port than 443.
+    #[error("the link leads to port {port} of {host}")]
+    Port {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// An address that is not on the open internet.
+    #[error("{host} is at {address}, {what}")]
+    Address {
+        /// The host as named.
+        host: String,
+        /// What it is at.
+        address: IpAddr,
+        /// What kind of address that is.
+        what: &'static str,
+    },
+}
+
+impl Policy {
+    /// Checks all of a link but the addresses of its host.
+    ///
+    /// # Errors
+    /// See [`Forbidden`].
+    pub fn check_link(self, link: &Url) -> Result<(), Forbidden> {
+        let host = link.host_str().unwrap_or("nowhere").to_owned();
+        let plain_allowed = self == Self::PrivateToo && link.scheme() == "http";
+        if link.scheme() != "https" && !plain_allowed {
+            return Err(Forbidden::Scheme { scheme: link.scheme().to_owned(), host });
+        }
+        if !link.username().is_empty() || link.password().is_some() {
+            return Err(Forbidden::UserInfo { host });
+        }
+        match link.port() {
+            Some(port) if self == Self::PublicOnly => Err(Forbidden::Port { host, port }),
+            _ => match link.host() {
+                Some(Host::Ipv4(address)) => self.check_address(&host, address.into()),
+                Some(Host::Ipv6(address)) => self.check_address(&host, address.into()),
+                Some(Host::Domain(_)) => Ok(()),
+                None => Err(Forbidden::NotAUrl),
+            },
+        }
+    }
+
+    /// Checks one address that `host` is at. All of a host's addresses must pass.
+    ///
+    /// # Errors
+    /// [`Forbidden::Address`].
+    pub fn check_address(self, host: &str, address: IpAddr) -> Result<(), Forbidden> {
+        let kind = match address {
+            IpAddr::V4(address) => kind_of_v4(address),
+            IpAddr::V6(address) => kind_of_v6(address),
+        };
+        match (kind, self) {
+            (Kind::Global, _) | (Kind::Private(_), Self::PrivateToo) => Ok(()),
+            (Kind::Private(what), Self::PublicOnly) | (Kind::Never(what), _) => {
+                Err(Forbidden::Address { host: host.to_owned(), address, what })
+            }
+        }
+    }
+}
+
+/// What an address is for (IANA special-purpose address registries).
+enum Kind {
+    /// On the open internet.
+    Global,
+    /// On this machine or a private network.
+    Private(&'static str),
+    /// Nothing that a media host could be at, wherever it is.
+    Never(&'static str),
+}
+
+fn kind_of_v4(address: Ipv4Addr) -> Kind {
+    match address.octets() {
+        [0, ..] => Kind::Never("an address that means this host"),
+        [10, ..] | [192, 168, ..] => Kind::Private("a private network"),
+        [172, second, ..] if (16..32).contains(&second) => Kind::Private("a private network"),
+        [127, ..] => Kind::Private("this machine itself"),
+        [100, second, ..] if (64..128).contains(&second) => Kind::Private("a carrier's inner network"),
+        [169, 254, ..] => Kind::Never("a link-local address"),
+        [192, 0, 0, _] | [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => {
+            Kind::Never("an address reserved for other purposes")
+        }
+        [198, 18 | 19, ..] => Kind::Never("an address reserved for benchmarks"),
+        [224..=239, ..] => Kind::Never("a multicast address"),
+        [240..=255, ..] => Kind::Never("a reserved address"),
+        _ => Kind::Global,
+    }
+}
+
+fn kind_of_v6(address: Ipv6Addr) -> Kind {
+    if let Some(inner) = address.to_ipv4_mapped() {
+        return match kind_of_v4(inner) {
+            Kind::Global => Kind::Never("an IPv4 address in disguise"),
+            other => other,
+        };
+    }
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Private("this machine itself"),
+        [first, ..] if first & 0xFE00 == 0xFC00 => Kind::Private("a private network"),
+        [first, ..] if first & 0xFFC0 == 0xFE80 => Kind::Never("a link-local address"),
+        [first, ..] if first & 0xFF00 == 0xFF00 => Kind::Never("a multicast address"),
+        // Only 2000::/3 is given out; what is below is carved out of it again.
+        [first, ..] if first & 0xE000 != 0x2000 => Kind::Never("a reserved address"),
+        [0x2001, second, ..] if second < 0x0200 => Kind::Never("an address of a tunnel or protocol"),
+        [0x2001, 0x0DB8, ..] => Kind::Never("an address for documentation"),
+        [0x2002, ..] => Kind::Never("a 6to4 address, which hides an IPv4 one"),
+        [0x3FFF, second, ..] if second < 0x1000 => Kind::Never("an address for documentation"),
+        _ => Kind::Global,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Link, passes with public addresses only, passes with private ones too.
+    const LINKS: &[(&str, bool, bool)] = &[
+        ("https://cdn.example/output/a.mp4?sig=1", true, true),
+        ("https://cdn.example:443/a.mp4", true, true),
+        ("https://93.184.216.34/a.mp4", true, true),
+        ("https://[2606:2800:220:1:248:1893:25c8:1946]/a.mp4", true, true),
+        ("http://cdn.example/a.mp4", false, true),
+        ("https://cdn.example:8443/a.mp4", false, true),
+        ("https://cdn.example:22/a.mp4", false, true),
+        ("https://user@cdn.example/a.mp4", false, false),
+        ("https://user:pass@cdn.example/a.mp4", false, false),
+        ("file:///etc/passwd", false, false),
+        ("ftp://cdn.example/a.mp4", false, false),
+        ("gopher://cdn.example/", false, false),
+        ("data:video/mp4;base64,AAAA", false, false),
+        // This machine, in every spelling.
+        ("https://127.0.0.1/", false, true),
+        ("https://127.1/", false, true),
+        ("https://2130706433/", false, true),
+        ("https://0x7f.1/", false, true),
+        ("https://0177.0.0.1/", false, true),
+        ("https://[::1]/", false, true),
+        ("https://[::ffff:127.0.0.1]/", false, true),
+        ("https://[::ffff:7f00:1]/", false, true),
+        ("https://0/", false, false),
+        ("https://0.0.0.0/", false, false),
+        ("https://[::]/", false, false),
+        // Private networks.
+        ("https://10.0.0.1/", false, true),
+        ("https://172.16.0.1/", false, true),
+        ("https://172.31.255.255/", false, true),
+        ("https://172.32.0.1/", true, true),
+        ("https://192.168.1.1/", false, true),
+        ("https://100.64.0.1/", false, true),
+        ("https://100.128.0.1/", true, true),
+        ("https://[fd00::1]/", false, true),
+        ("https://[fc00::1]/", false, true),
+        // Never, wherever the media host is.
+        ("https://169.254.169.254/latest/meta-data/", false, false),
+        ("https://[::ffff:169.254.169.254]/", false, false),
+        ("https://[fe80::1]/", false, false),
+        ("https://[fec0::1]/", false, false),
+        ("https://192.0.0.1/", false, false),
+        ("https://192.0.2.1/", false, false),
+        ("https://198.18.0.1/", false, false),
+        ("https://198.19.255.255/", false, false),
+        ("https://198.51.100.1/", false, false),
+        ("https://203.0.113.1/", false, false),
+        ("https://192.88.99.1/", false, false),
+        ("https://224.0.0.1/", false, false),
+        ("https://239.255.255.255/", false, false),
+        ("https://240.0.0.1/", false, false),
+        ("https://255.255.255.255/", false, false),
+        ("https://[ff02::1]/", false, false),
+        ("https://[::127.0.0.1]/", false, false),
+        ("https://[64:ff9b::7f00:1]/", false, false),
+        ("https://[64:ff9b:1::1]/", false, false),
+        ("https://[100::1]/", false, false),
+        ("https://[2001::1]/", false, false),
+        ("https://[2001:2::1]/", false, false),
+        ("https://[2001:db8::1]/", false, false),
+        ("https://[2002:7f00:1::]/", false, false),
+        ("https://[3fff::1]/", false, false),
+        ("https://[::ffff:8.8.8.8]/", false, false),
+    ];
+
+    #[test]
+    fn links_lead_to_the_open_internet_unless_allowed() {
+        for (link, public, private) in LINKS {
+            let url = Url::parse(link).expect(link);
+            assert_eq!(Policy::PublicOnly.check_link(&url).is_ok(), *public, "{link}");
+            assert_eq!(Policy::PrivateToo.check_link(&url).is_ok(), *private, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_host_but_never_the_link() {
+        let url = Url::parse("http://cdn.example/secret-path?sig=secret").expect("a URL");
+        let words = Policy::PublicOnly.check_link(&url).expect_err("plain http").to_string();
+        assert!(words.contains("cdn.example") && !words.contains("secret"), "{words}");
+    }
+}
