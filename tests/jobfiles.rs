@@ -193,14 +193,23 @@ fn a_file_of_the_greatest_length_is_read_and_one_byte_more_is_refused() {
     assert_eq!((refusal.problems.len(), refusal.problems[0].line), (1, 20), "{refusal}");
 }
 
-/// Gives `left` lines of `x`, then what `end` says.
+/// Gives `left` lines of `x`, interrupted by signals before each, then what `end` says.
 struct Endless {
     left: u64,
     end: Option<std::io::ErrorKind>,
+    interrupted: bool,
+}
+
+fn endless(left: u64, end: Option<std::io::ErrorKind>) -> BufReader<Endless> {
+    BufReader::new(Endless { left, end, interrupted: false })
 }
 
 impl Read for Endless {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.interrupted = !self.interrupted;
+        if self.interrupted {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
         if self.left == 0 {
             return self.end.map_or(Ok(0), |kind| Err(kind.into()));
         }
@@ -212,7 +221,7 @@ impl Read for Endless {
 
 #[test]
 fn a_fault_of_the_machine_is_not_held_against_the_file() {
-    let reader = BufReader::new(Endless { left: 1, end: Some(std::io::ErrorKind::StorageFull) });
+    let reader = endless(1, Some(std::io::ErrorKind::StorageFull));
     let mut lines = read_lines(reader, "x", &Limits::default());
     assert!(matches!(lines.next(), Some(Err(LineError::Refused(_)))));
     assert!(matches!(lines.next(), Some(Err(LineError::Unreadable(_)))));
@@ -221,7 +230,7 @@ fn a_fault_of_the_machine_is_not_held_against_the_file() {
 
 #[test]
 fn a_thousand_problems_are_told_and_the_others_counted() {
-    let reader = BufReader::new(Endless { left: 1500, end: None });
+    let reader = endless(1500, None);
     let refused: Vec<_> = read_lines(reader, "x", &Limits::default()).collect();
     assert_eq!(refused.len(), MAX_PROBLEMS + 1);
     let Some(Err(LineError::Refused(last))) = refused.last() else { panic!("a refusal ends it") };
@@ -229,6 +238,11 @@ fn a_thousand_problems_are_told_and_the_others_counted() {
         (last.problems[0].message.as_str(), last.problems[0].line),
         ("and 500 more problems, not listed", 1000)
     );
+
+    let keys: String = (0..1500).map(|n| format!(r#","k{n}":1"#)).collect();
+    let line = format!(r#"{{"model":"m","dropreel":{{"name":"a"{keys}}}}}"#);
+    let refusal = read("x.jsonl", line.as_bytes(), &Limits::default()).expect_err("unknown keys");
+    assert_eq!(refusal.problems.len(), MAX_PROBLEMS + 1);
 
     let document = format!("[{}5]", "5,".repeat(1499));
     let refusal = read("x.json", document.as_bytes(), &Limits::default()).expect_err("no objects");

@@ -101,15 +101,14 @@ impl<'n, 'a> Object<'n, 'a> {
         }
     }
 
-    /// The mode that the object means: one with all of its inputs given, else the one with most of them, the prompt
-    /// apart, which most modes share; the first of equals.
+    /// The mode that the object means: the one with the most of its inputs given, the prompt apart, which most modes
+    /// share; the first of equals.
     fn mode(&self, model: &Model) -> Option<&'static Mode> {
-        let complete = |mode: &Mode| mode.needs.iter().all(|need| self.given(need).is_some());
         let given = |mode: &Mode| {
             mode.needs.iter().filter(|need| !need.contains(&"prompt") && self.given(need).is_some()).count()
         };
         // `max_by_key` takes the last of equals.
-        model.modes.iter().rev().max_by_key(|mode| (complete(mode), given(mode)))
+        model.modes.iter().rev().max_by_key(|mode| given(mode))
     }
 
     fn given(&self, need: &[&str]) -> Option<&'n Member<'a>> {
