@@ -164,6 +164,8 @@ fn nesting_is_allowed_to_128_levels_and_refused_at_any_depth_beyond() {
             assert_eq!(refusal.problems[0].column, 24 + 127);
         }
     }
+    let side_by_side = format!("[{}{}]", format!("{},", nested(3)).repeat(500), nested(3));
+    assert!(read("x.json", side_by_side.as_bytes(), &Limits::default()).is_ok());
     let cut = &nested(10_000)[..15_000];
     assert!(read("x.json", cut.as_bytes(), &Limits::default()).expect_err("cut").unfinished());
 }

@@ -42,11 +42,9 @@ pub fn read(text: &str, begun: usize) -> Result<Scanned<'_>, Fault> {
     }
     let inner = &text[begun + 1..at];
     let written = Cow::Borrowed(inner);
-    let decoded = if escapes && halves.is_empty() {
-        serde_json::from_str(&text[begun..=at]).map_or(written, Cow::Owned)
-    } else {
-        written
-    };
+    // Refused by it are halves of surrogate pairs alone.
+    let decoded =
+        if escapes { serde_json::from_str(&text[begun..=at]).map_or(written, Cow::Owned) } else { written };
     Ok(Scanned { end: at + 1, text: decoded, halves })
 }
 
