@@ -49,6 +49,13 @@ pub fn examine(folder: &Path) -> Result<FileSystem, DiskError> {
     })
 }
 
+/// Which start of this machine it is: what was written since is in the kernel's memory even if a process died. `None`
+/// where the kernel does not tell.
+pub fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -185,24 +185,33 @@ impl Library {
         is_exactly(&path, bytes, sha256).then(|| Part { path, bytes, sha256: sha256.to_owned() })
     }
 
-    /// Whether a file or its sidecar has that name below the library.
-    pub fn is_taken(&self, relative: &str) -> bool {
+    /// Whether a file has that name below the library, or a sidecar that is not `owner`'s.
+    pub fn is_taken_by_another(&self, relative: &str, owner: &str) -> bool {
+        let sidecar = std::fs::read(self.root.join(format!("{relative}.json")));
         self.root.join(relative).symlink_metadata().is_ok()
-            || self.root.join(format!("{relative}.json")).symlink_metadata().is_ok()
+            || sidecar.is_ok_and(|found| !contains(&found, owner.as_bytes()))
     }
 
     /// Gives a checked part its name: sidecar first, then the file, neither replacing anything, both flushed. A
     /// sidecar left by a crash in between is known by `owner`, a text of it that no other has, and replaced.
     ///
     /// # Errors
-    /// [`DiskError::Taken`] when the name or its sidecar's is another's: plan another name. The part stays then.
+    /// With the part, which is still there: [`DiskError::Taken`] when the name or its sidecar's is another's, so that
+    /// another must be planned.
     pub fn publish(
         &self,
         part: Part,
         relative: &str,
         sidecar: &[u8],
         owner: &str,
-    ) -> Result<Published, DiskError> {
+    ) -> Result<Published, (Part, DiskError)> {
+        match self.try_publish(&part, relative, sidecar, owner) {
+            Ok(()) => Ok(Published { path: relative.to_owned(), bytes: part.bytes, sha256: part.sha256 }),
+            Err(error) => Err((part, error)),
+        }
+    }
+
+    fn try_publish(&self, part: &Part, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
         let full = self.root.join(relative);
         let folder = self.folder_of(relative)?;
         let name = Path::new(full.file_name().ok_or_else(|| DiskError::Gone(full.clone()))?);
@@ -219,8 +228,9 @@ impl Library {
         rename_new((&incoming, part_name), (&folder, name), &full)?;
         rustix::fs::fsync(&folder).map_err(|error| DiskError::new(&full, error))?;
         rustix::fs::fsync(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
+        // Left over, it is swept at the next start.
         let _ = std::fs::remove_file(part.path.with_extension("validator"));
-        Ok(Published { path: relative.to_owned(), bytes: part.bytes, sha256: part.sha256 })
+        Ok(())
     }
 
     fn write_sidecar(&self, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
@@ -451,12 +461,12 @@ mod tests {
         library.publish(first, "a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
         let second = part(&library, "two", b"second").await;
         let taken = library.publish(second, "a.mp4", b"{\"job\":\"y\"}", "y");
-        assert!(matches!(taken, Err(DiskError::Taken(_))), "{taken:?}");
+        assert!(matches!(taken, Err((_, DiskError::Taken(_)))), "{taken:?}");
         assert_eq!(std::fs::read(library.root().join("a.mp4")).unwrap(), b"first");
 
         std::fs::write(library.root().join("b.mp4.json"), "somebody's").unwrap();
         let third = part(&library, "three", b"third").await;
-        assert!(matches!(library.publish(third, "b.mp4", b"{}", "z"), Err(DiskError::Taken(_))));
+        assert!(matches!(library.publish(third, "b.mp4", b"{}", "z"), Err((_, DiskError::Taken(_)))));
         assert_eq!(std::fs::read(library.root().join("b.mp4.json")).unwrap(), b"somebody's");
     }
 
@@ -492,7 +502,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, library.root().join("2026-04-04")).unwrap();
         let part = part(&library, "one", b"content").await;
         let refused = library.publish(part, "2026-04-04/a.mp4", b"{}", "x");
-        assert!(matches!(refused, Err(DiskError::NotRegular { .. })), "{refused:?}");
+        assert!(matches!(refused, Err((_, DiskError::NotRegular { .. }))), "{refused:?}");
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     }
 

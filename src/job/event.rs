@@ -1,5 +1,7 @@
 //! Everything that can happen to a job.
 
+use std::fmt;
+
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::{JobError, TaskId};
@@ -200,6 +202,15 @@ pub enum FetchFailure {
         /// Why, with the host but not the link.
         why: String,
     },
+}
+
+impl fmt::Display for FetchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkRefused { status, host } => write!(f, "{host} refused the link with HTTP {status}"),
+            Self::Passing { why, .. } | Self::Unfit { why } | Self::Forbidden { why } => f.write_str(why),
+        }
+    }
 }
 
 /// What casts doubt on a submit.

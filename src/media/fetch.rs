@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one home of the media client")]
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,7 +65,7 @@ pub struct MediaClient {
     max_bytes: u64,
     clock: Clock,
     /// The provider's own origin, and the key that its media may want.
-    home: Option<(Origin, Secret)>,
+    home: Option<(Origin, Mutex<Secret>)>,
 }
 
 /// What to go on with.
@@ -183,8 +184,15 @@ impl MediaClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Plain HTTP would show the key to everybody on the way, so only a sandbox on this machine is sent it so.
         let safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
-        let home = home.filter(|(url, _)| safe(url)).map(|(url, key)| (url.origin(), key));
+        let home = home.filter(|(url, _)| safe(url)).map(|(url, key)| (url.origin(), Mutex::new(key)));
         Self { policy, patience, max_bytes, clock, home }
+    }
+
+    /// Replaces the key for all fetches from now on.
+    pub fn set_key(&self, key: Secret) {
+        if let Some((_, known)) = &self.home {
+            *held(known) = key;
+        }
     }
 
     /// Opens a link, or goes on with what is there.
@@ -219,7 +227,7 @@ impl MediaClient {
         }
         if let Some((origin, key)) = &self.home
             && *origin == url.origin()
-            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", key.expose()))
+            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", held(key).expose()))
         {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -382,6 +390,11 @@ impl Download<'_> {
         }
         Ok(())
     }
+}
+
+/// No code that holds this lock can panic, so a poisoned one is still whole.
+fn held(key: &Mutex<Secret>) -> MutexGuard<'_, Secret> {
+    key.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The whole length in `bytes FROM-TO/WHOLE`, if that begins at `offset` and runs to the end.

@@ -4,6 +4,7 @@
 //! state is the queue, so recovery is simply the first pass.
 
 pub mod callback;
+pub mod download;
 pub mod intake;
 pub mod line;
 pub mod poll;
@@ -234,4 +235,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn ring_of(bell: &tokio::sync::Mutex<watch::Receiver<u64>>) {
     // The sender lives in the store, which the stage holds: it cannot go away while we wait.
     let _ = bell.lock().await.changed().await;
+}
+
+/// Has files handled off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            // Told and fenced by the loop around the stage, like any other panic of a pass.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only at the end of the runtime, when nobody waits any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }

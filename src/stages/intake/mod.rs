@@ -16,7 +16,7 @@ use crate::clock::{Clock, Tick, Timestamp};
 use crate::disk::DiskError;
 use crate::disk::inbox::{Entry, Inbox, Stamp};
 use crate::jobfile::{self, Limits, Problem};
-use crate::stages::{Stage, Wake};
+use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::intake::{Intake, Source, TakeError, Unmoved};
@@ -390,17 +390,4 @@ fn key_pointer(refusal: &TakeError) -> String {
 
 fn shown_path(path: Option<PathBuf>) -> Option<String> {
     path.map(|path| path.display().to_string())
-}
-
-/// Has files handled off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            // Told and fenced by the loop around the stage, like any other panic of a pass.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only at the end of the runtime, when nobody waits any more.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }

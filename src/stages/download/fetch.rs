@@ -1,0 +1,201 @@
+//! One output: from its link to a checked part, or the reason why not.
+
+use std::time::Duration;
+
+use serde_json::json;
+use url::Url;
+
+use crate::disk::DiskError;
+use crate::disk::file_system::{boot_id, examine};
+use crate::disk::library::{Part, PartWriter};
+use crate::job::event::FetchFailure;
+use crate::job::output::{Output, OutputState, Stored};
+use crate::media::fetch::{Download, Head, MediaError, Resume};
+use crate::media::inspect::inspect;
+use crate::secret::Secret;
+use crate::stages::blocking;
+use crate::stages::download::DownloadTools;
+use crate::stages::download::publish::Checked;
+use crate::store::error::StoreError;
+use crate::store::look::Sight;
+
+/// A full disk is tried again so soon.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
+/// So much is left free for the database and everybody else.
+const RESERVE: u64 = 64 << 20;
+
+impl DownloadTools {
+    /// Brings an output into the library, by what is there already or from its link.
+    pub(super) async fn fetch_output(
+        &self,
+        sight: &Sight,
+        output: &Output,
+    ) -> Result<Result<Stored, FetchFailure>, StoreError> {
+        let OutputState::Waiting { link, .. } = &output.state else {
+            return Ok(Err(passing("it is not waited for")));
+        };
+        if let Some(stored) = self.finish_publishing(sight, output).await? {
+            return Ok(stored);
+        }
+        match self.fetch_part(sight, output, link).await {
+            Ok(checked) => self.publish(sight, output, checked).await,
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    async fn fetch_part(
+        &self,
+        sight: &Sight,
+        output: &Output,
+        link: &Secret,
+    ) -> Result<Checked, FetchFailure> {
+        let name = Self::part_name(sight.job.id(), output.key);
+        let (head, part) = match self.receive(&name, link).await {
+            Err(Trouble::Media(MediaError::CannotResume { .. })) => {
+                self.library.drop_part(&name);
+                self.receive(&name, link).await
+            }
+            received => received,
+        }
+        .map_err(|trouble| self.failure(trouble))?;
+        let expected = output.key.kind;
+        let (part, verified) = blocking(move || {
+            let mut file = part.open()?;
+            let verified = inspect(&mut file, expected)
+                .map_err(|source| DiskError::Io { path: "the download".into(), source })?;
+            Ok::<_, DiskError>((part, verified))
+        })
+        .await
+        .map_err(|error| self.failure(Trouble::Disk(error)))?;
+        let why = match verified {
+            Ok(verified) if verified.complete || head.length.is_some() => {
+                return Ok(Checked { part, verified, host: head.host });
+            }
+            Ok(_) => "neither its length nor its structure proves that it is whole".to_owned(),
+            Err(unfit) => unfit.to_string(),
+        };
+        self.quarantine(sight, output, part, &head, &why).await;
+        Err(FetchFailure::Unfit { why })
+    }
+
+    /// Streams the link into a part, going on with one that is there if it is surely the same file.
+    async fn receive(&self, name: &str, link: &Secret) -> Result<(Head, Part), Trouble> {
+        let host = Url::parse(link.expose()).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let resume = self.resumable(name, host.as_deref());
+        let mut download = self.client.open(link, resume.as_ref()).await?;
+        let head = download.head().clone();
+        let left = head.length.map_or(0, |length| length.saturating_sub(head.offset));
+        let room = examine(self.library.root())?;
+        if room.free < left.saturating_add(RESERVE) {
+            return Err(DiskError::Full(self.library.root().to_owned()).into());
+        }
+        let validator = head.validator.as_ref().and_then(|tag| condition(host.as_deref()?, tag));
+        let mut writer = self.library.begin_part(name, head.offset, validator.as_deref())?;
+        match stream(&mut download, &mut writer).await {
+            Ok(()) => Ok((head, writer.finish().await?)),
+            Err(error) => {
+                // The thread must be done with the file before anybody opens it again.
+                let _ = writer.finish().await;
+                if validator.is_none() {
+                    self.library.drop_part(name);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What can be gone on with: begun since this machine's last start (so no power cut has eaten what was written),
+    /// from the same host, under a strong entity tag.
+    fn resumable(&self, name: &str, host: Option<&str>) -> Option<Resume> {
+        let (offset, known) = self.library.unfinished(name)?;
+        let tag = known.rsplit(' ').next()?.to_owned();
+        (condition(host?, &tag)? == known).then_some(Resume { offset, validator: tag })
+    }
+
+    fn failure(&self, trouble: Trouble) -> FetchFailure {
+        let now = self.clock.now();
+        match trouble {
+            Trouble::Media(error) => match error {
+                MediaError::Forbidden(why) => FetchFailure::Forbidden { why: why.to_string() },
+                MediaError::LinkRefused { status, host } => FetchFailure::LinkRefused { status, host },
+                MediaError::Encoded { .. } | MediaError::TooLarge { .. } => {
+                    FetchFailure::Unfit { why: error.to_string() }
+                }
+                MediaError::Busy { wait, .. } => FetchFailure::Passing {
+                    why: error.to_string(),
+                    not_before: wait.map(|wait| now.plus(wait.min(Duration::from_secs(3600)))),
+                },
+                MediaError::CannotResume { .. }
+                | MediaError::TooSlow { .. }
+                | MediaError::CutShort { .. }
+                | MediaError::Redirects { .. }
+                | MediaError::Network { .. } => passing(error.to_string()),
+            },
+            Trouble::Disk(error @ DiskError::Full(_)) => {
+                FetchFailure::Passing { why: error.to_string(), not_before: Some(now.plus(FULL_PAUSE)) }
+            }
+            Trouble::Disk(error) => passing(error.to_string()),
+        }
+    }
+
+    async fn quarantine(&self, sight: &Sight, output: &Output, part: Part, head: &Head, why: &str) {
+        let (job, key) = (sight.job.id(), output.key);
+        let evidence = json!({
+            "job": job.to_string(),
+            "name": sight.job.identity().name,
+            "task_id": sight.job.task().map(crate::job::TaskId::as_str),
+            "output": key.to_string(),
+            "at": self.clock.now(),
+            "why": why,
+            "url_host": head.host,
+            "headers": head.evidence,
+            "bytes": part.bytes(),
+            "sha256": part.sha256(),
+        });
+        let (library, folder) = (self.library.clone(), self.quarantine.clone());
+        let name = format!("{}-{key}.bin", crate::disk::names::safe_part(&sight.job.identity().name));
+        let evidence = serde_json::to_vec_pretty(&evidence).unwrap_or_default();
+        let kept = blocking(move || library.set_aside(part, &folder, &name, &evidence)).await;
+        if let Err(error) = kept {
+            tracing::warn!(%job, "an unfit download of job {job} could not be kept as evidence: {error}");
+            self.library.drop_part(&Self::part_name(job, key));
+        }
+    }
+}
+
+/// Why no part came of it.
+pub(super) enum Trouble {
+    Media(MediaError),
+    Disk(DiskError),
+}
+
+impl From<MediaError> for Trouble {
+    fn from(error: MediaError) -> Self {
+        Self::Media(error)
+    }
+}
+
+impl From<DiskError> for Trouble {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+async fn stream(download: &mut Download<'_>, writer: &mut PartWriter) -> Result<(), MediaError> {
+    while let Some(chunk) = download.chunk().await? {
+        if !writer.write(chunk).await {
+            // The disk has failed; what it says comes with the end of the writer.
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What must be the same for a part to be gone on with.
+fn condition(host: &str, tag: &str) -> Option<String> {
+    Some(format!("{} {host} {}", boot_id()?, tag.replace(' ', "")))
+}
+
+pub(super) fn passing(why: impl Into<String>) -> FetchFailure {
+    FetchFailure::Passing { why: why.into(), not_before: None }
+}

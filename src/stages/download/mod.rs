@@ -1,0 +1,205 @@
+//! Fetches finished outputs into the library, the link that dies first before the others.
+
+mod fetch;
+mod publish;
+mod sidecar;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use crate::clock::Clock;
+use crate::disk::library::Library;
+use crate::disk::names::Layout;
+use crate::job::event::Event;
+use crate::job::next::Move;
+use crate::job::state::StateName;
+use crate::job::{JobId, output::OutputKey};
+use crate::media::fetch::MediaClient;
+use crate::stages::line::tell;
+use crate::stages::{Flights, Stage, Wake, blocking, ring_of};
+use crate::store::Store;
+use crate::store::bells::Bell;
+use crate::store::error::StoreError;
+use crate::store::line::StopCause;
+
+/// So many due jobs are looked at beyond those that can be fetched at once.
+const BATCH: u32 = 32;
+/// A library that went away is looked for again so soon.
+const ABSENCE: Duration = Duration::from_secs(10);
+
+/// What the download stage works with.
+pub struct DownloadTools {
+    /// All state.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// The way to media hosts; shared, so that its key can be replaced.
+    pub client: Arc<MediaClient>,
+    /// Where files go.
+    pub library: Library,
+    /// Where unfit files go.
+    pub quarantine: PathBuf,
+    /// How files are named.
+    pub layout: Layout,
+    /// How long before a link's death to warn.
+    pub alert_before_expiry: Duration,
+}
+
+/// The download stage.
+pub struct DownloadStage {
+    tools: Arc<DownloadTools>,
+    flights: Flights,
+    bell: Mutex<watch::Receiver<u64>>,
+    swept: AtomicBool,
+    absent: AtomicBool,
+}
+
+impl DownloadStage {
+    /// Listens from now on; fetches at most `concurrency` jobs at once.
+    pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
+        let bell = Mutex::new(tools.store.listen(Bell::Fetch));
+        Self {
+            tools: Arc::new(tools),
+            flights: Flights::new(concurrency),
+            bell,
+            swept: AtomicBool::new(false),
+            absent: AtomicBool::new(false),
+        }
+    }
+
+    async fn alert(&self) -> Result<(), StoreError> {
+        let (store, now) = (&self.tools.store, self.tools.clock.now());
+        for job in store.to_alert(now.plus(self.tools.alert_before_expiry), BATCH).await? {
+            let applied = store.apply(job, Event::TimeCame, now).await?;
+            for line in applied.history.iter().filter(|line| line.event == "expiring") {
+                tracing::warn!(%job, "job {job} is in danger: {}", line.detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Once after the start: throws away what was left of downloads whose jobs need them no more.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let library = self.tools.library.clone();
+        let parts = match blocking(move || library.parts()).await {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::warn!("unfinished downloads cannot be looked at: {error}");
+                return Ok(());
+            }
+        };
+        for part in parts {
+            let job = part.get(..36).and_then(JobId::parse);
+            let wanted = match job {
+                Some(job) => match self.tools.store.look(job).await {
+                    Ok(sight) => !sight.job.state_name().is_end(),
+                    Err(StoreError::NoSuchJob(_)) => false,
+                    Err(error) => return Err(error),
+                },
+                None => false,
+            };
+            if !wanted {
+                self.tools.library.drop_part(&part);
+            }
+        }
+        Ok(())
+    }
+
+    fn library_is_there(&self) -> bool {
+        let present = self.tools.library.is_present();
+        if self.absent.swap(!present, Ordering::Relaxed) == present {
+            let root = self.tools.library.root().display();
+            if present {
+                tracing::info!("the library at {root} is there again; downloads go on");
+            } else {
+                tracing::error!(
+                    "the library at {root} is gone (unmounted?); downloads wait until it is back"
+                );
+            }
+        }
+        present
+    }
+}
+
+impl DownloadTools {
+    /// The name of an output's unfinished download: the job's id comes first.
+    fn part_name(job: JobId, key: OutputKey) -> String {
+        format!("{job}-{key}")
+    }
+
+    /// Fetches all outputs of a job that wait. One that fails does not keep the others from being tried.
+    async fn fetch_job(self: Arc<Self>, job: JobId) {
+        if let Err(error) = self.try_fetch_job(job).await {
+            tracing::error!(%job, "the download of job {job} is tried again later: {error}");
+        }
+    }
+
+    async fn try_fetch_job(&self, job: JobId) -> Result<(), StoreError> {
+        let sight = self.store.look(job).await?;
+        for output in sight.job.outputs().iter().filter(|output| output.is_waiting()) {
+            let event = match self.fetch_output(&sight, output).await? {
+                Ok(stored) => {
+                    tracing::info!(%job, "stored {} of job {job}", stored.file().path);
+                    Event::Stored(stored)
+                }
+                Err(failure) => {
+                    tracing::warn!(%job, "{} of job {job} is not stored yet: {failure}", output.key);
+                    Event::FetchFailed { key: output.key, failure }
+                }
+            };
+            let applied = self.store.apply(job, event, self.clock.now()).await?;
+            tell(&applied);
+            if applied.job.state_name() != StateName::Downloading {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stage for DownloadStage {
+    const NAME: &'static str = "download";
+
+    async fn pass(&self) -> Result<Wake, StoreError> {
+        if !self.swept.load(Ordering::Relaxed) {
+            self.sweep().await?;
+            self.swept.store(true, Ordering::Relaxed);
+        }
+        self.alert().await?;
+        let stops = self.tools.store.stops().await?;
+        if stops.iter().any(|stop| stop.cause == StopCause::PausedDownloads) {
+            return Ok(Wake::AtBell);
+        }
+        let now = self.tools.clock.now();
+        let limit = BATCH.saturating_add(u32::try_from(self.flights.count()).unwrap_or(u32::MAX));
+        let due = self.tools.store.due(Move::Fetch, now, limit).await?;
+        if !due.jobs.is_empty() && !self.library_is_there() {
+            return Ok(Wake::At(now.plus(ABSENCE)));
+        }
+        for job in due.jobs {
+            if self.flights.full() {
+                break;
+            }
+            if !self.flights.has(job) {
+                self.flights.launch(job, self.tools.clone().fetch_job(job));
+            }
+        }
+        Ok(Wake::at(due.next))
+    }
+
+    async fn rung(&self) {
+        tokio::select! {
+            () = ring_of(&self.bell) => {}
+            () = self.flights.landed() => {}
+        }
+    }
+
+    async fn land(&self) {
+        // What has come so far is gone on with after the start.
+        self.flights.abandon().await;
+    }
+}

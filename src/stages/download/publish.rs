@@ -1,0 +1,139 @@
+//! From a checked part to a named file: the name is planned and committed first, so that a crash can be finished.
+
+use crate::disk::DiskError;
+use crate::disk::library::{Part, Published};
+use crate::disk::names::NameFacts;
+use crate::job::event::FetchFailure;
+use crate::job::output::{Output, Stored, StoredFile};
+use crate::media::inspect::{Verified, inspect};
+use crate::stages::blocking;
+use crate::stages::download::{DownloadTools, sidecar};
+use crate::store::error::StoreError;
+use crate::store::look::Sight;
+use crate::store::outputs::Plan;
+
+/// So many names are tried before it is called a fault.
+const MOST_NAMES: u32 = 10_000;
+
+/// A part that is what it should be.
+pub(super) struct Checked {
+    pub part: Part,
+    pub verified: Verified,
+    pub host: String,
+}
+
+impl DownloadTools {
+    /// Finishes what a crash left between the plan and the event: the file may have its name already, or be whole
+    /// and only want it. `None`: there is nothing to finish.
+    pub(super) async fn finish_publishing(
+        &self,
+        sight: &Sight,
+        output: &Output,
+    ) -> Result<Option<Result<Stored, FetchFailure>>, StoreError> {
+        let job = sight.job.id();
+        let Some(task) = sight.job.task() else { return Ok(None) };
+        let Some(plan) = self.store.planned_output(job, task.clone(), output.key).await? else {
+            return Ok(None);
+        };
+        let (library, known) = (self.library.clone(), plan.clone());
+        let published = blocking(move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
+        if let Some(published) = published {
+            return Ok(Some(Ok(self.proof(output, published, plan.host))));
+        }
+        let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
+        let name = Self::part_name(job, output.key);
+        let whole = blocking(move || {
+            let part = library.complete_part(&name, known.bytes, &known.sha256)?;
+            let verified = inspect(&mut part.open().ok()?, expected).ok()?.ok()?;
+            Some((part, verified))
+        })
+        .await;
+        match whole {
+            Some((part, verified)) => {
+                let checked = Checked { part, verified, host: plan.host };
+                self.publish(sight, output, checked).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Gives a checked part the first free name of the layout.
+    pub(super) async fn publish(
+        &self,
+        sight: &Sight,
+        output: &Output,
+        checked: Checked,
+    ) -> Result<Result<Stored, FetchFailure>, StoreError> {
+        let job = sight.job.id();
+        let Some(task) = sight.job.task() else {
+            return Ok(Err(super::fetch::passing("its task is not known")));
+        };
+        let request = self.store.request(job).await?;
+        let now = self.clock.now();
+        let base = self.name_for(sight, output, checked.verified.extension);
+        let (bytes, sha256) = (checked.part.bytes(), checked.part.sha256().to_owned());
+        let mut part = Some(checked.part);
+        for number in 0..MOST_NAMES {
+            let path = numbered(&base, number);
+            let (library, candidate) = (self.library.clone(), path.clone());
+            if blocking(move || library.is_taken_by_another(&candidate, &job.to_string())).await {
+                continue;
+            }
+            let plan = Plan { path, bytes, sha256: sha256.clone(), host: checked.host.clone() };
+            if !self.store.plan_output(job, task.clone(), output.key, plan.clone()).await? {
+                continue;
+            }
+            let file = StoredFile {
+                path: plan.path.clone(),
+                bytes,
+                sha256: sha256.clone(),
+                host: checked.host.clone(),
+                stored_at: now,
+            };
+            let text = sidecar::text(sight, &request, output.key.kind.as_str(), checked.verified.mime, &file);
+            let Some(whole) = part.take() else { break };
+            let library = self.library.clone();
+            let published =
+                blocking(move || library.publish(whole, &plan.path, &text, &job.to_string())).await;
+            match published {
+                Ok(published) => return Ok(Ok(self.proof(output, published, checked.host))),
+                Err((whole, DiskError::Taken(_))) => part = Some(whole),
+                Err((_, error)) => return Ok(Err(super::fetch::passing(error.to_string()))),
+            }
+        }
+        Ok(Err(super::fetch::passing("no free name was found for it in the library")))
+    }
+
+    fn proof(&self, output: &Output, published: Published, host: String) -> Stored {
+        let file = StoredFile {
+            path: published.path().to_owned(),
+            bytes: published.bytes(),
+            sha256: published.sha256().to_owned(),
+            host,
+            stored_at: self.clock.now(),
+        };
+        Stored::new(output.key, file)
+    }
+
+    fn name_for(&self, sight: &Sight, output: &Output, extension: &str) -> String {
+        let identity = sight.job.identity();
+        let place = sight.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
+        self.layout.path(&NameFacts {
+            date: &self.clock.now().date(),
+            name: &identity.name,
+            id: &identity.id.to_string(),
+            model: &identity.model,
+            number: place + 1,
+            extension,
+            labels: &sight.labels,
+        })
+    }
+}
+
+/// `sakura.mp4`, `sakura-2.mp4`, `sakura-3.mp4`, ...
+fn numbered(path: &str, number: u32) -> String {
+    match path.rsplit_once('.') {
+        Some((stem, extension)) if number > 0 => format!("{stem}-{}.{extension}", number + 1),
+        _ => path.to_owned(),
+    }
+}

@@ -1,0 +1,63 @@
+//! The sidecar beside each file of the library: what made it, enough to run the job again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::output::StoredFile;
+use crate::store::look::Sight;
+
+/// The sidecar's text: one JSON object. `request` is the user's own text, without our key and without a callback
+/// URL, so it holds no secret of ours.
+pub(super) fn text(sight: &Sight, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
+    let (identity, learned) = (sight.job.identity(), sight.job.learned());
+    let sidecar = Sidecar {
+        job: identity.id,
+        name: &identity.name,
+        task_id: sight.job.task().map(crate::job::TaskId::as_str),
+        model: &identity.model,
+        request: serde_json::from_str(request).ok(),
+        labels: &sight.labels,
+        cost_quota: learned.cost.map(crate::money::Quota::get),
+        cost_usd: learned.cost.map(crate::money::Quota::usd),
+        created_at: identity.created_at,
+        submitted_at: learned.submitted_at,
+        completed_at: learned.completed_at,
+        stored_at: file.stored_at,
+        url_host: &file.host,
+        file: &file.path,
+        kind,
+        mime,
+        bytes: file.bytes,
+        sha256: &file.sha256,
+    };
+    // Texts, numbers and a value that was read as JSON always have a JSON form.
+    let mut text = serde_json::to_vec_pretty(&sidecar).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+#[derive(Serialize)]
+struct Sidecar<'a> {
+    job: JobId,
+    name: &'a str,
+    task_id: Option<&'a str>,
+    model: &'a str,
+    request: Option<Box<RawValue>>,
+    labels: &'a BTreeMap<String, String>,
+    cost_quota: Option<i64>,
+    cost_usd: Option<f64>,
+    created_at: Timestamp,
+    submitted_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+    stored_at: Timestamp,
+    url_host: &'a str,
+    file: &'a str,
+    kind: &'a str,
+    mime: &'a str,
+    bytes: u64,
+    sha256: &'a str,
+}
