@@ -113,15 +113,19 @@ impl Finder {
             return;
         }
         let address = usable(text);
+        // In the place of an output, a link that leads nowhere is still an output: one that a person must see to,
+        // or the job would succeed without it. Anywhere else it is only a text.
+        if kind.is_none() && address.is_none() {
+            return;
+        }
+        if address.is_none() {
+            warn!("an output's link is no http(s) address");
+        }
         let kind = kind.unwrap_or_else(|| address.as_ref().map_or(OutputKind::Video, kind_by_name));
         let place = &mut self.places[kind as usize];
         let index = *place;
         *place += 1;
-        if address.is_some() {
-            self.found.push(SeenOutput { kind, index, link: Secret::new(text), expires_at });
-        } else {
-            warn!(%kind, index, "an output's link is no http(s) address and is left out");
-        }
+        self.found.push(SeenOutput { kind, index, link: Secret::new(text), expires_at });
     }
 
     fn expiry(&self, entry: &Map<String, Value>, around: Option<Timestamp>) -> Option<Timestamp> {
@@ -190,18 +194,18 @@ mod tests {
                 r#"{"result":{"videos":[{"url":["https://h/a","https://h/a"]},{"url":"https://h/a"}],"images":["https://h/a"]}}"#,
                 &[(Video, 0, "https://h/a")],
             ),
-            // A broken link keeps its place; an empty one has none.
-            (r#"{"result":{"videos":["ftp://h/a","","https://h/b"]}}"#, &[(Video, 1, "https://h/b")]),
+            // A link that leads nowhere is an output all the same; an empty one is none.
+            (
+                r#"{"result":{"videos":["ftp://h/a","","https://h/b",7,null,{}]}}"#,
+                &[(Video, 0, "ftp://h/a"), (Video, 1, "https://h/b")],
+            ),
             // What is no output.
             (
                 r#"{"urls":{"get":"https://h/get"},"image_urls":["https://h/mine.png"],"fail_reason":"no"}"#,
                 &[],
             ),
-            (
-                r#"{"result":{"videos":[{"url":"/a.mp4"},{"url":"data:x"},{"url":"https://"},7,null,{}]}}"#,
-                &[],
-            ),
             (r#"{"result":"none"}"#, &[]),
+            (r#"{"result":{"videos":[7,null,{}]}}"#, &[]),
         ];
         for (text, expected) in cases {
             let found = seen(text);
