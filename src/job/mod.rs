@@ -34,10 +34,18 @@ use state::{State, StateName};
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// A new id for a job made at `now`.
-    pub fn new(now: Timestamp, dice: &Dice) -> Self {
+    /// A new id for a job made at `now`. Of ids made within one millisecond, the one with the higher `order` (its
+    /// lower 26 bits count) is the higher one.
+    pub fn new(now: Timestamp, order: u64, dice: &Dice) -> Self {
         let millis = u64::try_from(now.millis()).unwrap_or(0);
-        Self(uuid::Builder::from_unix_timestamp_millis(millis, &dice.id_bytes()).into_uuid())
+        // RFC 9562, section 6.2, method 1: a counter ahead of the random bits, around those of version and variant.
+        let mut bytes = dice.id_bytes();
+        let part = |shift: u32, mask: u64| u8::try_from((order >> shift) & mask).unwrap_or(0);
+        bytes[0] = part(22, 0x0F);
+        bytes[1] = part(14, 0xFF);
+        bytes[2] = part(8, 0x3F);
+        bytes[3] = part(0, 0xFF);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
     }
 
     /// Reads the one canonical spelling: 36 characters, lower case, with hyphens.
@@ -223,5 +231,32 @@ impl Job {
     /// Its outputs, in the provider's order.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_rise_with_time_and_within_a_millisecond_with_their_order() {
+        let dice = Dice::seeded(1);
+        let orders = [0, 1, 2, 255, 256, 16_383, 16_384, 65_536, 4_194_304, 67_108_863];
+        let at = Timestamp::from_millis(1_775_285_160_000);
+        let mut ids: Vec<_> = orders.map(|order| JobId::new(at, order, &dice)).into();
+        ids.push(JobId::new(at.plus(std::time::Duration::from_millis(1)), 0, &dice));
+        assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
+        assert_eq!(JobId::parse(&ids[0].to_string()), Some(ids[0]));
+        assert_eq!(JobId::parse(&ids[0].to_string().to_uppercase()), None);
+    }
+
+    #[test]
+    fn task_ids_are_safe_everywhere() {
+        for safe in ["task-wave1775285160b950328499", "a", "A.b:c_d-1"] {
+            assert_eq!(TaskId::parse(safe).map(|id| id.to_string()).as_deref(), Some(safe));
+        }
+        for unsafe_id in ["", "..", "a/b", "a b", "a?b", "a%2f", "é", "a\n", &"x".repeat(129)] {
+            assert_eq!(TaskId::parse(unsafe_id), None, "{unsafe_id}");
+        }
     }
 }

@@ -68,7 +68,7 @@ mod tests {
 
     fn waiting(model: &str, priority: i64, age: i64) -> Waiting {
         Waiting {
-            id: JobId::new(Timestamp::from_millis(1_000_000 - age), &Dice::seeded(1)),
+            id: JobId::new(Timestamp::from_millis(1_000_000 - age), 0, &Dice::seeded(1)),
             model: model.into(),
             priority: Priority::new(priority).expect("in range"),
         }

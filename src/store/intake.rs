@@ -120,7 +120,7 @@ impl Store {
         let written = self
             .writer
             .write(move |writing| {
-                let new_id = || JobId::new(now, &dice);
+                let new_id = |order| JobId::new(now, order, &dice);
                 take_in(writing, &intake, drafts, now, new_id).map_err(|error| match error {
                     TakeError::Store(error) => error,
                     other => {
@@ -183,7 +183,7 @@ fn take_in(
     intake: &Intake,
     drafts: Drafts,
     now: Timestamp,
-    new_id: impl Fn() -> JobId,
+    new_id: impl Fn(u64) -> JobId,
 ) -> Result<Taken, TakeError> {
     let connection = writing.connection;
     connection
@@ -258,7 +258,7 @@ fn add_job(
     draft: &Draft,
     place: usize,
     now: Timestamp,
-    new_id: &impl Fn() -> JobId,
+    new_id: &impl Fn(u64) -> JobId,
 ) -> Result<JobId, TakeError> {
     let connection = writing.connection;
     if let Some(key) = &draft.key
@@ -266,15 +266,15 @@ fn add_job(
     {
         return Err(TakeError::KeySeen { key: key.clone(), place, first });
     }
+    let change = writing.next_change();
     let identity = Identity {
-        id: new_id(),
+        id: new_id(change.unsigned_abs()),
         name: draft.name.clone(),
         model: draft.model.clone(),
         priority: Priority::new(draft.priority.into()).unwrap_or_default(),
         created_at: now,
     };
     let job = Job::accept(identity, draft.not_before);
-    let change = writing.next_change();
     let nr = insert_job(connection, &job, intake, now, change)?;
     insert_request(connection, nr, draft).map_err(StoreError::from)?;
     let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));

@@ -157,7 +157,7 @@ async fn work_that_fails_does_not_undo_the_work_beside_it() {
         let store = rig.store.clone();
         async move {
             if n % 3 == 0 {
-                let nobody = JobId::new(NOW, &Dice::seeded(u64::from(n) + 99));
+                let nobody = JobId::new(NOW, 0, &Dice::seeded(u64::from(n) + 99));
                 store.keep_delivery(nobody, vec![n], NOW).await.is_err()
             } else {
                 store.keep_delivery(id, vec![n], NOW).await.is_ok()
@@ -283,7 +283,7 @@ async fn a_job_is_found_by_id_by_its_beginning_and_by_name() {
     assert_eq!(found("sakura").await, Found::One(ids[0]));
     assert_eq!(found("rain").await, Found::Many(vec![ids[2], ids[1]]));
     assert_eq!(found("nothing").await, Found::None);
-    assert!(matches!(found(&ids[0].to_string()[..6]).await, Found::Many(_)));
+    assert!(matches!(found(&ids[0].to_string()[..8]).await, Found::Many(_)));
 }
 
 #[tokio::test]

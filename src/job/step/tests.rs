@@ -25,7 +25,7 @@ fn at(now: Timestamp) -> Moment<'static> {
 
 fn new_job() -> Job {
     let identity = Identity {
-        id: JobId::new(START, &Dice::seeded(1)),
+        id: JobId::new(START, 0, &Dice::seeded(1)),
         name: "sakura".into(),
         model: "wan2.5-t2v".into(),
         priority: Priority::default(),

@@ -104,7 +104,7 @@ fn client(base: &str, timeout: Duration, clock: Clock) -> ProviderClient {
 }
 
 fn attempt(body: &str) -> Attempt {
-    Attempt::restore(JobId::new(START, &Dice::seeded(1)), 2, body.to_owned(), START)
+    Attempt::restore(JobId::new(START, 0, &Dice::seeded(1)), 2, body.to_owned(), START)
 }
 
 fn pass() -> Pass {

@@ -1,0 +1,278 @@
+//! From the inbox to committed jobs: the intake stage on a real folder and a real database, with a hand-moved clock.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dropreel::clock::{Clock, Timestamp};
+use dropreel::dice::Dice;
+use dropreel::job::terms::Terms;
+use dropreel::jobfile::Limits;
+use dropreel::stages::Stage;
+use dropreel::stages::intake::{IntakeFolders, IntakeStage};
+use dropreel::store::Store;
+use dropreel::store::look::Filter;
+
+const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+const JOB: &str = r#"{"model":"wan2.5-t2v","prompt":"春天的樱花树下,花瓣随风飘落","duration":5}"#;
+
+struct Inbox {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    store: Store,
+    stage: IntakeStage,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self::over(tempfile::tempdir().unwrap())
+    }
+
+    fn over(folder: tempfile::TempDir) -> Self {
+        let clock = Clock::paused(NOW);
+        let (store, _) =
+            Store::open(&folder.path().join("dropreel.db"), Terms::DEFAULT, Dice::from_system()).unwrap();
+        let stage = stage(folder.path(), &store, &clock);
+        std::fs::create_dir_all(folder.path().join("inbox")).unwrap();
+        Self { folder, clock, store, stage }
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    fn drop(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path("inbox").join(name), content).unwrap();
+    }
+
+    /// A look at the folder, after `wait` of standing still.
+    async fn look(&self, wait: Duration) {
+        self.clock.advance(wait);
+        self.stage.pass().await.unwrap();
+    }
+
+    async fn settle(&self) {
+        self.look(Duration::from_secs(20)).await;
+        self.look(Duration::from_secs(20)).await;
+    }
+
+    async fn jobs(&self) -> Vec<String> {
+        let page = self.store.list(Filter::default(), None, 500).await.unwrap();
+        page.jobs.into_iter().rev().map(|sight| sight.job.identity().name.clone()).collect()
+    }
+
+    fn names(&self, relative: &str) -> Vec<String> {
+        names(&self.path(relative))
+    }
+
+    fn reason(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path("rejected").join(format!("{name}.reason.json"))).unwrap()
+    }
+}
+
+fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
+    let folders = IntakeFolders {
+        inbox: folder.join("inbox"),
+        accepted: folder.join("accepted"),
+        rejected: folder.join("rejected"),
+        settle: Duration::from_secs(2),
+        rescan: Duration::from_secs(10),
+    };
+    IntakeStage::new(store.clone(), clock.clone(), folders, Limits::default())
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_good_file_becomes_jobs_and_is_kept_byte_for_byte() {
+    let inbox = Inbox::new();
+    let text = format!("[{JOB},\n  {JOB}]\n");
+    inbox.drop("sakura.json", &text);
+    inbox.look(Duration::ZERO).await;
+    assert_eq!(inbox.jobs().await, ["sakura", "sakura-2"]);
+    assert_eq!(inbox.names("inbox"), [""; 0]);
+    let kept = std::fs::read_to_string(inbox.path("accepted/2026-04-04/sakura.json")).unwrap();
+    assert_eq!(kept, text);
+    assert!(inbox.store.unmoved().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_half_written_file_is_left_alone_until_it_is_still() {
+    let inbox = Inbox::new();
+    inbox.drop("a.json", &JOB.as_bytes()[..20]);
+    inbox.look(Duration::ZERO).await;
+    inbox.look(Duration::from_millis(1900)).await;
+    inbox.drop("a.json", &JOB.as_bytes()[..40]);
+    inbox.look(Duration::from_secs(11)).await;
+    assert_eq!((inbox.names("inbox"), inbox.names("rejected")), (vec!["a.json".to_owned()], vec![]));
+    inbox.drop("a.json", JOB);
+    inbox.look(Duration::from_secs(11)).await;
+    assert_eq!(inbox.jobs().await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_broken_file_that_stays_still_is_rejected_with_its_reason() {
+    let inbox = Inbox::new();
+    inbox.drop("a.json", &JOB.as_bytes()[..40]);
+    inbox.settle().await;
+    assert_eq!(inbox.names("rejected"), ["a.json", "a.json.reason.json"]);
+    assert_eq!(std::fs::read(inbox.path("rejected/a.json")).unwrap(), &JOB.as_bytes()[..40]);
+    let reason: serde_json::Value = serde_json::from_str(&inbox.reason("a.json")).unwrap();
+    assert_eq!(reason["file"], "a.json");
+    assert_eq!(reason["errors"][0]["line"], 1);
+    assert!(inbox.jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_parses_and_is_wrong_is_rejected_at_once_with_every_problem() {
+    let inbox = Inbox::new();
+    inbox.drop("a.json", "{\n \"model\": \"wan2.5-t2v\",\n \"prompt\": 7,\n \"duration\": \"5\"\n}");
+    inbox.look(Duration::ZERO).await;
+    let reason: serde_json::Value = serde_json::from_str(&inbox.reason("a.json")).unwrap();
+    let places: Vec<_> = reason["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| format!("{} {}:{}", error["pointer"].as_str().unwrap(), error["line"], error["column"]))
+        .collect();
+    assert_eq!(places, ["/prompt 3:12", "/duration 4:14"]);
+}
+
+#[tokio::test]
+async fn a_line_file_is_judged_only_once_it_is_still_for_a_cut_one_parses_too() {
+    let inbox = Inbox::new();
+    inbox.drop("a.jsonl", format!("{JOB}\n{JOB}"));
+    inbox.look(Duration::ZERO).await;
+    inbox.look(Duration::from_millis(1500)).await;
+    assert!(inbox.jobs().await.is_empty());
+    inbox.drop("a.jsonl", format!("{JOB}\n{JOB}\n\n{JOB}\n"));
+    inbox.settle().await;
+    assert_eq!(inbox.jobs().await, ["a", "a-2", "a-3"]);
+    assert_eq!(inbox.names("accepted/2026-04-04"), ["a.jsonl"]);
+}
+
+#[tokio::test]
+async fn an_empty_file_is_given_a_minute() {
+    let inbox = Inbox::new();
+    inbox.drop("a.json", "");
+    inbox.look(Duration::ZERO).await;
+    inbox.look(Duration::from_secs(55)).await;
+    assert_eq!(inbox.names("inbox"), ["a.json"]);
+    inbox.look(Duration::from_secs(6)).await;
+    assert_eq!(inbox.names("rejected"), ["a.json", "a.json.reason.json"]);
+}
+
+#[tokio::test]
+async fn unfinished_names_and_other_files_are_left_alone() {
+    let inbox = Inbox::new();
+    let names = [".a.json", "a.json.tmp", "a.json.part", "a.json~", "notes.txt", "a.json.swp"];
+    for name in names {
+        inbox.drop(name, JOB);
+    }
+    inbox.settle().await;
+    assert_eq!(inbox.names("inbox").len(), names.len());
+    assert!(inbox.jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn links_pipes_and_folders_are_never_opened() {
+    let inbox = Inbox::new();
+    std::fs::write(inbox.path("elsewhere.json"), JOB).unwrap();
+    std::os::unix::fs::symlink(inbox.path("elsewhere.json"), inbox.path("inbox/link.json")).unwrap();
+    std::fs::create_dir(inbox.path("inbox/folder.json")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(inbox.path("inbox/pipe.json")).status().unwrap();
+    assert!(made.success());
+    inbox.settle().await;
+    assert_eq!(inbox.names("inbox"), ["folder.json", "link.json", "pipe.json"]);
+    assert!(inbox.jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn conflict_copies_of_sync_tools_are_never_bought() {
+    let inbox = Inbox::new();
+    inbox.drop("a.sync-conflict-20260404-101010-ABCDEFG.json", JOB);
+    inbox.drop("a (conflicted copy 2026-04-04).json", JOB);
+    inbox.look(Duration::ZERO).await;
+    assert!(inbox.jobs().await.is_empty());
+    assert_eq!(inbox.names("rejected").len(), 4);
+}
+
+#[tokio::test]
+async fn a_repeated_copy_is_rejected_and_names_the_first_job() {
+    let inbox = Inbox::new();
+    inbox.drop("a.json", JOB);
+    inbox.look(Duration::ZERO).await;
+    inbox.drop("a.json", JOB);
+    inbox.look(Duration::from_secs(3600)).await;
+    assert_eq!(inbox.jobs().await, ["a"]);
+    let first = inbox.store.list(Filter::default(), None, 1).await.unwrap().jobs[0].job.id();
+    assert!(inbox.reason("a.json").contains(&first.to_string()));
+    inbox.drop("a.json", JOB.replace('{', "{ "));
+    inbox.look(Duration::from_secs(11)).await;
+    assert_eq!(inbox.jobs().await, ["a", "a"], "other bytes are another job");
+    assert_eq!(inbox.names("accepted/2026-04-04"), ["a-1.json", "a.json"]);
+}
+
+#[tokio::test]
+async fn a_key_seen_before_is_rejected_with_its_place() {
+    let inbox = Inbox::new();
+    let keyed = JOB.replace('}', r#","dropreel":{"key":"order-1"}}"#);
+    inbox.drop("a.json", &keyed);
+    inbox.look(Duration::ZERO).await;
+    inbox.drop("b.json", format!("[{JOB},{keyed}]"));
+    inbox.look(Duration::from_secs(11)).await;
+    assert_eq!(inbox.jobs().await, ["a"]);
+    assert!(inbox.reason("b.json").contains("/1/dropreel/key"));
+}
+
+#[tokio::test]
+async fn a_move_cut_off_by_a_crash_is_finished_and_buys_nothing_twice() {
+    let inbox = Inbox::new();
+    inbox.drop("a.json", JOB);
+    // The folder for accepted files cannot be made: jobs are committed, the file has to stay.
+    std::fs::write(inbox.path("accepted"), "in the way").unwrap();
+    inbox.look(Duration::ZERO).await;
+    assert_eq!((inbox.jobs().await.len(), inbox.names("inbox").len()), (1, 1));
+    inbox.look(Duration::from_secs(11)).await;
+    assert_eq!((inbox.jobs().await.len(), inbox.names("rejected").len()), (1, 0));
+    // The process dies and starts again; the obstacle is gone.
+    std::fs::remove_file(inbox.path("accepted")).unwrap();
+    let restarted = Inbox::over(inbox.folder);
+    restarted.look(Duration::ZERO).await;
+    assert_eq!(restarted.jobs().await, ["a"]);
+    assert_eq!(restarted.names("inbox"), [""; 0]);
+    assert_eq!(restarted.names("accepted/2026-04-04"), ["a.json"]);
+}
+
+#[tokio::test]
+async fn an_inbox_that_was_removed_is_made_again() {
+    let inbox = Inbox::new();
+    std::fs::remove_dir_all(inbox.path("inbox")).unwrap();
+    inbox.look(Duration::ZERO).await;
+    inbox.drop("a.json", JOB);
+    inbox.look(Duration::from_secs(11)).await;
+    assert_eq!(inbox.jobs().await, ["a"]);
+}
+
+#[tokio::test]
+async fn ten_thousand_lines_and_a_thousand_files_are_taken_in_order() {
+    let inbox = Inbox::new();
+    inbox.drop("lines.jsonl", format!("{JOB}\n").repeat(10_000));
+    for number in 0..1000 {
+        inbox.drop(&format!("f{number:04}.json"), format!("{JOB}{}", " ".repeat(number % 7)));
+    }
+    inbox.settle().await;
+    let counts = inbox.store.counts().await.unwrap();
+    assert_eq!(counts.values().sum::<u64>(), 11_000);
+    assert_eq!(inbox.names("inbox"), [""; 0]);
+    let mut page =
+        inbox.store.list(Filter { text: Some("f0".into()), ..Filter::default() }, None, 500).await.unwrap();
+    page.jobs.sort_by_key(|sight| sight.job.id());
+    let names: Vec<_> = page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect();
+    assert!(names.is_sorted(), "ids follow the names");
+}
