@@ -115,12 +115,18 @@ impl Line {
         if pass.is_probe() { self.write_stops(self.clock.now()).await } else { Ok(()) }
     }
 
-    /// Whether a person has paused this.
+    /// Whether a person has paused this. Lifts limits of the provider whose time is over on the way.
     ///
     /// # Errors
     /// What can befall the database.
     pub async fn is_paused(&self, cause: StopCause) -> Result<bool, StoreError> {
-        Ok(self.store.stops().await?.iter().any(|stop| stop.cause == cause))
+        let (stops, now) = (self.store.stops().await?, self.clock.now());
+        let lapsed =
+            |stop: &Stop| stop.cause == StopCause::RateLimited && stop.until.is_some_and(|end| end <= now);
+        if stops.iter().any(lapsed) {
+            self.write_stops(now).await?;
+        }
+        Ok(stops.iter().any(|stop| stop.cause == cause))
     }
 
     /// Writes the wall clock's high water down now and then.

@@ -10,7 +10,7 @@ pub mod line;
 pub mod poll;
 pub mod submit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,10 +21,13 @@ use tokio::sync::{Notify, watch};
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::job::JobId;
 use crate::job::retry::Backoff;
+use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// Every stage looks at least this often, whatever bells it may have missed; the watchdog counts on it.
 pub const NET: Duration = Duration::from_secs(20);
+/// Work for a job that failed on our side (a full disk, a bug) is not launched again for so long.
+const COOLING: Duration = Duration::from_secs(30);
 /// After a pass that failed.
 const AFTER_FAILURE: Backoff =
     Backoff { base: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(20) };
@@ -151,17 +154,25 @@ pub struct Flights {
     aloft: Arc<Aloft>,
 }
 
-#[derive(Default)]
 struct Aloft {
+    clock: Clock,
     jobs: Mutex<BTreeSet<JobId>>,
+    cooling: Mutex<BTreeMap<JobId, Tick>>,
     landed: Notify,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
 
 impl Flights {
     /// At most `limit` at once.
-    pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), aloft: Arc::default() }
+    pub fn new(limit: usize, clock: Clock) -> Self {
+        let aloft = Aloft {
+            clock,
+            jobs: Mutex::default(),
+            cooling: Mutex::default(),
+            landed: Notify::new(),
+            tasks: Mutex::default(),
+        };
+        Self { limit: limit.max(1), aloft: Arc::new(aloft) }
     }
 
     /// Whether no more may be launched.
@@ -174,23 +185,33 @@ impl Flights {
         locked(&self.aloft.jobs).len()
     }
 
-    /// Whether there is one for `job`.
-    pub fn has(&self, job: JobId) -> bool {
-        locked(&self.aloft.jobs).contains(&job)
+    /// Whether nothing may be launched for `job` just now: there is work under way, or the last has just failed on
+    /// our side. Without that pause a full disk would have us ask the provider as fast as we can.
+    pub fn bars(&self, job: JobId) -> bool {
+        let now = self.aloft.clock.tick();
+        let mut cooling = locked(&self.aloft.cooling);
+        cooling.retain(|_, until| *until > now);
+        cooling.contains_key(&job) || locked(&self.aloft.jobs).contains(&job)
     }
 
-    /// Launches `work` for `job` unless there is some under way. A panic in it ends it alone.
-    pub fn launch(&self, job: JobId, work: impl Future<Output = ()> + Send + 'static) {
-        if !locked(&self.aloft.jobs).insert(job) {
+    /// Launches `work` for `job` unless it is barred. The work tells whether its outcome was kept; if not, or if it
+    /// panics, the job is left alone for a while.
+    pub fn launch(&self, job: JobId, work: impl Future<Output = bool> + Send + 'static) {
+        if self.bars(job) || !locked(&self.aloft.jobs).insert(job) {
             return;
         }
         let aloft = self.aloft.clone();
         let mut tasks = locked(&self.aloft.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            let _landing = Landing { aloft, job };
-            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            let landing = Landing { aloft, job };
+            let kept = AssertUnwindSafe(work).catch_unwind().await;
+            if kept.is_err() {
                 tracing::error!(%job, "a bug: the work for job {job} panicked; it is tried again later");
+            }
+            if !kept.unwrap_or(false) {
+                let until = landing.aloft.clock.tick().plus(COOLING);
+                locked(&landing.aloft.cooling).insert(job, until);
             }
         });
     }
@@ -223,6 +244,24 @@ impl Drop for Landing {
     fn drop(&mut self) {
         locked(&self.aloft.jobs).remove(&self.job);
         self.aloft.landed.notify_one();
+    }
+}
+
+/// A job whose row cannot be worked with is taken out of every line, so that it does not hold up those behind it.
+/// Anything that is not that one job's fault is handed on.
+pub(crate) async fn bench_broken<T>(
+    store: &Store,
+    job: JobId,
+    result: Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_of_one_job() => {
+            tracing::error!(%job, "job {job} is left alone from now on, the others go on: {error}");
+            store.bench(job, error.to_string()).await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -36,8 +36,9 @@ impl PollStage {
     /// Listens from now on.
     pub fn new(store: Store, line: Arc<Line>) -> Self {
         let bell = Mutex::new(store.listen(Bell::Poll));
+        let flights = Flights::new(CONCURRENCY, line.clock.clone());
         let inner = Arc::new(Inner { store, line });
-        Self { inner, flights: Flights::new(CONCURRENCY), bell }
+        Self { inner, flights, bell }
     }
 
     async fn take_due(&self, what: Move) -> Result<Wake, StoreError> {
@@ -48,7 +49,7 @@ impl PollStage {
             if self.flights.full() {
                 return Ok(Wake::AtBell);
             }
-            if self.flights.has(job) {
+            if self.flights.bars(job) {
                 continue;
             }
             match self.inner.line.gate.admit(Kind::Other, self.inner.line.clock.now()) {
@@ -67,7 +68,7 @@ impl PollStage {
 }
 
 impl Inner {
-    async fn ask(self: Arc<Self>, pass: Pass, job: JobId, what: Move) {
+    async fn ask(self: Arc<Self>, pass: Pass, job: JobId, what: Move) -> bool {
         let asked = match self.store.look(job).await {
             Ok(sight) => match sight.job.task() {
                 Some(task) if what == Move::CallOff => self.call_off(pass, job, task).await,
@@ -76,9 +77,10 @@ impl Inner {
             },
             Err(error) => Err(error),
         };
-        if let Err(error) = asked {
+        if let Err(error) = &asked {
             tracing::error!(%job, "what the provider said of job {job} could not be kept; it is asked again: {error}");
         }
+        asked.is_ok()
     }
 
     async fn status(&self, pass: Pass, job: JobId, task: &TaskId) -> Result<(), StoreError> {

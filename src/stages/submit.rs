@@ -14,7 +14,7 @@ use crate::job::{JobId, state::StateName};
 use crate::provider::gate::{Kind, Pass};
 use crate::secret::Secret;
 use crate::stages::line::{Line, tell};
-use crate::stages::{Flights, Stage, Wake, ring_of};
+use crate::stages::{Flights, Stage, Wake, bench_broken, ring_of};
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
@@ -49,15 +49,17 @@ impl SubmitStage {
     /// Listens from now on.
     pub fn new(store: Store, line: Arc<Line>, limits: Limits, callback_urls: CallbackUrls) -> Self {
         let bell = Mutex::new(store.listen(Bell::Submit));
+        let flights = Flights::new(CONCURRENCY, line.clock.clone());
         let inner = Arc::new(Inner { store, line });
-        Self { inner, limits, callback_urls, flights: Flights::new(CONCURRENCY), bell }
+        Self { inner, limits, callback_urls, flights, bell }
     }
 
     /// Jobs that wait for a time get in line when it comes.
     async fn take_waiting(&self, now: Timestamp) -> Result<Wake, StoreError> {
         let due = self.inner.store.due(Move::Wait, now, BATCH).await?;
         for job in &due.jobs {
-            self.inner.store.apply(*job, Event::TimeCame, now).await?;
+            let applied = self.inner.store.apply(*job, Event::TimeCame, now).await;
+            bench_broken(&self.inner.store, *job, applied).await?;
         }
         Ok(Wake::at(due.next))
     }
@@ -67,7 +69,7 @@ impl SubmitStage {
         let due = self.inner.store.due(Move::Repeat, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
-            if self.flights.has(job) {
+            if self.flights.bars(job) {
                 continue;
             }
             if let Some(why) = self.inner.line.clock_doubt() {
@@ -108,21 +110,25 @@ impl SubmitStage {
         };
         line.note_probe(&pass).await?;
         let urls = self.callback_urls.clone();
-        match self.inner.store.begin_try(job, Box::new(move |id| urls(id)), line.clock.now()).await? {
-            Ok(attempt) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
-            Err(applied) => tell(&applied),
+        let begun = self.inner.store.begin_try(job, Box::new(move |id| urls(id)), line.clock.now()).await;
+        match bench_broken(&self.inner.store, job, begun).await? {
+            Some(Ok(attempt)) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
+            Some(Err(applied)) => tell(&applied),
+            None => {}
         }
         Ok(None)
     }
 }
 
 impl Inner {
-    async fn send(self: Arc<Self>, pass: Pass, attempt: Attempt) {
+    async fn send(self: Arc<Self>, pass: Pass, attempt: Attempt) -> bool {
         let job = attempt.job();
-        if let Err(error) = self.try_send(pass, &attempt).await {
+        let sent = self.try_send(pass, &attempt).await;
+        if let Err(error) = &sent {
             // Nothing is lost: the same key and bytes are sent again, and the provider answers with the same task.
             tracing::error!(%job, "the answer to the submit of job {job} could not be kept; it is repeated: {error}");
         }
+        sent.is_ok()
     }
 
     async fn try_send(&self, pass: Pass, attempt: &Attempt) -> Result<(), StoreError> {

@@ -110,6 +110,26 @@ impl Store {
         .await
     }
 
+    /// Takes a job whose row cannot be worked with out of every line, and notes why. Its state stays as it is.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn bench(&self, job: JobId, why: String) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let change = writing.next_change();
+                writing
+                    .connection
+                    .prepare_cached(
+                        "UPDATE jobs SET move = NULL, move_due_at = NULL, alerted = 1, remark = ?2, changed = ?3
+                         WHERE id = ?1",
+                    )?
+                    .execute((job.to_string(), why, change))?;
+                Ok(())
+            })
+            .await
+    }
+
     /// Unfinished jobs whose first link dies before `until` and of which nobody has been told yet.
     ///
     /// # Errors

@@ -48,6 +48,20 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether it is the matter of one job alone: the others can go on.
+    pub const fn is_of_one_job(&self) -> bool {
+        match self {
+            Self::NoSuchJob(_)
+            | Self::TaskTaken(_)
+            | Self::Broken(_)
+            | Self::UnknownWord { .. }
+            | Self::Abandoned(_) => true,
+            Self::DiskFull | Self::Busy | Self::Sqlite(_) | Self::Fatal(_) | Self::Closed => false,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;

@@ -20,7 +20,7 @@ use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::media::fetch::MediaClient;
 use crate::stages::line::tell;
-use crate::stages::{Flights, Stage, Wake, blocking, ring_of};
+use crate::stages::{Flights, Stage, Wake, bench_broken, blocking, ring_of};
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
@@ -63,8 +63,8 @@ impl DownloadStage {
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
         let bell = Mutex::new(tools.store.listen(Bell::Fetch));
         Self {
+            flights: Flights::new(concurrency, tools.clock.clone()),
             tools: Arc::new(tools),
-            flights: Flights::new(concurrency),
             bell,
             swept: AtomicBool::new(false),
             absent: AtomicBool::new(false),
@@ -74,7 +74,8 @@ impl DownloadStage {
     async fn alert(&self) -> Result<(), StoreError> {
         let (store, now) = (&self.tools.store, self.tools.clock.now());
         for job in store.to_alert(now.plus(self.tools.alert_before_expiry), BATCH).await? {
-            let applied = store.apply(job, Event::TimeCame, now).await?;
+            let applied = store.apply(job, Event::TimeCame, now).await;
+            let Some(applied) = bench_broken(store, job, applied).await? else { continue };
             for line in applied.history.iter().filter(|line| line.event == "expiring") {
                 tracing::warn!(%job, "job {job} is in danger: {}", line.detail);
             }
@@ -132,10 +133,12 @@ impl DownloadTools {
     }
 
     /// Fetches all outputs of a job that wait. One that fails does not keep the others from being tried.
-    async fn fetch_job(self: Arc<Self>, job: JobId) {
-        if let Err(error) = self.try_fetch_job(job).await {
+    async fn fetch_job(self: Arc<Self>, job: JobId) -> bool {
+        let fetched = self.try_fetch_job(job).await;
+        if let Err(error) = &fetched {
             tracing::error!(%job, "the download of job {job} is tried again later: {error}");
         }
+        fetched.is_ok()
     }
 
     async fn try_fetch_job(&self, job: JobId) -> Result<(), StoreError> {
@@ -184,7 +187,7 @@ impl Stage for DownloadStage {
             if self.flights.full() {
                 break;
             }
-            if !self.flights.has(job) {
+            if !self.flights.bars(job) {
                 self.flights.launch(job, self.tools.clone().fetch_job(job));
             }
         }
