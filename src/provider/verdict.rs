@@ -107,7 +107,9 @@ pub fn asked(heard: &Heard, asked: &TaskId, scene: Scene<'_>) -> Answered<AskVer
         },
         Class::NotFound | Class::Invalid if missing => judged.proving(Proof::Access, AskVerdict::Missing),
         Class::NoKey => stop(LineCause::KeyRefused),
-        Class::NoFunds => stop(LineCause::BalanceEmpty),
+        // An empty balance stops submits; questions go on.
+        Class::NoFunds => judged
+            .stopping(LineCause::BalanceEmpty, |why, _| AskVerdict::Unanswered { why, not_before: None }),
         Class::TooMany => stop(LineCause::RateLimited),
         Class::Redirect
         | Class::Invalid

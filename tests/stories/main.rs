@@ -8,4 +8,13 @@
     reason = "tests"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod callback;
+mod download;
 mod intake;
+mod main_job;
+mod poll;
+mod restart;
+mod submit;

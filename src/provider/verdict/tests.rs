@@ -274,7 +274,7 @@ fn every_answer_to_a_status_query_has_its_verdict() {
         (409, &[], PLAIN, "unanswered", None, None),
         (503, &[("retry-after", "20")], "", "unanswered", Some(20), None),
         (401, &[], PLAIN, "unanswered", Some(300), Some(KeyRefused)),
-        (402, &[], PLAIN, "unanswered", Some(300), Some(BalanceEmpty)),
+        (402, &[], PLAIN, "unanswered", None, Some(BalanceEmpty)),
         (429, &[("retry-after", "20")], PLAIN, "unanswered", Some(20), Some(RateLimited)),
     ];
     for (status, headers, body, expected, not_before, line) in cases {

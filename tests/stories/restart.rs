@@ -1,0 +1,103 @@
+//! Whatever ends the process, the next start goes on where it stopped.
+
+use std::time::Duration;
+
+use crate::support::{Rig, quick};
+
+#[tokio::test]
+async fn killed_under_load_again_and_again_nothing_is_lost_or_paid_twice() {
+    let mut rig = Rig::start("").await;
+    let jobs = 60;
+    for number in 0..jobs {
+        let plan =
+            ["", "submit=lost", "outputs=2", "callback=lost", "submit=503", "media=reset:4KiB"][number % 6];
+        rig.drop(&format!("{number}.json"), quick(&format!("job-{number}"), plan));
+    }
+    for cycle in 0..15 {
+        tokio::time::sleep(Duration::from_millis(40 + 35 * (cycle % 5))).await;
+        rig.kill();
+        rig.start_daemon().await;
+    }
+    let states = rig.until_settled(jobs).await;
+    assert!(states.values().all(|state| state == "succeeded"), "{states:#?}");
+    let ledger = rig.sandbox.ledger();
+    assert_eq!(ledger.tasks.len(), jobs, "one task for each job");
+    assert_eq!(std::fs::read_dir(rig.path("inbox")).unwrap().count(), 0);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn killed_at_rest_the_jobs_are_as_they_were() {
+    let mut rig = Rig::start("").await;
+    rig.drop("done.json", quick("done", ""));
+    rig.drop("failed.json", quick("failed", "end=task_failed"));
+    rig.until_settled(2).await;
+    let before = (rig.job("done").await, rig.job("failed").await);
+    rig.kill();
+    rig.start_daemon().await;
+    assert_eq!((rig.job("done").await, rig.job("failed").await), before);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_is_quick_and_orderly() {
+    let mut rig = Rig::start("").await;
+    rig.drop("slow.json", quick("slow", "media=drip:20KiB run=100ms"));
+    rig.until("slow", &["downloading"]).await;
+    let start = std::time::Instant::now();
+    assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    rig.sandbox.set_plan("").unwrap();
+    rig.start_daemon().await;
+    assert_eq!(rig.job("slow").await["state"], "downloading");
+    rig.kill();
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_kept_out() {
+    let rig = Rig::start("").await;
+    let second = rig.run(&["serve"]).await;
+    assert_eq!(second.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another dropreel is running"), "{said}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_database_restored_from_yesterday_submits_nothing_by_itself() {
+    let mut rig = Rig::start("").await;
+    rig.post("/api/v1/pause", serde_json::json!({"what": "submits"})).await;
+    rig.drop("a.json", quick("a", ""));
+    rig.until("a", &["pending"]).await;
+    rig.stop().await;
+    let copy = std::fs::read(rig.path("dropreel.db")).unwrap();
+    rig.start_daemon().await;
+    rig.post("/api/v1/resume", serde_json::json!({})).await;
+    rig.until("a", &["succeeded"]).await;
+    rig.stop().await;
+    std::fs::write(rig.path("dropreel.db"), copy).unwrap();
+    for leftover in ["dropreel.db-wal", "dropreel.db-shm"] {
+        let _ = std::fs::remove_file(rig.path(leftover));
+    }
+    rig.start_daemon().await;
+    rig.post("/api/v1/resume", serde_json::json!({})).await;
+    let job = rig.until("a", &["held"]).await;
+    assert!(job["reason"].as_str().unwrap().contains("older"), "{job:#}");
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 1);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_callback_url_changed_meanwhile_does_not_change_a_try_already_begun() {
+    let mut rig = Rig::start("submit=503x3").await;
+    rig.drop("a.json", quick("a", ""));
+    while rig.sandbox.ledger().calls.get("submit").is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    rig.kill();
+    rig.set("CALLBACKS__PUBLIC_URL", "http://127.0.0.1:1/elsewhere");
+    rig.start_daemon().await;
+    rig.until("a", &["succeeded"]).await;
+    rig.finish().await;
+}

@@ -1,0 +1,188 @@
+//! Submits that go wrong: what costs nothing is tried again, what may have cost is repeated under its key.
+
+use std::time::Duration;
+
+use crate::support::{Rig, quick};
+
+/// Name, plan, how it must end.
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("e400", "submit=400", "failed"),
+    ("capability", "submit=capability", "failed"),
+    ("price", "submit=price", "failed"),
+    ("e409", "submit=409x2", "succeeded"),
+    ("e500", "submit=500x2", "succeeded"),
+    ("e502", "submit=502", "succeeded"),
+    ("e503", "submit=503x2", "succeeded"),
+    ("e504-done", "submit=504-done", "succeeded"),
+    ("html-502", "submit=html502", "succeeded"),
+    ("html-200", "submit=html200-done", "succeeded"),
+    ("empty", "submit=empty-done", "succeeded"),
+    ("cut", "submit=cut", "succeeded"),
+    ("huge", "submit=huge-done", "succeeded"),
+    ("reset", "submit=reset", "succeeded"),
+    ("lost", "submit=lostx2", "succeeded"),
+    ("slow", "submit=slow:5s", "succeeded"),
+    ("old-shape", "submit-shape=old", "succeeded"),
+    ("wrapped", "submit-shape=wrapped", "succeeded"),
+    ("no-cost", "pre-cost=no", "succeeded"),
+    ("early", "callback=early", "succeeded"),
+];
+
+#[tokio::test]
+async fn every_fault_of_a_submit_ends_as_it_should_and_is_billed_once() {
+    let rig = Rig::start("").await;
+    for (name, plan, _) in FAULTS {
+        rig.drop(&format!("{name}.json"), quick(name, plan));
+    }
+    let states = rig.until_settled(FAULTS.len()).await;
+    for (name, plan, expected) in FAULTS {
+        assert_eq!(states[*name], *expected, "{name} ({plan}): {:#}", rig.job(name).await);
+    }
+    let ledger = rig.sandbox.ledger();
+    let charged = ledger.tasks.iter().filter(|task| task.cost.get() > 0).count();
+    assert_eq!(charged, FAULTS.iter().filter(|fault| fault.2 == "succeeded").count());
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_stops_all_calls_until_its_time() {
+    let rig = Rig::start("").await;
+    rig.drop("a.json", quick("a", "submit=429:2s"));
+    rig.until("a", &["succeeded"]).await;
+    let ledger = rig.sandbox.ledger();
+    let submits: Vec<_> = ledger.requests.iter().filter(|request| request.call == "submit").collect();
+    assert!(submits[1].at.since(submits[0].at) >= Duration::from_secs(2), "{submits:#?}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
+    let rig = Rig::start("submit=402").await;
+    rig.drop("a.json", quick("a", ""));
+    rig.drop("b.json", quick("b", ""));
+    let job = loop {
+        let job = rig.job("a").await;
+        let other = rig.job("b").await;
+        if [&job, &other].iter().any(|job| job["reason"].as_str().is_some_and(|why| why.contains("balance")))
+        {
+            break job;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(job["state"], "pending");
+    let (_, status) = rig.get("/api/v1/status").await;
+    assert_eq!(status["stops"][0]["cause"], "balance_empty", "{status:#}");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one careful try, then a pause");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
+    let mut rig = Rig::set_up("submit=401").await;
+    let key_file = rig.path("../key");
+    std::fs::create_dir_all(rig.path("")).unwrap();
+    write_private(&key_file, "sk-old-key-0123456789");
+    rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
+    rig.start_daemon().await;
+    rig.drop("a.json", quick("a", ""));
+    while rig.get("/api/v1/status").await.1["stops"][0]["cause"] != "key_refused" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    rig.sandbox.set_plan("").unwrap();
+    write_private(&key_file, "sk-new-key-0123456789");
+    rig.drop("b.json", quick("b", ""));
+    rig.signal(rustix::process::Signal::HUP);
+    rig.until("b", &["succeeded"]).await;
+    assert_eq!(rig.get("/api/v1/status").await.1["stops"], serde_json::json!([]));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_task_that_belongs_to_another_job_is_never_shared() {
+    let rig = Rig::start("").await;
+    rig.drop("first.json", quick("first", ""));
+    rig.until("first", &["succeeded"]).await;
+    rig.drop("second.json", quick("second", "submit=same-id"));
+    let job = rig.until("second", &["held"]).await;
+    assert!(job["reason"].as_str().unwrap().contains("belongs to another job"), "{job:#}");
+    assert_eq!(job["task_id"], serde_json::Value::Null);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_error_stored_under_a_key_is_handed_to_a_person() {
+    let mut rig = Rig::start("").await;
+    rig.drop("stuck.json", quick("stuck", "submit=stored500"));
+    // Other submits succeed meanwhile, so it is no outage.
+    for number in 0..40 {
+        rig.drop(&format!("other-{number}.json"), quick(&format!("other-{number}"), ""));
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        if rig.job("stuck").await["state"] == "held" {
+            break;
+        }
+    }
+    let held = rig.until("stuck", &["held"]).await;
+    assert!(held["reason"].as_str().unwrap().contains("dropreel release"), "{held:#}");
+    // A person's word is a new key.
+    rig.sandbox.set_plan("").unwrap();
+    let id = held["id"].as_str().unwrap().to_owned();
+    let (status, _) = rig.post(&format!("/api/v1/jobs/{id}/release"), serde_json::json!({})).await;
+    assert_eq!(status, 200);
+    loop {
+        if rig.sandbox.ledger().keys.contains_key(&format!("{id}.2")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    rig.charges_allowed.insert(id, 2);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn limits_per_model_and_in_all_are_kept() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("PROVIDER__MAX_RUNNING", "3");
+    rig.set("PROVIDER__MAX_RUNNING_PER_MODEL", r#"{ "wan2.5-t2v" = 2 }"#);
+    rig.start_daemon().await;
+    for number in 0..10 {
+        rig.drop(&format!("{number}.json"), quick(&format!("job-{number}"), ""));
+    }
+    rig.until_settled(10).await;
+    assert_eq!(rig.sandbox.ledger().max_running, 2);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn the_highest_priority_goes_first_and_paused_submits_wait() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("PROVIDER__MAX_RUNNING", "1");
+    rig.start_daemon().await;
+    assert_eq!(rig.post("/api/v1/pause", serde_json::json!({"what": "submits"})).await.0, 200);
+    for (name, priority) in [("low", -5), ("high", 50), ("middle", 0)] {
+        let job = quick(name, "").replace("\"name\"", &format!("\"priority\":{priority},\"name\""));
+        rig.drop(&format!("{name}.json"), job);
+    }
+    for name in ["low", "high", "middle"] {
+        rig.until(name, &["pending"]).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(rig.sandbox.ledger().calls.get("submit"), None);
+    assert_eq!(rig.post("/api/v1/resume", serde_json::json!({})).await.0, 200);
+    rig.until_settled(3).await;
+    let mut order = Vec::new();
+    for task in &rig.sandbox.ledger().tasks {
+        let (_, job) = rig.get(&format!("/api/v1/jobs/{}", task.key.as_deref().unwrap())).await;
+        order.push(job["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(order, ["high", "middle", "low"]);
+    rig.finish().await;
+}
+
+fn write_private(path: &std::path::Path, text: &str) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file =
+        std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}

@@ -1,0 +1,345 @@
+//! The rig of the stories: a folder, a real simulated provider, and the real binary as a child process.
+#![allow(dead_code, reason = "each test program uses its own part of the rig")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use dropreel::clock::Clock;
+use dropreel::sandbox::plan::Plan;
+use dropreel::sandbox::{Options, Sandbox};
+use serde_json::Value;
+
+/// The provider page's own request.
+pub const SAKURA: &str = "春天的樱花树下,花瓣随风飘落";
+/// Planted as the API key: must be found nowhere in what the daemon says or writes for people.
+pub const KEY: &str = "sk-canary-5f1c0ffee";
+/// No story takes so long unless something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A job that runs half a second at the provider.
+pub fn quick(name: &str, plan: &str) -> String {
+    let prompt = format!("{SAKURA} [sandbox: queue=50ms run=300ms {plan}]");
+    serde_json::json!({
+        "model": "wan2.5-t2v", "prompt": prompt, "aspect_ratio": "16:9", "duration": 5,
+        "dropreel": {"name": name},
+    })
+    .to_string()
+}
+
+/// What a story plays on.
+pub struct Rig {
+    folder: tempfile::TempDir,
+    pub sandbox: Sandbox,
+    settings: BTreeMap<String, String>,
+    daemon: Option<Running>,
+    said: Arc<Mutex<String>>,
+    http: reqwest::Client,
+    /// So many charges a job may have: 1, unless a person ordered more.
+    pub charges_allowed: BTreeMap<String, usize>,
+}
+
+struct Running {
+    child: Child,
+    admin: String,
+    public: String,
+}
+
+impl Rig {
+    /// A provider that behaves as `plan` says, and a daemon that is set up for it but not started.
+    pub async fn set_up(plan: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = Options {
+            plan: Plan::parse(plan).unwrap(),
+            queue_time: (Duration::from_millis(50), Duration::from_millis(100)),
+            run_time: (Duration::from_millis(200), Duration::from_millis(500)),
+            ..Options::default()
+        };
+        let sandbox = dropreel::sandbox::start(listener, options, Clock::machine()).await.unwrap();
+        let data = folder.path().join("data");
+        let settings = [
+            ("DROPREEL_DATA_DIR", data.display().to_string()),
+            ("DROPREEL_PROVIDER__BASE_URL", sandbox.base_url()),
+            ("DROPREEL_PROVIDER__API_KEY", KEY.to_owned()),
+            ("DROPREEL_PROVIDER__SUBMIT_PER_SECOND", "100.0".to_owned()),
+            ("DROPREEL_PROVIDER__MAX_RUNNING", "200".to_owned()),
+            ("DROPREEL_PROVIDER__REQUEST_TIMEOUT", "3s".to_owned()),
+            ("DROPREEL_INBOX__SETTLE", "200ms".to_owned()),
+            ("DROPREEL_INBOX__RESCAN", "1s".to_owned()),
+            ("DROPREEL_CALLBACKS__LISTEN", "127.0.0.1:0".to_owned()),
+            ("DROPREEL_CALLBACKS__PUBLIC_URL", "http://127.0.0.1:0".to_owned()),
+            ("DROPREEL_POLLING__CALLBACK_GRACE", "5s".to_owned()),
+            ("DROPREEL_POLLING__INTERVAL", "200ms".to_owned()),
+            ("DROPREEL_POLLING__MAX_INTERVAL", "1s".to_owned()),
+            ("DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
+            ("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
+        Self {
+            folder,
+            sandbox,
+            settings,
+            daemon: None,
+            said: Arc::default(),
+            http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
+            charges_allowed: BTreeMap::new(),
+        }
+    }
+
+    /// The same with the daemon running.
+    pub async fn start(plan: &str) -> Self {
+        let mut rig = Self::set_up(plan).await;
+        rig.start_daemon().await;
+        rig
+    }
+
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.insert(format!("DROPREEL_{key}"), value.to_owned());
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join("data").join(relative)
+    }
+
+    /// A command of the real binary, with the rig's settings.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dropreel"));
+        command.env_clear().envs(&self.settings).current_dir(self.folder.path()).args(arguments);
+        if let Some(daemon) = &self.daemon
+            && arguments.first() != Some(&"serve")
+        {
+            command.env("DROPREEL_ADMIN__LISTEN", daemon.admin.trim_start_matches("http://"));
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    pub async fn start_daemon(&mut self) {
+        let mut child =
+            self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (ready, found) = tokio::sync::oneshot::channel();
+        let said = self.said.clone();
+        std::thread::spawn(move || {
+            let mut ready = Some(ready);
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some((admin, public)) = addresses(&line)
+                    && let Some(ready) = ready.take()
+                {
+                    let _ = ready.send((admin, public));
+                }
+                let mut said = said.lock().unwrap();
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        let Ok(Ok((admin, public))) = tokio::time::timeout(PATIENCE, found).await else {
+            let _ = child.kill();
+            panic!("the daemon did not start:\n{}", self.said());
+        };
+        self.daemon = Some(Running { child, admin, public });
+    }
+
+    fn running(&self) -> &Running {
+        self.daemon.as_ref().expect("the daemon is running")
+    }
+
+    pub fn admin(&self) -> String {
+        self.running().admin.clone()
+    }
+
+    pub fn public(&self) -> String {
+        self.running().public.clone()
+    }
+
+    /// All that the daemon has said so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    pub fn drop(&self, name: &str, content: impl AsRef<[u8]>) {
+        let inbox = self.path("inbox");
+        std::fs::create_dir_all(&inbox).unwrap();
+        let unfinished = inbox.join(format!(".{name}"));
+        std::fs::write(&unfinished, content).unwrap();
+        std::fs::rename(unfinished, inbox.join(name)).unwrap();
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let answer = self.http.get(format!("{}{path}", self.running().admin)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.running().admin)).json(&body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    pub async fn job(&self, reference: &str) -> Value {
+        self.get(&format!("/api/v1/jobs/{reference}")).await.1
+    }
+
+    /// Waits until the job is in one of these states, and returns it.
+    pub async fn until(&self, reference: &str, states: &[&str]) -> Value {
+        let start = Instant::now();
+        loop {
+            let job = self.job(reference).await;
+            if job["state"].as_str().is_some_and(|state| states.contains(&state)) {
+                return job;
+            }
+            if start.elapsed() >= PATIENCE {
+                panic!("{reference} is not {states:?} but\n{job:#}\n{}", self.said());
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Waits until no job moves by itself any more: all ended or held. Their states by name.
+    pub async fn until_settled(&self, count: usize) -> BTreeMap<String, String> {
+        let start = Instant::now();
+        loop {
+            let (_, page) = self.get("/api/v1/jobs?limit=500").await;
+            let jobs = page["jobs"].as_array().cloned().unwrap_or_default();
+            let text = |job: &Value, key: &str| job[key].as_str().unwrap_or_default().to_owned();
+            let states: BTreeMap<_, _> =
+                jobs.iter().map(|job| (text(job, "name"), text(job, "state"))).collect();
+            let rests = ["succeeded", "failed", "cancelled", "expired", "held"];
+            if states.len() == count && states.values().all(|state| rests.contains(&state.as_str())) {
+                return states;
+            }
+            if start.elapsed() >= PATIENCE {
+                let moving: Vec<_> =
+                    jobs.iter().filter(|job| !rests.contains(&text(job, "state").as_str())).collect();
+                panic!("not settled after {PATIENCE:?}: {moving:#?}\n{}", self.said());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// SIGKILL: no time for anything.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon is running");
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.running().child.id()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        let mut daemon = self.daemon.take().expect("the daemon is running");
+        tokio::task::spawn_blocking(move || daemon.child.wait().unwrap().code()).await.unwrap()
+    }
+
+    /// The end of every story: the daemon stops in order, the ledger balances, no secret was said, and all files in
+    /// the library are whole.
+    pub async fn finish(mut self) {
+        if self.daemon.is_some() {
+            assert_eq!(self.stop().await, Some(0), "{}", self.said());
+        }
+        self.check_ledger();
+        self.check_library();
+        self.check_silence();
+        self.sandbox.stop().await;
+    }
+
+    /// Billed at most once: one task for a key, one charge for a job unless a person ordered more, one body per key.
+    fn check_ledger(&self) {
+        let ledger = self.sandbox.ledger();
+        let mut charged: BTreeMap<String, usize> = BTreeMap::new();
+        for task in &ledger.tasks {
+            let Some(key) = &task.key else { continue };
+            if task.cost.get() > 0 {
+                *charged.entry(key.chars().take(36).collect()).or_default() += 1;
+            }
+        }
+        for (job, count) in charged {
+            let allowed = self.charges_allowed.get(&job).copied().unwrap_or(1);
+            assert!(count <= allowed, "job {job} was charged {count} times");
+        }
+        for (key, used) in &ledger.keys {
+            assert_eq!(used.bodies.len(), 1, "key {key} was sent with different bodies");
+        }
+    }
+
+    fn check_library(&self) {
+        for file in files_below(&self.path("videos")) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            if file.components().any(|part| part.as_os_str() == ".incoming") || name.ends_with(".json") {
+                continue;
+            }
+            let sidecar: Value =
+                serde_json::from_slice(&std::fs::read(format!("{}.json", file.display())).unwrap()).unwrap();
+            let bytes = std::fs::read(&file).unwrap();
+            assert_eq!(sidecar["bytes"], bytes.len(), "{name}");
+            assert_eq!(sidecar["sha256"], dropreel::secret::sha256_hex(&bytes).as_str(), "{name}");
+        }
+    }
+
+    fn check_silence(&self) {
+        let said = self.said();
+        let mut places = vec![("the log", said.clone())];
+        for folder in ["videos", "rejected", "quarantine"] {
+            for file in files_below(&self.path(folder)) {
+                if file.extension().is_some_and(|ending| ending == "json") {
+                    places.push(("a file for people", std::fs::read_to_string(file).unwrap()));
+                }
+            }
+        }
+        let secret = std::fs::read_to_string(self.path("callback.secret")).unwrap_or_default();
+        for (place, text) in places {
+            assert!(!text.contains(KEY), "the API key is in {place}");
+            assert!(!text.contains("/callbacks/"), "a callback address is in {place}");
+            assert!(!text.contains("sig="), "a link is in {place}");
+            let secret = secret.trim();
+            assert!(secret.is_empty() || !text.contains(secret), "the callback secret is in {place}");
+        }
+        assert!(!said.contains("a bug:"), "a bug shows:\n{said}");
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.child.kill();
+            let _ = daemon.child.wait();
+        }
+    }
+}
+
+fn addresses(line: &str) -> Option<(String, String)> {
+    let after = |marker: &str| {
+        let rest = line.split(marker).nth(1)?;
+        Some(rest.split([',', ' ']).next()?.to_owned())
+    };
+    Some((after("admin at ")?, after("callbacks at ")?))
+}
+
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files = Vec::new();
+    for entry in entries.map(Result::unwrap) {
+        if entry.path().is_dir() {
+            files.extend(files_below(&entry.path()));
+        } else {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    files
+}
