@@ -9,6 +9,7 @@ pub mod jobfile;
 pub mod media;
 pub mod money;
 pub mod provider;
+pub mod sandbox;
 pub mod secret;
 pub mod settings;
 pub mod stages;
