@@ -1,0 +1,10 @@
+//! The two doors: what the world may tell us, and what people and programs may see and order.
+//!
+//! A door only commits and looks: it changes no job itself and calls nobody. Whoever is to act hears the store's bell.
+
+mod body;
+mod doorman;
+pub mod public;
+
+#[cfg(test)]
+mod rig;
