@@ -1,0 +1,95 @@
+//! How things stand as a whole: counts, stops, and what is waited for.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::job::state::StateName;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::line::{Stop, StopCause};
+
+/// The answer of `GET /api/v1/status`, and the data of a `status` event.
+#[derive(Serialize)]
+pub(super) struct StatusView {
+    version: &'static str,
+    /// All ten states, in the order of a job's life.
+    counts: Counts,
+    stops: Vec<StopView>,
+    /// What stands still and why, in a sentence; `None` when all goes on.
+    waiting: Option<String>,
+}
+
+struct Counts(BTreeMap<StateName, u64>);
+
+#[derive(Serialize)]
+struct StopView {
+    cause: &'static str,
+    until: Option<Timestamp>,
+    message: String,
+    since: Timestamp,
+}
+
+impl StatusView {
+    /// As things stand now, with these stops in force.
+    pub(super) async fn look(store: &Store, stops: Vec<Stop>) -> Result<Self, StoreError> {
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION"),
+            counts: Counts(store.counts().await?),
+            waiting: waiting(&stops),
+            stops: stops.into_iter().map(StopView::from).collect(),
+        })
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let count = |state: &StateName| self.0.get(state).copied().unwrap_or(0);
+        serializer.collect_map(StateName::ALL.iter().map(|state| (state.as_str(), count(state))))
+    }
+}
+
+impl From<Stop> for StopView {
+    fn from(stop: Stop) -> Self {
+        Self { cause: stop.cause.as_str(), until: stop.until, message: stop.message, since: stop.since }
+    }
+}
+
+fn waiting(stops: &[Stop]) -> Option<String> {
+    let of = |what, is_of: fn(StopCause) -> bool| {
+        let stops = stops.iter().filter(|stop| is_of(stop.cause));
+        let why: Vec<&str> = stops.map(|stop| stop.message.as_str()).collect();
+        (!why.is_empty()).then(|| format!("{what}: {}", why.join("; ")))
+    };
+    let downloads = |cause| cause == StopCause::PausedDownloads;
+    let told: Vec<String> = [
+        of("nothing is submitted", |cause| cause != StopCause::PausedDownloads),
+        of("nothing is downloaded", downloads),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!told.is_empty()).then(|| told.join(". "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::rig::NOW;
+
+    #[test]
+    fn what_stands_still_is_told_in_a_sentence() {
+        let stop = |cause, message: &str| Stop { cause, until: None, message: message.into(), since: NOW };
+        assert_eq!(waiting(&[]), None);
+        let stops = [
+            stop(StopCause::PausedDownloads, "paused"),
+            stop(StopCause::KeyRefused, "the key is refused"),
+            stop(StopCause::PausedSubmits, "paused"),
+        ];
+        assert_eq!(
+            waiting(&stops).unwrap(),
+            "nothing is submitted: the key is refused; paused. nothing is downloaded: paused"
+        );
+    }
+}
