@@ -2,9 +2,14 @@
 //!
 //! A door only commits and looks: it changes no job itself and calls nobody. Whoever is to act hears the store's bell.
 
+pub mod admin;
 mod body;
 mod doorman;
+mod events;
+mod problem;
 pub mod public;
+mod status;
+mod view;
 
 #[cfg(test)]
 mod rig;
