@@ -1,6 +1,6 @@
 //! The admin door: what people and programs of this house see and order (contract, section 6).
 //!
-//! Loopback is not authentication: every request passes the [`fence`] before it is routed.
+//! Loopback is not authentication: every request passes the fence before it is routed.
 
 mod fence;
 mod intake;
