@@ -1,2 +1,5 @@
-//! dropreel
-fn main() {}
+//! The program: arguments in, exit code out.
+
+fn main() -> std::process::ExitCode {
+    dropreel::cli::main()
+}

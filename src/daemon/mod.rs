@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::disk::DiskError;
 use crate::disk::file_system::examine;
+use crate::disk::inbox::Inbox;
 use crate::disk::library::Library;
 use crate::disk::lock::{DataLock, LockError};
 use crate::disk::names::{Layout, LayoutError};
@@ -142,6 +143,8 @@ impl Daemon {
         for folder in [settings.accepted_dir(), settings.rejected_dir(), settings.quarantine_dir()] {
             make_private_folder(&folder)?;
         }
+        // Files may be dropped as soon as the daemon says that it is ready.
+        Inbox::new(settings.inbox.dir.clone()).ensure()?;
         let library = Library::open(&settings.library.dir, settings.library.mode)?;
         let secrets = Arc::new(RwLock::new(load_callback_secrets(&settings)?));
         let (store, closing) = Store::open(&settings.database(), terms(&settings), dice)?;
@@ -159,8 +162,7 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
-        let public =
-            PublicDoor { store: store.clone(), secrets: secrets.clone(), clock: clock.clone() };
+        let public = PublicDoor { store: store.clone(), secrets: secrets.clone(), clock: clock.clone() };
         let admin = AdminDoor {
             store: store.clone(),
             clock: clock.clone(),
@@ -200,7 +202,12 @@ impl Daemon {
             _lock: lock,
         };
         let urls = callback_urls(&settings, public_address, secrets);
-        daemon.run(IntakeStage::new(store.clone(), clock.clone(), intake_folders(&settings), file_limits(&settings)));
+        daemon.run(IntakeStage::new(
+            store.clone(),
+            clock.clone(),
+            intake_folders(&settings),
+            file_limits(&settings),
+        ));
         daemon.run(SubmitStage::new(store.clone(), line.clone(), limits(&settings), urls));
         daemon.run(CallbackStage::new(store.clone(), clock.clone()));
         daemon.run(PollStage::new(store.clone(), line));
@@ -293,7 +300,9 @@ fn check_file_system(settings: &Settings) -> Result<(), StartError> {
     let folder = settings.data_dir.clone();
     match (found.read_only, found.network) {
         (true, _) => Err(StartError::FileSystem { folder, what: "a read-only file system".into() }),
-        (_, Some(name)) => Err(StartError::FileSystem { folder, what: format!("a network file system ({name})") }),
+        (_, Some(name)) => {
+            Err(StartError::FileSystem { folder, what: format!("a network file system ({name})") })
+        }
         (false, None) => Ok(()),
     }
 }

@@ -112,7 +112,7 @@ async fn jobs_of_the_same_name_never_replace_each_others_files() {
     let rig = Rig::start("").await;
     let same: Vec<String> = (0..4).map(|_| quick("same", "")).collect();
     rig.drop("same.json", format!("[{}]", same.join(",")));
-    rig.until_settled(1).await;
+    rig.until_settled(4).await;
     let (_, page) = rig.get("/api/v1/jobs").await;
     let paths: std::collections::BTreeSet<_> = page["jobs"]
         .as_array()

@@ -92,7 +92,7 @@ async fn a_task_that_never_ends_is_held_and_can_be_given_more_time() {
     let mut rig = Rig::set_up("").await;
     rig.set("POLLING__GIVE_UP", "1s");
     rig.start_daemon().await;
-    rig.drop("slow.json", quick("slow", "end=never").replace("callback", "callback"));
+    rig.drop("slow.json", quick("slow", "end=never"));
     let job = rig.until("slow", &["held"]).await;
     assert!(job["reason"].as_str().unwrap().contains("dropreel release"), "{job:#}");
     assert!(job["task_id"].is_string());

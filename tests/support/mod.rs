@@ -176,14 +176,12 @@ impl Rig {
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        let answer = self.http.get(format!("{}{path}", self.running().admin)).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+        read(self.http.get(format!("{}{path}", self.running().admin))).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.running().admin)).json(&body);
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+        let request = self.http.post(format!("{}{path}", self.running().admin));
+        read(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
     pub async fn job(&self, reference: &str) -> Value {
@@ -215,7 +213,7 @@ impl Rig {
             let states: BTreeMap<_, _> =
                 jobs.iter().map(|job| (text(job, "name"), text(job, "state"))).collect();
             let rests = ["succeeded", "failed", "cancelled", "expired", "held"];
-            if states.len() == count && states.values().all(|state| rests.contains(&state.as_str())) {
+            if jobs.len() == count && jobs.iter().all(|job| rests.contains(&text(job, "state").as_str())) {
                 return states;
             }
             if start.elapsed() >= PATIENCE {
@@ -255,7 +253,6 @@ impl Rig {
         self.check_ledger();
         self.check_library();
         self.check_silence();
-        self.sandbox.stop().await;
     }
 
     /// Billed at most once: one task for a key, one charge for a job unless a person ordered more, one body per key.
@@ -320,6 +317,12 @@ impl Drop for Rig {
             let _ = daemon.child.wait();
         }
     }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let answer = request.send().await.unwrap();
+    let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
 fn addresses(line: &str) -> Option<(String, String)> {

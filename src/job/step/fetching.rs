@@ -65,7 +65,15 @@ impl Change<'_> {
         self.job.state = State::Downloading(fetching);
     }
 
+    /// A link refused before and not replaced is given time; after anything else the time has been given already.
     fn refetch_due(&self, fetching: &Fetching) -> Timestamp {
+        let refused = |output: &Output| match &output.state {
+            OutputState::Waiting { refusals, .. } => refusals.count > 0,
+            OutputState::Stored(_) | OutputState::Lost => false,
+        };
+        if !self.job.outputs.is_empty() && !self.job.outputs.iter().any(refused) {
+            return self.now();
+        }
         self.now().plus(self.wait(Backoff::FRESH_LINK, fetching.pace.tries))
     }
 

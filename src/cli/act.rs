@@ -1,0 +1,166 @@
+//! `submit`, `cancel`, `retry`, `release`, `pause`, `resume`: what changes something.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::args::{Act, Activity, Submit};
+use crate::cli::term::{self, say, say_json, text};
+use crate::cli::{Api, Context, Exit, Failure, follow, look};
+use crate::jobfile::Form;
+
+/// So many jobs a filter may name at the most.
+const MOST_JOBS: u32 = 10_000;
+
+/// `submit`
+pub(super) async fn submit(context: &Context, submit: &Submit) -> Result<Exit, Failure> {
+    let api = context.api()?;
+    let mut jobs: Vec<Value> = Vec::new();
+    let mut failed: Option<Failure> = None;
+    for file in &submit.files {
+        match submit_file(&api, file, submit).await {
+            Ok(mut answer) => {
+                for job in answer["jobs"].as_array().into_iter().flatten() {
+                    if !context.json {
+                        eprintln!("accepted {}  {}", text(job, "name"), text(job, "id"));
+                    }
+                }
+                if let Some(taken) = answer["jobs"].as_array_mut() {
+                    jobs.append(taken);
+                }
+            }
+            Err(failure) if failure.exit == Exit::Failed => {
+                for line in failure.message.lines() {
+                    eprintln!("{}: {}", file.display(), term::plain(line));
+                }
+                failed = Some(Failure::new(Exit::Failed, "not all files were accepted"));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    if submit.wait && !jobs.is_empty() {
+        jobs = follow::until_ended(&api, &context.clock, jobs).await?;
+        let exit = follow::report(context, &jobs)?;
+        return failed.map_or(Ok(exit), Err);
+    }
+    if context.json {
+        say_json(&json!({"jobs": jobs}))?;
+    } else {
+        for job in &jobs {
+            say(&text(job, "id"))?;
+        }
+    }
+    failed.map_or(Ok(Exit::Done), Err)
+}
+
+async fn submit_file(api: &Api, file: &Path, submit: &Submit) -> Result<Value, Failure> {
+    let (name, bytes) = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        (submit.name.clone(), bytes)
+    } else {
+        let bytes = std::fs::read(file)
+            .map_err(|error| Failure::new(Exit::Failed, format!("it cannot be read: {error}")))?;
+        (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
+    };
+    let by_name = name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
+    api.submit(name.as_deref(), by_name || submit.lines, bytes).await
+}
+
+/// `cancel`, `retry`, `release`
+pub(super) async fn act(context: &Context, what: &str, act: &Act) -> Result<Exit, Failure> {
+    let api = context.api()?;
+    let by_filter = act.jobs.is_empty();
+    let mut jobs = Vec::new();
+    if by_filter {
+        jobs = look::fetch(&api, &act.filter, MOST_JOBS).await?.0;
+    } else {
+        for reference in &act.jobs {
+            jobs.push(api.get(&["api", "v1", "jobs", reference], &[]).await?);
+        }
+    }
+    if act.dry_run || jobs.is_empty() {
+        return told(context, what, &jobs);
+    }
+    if by_filter && !act.yes {
+        ask(what, jobs.len())?;
+    }
+    let mut answers = Vec::new();
+    let mut refused = 0;
+    for job in &jobs {
+        match api.post(&["api", "v1", "jobs", &text(job, "id"), what], &json!({})).await {
+            Ok(answer) => {
+                if !context.json {
+                    say(&format!("{}: {}", text(job, "name"), text(&answer, "message")))?;
+                }
+                answers.push(answer);
+            }
+            Err(failure) if failure.exit == Exit::Failed => {
+                eprintln!("{}: {}", text(job, "name"), term::plain(&failure.message));
+                refused += 1;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    if context.json {
+        say_json(&json!({"done": answers, "refused": refused}))?;
+    }
+    Ok(if refused == 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn told(context: &Context, what: &str, jobs: &[Value]) -> Result<Exit, Failure> {
+    if context.json {
+        say_json(&json!({"jobs": jobs}))?;
+        return Ok(Exit::Done);
+    }
+    eprintln!("{} job{} to {what}", jobs.len(), if jobs.len() == 1 { "" } else { "s" });
+    for job in jobs {
+        say(&format!("{}  {}  {}", text(job, "id"), text(job, "state"), text(job, "name")))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks once before many jobs are acted upon.
+fn ask(what: &str, count: usize) -> Result<(), Failure> {
+    let price = if what == "retry" { " Each is billed again." } else { "" };
+    let question = format!("{what} {count} job{}?{price}", if count == 1 { "" } else { "s" });
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("{question} Without a terminal to ask on, say --yes")));
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was done"))
+    }
+}
+
+/// `pause`, `resume`
+pub(super) async fn pause(
+    context: &Context,
+    what: &str,
+    activity: Option<Activity>,
+) -> Result<Exit, Failure> {
+    let body = match activity {
+        Some(Activity::Submits) => json!({"what": "submits"}),
+        Some(Activity::Downloads) => json!({"what": "downloads"}),
+        None => json!({}),
+    };
+    let status = context.api()?.post(&["api", "v1", what], &body).await?;
+    if context.json {
+        say_json(&status)?;
+        return Ok(Exit::Done);
+    }
+    let stops = look::stops(&status);
+    if stops.is_empty() {
+        say("nothing stands still")?;
+    }
+    for stop in stops {
+        say(&stop)?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,51 @@
+//! `serve`: the daemon in the foreground, with its log on stderr.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Context, Exit, Failure};
+use crate::daemon::service::{ServeError, serve as run};
+use crate::dice::Dice;
+use crate::settings::{Environment, Purpose};
+
+/// What is logged where `RUST_LOG` does not say.
+const FILTER: &str = "info,actix_server=warn,actix_http=off";
+
+/// `serve`
+pub(super) async fn serve(context: &Context) -> Result<Exit, Failure> {
+    log();
+    let ended = run(
+        || crate::settings::load(context.config.as_deref(), &Environment::of_this_process(), Purpose::Daemon),
+        context.clock.clone(),
+        Dice::from_system(),
+    )
+    .await;
+    match ended {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => {
+            let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
+            let message = match &error {
+                ServeError::Settings(invalid) => invalid.to_string(),
+                other => other.to_string(),
+            };
+            Err(Failure::new(exit, message))
+        }
+    }
+}
+
+/// One event, one line. journald adds its own time, so none is given to it.
+fn log() {
+    let environment = Environment::of_this_process();
+    let wanted = environment.get("RUST_LOG").and_then(|text| text.to_str()).unwrap_or(FILTER);
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
+    // A subscriber that is there already (in a test) stays.
+    let _ = if environment.get("JOURNAL_STREAM").is_some() {
+        lines.without_time().with_ansi(false).try_init()
+    } else {
+        lines.with_ansi(colours).try_init()
+    };
+}
