@@ -193,6 +193,12 @@ pub fn callback_body(object: Value, plan: &Plan) -> Value {
     }
 }
 
+/// A time as HTTP writes it; `None` where the calendar ends.
+pub fn date(at: Timestamp) -> Option<String> {
+    let moment = jiff::Timestamp::from_millisecond(at.millis()).ok()?;
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()
+}
+
 /// The answer to a balance query.
 pub fn balance(granted: Quota, left: Quota, now: Timestamp) -> Answer {
     let used = Quota::new(granted.get().saturating_sub(left.get()));

@@ -163,7 +163,11 @@ impl World {
             fault,
             status: (answer.wire.end != End::Nothing).then_some(answer.status),
         });
-        answer
+        // The provider's clock, which a client may compare with its own (RFC 9110, section 6.6.1).
+        match answers::date(now) {
+            Some(date) => answer.with("Date", date),
+            None => answer,
+        }
     }
 
     /// The callbacks due at `now`. Each is handed out once for each of its tries, and wants its outcome told.
@@ -374,3 +378,6 @@ impl World {
         answers::status(task, plan, phase, &links, seen, &self.base_url)
     }
 }
+
+#[cfg(test)]
+mod tests;

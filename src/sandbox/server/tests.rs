@@ -1,11 +1,14 @@
 //! Over real sockets: one story for each family of faults.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
+use actix_web::http::header::ETAG;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::sandbox::ledger::CallbackEntry;
+use crate::secret::sha256_hex;
 
 const KEY: &str = "Bearer sk-test";
 
@@ -106,11 +109,326 @@ async fn a_task_is_submitted_finished_and_its_film_fetched() {
     let link = status["result"]["videos"][0]["url"][0].as_str().expect("a link");
     let (status, film) = caller.fetch(link, None).await;
     let output = caller.sandbox.ledger().tasks[0].outputs[0].clone();
-    assert_eq!((status, film.map(|film| crate::secret::sha256_hex(&film))), (200, Some(output.sha256)));
+    assert_eq!((status, film.map(|film| sha256_hex(&film))), (200, Some(output.sha256)));
     assert_eq!(caller.submit("job-1", &body("樱花")).await.1["task_id"], id);
     let (_, balance) = caller.get("/v1/dashboard/billing/balance").await;
     assert_eq!(balance["total_used_usd"], 0.15);
     assert_eq!(caller.get("/v1/models").await.1["data"][0]["id"], "wan2.5-t2v");
     assert_eq!(caller.get("/v1/nothing").await.0, 404);
     caller.sandbox.stop().await;
+}
+
+/// What came over the wire after one request, to the end of the connection, and whether that end was a reset.
+async fn raw(sandbox: &Sandbox, path: &str, more: &str) -> (String, bool) {
+    let (address, more, path) = (sandbox.address(), more.to_owned(), path.to_owned());
+    let read = move || {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: {KEY}\r\n{more}\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            match stream.read(&mut piece) {
+                Ok(0) => return (String::from_utf8_lossy(&seen).into_owned(), false),
+                Ok(bytes) => seen.extend_from_slice(&piece[..bytes]),
+                Err(_) => return (String::from_utf8_lossy(&seen).into_owned(), true),
+            }
+        }
+    };
+    tokio::task::spawn_blocking(read).await.expect("read")
+}
+
+#[tokio::test]
+async fn a_submit_reset_or_lost_breaks_the_connection() {
+    let caller = Caller::of("").await;
+    for (fault, made, tasks) in [("reset", 0, 1), ("lost", 2, 2)] {
+        let body = body(&format!("[sandbox: submit={fault}]"));
+        assert_eq!(caller.submit(fault, &body).await.0, 0, "{fault}");
+        assert_eq!(caller.sandbox.ledger().tasks.len(), made, "{fault}");
+        assert_eq!(caller.submit(fault, &body).await.0, 200, "{fault}");
+        assert_eq!(caller.sandbox.ledger().tasks.len(), tasks, "{fault}");
+    }
+    assert_eq!(caller.sandbox.ledger().requests.iter().filter(|call| call.status.is_none()).count(), 2);
+}
+
+#[tokio::test]
+async fn a_reset_answer_is_a_reset_and_not_an_end() {
+    let caller = Caller::of("models=reset models=drip:4000").await;
+    assert_eq!(raw(&caller.sandbox, "/v1/models", "").await, (String::new(), true));
+    let (answer, reset) = raw(&caller.sandbox, "/v1/models", "").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\"object\":\"list\"}"),
+        "{answer}"
+    );
+    assert!(!reset && answer.contains("Date: "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "nothing of the library's comes behind");
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_late_and_a_repeat_meanwhile_told_so() {
+    let caller = Caller::of("").await;
+    let body = body("[sandbox: submit=slow:300ms]");
+    let (slow, repeat) = tokio::join!(caller.submit("a", &body), async {
+        caller.sandbox.until(|ledger| !ledger.tasks.is_empty()).await;
+        caller.submit("a", &body).await
+    });
+    assert_eq!((slow.0, repeat.0, &repeat.1["error"]["code"]), (200, 409, &json!("idempotency_in_progress")));
+    assert_eq!(caller.submit("a", &body).await.1["task_id"], slow.1["task_id"]);
+}
+
+#[tokio::test]
+async fn pages_waits_and_refusals_arrive_with_their_headers() {
+    let caller = Caller::of("").await;
+    for (fault, status, header, value) in [
+        ("429:7s", 429, "retry-after", "7"),
+        ("html200", 200, "content-type", "text/html; charset=utf-8"),
+        ("html502", 502, "content-type", "text/html; charset=utf-8"),
+        ("503", 503, "content-type", "application/json"),
+        ("redirect", 302, "location", "/v1/elsewhere"),
+        ("409", 409, "retry-after", "1"),
+    ] {
+        let answer =
+            caller.post(fault, &body(&format!("[sandbox: submit={fault}]"))).send().await.expect(fault);
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()[header].as_bytes()),
+            (status, value.as_bytes()),
+            "{fault}"
+        );
+    }
+    let huge = caller.post("h", &body("[sandbox: submit=huge]")).send().await.expect("an answer");
+    assert!(huge.content_length().is_some_and(|bytes| bytes > 4_000_000));
+}
+
+#[tokio::test]
+async fn each_media_fault_is_seen_by_the_one_who_downloads() {
+    let caller = Caller::of("").await;
+    // The plan; the status of the first download; whether its body comes to a good end, and is the film.
+    for (plan, status, ends, is_film) in [
+        ("media=400", 400, true, false),
+        ("media=401", 401, true, false),
+        ("media=403", 403, true, false),
+        ("media=404x2", 404, true, false),
+        ("media=410", 410, true, false),
+        ("media=416", 416, true, false),
+        ("media=429", 429, true, false),
+        ("media=500", 500, true, false),
+        ("media=502", 502, true, false),
+        ("media=503", 503, true, false),
+        ("media=short", 200, false, false),
+        ("media=cut", 200, true, false),
+        ("media=chunk-cut", 200, false, false),
+        ("media=html200", 200, true, false),
+        ("media=magic", 200, true, false),
+        ("media=no-moov", 200, true, false),
+        ("media=half", 200, true, false),
+        ("media=zero", 200, true, false),
+        ("media=gzip", 200, true, false),
+        ("media=reset:0", 0, false, false),
+        ("media=reset:1000", 200, false, false),
+        ("media=drip:100KiB", 200, true, true),
+        ("media=slow:50ms", 200, true, true),
+        ("media=redirect:file", 302, true, false),
+        ("media-key=yes", 401, true, false),
+        ("link=0s links=same expired=410", 410, true, false),
+        ("ready=1h", 404, true, false),
+        ("length=chunked", 200, true, true),
+        ("length=close", 200, true, true),
+        ("media-type=application/octet-stream", 200, true, true),
+    ] {
+        let link = caller.link(&format!("a film [sandbox: {plan}]")).await;
+        let (seen, bytes) = caller.fetch(&link, None).await;
+        assert_eq!((seen, bytes.is_some()), (status, ends), "{plan}");
+        let output = caller.sandbox.ledger().tasks.last().expect("a task").outputs[0].clone();
+        assert_eq!(bytes.is_some_and(|bytes| sha256_hex(&bytes) == output.sha256), is_film, "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn the_wire_of_a_spoilt_download_is_as_named() {
+    let caller = Caller::of("").await;
+    for (plan, told, whole, reset) in [
+        ("media=short", "Content-Length: ", false, false),
+        ("media=cut", "Connection: close", false, false),
+        ("media=chunk-cut", "Transfer-Encoding: chunked", false, false),
+        ("media=reset:1000", "Content-Length: ", false, true),
+        ("length=close", "Connection: close", true, false),
+        ("media=long", "Content-Length: ", true, false),
+    ] {
+        let link = caller.link(&format!("[sandbox: kind=video {plan}]")).await;
+        let path = &link[link.find("/output/").expect("a path")..];
+        let (answer, was_reset) = raw(&caller.sandbox, path, "Connection: close\r\n").await;
+        let (head, _) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(told) && head.contains("ETag: \""), "{plan}: {head}");
+        assert_eq!(
+            (head.contains("Content-Length"), was_reset),
+            (told == "Content-Length: ", reset),
+            "{plan}"
+        );
+        let output = caller.sandbox.ledger().tasks.last().expect("a task").outputs[0].bytes;
+        let lossy = answer.chars().count() as u64;
+        assert!(whole || lossy < output, "{plan}: {lossy} of {output}");
+    }
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_it_stopped() {
+    let caller = Caller::of("size=300KiB media=reset:100KiB").await;
+    let link = caller.link("a film").await;
+    assert_eq!(caller.fetch(&link, None).await, (200, None));
+    let (status, rest) = caller.fetch(&link, Some(200 * 1024)).await;
+    assert_eq!((status, rest.map(|rest| rest.len())), (206, Some(100 * 1024)));
+    let (_, all) = caller.fetch(&link, None).await;
+    let output = caller.sandbox.ledger().tasks[0].outputs[0].clone();
+    assert_eq!(all.map(|all| sha256_hex(&all)), Some(output.sha256));
+    let head = caller.client.head(&link).send().await.expect("a head");
+    assert_eq!(head.headers()["content-length"], "307200");
+    assert!(head.bytes().await.expect("nothing").is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_changes_says_so_by_its_tag() {
+    let caller = Caller::of("etag=changes").await;
+    let link = caller.link("a film").await;
+    let first = caller.client.get(&link).send().await.expect("an answer");
+    let tag = first.headers()[ETAG.as_str()].clone();
+    let resumed = caller.client.get(&link).header("Range", "bytes=100-").header("If-Range", tag.clone());
+    let second = resumed.send().await.expect("an answer");
+    assert_eq!((second.status().as_u16(), second.headers()[ETAG.as_str()] == tag), (200, false));
+}
+
+#[tokio::test]
+async fn a_stalled_download_neither_goes_on_nor_ends() {
+    let caller = Caller::of("media=stall:1000").await;
+    let link = caller.link("a film").await;
+    let mut answer = caller.client.get(&link).send().await.expect("a head");
+    let mut seen = 0;
+    let rest = async {
+        while let Ok(Some(piece)) = answer.chunk().await {
+            seen += piece.len();
+        }
+    };
+    assert_eq!(Clock::machine().within(Duration::from_millis(200), rest).await, None);
+    assert_eq!(seen, 1000);
+}
+
+/// A receiver of callbacks: each answered with the next of `answers`, the last for ever; gives the bodies it got.
+fn receiver(answers: &'static [u16]) -> (String, std::sync::mpsc::Receiver<(String, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/callbacks/job-1/token", listener.local_addr().expect("an address"));
+    let (sender, got) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for n in 0.. {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let (mut seen, mut piece) = (Vec::new(), [0; 65536]);
+            let (head, body) = loop {
+                let bytes = stream.read(&mut piece).unwrap_or(0);
+                seen.extend_from_slice(&piece[..bytes]);
+                let text = String::from_utf8_lossy(&seen).into_owned();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head.to_lowercase().split_once("content-length: ").map_or(0, |(_, rest)| {
+                    rest.lines().next().and_then(|length| length.parse().ok()).unwrap_or(0)
+                });
+                if seen.len() >= head.len() + 4 + length || bytes == 0 {
+                    break (head.to_owned(), body.to_owned());
+                }
+            };
+            let status = answers.get(n).or(answers.last()).copied().unwrap_or(204);
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            if sender.send((path, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (url, got)
+}
+
+async fn told(
+    plan: &str,
+    answers: &'static [u16],
+    count: usize,
+) -> (Vec<(String, String)>, Vec<CallbackEntry>) {
+    let caller = Caller::of(plan).await;
+    let (url, got) = receiver(answers);
+    let mut body = body("a cat");
+    body["callback_url"] = url.into();
+    assert_eq!(caller.submit("a", &body).await.0, 200);
+    let settled = |ledger: &Ledger| ledger.callbacks.iter().filter(|sent| sent.answered_at.is_some()).count();
+    caller.sandbox.until(|ledger| settled(ledger) >= count).await;
+    (got.try_iter().collect(), caller.sandbox.ledger().callbacks)
+}
+
+#[tokio::test]
+async fn callbacks_arrive_as_planned() {
+    let (got, sent) = told("", &[204], 1).await;
+    let body: Value = serde_json::from_str(&got[0].1).expect("JSON");
+    assert_eq!((got[0].0.as_str(), body["status"].as_str()), ("/callbacks/job-1/token", Some("completed")));
+    assert_eq!((sent[0].status, &sent[0].body_sha256), (Some(204), &sha256_hex(got[0].1.as_bytes())));
+    let (got, _) = told("callback=copies:10", &[204], 10).await;
+    assert_eq!(got.len(), 10);
+    assert_eq!(told("callback=empty", &[204], 1).await.0[0].1, "");
+    assert!(told("callback=huge", &[413], 1).await.0[0].1.len() > 1 << 20);
+    let garbage = told("callback=garbage", &[204], 1).await.0;
+    assert!(serde_json::from_str::<Value>(&garbage[0].1).is_err());
+    let (got, sent) = told("callback=forged", &[404, 204], 2).await;
+    let paths: std::collections::BTreeSet<_> = got.into_iter().map(|(path, _)| path).collect();
+    assert!(paths.contains("/callbacks/job-1/Aoken") && paths.contains("/callbacks/job-1/token"));
+    assert_eq!(sent.iter().filter(|sent| sent.forged).count(), 1);
+}
+
+#[tokio::test]
+async fn a_callback_refused_is_sent_again() {
+    let (got, sent) = told("callback-tries=2", &[503, 204], 2).await;
+    assert_eq!((got.len(), got[0] == got[1]), (2, true));
+    let seen: Vec<_> = sent.iter().map(|sent| (sent.number, sent.attempt, sent.status)).collect();
+    assert_eq!(seen, [(1, 1, Some(503)), (1, 2, Some(204))]);
+}
+
+#[tokio::test]
+async fn an_early_callback_comes_before_the_submit_is_answered() {
+    let caller = Caller::of("callback=early").await;
+    let (url, got) = receiver(&[204]);
+    let mut body = body("a cat");
+    body["callback_url"] = url.into();
+    let (status, answer) = caller.submit("a", &body).await;
+    let (_, told) = got.try_recv().expect("the callback was there first");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((status, &told["task_id"]), (200, &answer["task_id"]));
+}
+
+#[tokio::test]
+async fn the_doors_of_the_sandbox_itself_work() {
+    let caller = Caller::of("").await;
+    caller.task("a").await;
+    let (_, ledger) = caller.get("/sandbox/ledger").await;
+    assert_eq!((&ledger["calls"]["submit"], &ledger["total"]), (&json!(1), &json!(75_000)));
+    assert_eq!(ledger["requests"][0]["body_sha256"], sha256_hex(body("a").to_string().as_bytes()));
+    assert!(!ledger.to_string().contains("sk-test"));
+    let post = |path: &str, body: &'static str| {
+        read(caller.client.post(format!("{}{path}", caller.sandbox.base_url())).body(body))
+    };
+    assert_eq!(
+        post("/sandbox/plan", "submit=503x2\nrun=1s").await,
+        (200, json!({"plan": "submit=503x2 run=1s"}))
+    );
+    assert_eq!(caller.submit("b", &body("b")).await.0, 503);
+    let (status, refusal) = post("/sandbox/plan", "sumbit=503").await;
+    assert!(status == 400 && refusal["error"].as_str().is_some_and(|text| text.contains("`submit`")));
+    assert_eq!(caller.get("/sandbox/plan").await.1["plan"], "submit=503x2 run=1s");
+    assert_eq!(post("/sandbox/reset", "").await.0, 204);
+    assert_eq!(caller.sandbox.ledger(), Ledger::default());
+    let words = caller.client.get(format!("{}/sandbox/words", caller.sandbox.base_url())).send().await;
+    assert!(words.expect("words").text().await.expect("text").contains("submit="));
+}
+
+#[tokio::test]
+async fn several_run_side_by_side_and_stop_for_good() {
+    let (one, two) = (Caller::of("submit=401").await, Caller::of("").await);
+    assert_eq!((one.submit("a", &body("a")).await.0, two.submit("a", &body("a")).await.0), (401, 200));
+    let (address, dropped) = (one.sandbox.address(), two.sandbox.address());
+    one.sandbox.stop().await;
+    assert!(TcpStream::connect(address).is_err());
+    drop(two.sandbox);
+    while TcpStream::connect(dropped).is_ok() {
+        tokio::task::yield_now().await;
+    }
 }

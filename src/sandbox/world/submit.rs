@@ -47,7 +47,8 @@ impl World {
                 return Handled { task: record.task, ..answers::in_progress().into() };
             }
             if record.task.is_none() {
-                return answers::spoilt(&Fault::Stored500, answers::nothing(), now).into();
+                let answer = answers::spoilt(&Fault::Stored500, answers::nothing(), now);
+                return Handled { fault: Some(Fault::Stored500.show()), ..answer.into() };
             }
         }
         let run = self.plan.submit.clone();
