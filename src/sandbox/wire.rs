@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use tokio::io::AsyncWriteExt;
@@ -10,6 +11,9 @@ use tokio::net::TcpStream;
 
 use crate::clock::Clock;
 use crate::sandbox::exchange::{Answer, End, Framing, Wire};
+
+/// Between the last byte and a reset.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// The connection a request came on, beside the library's own hold on it.
 #[derive(Clone)]
@@ -27,6 +31,10 @@ impl Line {
         let stream = std::net::TcpStream::from(self.0.try_clone()?);
         let mut stream = TcpStream::from_std(stream)?;
         let sent = write(&mut stream, answer, without_body, clock).await;
+        if let End::Reset(_) = answer.wire.end {
+            // A reset overtakes what the other side has not read yet; so it gets a moment to read.
+            clock.sleep(LINGER).await;
+        }
         if matches!(answer.wire.end, End::Nothing | End::Reset(_)) {
             // Undoing the connect sends a reset at once, whoever else holds the connection.
             rustix::net::connect_unspec(&self.0)?;
@@ -80,7 +88,7 @@ async fn write(
             stream.write_all(&piece).await?;
         }
         if let Some(pace) = answer.wire.pace.filter(|_| at < stop) {
-            clock.sleep(std::time::Duration::from_secs_f64(piece.len() as f64 / pace.max(1) as f64)).await;
+            clock.sleep(Duration::from_secs_f64(piece.len() as f64 / pace.max(1) as f64)).await;
         }
     }
     match answer.wire.end {

@@ -270,6 +270,20 @@ async fn the_wire_of_a_spoilt_download_is_as_named() {
 }
 
 #[tokio::test]
+async fn a_reset_after_so_many_bytes_comes_after_just_so_many() {
+    let caller = Caller::of("size=300KiB").await;
+    for bytes in [1, 4096, 100 * 1024, 300 * 1024] {
+        let link = caller.link(&format!("[sandbox: media=reset:{bytes}]")).await;
+        let mut answer = caller.client.get(&link).send().await.expect("a head");
+        let mut seen = 0;
+        while let Ok(Some(piece)) = answer.chunk().await {
+            seen += piece.len();
+        }
+        assert_eq!(seen, bytes);
+    }
+}
+
+#[tokio::test]
 async fn a_download_goes_on_where_it_stopped() {
     let caller = Caller::of("size=300KiB media=reset:100KiB").await;
     let link = caller.link("a film").await;
@@ -331,12 +345,13 @@ fn receiver(answers: &'static [u16]) -> (String, std::sync::mpsc::Receiver<(Stri
                     break (head.to_owned(), body.to_owned());
                 }
             };
-            let status = answers.get(n).or(answers.last()).copied().unwrap_or(204);
-            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            // Told before it is answered: whoever saw the answer finds it here.
             if sender.send((path, body)).is_err() {
                 return;
             }
+            let status = answers.get(n).or(answers.last()).copied().unwrap_or(204);
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
     (url, got)
