@@ -265,7 +265,8 @@ mod tests {
         command.build();
         let mut shown = command.render_long_help().to_string();
         for part in command.get_subcommands_mut().filter(|part| part.get_name() != "help") {
-            shown.push_str(&format!("\n---- {}\n{}", part.get_name(), part.render_help()));
+            let help = part.render_help();
+            shown.push_str(&format!("\n---- {}\n{help}", part.get_name()));
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/help.txt");
         if std::env::var_os("DROPREEL_GOLDEN").is_some() {

@@ -193,7 +193,10 @@ mod tests {
     fn a_list_fits_its_terminal_and_keeps_the_whole_id() {
         let now = Timestamp::parse_rfc3339("2026-04-04T07:46:00Z").unwrap();
         for width in [80, 120] {
-            is_golden(&format!("list-{width}"), &term::table(heads(width), vec![row(&job(), now, width)], width));
+            is_golden(
+                &format!("list-{width}"),
+                &term::table(heads(width), vec![row(&job(), now, width)], width),
+            );
         }
     }
 }

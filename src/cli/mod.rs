@@ -107,6 +107,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if told { 0 } else { Exit::Usage.code() });
         }
     };
+    // Once for the process, before any client is made; that it is set already would be all right.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(line)),

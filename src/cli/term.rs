@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_table_measures_wide_text() {
         let rows = vec![vec!["春天".into(), "x".into()], vec!["ab".into(), "y".into()]];
-        assert_eq!(table(&["NAME", "S"], rows, 40), " NAME   S\n 春天   x\n ab     y");
+        assert_eq!(table(&["NAME", "S"], rows, 40), " NAME  S\n 春天  x\n ab    y");
     }
 
     #[test]

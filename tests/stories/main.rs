@@ -12,6 +12,7 @@
 mod support;
 
 mod callback;
+mod cli;
 mod download;
 mod intake;
 mod main_job;

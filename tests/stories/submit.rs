@@ -80,8 +80,7 @@ async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
 #[tokio::test]
 async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
     let mut rig = Rig::set_up("submit=401").await;
-    let key_file = rig.path("../key");
-    std::fs::create_dir_all(rig.path("")).unwrap();
+    let key_file = rig.beside("key");
     write_private(&key_file, "sk-old-key-0123456789");
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
     rig.start_daemon().await;

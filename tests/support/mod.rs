@@ -106,6 +106,11 @@ impl Rig {
         self.folder.path().join("data").join(relative)
     }
 
+    /// Beside the data folder.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A command of the real binary, with the rig's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dropreel"));
@@ -182,6 +187,11 @@ impl Rig {
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let request = self.http.post(format!("{}{path}", self.running().admin));
         read(request.header("content-type", "application/json").body(body.to_string())).await
+    }
+
+    /// A request to somebody else: the status alone.
+    pub async fn post_to(&self, base: &str, path: &str, body: Value) -> u16 {
+        read(self.http.post(format!("{base}{path}")).body(body.to_string())).await.0
     }
 
     pub async fn job(&self, reference: &str) -> Value {

@@ -1,0 +1,188 @@
+//! The commands, as a script would use them: what they print and how they end.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::{KEY, Rig, quick};
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
+}
+
+#[tokio::test]
+async fn jobs_are_submitted_waited_for_listed_and_shown() {
+    let rig = Rig::start("").await;
+    let good = rig.beside("scene.json");
+    std::fs::write(&good, format!("[{},{}]", quick("one", ""), quick("two", ""))).unwrap();
+    let submitted = rig.run(&["submit", "--wait", good.to_str().unwrap()]).await;
+    assert_eq!(submitted.status.code(), Some(0), "{}", err(&submitted));
+    assert!(out(&submitted).contains("one  succeeded  /"), "{}", out(&submitted));
+
+    let listed = document(&rig.run(&["list", "--json", "--state", "succeeded"]).await);
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["next_cursor"], Value::Null);
+    let shown = document(&rig.run(&["show", "one", "--json"]).await);
+    assert_eq!(shown["history"][0]["event"], "accepted");
+    let told = rig.run(&["show", "one"]).await;
+    assert!(out(&told).contains(".mp4") && out(&told).contains("succeeded"), "{}", out(&told));
+    let list = rig.run(&["list"]).await;
+    assert!(out(&list).contains(shown["id"].as_str().unwrap()), "{}", out(&list));
+    let unknown = rig.run(&["show", "nobody"]).await;
+    assert_eq!(unknown.status.code(), Some(1));
+    let waited = rig.run(&["wait", "one", "two"]).await;
+    assert_eq!(waited.status.code(), Some(0));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_job_that_fails_ends_a_wait_with_three() {
+    let rig = Rig::start("").await;
+    rig.drop("bad.json", quick("bad", "end=task_failed run=1s"));
+    rig.until("bad", &["queued", "processing"]).await;
+    let waited = rig.run(&["wait", "bad"]).await;
+    assert_eq!(waited.status.code(), Some(3), "{}", err(&waited));
+    assert!(out(&waited).contains("bad  failed  the task failed"), "{}", out(&waited));
+    let submitted = rig.run(&["submit", "-"]).await;
+    assert_eq!(submitted.status.code(), Some(1), "nothing on standard input");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_bad_file_is_told_with_its_places_by_check_and_by_submit() {
+    let rig = Rig::start("").await;
+    let bad = rig.beside("bad.json");
+    std::fs::write(&bad, "{\n  \"model\": \"wan2.5-t2v\",\n  \"duration\": \"5\"\n}").unwrap();
+    let checked = rig.run(&["check", bad.to_str().unwrap()]).await;
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(out(&checked).contains("bad.json:3:15: /duration: "), "{}", out(&checked));
+    let report = document(&rig.run(&["check", "--json", bad.to_str().unwrap()]).await);
+    assert_eq!(report["files"][0]["ok"], false);
+    let submitted = rig.run(&["submit", bad.to_str().unwrap()]).await;
+    assert_eq!(submitted.status.code(), Some(1));
+    assert!(err(&submitted).contains("3:15 /duration"), "{}", err(&submitted));
+    assert!(rig.sandbox.ledger().tasks.is_empty());
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn many_jobs_are_acted_on_by_filter_and_only_when_meant() {
+    let mut rig = Rig::start("").await;
+    for name in ["a", "b", "c"] {
+        rig.drop(&format!("{name}.json"), quick(name, "end=task_failed"));
+    }
+    rig.until_settled(3).await;
+    let unasked = rig.run(&["retry", "--state", "failed"]).await;
+    assert_eq!(unasked.status.code(), Some(2), "{}", err(&unasked));
+    assert!(err(&unasked).contains("retry 3 jobs?"), "{}", err(&unasked));
+    let dry = rig.run(&["retry", "--state", "failed", "--dry-run"]).await;
+    assert_eq!((dry.status.code(), out(&dry).lines().count()), (Some(0), 3));
+    let done = rig.run(&["retry", "--state", "failed", "--yes"]).await;
+    assert_eq!((done.status.code(), out(&done).lines().count()), (Some(0), 3), "{}", err(&done));
+    rig.until_settled(3).await;
+    let job = rig.job("a").await;
+    let keys = rig.sandbox.ledger().keys;
+    assert!(keys.contains_key(&format!("{}.2", job["id"].as_str().unwrap())), "{keys:?}");
+    let refused = rig.run(&["release", "a"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains("not held"), "{}", err(&refused));
+    let paused = rig.run(&["pause", "submits"]).await;
+    assert!(out(&paused).contains('!'), "{}", out(&paused));
+    rig.stop().await;
+    rig.start_daemon().await;
+    assert_eq!(rig.get("/api/v1/status").await.1["stops"][0]["cause"], "paused_submits", "remembered");
+    assert!(err(&rig.run(&["list"]).await).contains('!'), "shown on every screen");
+    assert_eq!(rig.run(&["resume"]).await.status.code(), Some(0));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_daemon_a_command_ends_with_four_and_says_what_to_do() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("ADMIN__LISTEN", "127.0.0.1:9");
+    for command in [vec!["list"], vec!["show", "x"], vec!["pause"], vec!["watch"]] {
+        let output = rig.run(&command).await;
+        assert_eq!(output.status.code(), Some(4), "{command:?}: {}", err(&output));
+        assert!(err(&output).contains("dropreel serve"), "{}", err(&output));
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_and_configuration_end_with_two() {
+    let mut rig = Rig::set_up("").await;
+    for command in [vec!["nonsense"], vec!["show"], vec!["cancel"], vec!["list", "--limit", "0"]] {
+        assert_eq!(rig.run(&command).await.status.code(), Some(2), "{command:?}");
+    }
+    rig.set("PROVIDER__MAX_RUNING", "3");
+    let output = rig.run(&["serve"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("MAX_RUNNING"), "{}", err(&output));
+    let help = rig.run(&["--help"]).await;
+    assert_eq!(help.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn without_a_key_the_daemon_says_where_to_put_it() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("PROVIDER__API_KEY", "");
+    let output = rig.run(&["serve"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("DROPREEL_PROVIDER__API_KEY"), "{}", err(&output));
+}
+
+#[tokio::test]
+async fn papers_are_written_and_not_over_others() {
+    let rig = Rig::set_up("").await;
+    let path = rig.beside("made.toml");
+    let path = path.to_str().unwrap();
+    assert_eq!(rig.run(&["init", "--output", path]).await.status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(path).unwrap(), dropreel::settings::DEFAULT_CONFIG);
+    assert_eq!(rig.run(&["init", "--output", path]).await.status.code(), Some(1));
+    assert_eq!(
+        rig.run(&["--config", path, "check", path]).await.status.code(),
+        Some(1),
+        "toml is no job file"
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(out(&rig.run(&["completions", shell]).await).contains("dropreel"), "{shell}");
+    }
+    assert!(out(&rig.run(&["man"]).await).contains(".TH dropreel"));
+    let pages = rig.beside("man");
+    assert_eq!(rig.run(&["man", "--dir", pages.to_str().unwrap()]).await.status.code(), Some(0));
+    assert!(pages.join("dropreel-list.1").is_file());
+}
+
+#[tokio::test]
+async fn the_demo_needs_nothing_and_ends_well() {
+    let rig = Rig::set_up("").await;
+    let folder = rig.beside("demo");
+    let output = rig.run(&["demo", "--jobs", "8", "--json", "--dir", folder.to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let report = document(&output);
+    assert!(report["seconds"].as_f64().unwrap() < 55.0);
+    for job in report["jobs"].as_array().unwrap() {
+        let file = job["files"][0]["path"].as_str().unwrap();
+        assert_eq!(&std::fs::read(file).unwrap()[4..8], b"ftyp", "{job:#}");
+    }
+    assert!(!err(&output).contains(KEY));
+}
+
+#[tokio::test]
+async fn the_sandbox_alone_says_how_to_be_used() {
+    let rig = Rig::set_up("").await;
+    let faults = rig.run(&["sandbox", "--list-faults"]).await;
+    assert!(out(&faults).contains("submit=") && out(&faults).contains("lost"), "{}", out(&faults));
+    let wrong = rig.run(&["sandbox", "--fault", "submit=lots"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(err(&wrong).contains("submit=lost"), "{}", err(&wrong));
+    assert_eq!(rig.post_to(&rig.sandbox.base_url(), "/v1/tasks", json!({})).await, 401);
+}
