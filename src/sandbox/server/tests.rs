@@ -266,6 +266,11 @@ async fn the_wire_of_a_spoilt_download_is_as_named() {
         let output = caller.sandbox.ledger().tasks.last().expect("a task").outputs[0].bytes;
         let lossy = answer.chars().count() as u64;
         assert!(whole || lossy < output, "{plan}: {lossy} of {output}");
+        if plan == "media=chunk-cut" {
+            let promised =
+                answer.split("\r\n\r\n").nth(1).and_then(|body| body.lines().next()).expect("a chunk");
+            assert!(u64::from_str_radix(promised, 16).expect("a length") > output / 2, "cut within a chunk");
+        }
     }
 }
 

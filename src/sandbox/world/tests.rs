@@ -412,6 +412,19 @@ fn every_call_can_go_wrong_by_its_own_word() {
 }
 
 #[test]
+fn a_new_plan_is_walked_from_its_beginning_and_a_prompts_own_goes_on() {
+    let mut story = Story::of("submit=503x2");
+    let own = || json!({"prompt": "[sandbox: submit=502x2]"});
+    let tries = |story: &mut Story| [story.submit("a").status, story.submit_with("b", own()).status];
+    assert_eq!(tries(&mut story), [503, 502]);
+    story.world.set_plan(Plan::parse("submit=504x2").expect("a plan"));
+    assert_eq!(
+        [tries(&mut story), tries(&mut story), tries(&mut story)],
+        [[504, 502], [504, 200], [200, 200]]
+    );
+}
+
+#[test]
 fn a_plan_in_the_prompt_wins_and_a_wrong_one_is_refused() {
     let mut story = Story::of("submit=503x9");
     let body = |prompt: &str| json!({"prompt": prompt});
