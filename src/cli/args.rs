@@ -240,6 +240,9 @@ pub struct Sandbox {
     /// How long tasks run: "3s", or a range such as "2s-6s"
     #[arg(long, value_name = "TIME", default_value = "2s-6s")]
     pub run_time: String,
+    /// What the account has at the start, in whole US dollars
+    #[arg(long, value_name = "USD", default_value_t = 100)]
+    pub balance: u32,
     /// Let only this key in; left out: any
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,

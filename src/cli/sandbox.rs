@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::args::Sandbox as Line;
 use crate::cli::term::{say, say_json};
 use crate::cli::{Context, Exit, Failure};
+use crate::money::{QUOTA_PER_USD, Quota};
 use crate::sandbox::plan::Plan;
 use crate::sandbox::{Options, start};
 use crate::secret::Secret;
@@ -15,7 +16,8 @@ use crate::secret::Secret;
 /// `sandbox`
 pub(super) async fn sandbox(context: &Context, line: &Line) -> Result<Exit, Failure> {
     if line.list_faults {
-        return list_faults();
+        say(Plan::help().trim_end())?;
+        return Ok(Exit::Done);
     }
     let usage = |why: String| Failure::new(Exit::Usage, why);
     let options = Options {
@@ -23,6 +25,7 @@ pub(super) async fn sandbox(context: &Context, line: &Line) -> Result<Exit, Fail
         seed: line.seed,
         run_time: span(&line.run_time)
             .ok_or_else(|| usage(format!("`{}` is no time; write 3s, or 2s-6s", line.run_time)))?,
+        balance: Quota::new(i64::from(line.balance) * QUOTA_PER_USD),
         api_key: line.key.clone().map(Secret::new),
         ..Options::default()
     };
@@ -50,16 +53,6 @@ pub(super) async fn sandbox(context: &Context, line: &Line) -> Result<Exit, Fail
         _ = terminated.recv() => {}
     }
     sandbox.stop().await;
-    Ok(Exit::Done)
-}
-
-fn list_faults() -> Result<Exit, Failure> {
-    for entry in Plan::vocabulary() {
-        say(&format!("{}=  {}", entry.name, entry.help))?;
-        for choice in entry.choices {
-            say(format!("    {:<22} {}", choice.text, choice.help).trim_end())?;
-        }
-    }
     Ok(Exit::Done)
 }
 
