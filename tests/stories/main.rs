@@ -18,4 +18,5 @@ mod intake;
 mod main_job;
 mod poll;
 mod restart;
+mod service;
 mod submit;

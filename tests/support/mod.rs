@@ -19,7 +19,7 @@ pub const SAKURA: &str = "春天的樱花树下,花瓣随风飘落";
 /// Planted as the API key: must be found nowhere in what the daemon says or writes for people.
 pub const KEY: &str = "sk-canary-5f1c0ffee";
 /// No story takes so long unless something is wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A job that runs half a second at the provider.
 pub fn quick(name: &str, plan: &str) -> String {
@@ -100,6 +100,11 @@ impl Rig {
 
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.insert(format!("DROPREEL_{key}"), value.to_owned());
+    }
+
+    /// A variable that is none of dropreel's settings.
+    pub fn set_plain(&mut self, key: &str, value: &str) {
+        self.settings.insert(key.to_owned(), value.to_owned());
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -217,8 +222,7 @@ impl Rig {
     pub async fn until_settled(&self, count: usize) -> BTreeMap<String, String> {
         let start = Instant::now();
         loop {
-            let (_, page) = self.get("/api/v1/jobs?limit=500").await;
-            let jobs = page["jobs"].as_array().cloned().unwrap_or_default();
+            let jobs = self.all_jobs().await;
             let text = |job: &Value, key: &str| job[key].as_str().unwrap_or_default().to_owned();
             let states: BTreeMap<_, _> =
                 jobs.iter().map(|job| (text(job, "name"), text(job, "state"))).collect();
@@ -232,6 +236,18 @@ impl Rig {
                 panic!("not settled after {PATIENCE:?}: {moving:#?}\n{}", self.said());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn all_jobs(&self) -> Vec<Value> {
+        let (mut jobs, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (_, page) = self.get(&format!("/api/v1/jobs?limit=500{cursor}")).await;
+            jobs.extend(page["jobs"].as_array().cloned().unwrap_or_default());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return jobs,
+            }
         }
     }
 

@@ -1,0 +1,86 @@
+//! The daemon as a service: what it tells systemd, and what it puts on the disk.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use crate::support::{Rig, files_below, quick};
+
+fn listen(rig: &Rig) -> UnixDatagram {
+    let socket = UnixDatagram::bind(rig.beside("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
+}
+
+fn next(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let read = socket.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..read]).trim().to_owned()
+}
+
+#[tokio::test]
+async fn systemd_is_told_of_readiness_of_life_and_of_the_end() {
+    let mut rig = Rig::set_up("").await;
+    let socket = listen(&rig);
+    rig.set_plain("NOTIFY_SOCKET", &rig.beside("notify").display().to_string());
+    rig.set_plain("WATCHDOG_USEC", "400000");
+    rig.start_daemon().await;
+    assert_eq!(next(&socket), "READY=1");
+    assert_eq!(next(&socket), "WATCHDOG=1");
+    assert_eq!(next(&socket), "WATCHDOG=1");
+    assert_eq!(rig.stop().await, Some(0));
+    let last = std::iter::repeat_with(|| next(&socket)).find(|news| news != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn all_that_is_written_is_private() {
+    let rig = Rig::start("").await;
+    rig.drop("good.json", quick("good", ""));
+    rig.drop("bad.json", "{}");
+    rig.drop("page.json", quick("page", "media=html200x1"));
+    rig.until("good", &["succeeded"]).await;
+    rig.until("page", &["succeeded"]).await;
+    let dropped = ["good.json", "bad.json", "page.json"];
+    let mut seen = 0;
+    for file in files_below(&rig.path("")) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        // A dropped file keeps the mode that its dropper gave it.
+        if dropped.contains(&name.as_str()) {
+            continue;
+        }
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", file.display());
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen} files");
+    for folder in ["accepted", "rejected", "videos", "quarantine", "videos/.incoming"] {
+        let mode = rig.path(folder).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{folder} is {mode:o}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn logs_name_the_job_on_every_line_about_one_and_no_secret() {
+    let rig = Rig::start("").await;
+    rig.drop("sakura.json", quick("sakura", "submit=503 media=short"));
+    let job = rig.until("sakura", &["succeeded"]).await;
+    let id = job["id"].as_str().unwrap();
+    let said = rig.said();
+    for news in [
+        "accepted sakura.json: 1 job",
+        "submitting job",
+        "is queued",
+        "is downloading",
+        "stored",
+        "is succeeded",
+    ] {
+        assert!(said.contains(news), "`{news}` is not in:\n{said}");
+    }
+    let about = said.lines().filter(|line| line.contains(id)).count();
+    assert!(about >= 6, "{said}");
+    // `finish` looks for secrets in all of it.
+    rig.finish().await;
+}
