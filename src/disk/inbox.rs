@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -255,7 +255,11 @@ impl Inbox {
         match renamed {
             Err(error) if crosses_file_systems(&error) => self.copy_as(name, stamp, &from_folder, &path),
             Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.folder.join(name))),
-            renamed => renamed.map(|()| path),
+            renamed => renamed.map(|()| {
+                // Another's file cannot be closed to him, and lies in a folder that is.
+                let _ = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600));
+                path
+            }),
         }
     }
 

@@ -21,6 +21,9 @@ const APPLICATION_ID: i64 = 1_685_221_484;
 /// Older versions can corrupt a log that two connections write and checkpoint at once (sqlite.org, "WAL-reset bug").
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// A database up to this size is looked over at each start; a larger one would keep its jobs waiting for seconds.
+const CHECKED_BYTES: i64 = 256 << 20;
+
 /// Opens the one connection that writes, makes or updates the schema, and reads every setting back.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -55,10 +58,12 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     for (step, next) in STEPS.iter().zip(2..).filter(|(_, next)| !empty && *next > version) {
         in_transaction(&connection, step, next).map_err(sqlite)?;
     }
-    let finding: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
-    if finding != "ok" {
-        return Err(OpenError::Damaged { path: path.to_owned(), finding });
+    if number("page_count")?.saturating_mul(number("page_size")?) <= CHECKED_BYTES {
+        let finding: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
+        if finding != "ok" {
+            return Err(OpenError::Damaged { path: path.to_owned(), finding });
+        }
     }
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite)?;
     Ok(connection)
