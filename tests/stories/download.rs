@@ -17,6 +17,8 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("slow-down", "media=429", "succeeded"),
     ("short", "media=short", "succeeded"),
     ("cut", "media=cut", "succeeded"),
+    ("sound-cut", "kind=audio media=cut", "succeeded"),
+    ("picture-cut", "kind=image media=cut", "succeeded"),
     ("chunk-cut", "media=chunk-cut", "succeeded"),
     ("reset-0", "media=reset:0", "succeeded"),
     ("reset", "media=reset:4KiB", "succeeded"),

@@ -146,6 +146,18 @@ async fn a_download_is_resumed_only_where_it_is_the_same_file() {
 }
 
 #[tokio::test]
+async fn a_resume_asks_for_the_rest_of_this_very_file() {
+    let rest = "206 Partial\r\ncontent-length: 4\r\ncontent-range: bytes 4-7/8\r\netag: \"v1\"";
+    let (address, asked) = host(vec![answer(rest, "reel")]).await;
+    let link = Secret::new(format!("http://{address}/a.mp4"));
+    client(Policy::PrivateToo).open(&link, resume_at(4).as_ref()).await.unwrap();
+    let asked = asked.lock().unwrap()[0].clone();
+    for header in ["range: bytes=4-", "if-range: \"v1\"", "accept-encoding: identity"] {
+        assert!(asked.contains(header), "{header} is not in {asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_weak_validator_allows_no_resume() {
     let weak = answer("200 OK\r\ncontent-length: 4\r\netag: W/\"v1\"", "film");
     assert_eq!(fetch(vec![weak], None).await.unwrap().0.validator, None);
