@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use crate::support::{Rig, quick};
 
+/// `DROPREEL_KILLS=1000 cargo test --test stories killed_under_load` for a long run.
 #[tokio::test]
 async fn killed_under_load_again_and_again_nothing_is_lost_or_paid_twice() {
+    let kills: usize = std::env::var("DROPREEL_KILLS").map_or(15, |text| text.parse().unwrap());
     let mut rig = Rig::start("").await;
-    let jobs = 60;
-    for number in 0..jobs {
-        let plan =
-            ["", "submit=lost", "outputs=2", "callback=lost", "submit=503", "media=reset:4KiB"][number % 6];
-        rig.drop(&format!("{number}.json"), quick(&format!("job-{number}"), plan));
-    }
-    for cycle in 0..15 {
-        tokio::time::sleep(Duration::from_millis(40 + 35 * (cycle % 5))).await;
+    let plans = ["", "submit=lost", "outputs=2", "callback=lost", "submit=503", "media=reset:4KiB"];
+    let mut jobs = 0;
+    for cycle in 0..kills {
+        // Four new jobs for each life, so that there is always something under way.
+        for _ in 0..4 {
+            let name = format!("job-{jobs:05}");
+            rig.drop(&format!("{name}.json"), quick(&name, plans[jobs % plans.len()]));
+            jobs += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(u64::try_from(20 + 37 * (cycle % 7)).unwrap())).await;
         rig.kill();
         rig.start_daemon().await;
     }

@@ -58,6 +58,7 @@ impl Rig {
             plan: Plan::parse(plan).unwrap(),
             queue_time: (Duration::from_millis(50), Duration::from_millis(100)),
             run_time: (Duration::from_millis(200), Duration::from_millis(500)),
+            balance: dropreel::money::Quota::new(1_000_000_000_000),
             ..Options::default()
         };
         let sandbox = dropreel::sandbox::start(listener, options, Clock::machine()).await.unwrap();
