@@ -1,7 +1,5 @@
 //! Callbacks change how soon we know, never what happens.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::support::{Rig, quick};
@@ -54,11 +52,16 @@ async fn whatever_callbacks_do_every_job_ends_the_same() {
 
 #[tokio::test]
 async fn a_callback_after_the_end_is_kept_and_changes_nothing() {
-    let rig = Rig::start("").await;
-    rig.drop("a.json", quick("a", "callback=late:1s callback=copies:2"));
+    let mut rig = Rig::set_up("").await;
+    rig.set("POLLING__CALLBACK_GRACE", "200ms");
+    rig.start_daemon().await;
     // The polls find out first.
+    rig.drop("a.json", quick("a", "callback=late:3s callback=copies:2"));
     let job = rig.until("a", &["succeeded"]).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let both = |ledger: &dropreel::sandbox::ledger::Ledger| {
+        ledger.callbacks.iter().filter(|callback| callback.status == Some(204)).count() == 2
+    };
+    rig.sandbox.until(both).await;
     let after = rig.job("a").await;
     assert_eq!((&after["state"], &after["files"]), (&job["state"], &job["files"]));
     rig.finish().await;

@@ -41,7 +41,9 @@ async fn every_mode_ends_as_a_video(rig: &Rig) {
 
 #[tokio::test]
 async fn with_callbacks_every_mode_ends_as_a_video_and_hardly_asks() {
-    let rig = Rig::start("").await;
+    let mut rig = Rig::set_up("").await;
+    rig.set("POLLING__CALLBACK_GRACE", "1m");
+    rig.start_daemon().await;
     every_mode_ends_as_a_video(&rig).await;
     let ledger = rig.sandbox.ledger();
     assert!(ledger.callbacks.iter().all(|callback| callback.status == Some(204)), "{:?}", ledger.callbacks);

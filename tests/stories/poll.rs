@@ -106,12 +106,12 @@ async fn a_task_that_never_ends_is_held_and_can_be_given_more_time() {
 async fn a_queued_task_is_cancelled_and_a_running_one_goes_on() {
     let rig = Rig::start("").await;
     rig.drop("queued.json", quick("queued", "queue=30s"));
-    rig.drop("running.json", quick("running", "run=3s"));
+    rig.drop("running.json", quick("running", "run=4s callback=progress"));
     rig.until("queued", &["queued"]).await;
     assert_eq!(rig.post("/api/v1/jobs/queued/cancel", serde_json::json!({})).await.0, 200);
     let job = rig.until("queued", &["cancelled"]).await;
     assert_eq!(job["cost_quota"], 0, "{job:#}");
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    rig.until("running", &["processing"]).await;
     assert_eq!(rig.post("/api/v1/jobs/running/cancel", serde_json::json!({})).await.0, 200);
     let job = rig.until("running", &["succeeded"]).await;
     let events: Vec<_> = job["history"].as_array().unwrap().iter().map(|line| &line["event"]).collect();

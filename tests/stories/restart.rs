@@ -46,7 +46,7 @@ async fn killed_at_rest_the_jobs_are_as_they_were() {
 #[tokio::test]
 async fn a_stop_in_the_middle_is_quick_and_orderly() {
     let mut rig = Rig::start("").await;
-    rig.drop("slow.json", quick("slow", "media=drip:20KiB run=100ms"));
+    rig.drop("slow.json", quick("slow", "size=2MiB media=drip:20KiB run=100ms"));
     rig.until("slow", &["downloading"]).await;
     let start = std::time::Instant::now();
     assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
