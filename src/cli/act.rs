@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Act, Activity, Submit};
-use crate::cli::term::{self, say, say_json, text};
+use crate::cli::term::{self, say, say_json, tell, text};
 use crate::cli::{Api, Context, Exit, Failure, follow, look};
 use crate::jobfile::Form;
 
@@ -17,55 +17,64 @@ const MOST_JOBS: u32 = 10_000;
 pub(super) async fn submit(context: &Context, submit: &Submit) -> Result<Exit, Failure> {
     let api = context.api()?;
     let mut jobs: Vec<Value> = Vec::new();
-    let mut failed: Option<Failure> = None;
+    let mut errors: Vec<Value> = Vec::new();
     for file in &submit.files {
-        match submit_file(&api, file, submit).await {
-            Ok(mut answer) => {
-                for job in answer["jobs"].as_array().into_iter().flatten() {
-                    if !context.json {
-                        eprintln!("accepted {}  {}", text(job, "name"), text(job, "id"));
-                    }
+        let shown = term::plain(&file.display().to_string());
+        match submit_file(&api, file, &shown, submit).await {
+            Ok(mut taken) => {
+                for job in taken.iter().filter(|_| !context.json) {
+                    tell(&format!("accepted {}  {}", text(job, "name"), text(job, "id")));
                 }
-                if let Some(taken) = answer["jobs"].as_array_mut() {
-                    jobs.append(taken);
-                }
+                jobs.append(&mut taken);
             }
             Err(failure) if failure.exit == Exit::Failed => {
                 for line in failure.message.lines() {
-                    eprintln!("{}: {}", file.display(), term::plain(line));
+                    tell(&term::plain(line));
                 }
-                failed = Some(Failure::new(Exit::Failed, "not all files were accepted"));
+                errors.push(json!({"file": file.display().to_string(), "message": failure.message}));
             }
             Err(failure) => return Err(failure),
         }
     }
-    if submit.wait && !jobs.is_empty() {
+    let exit = if submit.wait && !jobs.is_empty() {
         jobs = follow::until_ended(&api, &context.clock, jobs).await?;
-        let exit = follow::report(context, &jobs)?;
-        return failed.map_or(Ok(exit), Err);
-    }
-    if context.json {
-        say_json(&json!({"jobs": jobs}))?;
+        follow::exit(&jobs)
     } else {
+        Exit::Done
+    };
+    if context.json {
+        say_json(&json!({"jobs": jobs, "errors": errors}))?;
+    } else if submit.wait {
+        follow::report(&jobs)?;
+    } else if !(term::is_read() && term::draws()) {
+        // A person has just been told; a script takes the ids.
         for job in &jobs {
             say(&text(job, "id"))?;
         }
     }
-    failed.map_or(Ok(Exit::Done), Err)
+    if errors.is_empty() {
+        return Ok(exit);
+    }
+    let (refused, all) = (errors.len(), submit.files.len());
+    Err(Failure::new(Exit::Failed, format!("{refused} of {all} files not accepted")))
 }
 
-async fn submit_file(api: &Api, file: &Path, submit: &Submit) -> Result<Value, Failure> {
+/// The jobs made of a file. `shown` is its name for people.
+async fn submit_file(api: &Api, file: &Path, shown: &str, submit: &Submit) -> Result<Vec<Value>, Failure> {
     let (name, bytes) = if file == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes)?;
         (submit.name.clone(), bytes)
     } else {
         let bytes = std::fs::read(file)
-            .map_err(|error| Failure::new(Exit::Failed, format!("it cannot be read: {error}")))?;
+            .map_err(|error| Failure::new(Exit::Failed, format!("{shown}: it cannot be read: {error}")))?;
         (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
     };
     let by_name = name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
-    api.submit(name.as_deref(), by_name || submit.lines, bytes).await
+    let mut answer = api.submit(shown, name.as_deref(), by_name || submit.lines, bytes).await?;
+    let jobs = answer["jobs"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let count = answer["count"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(jobs.len());
+    if jobs.len() < count { look::made_with(api, jobs, count).await } else { Ok(jobs) }
 }
 
 /// `cancel`, `retry`, `release`
@@ -77,7 +86,7 @@ pub(super) async fn act(context: &Context, what: &str, act: &Act) -> Result<Exit
         jobs = look::fetch(&api, &act.filter, MOST_JOBS).await?.0;
     } else {
         for reference in &act.jobs {
-            jobs.push(api.get(&["api", "v1", "jobs", reference], &[]).await?);
+            jobs.push(api.job(reference).await?);
         }
     }
     if act.dry_run || jobs.is_empty() {
@@ -97,7 +106,7 @@ pub(super) async fn act(context: &Context, what: &str, act: &Act) -> Result<Exit
                 answers.push(answer);
             }
             Err(failure) if failure.exit == Exit::Failed => {
-                eprintln!("{}: {}", text(job, "name"), term::plain(&failure.message));
+                tell(&format!("{}: {}", text(job, "name"), term::plain(&failure.message)));
                 refused += 1;
             }
             Err(failure) => return Err(failure),
@@ -114,7 +123,7 @@ fn told(context: &Context, what: &str, jobs: &[Value]) -> Result<Exit, Failure> 
         say_json(&json!({"jobs": jobs}))?;
         return Ok(Exit::Done);
     }
-    eprintln!("{} job{} to {what}", jobs.len(), if jobs.len() == 1 { "" } else { "s" });
+    tell(&format!("{} job{} to {what}", jobs.len(), if jobs.len() == 1 { "" } else { "s" }));
     for job in jobs {
         say(&format!("{}  {}  {}", text(job, "id"), text(job, "state"), text(job, "name")))?;
     }
@@ -123,13 +132,18 @@ fn told(context: &Context, what: &str, jobs: &[Value]) -> Result<Exit, Failure> 
 
 /// Asks once before many jobs are acted upon.
 fn ask(what: &str, count: usize) -> Result<(), Failure> {
-    let price = if what == "retry" { " Each is billed again." } else { "" };
+    let price = match what {
+        "retry" => " Each is billed again.",
+        "release" => " Some may be billed again: `dropreel show JOB` says which.",
+        _ => "",
+    };
     let question = format!("{what} {count} job{}?{price}", if count == 1 { "" } else { "s" });
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Usage, format!("{question} Without a terminal to ask on, say --yes")));
     }
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{question} [y/N] ")?;
+    stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

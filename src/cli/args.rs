@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::job::state::StateName;
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.
 #[derive(Debug, Parser)]
@@ -142,11 +145,15 @@ pub struct List {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Filter {
     /// Only jobs in this state
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(StateName::ALL.map(StateName::as_str)))]
     pub state: Option<String>,
     /// Only jobs with this label; may be given again
-    #[arg(long = "label", value_name = "KEY=VALUE")]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<String>,
+}
+
+fn label(text: &str) -> Result<String, &'static str> {
+    if text.contains('=') { Ok(text.to_owned()) } else { Err("a label is KEY=VALUE") }
 }
 
 /// One job.

@@ -1,12 +1,12 @@
 //! `check`: the inbox's checks, offline.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::term::{say, say_json};
+use crate::cli::term::{plain, say, say_json};
 use crate::cli::{Context, Exit, Failure};
 use crate::jobfile::{self, Form, Limits, LineError, Problem};
 use crate::settings::Purpose;
@@ -25,7 +25,10 @@ pub(super) fn check(context: &Context, files: &[std::path::PathBuf]) -> Result<E
             continue;
         }
         match judged {
-            Ok(jobs) => say(&format!("{}: {jobs} job{}", file.display(), if jobs == 1 { "" } else { "s" }))?,
+            Ok(jobs) => {
+                let name = file.display().to_string();
+                say(&format!("{}: {jobs} job{}", plain(&name), if jobs == 1 { "" } else { "s" }))?;
+            }
             Err(problems) => {
                 for problem in problems {
                     say(&told(file, &problem))?;
@@ -41,7 +44,7 @@ pub(super) fn check(context: &Context, files: &[std::path::PathBuf]) -> Result<E
 
 fn told(file: &Path, problem: &Problem) -> String {
     let pointer = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
-    format!("{}:{}:{}: {pointer}{}", file.display(), problem.line, problem.column, problem.message)
+    plain(&format!("{}:{}:{}: {pointer}{}", file.display(), problem.line, problem.column, problem.message))
 }
 
 fn document(file: &Path, judged: Result<usize, Vec<Problem>>) -> Value {
@@ -62,8 +65,18 @@ fn judge(path: &Path, limits: &Limits) -> Result<usize, Vec<Problem>> {
         Some(_) if jobfile::leave_alone(&name) => {
             Err(whole("the inbox leaves files of this name alone, as somebody's unfinished writing".into()))
         }
+        Some(_) if jobfile::conflict_copy(&name) => Err(whole(
+            "a copy made by a sync tool in a conflict is never bought; if it is wanted, rename it".into(),
+        )),
+        // A pipe would be waited for, and the inbox opens none.
+        Some(_) if !std::fs::metadata(path).map_err(unreadable)?.is_file() => {
+            Err(whole("the inbox takes only regular files".into()))
+        }
         Some(Form::Document) => {
-            let bytes = std::fs::read(path).map_err(unreadable)?;
+            let mut bytes = Vec::new();
+            // One byte too many is enough to know that it is too long.
+            let file = File::open(path).map_err(unreadable)?;
+            file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
             let drafts = jobfile::read_document(&bytes, stem, limits).map_err(|refusal| refusal.problems)?;
             Ok(drafts.len())
         }

@@ -1,254 +1,258 @@
-//! `watch` and `wait`: jobs live, by the event stream, with a bar for each that runs.
+//! `watch` and `wait`: jobs live, by the event stream; where there is none, by asking again and again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::cli::term::{self, say, say_json, text};
-use crate::cli::{Api, Context, Exit, Failure, look};
+use crate::cli::bars::{Show, outcome};
+use crate::cli::events::Event;
+use crate::cli::look::{self, Jobs, rests};
+use crate::cli::term::{say, say_json, tell, text};
+use crate::cli::{Api, Context, Exit, Failure};
 use crate::clock::Clock;
 
-/// A stream that broke off is opened again after this.
+/// A stream that broke off is opened again after this; without streams, jobs are looked at so often.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// So often in a row without a single event, then the daemon is taken for gone.
+/// So often in a row without a word, then the daemon is taken for gone.
 const MOST_RECONNECTS: u32 = 30;
-/// Words of the states that end a job.
-const ENDS: [&str; 4] = ["succeeded", "failed", "cancelled", "expired"];
+/// States in which something is under way.
+const RUNNING: [&str; 4] = ["submitting", "queued", "processing", "downloading"];
 
-/// Jobs by id, in the order in which they came.
-pub(super) type Jobs = Vec<Value>;
+/// What is told of while jobs are followed.
+#[derive(Debug)]
+enum Told {
+    /// A job, as it is now.
+    Job(Value),
+    /// The line: what stands still.
+    Status(Value),
+}
 
 /// `wait`
 pub(super) async fn wait(context: &Context, references: &[String]) -> Result<Exit, Failure> {
     let api = context.api()?;
-    let mut jobs = Vec::new();
+    let mut jobs = Jobs::new();
     for reference in references {
-        jobs.push(api.get(&["api", "v1", "jobs", reference], &[]).await?);
+        jobs.push(api.job(reference).await?);
     }
     let jobs = until_ended(&api, &context.clock, jobs).await?;
-    report(context, &jobs)
-}
-
-/// Tells how jobs ended. Held ones are told with what they wait for.
-pub(super) fn report(context: &Context, jobs: &Jobs) -> Result<Exit, Failure> {
     if context.json {
         say_json(&json!({"jobs": jobs}))?;
     } else {
-        for job in jobs {
-            say(&outcome(job))?;
-        }
+        report(&jobs)?;
     }
-    let all = jobs.iter().all(|job| job["state"] == "succeeded");
-    Ok(if all { Exit::Done } else { Exit::NotSucceeded })
+    Ok(exit(&jobs))
 }
 
-fn outcome(job: &Value) -> String {
-    let (name, state) = (text(job, "name"), term::state(&text(job, "state")));
-    let files: Vec<String> =
-        job["files"].as_array().into_iter().flatten().map(|file| text(file, "path")).collect();
-    let why = [text(&job["error"], "message"), text(job, "reason")].into_iter().find(|why| !why.is_empty());
-    match (files.is_empty(), why) {
-        (false, _) => format!("{name}  {state}  {}", files.join("  ")),
-        (true, Some(why)) => format!("{name}  {state}  {why}"),
-        (true, None) => format!("{name}  {state}"),
-    }
+/// Tells how jobs ended. Held ones are told with what they wait for.
+pub(super) fn report(jobs: &Jobs) -> Result<(), Failure> {
+    jobs.iter().try_for_each(|job| say(&outcome(job)))
+}
+
+/// How a command that waited for these jobs ends.
+pub(super) fn exit(jobs: &Jobs) -> Exit {
+    let all = jobs.iter().all(|job| job["state"] == "succeeded");
+    if all { Exit::Done } else { Exit::NotSucceeded }
 }
 
 /// Follows jobs until each has ended or waits for a person, with bars or lines on stderr.
 pub(super) async fn until_ended(api: &Api, clock: &Clock, jobs: Jobs) -> Result<Jobs, Failure> {
-    let mut show = Show::new(jobs.len());
-    let order: Vec<String> = jobs.iter().map(|job| text(job, "id")).collect();
-    let mut known: BTreeMap<String, Value> = jobs.into_iter().map(|job| (text(&job, "id"), job)).collect();
-    for id in &order {
-        show.job(&known[id]);
+    if jobs.iter().any(|job| !rests(job)) {
+        look::tell_stops(api).await?;
     }
-    let open = |known: &BTreeMap<String, Value>| known.values().any(|job| !rests(job));
-    if open(&known) {
-        let watched: BTreeSet<String> = order.iter().cloned().collect();
-        follow(api, clock, Some(&watched), |job| {
-            show.job(&job);
-            known.insert(text(&job, "id"), job);
-            open(&known)
+    let show = Show::aside(jobs.len());
+    shown_until_ended(api, clock, jobs, show).await
+}
+
+async fn shown_until_ended(api: &Api, clock: &Clock, jobs: Jobs, mut show: Show) -> Result<Jobs, Failure> {
+    let order: Vec<String> = jobs.iter().map(|job| text(job, "id")).collect();
+    let mut open = BTreeSet::new();
+    let mut known = BTreeMap::new();
+    for job in jobs {
+        show.job(&job)?;
+        let id = text(&job, "id");
+        if !rests(&job) {
+            open.insert(id.clone());
+        }
+        known.insert(id, job);
+    }
+    if !open.is_empty() {
+        let watched = open.clone();
+        follow(api, clock, Some(&watched), |told| {
+            if let Told::Job(job) = told {
+                show.job(&job)?;
+                let id = text(&job, "id");
+                if rests(&job) {
+                    open.remove(&id);
+                } else {
+                    open.insert(id.clone());
+                }
+                known.insert(id, job);
+            }
+            Ok(!open.is_empty())
         })
         .await?;
     }
     show.end();
-    Ok(order.iter().filter_map(|id| known.remove(id)).collect())
+    // A job named twice is told twice.
+    Ok(order.iter().filter_map(|id| known.get(id).cloned()).collect())
 }
 
-/// Whether a job moves no more by itself.
-fn rests(job: &Value) -> bool {
-    let state = job["state"].as_str().unwrap_or_default();
-    ENDS.contains(&state) || state == "held"
-}
-
-/// Hands on each change of the jobs in `only` (of all, if `None`) until `on` says that it is enough. What happened
-/// between two connections is not missed: changes are numbered.
+/// Hands on each change of the jobs in `only` (of all, if `None`), until `on` says that it has heard enough. No change
+/// is missed: jobs are looked at once the stream is known to tell what comes after, and changes are numbered, so that a
+/// stream that broke off goes on where it stopped.
 async fn follow(
     api: &Api,
     clock: &Clock,
     only: Option<&BTreeSet<String>>,
-    mut on: impl FnMut(Value) -> bool,
+    mut on: impl FnMut(Told) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    // All changes there ever were would be too many; a look at the jobs themselves starts it off.
-    let mut after: Option<i64> = None;
-    let mut failures = 0;
+    let mut place = Place::default();
+    let mut silent = 0;
     loop {
-        match api.events(after).await {
-            Ok(mut events) => {
-                if let (None, Some(only)) = (after, only) {
-                    for id in only {
-                        if !on(api.get(&["api", "v1", "jobs", id], &[]).await?) {
-                            return Ok(());
-                        }
-                    }
-                }
-                while let Some(event) = events.next().await {
-                    failures = 0;
-                    let told = event.data["change"].as_i64();
-                    after = event.change.or(told).or(after);
-                    let wanted = only.is_none_or(|only| only.contains(&text(&event.data, "id")));
-                    if event.kind == "job" && wanted && !on(event.data) {
-                        return Ok(());
-                    }
-                }
+        let before = place.heard;
+        match connection(api, only, &mut place, &mut on).await {
+            Ok(Heard::Enough) => return Ok(()),
+            Ok(Heard::More) if silent < MOST_RECONNECTS => {}
+            Ok(Heard::More) => {
+                return Err(Failure::new(Exit::Unreachable, "the daemon ends every event stream at once"));
             }
-            Err(failure) if failure.exit != Exit::Unreachable || failures >= MOST_RECONNECTS => {
-                return Err(failure);
-            }
-            Err(_) => {}
+            // Restarted, perhaps; but a daemon that was never there is not waited for.
+            Err(failure)
+                if failure.exit == Exit::Unreachable && place.heard > 0 && silent < MOST_RECONNECTS => {}
+            Err(failure) => return Err(failure),
         }
-        failures += 1;
+        silent = if place.heard == before { silent + 1 } else { 0 };
         clock.sleep(RECONNECT).await;
     }
+}
+
+/// How far a follower is.
+#[derive(Default)]
+struct Place {
+    /// The last change told of; `None` before there was any stream.
+    after: Option<i64>,
+    /// Whether the jobs themselves were looked at since.
+    looked: bool,
+    /// So many answers and events so far.
+    heard: u64,
+}
+
+enum Heard {
+    Enough,
+    More,
+}
+
+/// Follows one stream until it ends. Where the daemon gives none but answers, the jobs are looked at once.
+async fn connection(
+    api: &Api,
+    only: Option<&BTreeSet<String>>,
+    place: &mut Place,
+    on: &mut impl FnMut(Told) -> Result<bool, Failure>,
+) -> Result<Heard, Failure> {
+    let mut events = match api.events(place.after).await {
+        Ok(events) => events,
+        Err(failure) if failure.exit == Exit::Failed => return look(api, only, place, on).await,
+        Err(failure) => return Err(failure),
+    };
+    while let Some(Event { kind, change, data }) = events.next().await {
+        place.heard += 1;
+        place.after = change.or_else(|| data["change"].as_i64()).or(place.after);
+        let wanted = only.is_none_or(|only| only.contains(&text(&data, "id")));
+        let more = match kind.as_str() {
+            "hello" if !place.looked => matches!(look(api, only, place, on).await?, Heard::More),
+            "job" if wanted => on(Told::Job(data))?,
+            "status" => on(Told::Status(data))?,
+            _ => true,
+        };
+        if !more {
+            return Ok(Heard::Enough);
+        }
+    }
+    Ok(Heard::More)
+}
+
+/// Looks at the jobs themselves: at those in `only`, else at those that run.
+async fn look(
+    api: &Api,
+    only: Option<&BTreeSet<String>>,
+    place: &mut Place,
+    on: &mut impl FnMut(Told) -> Result<bool, Failure>,
+) -> Result<Heard, Failure> {
+    let mut jobs = Jobs::new();
+    match only {
+        Some(only) => {
+            for id in only {
+                jobs.push(api.job(id).await?);
+            }
+        }
+        None => {
+            for state in RUNNING {
+                let mut page = api.get(&["api", "v1", "jobs"], &[("state", state), ("limit", "100")]).await?;
+                jobs.extend(page["jobs"].as_array_mut().map(std::mem::take).unwrap_or_default());
+            }
+        }
+    }
+    place.heard += 1;
+    place.looked = true;
+    for job in jobs {
+        if !on(Told::Job(job))? {
+            return Ok(Heard::Enough);
+        }
+    }
+    Ok(Heard::More)
 }
 
 /// `watch`
 pub(super) async fn watch(context: &Context, reference: Option<&str>) -> Result<Exit, Failure> {
     let api = context.api()?;
-    if let Some(reference) = reference {
-        let job = api.get(&["api", "v1", "jobs", reference], &[]).await?;
-        let watched = until_ended(&api, &context.clock, vec![job]);
-        return tokio::select! {
-            jobs = watched => report(context, &jobs?),
-            _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
-        };
-    }
-    let status = api.get(&["api", "v1", "status"], &[]).await?;
-    for stop in look::stops(&status) {
-        eprintln!("{stop}");
-    }
-    let mut show = Show::new(0);
-    for state in ["submitting", "queued", "processing", "downloading"] {
-        let page = api.get(&["api", "v1", "jobs"], &[("state", state), ("limit", "100")]).await?;
-        for job in page["jobs"].as_array().into_iter().flatten() {
-            show.job(job);
+    let watching = async {
+        match reference {
+            Some(reference) => watch_one(context, &api, reference).await,
+            None => watch_all(context, &api).await,
         }
-    }
-    eprintln!("watching; ctrl-c ends it");
-    let watching = follow(&api, &context.clock, None, |job| {
-        if context.json {
-            println!("{job}");
-        } else {
-            show.job(&job);
-        }
-        true
-    });
+    };
     tokio::select! {
-        ended = watching => ended.map(|()| Exit::Done),
+        ended = watching => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
     }
 }
 
-/// Bars on a terminal, lines elsewhere.
-pub(super) struct Show {
-    bars: Option<MultiProgress>,
-    shown: BTreeMap<String, ProgressBar>,
-    /// What was last said of a job, so that nothing is said twice.
-    said: BTreeMap<String, String>,
-    /// Ended jobs keep their bar where all jobs are known beforehand.
-    keeps: bool,
+async fn watch_one(context: &Context, api: &Api, reference: &str) -> Result<Exit, Failure> {
+    let jobs = vec![api.job(reference).await?];
+    if context.json {
+        let jobs = until_ended(api, &context.clock, jobs).await?;
+        say_json(&json!({"jobs": jobs}))?;
+        return Ok(exit(&jobs));
+    }
+    look::tell_stops(api).await?;
+    let jobs = shown_until_ended(api, &context.clock, jobs, Show::itself(1, &context.clock)).await?;
+    Ok(exit(&jobs))
 }
 
-impl Show {
-    /// For so many jobs; 0: for whatever comes.
-    pub fn new(jobs: usize) -> Self {
-        let bars = term::draws().then(MultiProgress::new);
-        Self { bars, shown: BTreeMap::new(), said: BTreeMap::new(), keeps: jobs > 0 && jobs <= 40 }
-    }
-
-    /// Shows a job as it is now.
-    pub fn job(&mut self, job: &Value) {
-        match &self.bars {
-            Some(bars) => {
-                let bars = bars.clone();
-                self.bar(&bars, job);
-            }
-            None => self.line(job),
-        }
-    }
-
-    fn bar(&mut self, bars: &MultiProgress, job: &Value) {
-        let (id, state) = (text(job, "id"), text(job, "state"));
-        let over = rests(job);
-        if over && !self.shown.contains_key(&id) && !self.keeps {
-            return;
-        }
-        let bar = self.shown.entry(id.clone()).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::new(100));
-            bar.set_style(style());
-            bar.set_prefix(short(&text(job, "name")));
-            bar
-        });
-        bar.set_position(if state == "succeeded" { 100 } else { job["progress"].as_u64().unwrap_or(0) });
-        let why = if state == "held" || state == "failed" { reason(job) } else { String::new() };
-        bar.set_message(format!("{state}{why}"));
-        if over {
-            if self.keeps {
-                bar.abandon();
-            } else {
-                bar.finish_and_clear();
-                // What is printed here must not tear the bars apart.
-                let _ = bars.println(outcome(job));
-                self.shown.remove(&id);
+async fn watch_all(context: &Context, api: &Api) -> Result<Exit, Failure> {
+    let mut show = Show::itself(0, &context.clock);
+    let mut stopped = Vec::new();
+    tell("watching; ctrl-c ends it");
+    follow(api, &context.clock, None, |told| {
+        match told {
+            // A document a line: there is no end to wait for.
+            Told::Job(job) if context.json => say(&job.to_string())?,
+            Told::Job(job) => show.job(&job)?,
+            Told::Status(_) if context.json => {}
+            Told::Status(status) => {
+                let stops = look::stops(&status);
+                for stop in stops.iter().filter(|stop| !stopped.contains(*stop)) {
+                    show.note(stop)?;
+                }
+                if stops.is_empty() && !stopped.is_empty() {
+                    show.note("nothing stands still any more")?;
+                }
+                stopped = stops;
             }
         }
-    }
-
-    fn line(&mut self, job: &Value) {
-        let line =
-            format!("{} {} {}%{}", text(job, "name"), text(job, "state"), text(job, "progress"), reason(job));
-        let said = self.said.entry(text(job, "id")).or_default();
-        if *said != line {
-            eprintln!("{line}");
-            *said = line;
-        }
-        if rests(job) && !self.keeps {
-            self.said.remove(&text(job, "id"));
-        }
-    }
-
-    fn end(&self) {
-        for bar in self.shown.values() {
-            bar.abandon();
-        }
-    }
-}
-
-fn reason(job: &Value) -> String {
-    let why = [text(&job["error"], "message"), text(job, "reason")].into_iter().find(|why| !why.is_empty());
-    why.map_or_else(String::new, |why| format!("  {why}"))
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:24} {bar:30.cyan/dim} {pos:>3}%  {wide_msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸─")
-}
-
-/// So much of a name as a bar has room for.
-fn short(name: &str) -> String {
-    if name.chars().count() <= 22 { name.to_owned() } else { name.chars().take(21).chain(['…']).collect() }
+        Ok(true)
+    })
+    .await?;
+    Ok(Exit::Done)
 }

@@ -3,12 +3,24 @@
 use serde_json::{Value, json};
 
 use crate::cli::args::{Filter, List};
-use crate::cli::term::{self, say, say_json, text};
-use crate::cli::{Context, Exit, Failure};
+use crate::cli::term::{self, say, say_json, tell, text};
+use crate::cli::{Api, Context, Exit, Failure};
 use crate::clock::Timestamp;
 
 /// The daemon gives so many jobs at once.
 const PAGE: u32 = 500;
+
+/// Words of the states that end a job.
+const ENDS: [&str; 4] = ["succeeded", "failed", "cancelled", "expired"];
+
+/// Whether a job moves no more by itself.
+pub(super) fn rests(job: &Value) -> bool {
+    let state = job["state"].as_str().unwrap_or_default();
+    ENDS.contains(&state) || state == "held"
+}
+
+/// Jobs as the daemon shows them.
+pub(super) type Jobs = Vec<Value>;
 
 /// `list`
 pub(super) async fn list(context: &Context, list: &List) -> Result<Exit, Failure> {
@@ -18,12 +30,9 @@ pub(super) async fn list(context: &Context, list: &List) -> Result<Exit, Failure
         say_json(&json!({"jobs": jobs, "next_cursor": next}))?;
         return Ok(Exit::Done);
     }
-    let status = api.get(&["api", "v1", "status"], &[]).await?;
-    for stop in stops(&status) {
-        eprintln!("{stop}");
-    }
+    tell_stops(&api).await?;
     if jobs.is_empty() {
-        eprintln!("no jobs; drop a job file into the inbox, or try `dropreel submit FILE`");
+        tell("no jobs; drop a job file into the inbox, or try `dropreel submit FILE`");
         return Ok(Exit::Done);
     }
     let width = term::width();
@@ -31,38 +40,72 @@ pub(super) async fn list(context: &Context, list: &List) -> Result<Exit, Failure
     let rows = jobs.iter().map(|job| row(job, now, width)).collect();
     say(&term::table(heads(width), rows, width))?;
     if !next.is_null() {
-        eprintln!("there are more; see --limit");
+        tell("there are more; see --limit");
     }
     Ok(Exit::Done)
 }
 
 /// All jobs that pass a filter, newest first, at most `limit`, and where the next page would begin.
-pub(super) async fn fetch(
-    api: &crate::cli::Api,
-    filter: &Filter,
-    limit: u32,
-) -> Result<(Vec<Value>, Value), Failure> {
-    let mut jobs: Vec<Value> = Vec::new();
-    let mut cursor: Option<String> = None;
+pub(super) async fn fetch(api: &Api, filter: &Filter, limit: u32) -> Result<(Jobs, Value), Failure> {
+    let mut jobs = Jobs::new();
+    let mut cursor = None;
     loop {
         let left = limit - u32::try_from(jobs.len()).unwrap_or(limit).min(limit);
-        let size = left.min(PAGE).to_string();
-        let mut query: Vec<(&str, &str)> = vec![("limit", &size)];
-        query.extend(filter.state.as_deref().map(|state| ("state", state)));
-        query.extend(filter.labels.iter().map(|label| ("label", label.as_str())));
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let mut page = api.get(&["api", "v1", "jobs"], &query).await?;
-        if let Some(found) = page["jobs"].as_array_mut() {
-            jobs.append(found);
-        }
-        let next = page["next_cursor"].take();
-        match next.as_str() {
-            Some(more) if u32::try_from(jobs.len()).unwrap_or(u32::MAX) < limit => {
-                cursor = Some(more.to_owned())
-            }
-            _ => return Ok((jobs, next)),
+        let next = page(api, filter, left.min(PAGE), cursor, &mut jobs).await?;
+        match next {
+            Some(next) if u32::try_from(jobs.len()).unwrap_or(u32::MAX) < limit => cursor = Some(next),
+            next => return Ok((jobs, json!(next))),
         }
     }
+}
+
+/// The jobs of a job file, all `count` of them; the daemon's answer to the file showed only the `first` ones.
+pub(super) async fn made_with(api: &Api, first: Jobs, count: usize) -> Result<Jobs, Failure> {
+    let lost = || {
+        let message = format!("accepted as {count} jobs, which cannot be told here; see `dropreel list`");
+        Failure::new(Exit::Failed, message)
+    };
+    let first = first.first().map(|job| text(job, "id")).ok_or_else(lost)?;
+    let mut jobs = Jobs::new();
+    let mut cursor = None;
+    // The jobs of a file are made at once: nothing is listed in between them.
+    loop {
+        let next = page(api, &Filter::default(), PAGE, cursor, &mut jobs).await?;
+        if let Some(end) = jobs.iter().position(|job| text(job, "id") == first) {
+            jobs.truncate(end + 1);
+            jobs.reverse();
+            jobs.truncate(count);
+            return Ok(jobs);
+        }
+        cursor = Some(next.ok_or_else(lost)?);
+    }
+}
+
+/// Adds a page of a list to `jobs`, and returns where the next one begins, if there is one.
+async fn page(
+    api: &Api,
+    filter: &Filter,
+    size: u32,
+    cursor: Option<String>,
+    jobs: &mut Jobs,
+) -> Result<Option<String>, Failure> {
+    let size = size.to_string();
+    let mut query: Vec<(&str, &str)> = vec![("limit", &size)];
+    query.extend(filter.state.as_deref().map(|state| ("state", state)));
+    query.extend(filter.labels.iter().map(|label| ("label", label.as_str())));
+    query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+    let mut page = api.get(&["api", "v1", "jobs"], &query).await?;
+    if let Some(found) = page["jobs"].as_array_mut() {
+        jobs.append(found);
+    }
+    Ok(page["next_cursor"].as_str().map(str::to_owned))
+}
+
+/// Tells what stands still: shown on every screen, for a job may wait for it.
+pub(super) async fn tell_stops(api: &Api) -> Result<(), Failure> {
+    let status = api.get(&["api", "v1", "status"], &[]).await?;
+    stops(&status).iter().for_each(|stop| tell(stop));
+    Ok(())
 }
 
 /// What stands still, a line each.
@@ -76,19 +119,24 @@ pub(super) fn stops(status: &Value) -> Vec<String> {
         .collect()
 }
 
-fn heads(width: u16) -> &'static [&'static str] {
-    if width < 100 {
-        &["NAME", "STATE", "%", "AGE", "ID"]
-    } else {
+/// Whether a list so wide has room for the model.
+fn is_roomy(width: Option<u16>) -> bool {
+    width.is_none_or(|width| width >= 100)
+}
+
+fn heads(width: Option<u16>) -> &'static [&'static str] {
+    if is_roomy(width) {
         &["NAME", "STATE", "%", "MODEL", "AGE", "ID"]
+    } else {
+        &["NAME", "STATE", "%", "AGE", "ID"]
     }
 }
 
-fn row(job: &Value, now: Timestamp, width: u16) -> Vec<String> {
+fn row(job: &Value, now: Timestamp, width: Option<u16>) -> Vec<String> {
     let made = job["created_at"].as_str().and_then(Timestamp::parse_rfc3339);
     let age = made.map_or_else(String::new, |made| term::span(now.since(made).as_secs()));
     let mut row = vec![text(job, "name"), text(job, "state"), text(job, "progress")];
-    if width >= 100 {
+    if is_roomy(width) {
         row.push(text(job, "model"));
     }
     row.extend([age, text(job, "id")]);
@@ -97,10 +145,12 @@ fn row(job: &Value, now: Timestamp, width: u16) -> Vec<String> {
 
 /// `show`
 pub(super) async fn show(context: &Context, reference: &str) -> Result<Exit, Failure> {
-    let job = context.api()?.get(&["api", "v1", "jobs", reference], &[]).await?;
+    let api = context.api()?;
+    let job = api.job(reference).await?;
     if context.json {
         say_json(&job)?;
     } else {
+        tell_stops(&api).await?;
         say(&described(&job))?;
     }
     Ok(Exit::Done)
@@ -192,11 +242,13 @@ mod tests {
     #[test]
     fn a_list_fits_its_terminal_and_keeps_the_whole_id() {
         let now = Timestamp::parse_rfc3339("2026-04-04T07:46:00Z").unwrap();
-        for width in [80, 120] {
-            is_golden(
-                &format!("list-{width}"),
-                &term::table(heads(width), vec![row(&job(), now, width)], width),
-            );
+        let mut long = job();
+        long["name"] = json!("樱花树下 ".repeat(12).trim_end());
+        long["state"] = json!("downloading");
+        let jobs = [job(), long];
+        for (name, width) in [("list-80", Some(80)), ("list-120", Some(120)), ("list-piped", None)] {
+            let rows = jobs.iter().map(|job| row(job, now, width)).collect();
+            is_golden(name, &term::table(heads(width), rows, width));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod act;
 mod api;
 pub mod args;
+mod bars;
 mod check;
 mod demo;
 mod events;
@@ -118,7 +119,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
             for text in failure.message.lines() {
-                eprintln!("dropreel: {}", term::plain(text));
+                term::tell(&format!("dropreel: {}", term::plain(text)));
             }
             ExitCode::from(failure.exit.code())
         }
