@@ -1,11 +1,12 @@
 //! `init`, `completions`, `man`: what is written for people to keep.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::path::Path;
 
 use clap::CommandFactory;
 
 use crate::cli::args::{CommandLine, Init};
+use crate::cli::term::{self, put, tell};
 use crate::cli::{Context, Exit, Failure};
 use crate::settings::DEFAULT_CONFIG;
 
@@ -25,10 +26,10 @@ pub(super) fn init(_context: &Context, init: &Init) -> Result<Exit, Failure> {
         }
         _ => Failure::new(Exit::Failed, format!("{}: {error}", path.display())),
     })?;
-    eprintln!(
+    tell(&format!(
         "wrote {}; you can run with none of it changed. Next:\n  export DROPREEL_PROVIDER__API_KEY=...\n  dropreel serve",
-        path.display()
-    );
+        term::plain(&path.display().to_string())
+    ));
     Ok(Exit::Done)
 }
 
@@ -36,7 +37,7 @@ pub(super) fn init(_context: &Context, init: &Init) -> Result<Exit, Failure> {
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "dropreel", &mut text);
-    std::io::stdout().write_all(&text)?;
+    put(&text)?;
     Ok(Exit::Done)
 }
 
@@ -46,10 +47,14 @@ pub(super) fn man(command: Option<&str>, dir: Option<&Path>) -> Result<Exit, Fai
     program.build();
     if let Some(dir) = dir {
         std::fs::create_dir_all(dir)?;
-        clap_mangen::generate_to(program, dir)?;
+        let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
+        for command in commands.chain([&program]) {
+            let name = command.get_display_name().unwrap_or("dropreel");
+            std::fs::write(dir.join(format!("{name}.1")), page(command.clone())?)?;
+        }
         return Ok(Exit::Done);
     }
-    let page = match command {
+    let wanted = match command {
         None => program,
         Some(name) => {
             let known = program.find_subcommand(name).cloned();
@@ -58,8 +63,13 @@ pub(super) fn man(command: Option<&str>, dir: Option<&Path>) -> Result<Exit, Fai
             })?
         }
     };
-    let mut text = Vec::new();
-    clap_mangen::Man::new(page).render(&mut text)?;
-    std::io::stdout().write_all(&text)?;
+    put(&page(wanted)?)?;
     Ok(Exit::Done)
+}
+
+fn page(command: clap::Command) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let page = clap_mangen::Man::new(command).manual("dropreel manual");
+    page.source(concat!("dropreel ", env!("CARGO_PKG_VERSION"))).render(&mut text)?;
+    Ok(text)
 }
