@@ -31,6 +31,16 @@ pub(crate) struct Api {
 impl Api {
     /// The door at `listen`; an unspecified address is reached on loopback.
     pub fn new(listen: SocketAddr, token: Option<Secret>) -> Result<Self, Failure> {
+        Self::patient(listen, token, PATIENCE, SILENCE)
+    }
+
+    /// [`Api::new`], with other limits to an answer and to silence in a stream.
+    fn patient(
+        listen: SocketAddr,
+        token: Option<Secret>,
+        patience: Duration,
+        silence: Duration,
+    ) -> Result<Self, Failure> {
         let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
         let base = format!("http://{}", SocketAddr::new(host, listen.port()));
         let client = || {
@@ -40,8 +50,8 @@ impl Api {
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(Duration::from_secs(5))
         };
-        let built = client().timeout(PATIENCE).build();
-        let streams = client().read_timeout(SILENCE).build();
+        let built = client().timeout(patience).build();
+        let streams = client().read_timeout(silence).build();
         let (http, streams) = built
             .and_then(|http| Ok((http, streams?)))
             .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -188,6 +198,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_stays_silent_is_not_waited_for() {
+        // Set already by another test: all right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let short = Duration::from_millis(50);
+        let api = Api::patient(listener.local_addr().unwrap(), None, short, short).unwrap();
+        assert_eq!(api.get(&["x"], &[]).await.unwrap_err().exit, Exit::Unreachable);
+        assert_eq!(api.events(None).await.err().unwrap().exit, Exit::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn what_means_a_folder_in_an_address_is_no_job() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let api = Api::new("127.0.0.1:9".parse().unwrap(), None).unwrap();
+        for reference in ["", ".", ".."] {
+            assert_eq!(api.job(reference).await.unwrap_err().exit, Exit::Usage, "{reference}");
+        }
+    }
 
     #[test]
     fn problems_are_told_with_their_places_or_in_a_sentence() {

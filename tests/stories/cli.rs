@@ -69,7 +69,8 @@ async fn a_bad_file_is_told_with_its_places_by_check_and_by_submit() {
     assert_eq!(report["files"][0]["ok"], false);
     let submitted = rig.run(&["submit", bad.to_str().unwrap()]).await;
     assert_eq!(submitted.status.code(), Some(1));
-    assert!(err(&submitted).contains("3:15 /duration"), "{}", err(&submitted));
+    let place = format!("{}:3:15 /duration: ", bad.display());
+    assert!(err(&submitted).contains(&place), "{}", err(&submitted));
     assert!(rig.sandbox.ledger().tasks.is_empty());
     rig.finish().await;
 }
@@ -86,6 +87,8 @@ async fn many_jobs_are_acted_on_by_filter_and_only_when_meant() {
     assert!(err(&unasked).contains("retry 3 jobs?"), "{}", err(&unasked));
     let dry = rig.run(&["retry", "--state", "failed", "--dry-run"]).await;
     assert_eq!((dry.status.code(), out(&dry).lines().count()), (Some(0), 3));
+    let release = rig.run(&["release", "--state", "failed"]).await;
+    assert!(err(&release).contains("may be billed again"), "{}", err(&release));
     let done = rig.run(&["retry", "--state", "failed", "--yes"]).await;
     assert_eq!((done.status.code(), out(&done).lines().count()), (Some(0), 3), "{}", err(&done));
     rig.until_settled(3).await;
@@ -117,9 +120,71 @@ async fn without_a_daemon_a_command_ends_with_four_and_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn nobody_listening_is_no_failure() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("ADMIN__LISTEN", "127.0.0.1:9");
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = rig.command(&["list"]);
+    let status = command.stderr(closed).status().unwrap();
+    assert_eq!(status.code(), Some(4), "no panic");
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(rig.command(&["man"]).stdout(closed).status().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn all_jobs_of_a_long_file_are_told() {
+    let rig = Rig::start("").await;
+    rig.run(&["pause"]).await;
+    let file = rig.beside("long.jsonl");
+    std::fs::write(&file, format!("{}\n", quick("scene", "")).repeat(620)).unwrap();
+    let submitted = rig.run(&["submit", file.to_str().unwrap()]).await;
+    let ids: std::collections::BTreeSet<String> = out(&submitted).lines().map(str::to_owned).collect();
+    assert_eq!((submitted.status.code(), ids.len()), (Some(0), 620), "{}", err(&submitted));
+    let shown = rig.run(&["show", ids.first().unwrap()]).await;
+    assert!(err(&shown).contains("! "), "a pause is shown on every screen: {}", err(&shown));
+    let cancelled = rig.run(&["cancel", "--state", "pending", "--yes"]).await;
+    assert_eq!(out(&cancelled).lines().count(), 620);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_inbox_would_not_take_is_refused_by_check() {
+    let rig = Rig::set_up("").await;
+    let good = quick("good", "");
+    for name in ["a.sync-conflict-20260404-1.json", "b.txt", ".c.json"] {
+        std::fs::write(rig.beside(name), &good).unwrap();
+    }
+    let pipe = rig.beside("pipe.json");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    for name in ["a.sync-conflict-20260404-1.json", "b.txt", ".c.json", "pipe.json"] {
+        let checked = rig.run(&["check", name]).await;
+        assert_eq!(checked.status.code(), Some(1), "{name}: {}", out(&checked));
+    }
+    std::fs::write(rig.beside("\u{1b}[2J.json"), &good).unwrap();
+    assert_eq!(out(&rig.run(&["check", "\u{1b}[2J.json"]).await), "·[2J.json: 1 job\n");
+}
+
+#[tokio::test]
 async fn wrong_usage_and_configuration_end_with_two() {
     let mut rig = Rig::set_up("").await;
-    for command in [vec!["nonsense"], vec!["show"], vec!["cancel"], vec!["list", "--limit", "0"]] {
+    for command in [
+        vec!["nonsense"],
+        vec!["show"],
+        vec!["cancel"],
+        vec!["list", "--limit", "0"],
+        vec!["list", "--state", "done"],
+        vec!["retry", "--label", "spring"],
+        vec!["show", ".."],
+    ] {
         assert_eq!(rig.run(&command).await.status.code(), Some(2), "{command:?}");
     }
     rig.set("PROVIDER__MAX_RUNING", "3");
@@ -156,6 +221,8 @@ async fn papers_are_written_and_not_over_others() {
         assert!(out(&rig.run(&["completions", shell]).await).contains("dropreel"), "{shell}");
     }
     assert!(out(&rig.run(&["man"]).await).contains(".TH dropreel"));
+    let page = out(&rig.run(&["man", "list"]).await);
+    assert!(page.contains(concat!(".TH dropreel-list 1  \"dropreel ", env!("CARGO_PKG_VERSION"))), "{page}");
     let pages = rig.beside("man");
     assert_eq!(rig.run(&["man", "--dir", pages.to_str().unwrap()]).await.status.code(), Some(0));
     assert!(pages.join("dropreel-list.1").is_file());
@@ -174,6 +241,23 @@ async fn the_demo_needs_nothing_and_ends_well() {
         assert_eq!(&std::fs::read(file).unwrap()[4..8], b"ftyp", "{job:#}");
     }
     assert!(!err(&output).contains(KEY));
+
+    let again = rig.run(&["demo", "--jobs", "1", "--json", "--dir", folder.to_str().unwrap()]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    let first: Vec<_> = report["jobs"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect();
+    assert!(!first.contains(&document(&again)["jobs"][0]["id"]), "the jobs of the first run are not its own");
+}
+
+#[tokio::test]
+async fn the_demo_leaves_the_folders_of_others_alone() {
+    let rig = Rig::set_up("").await;
+    let folder = rig.beside("mine");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "data_dir = \"mine\"").unwrap();
+    let output = rig.run(&["demo", "--jobs", "1", "--dir", folder.to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    assert_eq!(std::fs::read_to_string(folder.join("config.toml")).unwrap(), "data_dir = \"mine\"");
 }
 
 #[tokio::test]

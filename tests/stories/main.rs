@@ -14,6 +14,7 @@ mod support;
 mod callback;
 mod cli;
 mod download;
+mod follow;
 mod intake;
 mod main_job;
 mod poll;
