@@ -206,8 +206,11 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let short = Duration::from_millis(50);
         let api = Api::patient(listener.local_addr().unwrap(), None, short, short).unwrap();
-        assert_eq!(api.get(&["x"], &[]).await.unwrap_err().exit, Exit::Unreachable);
-        assert_eq!(api.events(None).await.err().unwrap().exit, Exit::Unreachable);
+        let clock = crate::clock::Clock::machine();
+        let ended = clock.within(Duration::from_secs(5), api.get(&["x"], &[])).await;
+        assert_eq!(ended.unwrap().unwrap_err().exit, Exit::Unreachable);
+        let ended = clock.within(Duration::from_secs(5), api.events(None)).await;
+        assert_eq!(ended.unwrap().err().unwrap().exit, Exit::Unreachable);
     }
 
     #[tokio::test]

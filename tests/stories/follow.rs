@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use serde_json::json;
 
 use crate::support::{Rig, quick};
 
+/// No command here takes so long unless something is wrong.
+const PATIENCE: Duration = Duration::from_secs(20);
 const ID: &str = "01a2069b-5192-7000-8002-4ba8a661699c";
 
 fn job(state: &str) -> String {
@@ -50,13 +52,29 @@ fn begin_stream(to: &mut TcpStream) {
         write!(to, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n: hi\n\n");
 }
 
+/// Kills the command once it has taken too long: a test fails then, where it would hang.
+fn kept_short(command: Child) -> Arc<Mutex<Child>> {
+    let command = Arc::new(Mutex::new(command));
+    let watched = Arc::downgrade(&command);
+    std::thread::spawn(move || {
+        std::thread::sleep(PATIENCE);
+        if let Some(command) = watched.upgrade() {
+            let _ = command.lock().unwrap().kill();
+        }
+    });
+    command
+}
+
 /// Runs `wait` against a door, and says how it ended: its code, its stdout.
 async fn wait_at(address: &str) -> (Option<i32>, String) {
     let mut rig = Rig::set_up("").await;
     rig.set("ADMIN__LISTEN", address);
-    let waited = rig.run(&["wait", "scene"]);
-    let output = tokio::time::timeout(Duration::from_secs(20), waited).await.expect("wait never ends");
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let mut waiting = rig.command(&["wait", "scene"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = waiting.stdout.take().unwrap();
+    let waiting = kept_short(waiting);
+    let mut said = String::new();
+    stdout.read_to_string(&mut said).unwrap();
+    (waiting.lock().unwrap().wait().unwrap().code(), said)
 }
 
 #[tokio::test]
@@ -125,12 +143,19 @@ async fn watching_into_a_pipe_is_a_line_a_change_until_nobody_reads() {
     assert!(said.contains("ctrl-c"), "{said}");
     rig.drop("one.json", quick("one", ""));
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let watching = kept_short(watching);
     let last = lines.find(|line| line.contains(" one succeeded ")).unwrap();
     let time = last.split(' ').next().unwrap();
     assert!(dropreel::clock::Timestamp::parse_rfc3339(time).is_some(), "{last}");
     drop(lines);
     rig.drop("two.json", quick("two", ""));
-    assert_eq!(watching.wait().unwrap().code(), Some(0), "a closed pipe ends it quietly");
     rig.until_settled(2).await;
+    let ended = loop {
+        if let Some(status) = watching.lock().unwrap().try_wait().unwrap() {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    };
+    assert_eq!(ended.code(), Some(0), "a closed pipe ends it quietly");
     rig.finish().await;
 }
