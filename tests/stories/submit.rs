@@ -57,7 +57,10 @@ async fn a_rate_limit_stops_all_calls_until_its_time() {
 
 #[tokio::test]
 async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
-    let rig = Rig::start("submit=402").await;
+    let mut rig = Rig::set_up("submit=402").await;
+    // Slowly, so that the answer to the first is there before the second.
+    rig.set("PROVIDER__SUBMIT_PER_SECOND", "1.0");
+    rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
     rig.drop("b.json", quick("b", ""));
     let job = loop {
@@ -72,7 +75,7 @@ async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
     assert_eq!(job["state"], "pending");
     let (_, status) = rig.get("/api/v1/status").await;
     assert_eq!(status["stops"][0]["cause"], "balance_empty", "{status:#}");
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one careful try, then a pause");
     rig.finish().await;
 }
