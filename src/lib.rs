@@ -12,7 +12,7 @@
 //! | 3 hands | [`store`], [`provider`], [`media`], [`disk`] | floors 0-2 |
 //! | 2 reading | [`settings`], [`jobfile`] | floors 0-1 |
 //! | 1 the job machine | [`job`] | floor 0 |
-//! | 0 ground | [`clock`], [`dice`], [`money`], [`secret`] | nothing of ours |
+//! | 0 ground | [`clock`], [`dice`], [`lab`], [`money`], [`secret`] | nothing of ours |
 //!
 //! # The river
 //! ```text
@@ -37,7 +37,7 @@
 //!
 //! # The rooms
 //! - [`clock`]: wall clock and monotonic clock, and their paused twin. [`dice`]: seeded chance. [`money`]: integer
-//!   quota. [`secret`]: text that cannot be printed, callback tokens.
+//!   quota. [`secret`]: text that cannot be printed, callback tokens. [`lab`]: places to die at, empty but in the lab.
 //! - [`job`]: ten states, what can happen to them, what comes next, whose turn it is. No I/O.
 //! - [`jobfile`]: bytes of a job file into drafts, or into every problem of it. [`settings`]: the configuration.
 //! - [`store`]: SQLite, one writer thread, group commit; the only SQL. [`provider`]: the API, its words, its gate.
@@ -58,6 +58,7 @@ pub mod disk;
 pub mod doors;
 pub mod job;
 pub mod jobfile;
+pub mod lab;
 pub mod media;
 pub mod money;
 pub mod provider;

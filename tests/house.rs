@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("clock", 0),
     ("dice", 0),
+    ("lab", 0),
     ("money", 0),
     ("secret", 0),
     ("job", 1),

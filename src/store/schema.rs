@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::lab::{Bug, planted};
 use crate::store::error::OpenError;
 
 /// The whole schema of a new database.
@@ -50,7 +51,11 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
     expect_pragma(&connection, path, "journal_mode", "WAL", "wal")?;
-    expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
+    if planted(Bug::CommitWithoutFlush) {
+        expect_pragma(&connection, path, "synchronous", "NORMAL", "1")?;
+    } else {
+        expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
+    }
     expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
     if empty {
         in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;

@@ -1,6 +1,8 @@
 //! The rig of the stories: a folder, a real simulated provider, and the real binary as a child process.
 #![allow(dead_code, reason = "each test program uses its own part of the rig")]
 
+pub mod checker;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
