@@ -43,6 +43,8 @@ pub struct Rig {
     http: reqwest::Client,
     /// So many charges a job may have: 1, unless a person ordered more.
     pub charges_allowed: BTreeMap<String, usize>,
+    /// The story put the database back to an older state: what that one forgot cannot be held against the daemon.
+    pub database_restored: bool,
 }
 
 struct Running {
@@ -91,6 +93,7 @@ impl Rig {
             said: Arc::default(),
             http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
             charges_allowed: BTreeMap::new(),
+            database_restored: false,
         }
     }
 
@@ -279,58 +282,39 @@ impl Rig {
         if self.daemon.is_some() {
             assert_eq!(self.stop().await, Some(0), "{}", self.said());
         }
-        self.check_ledger();
-        self.check_library();
+        self.check_invariants();
         self.check_silence();
     }
 
-    /// Billed at most once: one task for a key, one charge for a job unless a person ordered more, one body per key.
-    fn check_ledger(&self) {
-        let ledger = self.sandbox.ledger();
-        let mut charged: BTreeMap<String, usize> = BTreeMap::new();
-        for task in &ledger.tasks {
-            let Some(key) = &task.key else { continue };
-            if task.cost.get() > 0 {
-                *charged.entry(key.chars().take(36).collect()).or_default() += 1;
-            }
+    /// What the checker says of the folders as they are, under the harness's own `log`. The daemon must not run.
+    pub fn violations(&self, log: &checker::HarnessLog, when: checker::When) -> Vec<checker::Violation> {
+        let (ledger, said) = (self.sandbox.ledger(), self.said());
+        let mut log = log.clone();
+        log.canaries.push(("the API key".to_owned(), KEY.to_owned()));
+        let secret = std::fs::read_to_string(self.path("callback.secret")).unwrap_or_default();
+        if !secret.trim().is_empty() {
+            log.canaries.push(("the callback secret".to_owned(), secret.trim().to_owned()));
         }
-        for (job, count) in charged {
-            let allowed = self.charges_allowed.get(&job).copied().unwrap_or(1);
-            assert!(count <= allowed, "job {job} was charged {count} times");
+        for (job, charges) in &self.charges_allowed {
+            *log.orders.entry(job.clone()).or_default() += u32::try_from(charges - 1).unwrap();
         }
-        for (key, used) in &ledger.keys {
-            assert_eq!(used.bodies.len(), 1, "key {key} was sent with different bodies");
-        }
+        let data_dir = self.path("");
+        checker::check(&checker::Evidence {
+            data_dir: &data_dir,
+            ledger: &ledger,
+            log: &log,
+            said: &said,
+            when,
+        })
     }
 
-    fn check_library(&self) {
-        for file in files_below(&self.path("videos")) {
-            let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            if file.components().any(|part| part.as_os_str() == ".incoming") || name.ends_with(".json") {
-                continue;
-            }
-            let sidecar: Value =
-                serde_json::from_slice(&std::fs::read(format!("{}.json", file.display())).unwrap()).unwrap();
-            let bytes = std::fs::read(&file).unwrap();
-            assert_eq!(sidecar["bytes"], bytes.len(), "{name}");
-            assert_eq!(sidecar["sha256"], dropreel::secret::sha256_hex(&bytes).as_str(), "{name}");
-            // Where the provider makes another file at each request, the ledger knows but the first.
-            if sidecar["request"]["prompt"].as_str().is_some_and(|prompt| prompt.contains("etag=changes")) {
-                continue;
-            }
-            let task = self
-                .sandbox
-                .ledger()
-                .tasks
-                .into_iter()
-                .find(|task| sidecar["task_id"] == task.task_id.as_str());
-            let made = task.expect("a task of the ledger").outputs;
-            let known = made.iter().any(|output| {
-                let same = output.sha256.is_empty() || sidecar["sha256"] == output.sha256.as_str();
-                output.bytes == bytes.len() as u64 && same
-            });
-            assert!(known, "{name} is not what the provider made: {made:?}");
+    fn check_invariants(&self) {
+        if self.database_restored || !self.path("dropreel.db").exists() {
+            return;
         }
+        let broken = self.violations(&checker::HarnessLog::default(), checker::When::Always);
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.said());
     }
 
     fn check_silence(&self) {
@@ -343,13 +327,9 @@ impl Rig {
                 }
             }
         }
-        let secret = std::fs::read_to_string(self.path("callback.secret")).unwrap_or_default();
         for (place, text) in places {
-            assert!(!text.contains(KEY), "the API key is in {place}");
             assert!(!text.contains("/callbacks/"), "a callback address is in {place}");
             assert!(!text.contains("sig="), "a link is in {place}");
-            let secret = secret.trim();
-            assert!(secret.is_empty() || !text.contains(secret), "the callback secret is in {place}");
         }
         assert!(!said.contains("a bug:"), "a bug shows:\n{said}");
     }

@@ -2,11 +2,25 @@
 //! every violated invariant out, by its number. It believes nothing that only the daemon says: the database is read
 //! by SQL of its own from a copy, files are read and hashed, and the money is the ledger's.
 
+#![allow(clippy::disallowed_methods, reason = "the checker reads the database by SQL of its own")]
+
+mod callbacks;
+mod database;
+mod history;
+mod intake;
+mod library;
+mod money;
+mod restraint;
+mod silence;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use dropreel::sandbox::ledger::Ledger;
+
+pub use database::Snapshot;
 
 /// What there is to look at.
 pub struct Evidence<'a> {
@@ -42,6 +56,35 @@ pub struct HarnessLog {
     pub orders: BTreeMap<String, u32>,
     /// Secrets planted, with a name for each: none of them may be found where people look.
     pub canaries: Vec<(String, String)>,
+    /// Library files seen earlier, by path below the library: their hashes must stay for ever. Filled by
+    /// [`HarnessLog::note_library`].
+    pub published: BTreeMap<String, String>,
+    /// What the daemon was set to keep to, where a harness wants it checked.
+    pub limits: Option<Limits>,
+}
+
+/// What the daemon was set to keep to towards the provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The least time between two submits.
+    pub submit_spacing: Duration,
+    /// The most tasks at the provider at one time.
+    pub max_running: usize,
+    /// How long a call that was sent before a stop was heard of may still arrive.
+    pub in_flight: Duration,
+}
+
+impl HarnessLog {
+    /// A file was dropped, whole.
+    pub fn dropped(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
+        let sha256 = dropreel::secret::sha256_hex(bytes);
+        self.drops.push(Dropped { name: name.to_owned(), sha256, jobs });
+    }
+
+    /// Remembers what the library holds now.
+    pub fn note_library(&mut self, data_dir: &Path) {
+        self.published.extend(library::files(data_dir));
+    }
 }
 
 /// A file dropped into the inbox, whole.
@@ -83,12 +126,50 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Every invariant that does not hold.
-pub fn check(_evidence: &Evidence<'_>) -> Vec<Violation> {
-    Vec::new()
+/// Every invariant that does not hold. The daemon must not be writing meanwhile: dead, stopped, or somebody's copy.
+pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let mut found = Findings::default();
+    let snapshot = match Snapshot::take(evidence.data_dir) {
+        Ok(snapshot) => snapshot,
+        Err(why) => {
+            found.add(8, format!("the database cannot be read: {why}"));
+            return found.0;
+        }
+    };
+    history::check(&snapshot, &mut found);
+    intake::check(evidence, &snapshot, &mut found);
+    money::check(evidence, &snapshot, &mut found);
+    callbacks::check(evidence, &snapshot, &mut found);
+    library::check(evidence, &snapshot, &mut found);
+    restraint::check(evidence, &snapshot, &mut found);
+    silence::check(evidence, &snapshot, &mut found);
+    found.0.sort();
+    found.0
 }
 
-/// Where a file would be: the one place that knows the folders' names.
-pub fn folder(data_dir: &Path, name: &str) -> PathBuf {
-    data_dir.join(name)
+/// Panics with every invariant that does not hold.
+pub fn demand(evidence: &Evidence<'_>, at: &str) {
+    let violations: Vec<String> = check(evidence).iter().map(Violation::to_string).collect();
+    assert!(violations.is_empty(), "{at}:\n{}\n{}", violations.join("\n"), evidence.said);
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Findings(Vec<Violation>);
+
+impl Findings {
+    fn add(&mut self, invariant: u8, what: impl Into<String>) {
+        self.0.push(Violation { invariant, what: what.into() });
+    }
+
+    fn unless(&mut self, holds: bool, invariant: u8, what: impl FnOnce() -> String) {
+        if !holds {
+            self.add(invariant, what());
+        }
+    }
+}
+
+/// The job a key belongs to: `<job id>` or `<job id>.N`.
+fn job_of_key(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
 }

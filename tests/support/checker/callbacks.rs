@@ -1,0 +1,52 @@
+//! I6: a callback answered 2xx is never forgotten, and none is answered so that should not be.
+
+use std::collections::BTreeMap;
+
+use super::database::Snapshot;
+use super::{Evidence, Findings, job_of_key};
+
+/// So many bodies of a job are kept; of the others only the count.
+const KEPT: usize = 20;
+
+pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+    let good = |status: Option<u16>| status.is_some_and(|status| (200..300).contains(&status));
+    let mut acknowledged: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let keys: BTreeMap<&str, &str> = evidence
+        .ledger
+        .tasks
+        .iter()
+        .filter_map(|task| Some((task.task_id.as_str(), job_of_key(task.key.as_deref()?))))
+        .collect();
+    for callback in evidence.ledger.callbacks.iter().filter(|callback| good(callback.status)) {
+        if callback.forged {
+            found.add(6, format!("a forged callback for task {} was answered 2xx", callback.task_id));
+        } else if let Some(job) = keys.get(callback.task_id.as_str()) {
+            acknowledged.entry(job).or_default().push(&callback.body_sha256);
+        }
+    }
+    for knock in evidence.log.knocks.iter().filter(|knock| good(knock.status)) {
+        if knock.lawful {
+            acknowledged.entry(&knock.job).or_default().push(&knock.sha256);
+        } else {
+            found.add(6, format!("an unlawful callback for job {} was answered 2xx", knock.job));
+        }
+    }
+    for (id, bodies) in acknowledged {
+        let Some(job) = snapshot.job_by_id(id) else {
+            found.add(6, format!("a callback for job {id} was answered 2xx, and the job is not there"));
+            continue;
+        };
+        let kept: Vec<_> =
+            snapshot.deliveries.iter().filter(|row| row.number("job") == job.number("nr")).collect();
+        let counted: i64 = kept.iter().map(|row| 1 + row.count("more")).sum();
+        found.unless(counted >= bodies.len() as i64, 6, || {
+            format!("{} callbacks for job {id} were answered 2xx, and {counted} are kept", bodies.len())
+        });
+        for body in bodies {
+            let there = kept.iter().any(|row| row.text("sha256") == body);
+            found.unless(there || kept.len() >= KEPT, 6, || {
+                format!("a callback for job {id} was answered 2xx, and its body is not kept ({body})")
+            });
+        }
+    }
+}

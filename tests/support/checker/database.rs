@@ -1,0 +1,122 @@
+//! The database as it is on disk: a copy, with its log, read by SQL of the checker's own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags};
+
+/// All rows of interest.
+pub struct Snapshot {
+    pub jobs: Vec<Row>,
+    pub intakes: Vec<Row>,
+    pub attempts: Vec<Row>,
+    pub outputs: Vec<Row>,
+    pub history: Vec<Row>,
+    pub deliveries: Vec<Row>,
+    pub stops: Vec<Row>,
+    /// Tables not named above, for the search for secrets.
+    pub others: Vec<(String, Row)>,
+    pub integrity: String,
+    pub foreign_keys_broken: usize,
+    pub journal_mode: String,
+}
+
+/// One row, by column.
+#[derive(Clone, Debug)]
+pub struct Row(pub BTreeMap<String, Value>);
+
+impl Row {
+    pub fn text(&self, column: &str) -> &str {
+        match self.0.get(column) {
+            Some(Value::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    pub fn number(&self, column: &str) -> Option<i64> {
+        match self.0.get(column) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A number that is never null.
+    pub fn count(&self, column: &str) -> i64 {
+        self.number(column).unwrap_or(i64::MIN)
+    }
+}
+
+impl Snapshot {
+    /// Copies the database with its log and reads the copy, so that looking changes nothing.
+    pub fn take(data_dir: &Path) -> Result<Self, String> {
+        let place = tempfile::tempdir_in(scratch()).map_err(|error| error.to_string())?;
+        let copy = place.path().join("copy.db");
+        let from = data_dir.join("dropreel.db");
+        std::fs::copy(&from, &copy).map_err(|error| format!("{}: {error}", from.display()))?;
+        let log = data_dir.join("dropreel.db-wal");
+        if log.exists() {
+            std::fs::copy(&log, place.path().join("copy.db-wal")).map_err(|error| error.to_string())?;
+        }
+        Self::read(&copy).map_err(|error| error.to_string())
+    }
+
+    fn read(path: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut tables: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        let mut names = connection.prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+        )?;
+        let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for name in names {
+            let mut statement = connection.prepare(&format!("SELECT * FROM \"{name}\" ORDER BY 1, 2"))?;
+            let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+            let rows = statement.query_map([], |row| {
+                let value = |(place, column): (usize, &String)| Ok((column.clone(), row.get(place)?));
+                Ok(Row(columns.iter().enumerate().map(value).collect::<rusqlite::Result<_>>()?))
+            })?;
+            tables.insert(name, rows.collect::<Result<_, _>>()?);
+        }
+        let word = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0));
+        let mut broken = connection.prepare("PRAGMA foreign_key_check")?;
+        let foreign_keys_broken = broken.query_map([], |_| Ok(()))?.count();
+        let mut take = |name: &str| tables.remove(name).unwrap_or_default();
+        Ok(Self {
+            jobs: take("jobs"),
+            intakes: take("intakes"),
+            attempts: take("attempts"),
+            outputs: take("outputs"),
+            history: take("history"),
+            deliveries: take("deliveries"),
+            stops: take("stops"),
+            integrity: word("integrity_check")?,
+            journal_mode: word("journal_mode")?,
+            foreign_keys_broken,
+            others: tables
+                .into_iter()
+                .flat_map(|(name, rows)| rows.into_iter().map(move |row| (name.clone(), row)))
+                .collect(),
+        })
+    }
+
+    /// A job by the number of its row.
+    pub fn job(&self, nr: i64) -> Option<&Row> {
+        self.jobs.iter().find(|job| job.number("nr") == Some(nr))
+    }
+
+    /// A job by its id.
+    pub fn job_by_id(&self, id: &str) -> Option<&Row> {
+        self.jobs.iter().find(|job| job.text("id") == id)
+    }
+}
+
+/// Memory rather than disk, where there is such a folder: looking should not slow down what is looked at.
+fn scratch() -> std::path::PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// Whether nothing leaves this state but a person's retry.
+pub fn is_end(state: &str) -> bool {
+    ["succeeded", "failed", "cancelled", "expired"].contains(&state)
+}

@@ -1,0 +1,103 @@
+//! I8: each job's history is a path in the allowed graph that ends where the job is, and the file is sound.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Findings;
+use super::database::Snapshot;
+
+const RUNS: &[&str] = &["pending", "submitting", "queued", "processing", "downloading"];
+const ANY: &[&str] = &[
+    "pending",
+    "submitting",
+    "queued",
+    "processing",
+    "downloading",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "expired",
+    "held",
+];
+
+/// What an event may be met in, and where it leads; no place: it stays where it is. A release goes back to where the
+/// job was held from, which only the daemon knows: any of the running states.
+const EDGES: &[(&str, &[&str], &[&str])] = &[
+    ("submitting", &["pending", "submitting"], &["submitting"]),
+    ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
+    ("submit_unanswered", &["submitting"], &["submitting"]),
+    ("submitted", &["submitting", "held"], &["queued"]),
+    ("processing", &["queued"], &["processing"]),
+    ("completed", &["queued", "processing", "held"], &["downloading"]),
+    ("stored", &["downloading", "held"], &[]),
+    ("succeeded", &["downloading", "held"], &["succeeded"]),
+    ("expired", &["downloading", "held"], &["expired"]),
+    ("failed", &["submitting", "queued", "processing", "downloading", "held"], &["failed"]),
+    ("cancelled", &["pending", "submitting", "queued", "processing", "downloading", "held"], &["cancelled"]),
+    ("held", RUNS, &["held"]),
+    ("released", &["held"], RUNS),
+    ("retried", &["failed", "cancelled", "expired", "held"], &["pending"]),
+    ("cancel_asked", &["submitting", "queued", "processing"], &[]),
+    ("cancel_asked", &["held"], &["processing"]),
+    ("cancel_taken", &["queued", "processing"], &[]),
+    ("cancel_refused", &["queued", "processing"], &[]),
+    ("cancel_dropped", &["queued", "processing"], &[]),
+    ("task_missing", &["queued", "processing"], &[]),
+    ("quarantined", &["downloading"], &[]),
+    ("link_refused", &["downloading"], &[]),
+    ("link_dead", &["downloading"], &[]),
+    ("expiring", &["downloading", "held"], &[]),
+    ("knocked", ANY, &[]),
+    ("noted", ANY, &[]),
+    ("noted", &["held"], &["processing"]),
+];
+
+pub fn check(snapshot: &Snapshot, found: &mut Findings) {
+    found.unless(snapshot.integrity == "ok", 8, || format!("integrity_check: {}", snapshot.integrity));
+    found.unless(snapshot.foreign_keys_broken == 0, 8, || "foreign keys are broken".to_owned());
+    found.unless(snapshot.journal_mode == "wal", 8, || format!("journal mode {}", snapshot.journal_mode));
+    let mut lines: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for line in &snapshot.history {
+        lines.entry(line.count("job")).or_default().push(line.text("event"));
+    }
+    for job in &snapshot.jobs {
+        let (id, state) = (job.text("id"), job.text("state"));
+        let events = lines.remove(&job.count("nr")).unwrap_or_default();
+        match walk(&events) {
+            Err(why) => found.add(8, format!("job {id}: {why}; its history: {}", events.join(" "))),
+            Ok(ends) => found.unless(ends.contains(state), 8, || {
+                format!("job {id} is {state}, but its history ends in {ends:?}: {}", events.join(" "))
+            }),
+        }
+        let reason = !job.text("reason").is_empty() && !job.text("back_to").is_empty();
+        found.unless(state != "held" || reason, 8, || format!("job {id} is held without a reason"));
+    }
+    found.unless(lines.is_empty(), 8, || format!("history of jobs that are not there: {:?}", lines.keys()));
+}
+
+/// The states a history can have led to.
+fn walk(events: &[&str]) -> Result<BTreeSet<&'static str>, String> {
+    if events.first() != Some(&"accepted") {
+        return Err("it does not begin with `accepted`".to_owned());
+    }
+    let mut states = BTreeSet::from(["pending"]);
+    for (place, event) in events.iter().enumerate().skip(1) {
+        let edges: Vec<_> = EDGES.iter().filter(|(name, ..)| name == event).collect();
+        if edges.is_empty() {
+            return Err(format!("`{event}` is no event of this graph"));
+        }
+        let mut next = BTreeSet::new();
+        for (_, from, to) in edges {
+            for state in states.iter().filter(|state| from.contains(state)) {
+                match to {
+                    [] => drop(next.insert(*state)),
+                    to => next.extend(to.iter().copied()),
+                }
+            }
+        }
+        if next.is_empty() {
+            return Err(format!("`{event}` (line {}) cannot happen in {states:?}", place + 1));
+        }
+        states = next;
+    }
+    Ok(states)
+}

@@ -1,0 +1,138 @@
+//! I9, I10 and the evidence of I11: what is published is complete, success is everything, and nothing is called
+//! expired without a refusal and a later answer.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use dropreel::secret::sha256_hex;
+use serde_json::Value;
+
+use super::database::{Row, Snapshot};
+use super::{Evidence, Findings, When};
+
+pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+    let library = evidence.data_dir.join("videos");
+    let now = files(evidence.data_dir);
+    for (path, hash) in &evidence.log.published {
+        found.unless(now.get(path) == Some(hash), 9, || {
+            format!("{path} was published and is now another file, or gone")
+        });
+    }
+    for (path, hash) in &now {
+        published(evidence, snapshot, &library, path, hash, found);
+    }
+    for row in snapshot.outputs.iter().filter(|row| row.text("state") == "stored") {
+        let path = row.text("planned");
+        found.unless(now.get(path).is_some_and(|hash| hash == row.text("sha256")), 9, || {
+            format!("{path} is stored by the database's word, and is not in the library")
+        });
+    }
+    for job in &snapshot.jobs {
+        success(evidence, snapshot, job, found);
+        if job.text("state") == "expired" {
+            expired(evidence, job, found);
+        }
+    }
+}
+
+fn published(
+    evidence: &Evidence<'_>,
+    snapshot: &Snapshot,
+    library: &Path,
+    path: &str,
+    hash: &str,
+    found: &mut Findings,
+) {
+    let file = library.join(path);
+    let Some(row) = snapshot.outputs.iter().find(|row| row.text("planned") == path) else {
+        return found.add(9, format!("{path} is in the library, and no output was planned there"));
+    };
+    let metadata = std::fs::metadata(&file);
+    let (bytes, mode) = metadata.map_or((0, 0), |found| (found.len(), found.permissions().mode() & 0o777));
+    let agrees = row.text("sha256") == hash && row.count("bytes") == i64::try_from(bytes).unwrap_or(-1);
+    found.unless(agrees, 9, || format!("{path} is not what its row says"));
+    found.unless(mode & 0o177 == 0, 15, || format!("{path} has mode {mode:o}"));
+    let made = evidence.ledger.tasks.iter().find(|task| task.task_id == row.text("task_id"));
+    let known = made.is_some_and(|task| {
+        // Empty: too large for the ledger to hash.
+        task.outputs
+            .iter()
+            .any(|output| output.bytes == bytes && (output.sha256 == hash || output.sha256.is_empty()))
+    });
+    found
+        .unless(known || is_changing(evidence, &file), 9, || format!("{path} is not what the provider made"));
+    let sidecar = std::fs::read(format!("{}.json", file.display()));
+    let sidecar: Value = sidecar.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let same = sidecar["sha256"] == hash && sidecar["bytes"] == bytes && sidecar["file"] == path;
+    found.unless(same, 9, || format!("the sidecar of {path} does not agree with it: {sidecar}"));
+}
+
+/// Where the provider makes another file at each request, the ledger knows but the first.
+fn is_changing(evidence: &Evidence<'_>, file: &Path) -> bool {
+    let sidecar = std::fs::read_to_string(format!("{}.json", file.display())).unwrap_or_default();
+    sidecar.contains("etag=changes")
+        || evidence.ledger.faults.keys().any(|fault| fault.contains("etag=changes"))
+}
+
+fn success(evidence: &Evidence<'_>, snapshot: &Snapshot, job: &Row, found: &mut Findings) {
+    let (id, task) = (job.text("id"), job.text("task_id"));
+    let rows: Vec<_> = snapshot
+        .outputs
+        .iter()
+        .filter(|row| row.number("job") == job.number("nr") && row.text("task_id") == task)
+        .collect();
+    let stored = rows.iter().filter(|row| row.text("state") == "stored").count();
+    let made = evidence.ledger.tasks.iter().find(|entry| entry.task_id == task);
+    let wanted = made.map_or(0, |entry| entry.outputs.len());
+    if job.text("state") == "succeeded" {
+        let completed = made.is_some_and(|entry| entry.ended == Some("completed"));
+        found.unless(completed && wanted > 0, 10, || {
+            format!("job {id} succeeded, and task {task} did not complete")
+        });
+        found.unless(stored == wanted && rows.len() == wanted, 10, || {
+            format!("job {id} succeeded with {stored} of {wanted} outputs stored")
+        });
+    } else if evidence.when == When::Finally && wanted > 0 && stored == wanted {
+        found
+            .add(10, format!("all {wanted} outputs of job {id} are stored, and it is {}", job.text("state")));
+    }
+}
+
+fn expired(evidence: &Evidence<'_>, job: &Row, found: &mut Findings) {
+    let (id, task) = (job.text("id"), job.text("task_id"));
+    let about = |call: &'static str| {
+        let all = evidence.ledger.requests.iter();
+        all.filter(move |arrival| arrival.call == call && arrival.task_id.as_deref() == Some(task))
+    };
+    let refused = |status: Option<u16>| status.is_some_and(|status| (400..500).contains(&status));
+    let first = about("media").find(|arrival| refused(arrival.status)).map(|arrival| arrival.at);
+    let asked = first.is_some_and(|first| about("status").any(|arrival| arrival.at >= first));
+    found.unless(asked || evidence.ledger.requests_not_kept > 0, 11, || {
+        format!("job {id} is expired, and the media host refused it and the status was asked again? no")
+    });
+}
+
+/// Every file of the library under its final name, with its hash; sidecars and the hidden folder left out.
+pub fn files(data_dir: &Path) -> BTreeMap<String, String> {
+    let library = data_dir.join("videos");
+    let mut files = BTreeMap::new();
+    let mut folders = vec![library.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path: PathBuf = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if !name.ends_with(".json") {
+                let below = path.strip_prefix(&library).expect("below the library").display().to_string();
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                files.insert(below, sha256_hex(&bytes));
+            }
+        }
+    }
+    files
+}

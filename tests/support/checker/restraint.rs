@@ -1,0 +1,115 @@
+//! I12 and I13: everything comes to rest, and the provider is left in peace. By the ledger's clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dropreel::sandbox::ledger::Arrival;
+
+use super::database::{Snapshot, is_end};
+use super::{Evidence, Findings, Limits, When};
+
+/// Two questions about one task are never closer.
+const SPACING: Duration = Duration::from_secs(1);
+/// After a refused key or an empty balance, one careful try in so long.
+const CAREFUL: Duration = Duration::from_secs(300);
+
+pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+    if evidence.when == When::Finally {
+        at_rest(snapshot, found);
+    }
+    let Some(limits) = evidence.log.limits else { return };
+    let most = evidence.ledger.max_running;
+    found.unless(most <= limits.max_running, 13, || {
+        format!("{most} tasks were at the provider at once, and {} are allowed", limits.max_running)
+    });
+    let calls: Vec<&Arrival> = evidence
+        .ledger
+        .requests
+        .iter()
+        .filter(|arrival| !["media", "other"].contains(&arrival.call))
+        .collect();
+    spaced(&calls, &limits, found);
+    stops(&calls, &limits, found);
+}
+
+fn at_rest(snapshot: &Snapshot, found: &mut Findings) {
+    for job in &snapshot.jobs {
+        let (id, state) = (job.text("id"), job.text("state"));
+        let told = !job.text("remark").is_empty() || !snapshot.stops.is_empty();
+        let rests = is_end(state) || state == "held" || (state == "pending" && told);
+        found.unless(rests, 12, || {
+            let next = format!("{} at {:?}", job.text("move"), job.number("move_due_at"));
+            format!("job {id} is still {state} (next: {next}; {})", job.text("remark"))
+        });
+    }
+    let unheard = snapshot.deliveries.iter().filter(|row| row.number("folded") == Some(0)).count();
+    found.unless(unheard == 0, 12, || {
+        format!("{unheard} callbacks were kept, and their jobs never heard of them")
+    });
+}
+
+fn spaced(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
+    let submits: Vec<_> = calls.iter().filter(|arrival| arrival.call == "submit").collect();
+    for pair in submits.windows(2) {
+        let apart = pair[1].at.since(pair[0].at);
+        found.unless(apart + Duration::from_millis(1) >= limits.submit_spacing, 13, || {
+            format!(
+                "two submits {apart:?} apart at {}, the rate allows {:?}",
+                pair[1].at, limits.submit_spacing
+            )
+        });
+    }
+    let mut asked: BTreeMap<&str, &Arrival> = BTreeMap::new();
+    for arrival in calls.iter().filter(|arrival| arrival.call == "status") {
+        if let Some(before) = asked.insert(&arrival.path, arrival) {
+            let apart = arrival.at.since(before.at);
+            found.unless(apart >= SPACING, 13, || {
+                format!("{} was asked about twice within {apart:?}", arrival.path)
+            });
+        }
+    }
+}
+
+fn stops(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
+    for (place, arrival) in calls.iter().enumerate() {
+        let Some(fault) = arrival.fault.as_deref() else { continue };
+        let heard = arrival.at.plus(limits.in_flight);
+        if let Some(pause) = fault.strip_prefix("429:").and_then(seconds) {
+            let until = arrival.at.plus(pause).minus(Duration::from_secs(1));
+            let early = calls[place + 1..].iter().find(|later| later.at > heard && later.at < until);
+            if let Some(early) = early {
+                let wait = early.at.since(arrival.at);
+                found.add(
+                    13,
+                    format!("a {} {wait:?} after a limit of {pause:?} at {}", early.call, arrival.at),
+                );
+            }
+        }
+        let stopped = |later: &&&Arrival| match arrival.status {
+            Some(401) => true,
+            Some(402) => later.call == "submit",
+            _ => false,
+        };
+        let until = arrival.at.plus(CAREFUL).minus(Duration::from_secs(1));
+        let early =
+            calls[place + 1..].iter().filter(|later| later.at > heard && later.at < until).find(stopped);
+        if let Some(early) = early {
+            let (wait, status) = (early.at.since(arrival.at), arrival.status);
+            found.add(13, format!("a {} {wait:?} after {status:?} at {}", early.call, arrival.at));
+        }
+    }
+}
+
+/// `30s`, `5m`, `2h` or `500ms`, as the sandbox writes them.
+fn seconds(text: &str) -> Option<Duration> {
+    let text = text.trim_end_matches("-done");
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number * 60)),
+        "h" => Some(Duration::from_secs(number * 3600)),
+        _ => None,
+    }
+}

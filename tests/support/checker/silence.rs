@@ -1,0 +1,100 @@
+//! I14 and I15: planted secrets are found nowhere they may be seen, and files are private.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use data_encoding::{BASE64, BASE64URL, HEXLOWER};
+use rusqlite::types::Value;
+
+use super::database::{Row, Snapshot};
+use super::{Evidence, Findings};
+
+/// The only columns that may hold a secret: what is to be sent, where to fetch from, what was received.
+const SECRET_COLUMNS: &[(&str, &str)] = &[("attempts", "body"), ("outputs", "link"), ("deliveries", "body")];
+
+pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+    private(evidence.data_dir, evidence.data_dir, found);
+    let canaries: Vec<(String, Vec<String>)> =
+        evidence.log.canaries.iter().map(|(name, secret)| (name.clone(), spellings(secret))).collect();
+    let mut search = |place: &str, text: &str| {
+        for (name, spellings) in &canaries {
+            if spellings.iter().any(|spelling| text.contains(spelling.as_str())) {
+                found.add(14, format!("{name} is in {place}"));
+            }
+        }
+    };
+    search("the daemon's output", evidence.said);
+    for folder in ["rejected", "videos", "quarantine"] {
+        texts_below(&evidence.data_dir.join(folder), &mut search);
+    }
+    let tables: [(&str, &[Row]); 7] = [
+        ("jobs", &snapshot.jobs),
+        ("intakes", &snapshot.intakes),
+        ("attempts", &snapshot.attempts),
+        ("outputs", &snapshot.outputs),
+        ("history", &snapshot.history),
+        ("deliveries", &snapshot.deliveries),
+        ("stops", &snapshot.stops),
+    ];
+    let named = tables.iter().flat_map(|(name, rows)| rows.iter().map(move |row| (*name, row)));
+    let others = snapshot.others.iter().map(|(name, row)| (name.as_str(), row));
+    for (table, row) in named.chain(others) {
+        for (column, value) in &row.0 {
+            if SECRET_COLUMNS.contains(&(table, column.as_str())) {
+                continue;
+            }
+            match value {
+                Value::Text(text) => search(&format!("{table}.{column}"), text),
+                Value::Blob(bytes) => search(&format!("{table}.{column}"), &String::from_utf8_lossy(bytes)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Every way in which a secret may be written down by accident.
+fn spellings(secret: &str) -> Vec<String> {
+    let bytes = secret.as_bytes();
+    let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+    let mut all = vec![secret.to_owned(), HEXLOWER.encode(bytes), percent];
+    // Inside a longer text, base64 begins at any of three places; the bytes at the edges are another's too.
+    for skip in 0..3 {
+        let inner = bytes.get(skip..).unwrap_or_default();
+        let whole = inner.len() / 3 * 3;
+        for encoding in [BASE64, BASE64URL] {
+            all.push(encoding.encode(inner.get(..whole).unwrap_or_default()));
+        }
+    }
+    all.retain(|spelling| spelling.len() >= 8);
+    all
+}
+
+fn texts_below(folder: &Path, search: &mut impl FnMut(&str, &str)) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            texts_below(&path, search);
+        } else if path.extension().is_some_and(|ending| ending == "json") {
+            let text = std::fs::read(&path).unwrap_or_default();
+            search(&path.display().to_string(), &String::from_utf8_lossy(&text));
+        }
+    }
+}
+
+/// Files 0600, folders 0700, or stricter. What lies in the inbox is its writer's business.
+fn private(data_dir: &Path, folder: &Path, found: &mut Findings) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+        let (path, mode) = (entry.path(), metadata.permissions().mode() & 0o7777);
+        if metadata.is_dir() {
+            found.unless(mode & 0o077 == 0, 15, || format!("{} has mode {mode:o}", path.display()));
+            if path != data_dir.join("inbox") && entry.file_name() != "lost+found" {
+                private(data_dir, &path, found);
+            }
+        } else {
+            // A rejected or accepted file of another's is closed to him by its folder.
+            let ours = metadata.uid() == rustix::process::getuid().as_raw();
+            found.unless(mode & 0o177 == 0 || !ours, 15, || format!("{} has mode {mode:o}", path.display()));
+        }
+    }
+}
