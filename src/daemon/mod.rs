@@ -27,6 +27,7 @@ use crate::job::state::StateName;
 use crate::job::terms::Terms;
 use crate::job::turn::Limits;
 use crate::jobfile;
+use crate::lab::{self, Site};
 use crate::media::fetch::{MediaClient, Patience};
 use crate::media::guard::Policy;
 use crate::provider::client::{ClientError, ProviderClient};
@@ -139,6 +140,7 @@ impl Daemon {
         let layout = Layout::parse(&settings.library.layout)?;
         make_private_folder(&settings.data_dir)?;
         let lock = DataLock::take(&settings.data_dir)?;
+        lab::reach(Site::StartLocked);
         check_file_system(&settings)?;
         for folder in [settings.accepted_dir(), settings.rejected_dir(), settings.quarantine_dir()] {
             make_private_folder(&folder)?;
@@ -146,6 +148,7 @@ impl Daemon {
         // Files may be dropped as soon as the daemon says that it is ready.
         Inbox::new(settings.inbox.dir.clone()).ensure()?;
         let library = Library::open(&settings.library.dir, settings.library.mode)?;
+        lab::reach(Site::FoldersMade);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(&settings)?));
         let (store, closing) = Store::open(&settings.database(), terms(&settings), dice)?;
         begin_epoch(&store, &settings, &clock).await?;
@@ -178,6 +181,7 @@ impl Daemon {
             admin::serve(admin_listener, admin).map_err(opened(admin_address, "admin.listen"))?,
         ];
         let handles = doors.iter().map(actix_web::dev::Server::handle).collect();
+        lab::reach(Site::DoorsOpened);
         for door in doors {
             tasks.spawn(async move {
                 if let Err(error) = door.await {
@@ -221,6 +225,7 @@ impl Daemon {
             alert_before_expiry: settings.downloads.alert_before_expiry,
         };
         daemon.run(DownloadStage::new(tools, settings.downloads.concurrency));
+        lab::reach(Site::Ready);
         Ok(daemon)
     }
 
@@ -268,6 +273,7 @@ impl Daemon {
     /// Stops in order: no more is begun, what is under way lands or is left to be gone on with, the database is
     /// closed. Ends within seconds.
     pub async fn stop(mut self) {
+        lab::reach(Site::StopBegan);
         self.stop.send_replace(true);
         let doors = self.doors.iter().map(|door| door.stop(true));
         let drained = async {
@@ -278,11 +284,13 @@ impl Daemon {
             tracing::warn!("some work did not end in time; it is gone on with at the next start");
         }
         self.tasks.shutdown().await;
+        lab::reach(Site::StopDrained);
         let Self { store, closing, line, media, .. } = self;
         drop((store, line, media));
         // The writer ends with the last handle; one held by a stuck request must not keep us.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
         let _ = self.clock.within(Duration::from_secs(2), closed).await;
+        lab::reach(Site::StopClosed);
     }
 }
 
@@ -322,7 +330,10 @@ async fn begin_epoch(store: &Store, settings: &Settings, clock: &Clock) -> Resul
         }
     }
     let epoch = store.begin_epoch(beside).await?;
-    Ok(write_durably(&path, format!("{epoch}\n").as_bytes())?)
+    lab::reach(Site::EpochCounted);
+    write_durably(&path, format!("{epoch}\n").as_bytes())?;
+    lab::reach(Site::EpochWritten);
+    Ok(())
 }
 
 async fn hold_restored(store: &Store, state: StateName, clock: &Clock) -> Result<(), StoreError> {
@@ -332,6 +343,7 @@ async fn hold_restored(store: &Store, state: StateName, clock: &Clock) -> Result
         let page = store.list(filter, cursor, 500).await?;
         for sight in &page.jobs {
             store.apply(sight.job.id(), Event::Doubted(Doubt::Restored), clock.now()).await?;
+            lab::reach(Site::RestoredHeld);
         }
         cursor = page.next;
         if cursor.is_none() {

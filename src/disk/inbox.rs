@@ -14,6 +14,7 @@ use crate::disk::{
     DiskError, crosses_file_systems, flush_folder, make_private_folder, numbered, open_folder, rename_new,
     write_durably, write_new,
 };
+use crate::lab::{self, Site};
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,9 +155,13 @@ impl Inbox {
     pub fn archive(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
         make_private_folder(folder)?;
         self.check(name, stamp)?;
+        lab::reach(Site::ArchiveChecked);
         let to = self.move_free(name, stamp, folder)?;
+        lab::reach(Site::ArchiveRenamed);
         flush_folder(folder)?;
+        lab::reach(Site::ArchiveHalfFlushed);
         flush_folder(&self.folder)?;
+        lab::reach(Site::ArchiveFlushed);
         Ok(to)
     }
 
@@ -211,6 +216,7 @@ impl Inbox {
                 continue;
             }
             write_durably(&reason_path, &reason(&free))?;
+            lab::reach(Site::ReasonWritten);
             match self.move_as(name, stamp, folder, &free) {
                 Err(DiskError::Taken(_)) => {
                     let _ = std::fs::remove_file(&reason_path);
@@ -220,8 +226,10 @@ impl Inbox {
                     return Err(error);
                 }
                 Ok(to) => {
+                    lab::reach(Site::RejectRenamed);
                     flush_folder(folder)?;
                     flush_folder(&self.folder)?;
+                    lab::reach(Site::RejectFlushed);
                     return Ok(to);
                 }
             }
@@ -281,6 +289,7 @@ impl Inbox {
             return Err(DiskError::Changed(self.folder.join(name)));
         }
         write_new(to, &bytes, 0o600)?;
+        lab::reach(Site::ArchiveCopied);
         rustix::fs::unlinkat(from_folder, name, AtFlags::empty())
             .map_err(|error| DiskError::new(&self.folder.join(name), error))?;
         Ok(to.to_owned())

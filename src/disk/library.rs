@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::{
-    DiskError, crosses_file_systems, flush_folder, hash_into, make_folder, make_private_folder, numbered,
-    open_folder, rename_new, write_durably, write_new, write_with_mode,
+    DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
+    make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_with_mode,
 };
+use crate::lab::{self, Site};
 use crate::settings::LibraryMode;
 
 /// Where unfinished downloads lie, on the same file system as the library.
@@ -150,8 +151,11 @@ impl Library {
         let path = self.part_path(name);
         let io = |error| DiskError::new(&path, error);
         match (validator, keep) {
-            (Some(validator), 0) => write_with_mode(&self.validator_path(name), validator.as_bytes(), 0o600)?,
-            (Some(_), _) => {}
+            (Some(validator), 0) => {
+                write_with_mode(&self.validator_path(name), validator.as_bytes(), 0o600)?;
+                lab::reach(Site::ValidatorWritten);
+            }
+            (Some(_), _) => lab::reach(Site::DownloadResumed),
             (None, _) => match std::fs::remove_file(self.validator_path(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
                 _ => {}
@@ -219,15 +223,19 @@ impl Library {
             return Err(DiskError::Taken(full));
         }
         self.write_sidecar(relative, sidecar, owner)?;
+        lab::reach(Site::SidecarWritten);
         let file = part.open()?;
         file.set_permissions(std::fs::Permissions::from_mode(self.file_mode & !umask()))
-            .and_then(|()| file.sync_all())
+            .and_then(|()| flush(&file))
             .map_err(|error| DiskError::new(&part.path, error))?;
+        lab::reach(Site::PublishFlushed);
         let incoming = open_folder(&self.root.join(INCOMING))?;
         let part_name = Path::new(part.path.file_name().ok_or_else(|| DiskError::Gone(part.path.clone()))?);
         rename_new((&incoming, part_name), (&folder, name), &full)?;
-        rustix::fs::fsync(&folder).map_err(|error| DiskError::new(&full, error))?;
-        rustix::fs::fsync(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
+        lab::reach(Site::PublishRenamed);
+        flush_names(&folder).map_err(|error| DiskError::new(&full, error))?;
+        lab::reach(Site::PublishHalfFlushed);
+        flush_names(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
         // Left over, it is swept at the next start.
         let _ = std::fs::remove_file(part.path.with_extension("validator"));
         Ok(())
@@ -283,8 +291,10 @@ impl Library {
                 }
                 moved => moved?,
             }
+            lab::reach(Site::AsideMoved);
             write_durably(&quarantine.join(format!("{free}.evidence.json")), evidence)?;
             flush_folder(quarantine)?;
+            lab::reach(Site::AsideTold);
             return Ok(full);
         }
         Err(DiskError::Taken(quarantine.join(name)))
@@ -327,7 +337,7 @@ impl Library {
             path.push(part);
             let mode = Mode::from_raw_mode(self.folder_mode);
             match rustix::fs::mkdirat(&folder, *part, mode) {
-                Ok(()) => rustix::fs::fsync(&folder).map_err(|error| DiskError::new(&path, error))?,
+                Ok(()) => flush_names(&folder).map_err(|error| DiskError::new(&path, error))?,
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(DiskError::new(&path, error)),
             }
@@ -395,8 +405,11 @@ fn receive(
         file.write_all(&chunk).map_err(io)?;
         hash.update(&chunk);
         bytes += chunk.len() as u64;
+        lab::reach(Site::ChunkWritten);
     }
-    file.sync_all().map_err(io)?;
+    lab::reach(Site::PartWritten);
+    flush(&file).map_err(io)?;
+    lab::reach(Site::PartFlushed);
     Ok(Part { path: path.to_owned(), bytes, sha256: HEXLOWER.encode(&hash.finalize()) })
 }
 

@@ -12,13 +12,15 @@ pub mod names;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::lab::{self, Bug, Site, planted};
 
 /// Why a file could not be read, written or moved.
 #[derive(Debug, Error)]
@@ -109,7 +111,17 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), DiskError> {
 /// When it cannot be opened or flushed.
 pub fn flush_folder(path: &Path) -> Result<(), DiskError> {
     let folder = File::open(path).map_err(|error| DiskError::new(path, error))?;
-    folder.sync_all().map_err(|error| DiskError::new(path, error))
+    flush_names(&folder).map_err(|error| DiskError::new(path, error))
+}
+
+/// Flushes what is in a file.
+pub(crate) fn flush(file: &File) -> io::Result<()> {
+    if planted(Bug::NoFileFlush) { Ok(()) } else { file.sync_all() }
+}
+
+/// Flushes the names in a folder.
+pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
+    if planted(Bug::NoFolderFlush) { Ok(()) } else { Ok(rustix::fs::fsync(folder)?) }
 }
 
 /// Writes a file that is either there whole or not at all, replacing an older one. Mode 0600 or less by the umask.
@@ -130,6 +142,7 @@ pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()
         // What is left over is hidden, and the next try begins by removing it.
         let _ = std::fs::remove_file(&unfinished);
     }
+    lab::reach(Site::DurableFlushed);
     written
 }
 
@@ -142,12 +155,15 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
     }
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)
+    file.write_all(bytes).and_then(|()| flush(&file)).map_err(io)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one home of renames")]
 fn rename_replacing(from: &Path, to: &Path) -> Result<(), DiskError> {
-    std::fs::rename(from, to).map_err(|error| DiskError::new(to, error))
+    lab::reach(Site::DurableWritten);
+    std::fs::rename(from, to).map_err(|error| DiskError::new(to, error))?;
+    lab::reach(Site::DurableRenamed);
+    Ok(())
 }
 
 fn split(path: &Path) -> Result<(&Path, &str), DiskError> {

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::clock::{Clock, Tick};
+use crate::lab::{self, Site};
 
 /// A request that is under way when the daemon stops may take so long, in seconds.
 const LAST_ANSWERS: u64 = 5;
@@ -198,6 +199,7 @@ impl Drop for Pass {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        lab::reach(Site::DoorAnswered);
         let now = self.door.clock.tick();
         self.door.set_quiet(self.number, Some(now));
     }

@@ -17,6 +17,7 @@ use crate::doors::body::{BodyError, read_body};
 use crate::doors::doorman::Doorman;
 pub use crate::doors::doorman::Patience;
 use crate::job::JobId;
+use crate::lab::{self, Bug, Site, planted};
 use crate::secret::CallbackSecrets;
 use crate::store::Store;
 use crate::store::deliveries::Kept;
@@ -117,12 +118,15 @@ async fn callback(
     limit: BodyLimit,
 ) -> Result<Kept, Refusal> {
     let (id, token) = addressed(request).ok_or(Refusal::Unknown)?;
-    if !door.secrets.read().unwrap_or_else(PoisonError::into_inner).admit(id, token) {
+    let admitted = door.secrets.read().unwrap_or_else(PoisonError::into_inner).admit(id, token);
+    if !admitted && !planted(Bug::TokenUnchecked) {
         return Err(Refusal::Unknown);
     }
     let job = JobId::parse(id).ok_or(Refusal::Unknown)?;
     let bytes = read_body(request, body, limit, &door.clock).await?;
+    lab::reach(Site::CallbackReceived);
     let kept = door.store.keep_delivery(job, bytes, door.clock.now()).await;
+    lab::reach(Site::CallbackKept);
     kept.map_err(|error| match error {
         StoreError::NoSuchJob(_) => Refusal::Unknown,
         error => {

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::job::TaskId;
 use crate::job::attempt::Attempt;
 use crate::job::event::{AskVerdict, CallOffVerdict, Phase, SubmitVerdict};
+use crate::lab::{self, Site};
 use crate::provider::gate::Pass;
 use crate::provider::reply::{Heard, Reply};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
@@ -114,9 +115,13 @@ impl ProviderClient {
             .authorization()
             .and_then(|key| request::submit(&self.base, key, attempt).map_err(|_| ClientError::Key))
         {
-            Ok(request) => self.call(request).await,
+            Ok(request) => {
+                lab::reach(Site::SubmitSending);
+                self.call(request).await
+            }
             Err(error) => Heard::NotSent(error.to_string()),
         };
+        lab::reach(Site::SubmitReceived);
         let answered = verdict::submitted(&heard, self.scene());
         debug!(host = self.host(), attempt = attempt.key(), verdict = ?answered.verdict, "submitted");
         answered
@@ -124,10 +129,12 @@ impl ProviderClient {
 
     /// Asks how a task stands, once.
     pub async fn ask(&self, _pass: &Pass, task: &TaskId) -> Answered<AskVerdict> {
+        lab::reach(Site::AskSending);
         let heard = match self.authorization() {
             Ok(key) => self.call(request::ask(&self.base, key, task)).await,
             Err(error) => Heard::NotSent(error.to_string()),
         };
+        lab::reach(Site::AskReceived);
         let answered = verdict::asked(&heard, task, self.scene());
         if let AskVerdict::Seen(facts) = &answered.verdict
             && let Phase::Unclear(word) = &facts.phase
@@ -140,10 +147,12 @@ impl ProviderClient {
 
     /// Asks the provider to cancel a task, once.
     pub async fn call_off(&self, _pass: &Pass, task: &TaskId) -> Answered<CallOffVerdict> {
+        lab::reach(Site::CallOffSending);
         let heard = match self.authorization() {
             Ok(key) => self.call(request::call_off(&self.base, key, task)).await,
             Err(error) => Heard::NotSent(error.to_string()),
         };
+        lab::reach(Site::CallOffReceived);
         let answered = verdict::called_off(&heard, self.scene());
         debug!(host = self.host(), %task, verdict = ?answered.verdict, "called off");
         answered

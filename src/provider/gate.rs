@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::lab::{Bug, planted};
 use crate::provider::line::{CAREFUL_PAUSE, LONGEST_PAUSE, LineCause, LineStop};
 use crate::provider::verdict::Answered;
 
@@ -130,6 +131,7 @@ impl Gate {
         let ended = inside.stops.len() < before;
         let noted = match &answered.line {
             Some(line) if line.cause == LineCause::KeyRefused && pass.number <= inside.old_key => false,
+            Some(line) if line.cause == LineCause::RateLimited && planted(Bug::PauseIgnored) => false,
             Some(line) => {
                 inside.note(line.clone());
                 true

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::lab::{self, Site};
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::Settings;
 use crate::settings::private::{PrivateFileError, as_secret, read_private};
@@ -132,8 +133,10 @@ fn make(path: &Path) -> Result<(), SecretsError> {
     let work = work_file(path);
     let make = || {
         write_durably(&work, &[Secret::generate()?])?;
+        lab::reach(Site::SecretWritten);
         // A link, because unlike a rename it does not replace what is there.
         let linked = fs::hard_link(&work, path);
+        lab::reach(Site::SecretLinked);
         fs::remove_file(&work)?;
         linked?;
         sync_folder_of(path)
@@ -151,6 +154,7 @@ fn replace(list: &Path, secrets: &[Secret]) -> Result<(), SecretsError> {
             reason = "disk lies above this room; the folder is flushed below"
         )]
         fs::rename(&work, list)?;
+        lab::reach(Site::SecretKept);
         sync_folder_of(list)
     };
     replace().map_err(|source| SecretsError::Unwritable { path: list.to_owned(), source })

@@ -4,6 +4,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::job::event::Event;
+use crate::lab::{self, Site};
 use crate::provider::wire::task_hint;
 use crate::stages::{Stage, Wake, ring_of};
 use crate::store::Store;
@@ -31,8 +32,10 @@ impl CallbackStage {
     async fn fold(&self, delivery: &Delivery) -> bool {
         let event = Event::Knocked { hint: task_hint(&delivery.body), quiet: delivery.more > 0 };
         let job = delivery.job;
+        lab::reach(Site::FoldBegan);
         match self.store.fold(delivery, event, self.clock.now()).await {
             Ok(applied) => {
+                lab::reach(Site::Folded);
                 tracing::info!(%job, state = %applied.job.state_name(), "callback for job {job}");
                 true
             }

@@ -8,6 +8,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::job::attempt::Attempt;
 use crate::job::event::SubmitVerdict;
 use crate::job::state::StateName;
+use crate::lab::{self, Site};
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::{Gate, Pass};
 use crate::provider::line::{LineCause, LineStop};
@@ -96,12 +97,14 @@ impl Line {
         let ended =
             LineCause::ALL.into_iter().filter(|cause| standing.iter().all(|stop| stop.cause != *cause));
         if self.store.lift_stops(ended.map(stop_cause).collect()).await? {
+            lab::reach(Site::StopLifted);
             tracing::info!("the line to the provider goes on");
         }
         for stop in standing {
             let cause = stop_cause(stop.cause);
             let stop = Stop { cause, until: Some(stop.until), message: stop.message, since: now };
             self.store.put_stop(stop).await?;
+            lab::reach(Site::StopWritten);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, watch};
 use crate::job::event::{AskVerdict, Event};
 use crate::job::next::Move;
 use crate::job::{JobId, TaskId};
+use crate::lab::{self, Site};
 use crate::provider::gate::Kind;
 use crate::provider::gate::Pass;
 use crate::stages::line::{Line, tell};
@@ -94,7 +95,9 @@ impl Inner {
             }
             AskVerdict::Unanswered { why, .. } => tracing::warn!(%job, "no status of job {job}: {why}"),
         }
+        lab::reach(Site::AskAnswered);
         let applied = self.store.apply(job, Event::Asked { began, verdict }, self.line.clock.now()).await?;
+        lab::reach(Site::AskApplied);
         tell(&applied);
         Ok(())
     }
@@ -103,6 +106,7 @@ impl Inner {
         let answered = self.line.client.call_off(&pass, task).await;
         let verdict = self.line.heard(pass, answered).await?;
         let applied = self.store.apply(job, Event::CallOffAnswered(verdict), self.line.clock.now()).await?;
+        lab::reach(Site::CallOffApplied);
         tell(&applied);
         Ok(())
     }

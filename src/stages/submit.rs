@@ -11,6 +11,7 @@ use crate::job::event::{Doubt, Event, SubmitVerdict};
 use crate::job::next::Move;
 use crate::job::turn::{Limits, next_turn};
 use crate::job::{JobId, state::StateName};
+use crate::lab::{self, Site};
 use crate::provider::gate::{Kind, Pass};
 use crate::secret::Secret;
 use crate::stages::line::{Line, tell};
@@ -60,6 +61,7 @@ impl SubmitStage {
         for job in &due.jobs {
             let applied = self.inner.store.apply(*job, Event::TimeCame, now).await;
             bench_broken(&self.inner.store, *job, applied).await?;
+            lab::reach(Site::WaitEnded);
         }
         Ok(Wake::at(due.next))
     }
@@ -111,6 +113,7 @@ impl SubmitStage {
         line.note_probe(&pass).await?;
         let urls = self.callback_urls.clone();
         let begun = self.inner.store.begin_try(job, Box::new(move |id| urls(id)), line.clock.now()).await;
+        lab::reach(Site::SubmitFrozen);
         match bench_broken(&self.inner.store, job, begun).await? {
             Some(Ok(attempt)) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
             Some(Err(applied)) => tell(&applied),
@@ -138,14 +141,17 @@ impl Inner {
         let server_error = answered.server_error;
         let verdict = self.line.heard(pass, answered).await?;
         let verdict = self.line.judge(attempt, server_error, verdict);
+        lab::reach(Site::SubmitAnswered);
         let now = self.line.clock.now();
         let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
             Err(StoreError::TaskTaken(task)) => {
+                lab::reach(Site::SubmitShared);
                 let shared = Event::SubmitAnswered(SubmitVerdict::Shared { task });
                 self.store.apply(job, shared, now).await?
             }
             applied => applied?,
         };
+        lab::reach(Site::SubmitApplied);
         tell(&applied);
         if applied.job.state_name() == StateName::Submitting {
             let why = applied.job.learned().remark.clone().unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::job::state::StateName;
 use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::jobfile;
+use crate::lab::{Bug, planted};
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::bells::Bell;
@@ -210,7 +211,11 @@ fn thaw(
         .prepare_cached("SELECT body, frozen_at FROM attempts WHERE job = ?1 AND number = ?2")?
         .query_row((nr, number), |row| {
             let frozen_at = Timestamp::from_millis(row.get(1)?);
-            Ok(Attempt::restore(id, number, row.get(0)?, frozen_at))
+            let mut body: String = row.get(0)?;
+            if planted(Bug::BodyChangedOnRetry) {
+                body.push(' ');
+            }
+            Ok(Attempt::restore(id, number, body, frozen_at))
         })?;
     writing
         .connection

@@ -1,11 +1,13 @@
 //! Callback bodies: kept before they are answered, told to their jobs afterwards.
 
+use futures_util::FutureExt;
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::step::Moment;
+use crate::lab::{Bug, planted};
 use crate::secret::sha256_hex;
 use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
@@ -40,32 +42,35 @@ impl Store {
     /// [`StoreError::NoSuchJob`], and what can befall the database.
     pub async fn keep_delivery(&self, job: JobId, body: Vec<u8>, now: Timestamp) -> Result<Kept, StoreError> {
         let sha256 = sha256_hex(&body);
-        self.writer
-            .write(move |writing| {
-                let connection = writing.connection;
-                let nr = number_of(connection, job)?;
-                let kept: i64 = connection
-                    .prepare_cached("SELECT count(*) FROM deliveries WHERE job = ?1")?
-                    .query_row([nr], |row| row.get(0))?;
-                if kept < KEPT_PER_JOB {
-                    connection
-                        .prepare_cached(
-                            "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
+        let kept = self.writer.write(move |writing| {
+            let connection = writing.connection;
+            let nr = number_of(connection, job)?;
+            let kept: i64 = connection
+                .prepare_cached("SELECT count(*) FROM deliveries WHERE job = ?1")?
+                .query_row([nr], |row| row.get(0))?;
+            if kept < KEPT_PER_JOB {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
                              VALUES (?1, ?2, ?3, ?4, 0, 0)",
-                        )?
-                        .execute((nr, now.millis(), sha256, body))?;
-                } else {
-                    connection
-                        .prepare_cached(
-                            "UPDATE deliveries SET more = more + 1, folded = 0
+                    )?
+                    .execute((nr, now.millis(), sha256, body))?;
+            } else {
+                connection
+                    .prepare_cached(
+                        "UPDATE deliveries SET more = more + 1, folded = 0
                              WHERE nr = (SELECT max(nr) FROM deliveries WHERE job = ?1)",
-                        )?
-                        .execute([nr])?;
-                }
-                writing.ring(Bell::Deliveries);
-                Ok(Kept(()))
-            })
-            .await
+                    )?
+                    .execute([nr])?;
+            }
+            writing.ring(Bell::Deliveries);
+            Ok(Kept(()))
+        });
+        if planted(Bug::AnswerBeforeCommit) {
+            kept.now_or_never().unwrap_or(Ok(Kept(())))
+        } else {
+            kept.await
+        }
     }
 
     /// The oldest deliveries whose jobs have not heard of them.

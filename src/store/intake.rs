@@ -10,6 +10,7 @@ use crate::job::next::next_move;
 use crate::job::step::HistoryLine;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::Draft;
+use crate::lab::{self, Site};
 use crate::store::Store;
 use crate::store::apply::{bell_of, write_history};
 use crate::store::bells::Bell;
@@ -225,6 +226,7 @@ fn take_in(
         .execute("UPDATE intakes SET jobs = ?2 WHERE nr = ?1", (nr, count))
         .map_err(StoreError::from)?;
     writing.ring(Bell::Changes);
+    lab::reach(Site::IntakeWritten);
     Ok(Taken { nr, jobs })
 }
 

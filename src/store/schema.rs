@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::lab::{Bug, planted};
+use crate::lab::{self, Bug, Site, planted};
 use crate::store::error::OpenError;
 
 /// The whole schema of a new database.
@@ -59,6 +59,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
     if empty {
         in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
+        lab::reach(Site::SchemaMade);
     }
     for (step, next) in STEPS.iter().zip(2..).filter(|(_, next)| !empty && *next > version) {
         in_transaction(&connection, step, next).map_err(sqlite)?;

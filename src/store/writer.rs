@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use crate::lab::{self, Site};
 use crate::store::bells::{Bell, Bells};
 use crate::store::error::StoreError;
 
@@ -140,9 +141,11 @@ impl Loop {
             let (ended, rung) = self.commit(&mut batch);
             match ended {
                 Ended::Committed => {
+                    lab::reach(Site::CommitDone);
                     for piece in batch {
                         piece.answer(None);
                     }
+                    lab::reach(Site::CommitTold);
                     for bell in rung {
                         self.bells.ring(bell);
                     }
@@ -163,6 +166,7 @@ impl Loop {
                 }
             }
         }
+        lab::reach(Site::CheckpointBegan);
         // An orderly end leaves one whole file. If it fails, the log beside it is read at the next start.
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -192,6 +196,7 @@ impl Loop {
                 rung.extend(bells);
             }
         }
+        lab::reach(Site::CommitWritten);
         match self.connection.execute_batch("COMMIT") {
             Ok(()) => (Ended::Committed, rung),
             Err(error) => (self.roll_back(&error), rung),

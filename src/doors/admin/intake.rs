@@ -14,6 +14,7 @@ use crate::doors::problem::Problem;
 use crate::doors::view::JobView;
 use crate::job::JobId;
 use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
+use crate::lab::{self, Site};
 use crate::secret::sha256_hex;
 use crate::store::intake::{Drafts, Intake, Source};
 
@@ -53,6 +54,7 @@ pub(super) async fn take(
     let (intake, drafts) = web::block(move || handed.read(bytes)).await.map_err(|_| broken())??;
     let name = intake.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
     let taken = admin.door.store.take_in(intake, drafts, admin.door.clock.now()).await?;
+    lab::reach(Site::ApiTaken);
     let count = taken.jobs.len();
     tracing::info!(
         "accepted {name} through the admin door: {count} job{}",

@@ -17,6 +17,7 @@ use crate::job::JobId;
 use crate::job::event::{Event, Order};
 use crate::job::state::StateName;
 use crate::job::step::Reply;
+use crate::lab::{self, Site};
 use crate::store::look::{Filter, Found, LIST_LIMIT};
 
 /// How many jobs a list has if nobody says.
@@ -111,7 +112,9 @@ pub(super) async fn order(
     let orders = [Order::Cancel, Order::Retry, Order::Release];
     let order = orders.into_iter().find(|order| order.as_str() == word).ok_or_else(Problem::nothing_here)?;
     let job = meant(&admin, reference).await?;
+    lab::reach(Site::OrderReceived);
     let applied = admin.door.store.apply(job, Event::Person(order), admin.door.clock.now()).await?;
+    lab::reach(Site::OrderApplied);
     let message = match applied.reply {
         Some(Reply::Refused(why)) => return Err(Problem::of(Kind::Refused, StatusCode::CONFLICT, why)),
         Some(Reply::Done(message)) => message,

@@ -8,6 +8,7 @@ use crate::doors::admin::{Admin, answer};
 use crate::doors::body::read_body;
 use crate::doors::problem::Problem;
 use crate::doors::status::StatusView;
+use crate::lab::{self, Site};
 use crate::store::line::{Stop, StopCause};
 
 /// What is told of a pause until it is over.
@@ -44,6 +45,7 @@ pub(super) async fn pause(
     for cause in which(&request, body, &admin).await? {
         let stop = Stop { cause, until: None, message: PAUSED.to_owned(), since };
         admin.door.store.put_stop(stop).await?;
+        lab::reach(Site::PauseWritten);
         tracing::info!("a person's pause: {}", cause.as_str());
     }
     status(admin).await

@@ -7,6 +7,7 @@ use crate::job::retry::{Backoff, KEY_LIFE};
 use crate::job::state::{Pace, Running, State, Trial};
 use crate::job::step::{Change, Sending};
 use crate::job::{Job, TaskId};
+use crate::lab::{Bug, planted};
 use crate::money::Quota;
 
 impl Change<'_> {
@@ -21,6 +22,12 @@ impl Change<'_> {
             State::Submitting { pace, trial } if too_old(&trial) => {
                 let detail = format!("key {}", attempt_key(self.job.id(), trial.number));
                 self.hold(HoldReason::OutcomeUnknown, detail, BackTo::Submitting(pace, trial));
+            }
+            State::Submitting { pace, trial } if trial.unknown && planted(Bug::NewKeyOnRetry) => {
+                self.freeze(pace)
+            }
+            State::Submitting { pace, trial } if !trial.unknown && planted(Bug::OutcomeForgotten) => {
+                self.freeze(pace);
             }
             State::Submitting { pace, trial } => self.send_again(pace, Trial { unknown: true, ..trial }),
             State::Queued(_)

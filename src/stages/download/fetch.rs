@@ -10,8 +10,9 @@ use crate::disk::file_system::{boot_id, examine};
 use crate::disk::library::{Part, PartWriter};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputState, Stored};
+use crate::lab::{self, Bug, Site, planted};
 use crate::media::fetch::{Download, Head, MediaError, Resume};
-use crate::media::inspect::inspect;
+use crate::media::inspect::{Verified, inspect};
 use crate::secret::Secret;
 use crate::stages::blocking;
 use crate::stages::download::DownloadTools;
@@ -69,9 +70,14 @@ impl DownloadTools {
         .map_err(|error| self.failure(Trouble::Disk(error)))?;
         let why = match verified {
             Ok(verified) if verified.complete || head.length.is_some() => {
+                lab::reach(Site::PartInspected);
                 return Ok(Checked { part, verified, host: head.host });
             }
             Ok(_) => "neither its length nor its structure proves that it is whole".to_owned(),
+            Err(_) if planted(Bug::PublishUnchecked) => {
+                let verified = Verified { extension: "mp4", mime: "video/mp4", complete: true };
+                return Ok(Checked { part, verified, host: head.host });
+            }
             Err(unfit) => unfit.to_string(),
         };
         self.quarantine(sight, output, part, &head, &why).await;
@@ -82,8 +88,12 @@ impl DownloadTools {
     async fn receive(&self, name: &str, link: &Secret) -> Result<(Head, Part), Trouble> {
         let host = Url::parse(link.expose()).ok().and_then(|url| url.host_str().map(str::to_owned));
         let resume = self.resumable(name, host.as_deref());
+        if planted(Bug::LinkLogged) {
+            tracing::info!("fetching {}", link.expose());
+        }
         let mut download = self.client.open(link, resume.as_ref()).await?;
         let head = download.head().clone();
+        lab::reach(Site::DownloadOpened);
         let left = head.length.map_or(0, |length| length.saturating_sub(head.offset));
         let room = examine(self.library.root())?;
         if room.free < left.saturating_add(RESERVE) {

@@ -18,6 +18,7 @@ use crate::job::event::Event;
 use crate::job::next::Move;
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
+use crate::lab::{self, Site};
 use crate::media::fetch::MediaClient;
 use crate::stages::line::tell;
 use crate::stages::{Flights, Stage, Wake, bench_broken, blocking, ring_of};
@@ -76,6 +77,7 @@ impl DownloadStage {
         for job in store.to_alert(now.plus(self.tools.alert_before_expiry), BATCH).await? {
             let applied = store.apply(job, Event::TimeCame, now).await;
             let Some(applied) = bench_broken(store, job, applied).await? else { continue };
+            lab::reach(Site::AlertKept);
             for line in applied.history.iter().filter(|line| line.event == "expiring") {
                 tracing::warn!(%job, "job {job} is in danger: {}", line.detail);
             }
@@ -142,6 +144,7 @@ impl DownloadTools {
     }
 
     async fn try_fetch_job(&self, job: JobId) -> Result<(), StoreError> {
+        lab::reach(Site::FetchBegan);
         let sight = self.store.look(job).await?;
         for output in sight.job.outputs().iter().filter(|output| output.is_waiting()) {
             let event = match self.fetch_output(&sight, output).await? {
@@ -154,7 +157,12 @@ impl DownloadTools {
                     Event::FetchFailed { key: output.key, failure }
                 }
             };
+            let site = match &event {
+                Event::Stored(_) => Site::StoredApplied,
+                _ => Site::FetchFailureApplied,
+            };
             let applied = self.store.apply(job, event, self.clock.now()).await?;
+            lab::reach(site);
             tell(&applied);
             if applied.job.state_name() != StateName::Downloading {
                 break;

@@ -5,6 +5,7 @@ use crate::disk::library::{Part, Published};
 use crate::disk::names::NameFacts;
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, Stored, StoredFile};
+use crate::lab::{self, Bug, Site, planted};
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::blocking;
 use crate::stages::download::{DownloadTools, sidecar};
@@ -31,13 +32,14 @@ impl DownloadTools {
         output: &Output,
     ) -> Result<Option<Result<Stored, FetchFailure>>, StoreError> {
         let job = sight.job.id();
-        let Some(task) = sight.job.task() else { return Ok(None) };
+        let Some(task) = sight.job.task().filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
         let Some(plan) = self.store.planned_output(job, task.clone(), output.key).await? else {
             return Ok(None);
         };
         let (library, known) = (self.library.clone(), plan.clone());
         let published = blocking(move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
         if let Some(published) = published {
+            lab::reach(Site::PublishRecognised);
             return Ok(Some(Ok(self.proof(output, published, plan.host))));
         }
         let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
@@ -50,6 +52,7 @@ impl DownloadTools {
         .await;
         match whole {
             Some((part, verified)) => {
+                lab::reach(Site::PartTakenUp);
                 let checked = Checked { part, verified, host: plan.host };
                 self.publish(sight, output, checked).await.map(Some)
             }
@@ -83,6 +86,7 @@ impl DownloadTools {
             if !self.store.plan_output(job, task.clone(), output.key, plan.clone()).await? {
                 continue;
             }
+            lab::reach(Site::OutputPlanned);
             let file = StoredFile {
                 path: plan.path.clone(),
                 bytes,
@@ -96,7 +100,10 @@ impl DownloadTools {
             let published =
                 blocking(move || library.publish(whole, &plan.path, &text, &job.to_string())).await;
             match published {
-                Ok(published) => return Ok(Ok(self.proof(output, published, checked.host))),
+                Ok(published) => {
+                    lab::reach(Site::Published);
+                    return Ok(Ok(self.proof(output, published, checked.host)));
+                }
                 Err((whole, DiskError::Taken(_))) => part = Some(whole),
                 Err((_, error)) => return Ok(Err(super::fetch::passing(error.to_string()))),
             }

@@ -16,6 +16,7 @@ use crate::clock::{Clock, Tick, Timestamp};
 use crate::disk::DiskError;
 use crate::disk::inbox::{Entry, Inbox, Stamp};
 use crate::jobfile::{self, Limits, Problem};
+use crate::lab::{self, Bug, Site, planted};
 use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -98,6 +99,7 @@ impl IntakeStage {
         for unmoved in self.store.unmoved().await? {
             let (judge, folders) = (self.judge.clone(), self.folders.clone());
             let name = unmoved.file_name.clone();
+            lab::reach(Site::MoveResumed);
             match blocking(move || finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to)))
                 .await
             {
@@ -219,8 +221,13 @@ impl IntakeStage {
             sha256: file.sha256.clone(),
             bytes: file.stamp.bytes,
         };
+        if planted(Bug::MoveBeforeCommit) {
+            let _ = self.judge.inbox.archive(&name, &file.stamp, &self.folders.accepted.join(now.date()));
+        }
+        lab::reach(Site::IntakeJudged);
         match self.store.take_in(intake, drafts, now).await {
             Ok(taken) => {
+                lab::reach(Site::IntakeCommitted);
                 for job in &taken.jobs {
                     tracing::debug!(%job, "accepted job {job} from {name}");
                 }
@@ -271,6 +278,7 @@ impl IntakeStage {
         if let Err(error) = marked {
             tracing::warn!("{shown} was moved, which is written down later: {error}");
         }
+        lab::reach(Site::MoveMarked);
     }
 
     async fn reject(&self, name: &str, stamp: Stamp, problems: Vec<Problem>) {
@@ -320,6 +328,7 @@ impl Stage for IntakeStage {
         if let Some(left) = self.look_is_due() {
             return Ok(Wake::At(self.clock.now().plus(left)));
         }
+        lab::reach(Site::IntakeBegan);
         let judge = self.judge.clone();
         let looked =
             blocking(move || judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?)))).await;
