@@ -2,10 +2,14 @@
 //!
 //! Two kinds of time are kept apart by type: [`Timestamp`] is the wall clock (it may jump), [`Tick`] is monotonic
 //! (it never does, and means nothing outside this process). Stages are given a [`Clock`]; tests give them a paused
-//! one, so that days of waiting pass in a moment.
+//! one, so that days of waiting pass in a moment. Work that blocks goes [`aside`](Clock::aside) through it too: under a
+//! paused clock nothing may take time of its own, so it is done in place, and all that happens follows one order.
 #![expect(clippy::disallowed_methods, reason = "the one home of the wall clock and of sleeping")]
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -114,6 +118,38 @@ enum Source {
 struct PausedState {
     wall: Timestamp,
     ticked: Duration,
+    /// When sleepers wake: how many at each time.
+    wakes: BTreeMap<Duration, usize>,
+    /// Pieces of work done in place, and sleeps begun: who counts them sees whether anything still moves.
+    steps: u64,
+}
+
+/// A sleep under a paused clock, on the list as long as somebody waits for it.
+struct Sleep<'a> {
+    state: &'a Mutex<PausedState>,
+    end: Duration,
+}
+
+impl<'a> Sleep<'a> {
+    fn begin(state: &'a Mutex<PausedState>, duration: Duration) -> Self {
+        let mut inside = held(state);
+        let end = inside.ticked.saturating_add(duration);
+        *inside.wakes.entry(end).or_default() += 1;
+        inside.steps += 1;
+        Self { state, end }
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        let mut inside = held(self.state);
+        if let Some(count) = inside.wakes.get_mut(&self.end) {
+            *count -= 1;
+            if *count == 0 {
+                inside.wakes.remove(&self.end);
+            }
+        }
+    }
 }
 
 impl Clock {
@@ -124,7 +160,8 @@ impl Clock {
 
     /// A clock that stands still at `wall` until [`Clock::advance`] or [`Clock::jump_to`] moves it.
     pub fn paused(wall: Timestamp) -> Self {
-        let state = Mutex::new(PausedState { wall, ticked: Duration::ZERO });
+        let state = PausedState { wall, ticked: Duration::ZERO, wakes: BTreeMap::new(), steps: 0 };
+        let state = Mutex::new(state);
         let (changed, _) = watch::channel(0);
         Self(Arc::new(Source::Paused { state, changed }))
     }
@@ -157,8 +194,8 @@ impl Clock {
             Source::Machine { .. } => tokio::time::sleep(duration).await,
             Source::Paused { state, changed } => {
                 let mut news = changed.subscribe();
-                let end = held(state).ticked.saturating_add(duration);
-                while held(state).ticked < end {
+                let sleep = Sleep::begin(state, duration);
+                while held(state).ticked < sleep.end {
                     // The sender lives in `self`, so the channel cannot close while we wait on it.
                     if news.changed().await.is_err() {
                         return;
@@ -174,6 +211,52 @@ impl Clock {
             biased;
             answer = future => Some(answer),
             () = self.sleep(limit) => None,
+        }
+    }
+
+    /// Has work that blocks done where it holds up nobody: on a thread of its own, or under a paused clock in place,
+    /// between two points at which everybody else may go on.
+    ///
+    /// # Errors
+    /// With what the work panicked with.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Box<dyn Any + Send>> {
+        let Source::Paused { state, .. } = &*self.0 else {
+            return match tokio::task::spawn_blocking(work).await {
+                Ok(done) => Ok(done),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => Err(panic),
+                    // Only at the end of the runtime, when nobody waits any more.
+                    Err(_) => std::future::pending().await,
+                },
+            };
+        };
+        held(state).steps += 1;
+        tokio::task::yield_now().await;
+        let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+        tokio::task::yield_now().await;
+        done
+    }
+
+    /// Whether this is a paused clock.
+    pub fn is_paused(&self) -> bool {
+        matches!(&*self.0, Source::Paused { .. })
+    }
+
+    /// How long until the first sleeper of a paused clock wakes; `None`: nobody sleeps.
+    pub fn next_wake(&self) -> Option<Duration> {
+        let Source::Paused { state, .. } = &*self.0 else { return None };
+        let inside = held(state);
+        inside.wakes.first_key_value().map(|(end, _)| end.saturating_sub(inside.ticked))
+    }
+
+    /// How much has been done under a paused clock: the same number twice means that everybody waits.
+    pub fn steps(&self) -> u64 {
+        match &*self.0 {
+            Source::Machine { .. } => 0,
+            Source::Paused { state, .. } => held(state).steps,
         }
     }
 
@@ -240,6 +323,25 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleeper.await.expect("the sleeper ends");
         assert_eq!(clock.now(), Timestamp::from_millis(86_401_000));
+    }
+
+    #[tokio::test]
+    async fn a_paused_clock_knows_when_its_next_sleeper_wakes_and_does_work_in_place() {
+        let clock = Clock::paused(Timestamp::from_millis(0));
+        assert_eq!(clock.next_wake(), None);
+        for seconds in [3, 9] {
+            let clock = clock.clone();
+            tokio::spawn(async move { clock.sleep(Duration::from_secs(seconds)).await });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(clock.next_wake(), Some(Duration::from_secs(3)));
+        clock.advance(Duration::from_secs(5));
+        tokio::task::yield_now().await;
+        assert_eq!(clock.next_wake(), Some(Duration::from_secs(4)));
+        let here = std::thread::current().id();
+        let done = clock.aside(move || std::thread::current().id() == here).await;
+        assert!(done.is_ok_and(|same| same), "on this very thread");
+        assert!(clock.aside(|| panic!("work")).await.is_err());
     }
 
     #[tokio::test]

@@ -1,18 +1,18 @@
 //! The library: downloads grow in a hidden folder, and get their name once they are whole, checked and flushed.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Clock;
+use crate::disk::part::{Part, PartWriter};
 use crate::disk::{
     DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
     make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_with_mode,
@@ -24,8 +24,6 @@ use crate::settings::LibraryMode;
 const INCOMING: &str = ".incoming";
 /// Tells the library from an empty mount point.
 const MARKER: &str = ".dropreel-library";
-/// So many chunks of a download wait for the disk before the network has to.
-const CHUNKS_AHEAD: usize = 16;
 
 /// The folder of finished media.
 #[derive(Clone, Debug)]
@@ -34,34 +32,6 @@ pub struct Library {
     device: u64,
     folder_mode: u32,
     file_mode: u32,
-}
-
-/// A download that is complete as far as its length tells: flushed, hashed, not named yet.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Part {
-    path: PathBuf,
-    bytes: u64,
-    sha256: String,
-}
-
-impl Part {
-    /// Its length.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Its SHA-256 in hexadecimal.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
-    }
-
-    /// Opens it, to be inspected.
-    ///
-    /// # Errors
-    /// When it is gone or cannot be read.
-    pub fn open(&self) -> Result<File, DiskError> {
-        File::open(&self.path).map_err(|error| DiskError::new(&self.path, error))
-    }
 }
 
 /// Proof that a file is in the library under its name, whole and flushed.
@@ -147,6 +117,7 @@ impl Library {
         name: &str,
         keep: u64,
         validator: Option<&str>,
+        clock: &Clock,
     ) -> Result<PartWriter, DiskError> {
         let path = self.part_path(name);
         let io = |error| DiskError::new(&path, error);
@@ -170,23 +141,13 @@ impl Library {
             .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
             .open(&path)
             .map_err(io)?;
-        let (chunks, incoming) = mpsc::channel(CHUNKS_AHEAD);
-        let (done, result) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("download".into())
-            .spawn(move || {
-                let written = receive(&path, file, keep, incoming);
-                // Nobody left to tell: the download was abandoned, and what is there is resumed later.
-                let _ = done.send(written);
-            })
-            .map_err(|error| DiskError::new(&self.root, error))?;
-        Ok(PartWriter { chunks: Some(chunks), result })
+        PartWriter::start(path, file, keep, clock)
     }
 
     /// Takes up a part that was complete when the process ended, if it is exactly that.
     pub fn complete_part(&self, name: &str, bytes: u64, sha256: &str) -> Option<Part> {
         let path = self.part_path(name);
-        is_exactly(&path, bytes, sha256).then(|| Part { path, bytes, sha256: sha256.to_owned() })
+        is_exactly(&path, bytes, sha256).then(|| Part::new(path, bytes, sha256.to_owned()))
     }
 
     /// Whether a file has that name below the library, or a sidecar that is not `owner`'s.
@@ -210,7 +171,11 @@ impl Library {
         owner: &str,
     ) -> Result<Published, (Part, DiskError)> {
         match self.try_publish(&part, relative, sidecar, owner) {
-            Ok(()) => Ok(Published { path: relative.to_owned(), bytes: part.bytes, sha256: part.sha256 }),
+            Ok(()) => Ok(Published {
+                path: relative.to_owned(),
+                bytes: part.bytes(),
+                sha256: part.sha256().to_owned(),
+            }),
             Err(error) => Err((part, error)),
         }
     }
@@ -227,17 +192,18 @@ impl Library {
         let file = part.open()?;
         file.set_permissions(std::fs::Permissions::from_mode(self.file_mode & !umask()))
             .and_then(|()| flush(&file))
-            .map_err(|error| DiskError::new(&part.path, error))?;
+            .map_err(|error| DiskError::new(part.path(), error))?;
         lab::reach(Site::PublishFlushed);
         let incoming = open_folder(&self.root.join(INCOMING))?;
-        let part_name = Path::new(part.path.file_name().ok_or_else(|| DiskError::Gone(part.path.clone()))?);
+        let part_name =
+            Path::new(part.path().file_name().ok_or_else(|| DiskError::Gone(part.path().to_owned()))?);
         rename_new((&incoming, part_name), (&folder, name), &full)?;
         lab::reach(Site::PublishRenamed);
         flush_names(&folder).map_err(|error| DiskError::new(&full, error))?;
         lab::reach(Site::PublishHalfFlushed);
         flush_names(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
         // Left over, it is swept at the next start.
-        let _ = std::fs::remove_file(part.path.with_extension("validator"));
+        let _ = std::fs::remove_file(part.path().with_extension("validator"));
         Ok(())
     }
 
@@ -272,7 +238,8 @@ impl Library {
     ) -> Result<PathBuf, DiskError> {
         make_private_folder(quarantine)?;
         let (incoming, folder) = (open_folder(&self.root.join(INCOMING))?, open_folder(quarantine)?);
-        let part_name = Path::new(part.path.file_name().ok_or_else(|| DiskError::Gone(part.path.clone()))?);
+        let part_name =
+            Path::new(part.path().file_name().ok_or_else(|| DiskError::Gone(part.path().to_owned()))?);
         for number in 0.. {
             let free = numbered(name, number);
             let full = quarantine.join(&free);
@@ -282,12 +249,12 @@ impl Library {
                     let mut bytes = Vec::new();
                     // Evidence needs no more than its beginning.
                     let read = part.open()?.take(16 << 20).read_to_end(&mut bytes);
-                    read.map_err(|error| DiskError::new(&part.path, error))?;
+                    read.map_err(|error| DiskError::new(part.path(), error))?;
                     match write_new(&full, &bytes, 0o600) {
                         Err(DiskError::Taken(_)) => continue,
                         written => written?,
                     }
-                    std::fs::remove_file(&part.path).map_err(|error| DiskError::new(&part.path, error))?;
+                    std::fs::remove_file(part.path()).map_err(|error| DiskError::new(part.path(), error))?;
                 }
                 moved => moved?,
             }
@@ -355,64 +322,6 @@ impl Library {
     }
 }
 
-/// A download under way: chunks go in, and at the end a [`Part`] comes out. A thread of its own writes and hashes,
-/// so that a slow disk holds up nobody else. Dropped, it leaves what it has for a later resume.
-#[derive(Debug)]
-pub struct PartWriter {
-    chunks: Option<mpsc::Sender<Bytes>>,
-    result: oneshot::Receiver<Result<Part, DiskError>>,
-}
-
-impl PartWriter {
-    /// Hands a chunk on. False: the disk has failed, and [`PartWriter::finish`] tells how.
-    pub async fn write(&mut self, chunk: Bytes) -> bool {
-        match &self.chunks {
-            Some(chunks) => chunks.send(chunk).await.is_ok(),
-            None => false,
-        }
-    }
-
-    /// Waits until all is written and flushed.
-    ///
-    /// # Errors
-    /// What befell the file.
-    pub async fn finish(mut self) -> Result<Part, DiskError> {
-        self.chunks = None;
-        self.result.await.unwrap_or_else(|_| {
-            let source = std::io::Error::other("a bug: the thread that wrote it panicked");
-            Err(DiskError::Io { path: PathBuf::from(INCOMING), source })
-        })
-    }
-}
-
-fn receive(
-    path: &Path,
-    mut file: File,
-    keep: u64,
-    mut incoming: mpsc::Receiver<Bytes>,
-) -> Result<Part, DiskError> {
-    let io = |error| DiskError::new(path, error);
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    if keep > 0 {
-        bytes = hash_into(&mut hash, (&mut file).take(keep)).map_err(io)?;
-        if bytes < keep {
-            return Err(DiskError::Changed(path.to_owned()));
-        }
-        file.set_len(keep).and_then(|()| file.seek(SeekFrom::Start(keep))).map_err(io)?;
-    }
-    while let Some(chunk) = incoming.blocking_recv() {
-        file.write_all(&chunk).map_err(io)?;
-        hash.update(&chunk);
-        bytes += chunk.len() as u64;
-        lab::reach(Site::ChunkWritten);
-    }
-    lab::reach(Site::PartWritten);
-    flush(&file).map_err(io)?;
-    lab::reach(Site::PartFlushed);
-    Ok(Part { path: path.to_owned(), bytes, sha256: HEXLOWER.encode(&hash.finalize()) })
-}
-
 fn is_exactly(path: &Path, bytes: u64, sha256: &str) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(CWD, path, flags, Mode::empty()) else { return false };
@@ -435,6 +344,8 @@ fn umask() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn library() -> (tempfile::TempDir, Library) {
@@ -444,7 +355,7 @@ mod tests {
     }
 
     async fn part(library: &Library, name: &str, content: &'static [u8]) -> Part {
-        let mut writer = library.begin_part(name, 0, None).unwrap();
+        let mut writer = library.begin_part(name, 0, None, &Clock::machine()).unwrap();
         for chunk in content.chunks(3) {
             assert!(writer.write(Bytes::from_static(chunk)).await);
         }
@@ -495,15 +406,15 @@ mod tests {
     #[tokio::test]
     async fn a_resumed_part_is_hashed_from_its_beginning() {
         let (_folder, library) = library();
-        let mut writer = library.begin_part("one", 0, Some("\"etag\"")).unwrap();
+        let mut writer = library.begin_part("one", 0, Some("\"etag\""), &Clock::machine()).unwrap();
         writer.write(Bytes::from_static(b"12345garbage")).await;
         writer.finish().await.unwrap();
         assert_eq!(library.unfinished("one"), Some((12, "\"etag\"".to_owned())));
-        let mut writer = library.begin_part("one", 5, Some("\"etag\"")).unwrap();
+        let mut writer = library.begin_part("one", 5, Some("\"etag\""), &Clock::machine()).unwrap();
         writer.write(Bytes::from_static(b"678")).await;
         let part = writer.finish().await.unwrap();
         assert_eq!((part.bytes(), part.sha256()), (8, crate::secret::sha256_hex(b"12345678").as_str()));
-        library.begin_part("one", 0, None).unwrap();
+        library.begin_part("one", 0, None, &Clock::machine()).unwrap();
         assert_eq!(library.unfinished("one"), None, "without a validator nothing is resumed");
     }
 

@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod library;
 pub mod lock;
 pub mod names;
+pub mod part;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

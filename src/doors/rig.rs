@@ -7,6 +7,7 @@ use actix_web::dev::{Server, ServerHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::dice::Dice;
 use crate::job::JobId;
@@ -28,7 +29,7 @@ impl Rig {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dropreel.db");
-        let (store, _) = Store::open(&path, Terms::DEFAULT, Dice::seeded(1)).unwrap();
+        let (store, _) = Store::open(&path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).unwrap();
         Self { folder, store }
     }
 

@@ -137,6 +137,7 @@ pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Pulse, mut stop: 
         }
         let rung_counts = failures == 0;
         tokio::select! {
+            biased;
             () = clock.sleep(wait) => {}
             () = stage.rung(), if rung_counts => {}
             _ = stop.changed() => {}
@@ -276,17 +277,12 @@ async fn ring_of(bell: &tokio::sync::Mutex<watch::Receiver<u64>>) {
     let _ = bell.lock().await.changed().await;
 }
 
-/// Has files handled off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            // Told and fenced by the loop around the stage, like any other panic of a pass.
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only at the end of the runtime, when nobody waits any more.
-            Err(_) => std::future::pending().await,
-        },
-    }
+/// Has files handled off the async threads. A panic is told and fenced by the loop around the stage, like any other.
+pub(crate) async fn blocking<T: Send + 'static>(
+    clock: &Clock,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    clock.aside(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

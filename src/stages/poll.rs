@@ -123,6 +123,7 @@ impl Stage for PollStage {
 
     async fn rung(&self) {
         tokio::select! {
+            biased;
             () = ring_of(&self.bell) => {}
             () = self.flights.landed() => {}
         }

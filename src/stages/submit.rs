@@ -178,6 +178,7 @@ impl Stage for SubmitStage {
 
     async fn rung(&self) {
         tokio::select! {
+            biased;
             () = ring_of(&self.bell) => {}
             () = self.flights.landed() => {}
         }

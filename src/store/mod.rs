@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
+use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::job::terms::Terms;
 use bells::{Bell, Bells};
@@ -40,6 +41,7 @@ pub struct Store {
     died: watch::Receiver<Option<String>>,
     terms: Terms,
     dice: Dice,
+    clock: Clock,
 }
 
 struct Readers {
@@ -49,36 +51,38 @@ struct Readers {
 }
 
 /// Joins the writer thread once every [`Store`] is dropped, so that the file is closed in order.
-pub struct Closing(std::thread::JoinHandle<()>);
+pub struct Closing(Option<std::thread::JoinHandle<()>>);
 
 impl Closing {
     /// Waits until the writer has ended. Call it after the last [`Store`] is dropped.
     pub fn wait(self) {
         // A writer that panicked has already been told of by its unanswered callers.
-        let _ = self.0.join();
+        let _ = self.0.map(std::thread::JoinHandle::join);
     }
 }
 
 impl Store {
-    /// Opens the database at `path`, making it if it is not there.
+    /// Opens the database at `path`, making it if it is not there. `clock` is not read: times come with each call; but
+    /// under a paused one there are no threads, and everything happens in one order.
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
-    pub fn open(path: &Path, terms: Terms, dice: Dice) -> Result<(Self, Closing), OpenError> {
+    pub fn open(path: &Path, terms: Terms, dice: Dice, clock: Clock) -> Result<(Self, Closing), OpenError> {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let last_change = look::last_change(&connection).map_err(sqlite)?;
         let first_reader = schema::open_reader(path)?;
         let bells = Bells::new();
         let (died_sender, died) = watch::channel(None);
-        let (writer, thread) = Writer::start(connection, last_change, bells.clone(), died_sender)
-            .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        let (writer, thread) =
+            Writer::start(connection, last_change, bells.clone(), died_sender, clock.clone())
+                .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
             path: path.to_owned(),
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
         });
-        Ok((Self { writer, readers, bells, died, terms, dice }, Closing(thread)))
+        Ok((Self { writer, readers, bells, died, terms, dice, clock }, Closing(thread)))
     }
 
     /// Listens to a bell. Begin to listen before you look.
@@ -104,7 +108,7 @@ impl Store {
     {
         let readers = self.readers.clone();
         let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
-        tokio::task::spawn_blocking(move || {
+        let looked = self.clock.aside(move || {
             let connection = match readers.take() {
                 Some(connection) => connection,
                 None => schema::open_reader(&readers.path)
@@ -113,9 +117,8 @@ impl Store {
             let result = look(&connection);
             readers.put_back(connection);
             result
-        })
-        .await
-        .map_err(|_| StoreError::Abandoned("a bug: a look at the database panicked".into()))?
+        });
+        looked.await.map_err(|_| StoreError::Abandoned("a bug: a look at the database panicked".into()))?
     }
 }
 

@@ -63,7 +63,7 @@ impl Rig {
 }
 
 fn open(path: &Path) -> Result<Store, OpenError> {
-    Store::open(path, Terms::DEFAULT, Dice::seeded(1)).map(|(store, _)| store)
+    Store::open(path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).map(|(store, _)| store)
 }
 
 fn draft(name: &str) -> Draft {

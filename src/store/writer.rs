@@ -1,11 +1,12 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use crate::clock::Clock;
 use crate::lab::{self, Site};
 use crate::store::bells::{Bell, Bells};
 use crate::store::error::StoreError;
@@ -78,9 +79,17 @@ where
     }
 }
 
-/// The way to the writer thread. Dropping the last one ends it.
+/// The way to the one who writes. Dropping the last one ends it.
 #[derive(Clone)]
-pub(super) struct Writer(mpsc::Sender<Box<dyn Work>>);
+pub(super) struct Writer(Way);
+
+#[derive(Clone)]
+enum Way {
+    /// A thread of its own.
+    Thread(mpsc::Sender<Box<dyn Work>>),
+    /// Under a paused clock everything happens in one order: each piece is committed by itself, in place.
+    InPlace(Arc<Mutex<Loop>>, Clock),
+}
 
 impl Writer {
     /// Starts the thread. `died` turns true when a commit fails in a way that leaves its outcome unknown.
@@ -89,12 +98,16 @@ impl Writer {
         last_change: i64,
         bells: Bells,
         died: watch::Sender<Option<String>>,
-    ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        clock: Clock,
+    ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
+        let writer = Loop { connection, change: last_change, bells, died };
+        if clock.is_paused() {
+            return Ok((Self(Way::InPlace(Arc::new(Mutex::new(writer)), clock)), None));
+        }
         let (sender, work) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || Loop { connection, change: last_change, bells, died }.run(&work))?;
-        Ok((Self(sender), thread))
+        let thread =
+            std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(&work))?;
+        Ok((Self(Way::Thread(sender)), Some(thread)))
     }
 
     /// Has `work` done in a transaction and waits until it is committed.
@@ -104,8 +117,20 @@ impl Writer {
         F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, wait) = oneshot::channel();
-        let piece = Box::new(Piece { work: Some(work), result: None, answer });
-        self.0.send(piece).map_err(|_| StoreError::Closed)?;
+        let piece: Box<dyn Work> = Box::new(Piece { work: Some(work), result: None, answer });
+        match &self.0 {
+            Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
+            Way::InPlace(writer, clock) => {
+                let writer = writer.clone();
+                let write = move || {
+                    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                    if writer.died.borrow().is_none() {
+                        writer.settle(vec![piece]);
+                    }
+                };
+                clock.aside(write).await.map_err(|_| StoreError::Closed)?;
+            }
+        }
         wait.await.map_err(|_| StoreError::Closed)?
     }
 }
@@ -137,38 +162,47 @@ impl Loop {
                     Err(_) => break,
                 }
             }
-            let change_before = self.change;
-            let (ended, rung) = self.commit(&mut batch);
-            match ended {
-                Ended::Committed => {
-                    lab::reach(Site::CommitDone);
-                    for piece in batch {
-                        piece.answer(None);
-                    }
-                    lab::reach(Site::CommitTold);
-                    for bell in rung {
-                        self.bells.ring(bell);
-                    }
-                }
-                Ended::Undone(error) => {
-                    self.change = change_before;
-                    for piece in batch {
-                        piece.answer(Some(error()));
-                    }
-                }
-                Ended::Unknown(why) => {
-                    self.died.send_replace(Some(why.clone()));
-                    for piece in batch {
-                        piece.answer(Some(StoreError::Fatal(why.clone())));
-                    }
-                    // Nothing more may be written over an unknown outcome; the next start looks again.
-                    return;
-                }
+            if !self.settle(batch) {
+                // Nothing more may be written over an unknown outcome; the next start looks again.
+                return;
             }
         }
         lab::reach(Site::CheckpointBegan);
         // An orderly end leaves one whole file. If it fails, the log beside it is read at the next start.
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// Commits a batch and answers everybody. False: it is not known what was kept.
+    fn settle(&mut self, mut batch: Vec<Box<dyn Work>>) -> bool {
+        let change_before = self.change;
+        let (ended, rung) = self.commit(&mut batch);
+        match ended {
+            Ended::Committed => {
+                lab::reach(Site::CommitDone);
+                for piece in batch {
+                    piece.answer(None);
+                }
+                lab::reach(Site::CommitTold);
+                for bell in rung {
+                    self.bells.ring(bell);
+                }
+                true
+            }
+            Ended::Undone(error) => {
+                self.change = change_before;
+                for piece in batch {
+                    piece.answer(Some(error()));
+                }
+                true
+            }
+            Ended::Unknown(why) => {
+                self.died.send_replace(Some(why.clone()));
+                for piece in batch {
+                    piece.answer(Some(StoreError::Fatal(why.clone())));
+                }
+                false
+            }
+        }
     }
 
     fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> (Ended, Vec<Bell>) {

@@ -29,8 +29,13 @@ impl Inbox {
 
     fn over(folder: tempfile::TempDir) -> Self {
         let clock = Clock::paused(NOW);
-        let (store, _) =
-            Store::open(&folder.path().join("dropreel.db"), Terms::DEFAULT, Dice::from_system()).unwrap();
+        let (store, _) = Store::open(
+            &folder.path().join("dropreel.db"),
+            Terms::DEFAULT,
+            Dice::from_system(),
+            clock.clone(),
+        )
+        .unwrap();
         let stage = stage(folder.path(), &store, &clock);
         std::fs::create_dir_all(folder.path().join("inbox")).unwrap();
         Self { folder, clock, store, stage }

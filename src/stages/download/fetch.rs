@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::disk::DiskError;
 use crate::disk::file_system::{boot_id, examine};
-use crate::disk::library::{Part, PartWriter};
+use crate::disk::part::{Part, PartWriter};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputState, Stored};
 use crate::lab::{self, Bug, Site, planted};
@@ -60,7 +60,7 @@ impl DownloadTools {
         }
         .map_err(|trouble| self.failure(trouble))?;
         let expected = output.key.kind;
-        let (part, verified) = blocking(move || {
+        let (part, verified) = blocking(&self.clock, move || {
             let mut file = part.open()?;
             let verified = inspect(&mut file, expected)
                 .map_err(|source| DiskError::Io { path: "the download".into(), source })?;
@@ -100,7 +100,7 @@ impl DownloadTools {
             return Err(DiskError::Full(self.library.root().to_owned()).into());
         }
         let validator = head.validator.as_ref().and_then(|tag| condition(host.as_deref()?, tag));
-        let mut writer = self.library.begin_part(name, head.offset, validator.as_deref())?;
+        let mut writer = self.library.begin_part(name, head.offset, validator.as_deref(), &self.clock)?;
         match stream(&mut download, &mut writer).await {
             Ok(()) => Ok((head, writer.finish().await?)),
             Err(error) => {
@@ -165,7 +165,7 @@ impl DownloadTools {
         let (library, folder) = (self.library.clone(), self.quarantine.clone());
         let name = format!("{}-{key}.bin", crate::disk::names::safe_part(&sight.job.identity().name));
         let evidence = serde_json::to_vec_pretty(&evidence).unwrap_or_default();
-        let kept = blocking(move || library.set_aside(part, &folder, &name, &evidence)).await;
+        let kept = blocking(&self.clock, move || library.set_aside(part, &folder, &name, &evidence)).await;
         if let Err(error) = kept {
             tracing::warn!(%job, "an unfit download of job {job} could not be kept as evidence: {error}");
             self.library.drop_part(&Self::part_name(job, key));

@@ -88,7 +88,7 @@ impl DownloadStage {
     /// Once after the start: throws away what was left of downloads whose jobs need them no more.
     async fn sweep(&self) -> Result<(), StoreError> {
         let library = self.tools.library.clone();
-        let parts = match blocking(move || library.parts()).await {
+        let parts = match blocking(&self.tools.clock, move || library.parts()).await {
             Ok(parts) => parts,
             Err(error) => {
                 tracing::warn!("unfinished downloads cannot be looked at: {error}");
@@ -204,6 +204,7 @@ impl Stage for DownloadStage {
 
     async fn rung(&self) {
         tokio::select! {
+            biased;
             () = ring_of(&self.bell) => {}
             () = self.flights.landed() => {}
         }

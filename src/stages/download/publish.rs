@@ -1,8 +1,9 @@
 //! From a checked part to a named file: the name is planned and committed first, so that a crash can be finished.
 
 use crate::disk::DiskError;
-use crate::disk::library::{Part, Published};
+use crate::disk::library::Published;
 use crate::disk::names::NameFacts;
+use crate::disk::part::Part;
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, Stored, StoredFile};
 use crate::lab::{self, Bug, Site, planted};
@@ -37,14 +38,15 @@ impl DownloadTools {
             return Ok(None);
         };
         let (library, known) = (self.library.clone(), plan.clone());
-        let published = blocking(move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
+        let published =
+            blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
         if let Some(published) = published {
             lab::reach(Site::PublishRecognised);
             return Ok(Some(Ok(self.proof(output, published, plan.host))));
         }
         let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
         let name = Self::part_name(job, output.key);
-        let whole = blocking(move || {
+        let whole = blocking(&self.clock, move || {
             let part = library.complete_part(&name, known.bytes, &known.sha256)?;
             let verified = inspect(&mut part.open().ok()?, expected).ok()?.ok()?;
             Some((part, verified))
@@ -79,7 +81,8 @@ impl DownloadTools {
         for number in 0..MOST_NAMES {
             let path = numbered(&base, number);
             let (library, candidate) = (self.library.clone(), path.clone());
-            if blocking(move || library.is_taken_by_another(&candidate, &job.to_string())).await {
+            if blocking(&self.clock, move || library.is_taken_by_another(&candidate, &job.to_string())).await
+            {
                 continue;
             }
             let plan = Plan { path, bytes, sha256: sha256.clone(), host: checked.host.clone() };
@@ -98,7 +101,8 @@ impl DownloadTools {
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
             let published =
-                blocking(move || library.publish(whole, &plan.path, &text, &job.to_string())).await;
+                blocking(&self.clock, move || library.publish(whole, &plan.path, &text, &job.to_string()))
+                    .await;
             match published {
                 Ok(published) => {
                     lab::reach(Site::Published);

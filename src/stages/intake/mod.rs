@@ -100,8 +100,10 @@ impl IntakeStage {
             let (judge, folders) = (self.judge.clone(), self.folders.clone());
             let name = unmoved.file_name.clone();
             lab::reach(Site::MoveResumed);
-            match blocking(move || finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to)))
-                .await
+            match blocking(&self.clock, move || {
+                finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to))
+            })
+            .await
             {
                 Ok((nr, to)) => self.store.mark_moved(nr, to, self.clock.now()).await?,
                 Err(error) => {
@@ -172,7 +174,7 @@ impl IntakeStage {
     async fn take(&self, batch: &[(Entry, Duration)]) -> Result<Option<Duration>, StoreError> {
         let judged = futures_util::future::join_all(batch.iter().cloned().map(|(entry, still)| {
             let judge = self.judge.clone();
-            blocking(move || judge.judge(&entry, still))
+            blocking(&self.clock, move || judge.judge(&entry, still))
         }))
         .await;
         let mut next: Option<Duration> = None;
@@ -256,7 +258,7 @@ impl IntakeStage {
         let Committed { nr, name, file, now } = committed;
         let (judge, folders) = (self.judge.clone(), self.folders.clone());
         let shown = name.clone();
-        let moved = blocking(move || {
+        let moved = blocking(&self.clock, move || {
             let folder = folders.accepted.join(now.date());
             match (judge.inbox.archive(&name, &file.stamp, &folder), file.bytes) {
                 // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
@@ -286,7 +288,7 @@ impl IntakeStage {
         let (at, owned) = (self.clock.now(), name.to_owned());
         let more = problems.len().saturating_sub(1);
         let first = problems.first().map(Problem::to_string).unwrap_or_default();
-        let rejected = blocking(move || {
+        let rejected = blocking(&self.clock, move || {
             judge.inbox.reject(&owned, &stamp, &folders.rejected, |file| {
                 let reason = Reason { file, at, errors: &problems };
                 // A list of texts and numbers always has a JSON form.
@@ -331,7 +333,8 @@ impl Stage for IntakeStage {
         lab::reach(Site::IntakeBegan);
         let judge = self.judge.clone();
         let looked =
-            blocking(move || judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?)))).await;
+            blocking(&self.clock, move || judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?))))
+                .await;
         let (identity, entries) = match looked {
             Ok(found) => found,
             Err(error) => {
@@ -339,7 +342,10 @@ impl Stage for IntakeStage {
                 return Ok(Wake::At(self.clock.now().plus(FAULT_PAUSE)));
             }
         };
-        self.watch.arm(identity);
+        // Under a paused clock nothing may come of itself.
+        if !self.clock.is_paused() {
+            self.watch.arm(identity);
+        }
         let pending = self.finish_moves().await?;
         let (chosen, mut next) = self.choose(entries, &pending);
         let mut fault = None;
