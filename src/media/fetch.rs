@@ -1,8 +1,7 @@
 //! Fetching one output: each hop checked and pinned, streamed in constant memory, with floors for speed and time.
-#![expect(clippy::disallowed_methods, reason = "the one home of the media client")]
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,19 +9,18 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap,
     HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use thiserror::Error;
 use url::{Host, Origin, Url};
 
 use crate::clock::{Clock, Tick};
 use crate::lab::{Bug, planted};
+use crate::media::carry::{Carrier, Pinned};
 use crate::media::guard::{Forbidden, Policy};
 use crate::secret::Secret;
 
 /// So many redirects are followed.
 const MOST_HOPS: usize = 5;
-const CONNECT: Duration = Duration::from_secs(15);
-const LOOK_UP: Duration = Duration::from_secs(15);
 /// Response headers that are worth keeping as evidence and carry no secret.
 const EVIDENCE: [&str; 8] = [
     "content-type",
@@ -61,6 +59,7 @@ impl Default for Patience {
 
 /// The way to media hosts.
 pub struct MediaClient {
+    carrier: Arc<dyn Carrier>,
     policy: Policy,
     patience: Patience,
     max_bytes: u64,
@@ -181,12 +180,23 @@ impl MediaClient {
         home: Option<(&Url, Secret)>,
         clock: Clock,
     ) -> Self {
-        // Set once for the process. That it already is, by the provider's client, is all right.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let carrier = Arc::new(Pinned::new(policy, clock.clone()));
+        Self::over(carrier, policy, patience, max_bytes, home, clock)
+    }
+
+    /// A client whose requests somebody else carries, to addresses he has to check.
+    pub fn over(
+        carrier: Arc<dyn Carrier>,
+        policy: Policy,
+        patience: Patience,
+        max_bytes: u64,
+        home: Option<(&Url, Secret)>,
+        clock: Clock,
+    ) -> Self {
         // Plain HTTP would show the key to everybody on the way, so only a sandbox on this machine is sent it so.
         let safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
         let home = home.filter(|(url, _)| safe(url)).map(|(url, key)| (url.origin(), Mutex::new(key)));
-        Self { policy, patience, max_bytes, clock, home }
+        Self { carrier, policy, patience, max_bytes, clock, home }
     }
 
     /// Replaces the key for all fetches from now on.
@@ -221,12 +231,15 @@ impl MediaClient {
     /// One request to one checked address.
     async fn hop(&self, url: &Url, resume: Option<&Resume>) -> Result<Response, MediaError> {
         let host = host_of(url);
-        let client = self.pinned(url, &host).await?;
-        let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(resume) = resume {
-            request = request.header(RANGE, format!("bytes={}-", resume.offset));
+            // An offset is digits; a validator came in a header.
+            headers.extend(
+                HeaderValue::try_from(format!("bytes={}-", resume.offset)).map(|range| (RANGE, range)),
+            );
             if !planted(Bug::ResumeBlindly) {
-                request = request.header(IF_RANGE, &resume.validator);
+                headers.extend(HeaderValue::try_from(&resume.validator).map(|tag| (IF_RANGE, tag)));
             }
         }
         if let Some((origin, key)) = &self.home
@@ -234,44 +247,10 @@ impl MediaClient {
             && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", held(key).expose()))
         {
             value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+            headers.insert(AUTHORIZATION, value);
         }
-        match self.clock.within(self.patience.silence, request.send()).await {
-            None => Err(MediaError::TooSlow { host }),
-            Some(sent) => sent.map_err(|error| network(&host, error)),
-        }
-    }
-
-    /// A client that connects to the addresses just checked and to no others.
-    async fn pinned(&self, url: &Url, host: &str) -> Result<Client, MediaError> {
-        let mut builder = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .http1_only()
-            .pool_max_idle_per_host(0)
-            .connect_timeout(CONNECT)
-            .user_agent(concat!("dropreel/", env!("CARGO_PKG_VERSION")));
-        if url.scheme() == "http" {
-            // Without TLS the system's certificates are not needed.
-            builder = builder.tls_certs_only([]);
-        }
-        if let Some(Host::Domain(name)) = url.host() {
-            let port = url.port_or_known_default().unwrap_or(443);
-            let found = self.clock.within(LOOK_UP, tokio::net::lookup_host((name, port))).await;
-            let why = "its name cannot be looked up";
-            let unknown = || MediaError::Network { host: host.to_owned(), why: why.into() };
-            let addresses: Vec<SocketAddr> = found.ok_or_else(unknown)?.map_err(|_| unknown())?.collect();
-            if addresses.is_empty() {
-                return Err(unknown());
-            }
-            for address in &addresses {
-                self.policy.check_address(host, address.ip())?;
-            }
-            builder = builder.resolve_to_addrs(name, &addresses);
-        }
-        builder.build().map_err(|error| network(host, error))
+        let sent = self.carrier.carry(url, headers);
+        self.clock.within(self.patience.silence, sent).await.unwrap_or(Err(MediaError::TooSlow { host }))
     }
 
     fn begin(
@@ -417,7 +396,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-fn host_of(url: &Url) -> String {
+pub(super) fn host_of(url: &Url) -> String {
     url.host_str().unwrap_or("nowhere").to_owned()
 }
 
@@ -431,7 +410,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The error's own words carry the whole link; its causes do not.
-fn network(host: &str, error: reqwest::Error) -> MediaError {
+pub(super) fn network(host: &str, error: reqwest::Error) -> MediaError {
     let error = error.without_url();
     let mut why = error.to_string();
     let mut cause = std::error::Error::source(&error);

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
 use thiserror::Error;
@@ -51,9 +52,31 @@ pub enum ClientError {
     Tls(String),
 }
 
+/// What takes a request to the provider and brings the head of the answer back: HTTP, or a simulation of it. Once, and
+/// without following anything.
+pub trait Carrier: Send + Sync {
+    /// Carries a request.
+    ///
+    /// # Errors
+    /// With what was heard instead of an answer.
+    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, Heard>>;
+}
+
+impl Carrier for Client {
+    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, Heard>> {
+        let sent = self.execute(request);
+        Box::pin(async move {
+            sent.await.map_err(|error| match error {
+                error if error.is_connect() || error.is_builder() => Heard::NotSent(sentence(error)),
+                error => Heard::Lost(sentence(error)),
+            })
+        })
+    }
+}
+
 /// The provider's API. One for the whole daemon: its connections are shared.
 pub struct ProviderClient {
-    http: Client,
+    carrier: Arc<dyn Carrier>,
     base: BaseUrl,
     key: Mutex<Secret>,
     timeout: Duration,
@@ -90,8 +113,24 @@ impl ProviderClient {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| ClientError::Tls(sentence(error)))?;
+        Self::over(Arc::new(http), base_url, key, timeout, clock)
+    }
+
+    /// A client whose requests somebody else carries.
+    ///
+    /// # Errors
+    /// When address or key cannot be used.
+    pub fn over(
+        carrier: Arc<dyn Carrier>,
+        base_url: &str,
+        key: Secret,
+        timeout: Duration,
+        clock: Clock,
+    ) -> Result<Self, ClientError> {
+        let base = BaseUrl::parse(base_url)?;
+        check_key(&key)?;
         let unknown_words = Mutex::default();
-        Ok(Self { http, base, key: Mutex::new(key), timeout, clock, unknown_words })
+        Ok(Self { carrier, base, key: Mutex::new(key), timeout, clock, unknown_words })
     }
 
     /// Replaces the key for all calls from now on. Tell the gate too: [`crate::provider::gate::Gate::key_replaced`].
@@ -168,10 +207,9 @@ impl ProviderClient {
 
     async fn call(&self, request: Request) -> Heard {
         let answer = async {
-            match self.http.execute(request).await {
+            match self.carrier.carry(request).await {
                 Ok(response) => Heard::Reply(self.read(response).await),
-                Err(error) if error.is_connect() || error.is_builder() => Heard::NotSent(sentence(error)),
-                Err(error) => Heard::Lost(sentence(error)),
+                Err(heard) => heard,
             }
         };
         // The HTTP library keeps the same limit and says more about it, so ours comes a little later.

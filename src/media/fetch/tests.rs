@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use std::net::SocketAddr;
+
 use super::*;
 
 /// Answers each connection with the next of these texts, then closes it.
