@@ -42,7 +42,7 @@ fn the_unit_starts_watches_and_stops_the_daemon_as_promised() {
     for (key, value) in promised {
         assert_eq!(values(key), [value], "{key}");
     }
-    for bound in ["StartLimitBurst", "RestartSec", "LimitNOFILE", "MemoryMax", "TasksMax"] {
+    for bound in ["StartLimitIntervalSec", "RestartSec", "LimitNOFILE", "MemoryMax", "TasksMax"] {
         assert_eq!(values(bound).len(), 1, "{bound}");
     }
 }

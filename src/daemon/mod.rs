@@ -33,7 +33,8 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// How long a stop may take before what is left is cut off. All of it can be.
 const DRAIN: Duration = Duration::from_secs(12);
 
-/// Why the daemon cannot start. Each is a matter of configuration or place: exit code 2.
+/// Why the daemon cannot start. Most are a matter of configuration or place, which a person must mend; a full or
+/// failing disk passes ([`StartError::passes`]).
 #[derive(Debug, Error)]
 pub enum StartError {
     /// No key to submit with.
@@ -80,6 +81,25 @@ pub enum StartError {
     /// The provider's client cannot be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl StartError {
+    /// Whether it may go away by itself: a full disk, a failing one, no file descriptors left, a busy database. Then
+    /// the daemon is to be started again until it does.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Disk(DiskError::Full(_)) => true,
+            Self::Store(error) => error.passes(),
+            Self::Open(error) => error.passes(),
+            Self::NoKey | Self::FileSystem { .. } | Self::Layout(_) | Self::Client(_) => false,
+            Self::Listen { .. } => false,
+            Self::Disk(_) | Self::Lock(_) | Self::Secrets(_) => {
+                let causes =
+                    std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+                causes.filter_map(|cause| cause.downcast_ref()).any(crate::disk::passes)
+            }
+        }
+    }
 }
 
 /// Why new secrets could not be taken up; the old ones stay in force.

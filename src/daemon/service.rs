@@ -32,6 +32,7 @@ impl ServeError {
     /// 2 for what a person must mend first, 1 for what a restart mends.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Start(error) if error.passes() => 1,
             Self::Settings(_) | Self::Start(_) => 2,
             Self::Died(_) | Self::Signals(_) => 1,
         }

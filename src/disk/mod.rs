@@ -76,6 +76,12 @@ impl DiskError {
     }
 }
 
+/// Whether a fault of a file may go away by itself: no room, a failing disk, no file descriptors or memory left.
+pub fn passes(error: &io::Error) -> bool {
+    let of_the_moment = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| of_the_moment.contains(&errno))
+}
+
 /// Makes a folder and what is above it, open to this user alone (0700, or less by the umask). A link in its place is
 /// refused.
 ///

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use dropreel::sandbox::ledger::Ledger;
 
-pub use database::Snapshot;
+pub use database::{Row, Snapshot};
 
 /// What there is to look at.
 pub struct Evidence<'a> {

@@ -1,0 +1,201 @@
+//! The daemon's river on a runtime of its own, which can be killed between any two steps.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use dropreel::clock::{Clock, Timestamp};
+use dropreel::daemon::river::{River, Ways};
+use dropreel::dice::Dice;
+use dropreel::job::event::{Event, Order};
+use dropreel::job::step::Reply;
+use dropreel::job::{JobId, state::StateName};
+use dropreel::secret::CallbackSecrets;
+use dropreel::settings::Settings;
+use dropreel::store::Store;
+use dropreel::store::error::StoreError;
+use dropreel::store::line::{Stop, StopCause};
+use dropreel::store::look::Filter;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::network::Network;
+
+/// What a callback may be long.
+const LONGEST: usize = 256 * 1024;
+
+/// A process of the daemon.
+pub struct Machine {
+    runtime: Runtime,
+    pub clock: Clock,
+    network: Network,
+    shared: Arc<Mutex<Shared>>,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Shared {
+    open: Option<Open>,
+    /// Why the process has ended by itself.
+    ended: Option<String>,
+    /// Orders that may cost money again, by job.
+    orders: Vec<JobId>,
+    /// Those of them that were refused after all.
+    refused: Vec<JobId>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Open {
+    store: Store,
+    secrets: Arc<RwLock<CallbackSecrets>>,
+}
+
+impl Machine {
+    /// Starts the daemon on what lies in its folders.
+    pub fn start(settings: &Settings, network: &Network, wall: Timestamp, seed: u64) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (clock, shared) = (Clock::paused(wall), Arc::new(Mutex::new(Shared::default())));
+        let machine =
+            Self { runtime, clock: clock.clone(), network: network.clone(), shared: shared.clone(), stop };
+        let (settings, network) = (settings.clone(), network.clone());
+        machine.runtime.spawn(async move {
+            let ways = Ways::Carried { provider: Arc::new(network.clone()), media: Arc::new(network) };
+            match River::open(&settings, ways, clock, Dice::seeded(seed)).await {
+                Err(error) => shared.lock().unwrap().ended = Some(error.to_string()),
+                Ok(river) => {
+                    let store = river.store.clone();
+                    {
+                        let mut inside = shared.lock().unwrap();
+                        river.flow(&settings, 1, &stopped, &mut inside.tasks);
+                        inside.open =
+                            Some(Open { store: river.store.clone(), secrets: river.secrets.clone() });
+                    }
+                    let why = store.died().await;
+                    shared.lock().unwrap().ended = Some(why);
+                }
+            }
+        });
+        machine
+    }
+
+    /// Lets everybody go on by a little. Returns a number that stays the same when nobody did.
+    pub fn step(&self) -> u64 {
+        self.runtime.block_on(tokio::task::yield_now());
+        self.clock.steps() + self.network.moved()
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.shared.lock().unwrap().open.is_some()
+    }
+
+    /// Why the process ended by itself, if it has.
+    pub fn ended(&self) -> Option<String> {
+        self.shared.lock().unwrap().ended.clone()
+    }
+
+    /// Orders given that may cost money again, less those refused.
+    pub fn orders(&self) -> Vec<JobId> {
+        let inside = self.shared.lock().unwrap();
+        let mut orders = inside.orders.clone();
+        for refused in &inside.refused {
+            if let Some(place) = orders.iter().position(|order| order == refused) {
+                orders.swap_remove(place);
+            }
+        }
+        orders
+    }
+
+    fn open(&self) -> Option<Open> {
+        self.shared.lock().unwrap().open.clone()
+    }
+
+    /// A callback arrives at the public door. False: nobody listens.
+    pub fn knock(&self, number: u64, url: &str, body: Vec<u8>) -> bool {
+        let Some(open) = self.open() else { return false };
+        let (network, clock) = (self.network.clone(), self.clock.clone());
+        let path = url.split("/callbacks/").nth(1).unwrap_or_default().to_owned();
+        self.runtime.spawn(async move {
+            let (id, token) = path.split_once('/').unwrap_or_default();
+            let admitted = open.secrets.read().unwrap().admit(id, token);
+            let status = match JobId::parse(id).filter(|_| admitted) {
+                None => 404,
+                Some(_) if body.len() > LONGEST => 413,
+                Some(job) => match open.store.keep_delivery(job, body, clock.now()).await {
+                    Ok(_) => 204,
+                    Err(StoreError::NoSuchJob(_)) => 404,
+                    Err(_) => 503,
+                },
+            };
+            network.door_answered(number, status);
+        });
+        true
+    }
+
+    /// A person's order about the `nth` job of the list.
+    pub fn order(&self, order: Order, nth: u64) {
+        let Some(open) = self.open() else { return };
+        let (clock, shared) = (self.clock.clone(), self.shared.clone());
+        self.runtime.spawn(async move {
+            let Ok(page) = open.store.list(Filter::default(), None, 100).await else { return };
+            let Some(sight) = page.jobs.get(usize::try_from(nth).unwrap() % page.jobs.len().max(1)) else {
+                return;
+            };
+            let job = sight.job.id();
+            // Written down before it is known whether it was kept: from then on it may be.
+            let pays = matches!(order, Order::Retry | Order::Release);
+            if pays {
+                shared.lock().unwrap().orders.push(job);
+            }
+            let applied = open.store.apply(job, Event::Person(order), clock.now()).await;
+            if pays && matches!(&applied, Ok(done) if matches!(done.reply, Some(Reply::Refused(_)))) {
+                shared.lock().unwrap().refused.push(job);
+            }
+        });
+    }
+
+    /// A person pauses submits, or lets them go on.
+    pub fn pause(&self, paused: bool) {
+        let Some(open) = self.open() else { return };
+        let now = self.clock.now();
+        self.runtime.spawn(async move {
+            let cause = StopCause::PausedSubmits;
+            // Whether it was kept is the person's to look after.
+            let _ = if paused {
+                let stop = Stop { cause, until: None, message: String::new(), since: now };
+                open.store.put_stop(stop).await
+            } else {
+                open.store.lift_stops(vec![cause]).await.map(drop)
+            };
+        });
+    }
+
+    /// An orderly stop is asked for.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// SIGKILL: what is in memory is gone; the database is what it was at this moment.
+    pub fn kill(self, data_dir: &Path) {
+        let files = ["dropreel.db", "dropreel.db-wal"];
+        // Closing a connection would tidy up, which a killed process does not.
+        let kept = files.map(|name| std::fs::read(data_dir.join(name)).ok());
+        let Self { runtime, shared, .. } = self;
+        drop(runtime);
+        drop(shared);
+        for (name, bytes) in files.iter().zip(kept) {
+            let path = data_dir.join(name);
+            match bytes {
+                Some(bytes) => std::fs::write(path, bytes).unwrap(),
+                None => drop(std::fs::remove_file(path)),
+            }
+        }
+        let _ = std::fs::remove_file(data_dir.join("dropreel.db-shm"));
+    }
+}
+
+/// States that nothing moves any more by itself.
+pub fn rests(state: &str) -> bool {
+    StateName::parse(state).is_some_and(|state| state.is_end() || state == StateName::Held)
+}

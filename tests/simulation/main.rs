@@ -1,0 +1,295 @@
+//! The seeded simulation: the daemon's own stages over the real store, with a simulated provider, network, clock and
+//! person. A seed decides everything, and repeats it exactly.
+//!
+//! `cargo test --test simulation -- --seeds 10000` runs many; `--seed 17` one, with its trace; `--from N` begins
+//! elsewhere. `--demand-all` fails when a kind of fault never fired.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness"
+)]
+
+#[path = "../support/checker/mod.rs"]
+#[allow(dead_code, reason = "each harness uses its own part of the checker")]
+mod checker;
+mod machine;
+mod network;
+mod restraint;
+mod run;
+mod story;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use dropreel::settings::{Environment, Purpose, Settings};
+
+use run::{Outcome, Run};
+use story::Story;
+
+/// What a run of many seeds is asked for.
+struct Wanted {
+    from: u64,
+    seeds: u64,
+    /// One seed, with its trace.
+    only: Option<u64>,
+    demand_all: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("seeds: test");
+        return ExitCode::SUCCESS;
+    }
+    let number = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1)?.parse::<u64>().ok()
+    };
+    let wanted = Wanted {
+        from: number("--from").unwrap_or(1),
+        seeds: number("--seeds").unwrap_or(300),
+        only: number("--seed"),
+        demand_all: arguments.iter().any(|argument| argument == "--demand-all"),
+    };
+    std::panic::set_hook(Box::new(|_| {}));
+    let disks = Disks::make();
+    let ok = match wanted.only {
+        Some(seed) => one(seed, &disks),
+        None => many(&wanted, &disks),
+    };
+    drop(disks);
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn settings() -> &'static Settings {
+    static SETTINGS: OnceLock<Settings> = OnceLock::new();
+    SETTINGS.get_or_init(|| {
+        let variables = [
+            ("DROPREEL_CONFIG", "/dev/null"),
+            ("DROPREEL_DATA_DIR", "/nowhere"),
+            ("DROPREEL_PROVIDER__BASE_URL", run::BASE),
+            ("DROPREEL_PROVIDER__API_KEY", "sk-simulated-canary"),
+            ("DROPREEL_CALLBACKS__PUBLIC_URL", "http://127.0.0.1:1"),
+            ("DROPREEL_POLLING__GIVE_UP", "1h"),
+            ("DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "true"),
+        ];
+        let environment: Environment = variables.into_iter().collect();
+        dropreel::settings::load(None, &environment, Purpose::Daemon)
+            .unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+fn play(seed: u64, place: &Path) -> Outcome {
+    let folder = tempfile::tempdir_in(place).unwrap();
+    free(folder.path());
+    let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        Run::new(seed, Story::of(seed), folder.path(), settings(), "").play()
+    }));
+    played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Outcome {
+            violations: vec![format!("a panic: {}", text.unwrap_or_default())],
+            trace: Vec::new(),
+            fired: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            simulated: Duration::ZERO,
+        }
+    })
+}
+
+fn one(seed: u64, disks: &Disks) -> bool {
+    let outcome = play(seed, &disks.places[0]);
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    let again = play(seed, &disks.places[0]);
+    if again.trace != outcome.trace {
+        println!("the same seed went another way the second time");
+        return false;
+    }
+    for (name, end) in &outcome.ends {
+        println!("{name}: {end}");
+    }
+    report(seed, &outcome)
+}
+
+fn report(seed: u64, outcome: &Outcome) -> bool {
+    for violation in &outcome.violations {
+        println!("seed {seed}: {violation}");
+    }
+    if !outcome.violations.is_empty() {
+        println!("again: cargo test --release --test simulation -- --seed {seed}");
+    }
+    outcome.violations.is_empty()
+}
+
+fn many(wanted: &Wanted, disks: &Disks) -> bool {
+    let (next, failed) = (AtomicU64::new(wanted.from), AtomicBool::new(false));
+    let (fired, simulated) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(Duration::ZERO));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for place in &disks.places {
+            let (next, failed, fired, simulated) = (&next, &failed, &fired, &simulated);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= wanted.from + wanted.seeds || failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let outcome = play(seed, place);
+                    if !report(seed, &outcome) {
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                    if seed % 50 == 0 && play(seed, place).trace != outcome.trace {
+                        println!("seed {seed} went another way the second time");
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                    *simulated.lock().unwrap() += outcome.simulated;
+                    let mut fired = fired.lock().unwrap();
+                    for (fault, times) in outcome.fired {
+                        *fired.entry(fault).or_default() += times;
+                    }
+                }
+            });
+        }
+    });
+    let (fired, simulated) = (fired.into_inner().unwrap(), simulated.into_inner().unwrap());
+    let seeds = next.into_inner().min(wanted.from + wanted.seeds) - wanted.from;
+    println!(
+        "{seeds} seeds, {} simulated hours, in {:.1} s; faults fired:",
+        simulated.as_secs() / 3600,
+        began.elapsed().as_secs_f64()
+    );
+    for (fault, times) in &fired {
+        println!("{times:>9} {fault}");
+    }
+    let missing: Vec<&&str> = DEMANDED.iter().filter(|fault| !fired.contains_key(**fault)).collect();
+    if wanted.demand_all && !missing.is_empty() {
+        println!("these never fired: {missing:?}");
+        return false;
+    }
+    !failed.into_inner()
+}
+
+/// Kinds of fault that a long run must have met.
+const DEMANDED: &[&str] = &[
+    "Crash",
+    "Stop",
+    "Jump",
+    "LoseClock",
+    "Cancel",
+    "Retry",
+    "Release",
+    "Pause",
+    "FillDisk",
+    "disk full",
+    "Restore",
+    "request lost",
+    "request doubled",
+    "answer lost",
+    "callback lost",
+    "Plan",
+];
+
+/// A place in memory for each worker; each on a small disk of its own, where that can be had.
+struct Disks {
+    places: Vec<PathBuf>,
+    root: PathBuf,
+    mounted: bool,
+}
+
+/// Room for the database, the videos, and what the daemon leaves free for others.
+const DISK_BYTES: u64 = 100 << 20;
+static OWN_DISKS: AtomicBool = AtomicBool::new(false);
+
+impl Disks {
+    fn make() -> Self {
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let root = base.join(format!("dropreel-simulation-{}", std::process::id()));
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        let places: Vec<PathBuf> = (0..workers).map(|worker| root.join(worker.to_string())).collect();
+        let mut mounted = true;
+        for place in &places {
+            std::fs::create_dir_all(place).unwrap();
+            let size = format!("size={DISK_BYTES}");
+            let made = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(place).output();
+            mounted &= made.is_ok_and(|made| made.status.success());
+        }
+        if !mounted {
+            println!(
+                "no disk of our own can be mounted here (that needs root): no disk gets full in this run"
+            );
+        }
+        OWN_DISKS.store(mounted, Ordering::Relaxed);
+        Self { places, root, mounted }
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        for place in &self.places {
+            if self.mounted {
+                let _ = Command::new("umount").arg("-l").arg(place).output();
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn has_own_disk() -> bool {
+    OWN_DISKS.load(Ordering::Relaxed)
+}
+
+/// The file that fills a disk lies beside the seed's own folder.
+fn filler(folder: &Path) -> PathBuf {
+    folder.parent().unwrap().join("filler")
+}
+
+fn fill(folder: &Path, left: u64) {
+    let room = rustix::fs::statvfs(folder).unwrap();
+    let free = room.f_bavail * room.f_frsize;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(filler(folder)).unwrap();
+    let length = file.metadata().unwrap().len();
+    let _ = rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::empty(),
+        length,
+        free.saturating_sub(left).max(1),
+    );
+}
+
+fn free(folder: &Path) {
+    let _ = std::fs::remove_file(filler(folder));
+}
+
+fn rename(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
+}
+
+/// The states of all jobs, read from the file itself.
+fn states(data_dir: &Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(data_dir.join("dropreel.db")).unwrap();
+    let mut statement = connection.prepare("SELECT state FROM jobs").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// What became of each job, by name: state, cost, and the hashes of its files.
+fn ends(data_dir: &Path) -> BTreeMap<String, String> {
+    let Ok(snapshot) = checker::Snapshot::take(data_dir) else { return BTreeMap::new() };
+    let end = |job: &checker::Row| {
+        let files = snapshot.outputs.iter().filter(|row| row.number("job") == job.number("nr"));
+        let mut hashes: Vec<&str> = files.map(|row| row.text("sha256")).collect();
+        hashes.sort_unstable();
+        format!("{} {:?} {hashes:?} {}", job.text("state"), job.number("cost_quota"), job.text("reason"))
+    };
+    snapshot.jobs.iter().map(|job| (job.text("name").to_owned(), end(job))).collect()
+}

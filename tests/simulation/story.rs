@@ -1,0 +1,370 @@
+//! What a seed makes happen: job files, faults, crashes, orders, jumps of the clock; all drawn before it begins.
+
+use std::time::Duration;
+
+use dropreel::dice::Dice;
+
+/// Everything that is drawn for a seed.
+pub struct Story {
+    pub files: Vec<(Duration, File)>,
+    pub happenings: Vec<(Duration, Happening)>,
+    /// When all faults end.
+    pub heal: Duration,
+    /// After that, so long until everything must rest.
+    pub patience: Duration,
+    pub weather: Weather,
+    pub settings: Knobs,
+}
+
+/// A job file.
+#[derive(Clone)]
+pub struct File {
+    pub name: String,
+    pub bytes: Vec<u8>,
+    /// `None`: it is bad.
+    pub jobs: Option<u32>,
+}
+
+/// One thing that happens to the daemon.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// The provider behaves like this from now on.
+    Plan(String),
+    /// SIGKILL, in the middle of what follows; down for so long.
+    Crash {
+        down: Duration,
+        after_steps: u64,
+    },
+    /// An orderly stop; down for so long.
+    Stop {
+        down: Duration,
+    },
+    /// The wall clock jumps by so many milliseconds.
+    Jump(i64),
+    /// The clock of the machine is lost: it starts in 1970 until somebody sets it.
+    LoseClock,
+    SetClock,
+    Cancel(u64),
+    Retry(u64),
+    Release(u64),
+    Pause,
+    Resume,
+    /// So many bytes are left on the disk.
+    FillDisk(u64),
+    FreeDisk,
+    /// The database is put back to what it was earlier.
+    Remember,
+    Restore,
+}
+
+/// What the network does to what passes, in shares of one.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    pub request_lost: f64,
+    pub answer_lost: f64,
+    pub doubled: f64,
+    pub callback_lost: f64,
+    pub slowest: Duration,
+}
+
+impl Weather {
+    pub const CALM: Self = Self {
+        request_lost: 0.0,
+        answer_lost: 0.0,
+        doubled: 0.0,
+        callback_lost: 0.0,
+        slowest: Duration::from_millis(300),
+    };
+}
+
+/// Settings that are worth varying.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    pub callbacks: bool,
+    pub max_running: u32,
+    pub submit_per_second: f64,
+    pub concurrency: usize,
+}
+
+/// Faults and shapes of a single task. None of them lasts.
+const OF_TASKS: &[&str] = &[
+    "submit=lost",
+    "submit=lost",
+    "submit=504-done",
+    "submit=503",
+    "submit=500x3",
+    "submit=reset",
+    "submit=cut",
+    "submit=html200",
+    "submit=empty",
+    "submit=409x2",
+    "submit=huge",
+    "submit=redirectx1",
+    "submit=slow:40s",
+    "submit=400",
+    "submit=price",
+    "submit=same-id",
+    "submit=stored500",
+    "status=500x2",
+    "status=reset",
+    "status=404",
+    "status=404x6",
+    "status=html200",
+    "status=empty",
+    "status=cut",
+    "status=slow:40s",
+    "status=huge",
+    "cancel=lost",
+    "cancel=500",
+    "media=short",
+    "media=cut",
+    "media=chunk-cut",
+    "media=longx2",
+    "media=html200x1",
+    "media=magicx1",
+    "media=no-moovx1",
+    "media=halfx1",
+    "media=zerox1",
+    "media=gzipx1",
+    "media=500x2",
+    "media=403",
+    "media=404x3",
+    "media=410x1",
+    "media=416",
+    "media=reset:100",
+    "media=reset:5000x3",
+    "media=stall:3000",
+    "media=slow:40s",
+    "media=redirect:samex1",
+    "callback=lost",
+    "callback=early",
+    "callback=progress",
+    "callback=stale",
+    "callback=shuffled",
+    "callback=garbage",
+    "callback=empty",
+    "callback=huge",
+    "callback=forged",
+    "callback=late:90s",
+    "callback=copies:10",
+    "callback=copies:30",
+    "submit-shape=wrapped",
+    "submit-shape=old",
+    "status-shape=wrapped",
+    "callback-shape=event",
+    "callback-shape=task",
+    "callback-shape=data",
+    "words=any",
+    "processing=warming_up",
+    "progress=int",
+    "progress=null",
+    "progress=101",
+    "progress=-1",
+    "times=ms",
+    "times=us",
+    "times=string",
+    "times=iso",
+    "times=absent",
+    "times=far",
+    "expires=absent",
+    "expires=zero",
+    "expires=far",
+    "result=empty:2",
+    "result=absent:3",
+    "result=null:1",
+    "result=none",
+    "url=string",
+    "url=merged",
+    "outputs=2",
+    "outputs=2",
+    "outputs=3",
+    "twice=yes",
+    "kind=image",
+    "size=200KiB",
+    "link=20m",
+    "link=20m expired=410",
+    "link=5m links=same",
+    "links=fresh",
+    "ready=2m",
+    "etag=weak",
+    "etag=none",
+    "ranges=ignored",
+    "ranges=wrong",
+    "ranges=refused",
+    "length=chunked",
+    "length=close",
+    "end=task_failed",
+    "end=upstream_unavailable",
+    "end=cancelled",
+    "end=never",
+    "fail-shape=reason",
+    "fail-shape=none",
+    "refund=no end=task_failed",
+    "run=20m",
+    "run=1s",
+    "queue=1m",
+    "id=absent",
+    "id=hostile",
+    "show-cost=no",
+    "media-key=yes",
+];
+
+/// What befalls everybody for a while.
+const OF_ALL: &[&str] = &[
+    "submit=401",
+    "submit=402",
+    "submit=429",
+    "submit=429:30s",
+    "submit=429-reset:2m",
+    "submit=503xall",
+    "submit=resetxall",
+    "submit=lostxall",
+    "submit=html502xall",
+    "submit=redirect",
+    "submit=403",
+    "submit=500xall",
+    "submit=504-donexall",
+    "status=401",
+    "status=429:20s",
+    "status=503xall",
+    "status=resetxall",
+    "status=404xall",
+    "status=html502xall",
+    "media=503xall",
+    "media=reset:1000xall",
+    "media=403xall",
+    "media=429xall",
+    "callback=lost",
+    "callback=copies:10",
+    "callback=shuffled",
+    "callback=forged",
+];
+
+const MODELS: &[&str] = &["wan2.5-t2v", "wan2.5-t2v", "other-model"];
+
+impl Story {
+    pub fn of(seed: u64) -> Self {
+        let dice = Dice::seeded(seed ^ 0x5eed_0000);
+        let heal = seconds(300 + dice.below(1200));
+        let mut happenings = Vec::new();
+        let mut at = |happening| happenings.push((seconds(dice.below(heal.as_secs())), happening));
+        for _ in 0..dice.below(4) {
+            at(Happening::Plan(some(&dice, OF_ALL, 2)));
+        }
+        for _ in 0..dice.below(4) {
+            let down = down_time(&dice);
+            at(match dice.below(5) {
+                0 => Happening::Stop { down },
+                _ => Happening::Crash { down, after_steps: dice.below(60) },
+            });
+        }
+        for _ in 0..dice.below(4) {
+            let nth = dice.below(1000);
+            at(match dice.below(3) {
+                0 => Happening::Cancel(nth),
+                1 => Happening::Retry(nth),
+                _ => Happening::Release(nth),
+            });
+        }
+        match dice.below(12) {
+            0 => {
+                let far = [120, 600, 7200, 93_600, 200_000][usize::try_from(dice.below(5)).unwrap()] * 1000;
+                at(Happening::Jump(if dice.below(2) == 0 { far } else { -far }));
+                at(Happening::SetClock);
+            }
+            1 => {
+                at(Happening::LoseClock);
+                at(Happening::SetClock);
+            }
+            2 => {
+                at(Happening::Pause);
+                at(Happening::Resume);
+            }
+            3 | 4 => {
+                at(Happening::FillDisk(dice.below(3) * 40_000));
+                at(Happening::FreeDisk);
+                at(Happening::FillDisk(dice.below(40_000)));
+            }
+            5 => {
+                at(Happening::Remember);
+                at(Happening::Restore);
+            }
+            _ => {}
+        }
+        happenings.sort_by_key(|(at, _)| *at);
+        let rough = |most: f64| if dice.below(2) == 0 { 0.0 } else { dice.fraction() * most };
+        let weather = Weather {
+            request_lost: rough(0.2),
+            answer_lost: rough(0.3),
+            doubled: rough(0.2),
+            callback_lost: rough(0.6),
+            slowest: Duration::from_millis([50, 300, 3000, 40_000][usize::try_from(dice.below(4)).unwrap()]),
+        };
+        let settings = Knobs {
+            callbacks: dice.below(4) > 0,
+            max_running: [1, 2, 20, 20][usize::try_from(dice.below(4)).unwrap()],
+            submit_per_second: [0.2, 2.0, 10.0][usize::try_from(dice.below(3)).unwrap()],
+            concurrency: [1, 4][usize::try_from(dice.below(2)).unwrap()],
+        };
+        let files = files(&dice, heal);
+        let lasting = happenings.iter().any(|(_, what)| matches!(what, Happening::Jump(_)));
+        // A submit that is never answered with a task is waited out as long as its key lives.
+        let endless = |file: &File| {
+            let text = String::from_utf8_lossy(&file.bytes);
+            ["stored500", "id=absent", "id=hostile"].iter().any(|word| text.contains(word))
+        };
+        let endless = files.iter().any(|(_, file)| endless(file));
+        let patience = if endless || lasting { 27 * 3600 } else { 2 * 3600 };
+        Self { files, happenings, heal, patience: seconds(patience), weather, settings }
+    }
+}
+
+fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
+    let mut files: Vec<(Duration, File)> = Vec::new();
+    for number in 0..1 + dice.below(4) {
+        let at = seconds(dice.below(heal.as_secs() * 2 / 3));
+        let (name, bytes, jobs) = match dice.below(10) {
+            0 => (format!("bad-{number}.json"), "{\"prompt\": \"no model\"}".to_owned(), None),
+            1 | 2 => {
+                let count = 2 + dice.below(2);
+                let jobs: Vec<String> = (0..count).map(|_| job(dice)).collect();
+                (format!("list-{number}.json"), format!("[{}]", jobs.join(",\n")), Some(count))
+            }
+            3 => {
+                let jobs = [job(dice), job(dice)];
+                (format!("lines-{number}.jsonl"), format!("{}\n{}\n", jobs[0], jobs[1]), Some(2))
+            }
+            _ => (format!("job-{number}.json"), job(dice), Some(1)),
+        };
+        let jobs = jobs.map(|count| u32::try_from(count).unwrap());
+        files.push((at, File { name, bytes: bytes.into_bytes(), jobs }));
+    }
+    files
+}
+
+fn job(dice: &Dice) -> String {
+    let words = some(dice, OF_TASKS, 3);
+    let model = MODELS[usize::try_from(dice.below(MODELS.len() as u64)).unwrap()];
+    // No two jobs ask for the same, so that no file is taken for a repeated copy.
+    let prompt = format!("scene {} [sandbox: {words}]", dice.below(1 << 40));
+    serde_json::json!({"model": model, "prompt": prompt, "duration": 5}).to_string()
+}
+
+fn some(dice: &Dice, of: &[&str], most: u64) -> String {
+    let count = dice.below(most + 1);
+    let words: Vec<&str> =
+        (0..count).map(|_| of[usize::try_from(dice.below(of.len() as u64)).unwrap()]).collect();
+    words.join(" ")
+}
+
+fn down_time(dice: &Dice) -> Duration {
+    match dice.below(10) {
+        0 => Duration::from_secs(3600 * (1 + dice.below(40))),
+        1 => Duration::from_secs(60 * dice.below(30)),
+        _ => Duration::from_millis(dice.below(5000)),
+    }
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
