@@ -117,7 +117,10 @@ async fn callback(
     door: &PublicDoor,
     limit: BodyLimit,
 ) -> Result<Kept, Refusal> {
-    let (id, token) = addressed(request).ok_or(Refusal::Unknown)?;
+    let (id, token) = addressed(request.uri().path()).ok_or(Refusal::Unknown)?;
+    if *request.method() != Method::POST {
+        return Err(Refusal::Unknown);
+    }
     let admitted = door.secrets.read().unwrap_or_else(PoisonError::into_inner).admit(id, token);
     if !admitted && !planted(Bug::TokenUnchecked) {
         return Err(Refusal::Unknown);
@@ -136,11 +139,10 @@ async fn callback(
     })
 }
 
-/// The job id and the token of `POST /callbacks/{job_id}/{token}`, as they stand in the address: nothing is decoded,
-/// for a token has one spelling only. A query is not looked at.
-fn addressed(request: &HttpRequest) -> Option<(&str, &str)> {
-    let (id, token) = request.uri().path().strip_prefix("/callbacks/")?.split_once('/')?;
-    (request.method() == Method::POST).then_some((id, token))
+/// The job id and the token of `/callbacks/{job_id}/{token}`, as they stand in the address: nothing is decoded, for a
+/// token has one spelling only.
+pub fn addressed(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix("/callbacks/")?.split_once('/')
 }
 
 impl From<BodyError> for Refusal {

@@ -384,8 +384,8 @@ fn held(key: &Mutex<Secret>) -> MutexGuard<'_, Secret> {
     key.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The whole length in `bytes FROM-TO/WHOLE`, if that begins at `offset` and runs to the end.
-fn whole_of_range(range: &str, offset: u64) -> Option<u64> {
+/// The whole length in `bytes FROM-TO/WHOLE` (RFC 9110, section 14.4), if that begins at `offset` and runs to the end.
+pub fn whole_of_range(range: &str, offset: u64) -> Option<u64> {
     let (span, whole) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (from, to) = span.split_once('-')?;
     let (from, to, whole): (u64, u64, u64) = (from.parse().ok()?, to.parse().ok()?, whole.parse().ok()?);

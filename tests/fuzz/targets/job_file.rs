@@ -1,0 +1,184 @@
+//! A job file, whatever its bytes: accepted only if another reader understands it the same way, and never altered;
+//! refused only with a reason that has a place.
+#![no_main]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use dropreel::jobfile::{
+    Cause, Draft, Limits, MAX_DEPTH, MAX_PROBLEMS, Refusal, read_document, with_callback,
+};
+use libfuzzer_sys::fuzz_target;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+const CALLBACK: &str = "https://hooks.example/callbacks/\"id\"/token";
+
+fuzz_target!(|bytes: &[u8]| {
+    match read_document(bytes, "a-file", &Limits::default()) {
+        Ok(drafts) => accepted(bytes, &drafts),
+        Err(refusal) => refused(bytes, &refusal),
+    }
+});
+
+fn accepted(bytes: &[u8], drafts: &[Draft]) {
+    let text = std::str::from_utf8(bytes).expect("only UTF-8 is accepted");
+    let whole: &RawValue = serde_json::from_str(text).expect("only JSON is accepted");
+    if let Err(error) = serde_json::from_str::<OneOfEach>(text) {
+        // Its own limit is one level lower than ours, and it wants numbers to fit.
+        let why = error.to_string();
+        assert!(why.contains("recursion limit") || why.contains("number out of range"), "{why}");
+    }
+    assert!(depth(text) <= MAX_DEPTH);
+    let objects: Vec<&RawValue> = match whole.get().as_bytes().first() {
+        Some(b'[') => serde_json::from_str(whole.get()).expect("an array"),
+        _ => vec![whole],
+    };
+    assert!(!objects.is_empty());
+    assert_eq!(objects.len(), drafts.len(), "one job for each object");
+    for (object, draft) in objects.iter().zip(drafts) {
+        one_job(object.get(), draft);
+    }
+}
+
+fn one_job(object: &str, draft: &Draft) {
+    let mut given = members(object);
+    let ours = given.remove("dropreel");
+    assert_eq!(members(&draft.body), given, "the same members with the same text are sent");
+    assert!(!given.contains_key("callback_url"));
+    if ours.is_none() {
+        assert_eq!(draft.body, object);
+    }
+    let kept =
+        common(object.bytes(), draft.body.bytes()) + common(object.bytes().rev(), draft.body.bytes().rev());
+    assert!(kept >= draft.body.len(), "the body is the user's text with one piece cut out");
+
+    let body = with_callback(&draft.body, CALLBACK);
+    let mut sent = members(&body);
+    let address = sent.remove("callback_url").expect("the callback address");
+    assert_eq!(serde_json::from_str::<String>(address).expect("a string"), CALLBACK);
+    assert_eq!(sent, given);
+
+    let model: String = serde_json::from_str(given["model"]).expect("the model is a string");
+    assert_eq!(model, draft.model);
+    assert!(!model.trim().is_empty());
+    if let (Some(prompt), Some(text)) = (&draft.prompt, given.get("prompt")) {
+        assert_eq!(&serde_json::from_str::<String>(text).expect("the prompt is a string"), prompt);
+    }
+    assert!((1..=200).contains(&draft.name.chars().count()) && !draft.name.chars().any(char::is_control));
+    assert!((-100..=100).contains(&draft.priority));
+    assert!(draft.labels.len() <= 50);
+    assert!(draft.labels.keys().all(|key| (1..=64).contains(&key.chars().count())));
+    assert!(draft.key.as_ref().is_none_or(|key| (1..=200).contains(&key.chars().count())));
+    assert!(!format!("{draft:?}").contains(&draft.body));
+}
+
+fn refused(bytes: &[u8], refusal: &Refusal) {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.split('\n').collect();
+    assert!((1..=MAX_PROBLEMS + 1).contains(&refusal.problems.len()));
+    assert!(refusal.problems.is_sorted_by_key(|problem| (problem.line, problem.column)));
+    for problem in &refusal.problems {
+        let line = usize::try_from(problem.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+        let line = line.unwrap_or_else(|| panic!("no line {problem}"));
+        assert!((1..=line.chars().count() as u64 + 1).contains(&problem.column), "{problem}");
+        assert!(!problem.message.is_empty() && !problem.message.chars().any(char::is_control), "{problem}");
+        assert!(problem.message.len() < 2000, "{problem}");
+        assert!(problem.pointer.is_empty() || problem.pointer.starts_with('/'));
+        assert!(problem.pointer.len() <= 1000);
+    }
+    let text = text.trim_start_matches('\u{feff}');
+    let parses = std::str::from_utf8(bytes).is_ok() && serde_json::from_str::<&RawValue>(text).is_ok();
+    match refusal.cause {
+        Cause::Empty => assert!(text.trim().is_empty()),
+        Cause::Unparsable => assert!(!parses, "called broken, but it parses: {refusal}"),
+        Cause::Wrong => {
+            assert!(parses || depth(text) > MAX_DEPTH, "called wrong, but it is broken: {refusal}")
+        }
+    }
+}
+
+/// The members of an object with their own text, as another reader sees them.
+fn members(object: &str) -> BTreeMap<String, &str> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(object).expect("an object");
+    members.into_iter().map(|(key, value)| (key, value.get())).collect()
+}
+
+fn common(one: impl Iterator<Item = u8>, other: impl Iterator<Item = u8>) -> usize {
+    one.zip(other).take_while(|(one, other)| one == other).count()
+}
+
+/// How deeply brackets are nested outside of strings.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut inside, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            b'{' | b'[' if !inside => depth += 1,
+            b'}' | b']' if !inside => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Any JSON value in which no key is given twice.
+struct OneOfEach;
+
+impl<'de> Deserialize<'de> for OneOfEach {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Look)
+    }
+}
+
+struct Look;
+
+impl<'de> Visitor<'de> for Look {
+    type Value = OneOfEach;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OneOfEach, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some((key, OneOfEach)) = map.next_entry::<String, OneOfEach>()? {
+            if !keys.insert(key) {
+                return Err(A::Error::custom("a key twice"));
+            }
+        }
+        Ok(OneOfEach)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOfEach, A::Error> {
+        while items.next_element::<OneOfEach>()?.is_some() {}
+        Ok(OneOfEach)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<OneOfEach, E> {
+        Ok(OneOfEach)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<OneOfEach, E> {
+        Ok(OneOfEach)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<OneOfEach, E> {
+        Ok(OneOfEach)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<OneOfEach, E> {
+        Ok(OneOfEach)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<OneOfEach, E> {
+        Ok(OneOfEach)
+    }
+
+    fn visit_unit<E>(self) -> Result<OneOfEach, E> {
+        Ok(OneOfEach)
+    }
+}

@@ -1,0 +1,84 @@
+//! A line file: read in pieces of any size, in one go or each line for itself, it gives the same jobs and the same
+//! problems, and none that a document of that line would not give.
+//!
+//! The first two bytes choose the size of the pieces and the limits.
+#![no_main]
+
+use std::io::{BufReader, Cursor};
+
+use dropreel::jobfile::{Draft, Limits, LineError, MAX_PROBLEMS, Refusal, read_document, read_lines};
+use libfuzzer_sys::fuzz_target;
+
+type Item = Result<Draft, Refusal>;
+
+fuzz_target!(|bytes: &[u8]| {
+    let [size, narrow, bytes @ ..] = bytes else { return };
+    let limits = match narrow % 4 {
+        0 => Limits { max_bytes: 96, max_stream_bytes: 256 },
+        1 => Limits { max_bytes: u64::from(*narrow), max_stream_bytes: 1 << 20 },
+        _ => Limits::default(),
+    };
+    let whole: Vec<Item> = read_lines(bytes, "a-file", &limits).map(readable).collect();
+    let pieces = BufReader::with_capacity(usize::from(*size) + 1, Cursor::new(bytes));
+    let in_pieces: Vec<Item> = read_lines(pieces, "a-file", &limits).map(readable).collect();
+    assert!(whole == in_pieces, "{whole:?}\nin pieces of {}: {in_pieces:?}", u32::from(*size) + 1);
+    check_places(bytes, &whole);
+    if limits == Limits::default() {
+        check_lines(bytes, &whole, &limits);
+    }
+});
+
+fn readable(item: Result<Draft, LineError>) -> Item {
+    item.map_err(|error| match error {
+        LineError::Refused(refusal) => refusal,
+        LineError::Unreadable(error) => panic!("memory can be read: {error}"),
+    })
+}
+
+fn check_places(bytes: &[u8], items: &[Item]) {
+    let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
+    let problems: Vec<_> =
+        items.iter().filter_map(|item| item.as_ref().err()).flat_map(|r| &r.problems).collect();
+    assert!(!items.is_empty() || !problems.is_empty(), "an empty file is refused");
+    assert!(problems.len() <= MAX_PROBLEMS + 1);
+    assert!(problems.iter().all(|problem| (1..=lines).contains(&problem.line)));
+    assert!(problems.is_sorted_by_key(|problem| problem.line));
+    assert!(items.iter().all(|item| item.as_ref().err().is_none_or(|refusal| !refusal.problems.is_empty())));
+}
+
+/// Each line alone, at its own place in the file.
+fn check_lines(bytes: &[u8], whole: &[Item], limits: &Limits) {
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let problems: usize = whole.iter().filter_map(|item| item.as_ref().err()).map(|r| r.problems.len()).sum();
+    // A wide mark ends the reading.
+    let wide = matches!(bytes, [one, other, ..] if (*one == 0) != (*other == 0) || one.min(other) >= &0xFE);
+    if lines.len() > 40 || problems >= MAX_PROBLEMS || wide {
+        return;
+    }
+    let mut expected = whole.iter();
+    let mut any = false;
+    for (index, line) in lines.iter().enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        any = true;
+        let placed = [&vec![b'\n'; index], *line].concat();
+        let alone: Vec<Item> = read_lines(&placed[..], "a-file", limits).map(readable).collect();
+        let [alone] = &alone[..] else { panic!("one line gives one job or one refusal: {alone:?}") };
+        let among = expected.next().expect("as many items as lines");
+        match (alone, among) {
+            (Ok(alone), Ok(among)) => {
+                assert!(unnamed(alone) == unnamed(among), "{alone:?} {among:?}");
+                let document = read_document(line, "a-file", limits);
+                assert!(document.is_ok_and(|drafts| drafts == [alone.clone()]));
+            }
+            (alone, among) => assert!(alone == among, "{alone:?} {among:?}"),
+        }
+    }
+    assert!(!any || expected.next().is_none());
+}
+
+/// Without the name, which counts the objects before it.
+fn unnamed(draft: &Draft) -> Draft {
+    Draft { name: String::new(), ..draft.clone() }
+}

@@ -1,0 +1,257 @@
+//! What the provider, or whatever stands in its place, may answer: every answer has a verdict, no verdict claims more
+//! than the answer proves, and no word of it carries a secret or a control character.
+//!
+//! An input is a status (or `cut STATUS`, `lost`, `unsent`) on its first line, headers, an empty line and a body.
+//! `LINK!` in it stands for an address with secrets in it, `LINK%` and `LINK/` for other spellings of the same.
+#![no_main]
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use dropreel::clock::Timestamp;
+use dropreel::job::event::{AskVerdict, CallOffVerdict, Phase, SubmitVerdict, TaskFacts};
+use dropreel::job::retry::LONGEST_LINK_LIFE;
+use dropreel::job::{JobError, TaskId};
+use dropreel::provider::reply::{Heard, Reply};
+use dropreel::provider::verdict::{Answered, Scene, asked, called_off, submitted};
+use dropreel::provider::wire::read_error;
+use libfuzzer_sys::fuzz_target;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+const EARLIEST: Timestamp = Timestamp::from_millis(1_577_836_800_000);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const CANARY: &str = "c4n4ry";
+
+fuzz_target!(|bytes: &[u8]| {
+    let heard = heard(bytes);
+    let scene = Scene { now: NOW, base_url: "https://api.example" };
+    let task = TaskId::parse("t-1").expect("an id");
+    let mut words = Vec::new();
+
+    let submit = submitted(&heard, scene);
+    check_frame(&heard, &submit, &mut words);
+    check_submit(&heard, &submit, &mut words);
+    let ask = asked(&heard, &task, scene);
+    check_frame(&heard, &ask, &mut words);
+    check_ask(&heard, &ask, &mut words);
+    let call_off = called_off(&heard, scene);
+    check_frame(&heard, &call_off, &mut words);
+    match &call_off.verdict {
+        CallOffVerdict::Taken => assert!(matches!(status(&heard), 200..=299)),
+        CallOffVerdict::TooLate { why } => {
+            assert!(matches!(status(&heard), 400 | 404 | 409 | 422));
+            words.push(why.clone());
+        }
+        CallOffVerdict::Unanswered { why, not_before } => {
+            check_wait(*not_before);
+            words.push(why.clone());
+        }
+    }
+
+    let named = contains(bytes, CANARY);
+    for words in &words {
+        assert!(!words.chars().any(|c| c.is_control() || bends(c)), "{words:?}");
+        assert!(words.chars().count() < 1000, "{words:?}");
+        assert!(named || !words.contains(CANARY), "{words:?}");
+    }
+});
+
+fn heard(bytes: &[u8]) -> Heard {
+    let (head, body) = split(bytes, b"\n\n");
+    let head = String::from_utf8_lossy(head);
+    let mut lines = head.lines();
+    let first = lines.next().unwrap_or_default();
+    let why = || String::from_utf8_lossy(&planted(body)).into_owned();
+    match first {
+        "lost" => return Heard::Lost(why()),
+        "unsent" => return Heard::NotSent(why()),
+        _ => {}
+    }
+    let (whole, status) = match first.strip_prefix("cut ") {
+        Some(status) => (false, status),
+        None => (true, first),
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        let value = HeaderValue::from_bytes(&planted(value.as_bytes()));
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value) {
+            headers.append(name, value);
+        }
+    }
+    let body = if whole { Ok(planted(body)) } else { Err(why()) };
+    Heard::Reply(Reply { status: status.parse().unwrap_or(200), headers, body })
+}
+
+/// With an address full of secrets wherever one is asked for, in the spellings in which services quote them.
+fn planted(bytes: &[u8]) -> Vec<u8> {
+    const LINKS: [(&[u8], &[u8]); 3] = [
+        (b"LINK!", b"https://c4n4ry:c4n4ry@hooks.example/callbacks/c4n4ry/c4n4ry?k=c4n4ry#c4n4ry"),
+        (b"LINK/", br"https:\/\/hooks.example\/callbacks\/c4n4ry\/c4n4ry?k=c4n4ry"),
+        (b"LINK%", b"https%3A%2F%2Fhooks.example%2Fcallbacks%2Fc4n4ry%2Fc4n4ry%3Fk%3Dc4n4ry"),
+    ];
+    let mut planted = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        match LINKS.iter().find(|(mark, _)| rest.starts_with(mark)) {
+            Some((mark, link)) => {
+                planted.extend_from_slice(link);
+                rest = &rest[mark.len()..];
+            }
+            None => {
+                planted.push(*first);
+                rest = after;
+            }
+        }
+    }
+    planted
+}
+
+fn status(heard: &Heard) -> u16 {
+    match heard {
+        Heard::Reply(reply) => reply.status,
+        Heard::Lost(_) | Heard::NotSent(_) => 0,
+    }
+}
+
+fn whole(heard: &Heard) -> bool {
+    matches!(heard, Heard::Reply(Reply { body: Ok(_), .. }))
+}
+
+fn check_frame<V>(heard: &Heard, answered: &Answered<V>, words: &mut Vec<String>) {
+    if let Some(stop) = &answered.line {
+        check_wait(Some(stop.until));
+        words.push(stop.message.clone());
+        assert!(matches!(status(heard), 300..=499), "only an answer stops the line");
+    }
+    assert!(!answered.server_error || status(heard) == 500);
+    if let Some(time) = answered.provider_time {
+        check_time(time);
+    }
+}
+
+fn check_submit(heard: &Heard, answered: &Answered<SubmitVerdict>, words: &mut Vec<String>) {
+    let status = status(heard);
+    match &answered.verdict {
+        SubmitVerdict::Accepted { task, reserved } => {
+            assert!(matches!(status, 200..=299) && whole(heard) && answered.line.is_none());
+            check_task(task);
+            assert!(reserved.is_none_or(|reserved| reserved.get() >= 0));
+        }
+        SubmitVerdict::Refused(error) => {
+            check_error(error, words);
+            // The one 5xx that is a refusal, and the one that needs no body of the provider's.
+            let code = match heard {
+                Heard::Reply(reply) => read_error(reply.bytes(), NOW).and_then(|error| error.code),
+                Heard::Lost(_) | Heard::NotSent(_) => None,
+            };
+            let priceless = code.is_some_and(|code| code.eq_ignore_ascii_case("price_not_configured"));
+            assert!(matches!(status, 400..=499) || (status >= 500 && priceless));
+            assert!(whole(heard) || status == 413);
+        }
+        SubmitVerdict::NotExecuted { why, not_before } => {
+            words.push(why.clone());
+            check_wait(*not_before);
+            assert!(matches!(heard, Heard::NotSent(_)) || matches!(status, 300..=499));
+            assert!(!matches!(status, 408 | 409 | 425 | 499));
+        }
+        SubmitVerdict::Unknown { why, not_before } => {
+            words.push(why.clone());
+            check_wait(*not_before);
+            assert!(!matches!(heard, Heard::NotSent(_)));
+        }
+        SubmitVerdict::Replayed { why } => {
+            words.push(why.clone());
+            assert!(status >= 400);
+        }
+        SubmitVerdict::Shared { .. } => panic!("only the store knows"),
+    }
+}
+
+fn check_ask(heard: &Heard, answered: &Answered<AskVerdict>, words: &mut Vec<String>) {
+    match &answered.verdict {
+        AskVerdict::Seen(facts) => {
+            assert!(matches!(status(heard), 200..=299) && whole(heard));
+            check_facts(facts, words);
+            if let Heard::Reply(reply) = heard
+                && let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(reply.bytes())
+                && let Some(named) = object.get("task_id").and_then(|id| TaskId::parse(id.as_str()?.trim()))
+            {
+                assert_eq!(named.as_str(), "t-1", "the facts of another task are none");
+            }
+        }
+        AskVerdict::Missing => assert!(matches!(status(heard), 400 | 404 | 422) && whole(heard)),
+        AskVerdict::Unanswered { why, not_before } => {
+            check_wait(*not_before);
+            words.push(why.clone());
+        }
+    }
+}
+
+fn check_facts(facts: &TaskFacts, words: &mut Vec<String>) {
+    let ended = matches!(facts.phase, Phase::Completed | Phase::Failed | Phase::Cancelled);
+    if let Phase::Unclear(word) = &facts.phase {
+        assert!(word.chars().count() <= 65, "{word}");
+        words.push(word.clone());
+    }
+    assert!(facts.progress.is_none_or(|progress| progress <= 100));
+    assert!(facts.cost.is_none_or(|cost| ended && cost.get() >= 0));
+    assert!(facts.completed_at.is_none() || ended);
+    if let Some(time) = facts.completed_at {
+        check_time(time);
+    }
+    if let Some(error) = &facts.error {
+        assert!(matches!(facts.phase, Phase::Failed | Phase::Cancelled));
+        check_error(error, words);
+    }
+    let outputs = &facts.outputs;
+    assert!(outputs.len() <= 256);
+    let links: HashSet<&str> = outputs.iter().map(|output| output.link.expose()).collect();
+    assert_eq!(links.len(), outputs.len(), "no output twice");
+    let places: HashSet<(&str, u16)> =
+        outputs.iter().map(|output| (output.kind.as_str(), output.index)).collect();
+    assert_eq!(places.len(), outputs.len(), "no place twice");
+    for output in outputs {
+        assert!(output.index == 0 || places.contains(&(output.kind.as_str(), output.index - 1)));
+        if let Some(time) = output.expires_at {
+            check_time(time);
+            assert!(time <= facts.completed_at.unwrap_or(NOW).plus(LONGEST_LINK_LIFE));
+        }
+    }
+    assert!(!format!("{outputs:?}").contains("http"), "links are secrets");
+}
+
+fn check_task(task: &TaskId) {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    assert!((1..=128).contains(&task.as_str().len()) && task.as_str().bytes().all(safe), "{task}");
+    assert!(!matches!(task.as_str(), "." | ".."));
+}
+
+fn check_error(error: &JobError, words: &mut Vec<String>) {
+    assert!(!error.code.is_empty() && error.code.chars().count() <= 65 && !error.message.is_empty());
+    words.extend([error.code.clone(), error.message.clone()]);
+}
+
+fn check_wait(until: Option<Timestamp>) {
+    let Some(until) = until else { return };
+    assert!(until >= NOW.plus(Duration::from_secs(1)) && until <= NOW.plus(DAY), "{until:?}");
+}
+
+fn check_time(time: Timestamp) {
+    assert!((EARLIEST..=NOW.plus(DAY * 400)).contains(&time), "{time:?}");
+}
+
+fn bends(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
+}
+
+fn split<'a>(bytes: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
+    match bytes.windows(at.len()).position(|window| window == at) {
+        Some(found) => (&bytes[..found], &bytes[found + at.len()..]),
+        None => (bytes, b""),
+    }
+}
