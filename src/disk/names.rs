@@ -92,11 +92,11 @@ impl Layout {
             let ending =
                 if place == last { format!(".{}", safe_part(facts.extension)) } else { String::new() };
             let pieces = if place == last { &pieces[..pieces.len() - 2] } else { &pieces[..] };
-            let mut text: String = pieces.iter().map(|piece| piece.text(facts)).collect();
-            if place == last && !numbered && facts.number > 1 {
-                text = format!("{}-{}", safe_part(&text), facts.number);
-            }
-            path.push(format!("{}{ending}", safe_part(&text)));
+            let text: String = pieces.iter().map(|piece| piece.text(facts)).collect();
+            let further = place == last && !numbered && facts.number > 1;
+            let number = if further { format!("-{}", facts.number) } else { String::new() };
+            let stem = safe_within(&text, PART_BYTES.saturating_sub(number.len()));
+            path.push(format!("{stem}{number}{ending}"));
         }
         path.join("/")
     }
@@ -113,6 +113,9 @@ fn parse_part(part: &str) -> Result<Vec<Piece>, LayoutError> {
             pieces.push(Piece::Text(text.to_owned()));
         }
         let (word, after) = after.split_once('}').ok_or(LayoutError::Unclosed)?;
+        if word.contains('{') {
+            return Err(LayoutError::Unclosed);
+        }
         pieces.push(Piece::parse(word)?);
         rest = after;
     }
@@ -173,18 +176,21 @@ impl Piece {
 /// Any text as one part of a path that is safe on every system: no separators, no control or direction marks, no
 /// leading dot or dash, no trailing dot or space, no name that Windows keeps for devices, at most 180 bytes.
 pub fn safe_part(text: &str) -> String {
+    safe_within(text, PART_BYTES)
+}
+
+/// [`safe_part`], of at most `most` bytes.
+fn safe_within(text: &str, most: usize) -> String {
     let replaced: String = text.chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
     let trimmed = replaced.trim_start_matches(['.', '-', ' ']);
-    let mut end = trimmed.len().min(PART_BYTES);
+    let stem = trimmed.split('.').next().unwrap_or(trimmed);
+    let before = if is_device(stem) { "_" } else { "" };
+    let mut end = trimmed.len().min(most.saturating_sub(before.len()));
     while !trimmed.is_char_boundary(end) {
         end -= 1;
     }
     let cut = trimmed[..end].trim_end_matches(['.', ' ']);
-    if cut.is_empty() {
-        return "_".to_owned();
-    }
-    let stem = cut.split('.').next().unwrap_or(cut);
-    if is_device(stem) { format!("_{cut}") } else { cut.to_owned() }
+    if cut.is_empty() { "_".to_owned() } else { format!("{before}{cut}") }
 }
 
 fn is_unsafe(c: char) -> bool {
@@ -246,6 +252,7 @@ mod tests {
         assert_eq!(refused("../{name}.{ext}"), LayoutError::NotBelow);
         assert_eq!(refused("{name}"), LayoutError::NoExtension);
         assert_eq!(refused("{name/a.{ext}"), LayoutError::Unclosed);
+        assert_eq!(refused("{label.{ext}"), LayoutError::Unclosed);
     }
 
     #[test]
@@ -270,11 +277,26 @@ mod tests {
         assert_eq!((long.len(), long.chars().count()), (180, 60));
     }
 
+    #[test]
+    fn a_long_name_keeps_the_number_of_a_further_output() {
+        let (labels, long) = (BTreeMap::new(), "春".repeat(100));
+        let path = |number| {
+            Layout::parse("{name}.{ext}").unwrap().path(&NameFacts { number, ..facts(&long, &labels) })
+        };
+        assert_eq!(path(1), format!("{}.mp4", "春".repeat(60)));
+        assert_eq!(path(12), format!("{}-12.mp4", "春".repeat(59)));
+    }
+
+    #[test]
+    fn a_device_name_made_safe_is_no_longer_than_others() {
+        assert_eq!(safe_part(&format!("con.{}", "x".repeat(300))), format!("_con.{}", "x".repeat(175)));
+    }
+
     proptest! {
         #[test]
         fn every_name_stays_one_safe_part(text in "\\PC*|.*") {
             let safe = safe_part(&text);
-            prop_assert!(!safe.is_empty() && safe.len() <= PART_BYTES + 1);
+            prop_assert!(!safe.is_empty() && safe.len() <= PART_BYTES);
             prop_assert!(!safe.contains(['/', '\\', '\0']) && !safe.starts_with('.') && !safe.ends_with('.'));
             let labels = BTreeMap::new();
             let path = Layout::parse("{name}/{name}.{ext}").unwrap().path(&facts(&text, &labels));
