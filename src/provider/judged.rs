@@ -7,7 +7,7 @@ use crate::job::event::SubmitVerdict;
 use crate::provider::line::{CAREFUL_PAUSE, LineCause, LineStop, Proof, RATE_PAUSE};
 use crate::provider::reply::Reply;
 use crate::provider::wire::error::ProviderError;
-use crate::provider::wire::text::{SENTENCE, clean};
+use crate::provider::wire::text::{SENTENCE, begins, clean};
 use crate::provider::wire::{Unreadable, read_error};
 
 /// A verdict, and what the answer means for the line.
@@ -195,7 +195,7 @@ impl<'a> Judged<'a> {
             (Err(cut), _) => format!("HTTP {status}, but {}", clean(cut, SENTENCE)),
             (Ok(_), Some(error)) => format!("HTTP {status}, {error}"),
             (Ok(bytes), None) => {
-                let begins = clean(&String::from_utf8_lossy(&bytes[..bytes.len().min(400)]), 60);
+                let begins = begins(&String::from_utf8_lossy(bytes));
                 if begins.is_empty() {
                     format!("HTTP {status}")
                 } else {

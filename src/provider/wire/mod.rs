@@ -21,7 +21,7 @@ use crate::money::Quota;
 pub use error::read_error;
 use error::{ProviderError, error_in, word};
 pub use status::read_status;
-use text::clean;
+use text::begins;
 
 /// An answer that cannot be read as what was asked for.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -166,7 +166,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
     let text = text.trim_start_matches('\u{feff}');
     serde_json::from_str(text)
         .or_else(|_| serde_json::from_str(&without_half_characters(text)))
-        .map_err(|_| Unreadable::NotJson { begins: clean(&text.chars().take(200).collect::<String>(), 60) })
+        .map_err(|_| Unreadable::NotJson { begins: begins(text) })
 }
 
 /// Replaces each `\uD8xx` that lacks its `\uDCxx`, and the other way round, by the replacement character.

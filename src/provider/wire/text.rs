@@ -4,6 +4,10 @@
 pub const SENTENCE: usize = 500;
 /// The longest code or status word that is kept, in characters.
 pub const WORD: usize = 64;
+/// So many characters of an unreadable answer are shown ...
+const BEGINNING: usize = 60;
+/// ... out of so many that are looked at: addresses shrink to their hosts.
+const LOOK: usize = 400;
 
 /// One line without control characters, at most `limit` characters long, in which every address is cut down to its
 /// host: the provider quotes callback and media URLs in its errors, and their paths and queries are secrets.
@@ -24,16 +28,61 @@ fn misleads(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// How a text begins, for people, however long it is: what may be an address cut in two is left out, for no more than
+/// its beginning would not be known as one.
+pub fn begins(text: &str) -> String {
+    let Some((cut, _)) = text.char_indices().nth(LOOK) else { return clean(text, BEGINNING) };
+    let shown = plainly(&text[..cut]);
+    let whole = shown.rfind(ends_address).or_else(|| shown.find("://")).unwrap_or(shown.len());
+    clean(&shown[..whole], BEGINNING)
+}
+
+/// The spellings in which services quote one text inside another: JSON in JSON, an address in a query. What stands for
+/// a mark of an address is read as that mark, so that none of them hides one.
+const SPELLINGS: [(&str, char); 10] = [
+    ("\\/", '/'),
+    ("\\u002f", '/'),
+    ("\\u003a", ':'),
+    ("%2f", '/'),
+    ("%3a", ':'),
+    ("%40", '@'),
+    ("%3f", '?'),
+    ("%23", '#'),
+    ("%5c", '\\'),
+    ("%25", '%'),
+];
+
+fn plainly(text: &str) -> String {
+    if !text.contains(['%', '\\']) {
+        return text.to_owned();
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        plain.push(c);
+        // What has become plain may end another spelling, where something is quoted twice.
+        while let Some((spelled, mark)) = SPELLINGS.iter().find(|(spelled, _)| {
+            let end = plain.len().checked_sub(spelled.len()).and_then(|at| plain.get(at..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(spelled))
+        }) {
+            plain.truncate(plain.len() - spelled.len());
+            plain.push(*mark);
+        }
+    }
+    plain
+}
+
+fn ends_address(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`')
+}
+
 fn hosts_only(text: &str) -> String {
-    // JSON quoted inside JSON writes its slashes escaped.
-    let text = text.replace("\\/", "/");
+    let text = plainly(text);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(at) = rest.find("://") {
         let (before, address) = rest.split_at(at + 3);
         shown.push_str(before);
-        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
-        let (address, after) = address.split_at(address.find(ends).unwrap_or(address.len()));
+        let (address, after) = address.split_at(address.find(ends_address).unwrap_or(address.len()));
         let authority = address.split(['/', '?', '#', '\\']).next().unwrap_or_default();
         shown.push_str(authority.rsplit('@').next().unwrap_or_default());
         if authority.len() < address.len() {
@@ -65,10 +114,31 @@ mod tests {
                 "see https://docs.example and \"http://h:8080/...\"!",
             ),
             (r#"{"url":"https:\/\/hooks.example\/secret"}"#, r#"{"url":"https://hooks.example/..."}"#),
+            (r#"{\"url\":\"https:\\/\\/hooks.example\\/secret"#, r#"{\"url\":\"https://hooks.example/..."#),
+            (r"https:\u002F\u002fhooks.example\u002fsecret", "https://hooks.example/..."),
+            ("?to=https%3A%2F%2Fu%3Apw%40hooks.example%2Fsecret", "?to=https://hooks.example/..."),
+            ("?to=https%253a%252f%252fhooks.example%252fsecret ok", "?to=https://hooks.example/... ok"),
+            ("50% off, %20 stays", "50% off, %20 stays"),
         ];
         for (given, expected) in cases {
             assert_eq!(clean(given, SENTENCE), expected);
         }
+    }
+
+    #[test]
+    fn an_address_that_is_cut_in_two_is_not_shown() {
+        let url = format!("https://{}:{}@hooks.example/", "u".repeat(30), "secret".repeat(100));
+        assert_eq!(begins(&url), "https");
+        assert_eq!(begins(&format!("cannot reach {url} now")), "cannot reach");
+        assert_eq!(begins(&format!("cannot reach {}", url.replace("://", "%3A%2F%2F"))), "cannot reach");
+        assert_eq!(begins("see https://u:pw@h.example/x"), "see https://h.example/...");
+        assert_eq!(begins(&"樱".repeat(500)), format!("{}…", "樱".repeat(60)));
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_quotations_is_read_in_one_pass() {
+        let text = format!("%{}", "25".repeat(500_000));
+        assert_eq!(plainly(&text), "%");
     }
 
     #[test]
