@@ -273,7 +273,9 @@ impl MediaClient {
             (206, Some(resume)) => {
                 let total = text(headers, CONTENT_RANGE.as_str())
                     .and_then(|range| whole_of_range(&range, resume.offset))
-                    .filter(|total| announced.is_none_or(|bytes| resume.offset + bytes == *total))
+                    .filter(|total| {
+                        announced.is_none_or(|bytes| resume.offset.checked_add(bytes) == Some(*total))
+                    })
                     .filter(|_| {
                         let same = validator.as_ref().is_none_or(|tag| *tag == resume.validator);
                         same || planted(Bug::ResumeBlindly)
@@ -388,8 +390,13 @@ fn held(key: &Mutex<Secret>) -> MutexGuard<'_, Secret> {
 pub fn whole_of_range(range: &str, offset: u64) -> Option<u64> {
     let (span, whole) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (from, to) = span.split_once('-')?;
-    let (from, to, whole): (u64, u64, u64) = (from.parse().ok()?, to.parse().ok()?, whole.parse().ok()?);
+    let (from, to, whole) = (digits(from)?, digits(to)?, digits(whole)?);
     (from == offset && to.checked_add(1) == Some(whole)).then_some(whole)
+}
+
+/// Digits and nothing else: the standard parser also takes a sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -227,3 +227,25 @@ async fn a_host_that_dribbles_is_given_up() {
     };
     assert!(matches!(error, MediaError::TooSlow { .. }), "{error:?}");
 }
+
+#[test]
+fn a_content_range_is_taken_only_if_it_goes_on_where_we_stopped_and_runs_to_the_end() {
+    let cases = [
+        ("bytes 4-7/8", Some(8)),
+        (" bytes 4-7/8 ", Some(8)),
+        ("bytes 4-6/8", None),
+        ("bytes 3-7/8", None),
+        ("bytes 4-7/*", None),
+        ("bytes */8", None),
+        ("bytes +4-7/8", None),
+        ("bytes 4-+7/8", None),
+        ("bytes 4-7/+8", None),
+        ("bytes 4-18446744073709551615/0", None),
+        ("bytes 4-/8", None),
+        ("items 4-7/8", None),
+        ("", None),
+    ];
+    for (range, whole) in cases {
+        assert_eq!(whole_of_range(range, 4), whole, "{range}");
+    }
+}
