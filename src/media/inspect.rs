@@ -5,11 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use thiserror::Error;
 
 use crate::job::output::OutputKind;
+use crate::media::boxes::prove_whole;
 
 /// So much of the beginning tells the kind.
 const HEAD: u64 = 8192;
-/// More boxes than any real file has at its top.
-const MOST_BOXES: usize = 10_000;
 
 /// What a download turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +76,14 @@ pub fn inspect(file: &mut (impl Read + Seek), expected: OutputKind) -> io::Resul
         return Ok(Err(Unfit::OtherKind { found: mime, expected }));
     }
     let complete = match extension {
-        "mp4" | "m4v" | "mov" | "m4a" | "3gp" => match walk_boxes(file, length)? {
+        "mp4" | "m4v" | "mov" | "m4a" | "3gp" => match prove_whole(file, length)? {
             Ok(complete) => complete,
             Err(damage) => return Ok(Err(Unfit::Damaged(damage))),
         },
-        "png" => ends_with(file, length, &[b"IEND\xAE\x42\x60\x82"])?,
-        "jpg" => ends_with(file, length, &[b"\xFF\xD9"])?,
-        "gif" => ends_with(file, length, &[b"\x3B"])?,
+        "png" => tail(file, length)?.windows(8).any(|end| end == b"IEND\xAE\x42\x60\x82"),
+        // Too short to be looked for: what was cut often has it somewhere.
+        "jpg" => unpadded(&tail(file, length)?).ends_with(b"\xFF\xD9"),
+        "gif" => unpadded(&tail(file, length)?).ends_with(b"\x3B"),
         "webp" | "wav" | "avi" => riff_length(&head).is_some_and(|riff| riff <= length),
         _ => false,
     };
@@ -111,66 +111,19 @@ fn page(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Walks the top boxes of an ISO base media file (ISO/IEC 14496-12, 4.2): they must fill the file exactly, and the
-/// index (`moov`) and the data it speaks of must be among them. True if that proves the file whole; a last box that
-/// runs "to the end" proves nothing.
-fn walk_boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Result<bool, &'static str>> {
-    let mut at = 0;
-    let (mut index, mut data, mut open_ended) = (false, false, false);
-    for _ in 0..MOST_BOXES {
-        if at == length {
-            return Ok(match (index, data) {
-                (false, _) => Err("its index (`moov`) is missing"),
-                (true, false) => Err("its data (`mdat`) is missing"),
-                (true, true) => Ok(!open_ended),
-            });
-        }
-        let mut header = [0; 16];
-        file.seek(SeekFrom::Start(at))?;
-        if length - at < 8 {
-            return Ok(Err("it breaks off inside a box"));
-        }
-        file.read_exact(&mut header[..8])?;
-        let short = u64::from(u32::from_be_bytes([header[0], header[1], header[2], header[3]]));
-        let kind = [header[4], header[5], header[6], header[7]];
-        let size = match short {
-            0 => {
-                open_ended = true;
-                length - at
-            }
-            1 => {
-                if length - at < 16 {
-                    return Ok(Err("it breaks off inside a box"));
-                }
-                file.read_exact(&mut header[8..])?;
-                let long: [u8; 8] = std::array::from_fn(|place| header[8 + place]);
-                u64::from_be_bytes(long)
-            }
-            size => size,
-        };
-        if size < if short == 1 { 16 } else { 8 } {
-            return Ok(Err("a box has an impossible length"));
-        }
-        match &kind {
-            b"moov" => index = true,
-            b"mdat" | b"moof" => data = true,
-            _ => {}
-        }
-        match at.checked_add(size).filter(|end| *end <= length) {
-            Some(end) => at = end,
-            None => return Ok(Err("it breaks off inside a box")),
-        }
-    }
-    Ok(Err("it has too many boxes"))
-}
-
-fn ends_with(file: &mut (impl Read + Seek), length: u64, endings: &[&[u8]]) -> io::Result<bool> {
-    // Some writers leave a little after the end.
+/// The last bytes: some writers leave a little after the end.
+fn tail(file: &mut (impl Read + Seek), length: u64) -> io::Result<Vec<u8>> {
     let tail = length.min(64);
     file.seek(SeekFrom::Start(length - tail))?;
     let mut bytes = Vec::new();
     file.take(tail).read_to_end(&mut bytes)?;
-    Ok(endings.iter().any(|ending| bytes.windows(ending.len()).any(|window| window == *ending)))
+    Ok(bytes)
+}
+
+/// Without the zeros and blanks at its end.
+fn unpadded(tail: &[u8]) -> &[u8] {
+    let end = tail.iter().rposition(|byte| *byte != 0 && !byte.is_ascii_whitespace());
+    &tail[..end.map_or(0, |end| end + 1)]
 }
 
 /// What a RIFF header says the whole file's length is.
@@ -184,17 +137,11 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-
-    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        let mut bytes = u32::try_from(content.len() + 8).unwrap().to_be_bytes().to_vec();
-        bytes.extend_from_slice(kind);
-        bytes.extend_from_slice(content);
-        bytes
-    }
+    use crate::media::boxes::tests::{boxed, ftyp, moov};
 
     fn film() -> Vec<u8> {
-        [boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"), boxed(b"moov", &[7; 60]), boxed(b"mdat", &[1; 200])]
-            .concat()
+        let data = u32::try_from([ftyp(), moov(&[0])].concat().len() + 8).unwrap();
+        [ftyp(), moov(&[data, data + 100]), boxed(b"mdat", &[1; 200])].concat()
     }
 
     fn judged(bytes: &[u8], expected: OutputKind) -> Result<Verified, Unfit> {
@@ -214,13 +161,12 @@ mod tests {
 
     #[test]
     fn a_film_without_index_or_with_an_open_end_proves_nothing() {
-        let ftyp = boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41");
-        let no_index = [ftyp.clone(), boxed(b"mdat", &[1; 200])].concat();
+        let no_index = [ftyp(), boxed(b"mdat", &[1; 200])].concat();
         assert_eq!(
             judged(&no_index, OutputKind::Video),
             Err(Unfit::Damaged("its index (`moov`) is missing"))
         );
-        let mut open = [ftyp, boxed(b"moov", &[7; 60])].concat();
+        let mut open = [ftyp(), moov(&[100])].concat();
         open.extend_from_slice(b"\0\0\0\0mdat with an open end");
         assert!(!judged(&open, OutputKind::Video).unwrap().complete);
     }
@@ -252,6 +198,9 @@ mod tests {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR....\0\0\0\0IEND\xAE\x42\x60\x82";
         assert_eq!(judged(png, OutputKind::Image).unwrap().extension, "png");
         assert!(judged(&png[..png.len() - 4], OutputKind::Image).is_err());
+        let gif = b"GIF89a\x01\0\x01\0\0\0\0;,\0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
+        assert!(judged(&[&gif[..], b"\0\n"].concat(), OutputKind::Image).unwrap().complete);
+        assert!(!judged(&gif[..gif.len() - 1], OutputKind::Image).unwrap().complete);
         let wav = b"RIFF\x04\0\0\0WAVE";
         assert_eq!(judged(wav, OutputKind::Audio).unwrap().mime, "audio/x-wav");
         let cut = b"RIFF\x40\0\0\0WAVEfmt ";

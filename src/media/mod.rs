@@ -4,6 +4,7 @@
 //! followed unseen, no address that the policy forbids. One call is one try; what to try again is decided in `job`.
 
 pub mod carry;
+mod boxes;
 pub mod fetch;
 pub mod guard;
 pub mod inspect;
