@@ -42,6 +42,9 @@ pub enum Event {
     },
     /// A look at the clock: the early alert before a link's death.
     TimeCame,
+    /// The wall clock was set back by more than it is ever off: times that are still to come were reckoned by a wrong
+    /// one.
+    ClockSetBack,
     /// Something casts doubt on whether a submit was executed.
     Doubted(Doubt),
     /// A person's word.

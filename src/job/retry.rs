@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// A key is never sent again once it is this old: the provider forgets keys after 24 hours (contract, section 3).
 pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
+/// A clock further off than this is not trusted with the age of a key.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// How long the provider may deny a task we own before a person is asked.
 pub const MISSING_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// How long a completed task may go without naming an output before a person is asked.

@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::job::attempt::Attempt;
-use crate::job::event::SubmitVerdict;
+use crate::job::event::{Event, SubmitVerdict};
+use crate::job::retry::CLOCK_TOLERANCE;
 use crate::job::state::StateName;
 use crate::lab::{self, Site};
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::{Gate, Pass};
 use crate::provider::line::{LineCause, LineStop};
 use crate::provider::verdict::Answered;
+use crate::stages::bench_broken;
 use crate::store::Store;
 use crate::store::apply::Applied;
 use crate::store::error::StoreError;
 use crate::store::line::{Stop, StopCause};
+use crate::store::look::{Filter, LIST_LIMIT};
 
-/// A clock further off than this is not trusted with the age of a key.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// The high water of the clock is written down this often.
 const HIGH_WATER_STEP: Duration = Duration::from_secs(60);
 /// A key answered so often with a server error, while other submits succeed, is answered from storage.
@@ -45,6 +46,8 @@ struct Seen {
     server_errors: BTreeMap<String, (Timestamp, u32)>,
     last_success: Option<Timestamp>,
     high_water: Option<Timestamp>,
+    /// The clock is behind its high water, and what was reckoned by it is put right.
+    set_back: bool,
 }
 
 impl Line {
@@ -132,17 +135,40 @@ impl Line {
         Ok(stops.iter().any(|stop| stop.cause == cause))
     }
 
-    /// Writes the wall clock's high water down now and then.
+    /// Writes the wall clock's high water down now and then. A clock well below it was set back: then what was
+    /// reckoned by it is put right, once; and if the provider's clock agrees with the new time, the old one is
+    /// forgotten.
     ///
     /// # Errors
     /// What can befall the database.
     pub async fn note_clock(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let due = self.seen().high_water.is_none_or(|known| now >= known.plus(HIGH_WATER_STEP));
-        if due {
-            self.store.raise_high_water(now).await?;
-            self.seen().high_water = Some(now);
+        let (mut known, set_back) = {
+            let seen = self.seen();
+            (seen.high_water, seen.set_back)
+        };
+        if set_back {
+            // A person may have said meanwhile that the clock is right.
+            known = self.store.high_water().await?;
         }
+        let behind = known.is_some_and(|known| known.since(now) > CLOCK_TOLERANCE);
+        if behind && !set_back {
+            tracing::warn!("the clock was set back: it says {now}, and was beyond that");
+            // Only what the provider says from now on counts.
+            self.seen().skew = None;
+            put_right(&self.store, now).await?;
+        }
+        if behind && self.seen().skew.is_some_and(|(_, skew)| skew <= CLOCK_TOLERANCE) {
+            tracing::info!("the clock agrees with the provider's again");
+            self.store.reset_high_water(now).await?;
+            known = Some(now);
+        } else if known.is_none_or(|known| now >= known.plus(HIGH_WATER_STEP)) {
+            self.store.raise_high_water(now).await?;
+            known = Some(now);
+        }
+        let mut seen = self.seen();
+        seen.high_water = known;
+        seen.set_back = known.is_some_and(|known| known.since(now) > CLOCK_TOLERANCE);
         Ok(())
     }
 
@@ -193,6 +219,29 @@ impl Line {
         // No code that holds this lock can panic, so a poisoned one is still whole.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells every unfinished job that the clock was set back.
+async fn put_right(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    for state in StateName::ALL.into_iter().filter(|state| !state.is_end()) {
+        let mut cursor = None;
+        loop {
+            let filter = Filter { state: Some(state), ..Filter::default() };
+            let page = store.list(filter, cursor, LIST_LIMIT).await?;
+            let told = page.jobs.iter().map(|sight| async {
+                let job = sight.job.id();
+                (job, store.apply(job, Event::ClockSetBack, now).await)
+            });
+            for (job, told) in futures_util::future::join_all(told).await {
+                bench_broken(store, job, told).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Tells the log of a change of state, once, where it is handled.

@@ -15,6 +15,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
+use crate::store::line::set_high_water;
 use crate::store::rows::{Known, read_job, update_job, write_outputs};
 use crate::store::writer::Writing;
 
@@ -92,11 +93,14 @@ pub(super) fn apply_in(
     moment: Moment<'_>,
 ) -> Result<(Applied, Touched), StoreError> {
     let Known { nr, job: before } = read_job(writing.connection, id)?;
-    let Outcome { job, history, send, reply } = step(&before, event, moment);
+    let Outcome { job, history, send, reply, clock_right } = step(&before, event, moment);
     if let Event::SubmitAnswered(SubmitVerdict::Accepted { task, .. }) = event
         && job.task() == Some(task)
     {
         own_task(writing, nr, &job, task)?;
+    }
+    if clock_right {
+        set_high_water(writing.connection, moment.now)?;
     }
     let next = next_move(&job, moment.now);
     // Time alone changes no job, but it may change what the job needs.

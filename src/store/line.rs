@@ -186,13 +186,18 @@ impl Store {
             .await
     }
 
-    /// Forgets a high water that a person says was wrong.
+    /// Forgets a high water that was wrong: the provider's clock or a person says so.
     ///
     /// # Errors
     /// What can befall the database.
     pub async fn reset_high_water(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.writer.write(move |writing| set_meta(writing.connection, "high_water", now.millis())).await
+        self.writer.write(move |writing| set_high_water(writing.connection, now)).await
     }
+}
+
+/// Sets the high water of the clock, up or down.
+pub(super) fn set_high_water(connection: &rusqlite::Connection, now: Timestamp) -> Result<(), StoreError> {
+    set_meta(connection, "high_water", now.millis())
 }
 
 fn meta(connection: &rusqlite::Connection, name: &str) -> Result<Option<i64>, StoreError> {

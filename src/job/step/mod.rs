@@ -2,6 +2,7 @@
 //!
 //! It never fails and never panics. An event for a job at its end is at most a line of history.
 
+mod clock;
 mod fetching;
 mod person;
 mod running;
@@ -39,6 +40,8 @@ pub struct Outcome {
     pub send: Option<Sending>,
     /// For [`Event::Person`]: what to answer the person.
     pub reply: Option<Reply>,
+    /// A person has said that the clock is right now, whatever it has shown before.
+    pub clock_right: bool,
 }
 
 /// A line of a job's history.
@@ -70,7 +73,8 @@ pub enum Reply {
 
 /// What `event` does to `job`.
 pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> Outcome {
-    let mut change = Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None };
+    let mut change =
+        Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None, clock_right: false };
     match event {
         Event::TryBegan => change.try_began(),
         Event::SubmitAnswered(verdict) => change.submit_answered(verdict),
@@ -80,10 +84,12 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> Outcome {
         Event::Stored(stored) => change.stored(stored),
         Event::FetchFailed { key, failure } => change.fetch_failed(*key, failure),
         Event::TimeCame => change.time_came(),
+        Event::ClockSetBack => change.clock_set_back(),
         Event::Doubted(doubt) => change.doubted(*doubt),
         Event::Person(order) => change.ordered(*order),
     }
-    Outcome { job: change.job, history: change.history, send: change.send, reply: change.reply }
+    let Change { job, history, send, reply, clock_right, .. } = change;
+    Outcome { job, history, send, reply, clock_right }
 }
 
 /// A job on its way from before to after.
@@ -93,6 +99,7 @@ struct Change<'a> {
     history: Vec<HistoryLine>,
     send: Option<Sending>,
     reply: Option<Reply>,
+    clock_right: bool,
 }
 
 impl Change<'_> {

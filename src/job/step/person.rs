@@ -111,6 +111,7 @@ impl Change<'_> {
         };
         let now = self.now();
         self.note("released", hold.reason.as_str());
+        self.clock_right = hold.reason == HoldReason::ClockDoubted;
         match hold.reason {
             HoldReason::OutcomeUnknown | HoldReason::ErrorReplayed | HoldReason::TaskShared => {
                 self.begin_anew();

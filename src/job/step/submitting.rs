@@ -3,7 +3,7 @@
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Doubt, SubmitVerdict};
 use crate::job::hold::{BackTo, HoldReason};
-use crate::job::retry::{Backoff, KEY_LIFE};
+use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFE};
 use crate::job::state::{Pace, Running, State, Trial};
 use crate::job::step::{Change, Sending};
 use crate::job::{Job, TaskId};
@@ -13,7 +13,10 @@ use crate::money::Quota;
 impl Change<'_> {
     pub(super) fn try_began(&mut self) {
         let now = self.now();
-        let too_old = |trial: &Trial| now.since(trial.frozen_at) >= KEY_LIFE;
+        // A key of a time still to come was frozen by a clock that was wrong: nobody knows how old it is.
+        let too_old = |trial: &Trial| {
+            now.since(trial.frozen_at) >= KEY_LIFE || trial.frozen_at.since(now) > CLOCK_TOLERANCE
+        };
         match self.job.state {
             // No try under the old key was executed, so a new one pays for nothing twice.
             State::Pending { pace, trial: None } => self.freeze(pace),

@@ -107,8 +107,14 @@ fn unfit() -> Event {
 /// One job in each state, and one held from each state that a job can be held from.
 fn scenes() -> Vec<(&'static str, Job)> {
     let held = |job: &Job, reason| {
-        let mut change =
-            Change { job: job.clone(), moment: at(START), history: vec![], send: None, reply: None };
+        let mut change = Change {
+            job: job.clone(),
+            moment: at(START),
+            history: vec![],
+            send: None,
+            reply: None,
+            clock_right: false,
+        };
         let back_to = match job.state.clone() {
             State::Pending { pace, .. } => BackTo::Pending(pace),
             State::Submitting { pace, trial } => BackTo::Submitting(pace, trial),
@@ -203,6 +209,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("unfit", unfit()),
         ("forbidden", fetch_failed(FetchFailure::Forbidden { why: "10.0.0.1".into() })),
         ("time came", Event::TimeCame),
+        ("clock set back", Event::ClockSetBack),
         ("clock doubted", Event::Doubted(Doubt::Clock)),
         ("database restored", Event::Doubted(Doubt::Restored)),
         ("person: cancel", Event::Person(Order::Cancel)),
@@ -409,4 +416,39 @@ proptest! {
             job = outcome.job;
         }
     }
+}
+
+#[test]
+fn what_a_clock_a_day_ahead_has_put_off_is_due_again_when_it_is_set_back() {
+    let ahead = START.plus(26 * HOUR);
+    let mut job = after(new_job(), &[Event::TryBegan, accepted()]);
+    let knock = Event::Knocked { hint: None, quiet: false };
+    for event in [unanswered(), knock] {
+        job = step(&job, &event, at(ahead)).job;
+    }
+    assert!(next_move(&job, START).expect("a move").due > START.plus(25 * HOUR));
+    let righted = step(&job, &Event::ClockSetBack, at(START)).job;
+    assert!(next_move(&righted, START).expect("a move").due <= START.plus(HOUR));
+    let asked = Event::Asked { began: START.plus(HOUR), verdict: AskVerdict::Missing };
+    let asked = step(&righted, &asked, at(START.plus(HOUR))).job;
+    let next = next_move(&asked, START).expect("a move").due;
+    assert!(next > START.plus(HOUR + Duration::from_secs(2)), "the callback of then is answered: {next}");
+}
+
+#[test]
+fn a_time_that_a_person_named_outlives_a_clock_set_back() {
+    let identity = new_job().identity().clone();
+    let job = Job::accept(identity, Some(START.plus(48 * HOUR)));
+    let righted = step(&job, &Event::ClockSetBack, at(START)).job;
+    assert_eq!(righted.state().pace().map(|pace| pace.due), Some(START.plus(48 * HOUR)));
+}
+
+#[test]
+fn a_key_frozen_at_a_time_still_to_come_is_never_sent_again() {
+    let mut job = new_job();
+    for event in [Event::TryBegan, unknown()] {
+        job = step(&job, &event, at(START.plus(20 * HOUR))).job;
+    }
+    let again = step(&job, &Event::TryBegan, at(START));
+    assert_eq!((again.send, again.job.state_name()), (None, StateName::Held));
 }
