@@ -2,12 +2,13 @@
 #![allow(dead_code, reason = "each test program uses its own part of the rig")]
 
 pub mod checker;
+pub mod lives;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,13 @@ impl Rig {
     }
 
     pub async fn start_daemon(&mut self) {
+        if let Err(status) = self.try_start_daemon().await {
+            panic!("the daemon did not start ({status}):\n{}", self.said());
+        }
+    }
+
+    /// Starts the daemon; an error if it ends before it is ready.
+    pub async fn try_start_daemon(&mut self) -> Result<(), ExitStatus> {
         let mut child =
             self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -159,11 +167,18 @@ impl Rig {
                 said.push('\n');
             }
         });
-        let Ok(Ok((admin, public))) = tokio::time::timeout(PATIENCE, found).await else {
-            let _ = child.kill();
-            panic!("the daemon did not start:\n{}", self.said());
-        };
-        self.daemon = Some(Running { child, admin, public });
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(Ok((admin, public))) => {
+                self.daemon = Some(Running { child, admin, public });
+                Ok(())
+            }
+            // All that it had to say is read: it is gone.
+            Ok(Err(_)) => Err(child.wait().unwrap()),
+            Err(_) => {
+                let _ = child.kill();
+                panic!("the daemon did not start:\n{}", self.said());
+            }
+        }
     }
 
     fn running(&self) -> &Running {

@@ -1,0 +1,16 @@
+//! The crash lab: the real binary dies, again and again, and afterwards everything is still as promised.
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod kills;
+mod planted;
+mod points;

@@ -1,0 +1,75 @@
+//! For tests in which the daemon may die at any moment: nothing here takes for granted that it is there.
+
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Rig;
+
+/// Below the ports that the system gives out by itself, so that nobody takes one between two lives of a daemon.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+impl Rig {
+    /// Gives the public door one port for all lives, so that callbacks find it again after a death.
+    pub fn keep_public_port(&mut self) {
+        let port = free_port();
+        self.set("CALLBACKS__LISTEN", &format!("127.0.0.1:{port}"));
+        self.set("CALLBACKS__PUBLIC_URL", &format!("http://127.0.0.1:{port}"));
+    }
+
+    /// Forgets a variable.
+    pub fn unset_plain(&mut self, key: &str) {
+        self.settings.remove(key);
+    }
+
+    /// Whether there is a daemon that lives.
+    pub fn lives(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|daemon| daemon.child.try_wait().unwrap().is_none())
+    }
+
+    /// How the daemon ended, if it has.
+    pub fn buried(&mut self) -> Option<ExitStatus> {
+        let status = self.daemon.as_mut()?.child.try_wait().unwrap()?;
+        self.daemon = None;
+        Some(status)
+    }
+
+    /// A request to the admin door; `None` if nobody answers.
+    pub async fn try_get(&self, path: &str) -> Option<(u16, Value)> {
+        let admin = &self.daemon.as_ref()?.admin;
+        self.ask(self.http.get(format!("{admin}{path}"))).await
+    }
+
+    /// An order at the admin door; `None` if nobody answers.
+    pub async fn try_post(&self, path: &str, body: String) -> Option<(u16, Value)> {
+        let admin = &self.daemon.as_ref()?.admin;
+        let request = self.http.post(format!("{admin}{path}"));
+        self.ask(request.header("content-type", "application/json").body(body)).await
+    }
+
+    /// A callback of the harness's own; `None` if nobody answers.
+    pub async fn try_knock(&self, job: &str, token: &str, body: String) -> Option<u16> {
+        let public = &self.daemon.as_ref()?.public;
+        let request = self.http.post(format!("{public}/callbacks/{job}/{token}")).body(body);
+        Some(self.ask(request).await?.0)
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+        let answer = request.timeout(Duration::from_secs(10)).send().await.ok()?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.ok()?;
+        Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+}
+
+fn free_port() -> u16 {
+    let first = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
+    loop {
+        let port = first + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 500;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
