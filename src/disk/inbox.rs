@@ -154,9 +154,9 @@ impl Inbox {
     /// When the file is no longer the one of `stamp` (nothing is moved then), or cannot be moved.
     pub fn archive(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
         make_private_folder(folder)?;
-        self.check(name, stamp)?;
+        let stamp = self.close_to_others(name, stamp)?;
         lab::reach(Site::ArchiveChecked);
-        let to = self.move_free(name, stamp, folder)?;
+        let to = self.move_free(name, &stamp, folder)?;
         lab::reach(Site::ArchiveRenamed);
         flush_folder(folder)?;
         lab::reach(Site::ArchiveHalfFlushed);
@@ -208,7 +208,7 @@ impl Inbox {
         reason: impl Fn(&str) -> Vec<u8>,
     ) -> Result<PathBuf, DiskError> {
         make_private_folder(folder)?;
-        self.check(name, stamp)?;
+        let stamp = &self.close_to_others(name, stamp)?;
         for number in 0.. {
             let free = numbered(name, number);
             let reason_path = folder.join(format!("{free}.reason.json"));
@@ -243,6 +243,24 @@ impl Inbox {
         if Stamp::of(&now) == *stamp { Ok(()) } else { Err(DiskError::Changed(path)) }
     }
 
+    /// Looks once more at a file that is to be moved, and closes it to others while it still has its old name: a crash
+    /// after the move would leave it open for ever. Its state after that.
+    fn close_to_others(&self, name: &str, stamp: &Stamp) -> Result<Stamp, DiskError> {
+        self.check(name, stamp)?;
+        // One with other names is copied, and those are somebody else's business.
+        if stamp.links > 1 {
+            return Ok(*stamp);
+        }
+        // One that cannot be opened lies in a folder that is closed.
+        let Ok((file, found)) = self.open(name) else { return Ok(*stamp) };
+        if found != *stamp {
+            return Err(DiskError::Changed(self.folder.join(name)));
+        }
+        // Nor can another's file be closed to him.
+        let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
+        Ok(file.metadata().map_or(*stamp, |metadata| Stamp::of(&metadata)))
+    }
+
     fn move_free(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
         for number in 0.. {
             match self.move_as(name, stamp, folder, &numbered(name, number)) {
@@ -263,11 +281,7 @@ impl Inbox {
         match renamed {
             Err(error) if crosses_file_systems(&error) => self.copy_as(name, stamp, &from_folder, &path),
             Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.folder.join(name))),
-            renamed => renamed.map(|()| {
-                // Another's file cannot be closed to him, and lies in a folder that is.
-                let _ = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600));
-                path
-            }),
+            renamed => renamed.map(|()| path),
         }
     }
 
@@ -336,6 +350,25 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(day.join(name)).unwrap();
         assert_eq!([read("a.json"), read("a-1.json"), read("a-2.json")], ["one", "two", "three"]);
         assert!(inbox.look().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_is_closed_to_others_before_it_is_moved_and_one_with_two_names_is_left_alone() {
+        let (folder, inbox) = inbox();
+        let mode = |name: &str| inbox.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
+        for name in ["one.json", "two.json"] {
+            std::fs::write(inbox.path().join(name), "{}").unwrap();
+            let open = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(inbox.path().join(name), open).unwrap();
+        }
+        std::fs::hard_link(inbox.path().join("two.json"), folder.path().join("other")).unwrap();
+        for (name, after) in [("one.json", 0o600), ("two.json", 0o644)] {
+            let (_, stamp) = inbox.read(name, 10).unwrap();
+            let stamp = inbox.close_to_others(name, &stamp).unwrap();
+            assert_eq!(mode(name), after, "{name}");
+            let to = inbox.move_free(name, &stamp, folder.path()).unwrap();
+            assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]
