@@ -38,6 +38,8 @@ names! {
         SecretLinked = "secret-linked",
         /// The list of known callback secrets has its name and is not flushed.
         SecretKept = "secret-kept",
+        /// A new database is marked as WAL and has no tables.
+        DatabaseMarked = "database-marked",
         /// The tables of a new database are committed.
         SchemaMade = "schema-made",
         /// This start is counted in the database and not yet beside it.

@@ -43,7 +43,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     };
 
     let (version, application) = (number("user_version")?, number("application_id")?);
-    let empty = number("page_count")? == 0;
+    // Not only a file without bytes: a crash in the very first start leaves one that is marked as WAL and holds nothing.
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
+    let empty = (tables, version, application) == (0, 0, 0);
     if !empty && application != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
@@ -58,6 +61,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     }
     expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
     if empty {
+        lab::reach(Site::DatabaseMarked);
         in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
         lab::reach(Site::SchemaMade);
     }

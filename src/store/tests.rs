@@ -311,6 +311,16 @@ async fn a_database_restored_from_an_older_state_is_told_by_its_epoch() {
 }
 
 #[tokio::test]
+async fn a_database_that_a_crash_left_without_tables_is_gone_on_with() {
+    let rig = Rig::new();
+    let begun = rig.folder.path().join("begun.db");
+    raw(&begun).pragma_update(None, "journal_mode", "WAL").unwrap();
+    assert!(begun.metadata().unwrap().len() > 0, "the mark is on the disk");
+    let store = open(&begun).unwrap();
+    assert_eq!(store.epoch().await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn databases_that_are_not_ours_are_refused_and_left_as_they_are() {
     let rig = Rig::new();
     let newer = rig.folder.path().join("newer.db");
