@@ -4,32 +4,6 @@ use std::time::Duration;
 
 use crate::support::{Rig, quick};
 
-/// `DROPREEL_KILLS=1000 cargo test --test stories killed_under_load` for a long run.
-#[tokio::test]
-async fn killed_under_load_again_and_again_nothing_is_lost_or_paid_twice() {
-    let kills: usize = std::env::var("DROPREEL_KILLS").map_or(15, |text| text.parse().unwrap());
-    let mut rig = Rig::start("").await;
-    let plans = ["", "submit=lost", "outputs=2", "callback=lost", "submit=503", "media=reset:4KiB"];
-    let mut jobs = 0;
-    for cycle in 0..kills {
-        // Four new jobs for each life, so that there is always something under way.
-        for _ in 0..4 {
-            let name = format!("job-{jobs:05}");
-            rig.drop(&format!("{name}.json"), quick(&name, plans[jobs % plans.len()]));
-            jobs += 1;
-        }
-        tokio::time::sleep(Duration::from_millis(u64::try_from(20 + 37 * (cycle % 7)).unwrap())).await;
-        rig.kill();
-        rig.start_daemon().await;
-    }
-    let states = rig.until_settled(jobs).await;
-    assert!(states.values().all(|state| state == "succeeded"), "{states:#?}");
-    let ledger = rig.sandbox.ledger();
-    assert_eq!(ledger.tasks.len(), jobs, "one task for each job");
-    assert_eq!(std::fs::read_dir(rig.path("inbox")).unwrap().count(), 0);
-    rig.finish().await;
-}
-
 #[tokio::test]
 async fn killed_at_rest_the_jobs_are_as_they_were() {
     let mut rig = Rig::start("").await;

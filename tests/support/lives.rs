@@ -4,9 +4,10 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 
-use super::Rig;
+use super::{Rig, Running};
 
 /// Below the ports that the system gives out by itself, so that nobody takes one between two lives of a daemon.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
@@ -17,6 +18,25 @@ impl Rig {
         let port = free_port();
         self.set("CALLBACKS__LISTEN", &format!("127.0.0.1:{port}"));
         self.set("CALLBACKS__PUBLIC_URL", &format!("http://127.0.0.1:{port}"));
+    }
+
+    /// Starts a daemon that is killed after so long, whatever it does then; an error if it ends before it is ready.
+    pub async fn start_doomed(&mut self, after: Duration) -> Result<(), ExitStatus> {
+        let (mut child, ready) = self.launch();
+        let pid = Pid::from_child(&child);
+        // Not the number, which may be another's by then.
+        let victim = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(after);
+            let _ = pidfd_send_signal(&victim, Signal::KILL);
+        });
+        match ready.await {
+            Ok((admin, public)) => {
+                self.daemon = Some(Running { child, admin, public });
+                Ok(())
+            }
+            Err(_) => Err(child.wait().unwrap()),
+        }
     }
 
     /// Forgets a variable.

@@ -149,6 +149,23 @@ impl Rig {
 
     /// Starts the daemon; an error if it ends before it is ready.
     pub async fn try_start_daemon(&mut self) -> Result<(), ExitStatus> {
+        let (mut child, ready) = self.launch();
+        match tokio::time::timeout(PATIENCE, ready).await {
+            Ok(Ok((admin, public))) => {
+                self.daemon = Some(Running { child, admin, public });
+                Ok(())
+            }
+            // All that it had to say is read: it is gone.
+            Ok(Err(_)) => Err(child.wait().unwrap()),
+            Err(_) => {
+                let _ = child.kill();
+                panic!("the daemon did not start:\n{}", self.said());
+            }
+        }
+    }
+
+    /// Launches the daemon. The addresses of its doors come once it is ready; if it ends before, they never do.
+    fn launch(&self) -> (Child, tokio::sync::oneshot::Receiver<(String, String)>) {
         let mut child =
             self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -167,18 +184,7 @@ impl Rig {
                 said.push('\n');
             }
         });
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(Ok((admin, public))) => {
-                self.daemon = Some(Running { child, admin, public });
-                Ok(())
-            }
-            // All that it had to say is read: it is gone.
-            Ok(Err(_)) => Err(child.wait().unwrap()),
-            Err(_) => {
-                let _ = child.kill();
-                panic!("the daemon did not start:\n{}", self.said());
-            }
-        }
+        (child, found)
     }
 
     fn running(&self) -> &Running {

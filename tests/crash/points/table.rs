@@ -38,6 +38,7 @@ pub const POINTS: &[Point] = &[
     at(Site::SecretWritten, PLAIN, 1),
     at(Site::SecretLinked, PLAIN, 1),
     at(Site::SecretKept, PLAIN, 1),
+    at(Site::DatabaseMarked, PLAIN, 1),
     at(Site::SchemaMade, PLAIN, 1),
     at(Site::EpochCounted, PLAIN, 1),
     at(Site::EpochWritten, PLAIN, 1),
