@@ -79,7 +79,7 @@ impl Round {
         }
         let mut hits = Hits::default();
         for life in 0..self.kills {
-            let time = Duration::from_millis(stage.dice.below(650));
+            let time = Duration::from_millis(stage.dice.below(900));
             match stage.rig.start_doomed(time).await {
                 Ok(()) => self.live(&mut stage, life, &mut hits).await?,
                 Err(status) => {

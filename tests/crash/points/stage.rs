@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use dropreel::clock::Clock;
 use dropreel::dice::Dice;
+use dropreel::lab::Site;
 use serde_json::{Value, json};
 
 use crate::support::Rig;
@@ -108,6 +109,19 @@ impl Stage {
             (_, Some(0)) => Ok(Ended::Stopped),
             _ => Err(format!("the daemon ended with {status}:\n{}", self.rig.said())),
         }
+    }
+
+    /// Whether the last thing said was that the lab kills here. It may be read a little after the death is seen.
+    pub async fn was_killed_at(&self, site: Site) -> bool {
+        let line = format!("at {}", site.as_str());
+        for _ in 0..100 {
+            let said = self.rig.said();
+            if said.lines().any(|said| said.starts_with("lab:") && said.ends_with(&line)) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        false
     }
 
     /// Waits until all is at rest and every callback has had its answer.

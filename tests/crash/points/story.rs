@@ -96,9 +96,7 @@ impl Play {
             let at = format!("{}:{nth} in life {life}", site.as_str());
             match ended {
                 Ended::Died => {
-                    let line = format!("at {}", site.as_str());
-                    if !stage.rig.said().lines().any(|said| said.starts_with("lab:") && said.ends_with(&line))
-                    {
+                    if !stage.was_killed_at(*site).await {
                         return Err(format!("it died, but not at {at}:\n{}", stage.rig.said()));
                     }
                     died.push(*site);
