@@ -1,6 +1,6 @@
 //! For tests in which the daemon may die at any moment: nothing here takes for granted that it is there.
 
-use std::process::ExitStatus;
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -23,13 +23,7 @@ impl Rig {
     /// Starts a daemon that is killed after so long, whatever it does then; an error if it ends before it is ready.
     pub async fn start_doomed(&mut self, after: Duration) -> Result<(), ExitStatus> {
         let (mut child, ready) = self.launch();
-        let pid = Pid::from_child(&child);
-        // Not the number, which may be another's by then.
-        let victim = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        std::thread::spawn(move || {
-            std::thread::sleep(after);
-            let _ = pidfd_send_signal(&victim, Signal::KILL);
-        });
+        kill_later(&child, after);
         match ready.await {
             Ok((admin, public)) => {
                 self.daemon = Some(Running { child, admin, public });
@@ -37,6 +31,11 @@ impl Rig {
             }
             Err(_) => Err(child.wait().unwrap()),
         }
+    }
+
+    /// Has the daemon that runs killed after so long, whatever it does then.
+    pub fn doom(&self, after: Duration) {
+        kill_later(&self.running().child, after);
     }
 
     /// Forgets a variable.
@@ -82,6 +81,15 @@ impl Rig {
         let text = answer.text().await.ok()?;
         Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
+}
+
+fn kill_later(child: &Child, after: Duration) {
+    // Not the number, which may be another's by then.
+    let victim = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    std::thread::spawn(move || {
+        std::thread::sleep(after);
+        let _ = pidfd_send_signal(&victim, Signal::KILL);
+    });
 }
 
 fn free_port() -> u16 {

@@ -209,7 +209,7 @@ impl Stage {
             if self.rig.lives() {
                 self.rig.kill();
             }
-            self.check(When::Always, "not at rest")?;
+            self.check(When::Always, "before it could come to rest")?;
             return Err(why);
         }
         let jobs = self.jobs().await.unwrap_or_default();
