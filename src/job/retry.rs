@@ -43,9 +43,9 @@ impl Backoff {
         Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(300) };
     /// Between the fetches of an output.
     pub const FETCH: Self = Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(300) };
-    /// Between the questions for a fresh link.
+    /// Between the questions for a fresh link: never within [`QUERY_SPACING`], whatever the jitter.
     pub const FRESH_LINK: Self =
-        Self { base: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(60) };
+        Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(60) };
     /// Between cancel calls.
     pub const CALL_OFF: Self =
         Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(120) };

@@ -3,8 +3,8 @@
 //! Never the provider's client: no key but to the provider's own origin, no cookies, no decompression, no redirect
 //! followed unseen, no address that the policy forbids. One call is one try; what to try again is decided in `job`.
 
-pub mod carry;
 mod boxes;
+pub mod carry;
 pub mod fetch;
 pub mod guard;
 pub mod inspect;

@@ -104,7 +104,6 @@ const OF_TASKS: &[&str] = &[
     "submit=400",
     "submit=price",
     "submit=same-id",
-    "submit=stored500",
     "status=500x2",
     "status=reset",
     "status=404",
@@ -203,11 +202,12 @@ const OF_TASKS: &[&str] = &[
     "run=20m",
     "run=1s",
     "queue=1m",
-    "id=absent",
-    "id=hostile",
     "show-cost=no",
     "media-key=yes",
 ];
+
+/// Submits that never come to anything: they are repeated until their key is too old, which takes a day.
+const ENDLESS: &[&str] = &["submit=stored500", "id=absent", "id=hostile"];
 
 /// What befalls everybody for a while.
 const OF_ALL: &[&str] = &[
@@ -307,14 +307,13 @@ impl Story {
             concurrency: [1, 4][usize::try_from(dice.below(2)).unwrap()],
         };
         let files = files(&dice, heal);
-        let lasting = happenings.iter().any(|(_, what)| matches!(what, Happening::Jump(_)));
         // A submit that is never answered with a task is waited out as long as its key lives.
         let endless = |file: &File| {
             let text = String::from_utf8_lossy(&file.bytes);
-            ["stored500", "id=absent", "id=hostile"].iter().any(|word| text.contains(word))
+            ENDLESS.iter().any(|word| text.contains(word))
         };
         let endless = files.iter().any(|(_, file)| endless(file));
-        let patience = if endless || lasting { 27 * 3600 } else { 2 * 3600 };
+        let patience = if endless { 27 * 3600 } else { 2 * 3600 };
         Self { files, happenings, heal, patience: seconds(patience), weather, settings }
     }
 }
@@ -343,7 +342,10 @@ fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
 }
 
 fn job(dice: &Dice) -> String {
-    let words = some(dice, OF_TASKS, 3);
+    let words = match dice.below(60) {
+        0 => some(dice, ENDLESS, 1),
+        _ => some(dice, OF_TASKS, 3),
+    };
     let model = MODELS[usize::try_from(dice.below(MODELS.len() as u64)).unwrap()];
     // No two jobs ask for the same, so that no file is taken for a repeated copy.
     let prompt = format!("scene {} [sandbox: {words}]", dice.below(1 << 40));

@@ -63,7 +63,9 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
 }
 
 fn check_reasons(rejected: &[(PathBuf, String)], found: &mut Findings) {
-    for (path, _) in rejected.iter().filter(|(path, _)| !is_reason(path)) {
+    // A hidden file there is a reason still being written.
+    let hidden = |path: &Path| named(path).starts_with('.');
+    for (path, _) in rejected.iter().filter(|(path, _)| !is_reason(path) && !hidden(path)) {
         let reason = PathBuf::from(format!("{}.reason.json", path.display()));
         let told = std::fs::read(&reason)
             .ok()

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use dropreel::sandbox::ledger::Ledger;
 
+#[allow(unused_imports, reason = "each harness uses its own part")]
 pub use database::{Row, Snapshot};
 
 /// What there is to look at.
