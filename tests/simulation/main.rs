@@ -77,7 +77,8 @@ fn settings() -> &'static Settings {
             ("DROPREEL_PROVIDER__BASE_URL", run::BASE),
             ("DROPREEL_PROVIDER__API_KEY", "sk-simulated-canary"),
             ("DROPREEL_CALLBACKS__PUBLIC_URL", "http://127.0.0.1:1"),
-            ("DROPREEL_POLLING__GIVE_UP", "1h"),
+            ("DROPREEL_POLLING__GIVE_UP", "30m"),
+            ("DROPREEL_INBOX__RESCAN", "30s"),
             ("DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "true"),
         ];
         let environment: Environment = variables.into_iter().collect();

@@ -352,14 +352,15 @@ impl<'a> Run<'a> {
         let file = self.story.files[number].1.clone();
         let inbox = &self.settings.inbox.dir;
         let hidden = inbox.join(format!(".{}", file.name));
-        let written = std::fs::create_dir_all(inbox).and_then(|()| std::fs::write(&hidden, &file.bytes));
-        if written.is_err() {
+        let made = dropreel::disk::make_private_folder(inbox).is_ok();
+        if !made || std::fs::write(&hidden, &file.bytes).is_err() {
             let _ = std::fs::remove_file(&hidden);
             return self.after(Duration::from_secs(20), Due::Drop(number));
         }
         crate::rename(&hidden, &inbox.join(&file.name));
         self.log.dropped(&file.name, &file.bytes, file.jobs);
-        self.note(format_args!("{} is dropped", file.name));
+        let text = String::from_utf8_lossy(&file.bytes).replace('\n', " ");
+        self.note(format_args!("{} is dropped: {text}", file.name));
     }
 
     fn wall(&self) -> Timestamp {

@@ -342,11 +342,16 @@ fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
 }
 
 fn job(dice: &Dice) -> String {
-    let words = match dice.below(60) {
+    let words = match dice.below(600) {
         0 => some(dice, ENDLESS, 1),
         _ => some(dice, OF_TASKS, 3),
     };
     let model = MODELS[usize::try_from(dice.below(MODELS.len() as u64)).unwrap()];
+    // A picture cut short under a length that says so cannot be told from a whole one.
+    let picture = words.contains("kind=image");
+    let hidden =
+        |word: &&str| !picture || !(word.starts_with("media=half") || word.starts_with("media=long"));
+    let words = words.split(' ').filter(hidden).collect::<Vec<_>>().join(" ");
     // No two jobs ask for the same, so that no file is taken for a repeated copy.
     let prompt = format!("scene {} [sandbox: {words}]", dice.below(1 << 40));
     serde_json::json!({"model": model, "prompt": prompt, "duration": 5}).to_string()
