@@ -11,6 +11,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
 mod kills;
 mod planted;
 mod points;
+mod power;
