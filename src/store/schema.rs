@@ -105,7 +105,7 @@ fn expect_pragma(
     read_back: &str,
 ) -> Result<(), OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    connection.pragma_update(None, pragma, value).map_err(sqlite)?;
+    run_to_its_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(sqlite)?;
     let found = connection
         .pragma_query_value(None, pragma, |row| {
             let value: rusqlite::types::Value = row.get(0)?;
@@ -117,6 +117,15 @@ fn expect_pragma(
         })
         .map_err(sqlite)?;
     if found == read_back { Ok(()) } else { Err(OpenError::Pragma { path: path.to_owned(), pragma, found }) }
+}
+
+/// The switch to WAL answers "wal" first and is committed after: who stops at the answer, as `pragma_update` does,
+/// never hears that the commit failed, and reads "wal" back from a connection that is not in it.
+fn run_to_its_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 fn in_transaction(connection: &Connection, sql: &str, version: i64) -> rusqlite::Result<()> {
