@@ -256,8 +256,12 @@ impl Inbox {
         if found != *stamp {
             return Err(DiskError::Changed(self.folder.join(name)));
         }
-        // Nor can another's file be closed to him.
-        let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
+        // A change of mode is news of the inbox: made at each try, it would have a move that a full disk holds up tried
+        // again at once, for ever.
+        if file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o7777 != 0o600) {
+            // Nor can another's file be closed to him.
+            let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
+        }
         Ok(file.metadata().map_or(*stamp, |metadata| Stamp::of(&metadata)))
     }
 
@@ -275,26 +279,30 @@ impl Inbox {
         let (from_folder, to_folder) = (open_folder(&self.folder)?, open_folder(folder)?);
         let path = folder.join(to);
         if stamp.links > 1 {
-            return self.copy_as(name, stamp, &from_folder, &path);
+            return self.copy_as(name, stamp, &from_folder, (folder, to));
         }
         let renamed = rename_new((&from_folder, Path::new(name)), (&to_folder, Path::new(to)), &path);
         match renamed {
-            Err(error) if crosses_file_systems(&error) => self.copy_as(name, stamp, &from_folder, &path),
+            Err(error) if crosses_file_systems(&error) => {
+                self.copy_as(name, stamp, &from_folder, (folder, to))
+            }
             Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.folder.join(name))),
             renamed => renamed.map(|()| path),
         }
     }
 
-    /// For a move that cannot be a rename: a flushed copy, then the name in the inbox goes.
+    /// For a move that cannot be a rename: a copy, flushed and named for good, then the name in the inbox goes. On a
+    /// full disk nothing is left of it.
     fn copy_as(
         &self,
         name: &str,
         stamp: &Stamp,
         from_folder: &OwnedFd,
-        to: &Path,
+        (folder, to): (&Path, &str),
     ) -> Result<PathBuf, DiskError> {
-        if to.symlink_metadata().is_ok() {
-            return Err(DiskError::Taken(to.to_owned()));
+        let path = folder.join(to);
+        if path.symlink_metadata().is_ok() {
+            return Err(DiskError::Taken(path));
         }
         let (mut file, found) = self.open(name)?;
         let mut bytes = Vec::new();
@@ -302,11 +310,22 @@ impl Inbox {
         if found != *stamp {
             return Err(DiskError::Changed(self.folder.join(name)));
         }
-        write_new(to, &bytes, 0o600)?;
+        // Short, whatever the file's own name, and the same for each try.
+        let unfinished = format!(".{}-{}.tmp", stamp.device, stamp.inode);
+        let copied = write_new(&folder.join(&unfinished), &bytes, 0o600).and_then(|()| {
+            let to_folder = open_folder(folder)?;
+            rename_new((&to_folder, Path::new(&unfinished)), (&to_folder, Path::new(to)), &path)
+        });
+        if let Err(error) = copied {
+            let _ = std::fs::remove_file(folder.join(&unfinished));
+            return Err(error);
+        }
+        // Two file systems: nothing but this keeps the one from forgetting the copy after the other forgot the file.
+        flush_folder(folder)?;
         lab::reach(Site::ArchiveCopied);
         rustix::fs::unlinkat(from_folder, name, AtFlags::empty())
             .map_err(|error| DiskError::new(&self.folder.join(name), error))?;
-        Ok(to.to_owned())
+        Ok(path)
     }
 }
 
@@ -416,6 +435,39 @@ mod tests {
         for (name, _) in expected {
             assert!(matches!(inbox.read(name, 10), Err(DiskError::NotRegular { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_is_closed_to_others_once_and_then_left_alone() {
+        let (_folder, inbox) = inbox();
+        let path = inbox.path().join("a.json");
+        std::fs::write(&path, "one").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let (_, open) = inbox.read("a.json", 10).unwrap();
+        let closed = inbox.close_to_others("a.json", &open).unwrap();
+        assert_ne!(closed, open);
+        assert_eq!(inbox.close_to_others("a.json", &closed).unwrap(), closed, "no news without a change");
+    }
+
+    #[test]
+    fn a_copy_is_named_once_it_is_whole() {
+        let (folder, inbox) = inbox();
+        let name = format!("{}.json", "n".repeat(240));
+        let path = inbox.path().join(&name);
+        std::fs::write(&path, "one").unwrap();
+        std::fs::hard_link(&path, folder.path().join("other")).unwrap();
+        let (_, stamp) = inbox.read(&name, 10).unwrap();
+        let archive = folder.path().join("accepted");
+        let unfinished = archive.join(format!(".{}-{}.tmp", stamp.device, stamp.inode));
+        // A folder in the way: it cannot be written, as on a full disk.
+        std::fs::create_dir_all(unfinished.join("full")).unwrap();
+        inbox.archive(&name, &stamp, &archive).unwrap_err();
+        assert!(path.is_file() && !archive.join(&name).exists());
+        std::fs::remove_dir_all(&unfinished).unwrap();
+        inbox.archive(&name, &stamp, &archive).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [std::ffi::OsString::from(name)]);
     }
 
     #[test]

@@ -194,7 +194,11 @@ impl Stage {
         }
         let mut found = self.rig.violations(&self.log, when);
         // A reason on its way: hidden, and replaced when its file is rejected again.
-        found.retain(|violation| when == When::Finally || !violation.what.contains("/rejected/."));
+        let hidden = |what: &str| {
+            let below = |place: &str| what.split(place).nth(1).unwrap_or_default().to_owned();
+            below("/rejected/").starts_with('.') || below("/accepted/").contains("/.")
+        };
+        found.retain(|violation| when == When::Finally || !hidden(&violation.what));
         self.log.note_library(&self.rig.path(""));
         if found.is_empty() {
             return Ok(());
