@@ -86,7 +86,7 @@ impl River {
         }
         // Files may be dropped as soon as the daemon says that it is ready.
         Inbox::new(settings.inbox.dir.clone()).ensure()?;
-        let library = Library::open(&settings.library.dir, settings.library.mode)?;
+        let library = Library::open(&settings.library.dir, settings.library.mode, &dice)?;
         lab::reach(Site::FoldersMade);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) = Store::open(&settings.database(), terms(settings), dice, clock.clone())?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
+use crate::dice::Dice;
 use crate::disk::part::{Part, PartWriter};
 use crate::disk::{
     DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
@@ -22,14 +23,17 @@ use crate::settings::LibraryMode;
 
 /// Where unfinished downloads lie, on the same file system as the library.
 const INCOMING: &str = ".incoming";
-/// Tells the library from an empty mount point.
+/// Tells the library from an empty mount point, and from every other library: it holds a name made by chance.
 const MARKER: &str = ".dropreel-library";
+/// Stands before that name.
+const MARKED: &str = "this library is ";
 
 /// The folder of finished media.
 #[derive(Clone, Debug)]
 pub struct Library {
     root: PathBuf,
-    device: u64,
+    /// What its marker says. Not the number of its device: a disk that was unplugged comes back under another.
+    marker: String,
     folder_mode: u32,
     file_mode: u32,
 }
@@ -64,7 +68,7 @@ impl Library {
     ///
     /// # Errors
     /// When its folders cannot be made.
-    pub fn open(root: &Path, mode: LibraryMode) -> Result<Self, DiskError> {
+    pub fn open(root: &Path, mode: LibraryMode, dice: &Dice) -> Result<Self, DiskError> {
         let (folder_mode, file_mode) = match mode {
             LibraryMode::Private => (0o700, 0o600),
             LibraryMode::Group => (0o750, 0o640),
@@ -72,12 +76,18 @@ impl Library {
         };
         make_folder(root, folder_mode)?;
         make_private_folder(&root.join(INCOMING))?;
-        let marker = root.join(INCOMING).join(MARKER);
-        if !marker.exists() {
-            write_durably(&marker, b"dropreel keeps unfinished downloads in this folder\n")?;
-        }
-        let device = root.metadata().map_err(|error| DiskError::new(root, error))?.dev();
-        Ok(Self { root: root.to_owned(), device, folder_mode, file_mode })
+        let path = root.join(INCOMING).join(MARKER);
+        let known = std::fs::read_to_string(&path).ok().filter(|text| text.contains(MARKED));
+        let marker = match known {
+            Some(marker) => marker,
+            None => {
+                let name = HEXLOWER.encode(&dice.id_bytes());
+                let marker = format!("dropreel keeps unfinished downloads in this folder\n{MARKED}{name}\n");
+                write_durably(&path, marker.as_bytes())?;
+                marker
+            }
+        };
+        Ok(Self { root: root.to_owned(), marker, folder_mode, file_mode })
     }
 
     /// Its folder.
@@ -88,8 +98,8 @@ impl Library {
     /// Whether the library is still there: false when its disk has been unmounted or its folder replaced. Nothing
     /// may be written into the empty mount point then.
     pub fn is_present(&self) -> bool {
-        let same_disk = self.root.metadata().is_ok_and(|found| found.dev() == self.device);
-        same_disk && self.root.join(INCOMING).join(MARKER).exists()
+        let found = std::fs::read_to_string(self.root.join(INCOMING).join(MARKER));
+        found.is_ok_and(|found| found == self.marker)
     }
 
     fn part_path(&self, name: &str) -> PathBuf {
@@ -182,6 +192,9 @@ impl Library {
 
     fn try_publish(&self, part: &Part, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
         let full = self.root.join(relative);
+        // First of all, for it is not there if the library's disk has just been pulled out: nothing may be made in
+        // the empty mount point then.
+        let file = part.open()?;
         let folder = self.folder_of(relative)?;
         let name = Path::new(full.file_name().ok_or_else(|| DiskError::Gone(full.clone()))?);
         if full.symlink_metadata().is_ok() {
@@ -189,7 +202,6 @@ impl Library {
         }
         self.write_sidecar(relative, sidecar, owner)?;
         lab::reach(Site::SidecarWritten);
-        let file = part.open()?;
         file.set_permissions(std::fs::Permissions::from_mode(self.file_mode & !umask()))
             .and_then(|()| flush(&file))
             .map_err(|error| DiskError::new(part.path(), error))?;
@@ -350,7 +362,8 @@ mod tests {
 
     fn library() -> (tempfile::TempDir, Library) {
         let folder = tempfile::tempdir().unwrap();
-        let library = Library::open(&folder.path().join("videos"), LibraryMode::Private).unwrap();
+        let library =
+            Library::open(&folder.path().join("videos"), LibraryMode::Private, &Dice::seeded(1)).unwrap();
         (folder, library)
     }
 
@@ -360,6 +373,29 @@ mod tests {
             assert!(writer.write(Bytes::from_static(chunk)).await);
         }
         writer.finish().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn another_library_in_its_place_is_not_it_and_its_mount_point_stays_empty() {
+        let (folder, library) = library();
+        let part = part(&library, "job-video-0", b"content").await;
+        let (root, away) = (library.root().to_owned(), folder.path().join("away"));
+        #[expect(clippy::disallowed_methods, reason = "a disk changed under the library")]
+        let change = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
+        change(&root, &away);
+        std::fs::create_dir(&root).unwrap();
+        assert!(!library.is_present(), "an empty folder");
+        let gone = library.publish(part, "2026-04-04/a.mp4", b"{\"job\":\"x\"}", "x");
+        assert!(matches!(gone, Err((_, DiskError::Gone(_)))), "{gone:?}");
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "nothing is made in an empty mount point");
+
+        Library::open(&root, LibraryMode::Private, &Dice::seeded(2)).unwrap();
+        assert!(!library.is_present(), "another library");
+        std::fs::remove_dir_all(&root).unwrap();
+        change(&away, &root);
+        assert!(library.is_present());
+        let same = Library::open(&root, LibraryMode::Private, &Dice::seeded(3)).unwrap();
+        assert_eq!(same.marker, library.marker, "a library keeps its name");
     }
 
     #[tokio::test]
