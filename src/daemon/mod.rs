@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::daemon::river::{River, Ways, file_limits};
 use crate::dice::Dice;
-use crate::disk::DiskError;
 use crate::disk::library::Library;
 use crate::disk::lock::{DataLock, LockError};
 use crate::disk::make_private_folder;
 use crate::disk::names::LayoutError;
+use crate::disk::{self, DiskError};
 use crate::doors::admin::{self, AdminDoor};
 use crate::doors::public::{self, PublicDoor};
 use crate::lab::{self, Site};
@@ -33,8 +33,7 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// How long a stop may take before what is left is cut off. All of it can be.
 const DRAIN: Duration = Duration::from_secs(12);
 
-/// Why the daemon cannot start. Most are a matter of configuration or place, which a person must mend; a full or
-/// failing disk passes ([`StartError::passes`]).
+/// Why the daemon cannot start: mostly a matter of configuration or place, exit code 2.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// No key to submit with.
@@ -84,20 +83,28 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether it may go away by itself: a full disk, a failing one, no file descriptors left, a busy database. Then
-    /// the daemon is to be started again until it does.
+    /// Whether it may pass by itself, so that it is worth starting again: a full disk, a failing one, too many open
+    /// files. Exit code 1 then, or a service manager would leave the daemon down when there is room again.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Disk(DiskError::Full(_)) => true,
-            Self::Store(error) => error.passes(),
             Self::Open(error) => error.passes(),
-            Self::NoKey | Self::FileSystem { .. } | Self::Layout(_) | Self::Client(_) => false,
-            Self::Listen { .. } => false,
+            Self::Store(error) => !error.is_of_one_job(),
+            Self::Disk(DiskError::Full(_)) => true,
             Self::Disk(_) | Self::Lock(_) | Self::Secrets(_) => {
-                let causes =
-                    std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
-                causes.filter_map(|cause| cause.downcast_ref()).any(crate::disk::passes)
+                let mut cause = std::error::Error::source(self);
+                while let Some(error) = cause {
+                    if error.downcast_ref().is_some_and(disk::passes) {
+                        return true;
+                    }
+                    cause = error.source();
+                }
+                false
             }
+            Self::NoKey
+            | Self::FileSystem { .. }
+            | Self::Listen { .. }
+            | Self::Layout(_)
+            | Self::Client(_) => false,
         }
     }
 }
@@ -135,7 +142,15 @@ impl Daemon {
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(settings: Settings, clock: Clock, dice: Dice) -> Result<Self, StartError> {
         make_private_folder(&settings.data_dir)?;
-        let lock = DataLock::take(&settings.data_dir)?;
+        river::check_file_system(&settings)?;
+        let lock = match DataLock::take(&settings.data_dir) {
+            // A disk that has failed is read-only without a word of it among its mount options.
+            Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                let (folder, what) = (settings.data_dir.clone(), river::READ_ONLY.to_owned());
+                return Err(StartError::FileSystem { folder, what });
+            }
+            taken => taken?,
+        };
         lab::reach(Site::StartLocked);
         let river = River::open(&settings, Ways::Network, clock.clone(), dice).await?;
         let public_listener = listen(settings.callbacks.listen, "callbacks.listen")?;

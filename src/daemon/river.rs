@@ -80,7 +80,6 @@ impl River {
         let key = settings.provider.api_key.clone().ok_or(StartError::NoKey)?;
         let layout = Layout::parse(&settings.library.layout)?;
         make_private_folder(&settings.data_dir)?;
-        check_file_system(settings)?;
         for folder in [settings.accepted_dir(), settings.rejected_dir(), settings.quarantine_dir()] {
             make_private_folder(&folder)?;
         }
@@ -156,11 +155,15 @@ fn clients(
     Ok((client, media))
 }
 
-fn check_file_system(settings: &Settings) -> Result<(), StartError> {
+/// What is said of it.
+pub(super) const READ_ONLY: &str = "a read-only file system";
+
+/// Before anything is opened for writing: what is the matter with the file system is best told by its name.
+pub(super) fn check_file_system(settings: &Settings) -> Result<(), StartError> {
     let found = examine(&settings.data_dir)?;
     let folder = settings.data_dir.clone();
     match (found.read_only, found.network) {
-        (true, _) => Err(StartError::FileSystem { folder, what: "a read-only file system".into() }),
+        (true, _) => Err(StartError::FileSystem { folder, what: READ_ONLY.into() }),
         (_, Some(name)) => {
             Err(StartError::FileSystem { folder, what: format!("a network file system ({name})") })
         }

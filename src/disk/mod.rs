@@ -76,10 +76,11 @@ impl DiskError {
     }
 }
 
-/// Whether a fault of a file may go away by itself: no room, a failing disk, no file descriptors or memory left.
+/// Whether an error of the file system may pass by itself: no room, too many open files, or a disk that fails.
 pub fn passes(error: &io::Error) -> bool {
-    let of_the_moment = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| of_the_moment.contains(&errno))
+    let errnos = [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|code| errnos.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Makes a folder and what is above it, open to this user alone (0700, or less by the umask). A link in its place is

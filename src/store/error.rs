@@ -62,57 +62,6 @@ impl StoreError {
     }
 }
 
-impl StoreError {
-    /// Whether it may go away by itself, so that starting again is worth it.
-    pub fn passes(&self) -> bool {
-        match self {
-            Self::DiskFull | Self::Busy | Self::Fatal(_) => true,
-            Self::Sqlite(error) => passes(error),
-            Self::NoSuchJob(_)
-            | Self::TaskTaken(_)
-            | Self::Broken(_)
-            | Self::UnknownWord { .. }
-            | Self::Abandoned(_)
-            | Self::Closed => false,
-        }
-    }
-}
-
-impl OpenError {
-    /// Whether it may go away by itself: a full or failing disk, a busy database.
-    pub fn passes(&self) -> bool {
-        match self {
-            Self::Sqlite { source, .. } => passes(source),
-            // Made at every start, so a file that cannot be is one for the moment, but for these.
-            Self::File { source, .. } => {
-                use std::io::ErrorKind;
-                let lasting =
-                    [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem];
-                !lasting.contains(&source.kind())
-            }
-            Self::OldSqlite { .. }
-            | Self::Newer { .. }
-            | Self::Foreign { .. }
-            | Self::Pragma { .. }
-            | Self::Damaged { .. } => false,
-        }
-    }
-}
-
-fn passes(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
-    error.sqlite_error_code().is_some_and(|code| {
-        matches!(
-            code,
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::OutOfMemory
-        )
-    })
-}
-
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
@@ -124,7 +73,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Why the database could not be opened.
+/// Why the database could not be opened. All of these end the daemon with exit code 2.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// SQLite itself is too old.
@@ -187,4 +136,34 @@ pub enum OpenError {
         /// Why.
         source: rusqlite::Error,
     },
+}
+
+impl OpenError {
+    /// Whether it may pass by itself: a full or failing disk, too many open files, somebody else's lock.
+    pub fn passes(&self) -> bool {
+        use rusqlite::ErrorCode;
+        match self {
+            Self::File { source, .. } => {
+                // What cannot be opened for want of a right or a folder is a matter of place.
+                use std::io::ErrorKind;
+                let of_place =
+                    [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem];
+                !of_place.contains(&source.kind())
+            }
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                )
+            ),
+            Self::OldSqlite { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::Pragma { .. }
+            | Self::Damaged { .. } => false,
+        }
+    }
 }
