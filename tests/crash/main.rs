@@ -12,6 +12,7 @@
 mod support;
 
 mod bench;
+mod calls;
 mod kills;
 mod planted;
 mod points;

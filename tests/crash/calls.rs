@@ -1,0 +1,371 @@
+//! Every call to the file system fails once: the daemon may refuse to start, end, or hold on; started again without
+//! the fault, it brings everything to its right end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::bench::{must, text};
+use crate::points::in_parallel;
+use crate::points::stage::Stage;
+use crate::support::checker::When;
+
+/// The kinds of calls, in the order of `enum kind` in failing_calls.c, with what each may fail with.
+const KINDS: &[(&str, &[Errno])] = &[
+    ("write", &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
+    ("pwrite", &[Errno::NOSPC, Errno::IO, Errno::ROFS]),
+    ("fsync", &[Errno::IO, Errno::NOSPC]),
+    ("fdatasync", &[Errno::IO, Errno::NOSPC]),
+    ("rename", &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
+    ("open", &[Errno::MFILE, Errno::IO, Errno::ROFS, Errno::NOSPC]),
+    ("mkdir", &[Errno::NOSPC, Errno::IO, Errno::ROFS]),
+    ("ftruncate", &[Errno::IO, Errno::NOSPC]),
+    ("unlink", &[Errno::IO, Errno::ROFS]),
+    ("link", &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
+];
+/// Where the shim counts how often a call failed.
+const FIRED: usize = 16;
+/// How long the daemon may struggle with a fault before it is stopped.
+const STRUGGLE: Duration = Duration::from_millis(1500);
+/// How long it may take to reach the call that fails.
+const UNSTRUCK: Duration = Duration::from_secs(20);
+
+/// Which call fails.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    kind: usize,
+    /// From 1; 0: none.
+    nth: u64,
+    errno: Errno,
+    /// All later ones of its kind fail too.
+    on: bool,
+}
+
+/// What the daemon did about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reaction {
+    RefusedToStart,
+    Ended,
+    HeldOn,
+}
+
+struct Outcome {
+    calls: [u64; KINDS.len()],
+    fired: u64,
+    reaction: Reaction,
+}
+
+/// The shim, built once for all cases.
+struct Shim {
+    folder: tempfile::TempDir,
+}
+
+impl Shim {
+    fn build() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crash/failing_calls.c");
+        let library = folder.path().join("failing_calls.so");
+        must("cc", &["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", text(&library), source, "-ldl"]);
+        Self { folder }
+    }
+
+    /// Puts it before the daemon. Where it will report.
+    fn load(&self, stage: &mut Stage, case: Case) -> PathBuf {
+        let below = stage.rig.beside("data").canonicalize().unwrap();
+        let report = stage.rig.beside("calls");
+        std::fs::write(&report, [0; 256]).unwrap();
+        let library = self.folder.path().join("failing_calls.so");
+        for (name, value) in [
+            ("LD_PRELOAD", text(&library).to_owned()),
+            ("REELLAB_CALLS_FOLDER", text(&below).to_owned()),
+            ("REELLAB_CALLS_REPORT", text(&report).to_owned()),
+            ("REELLAB_CALLS_KIND", case.kind.to_string()),
+            ("REELLAB_CALLS_NTH", case.nth.to_string()),
+            ("REELLAB_CALLS_ERRNO", case.errno.raw_os_error().to_string()),
+            ("REELLAB_CALLS_ON", u8::from(case.on).to_string()),
+        ] {
+            stage.rig.set_plain(name, &value);
+        }
+        report
+    }
+}
+
+fn unload(stage: &mut Stage) {
+    for name in ["LD_PRELOAD", "FOLDER", "REPORT", "KIND", "NTH", "ERRNO", "ON"] {
+        stage.rig.unset_plain(name);
+        stage.rig.unset_plain(&format!("REELLAB_CALLS_{name}"));
+    }
+}
+
+fn read_report(report: &Path) -> [u64; 32] {
+    let bytes = std::fs::read(report).unwrap();
+    let mut numbers = [0; 32];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_ne_bytes(bytes.try_into().unwrap());
+    }
+    numbers
+}
+
+fn small_load(stage: &mut Stage) {
+    stage.drop_job("plain", "callback=copies:2", &[], &["succeeded"]);
+    stage.drop_job("two", "outputs=2", &[], &["succeeded"]);
+    stage.drop_job("late", "media=html200x1 run=150ms", &[], &["succeeded"]);
+    stage.drop_file("lines.jsonl", LINES.as_bytes(), Some(2));
+    stage.wanted.insert("one".to_owned(), &["succeeded"]);
+    stage.wanted.insert("other".to_owned(), &["succeeded"]);
+    stage.drop_file("bad.json", br#"{"model": 7}"#, None);
+}
+
+const LINES: &str = concat!(
+    r#"{"model":"wan2.5-t2v","prompt":"a [sandbox: queue=20ms run=60ms]","duration":5,"dropreel":{"name":"one"}}"#,
+    "\n",
+    r#"{"model":"wan2.5-t2v","prompt":"b [sandbox: queue=20ms run=60ms]","duration":5,"dropreel":{"name":"other"}}"#,
+    "\n",
+);
+
+impl Case {
+    const NONE: Self = Self { kind: 0, nth: 0, errno: Errno::IO, on: false };
+
+    async fn run(self, shim: &Shim) -> Result<Outcome, String> {
+        let mut stage = Stage::set_up("", self.nth).await;
+        stage.patience = Duration::from_secs(100);
+        small_load(&mut stage);
+        let report = shim.load(&mut stage, self);
+        let reaction = match stage.rig.try_start_daemon().await {
+            Err(status) => ended(&stage, status).map(|()| Reaction::RefusedToStart)?,
+            Ok(()) => self.struggle(&mut stage, &report).await?,
+        };
+        if reaction != Reaction::RefusedToStart {
+            stage.check(When::Always, "after the fault")?;
+        }
+        let counted = read_report(&report);
+        unload(&mut stage);
+        if let Err(status) = stage.rig.try_start_daemon().await {
+            return Err(format!("no start after the fault ({status}):\n{}", stage.rig.said()));
+        }
+        stage.finish(true).await?;
+        let mut calls = [0; KINDS.len()];
+        calls.copy_from_slice(&counted[..KINDS.len()]);
+        Ok(Outcome { calls, fired: counted[FIRED], reaction })
+    }
+
+    /// Until the daemon has ended, has nothing left to do, or has had time enough with the fault.
+    async fn struggle(self, stage: &mut Stage, report: &Path) -> Result<Reaction, String> {
+        let start = Instant::now();
+        let mut struck: Option<Instant> = None;
+        while !all_ended(stage).await {
+            if let Some(status) = stage.rig.buried() {
+                return ended(stage, status).map(|()| Reaction::Ended);
+            }
+            if struck.is_none() && read_report(report)[FIRED] > 0 {
+                struck = Some(Instant::now());
+            }
+            if struck.map_or(start.elapsed() > UNSTRUCK, |struck| struck.elapsed() > STRUGGLE) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Half of them are asked to stop, which has to work as well.
+        if self.nth.is_multiple_of(2) {
+            let stopped = tokio::time::timeout(Duration::from_secs(30), stage.rig.stop()).await;
+            match stopped {
+                Ok(Some(0 | 1)) => {}
+                Ok(code) => return Err(format!("stopped with {code:?}:\n{}", stage.rig.said())),
+                Err(_) => return Err(format!("does not stop:\n{}", stage.rig.said())),
+            }
+        } else {
+            stage.rig.kill();
+        }
+        Ok(Reaction::HeldOn)
+    }
+}
+
+async fn all_ended(stage: &Stage) -> bool {
+    let Some(jobs) = stage.jobs().await else { return false };
+    let over = |job: &serde_json::Value| job["state"] == "succeeded";
+    jobs.len() >= stage.wanted.len() && jobs.iter().all(over)
+}
+
+/// By itself, with a code and a word about it; never by a panic.
+fn ended(stage: &Stage, status: ExitStatus) -> Result<(), String> {
+    let said = stage.rig.said();
+    let told = !said.trim().is_empty() && !said.contains("panicked");
+    match status.code() {
+        Some(1 | 2) if told => Ok(()),
+        _ => Err(format!("the daemon ended with {status}:\n{said}")),
+    }
+}
+
+fn cases(counts: &[u64; KINDS.len()], everything: bool) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (kind, (_, errnos)) in KINDS.iter().enumerate() {
+        let last = counts[kind];
+        if everything {
+            // Beyond the number of calls: how many there are differs a little from run to run.
+            for nth in 1..=last + last / 10 {
+                for (place, errno) in errnos.iter().enumerate() {
+                    cases.push(Case { kind, nth, errno: *errno, on: (nth + place as u64).is_multiple_of(3) });
+                }
+            }
+            continue;
+        }
+        // A download that finds the disk full waits a minute, which CI has not.
+        let quick = |errno: &&Errno| **errno != Errno::NOSPC || !["write", "open"].contains(&KINDS[kind].0);
+        let errnos: Vec<&Errno> = errnos.iter().filter(quick).collect();
+        // A first start is all flushes, and each has a place in what becomes of the database.
+        if KINDS[kind].0 == "fsync" {
+            cases.extend((1..=18.min(last)).map(|nth| Case { kind, nth, errno: Errno::IO, on: false }));
+        }
+        let picked = last.min(9);
+        for place in 0..picked {
+            let nth = 1 + place * (last - 1) / (picked - 1).max(1);
+            let errno = *errnos[usize::try_from(place).unwrap() % errnos.len()];
+            cases.push(Case { kind, nth, errno, on: place % 3 == 2 });
+        }
+    }
+    cases
+}
+
+/// `fsync:15:28:false`: what a red run prints.
+fn one_case(text: &str) -> Option<Case> {
+    let mut parts = text.split(':');
+    let name = parts.next()?;
+    let kind = KINDS.iter().position(|(known, _)| *known == name)?;
+    let nth = parts.next()?.parse().ok()?;
+    let errno = Errno::from_raw_os_error(parts.next()?.parse().ok()?);
+    Some(Case { kind, nth, errno, on: parts.next()?.parse().ok()? })
+}
+
+/// `DROPREEL_CALLS=all` for every call with every error; `DROPREEL_CALLS=fsync:15:28:false` for that case alone.
+#[test]
+fn whatever_call_fails_a_fresh_start_brings_all_to_its_end() {
+    let wish = std::env::var("DROPREEL_CALLS").unwrap_or_default();
+    let start = Instant::now();
+    let shim = Shim::build();
+    let quiet = in_parallel(&[Case::NONE], async |case| case.run(&shim).await).remove(0);
+    let counts = quiet.unwrap_or_else(|why| panic!("without a fault: {why}")).calls;
+    let single = one_case(&wish);
+    let cases = single.map_or_else(|| cases(&counts, wish == "all"), |case| vec![case]);
+    let results = in_parallel(&cases, async |case| case.run(&shim).await);
+    let mut fired: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+    let mut reactions: BTreeMap<Reaction, u64> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (case, result) in cases.iter().zip(results) {
+        match result {
+            Ok(outcome) => {
+                let (runs, hits) = fired.entry(case.kind).or_default();
+                *runs += 1;
+                *hits += u64::from(outcome.fired > 0);
+                *reactions.entry(outcome.reaction).or_default() += 1;
+            }
+            Err(why) => {
+                let (name, errno) = (KINDS[case.kind].0, case.errno.raw_os_error());
+                let replay = format!("DROPREEL_CALLS={name}:{}:{errno}:{}", case.nth, case.on);
+                wrong.push(format!("{replay}\n{why}"));
+            }
+        }
+    }
+    eprintln!("calls: {} cases, {reactions:?} in {:?}", cases.len(), start.elapsed());
+    for (kind, (name, _)) in KINDS.iter().enumerate() {
+        let (runs, hits) = fired.get(&kind).copied().unwrap_or_default();
+        eprintln!("  {name:12}{:5} calls, struck in {hits} of {runs} cases", counts[kind]);
+        if single.is_none() && (hits * 2 < runs || (counts[kind] > 0 && hits == 0)) {
+            wrong.push(format!("{name} was struck in {hits} of {runs} cases only"));
+        }
+    }
+    for name in ["write", "pwrite", "fsync", "rename", "open", "mkdir", "unlink"] {
+        let kind = KINDS.iter().position(|(known, _)| *known == name).unwrap();
+        assert!(counts[kind] > 0, "there is no {name} at all: the shim is not in the way");
+    }
+    assert!(wrong.is_empty(), "{} of {} went wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
+}
+
+/// The calls of each kind that the kernel saw, by strace's account, in a file that `strace -y` has written.
+fn seen_by_kernel(trace: &str, below: &str) -> [u64; KINDS.len()] {
+    let mut counts = [0; KINDS.len()];
+    for line in trace.lines() {
+        let Some((call, arguments)) = line.split_once('(') else { continue };
+        let call = call.rsplit(' ').next().unwrap_or_default();
+        let kind = match call {
+            "write" | "writev" => "write",
+            "pwrite64" => "pwrite",
+            "rename" | "renameat" | "renameat2" => "rename",
+            "open" | "openat" => "open",
+            "mkdir" | "mkdirat" => "mkdir",
+            "unlink" | "unlinkat" => "unlink",
+            "link" | "linkat" => "link",
+            other => other,
+        };
+        // The C library lists folders by calls of its own, which only look.
+        let lists = kind == "open" && arguments.contains("O_NONBLOCK|O_CLOEXEC|O_DIRECTORY");
+        let ours = arguments.contains(&format!("<{below}")) || arguments.contains(&format!("\"{below}"));
+        if let Some(place) = KINDS.iter().position(|(known, _)| *known == kind).filter(|_| ours && !lists) {
+            counts[place] += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn no_call_goes_past_the_shim() {
+    let shim = Shim::build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (mut stage, report, trace) = runtime.block_on(async {
+        let mut stage = Stage::set_up("", 1).await;
+        small_load(&mut stage);
+        let report = shim.load(&mut stage, Case::NONE);
+        let trace = stage.rig.beside("trace");
+        (stage, report, trace)
+    });
+    let library = format!("LD_PRELOAD={}", text(&shim.folder.path().join("failing_calls.so")));
+    stage.rig.unset_plain("LD_PRELOAD");
+    let daemon = stage.rig.command(&["serve"]);
+    let calls = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,renameat,renameat2,open,openat,openat2,\
+                 creat,mkdir,mkdirat,ftruncate,truncate,fallocate,sync_file_range,copy_file_range,sendfile,unlink,\
+                 unlinkat,rmdir,link,linkat,symlinkat";
+    let calls = format!("trace={}", calls.replace(' ', ""));
+    let mut strace = std::process::Command::new("strace");
+    strace.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    strace.args(["-f", "-y", "-s", "8", "-e", &calls, "-o", text(&trace), "-E", &library]);
+    strace.arg(daemon.get_program()).arg("serve");
+    for (name, value) in daemon.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
+    let mut strace =
+        strace.stderr(std::process::Stdio::null()).spawn().expect("strace, from Debian's package");
+    let library_folder = stage.rig.path("videos");
+    let start = Instant::now();
+    let films = || {
+        crate::support::files_below(&library_folder)
+            .iter()
+            .filter(|path| text(path).ends_with(".mp4"))
+            .count()
+    };
+    while films() < 6 {
+        assert!(start.elapsed() < Duration::from_secs(90), "the daemon under strace stores nothing");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let tracer = strace.id();
+    let children = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap();
+    let daemon = rustix::process::Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(daemon, rustix::process::Signal::TERM).unwrap();
+    strace.wait().unwrap();
+    let below = stage.rig.path("").canonicalize().unwrap();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let (kernel, counted) = (seen_by_kernel(&trace, text(&below)), read_report(&report));
+    eprintln!("calls: by the kernel's account {kernel:?}");
+    assert_eq!(kernel, counted[..KINDS.len()], "in the order of KINDS");
+    for other in
+        ["pwritev", "openat2", "creat(", "truncate(", "fallocate", "copy_file_range", "sendfile", "symlinkat"]
+    {
+        let escaped = trace.lines().find(|line| {
+            line.split('(').next().is_some_and(|call| !call.ends_with("ftruncate"))
+                && line.contains(other)
+                && line.contains(text(&below))
+        });
+        assert_eq!(escaped, None, "the shim knows nothing of it");
+    }
+}
