@@ -230,11 +230,6 @@ impl Load {
         Self { words, prefix: prefix.into(), count: 0 }
     }
 
-    /// So many job files so far.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
     /// One more: a job, two jobs, lines, or a bad file.
     pub fn drop_one(&mut self, stage: &mut Stage) -> std::io::Result<()> {
         let (number, words) = (self.count, self.words[self.count % self.words.len()]);

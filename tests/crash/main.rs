@@ -13,6 +13,7 @@ mod support;
 
 mod bench;
 mod calls;
+mod disks;
 mod kills;
 mod planted;
 mod points;

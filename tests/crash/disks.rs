@@ -1,0 +1,356 @@
+//! Disks that fill up, turn read-only, go away and come back: each time everything comes to its right end without
+//! anybody's help but with the disk.
+//!
+//! Folders closed by chmod are left out: this runs as root, whom no mode stops.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dropreel::secret::{CallbackSecrets, Secret};
+use rustix::process::Signal;
+
+use crate::bench::{Bench, Load, Mount, dice, must, place_data, tell, text, wish};
+use crate::points::stage::Stage;
+use crate::support::checker::When;
+use crate::support::files_below;
+
+const LOAD: &[&str] = &["callback=copies:3", "outputs=2", "submit=lost", "media=drip:200KiB size=64KiB", ""];
+
+/// A case: the daemon goes before its disks, whatever happens.
+struct Scene {
+    stage: Stage,
+    load: Load,
+    /// The last mounted first.
+    mounts: Vec<Mount>,
+    data: PathBuf,
+    bench: Bench,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if self.stage.rig.lives() {
+            self.stage.rig.kill();
+        }
+        while self.mounts.pop().is_some() {}
+    }
+}
+
+impl Scene {
+    /// With its data in the folder `disk` of the bench, where something may be mounted before.
+    async fn set_up(prefix: &'static str, mount: impl FnOnce(&Bench) -> Vec<Mount>) -> Self {
+        let mut stage = Stage::set_up("", dice(prefix.len() as u64).below(u64::MAX)).await;
+        stage.patience = Duration::from_secs(150);
+        let bench = Bench::new();
+        let mounts = mount(&bench);
+        let data = bench.folder("disk").join("data");
+        place_data(&stage, &data);
+        Self { stage, load: Load::new(prefix, LOAD), mounts, data, bench }
+    }
+
+    fn drop_some(&mut self, count: u64) {
+        for _ in 0..count {
+            self.load.drop_one(&mut self.stage).expect("room for a drop");
+        }
+    }
+
+    async fn pause(&self, from: u64, to: u64) {
+        let time = from + self.stage.dice.below(to - from);
+        tokio::time::sleep(Duration::from_millis(time)).await;
+    }
+
+    /// Looks while the daemon stands still.
+    fn check(&mut self, at: &str) {
+        let lives = self.stage.rig.lives();
+        if lives {
+            self.stage.rig.signal(Signal::STOP);
+        }
+        let checked = self.stage.check(When::Always, at);
+        if lives {
+            self.stage.rig.signal(Signal::CONT);
+        }
+        checked.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// As a service manager would: a daemon that ended with 1 is started again.
+    async fn revive(&mut self) -> bool {
+        match self.stage.rig.buried() {
+            None if self.stage.rig.lives() => true,
+            status => {
+                let code = status.and_then(|status| status.code());
+                assert!(matches!(code, None | Some(1)), "ended with {status:?}:\n{}", self.stage.rig.said());
+                match self.stage.rig.try_start_daemon().await {
+                    Ok(()) => true,
+                    Err(status) => {
+                        let said = self.stage.rig.said();
+                        assert_eq!(
+                            status.code(),
+                            Some(1),
+                            "a full disk is no matter of configuration:\n{said}"
+                        );
+                        false
+                    }
+                }
+            }
+        }
+    }
+
+    /// The end: everything settled, everything checked.
+    async fn finish(mut self) {
+        let other = Stage::set_up("", 0).await;
+        let stage = std::mem::replace(&mut self.stage, other);
+        stage.finish(true).await.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    async fn knock(&self, body: usize) -> Option<u16> {
+        let task = self.stage.rig.sandbox.ledger().tasks.into_iter().next()?;
+        let job = task.key?.split('.').next()?.to_owned();
+        let secret = std::fs::read_to_string(self.data.join("callback.secret")).ok()?;
+        let token = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new()).token(&job);
+        self.stage.rig.try_knock(&job, token.expose(), format!(r#"{{"knock":{body}}}"#)).await
+    }
+
+    fn times_said(&self, words: &str) -> usize {
+        self.stage.rig.said().matches(words).count()
+    }
+}
+
+/// Takes all the room there is, to the last byte.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for size in [1 << 20, 1 << 14, 1 << 10, 1] {
+        let piece = vec![b'x'; size];
+        while file.write_all(&piece).is_ok() {}
+    }
+}
+
+/// `DROPREEL_FULL=1000` for the long run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_full_disk_holds_everything_up_and_loses_nothing() {
+    let cycles = wish("DROPREEL_FULL", 20);
+    let start = Instant::now();
+    let mut scene = Scene::set_up("full", |bench| {
+        let disk = Mount::memory(&bench.path("disk"), 12 * 1024 + cycles * 32);
+        // Drops and films have room: it is the database's disk that fills up.
+        let beside = ["inbox", "videos"].map(|name| {
+            let (folder, at) =
+                (bench.folder(&format!("roomy-{name}")), bench.path("disk").join("data").join(name));
+            must("chmod", &["700", text(&folder)]);
+            Mount::bind(&folder, &at)
+        });
+        must("chmod", &["700", text(&bench.path("disk/data"))]);
+        [disk].into_iter().chain(beside).collect()
+    })
+    .await;
+    scene.stage.rig.start_daemon().await;
+    let filler = scene.bench.path("disk").join("filler");
+    let (mut starts_refused, mut deaths) = (0, 0);
+    for cycle in 0..cycles {
+        scene.drop_some(2);
+        scene.pause(20, 250).await;
+        fill(&filler);
+        scene.drop_some(1);
+        scene.pause(50, 350).await;
+        if cycle % 4 == 3 && scene.stage.rig.lives() {
+            scene.stage.rig.kill();
+        }
+        deaths += u64::from(!scene.stage.rig.lives());
+        starts_refused += u64::from(!scene.revive().await);
+        // What was removed may be taken again before anybody notices.
+        fill(&filler);
+        scene.pause(20, 200).await;
+        std::fs::remove_file(&filler).unwrap();
+        scene.pause(20, 250).await;
+        if scene.revive().await && cycle % 5 == 4 {
+            scene.check(&format!("after cycle {cycle}"));
+        }
+    }
+    assert!(scene.revive().await, "no start though there is room:\n{}", scene.stage.rig.said());
+    let refused =
+        scene.stage.rig.sandbox.ledger().callbacks.iter().filter(|sent| sent.status == Some(503)).count();
+    let told = scene.times_said("full");
+    scene.finish().await;
+    eprintln!(
+        "disks: full {cycles} times, told {told} times, {refused} callbacks put off, {deaths} deaths, {starts_refused} \
+         starts refused, in {:?}",
+        start.elapsed()
+    );
+    assert!(told as u64 >= cycles && refused > 0, "the full disk was hardly felt");
+}
+
+/// `DROPREEL_LIBRARY_FULL=20` for the long run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_library_that_fills_up_in_a_download_is_filled_once_there_is_room() {
+    let start = Instant::now();
+    let mut scene = Scene::set_up("library", |bench| {
+        vec![Mount::memory(&bench.path("disk").join("data/videos"), 90 * 1024)]
+    })
+    .await;
+    must("chmod", &["700", text(&scene.data)]);
+    scene.stage.rig.start_daemon().await;
+    let filler = scene.data.join("videos/.incoming/filler");
+    let mut felt = 0;
+    for cycle in 0..wish("DROPREEL_LIBRARY_FULL", 1) {
+        let before = scene.times_said("is full");
+        for number in 0..3 {
+            let words = "size=2MiB media=drip:1MiB";
+            scene.stage.drop_job(&format!("large-{cycle}-{number}"), words, &[], &["succeeded"]);
+        }
+        let growing = || {
+            let parts = files_below(&scene.data.join("videos/.incoming"));
+            parts.iter().any(|part| {
+                text(part).ends_with(".part") && part.metadata().is_ok_and(|found| found.len() > 0)
+            })
+        };
+        let asked = Instant::now();
+        while !growing() {
+            assert!(asked.elapsed() < Duration::from_secs(60), "no download:\n{}", scene.stage.rig.said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        fill(&filler);
+        scene.drop_some(2);
+        while scene.times_said("is full") == before {
+            assert!(asked.elapsed() < Duration::from_secs(60), "never full:\n{}", scene.stage.rig.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        felt += 1;
+        scene.check("with a full library");
+        std::fs::remove_file(&filler).unwrap();
+        scene.stage.settle().await.unwrap_or_else(|why| panic!("{why}"));
+    }
+    scene.finish().await;
+    eprintln!("disks: the library full in {felt} downloads, in {:?}", start.elapsed());
+}
+
+fn loop_device(at: &Path) -> String {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = table.lines().rev().find(|line| line.split(' ').nth(4) == Some(text(at))).expect("mounted");
+    let source = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').nth(1)).unwrap();
+    source.trim_start_matches("/dev/").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
+    let options = "errors=remount-ro";
+    let mut scene = Scene::set_up("readonly", |bench| {
+        let image = bench.ext4("data.img", 256);
+        vec![Mount::image(&image, &bench.path("disk"), options)]
+    })
+    .await;
+    let (image, at) = (scene.bench.path("data.img"), scene.bench.path("disk"));
+    let mut put_off = 0;
+    for round in 0..wish("DROPREEL_READ_ONLY", 3) {
+        scene.stage.rig.start_daemon().await;
+        scene.drop_some(4);
+        scene.pause(150, 600).await;
+        let trigger = format!("/sys/fs/ext4/{}/trigger_fs_error", loop_device(&at));
+        std::fs::write(&trigger, "1").unwrap_or_else(|error| {
+            panic!("this machine cannot hold the crash lab: {trigger}: {error}; it needs root and ext4 of Linux 4.13 or newer")
+        });
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = scene.stage.rig.buried() {
+                break status;
+            }
+            let body = put_off + 1000 * usize::try_from(round).unwrap();
+            match scene.knock(body).await {
+                Some(204) => {
+                    panic!("a callback is acknowledged on a read-only disk:\n{}", scene.stage.rig.said())
+                }
+                Some(503) => put_off += 1,
+                _ => {}
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "it goes on:\n{}", scene.stage.rig.said());
+        };
+        let said = scene.stage.rig.said();
+        assert_eq!(status.code(), Some(1), "a new start shows what was kept:\n{said}");
+        // Started on it, it says what is the matter, and touches nothing.
+        let refused = scene.stage.rig.try_start_daemon().await.expect_err("a start on a read-only disk");
+        let said = scene.stage.rig.said();
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(refused.code(), Some(2), "{said}");
+        assert!(
+            last.contains(text(&scene.data))
+                || last.contains(text(&scene.stage.rig.path("")).trim_end_matches('/')),
+            "{last}"
+        );
+        assert!(last.contains("read-only file system"), "{last}");
+        scene.mounts.pop().unwrap().unmount();
+        // It answers 1 for what it has mended.
+        let _ = tell("e2fsck", &["-fy", text(&image)]);
+        scene.mounts.push(Mount::image(&image, &at, options));
+        scene.check("as the disk was left");
+    }
+    scene.stage.rig.start_daemon().await;
+    scene.finish().await;
+    eprintln!("disks: read-only, {put_off} callbacks put off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_library_that_is_pulled_out_is_waited_for_and_its_mount_point_stays_empty() {
+    let start = Instant::now();
+    let mut scene = Scene::set_up("pulled", |bench| {
+        let image = bench.ext4("videos.img", 256);
+        let mount = Mount::image(&image, &bench.path("disk").join("data/videos"), "noatime");
+        must("chmod", &["700", text(mount.at()), text(&bench.path("disk/data"))]);
+        vec![mount]
+    })
+    .await;
+    let (image, at) = (scene.bench.path("videos.img"), scene.data.join("videos"));
+    let decoy = scene.bench.ext4("decoy.img", 64);
+    let mut decoys = Vec::new();
+    scene.stage.rig.start_daemon().await;
+    for round in 0..wish("DROPREEL_PULLS", 3) {
+        scene.drop_some(6);
+        scene.pause(100, 500).await;
+        let before = loop_device(&at);
+        scene.mounts.pop().unwrap().pull();
+        scene.drop_some(3);
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(2) {
+            let left: Vec<_> = std::fs::read_dir(&at).unwrap().flatten().map(|entry| entry.path()).collect();
+            assert!(left.is_empty(), "the bare mount point holds {left:?}:\n{}", scene.stage.rig.said());
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        let (status, ready) = scene.stage.rig.try_get("/readyz").await.expect("an answer");
+        assert_eq!(status, 503, "{ready}");
+        // A disk rarely comes back under the number it had.
+        let copy = scene.bench.path(&format!("decoy-{round}.img"));
+        std::fs::copy(&decoy, &copy).unwrap();
+        decoys.push(Mount::image(&copy, &scene.bench.path(&format!("decoy-{round}")), "noatime"));
+        scene.mounts.push(Mount::image(&image, &at, "noatime"));
+        eprintln!("disks: pulled out as {before}, back as {}", loop_device(&at));
+        scene.stage.settle().await.unwrap_or_else(|why| panic!("{why}"));
+        scene.check("with the library back");
+    }
+    drop(decoys);
+    scene.finish().await;
+    eprintln!("disks: pulled out, in {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_inbox_that_is_removed_and_made_again_is_watched_again() {
+    let mut scene = Scene::set_up("inbox", |_| Vec::new()).await;
+    scene.stage.rig.start_daemon().await;
+    let inbox = scene.data.join("inbox");
+    for round in 0..10 {
+        scene.drop_some(2);
+        // Only an empty folder can be removed without taking somebody's file along.
+        let since = Instant::now();
+        while std::fs::remove_dir(&inbox).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(30), "never empty:\n{}", scene.stage.rig.said());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if round % 2 == 0 {
+            scene.pause(0, 500).await;
+        }
+        // The daemon may have been faster.
+        std::fs::create_dir_all(&inbox).unwrap();
+        must("chmod", &["700", text(&inbox)]);
+    }
+    scene.drop_some(2);
+    scene.stage.settle().await.unwrap_or_else(|why| panic!("{why}"));
+    scene.finish().await;
+}
