@@ -106,8 +106,9 @@ impl Gate {
             return Err(Closed { until: last.until, cause: Some(last.cause) });
         }
         if kind == Kind::Submit {
-            // Further off than one spacing: the clock was set back.
+            // Further off than one spacing: the clock was set back. Drawn in for good, or it would stay that far off.
             let next = inside.next_submit.min(now.plus(self.spacing));
+            inside.next_submit = next;
             if next > now {
                 return Err(Closed { until: next, cause: None });
             }
@@ -349,6 +350,8 @@ mod tests {
             closed(&gate, Kind::Submit, 0).map(|(until, _)| until),
             Some(START.plus(Duration::from_millis(500)))
         );
+        let soon = START.plus(Duration::from_millis(500));
+        assert!(gate.admit(Kind::Submit, soon).is_ok(), "and then it is open, not another half second away");
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
                 self.drain(None);
             }
             self.send_callbacks();
-            if self.healed.is_some() && self.real.since(look) >= Duration::from_secs(60) {
+            if self.healed.is_some() && self.real.since(look) >= Duration::from_secs(20) {
                 look = self.real;
                 if self.at_rest() {
                     break;
@@ -227,7 +227,8 @@ impl<'a> Run<'a> {
             if let Some(why) = self.machine.as_ref().and_then(Machine::ended) {
                 self.note(format_args!("the daemon ends: {why}"));
                 self.fired("ended by itself");
-                return self.crash(Duration::from_secs(2));
+                // As the service unit has it.
+                return self.crash(Duration::from_secs(10));
             }
             if count > MOST_STEPS {
                 self.violations

@@ -245,7 +245,7 @@ const MODELS: &[&str] = &["wan2.5-t2v", "wan2.5-t2v", "other-model"];
 impl Story {
     pub fn of(seed: u64) -> Self {
         let dice = Dice::seeded(seed ^ 0x5eed_0000);
-        let heal = seconds(300 + dice.below(1200));
+        let heal = seconds(60 + dice.below(600));
         let mut happenings = Vec::new();
         let mut at = |happening| happenings.push((seconds(dice.below(heal.as_secs())), happening));
         for _ in 0..dice.below(4) {
@@ -342,7 +342,7 @@ fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
 }
 
 fn job(dice: &Dice) -> String {
-    let words = match dice.below(600) {
+    let words = match dice.below(2000) {
         0 => some(dice, ENDLESS, 1),
         _ => some(dice, OF_TASKS, 3),
     };
