@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
 /// A clock further off than this is not trusted with the age of a key.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// How long a submit is repeated that is refused after a try whose outcome is unknown, before a person is asked.
+pub const REFUSAL_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// How long the provider may deny a task we own before a person is asked.
 pub const MISSING_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// How long a completed task may go without naming an output before a person is asked.

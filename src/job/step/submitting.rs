@@ -3,10 +3,10 @@
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Doubt, SubmitVerdict};
 use crate::job::hold::{BackTo, HoldReason};
-use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFE};
+use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFE, REFUSAL_PATIENCE};
 use crate::job::state::{Pace, Running, State, Trial};
 use crate::job::step::{Change, Sending};
-use crate::job::{Job, TaskId};
+use crate::job::{Job, JobError, TaskId};
 use crate::lab::{Bug, planted};
 use crate::money::Quota;
 
@@ -70,6 +70,8 @@ impl Change<'_> {
         let held = matches!(self.job.state, State::Held(_));
         match verdict {
             SubmitVerdict::Accepted { task, reserved } => self.accepted(task, *reserved),
+            SubmitVerdict::Refused(_) if trial.unknown && held => {}
+            SubmitVerdict::Refused(error) if trial.unknown => self.repeat_refused(pace, trial, error),
             SubmitVerdict::Refused(error) => {
                 if self.job.cancel_wanted {
                     self.end("cancelled", "the provider had refused it", State::Cancelled { task: None });
@@ -103,6 +105,18 @@ impl Change<'_> {
                 self.hold(HoldReason::TaskShared, format!("task {task}"), BackTo::Submitting(pace, trial));
             }
         }
+    }
+
+    /// A refusal says nothing of the try before it, which may have been executed and charged: only the task it made, or
+    /// a person, settles that.
+    fn repeat_refused(&mut self, pace: Pace, trial: Trial, error: &JobError) {
+        let why = format!("{}: {}", error.code, error.message);
+        if self.now().since(trial.frozen_at) >= REFUSAL_PATIENCE {
+            return self.hold(HoldReason::ErrorReplayed, why, BackTo::Submitting(pace, trial));
+        }
+        self.note("submit_unanswered", format!("refused ({why}), but an earlier try may have been executed"));
+        self.job.state = State::Submitting { pace: self.again(pace, Backoff::SUBMIT, None), trial };
+        self.job.learned.remark = Some(why);
     }
 
     fn accepted(&mut self, task: &TaskId, reserved: Option<Quota>) {

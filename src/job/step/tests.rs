@@ -452,3 +452,20 @@ fn a_key_frozen_at_a_time_still_to_come_is_never_sent_again() {
     let again = step(&job, &Event::TryBegan, at(START));
     assert_eq!((again.send, again.job.state_name()), (None, StateName::Held));
 }
+
+#[test]
+fn a_refusal_after_a_try_of_unknown_outcome_loses_no_task() {
+    let error = JobError { code: "forbidden".into(), message: "not allowed".into() };
+    let refusal = Event::SubmitAnswered(SubmitVerdict::Refused(error));
+    let mut job = after(new_job(), &[Event::TryBegan, unknown(), Event::TryBegan]);
+    for minutes in [1, 14] {
+        job = step(&job, &refusal, at(START.plus(Duration::from_secs(60 * minutes)))).job;
+        assert_eq!(job.state_name(), StateName::Submitting);
+    }
+    let found = step(&job, &accepted(), at(START.plus(HOUR)));
+    assert_eq!(found.job.state_name(), StateName::Queued, "the task of the first try");
+    let held = step(&job, &refusal, at(START.plus(HOUR))).job;
+    assert_eq!(held.state_name(), StateName::Held);
+    let first = after(new_job(), &[Event::TryBegan]);
+    assert_eq!(step(&first, &refusal, at(START)).job.state_name(), StateName::Failed);
+}
