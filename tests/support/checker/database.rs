@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 /// All rows of interest.
+#[derive(Default)]
 pub struct Snapshot {
     pub jobs: Vec<Row>,
     pub intakes: Vec<Row>,
@@ -53,6 +54,10 @@ impl Snapshot {
         let place = tempfile::tempdir_in(scratch()).map_err(|error| error.to_string())?;
         let copy = place.path().join("copy.db");
         let from = data_dir.join("dropreel.db");
+        if !from.exists() {
+            // Killed before there was one: then nothing may have been done either.
+            return Ok(Self { integrity: "ok".into(), journal_mode: "wal".into(), ..Self::default() });
+        }
         std::fs::copy(&from, &copy).map_err(|error| format!("{}: {error}", from.display()))?;
         let log = data_dir.join("dropreel.db-wal");
         if log.exists() {
@@ -63,6 +68,10 @@ impl Snapshot {
 
     fn read(path: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            return Ok(Self { integrity: "ok".into(), journal_mode: "wal".into(), ..Self::default() });
+        }
         let mut tables: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         let mut names = connection.prepare(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
