@@ -2,7 +2,9 @@
 //! person. A seed decides everything, and repeats it exactly.
 //!
 //! `cargo test --test simulation -- --seeds 10000` runs many; `--seed 17` one, with its trace; `--from N` begins
-//! elsewhere. `--demand-all` fails when a kind of fault never fired.
+//! elsewhere. `--demand-all` fails when a kind of fault never fired. `--callbacks N` compares what becomes of N quiet
+//! seeds under every way of calling back. With the feature `lab`, `--planted N` demands that each of the bugs that a
+//! simulation can see is seen within N seeds.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -60,9 +62,12 @@ fn main() -> ExitCode {
     };
     std::panic::set_hook(Box::new(|_| {}));
     let disks = Disks::make();
-    let ok = match wanted.only {
-        Some(seed) => one(seed, &disks),
-        None => many(&wanted, &disks),
+    let ok = match (wanted.only, number("--callbacks")) {
+        (Some(seed), _) => one(seed, &disks),
+        (None, Some(seeds)) => callbacks_change_nothing(seeds, &disks),
+        #[cfg(feature = "lab")]
+        _ if number("--planted").is_some() => planted(number("--planted").unwrap_or_default()),
+        _ => many(&wanted, &disks) && callbacks_change_nothing((wanted.seeds / 50).max(1), &disks),
     };
     drop(disks);
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -88,12 +93,14 @@ fn settings() -> &'static Settings {
 }
 
 fn play(seed: u64, place: &Path) -> Outcome {
+    played(seed, place, Story::of(seed), "")
+}
+
+fn played(seed: u64, place: &Path, story: Story, plan: &str) -> Outcome {
     let folder = tempfile::tempdir_in(place).unwrap();
     free(folder.path());
-    let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        Run::new(seed, Story::of(seed), folder.path(), settings(), "").play()
-    }));
-    played.unwrap_or_else(|panic| {
+    let run = AssertUnwindSafe(|| Run::new(seed, story, folder.path(), settings(), plan).play());
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Outcome {
@@ -104,6 +111,66 @@ fn play(seed: u64, place: &Path) -> Outcome {
             simulated: Duration::ZERO,
         }
     })
+}
+
+/// I7: with callbacks lost, doubled, early, late, shuffled, forged, or none at all, every job ends the same.
+fn callbacks_change_nothing(seeds: u64, disks: &Disks) -> bool {
+    let began = Instant::now();
+    for seed in 1..=seeds {
+        let mut first: Option<BTreeMap<String, String>> = None;
+        for callbacks in story::CALLBACKS {
+            let story = Story::calm(seed, callbacks.is_some());
+            let outcome = played(seed, &disks.places[0], story, callbacks.unwrap_or_default());
+            let same = first.get_or_insert_with(|| outcome.ends.clone()) == &outcome.ends;
+            if !outcome.violations.is_empty() || !same {
+                println!("seed {seed} with {callbacks:?}: {:?}", outcome.violations);
+                println!("I7: it ends in {:#?}, and without it in {first:#?}", outcome.ends);
+                return false;
+            }
+        }
+    }
+    let ways = story::CALLBACKS.len();
+    let took = began.elapsed().as_secs_f64();
+    println!("{seeds} seeds ended the same in {ways} ways of calling back, in {took:.1} s");
+    true
+}
+
+/// Bugs that some seed must notice; the others are the crash lab's to see (tests/crash/planted.rs).
+#[cfg(feature = "lab")]
+const SEEN: &[&str] = &[
+    "new-key-on-retry",
+    "body-changed-on-retry",
+    "outcome-forgotten",
+    "second-output-ignored",
+    "unknown-status-fails",
+    "publish-unchecked",
+    "plan-forgotten",
+    "short-body-accepted",
+    "pause-ignored",
+    "end-left",
+    "move-before-commit",
+];
+
+/// Runs this program again with each bug planted, and demands that it fails.
+#[cfg(feature = "lab")]
+fn planted(seeds: u64) -> bool {
+    let mut all = true;
+    for bug in SEEN {
+        let began = Instant::now();
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let ran = again.args(["--seeds", &seeds.to_string()]).env("REELLAB_BUG", bug).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let seen = said.lines().find(|line| line.starts_with("seed ")).map(str::to_owned);
+        let took = began.elapsed().as_secs_f64();
+        match seen.filter(|_| !ran.status.success()) {
+            Some(line) => println!("{bug}: seen in {took:.1} s: {line}"),
+            None => {
+                println!("{bug}: NOT SEEN in {seeds} seeds");
+                all = false;
+            }
+        }
+    }
+    all
 }
 
 fn one(seed: u64, disks: &Disks) -> bool {

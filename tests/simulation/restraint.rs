@@ -35,6 +35,11 @@ impl Restraint {
         }
     }
 
+    /// The stops written down are those of an older state.
+    pub fn forget(&mut self) {
+        (self.limited, self.refused) = (None, None);
+    }
+
     pub fn clock_moved(&mut self) {
         self.skewed = true;
         *self = Self { limited: None, refused: None, last_submit: None, asked: BTreeMap::new(), ..*self };

@@ -76,6 +76,8 @@ pub struct Run<'a> {
     violations: Vec<String>,
     trace: Vec<String>,
     fired: BTreeMap<String, u64>,
+    /// What the provider does when nothing else is planned.
+    plan: String,
 }
 
 impl<'a> Run<'a> {
@@ -124,6 +126,7 @@ impl<'a> Run<'a> {
             violations: Vec::new(),
             trace: Vec::new(),
             fired: BTreeMap::new(),
+            plan: plan.to_owned(),
             story,
         };
         for number in 0..run.story.files.len() {
@@ -471,6 +474,7 @@ impl<'a> Run<'a> {
         let Some(files) = self.remembered.take() else { return };
         self.crash(Duration::from_secs(5));
         self.restored = true;
+        self.restraint.forget();
         for (name, bytes) in DATABASE.iter().zip(files) {
             let path = self.settings.data_dir.join(name);
             match bytes {
@@ -484,7 +488,7 @@ impl<'a> Run<'a> {
     fn heal(&mut self) {
         self.note("all faults end");
         self.weather = Weather::CALM;
-        self.world.set_plan(Plan::default());
+        self.world.set_plan(Plan::parse(&self.plan).unwrap());
         self.free_disk();
         if self.skew != 0 {
             self.set_skew(0);

@@ -318,6 +318,62 @@ impl Story {
     }
 }
 
+/// What a callback may do that must change no outcome; `None`: no callbacks at all.
+pub const CALLBACKS: &[Option<&str>] = &[
+    Some(""),
+    None,
+    Some("callback=lost"),
+    Some("callback=copies:10"),
+    Some("callback=early"),
+    Some("callback=late:90s"),
+    Some("callback=shuffled"),
+    Some("callback=forged"),
+    Some("callback=garbage"),
+    Some("callback=stale callback=progress"),
+];
+
+/// Ends and shapes that hang on nothing but the task.
+const SETTLED: &[&str] = &[
+    "outputs=2",
+    "outputs=3",
+    "end=task_failed",
+    "end=upstream_rate_limited",
+    "end=cancelled",
+    "kind=image",
+    "words=any",
+    "status-shape=wrapped",
+    "url=merged",
+    "result=empty:2",
+    "refund=no end=task_failed",
+    "submit=400",
+    "times=iso",
+    "media=500x2",
+    "link=20m",
+    "cost=1234",
+    "twice=yes",
+];
+
+impl Story {
+    /// A quiet story whose outcome must not hang on callbacks.
+    pub fn calm(seed: u64, callbacks: bool) -> Self {
+        let dice = Dice::seeded(seed ^ 0xca11);
+        let file = |number: u64| {
+            let prompt = format!("scene {number} [sandbox: {}]", some(&dice, SETTLED, 2));
+            let body = serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt});
+            let name = format!("job-{number}.json");
+            (seconds(30 * number), File { name, bytes: body.to_string().into_bytes(), jobs: Some(1) })
+        };
+        Self {
+            files: (0..4).map(file).collect(),
+            happenings: Vec::new(),
+            heal: seconds(150),
+            patience: seconds(2 * 3600),
+            weather: Weather::CALM,
+            settings: Knobs { callbacks, max_running: 20, submit_per_second: 10.0, concurrency: 4 },
+        }
+    }
+}
+
 fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
     let mut files: Vec<(Duration, File)> = Vec::new();
     for number in 0..1 + dice.below(4) {
