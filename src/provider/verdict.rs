@@ -9,7 +9,7 @@ use crate::job::event::{AskVerdict, CallOffVerdict, SubmitVerdict};
 pub use crate::provider::judged::{Answered, Scene};
 use crate::provider::judged::{Class, Judged, class, unheard};
 use crate::provider::line::{LineCause, Proof};
-use crate::provider::reply::Heard;
+use crate::provider::reply::{Heard, Reply};
 use crate::provider::wire::error::ProviderError;
 use crate::provider::wire::text::{SENTENCE, clean};
 use crate::provider::wire::{read_status, read_submit};
@@ -135,8 +135,10 @@ pub fn called_off(heard: &Heard, scene: Scene<'_>) -> Answered<CallOffVerdict> {
     let stop =
         |cause| judged.stopping(cause, |why, not_before| CallOffVerdict::Unanswered { why, not_before });
     match (class(reply.status), &judged.error) {
-        // Whatever its body says: the next status answer tells whether it came in time.
-        (Class::Good, _) => judged.proving(Proof::Access, CallOffVerdict::Taken),
+        // Whatever it says, the next status answer tells whether it came in time. But a page of somebody in between, or
+        // half an answer, is not the provider's word, and the wish must not be dropped for it.
+        (Class::Good, _) if is_an_answer(reply) => judged.proving(Proof::Access, CallOffVerdict::Taken),
+        (Class::Good, _) => judged.bare(CallOffVerdict::Unanswered { why: judged.words(), not_before: None }),
         (Class::Invalid | Class::Conflict, Some(_)) => {
             judged.proving(Proof::Access, CallOffVerdict::TooLate { why: judged.words() })
         }
@@ -155,6 +157,12 @@ pub fn called_off(heard: &Heard, scene: Scene<'_>) -> Answered<CallOffVerdict> {
             _,
         ) => judged.bare(CallOffVerdict::Unanswered { why: judged.words(), not_before: judged.not_before() }),
     }
+}
+
+/// Nothing at all, or JSON that came whole.
+fn is_an_answer(reply: &Reply) -> bool {
+    let body = reply.body.as_deref();
+    body.is_ok_and(|body| body.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
 }
 
 /// The key was used with another body, says the provider: it will say so for ever.

@@ -304,6 +304,8 @@ fn every_answer_to_a_cancel_call_has_its_verdict() {
     let cases: &[(u16, &str, &str, Option<LineCause>)] = &[
         (200, "{}", "taken", None),
         (202, "", "taken", None),
+        (200, HTML, "unanswered", None),
+        (200, r#"{"task_id":"task-wave1","sta"#, "unanswered", None),
         (400, late, "too late", None),
         (409, late, "too late", None),
         (404, r#"{"error":{"code":"task_not_found","message":"no"}}"#, "too late", None),
@@ -325,10 +327,9 @@ fn every_answer_to_a_cancel_call_has_its_verdict() {
         };
         assert_eq!((told, answered.line.map(|line| line.cause)), (*expected, *line), "{status} {body}");
     }
-    assert!(matches!(
-        called_off(&Heard::Lost(String::new()), SCENE).verdict,
-        CallOffVerdict::Unanswered { .. }
-    ));
+    for heard in [Heard::Lost(String::new()), cut(200)] {
+        assert!(matches!(called_off(&heard, SCENE).verdict, CallOffVerdict::Unanswered { .. }));
+    }
 }
 
 #[test]
