@@ -77,3 +77,8 @@ pub fn next_move(job: &Job, now: Timestamp) -> Option<Next> {
         }
     }
 }
+
+/// Whether `job` needs just that, and now: a list of what is due is old as soon as it has been read.
+pub fn is_due(job: &Job, what: Move, now: Timestamp) -> bool {
+    next_move(job, now).is_some_and(|next| next.what == what && next.due <= now)
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
 use crate::job::event::{AskVerdict, Event};
-use crate::job::next::Move;
+use crate::job::next::{Move, is_due};
 use crate::job::{JobId, TaskId};
 use crate::lab::{self, Site};
 use crate::provider::gate::Kind;
@@ -71,6 +71,8 @@ impl PollStage {
 impl Inner {
     async fn ask(self: Arc<Self>, pass: Pass, job: JobId, what: Move) -> bool {
         let asked = match self.store.look(job).await {
+            // Asked meanwhile, by a flight that has just landed: a second question would come too soon.
+            Ok(sight) if !is_due(&sight.job, what, self.line.clock.now()) => Ok(()),
             Ok(sight) => match sight.job.task() {
                 Some(task) if what == Move::CallOff => self.call_off(pass, job, task).await,
                 Some(task) => self.status(pass, job, task).await,

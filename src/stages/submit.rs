@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 use crate::clock::Timestamp;
 use crate::job::attempt::Attempt;
 use crate::job::event::{Doubt, Event, SubmitVerdict};
-use crate::job::next::Move;
+use crate::job::next::{Move, is_due};
 use crate::job::turn::{Limits, next_turn};
 use crate::job::{JobId, state::StateName};
 use crate::lab::{self, Site};
@@ -71,7 +71,10 @@ impl SubmitStage {
         let due = self.inner.store.due(Move::Repeat, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
-            if self.flights.bars(job) {
+            // Repeated meanwhile, by a flight that has just landed, is as good as under way.
+            if self.flights.bars(job)
+                || !is_due(&self.inner.store.look(job).await?.job, Move::Repeat, self.inner.line.clock.now())
+            {
                 continue;
             }
             if let Some(why) = self.inner.line.clock_doubt() {

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::disk::library::Library;
 use crate::disk::names::Layout;
 use crate::job::event::Event;
-use crate::job::next::Move;
+use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::lab::{self, Site};
@@ -146,6 +146,10 @@ impl DownloadTools {
     async fn try_fetch_job(&self, job: JobId) -> Result<(), StoreError> {
         lab::reach(Site::FetchBegan);
         let sight = self.store.look(job).await?;
+        // Tried meanwhile, by a flight that has just landed.
+        if !is_due(&sight.job, Move::Fetch, self.clock.now()) {
+            return Ok(());
+        }
         for output in sight.job.outputs().iter().filter(|output| output.is_waiting()) {
             let event = match self.fetch_output(&sight, output).await? {
                 Ok(stored) => {
