@@ -1,0 +1,34 @@
+//! What a run leaves behind, looked at by the shared checker at its end.
+
+use dropreel::secret::sha256_hex;
+
+use crate::support::checker::{Dropped, Evidence, HarnessLog, When, check};
+use crate::support::{KEY, Rig};
+
+/// A log with the rig's own secrets planted.
+pub fn log_of(rig: &Rig) -> HarnessLog {
+    let mut log = HarnessLog::default();
+    log.canaries.push(("the API key".to_owned(), KEY.to_owned()));
+    let secret = std::fs::read_to_string(rig.path("callback.secret")).unwrap_or_default();
+    if !secret.trim().is_empty() {
+        log.canaries.push(("the callback secret".to_owned(), secret.trim().to_owned()));
+    }
+    log
+}
+
+/// Notes a whole file dropped under this name.
+pub fn note(log: &mut HarnessLog, name: &str, content: impl AsRef<[u8]>, jobs: Option<u32>) {
+    log.drops.push(Dropped { name: name.to_owned(), sha256: sha256_hex(content.as_ref()), jobs });
+}
+
+/// Stops the daemon in order, and lets the checker and the rig look at all that is left.
+pub async fn conclude(mut rig: Rig, log: &HarnessLog, when: When) {
+    assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
+    let ledger = rig.sandbox.ledger();
+    let said = rig.said();
+    let data_dir = rig.path("");
+    let found = check(&Evidence { data_dir: &data_dir, ledger: &ledger, log, said: &said, when });
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert!(found.is_empty(), "{}\n{said}", found.join("\n"));
+    rig.finish().await;
+}

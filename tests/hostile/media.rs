@@ -1,0 +1,106 @@
+//! Whatever a media host does: a whole and checked file, or a job that says why not.
+
+use std::time::Duration;
+
+use crate::evidence::{conclude, log_of};
+use crate::plans::{self, Case, charges, drop_all, never_struck, told, until_there};
+use crate::support::checker::When;
+use crate::support::{Rig, files_below};
+
+const CORPUS: &str = include_str!("media.txt");
+/// A connection is reset at every so many bytes of a film of 1 MiB; with DROPREEL_LONG set, at every 4 KiB.
+const STEP: u64 = 32 * 1024;
+
+#[test]
+fn every_word_of_the_grammar_that_concerns_media_is_in_the_corpus() {
+    let names = ["media", "etag", "ranges", "length", "kind", "links", "expired", "media-key", "media-type"];
+    assert_eq!(plans::unused(CORPUS, &names), [""; 0]);
+    assert!(plans::size(CORPUS) >= 40);
+}
+
+/// Files of this job in `folder`, without their sidecars.
+fn files_of(rig: &Rig, folder: &str, name: &str) -> usize {
+    // `NAME.mp4`, `NAME-2.mp4`; in quarantine `NAME-video-1.bin`.
+    let own = |rest: &str| {
+        let kinds = ["-video", "-image", "-audio"];
+        let numbered =
+            rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        rest.starts_with('.') || kinds.iter().any(|kind| rest.starts_with(kind)) || numbered
+    };
+    files_below(&rig.path(folder))
+        .iter()
+        .filter(|path| path.extension().is_none_or(|ending| ending != "json"))
+        .filter(|path| path.file_name().unwrap().to_string_lossy().strip_prefix(name).is_some_and(own))
+        .count()
+}
+
+async fn check_files(rig: &Rig, cases: &[Case]) {
+    for case in cases {
+        let job = rig.job(&case.name).await;
+        assert_eq!(job["state"], case.state.as_str(), "{}", told(case, &job));
+        let kept = job["files"].as_array().unwrap().len();
+        let files = (kept, files_of(rig, "videos", &case.name), files_of(rig, "quarantine", &case.name));
+        let expected = (case.counts[0], case.counts[0], case.counts[1]);
+        assert_eq!(files, expected, "files told, in the library, set aside: {}", told(case, &job));
+        assert_eq!(charges(rig, &job), 1, "{}", told(case, &job));
+        if case.state == "held" {
+            assert!(job["reason"].as_str().unwrap().contains("dropreel release"), "{}", told(case, &job));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_a_download_ends_in_a_whole_file_or_in_words() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("DOWNLOADS__CONCURRENCY", "8");
+    rig.start_daemon().await;
+    let mut log = log_of(&rig);
+    let mut cases = plans::section(CORPUS, "settles");
+    cases.extend(plans::section(CORPUS, "dies"));
+    drop_all(&rig, &mut log, &cases);
+    rig.until_settled(cases.len()).await;
+    check_files(&rig, &cases).await;
+    assert_eq!(never_struck(&rig, &cases, &["media"]), [""; 0]);
+    conclude(rig, &log, When::Finally).await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_refused_is_given_time() {
+    let rig = Rig::start("").await;
+    let mut log = log_of(&rig);
+    let cases = plans::section(CORPUS, "waits");
+    drop_all(&rig, &mut log, &cases);
+    until_there(&rig, &cases, Duration::from_secs(60), Duration::from_secs(12)).await;
+    check_files(&rig, &cases).await;
+    assert_eq!(never_struck(&rig, &cases, &["media"]), [""; 0]);
+    conclude(rig, &log, When::Always).await;
+}
+
+#[tokio::test]
+async fn wherever_a_film_is_broken_off_it_is_gone_on_with_there() {
+    let mut rig = Rig::set_up("size=1MiB").await;
+    rig.set("DOWNLOADS__CONCURRENCY", "16");
+    rig.start_daemon().await;
+    let mut log = log_of(&rig);
+    let step = if std::env::var_os("DROPREEL_LONG").is_some() { 4096 } else { STEP };
+    // Off the border of any piece, too.
+    let places = (1..(1 << 20) / step).map(|place| place * step - place % 3);
+    let case = |place: u64| Case {
+        name: format!("reset-{place}"),
+        plan: format!("media=reset:{place}"),
+        state: "succeeded".to_owned(),
+        counts: vec![1, 0],
+    };
+    let cases: Vec<_> = places.map(case).collect();
+    drop_all(&rig, &mut log, &cases);
+    let states = rig.until_settled(cases.len()).await;
+    for case in &cases {
+        assert_eq!(states[&case.name], "succeeded", "{}", case.name);
+    }
+    // None was begun anew.
+    let ledger = rig.sandbox.ledger();
+    let resumed =
+        ledger.requests.iter().filter(|request| request.call == "media" && request.status == Some(206));
+    assert_eq!(resumed.count(), cases.len());
+    conclude(rig, &log, When::Finally).await;
+}
