@@ -1,8 +1,10 @@
 //! The watched folder: looked at, read through one descriptor, emptied by moves that never replace anything.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,10 +13,13 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use crate::disk::{
-    DiskError, crosses_file_systems, flush_folder, make_private_folder, numbered, open_folder, rename_new,
-    write_durably, write_new,
+    DiskError, LONGEST_NAME, crosses_file_systems, flush_folder, make_private_folder, numbered,
+    numbered_within, open_folder, open_real_folder, rename_new, write_durably, write_new,
 };
 use crate::lab::{self, Site};
+
+/// Behind a bad file's name: its reason.
+const REASON: &str = ".reason.json";
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +47,19 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    /// Whether the file that is now at `path` is the one stamped, moved there: that alone changes its change time.
+    fn is_of_moved(&self, path: &Path) -> bool {
+        let moved = path.symlink_metadata().map(|metadata| Self::of(&metadata));
+        moved.is_ok_and(|moved| Self { changed_ns: self.changed_ns, ..moved } == *self)
+    }
+}
+
 /// Something in the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name; one that is not UTF-8 is shown with replacement characters and `readable` is false.
+    /// Its name; one that is not UTF-8 is shown with escapes, so that two are not taken for one, and `readable` is
+    /// false.
     pub name: String,
     /// Whether the name is UTF-8.
     pub readable: bool,
@@ -59,12 +73,15 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Inbox {
     folder: PathBuf,
+    /// It was a link to a folder from the beginning: a person's word. One that becomes a link later is not followed.
+    by_link: bool,
 }
 
 impl Inbox {
     /// The inbox at `folder`.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        let by_link = folder.is_symlink();
+        Self { folder, by_link }
     }
 
     /// Its path.
@@ -77,9 +94,17 @@ impl Inbox {
     /// # Errors
     /// When it cannot be made or looked at, or a link has taken its place.
     pub fn ensure(&self) -> Result<(u64, u64), DiskError> {
+        if !self.by_link && self.folder.is_symlink() {
+            return Err(DiskError::NotRegular { path: self.folder.clone(), kind: "symbolic link" });
+        }
         make_private_folder(&self.folder)?;
         let found = std::fs::metadata(&self.folder).map_err(|error| DiskError::new(&self.folder, error))?;
         Ok((found.dev(), found.ino()))
+    }
+
+    /// Opens it to work beneath.
+    fn opened(&self) -> Result<OwnedFd, DiskError> {
+        if self.by_link { open_folder(&self.folder) } else { open_real_folder(&self.folder) }
     }
 
     /// All that lies directly inside, in the order of names. Nothing is opened.
@@ -96,7 +121,7 @@ impl Inbox {
             let name = entry.file_name();
             entries.push(Entry {
                 readable: name.to_str().is_some(),
-                name: name.to_string_lossy().into_owned(),
+                name: shown(&name),
                 irregular: irregular(metadata.file_type()),
                 stamp: Stamp::of(&metadata),
             });
@@ -112,7 +137,7 @@ impl Inbox {
     pub fn open(&self, name: &str) -> Result<(File, Stamp), DiskError> {
         let path = self.folder.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File = rustix::fs::openat(open_folder(&self.folder)?, name, flags, Mode::empty())
+        let file: File = rustix::fs::openat(self.opened()?, name, flags, Mode::empty())
             .map_err(|error| match error {
                 rustix::io::Errno::LOOP => {
                     DiskError::NotRegular { path: path.clone(), kind: "symbolic link" }
@@ -210,8 +235,9 @@ impl Inbox {
         make_private_folder(folder)?;
         let stamp = &self.close_to_others(name, stamp)?;
         for number in 0.. {
-            let free = numbered(name, number);
-            let reason_path = folder.join(format!("{free}.reason.json"));
+            // Room for the reason's name, which is longer.
+            let free = numbered_within(name, number, LONGEST_NAME - REASON.len());
+            let reason_path = folder.join(format!("{free}{REASON}"));
             if folder.join(&free).symlink_metadata().is_ok() || reason_path.symlink_metadata().is_ok() {
                 continue;
             }
@@ -276,7 +302,7 @@ impl Inbox {
     }
 
     fn move_as(&self, name: &str, stamp: &Stamp, folder: &Path, to: &str) -> Result<PathBuf, DiskError> {
-        let (from_folder, to_folder) = (open_folder(&self.folder)?, open_folder(folder)?);
+        let (from_folder, to_folder) = (self.opened()?, open_folder(folder)?);
         let path = folder.join(to);
         if stamp.links > 1 {
             return self.copy_as(name, stamp, &from_folder, (folder, to));
@@ -287,8 +313,33 @@ impl Inbox {
                 self.copy_as(name, stamp, &from_folder, (folder, to))
             }
             Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.folder.join(name))),
-            renamed => renamed.map(|()| path),
+            Err(error) => Err(error),
+            Ok(()) if !stamp.is_of_moved(&path) => {
+                // Another came in its place in that very moment: it is a new drop.
+                self.put_back(name, &from_folder, &to_folder, &path)?;
+                Err(DiskError::Changed(self.folder.join(name)))
+            }
+            Ok(()) => Ok(path),
         }
+    }
+
+    fn put_back(
+        &self,
+        name: &str,
+        from_folder: &OwnedFd,
+        to_folder: &OwnedFd,
+        path: &Path,
+    ) -> Result<(), DiskError> {
+        let moved = path.file_name().map(Path::new).unwrap_or(path);
+        for number in 0.. {
+            let back = numbered(name, number);
+            let full = self.folder.join(&back);
+            match rename_new((to_folder, moved), (from_folder, Path::new(&back)), &full) {
+                Err(DiskError::Taken(_)) => {}
+                done => return done,
+            }
+        }
+        Err(DiskError::Taken(self.folder.join(name)))
     }
 
     /// For a move that cannot be a rename: a copy, flushed and named for good, then the name in the inbox goes. On a
@@ -327,6 +378,10 @@ impl Inbox {
             .map_err(|error| DiskError::new(&self.folder.join(name), error))?;
         Ok(path)
     }
+}
+
+fn shown(name: &OsStr) -> String {
+    name.to_str().map_or_else(|| name.as_bytes().escape_ascii().to_string(), str::to_owned)
 }
 
 fn irregular(kind: std::fs::FileType) -> Option<&'static str> {

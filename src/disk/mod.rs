@@ -16,12 +16,18 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::lab::{self, Bug, Site, planted};
+
+/// The longest name of a file, in bytes, on every file system that matters here.
+pub(crate) const LONGEST_NAME: usize = 255;
+/// What is longer behind a dot is no ending, but part of the name.
+const ENDING: usize = 16;
 
 /// Why a file could not be read, written or moved.
 #[derive(Debug, Error)]
@@ -142,7 +148,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
 
 pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
     let (folder, name) = split(path)?;
-    let unfinished = folder.join(format!(".{name}.tmp"));
+    let unfinished = folder.join(unfinished_name(name));
     let written = write_new(&unfinished, bytes, mode)
         .and_then(|()| rename_replacing(&unfinished, path))
         .and_then(|()| flush_folder(folder));
@@ -152,6 +158,15 @@ pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()
     }
     lab::reach(Site::DurableFlushed);
     written
+}
+
+/// Hidden, and the same at the next try. A name that leaves no room for more is told by its hash.
+fn unfinished_name(name: &str) -> String {
+    let unfinished = format!(".{name}.tmp");
+    if unfinished.len() <= LONGEST_NAME {
+        return unfinished;
+    }
+    format!(".{}.tmp", HEXLOWER.encode(&Sha256::digest(name.as_bytes())))
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
@@ -203,6 +218,12 @@ pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, DiskError> {
         .map_err(|error| DiskError::new(path, error))
 }
 
+/// As [`open_folder`], but a link in its place is refused.
+pub(crate) fn open_real_folder(path: &Path) -> Result<OwnedFd, DiskError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| DiskError::new(path, error))
+}
+
 /// Whether `error` says that two paths are on different file systems.
 pub(crate) fn crosses_file_systems(error: &DiskError) -> bool {
     matches!(error, DiskError::Io { source, .. } if source.kind() == io::ErrorKind::CrossesDevices)
@@ -224,13 +245,21 @@ pub(crate) fn hash_into(hash: &mut Sha256, mut from: impl Read) -> std::io::Resu
 
 /// The same name with `-1`, `-2`, ... before its ending: what a name that is taken gets.
 pub(crate) fn numbered(name: &str, number: u32) -> String {
-    if number == 0 {
-        return name.to_owned();
-    }
-    match name.rsplit_once('.') {
-        Some((stem, ending)) if !stem.is_empty() => format!("{stem}-{number}.{ending}"),
-        _ => format!("{name}-{number}"),
-    }
+    numbered_within(name, number, LONGEST_NAME)
+}
+
+/// [`numbered`], at most `limit` bytes long: what is too long is cut before the number and the ending.
+pub(crate) fn numbered_within(name: &str, number: u32, limit: usize) -> String {
+    let (stem, ending) = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() && ending.len() < ENDING => (stem, format!(".{ending}")),
+        _ => (name, String::new()),
+    };
+    let number = if number == 0 { String::new() } else { format!("-{number}") };
+    let room = limit.saturating_sub(number.len() + ending.len());
+    let fits = |end: &usize| *end <= room;
+    let ends = stem.char_indices().map(|(start, c)| start + c.len_utf8());
+    let stem = &stem[..ends.take_while(fits).last().unwrap_or(0)];
+    format!("{stem}{number}{ending}")
 }
 
 #[cfg(test)]
@@ -267,5 +296,9 @@ mod tests {
         assert_eq!(numbered("a.b.json", 2), "a.b-2.json");
         assert_eq!(numbered(".hidden", 1), ".hidden-1");
         assert_eq!(numbered("plain", 1), "plain-1");
+        assert_eq!(numbered_within("sakura.json", 0, 9), "saku.json");
+        assert_eq!(numbered_within("sakura.json", 12, 9), "s-12.json");
+        assert_eq!(numbered_within("樱花.json", 0, 9), "樱.json");
+        assert_eq!(numbered(&format!("{}.json", "x".repeat(250)), 1).len(), LONGEST_NAME);
     }
 }
