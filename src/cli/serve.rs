@@ -3,7 +3,10 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 
+use crate::cli::term::plain;
 use crate::cli::{Context, Exit, Failure};
 use crate::daemon::service::{ServeError, serve as run};
 use crate::dice::Dice;
@@ -34,13 +37,21 @@ pub(super) async fn serve(context: &Context) -> Result<Exit, Failure> {
     }
 }
 
-/// One event, one line. journald adds its own time, so none is given to it.
+/// One event, one line, whatever stands in a file's name: nobody writes lines of his own into the log through it, and
+/// nothing reaches a terminal that it would obey. journald adds its own time, so none is given to it.
 fn log() {
     let environment = Environment::of_this_process();
     let wanted = environment.get("RUST_LOG").and_then(|text| text.to_str()).unwrap_or(FILTER);
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let fields = debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", plain(&format!("{value:?}"))),
+        name => write!(writer, "{name}={}", plain(&format!("{value:?}"))),
+    });
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .fmt_fields(fields.delimited(" "))
+        .with_writer(std::io::stderr);
     let colours = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
     // A subscriber that is there already (in a test) stays.
     let _ = if environment.get("JOURNAL_STREAM").is_some() {
