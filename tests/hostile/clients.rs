@@ -1,1 +1,419 @@
+//! Slow, hostile and lying HTTP clients on both doors: each refused or cut in time, and nobody else kept waiting.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dropreel::dice::Dice;
+use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::evidence::{conclude, log_of};
+use crate::support::checker::{Knock, When};
+use crate::support::{Rig, quick};
+
+/// By then every bad connection is closed.
+const CLOSED_BY: Duration = Duration::from_secs(15);
+
+/// How the bytes of a case are sent.
+#[derive(Clone, Copy, Debug)]
+enum Sending {
+    /// All at once.
+    Whole,
+    /// Then nothing more, for ever: `close` must come from the door.
+    Dribble(Duration),
+    /// All at once, then the last bytes over and over.
+    Flood,
+}
+use Sending::{Dribble, Flood, Whole};
+
+/// What must come of it: one of these statuses (0: closed without a word).
+type Ends = &'static [u16];
+
+/// What is sent. `{P}` is the address of a callback that would be let in, `{H}` the host, `{K}` 1 KiB of text.
+#[rustfmt::skip]
+const BOTH: &[(&str, &str, Sending, Ends)] = &[
+    ("silence", "", Whole, &[0, 408]),
+    ("half-a-word", "PO", Whole, &[0, 408]),
+    ("half-a-head", "GET /healthz HTTP/1.1\r\nHost: {H}\r\nX-Sl", Whole, &[0, 408]),
+    ("head-dribble", "GET /healthz HTTP/1.1\r\nHost: {H}\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n", Dribble(Duration::from_millis(300)), &[0, 408]),
+    ("no-http", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n", Whole, &[0, 400]),
+    ("garbage", "\u{0}\u{1}\u{2}\r\n\r\n\r\n\r\n", Whole, &[0, 400]),
+    ("two-hosts", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nHost: evil.example\r\nConnection: close\r\n\r\n", Whole, &[400, 404, 421]),
+    ("bad-method", "B@D / HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[0, 400, 404, 405, 415, 501]),
+    ("odd-method", "BREW /callbacks HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[404, 405, 415]),
+    ("connect", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nConnection: close\r\n\r\n", Whole, &[0, 400, 404, 405, 415, 421]),
+    ("trace", "TRACE / HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[404, 405, 415]),
+    ("version-9", "GET /healthz HTTP/9.9\r\nHost: {H}\r\n\r\n", Whole, &[0, 400, 505]),
+    ("http-2-preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Whole, &[0, 400, 404, 421, 505]),
+    ("folded-header", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nX-A: b\r\n c\r\nConnection: close\r\n\r\n", Whole, &[0, 400, 404]),
+    ("header-without-colon", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nnonsense\r\n\r\n", Whole, &[0, 400]),
+    ("space-before-colon", "POST /nothing HTTP/1.1\r\nHost: {H}\r\nContent-Length : 3\r\n\r\nabc", Whole, &[0, 400]),
+    ("nul-in-header", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nX-A: \u{0}\r\n\r\n", Whole, &[0, 400]),
+    ("head-flood", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nX-Fill: {K}{K}{K}{K}{K}{K}{K}{K}", Flood, &[0, 400, 413, 431]),
+    ("endless-header-lines", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nX-A: b\r\nX-A: b\r\n", Flood, &[0, 400, 413, 431]),
+    ("overlong-url", "GET /{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K}{K} HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[0, 400, 404, 414]),
+    ("long-url", "GET /{K}{K}{K}{K}{K}{K}{K}{K} HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404, 414]),
+    ("bad-percent", "GET /%zz%%%1 HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("percent-nul", "GET /healthz%00 HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("climbing", "GET /../../../../etc/passwd HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("climbing-encoded", "GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("climbing-from-health", "GET /healthz/../metrics HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("expects", "POST /nothing HTTP/1.1\r\nHost: {H}\r\nExpect: 100-continue\r\nContent-Length: 999999999\r\n\r\n", Whole, &[100, 404, 413, 415, 417]),
+    ("upgrade", "GET /nothing HTTP/1.1\r\nHost: {H}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", Whole, &[404]),
+];
+
+#[rustfmt::skip]
+const PUBLIC: &[(&str, &str, Sending, Ends)] = &[
+    ("no-host", "POST {P} HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", Whole, &[204, 400]),
+    ("body-stall", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 100\r\n\r\n{", Whole, &[0, 408]),
+    ("body-dribble", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 600\r\n\r\n{K}", Dribble(Duration::from_millis(60)), &[0, 408]),
+    ("chunk-stall", "POST {P} HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", Whole, &[0, 408]),
+    ("declared-over", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 262145\r\n\r\n", Whole, &[413]),
+    ("declared-huge", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 99999999999999\r\n\r\n", Whole, &[413]),
+    ("declared-beyond", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 99999999999999999999999999\r\n\r\n", Whole, &[0, 400, 413]),
+    ("declared-negative", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: -1\r\n\r\n", Whole, &[0, 400]),
+    ("declared-signed", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: +3\r\n\r\nabc", Whole, &[0, 400]),
+    ("two-lengths", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", Whole, &[0, 400]),
+    ("length-list", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 3, 4\r\n\r\nabcd", Whole, &[0, 400]),
+    ("length-and-chunked", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Whole, &[0, 400]),
+    ("chunked-twice", "POST {P} HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", Whole, &[0, 400]),
+    ("chunked-not-last", "POST {P} HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", Whole, &[0, 400]),
+    ("chunk-nonsense", "POST {P} HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n", Whole, &[0, 400]),
+    ("chunk-of-all", "POST {P} HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc\r\n", Whole, &[0, 400, 408, 413]),
+    ("chunk-flood", "POST {P} HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{K}\r\n", Flood, &[0, 400, 413]),
+    ("wrong-then-flood", "POST /callbacks/a/b HTTP/1.1\r\nHost: {H}\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{K}\r\n", Flood, &[404]),
+    ("gzip", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc", Whole, &[204]),
+    ("absolute", "POST http://evil.example{P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", Whole, &[204, 400, 404]),
+    ("pipelined", "GET /healthz HTTP/1.1\r\nHost: {H}\r\n\r\nGET /healthz HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[200]),
+    ("pipelined-after-refusal", "POST /callbacks/a/b HTTP/1.1\r\nHost: {H}\r\nContent-Length: 2\r\n\r\nabPOST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 0\r\n\r\n", Whole, &[404]),
+    ("second-head-stall", "GET /healthz HTTP/1.1\r\nHost: {H}\r\n\r\nPOST {P} HT", Whole, &[200]),
+    ("encoded-health", "GET /%68ealthz HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[404]),
+    ("admin-paths", "GET /api/v1/jobs HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[404]),
+    ("admin-metrics", "GET /metrics HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[404]),
+    ("climbing-to-callback", "POST /callbacks/../{P} HTTP/1.1\r\nHost: {H}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", Whole, &[404]),
+];
+
+#[rustfmt::skip]
+const ADMIN: &[(&str, &str, Sending, Ends)] = &[
+    ("no-host", "GET /api/v1/jobs HTTP/1.1\r\nConnection: close\r\n\r\n", Whole, &[400, 421]),
+    ("foreign-host", "GET /api/v1/jobs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", Whole, &[421]),
+    ("rebound", "GET http://evil.example/api/v1/jobs HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 421]),
+    ("other-page", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nOrigin: http://evil.example\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", Whole, &[403]),
+    ("form", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", Whole, &[415]),
+    ("order-stall", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", Whole, &[0, 408]),
+    ("order-dribble", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{K}", Dribble(Duration::from_millis(60)), &[0, 408]),
+    ("order-huge", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n", Whole, &[413]),
+    ("job-huge", "POST /api/v1/jobs HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n", Whole, &[413]),
+    ("order-flood", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{K}\r\n", Flood, &[0, 413]),
+    ("job-flood", "POST /api/v1/jobs HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{K}\r\n", Flood, &[0, 413]),
+    ("two-lengths", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", Whole, &[0, 400]),
+    ("length-and-chunked", "POST /api/v1/pause HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Whole, &[0, 400]),
+    ("job-climbing", "GET /api/v1/jobs/..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("job-bad-percent", "GET /api/v1/jobs/%ff%fe HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400, 404]),
+    ("limit-huge", "GET /api/v1/jobs?limit=99999999999999999999 HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[200, 400]),
+    ("cursor-nonsense", "GET /api/v1/jobs?cursor=%27%20OR%201=1-- HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[400]),
+    ("text-of-sql", "GET /api/v1/jobs?q=%25%27%22%3B-- HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[200]),
+    ("encoded-health", "GET /%68ealthz HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\n\r\n", Whole, &[200, 404]),
+    ("callback-here", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", Whole, &[404]),
+];
+
+/// A daemon with one job that is queued for long, and what lets its callbacks in.
+struct Doors {
+    rig: Rig,
+    public: SocketAddr,
+    admin: SocketAddr,
+    secrets: CallbackSecrets,
+    job: String,
+}
+
+impl Doors {
+    async fn open() -> Self {
+        raise_files();
+        let rig = Rig::start("").await;
+        rig.drop("sakura.json", quick("sakura", "queue=600s"));
+        let job = rig.until("sakura", &["queued"]).await["id"].as_str().unwrap().to_owned();
+        let secret = std::fs::read_to_string(rig.path("callback.secret")).unwrap();
+        let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
+        let address = |url: String| url.trim_start_matches("http://").parse().unwrap();
+        let (public, admin) = (address(rig.public()), address(rig.admin()));
+        Self { rig, public, admin, secrets, job }
+    }
+
+    fn token(&self) -> String {
+        self.secrets.token(&self.job).expose().to_owned()
+    }
+
+    fn path(&self) -> String {
+        format!("/callbacks/{}/{}", self.job, self.token())
+    }
+
+    fn filled(&self, bytes: &str, door: SocketAddr) -> String {
+        let bytes = bytes.replace("{P}", &self.path()).replace("{H}", &door.to_string());
+        bytes.replace("{K}", &"k".repeat(1024))
+    }
+}
+
+/// Thousands of sockets are wanted, here and, by inheritance, in the daemon.
+fn raise_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+}
+
+/// Sends the bytes, and reads until the door closes: all that it said, and how long that took.
+async fn exchange(door: SocketAddr, bytes: String, how: Sending) -> (String, Duration) {
+    let start = Instant::now();
+    let socket = TcpStream::connect(door).await.unwrap();
+    let (mut from, mut to) = socket.into_split();
+    let sending = async move {
+        match how {
+            Whole => to.write_all(bytes.as_bytes()).await.map_err(drop).ok(),
+            Dribble(pause) => {
+                // The head of a body case goes at once.
+                let head =
+                    bytes.find("\r\n\r\n").filter(|end| end + 4 < bytes.len()).map_or(0, |end| end + 4);
+                let _ = to.write_all(&bytes.as_bytes()[..head]).await;
+                for byte in &bytes.as_bytes()[head..] {
+                    if to.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                Some(())
+            }
+            Flood => {
+                let _ = to.write_all(bytes.as_bytes()).await;
+                let again = &bytes.as_bytes()
+                    [bytes[..bytes.len() - 2].rfind("\r\n\r\n").map_or(bytes.len() - 8, |end| end + 4)..];
+                let more = again.repeat(16);
+                while to.write_all(&more).await.is_ok() {}
+                Some(())
+            }
+        };
+        // Never the first to close.
+        std::future::pending::<()>().await;
+    };
+    let reading = async {
+        let mut said = Vec::new();
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut piece).await {
+            said.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let limit = CLOSED_BY + Duration::from_secs(10);
+    tokio::select! {
+        () = sending => unreachable!(),
+        said = tokio::time::timeout(limit, reading) => (said.unwrap_or_else(|_| "open".into()), start.elapsed()),
+    }
+}
+
+fn status_of(said: &str) -> u16 {
+    said.strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bad_client_is_answered_or_cut_in_time() {
+    let doors = Doors::open().await;
+    let log = log_of(&doors.rig);
+    let on = |door: SocketAddr, which: &'static str, cases: &'static [(&str, &str, Sending, Ends)]| {
+        cases.iter().map(move |case| (which, door, case)).collect::<Vec<_>>()
+    };
+    let mut cases = on(doors.public, "public", BOTH);
+    cases.extend(on(doors.admin, "admin", BOTH));
+    cases.extend(on(doors.public, "public", PUBLIC));
+    cases.extend(on(doors.admin, "admin", ADMIN));
+    let exchanges = cases.iter().map(|(_, door, (_, bytes, how, _))| {
+        let bytes = doors.filled(bytes, *door);
+        exchange(*door, bytes, *how)
+    });
+    let ended = futures_util::future::join_all(exchanges).await;
+    let mut wrong = Vec::new();
+    for ((which, _, (name, _, how, ends)), (said, took)) in cases.iter().zip(ended) {
+        let status = status_of(&said);
+        if said == "open" || took > CLOSED_BY || !ends.contains(&status) {
+            wrong.push(format!(
+                "{which} {name} ({how:?}): {status} after {took:?}, not {ends:?}: {said:.300}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), doors.rig.said());
+    // Nothing that was pipelined behind a refusal was done.
+    let (_, status) = doors.rig.get("/api/v1/status").await;
+    assert_eq!(status["stops"], serde_json::json!([]), "somebody paused the line: {status:#}");
+    conclude(doors.rig, &log, When::Always).await;
+}
+
+/// Milliseconds from a fresh connection to the whole answer.
+async fn timed(door: SocketAddr, request: String, expected: u16) -> f64 {
+    let start = Instant::now();
+    let mut socket = TcpStream::connect(door).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    let _ = socket.read_to_string(&mut said).await;
+    assert_eq!(status_of(&said), expected, "{said}");
+    start.elapsed().as_secs_f64() * 1000.0
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Resident memory of the daemon, in KiB.
+fn resident(rig: &Rig) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", rig.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
+    let doors = Doors::open().await;
+    let mut log = log_of(&doors.rig);
+    let before = resident(&doors.rig);
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(65_536);
+    let count = files.saturating_sub(300).min(2000);
+    // Sockets that say nothing, come again as soon as they are cut.
+    let mut flood = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let door = doors.public;
+        flood.spawn(async move {
+            loop {
+                if let Ok(mut socket) = TcpStream::connect(door).await {
+                    let _ = socket.read(&mut [0; 256]).await;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+    }
+    let busy = ["half-a-head", "body-dribble", "chunk-flood", "wrong-then-flood", "declared-over", "garbage"];
+    for (_, bytes, how, _) in BOTH.iter().chain(PUBLIC).filter(|case| busy.contains(&case.0)) {
+        let (door, bytes, how) = (doors.public, doors.filled(bytes, doors.public), *how);
+        flood.spawn(async move {
+            loop {
+                exchange(door, bytes.clone(), how).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (mut callbacks, mut healths, mut admins, mut most) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for round in 0..60 {
+        let body = format!("{{\"round\":{round}}}");
+        let head = format!("Host: {}\r\nContent-Length: {}\r\nConnection: close", doors.public, body.len());
+        let callback = format!("POST {} HTTP/1.1\r\n{head}\r\n\r\n{body}", doors.path());
+        callbacks.push(timed(doors.public, callback, 204).await);
+        log.knocks.push(Knock {
+            job: doors.job.clone(),
+            sha256: sha256_hex(body.as_bytes()),
+            lawful: true,
+            status: Some(204),
+        });
+        let health = |door| format!("GET /healthz HTTP/1.1\r\nHost: {door}\r\nConnection: close\r\n\r\n");
+        healths.push(timed(doors.public, health(doors.public), 200).await);
+        admins.push(timed(doors.admin, health(doors.admin), 200).await);
+        most = most.max(resident(&doors.rig));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    flood.abort_all();
+    let (callback, health, admin) = (median(callbacks), median(healths), median(admins));
+    println!(
+        "callback {callback:.1} ms, health {health:.1} ms, at the admin door {admin:.1} ms, {before} KiB before, {most} KiB at most"
+    );
+    assert!(callback < 100.0, "a callback took {callback} ms");
+    assert!(health < 100.0 && admin < 100.0, "health took {health} and {admin} ms");
+    assert!(most < before + 48 * 1024, "memory grew from {before} to {most} KiB");
+    conclude(doors.rig, &log, When::Always).await;
+}
+
+/// The answer without what may differ: the date.
+async fn answer_to(door: SocketAddr, path: &str) -> String {
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {door}\r\nContent-Length: 2\r\n\r\n{{}}");
+    let mut socket = TcpStream::connect(door).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    let _ = socket.read_to_string(&mut said).await;
+    said.lines().filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\n")
+}
+
+const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn random_token(dice: &Dice) -> String {
+    (0..43).map(|_| char::from(ALPHABET[usize::try_from(dice.below(64)).unwrap()])).collect()
+}
+
+#[test]
+fn a_hundred_thousand_random_tokens_are_none() {
+    let secrets = CallbackSecrets::new(Secret::new("current"), vec![Secret::new("previous")]);
+    let (job, dice) = ("019d5cb9-2b40-7bbb-8ccc-1234567890ab", Dice::seeded(1));
+    assert!((0..100_000).all(|_| !secrets.admit(job, &random_token(&dice))));
+    assert!(secrets.admit(job, secrets.token(job).expose()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_forged_gets_one_and_the_same_answer() {
+    let doors = Doors::open().await;
+    let log = log_of(&doors.rig);
+    let (job, token) = (doors.job.clone(), doors.token());
+    let nobody = "019d5cb9-2b40-7bbb-8ccc-1234567890ab";
+    let other_key = CallbackSecrets::new(Secret::new("another secret"), Vec::new());
+    let encoded: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut paths = vec![
+        format!("/callbacks/{job}/{}", &token[..42]),
+        format!("/callbacks/{job}/{}", &token[1..]),
+        format!("/callbacks/{job}/"),
+        format!("/callbacks/{job}"),
+        format!("/callbacks//{token}"),
+        format!("/callbacks/{job}/{token}="),
+        format!("/callbacks/{job}/{token}/"),
+        format!("/callbacks/{job}/{token}%20"),
+        format!("/callbacks/{job}/{token}%00"),
+        format!("/callbacks/{job}/{token};x=1"),
+        format!("/callbacks/{job}/{encoded}"),
+        format!("/callbacks/{job}/{}", token.to_uppercase()),
+        format!("/callbacks/{job}/{}", token.to_lowercase()),
+        format!("/callbacks/{job}/{}", token.chars().rev().collect::<String>()),
+        format!("/callbacks/{}/{token}", job.to_uppercase()),
+        format!("/callbacks/{}/{token}", job.replace('-', "")),
+        format!("/callbacks/{job}/x/{token}"),
+        format!("/callbacks/{job}/?token={token}"),
+        format!("/callbacks/{job}?token={token}"),
+        format!("/Callbacks/{job}/{token}"),
+        format!("//callbacks/{job}/{token}"),
+        format!("/callbacks/{job}/{}", doors.secrets.token(nobody).expose()),
+        format!("/callbacks/{nobody}/{token}"),
+        // A token that is right, of a job that never was.
+        format!("/callbacks/{nobody}/{}", doors.secrets.token(nobody).expose()),
+        format!("/callbacks/../{}", doors.secrets.token("..").expose()),
+        format!("/callbacks/{job}/{}", other_key.token(&job).expose()),
+        format!("/callbacks/{job}/{}", doors.secrets.token("").expose()),
+        "/callbacks/".to_owned(),
+        "/".to_owned(),
+    ];
+    // All of them but for one character.
+    for place in 0..token.len() {
+        let mut bytes = token.clone().into_bytes();
+        bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
+        paths.push(format!("/callbacks/{job}/{}", String::from_utf8(bytes).unwrap()));
+    }
+    let dice = Dice::seeded(7);
+    paths.extend((0..5000).map(|_| format!("/callbacks/{job}/{}", random_token(&dice))));
+    let uniform = answer_to(doors.public, "/nothing").await;
+    assert_eq!(status_of(&uniform), 404, "{uniform}");
+    for some in paths.chunks(64) {
+        let answers =
+            futures_util::future::join_all(some.iter().map(|path| answer_to(doors.public, path))).await;
+        for (path, answer) in some.iter().zip(answers) {
+            assert_eq!(answer, uniform, "{path}");
+        }
+    }
+    let history = doors.rig.job("sakura").await["history"].to_string();
+    assert!(!history.contains("knocked"), "{history}");
+    assert_eq!(status_of(&answer_to(doors.public, &format!("{}?x=1", doors.path())).await), 204);
+    conclude(doors.rig, &log, When::Always).await;
+}

@@ -285,6 +285,11 @@ impl Rig {
         daemon.child.wait().unwrap();
     }
 
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.running().child.id()
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.running().child.id()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
