@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::apply::CallbackUrl;
 use super::deliveries::KEPT_PER_JOB;
-use super::due::HOT_STATEMENTS;
+use super::due::hot_statements;
 use super::intake::{Intake, REPEAT_WINDOW, Source, TakeError};
 use super::look::{Filter, Found};
 use super::*;
@@ -356,7 +356,7 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
     let rig = Rig::new();
     rig.one().await;
     let connection = raw(&rig.path());
-    for (name, sql) in HOT_STATEMENTS {
+    for (name, sql) in hot_statements() {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
         let plan: Vec<String> = statement

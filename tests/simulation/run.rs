@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
                 self.drain(None);
             }
             self.send_callbacks();
-            if self.healed.is_some() && self.real.since(look) >= Duration::from_secs(20) {
+            if self.healed.is_some() && self.real.since(look) >= Duration::from_secs(30) {
                 look = self.real;
                 if self.at_rest() {
                     break;
@@ -509,10 +509,9 @@ impl<'a> Run<'a> {
         if !machine.is_open() {
             return false;
         }
-        let states = crate::states(&self.settings.data_dir);
         let inbox = std::fs::read_dir(&self.settings.inbox.dir).map_or(0, |entries| entries.count());
         let network = self.due.values().all(|due| matches!(due, Due::Deliver(..) | Due::Happen(_)));
-        inbox == 0 && network && states.iter().all(|state| rests(state))
+        inbox == 0 && network && crate::states(&self.settings.data_dir).iter().all(|state| rests(state))
     }
 
     fn check(&mut self, when: When) {
