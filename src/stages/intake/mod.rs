@@ -5,7 +5,7 @@ mod judge;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,8 @@ use watch::Watch;
 const BATCH: usize = 24;
 /// After a fault that passes (full disk, busy database), files are tried again so soon.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
+/// So often a file that changes while it is moved is looked at again.
+const SECOND_LOOKS: u32 = 100;
 /// The same trouble with the same file is told again after this.
 const TELL_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -260,7 +262,11 @@ impl IntakeStage {
         let shown = name.clone();
         let moved = blocking(&self.clock, move || {
             let folder = folders.accepted.join(now.date());
-            match (judge.inbox.archive(&name, &file.stamp, &folder), file.bytes) {
+            let moved = match judge.inbox.archive(&name, &file.stamp, &folder) {
+                Err(DiskError::Changed(_)) => archive_if_the_same(&judge.inbox, &name, &file.sha256, &folder),
+                moved => moved,
+            };
+            match (moved, file.bytes) {
                 // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
                 (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
                     judge.inbox.keep_copy(&name, &bytes, &folder).map(Some)
@@ -373,6 +379,24 @@ impl Stage for IntakeStage {
     }
 
     async fn land(&self) {}
+}
+
+/// For a file that is no longer as it was: if its bytes are, it is the same drop and not to be bought again. Its mode
+/// may have been changed, or another of its names been taken away, and that more than once.
+fn archive_if_the_same(inbox: &Inbox, name: &str, sha256: &str, folder: &Path) -> Result<PathBuf, DiskError> {
+    let changed = || DiskError::Changed(inbox.path().join(name));
+    for _ in 0..SECOND_LOOKS {
+        let stamp = match inbox.fingerprint(name) {
+            Ok((found, stamp)) if found == sha256 => stamp,
+            Err(DiskError::Changed(_)) => continue,
+            Ok(_) | Err(_) => return Err(changed()),
+        };
+        match inbox.archive(name, &stamp, folder) {
+            Err(DiskError::Changed(_)) => {}
+            moved => return moved,
+        }
+    }
+    Err(changed())
 }
 
 fn finish_move(
