@@ -108,6 +108,8 @@ const CASES: &[(&str, Lay, End)] = &[
     ("mode-setuid", |at| at.with_mode("mode-setuid.json", 0o6755), Taken(1)),
     // -- several names of one file
     ("hard-links-inside", |at| { let one = at.lay("hard-1.json"); fs::hard_link(one, at.inbox.join("hard-2.json")).unwrap(); }, Taken(2)),
+    // The first that is moved changes the state of all the others.
+    ("hard-links-many", |at| { let one = at.lay("many-0.json"); for number in 1..12 { fs::hard_link(&one, at.inbox.join(format!("many-{number}.json"))).unwrap(); } }, Taken(12)),
     ("hard-link-outside", |at| fs::hard_link(at.outside("kept.json"), at.inbox.join("hard-out.json")).unwrap(), Taken(1)),
     // -- names
     ("name-option", |at| { at.lay("-rf.json"); }, Taken(1)),
@@ -153,9 +155,8 @@ const CASES: &[(&str, Lay, End)] = &[
     ("no-json", |at| { at.put("words.json", "春天"); }, Rejected("")),
     // -- writers
     ("byte-by-byte", |at| {
-        let (path, good) = (at.inbox.join("slowly.json"), at.good.clone());
+        let (mut file, good) = (fs::File::create(at.inbox.join("slowly.json")).unwrap(), at.good.clone());
         std::thread::spawn(move || {
-            let mut file = fs::File::create(path).unwrap();
             for byte in good.as_bytes() {
                 file.write_all(&[*byte]).unwrap();
                 std::thread::sleep(Duration::from_millis(15));
@@ -163,9 +164,8 @@ const CASES: &[(&str, Lay, End)] = &[
         });
     }, Taken(1)),
     ("lines-byte-by-byte", |at| {
-        let (path, good) = (at.inbox.join("slowly.jsonl"), format!("{}\n{}\n{}", at.good, at.good, at.good));
+        let (mut file, good) = (fs::File::create(at.inbox.join("slowly.jsonl")).unwrap(), format!("{}\n{}\n{}", at.good, at.good, at.good));
         std::thread::spawn(move || {
-            let mut file = fs::File::create(path).unwrap();
             for byte in good.as_bytes() {
                 file.write_all(&[*byte]).unwrap();
                 std::thread::sleep(Duration::from_millis(6));
@@ -393,10 +393,14 @@ async fn a_link_in_the_inbox_s_place_is_not_followed() {
         // The daemon was quicker and has made another.
         fs::remove_dir(&inbox).unwrap();
     }
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let start = Instant::now();
+    while !rig.said().contains("symbolic link") {
+        assert!(start.elapsed() < SOON, "{}", rig.said());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(jobs_of(&rig, "private").await.is_empty(), "read through a link");
     assert!(target.join("private.json").is_file());
-    assert!(rig.said().contains("symbolic link"), "{}", rig.said());
     fs::remove_file(&inbox).unwrap();
     fs::rename(&away, &inbox).unwrap();
     an_ordinary_file_is_taken(&rig, &mut log, "after").await;
