@@ -144,7 +144,6 @@ const SEEN: &[&str] = &[
     "second-output-ignored",
     "unknown-status-fails",
     "publish-unchecked",
-    "plan-forgotten",
     "short-body-accepted",
     "pause-ignored",
     "end-left",

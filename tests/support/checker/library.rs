@@ -93,6 +93,8 @@ fn success(evidence: &Evidence<'_>, snapshot: &Snapshot, job: &Row, found: &mut 
         found.unless(stored == wanted && rows.len() == wanted, 10, || {
             format!("job {id} succeeded with {stored} of {wanted} outputs stored")
         });
+    } else if job.text("state") == "failed" && made.is_some_and(|entry| entry.ended == Some("completed")) {
+        found.add(10, format!("job {id} failed, and its task {task} completed"));
     } else if evidence.when == When::Finally && wanted > 0 && stored == wanted {
         found
             .add(10, format!("all {wanted} outputs of job {id} are stored, and it is {}", job.text("state")));
