@@ -13,7 +13,7 @@ use crate::disk::file_system::examine;
 use crate::disk::inbox::Inbox;
 use crate::disk::library::Library;
 use crate::disk::names::Layout;
-use crate::disk::{make_private_folder, write_durably};
+use crate::disk::{DiskError, make_private_folder, write_durably};
 use crate::job::event::{Doubt, Event};
 use crate::job::state::StateName;
 use crate::job::terms::Terms;
@@ -85,7 +85,7 @@ impl River {
         }
         // Files may be dropped as soon as the daemon says that it is ready.
         Inbox::new(settings.inbox.dir.clone()).ensure()?;
-        let library = Library::open(&settings.library.dir, settings.library.mode, &dice)?;
+        let library = open_library(settings, &dice)?;
         lab::reach(Site::FoldersMade);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) = Store::open(&settings.database(), terms(settings), dice, clock.clone())?;
@@ -128,6 +128,19 @@ impl River {
     fn run<S: Stage>(&self, stage: S, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
         tasks.spawn(stages::run(Arc::new(stage), self.clock.clone(), self.pulse.clone(), stop.clone()));
     }
+}
+
+fn open_library(settings: &Settings, dice: &Dice) -> Result<Library, DiskError> {
+    let library = Library::open(&settings.library.dir, settings.library.mode, &settings.data_dir, dice)?;
+    if !library.is_present() {
+        tracing::error!(
+            "the disk of the library at {} is not there: downloads wait until it is; to begin a new library instead, \
+             remove {} and start again",
+            library.root().display(),
+            settings.data_dir.join("library.disk").display()
+        );
+    }
+    Ok(library)
 }
 
 fn clients(

@@ -28,6 +28,15 @@ const MARKER: &str = ".dropreel-library";
 /// Stands before that name.
 const MARKED: &str = "this library is ";
 
+/// In the data folder: which library on a disk of its own was used last. Without it, one is begun anew.
+const OWN_DISK: &str = "library.disk";
+
+fn is_on_own_disk(root: &Path, data_dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| path.metadata().ok().map(|found| found.dev());
+    device(root).is_some_and(|found| Some(found) != device(data_dir))
+}
+
 /// The folder of finished media.
 #[derive(Clone, Debug)]
 pub struct Library {
@@ -64,19 +73,31 @@ impl Published {
 }
 
 impl Library {
-    /// Opens the library at `root`, making it if need be.
+    /// Opens the library at `root`, making it if need be. One on a disk of its own is remembered in `data_dir`: while
+    /// that disk is not there, nothing is made in its bare mount point, and the library [is not
+    /// present](Self::is_present).
     ///
     /// # Errors
     /// When its folders cannot be made.
-    pub fn open(root: &Path, mode: LibraryMode, dice: &Dice) -> Result<Self, DiskError> {
+    pub fn open(root: &Path, mode: LibraryMode, data_dir: &Path, dice: &Dice) -> Result<Self, DiskError> {
         let (folder_mode, file_mode) = match mode {
             LibraryMode::Private => (0o700, 0o600),
             LibraryMode::Group => (0o750, 0o640),
             LibraryMode::Public => (0o755, 0o644),
         };
+        let path = root.join(INCOMING).join(MARKER);
+        let memory = data_dir.join(OWN_DISK);
+        let heading = format!("{}\n", root.display());
+        let remembered = std::fs::read_to_string(&memory).ok();
+        let expected = remembered.as_ref().and_then(|text| text.strip_prefix(&heading));
+        if let Some(marker) = expected
+            && !path.exists()
+            && !is_on_own_disk(root, data_dir)
+        {
+            return Ok(Self { root: root.to_owned(), marker: marker.to_owned(), folder_mode, file_mode });
+        }
         make_folder(root, folder_mode)?;
         make_private_folder(&root.join(INCOMING))?;
-        let path = root.join(INCOMING).join(MARKER);
         let known = std::fs::read_to_string(&path).ok().filter(|text| text.contains(MARKED));
         let marker = match known {
             Some(marker) => marker,
@@ -87,6 +108,15 @@ impl Library {
                 marker
             }
         };
+        let told = is_on_own_disk(root, data_dir).then(|| format!("{heading}{marker}"));
+        match (&told, &remembered) {
+            (Some(told), remembered) if remembered.as_ref() != Some(told) => {
+                write_durably(&memory, told.as_bytes())?;
+            }
+            // What cannot be removed is not asked about as long as the marker is there.
+            (None, Some(_)) => drop(std::fs::remove_file(&memory)),
+            _ => {}
+        }
         Ok(Self { root: root.to_owned(), marker, folder_mode, file_mode })
     }
 
@@ -362,8 +392,13 @@ mod tests {
 
     fn library() -> (tempfile::TempDir, Library) {
         let folder = tempfile::tempdir().unwrap();
-        let library =
-            Library::open(&folder.path().join("videos"), LibraryMode::Private, &Dice::seeded(1)).unwrap();
+        let library = Library::open(
+            &folder.path().join("videos"),
+            LibraryMode::Private,
+            folder.path(),
+            &Dice::seeded(1),
+        )
+        .unwrap();
         (folder, library)
     }
 
@@ -389,12 +424,12 @@ mod tests {
         assert!(matches!(gone, Err((_, DiskError::Gone(_)))), "{gone:?}");
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "nothing is made in an empty mount point");
 
-        Library::open(&root, LibraryMode::Private, &Dice::seeded(2)).unwrap();
+        Library::open(&root, LibraryMode::Private, folder.path(), &Dice::seeded(2)).unwrap();
         assert!(!library.is_present(), "another library");
         std::fs::remove_dir_all(&root).unwrap();
         change(&away, &root);
         assert!(library.is_present());
-        let same = Library::open(&root, LibraryMode::Private, &Dice::seeded(3)).unwrap();
+        let same = Library::open(&root, LibraryMode::Private, folder.path(), &Dice::seeded(3)).unwrap();
         assert_eq!(same.marker, library.marker, "a library keeps its name");
     }
 

@@ -345,6 +345,13 @@ async fn a_library_that_is_pulled_out_is_waited_for_and_its_mount_point_stays_em
             assert!(left.is_empty(), "the bare mount point holds {left:?}:\n{}", scene.stage.rig.said());
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
+        if round % 2 == 1 {
+            // Nor does a start make a new library in the mount point.
+            scene.stage.rig.kill();
+            scene.stage.rig.start_daemon().await;
+            scene.pause(100, 500).await;
+            assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0, "{}", scene.stage.rig.said());
+        }
         let (status, ready) = scene.stage.rig.try_get("/readyz").await.expect("an answer");
         assert_eq!(status, 503, "{ready}");
         // A disk rarely comes back under the number it had.

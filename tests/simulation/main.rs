@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     };
     let wanted = Wanted {
         from: number("--from").unwrap_or(1),
-        seeds: number("--seeds").unwrap_or(300),
+        seeds: number("--seeds").unwrap_or(100),
         only: number("--seed"),
         demand_all: arguments.iter().any(|argument| argument == "--demand-all"),
     };
