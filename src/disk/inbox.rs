@@ -361,8 +361,8 @@ impl Inbox {
         if found != *stamp {
             return Err(DiskError::Changed(self.folder.join(name)));
         }
-        // Short, whatever the file's own name, and the same for each try.
-        let unfinished = format!(".{}-{}.tmp", stamp.device, stamp.inode);
+        // Short, whatever the file's own name, and the same for each try; another for each name of one file.
+        let unfinished = format!(".{}.tmp", &HEXLOWER.encode(&Sha256::digest(name))[..32]);
         let copied = write_new(&folder.join(&unfinished), &bytes, 0o600).and_then(|()| {
             let to_folder = open_folder(folder)?;
             rename_new((&to_folder, Path::new(&unfinished)), (&to_folder, Path::new(to)), &path)
