@@ -164,7 +164,9 @@ impl<'a> Run<'a> {
                 self.drain(None);
             }
             self.send_callbacks();
-            if self.healed.is_some() && self.real.since(look) >= Duration::from_secs(30) {
+            // A stage whose work failed looks again within a minute, whether anything rings or not.
+            let healed = self.healed.is_some_and(|healed| self.real.since(healed) >= Duration::from_secs(60));
+            if healed && self.real.since(look) >= Duration::from_secs(30) {
                 look = self.real;
                 if self.at_rest() {
                     break;
