@@ -46,7 +46,11 @@
 //!   shares no code with the reader of its answers.
 //! - [`daemon`]: opens, wires, serves, drains. [`cli`]: the commands.
 //!
-//! `tests/house.rs` holds the floors; `clippy.toml` says what only one room may do.
+//! # What holds it
+//! `tests/house.rs` holds the floors; `clippy.toml` says what only one room may do. The seeded simulation
+//! (`tests/simulation`) runs [`daemon::river`] itself, not a model of it: under a paused clock blocking work is done in
+//! place ([`clock::Clock::aside`]), requests are carried by somebody else ([`daemon::river::Ways`]), and so one seed
+//! decides all that happens. `docs/reliability.md` tells of it and of the crash lab, which the places in [`lab`] are for.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may look at the real clock"))]
 
