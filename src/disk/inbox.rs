@@ -361,8 +361,7 @@ impl Inbox {
         if found != *stamp {
             return Err(DiskError::Changed(self.folder.join(name)));
         }
-        // Short, whatever the file's own name, and the same for each try; another for each name of one file.
-        let unfinished = format!(".{}.tmp", &HEXLOWER.encode(&Sha256::digest(name))[..32]);
+        let unfinished = unfinished_copy(name);
         let copied = write_new(&folder.join(&unfinished), &bytes, 0o600).and_then(|()| {
             let to_folder = open_folder(folder)?;
             rename_new((&to_folder, Path::new(&unfinished)), (&to_folder, Path::new(to)), &path)
@@ -378,6 +377,11 @@ impl Inbox {
             .map_err(|error| DiskError::new(&self.folder.join(name), error))?;
         Ok(path)
     }
+}
+
+/// Short, whatever the file's own name, and the same for each try; another for each name of one file.
+fn unfinished_copy(name: &str) -> String {
+    format!(".{}.tmp", &HEXLOWER.encode(&Sha256::digest(name))[..32])
 }
 
 fn shown(name: &OsStr) -> String {
@@ -513,7 +517,7 @@ mod tests {
         std::fs::hard_link(&path, folder.path().join("other")).unwrap();
         let (_, stamp) = inbox.read(&name, 10).unwrap();
         let archive = folder.path().join("accepted");
-        let unfinished = archive.join(format!(".{}-{}.tmp", stamp.device, stamp.inode));
+        let unfinished = archive.join(unfinished_copy(&name));
         // A folder in the way: it cannot be written, as on a full disk.
         std::fs::create_dir_all(unfinished.join("full")).unwrap();
         inbox.archive(&name, &stamp, &archive).unwrap_err();
