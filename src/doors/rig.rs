@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::store::intake::{Intake, Source};
 
 /// No test waits longer than this for anything.
-pub(super) const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// A store in a folder of its own.
 pub(super) struct Rig {

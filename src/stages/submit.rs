@@ -17,6 +17,7 @@ use crate::secret::Secret;
 use crate::stages::line::{Line, tell};
 use crate::stages::{Flights, Stage, Wake, bench_broken, ring_of};
 use crate::store::Store;
+use crate::store::apply::Begun;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::line::StopCause;
@@ -118,8 +119,9 @@ impl SubmitStage {
         let begun = self.inner.store.begin_try(job, Box::new(move |id| urls(id)), line.clock.now()).await;
         lab::reach(Site::SubmitFrozen);
         match bench_broken(&self.inner.store, job, begun).await? {
-            Some(Ok(attempt)) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
-            Some(Err(applied)) => tell(&applied),
+            Some(Begun::Send(attempt)) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
+            Some(Begun::Nothing(applied)) => tell(&applied),
+            Some(Begun::Paused) => return Ok(Some(Wake::AtBell)),
             None => {}
         }
         Ok(None)

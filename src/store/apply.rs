@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
-use crate::store::line::set_high_water;
+use crate::store::line::{StopCause, set_high_water, stands};
 use crate::store::rows::{Known, read_job, update_job, write_outputs};
 use crate::store::writer::Writing;
 
@@ -30,6 +30,17 @@ pub struct Applied {
     pub history: Vec<HistoryLine>,
     /// What to answer a person.
     pub reply: Option<Reply>,
+}
+
+/// What came of the wish to begin a try.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begun {
+    /// This is to be sent. To have it is the proof that it is committed.
+    Send(Attempt),
+    /// There is nothing to send; the job as it is.
+    Nothing(Box<Applied>),
+    /// A person has paused submits; nothing was changed.
+    Paused,
 }
 
 /// What the callback URL of a new attempt is to be, or `None` for none.
@@ -52,7 +63,7 @@ impl Store {
     }
 
     /// Begins a try of a submit: freezes a new attempt with its key and exact body, or takes the frozen one again.
-    /// The answer is the proof that it is committed, or the job as it is when there is nothing to send.
+    /// A person's pause is looked at in the same transaction: once it is acknowledged, no try begins any more.
     ///
     /// # Errors
     /// As [`Store::apply`].
@@ -61,18 +72,21 @@ impl Store {
         id: JobId,
         callback_url: CallbackUrl,
         now: Timestamp,
-    ) -> Result<Result<Attempt, Box<Applied>>, StoreError> {
+    ) -> Result<Begun, StoreError> {
         let (terms, chance) = (self.terms, self.dice.fraction());
         self.writer
             .write(move |writing| {
+                if stands(writing.connection, StopCause::PausedSubmits)? {
+                    return Ok(Begun::Paused);
+                }
                 let moment = Moment { now, chance, terms: &terms };
                 let (applied, known) = apply_in(writing, id, &Event::TryBegan, moment)?;
                 match known.send {
                     Some(Sending::Fresh(number)) => {
-                        freeze(writing, known.nr, id, number, callback_url, now).map(Ok)
+                        freeze(writing, known.nr, id, number, callback_url, now).map(Begun::Send)
                     }
-                    Some(Sending::Again(number)) => thaw(writing, known.nr, id, number, now).map(Ok),
-                    None => Ok(Err(Box::new(applied))),
+                    Some(Sending::Again(number)) => thaw(writing, known.nr, id, number, now).map(Begun::Send),
+                    None => Ok(Begun::Nothing(Box::new(applied))),
                 }
             })
             .await

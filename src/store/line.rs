@@ -195,6 +195,12 @@ impl Store {
     }
 }
 
+/// Whether this stop is in force.
+pub(super) fn stands(connection: &rusqlite::Connection, cause: StopCause) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM stops WHERE cause = ?1")?;
+    Ok(statement.exists([cause.as_str()])?)
+}
+
 /// Sets the high water of the clock, up or down.
 pub(super) fn set_high_water(connection: &rusqlite::Connection, now: Timestamp) -> Result<(), StoreError> {
     set_meta(connection, "high_water", now.millis())

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::apply::CallbackUrl;
+use super::apply::{Begun, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
 use super::intake::{Intake, REPEAT_WINDOW, Source, TakeError};
+use super::line::{Stop, StopCause};
 use super::look::{Filter, Found};
 use super::*;
 use crate::clock::Timestamp;
+use crate::job::attempt::Attempt;
 use crate::job::event::{AskVerdict, Event, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts};
 use crate::job::next::Move;
 use crate::job::output::OutputKind;
@@ -55,6 +57,13 @@ impl Rig {
 
     async fn one(&self) -> JobId {
         self.take_in(vec![draft("sakura")]).await[0]
+    }
+
+    async fn begin(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
+        match self.store.begin_try(id, callback_url, NOW).await.unwrap() {
+            Begun::Send(attempt) => attempt,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn state(&self, id: JobId) -> StateName {
@@ -125,15 +134,34 @@ async fn the_same_file_within_a_day_is_a_repeated_copy() {
 async fn a_try_is_frozen_once_and_repeated_byte_for_byte() {
     let rig = Rig::new();
     let id = rig.one().await;
-    let first = rig.store.begin_try(id, url("https://a.example/1"), NOW).await.unwrap().unwrap();
+    let first = rig.begin(id, url("https://a.example/1")).await;
     assert_eq!(first.key(), id.to_string());
     assert!(first.body().contains("1.10") && first.body().contains("https://a.example/1"));
     // The public URL changed meanwhile: the repeat does not know.
-    let again = rig.store.begin_try(id, url("https://b.example/2"), NOW).await.unwrap().unwrap();
+    let again = rig.begin(id, url("https://b.example/2")).await;
     assert_eq!(again, first);
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let nothing = rig.store.begin_try(id, url("https://b.example/2"), NOW).await.unwrap();
-    assert_eq!(nothing.unwrap_err().job.state_name(), StateName::Queued);
+    assert!(
+        matches!(&nothing, Begun::Nothing(applied) if applied.job.state_name() == StateName::Queued),
+        "{nothing:?}"
+    );
+}
+
+#[tokio::test]
+async fn once_a_pause_is_acknowledged_no_try_begins_however_early_it_was_picked() {
+    let rig = Rig::new();
+    let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
+    rig.begin(ids[0], url("https://a.example")).await;
+    let pause = Stop { cause: StopCause::PausedSubmits, until: None, message: String::new(), since: NOW };
+    rig.store.put_stop(pause).await.unwrap();
+    for id in &ids {
+        let begun = rig.store.begin_try(*id, url("https://a.example"), NOW).await.unwrap();
+        assert_eq!(begun, Begun::Paused);
+    }
+    assert_eq!(rig.state(ids[1]).await, StateName::Pending);
+    rig.store.lift_stops(vec![StopCause::PausedSubmits]).await.unwrap();
+    rig.begin(ids[1], url("https://a.example")).await;
 }
 
 #[tokio::test]
@@ -141,7 +169,7 @@ async fn no_task_belongs_to_two_jobs() {
     let rig = Rig::new();
     let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
     for id in &ids {
-        rig.store.begin_try(*id, url("https://a.example"), NOW).await.unwrap().unwrap();
+        rig.begin(*id, url("https://a.example")).await;
     }
     rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
     let refused = rig.store.apply(ids[1], accepted("task-1"), NOW).await;
@@ -216,7 +244,7 @@ async fn what_is_due_is_found_by_time_and_turn() {
     let due = rig.store.due(Move::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
     assert_eq!(due.jobs, [ids[1]]);
 
-    rig.store.begin_try(ids[2], url("https://a.example"), NOW).await.unwrap().unwrap();
+    rig.begin(ids[2], url("https://a.example")).await;
     let (heads, running) = rig.store.line().await.unwrap();
     assert!(heads.iter().any(|head| head.id == ids[0]));
     assert_eq!(running.of("wan2.5-t2v"), 1);
@@ -226,7 +254,7 @@ async fn what_is_due_is_found_by_time_and_turn() {
 async fn everything_about_a_job_survives_a_reopening() {
     let rig = Rig::new();
     let id = rig.one().await;
-    rig.store.begin_try(id, url("https://a.example"), NOW).await.unwrap().unwrap();
+    rig.begin(id, url("https://a.example")).await;
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let outputs = (0..2)
         .map(|index| SeenOutput {
@@ -291,7 +319,7 @@ async fn the_change_feed_tells_each_changed_job_once_as_it_is_now() {
     let rig = Rig::new();
     let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
     let start = rig.store.last_change().await.unwrap();
-    rig.store.begin_try(ids[0], url("https://a.example"), NOW).await.unwrap().unwrap();
+    rig.begin(ids[0], url("https://a.example")).await;
     rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
     let changes = rig.store.changes_since(start, 10).await.unwrap();
     assert_eq!(changes.len(), 1);

@@ -40,7 +40,8 @@ const LOAD: &[(&str, &[&str])] = &[
     ("queue=400ms", DONE),
     ("status=503", DONE),
     ("end=task_failed", &["failed"]),
-    ("submit=400", &["failed"]),
+    // The second: if a kill made the outcome of an earlier try unknown.
+    ("submit=400", &["failed", "submitting"]),
 ];
 
 /// Lives on one folder, each ended by a kill.

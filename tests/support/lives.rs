@@ -1,6 +1,8 @@
 //! For tests in which the daemon may die at any moment: nothing here takes for granted that it is there.
 
+use std::collections::BTreeSet;
 use std::process::{Child, ExitStatus};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -15,9 +17,11 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 impl Rig {
     /// Gives the public door one port for all lives, so that callbacks find it again after a death.
     pub fn keep_public_port(&mut self) {
-        let port = free_port();
+        let kept = KeptPort::find();
+        let port = kept.0;
         self.set("CALLBACKS__LISTEN", &format!("127.0.0.1:{port}"));
         self.set("CALLBACKS__PUBLIC_URL", &format!("http://127.0.0.1:{port}"));
+        self.kept_port = Some(kept);
     }
 
     /// Starts a daemon that is killed after so long, whatever it does then; an error if it ends before it is ready.
@@ -92,12 +96,32 @@ fn kill_later(child: &Child, after: Duration) {
     });
 }
 
-fn free_port() -> u16 {
-    let first = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
-    loop {
-        let port = first + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 500;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+/// A port that no other rig of this process gets while this one lives, whether or not somebody listens there just now.
+#[derive(Debug)]
+pub struct KeptPort(u16);
+
+static KEPT: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+impl KeptPort {
+    fn find() -> Self {
+        // Below the range from which the system takes ports, and apart from other test processes.
+        let first = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
+        loop {
+            let port = first + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 500;
+            // Asked before it is tried: a try would be in the way of a daemon that is just coming back.
+            if !KEPT.lock().unwrap().insert(port) {
+                continue;
+            }
+            let kept = Self(port);
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return kept;
+            }
         }
+    }
+}
+
+impl Drop for KeptPort {
+    fn drop(&mut self) {
+        KEPT.lock().unwrap().remove(&self.0);
     }
 }

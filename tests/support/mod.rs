@@ -46,6 +46,8 @@ pub struct Rig {
     pub charges_allowed: BTreeMap<String, usize>,
     /// The story put the database back to an older state: what that one forgot cannot be held against the daemon.
     pub database_restored: bool,
+    /// Where the public door is opened in every life, if it must be the same.
+    kept_port: Option<lives::KeptPort>,
 }
 
 struct Running {
@@ -95,6 +97,7 @@ impl Rig {
             http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
             charges_allowed: BTreeMap::new(),
             database_restored: false,
+            kept_port: None,
         }
     }
 
