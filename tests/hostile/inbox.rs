@@ -16,7 +16,7 @@ use crate::support::checker::{HarnessLog, When};
 use crate::support::{Rig, files_below};
 
 /// An ordinary file must be taken so soon, whatever else lies about.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const BAD: &str = "{\"model\": \"wan2.5-t2v\", \"prompt\": 7}";
 
 /// What must become of it.

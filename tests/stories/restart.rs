@@ -24,7 +24,7 @@ async fn a_stop_in_the_middle_is_quick_and_orderly() {
     rig.until("slow", &["downloading"]).await;
     let start = std::time::Instant::now();
     assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     rig.sandbox.set_plan("").unwrap();
     rig.start_daemon().await;
     assert_eq!(rig.job("slow").await["state"], "downloading");

