@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         (None, Some(seeds)) => callbacks_change_nothing(seeds, &disks),
         #[cfg(feature = "lab")]
         _ if number("--planted").is_some() => planted(number("--planted").unwrap_or_default()),
-        _ => many(&wanted, &disks) && callbacks_change_nothing((wanted.seeds / 50).max(1), &disks),
+        _ => many(&wanted, &disks) && callbacks_change_nothing((wanted.seeds / 200).max(1), &disks),
     };
     drop(disks);
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
