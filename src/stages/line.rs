@@ -48,6 +48,8 @@ struct Seen {
     high_water: Option<Timestamp>,
     /// The clock is behind its high water, and what was reckoned by it is put right.
     set_back: bool,
+    /// The stops of the gate are not in the database as they are: it could not be written to.
+    unwritten: bool,
 }
 
 impl Line {
@@ -96,6 +98,7 @@ impl Line {
     /// # Errors
     /// What can befall the database.
     pub async fn write_stops(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.seen().unwritten = true;
         let standing = self.gate.stops(now);
         let ended =
             LineCause::ALL.into_iter().filter(|cause| standing.iter().all(|stop| stop.cause != *cause));
@@ -109,6 +112,7 @@ impl Line {
             self.store.put_stop(stop).await?;
             lab::reach(Site::StopWritten);
         }
+        self.seen().unwritten = false;
         Ok(())
     }
 
@@ -121,7 +125,8 @@ impl Line {
         if pass.is_probe() { self.write_stops(self.clock.now()).await } else { Ok(()) }
     }
 
-    /// Whether a person has paused this. Lifts limits of the provider whose time is over on the way.
+    /// Whether a person has paused this. On the way, writes down what could not be written when it was heard, and lifts
+    /// limits of the provider whose time is over.
     ///
     /// # Errors
     /// What can befall the database.
@@ -129,7 +134,8 @@ impl Line {
         let (stops, now) = (self.store.stops().await?, self.clock.now());
         let lapsed =
             |stop: &Stop| stop.cause == StopCause::RateLimited && stop.until.is_some_and(|end| end <= now);
-        if stops.iter().any(lapsed) {
+        let unwritten = self.seen().unwritten;
+        if unwritten || stops.iter().any(lapsed) {
             self.write_stops(now).await?;
         }
         Ok(stops.iter().any(|stop| stop.cause == cause))
