@@ -12,13 +12,17 @@ use dropreel::settings::{
 };
 
 /// Every key, its default, and another value that is right for it: the documented table (contract, section 5).
-const TABLE: [(&str, &str, &str); 29] = [
+const TABLE: [(&str, &str, &str); 33] = [
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
+    ("admin.read_token_file", r#""""#, "FOLDER/key"),
     ("admin.token_file", r#""""#, "FOLDER/token"),
     ("callbacks.listen", r#""127.0.0.1:8787""#, "0.0.0.0:9787"),
     ("callbacks.public_url", r#""""#, "https://hooks.example.com/reel"),
     ("callbacks.secret_file", r#""""#, "FOLDER/callback"),
-    ("callbacks.trust", r#""verify""#, "verify"),
+    ("callbacks.signature.header", r#""webhook-signature""#, "svix-signature"),
+    ("callbacks.signature.scheme", r#""""#, "hmac-sha256-hex"),
+    ("callbacks.signature.secret_file", r#""""#, "FOLDER/key"),
+    ("callbacks.trust", r#""verify""#, "payload"),
     ("data_dir", r#""dropreel-data""#, "FOLDER/data"),
     ("downloads.alert_before_expiry", r#""4h""#, "2h"),
     ("downloads.allow_private_addresses", "false", "true"),
@@ -42,6 +46,27 @@ const TABLE: [(&str, &str, &str); 29] = [
     ("provider.proxy", r#""""#, "http://proxy.example:3128"),
     ("provider.request_timeout", r#""30s""#, "45s"),
     ("provider.submit_per_second", "2.0", "3"),
+];
+
+/// What must be set besides for a key to mean anything.
+const BESIDES: [(&str, &[(&str, &str)]); 5] = [
+    ("admin.read_token_file", &[("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/token")]),
+    (
+        "callbacks.signature.header",
+        &[
+            ("DROPREEL_CALLBACKS__SIGNATURE__SCHEME", "standard-webhooks"),
+            ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/key"),
+        ],
+    ),
+    ("callbacks.signature.scheme", &[("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/key")]),
+    ("callbacks.signature.secret_file", &[]),
+    (
+        "callbacks.trust",
+        &[
+            ("DROPREEL_CALLBACKS__SIGNATURE__SCHEME", "standard-webhooks"),
+            ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/key"),
+        ],
+    ),
 ];
 
 struct Desk {
@@ -140,7 +165,6 @@ fn a_file_made_by_init_changes_nothing() {
 #[test]
 fn every_key_can_be_set_in_the_file_and_overridden_by_the_environment() {
     let desk = Desk::new();
-    let defaults = desk.load("", &[]).expect("the defaults");
     for (key, default, other) in TABLE {
         let (section, name) = key
             .split_once('.')
@@ -150,15 +174,19 @@ fn every_key_can_be_set_in_the_file_and_overridden_by_the_environment() {
             if bare { format!("{section}{name} = {value}") } else { format!("{section}{name} = {value:?}") }
         };
 
-        let in_file = desk.load(&line(other), &[]).unwrap_or_else(|told| panic!("{key}: {told}"));
+        let besides = BESIDES.iter().find(|(named, _)| *named == key).map_or(&[][..], |(_, besides)| besides);
+        let defaults = desk.load("", besides).unwrap_or_else(|told| panic!("{key}: {told}"));
+        let in_file = desk.load(&line(other), besides).unwrap_or_else(|told| panic!("{key}: {told}"));
         let variable = variable_of(key);
-        let in_environment =
-            desk.load("", &[(&variable, other)]).unwrap_or_else(|told| panic!("{key}: {told}"));
+        let in_environment = desk
+            .load("", &[besides, &[(&variable, other)]].concat())
+            .unwrap_or_else(|told| panic!("{key}: {told}"));
         assert_eq!(in_file, in_environment, "{key}");
-        assert_eq!(in_file == defaults, key == "callbacks.trust", "{key} has an effect");
+        // Without a scheme, its secret is nobody's.
+        assert_eq!(in_file == defaults, key == "callbacks.signature.secret_file", "{key} has an effect");
 
         let default = default.trim_matches('"');
-        let overridden = desk.load(&line(other), &[(&variable, default)]);
+        let overridden = desk.load(&line(other), &[besides, &[(&variable, default)]].concat());
         // An empty variable is a value, too: it brings back the default.
         assert_eq!(overridden.as_ref(), Ok(&defaults), "{key}");
     }
@@ -177,8 +205,13 @@ fn an_unknown_key_is_told_with_its_file_and_the_nearest_key() {
         ("[budget]\nper_day_usd = 1.0", "unknown key `budget`", "nearest valid key"),
         ("[[hooks]]\nrun = [\"canary\"]", "unknown key `hooks`", "nearest valid key"),
         (
-            "[callbacks.signature]\nheader = \"canary\"",
-            "unknown key `callbacks.signature`",
+            "[callbacks.signature]\nheadr = \"canary\"",
+            "unknown key `callbacks.signature.headr`",
+            "`callbacks.signature.header`",
+        ),
+        (
+            "[callbacks.signatur]\nheader = \"canary\"",
+            "unknown key `callbacks.signatur`",
             "nearest valid key",
         ),
         ("[media]\nserve = true", "unknown key `media`", "nearest valid key"),
@@ -228,6 +261,32 @@ fn a_wrong_type_is_told_with_its_key_and_where_it_was_set() {
 }
 
 #[test]
+fn what_secrets_must_not_be_is_told_without_them() {
+    let desk = Desk::new();
+    let scheme = ("DROPREEL_CALLBACKS__SIGNATURE__SCHEME", "standard-webhooks");
+    let file = ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/signature");
+    let token = ("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/token");
+    desk.private("signature", "whsec_canary!\n");
+    let cases: [(&[(&str, &str)], &str); 5] = [
+        (&[scheme], "`callbacks.signature.scheme` needs it"),
+        (&[scheme, file], "must go on in base64"),
+        (&[scheme, ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/nowhere")], "nowhere"),
+        (&[scheme, file, ("DROPREEL_CALLBACKS__SIGNATURE__HEADER", "x-made-by")], "must end in `-signature`"),
+        (&[token, ("DROPREEL_ADMIN__READ_TOKEN_FILE", "FOLDER/token")], "the same token"),
+    ];
+    for (variables, expected) in cases {
+        let told = desk.told("", variables);
+        assert!(told.contains(expected) && !told.contains("canary"), "{told}");
+    }
+    // From systemd's own folder, whose modes are its own; several, for a change of secrets.
+    fs::create_dir_all(desk.path("credentials")).expect("made");
+    fs::write(desk.path("credentials/callback_signature"), "whsec_AAAA\nanother\n").expect("written");
+    let settings =
+        desk.load("", &[scheme, ("CREDENTIALS_DIRECTORY", "FOLDER/credentials")]).expect("settings");
+    assert_eq!(settings.callbacks.signature.map(|signature| signature.secrets.len()), Some(2));
+}
+
+#[test]
 fn a_value_out_of_range_is_told_with_the_range() {
     let desk = Desk::new();
     let cases = [
@@ -245,7 +304,11 @@ fn a_value_out_of_range_is_told_with_the_range() {
         ("inbox.max_bytes", "257MiB", "at most 256MiB"),
         ("library.mode", "everybody", "private, group, public"),
         ("library.layout", "../{name}", "inside the library"),
-        ("callbacks.trust", "payload", "verify"),
+        ("callbacks.trust", "payload", "needs signatures, `callbacks.signature.scheme`"),
+        ("callbacks.trust", "blindly", "verify, payload"),
+        ("callbacks.signature.scheme", "ed25519", "standard-webhooks, hmac-sha256-hex"),
+        ("callbacks.signature.header", "a b", "name of an HTTP header"),
+        ("admin.read_token_file", "FOLDER/token", "without `admin.token_file` everybody here may order"),
         ("callbacks.public_url", "hooks.example.com", "URL"),
         ("polling.interval", "61s", "longer than `polling.max_interval`"),
         ("polling.max_interval", "4s", "`polling.interval` must not be longer"),

@@ -1,11 +1,11 @@
-//! `submit`, `cancel`, `retry`, `release`, `pause`, `resume`: what changes something.
+//! `submit`, `cancel`, `retry`, `release`, `pause`, `resume`, `rotate`: what changes something.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{Act, Activity, Submit};
+use crate::cli::args::{Act, Activity, Rotatable, Submit};
 use crate::cli::term::{self, say, say_json, tell, text};
 use crate::cli::{Api, Context, Exit, Failure, follow, look};
 use crate::jobfile::Form;
@@ -175,6 +175,18 @@ pub(super) async fn pause(
     }
     for stop in stops {
         say(&stop)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// `rotate`
+pub(super) async fn rotate(context: &Context, secret: Rotatable) -> Result<Exit, Failure> {
+    let Rotatable::CallbackSecret = secret;
+    let done = context.api()?.post(&["api", "v1", "callback-secret", "rotate"], &json!({})).await?;
+    if context.json {
+        say_json(&done)?;
+    } else {
+        say("there is a new callback secret; addresses made under the last three still count")?;
     }
     Ok(Exit::Done)
 }

@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::job::state::StateName;
+use crate::sandbox::signing::Scheme;
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.
 #[derive(Debug, Parser)]
@@ -73,6 +74,12 @@ pub enum Command {
     /// Go on after `pause`
     #[command(after_help = "Example: dropreel resume")]
     Resume(Pausable),
+    /// Make a new secret, and let the old one end with the jobs that use it
+    #[command(after_help = "Example: dropreel rotate callback-secret")]
+    Rotate {
+        /// Which
+        secret: Rotatable,
+    },
     /// Check job files as the inbox would, without sending anything
     #[command(after_help = "Example: dropreel check scene-*.json")]
     Check(Check),
@@ -97,6 +104,13 @@ pub enum Command {
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         dir: Option<PathBuf>,
     },
+}
+
+/// What `rotate` can make anew.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Rotatable {
+    /// The secret behind callback addresses
+    CallbackSecret,
 }
 
 /// `demo`
@@ -253,6 +267,12 @@ pub struct Sandbox {
     /// Let only this key in; left out: any
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
+    /// Sign callbacks: standard-webhooks or hmac-sha256-hex
+    #[arg(long, value_name = "SCHEME", requires = "secret_file")]
+    pub sign: Option<Scheme>,
+    /// The file of the secret to sign with
+    #[arg(long, value_name = "FILE", requires = "sign")]
+    pub secret_file: Option<PathBuf>,
     /// List the words of --fault and end
     #[arg(long)]
     pub list_faults: bool,

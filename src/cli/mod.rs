@@ -141,6 +141,7 @@ async fn run(line: CommandLine) -> Result<Exit, Failure> {
         Command::Release(act) => act::act(&context, "release", &act).await,
         Command::Pause(what) => act::pause(&context, "pause", what.what).await,
         Command::Resume(what) => act::pause(&context, "resume", what.what).await,
+        Command::Rotate { secret } => act::rotate(&context, secret).await,
         Command::Check(files) => check::check(&context, &files.files),
         Command::Init(init) => paper::init(&context, &init),
         Command::Sandbox(options) => sandbox::sandbox(&context, &options).await,

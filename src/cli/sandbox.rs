@@ -10,6 +10,7 @@ use crate::cli::term::{say, say_json};
 use crate::cli::{Context, Exit, Failure};
 use crate::money::{QUOTA_PER_USD, Quota};
 use crate::sandbox::plan::Plan;
+use crate::sandbox::signing::Signing;
 use crate::sandbox::{Options, start};
 use crate::secret::Secret;
 
@@ -20,7 +21,17 @@ pub(super) async fn sandbox(context: &Context, line: &Line) -> Result<Exit, Fail
         return Ok(Exit::Done);
     }
     let usage = |why: String| Failure::new(Exit::Usage, why);
+    let signing = match (line.sign, &line.secret_file) {
+        (Some(scheme), Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| usage(format!("cannot read {} (--secret-file): {error}", file.display())))?;
+            let secret = Secret::new(text.lines().next().unwrap_or_default());
+            Some(Signing { scheme, secret, seconds_ahead: 0 })
+        }
+        _ => None,
+    };
     let options = Options {
+        signing,
         plan: Plan::parse(&line.faults.join(" ")).map_err(|error| usage(error.to_string()))?,
         seed: line.seed,
         run_time: span(&line.run_time)

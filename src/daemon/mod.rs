@@ -5,7 +5,7 @@ pub mod service;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -20,11 +20,12 @@ use crate::disk::lock::{DataLock, LockError};
 use crate::disk::make_private_folder;
 use crate::disk::names::LayoutError;
 use crate::disk::{self, DiskError};
-use crate::doors::admin::{self, AdminDoor};
+use crate::doors::admin::{self, AdminDoor, Keys, Rotate};
 use crate::doors::public::{self, PublicDoor};
 use crate::lab::{self, Site};
 use crate::provider::client::ClientError;
-use crate::settings::{SecretsError, Settings, load_callback_secrets};
+use crate::secret::CallbackSecrets;
+use crate::settings::{SecretsError, Settings, load_callback_secrets, rotate_callback_secret};
 use crate::stages::Pulse;
 use crate::store::error::{OpenError, StoreError};
 
@@ -159,15 +160,20 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
-        let public =
-            PublicDoor { store: river.store.clone(), secrets: river.secrets.clone(), clock: clock.clone() };
+        let public = PublicDoor {
+            store: river.store.clone(),
+            secrets: river.secrets.clone(),
+            signature: settings.callbacks.signature.clone(),
+            clock: clock.clone(),
+        };
         let admin = AdminDoor {
             store: river.store.clone(),
             clock: clock.clone(),
             file_limits: file_limits(&settings),
-            token: settings.admin.token.clone(),
+            keys: Keys { token: settings.admin.token.clone(), read_token: settings.admin.read_token.clone() },
             library_dir: settings.library.dir.clone(),
             health: health(river.pulse.clone(), river.library.clone()),
+            rotate: rotation(settings.clone(), river.secrets.clone()),
             stop: stopped.clone(),
         };
         let opened = |address, key| move |source| StartError::Listen { address, key, source };
@@ -221,7 +227,7 @@ impl Daemon {
             self.river.line.write_stops(self.clock.now()).await?;
         }
         let secrets = load_callback_secrets(settings)?;
-        *self.river.secrets.write().unwrap_or_else(std::sync::PoisonError::into_inner) = secrets;
+        *self.river.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
         Ok(())
     }
 
@@ -256,6 +262,14 @@ fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartEr
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| StartError::Listen { address: unknown, key: "listen", source })
+}
+
+fn rotation(settings: Settings, secrets: Arc<RwLock<CallbackSecrets>>) -> Rotate {
+    Arc::new(move || {
+        let rotated = rotate_callback_secret(&settings).map_err(|error| error.to_string())?;
+        *secrets.write().unwrap_or_else(PoisonError::into_inner) = rotated;
+        Ok(())
+    })
 }
 
 fn health(pulse: Pulse, library: Library) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {

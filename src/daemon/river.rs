@@ -26,7 +26,7 @@ use crate::media::guard::Policy;
 use crate::provider::client::{self, ClientError, ProviderClient};
 use crate::provider::gate::Gate;
 use crate::secret::{CallbackSecrets, Secret};
-use crate::settings::{Settings, load_callback_secrets};
+use crate::settings::{Settings, Trust, load_callback_secrets};
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::{DownloadStage, DownloadTools};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
@@ -69,6 +69,8 @@ pub struct River {
     pub pulse: Pulse,
     layout: Layout,
     clock: Clock,
+    /// The newest callback that was kept before this process began.
+    newest_delivery: i64,
 }
 
 impl River {
@@ -94,8 +96,9 @@ impl River {
         let (client, media) = clients(settings, ways, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
         let line = Line::open(store.clone(), gate, client, clock.clone()).await?;
-        let pulse = Pulse::new(clock.clone());
-        Ok(Self { store, closing, line, media: Arc::new(media), secrets, library, pulse, layout, clock })
+        let newest_delivery = store.newest_delivery().await?;
+        let (media, pulse) = (Arc::new(media), Pulse::new(clock.clone()));
+        Ok(Self { store, closing, line, media, secrets, library, pulse, layout, clock, newest_delivery })
     }
 
     /// Runs all stages in `tasks` until `stop` turns true. `door` is the port of the public door.
@@ -120,7 +123,13 @@ impl River {
         };
         self.run(IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1), stop, tasks);
         self.run(SubmitStage::new(store.clone(), line.clone(), limits(settings), urls), stop, tasks);
-        self.run(CallbackStage::new(store.clone(), clock.clone()), stop, tasks);
+        let callbacks = match settings.callbacks.trust {
+            Trust::Verify => CallbackStage::new(store.clone(), clock.clone()),
+            Trust::Payload => {
+                CallbackStage::believing_after(self.newest_delivery, store.clone(), clock.clone())
+            }
+        };
+        self.run(callbacks, stop, tasks);
         self.run(PollStage::new(store.clone(), line.clone()), stop, tasks);
         self.run(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
     }

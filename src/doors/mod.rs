@@ -8,6 +8,7 @@ mod doorman;
 mod events;
 mod problem;
 pub mod public;
+mod signature;
 mod status;
 mod view;
 

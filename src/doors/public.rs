@@ -16,9 +16,11 @@ pub use crate::doors::body::BodyLimit;
 use crate::doors::body::{BodyError, read_body};
 use crate::doors::doorman::Doorman;
 pub use crate::doors::doorman::Patience;
+use crate::doors::signature::{Message, Signature};
 use crate::job::JobId;
 use crate::lab::{self, Bug, Site, planted};
 use crate::secret::CallbackSecrets;
+use crate::settings::CallbackSignature;
 use crate::store::Store;
 use crate::store::deliveries::Kept;
 use crate::store::error::StoreError;
@@ -33,8 +35,17 @@ pub struct PublicDoor {
     pub store: Store,
     /// What admits a callback; replaced when the secret is changed.
     pub secrets: Arc<RwLock<CallbackSecrets>>,
+    /// What a callback must be signed with, if anything.
+    pub signature: Option<CallbackSignature>,
     /// When it is.
     pub clock: Clock,
+}
+
+/// What the connections share.
+struct Public {
+    door: PublicDoor,
+    limit: BodyLimit,
+    signature: Option<Signature>,
 }
 
 /// How much the public door puts up with.
@@ -76,8 +87,13 @@ pub fn serve(listener: TcpListener, door: PublicDoor) -> io::Result<Server> {
 /// As [`serve`].
 pub fn serve_within(limits: PublicLimits, listener: TcpListener, door: PublicDoor) -> io::Result<Server> {
     let doorman = Doorman::new(door.clock.clone(), limits.patience);
+    let signature = match &door.signature {
+        Some(settings) => Some(Signature::new(settings).ok_or(io::ErrorKind::InvalidInput)?),
+        None => None,
+    };
+    let public = web::Data::new(Public { door, limit: limits.body, signature });
     doorman.open(listener, move |routes| {
-        routes.app_data(web::Data::new((door.clone(), limits.body))).default_service(web::to(answer));
+        routes.app_data(public.clone()).default_service(web::to(answer));
     })
 }
 
@@ -85,6 +101,7 @@ pub fn serve_within(limits: PublicLimits, listener: TcpListener, door: PublicDoo
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Unknown,
+    Unsigned,
     TooLong,
     TooSlow,
     Broken,
@@ -92,16 +109,12 @@ enum Refusal {
 }
 
 /// The one handler: routing is ours, so that nothing but the exact spelling of an address is known here.
-async fn answer(
-    request: HttpRequest,
-    mut body: web::Payload,
-    door: web::Data<(PublicDoor, BodyLimit)>,
-) -> HttpResponse {
+async fn answer(request: HttpRequest, mut body: web::Payload, public: web::Data<Public>) -> HttpResponse {
     let path = request.uri().path();
     if path == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD) {
         return HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok");
     }
-    match callback(&request, &mut body, &door.0, door.1).await {
+    match callback(&request, &mut body, &public).await {
         Ok(kept) => no_content(kept),
         Err(refusal) => {
             tracing::debug!("{} /callbacks/{{job_id}}/{{token}} refused: {refusal:?}", request.method());
@@ -110,13 +123,9 @@ async fn answer(
     }
 }
 
-/// Route, then token, then body, and only then the database.
-async fn callback(
-    request: &HttpRequest,
-    body: &mut web::Payload,
-    door: &PublicDoor,
-    limit: BodyLimit,
-) -> Result<Kept, Refusal> {
+/// Route, then token, then body and signature, and only then the database.
+async fn callback(request: &HttpRequest, body: &mut web::Payload, public: &Public) -> Result<Kept, Refusal> {
+    let door = &public.door;
     let (id, token) = addressed(request.uri().path()).ok_or(Refusal::Unknown)?;
     if *request.method() != Method::POST {
         return Err(Refusal::Unknown);
@@ -126,10 +135,29 @@ async fn callback(
         return Err(Refusal::Unknown);
     }
     let job = JobId::parse(id).ok_or(Refusal::Unknown)?;
-    let bytes = read_body(request, body, limit, &door.clock).await?;
+    let bytes = read_body(request, body, public.limit, &door.clock).await?;
     lab::reach(Site::CallbackReceived);
-    let kept = door.store.keep_delivery(job, bytes, door.clock.now()).await;
+    let now = door.clock.now();
+    let message = match &public.signature {
+        Some(signature) => {
+            let signed = signature.admit(request.headers(), &bytes, now).map_err(|why| {
+                tracing::warn!(%job, "a callback of job {job} is refused: {why}");
+                Refusal::Unsigned
+            })?;
+            signed.map(|id| (signature, Message::new(job, id, &bytes)))
+        }
+        None => None,
+    };
+    if let Some((signature, message)) = &message
+        && let Some(kept) = signature.repeated(message, now)
+    {
+        return Ok(kept);
+    }
+    let kept = door.store.keep_delivery(job, bytes, now).await;
     lab::reach(Site::CallbackKept);
+    if let (Some((signature, message)), Ok(kept)) = (message, &kept) {
+        signature.remember(message, kept, now);
+    }
     kept.map_err(|error| match error {
         StoreError::NoSuchJob(_) => Refusal::Unknown,
         error => {
@@ -164,6 +192,7 @@ fn no_content(_committed: Kept) -> HttpResponse {
 fn refuse(refusal: Refusal) -> HttpResponse {
     let (status, text) = match refusal {
         Refusal::Unknown => (StatusCode::NOT_FOUND, "not found"),
+        Refusal::Unsigned => (StatusCode::UNAUTHORIZED, "not signed"),
         Refusal::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "too long"),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too slow"),
         Refusal::Broken => (StatusCode::BAD_REQUEST, "malformed"),

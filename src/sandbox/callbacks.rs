@@ -39,12 +39,16 @@ pub(crate) async fn run(shared: Shared, client: reqwest::Client, clock: Clock) {
 }
 
 async fn send(shared: Shared, client: reqwest::Client, clock: Clock, callback: Callback) {
-    let request = client
+    let mut request = client
         .post(callback.url.expose())
         .header("Content-Type", "application/json")
-        .header("User-Agent", "dropreel-sandbox")
-        .body(callback.body)
-        .send();
+        .header("User-Agent", "dropreel-sandbox");
+    // All tries of one message carry its one id.
+    let id = format!("msg_{}_{}", callback.task_id, callback.number);
+    for (name, value) in shared.signed(&id, &callback.body, clock.now()) {
+        request = request.header(name, value);
+    }
+    let request = request.body(callback.body).send();
     let limit = shared.callback_timeout();
     let status = match clock.within(limit, request).await {
         Some(Ok(answer)) => Some(answer.status().as_u16()),

@@ -16,6 +16,7 @@ pub mod outbox;
 mod outlet;
 pub mod plan;
 mod server;
+pub mod signing;
 pub mod strike;
 mod task;
 pub mod value;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use crate::money::Quota;
 use crate::sandbox::plan::Plan;
+use crate::sandbox::signing::Signing;
 use crate::secret::Secret;
 
 pub use crate::sandbox::server::{Sandbox, start};
@@ -50,6 +52,8 @@ pub struct Options {
     pub balance: Quota,
     /// How long a receiver may take to answer a callback.
     pub callback_timeout: Duration,
+    /// How callbacks are signed; `None`: they are not.
+    pub signing: Option<Signing>,
     /// What links begin with, where that is not the address listened on: behind a proxy, in a container.
     pub public_url: Option<String>,
 }
@@ -65,6 +69,7 @@ impl Default for Options {
             link_life: Duration::from_secs(24 * 3600),
             balance: Quota::new(50_000_000),
             callback_timeout: Duration::from_secs(10),
+            signing: None,
             public_url: None,
         }
     }

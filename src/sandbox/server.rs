@@ -14,10 +14,11 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::sandbox::exchange::{Answer, Body, Framing, Request};
 use crate::sandbox::ledger::Ledger;
 use crate::sandbox::plan::{Plan, PlanError};
+use crate::sandbox::signing::Signing;
 use crate::sandbox::wire::{self, Line};
 use crate::sandbox::world::World;
 use crate::sandbox::{Options, callbacks};
@@ -34,6 +35,7 @@ struct Inside {
     world: Mutex<World>,
     bell: watch::Sender<u64>,
     callback_timeout: Duration,
+    signing: Mutex<Option<Signing>>,
 }
 
 impl Shared {
@@ -57,6 +59,12 @@ impl Shared {
     pub fn callback_timeout(&self) -> Duration {
         self.0.callback_timeout
     }
+
+    /// The headers that sign a callback.
+    pub fn signed(&self, id: &str, body: &[u8], now: Timestamp) -> Vec<(&'static str, String)> {
+        let signing = self.0.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        signing.as_ref().map(|signing| signing.headers(id, body, now)).unwrap_or_default()
+    }
 }
 
 /// A running sandbox. It ends when it is dropped, or in good order by [`Sandbox::stop`].
@@ -79,6 +87,7 @@ pub async fn start(listener: TcpListener, options: Options, clock: Clock) -> io:
     let (bell, _) = watch::channel(0);
     let shared = Shared(Arc::new(Inside {
         callback_timeout: options.callback_timeout,
+        signing: Mutex::new(options.signing.clone()),
         world: Mutex::new(World::new(options, base_url.trim_end_matches('/'))),
         bell,
     }));
@@ -150,6 +159,11 @@ impl Sandbox {
         let plan = Plan::parse(text)?;
         self.shared.change(|world| world.set_plan(plan));
         Ok(())
+    }
+
+    /// Signs callbacks in this way from now on, or not any more.
+    pub fn set_signing(&self, signing: Option<Signing>) {
+        *self.shared.0.signing.lock().unwrap_or_else(PoisonError::into_inner) = signing;
     }
 
     /// Waits until `seen` says so of the book, which it looks at after every call and callback.

@@ -17,12 +17,8 @@ use crate::settings::load::Purpose;
 use crate::settings::private::{PrivateFileError, as_secret, read_credential, read_secret};
 use crate::settings::problem::{Invalid, Origin, Problem};
 use crate::settings::units::{duration, size};
-use crate::settings::values::{
-    address, base_url, http_url, layout, optional_path, path, per_model, public_url, within,
-};
-use crate::settings::{
-    Admin, Callbacks, Downloads, Inbox, Library, LibraryMode, Polling, Provider, Settings, Trust,
-};
+use crate::settings::values::{base_url, http_url, layout, optional_path, path, per_model, within};
+use crate::settings::{Downloads, Inbox, Library, LibraryMode, Polling, Provider, Settings};
 
 /// The merged layers on their way to settings, with the faults found so far.
 pub(crate) struct Reading<'a> {
@@ -144,12 +140,8 @@ impl Reading<'_> {
         if self.purpose != Purpose::Daemon {
             return Some(None);
         }
-        if let Some(folder) = self.environment.get("CREDENTIALS_DIRECTORY") {
-            let credential = Path::new(folder).join("api_key");
-            // What cannot be looked at is read all the same, for the error that says why.
-            if !matches!(credential.try_exists(), Ok(false)) {
-                return self.secret("systemd credential api_key", read_credential(&credential));
-            }
+        if let Some(credential) = self.credential("api_key") {
+            return self.secret("systemd credential api_key", read_credential(&credential));
         }
         if let Some(file) = file {
             return self.secret(key, read_secret(&file));
@@ -189,17 +181,6 @@ impl Reading<'_> {
         Some(Library { dir: dir?, layout: layout?, mode: mode? })
     }
 
-    fn callbacks(&mut self, data_dir: Option<&Path>) -> Option<Callbacks> {
-        let listen = self.read("callbacks.listen", |text: String| address(&text));
-        let public_url = self.read("callbacks.public_url", |text: String| public_url(&text));
-        let secret_file = self.folder("callbacks.secret_file", data_dir, "callback.secret");
-        let trust = self.read("callbacks.trust", |text: String| match text.as_str() {
-            "verify" => Ok(Trust::Verify),
-            _ => Err(format!("`{text}` is not known to this version; write verify")),
-        });
-        Some(Callbacks { listen: listen?, public_url: public_url?, secret_file: secret_file?, trust: trust? })
-    }
-
     fn polling(&mut self) -> Option<Polling> {
         let callback_grace = self.duration("polling.callback_grace");
         let interval = self.duration("polling.interval");
@@ -230,23 +211,6 @@ impl Reading<'_> {
             allow_private_addresses: allow_private_addresses?,
             alert_before_expiry: alert_before_expiry?,
         })
-    }
-
-    fn admin(&mut self) -> Option<Admin> {
-        let key = "admin.token_file";
-        let listen = self.read("admin.listen", |text: String| address(&text));
-        let token_file = self.read(key, |text: String| optional_path(&text));
-        let token = match &token_file {
-            Some(Some(file)) if self.purpose != Purpose::Offline => self.secret(key, read_secret(file)),
-            _ => Some(None),
-        };
-        if let (Some(listen), Some(None)) = (listen, &token_file)
-            && !listen.ip().to_canonical().is_loopback()
-        {
-            let why = format!("`{listen}` can be reached from other machines: that needs `admin.token_file`");
-            self.bad("admin.listen", why);
-        }
-        Some(Admin { listen: listen?, token_file: token_file?, token: token? })
     }
 
     /// A folder that takes in job files must not be one that this program writes JSON into: sidecars and reasons
@@ -280,7 +244,7 @@ impl Reading<'_> {
         }
     }
 
-    fn read<'de, V: Deserialize<'de>, T>(
+    pub(crate) fn read<'de, V: Deserialize<'de>, T>(
         &mut self,
         key: &str,
         meaning: impl FnOnce(V) -> Result<T, String>,
@@ -297,14 +261,26 @@ impl Reading<'_> {
         self.read(key, |text: String| duration(&text))
     }
 
-    fn folder(&mut self, key: &str, data_dir: Option<&Path>, default: &str) -> Option<PathBuf> {
+    pub(crate) fn folder(&mut self, key: &str, data_dir: Option<&Path>, default: &str) -> Option<PathBuf> {
         let set = self.read(key, |text: String| optional_path(&text))?;
         set.or_else(|| data_dir.map(|data_dir| data_dir.join(default)))
     }
 
     fn secret(&mut self, key: &str, read: Result<Secret, PrivateFileError>) -> Option<Option<Secret>> {
+        self.told(key, read).map(Some)
+    }
+
+    /// What was read from a file of secrets, or its fault noted under `key`.
+    pub(crate) fn told<T>(&mut self, key: &str, read: Result<T, PrivateFileError>) -> Option<T> {
         let told = |source| self.problems.push(Problem::Secret { key: key.to_owned(), source });
-        read.map_err(told).ok().map(Some)
+        read.map_err(told).ok()
+    }
+
+    /// The systemd credential of that name, if this service has it (systemd.exec(5), `LoadCredential=`).
+    pub(crate) fn credential(&self, name: &str) -> Option<PathBuf> {
+        let credential = Path::new(self.environment.get("CREDENTIALS_DIRECTORY")?).join(name);
+        // What cannot be looked at is read all the same, for the error that says why.
+        (!matches!(credential.try_exists(), Ok(false))).then_some(credential)
     }
 
     fn origin(&self, key: &str) -> Origin {
@@ -317,7 +293,7 @@ impl Reading<'_> {
         self.bad(key, why);
     }
 
-    fn bad(&mut self, key: &str, why: String) {
+    pub(crate) fn bad(&mut self, key: &str, why: String) {
         let origin = self.origin(key);
         self.problems.push(Problem::BadValue { key: key.to_owned(), origin, why });
     }

@@ -43,20 +43,18 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// From the complete file: its tables are the sections, and everything in them is a key.
+    /// From the complete file: its tables are the sections, also those within others, and everything in them is a key.
+    /// An empty table is a key too: its entries are the person's to name.
     pub(crate) fn from_complete_file(text: &str) -> Result<Self, Problem> {
         let mut known = Self { keys: BTreeMap::new(), sections: BTreeSet::new() };
-        for (name, value) in parse(text, &Origin::Defaults)? {
+        let mut open: Vec<(String, Value)> = parse(text, &Origin::Defaults)?.into_iter().collect();
+        while let Some((name, value)) = open.pop() {
             match value.kind {
-                ValueKind::Table(section) => {
-                    known
-                        .keys
-                        .extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+                ValueKind::Table(section) if !section.is_empty() => {
+                    open.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
                     known.sections.insert(name);
                 }
-                _ => {
-                    known.keys.insert(name, value);
-                }
+                _ => drop(known.keys.insert(name, value)),
             }
         }
         Ok(known)
@@ -81,19 +79,12 @@ impl Known {
             BTreeMap::new()
         });
         for (name, value) in tables {
-            match value.kind {
-                ValueKind::Table(section) if self.sections.contains(&name) => {
-                    let section: BTreeMap<_, _> = section.into_iter().collect();
-                    for (key, value) in section {
-                        self.take(&mut layer, format!("{name}.{key}"), value, origin, problems);
-                    }
-                }
-                _ => self.take(&mut layer, name, value, origin, problems),
-            }
+            self.take(&mut layer, name, value, origin, problems);
         }
         layer
     }
 
+    /// One entry of a file, or a section of it with all that it holds.
     fn take(
         &self,
         layer: &mut Layer,
@@ -102,6 +93,15 @@ impl Known {
         origin: &Origin,
         problems: &mut Vec<Problem>,
     ) {
+        let value = match value.kind {
+            ValueKind::Table(section) if self.sections.contains(&key) => {
+                for (name, value) in section.into_iter().collect::<BTreeMap<_, _>>() {
+                    self.take(layer, format!("{key}.{name}"), value, origin, problems);
+                }
+                return;
+            }
+            _ => value,
+        };
         let origin = origin.clone();
         if let Some(default) = self.keys.get(&key) {
             let (wanted, found) = (kind(&default.kind), kind(&value.kind));
@@ -284,8 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn the_known_keys_lie_one_level_deep() {
-        let deep = known().keys().filter(|(key, _)| key.matches('.').count() > 1).count();
-        assert_eq!((deep, known().sections.len()), (0, 7));
+    fn sections_may_lie_within_sections_and_an_empty_table_is_a_key() {
+        let known = known();
+        let sections: Vec<_> = known.sections.iter().map(String::as_str).collect();
+        let ours = [
+            "admin",
+            "callbacks",
+            "callbacks.signature",
+            "downloads",
+            "inbox",
+            "library",
+            "polling",
+            "provider",
+        ];
+        assert_eq!(sections, ours);
+        assert!(known.keys.contains_key("provider.max_running_per_model"));
+        assert!(known.keys.contains_key("callbacks.signature.scheme"));
     }
 }

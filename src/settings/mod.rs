@@ -4,6 +4,7 @@
 //! values. [`load`] reads them; [`load_callback_secrets`] keeps the secrets behind callback addresses.
 
 mod check;
+mod doors;
 mod environment;
 mod layer;
 mod load;
@@ -18,13 +19,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use url::Url;
+use zeroize::Zeroizing;
 
 pub use crate::settings::environment::Environment;
 pub use crate::settings::load::{Purpose, keys_and_defaults, load, variable_of};
 pub use crate::settings::private::PrivateFileError;
 pub use crate::settings::problem::{Invalid, Origin, Problem};
-pub use crate::settings::secrets::{SecretsError, load_callback_secrets};
+pub use crate::settings::secrets::{SecretsError, load_callback_secrets, rotate_callback_secret};
 
 use crate::secret::Secret;
 
@@ -142,6 +145,40 @@ pub struct Callbacks {
     pub secret_file: PathBuf,
     /// What a callback's body is worth.
     pub trust: Trust,
+    /// How callbacks are signed; `None`: they are not, or it was not wanted ([`Purpose`]).
+    pub signature: Option<CallbackSignature>,
+}
+
+/// `[callbacks.signature]`: the provider's signature, without which nothing is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackSignature {
+    /// How it is made.
+    pub scheme: SignatureScheme,
+    /// The header that holds it, in lower case.
+    pub header: String,
+    /// The secrets, any of which may have made it: at least one.
+    pub secrets: Vec<Secret>,
+}
+
+/// `callbacks.signature.scheme`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureScheme {
+    /// HMAC-SHA256 over `id.time.body`, in base64 (standardwebhooks.com, "Signature scheme").
+    StandardWebhooks,
+    /// HMAC-SHA256 over the body, in hexadecimal, `sha256=` before it or not.
+    HmacSha256Hex,
+}
+
+impl SignatureScheme {
+    /// The bytes that a configured secret stands for; `None` if it is misspelt.
+    pub fn key(self, secret: &Secret) -> Option<Zeroizing<Vec<u8>>> {
+        match (self, secret.expose().strip_prefix("whsec_")) {
+            (Self::StandardWebhooks, Some(encoded)) => {
+                BASE64.decode(encoded.as_bytes()).ok().filter(|key| !key.is_empty()).map(Zeroizing::new)
+            }
+            _ => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
+        }
+    }
 }
 
 /// `callbacks.trust`: what a callback's body is worth.
@@ -149,6 +186,8 @@ pub struct Callbacks {
 pub enum Trust {
     /// It only triggers a status query.
     Verify,
+    /// It counts, where it is signed and clear; where not, it triggers a status query.
+    Payload,
 }
 
 /// `[polling]`: asking how tasks are doing.
@@ -186,4 +225,6 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// The token; `None` when no file is set, or none was wanted ([`Purpose`]).
     pub token: Option<Secret>,
+    /// A token that may look and not order; `None` as with `token`.
+    pub read_token: Option<Secret>,
 }

@@ -94,6 +94,16 @@ pub(crate) fn read_credential(path: &Path) -> Result<Secret, PrivateFileError> {
     one_secret(path, &read_text(path, open_regular(path)?)?)
 }
 
+/// The secrets in a private file or in a credential, one per line, at least one.
+pub(crate) fn read_secrets(path: &Path, credential: bool) -> Result<Vec<Secret>, PrivateFileError> {
+    let text = if credential { read_text(path, open_regular(path)?)? } else { read_private(path)? };
+    if text.trim().is_empty() {
+        return Err(PrivateFileError::Empty { path: path.to_owned() });
+    }
+    let secrets: Option<Vec<Secret>> = text.trim_end_matches(['\n', '\r']).lines().map(as_secret).collect();
+    secrets.ok_or_else(|| PrivateFileError::NotASecret { path: path.to_owned() })
+}
+
 /// `text` without line breaks at its end, if it can be a secret: visible ASCII without spaces, so that it fits into
 /// an HTTP header as it is. `None` otherwise; an empty text is none.
 pub(crate) fn as_secret(text: &str) -> Option<Secret> {

@@ -46,6 +46,15 @@ pub enum SecretsError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// It is not ours to change.
+    #[error(
+        "callback secret: {0} is set by `callbacks.secret_file`: write a new first line into it, keep the old one below, \
+         and reload the daemon (systemctl reload dropreel)", path.display()
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file could not be written.
     #[error("callback secret: cannot write {}: {source}; check the folder's permissions and free space", path.display())]
     Unwritable {
@@ -96,6 +105,25 @@ pub fn load_callback_secrets(settings: &Settings) -> Result<CallbackSecrets, Sec
     Ok(CallbackSecrets::new(current, used.split_off(1)))
 }
 
+/// Makes a new callback secret and keeps the old ones below it, so that calls under way still find in. Whenever it is
+/// killed, the file is whole, with the secret from before or the new one first.
+///
+/// # Errors
+/// As [`load_callback_secrets`]; and when a person has set the file, who then changes it.
+pub fn rotate_callback_secret(settings: &Settings) -> Result<CallbackSecrets, SecretsError> {
+    let file = &settings.callbacks.secret_file;
+    if *file != settings.data_dir.join("callback.secret") {
+        return Err(SecretsError::NotOurs { path: file.clone() });
+    }
+    let damaged = |why| SecretsError::Damaged { path: file.clone(), why };
+    let mut secrets = parse(&read_private(file)?).map_err(damaged)?;
+    let new = Secret::generate().map_err(|source| SecretsError::Unwritable { path: file.clone(), source })?;
+    secrets.insert(0, new);
+    secrets.truncate(REMEMBERED);
+    replace(file, &secrets)?;
+    load_callback_secrets(settings)
+}
+
 /// The secrets in a text, one per line.
 fn parse(text: &str) -> Result<Vec<Secret>, &'static str> {
     let read = |line: &str| match as_secret(line) {
@@ -144,7 +172,7 @@ fn make(path: &Path) -> Result<(), SecretsError> {
     make().map_err(|source| SecretsError::Unwritable { path: path.to_owned(), source })
 }
 
-/// Writes the list of known secrets, in place of the one before: after a power cut one of the two is there, whole.
+/// Writes a list of secrets in place of the one before: after a power cut one of the two is there, whole.
 fn replace(list: &Path, secrets: &[Secret]) -> Result<(), SecretsError> {
     let work = work_file(list);
     let replace = || {
@@ -253,6 +281,36 @@ mod tests {
         assert_eq!(secrets.token("job"), token(B));
         assert!(secrets.admit("job", token(A).expose()));
         assert!(!secrets.admit("job", token("cccccccccccccccc").expose()));
+    }
+
+    #[test]
+    fn a_rotated_secret_comes_first_and_the_old_ones_still_admit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings(folder.path(), "");
+        let first = load_callback_secrets(&settings).expect("made").token("job");
+        let rotated = rotate_callback_secret(&settings).expect("rotated");
+        let second = rotated.token("job");
+        assert_ne!(first, second);
+        assert!(rotated.admit("job", first.expose()));
+        let again = load_callback_secrets(&settings).expect("read");
+        assert_eq!(again.token("job"), second);
+        assert!(again.admit("job", first.expose()));
+        for _ in 0..REMEMBERED {
+            rotate_callback_secret(&settings).expect("rotated");
+        }
+        assert!(!load_callback_secrets(&settings).expect("read").admit("job", first.expose()));
+        let mode = fs::metadata(folder.path().join("callback.secret")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_secret_file_of_a_person_s_own_is_that_person_s_to_rotate() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = settings(folder.path(), "mine");
+        write_private(&folder.path().join("mine"), A);
+        let told = rotate_callback_secret(&settings).expect_err("not ours").to_string();
+        assert!(told.contains("mine") && told.contains("reload"), "{told}");
+        assert_eq!(fs::read_to_string(folder.path().join("mine")).expect("there"), A);
     }
 
     #[test]

@@ -102,6 +102,15 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// The name of an HTTP header, in lower case.
+pub(crate) fn header_name(text: &str) -> Result<String, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(token) {
+        return Err(format!("`{text}` is not the name of an HTTP header"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

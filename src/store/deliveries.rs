@@ -18,8 +18,8 @@ use crate::store::rows::number_of;
 /// So many bodies of one job are kept; of the others only the count.
 pub const KEPT_PER_JOB: i64 = 20;
 
-/// Proof that a delivery is committed: what a 204 is made from.
-#[derive(Debug, PartialEq, Eq)]
+/// Proof that a delivery is committed: what a 204 is made from, each time that the same one is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept(());
 
 /// A delivery its job has not heard of yet.
@@ -97,14 +97,16 @@ impl Store {
         .await
     }
 
-    /// Tells a job of a delivery, and marks it as told, in one transaction.
+    /// Tells a job of a delivery, and marks it as told, in one transaction: that it knocked, and what it says, if that is
+    /// believed.
     ///
     /// # Errors
     /// As [`Store::apply`].
     pub async fn fold(
         &self,
         delivery: &Delivery,
-        event: Event,
+        knocked: Event,
+        believed: Option<Event>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
         let (terms, chance) = (self.terms, self.dice.fraction());
@@ -117,9 +119,25 @@ impl Store {
                     .prepare_cached("UPDATE deliveries SET folded = 1 WHERE nr = ?1 AND more = ?2")?
                     .execute((nr, more))?;
                 let moment = Moment { now, chance, terms: &terms };
-                apply_in(writing, job, &event, moment).map(|(applied, _)| applied)
+                let (applied, _) = apply_in(writing, job, &knocked, moment)?;
+                match believed {
+                    Some(event) => apply_in(writing, job, &event, moment).map(|(applied, _)| applied),
+                    None => Ok(applied),
+                }
             })
             .await
+    }
+
+    /// The number of the newest delivery, 0 before the first.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn newest_delivery(&self) -> Result<i64, StoreError> {
+        self.read(|connection| {
+            let newest = "SELECT coalesce(max(nr), 0) FROM deliveries";
+            Ok(connection.query_row(newest, [], |row| row.get(0))?)
+        })
+        .await
     }
 
     /// How many deliveries a job has had, those of which only the count is kept included.

@@ -219,7 +219,7 @@ async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
     assert_eq!(i64::try_from(kept.len()).unwrap(), KEPT_PER_JOB);
     assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 25);
     for delivery in &kept {
-        rig.store.fold(delivery, Event::Knocked { hint: None, quiet: false }, NOW).await.unwrap();
+        rig.store.fold(delivery, Event::Knocked { hint: None, quiet: false }, None, NOW).await.unwrap();
     }
     assert!(rig.store.unfolded(100).await.unwrap().is_empty());
     rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();

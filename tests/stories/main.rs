@@ -20,4 +20,5 @@ mod main_job;
 mod poll;
 mod restart;
 mod service;
+mod signature;
 mod submit;

@@ -320,9 +320,9 @@ impl Rig {
         let (ledger, said) = (self.sandbox.ledger(), self.said());
         let mut log = log.clone();
         log.canaries.push(("the API key".to_owned(), KEY.to_owned()));
-        let secret = std::fs::read_to_string(self.path("callback.secret")).unwrap_or_default();
-        if !secret.trim().is_empty() {
-            log.canaries.push(("the callback secret".to_owned(), secret.trim().to_owned()));
+        let secrets = std::fs::read_to_string(self.path("callback.secret")).unwrap_or_default();
+        for secret in secrets.lines() {
+            log.canaries.push(("a callback secret".to_owned(), secret.to_owned()));
         }
         for (job, charges) in &self.charges_allowed {
             *log.orders.entry(job.clone()).or_default() += u32::try_from(charges - 1).unwrap();

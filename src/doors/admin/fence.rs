@@ -10,6 +10,9 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{ResponseError, web};
 
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
 use crate::doors::admin::{Admin, media_type};
 use crate::doors::problem::Problem;
 use crate::secret::Secret;
@@ -23,7 +26,16 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Debug)]
 pub(super) struct Fence {
     address: SocketAddr,
-    token: Option<Secret>,
+    keys: Keys,
+}
+
+/// What a request must show, if anything.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// Admits to everything; needed anywhere but on loopback.
+    pub token: Option<Secret>,
+    /// Admits to what changes nothing.
+    pub read_token: Option<Secret>,
 }
 
 /// The middleware.
@@ -41,20 +53,37 @@ pub(super) async fn guard(
         Err(problem) => request.into_response(problem.error_response()),
     };
     let headers = answer.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in GUARDED {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
     if private {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(answer)
 }
 
+/// Said to browsers with every answer that does not say it in its own way: run nothing, load nothing, show this in no
+/// other page, tell nobody where the reader comes from, guess no types.
+const GUARDED: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
 fn is_open(head: &RequestHead) -> bool {
     OPEN.contains(&head.uri.path())
 }
 
 impl Fence {
-    pub(super) fn new(address: SocketAddr, token: Option<Secret>) -> Self {
-        Self { address, token }
+    pub(super) fn new(address: SocketAddr, keys: Keys) -> Self {
+        Self { address, keys }
     }
 
     fn judge(&self, head: &RequestHead) -> Result<(), Problem> {
@@ -63,11 +92,9 @@ impl Fence {
             return Ok(());
         }
         same_origin(&head.headers, host)?;
-        self.authorised(&head.headers)?;
-        match head.method {
-            Method::GET | Method::HEAD => Ok(()),
-            _ => known_type(&head.headers),
-        }
+        let orders = !matches!(head.method, Method::GET | Method::HEAD);
+        self.authorised(&head.headers, orders)?;
+        if orders { known_type(&head.headers) } else { Ok(()) }
     }
 
     /// The one host the request is for, if that is ours. A page whose name was rebound to our address keeps its name.
@@ -105,21 +132,49 @@ impl Fence {
             || ours.is_unspecified()
     }
 
-    fn authorised(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return Ok(()) };
-        let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = presented
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        if bearer.is_some_and(|(_, presented)| token.admits(presented.trim())) {
+    fn authorised(&self, headers: &HeaderMap, orders: bool) -> Result<(), Problem> {
+        let Some(token) = &self.keys.token else { return Ok(()) };
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(shown);
+        let admits = |key: &Secret| shown.as_ref().is_some_and(|shown| key.admits(shown));
+        if admits(token) {
             return Ok(());
         }
-        let problem = Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "this needs `Authorization: Bearer TOKEN` with the token of `admin.token_file`",
-        );
-        Err(problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dropreel\"")))
+        match &self.keys.read_token {
+            Some(read_token) if admits(read_token) && orders => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "the token of `admin.read_token_file` may look; to order, use that of `admin.token_file`",
+            )),
+            Some(read_token) if admits(read_token) => Ok(()),
+            _ => {
+                let problem = Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "this needs `Authorization: Bearer TOKEN` with the token of `admin.token_file`; a browser asks for \
+                     it as the password, under any name",
+                );
+                // Browsers ask for a password only where the first or only way is this one.
+                Err(problem.header(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static(
+                        "Basic realm=\"dropreel\", charset=\"UTF-8\", Bearer realm=\"dropreel\"",
+                    ),
+                ))
+            }
+        }
     }
+}
+
+/// The token in an `Authorization` header: as a bearer's (RFC 6750), or as the password of anybody (RFC 7617).
+fn shown(header: &str) -> Option<Zeroizing<String>> {
+    let (scheme, rest) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Zeroizing::new(rest.trim().to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(BASE64.decode(rest.trim().as_bytes()).ok()?);
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(Zeroizing::new(password.to_owned()))
 }
 
 /// A number as a URL writes it; nothing but the canonical forms.
@@ -165,6 +220,10 @@ mod tests {
 
     const JSON: (&str, &str) = ("content-type", "application/json");
 
+    fn keys(token: &str, read_token: Option<&str>) -> Keys {
+        Keys { token: Some(Secret::new(token)), read_token: read_token.map(Secret::new) }
+    }
+
     fn judged(fence: &Fence, request: TestRequest, headers: &[(&str, &str)]) -> u16 {
         let request =
             headers.iter().fold(request, |request, (name, value)| request.append_header((*name, *value)));
@@ -209,11 +268,11 @@ mod tests {
             ("0.0.0.0:8788", "nas.example:8788", false),
         ];
         for (address, host, ours) in cases {
-            let fence = Fence::new(address.parse().unwrap(), None);
+            let fence = Fence::new(address.parse().unwrap(), Keys::default());
             let status = judged(&fence, TestRequest::get().uri("/"), &[("host", host)]);
             assert_eq!(status, if ours { 200 } else { 421 }, "{host} at {address}");
         }
-        let fence = Fence::new(loopback.parse().unwrap(), None);
+        let fence = Fence::new(loopback.parse().unwrap(), Keys::default());
         assert_eq!(judged(&fence, TestRequest::get().uri("/healthz"), &[]), 421);
         let twice = [("host", loopback), ("host", loopback)];
         assert_eq!(judged(&fence, TestRequest::get().uri("/"), &twice), 421);
@@ -223,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_another_page_sends_is_not_answered() {
-        let fence = Fence::new("127.0.0.1:8788".parse().unwrap(), None);
+        let fence = Fence::new("127.0.0.1:8788".parse().unwrap(), Keys::default());
         let cases: [(&[(&str, &str)], u16); 9] = [
             (&[], 200),
             (&[("origin", "http://127.0.0.1:8788")], 200),
@@ -246,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_order_declares_a_type_that_no_form_can_send() {
-        let fence = Fence::new("127.0.0.1:8788".parse().unwrap(), None);
+        let fence = Fence::new("127.0.0.1:8788".parse().unwrap(), Keys::default());
         let cases: [(&[(&str, &str)], u16); 9] = [
             (&[], 200),
             (&[("content-length", "0")], 200),
@@ -271,7 +330,7 @@ mod tests {
 
     #[test]
     fn where_a_token_is_set_nothing_but_health_is_answered_without_it() {
-        let fence = Fence::new("192.168.1.5:8788".parse().unwrap(), Some(Secret::new("t0ken")));
+        let fence = Fence::new("192.168.1.5:8788".parse().unwrap(), keys("t0ken", None));
         let ask = |path: &str, authorization: &str| {
             let headers = [("host", "192.168.1.5:8788"), ("authorization", authorization)];
             judged(&fence, TestRequest::get().uri(path), &headers)
@@ -287,5 +346,35 @@ mod tests {
         }
         assert_eq!(ask("/api/v1/jobs", "bearer t0ken"), 200);
         assert_eq!((ask("/healthz", ""), ask("/readyz", "")), (200, 200));
+    }
+
+    #[test]
+    fn who_may_only_look_may_not_order() {
+        let fence = Fence::new("127.0.0.1:8788".parse().unwrap(), keys("t0ken", Some("l00k")));
+        let basic = |password: &str| format!("Basic {}", BASE64.encode(format!("me:{password}").as_bytes()));
+        let cases = [
+            ("Bearer t0ken".to_owned(), 200, 200),
+            ("bearer l00k".to_owned(), 200, 403),
+            (basic("t0ken"), 200, 200),
+            (basic("l00k"), 200, 403),
+            (basic("no"), 401, 401),
+            (basic("l00k:t0ken"), 401, 401),
+            ("Basic t0ken".to_owned(), 401, 401),
+            ("Basic".to_owned(), 401, 401),
+            ("Bearer ".to_owned(), 401, 401),
+            ("Digest t0ken".to_owned(), 401, 401),
+        ];
+        for (authorization, looks, orders) in cases {
+            let headers = [("host", "127.0.0.1:8788"), JSON, ("authorization", &authorization)];
+            for (request, expected) in
+                [(TestRequest::get(), looks), (TestRequest::post(), orders), (TestRequest::delete(), orders)]
+            {
+                assert_eq!(
+                    judged(&fence, request.uri("/api/v1/pause"), &headers),
+                    expected,
+                    "{authorization}"
+                );
+            }
+        }
     }
 }

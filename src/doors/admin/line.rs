@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::doors::admin::{Admin, answer};
 use crate::doors::body::read_body;
@@ -62,6 +63,13 @@ pub(super) async fn resume(
         tracing::info!("a person's pause is over");
     }
     status(admin).await
+}
+
+/// `POST /api/v1/callback-secret/rotate`: new callback addresses are made under a new secret, those under way stay valid.
+pub(super) async fn rotate_callback_secret(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    (admin.door.rotate)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
+    tracing::info!("a person's new callback secret; addresses made under the last three still count");
+    Ok(answer(StatusCode::OK, &json!({ "rotated": true })))
 }
 
 async fn which(

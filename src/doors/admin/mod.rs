@@ -29,12 +29,15 @@ use crate::doors::doorman::Doorman;
 pub use crate::doors::doorman::Patience;
 use crate::doors::problem::Problem;
 use crate::jobfile;
-use crate::secret::Secret;
 use crate::store::Store;
 use fence::Fence;
+pub use fence::Keys;
 
 /// Says what is wrong now, a sentence each; nothing when all is well.
 pub type Health = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Makes a new callback secret and takes it up, or says why not.
+pub type Rotate = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What the admin door needs.
 #[derive(Clone)]
@@ -45,12 +48,14 @@ pub struct AdminDoor {
     pub clock: Clock,
     /// How long a job file may be, as in the inbox.
     pub file_limits: jobfile::Limits,
-    /// What a request must carry, if anything; needed anywhere but on loopback.
-    pub token: Option<Secret>,
+    /// What a request must show, if anything.
+    pub keys: Keys,
     /// The library's folder, absolute: files are shown with their whole path.
     pub library_dir: PathBuf,
     /// What `readyz` says.
     pub health: Health,
+    /// Makes a new callback secret.
+    pub rotate: Rotate,
     /// Event streams end once this turns true.
     pub stop: watch::Receiver<bool>,
 }
@@ -108,7 +113,7 @@ pub fn serve(listener: TcpListener, door: AdminDoor) -> io::Result<Server> {
 /// # Errors
 /// As [`serve`].
 pub fn serve_within(limits: AdminLimits, listener: TcpListener, door: AdminDoor) -> io::Result<Server> {
-    let fence = Fence::new(listener.local_addr()?, door.token.clone());
+    let fence = Fence::new(listener.local_addr()?, door.keys.clone());
     let doorman = Doorman::new(door.clock.clone(), limits.patience);
     let admin = web::Data::new(Admin { door, limits, fence, long_file: Semaphore::new(1) });
     doorman.open(listener, move |routes| {
@@ -137,6 +142,10 @@ fn rooms(routes: &mut web::ServiceConfig) {
         )
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(line::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(line::resume)))
+        .service(
+            resource("/api/v1/callback-secret/rotate", &[Method::POST])
+                .route(web::post().to(line::rotate_callback_secret)),
+        )
         .service(resource("/api/v1/status", &[Method::GET]).route(look().to(line::status)))
         .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::events)))
         .service(resource("/healthz", &[Method::GET]).route(look().to(healthz)))

@@ -78,7 +78,12 @@ impl Stage {
 }
 
 fn open_within(limits: PublicLimits, rig: &Rig, secrets: &Arc<RwLock<CallbackSecrets>>) -> Open {
-    let public = PublicDoor { store: rig.store.clone(), secrets: secrets.clone(), clock: Clock::machine() };
+    let public = PublicDoor {
+        store: rig.store.clone(),
+        secrets: secrets.clone(),
+        signature: None,
+        clock: Clock::machine(),
+    };
     Open::door(|listener| serve_within(limits, listener, public).unwrap())
 }
 

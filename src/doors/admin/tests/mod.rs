@@ -9,6 +9,7 @@ use crate::doors::rig::{Answer, NOW, Open, Rig, draft};
 use crate::job::JobId;
 use crate::job::event::{Event, Order};
 use crate::jobfile::Draft;
+use crate::secret::Secret;
 use crate::store::line::{Stop, StopCause};
 
 struct Stage {
@@ -29,9 +30,10 @@ impl Stage {
             store: rig.store.clone(),
             clock: Clock::machine(),
             file_limits: jobfile::Limits { max_bytes: 2048, max_stream_bytes: 8192 },
-            token,
+            keys: Keys { token, read_token: None },
             library_dir: "/srv/videos".into(),
             health: Arc::new(move || wrong.clone()),
+            rotate: Arc::new(|| Err("it is another's".to_owned())),
             stop: stopped,
         };
         let door = Open::door(|listener| serve(listener, admin).unwrap());
@@ -312,7 +314,7 @@ async fn where_a_token_is_set_it_is_asked_for() {
     for path in ["/api/v1/jobs", "/%61pi/v1/jobs", "/api/v1/events", "/metrics", "/"] {
         let answer = stage.get(path).await;
         assert_problem(&answer, 401, "admin.token_file");
-        assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"), "{answer:?}");
+        assert!(answer.header("www-authenticate").unwrap().contains("Bearer"), "{answer:?}");
         assert!(!answer.body.contains("canary"), "{answer:?}");
     }
     let admitted = stage.door.ask("GET /api/v1/jobs\nAuthorization: Bearer t0ken-canary", "").await;
@@ -337,9 +339,10 @@ async fn an_upload_that_stalls_is_cut_off() {
         store: rig.store.clone(),
         clock: Clock::machine(),
         file_limits: jobfile::Limits::default(),
-        token: None,
+        keys: Keys::default(),
         library_dir: "/srv/videos".into(),
         health: Arc::new(Vec::new),
+        rotate: Arc::new(|| Ok(())),
         stop: stopped,
     };
     let patience = Patience { linger: Duration::from_millis(600), ..AdminLimits::default().patience };
@@ -351,4 +354,36 @@ async fn an_upload_that_stalls_is_cut_off() {
     for length in ["Content-Length: 99\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"] {
         assert_problem(&door.exchange(format!("{head}{length}")).await, 408, "0.2 seconds");
     }
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_run_nothing_and_to_show_this_in_no_other_page() {
+    let stage = Stage::set();
+    for path in ["/healthz", "/api/v1/jobs", "/api/v1/jobs/nobody", "/nowhere", "/api/v1/events"] {
+        let answer = match path {
+            "/api/v1/events" => stage.door.ask("POST /api/v1/events", "").await,
+            path => stage.get(path).await,
+        };
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{answer:?}"
+        );
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}");
+        }
+        assert!(!answer.head.to_lowercase().contains("access-control-"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_callback_secret_that_cannot_be_made_anew_is_told_with_its_reason() {
+    let stage = Stage::set();
+    let refused = stage.post("/api/v1/callback-secret/rotate", "{}").await;
+    assert_problem(&refused, 409, "it is another's");
 }
