@@ -136,4 +136,33 @@ mod tests {
         assert_eq!(one.expose().len(), 43);
         assert_ne!(one, Secret::generate().expect("randomness"));
     }
+
+    #[test]
+    fn how_much_of_a_token_is_right_does_not_show_in_the_time() {
+        let secrets = secrets("current", &["previous"]);
+        let right = secrets.token("job-1").expose().to_owned();
+        let wrong_at = |place: usize| {
+            let mut bytes = right.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
+            String::from_utf8(bytes).expect("ASCII")
+        };
+        let presented = [wrong_at(0), wrong_at(right.len() - 1), right.clone()];
+        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        // In turns, so that whatever else the machine does falls on all of them.
+        for _ in 0..4000 {
+            for (token, times) in presented.iter().zip(&mut times) {
+                let began = std::time::Instant::now();
+                let admitted = secrets.admit("job-1", std::hint::black_box(token));
+                times.push(began.elapsed());
+                assert_eq!(admitted, *token == right);
+            }
+        }
+        let medians = times.map(|mut times| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64()
+        });
+        let (fastest, slowest) =
+            medians.iter().fold((f64::MAX, 0.0_f64), |(low, high), time| (low.min(*time), high.max(*time)));
+        assert!(slowest / fastest < 1.25, "{medians:?}");
+    }
 }

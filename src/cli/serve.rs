@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
@@ -18,6 +19,7 @@ const FILTER: &str = "info,actix_server=warn,actix_http=off";
 /// `serve`
 pub(super) async fn serve(context: &Context) -> Result<Exit, Failure> {
     log();
+    keep_memory_to_oneself();
     let ended = run(
         || crate::settings::load(context.config.as_deref(), &Environment::of_this_process(), Purpose::Daemon),
         context.clock.clone(),
@@ -34,6 +36,16 @@ pub(super) async fn serve(context: &Context) -> Result<Exit, Failure> {
             };
             Err(Failure::new(exit, message))
         }
+    }
+}
+
+/// Memory holds secrets: no core dump of it, and no look into it for other programs of the same user.
+fn keep_memory_to_oneself() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let kept =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = kept {
+        tracing::warn!("a core dump of this process might hold secrets, and cannot be forbidden: {error}");
     }
 }
 
@@ -59,4 +71,18 @@ fn log() {
     } else {
         lines.with_ansi(colours).try_init()
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_neither_dumped_nor_shown() {
+        keep_memory_to_oneself();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
+    }
 }

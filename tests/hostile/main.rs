@@ -15,6 +15,7 @@ mod support;
 mod clients;
 mod evidence;
 mod inbox;
+mod injections;
 mod media;
 mod plans;
 mod provider;

@@ -78,3 +78,13 @@ async fn logs_name_the_job_on_every_line_about_one_and_no_secret() {
     // `finish` looks for secrets in all of it.
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn a_crash_leaves_no_picture_of_its_memory() {
+    let rig = Rig::start("").await;
+    let process = format!("/proc/{}", rig.pid());
+    let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    rig.finish().await;
+}

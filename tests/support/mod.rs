@@ -207,6 +207,15 @@ impl Rig {
         self.said.lock().unwrap().clone()
     }
 
+    /// Waits until the daemon has said it: its lines reach us by a thread of their own.
+    pub async fn until_said(&self, what: &str) {
+        let start = Instant::now();
+        while !self.said().contains(what) {
+            assert!(start.elapsed() < PATIENCE, "the daemon never said {what:?} but\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
     pub fn drop(&self, name: &str, content: impl AsRef<[u8]>) {
         let inbox = self.path("inbox");
         std::fs::create_dir_all(&inbox).unwrap();
@@ -269,7 +278,7 @@ impl Rig {
         }
     }
 
-    async fn all_jobs(&self) -> Vec<Value> {
+    pub async fn all_jobs(&self) -> Vec<Value> {
         let (mut jobs, mut cursor) = (Vec::new(), String::new());
         loop {
             let (_, page) = self.get(&format!("/api/v1/jobs?limit=500{cursor}")).await;
@@ -309,6 +318,8 @@ impl Rig {
     /// the library are whole.
     pub async fn finish(mut self) {
         if self.daemon.is_some() {
+            let line = std::fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap();
+            assert!(!String::from_utf8_lossy(&line).contains(KEY), "the key is in the process list");
             assert_eq!(self.stop().await, Some(0), "{}", self.said());
         }
         self.check_invariants();
@@ -376,6 +387,9 @@ impl Drop for Rig {
 async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+    for secret in [KEY, "/callbacks/", "sig="] {
+        assert!(!text.contains(secret), "`{secret}` is in an answer: {text}");
+    }
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
