@@ -11,7 +11,8 @@ PRAGMA application_id = 1685221484; -- 'drpl'
 
 -- Single facts about this database.
 CREATE TABLE meta (
-    name  TEXT NOT NULL PRIMARY KEY,   -- 'epoch': starts counted; 'high_water': the latest wall clock seen
+    name  TEXT NOT NULL PRIMARY KEY,   -- 'epoch': starts counted; 'high_water': the latest wall clock seen;
+                                       -- 'key': 40 bits by which the API key is known again
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -37,6 +37,12 @@ impl Secret {
         &self.0
     }
 
+    /// A number by which the same secret is known again, and nothing else about it: 40 bits of a MAC under it.
+    pub fn print(&self) -> i64 {
+        let mac = mac_under(self, b"dropreel: the same key?");
+        mac.iter().take(5).fold(0, |number, byte| (number << 8) | i64::from(*byte))
+    }
+
     /// Whether `presented` is this secret, in time that depends on the lengths alone.
     pub fn admits(&self, presented: &str) -> bool {
         self.0.as_bytes().ct_eq(presented.as_bytes()).into()
@@ -78,11 +84,15 @@ impl CallbackSecrets {
 }
 
 fn token_under(secret: &Secret, job_id: &str) -> Secret {
+    Secret::new(BASE64URL_NOPAD.encode(&mac_under(secret, job_id.as_bytes())))
+}
+
+fn mac_under(secret: &Secret, message: &[u8]) -> [u8; 32] {
     let mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes());
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104, section 3)")]
     let mut mac = mac.expect("HMAC takes any key");
-    mac.update(job_id.as_bytes());
-    Secret::new(BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 /// The SHA-256 of `bytes` in lower-case hexadecimal: how files, bodies and requests are told apart everywhere.
@@ -147,22 +157,25 @@ mod tests {
             String::from_utf8(bytes).expect("ASCII")
         };
         let presented = [wrong_at(0), wrong_at(right.len() - 1), right.clone()];
-        let mut times = [Vec::new(), Vec::new(), Vec::new()];
-        // In turns, so that whatever else the machine does falls on all of them.
-        for _ in 0..4000 {
-            for (token, times) in presented.iter().zip(&mut times) {
-                let began = std::time::Instant::now();
-                let admitted = secrets.admit("job-1", std::hint::black_box(token));
-                times.push(began.elapsed());
-                assert_eq!(admitted, *token == right);
+        let round = || {
+            let mut times = [Vec::new(), Vec::new(), Vec::new()];
+            // In turns, so that whatever else the machine does falls on all of them.
+            for _ in 0..2000 {
+                for (token, times) in presented.iter().zip(&mut times) {
+                    let began = std::time::Instant::now();
+                    let admitted = secrets.admit("job-1", std::hint::black_box(token));
+                    times.push(began.elapsed());
+                    assert_eq!(admitted, *token == right);
+                }
             }
-        }
-        let medians = times.map(|mut times| {
-            times.sort();
-            times[times.len() / 2].as_secs_f64()
-        });
-        let (fastest, slowest) =
-            medians.iter().fold((f64::MAX, 0.0_f64), |(low, high), time| (low.min(*time), high.max(*time)));
-        assert!(slowest / fastest < 1.25, "{medians:?}");
+            let medians = times.map(|mut times| {
+                times.sort();
+                times[times.len() / 2].as_secs_f64()
+            });
+            medians.iter().copied().fold(0.0_f64, f64::max) / medians.iter().copied().fold(f64::MAX, f64::min)
+        };
+        // A difference that is there shows in every round; a busy machine spoils some.
+        let spread = (0..10).map(|_| round()).fold(f64::MAX, f64::min);
+        assert!(spread < 1.1, "the slowest takes {spread} times as long as the fastest");
     }
 }

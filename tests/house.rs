@@ -185,3 +185,16 @@ fn no_room_is_a_drawer_for_everything_and_none_is_too_long() {
         );
     }
 }
+
+#[test]
+fn the_lock_file_stays_below_320_packages() {
+    let lock =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("Cargo.lock");
+    let packages = lock.lines().filter(|line| *line == "[[package]]").count();
+    assert!((200..320).contains(&packages), "{packages}: see docs/dependencies.md");
+    let told = include_str!("../docs/dependencies.md");
+    assert!(
+        told.contains(&format!("names {packages} packages")),
+        "docs/dependencies.md is to say {packages}"
+    );
+}

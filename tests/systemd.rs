@@ -30,7 +30,7 @@ fn the_unit_starts_watches_and_stops_the_daemon_as_promised() {
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("Restart", "on-failure"),
         // Exit code 2 is wrong usage or configuration (contract, section 4).
-        ("RestartPreventExitStatus", "2"),
+        ("RestartPreventExitStatus", "2 243"),
         ("KillSignal", "SIGTERM"),
         ("TimeoutStopSec", "20"),
         ("LoadCredential", "api_key:/etc/dropreel/api_key"),

@@ -221,10 +221,12 @@ impl Daemon {
     /// See [`ReloadError`]; what could not be taken up stays as it was.
     pub async fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
         if let Some(key) = settings.provider.api_key.clone() {
+            let print = key.print();
             self.river.line.client.set_key(key.clone())?;
             self.river.media.set_key(key);
             self.river.line.gate.key_replaced();
             self.river.line.write_stops(self.clock.now()).await?;
+            self.river.store.note_key(print).await?;
         }
         let secrets = load_callback_secrets(settings)?;
         *self.river.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;

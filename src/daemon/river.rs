@@ -93,9 +93,10 @@ impl River {
         let (store, closing) = Store::open(&settings.database(), terms(settings), dice, clock.clone())?;
         begin_epoch(&store, settings, &clock).await?;
 
+        let print = key.print();
         let (client, media) = clients(settings, ways, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
-        let line = Line::open(store.clone(), gate, client, clock.clone()).await?;
+        let line = Line::open(store.clone(), gate, client, print, clock.clone()).await?;
         let newest_delivery = store.newest_delivery().await?;
         let (media, pulse) = (Arc::new(media), Pulse::new(clock.clone()));
         Ok(Self { store, closing, line, media, secrets, library, pulse, layout, clock, newest_delivery })

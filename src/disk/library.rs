@@ -97,6 +97,7 @@ impl Library {
             return Ok(Self { root: root.to_owned(), marker: marker.to_owned(), folder_mode, file_mode });
         }
         make_folder(root, folder_mode)?;
+        let_in(&open_folder(root)?, folder_mode);
         make_private_folder(&root.join(INCOMING))?;
         let known = std::fs::read_to_string(&path).ok().filter(|text| text.contains(MARKED));
         let marker = match known {
@@ -232,7 +233,7 @@ impl Library {
         }
         self.write_sidecar(relative, sidecar, owner)?;
         lab::reach(Site::SidecarWritten);
-        file.set_permissions(std::fs::Permissions::from_mode(self.file_mode & !umask()))
+        file.set_permissions(std::fs::Permissions::from_mode(self.file_mode))
             .and_then(|()| flush(&file))
             .map_err(|error| DiskError::new(part.path(), error))?;
         lab::reach(Site::PublishFlushed);
@@ -359,6 +360,7 @@ impl Library {
                     },
                     other => DiskError::new(&path, other),
                 })?;
+            let_in(&folder, self.folder_mode);
         }
         Ok(folder)
     }
@@ -377,11 +379,16 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len().max(1)).any(|window| window == part)
 }
 
-/// The process's file mode mask.
-fn umask() -> u32 {
-    let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
-    rustix::process::umask(mask);
-    mask.as_raw_mode()
+/// Lets those into a folder of ours whom `library.mode` names, whatever the umask, or the mode when it was made. What
+/// is open further stays so, and a folder of somebody else's is theirs.
+fn let_in(folder: &OwnedFd, mode: u32) {
+    let Ok(found) = rustix::fs::fstat(folder) else { return };
+    let bits = Mode::from_raw_mode(found.st_mode & 0o7777);
+    let wanted = bits | Mode::from_raw_mode(mode);
+    if wanted != bits && found.st_uid == rustix::process::geteuid().as_raw() {
+        // The files in it are whole either way; the next one tries again.
+        let _ = rustix::fs::fchmod(folder, wanted);
+    }
 }
 
 #[cfg(test)]
@@ -447,6 +454,25 @@ mod tests {
         assert_eq!(library.parts().unwrap(), Vec::<String>::new());
         assert_eq!(library.recognise("2026-04-04/a.mp4", 7, &sha256), Some(published));
         assert_eq!(library.recognise("2026-04-04/a.mp4", 7, "00"), None);
+    }
+
+    #[tokio::test]
+    async fn whom_the_mode_names_is_let_in_whatever_the_folders_were_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("videos");
+        make_private_folder(&root.join("2026-04-04")).unwrap();
+        let mode = |path: &str| root.join(path).metadata().unwrap().permissions().mode() & 0o777;
+        for (wanted, folders, files) in
+            [(LibraryMode::Group, 0o750, 0o640), (LibraryMode::Public, 0o755, 0o644)]
+        {
+            let library = Library::open(&root, wanted, folder.path(), &Dice::seeded(1)).unwrap();
+            let name = format!("2026-04-04/{files:o}.mp4");
+            let part = part(&library, "job-video-0", b"content").await;
+            library.publish(part, &name, b"{\"job\":\"x\"}", "x").unwrap();
+            assert_eq!([mode(""), mode("2026-04-04")], [folders; 2]);
+            assert_eq!([mode(&name), mode(&format!("{name}.json"))], [files; 2]);
+            assert_eq!(mode(INCOMING), 0o700);
+        }
     }
 
     #[tokio::test]

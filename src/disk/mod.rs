@@ -170,14 +170,18 @@ fn unfinished_name(name: &str) -> String {
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let io = |error| DiskError::new(path, error);
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
     }
     let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io)?;
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o700).open(path).map_err(io)?;
+    if mode & 0o077 != 0 {
+        // Whom a person lets in by the configuration, the umask does not keep out.
+        file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(io)?;
+    }
     file.write_all(bytes).and_then(|()| flush(&file)).map_err(io)
 }
 

@@ -139,11 +139,14 @@ impl<'a> Judged<'a> {
             LineCause::KeyRefused | LineCause::BalanceEmpty | LineCause::Misconfigured => CAREFUL_PAUSE,
         };
         let until = self.scene.now.plus(pause);
+        // A limit ends by itself. The others end when a person mends something, maybe sooner than we would look again:
+        // the gate keeps the whole line until then, and the job by itself is ready to go on.
+        let not_before = (cause == LineCause::RateLimited).then_some(until);
         let message = self.stop_message(cause);
         // Only a call that got past the key is told about the balance.
         let proof = if cause == LineCause::BalanceEmpty { Proof::Access } else { Proof::Nothing };
         Answered {
-            verdict: verdict(message.clone(), Some(until)),
+            verdict: verdict(message.clone(), not_before),
             line: Some(LineStop { cause, until, message }),
             proof,
             provider_time: self.provider_time,
@@ -156,7 +159,7 @@ impl<'a> Judged<'a> {
         match cause {
             LineCause::RateLimited => format!("the provider asks to slow down: {words}"),
             LineCause::KeyRefused => format!(
-                "the provider refuses the API key: {words}; check DROPREEL_PROVIDER__API_KEY or `provider.api_key_file`"
+                "the provider refuses the API key: {words}; put the right one where it is taken from (the systemd credential `api_key`, `provider.api_key_file` or DROPREEL_PROVIDER__API_KEY) and restart dropreel"
             ),
             LineCause::BalanceEmpty => {
                 format!("the balance at the provider is empty: {words}; submits go on once it is topped up")

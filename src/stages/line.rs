@@ -53,7 +53,7 @@ struct Seen {
 }
 
 impl Line {
-    /// Takes up the stops of the process before this one.
+    /// Takes up the stops of the process before this one. That the key was refused counts only if it was this key.
     ///
     /// # Errors
     /// What can befall the database.
@@ -61,8 +61,10 @@ impl Line {
         store: Store,
         gate: Gate,
         client: ProviderClient,
+        key_print: i64,
         clock: Clock,
     ) -> Result<Arc<Self>, StoreError> {
+        note_key(&store, key_print).await?;
         let stops = store.stops().await?;
         gate.restore(stops.into_iter().filter_map(line_stop).collect());
         let high_water = store.high_water().await?;
@@ -225,6 +227,17 @@ impl Line {
         // No code that holds this lock can panic, so a poisoned one is still whole.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Another key than the last process had has not been refused yet.
+async fn note_key(store: &Store, print: i64) -> Result<(), StoreError> {
+    if store.known_key().await? == Some(print) {
+        return Ok(());
+    }
+    if store.lift_stops(vec![StopCause::KeyRefused]).await? {
+        tracing::info!("there is another API key: the line to the provider goes on");
+    }
+    store.note_key(print).await
 }
 
 /// Tells every unfinished job that the clock was set back.

@@ -165,6 +165,22 @@ impl Store {
         self.read(|connection| Ok(meta(connection, "epoch")?.unwrap_or(0))).await
     }
 
+    /// By what the API key of the last process is known again ([`crate::secret::Secret::print`]).
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn known_key(&self) -> Result<Option<i64>, StoreError> {
+        self.read(|connection| meta(connection, "key")).await
+    }
+
+    /// Writes down by what the API key in use is known again.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn note_key(&self, print: i64) -> Result<(), StoreError> {
+        self.writer.write(move |writing| set_meta(writing.connection, "key", print)).await
+    }
+
     /// The latest wall clock ever written down; a clock well behind it went back.
     ///
     /// # Errors

@@ -100,6 +100,12 @@ impl Store {
         }
     }
 
+    /// From now on every read fails, so that a test sees who reads.
+    #[cfg(test)]
+    pub(crate) fn refuse_reads(&self) {
+        self.readers.permits.close();
+    }
+
     /// Has a read done on a connection of its own, off the async threads.
     async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
     where

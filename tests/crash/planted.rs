@@ -179,7 +179,9 @@ fn every_harness_turns_red_with_its_bug_and_is_green_without() {
         let tries = if *planted { harness.tries() } else { harness.tries().min(3) };
         for seed in 0..tries {
             seen = harness.run(planted.then_some(*bug), 7 + seed).await;
-            if seen.is_err() {
+            // A bug that only keeps a job moving for ever has not shown which promise it breaks: the next seed may.
+            let shown = seen.as_ref().is_err_and(|why| !planted || !why.starts_with("not at rest"));
+            if shown {
                 break;
             }
         }

@@ -101,6 +101,31 @@ async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
 }
 
 #[tokio::test]
+async fn after_a_restart_a_refused_key_is_not_tried_at_once_and_another_one_is() {
+    let mut rig = Rig::set_up("submit=401").await;
+    let key_file = rig.beside("key");
+    write_private(&key_file, "sk-old-key-0123456789");
+    rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
+    rig.start_daemon().await;
+    rig.drop("a.json", quick("a", ""));
+    while rig.get("/api/v1/status").await.1["stops"][0]["cause"] != "key_refused" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let asked = |rig: &Rig| rig.sandbox.ledger().calls.get("submit").copied();
+    let before = asked(&rig);
+    rig.stop().await;
+    rig.start_daemon().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(asked(&rig), before, "the same key was tried again at once");
+    rig.stop().await;
+    rig.sandbox.set_plan("").unwrap();
+    write_private(&key_file, "sk-new-key-0123456789");
+    rig.start_daemon().await;
+    rig.until("a", &["succeeded"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_task_that_belongs_to_another_job_is_never_shared() {
     let rig = Rig::start("").await;
     rig.drop("first.json", quick("first", ""));

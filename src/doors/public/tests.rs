@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::doors::rig::{Answer, Open, Rig, SOON, draft};
 use crate::secret::Secret;
+use crate::settings::SignatureScheme;
 
 /// The default limits, several times as fast. actix-web counts its own from a clock that it reads every half second
 /// only, so they may be that much shorter.
@@ -341,6 +342,38 @@ async fn a_door_full_of_silent_guests_still_lets_a_callback_in() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     // The one that came first has been hung up on.
     assert_eq!(Answer::read(&mut silent[0]).await.status, 0);
+}
+
+#[tokio::test]
+async fn what_is_forged_or_unsigned_never_gets_as_far_as_the_database() {
+    let stage = Stage::set().await;
+    let settings = CallbackSignature {
+        scheme: SignatureScheme::HmacSha256Hex,
+        header: "x-signature".into(),
+        secrets: vec![Secret::new("what the provider signs with")],
+    };
+    let public = PublicDoor {
+        store: stage.rig.store.clone(),
+        secrets: stage.secrets.clone(),
+        signature: Some(settings),
+        clock: Clock::machine(),
+    };
+    let signing = Open::door(|listener| serve_within(quick(), listener, public).unwrap());
+    // Whoever reads fails, and whoever writes waits for five seconds in vain.
+    let other = rusqlite::Connection::open(stage.rig.folder.path().join("dropreel.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    stage.rig.store.refuse_reads();
+    let job = stage.job.to_string();
+    let began = Instant::now();
+    for case in [
+        format!("/callbacks/{job}/wrong"),
+        path_of(&CallbackSecrets::new(Secret::new("a stranger's"), Vec::new()), &job),
+    ] {
+        assert_eq!(stage.door.ask(&format!("POST {case}"), "{}").await.status, 404, "{case}");
+    }
+    assert_eq!(signing.ask(&format!("POST {}", stage.path), "{}").await.status, 401);
+    assert!(began.elapsed() < Duration::from_secs(4), "somebody waited for the database");
+    assert_eq!(stage.door.ask(&format!("POST {}", stage.path), "{}").await.status, 503, "it is locked");
 }
 
 #[tokio::test]

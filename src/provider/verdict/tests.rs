@@ -134,18 +134,18 @@ fn every_answer_to_a_submit_has_its_verdict() {
             &[],
             r#"{"error":{"code":"invalid_api_key","message":"no"}}"#,
             "not executed",
-            Some(300),
+            None,
             Some(KeyRefused),
             Nothing,
         ),
-        (401, &[("retry-after", "1")], HTML, "not executed", Some(300), Some(KeyRefused), Nothing),
-        (402, &[], PLAIN, "not executed", Some(300), Some(BalanceEmpty), Access),
+        (401, &[("retry-after", "1")], HTML, "not executed", None, Some(KeyRefused), Nothing),
+        (402, &[], PLAIN, "not executed", None, Some(BalanceEmpty), Access),
         (
             403,
             &[],
             r#"{"error":{"code":"insufficient_user_quota","message":"no"}}"#,
             "not executed",
-            Some(300),
+            None,
             Some(BalanceEmpty),
             Access,
         ),
@@ -192,26 +192,26 @@ fn every_answer_to_a_submit_has_its_verdict() {
             &[("location", "https://www.qingbo.dev/v1/tasks")],
             "",
             "not executed",
-            Some(300),
+            None,
             Some(Misconfigured),
             Nothing,
         ),
-        (308, &[("location", "/v2/tasks")], "", "not executed", Some(300), Some(Misconfigured), Nothing),
-        (400, &[], HTML, "not executed", Some(300), Some(Misconfigured), Nothing),
-        (403, &[], HTML, "not executed", Some(300), Some(Misconfigured), Nothing),
-        (404, &[], HTML, "not executed", Some(300), Some(Misconfigured), Nothing),
+        (308, &[("location", "/v2/tasks")], "", "not executed", None, Some(Misconfigured), Nothing),
+        (400, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
+        (403, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
+        (404, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
         (
             404,
             &[],
             r#"{"error":{"message":"Invalid URL (POST /x/v1/tasks)"}}"#,
             "not executed",
-            Some(300),
+            None,
             Some(Misconfigured),
             Nothing,
         ),
-        (404, &[], r#"{"detail":"Not Found"}"#, "not executed", Some(300), Some(Misconfigured), Nothing),
-        (405, &[], HTML, "not executed", Some(300), Some(Misconfigured), Nothing),
-        (407, &[], "", "not executed", Some(300), Some(Misconfigured), Nothing),
+        (404, &[], r#"{"detail":"Not Found"}"#, "not executed", None, Some(Misconfigured), Nothing),
+        (405, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
+        (407, &[], "", "not executed", None, Some(Misconfigured), Nothing),
     ];
     for (status, headers, body, verdict, not_before, line, proof) in cases {
         let answered = submitted(&heard(*status, headers, body), SCENE);
@@ -222,7 +222,8 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "{status} {headers:?} {body}"
         );
         if let Some(line) = answered.line {
-            assert_eq!(secs(Some(line.until)), *not_before, "{status} {body}");
+            let pause = not_before.unwrap_or(crate::provider::line::CAREFUL_PAUSE.as_secs());
+            assert_eq!(secs(Some(line.until)), Some(pause), "{status} {body}");
         }
     }
 }
@@ -273,7 +274,7 @@ fn every_answer_to_a_status_query_has_its_verdict() {
         (403, &[], HTML, "unanswered", None, None),
         (409, &[], PLAIN, "unanswered", None, None),
         (503, &[("retry-after", "20")], "", "unanswered", Some(20), None),
-        (401, &[], PLAIN, "unanswered", Some(300), Some(KeyRefused)),
+        (401, &[], PLAIN, "unanswered", None, Some(KeyRefused)),
         (402, &[], PLAIN, "unanswered", None, Some(BalanceEmpty)),
         (429, &[("retry-after", "20")], PLAIN, "unanswered", Some(20), Some(RateLimited)),
     ];
