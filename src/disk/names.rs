@@ -7,6 +7,10 @@ use thiserror::Error;
 /// The longest part of a path made from a text, in bytes: room is left for a number and endings.
 const PART_BYTES: usize = 180;
 
+/// The longest part of a path before its number, whichever output it is for: were only the numbered ones shortened,
+/// the first output of a long name ending in `-2` and the second of the same job would be one file.
+const STEM_BYTES: usize = PART_BYTES - 8;
+
 /// A template for paths below the library, such as `{date}/{name}.{ext}` (contract, section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -83,22 +87,25 @@ impl Layout {
     }
 
     /// The path for these facts: relative, below the library whatever the facts are. Without `{n}` in the template,
-    /// the second and further outputs of a job get `-2`, `-3`, ...
+    /// the second and further outputs of a job get `-2`, `-3`, ...; so do all of them where a name is so long that
+    /// its number would be cut away.
     pub fn path(&self, facts: &NameFacts<'_>) -> String {
-        let numbered = self.parts.iter().flatten().any(|piece| *piece == Piece::Number);
         let last = self.parts.len() - 1;
-        let mut path = Vec::with_capacity(self.parts.len());
+        let mut stems = Vec::with_capacity(self.parts.len());
+        let (mut numbered, mut cut) = (false, false);
         for (place, pieces) in self.parts.iter().enumerate() {
-            let ending =
-                if place == last { format!(".{}", safe_part(facts.extension)) } else { String::new() };
+            // The last part ends in a dot and the ending, which are put on after the cut.
             let pieces = if place == last { &pieces[..pieces.len() - 2] } else { &pieces[..] };
             let text: String = pieces.iter().map(|piece| piece.text(facts)).collect();
-            let further = place == last && !numbered && facts.number > 1;
-            let number = if further { format!("-{}", facts.number) } else { String::new() };
-            let stem = safe_within(&text, PART_BYTES.saturating_sub(number.len()));
-            path.push(format!("{stem}{number}{ending}"));
+            if pieces.contains(&Piece::Number) {
+                numbered = true;
+                cut |= text.len() >= STEM_BYTES;
+            }
+            stems.push(safe_within(&text, STEM_BYTES));
         }
-        path.join("/")
+        let wanted = cut || (!numbered && facts.number > 1);
+        let number = if wanted { format!("-{}", facts.number) } else { String::new() };
+        format!("{}{number}.{}", stems.join("/"), safe_part(facts.extension))
     }
 }
 
@@ -242,6 +249,20 @@ mod tests {
     }
 
     #[test]
+    fn each_output_of_a_job_has_a_name_of_its_own_however_long_the_name_is() {
+        let labels = BTreeMap::new();
+        let long = [format!("{}-2{}", "a".repeat(178), "b".repeat(40)), format!("{}-2", "a".repeat(170))];
+        for name in long {
+            for template in ["{name}.{ext}", "{name}{n}.{ext}", "{name}{n}/clip.{ext}", "{n}{name}.{ext}"] {
+                let layout = Layout::parse(template).unwrap();
+                let path = |number| layout.path(&NameFacts { number, ..facts(&name, &labels) });
+                let paths: std::collections::BTreeSet<String> = (1..=120).map(path).collect();
+                assert_eq!(paths.len(), 120, "{template}");
+            }
+        }
+    }
+
+    #[test]
     fn bad_layouts_are_refused_with_the_nearest_word() {
         let refused = |template: &str| Layout::parse(template).unwrap_err();
         assert_eq!(
@@ -283,8 +304,8 @@ mod tests {
         let path = |number| {
             Layout::parse("{name}.{ext}").unwrap().path(&NameFacts { number, ..facts(&long, &labels) })
         };
-        assert_eq!(path(1), format!("{}.mp4", "春".repeat(60)));
-        assert_eq!(path(12), format!("{}-12.mp4", "春".repeat(59)));
+        assert_eq!(path(1), format!("{}.mp4", "春".repeat(57)));
+        assert_eq!(path(12), format!("{}-12.mp4", "春".repeat(57)));
     }
 
     #[test]

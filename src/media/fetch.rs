@@ -391,7 +391,7 @@ pub fn whole_of_range(range: &str, offset: u64) -> Option<u64> {
     let (span, whole) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (from, to) = span.split_once('-')?;
     let (from, to, whole) = (digits(from)?, digits(to)?, digits(whole)?);
-    (from == offset && to.checked_add(1) == Some(whole)).then_some(whole)
+    (from == offset && from <= to && to.checked_add(1) == Some(whole)).then_some(whole)
 }
 
 /// Digits and nothing else: the standard parser also takes a sign.

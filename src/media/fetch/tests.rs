@@ -241,6 +241,7 @@ fn a_content_range_is_taken_only_if_it_goes_on_where_we_stopped_and_runs_to_the_
         ("bytes 4-+7/8", None),
         ("bytes 4-7/+8", None),
         ("bytes 4-18446744073709551615/0", None),
+        ("bytes 4-3/4", None),
         ("bytes 4-/8", None),
         ("items 4-7/8", None),
         ("", None),
