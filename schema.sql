@@ -96,6 +96,8 @@ CREATE INDEX jobs_to_alert ON jobs (expires_at) WHERE alerted = 0 AND expires_at
 CREATE INDEX jobs_running ON jobs (model) WHERE state IN ('submitting', 'queued', 'processing');
 -- Lists and counts.
 CREATE INDEX jobs_by_state ON jobs (state, nr);
+-- The newest of those that ended one way, and what they cost.
+CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (changed);
 -- Neighbours of the same file.

@@ -172,6 +172,8 @@ impl Daemon {
             file_limits: file_limits(&settings),
             keys: Keys { token: settings.admin.token.clone(), read_token: settings.admin.read_token.clone() },
             library_dir: settings.library.dir.clone(),
+            inbox_dir: settings.inbox.dir.clone(),
+            alert_before_expiry: settings.downloads.alert_before_expiry,
             health: health(river.pulse.clone(), river.library.clone()),
             rotate: rotation(settings.clone(), river.secrets.clone()),
             stop: stopped.clone(),

@@ -21,14 +21,28 @@ pub(super) struct StatusView {
     waiting: Option<String>,
 }
 
-struct Counts(BTreeMap<StateName, u64>);
+/// How many jobs are in each state.
+pub(super) struct Counts(BTreeMap<StateName, u64>);
 
+impl Counts {
+    /// As things stand now.
+    pub(super) async fn look(store: &Store) -> Result<Self, StoreError> {
+        Ok(Self(store.counts().await?))
+    }
+
+    /// Those in one state.
+    pub(super) fn of(&self, state: StateName) -> u64 {
+        self.0.get(&state).copied().unwrap_or(0)
+    }
+}
+
+/// A stop in force.
 #[derive(Serialize)]
-struct StopView {
-    cause: &'static str,
+pub(super) struct StopView {
+    pub(super) cause: &'static str,
     until: Option<Timestamp>,
-    message: String,
-    since: Timestamp,
+    pub(super) message: String,
+    pub(super) since: Timestamp,
 }
 
 impl StatusView {
@@ -36,7 +50,7 @@ impl StatusView {
     pub(super) async fn look(store: &Store, stops: Vec<Stop>) -> Result<Self, StoreError> {
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
-            counts: Counts(store.counts().await?),
+            counts: Counts::look(store).await?,
             waiting: waiting(&stops),
             stops: stops.into_iter().map(StopView::from).collect(),
         })
@@ -45,8 +59,7 @@ impl StatusView {
 
 impl Serialize for Counts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let count = |state: &StateName| self.0.get(state).copied().unwrap_or(0);
-        serializer.collect_map(StateName::ALL.iter().map(|state| (state.as_str(), count(state))))
+        serializer.collect_map(StateName::ALL.iter().map(|state| (state.as_str(), self.of(*state))))
     }
 }
 

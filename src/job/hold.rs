@@ -142,8 +142,8 @@ impl HoldReason {
 }
 
 impl Hold {
-    /// What to tell a person: what happened, and which command does what.
-    pub fn sentence(&self, id: JobId) -> String {
+    /// What happened, for a person.
+    pub fn what(&self) -> String {
         let what = match self.reason {
             HoldReason::OutcomeUnknown => {
                 "it is not known whether the provider took this submit, and its key is too old to ask again"
@@ -164,7 +164,11 @@ impl Hold {
             HoldReason::MediaForbidden => "the output lies at an address that is not allowed",
             HoldReason::OutputUnfit => "what the provider's link delivers is not the output; see quarantine/",
         };
-        let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
+        if self.detail.is_empty() { what.to_owned() } else { format!("{what} ({})", self.detail) }
+    }
+
+    /// What to tell a person: what happened, and which command does what.
+    pub fn sentence(&self, id: JobId) -> String {
         let release = match self.reason {
             HoldReason::OutcomeUnknown | HoldReason::ErrorReplayed | HoldReason::TaskShared => {
                 format!(
@@ -196,7 +200,7 @@ impl Hold {
                 format!("`dropreel release {id}` fetches again, `dropreel retry {id}` pays for a new one")
             }
         };
-        format!("{what}{detail}: {release}")
+        format!("{}: {release}", self.what())
     }
 
     /// Since when the state it was held from had lasted.

@@ -72,7 +72,7 @@ pub enum Found {
     Many(Vec<JobId>),
 }
 
-const COLUMNS: &str = "jobs.*, requests.prompt AS prompt, requests.labels AS labels";
+pub(super) const COLUMNS: &str = "jobs.*, requests.prompt AS prompt, requests.labels AS labels";
 const BY_CHANGE: &str = "SELECT jobs.*, requests.prompt AS prompt, requests.labels AS labels FROM jobs
     JOIN requests ON requests.job = jobs.nr WHERE jobs.changed > ?1 ORDER BY jobs.changed LIMIT ?2";
 
@@ -200,7 +200,7 @@ pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
         .map(|found| found.unwrap_or(0))
 }
 
-fn sight(connection: &Connection, row: &Row<'_>) -> Result<Sight, StoreError> {
+pub(super) fn sight(connection: &Connection, row: &Row<'_>) -> Result<Sight, StoreError> {
     let known = read_row(connection, row)?;
     let labels: String = row.get("labels")?;
     let mut statement = connection.prepare_cached(

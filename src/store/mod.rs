@@ -12,6 +12,7 @@ pub mod intake;
 pub mod line;
 pub mod look;
 pub mod outputs;
+pub mod overview;
 mod rows;
 pub mod schema;
 mod writer;

@@ -8,6 +8,7 @@ use super::due::hot_statements;
 use super::intake::{Intake, REPEAT_WINDOW, Source, TakeError};
 use super::line::{Stop, StopCause};
 use super::look::{Filter, Found};
+use super::overview::first_look;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::attempt::Attempt;
@@ -384,7 +385,7 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
     let rig = Rig::new();
     rig.one().await;
     let connection = raw(&rig.path());
-    for (name, sql) in hot_statements() {
+    for (name, sql) in hot_statements().into_iter().chain(first_look()) {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
         let plan: Vec<String> = statement

@@ -58,7 +58,7 @@ pub(super) async fn guard(
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    if private {
+    if private && !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(answer)

@@ -39,7 +39,8 @@ pub(super) async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Resul
     Ok(answer(StatusCode::OK, &ListView { jobs, next_cursor }))
 }
 
-fn wanted(query: &Query) -> Result<Filter, Problem> {
+/// The filter that an address names.
+pub(super) fn wanted(query: &Query) -> Result<Filter, Problem> {
     let state =
         query.one("state")?.map(|word| StateName::parse(word).ok_or_else(|| no_state(word))).transpose()?;
     let labels = query.all("label").map(|label| {
@@ -52,7 +53,7 @@ fn wanted(query: &Query) -> Result<Filter, Problem> {
     Ok(Filter { state, labels, text: query.one("q")?.map(str::to_owned) })
 }
 
-fn no_state(word: &str) -> Problem {
+pub(super) fn no_state(word: &str) -> Problem {
     let words = StateName::ALL.map(StateName::as_str).join(", ");
     Problem::bad_request(format!("there is no state `{word}`; there are: {words}"))
 }
@@ -78,7 +79,7 @@ pub(super) async fn show(job: web::Path<String>, admin: web::Data<Admin>) -> Res
 }
 
 /// The job a person means: by id, by the beginning of one, or by name.
-async fn meant(admin: &Admin, reference: String) -> Result<JobId, Problem> {
+pub(super) async fn meant(admin: &Admin, reference: String) -> Result<JobId, Problem> {
     let ids = match admin.door.store.find(reference.clone()).await? {
         Found::One(id) => return Ok(id),
         Found::None => {

@@ -2,10 +2,12 @@
 //!
 //! Loopback is not authentication: every request passes the fence before it is routed.
 
+mod bulk;
 mod fence;
 mod intake;
 mod jobs;
 mod line;
+mod page;
 mod query;
 
 use std::io;
@@ -52,6 +54,10 @@ pub struct AdminDoor {
     pub keys: Keys,
     /// The library's folder, absolute: files are shown with their whole path.
     pub library_dir: PathBuf,
+    /// Where job files are dropped, absolute: the page says so to whoever has none yet.
+    pub inbox_dir: PathBuf,
+    /// A link that dies sooner than this is pressing.
+    pub alert_before_expiry: Duration,
     /// What `readyz` says.
     pub health: Health,
     /// Makes a new callback secret.
@@ -130,6 +136,8 @@ pub fn serve_within(limits: AdminLimits, listener: TcpListener, door: AdminDoor)
 fn rooms(routes: &mut web::ServiceConfig) {
     let job = "/api/v1/jobs/{job}";
     routes
+        .configure(page::rooms)
+        .service(resource("/api/v1/orders", &[Method::POST]).route(web::post().to(bulk::order)))
         .service(
             resource("/api/v1/jobs", &[Method::GET, Method::POST])
                 .route(look().to(jobs::list))

@@ -1,5 +1,6 @@
 //! The admin door over real sockets.
 
+mod page;
 mod stream;
 
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ impl Stage {
             file_limits: jobfile::Limits { max_bytes: 2048, max_stream_bytes: 8192 },
             keys: Keys { token, read_token: None },
             library_dir: "/srv/videos".into(),
+            inbox_dir: "/srv/inbox".into(),
+            alert_before_expiry: Duration::from_secs(3600),
             health: Arc::new(move || wrong.clone()),
             rotate: Arc::new(|| Err("it is another's".to_owned())),
             stop: stopped,
@@ -288,7 +291,7 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
 async fn every_answer_that_is_an_error_is_a_problem_and_none_is_sniffed_cached_or_shared() {
     let stage = Stage::set();
     assert_problem(&stage.get("/api/v2").await, 404, "nothing");
-    assert_problem(&stage.get("/").await, 404, "nothing");
+    assert_problem(&stage.get("/elsewhere").await, 404, "nothing");
     let wrong_method = stage.door.ask("DELETE /api/v1/jobs", "").await;
     assert_problem(&wrong_method, 405, "GET, POST");
     assert_eq!(wrong_method.header("allow"), Some("GET, POST"));
@@ -341,6 +344,8 @@ async fn an_upload_that_stalls_is_cut_off() {
         file_limits: jobfile::Limits::default(),
         keys: Keys::default(),
         library_dir: "/srv/videos".into(),
+        inbox_dir: "/srv/inbox".into(),
+        alert_before_expiry: Duration::from_secs(3600),
         health: Arc::new(Vec::new),
         rotate: Arc::new(|| Ok(())),
         stop: stopped,

@@ -1,0 +1,31 @@
+// Times as seen from now, as the server writes them (format.rs), kept true while the page is open.
+
+function span(seconds, [s, min, h, d]) {
+  const [minutes, hours] = [Math.floor(seconds / 60), Math.floor(seconds / 3600)];
+  if (seconds < 60) return `${Math.floor(seconds)}${s}`;
+  if (minutes < 60) return `${minutes}${min}`;
+  if (hours < 10 && minutes % 60 > 0) return `${hours}${h} ${minutes % 60}${min}`;
+  if (hours < 24) return `${hours}${h}`;
+  return `${Math.floor(hours / 24)}${d}`;
+}
+
+/** Writes all times anew. */
+export function tellTimes() {
+  const units = document.body.dataset.units.split('|');
+  const [inBefore, inAfter, ago, justNow] = document.body.dataset.relative.split('|');
+  const now = Date.now();
+  for (const time of document.querySelectorAll('time')) {
+    const seconds = (now - Date.parse(time.dateTime)) / 1000;
+    if (Number.isNaN(seconds)) continue;
+    const text = seconds < 0 ? inBefore + span(-seconds, units) + inAfter : seconds < 5 ? justNow : span(seconds, units) + ago;
+    if (time.textContent !== text) time.textContent = text;
+    const title = new Date(time.dateTime).toLocaleString(document.documentElement.lang);
+    if (time.title !== title) time.title = title;
+  }
+}
+
+/** Keeps them true. */
+export function keepTimes() {
+  tellTimes();
+  setInterval(tellTimes, 1000);
+}

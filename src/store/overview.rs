@@ -1,0 +1,120 @@
+//! The first look: what runs, what ended last, which links die soon, who came in the same file, what was spent.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::state::StateName;
+use crate::money::Quota;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::look::{COLUMNS, Sight, sight};
+use crate::store::rows::number_of;
+
+/// The jobs of one job file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The file's name as dropped; `None` if it was handed over without one.
+    pub file_name: Option<String>,
+    /// How many jobs it made.
+    pub jobs: u64,
+    /// The job itself and those nearest to it, in the file's order.
+    pub near: Vec<Sight>,
+}
+
+const UNDER_WAY: &str = "jobs.state IN ('submitting', 'queued', 'processing', 'downloading') \
+    ORDER BY jobs.nr LIMIT ?1";
+const ENDED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
+    ORDER BY jobs.finished_at DESC LIMIT ?3";
+const DYING: &str = "jobs.move = 'fetch' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at LIMIT ?2";
+const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs \
+    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
+
+impl Store {
+    /// Jobs between their submit and their end, oldest first.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn under_way(&self, limit: u32) -> Result<Vec<Sight>, StoreError> {
+        self.read(move |connection| sights(connection, UNDER_WAY, vec![limit.into()])).await
+    }
+
+    /// Jobs that ended in `state` at `since` or later, newest end first.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn ended(
+        &self,
+        state: StateName,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Sight>, StoreError> {
+        let values = vec![state.as_str().to_owned().into(), since.millis().into(), limit.into()];
+        self.read(move |connection| sights(connection, ENDED, values)).await
+    }
+
+    /// Jobs still to be fetched whose first link dies before `until`, the most pressing first.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn dying(&self, until: Timestamp, limit: u32) -> Result<Vec<Sight>, StoreError> {
+        self.read(move |connection| sights(connection, DYING, vec![until.millis().into(), limit.into()]))
+            .await
+    }
+
+    /// What the jobs that ended at `since` or later cost.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn spent(&self, since: Timestamp) -> Result<Quota, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(SPENT)?;
+            Ok(Quota::new(statement.query_row([since.millis()], |row| row.get(0))?))
+        })
+        .await
+    }
+
+    /// The job file that a job came in, with up to `each_side` of its jobs before and after it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn family(&self, id: JobId, each_side: u32) -> Result<Family, StoreError> {
+        self.read(move |connection| {
+            let nr = number_of(connection, id)?;
+            let (intake, file_name, jobs): (i64, _, i64) = connection
+                .prepare_cached(
+                    "SELECT intakes.nr, file_name, intakes.jobs FROM intakes
+                     JOIN jobs ON jobs.intake = intakes.nr WHERE jobs.nr = ?1",
+                )?
+                .query_row([nr], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let side = |condition: &str, limit: u32| {
+                let rest = format!("jobs.intake = ?1 AND jobs.nr {condition} LIMIT ?3");
+                sights(connection, &rest, vec![intake.into(), nr.into(), limit.into()])
+            };
+            let mut near = side("< ?2 ORDER BY jobs.nr DESC", each_side)?;
+            near.reverse();
+            near.extend(side(">= ?2 ORDER BY jobs.nr", each_side + 1)?);
+            Ok(Family { file_name, jobs: jobs.unsigned_abs(), near })
+        })
+        .await
+    }
+}
+
+/// What every opening of the first page asks.
+#[cfg(test)]
+pub(super) fn first_look() -> Vec<(&'static str, String)> {
+    let jobs = |rest: &str| format!("SELECT jobs.nr FROM jobs WHERE {rest}");
+    vec![("ended", jobs(ENDED)), ("dying", jobs(DYING)), ("spent", SPENT.to_owned())]
+}
+
+fn sights(connection: &Connection, rest: &str, values: Vec<Value>) -> Result<Vec<Sight>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {rest}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut sights = Vec::new();
+    while let Some(row) = rows.next()? {
+        sights.push(sight(connection, row)?);
+    }
+    Ok(sights)
+}
