@@ -23,11 +23,11 @@ pub struct Family {
     pub near: Vec<Sight>,
 }
 
-const UNDER_WAY: &str = "jobs.state IN ('submitting', 'queued', 'processing', 'downloading') \
+const UNDER_WAY: &str = "JOIN_REQUESTS WHERE jobs.state IN ('submitting', 'queued', 'processing', 'downloading') \
     ORDER BY jobs.nr LIMIT ?1";
-const ENDED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
+const ENDED: &str = "JOIN_REQUESTS WHERE jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
     ORDER BY jobs.finished_at DESC LIMIT ?3";
-const DYING: &str = "jobs.move = 'fetch' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at LIMIT ?2";
+const DYING: &str = "INDEXED BY jobs_by_deadline JOIN_REQUESTS WHERE jobs.move = 'fetch' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
 const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs \
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 
@@ -89,7 +89,7 @@ impl Store {
                 )?
                 .query_row([nr], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let side = |condition: &str, limit: u32| {
-                let rest = format!("jobs.intake = ?1 AND jobs.nr {condition} LIMIT ?3");
+                let rest = format!("JOIN_REQUESTS WHERE jobs.intake = ?1 AND jobs.nr {condition} LIMIT ?3");
                 sights(connection, &rest, vec![intake.into(), nr.into(), limit.into()])
             };
             let mut near = side("< ?2 ORDER BY jobs.nr DESC", each_side)?;
@@ -104,12 +104,13 @@ impl Store {
 /// What every opening of the first page asks.
 #[cfg(test)]
 pub(super) fn first_look() -> Vec<(&'static str, String)> {
-    let jobs = |rest: &str| format!("SELECT jobs.nr FROM jobs WHERE {rest}");
+    let jobs = |rest: &str| format!("SELECT jobs.nr FROM jobs {}", rest.replace("JOIN_REQUESTS", ""));
     vec![("ended", jobs(ENDED)), ("dying", jobs(DYING)), ("spent", SPENT.to_owned())]
 }
 
 fn sights(connection: &Connection, rest: &str, values: Vec<Value>) -> Result<Vec<Sight>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {rest}");
+    let rest = rest.replace("JOIN_REQUESTS", "JOIN requests ON requests.job = jobs.nr");
+    let sql = format!("SELECT {COLUMNS} FROM jobs {rest}");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut sights = Vec::new();
