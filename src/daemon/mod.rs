@@ -27,6 +27,7 @@ use crate::provider::client::ClientError;
 use crate::secret::CallbackSecrets;
 use crate::settings::{SecretsError, Settings, load_callback_secrets, rotate_callback_secret};
 use crate::stages::Pulse;
+use crate::store::Store;
 use crate::store::error::{OpenError, StoreError};
 
 /// A stage that has not been heard of for so long is stuck. Long enough for the largest line file on a slow disk.
@@ -172,9 +173,11 @@ impl Daemon {
             file_limits: file_limits(&settings),
             keys: Keys { token: settings.admin.token.clone(), read_token: settings.admin.read_token.clone() },
             library_dir: settings.library.dir.clone(),
+            data_dir: settings.data_dir.clone(),
             inbox_dir: settings.inbox.dir.clone(),
             alert_before_expiry: settings.downloads.alert_before_expiry,
             health: health(river.pulse.clone(), river.library.clone()),
+            worries: worries(river.store.clone(), &settings),
             rotate: rotation(settings.clone(), river.secrets.clone()),
             stop: stopped.clone(),
         };
@@ -274,6 +277,23 @@ fn rotation(settings: Settings, secrets: Arc<RwLock<CallbackSecrets>>) -> Rotate
         *secrets.write().unwrap_or_else(PoisonError::into_inner) = rotated;
         Ok(())
     })
+}
+
+/// What goes on, but not as it should.
+fn worries(store: Store, settings: &Settings) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
+    let address = settings.callbacks.public_url.as_ref().map(ToString::to_string);
+    Arc::new(move || {
+        let missed = store.missed_callbacks();
+        missed.map(|missed| callbacks_missing(missed, address.as_deref())).into_iter().collect()
+    })
+}
+
+fn callbacks_missing(missed: u32, address: Option<&str>) -> String {
+    format!(
+        "the last {missed} tasks ended without a callback: is {} reached from outside, by POST, without a redirect, and \
+         does it lead to callbacks.listen? Meanwhile the provider is asked, which takes longer",
+        address.unwrap_or("callbacks.public_url")
+    )
 }
 
 fn health(pulse: Pulse, library: Library) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {

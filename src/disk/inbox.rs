@@ -12,6 +12,7 @@ use data_encoding::HEXLOWER;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
+use crate::clock::Timestamp;
 use crate::disk::{
     DiskError, LONGEST_NAME, crosses_file_systems, flush_folder, make_private_folder, numbered,
     numbered_within, open_folder, open_real_folder, rename_new, write_durably, write_new,
@@ -48,6 +49,11 @@ impl Stamp {
 }
 
 impl Stamp {
+    /// When it got its name, its bytes or its rights, whichever was last.
+    pub fn changed(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.changed_ns / 1_000_000).unwrap_or(i64::MAX))
+    }
+
     /// Whether the file that is now at `path` is the one stamped, moved there: that alone changes its change time.
     fn is_of_moved(&self, path: &Path) -> bool {
         let moved = path.symlink_metadata().map(|metadata| Self::of(&metadata));

@@ -172,6 +172,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// The last callback that no status query has followed yet.
+    pub fn knocked_at(&self) -> Option<Timestamp> {
+        self.knocked_at
+    }
+
     /// A new job, waiting for its turn from `not_before` on.
     pub fn accept(identity: Identity, not_before: Option<Timestamp>) -> Self {
         let due = not_before.map_or(identity.created_at, |time| time.max(identity.created_at));

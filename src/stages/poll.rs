@@ -15,6 +15,7 @@ use crate::stages::{Flights, Stage, Wake, ring_of};
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
+use crate::store::tally::MISSED_IN_A_ROW;
 
 /// So many questions are under way at once.
 const CONCURRENCY: usize = 8;
@@ -101,6 +102,15 @@ impl Inner {
         let applied = self.store.apply(job, Event::Asked { began, verdict }, self.line.clock.now()).await?;
         lab::reach(Site::AskApplied);
         tell(&applied);
+        if applied.before != applied.job.state_name()
+            && self.store.missed_callbacks() == Some(MISSED_IN_A_ROW)
+        {
+            tracing::warn!(
+                "the last {MISSED_IN_A_ROW} tasks ended without a callback: is callbacks.public_url reached from \
+                 outside, by POST, without a redirect, and does it lead to callbacks.listen? Meanwhile the provider \
+                 is asked, which takes longer"
+            );
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::line::{StopCause, set_high_water, stands};
 use crate::store::rows::{Known, read_job, update_job, write_outputs};
+use crate::store::tally::Counted;
 use crate::store::writer::Writing;
 
 /// What an event led to, committed.
@@ -127,6 +128,9 @@ pub(super) fn apply_in(
         write_outputs(writing.connection, nr, &job)?;
     }
     write_history(writing, nr, moment.now, &history)?;
+    if let Some(counted) = Counted::of(event, &before, &job) {
+        writing.count(counted);
+    }
     if let Some(next) = next {
         writing.ring(bell_of(next.what));
     }

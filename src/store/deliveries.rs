@@ -14,6 +14,7 @@ use crate::store::apply::{Applied, apply_in};
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::rows::number_of;
+use crate::store::tally::Counted;
 
 /// So many bodies of one job are kept; of the others only the count.
 pub const KEPT_PER_JOB: i64 = 20;
@@ -64,6 +65,7 @@ impl Store {
                     .execute([nr])?;
             }
             writing.ring(Bell::Deliveries);
+            writing.count(Counted::Callback);
             Ok(Kept(()))
         });
         if planted(Bug::AnswerBeforeCommit) {

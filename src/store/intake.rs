@@ -16,6 +16,7 @@ use crate::store::apply::{bell_of, write_history};
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::rows::insert_job;
+use crate::store::tally::Counted;
 use crate::store::writer::Writing;
 
 /// The same name and bytes within this time are taken for a repeated copy (contract, section 2).
@@ -268,6 +269,7 @@ fn add_job(
     {
         return Err(TakeError::KeySeen { key: key.clone(), place, first });
     }
+    writing.count(Counted::Accepted);
     let change = writing.next_change();
     let identity = Identity {
         id: new_id(change.unsigned_abs()),

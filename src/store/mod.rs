@@ -15,6 +15,7 @@ pub mod outputs;
 pub mod overview;
 mod rows;
 pub mod schema;
+pub mod tally;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::dice::Dice;
 use crate::job::terms::Terms;
 use bells::{Bell, Bells};
 use error::{OpenError, StoreError};
+use tally::{MISSED_IN_A_ROW, Tally};
 use writer::Writer;
 
 /// So many reads run at once; more wait.
@@ -43,6 +45,7 @@ pub struct Store {
     terms: Terms,
     dice: Dice,
     clock: Clock,
+    tally: Tally,
 }
 
 struct Readers {
@@ -75,15 +78,27 @@ impl Store {
         let first_reader = schema::open_reader(path)?;
         let bells = Bells::new();
         let (died_sender, died) = watch::channel(None);
-        let (writer, thread) =
-            Writer::start(connection, last_change, bells.clone(), died_sender, clock.clone())
-                .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        let tally = Tally::default();
+        let (told, own_clock) = ((bells.clone(), tally.clone()), clock.clone());
+        let (writer, thread) = Writer::start(connection, last_change, told, died_sender, own_clock)
+            .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
             path: path.to_owned(),
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
         });
-        Ok((Self { writer, readers, bells, died, terms, dice, clock }, Closing(thread)))
+        Ok((Self { writer, readers, bells, died, terms, dice, clock, tally }, Closing(thread)))
+    }
+
+    /// What was committed since this process began.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How many tasks in a row ended without a callback, where callbacks are expected and chance is out of question.
+    pub fn missed_callbacks(&self) -> Option<u32> {
+        let missed = self.tally.missed_in_a_row();
+        (self.terms.callbacks && missed >= MISSED_IN_A_ROW).then_some(missed)
     }
 
     /// Listens to a bell. Begin to listen before you look.

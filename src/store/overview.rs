@@ -1,7 +1,7 @@
 //! The first look: what runs, what ended last, which links die soon, who came in the same file, what was spent.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
@@ -31,7 +31,57 @@ const DYING: &str = "INDEXED BY jobs_by_deadline JOIN_REQUESTS WHERE jobs.move =
 const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs \
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 
+/// Unfinished jobs of one state and model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Their state.
+    pub state: StateName,
+    /// Their model.
+    pub model: String,
+    /// How many there are.
+    pub jobs: i64,
+    /// When the oldest was accepted.
+    pub oldest: Timestamp,
+}
+
+/// What is unfinished, in numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// By state and model.
+    pub unfinished: Vec<Group>,
+    /// When the first link of what is still to be fetched dies.
+    pub nearest_expiry: Option<Timestamp>,
+}
+
+const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
+    WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') GROUP BY state, model";
+const FIRST_TO_DIE: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_by_deadline
+    WHERE move = 'fetch' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
+
 impl Store {
+    /// What is unfinished, in numbers.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn standing(&self) -> Result<Standing, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(UNFINISHED)?;
+            let mut rows = statement.query([])?;
+            let mut unfinished = Vec::new();
+            while let Some(row) = rows.next()? {
+                let word: String = row.get(0)?;
+                let state =
+                    StateName::parse(&word).ok_or(StoreError::UnknownWord { what: "state", value: word })?;
+                let oldest = Timestamp::from_millis(row.get(3)?);
+                unfinished.push(Group { state, model: row.get(1)?, jobs: row.get(2)?, oldest });
+            }
+            let mut statement = connection.prepare_cached(FIRST_TO_DIE)?;
+            let nearest: Option<i64> = statement.query_row([], |row| row.get(0)).optional()?;
+            Ok(Standing { unfinished, nearest_expiry: nearest.map(Timestamp::from_millis) })
+        })
+        .await
+    }
+
     /// Jobs between their submit and their end, oldest first.
     ///
     /// # Errors

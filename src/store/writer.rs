@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::lab::{self, Site};
 use crate::store::bells::{Bell, Bells};
 use crate::store::error::StoreError;
+use crate::store::tally::{Counted, Tally};
 
 /// How much is committed at once, at most; what comes later waits for the next commit.
 const BATCH: usize = 256;
@@ -19,6 +20,7 @@ pub(super) struct Writing<'a> {
     /// The writer's connection, inside a transaction.
     pub connection: &'a Connection,
     rung: Vec<Bell>,
+    counted: Vec<Counted>,
     change: &'a mut i64,
 }
 
@@ -28,6 +30,11 @@ impl Writing<'_> {
         if !self.rung.contains(&bell) {
             self.rung.push(bell);
         }
+    }
+
+    /// Counts it once the work is committed.
+    pub fn count(&mut self, counted: Counted) {
+        self.counted.push(counted);
     }
 
     /// The next number for the change feed.
@@ -96,11 +103,12 @@ impl Writer {
     pub fn start(
         connection: Connection,
         last_change: i64,
-        bells: Bells,
+        (bells, tally): (Bells, Tally),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
-        let writer = Loop { connection, change: last_change, bells, died };
+        let started = clock.clone();
+        let writer = Loop { connection, change: last_change, bells, tally, clock: started, died };
         if clock.is_paused() {
             return Ok((Self(Way::InPlace(Arc::new(Mutex::new(writer)), clock)), None));
         }
@@ -139,6 +147,8 @@ struct Loop {
     connection: Connection,
     change: i64,
     bells: Bells,
+    tally: Tally,
+    clock: Clock,
     died: watch::Sender<Option<String>>,
 }
 
@@ -175,10 +185,12 @@ impl Loop {
     /// Commits a batch and answers everybody. False: it is not known what was kept.
     fn settle(&mut self, mut batch: Vec<Box<dyn Work>>) -> bool {
         let change_before = self.change;
-        let (ended, rung) = self.commit(&mut batch);
+        let began = self.clock.tick();
+        let (ended, rung, counted) = self.commit(&mut batch);
         match ended {
             Ended::Committed => {
                 lab::reach(Site::CommitDone);
+                self.tally.committed(batch.len(), self.clock.tick().since(began), counted);
                 for piece in batch {
                     piece.answer(None);
                 }
@@ -205,35 +217,36 @@ impl Loop {
         }
     }
 
-    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> (Ended, Vec<Bell>) {
-        let mut rung = Vec::new();
+    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> (Ended, Vec<Bell>, Vec<Counted>) {
+        let (mut rung, mut counted) = (Vec::new(), Vec::new());
         if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
-            return (ended_by(&error), rung);
+            return (ended_by(&error), rung, counted);
         }
         for piece in batch.iter_mut() {
             if let Err(error) = self.connection.execute_batch("SAVEPOINT piece") {
-                return (self.roll_back(&error), rung);
+                return (self.roll_back(&error), rung, counted);
             }
-            let mut writing =
-                Writing { connection: &self.connection, rung: Vec::new(), change: &mut self.change };
+            let (connection, change) = (&self.connection, &mut self.change);
+            let mut writing = Writing { connection, rung: Vec::new(), counted: Vec::new(), change };
             let keep = piece.run(&mut writing);
-            let bells = writing.rung;
+            let (bells, counts) = (writing.rung, writing.counted);
             // A full disk or a failing one makes SQLite undo the whole transaction by itself.
             if self.connection.is_autocommit() {
-                return (Ended::Undone(|| StoreError::DiskFull), rung);
+                return (Ended::Undone(|| StoreError::DiskFull), rung, counted);
             }
             let close = if keep { "RELEASE piece" } else { "ROLLBACK TO piece; RELEASE piece" };
             if let Err(error) = self.connection.execute_batch(close) {
-                return (self.roll_back(&error), rung);
+                return (self.roll_back(&error), rung, counted);
             }
             if keep {
                 rung.extend(bells);
+                counted.extend(counts);
             }
         }
         lab::reach(Site::CommitWritten);
         match self.connection.execute_batch("COMMIT") {
-            Ok(()) => (Ended::Committed, rung),
-            Err(error) => (self.roll_back(&error), rung),
+            Ok(()) => (Ended::Committed, rung, counted),
+            Err(error) => (self.roll_back(&error), rung, counted),
         }
     }
 

@@ -17,6 +17,7 @@ mod download;
 mod follow;
 mod intake;
 mod main_job;
+mod metrics;
 mod page;
 mod poll;
 mod restart;

@@ -7,6 +7,7 @@ mod fence;
 mod intake;
 mod jobs;
 mod line;
+mod metrics;
 mod page;
 mod query;
 
@@ -35,7 +36,7 @@ use crate::store::Store;
 use fence::Fence;
 pub use fence::Keys;
 
-/// Says what is wrong now, a sentence each; nothing when all is well.
+/// Says what is wrong now, a sentence each; none when all is well.
 pub type Health = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Makes a new callback secret and takes it up, or says why not.
@@ -54,12 +55,16 @@ pub struct AdminDoor {
     pub keys: Keys,
     /// The library's folder, absolute: files are shown with their whole path.
     pub library_dir: PathBuf,
+    /// The folder of the database, absolute.
+    pub data_dir: PathBuf,
     /// Where job files are dropped, absolute: the page says so to whoever has none yet.
     pub inbox_dir: PathBuf,
     /// A link that dies sooner than this is pressing.
     pub alert_before_expiry: Duration,
     /// What `readyz` says.
     pub health: Health,
+    /// What a person should know though all goes on: the page says it.
+    pub worries: Health,
     /// Makes a new callback secret.
     pub rotate: Rotate,
     /// Event streams end once this turns true.
@@ -156,6 +161,7 @@ fn rooms(routes: &mut web::ServiceConfig) {
         )
         .service(resource("/api/v1/status", &[Method::GET]).route(look().to(line::status)))
         .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::events)))
+        .service(resource("/metrics", &[Method::GET]).route(look().to(metrics::scrape)))
         .service(resource("/healthz", &[Method::GET]).route(look().to(healthz)))
         .service(resource("/readyz", &[Method::GET]).route(look().to(readyz)));
 }

@@ -58,7 +58,7 @@ async fn look(request: &HttpRequest, admin: &Admin) -> Result<Home, Problem> {
     let newest = store.ended(StateName::Succeeded, always, FILMS).await?;
     let spent = store.spent(news).await?;
     Ok(Home {
-        unwell: (admin.door.health)(),
+        unwell: (admin.door.health)().into_iter().chain((admin.door.worries)()).collect(),
         more_held: frame.count(&StateName::Held).saturating_sub(held.len() as u64),
         needy,
         running: running.iter().map(row).collect(),

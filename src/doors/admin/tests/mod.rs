@@ -33,9 +33,11 @@ impl Stage {
             file_limits: jobfile::Limits { max_bytes: 2048, max_stream_bytes: 8192 },
             keys: Keys { token, read_token: None },
             library_dir: "/srv/videos".into(),
+            data_dir: "/".into(),
             inbox_dir: "/srv/inbox".into(),
             alert_before_expiry: Duration::from_secs(3600),
             health: Arc::new(move || wrong.clone()),
+            worries: Arc::new(Vec::new),
             rotate: Arc::new(|| Err("it is another's".to_owned())),
             stop: stopped,
         };
@@ -344,9 +346,11 @@ async fn an_upload_that_stalls_is_cut_off() {
         file_limits: jobfile::Limits::default(),
         keys: Keys::default(),
         library_dir: "/srv/videos".into(),
+        data_dir: "/".into(),
         inbox_dir: "/srv/inbox".into(),
         alert_before_expiry: Duration::from_secs(3600),
         health: Arc::new(Vec::new),
+        worries: Arc::new(Vec::new),
         rotate: Arc::new(|| Ok(())),
         stop: stopped,
     };

@@ -1,0 +1,104 @@
+//! What Prometheus is told, of what really happened.
+
+use std::collections::BTreeMap;
+
+use crate::support::{Rig, quick};
+
+/// Every sample of a scrape, by its name with labels.
+async fn scrape(rig: &Rig) -> BTreeMap<String, f64> {
+    let answer = reqwest::get(format!("{}/metrics", rig.admin())).await.unwrap();
+    assert_eq!(
+        answer.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    let text = answer.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_done_and_what_stands_is_told_to_prometheus() {
+    let rig = Rig::start("").await;
+    rig.drop("good.json", quick("good", "callback=copies:2"));
+    rig.drop("bad.json", quick("bad", "end=task_failed"));
+    rig.until("good", &["succeeded"]).await;
+    rig.until("bad", &["failed"]).await;
+    rig.drop("slow.json", quick("slow", "queue=60s"));
+    rig.until("slow", &["queued"]).await;
+    rig.post("/api/v1/pause", serde_json::json!({"what": "downloads"})).await;
+    let told = scrape(&rig).await;
+    let is = |name: &str, value: f64| assert_eq!(told.get(name), Some(&value), "{name}: {told:#?}");
+    is("dropreel_jobs_accepted_total", 3.0);
+    is(r#"dropreel_jobs_ended_total{state="succeeded",model="wan2.5-t2v"}"#, 1.0);
+    is(r#"dropreel_jobs_ended_total{state="failed",model="wan2.5-t2v"}"#, 1.0);
+    is(r#"dropreel_submits_total{outcome="accepted"}"#, 3.0);
+    is(r#"dropreel_fetches_total{outcome="stored"}"#, 1.0);
+    is(r#"dropreel_jobs{state="queued",model="wan2.5-t2v"}"#, 1.0);
+    is(r#"dropreel_stopped{cause="paused_downloads"}"#, 1.0);
+    is(r#"dropreel_stopped{cause="key_refused"}"#, 0.0);
+    is("dropreel_ready", 1.0);
+    is("dropreel_inbox_files", 0.0);
+    assert!(told["dropreel_callbacks_total"] >= 2.0, "{told:#?}");
+    assert!(told["dropreel_charged_usd_total"] > 0.0, "{told:#?}");
+    assert!(told["dropreel_commit_seconds_count"] > 5.0, "{told:#?}");
+    assert!(told[r#"dropreel_free_bytes{folder="library"}"#] > 0.0, "{told:#?}");
+    let bytes = rig.job("good").await["files"][0]["bytes"].as_f64().unwrap();
+    is("dropreel_stored_bytes_total", bytes);
+    let learned: f64 = told.iter().filter(|(name, _)| name.contains("completions")).map(|(_, n)| n).sum();
+    assert!((learned - 2.0).abs() < 0.1, "{told:#?}");
+    rig.post("/api/v1/resume", serde_json::json!({})).await;
+    rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
+    rig.until("slow", &["cancelled"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn callbacks_that_stay_away_are_told_with_what_to_look_at() {
+    let mut rig = Rig::set_up("callback=lost").await;
+    rig.set("POLLING__CALLBACK_GRACE", "100ms");
+    rig.start_daemon().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        rig.drop(&format!("{name}.json"), quick(name, ""));
+        rig.until(name, &["succeeded"]).await;
+    }
+    rig.until_said("the last 5 tasks ended without a callback").await;
+    let page = reqwest::get(rig.admin()).await.unwrap().text().await.unwrap();
+    assert!(page.contains("the last 5 tasks ended without a callback"), "{page}");
+    let ready = reqwest::get(format!("{}/readyz", rig.admin())).await.unwrap();
+    assert_eq!(ready.status(), 200, "it works all the same");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn rules_and_dashboard_ask_only_for_what_is_told() {
+    let rig = Rig::start("").await;
+    rig.drop("good.json", quick("good", ""));
+    rig.drop("bad.json", quick("bad", "end=task_failed"));
+    rig.drop("waits.json", quick("waits", "media=stall:1000"));
+    rig.until("good", &["succeeded"]).await;
+    rig.until("bad", &["failed"]).await;
+    rig.until("waits", &["downloading"]).await;
+    let told = scrape(&rig).await;
+    let texts = [
+        include_str!("../../docs/monitoring/alerts.yml"),
+        include_str!("../../docs/monitoring/alerts.test.yml"),
+        include_str!("../../docs/monitoring/grafana.json"),
+        include_str!("../../docs/monitoring.md"),
+    ];
+    for text in texts {
+        for asked in text.split("dropreel_").skip(1) {
+            let end = asked.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(asked.len());
+            let name = format!("dropreel_{}", &asked[..end]);
+            let is_told = told.keys().any(|told| {
+                let told = told.split('{').next().unwrap();
+                told == name || told.strip_suffix("_count") == Some(&name)
+            });
+            assert!(is_told, "{name} is asked for, and there are {told:#?}");
+        }
+    }
+    rig.finish().await;
+}
