@@ -80,6 +80,9 @@ pub enum Command {
         /// Which
         secret: Rotatable,
     },
+    /// Tell how jobs ended, how long they took and what they cost
+    #[command(after_help = "Example: dropreel report --since 7d\n         dropreel report --disputes")]
+    Report(Report),
     /// Check job files as the inbox would, without sending anything
     #[command(after_help = "Example: dropreel check scene-*.json")]
     Check(Check),
@@ -225,6 +228,17 @@ pub enum Activity {
     Submits,
     /// Fetching finished files
     Downloads,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct Report {
+    /// A span before now (7d, 12h), a day (2026-11-01, UTC) or a time; left out: 30 days
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Instead: jobs that were charged and have no video
+    #[arg(long)]
+    pub disputes: bool,
 }
 
 /// `check`

@@ -10,6 +10,7 @@ mod events;
 mod follow;
 mod look;
 mod paper;
+mod report;
 mod sandbox;
 mod serve;
 mod term;
@@ -142,6 +143,7 @@ async fn run(line: CommandLine) -> Result<Exit, Failure> {
         Command::Pause(what) => act::pause(&context, "pause", what.what).await,
         Command::Resume(what) => act::pause(&context, "resume", what.what).await,
         Command::Rotate { secret } => act::rotate(&context, secret).await,
+        Command::Report(asked) => report::report(&context, &asked).await,
         Command::Check(files) => check::check(&context, &files.files),
         Command::Init(init) => paper::init(&context, &init),
         Command::Sandbox(options) => sandbox::sandbox(&context, &options).await,

@@ -23,7 +23,7 @@ const SIZES: [(&str, u64); 9] = [
 ///
 /// # Errors
 /// What is wrong with it and how times are written, for people.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let how = "write a whole number and a unit without a space: 500ms, 90s, 5m, 24h or 2d";
     let millis = number_and_unit(text, &TIMES).ok_or_else(|| format!("`{text}` is not a time; {how}"))?;
     match Duration::from_millis(millis) {

@@ -13,6 +13,7 @@ pub mod line;
 pub mod look;
 pub mod outputs;
 pub mod overview;
+pub mod report;
 mod rows;
 pub mod schema;
 pub mod tally;

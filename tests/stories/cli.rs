@@ -270,3 +270,41 @@ async fn the_sandbox_alone_says_how_to_be_used() {
     assert!(err(&wrong).contains("submit=lost"), "{}", err(&wrong));
     assert_eq!(rig.post_to(&rig.sandbox.base_url(), "/v1/tasks", json!({})).await, 401);
 }
+
+#[tokio::test]
+async fn a_report_tells_what_ended_what_it_cost_and_what_was_charged_for_nothing() {
+    let rig = Rig::start("").await;
+    rig.drop("good.json", quick("good", ""));
+    rig.drop("refunded.json", quick("refunded", "end=task_failed"));
+    rig.drop("charged.json", quick("charged", "end=task_failed refund=no"));
+    for (name, state) in [("good", "succeeded"), ("refunded", "failed"), ("charged", "failed")] {
+        rig.until(name, &[state]).await;
+    }
+    let report = document(&rig.run(&["report", "--json", "--since", "1h"]).await);
+    let ledger = rig.sandbox.ledger();
+    let charged: i64 = ledger.tasks.iter().map(|task| task.cost.get()).sum();
+    let total = &report["total"];
+    assert_eq!(
+        (total["jobs"].as_u64(), total["succeeded"].as_u64(), total["failed"].as_u64()),
+        (Some(3), Some(1), Some(2))
+    );
+    assert_eq!(total["cost_quota"].as_i64(), Some(charged), "as the provider's own ledger has it");
+    assert!((total["success_rate"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9);
+    assert!(total["average_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["by_model"][0]["key"], "wan2.5-t2v");
+    assert_eq!(report["by_day"].as_array().unwrap().len(), 1);
+    let told = rig.run(&["report"]).await;
+    assert!(out(&told).contains("by model") && out(&told).contains("33%"), "{}", out(&told));
+    let none = document(&rig.run(&["report", "--json", "--since", "2099-01-01"]).await);
+    assert_eq!(none["total"]["jobs"], 0);
+
+    let disputes = document(&rig.run(&["report", "--disputes", "--json"]).await);
+    let names: Vec<&str> =
+        disputes["disputes"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["charged"]);
+    let told = rig.run(&["report", "--disputes"]).await;
+    assert!(out(&told).contains("charged") && err(&told).contains("have no video"), "{}", out(&told));
+    let wrong = rig.run(&["report", "--since", "yesterday"]).await;
+    assert_eq!(wrong.status.code(), Some(2), "{}", err(&wrong));
+    rig.finish().await;
+}

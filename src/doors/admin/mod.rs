@@ -10,6 +10,7 @@ mod line;
 mod metrics;
 mod page;
 mod query;
+mod report;
 
 use std::io;
 use std::net::TcpListener;
@@ -160,6 +161,7 @@ fn rooms(routes: &mut web::ServiceConfig) {
                 .route(web::post().to(line::rotate_callback_secret)),
         )
         .service(resource("/api/v1/status", &[Method::GET]).route(look().to(line::status)))
+        .service(resource("/api/v1/report", &[Method::GET]).route(look().to(report::report)))
         .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::events)))
         .service(resource("/metrics", &[Method::GET]).route(look().to(metrics::scrape)))
         .service(resource("/healthz", &[Method::GET]).route(look().to(healthz)))
