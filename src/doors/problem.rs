@@ -7,6 +7,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::doors::body::BodyError;
 use crate::job::JobId;
@@ -73,6 +74,52 @@ struct Members<'a> {
     detail: &'a str,
     #[serde(flatten)]
     more: &'a Map<String, Value>,
+}
+
+/// A problem as programs read it (RFC 9457). What else it has depends on its type: `errors` of a job file, `first_job` of
+/// a repeated one, `candidates` for an ambiguous name, `reasons` of a daemon that is not ready.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[allow(dead_code, reason = "what `Members` and `Problem::with` write, said in the API's description")]
+pub(super) struct ProblemView {
+    /// `about:blank`, or a URN that names the kind.
+    r#type: String,
+    /// The kind, for people.
+    title: String,
+    status: u16,
+    /// What happened and what to do, for people.
+    detail: String,
+    /// Everything wrong with a job file.
+    #[schema(nullable = false)]
+    errors: Option<Vec<FileProblemView>>,
+    #[schema(nullable = false)]
+    first_job: Option<String>,
+    #[schema(nullable = false)]
+    candidates: Option<Vec<CandidateView>>,
+    #[schema(nullable = false)]
+    reasons: Option<Vec<String>>,
+}
+
+/// One thing wrong with a job file.
+#[derive(ToSchema)]
+#[schema(as = FileProblem)]
+#[allow(dead_code, reason = "as above")]
+struct FileProblemView {
+    /// Where in the document (RFC 6901).
+    pointer: String,
+    message: String,
+    line: u64,
+    column: u64,
+}
+
+/// A job that may be meant.
+#[derive(ToSchema)]
+#[schema(as = Candidate)]
+#[allow(dead_code, reason = "as above")]
+struct CandidateView {
+    id: String,
+    name: String,
+    state: String,
 }
 
 impl Problem {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
@@ -11,10 +12,12 @@ use crate::store::error::StoreError;
 use crate::store::line::{Stop, StopCause};
 
 /// The answer of `GET /api/v1/status`, and the data of a `status` event.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
 pub(super) struct StatusView {
     version: &'static str,
     /// All ten states, in the order of a job's life.
+    #[schema(value_type = BTreeMap<String, u64>)]
     counts: Counts,
     stops: Vec<StopView>,
     /// What stands still and why, in a sentence; `None` when all goes on.
@@ -37,11 +40,16 @@ impl Counts {
 }
 
 /// A stop in force.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stop)]
 pub(super) struct StopView {
+    /// One word.
     pub(super) cause: &'static str,
+    /// `null`: until a person's word, or the provider's.
+    #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     pub(super) message: String,
+    #[schema(value_type = String, format = DateTime)]
     pub(super) since: Timestamp,
 }
 

@@ -2,10 +2,13 @@
 //! nothing secret is in it by accident.
 
 use std::borrow::Cow;
+#[allow(unused_imports, reason = "named in the description of the API")]
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKind, StoredFile};
@@ -15,47 +18,117 @@ use crate::money::Quota;
 use crate::store::look::{HistoryEntry, Sight};
 
 /// A job. `history` and `request` are only in a job shown alone.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(super) struct JobView<'a> {
+    #[schema(value_type = String, format = "uuid")]
     id: JobId,
     name: &'a str,
+    #[schema(value_type = StateWord)]
     state: &'static str,
+    /// What it waits for, or why it is held and which command goes on.
+    #[schema(value_type = Option<String>)]
     reason: Option<Cow<'a, str>>,
     task_id: Option<&'a str>,
     model: &'a str,
     prompt: Option<&'a str>,
+    /// 0 to 100, as the provider told it last.
+    #[schema(maximum = 100)]
     progress: u8,
+    /// Higher first.
+    #[schema(value_type = i32, minimum = -100, maximum = 100)]
     priority: Priority,
+    #[schema(value_type = BTreeMap<String, String>)]
     labels: &'a Labels,
+    /// What it was charged; 500,000 are one US dollar.
+    #[schema(value_type = Option<i64>)]
     cost_quota: Option<Quota>,
     cost_usd: Option<f64>,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     submitted_at: Option<Timestamp>,
+    /// When the provider finished it.
+    #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
+    /// When it ended here.
+    #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+    /// When its first link dies, while something is still to be downloaded.
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     files: Vec<FileView<'a>>,
+    #[schema(value_type = Option<ErrorView>)]
     error: Option<&'a JobError>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     history: Option<Vec<HistoryView<'a>>>,
+    /// The user's own text.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
     request: Option<&'a RawValue>,
 }
 
-#[derive(Serialize)]
+/// A file in the library.
+#[derive(Serialize, ToSchema)]
+#[schema(as = File)]
 struct FileView<'a> {
+    #[schema(value_type = String)]
     path: Cow<'a, str>,
+    #[schema(value_type = KindWord)]
     kind: &'static str,
     bytes: u64,
     sha256: &'a str,
+    /// The host it came from.
     url_host: &'a str,
 }
 
-#[derive(Serialize)]
+/// Something that happened.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HistoryEntry)]
 struct HistoryView<'a> {
+    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     event: &'a str,
     detail: &'a str,
+}
+
+/// Why a job failed.
+#[derive(ToSchema)]
+#[schema(as = JobError)]
+#[allow(dead_code, reason = "says in the API's description what another room's type looks like")]
+struct ErrorView {
+    /// For programs.
+    code: String,
+    /// For people.
+    message: String,
+}
+
+/// The states of a job (contract, section 3).
+#[derive(ToSchema)]
+#[schema(as = State, rename_all = "lowercase")]
+#[allow(dead_code, reason = "as above; a test holds it to the words there are")]
+pub(super) enum StateWord {
+    Pending,
+    Submitting,
+    Queued,
+    Processing,
+    Downloading,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Expired,
+    Held,
+}
+
+/// What an output is.
+#[derive(ToSchema)]
+#[schema(as = Kind, rename_all = "lowercase")]
+#[allow(dead_code, reason = "as above")]
+enum KindWord {
+    Video,
+    Image,
+    Audio,
 }
 
 impl<'a> JobView<'a> {

@@ -13,6 +13,7 @@ mod models;
 mod names;
 mod ours;
 mod read;
+mod schema;
 mod shape;
 mod slips;
 mod strings;
@@ -29,6 +30,7 @@ pub use body::with_callback;
 pub use lines::{Lines, read_lines};
 pub use names::{conflict_copy, is_job_file_name, leave_alone, stem};
 pub use read::read_document;
+pub use schema::schema;
 
 /// The most problems that one file is told; a last one then says how many more there are.
 pub const MAX_PROBLEMS: usize = 1000;

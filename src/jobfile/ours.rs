@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use crate::clock::Timestamp;
 use crate::jobfile::findings::{Findings, below, quoted};
 use crate::jobfile::json::Member;
@@ -55,6 +57,37 @@ pub fn read(member: &Member<'_>, outer: &str, findings: &mut Findings<'_>) -> Ou
         }
     }
     ours
+}
+
+/// The same as a JSON Schema.
+pub fn schema() -> Value {
+    let text = |most: usize| json!({ "type": "string", "pattern": "\\S", "maxLength": most });
+    let with = |mut what: Value, description: &str| {
+        what["description"] = description.into();
+        what
+    };
+    let labels = json!({
+        "type": "object",
+        "maxProperties": MAX_LABELS,
+        "propertyNames": { "minLength": 1, "maxLength": MAX_LABEL_KEY },
+        "additionalProperties": { "type": "string" },
+    });
+    json!({
+        "type": "object",
+        "description": "dropreel's own; never sent to the provider.",
+        "additionalProperties": false,
+        "properties": {
+            "name": with(text(MAX_NAME), "Used in file names and lists; default: the file's name."),
+            "priority": { "type": "integer", "minimum": -100, "maximum": 100, "description": "Higher first; default 0." },
+            "labels": with(labels, "To filter by, and for folders (library.layout)."),
+            "key": with(text(MAX_KEY), "A job whose key was seen before is never run again."),
+            "again": { "type": "boolean", "description": "Run although the same file was dropped within 24 hours." },
+            "not_before": {
+                "type": "string", "format": "date-time",
+                "description": "Waits until then; RFC 3339, such as 2026-12-24T20:00:00+08:00.",
+            },
+        },
+    })
 }
 
 fn name(spot: &Spot<'_, '_>, findings: &mut Findings<'_>) -> Option<String> {

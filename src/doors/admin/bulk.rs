@@ -3,11 +3,16 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+#[allow(unused_imports, reason = "named in the description of the API")]
+use crate::doors::admin::jobs::OrderWord;
 use crate::doors::admin::jobs::no_state;
 use crate::doors::admin::{Admin, answer};
 use crate::doors::body::read_body;
-use crate::doors::problem::{Kind, Problem};
+use crate::doors::problem::{Kind, Problem, ProblemView};
+#[allow(unused_imports, reason = "named in the description of the API")]
+use crate::doors::view::StateWord;
 use crate::job::event::{Event, Order};
 use crate::job::state::StateName;
 use crate::job::step::Reply;
@@ -21,11 +26,14 @@ const MOST: usize = 10_000;
 const NAMED: usize = 20;
 
 /// The body of the request.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = OrderForMany)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
+    #[schema(value_type = OrderWord)]
     order: String,
     /// All of this state; an order for jobs of every state is nobody's wish.
+    #[schema(value_type = StateWord)]
     state: String,
     /// `KEY=VALUE`, each of which they must have.
     #[serde(default)]
@@ -41,11 +49,14 @@ struct Wanted {
     expect: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct OrderedView {
+/// What came of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderedMany)]
+pub(super) struct OrderedView {
     /// How many pass the filter.
     jobs: usize,
     /// What they have cost so far, as far as it is known.
+    #[schema(value_type = i64)]
     cost_quota: Quota,
     cost_usd: f64,
     /// How many follow the order; in a dry run none.
@@ -54,14 +65,29 @@ struct OrderedView {
     message: String,
 }
 
-#[derive(Serialize)]
+/// A job that could not follow.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refused)]
 struct RefusedView {
+    #[schema(value_type = String, format = "uuid")]
     job: JobId,
     name: String,
     why: String,
 }
 
 /// `POST /api/v1/orders`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders",
+    tag = "jobs",
+    summary = "One order for all jobs that pass a filter",
+    request_body(content = Wanted),
+    responses(
+        (status = 200, description = "It is done, or was only counted", body = OrderedView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn order(
     request: HttpRequest,
     mut body: web::Payload,

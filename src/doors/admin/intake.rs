@@ -6,11 +6,12 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::doors::admin::query::Query;
 use crate::doors::admin::{Admin, answer, media_type};
 use crate::doors::body::{BodyLimit, declared_length, read_body};
-use crate::doors::problem::Problem;
+use crate::doors::problem::{Problem, ProblemView};
 use crate::doors::view::JobView;
 use crate::job::JobId;
 use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
@@ -31,13 +32,32 @@ struct Handed {
     limits: Limits,
 }
 
-#[derive(Serialize)]
-struct CreatedView<'a> {
+/// The jobs of a file that was taken in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Created)]
+pub(super) struct CreatedView<'a> {
+    /// The first 500 of them.
     jobs: Vec<JobView<'a>>,
+    /// How many there are.
     count: usize,
 }
 
 /// `POST /api/v1/jobs`: takes a job file in, whole or not at all.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs",
+    tag = "jobs",
+    summary = "Takes a job file in, whole or not at all; every job is billed by the provider",
+    params(
+        ("name" = Option<String>, Query, description = "The file's name without its folder; jobs are called after it")
+    ),
+    request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
+    responses(
+        (status = 201, description = "The jobs are committed", body = CreatedView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn take(
     request: HttpRequest,
     mut body: web::Payload,
@@ -86,7 +106,7 @@ fn broken() -> Problem {
 impl Handed {
     fn declared(request: &HttpRequest, admin: &Admin) -> Result<Self, Problem> {
         let query = Query::read(request, &["name"])?;
-        let name = query.one("name")?.map(str::to_owned);
+        let name = query.one("name")?.filter(|name| !name.is_empty()).map(str::to_owned);
         if let Some(name) = &name {
             let is_one = !name.contains(['/', '\0']) && name.len() <= 255;
             is_one

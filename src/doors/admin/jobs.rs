@@ -7,12 +7,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::doors::admin::query::Query;
 use crate::doors::admin::{Admin, answer};
 use crate::doors::events::Follower;
-use crate::doors::problem::{Kind, Problem};
-use crate::doors::view::JobView;
+use crate::doors::problem::{Kind, Problem, ProblemView};
+use crate::doors::view::{JobView, StateWord};
 use crate::job::JobId;
 use crate::job::event::{Event, Order};
 use crate::job::state::StateName;
@@ -20,16 +21,47 @@ use crate::job::step::Reply;
 use crate::lab::{self, Site};
 use crate::store::look::{Filter, Found, LIST_LIMIT};
 
+/// What can be ordered.
+#[derive(ToSchema)]
+#[schema(as = Order, rename_all = "lowercase")]
+#[allow(dead_code, reason = "says in the API's description what another room's type looks like")]
+pub(super) enum OrderWord {
+    Cancel,
+    Retry,
+    Release,
+}
+
 /// How many jobs a list has if nobody says.
 const LIST_LENGTH: u32 = 100;
 
-#[derive(Serialize)]
-struct ListView<'a> {
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobList)]
+pub(super) struct ListView<'a> {
     jobs: Vec<JobView<'a>>,
+    /// `cursor` of the next page; `null` on the last.
     next_cursor: Option<String>,
 }
 
 /// `GET /api/v1/jobs`: newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs",
+    tag = "jobs",
+    summary = "Jobs, newest first",
+    params(
+        ("state" = Option<StateWord>, Query, description = "Only jobs in this state"),
+        ("label" = Option<Vec<String>>, Query, description = "Only jobs with this label, `KEY=VALUE`; may be given again"),
+        ("q" = Option<String>, Query, description = "Only jobs with this text in name, prompt or task id"),
+        ("limit" = Option<u64>, Query, description = "At most so many; 100 if left out, never more than 500", minimum = 1),
+        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before")
+    ),
+    responses(
+        (status = 200, description = "A page of the list", body = ListView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["state", "label", "q", "limit", "cursor"])?;
     let (filter, cursor, limit) = (wanted(&query)?, query.number("cursor")?, limit(&query)?);
@@ -50,7 +82,7 @@ pub(super) fn wanted(query: &Query) -> Result<Filter, Problem> {
         Ok((pair.0.to_owned(), pair.1.to_owned()))
     });
     let labels = labels.collect::<Result<_, Problem>>()?;
-    Ok(Filter { state, labels, text: query.one("q")?.map(str::to_owned) })
+    Ok(Filter { state, labels, text: query.one("q")?.filter(|text| !text.is_empty()).map(str::to_owned) })
 }
 
 pub(super) fn no_state(word: &str) -> Problem {
@@ -67,6 +99,20 @@ fn limit(query: &Query) -> Result<u32, Problem> {
 }
 
 /// `GET /api/v1/jobs/{job}`: one job in full.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{job}",
+    tag = "jobs",
+    summary = "One job, with its history and its request",
+    params(
+        ("job" = String, Path, description = "An id, a unique beginning of one (6 characters at least), or a name")
+    ),
+    responses(
+        (status = 200, description = "The job", body = JobView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn show(job: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let store = &admin.door.store;
     let id = meant(&admin, job.into_inner()).await?;
@@ -98,13 +144,30 @@ pub(super) async fn meant(admin: &Admin, reference: String) -> Result<JobId, Pro
     Err(Problem::of(Kind::Ambiguous, StatusCode::CONFLICT, detail).with("candidates", candidates))
 }
 
-#[derive(Serialize)]
-struct OrderedView<'a> {
+/// What came of an order.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ordered)]
+pub(super) struct OrderedView<'a> {
     job: JobView<'a>,
     message: &'a str,
 }
 
 /// `POST /api/v1/jobs/{job}/cancel|retry|release`: a person's word.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/{job}/{order}",
+    tag = "jobs",
+    summary = "Cancel, retry or release a job. `retry` is billed again",
+    params(
+        ("job" = String, Path, description = "An id, a unique beginning of one (6 characters at least), or a name"),
+        ("order" = OrderWord, Path, description = "What is to be done")
+    ),
+    responses(
+        (status = 200, description = "It is done, or under way", body = OrderedView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn order(
     path: web::Path<(String, String)>,
     admin: web::Data<Admin>,
@@ -128,6 +191,21 @@ pub(super) async fn order(
 }
 
 /// `GET /api/v1/events`: changes as they happen.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "jobs",
+    summary = "Changes as they happen, as server-sent events: `hello`, `job` (with an id to resume from) and `status`",
+    params(
+        ("after" = Option<i64>, Query, description = "Go on behind this change; `Last-Event-ID` does the same"),
+        ("job" = Option<Vec<String>>, Query, description = "Only this job, by its whole id; may be given again")
+    ),
+    responses(
+        (status = 200, description = "A stream that does not end", body = String, content_type = "text/event-stream"),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn events(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["after", "job"])?;
     // A browser that lost the stream says where it was; that is later than where it first began.

@@ -2,12 +2,12 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::doors::admin::{Admin, answer};
 use crate::doors::body::read_body;
-use crate::doors::problem::Problem;
+use crate::doors::problem::{Problem, ProblemView};
 use crate::doors::status::StatusView;
 use crate::lab::{self, Site};
 use crate::store::line::{Stop, StopCause};
@@ -16,20 +16,38 @@ use crate::store::line::{Stop, StopCause};
 const PAUSED: &str = "paused by a person; `dropreel resume` goes on";
 
 /// The body of a pause or a resume.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Which {
+pub(super) struct Which {
     what: Option<What>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// What can be paused.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum What {
+pub(super) enum What {
     Submits,
     Downloads,
 }
 
+/// A new secret is in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Rotated {
+    rotated: bool,
+}
+
 /// `GET /api/v1/status`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    tag = "line",
+    summary = "How many jobs are in each state, and what stands still",
+    responses(
+        (status = 200, description = "As things stand", body = StatusView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn status(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let store = &admin.door.store;
     let stops = store.stops().await?;
@@ -37,6 +55,18 @@ pub(super) async fn status(admin: web::Data<Admin>) -> Result<HttpResponse, Prob
 }
 
 /// `POST /api/v1/pause`: outlives a restart.
+#[utoipa::path(
+    post,
+    path = "/api/v1/pause",
+    tag = "line",
+    summary = "Stop submits, downloads, or both",
+    request_body(content = Option<Which>, description = "Left out, or without `what`: both"),
+    responses(
+        (status = 200, description = "As things stand", body = StatusView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn pause(
     request: HttpRequest,
     body: web::Payload,
@@ -53,6 +83,18 @@ pub(super) async fn pause(
 }
 
 /// `POST /api/v1/resume`: ends a person's pause; what the provider stopped, it alone lets go on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/resume",
+    tag = "line",
+    summary = "Go on after a pause",
+    request_body(content = Option<Which>, description = "Left out, or without `what`: both"),
+    responses(
+        (status = 200, description = "As things stand", body = StatusView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn resume(
     request: HttpRequest,
     body: web::Payload,
@@ -66,10 +108,21 @@ pub(super) async fn resume(
 }
 
 /// `POST /api/v1/callback-secret/rotate`: new callback addresses are made under a new secret, those under way stay valid.
+#[utoipa::path(
+    post,
+    path = "/api/v1/callback-secret/rotate",
+    tag = "line",
+    summary = "New callback addresses are made under a new secret; those under way stay valid",
+    responses(
+        (status = 200, description = "It is done", body = Rotated),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn rotate_callback_secret(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     (admin.door.rotate)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
     tracing::info!("a person's new callback secret; addresses made under the last three still count");
-    Ok(answer(StatusCode::OK, &json!({ "rotated": true })))
+    Ok(answer(StatusCode::OK, &Rotated { rotated: true }))
 }
 
 async fn which(

@@ -8,6 +8,7 @@ mod intake;
 mod jobs;
 mod line;
 mod metrics;
+mod openapi;
 mod page;
 mod query;
 mod report;
@@ -161,6 +162,7 @@ fn rooms(routes: &mut web::ServiceConfig) {
                 .route(web::post().to(line::rotate_callback_secret)),
         )
         .service(resource("/api/v1/status", &[Method::GET]).route(look().to(line::status)))
+        .service(resource("/api/v1/openapi.json", &[Method::GET]).route(look().to(openapi::give)))
         .service(resource("/api/v1/report", &[Method::GET]).route(look().to(report::report)))
         .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::events)))
         .service(resource("/metrics", &[Method::GET]).route(look().to(metrics::scrape)))

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 
 use crate::doors::problem::Problem;
 
-/// The decoded names and values, in order. An empty value counts as none.
+/// The decoded names and values, in order.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -12,7 +12,7 @@ impl Query {
     /// Reads it; `known` are the names it may have.
     pub(super) fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let pairs = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned();
-        let pairs: Vec<(String, String)> = pairs.filter(|(_, value)| !value.is_empty()).collect();
+        let pairs: Vec<(String, String)> = pairs.collect();
         match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             None => Ok(Self(pairs)),
             Some((name, _)) => Err(Problem::bad_request(format!(
@@ -20,6 +20,14 @@ impl Query {
                 if known.is_empty() { "none".to_owned() } else { known.join(", ") }
             ))),
         }
+    }
+
+    /// Reads what a form sent, which names every field: one left empty counts as none. A program that sends an empty
+    /// filter has made a mistake, and would be shown everything.
+    pub(super) fn of_form(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let mut query = Self::read(request, known)?;
+        query.0.retain(|(_, value)| !value.is_empty());
+        Ok(query)
     }
 
     /// All values of a name.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::doors::admin::query::Query;
 use crate::doors::admin::{Admin, answer};
-use crate::doors::problem::Problem;
+use crate::doors::problem::{Problem, ProblemView};
 use crate::doors::view::JobView;
 use crate::store::look::LIST_LIMIT;
 use crate::store::report::Sums;
@@ -17,9 +18,13 @@ use crate::store::report::Sums;
 /// As far as a report looks back if nobody says.
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
 
-#[derive(Serialize)]
-struct ReportView<'a> {
+/// The report.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Report)]
+pub(super) struct ReportView<'a> {
+    #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     until: Timestamp,
     total: SumsView,
     by_model: Vec<GroupView>,
@@ -27,17 +32,22 @@ struct ReportView<'a> {
     by_day: Vec<GroupView>,
     /// Charged, and no video for it. Only if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     disputes: Option<Vec<JobView<'a>>>,
 }
 
-#[derive(Serialize)]
+/// The jobs of one model, label or day.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Group)]
 struct GroupView {
     key: String,
     #[serde(flatten)]
     sums: SumsView,
 }
 
-#[derive(Serialize)]
+/// Jobs that ended, in numbers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Sums)]
 struct SumsView {
     jobs: u64,
     succeeded: u64,
@@ -72,6 +82,21 @@ impl From<Sums> for SumsView {
 }
 
 /// `GET /api/v1/report?since=&disputes=true`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/report",
+    tag = "jobs",
+    summary = "How jobs ended, how long they took, what they cost",
+    params(
+        ("since" = Option<String>, Query, format = DateTime, description = "What ended then or later; 30 days if left out"),
+        ("disputes" = Option<bool>, Query, description = "Name the jobs that were charged and have no video")
+    ),
+    responses(
+        (status = 200, description = "The report", body = ReportView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
 pub(super) async fn report(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["since", "disputes"])?;
     let now = admin.door.clock.now();

@@ -40,7 +40,7 @@ pub(super) async fn show(request: HttpRequest, admin: web::Data<Admin>) -> HttpR
 
 async fn look(request: &HttpRequest, admin: &Admin) -> Result<List, Problem> {
     let mut frame = Frame::of(request, admin).await?;
-    let query = Query::read(request, &["state", "label", "q", "cursor"])?;
+    let query = Query::of_form(request, &["state", "label", "q", "cursor"])?;
     let (filter, cursor) = (wanted(&query)?, query.number("cursor")?);
     let page = admin.door.store.list(filter.clone(), cursor, LENGTH).await?;
     frame.q = filter.text.clone().unwrap_or_default();

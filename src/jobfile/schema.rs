@@ -1,0 +1,109 @@
+//! The rules for job files as a JSON Schema (draft 7, which every editor knows), made from the tables that the reader
+//! itself goes by. It says less than the reader: what a schema cannot say (a key given twice, a private address, the
+//! inputs of the mode that was meant) only the reader finds.
+
+use serde_json::{Map, Value, json};
+
+use crate::jobfile::models::{FIELDS, MODELS, Mode, Model};
+use crate::jobfile::ours;
+use crate::jobfile::shape::{Field, Shape};
+
+/// The schema of a document: one job, or an array of them. `#/definitions/job` is that of a line of a line file.
+pub fn schema() -> Value {
+    let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+    let mut rules = vec![json!({
+        "if": is_model(&json!({ "enum": names })),
+        "then": { "properties": properties(FIELDS) },
+    })];
+    rules.extend(MODELS.iter().map(
+        |model| json!({ "if": is_model(&json!({ "const": model.name })), "then": { "anyOf": modes(model) } }),
+    ));
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "urn:dropreel:schema:job-file",
+        "title": "dropreel job file",
+        "description": "The body of the provider's POST /v1/tasks, or an array of them. Unknown keys are sent unchanged.",
+        "oneOf": [
+            { "$ref": "#/definitions/job" },
+            { "type": "array", "minItems": 1, "items": { "$ref": "#/definitions/job" } },
+        ],
+        "definitions": {
+            "job": {
+                "type": "object",
+                "required": ["model"],
+                "properties": {
+                    "model": {
+                        "type": "string",
+                        "pattern": "\\S",
+                        "description": "Which model makes it; those named here are checked, others pass.",
+                        "anyOf": [{ "enum": names }, {}],
+                    },
+                    "prompt": { "type": "string", "description": "What is to be seen." },
+                    "callback_url": { "not": {}, "description": "dropreel sets its own." },
+                    "dropreel": ours::schema(),
+                },
+                "allOf": rules,
+            },
+        },
+    })
+}
+
+fn is_model(what: &Value) -> Value {
+    json!({ "required": ["model"], "properties": { "model": what } })
+}
+
+fn properties(fields: &[Field]) -> Map<String, Value> {
+    fields.iter().map(|field| (field.key.to_owned(), of_shape(&field.shape))).collect()
+}
+
+fn of_shape(shape: &Shape) -> Value {
+    let media = json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://" });
+    match shape {
+        Shape::Text { max_chars: None } => json!({ "type": "string" }),
+        Shape::Text { max_chars: Some(most) } => json!({ "type": "string", "maxLength": most }),
+        Shape::Word(words) => json!({ "enum": words }),
+        Shape::Whole { least, greatest } => {
+            json!({ "type": "integer", "minimum": least, "maximum": greatest })
+        }
+        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::Media => media,
+        Shape::Medias => json!({ "type": "array", "minItems": 1, "items": media }),
+        Shape::Fields(fields) => json!({ "type": "object", "properties": properties(fields) }),
+    }
+}
+
+fn modes(model: &Model) -> Vec<Value> {
+    model.modes.iter().map(mode).collect()
+}
+
+fn mode(mode: &Mode) -> Value {
+    let needs: Vec<Value> = mode.needs.iter().map(|need| of_need(need)).collect();
+    json!({ "description": mode.what, "allOf": needs })
+}
+
+fn of_need(need: &[&str]) -> Value {
+    let given = |key: &&str| match *key {
+        "prompt" => json!({ "required": [key], "properties": { "prompt": { "pattern": "\\S" } } }),
+        key => json!({ "required": [key] }),
+    };
+    match need {
+        [one] => given(one),
+        several => json!({ "anyOf": several.iter().map(given).collect::<Vec<_>>() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_is_the_one_of_this_version() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/job-file.schema.json");
+        let text = format!("{:#}\n", schema());
+        if std::env::var_os("DROPREEL_GOLDEN").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+    }
+}
