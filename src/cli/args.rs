@@ -86,6 +86,9 @@ pub enum Command {
     /// Check job files as the inbox would, without sending anything
     #[command(after_help = "Example: dropreel check scene-*.json")]
     Check(Check),
+    /// Look at everything it stands on, and say how to mend what is wrong
+    #[command(after_help = "Example: sudo -u dropreel dropreel doctor")]
+    Doctor,
     /// Write a commented configuration file
     #[command(after_help = "Example: dropreel init --output /etc/dropreel/config.toml")]
     Init(Init),

@@ -6,6 +6,7 @@ pub mod args;
 mod bars;
 mod check;
 mod demo;
+mod doctor;
 mod events;
 mod follow;
 mod look;
@@ -145,6 +146,7 @@ async fn run(line: CommandLine) -> Result<Exit, Failure> {
         Command::Rotate { secret } => act::rotate(&context, secret).await,
         Command::Report(asked) => report::report(&context, &asked).await,
         Command::Check(files) => check::check(&context, &files.files),
+        Command::Doctor => doctor::doctor(&context).await,
         Command::Init(init) => paper::init(&context, &init),
         Command::Sandbox(options) => sandbox::sandbox(&context, &options).await,
         Command::Completions { shell } => paper::completions(shell),

@@ -85,6 +85,31 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Looks a database over without changing it, and says how much is in it.
+///
+/// # Errors
+/// When it is damaged, not ours, of a newer version, or cannot be read.
+pub fn look_over(path: &Path) -> Result<String, OpenError> {
+    let connection = open_reader(path)?;
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
+    if number("PRAGMA application_id")? != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let version = number("PRAGMA user_version")?;
+    if version > VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    }
+    let finding: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
+    if finding != "ok" {
+        return Err(OpenError::Damaged { path: path.to_owned(), finding });
+    }
+    let (jobs, pages, size) =
+        (number("SELECT count(*) FROM jobs")?, number("PRAGMA page_count")?, number("PRAGMA page_size")?);
+    Ok(format!("{jobs} jobs, {} KiB", pages * size / 1024))
+}
+
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;

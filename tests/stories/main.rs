@@ -13,6 +13,7 @@ mod support;
 
 mod callback;
 mod cli;
+mod doctor;
 mod download;
 mod follow;
 mod intake;

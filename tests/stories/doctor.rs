@@ -1,0 +1,143 @@
+//! What `doctor` finds, and what it says to do.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::support::{Rig, quick};
+
+/// The findings, and how the command ended.
+async fn findings(rig: &Rig) -> (Vec<Value>, Option<i32>) {
+    let output = rig.run(&["doctor", "--json"]).await;
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (document["findings"].as_array().unwrap().clone(), output.status.code())
+}
+
+/// The worst there is about something.
+fn about<'a>(findings: &'a [Value], what: &str) -> &'a Value {
+    let rank = |one: &&Value| ["ok", "warning", "error"].iter().position(|level| one["level"] == *level);
+    let found = findings.iter().filter(|one| one["about"] == what).max_by_key(rank);
+    found.unwrap_or_else(|| panic!("nothing about {what}: {findings:#?}"))
+}
+
+/// A web server in front that always answers so.
+fn in_front(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn where_all_is_well_the_doctor_says_so() {
+    let mut rig = Rig::start("").await;
+    rig.drop("good.json", quick("good", ""));
+    rig.until("good", &["succeeded"]).await;
+    rig.set("CALLBACKS__PUBLIC_URL", &rig.public());
+    let (found, code) = findings(&rig).await;
+    assert!(found.iter().all(|one| one["level"] == "ok"), "{found:#?}");
+    assert_eq!(code, Some(0));
+    for what in [
+        "configuration",
+        "daemon",
+        "data_dir",
+        "inbox.dir",
+        "library.dir",
+        "disk",
+        "database",
+        "key",
+        "clock",
+        "callbacks",
+    ] {
+        about(&found, what);
+    }
+    assert!(about(&found, "callbacks")["what"].as_str().unwrap().contains("leads to this daemon"));
+    assert!(about(&found, "database")["what"].as_str().unwrap().contains("1 jobs"));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_front_and_spoils_callbacks_is_found_with_its_mend() {
+    let cases = [
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: https://www.example.com/\r\nContent-Length: 0\r\n\r\n",
+            "redirects",
+            "set callbacks.public_url",
+        ),
+        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "no way to the daemon", "callbacks.listen"),
+        (
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+            "asks for a login",
+            "let POST /callbacks/ through",
+        ),
+        ("HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n", "does not take POST", "let POST"),
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n<h1>404</h1>\n",
+            "answered by something else",
+            "point /callbacks/",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "answered by something else", "point /callbacks/"),
+    ];
+    let mut rig = Rig::set_up("").await;
+    rig.start_daemon().await;
+    for (answer, what, mend) in cases {
+        rig.set("CALLBACKS__PUBLIC_URL", &in_front(answer));
+        let (found, code) = findings(&rig).await;
+        let finding = about(&found, "callbacks");
+        assert_eq!((finding["level"].as_str(), code), (Some("error"), Some(1)), "{finding:#}");
+        assert!(finding["what"].as_str().unwrap().contains(what), "{finding:#}");
+        assert!(finding["mend"].as_str().unwrap().contains(mend), "{finding:#}");
+    }
+    rig.set("CALLBACKS__PUBLIC_URL", "http://127.0.0.1:9");
+    let (found, _) = findings(&rig).await;
+    assert!(about(&found, "callbacks")["what"].as_str().unwrap().contains("cannot be reached"), "{found:#?}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_wrong_key_a_wrong_address_and_a_daemon_that_is_not_there_are_told_apart() {
+    let mut rig = Rig::set_up("").await;
+    let (found, code) = findings(&rig).await;
+    assert_eq!((about(&found, "daemon")["level"].as_str(), code), (Some("warning"), Some(0)), "{found:#?}");
+
+    rig.set("PROVIDER__BASE_URL", &in_front("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"));
+    let (found, code) = findings(&rig).await;
+    assert_eq!((about(&found, "key")["level"].as_str(), code), (Some("error"), Some(1)), "{found:#?}");
+
+    rig.set(
+        "PROVIDER__BASE_URL",
+        &in_front(
+            "HTTP/1.1 404 Not Found\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n",
+        ),
+    );
+    let (found, _) = findings(&rig).await;
+    assert!(about(&found, "provider")["mend"].as_str().unwrap().contains("provider.base_url"), "{found:#?}");
+    assert_eq!(about(&found, "clock")["level"], "error", "{found:#?}");
+
+    rig.set("PROVIDER__BASE_URL", "http://127.0.0.1:9");
+    let (found, _) = findings(&rig).await;
+    assert!(about(&found, "provider")["what"].as_str().unwrap().contains("cannot be reached"), "{found:#?}");
+
+    std::fs::create_dir_all(rig.path("")).unwrap();
+    std::fs::write(rig.path("dropreel.db"), "no database").unwrap();
+    let (found, _) = findings(&rig).await;
+    assert_eq!(about(&found, "database")["level"], "error", "{found:#?}");
+
+    rig.set("POLLING__INTERVAL", "often");
+    let (found, code) = findings(&rig).await;
+    assert_eq!(
+        (about(&found, "configuration")["level"].as_str(), code),
+        (Some("error"), Some(1)),
+        "{found:#?}"
+    );
+    let told = rig.run(&["doctor"]).await;
+    assert!(String::from_utf8_lossy(&told.stdout).contains("-> mend what is named"), "{told:?}");
+}
