@@ -324,7 +324,7 @@ test('it is no hindrance to anybody, in no light, on no screen', async () => {
 });
 
 test('without scripts it can be read', async () => {
-  await at('/', { javaScriptEnabled: false }, async (page) => {
+  await at('/jobs?q=sakura', { javaScriptEnabled: false }, async (page) => {
     // The browser that is told not to run scripts still reads as one that could: what it would show is in the text.
     assert.match(await page.content(), /<noscript>.*Without scripts this page shows/s);
     await page.getByRole('link', { name: 'sakura' }).first().click();
