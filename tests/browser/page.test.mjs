@@ -49,7 +49,9 @@ test('the wall plays a stored video under a pointer, and from one press to the n
     const button = page.getByRole('button', { name: 'Play: sakura' });
     const video = button.locator('video');
     await button.scrollIntoViewIfNeeded();
-    await until('its first picture', () => video.evaluate((v) => v.readyState >= 2 && v.videoWidth > 0));
+    const isDrawn = (c) => c.width > 0 && c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((byte, place) => place % 4 < 3 && byte > 30);
+    await until('its first picture', () => button.locator('canvas').evaluate(isDrawn));
+    assert.equal(await video.getAttribute('src'), null, 'what does not play holds no connection');
     assert.equal(await video.evaluate((v) => v.paused), true);
     await button.hover();
     await plays(page, video);

@@ -43,10 +43,10 @@ function takeOver(text) {
   tellTimes();
 }
 
-/** A film that has begun keeps its place; so does a button whose film plays. */
+/** A film stays as it is: its picture is drawn, its place kept, it may be playing. */
 function mayMorph(old, next) {
   if (old.nodeName === 'VIDEO') return old.getAttribute('src') !== next.getAttribute('src');
-  if (old.classList?.contains('film')) return !next.querySelector || old.querySelector('video')?.getAttribute('src') !== next.querySelector('video')?.getAttribute('src');
+  if (old.nodeName === 'BUTTON' && old.dataset.src) return old.dataset.src !== next.dataset?.src;
   return true;
 }
 
