@@ -4,6 +4,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::lab::{self, Bug, Site, planted};
@@ -115,6 +116,8 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // A plan does not hang on the values bound to it: otherwise SQLite compiles such a statement anew at each use.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     // What a hostile file could use: functions hidden in views and triggers, and pages changed under our feet.
     connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite)?;
     connection.pragma_update(None, "mmap_size", 0).map_err(sqlite)?;
