@@ -186,6 +186,22 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_by_job ON deliveries (job, nr);
 CREATE INDEX deliveries_to_fold ON deliveries (nr) WHERE folded = 0;
 
+-- What is to be told to hooks, and what came of it; written with the change it tells of.
+CREATE TABLE hook_calls (
+    nr       INTEGER PRIMARY KEY,
+    hook     TEXT NOT NULL,             -- which one: a digest of what it runs or where it posts
+    event    TEXT NOT NULL,             -- src/job/notable.rs
+    job      INTEGER REFERENCES jobs (nr), -- null: of no single job
+    at       INTEGER NOT NULL,
+    tries    INTEGER NOT NULL,
+    due_at   INTEGER,                   -- null: it is over
+    tried_at INTEGER,
+    outcome  TEXT                       -- of the last try, in a sentence
+) STRICT;
+
+CREATE INDEX hook_calls_due ON hook_calls (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX hook_calls_by_job ON hook_calls (job, nr) WHERE job IS NOT NULL;
+
 -- Why nothing is submitted or downloaded just now: a person's pause, or the provider's word.
 CREATE TABLE stops (
     cause   TEXT NOT NULL PRIMARY KEY CHECK (cause IN ('paused_submits', 'paused_downloads', 'rate_limited',

@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key, its default, and another value that is right for it: the documented table (contract, section 5).
-const TABLE: [(&str, &str, &str); 33] = [
+const TABLE: [(&str, &str, &str); 34] = [
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
     ("admin.token_file", r#""""#, "FOLDER/token"),
@@ -28,6 +28,7 @@ const TABLE: [(&str, &str, &str); 33] = [
     ("downloads.allow_private_addresses", "false", "true"),
     ("downloads.concurrency", "4", "8"),
     ("downloads.max_bytes", r#""4GiB""#, "1GiB"),
+    ("hooks", "[]", r#"[{ on = ["held"], run = ["/bin/true"] }]"#),
     ("inbox.dir", r#""""#, "FOLDER/drop"),
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
     ("inbox.rescan", r#""10s""#, "20s"),
@@ -203,7 +204,6 @@ fn an_unknown_key_is_told_with_its_file_and_the_nearest_key() {
         ),
         ("[inbox]\nmax_expansion = 50", "unknown key `inbox.max_expansion`", "`inbox.max_bytes`"),
         ("[budget]\nper_day_usd = 1.0", "unknown key `budget`", "nearest valid key"),
-        ("[[hooks]]\nrun = [\"canary\"]", "unknown key `hooks`", "nearest valid key"),
         (
             "[callbacks.signature]\nheadr = \"canary\"",
             "unknown key `callbacks.signature.headr`",
@@ -314,6 +314,24 @@ fn a_value_out_of_range_is_told_with_the_range() {
         ("polling.max_interval", "4s", "`polling.interval` must not be longer"),
         ("polling.interval", "5 s", "without a space"),
         ("downloads.concurrency", "65", "1 to 64"),
+        ("hooks", "[{ run = [\"x\"] }]", "number 1: missing"),
+        ("hooks", "[{ on = [], run = [\"x\"] }]", "`on` is empty; there are: succeeded, failed, held"),
+        ("hooks", "[{ on = [\"succeded\"], run = [\"x\"] }]", "did you mean `succeeded`?"),
+        ("hooks", "[{ on = [\"held\"] }]", "needs `run = "),
+        ("hooks", "[{ on = [\"held\"], run = [\"x\"], url = \"https://canary.example\" }]", "and not both"),
+        ("hooks", "[{ on = [\"held\"], url = \"ftp://canary.example\" }]", "https:// or http://"),
+        ("hooks", "[{ on = [\"held\"], run = [\"x\"], timeout = \"2h\" }]", "at most 1h"),
+        ("hooks", "[{ on = [\"held\"], run = [\"x\"], retry = 3 }]", "unknown field `retry`"),
+        (
+            "hooks",
+            "[{ on = [\"held\"], url = \"https://canary.example\", secret_file = \"FOLDER/none\" }]",
+            "`secret_file`",
+        ),
+        (
+            "hooks",
+            "[{ on = [\"held\"], run = [\"x\"] }, { on = [\"failed\"], run = [\"x\"] }]",
+            "the same `run` or `url`",
+        ),
         ("admin.listen", "localhost:8788", "127.0.0.1:8787"),
         ("admin.listen", "0.0.0.0:8788", "needs `admin.token_file`"),
         ("admin.listen", "127.0.0.1:8787", "meet; give them different ports"),

@@ -14,6 +14,7 @@ use crate::disk::inbox::Inbox;
 use crate::disk::library::Library;
 use crate::disk::names::Layout;
 use crate::disk::{DiskError, make_private_folder, write_durably};
+use crate::doors::described;
 use crate::job::event::{Doubt, Event};
 use crate::job::state::StateName;
 use crate::job::terms::Terms;
@@ -29,13 +30,14 @@ use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::{Settings, Trust, load_callback_secrets};
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::{DownloadStage, DownloadTools};
+use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::line::Line;
 use crate::stages::poll::PollStage;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Pulse, Stage};
 use crate::store::error::StoreError;
-use crate::store::look::Filter;
+use crate::store::look::{Filter, Sight};
 use crate::store::{Closing, Store};
 
 /// Who carries requests to the world outside.
@@ -91,6 +93,8 @@ impl River {
         lab::reach(Site::FoldersMade);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) = Store::open(&settings.database(), terms(settings), dice, clock.clone())?;
+        // Before anything can happen that they are told of.
+        store.subscribe(subscriptions(&settings.hooks));
         begin_epoch(&store, settings, &clock).await?;
 
         let print = key.print();
@@ -133,6 +137,12 @@ impl River {
         self.run(callbacks, stop, tasks);
         self.run(PollStage::new(store.clone(), line.clone()), stop, tasks);
         self.run(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
+        if !settings.hooks.is_empty() {
+            let library = self.library.root().to_owned();
+            let describe = Arc::new(move |sight: &Sight| described(sight, &library));
+            let hooks = HookStage::new(store.clone(), clock.clone(), settings.hooks.clone(), describe);
+            self.run(hooks, stop, tasks);
+        }
     }
 
     fn run<S: Stage>(&self, stage: S, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {

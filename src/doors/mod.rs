@@ -14,3 +14,5 @@ mod view;
 
 #[cfg(test)]
 mod rig;
+
+pub use view::described;

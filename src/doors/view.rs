@@ -181,6 +181,12 @@ impl<'a> JobView<'a> {
     }
 }
 
+/// A job as the API shows it, for hooks: they are told what programs are shown.
+pub fn described(sight: &Sight, library_dir: &Path) -> serde_json::Value {
+    // Texts, numbers and maps of texts always have a JSON form.
+    serde_json::to_value(JobView::of(sight, library_dir)).unwrap_or_default()
+}
+
 impl<'a> FileView<'a> {
     fn of(kind: OutputKind, file: &'a StoredFile, library_dir: &Path) -> Self {
         Self {

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod event;
 pub mod hold;
 pub mod next;
+pub mod notable;
 pub mod output;
 pub mod record;
 pub mod retry;
@@ -34,6 +35,9 @@ use state::{State, StateName};
 pub struct JobId(Uuid);
 
 impl JobId {
+    /// Of no job.
+    pub const NONE: Self = Self(Uuid::nil());
+
     /// A new id for a job made at `now`. Of ids made within one millisecond, the one with the higher `order` (its
     /// lower 26 bits count) is the higher one.
     pub fn new(now: Timestamp, order: u64, dice: &Dice) -> Self {

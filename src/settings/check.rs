@@ -41,6 +41,7 @@ impl Reading<'_> {
         let polling = self.polling();
         let downloads = self.downloads();
         let admin = self.admin();
+        let hooks = self.hooks();
         let settings = (|| {
             Some(Settings {
                 config_file: config_file.map(|path| std::path::absolute(&path).unwrap_or(path)),
@@ -52,6 +53,7 @@ impl Reading<'_> {
                 polling: polling?,
                 downloads: downloads?,
                 admin: admin?,
+                hooks: hooks?,
             })
         })();
         if let Some(settings) = &settings {

@@ -80,6 +80,7 @@ fn as_toml(value: &ValueKind) -> String {
         ValueKind::String(text) => format!("{text:?}"),
         ValueKind::Float(number) => format!("{number:?}"),
         ValueKind::Table(table) if table.is_empty() => "{}".to_owned(),
+        ValueKind::Array(list) if list.is_empty() => "[]".to_owned(),
         other => other.to_string(),
     }
 }

@@ -6,6 +6,7 @@
 mod check;
 mod doors;
 mod environment;
+mod hooks;
 mod layer;
 mod load;
 mod private;
@@ -24,6 +25,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 pub use crate::settings::environment::Environment;
+pub use crate::settings::hooks::{Hook, HookTarget};
 pub use crate::settings::load::{Purpose, keys_and_defaults, load, variable_of};
 pub use crate::settings::private::PrivateFileError;
 pub use crate::settings::problem::{Invalid, Origin, Problem};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub downloads: Downloads,
     /// `[admin]`
     pub admin: Admin,
+    /// `[[hooks]]`
+    pub hooks: Vec<Hook>,
 }
 
 impl Settings {

@@ -5,6 +5,7 @@
 
 pub mod callback;
 pub mod download;
+pub mod hooks;
 pub mod intake;
 pub mod line;
 pub mod poll;

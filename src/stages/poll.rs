@@ -6,6 +6,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::job::event::{AskVerdict, Event};
 use crate::job::next::{Move, is_due};
+use crate::job::notable::Notable;
 use crate::job::{JobId, TaskId};
 use crate::lab::{self, Site};
 use crate::provider::gate::Kind;
@@ -110,6 +111,7 @@ impl Inner {
                  outside, by POST, without a redirect, and does it lead to callbacks.listen? Meanwhile the provider \
                  is asked, which takes longer"
             );
+            self.store.tell_hooks(Notable::CallbacksMissing, self.line.clock.now()).await?;
         }
         Ok(())
     }

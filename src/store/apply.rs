@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::job::attempt::{Attempt, attempt_key};
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::next::{Move, next_move};
+use crate::job::notable::Notable;
 use crate::job::state::StateName;
 use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
 use crate::job::{Job, JobId, TaskId};
@@ -15,6 +16,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
+use crate::store::hooks::write_calls;
 use crate::store::line::{StopCause, set_high_water, stands};
 use crate::store::rows::{Known, read_job, update_job, write_outputs};
 use crate::store::tally::Counted;
@@ -128,6 +130,9 @@ pub(super) fn apply_in(
         write_outputs(writing.connection, nr, &job)?;
     }
     write_history(writing, nr, moment.now, &history)?;
+    if let Some(notable) = Notable::of(&before, &job, &history) {
+        write_calls(writing, Some(nr), notable, moment.now)?;
+    }
     if let Some(counted) = Counted::of(event, &before, &job) {
         writing.count(counted);
     }

@@ -15,13 +15,15 @@ pub enum Bell {
     Fetch,
     /// The callback stage.
     Deliveries,
+    /// The hook stage.
+    Hooks,
     /// Whoever follows changes: the event stream, waiting commands, tests.
     Changes,
 }
 
 /// All the bells. Clones are the same bells.
 #[derive(Clone, Debug)]
-pub struct Bells(Arc<[watch::Sender<u64>; 5]>);
+pub struct Bells(Arc<[watch::Sender<u64>; 6]>);
 
 impl Bells {
     pub(super) fn new() -> Self {

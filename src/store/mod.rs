@@ -8,6 +8,7 @@ pub mod bells;
 pub mod deliveries;
 pub mod due;
 pub mod error;
+pub mod hooks;
 pub mod intake;
 pub mod line;
 pub mod look;
@@ -20,7 +21,7 @@ pub mod tally;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
@@ -30,6 +31,7 @@ use crate::dice::Dice;
 use crate::job::terms::Terms;
 use bells::{Bell, Bells};
 use error::{OpenError, StoreError};
+use hooks::Subscription;
 use tally::{MISSED_IN_A_ROW, Tally};
 use writer::Writer;
 
@@ -47,6 +49,7 @@ pub struct Store {
     dice: Dice,
     clock: Clock,
     tally: Tally,
+    subscriptions: Arc<OnceLock<Vec<Subscription>>>,
 }
 
 struct Readers {
@@ -80,15 +83,16 @@ impl Store {
         let bells = Bells::new();
         let (died_sender, died) = watch::channel(None);
         let tally = Tally::default();
-        let (told, own_clock) = ((bells.clone(), tally.clone()), clock.clone());
-        let (writer, thread) = Writer::start(connection, last_change, told, died_sender, own_clock)
+        let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
+        let told = (bells.clone(), tally.clone(), subscriptions.clone());
+        let (writer, thread) = Writer::start(connection, last_change, told, died_sender, clock.clone())
             .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
             path: path.to_owned(),
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
         });
-        Ok((Self { writer, readers, bells, died, terms, dice, clock, tally }, Closing(thread)))
+        Ok((Self { writer, readers, bells, died, terms, dice, clock, tally, subscriptions }, Closing(thread)))
     }
 
     /// What was committed since this process began.

@@ -385,7 +385,8 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
     let rig = Rig::new();
     rig.one().await;
     let connection = raw(&rig.path());
-    for (name, sql) in hot_statements().into_iter().chain(first_look()) {
+    for (name, sql) in hot_statements().into_iter().chain(first_look()).chain(super::hooks::hot_statements())
+    {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
         let plan: Vec<String> = statement

@@ -1,7 +1,7 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::lab::{self, Site};
 use crate::store::bells::{Bell, Bells};
 use crate::store::error::StoreError;
+use crate::store::hooks::Subscription;
 use crate::store::tally::{Counted, Tally};
 
 /// How much is committed at once, at most; what comes later waits for the next commit.
@@ -22,6 +23,7 @@ pub(super) struct Writing<'a> {
     rung: Vec<Bell>,
     counted: Vec<Counted>,
     change: &'a mut i64,
+    subscriptions: &'a [Subscription],
 }
 
 impl Writing<'_> {
@@ -30,6 +32,11 @@ impl Writing<'_> {
         if !self.rung.contains(&bell) {
             self.rung.push(bell);
         }
+    }
+
+    /// Who is told of what.
+    pub fn subscriptions(&self) -> &[Subscription] {
+        self.subscriptions
     }
 
     /// Counts it once the work is committed.
@@ -103,12 +110,13 @@ impl Writer {
     pub fn start(
         connection: Connection,
         last_change: i64,
-        (bells, tally): (Bells, Tally),
+        (bells, tally, subscriptions): (Bells, Tally, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
         let started = clock.clone();
-        let writer = Loop { connection, change: last_change, bells, tally, clock: started, died };
+        let writer =
+            Loop { connection, change: last_change, bells, tally, subscriptions, clock: started, died };
         if clock.is_paused() {
             return Ok((Self(Way::InPlace(Arc::new(Mutex::new(writer)), clock)), None));
         }
@@ -148,6 +156,7 @@ struct Loop {
     change: i64,
     bells: Bells,
     tally: Tally,
+    subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     clock: Clock,
     died: watch::Sender<Option<String>>,
 }
@@ -227,7 +236,9 @@ impl Loop {
                 return (self.roll_back(&error), rung, counted);
             }
             let (connection, change) = (&self.connection, &mut self.change);
-            let mut writing = Writing { connection, rung: Vec::new(), counted: Vec::new(), change };
+            let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
+            let mut writing =
+                Writing { connection, rung: Vec::new(), counted: Vec::new(), change, subscriptions };
             let keep = piece.run(&mut writing);
             let (bells, counts) = (writing.rung, writing.counted);
             // A full disk or a failing one makes SQLite undo the whole transaction by itself.

@@ -16,6 +16,7 @@ mod cli;
 mod doctor;
 mod download;
 mod follow;
+mod hooks;
 mod intake;
 mod main_job;
 mod metrics;

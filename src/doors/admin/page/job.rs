@@ -25,10 +25,20 @@ struct JobPage {
     /// The user's own text, laid out to be read.
     request: String,
     history: Vec<Entry>,
+    hooks: Vec<HookLine>,
     file_name: Option<String>,
     of_file: u64,
     neighbours: Vec<Row>,
     library: String,
+}
+
+/// Who was told what.
+struct HookLine {
+    event: String,
+    /// When it is tried next.
+    due: Option<Moment>,
+    tried: Option<Moment>,
+    outcome: String,
 }
 
 struct Entry {
@@ -60,6 +70,12 @@ async fn look(request: &HttpRequest, job: String, admin: &Admin) -> Result<JobPa
         event: entry.event.replace('_', " "),
         detail: entry.detail,
     };
+    let line = |call: crate::store::hooks::CallState| HookLine {
+        event: call.event.replace('_', " "),
+        due: call.due_at.map(moment),
+        tried: call.tried_at.map(moment),
+        outcome: call.outcome.unwrap_or_default(),
+    };
     let learned = sight.job.learned();
     let near = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobPage {
@@ -69,6 +85,7 @@ async fn look(request: &HttpRequest, job: String, admin: &Admin) -> Result<JobPa
         completed: learned.completed_at.map(moment),
         request: laid_out(&body),
         history: store.history(id).await?.into_iter().map(entry).collect(),
+        hooks: store.calls_of(id).await?.into_iter().map(line).collect(),
         file_name: family.file_name,
         of_file: family.jobs,
         neighbours: near.iter().map(|sight| Row::of(sight, w, now)).collect(),

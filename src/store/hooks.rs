@@ -1,0 +1,203 @@
+//! The outbox of hooks: what is to be told to whom, written in the same transaction as what it tells of.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{OptionalExtension, Row};
+
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::notable::Notable;
+use crate::store::Store;
+use crate::store::bells::Bell;
+use crate::store::error::StoreError;
+use crate::store::rows::number_of;
+use crate::store::writer::Writing;
+
+/// Who is to be told of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The hook's own name.
+    pub hook: String,
+    /// Of what.
+    pub on: BTreeSet<Notable>,
+}
+
+/// A hook to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its number, which never changes.
+    pub nr: i64,
+    /// Which hook.
+    pub hook: String,
+    /// What happened.
+    pub event: Notable,
+    /// To which job; `None` for what is of no single job.
+    pub job: Option<JobId>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// How a call stands, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallState {
+    /// What happened.
+    pub event: String,
+    /// Which hook.
+    pub hook: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried next; `None` once it is over.
+    pub due_at: Option<Timestamp>,
+    /// When the last try ended.
+    pub tried_at: Option<Timestamp>,
+    /// What came of the last try.
+    pub outcome: Option<String>,
+}
+
+const DUE: &str =
+    "SELECT hook_calls.nr, hook_calls.hook, hook_calls.event, jobs.id, hook_calls.at, hook_calls.tries
+    FROM hook_calls INDEXED BY hook_calls_due LEFT JOIN jobs ON jobs.nr = hook_calls.job
+    WHERE hook_calls.due_at IS NOT NULL AND hook_calls.due_at <= ?1
+    ORDER BY hook_calls.due_at, hook_calls.nr LIMIT ?2";
+const NEXT: &str = "SELECT due_at FROM hook_calls INDEXED BY hook_calls_due
+    WHERE due_at IS NOT NULL AND due_at > ?1 ORDER BY due_at LIMIT 1";
+
+/// Writes a call for everybody who wants to know.
+pub(super) fn write_calls(
+    writing: &mut Writing<'_>,
+    job: Option<i64>,
+    event: Notable,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let wanted: Vec<String> = writing
+        .subscriptions()
+        .iter()
+        .filter(|one| one.on.contains(&event))
+        .map(|one| one.hook.clone())
+        .collect();
+    for hook in wanted {
+        writing
+            .connection
+            .prepare_cached(
+                "INSERT INTO hook_calls (hook, event, job, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, 0, ?4)",
+            )?
+            .execute((hook, event.as_str(), job, now.millis()))?;
+        writing.ring(Bell::Hooks);
+    }
+    Ok(())
+}
+
+impl Store {
+    /// From now on these are told. To be said before anything happens.
+    pub fn subscribe(&self, subscriptions: Vec<Subscription>) {
+        // Said once, at the start; a second time changes nothing.
+        let _ = self.subscriptions.set(subscriptions);
+    }
+
+    /// Tells of what is of no single job.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn tell_hooks(&self, event: Notable, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.write(move |writing| write_calls(writing, None, event, now)).await
+    }
+
+    /// Calls that are due, the oldest first, and when the next one will be.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn due_calls(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<(Vec<Call>, Option<Timestamp>), StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(DUE)?;
+            let mut rows = statement.query((now.millis(), limit))?;
+            let mut calls = Vec::new();
+            while let Some(row) = rows.next()? {
+                calls.push(call(row)?);
+            }
+            let mut statement = connection.prepare_cached(NEXT)?;
+            let next: Option<i64> = statement.query_row([now.millis()], |row| row.get(0)).optional()?;
+            Ok((calls, next.map(Timestamp::from_millis)))
+        })
+        .await
+    }
+
+    /// A try of a call has ended. `again` is when it is tried next; `None`: it is over.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn call_ended(
+        &self,
+        nr: i64,
+        outcome: String,
+        again: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let due_at = again.map(Timestamp::millis);
+                writing
+                    .connection
+                    .prepare_cached(
+                        "UPDATE hook_calls SET tries = tries + 1, due_at = ?2, tried_at = ?3, outcome = ?4
+                         WHERE nr = ?1",
+                    )?
+                    .execute((nr, due_at, now.millis(), outcome))?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The calls of a job, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn calls_of(&self, job: JobId) -> Result<Vec<CallState>, StoreError> {
+        self.read(move |connection| {
+            let nr = number_of(connection, job)?;
+            let mut statement = connection.prepare_cached(
+                "SELECT event, hook, tries, due_at, tried_at, outcome FROM hook_calls WHERE job = ?1 ORDER BY nr",
+            )?;
+            let calls = statement.query_map([nr], |row| {
+                let time = |at: Option<i64>| at.map(Timestamp::from_millis);
+                Ok(CallState {
+                    event: row.get(0)?,
+                    hook: row.get(1)?,
+                    tries: row.get(2)?,
+                    due_at: time(row.get(3)?),
+                    tried_at: time(row.get(4)?),
+                    outcome: row.get(5)?,
+                })
+            })?;
+            Ok(calls.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn call(row: &Row<'_>) -> Result<Call, StoreError> {
+    let (event, job): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+    let unknown = |what, value| StoreError::UnknownWord { what, value };
+    let job = match job {
+        Some(id) => Some(JobId::parse(&id).ok_or_else(|| unknown("job id", id.clone()))?),
+        None => None,
+    };
+    Ok(Call {
+        nr: row.get(0)?,
+        hook: row.get(1)?,
+        event: Notable::parse(&event).ok_or_else(|| unknown("event", event.clone()))?,
+        job,
+        at: Timestamp::from_millis(row.get(4)?),
+        tries: row.get(5)?,
+    })
+}
+
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    vec![("due calls", DUE.to_owned()), ("next call", NEXT.to_owned())]
+}

@@ -1,0 +1,252 @@
+//! Hooks: programs and addresses are told what happens to jobs, at least once, and change nothing by failing.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use data_encoding::BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Rig, quick};
+
+const SECRET: &str = "whsec_Y2FuYXJ5LW9mLXRoZS1ob29r";
+
+/// A program that writes what it is told into a folder, a file for each time, and ends as `then` says.
+fn program(rig: &Rig, then: &str) -> (PathBuf, PathBuf) {
+    let (program, told) = (rig.beside("after-video"), rig.beside("told"));
+    std::fs::create_dir_all(&told).unwrap();
+    let text = format!(
+        "#!/bin/sh\nfile=$(mktemp -p {0} .new-XXXXXX)\nprintf '%s %s ' \"$DROPREEL_EVENT\" \"$DROPREEL_JOB_ID\" > $file\n\
+         cat >> $file\nenv > {0}/.environment\nmv $file {0}/$(date +%s%N)\n{then}\n",
+        told.display()
+    );
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (program, told)
+}
+
+/// What it was told: event and job, in order.
+fn told(folder: &Path) -> Vec<(String, Value)> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
+    files.sort();
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let (event, rest) = text.split_once(' ').unwrap();
+        let (_, json) = rest.split_once(' ').unwrap();
+        (event.to_owned(), serde_json::from_str(json).unwrap())
+    };
+    files.iter().map(read).collect()
+}
+
+async fn until_told(folder: &Path, count: usize) -> Vec<(String, Value)> {
+    for _ in 0..300 {
+        let told = told(folder);
+        if told.len() >= count {
+            return told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("told only {:?}", told(folder));
+}
+
+async fn with_hooks(hooks: &str) -> Rig {
+    let mut rig = Rig::set_up("").await;
+    let hooks = hooks.replace("BESIDE", &rig.beside("").display().to_string());
+    rig.set("HOOKS", hooks.trim());
+    rig
+}
+
+#[tokio::test]
+async fn a_program_is_handed_the_job_and_none_of_our_secrets() {
+    let mut rig = with_hooks(r#"[{ on = ["succeeded", "failed"], run = ["BESIDEafter-video"] }]"#).await;
+    let (_, folder) = program(&rig, "exit 0");
+    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.start_daemon().await;
+    rig.drop("good.json", quick("good", ""));
+    rig.until("good", &["succeeded"]).await;
+    rig.drop("bad.json", quick("bad", "end=task_failed"));
+    rig.until("bad", &["failed"]).await;
+    let heard = until_told(&folder, 2).await;
+    let good = heard.iter().find(|(event, _)| event == "succeeded").unwrap();
+    assert_eq!((good.1["name"].as_str(), good.1["state"].as_str()), (Some("good"), Some("succeeded")));
+    assert!(Path::new(good.1["files"][0]["path"].as_str().unwrap()).is_file());
+    let bad = heard.iter().find(|(event, _)| event == "failed").unwrap();
+    assert_eq!(bad.1["error"]["code"], "task_failed");
+    let environment = std::fs::read_to_string(folder.join(".environment")).unwrap();
+    assert!(environment.contains("PATH=/usr/bin:/bin"), "{environment}");
+    assert!(!environment.contains("API_KEY") && !environment.contains("PROVIDER"), "{environment}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_is_told_again_and_the_job_stays_what_it_is() {
+    let mut rig = with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"] }]"#).await;
+    let (_, folder) = program(
+        &rig,
+        "test $(ls BESIDE | wc -l) -ge 2 || { echo no room >&2; exit 3; }"
+            .replace("BESIDE", &rig.beside("told").display().to_string())
+            .as_str(),
+    );
+    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.start_daemon().await;
+    rig.drop("good.json", quick("good", ""));
+    let job = rig.until("good", &["succeeded"]).await;
+    rig.until_said("could not be told `succeeded`").await;
+    assert!(rig.said().contains("exit status: 3: no room"), "{}", rig.said());
+    assert_eq!(until_told(&folder, 2).await.len(), 2, "the second time, ten seconds later, it went well");
+    rig.until_said("was told `succeeded`").await;
+    let after = rig.job("good").await;
+    assert_eq!((&after["state"], &after["history"]), (&job["state"], &rig.job("good").await["history"]));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_happened_before_a_kill_is_told_after_the_start() {
+    let mut rig =
+        with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"], timeout = "1h" }]"#).await;
+    // The first time it hangs, and is killed with us.
+    let (_, folder) = program(
+        &rig,
+        "test $(ls BESIDE | wc -l) -ge 2 || exec sleep 600"
+            .replace("BESIDE", &rig.beside("told").display().to_string())
+            .as_str(),
+    );
+    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.start_daemon().await;
+    rig.drop("good.json", quick("good", ""));
+    rig.until("good", &["succeeded"]).await;
+    until_told(&folder, 1).await;
+    rig.kill();
+    rig.start_daemon().await;
+    let heard = until_told(&folder, 2).await;
+    assert_eq!(heard[0].1["id"], heard[1].1["id"]);
+    rig.until_said("was told `succeeded`").await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_running_is_not_waited_for() {
+    let mut rig = with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"] }]"#).await;
+    let (_, folder) = program(&rig, "sleep 20 &");
+    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.start_daemon().await;
+    rig.drop("good.json", quick("good", ""));
+    rig.until("good", &["succeeded"]).await;
+    rig.until_said("was told `succeeded`").await;
+    assert_eq!(told(&folder).len(), 1);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_end_is_killed_with_all_it_started() {
+    let mut rig =
+        with_hooks(r#"[{ on = ["cancelled"], run = ["BESIDEafter-video"], timeout = "500ms" }]"#).await;
+    let (_, folder) = program(&rig, "sleep 4242 & sleep 4243");
+    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.start_daemon().await;
+    rig.drop("slow.json", quick("slow", "queue=60s"));
+    rig.until("slow", &["queued"]).await;
+    rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
+    rig.until("slow", &["cancelled"]).await;
+    until_told(&folder, 1).await;
+    rig.until_said("did not end within 0 s and was killed").await;
+    let running = std::process::Command::new("pgrep").args(["-f", "sleep 424[23]"]).output().unwrap();
+    assert!(running.stdout.is_empty(), "{}", String::from_utf8_lossy(&running.stdout));
+    rig.finish().await;
+}
+
+/// A listener that answers each request so, and keeps what came.
+async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/hook/sk-hook-canary", socket.local_addr().unwrap());
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let kept = heard.clone();
+    tokio::spawn(async move {
+        for place in 0.. {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            let mut request = Vec::new();
+            loop {
+                stream.read_buf(&mut request).await.unwrap();
+                let text = String::from_utf8_lossy(&request);
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if body.len() >= length.unwrap().parse::<usize>().unwrap() {
+                    break;
+                }
+            }
+            kept.lock().unwrap().push(String::from_utf8(request).unwrap());
+            let answer = answers[place.min(answers.len() - 1)];
+            let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    });
+    (address, heard)
+}
+
+#[tokio::test]
+async fn an_address_is_told_signed_and_again_with_the_same_id() {
+    let (address, heard) = listener(&["500 No", "204 Thanks"]).await;
+    let mut rig = Rig::set_up("").await;
+    let file = rig.beside("hook.secret");
+    std::fs::write(&file, SECRET).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = file.display();
+    rig.set("HOOKS", &format!(r#"[{{ on = ["succeeded"], url = "{address}", secret_file = "{file}" }}]"#));
+    rig.start_daemon().await;
+    rig.drop("good.json", quick("good", ""));
+    rig.until("good", &["succeeded"]).await;
+    rig.until_said("hook 127.0.0.1 was told `succeeded`").await;
+    let heard = heard.lock().unwrap().clone();
+    assert_eq!(heard.len(), 2);
+    let mut ids = Vec::new();
+    for request in &heard {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let header = |name: &str| {
+            let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
+            line.unwrap().split_once(": ").unwrap().1.to_owned()
+        };
+        let (id, time) = (header("webhook-id"), header("webhook-timestamp"));
+        let key = BASE64.decode(SECRET.trim_start_matches("whsec_").as_bytes()).unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        mac.update(format!("{id}.{time}.{body}").as_bytes());
+        assert_eq!(
+            header("webhook-signature"),
+            format!("v1,{}", BASE64.encode(&mac.finalize().into_bytes()))
+        );
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(
+            (body["type"].as_str(), body["data"]["name"].as_str()),
+            (Some("job.succeeded"), Some("good"))
+        );
+        ids.push(id);
+    }
+    assert_eq!(ids[0], ids[1], "so that a receiver can tell it has heard it");
+    assert!(!rig.said().contains("canary"), "{}", rig.said());
+    let page = reqwest::get(format!("{}/jobs/good", rig.admin())).await.unwrap().text().await.unwrap();
+    assert!(page.contains("Hooks") && page.contains("told") && !page.contains("canary"), "{page}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn callbacks_that_stay_away_are_told_to_who_wants_to_know() {
+    let (address, heard) = listener(&["410 Gone"]).await;
+    let mut rig = Rig::set_up("callback=lost").await;
+    rig.set("POLLING__CALLBACK_GRACE", "100ms");
+    rig.set("HOOKS", &format!(r#"[{{ on = ["callbacks_missing"], url = "{address}" }}]"#));
+    rig.start_daemon().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        rig.drop(&format!("{name}.json"), quick(name, ""));
+        rig.until(name, &["succeeded"]).await;
+    }
+    rig.until_said("wants no word of `callbacks_missing`").await;
+    let heard = heard.lock().unwrap().clone();
+    assert_eq!(heard.len(), 1, "410 asks not to come again");
+    assert!(heard[0].contains(r#""type":"dropreel.callbacks_missing""#), "{}", heard[0]);
+    assert!(!heard[0].contains("webhook-signature"), "without a secret nothing is signed");
+    rig.finish().await;
+}
