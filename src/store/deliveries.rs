@@ -45,18 +45,15 @@ impl Store {
         let sha256 = sha256_hex(&body);
         let kept = self.writer.write(move |writing| {
             let connection = writing.connection;
-            let nr = number_of(connection, job)?;
-            let kept: i64 = connection
-                .prepare_cached("SELECT count(*) FROM deliveries WHERE job = ?1")?
-                .query_row([nr], |row| row.get(0))?;
-            if kept < KEPT_PER_JOB {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
-                             VALUES (?1, ?2, ?3, ?4, 0, 0)",
-                    )?
-                    .execute((nr, now.millis(), sha256, body))?;
-            } else {
+            let added = connection
+                .prepare_cached(
+                    "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
+                     SELECT nr, ?2, ?3, ?4, 0, 0 FROM jobs
+                     WHERE id = ?1 AND (SELECT count(*) FROM deliveries WHERE deliveries.job = jobs.nr) < ?5",
+                )?
+                .execute((job.to_string(), now.millis(), sha256, body, KEPT_PER_JOB))?;
+            if added == 0 {
+                let nr = number_of(connection, job)?;
                 connection
                     .prepare_cached(
                         "UPDATE deliveries SET more = more + 1, folded = 0

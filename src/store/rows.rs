@@ -1,6 +1,9 @@
 //! A job's row: to and from [`Record`].
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use std::sync::OnceLock;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params_from_iter};
 
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
@@ -169,6 +172,59 @@ pub(super) fn read_stored(row: &Row<'_>) -> Result<StoredFile, StoreError> {
     })
 }
 
+/// What of a job's row changes: columns with their values.
+type Changing<'a> = [(&'static str, ToSqlOutput<'a>); 31];
+
+fn changing(record: &Record, next: Option<Next>, change: i64) -> Changing<'_> {
+    let learned = &record.learned;
+    let (hold, trial, pace) = (record.hold.as_ref(), record.trial, record.pace);
+    [
+        ("state", text(Some(record.state.as_str()))),
+        ("reason", text(hold.map(|hold| hold.0.as_str()))),
+        ("reason_detail", text(hold.map(|hold| hold.1.as_str()))),
+        ("back_to", text(record.back_to.map(StateName::as_str))),
+        ("remark", text(learned.remark.as_deref())),
+        ("move", text(next.map(|next| next.what.as_str()))),
+        ("move_due_at", at(next.map(|next| next.due))),
+        ("due_at", at(pace.map(|pace| pace.due))),
+        ("tries", number(pace.map(|pace| pace.tries.into()))),
+        ("since", at(pace.map(|pace| pace.since))),
+        ("attempts", number(Some(record.attempts.into()))),
+        ("trial_number", number(trial.map(|trial| trial.number.into()))),
+        ("trial_frozen_at", at(trial.map(|trial| trial.frozen_at))),
+        ("trial_unknown", number(trial.map(|trial| trial.unknown.into()))),
+        ("task_id", text(record.task.as_ref().map(TaskId::as_str))),
+        ("missing_since", at(record.missing_since)),
+        ("asked_at", at(record.asked_at)),
+        ("knocked_at", at(record.knocked_at)),
+        ("refresh", number(Some(record.refresh.into()))),
+        ("cancel_wanted", number(Some(record.cancel_wanted.into()))),
+        ("alerted", number(Some(record.alerted.into()))),
+        ("progress", number(Some(learned.progress.into()))),
+        ("reserved_quota", number(learned.reserved.map(Quota::get))),
+        ("cost_quota", number(learned.cost.map(Quota::get))),
+        ("submitted_at", at(learned.submitted_at)),
+        ("completed_at", at(learned.completed_at)),
+        ("finished_at", at(learned.finished_at)),
+        ("expires_at", at(learned.expires_at)),
+        ("error_code", text(learned.error.as_ref().map(|error| error.code.as_str()))),
+        ("error_message", text(learned.error.as_ref().map(|error| error.message.as_str()))),
+        ("changed", number(Some(change))),
+    ]
+}
+
+fn text(text: Option<&str>) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(text.map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())))
+}
+
+fn number(number: Option<i64>) -> ToSqlOutput<'static> {
+    ToSqlOutput::Borrowed(number.map_or(ValueRef::Null, ValueRef::Integer))
+}
+
+fn at(time: Option<Timestamp>) -> ToSqlOutput<'static> {
+    number(time.map(Timestamp::millis))
+}
+
 /// Adds a new job's row and returns its number.
 pub(super) fn insert_job(
     connection: &Connection,
@@ -177,25 +233,31 @@ pub(super) fn insert_job(
     now: Timestamp,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let identity = job.identity();
-    connection
-        .prepare_cached(
-            "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted,
-                               alerted, progress, changed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, 0, 0)",
-        )?
-        .execute((
-            identity.id.to_string(),
-            intake,
-            &identity.name,
-            &identity.model,
-            identity.priority.get(),
-            identity.created_at.millis(),
-            job.state_name().as_str(),
-        ))?;
-    let nr = connection.last_insert_rowid();
-    update_job(connection, nr, job, next_move(job, now), change)?;
-    Ok(nr)
+    static INSERT: OnceLock<String> = OnceLock::new();
+    let record = job.record();
+    let changing = changing(&record, next_move(job, now), change);
+    let insert = INSERT.get_or_init(|| {
+        let names: Vec<&str> = changing.iter().map(|(name, _)| *name).collect();
+        let places: Vec<String> = (7..).take(names.len()).map(|place| format!("?{place}")).collect();
+        let (names, places) = (names.join(", "), places.join(", "));
+        format!(
+            "INSERT INTO jobs (id, intake, name, model, priority, created_at, {names})
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, {places})"
+        )
+    });
+    let identity = &record.identity;
+    let id = identity.id.to_string();
+    let fixed = [
+        text(Some(&id)),
+        number(Some(intake)),
+        text(Some(&identity.name)),
+        text(Some(&identity.model)),
+        number(Some(identity.priority.get().into())),
+        at(Some(identity.created_at)),
+    ];
+    let values = fixed.iter().chain(changing.iter().map(|(_, value)| value));
+    connection.prepare_cached(insert)?.execute(params_from_iter(values))?;
+    Ok(connection.last_insert_rowid())
 }
 
 /// Writes a job's row anew.
@@ -206,56 +268,17 @@ pub(super) fn update_job(
     next: Option<Next>,
     change: i64,
 ) -> Result<(), StoreError> {
+    static UPDATE: OnceLock<String> = OnceLock::new();
     let record = job.record();
-    let learned = &record.learned;
-    let millis = |time: Option<Timestamp>| time.map(Timestamp::millis);
-    connection
-        .prepare_cached(
-            "UPDATE jobs SET state = :state, reason = :reason, reason_detail = :reason_detail, back_to = :back_to,
-                remark = :remark, move = :move, move_due_at = :move_due_at, due_at = :due_at, tries = :tries,
-                since = :since, attempts = :attempts, trial_number = :trial_number,
-                trial_frozen_at = :trial_frozen_at, trial_unknown = :trial_unknown, task_id = :task_id,
-                missing_since = :missing_since, asked_at = :asked_at, knocked_at = :knocked_at, refresh = :refresh,
-                cancel_wanted = :cancel_wanted, alerted = :alerted, progress = :progress,
-                reserved_quota = :reserved_quota, cost_quota = :cost_quota, submitted_at = :submitted_at,
-                completed_at = :completed_at, finished_at = :finished_at, expires_at = :expires_at,
-                error_code = :error_code, error_message = :error_message, changed = :changed
-             WHERE nr = :nr",
-        )?
-        .execute(named_params! {
-            ":state": record.state.as_str(),
-            ":reason": record.hold.as_ref().map(|hold| hold.0.as_str()),
-            ":reason_detail": record.hold.as_ref().map(|hold| hold.1.as_str()),
-            ":back_to": record.back_to.map(StateName::as_str),
-            ":remark": learned.remark,
-            ":move": next.map(|next| next.what.as_str()),
-            ":move_due_at": next.map(|next| next.due.millis()),
-            ":due_at": record.pace.map(|pace| pace.due.millis()),
-            ":tries": record.pace.map(|pace| pace.tries),
-            ":since": record.pace.map(|pace| pace.since.millis()),
-            ":attempts": record.attempts,
-            ":trial_number": record.trial.map(|trial| trial.number),
-            ":trial_frozen_at": record.trial.map(|trial| trial.frozen_at.millis()),
-            ":trial_unknown": record.trial.map(|trial| trial.unknown),
-            ":task_id": record.task.as_ref().map(TaskId::as_str),
-            ":missing_since": millis(record.missing_since),
-            ":asked_at": millis(record.asked_at),
-            ":knocked_at": millis(record.knocked_at),
-            ":refresh": record.refresh,
-            ":cancel_wanted": record.cancel_wanted,
-            ":alerted": record.alerted,
-            ":progress": learned.progress,
-            ":reserved_quota": learned.reserved.map(Quota::get),
-            ":cost_quota": learned.cost.map(Quota::get),
-            ":submitted_at": millis(learned.submitted_at),
-            ":completed_at": millis(learned.completed_at),
-            ":finished_at": millis(learned.finished_at),
-            ":expires_at": millis(learned.expires_at),
-            ":error_code": learned.error.as_ref().map(|error| error.code.as_str()),
-            ":error_message": learned.error.as_ref().map(|error| error.message.as_str()),
-            ":changed": change,
-            ":nr": nr,
-        })?;
+    let changing = changing(&record, next, change);
+    let update = UPDATE.get_or_init(|| {
+        let set: Vec<String> =
+            changing.iter().zip(2..).map(|((name, _), place)| format!("{name} = ?{place}")).collect();
+        format!("UPDATE jobs SET {} WHERE nr = ?1", set.join(", "))
+    });
+    let nr = number(Some(nr));
+    let values = std::iter::once(&nr).chain(changing.iter().map(|(_, value)| value));
+    connection.prepare_cached(update)?.execute(params_from_iter(values))?;
     Ok(())
 }
 

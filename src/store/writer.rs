@@ -1,5 +1,6 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
@@ -101,8 +102,9 @@ pub(super) struct Writer(Way);
 enum Way {
     /// A thread of its own.
     Thread(mpsc::Sender<Box<dyn Work>>),
-    /// Under a paused clock everything happens in one order: each piece is committed by itself, in place.
-    InPlace(Arc<Mutex<Loop>>, Clock),
+    /// Under a paused clock everything happens in one order: each piece is committed by itself, in place, and none
+    /// before those that came before it.
+    InPlace(Arc<Mutex<InOrder>>, Clock),
 }
 
 impl Writer {
@@ -118,7 +120,10 @@ impl Writer {
         let writer =
             Loop { connection, change: last_change, bells, tally, subscriptions, clock: started, died };
         if clock.is_paused() {
-            return Ok((Self(Way::InPlace(Arc::new(Mutex::new(writer)), clock)), None));
+            return Ok((
+                Self(Way::InPlace(Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })), clock)),
+                None,
+            ));
         }
         let (sender, work) = mpsc::channel();
         let thread =
@@ -136,12 +141,15 @@ impl Writer {
         let piece: Box<dyn Work> = Box::new(Piece { work: Some(work), result: None, answer });
         match &self.0 {
             Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
-            Way::InPlace(writer, clock) => {
-                let writer = writer.clone();
+            Way::InPlace(in_order, clock) => {
+                let in_order = in_order.clone();
+                in_order.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back(piece);
                 let write = move || {
-                    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                    if writer.died.borrow().is_none() {
-                        writer.settle(vec![piece]);
+                    let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
+                    while let Some(piece) = in_order.waiting.pop_front() {
+                        if in_order.writer.died.borrow().is_none() {
+                            in_order.writer.settle(vec![piece]);
+                        }
                     }
                 };
                 clock.aside(write).await.map_err(|_| StoreError::Closed)?;
@@ -149,6 +157,11 @@ impl Writer {
         }
         wait.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+struct InOrder {
+    writer: Loop,
+    waiting: VecDeque<Box<dyn Work>>,
 }
 
 struct Loop {
@@ -228,11 +241,11 @@ impl Loop {
 
     fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> (Ended, Vec<Bell>, Vec<Counted>) {
         let (mut rung, mut counted) = (Vec::new(), Vec::new());
-        if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+        if let Err(error) = self.say("BEGIN IMMEDIATE") {
             return (ended_by(&error), rung, counted);
         }
         for piece in batch.iter_mut() {
-            if let Err(error) = self.connection.execute_batch("SAVEPOINT piece") {
+            if let Err(error) = self.say("SAVEPOINT piece") {
                 return (self.roll_back(&error), rung, counted);
             }
             let (connection, change) = (&self.connection, &mut self.change);
@@ -245,8 +258,8 @@ impl Loop {
             if self.connection.is_autocommit() {
                 return (Ended::Undone(|| StoreError::DiskFull), rung, counted);
             }
-            let close = if keep { "RELEASE piece" } else { "ROLLBACK TO piece; RELEASE piece" };
-            if let Err(error) = self.connection.execute_batch(close) {
+            let undone = if keep { Ok(()) } else { self.say("ROLLBACK TO piece") };
+            if let Err(error) = undone.and_then(|()| self.say("RELEASE piece")) {
                 return (self.roll_back(&error), rung, counted);
             }
             if keep {
@@ -255,10 +268,15 @@ impl Loop {
             }
         }
         lab::reach(Site::CommitWritten);
-        match self.connection.execute_batch("COMMIT") {
+        match self.say("COMMIT") {
             Ok(()) => (Ended::Committed, rung, counted),
             Err(error) => (self.roll_back(&error), rung, counted),
         }
+    }
+
+    /// One of the few words around pieces of work, compiled once.
+    fn say(&self, word: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(word)?.execute([]).map(drop)
     }
 
     fn roll_back(&self, cause: &rusqlite::Error) -> Ended {
