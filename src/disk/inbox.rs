@@ -178,8 +178,8 @@ impl Inbox {
         Ok((bytes, stamp))
     }
 
-    /// Moves a job file to `folder`, under its own name or the next free one, and flushes both folders. A file that
-    /// has other names as well is copied instead, so that an edit through one of them changes no archive.
+    /// Moves a job file to `folder`, under its own name or the next free one; to be [flushed](Inbox::flush_moves). A file
+    /// that has other names as well is copied instead, so that an edit through one of them changes no archive.
     ///
     /// # Errors
     /// When the file is no longer the one of `stamp` (nothing is moved then), or cannot be moved.
@@ -189,11 +189,19 @@ impl Inbox {
         lab::reach(Site::ArchiveChecked);
         let to = self.move_free(name, &stamp, folder)?;
         lab::reach(Site::ArchiveRenamed);
+        Ok(to)
+    }
+
+    /// Flushes the moves of any number of files to `folder`: before this, a crash may undo them.
+    ///
+    /// # Errors
+    /// When one of the folders cannot be flushed.
+    pub fn flush_moves(&self, folder: &Path) -> Result<(), DiskError> {
         flush_folder(folder)?;
         lab::reach(Site::ArchiveHalfFlushed);
         flush_folder(&self.folder)?;
         lab::reach(Site::ArchiveFlushed);
-        Ok(to)
+        Ok(())
     }
 
     /// Keeps a copy of what was read under a file's name, for a file that was edited before it could be moved.

@@ -1,15 +1,17 @@
 //! Takes dropped files in: settles, checks, commits, moves. A file that left the inbox is a committed job, or lies in
 //! `rejected/` with its reason.
 
+mod archive;
 mod judge;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
 use crate::clock::{Clock, Tick, Timestamp};
@@ -20,16 +22,19 @@ use crate::lab::{self, Bug, Site, planted};
 use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::intake::{Intake, Source, TakeError, Unmoved};
+use crate::store::intake::{Intake, Source, TakeError};
+use archive::Committed;
 use judge::{Judge, Judgement, Ready, whole};
 use watch::Watch;
 
-/// So many files are read, committed and moved together.
-const BATCH: usize = 24;
+/// So many files are committed together, and their moves flushed together, at most.
+const BATCH: usize = 256;
+/// So many bytes they are, together, unless one file is more: they are held in memory.
+const BATCH_BYTES: u64 = 8 << 20;
+/// So many of them are read or moved at once.
+const AT_ONCE: usize = 8;
 /// After a fault that passes (full disk, busy database), files are tried again so soon.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
-/// So often a file that changes while it is moved is looked at again.
-const SECOND_LOOKS: u32 = 100;
 /// The same trouble with the same file is told again after this.
 const TELL_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -95,28 +100,6 @@ impl IntakeStage {
         }
     }
 
-    /// Finishes the moves that a crash or a full disk left: their jobs are committed, so their files are no new drops.
-    async fn finish_moves(&self) -> Result<BTreeSet<String>, StoreError> {
-        let mut pending = BTreeSet::new();
-        for unmoved in self.store.unmoved().await? {
-            let (judge, folders) = (self.judge.clone(), self.folders.clone());
-            let name = unmoved.file_name.clone();
-            lab::reach(Site::MoveResumed);
-            match blocking(&self.clock, move || {
-                finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to))
-            })
-            .await
-            {
-                Ok((nr, to)) => self.store.mark_moved(nr, to, self.clock.now()).await?,
-                Err(error) => {
-                    tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
-                    pending.insert(name);
-                }
-            }
-        }
-        Ok(pending)
-    }
-
     /// The files to judge now, with how long each has been still, and when the next one may be.
     fn choose(
         &self,
@@ -174,11 +157,11 @@ impl IntakeStage {
 
     /// Judges, commits and moves a batch of files. The earliest time to look again, if any of them must wait.
     async fn take(&self, batch: &[(Entry, Duration)]) -> Result<Option<Duration>, StoreError> {
-        let judged = futures_util::future::join_all(batch.iter().cloned().map(|(entry, still)| {
+        let judged = stream::iter(batch.iter().cloned()).map(|(entry, still)| {
             let judge = self.judge.clone();
             blocking(&self.clock, move || judge.judge(&entry, still))
-        }))
-        .await;
+        });
+        let judged: Vec<_> = judged.buffered(AT_ONCE).collect().await;
         let mut next: Option<Duration> = None;
         let mut ready = Vec::new();
         for ((entry, _), judgement) in batch.iter().zip(judged) {
@@ -192,10 +175,10 @@ impl IntakeStage {
                 Judgement::Ready(file) => ready.push((entry.name.clone(), file)),
             }
         }
-        // Handed to the writer in the order of names, so that ids follow it; committed together.
-        let taken =
-            futures_util::future::join_all(ready.into_iter().map(|(name, file)| self.commit(name, file)))
-                .await;
+        // Handed to the writer in the order of names, so that ids follow it; committed together. One that had to give way
+        // to other tasks would be overtaken by the next.
+        let taken = ready.into_iter().map(|(name, file)| self.commit(name, file));
+        let taken = tokio::task::unconstrained(futures_util::future::join_all(taken)).await;
         let mut fault = None;
         let moves = taken.into_iter().filter_map(|taken| {
             taken.unwrap_or_else(|error| {
@@ -204,7 +187,9 @@ impl IntakeStage {
             })
         });
         let moves: Vec<_> = moves.collect();
-        futures_util::future::join_all(moves.into_iter().map(|file| self.archive(file))).await;
+        let moved: Vec<_> =
+            stream::iter(moves).map(|file| self.archive(file)).buffered(AT_ONCE).collect().await;
+        self.mark(moved.into_iter().flatten().collect()).await;
         fault.map_or(Ok(next), Err)
     }
 
@@ -256,39 +241,6 @@ impl IntakeStage {
         }
     }
 
-    async fn archive(&self, committed: Committed) {
-        let Committed { nr, name, file, now } = committed;
-        let (judge, folders) = (self.judge.clone(), self.folders.clone());
-        let shown = name.clone();
-        let moved = blocking(&self.clock, move || {
-            let folder = folders.accepted.join(now.date());
-            let moved = match judge.inbox.archive(&name, &file.stamp, &folder) {
-                Err(DiskError::Changed(_)) => archive_if_the_same(&judge.inbox, &name, &file.sha256, &folder),
-                moved => moved,
-            };
-            match (moved, file.bytes) {
-                // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
-                (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
-                    judge.inbox.keep_copy(&name, &bytes, &folder).map(Some)
-                }
-                (Err(DiskError::Changed(_) | DiskError::Gone(_)), None) => Ok(None),
-                (moved, _) => moved.map(Some),
-            }
-        })
-        .await;
-        let marked = match moved {
-            Ok(to) => self.store.mark_moved(nr, shown_path(to), self.clock.now()).await,
-            Err(error) => {
-                tracing::warn!("{shown} was accepted but cannot be moved out of the inbox yet: {error}");
-                return;
-            }
-        };
-        if let Err(error) = marked {
-            tracing::warn!("{shown} was moved, which is written down later: {error}");
-        }
-        lab::reach(Site::MoveMarked);
-    }
-
     async fn reject(&self, name: &str, stamp: Stamp, problems: Vec<Problem>) {
         let (judge, folders) = (self.judge.clone(), self.folders.clone());
         let (at, owned) = (self.clock.now(), name.to_owned());
@@ -321,12 +273,14 @@ impl IntakeStage {
     }
 }
 
-/// A file whose jobs are committed and which is now to be moved.
-struct Committed {
-    nr: i64,
-    name: String,
-    file: Ready,
-    now: Timestamp,
+/// How many of these are taken in together: at least one.
+fn together(files: &[(Entry, Duration)]) -> usize {
+    let mut bytes = 0_u64;
+    let fit = files.iter().take(BATCH).take_while(|(entry, _)| {
+        bytes = bytes.saturating_add(entry.stamp.bytes);
+        bytes <= BATCH_BYTES
+    });
+    fit.count().max(1)
 }
 
 impl Stage for IntakeStage {
@@ -355,7 +309,10 @@ impl Stage for IntakeStage {
         let pending = self.finish_moves().await?;
         let (chosen, mut next) = self.choose(entries, &pending);
         let mut fault = None;
-        for batch in chosen.chunks(BATCH) {
+        let mut rest = &chosen[..];
+        while !rest.is_empty() {
+            let (batch, others) = rest.split_at(together(rest));
+            rest = others;
             match self.take(batch).await {
                 Ok(Some(left)) => next = Some(next.map_or(left, |next| next.min(left))),
                 Ok(None) => {}
@@ -381,52 +338,10 @@ impl Stage for IntakeStage {
     async fn land(&self) {}
 }
 
-/// For a file that is no longer as it was: if its bytes are, it is the same drop and not to be bought again. Its mode
-/// may have been changed, or another of its names been taken away, and that more than once.
-fn archive_if_the_same(inbox: &Inbox, name: &str, sha256: &str, folder: &Path) -> Result<PathBuf, DiskError> {
-    let changed = || DiskError::Changed(inbox.path().join(name));
-    for _ in 0..SECOND_LOOKS {
-        let stamp = match inbox.fingerprint(name) {
-            Ok((found, stamp)) if found == sha256 => stamp,
-            Err(DiskError::Changed(_)) => continue,
-            Ok(_) | Err(_) => return Err(changed()),
-        };
-        match inbox.archive(name, &stamp, folder) {
-            Err(DiskError::Changed(_)) => {}
-            moved => return moved,
-        }
-    }
-    Err(changed())
-}
-
-fn finish_move(
-    inbox: &Inbox,
-    folders: &IntakeFolders,
-    unmoved: &Unmoved,
-) -> Result<Option<String>, DiskError> {
-    let found = match inbox.fingerprint(&unmoved.file_name) {
-        Ok((sha256, stamp)) if sha256 == unmoved.sha256 => stamp,
-        // Moved already, taken away, or another file by now.
-        Ok(_) | Err(DiskError::Gone(_) | DiskError::NotRegular { .. } | DiskError::Changed(_)) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let folder = folders.accepted.join(unmoved.taken_at.date());
-    match inbox.archive(&unmoved.file_name, &found, &folder) {
-        Err(DiskError::Changed(_) | DiskError::Gone(_)) => Ok(None),
-        moved => moved.map(|to| shown_path(Some(to))),
-    }
-}
-
 fn key_pointer(refusal: &TakeError) -> String {
     match refusal {
         TakeError::KeySeen { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
         TakeError::KeySeen { .. } => "/dropreel/key".into(),
         TakeError::Repeated { .. } | TakeError::Unread(_) | TakeError::Store(_) => String::new(),
     }
-}
-
-fn shown_path(path: Option<PathBuf>) -> Option<String> {
-    path.map(|path| path.display().to_string())
 }

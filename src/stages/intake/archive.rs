@@ -1,0 +1,157 @@
+//! Moves job files out of the inbox once their jobs are committed: a committed file is no new drop, whatever crashes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::clock::Timestamp;
+use crate::disk::DiskError;
+use crate::disk::inbox::Inbox;
+use crate::lab::{self, Site};
+use crate::stages::blocking;
+use crate::stages::intake::judge::Ready;
+use crate::stages::intake::{IntakeFolders, IntakeStage};
+use crate::store::error::StoreError;
+use crate::store::intake::Unmoved;
+
+/// So often a file that changes while it is moved is looked at again.
+const SECOND_LOOKS: u32 = 100;
+
+/// A file whose jobs are committed and which is now to be moved.
+pub(super) struct Committed {
+    pub nr: i64,
+    pub name: String,
+    pub file: Ready,
+    pub now: Timestamp,
+}
+
+/// A file that has left the inbox.
+pub(super) struct Moved {
+    nr: i64,
+    name: String,
+    folder: PathBuf,
+    to: Option<String>,
+}
+
+impl IntakeStage {
+    /// Finishes the moves that a crash or a full disk left: their jobs are committed, so their files are no new drops.
+    pub(super) async fn finish_moves(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut pending = BTreeSet::new();
+        for unmoved in self.store.unmoved().await? {
+            let (judge, folders) = (self.judge.clone(), self.folders.clone());
+            let name = unmoved.file_name.clone();
+            lab::reach(Site::MoveResumed);
+            match blocking(&self.clock, move || {
+                finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to))
+            })
+            .await
+            {
+                Ok((nr, to)) => self.store.mark_moved(nr, to, self.clock.now()).await?,
+                Err(error) => {
+                    tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
+                    pending.insert(name);
+                }
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Moves a file whose jobs are committed out of the inbox. `None`: it is tried again later.
+    pub(super) async fn archive(&self, committed: Committed) -> Option<Moved> {
+        let Committed { nr, name, file, now } = committed;
+        let (judge, folders) = (self.judge.clone(), self.folders.clone());
+        let (shown, folder) = (name.clone(), self.folders.accepted.join(now.date()));
+        let moved = blocking(&self.clock, move || {
+            let folder = folders.accepted.join(now.date());
+            let moved = match judge.inbox.archive(&name, &file.stamp, &folder) {
+                Err(DiskError::Changed(_)) => archive_if_the_same(&judge.inbox, &name, &file.sha256, &folder),
+                moved => moved,
+            };
+            match (moved, file.bytes) {
+                // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
+                (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
+                    judge.inbox.keep_copy(&name, &bytes, &folder).map(Some)
+                }
+                (Err(DiskError::Changed(_) | DiskError::Gone(_)), None) => Ok(None),
+                (moved, _) => moved.map(Some),
+            }
+        })
+        .await;
+        match moved {
+            Ok(to) => Some(Moved { nr, name: shown, folder, to: shown_path(to) }),
+            Err(error) => {
+                tracing::warn!("{shown} was accepted but cannot be moved out of the inbox yet: {error}");
+                None
+            }
+        }
+    }
+
+    /// Writes down what was moved, once no crash can undo it.
+    pub(super) async fn mark(&self, moved: Vec<Moved>) {
+        let folders: BTreeSet<PathBuf> = moved.iter().map(|moved| moved.folder.clone()).collect();
+        for folder in folders {
+            let (judge, flushed) = (self.judge.clone(), folder.clone());
+            if let Err(error) = blocking(&self.clock, move || judge.inbox.flush_moves(&flushed)).await {
+                // At the next look these are found moved, or still there.
+                tracing::warn!("files were moved to {}, which a crash may undo: {error}", folder.display());
+                return;
+            }
+        }
+        futures_util::future::join_all(moved.into_iter().map(|Moved { nr, name, to, .. }| async move {
+            if let Err(error) = self.store.mark_moved(nr, to, self.clock.now()).await {
+                tracing::warn!("{name} was moved, which is written down later: {error}");
+            }
+            lab::reach(Site::MoveMarked);
+        }))
+        .await;
+    }
+}
+
+/// For a file that is no longer as it was: if its bytes are, it is the same drop and not to be bought again. Its mode
+/// may have been changed, or another of its names been taken away, and that more than once.
+fn archive_if_the_same(inbox: &Inbox, name: &str, sha256: &str, folder: &Path) -> Result<PathBuf, DiskError> {
+    let changed = || DiskError::Changed(inbox.path().join(name));
+    for _ in 0..SECOND_LOOKS {
+        let stamp = match inbox.fingerprint(name) {
+            Ok((found, stamp)) if found == sha256 => stamp,
+            Err(DiskError::Changed(_)) => continue,
+            Ok(_) | Err(_) => return Err(changed()),
+        };
+        match inbox.archive(name, &stamp, folder) {
+            Err(DiskError::Changed(_)) => {}
+            moved => return moved,
+        }
+    }
+    Err(changed())
+}
+
+fn finish_move(
+    inbox: &Inbox,
+    folders: &IntakeFolders,
+    unmoved: &Unmoved,
+) -> Result<Option<String>, DiskError> {
+    let folder = folders.accepted.join(unmoved.taken_at.date());
+    let found = match inbox.fingerprint(&unmoved.file_name) {
+        Ok((sha256, stamp)) if sha256 == unmoved.sha256 => stamp,
+        // Moved already, taken away, or another file by now.
+        Ok(_) | Err(DiskError::Gone(_) | DiskError::NotRegular { .. } | DiskError::Changed(_)) => {
+            // A move of which nobody knows whether it was flushed must not be undone once it is written down.
+            if folder.is_dir() {
+                inbox.flush_moves(&folder)?;
+            }
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    match inbox.archive(&unmoved.file_name, &found, &folder) {
+        Err(DiskError::Changed(_) | DiskError::Gone(_)) => Ok(None),
+        moved => {
+            let to = moved?;
+            inbox.flush_moves(&folder)?;
+            Ok(shown_path(Some(to)))
+        }
+    }
+}
+
+fn shown_path(path: Option<PathBuf>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
