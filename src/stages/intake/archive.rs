@@ -55,34 +55,13 @@ impl IntakeStage {
         Ok(pending)
     }
 
-    /// Moves a file whose jobs are committed out of the inbox. `None`: it is tried again later.
-    pub(super) async fn archive(&self, committed: Committed) -> Option<Moved> {
-        let Committed { nr, name, file, now } = committed;
+    /// Moves files whose jobs are committed out of the inbox. Those left out are tried again later.
+    pub(super) async fn archive(&self, files: Vec<Committed>) -> Vec<Moved> {
         let (judge, folders) = (self.judge.clone(), self.folders.clone());
-        let (shown, folder) = (name.clone(), self.folders.accepted.join(now.date()));
-        let moved = blocking(&self.clock, move || {
-            let folder = folders.accepted.join(now.date());
-            let moved = match judge.inbox.archive(&name, &file.stamp, &folder) {
-                Err(DiskError::Changed(_)) => archive_if_the_same(&judge.inbox, &name, &file.sha256, &folder),
-                moved => moved,
-            };
-            match (moved, file.bytes) {
-                // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
-                (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
-                    judge.inbox.keep_copy(&name, &bytes, &folder).map(Some)
-                }
-                (Err(DiskError::Changed(_) | DiskError::Gone(_)), None) => Ok(None),
-                (moved, _) => moved.map(Some),
-            }
+        blocking(&self.clock, move || {
+            files.into_iter().filter_map(|file| archive(&judge.inbox, &folders, file)).collect()
         })
-        .await;
-        match moved {
-            Ok(to) => Some(Moved { nr, name: shown, folder, to: shown_path(to) }),
-            Err(error) => {
-                tracing::warn!("{shown} was accepted but cannot be moved out of the inbox yet: {error}");
-                None
-            }
-        }
+        .await
     }
 
     /// Writes down what was moved, once no crash can undo it.
@@ -103,6 +82,30 @@ impl IntakeStage {
             lab::reach(Site::MoveMarked);
         }))
         .await;
+    }
+}
+
+fn archive(inbox: &Inbox, folders: &IntakeFolders, committed: Committed) -> Option<Moved> {
+    let Committed { nr, name, file, now } = committed;
+    let folder = folders.accepted.join(now.date());
+    let moved = match inbox.archive(&name, &file.stamp, &folder) {
+        Err(DiskError::Changed(_)) => archive_if_the_same(inbox, &name, &file.sha256, &folder),
+        moved => moved,
+    };
+    let moved = match (moved, file.bytes) {
+        // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
+        (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
+            inbox.keep_copy(&name, &bytes, &folder).map(Some)
+        }
+        (Err(DiskError::Changed(_) | DiskError::Gone(_)), None) => Ok(None),
+        (moved, _) => moved.map(Some),
+    };
+    match moved {
+        Ok(to) => Some(Moved { nr, name, folder, to: shown_path(to) }),
+        Err(error) => {
+            tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
+            None
+        }
     }
 }
 

@@ -31,8 +31,10 @@ use watch::Watch;
 const BATCH: usize = 256;
 /// So many bytes they are, together, unless one file is more: they are held in memory.
 const BATCH_BYTES: u64 = 8 << 20;
-/// So many of them are read or moved at once.
-const AT_ONCE: usize = 8;
+/// So many of them are read or moved by one thread, one after the other: handing each over would cost more than it does.
+const IN_A_ROW: usize = 32;
+/// So many threads read or move at once.
+const AT_ONCE: usize = 4;
 /// After a fault that passes (full disk, busy database), files are tried again so soon.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
 /// The same trouble with the same file is told again after this.
@@ -157,14 +159,15 @@ impl IntakeStage {
 
     /// Judges, commits and moves a batch of files. The earliest time to look again, if any of them must wait.
     async fn take(&self, batch: &[(Entry, Duration)]) -> Result<Option<Duration>, StoreError> {
-        let judged = stream::iter(batch.iter().cloned()).map(|(entry, still)| {
+        let judged = stream::iter(batch.chunks(IN_A_ROW).map(<[_]>::to_vec)).map(|files| {
             let judge = self.judge.clone();
-            blocking(&self.clock, move || judge.judge(&entry, still))
+            let judged = move || files.iter().map(|(entry, still)| judge.judge(entry, *still)).collect();
+            blocking(&self.clock, judged)
         });
-        let judged: Vec<_> = judged.buffered(AT_ONCE).collect().await;
+        let judged: Vec<Vec<Judgement>> = judged.buffered(AT_ONCE).collect().await;
         let mut next: Option<Duration> = None;
         let mut ready = Vec::new();
-        for ((entry, _), judgement) in batch.iter().zip(judged) {
+        for ((entry, _), judgement) in batch.iter().zip(judged.into_iter().flatten()) {
             match judgement {
                 Judgement::Wait(patience) => {
                     let left = self.be_patient(&entry.name, patience);
@@ -186,9 +189,14 @@ impl IntakeStage {
                 None
             })
         });
-        let moves: Vec<_> = moves.collect();
-        let moved: Vec<_> =
-            stream::iter(moves).map(|file| self.archive(file)).buffered(AT_ONCE).collect().await;
+        let mut moves = moves.peekable();
+        let moves: Vec<Vec<_>> = std::iter::from_fn(|| {
+            moves.peek()?;
+            Some(moves.by_ref().take(IN_A_ROW).collect())
+        })
+        .collect();
+        let moved = stream::iter(moves).map(|files| self.archive(files));
+        let moved: Vec<Vec<_>> = moved.buffered(AT_ONCE).collect().await;
         self.mark(moved.into_iter().flatten().collect()).await;
         fault.map_or(Ok(next), Err)
     }
