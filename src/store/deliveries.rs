@@ -15,6 +15,7 @@ use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::rows::number_of;
 use crate::store::tally::Counted;
+use crate::store::writer::Patience;
 
 /// So many bodies of one job are kept; of the others only the count.
 pub const KEPT_PER_JOB: i64 = 20;
@@ -110,8 +111,9 @@ impl Store {
     ) -> Result<Applied, StoreError> {
         let (terms, chance) = (self.terms, self.dice.fraction());
         let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
+        // Nobody outside waits for it, and the ones who send callbacks do.
         self.writer
-            .write(move |writing| {
+            .write_with(Patience::Some, move |writing| {
                 // One that came meanwhile stays to be told.
                 writing
                     .connection

@@ -94,6 +94,15 @@ where
     }
 }
 
+/// Whether somebody waits outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Goes into the next commit.
+    None,
+    /// Gives way to what has none, in part: see [`next_batch`].
+    Some,
+}
+
 /// The way to the one who writes. Dropping the last one ends it.
 #[derive(Clone)]
 pub(super) struct Writer(Way);
@@ -101,7 +110,7 @@ pub(super) struct Writer(Way);
 #[derive(Clone)]
 enum Way {
     /// A thread of its own.
-    Thread(mpsc::Sender<Box<dyn Work>>),
+    Thread(mpsc::Sender<(Patience, Box<dyn Work>)>),
     /// Under a paused clock everything happens in one order: each piece is committed by itself, in place, and none
     /// before those that came before it.
     InPlace(Arc<Mutex<InOrder>>, Clock),
@@ -137,10 +146,19 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.write_with(Patience::None, work).await
+    }
+
+    /// [`Writer::write`], for work that may have patience.
+    pub async fn write_with<T, F>(&self, patience: Patience, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
         let (answer, wait) = oneshot::channel();
         let piece: Box<dyn Work> = Box::new(Piece { work: Some(work), result: None, answer });
         match &self.0 {
-            Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
+            Way::Thread(sender) => sender.send((patience, piece)).map_err(|_| StoreError::Closed)?,
             Way::InPlace(in_order, clock) => {
                 let in_order = in_order.clone();
                 in_order.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back(piece);
@@ -174,6 +192,23 @@ struct Loop {
     died: watch::Sender<Option<String>>,
 }
 
+/// What is committed next. No lingering: the batch after it gathers while this one is flushed. Patient work gives way while
+/// other work comes, but a fifth of each commit is kept for it. `None` when nobody can send work any more.
+fn next_batch<W>(work: &mpsc::Receiver<(Patience, W)>, patient: &mut VecDeque<W>) -> Option<Vec<W>> {
+    let mut batch = Vec::new();
+    let mut next = if patient.is_empty() { Some(work.recv().ok()?) } else { work.try_recv().ok() };
+    while let Some((patience, piece)) = next {
+        match patience {
+            Patience::None => batch.push(piece),
+            Patience::Some => patient.push_back(piece),
+        }
+        next = if batch.len() < BATCH { work.try_recv().ok() } else { None };
+    }
+    let room = if batch.is_empty() { BATCH } else { batch.len().div_ceil(4) };
+    batch.extend(patient.drain(..room.min(patient.len())));
+    Some(batch)
+}
+
 /// How a batch ended.
 enum Ended {
     Committed,
@@ -184,16 +219,9 @@ enum Ended {
 }
 
 impl Loop {
-    fn run(mut self, work: &mpsc::Receiver<Box<dyn Work>>) {
-        while let Ok(first) = work.recv() {
-            // No lingering: the next batch gathers while this one is flushed.
-            let mut batch = vec![first];
-            while batch.len() < BATCH {
-                match work.try_recv() {
-                    Ok(piece) => batch.push(piece),
-                    Err(_) => break,
-                }
-            }
+    fn run(mut self, work: &mpsc::Receiver<(Patience, Box<dyn Work>)>) {
+        let mut patient = VecDeque::new();
+        while let Some(batch) = next_batch(work, &mut patient) {
             if !self.settle(batch) {
                 // Nothing more may be written over an unknown outcome; the next start looks again.
                 return;
@@ -304,5 +332,27 @@ impl StoreError {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patient_work_gives_way_but_is_not_forgotten() {
+        let (sender, work) = mpsc::channel();
+        let mut patient = VecDeque::new();
+        for number in 0..8 {
+            sender.send((Patience::Some, -1 - number)).unwrap();
+            sender.send((Patience::None, number)).unwrap();
+        }
+        let batch = next_batch(&work, &mut patient).unwrap();
+        assert_eq!(batch, [0, 1, 2, 3, 4, 5, 6, 7, -1, -2], "a fifth of it is patient work");
+        sender.send((Patience::None, 8)).unwrap();
+        assert_eq!(next_batch(&work, &mut patient).unwrap(), [8, -3]);
+        assert_eq!(next_batch(&work, &mut patient).unwrap(), [-4, -5, -6, -7, -8]);
+        drop(sender);
+        assert_eq!(next_batch(&work, &mut patient), None);
     }
 }
