@@ -199,6 +199,9 @@ async fn a_body_over_the_limit_is_refused_with_413() {
     assert_eq!(stage.kept().await, 0);
 }
 
+/// A chunk that soon makes too large a body, on a slow machine too.
+const FLOOD: &str = "40\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n";
+
 /// What a hostile client goes on sending once its first bytes are out.
 #[derive(Clone, Copy, Debug)]
 enum Then {
@@ -257,7 +260,7 @@ async fn slow_and_hostile_clients_are_cut_off_while_others_are_served() {
         ("a dribbled body", stage.head("Content-Length: 999\r\n"), Then::Dribble("x"), "408"),
         ("a stalled chunked body", chunked.clone(), Then::Silence, "408"),
         ("a dribbled chunked body", chunked.clone(), Then::Dribble("1\r\nx\r\n"), "408"),
-        ("a chunked flood", chunked, Then::Flood("4\r\nxxxx\r\n"), "413"),
+        ("a chunked flood", chunked, Then::Flood(FLOOD), "413"),
         ("a wrong token and a chunked dribble", wrong.into(), Then::Dribble("1\r\nx\r\n"), "404"),
         ("a wrong token and a chunked flood", wrong.into(), Then::Flood("4\r\nxxxx\r\n"), "404"),
         ("a wrong token and no end", wrong.into(), Then::Silence, "404"),
