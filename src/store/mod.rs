@@ -5,6 +5,8 @@
 
 pub mod apply;
 pub mod bells;
+#[cfg(test)]
+mod costs;
 pub mod deliveries;
 pub mod due;
 pub mod error;
@@ -14,6 +16,7 @@ pub mod line;
 pub mod look;
 pub mod outputs;
 pub mod overview;
+mod places;
 pub mod report;
 mod rows;
 pub mod schema;

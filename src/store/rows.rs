@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, RowIndex, named_params, params_from_iter};
 
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
@@ -15,6 +15,7 @@ use crate::job::{Identity, Job, JobError, JobId, Learned, Priority, TaskId};
 use crate::money::Quota;
 use crate::secret::Secret;
 use crate::store::error::StoreError;
+use crate::store::places::place;
 
 /// A job with the number of its row.
 pub(super) struct Known {
@@ -22,11 +23,11 @@ pub(super) struct Known {
     pub job: Job,
 }
 
-pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 
-fn need_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+fn need_time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_millis(row.get(column)?))
 }
 
@@ -52,75 +53,81 @@ pub(super) fn read_job(connection: &Connection, id: JobId) -> Result<Known, Stor
 
 /// Reads the job of a row of `jobs`, with its outputs.
 pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<Known, StoreError> {
-    let nr: i64 = row.get("nr")?;
-    let task = optional_word("task id", row.get("task_id")?, TaskId::parse)?;
+    let nr: i64 = row.get(const { place("nr") })?;
+    let task = optional_word("task id", row.get(const { place("task_id") })?, TaskId::parse)?;
     let outputs = match &task {
         Some(task) => read_outputs(connection, nr, task)?,
         None => Vec::new(),
     };
     let record = Record {
         identity: Identity {
-            id: word("job id", &row.get::<_, String>("id")?, JobId::parse)?,
-            name: row.get("name")?,
-            model: row.get("model")?,
-            priority: Priority::new(row.get("priority")?).unwrap_or_default(),
-            created_at: need_time(row, "created_at")?,
+            id: word("job id", &row.get::<_, String>(const { place("id") })?, JobId::parse)?,
+            name: row.get(const { place("name") })?,
+            model: row.get(const { place("model") })?,
+            priority: Priority::new(row.get(const { place("priority") })?).unwrap_or_default(),
+            created_at: need_time(row, const { place("created_at") })?,
         },
         learned: read_learned(row)?,
-        state: word("state", &row.get::<_, String>("state")?, StateName::parse)?,
-        hold: optional_word("reason", row.get("reason")?, HoldReason::parse)?
-            .map(|reason| Ok::<_, StoreError>((reason, row.get("reason_detail")?)))
+        state: word("state", &row.get::<_, String>(const { place("state") })?, StateName::parse)?,
+        hold: optional_word("reason", row.get(const { place("reason") })?, HoldReason::parse)?
+            .map(|reason| Ok::<_, StoreError>((reason, row.get(const { place("reason_detail") })?)))
             .transpose()?,
-        back_to: optional_word("state", row.get("back_to")?, StateName::parse)?,
-        attempts: row.get("attempts")?,
+        back_to: optional_word("state", row.get(const { place("back_to") })?, StateName::parse)?,
+        attempts: row.get(const { place("attempts") })?,
         trial: read_trial(row)?,
         task,
         pace: read_pace(row)?,
-        missing_since: time(row, "missing_since")?,
-        asked_at: time(row, "asked_at")?,
-        refresh: row.get("refresh")?,
-        cancel_wanted: row.get("cancel_wanted")?,
-        alerted: row.get("alerted")?,
-        knocked_at: time(row, "knocked_at")?,
+        missing_since: time(row, const { place("missing_since") })?,
+        asked_at: time(row, const { place("asked_at") })?,
+        refresh: row.get(const { place("refresh") })?,
+        cancel_wanted: row.get(const { place("cancel_wanted") })?,
+        alerted: row.get(const { place("alerted") })?,
+        knocked_at: time(row, const { place("knocked_at") })?,
         outputs,
     };
     Ok(Known { nr, job: Job::restore(record)? })
 }
 
 fn read_learned(row: &Row<'_>) -> Result<Learned, StoreError> {
-    let code: Option<String> = row.get("error_code")?;
+    let code: Option<String> = row.get(const { place("error_code") })?;
     Ok(Learned {
-        progress: row.get("progress")?,
-        reserved: row.get::<_, Option<i64>>("reserved_quota")?.map(Quota::new),
-        cost: row.get::<_, Option<i64>>("cost_quota")?.map(Quota::new),
-        submitted_at: time(row, "submitted_at")?,
-        completed_at: time(row, "completed_at")?,
-        finished_at: time(row, "finished_at")?,
-        expires_at: time(row, "expires_at")?,
+        progress: row.get(const { place("progress") })?,
+        reserved: row.get::<_, Option<i64>>(const { place("reserved_quota") })?.map(Quota::new),
+        cost: row.get::<_, Option<i64>>(const { place("cost_quota") })?.map(Quota::new),
+        submitted_at: time(row, const { place("submitted_at") })?,
+        completed_at: time(row, const { place("completed_at") })?,
+        finished_at: time(row, const { place("finished_at") })?,
+        expires_at: time(row, const { place("expires_at") })?,
         error: match code {
-            Some(code) => Some(JobError { code, message: row.get("error_message")? }),
+            Some(code) => Some(JobError { code, message: row.get(const { place("error_message") })? }),
             None => None,
         },
-        remark: row.get("remark")?,
+        remark: row.get(const { place("remark") })?,
     })
 }
 
 fn read_trial(row: &Row<'_>) -> Result<Option<Trial>, StoreError> {
-    let number: Option<u32> = row.get("trial_number")?;
+    let number: Option<u32> = row.get(const { place("trial_number") })?;
     number
         .map(|number| {
             Ok(Trial {
                 number,
-                frozen_at: need_time(row, "trial_frozen_at")?,
-                unknown: row.get("trial_unknown")?,
+                frozen_at: need_time(row, const { place("trial_frozen_at") })?,
+                unknown: row.get(const { place("trial_unknown") })?,
             })
         })
         .transpose()
 }
 
 fn read_pace(row: &Row<'_>) -> Result<Option<Pace>, StoreError> {
-    time(row, "due_at")?
-        .map(|due| Ok(Pace { due, tries: row.get("tries")?, since: need_time(row, "since")? }))
+    time(row, const { place("due_at") })?
+        .map(|due| {
+            Ok(Pace {
+                due,
+                tries: row.get(const { place("tries") })?,
+                since: need_time(row, const { place("since") })?,
+            })
+        })
         .transpose()
 }
 

@@ -113,7 +113,10 @@ pub fn look_over(path: &Path) -> Result<String, OpenError> {
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    #[cfg_attr(not(test), expect(unused_mut, reason = "tests count what it runs"))]
+    let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    #[cfg(test)]
+    super::costs::count_statements(&mut connection).map_err(sqlite)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(64);
     // A plan does not hang on the values bound to it: otherwise SQLite compiles such a statement anew at each use.

@@ -13,6 +13,7 @@ mod support;
 
 mod callback;
 mod cli;
+mod costs;
 mod doctor;
 mod download;
 mod follow;

@@ -1,0 +1,103 @@
+//! Medians, their spread, and the tables they stand in.
+
+use std::fmt;
+use std::path::Path;
+
+/// The same thing, measured several times.
+#[derive(Clone, Default)]
+pub struct Series(pub Vec<f64>);
+
+impl Series {
+    pub fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    /// Round by round, this by that.
+    pub fn by(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine / theirs).collect())
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+
+    pub fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        sorted[sorted.len() / 2]
+    }
+
+    /// The value that so large a share is below.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let sorted = self.sorted();
+        sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+    }
+
+    /// Median and, if there is one, the spread: `12.3 (11.0–14.5)`.
+    pub fn shown(&self) -> String {
+        let sorted = self.sorted();
+        let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
+        if sorted.len() == 1 {
+            return number(least);
+        }
+        format!("{} ({}–{})", number(self.median()), number(least), number(most))
+    }
+}
+
+/// Three significant digits, thousands apart.
+pub fn number(value: f64) -> String {
+    let digits = if value == 0.0 { 0 } else { 2 - value.abs().log10().floor() as i32 };
+    if digits > 0 {
+        return format!("{value:.0$}", digits.min(3) as usize);
+    }
+    let whole = format!("{:.0}", value.abs());
+    let mut spaced = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            spaced.push(',');
+        }
+        spaced.push(digit);
+    }
+    if value < 0.0 { format!("-{spaced}") } else { spaced }
+}
+
+/// A table, as Markdown has it.
+pub struct Table {
+    pub title: String,
+    pub head: Vec<&'static str>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(title: impl Into<String>, head: &[&'static str]) -> Self {
+        Self { title: title.into(), head: head.to_vec(), rows: Vec::new() }
+    }
+
+    pub fn row(&mut self, cells: &[&str]) {
+        self.rows.push(cells.iter().map(|cell| (*cell).to_owned()).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "**{}**\n", self.title)?;
+        writeln!(f, "| {} |", self.head.join(" | "))?;
+        writeln!(f, "|{}", " --- |".repeat(self.head.len()))?;
+        for row in &self.rows {
+            writeln!(f, "| {} |", row.join(" | "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the tables where docs/performance.md has room for those of this part.
+pub fn write(part: &str, tables: &[Table]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- {part} -->\n"), format!("<!-- end of {part} -->"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no room for {part}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end of {part}"));
+    let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    std::fs::write(&path, format!("{before}{begin}\n{}\n{end}{after}", tables.join("\n"))).unwrap();
+}

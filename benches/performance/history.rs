@@ -1,0 +1,180 @@
+//! A long history: what is asked of the database when a million jobs lie in it, a tenth of them at the provider.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dropreel::clock::Clock;
+use dropreel::dice::Dice;
+use dropreel::job::JobId;
+use dropreel::job::event::{AskVerdict, Event};
+use dropreel::job::next::Move;
+use dropreel::job::terms::Terms;
+use dropreel::provider::wire::read_status;
+use dropreel::store::Store;
+use futures_util::future::join_all;
+use rusqlite::Connection;
+
+use crate::Wanted;
+use crate::bed::{self, Running};
+use crate::figures::{Series, Table, number};
+
+/// Real jobs that the others are copies of: these at the provider, the others stored.
+const BASE: u64 = 20;
+const RUNNING: u64 = 2;
+
+/// How a column's value differs from copy to copy, so that what must be unique is.
+fn copied(table: &str, column: &str) -> String {
+    match (table, column) {
+        ("jobs" | "history", "nr") => format!("{column} + k * (SELECT max(nr) FROM {table} WHERE nr <= old)"),
+        ("jobs", "id") => "printf('%08x-%04x-7000-8000-%012x', 1795500000 + k, nr, k * 1000 + nr)".to_owned(),
+        ("jobs", "changed") => "changed + k * 1000".to_owned(),
+        ("jobs", "created_at" | "submitted_at" | "completed_at" | "finished_at" | "move_due_at") => {
+            format!("{column} + k * 20")
+        }
+        (_, "job") => format!("job + k * {BASE}"),
+        ("attempts", "key") | ("outputs", "planned") | (_, "task_id") => format!("{column} || '-' || k"),
+        ("jobs", "name") => "name || '-' || k".to_owned(),
+        _ => column.to_owned(),
+    }
+}
+
+/// A database of so many jobs, made of real ones.
+fn fill(data: &Path, jobs: u64) {
+    let sandbox = Running::sandbox(&["--run-time", "1ms"]);
+    let settings = [("PROVIDER__BASE_URL", sandbox.address.as_str()), ("POLLING__CALLBACK_GRACE", "2m")];
+    let daemon = Running::daemon(data, &settings);
+    let stored = bed::lines(BASE - RUNNING, "");
+    bed::drop_file(data, "stored.jsonl", &stored);
+    let looked = bed::look(data);
+    let in_state =
+        |state: &str| bed::count(&looked, &format!("SELECT count(*) FROM jobs WHERE state = '{state}'"));
+    bed::until("the videos", || in_state("succeeded") == BASE - RUNNING);
+    bed::drop_file(data, "running.jsonl", &bed::lines(RUNNING, "[sandbox: run=10h]"));
+    bed::until("the tasks", || in_state("queued") + in_state("processing") == RUNNING);
+    daemon.until_idle();
+    daemon.stop();
+    drop(looked);
+    let connection = Connection::open(data.join("dropreel.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -500000; BEGIN",
+        )
+        .unwrap();
+    for table in ["jobs", "requests", "attempts", "outputs", "history"] {
+        let mut columns = connection.prepare(&format!("PRAGMA table_info({table})")).unwrap();
+        let columns: Vec<String> =
+            columns.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
+        let values: Vec<String> = columns.iter().map(|column| copied(table, column)).collect();
+        let old = bed::count(
+            &connection,
+            &format!("SELECT max(rowid) FROM {}", if table == "outputs" { "jobs" } else { table }),
+        );
+        // A column may be null, and stays so: null || text is null.
+        let values = values.join(", ").replace("<= old", &format!("<= {old}"));
+        connection
+            .execute_batch(&format!(
+                "INSERT INTO {table} ({}) WITH RECURSIVE copies (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM copies LIMIT {})
+                 SELECT {values} FROM copies, (SELECT * FROM {table})",
+                columns.join(", "),
+                jobs / BASE - 1,
+            ))
+            .unwrap();
+    }
+    connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert_eq!(bed::count(&connection, "SELECT count(*) FROM jobs"), jobs);
+}
+
+fn milliseconds(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64() * 1000.0
+}
+
+/// What the stages ask of the store, in microseconds.
+async fn asked_of_store(data: &Path, table: &mut Table) {
+    let clock = Clock::machine();
+    let (store, _closing) =
+        Store::open(&data.join("dropreel.db"), Terms::DEFAULT, Dice::seeded(1), clock.clone()).unwrap();
+    let store = Arc::new(store);
+    let later = clock.now().plus(Duration::from_secs(30 * 24 * 3600));
+    let mut pick = Series::default();
+    for _ in 0..200 {
+        let began = Instant::now();
+        assert_eq!(store.due(Move::Ask, later, 100).await.unwrap().jobs.len(), 100);
+        pick.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    table.row(&["the next 100 due of 100,000 picked, µs", &pick.shown()]);
+    let asked = async |id: JobId| {
+        let job = store.look(id).await.unwrap().job;
+        let task = job.task().unwrap().clone();
+        let now = clock.now();
+        let body = format!(r#"{{"task_id":"{}","status":"processing","progress":1}}"#, task.as_str());
+        let facts = read_status(body.as_bytes(), &task, now).unwrap();
+        (id, Event::Asked { began: now, verdict: AskVerdict::Seen(facts) })
+    };
+    let [mut together, mut alone]: [Series; 2] = Default::default();
+    for _ in 0..20 {
+        let ids = store.due(Move::Ask, later, 100).await.unwrap().jobs;
+        let events = join_all(ids.into_iter().map(&asked)).await;
+        let began = Instant::now();
+        let applied =
+            join_all(events.into_iter().map(|(id, event)| store.apply(id, event, clock.now()))).await;
+        together.push(began.elapsed().as_secs_f64() * 1e6 / applied.len() as f64);
+        applied.into_iter().for_each(|applied| drop(applied.unwrap()));
+        let ids = store.due(Move::Ask, later, 1).await.unwrap().jobs;
+        let (id, event) = asked(ids[0]).await;
+        let began = Instant::now();
+        store.apply(id, event, clock.now()).await.unwrap();
+        alone.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    table.row(&["a job asked about and rescheduled, 100 at a time, µs each", &together.shown()]);
+    table.row(&["the same alone, µs", &alone.shown()]);
+}
+
+pub fn measure(wanted: &Wanted) -> Vec<Table> {
+    let folder = bed::folder();
+    let data = folder.path().join("data");
+    fill(&data, wanted.rows);
+    let size = std::fs::metadata(data.join("dropreel.db")).unwrap().len() as f64;
+    let mut table = Table::new(
+        format!("A database of {} jobs, a tenth of them at the provider", number(wanted.rows as f64)),
+        &["what", "median (range)"],
+    );
+    table.row(&["bytes per job in the database", &number(size / wanted.rows as f64)]);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(asked_of_store(&data, &mut table));
+    let [mut start, mut memory]: [Series; 2] = Default::default();
+    // Nothing is asked of the provider meanwhile: it is not there, and all it has is asked about later.
+    let daemon = (0..wanted.rounds).map(|_| {
+        let began = Instant::now();
+        let daemon = Running::daemon(&data, &[]);
+        start.push(began.elapsed().as_secs_f64() * 1000.0);
+        daemon
+    });
+    let daemon = daemon.last().unwrap();
+    table.row(&["start to ready, ms", &start.shown()]);
+    let last =
+        daemon.json("/api/v1/jobs?limit=50&state=succeeded")["next_cursor"].as_str().unwrap().to_owned();
+    for (name, path) in [
+        ("list of 50, ms", "/api/v1/jobs?limit=50".to_owned()),
+        ("the next 50 of one state, ms", format!("/api/v1/jobs?limit=50&state=succeeded&cursor={last}")),
+        ("the page, ms", "/".to_owned()),
+        ("the page's list, ms", "/jobs".to_owned()),
+        ("/metrics, ms", "/metrics".to_owned()),
+        ("status, ms", "/api/v1/status".to_owned()),
+        ("report of 30 days, ms", "/api/v1/report".to_owned()),
+    ] {
+        let mut series = Series::default();
+        for _ in 0..wanted.rounds * 2 {
+            series.push(milliseconds(|| drop(daemon.get(&path))));
+        }
+        table.row(&[&format!("{name}, with curl's own start"), &series.shown()]);
+    }
+    memory.push(daemon.memory_mib().0);
+    table.row(&["memory, MiB", &memory.shown()]);
+    vec![table]
+}

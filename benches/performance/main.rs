@@ -1,0 +1,67 @@
+//! What dropreel reaches, each figure beside something measured in the same run.
+//!
+//! `cargo bench` measures all of it; `cargo bench -- answers downloads` these parts; `--rounds N` so often (5);
+//! `--rows N` fills the database of `history` with so many jobs (1,000,000); `--write` puts the tables into
+//! docs/performance.md. Needs `wrk`, `curl`, `aria2c` and `openssl`, and some quiet.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness"
+)]
+
+mod answers;
+mod bed;
+mod downloads;
+mod figures;
+mod history;
+mod ingest;
+mod meanwhile;
+mod plain_server;
+mod rest;
+mod whole;
+
+use figures::Table;
+
+/// What is asked for.
+pub struct Wanted {
+    /// How often each thing is measured.
+    pub rounds: usize,
+    /// How many jobs a long history has.
+    pub rows: u64,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let number = |name: &str, otherwise: u64| {
+        let place = arguments.iter().position(|argument| argument == name);
+        place.map_or(otherwise, |place| arguments[place + 1].parse().unwrap())
+    };
+    let wanted =
+        Wanted { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
+    type Part = fn(&Wanted) -> Vec<Table>;
+    let parts: [(&str, Part); 7] = [
+        ("answers", answers::measure),
+        ("ingest", ingest::measure),
+        ("downloads", downloads::measure),
+        ("meanwhile", meanwhile::measure),
+        ("whole", whole::measure),
+        ("history", history::measure),
+        ("rest", rest::measure),
+    ];
+    let named: Vec<&String> =
+        arguments.iter().filter(|argument| parts.iter().any(|(name, _)| name == argument)).collect();
+    for (name, part) in parts {
+        if !named.is_empty() && !named.iter().any(|wanted| *wanted == name) {
+            continue;
+        }
+        let tables = part(&wanted);
+        for table in &tables {
+            println!("\n{table}");
+        }
+        if arguments.iter().any(|argument| argument == "--write") {
+            figures::write(name, &tables);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! At rest: what it costs to have it running.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::Wanted;
+use crate::bed::{self, Running};
+use crate::figures::{Series, Table, number};
+
+const SECONDS: u64 = 20;
+
+pub fn measure(wanted: &Wanted) -> Vec<Table> {
+    let mut table = Table::new(
+        format!("At rest, over {SECONDS} s"),
+        &["what", "wake-ups per second", "processor time, ms per minute", "memory, MiB"],
+    );
+    for (name, page) in [("nothing to do", false), ("the page open in a browser's place", true)] {
+        let [mut switches, mut cpu, mut memory]: [Series; 3] = Default::default();
+        for _ in 0..wanted.rounds.min(3) {
+            let folder = bed::folder();
+            let daemon = Running::daemon(&folder.path().join("data"), &[]);
+            let mut reader = None;
+            if page {
+                daemon.get("/");
+                let url = format!("{}/api/v1/events", daemon.address);
+                reader =
+                    Some(Command::new("curl").args(["-sN", &url]).stdout(Stdio::null()).spawn().unwrap());
+            }
+            std::thread::sleep(Duration::from_secs(3));
+            let before = (daemon.switches(), daemon.cpu_ms());
+            std::thread::sleep(Duration::from_secs(SECONDS));
+            switches.push((daemon.switches() - before.0) / SECONDS as f64);
+            cpu.push((daemon.cpu_ms() - before.1) * 60.0 / SECONDS as f64);
+            memory.push(daemon.memory_mib().0);
+            if let Some(mut reader) = reader {
+                let _ = reader.kill();
+                let _ = reader.wait();
+            }
+        }
+        table.row(&[name, &switches.shown(), &cpu.shown(), &memory.shown()]);
+    }
+    let mut size = Table::new("Size", &["what", "MB"]);
+    let binary = std::fs::metadata(env!("CARGO_BIN_EXE_dropreel")).unwrap().len();
+    size.row(&["the release binary, stripped", &number(binary as f64 / 1e6)]);
+    vec![table, size]
+}

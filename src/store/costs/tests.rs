@@ -1,0 +1,125 @@
+use super::STATEMENTS;
+use crate::clock::Timestamp;
+use crate::job::event::{AskVerdict, Event, Phase, SeenOutput, SubmitVerdict, TaskFacts};
+use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
+use crate::job::state::StateName;
+use crate::job::{JobId, TaskId};
+use crate::jobfile::Draft;
+use crate::secret::Secret;
+use crate::store::apply::Begun;
+use crate::store::intake::{Intake, Source};
+use crate::store::outputs::Plan;
+use crate::store::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+/// What each step of a plain life runs, with its `BEGIN`, `SAVEPOINT`, `RELEASE` and `COMMIT`, which steps share when
+/// they come together; and how many allocations it may take, a fifth more than it does.
+const STEPS: [(&str, u64, u64); 8] = [
+    ("taken in", 11, 43),
+    ("moved", 5, 12),
+    ("submitted", 10, 40),
+    ("accepted", 9, 41),
+    ("called back", 5, 19),
+    ("told of the callback", 10, 45),
+    ("asked", 9, 50),
+    ("planned and stored", 18, 90),
+];
+
+fn draft() -> Draft {
+    Draft {
+        name: "sakura".into(),
+        priority: 0,
+        labels: [("project".to_owned(), "spring".to_owned())].into(),
+        key: None,
+        again: false,
+        not_before: None,
+        model: "wan2.5-t2v".into(),
+        prompt: Some("春天的樱花树下".into()),
+        body: r#"{"model":"wan2.5-t2v"}"#.into(),
+    }
+}
+
+struct Life {
+    store: Store,
+    number: i64,
+    id: JobId,
+    task: TaskId,
+    key: OutputKey,
+}
+
+impl Life {
+    async fn step(&mut self, step: &str) {
+        let store = &self.store;
+        match step {
+            "taken in" => {
+                let intake = Intake {
+                    source: Source::Inbox,
+                    file_name: Some("sakura.json".into()),
+                    sha256: self.number.to_string(),
+                    bytes: 10,
+                };
+                let drafts = Box::new(std::iter::once(Ok(draft())));
+                self.id = store.take_in(intake, drafts, NOW).await.unwrap().jobs[0];
+            }
+            "moved" => store.mark_moved(self.number, Some("accepted/sakura.json".into()), NOW).await.unwrap(),
+            "submitted" => {
+                let begun = store.begin_try(self.id, Box::new(|_| None), NOW).await.unwrap();
+                assert!(matches!(begun, Begun::Send(_)));
+            }
+            "accepted" => {
+                let verdict = SubmitVerdict::Accepted { task: self.task.clone(), reserved: None };
+                store.apply(self.id, Event::SubmitAnswered(verdict), NOW).await.unwrap();
+            }
+            "called back" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
+            "told of the callback" => {
+                let delivery = store.unfolded(1).await.unwrap().remove(0);
+                let knocked = Event::Knocked { hint: None, quiet: false };
+                store.fold(&delivery, knocked, None, NOW).await.unwrap();
+            }
+            "asked" => {
+                let (kind, index) = (self.key.kind, self.key.index);
+                let link = Secret::new("https://cdn.example/1");
+                let outputs = vec![SeenOutput { kind, index, link, expires_at: None }];
+                let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
+                let asked = Event::Asked { began: NOW, verdict: AskVerdict::Seen(facts) };
+                store.apply(self.id, asked, NOW).await.unwrap();
+            }
+            _ => {
+                let (path, sha256, host) =
+                    (format!("{}.mp4", self.number), "1".to_owned(), "cdn.example".to_owned());
+                let plan = Plan { path: path.clone(), bytes: 9, sha256: sha256.clone(), host: host.clone() };
+                assert!(store.plan_output(self.id, self.task.clone(), self.key, plan).await.unwrap());
+                let file = StoredFile { path, bytes: 9, sha256, host, stored_at: NOW };
+                let stored = Event::Stored(Stored::new(self.key, file));
+                let applied = store.apply(self.id, stored, NOW).await.unwrap();
+                assert_eq!(applied.job.state_name(), StateName::Succeeded);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_a_job_s_life_takes_so_many_statements_and_no_more_allocations() {
+    let folder = tempfile::tempdir().unwrap();
+    // Under a paused clock all work is done by the thread that asks for it.
+    let (path, clock) = (folder.path().join("dropreel.db"), Clock::paused(NOW));
+    let (store, _closing) = Store::open(&path, Terms::DEFAULT, Dice::seeded(1), clock).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut counted = Vec::new();
+    // The first life prepares the statements.
+    for number in 1..=2 {
+        let task = TaskId::parse(&format!("task-{number}")).unwrap();
+        let key = OutputKey { kind: OutputKind::Video, index: 0 };
+        let mut life = Life { store: store.clone(), number, id: JobId::NONE, task, key };
+        counted.clear();
+        for (step, ..) in STEPS {
+            let before = STATEMENTS.get();
+            let allocated = allocation_counter::measure(|| runtime.block_on(life.step(step)));
+            counted.push((step, STATEMENTS.get() - before, allocated.count_total));
+        }
+    }
+    for ((step, statements, allocations), (_, may_run, may_allocate)) in counted.iter().zip(STEPS) {
+        assert_eq!(*statements, may_run, "statements of a job {step}: {counted:?}");
+        assert!(*allocations <= may_allocate, "allocations of a job {step}: {counted:?}");
+    }
+}
