@@ -58,11 +58,12 @@ pub(crate) enum Class {
     TooLarge,
     /// 429.
     TooMany,
-    /// 408, 425 and 499: somebody on the way gave up waiting.
+    /// 408, 425 and 499: somebody on the way gave up waiting. And below 200, which ends no exchange: nothing that comes
+    /// with it is anybody's answer.
     Unsettled,
     /// The other 4xx.
     OtherRefusal,
-    /// 5xx, and what is no status at all.
+    /// 5xx and above.
     Broken,
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn class(status: u16) -> Class {
         402 => Class::NoFunds,
         403 => Class::Forbidden,
         404 => Class::NotFound,
-        408 | 425 | 499 => Class::Unsettled,
+        0..=199 | 408 | 425 | 499 => Class::Unsettled,
         409 => Class::Conflict,
         413 => Class::TooLarge,
         429 => Class::TooMany,

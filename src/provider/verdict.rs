@@ -50,7 +50,7 @@ pub fn submitted(heard: &Heard, scene: Scene<'_>) -> Answered<SubmitVerdict> {
         (Class::NoFunds, _) => stop(LineCause::BalanceEmpty),
         (Class::TooMany, _) => stop(LineCause::RateLimited),
         (Class::Forbidden, Some(error)) if error.is_one_of(&NO_FUNDS) => stop(LineCause::BalanceEmpty),
-        (Class::Broken, Some(error)) if reply.status >= 500 && error.is_one_of(&NO_PRICE) => {
+        (Class::Broken, Some(error)) if error.is_one_of(&NO_PRICE) => {
             judged.proving(Proof::Access, refused(error))
         }
         (Class::Broken, _) if reply.is_replayed() => {

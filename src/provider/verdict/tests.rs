@@ -123,6 +123,7 @@ fn every_answer_to_a_submit_has_its_verdict() {
         ),
         // No status of a final answer: whatever spoke, it was not the provider.
         (100, &[], r#"{"error":{"code":"price_not_configured"}}"#, "unknown", None, None, Nothing),
+        (0, &[("idempotent-replayed", "true")], PLAIN, "unknown", None, None, Nothing),
         // The same for ever under this key.
         (500, &[("idempotent-replayed", "true")], PLAIN, "replayed", None, None, Nothing),
         (503, &[("idempotency-replayed", "True")], HTML, "replayed", None, None, Nothing),
