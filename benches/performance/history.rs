@@ -149,13 +149,16 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         .block_on(asked_of_store(&data, &mut table));
     let [mut start, mut memory]: [Series; 2] = Default::default();
     // Nothing is asked of the provider meanwhile: it is not there, and all it has is asked about later.
-    let daemon = (0..wanted.rounds).map(|_| {
+    let mut daemon: Option<Running> = None;
+    for _ in 0..wanted.rounds {
+        if let Some(daemon) = daemon.take() {
+            daemon.stop();
+        }
         let began = Instant::now();
-        let daemon = Running::daemon(&data, &[]);
+        daemon = Some(Running::daemon(&data, &[]));
         start.push(began.elapsed().as_secs_f64() * 1000.0);
-        daemon
-    });
-    let daemon = daemon.last().unwrap();
+    }
+    let daemon = daemon.unwrap();
     table.row(&["start to ready, ms", &start.shown()]);
     let last =
         daemon.json("/api/v1/jobs?limit=50&state=succeeded")["next_cursor"].as_str().unwrap().to_owned();
