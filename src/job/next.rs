@@ -39,6 +39,11 @@ impl Move {
             Self::Wait => "wait",
         }
     }
+
+    /// Reads [`Move::as_str`].
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.as_str() == word)
+    }
 }
 
 /// A move and the time it is due.

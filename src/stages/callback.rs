@@ -18,6 +18,9 @@ use crate::store::error::StoreError;
 
 /// So many deliveries are told of in one pass; they share a commit.
 const BATCH: u32 = 64;
+/// What comes within so long of the first is told together: otherwise each callback would cost two commits, and the
+/// sender of the next would wait for the second.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// The callback stage.
 pub struct CallbackStage {
@@ -98,6 +101,7 @@ impl Stage for CallbackStage {
 
     async fn rung(&self) {
         ring_of(&self.bell).await;
+        self.clock.sleep(GATHERING).await;
     }
 
     async fn land(&self) {}

@@ -18,7 +18,7 @@ use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
 use crate::store::line::{StopCause, set_high_water, stands};
-use crate::store::rows::{Known, read_job, update_job, write_outputs};
+use crate::store::rows::{read_job, update_job, write_outputs};
 use crate::store::tally::Counted;
 use crate::store::writer::Writing;
 
@@ -109,8 +109,9 @@ pub(super) fn apply_in(
     event: &Event,
     moment: Moment<'_>,
 ) -> Result<(Applied, Touched), StoreError> {
-    let Known { nr, job: before } = read_job(writing.connection, id)?;
-    let Outcome { job, history, send, reply, clock_right } = step(&before, event, moment);
+    let known = read_job(writing.connection, id)?;
+    let (nr, before) = (known.nr, &known.job);
+    let Outcome { job, history, send, reply, clock_right } = step(before, event, moment);
     if let Event::SubmitAnswered(SubmitVerdict::Accepted { task, .. }) = event
         && job.task() == Some(task)
     {
@@ -121,19 +122,19 @@ pub(super) fn apply_in(
     }
     let next = next_move(&job, moment.now);
     // Time alone changes no job, but it may change what the job needs.
-    if job != before || *event == Event::TimeCame {
+    if job != *before || *event == Event::TimeCame {
         let change = writing.next_change();
-        update_job(writing.connection, nr, &job, next, change)?;
+        update_job(writing.connection, &known, &job, next, change)?;
         writing.ring(Bell::Changes);
     }
     if job.outputs() != before.outputs() {
         write_outputs(writing.connection, nr, &job)?;
     }
     write_history(writing, nr, moment.now, &history)?;
-    if let Some(notable) = Notable::of(&before, &job, &history) {
+    if let Some(notable) = Notable::of(before, &job, &history) {
         write_calls(writing, Some(nr), notable, moment.now)?;
     }
-    if let Some(counted) = Counted::of(event, &before, &job) {
+    if let Some(counted) = Counted::of(event, before, &job) {
         writing.count(counted);
     }
     if let Some(next) = next {

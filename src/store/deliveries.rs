@@ -15,7 +15,7 @@ use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::rows::number_of;
 use crate::store::tally::Counted;
-use crate::store::writer::Patience;
+use crate::store::writer::Manner;
 
 /// So many bodies of one job are kept; of the others only the count.
 pub const KEPT_PER_JOB: i64 = 20;
@@ -44,21 +44,29 @@ impl Store {
     /// [`StoreError::NoSuchJob`], and what can befall the database.
     pub async fn keep_delivery(&self, job: JobId, body: Vec<u8>, now: Timestamp) -> Result<Kept, StoreError> {
         let sha256 = sha256_hex(&body);
-        let kept = self.writer.write(move |writing| {
+        let kept = self.writer.write_as(Manner::OneRow, move |writing| {
             let connection = writing.connection;
-            let added = connection
+            // Asked for beforehand: an INSERT that reads the table it writes to makes a copy of what it reads.
+            let (nr, kept): (i64, i64) = connection
                 .prepare_cached(
-                    "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
-                     SELECT nr, ?2, ?3, ?4, 0, 0 FROM jobs
-                     WHERE id = ?1 AND (SELECT count(*) FROM deliveries WHERE deliveries.job = jobs.nr) < ?5",
+                    "SELECT nr, (SELECT count(*) FROM deliveries WHERE deliveries.job = jobs.nr) FROM jobs
+                     WHERE id = ?1",
                 )?
-                .execute((job.to_string(), now.millis(), sha256, body, KEPT_PER_JOB))?;
-            if added == 0 {
-                let nr = number_of(connection, job)?;
+                .query_row([job.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?
+                .ok_or(StoreError::NoSuchJob(job))?;
+            if kept < KEPT_PER_JOB {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
+                         VALUES (?1, ?2, ?3, ?4, 0, 0)",
+                    )?
+                    .execute((nr, now.millis(), sha256, body))?;
+            } else {
                 connection
                     .prepare_cached(
                         "UPDATE deliveries SET more = more + 1, folded = 0
-                             WHERE nr = (SELECT max(nr) FROM deliveries WHERE job = ?1)",
+                         WHERE nr = (SELECT max(nr) FROM deliveries WHERE job = ?1)",
                     )?
                     .execute([nr])?;
             }
@@ -113,7 +121,7 @@ impl Store {
         let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
         // Nobody outside waits for it, and the ones who send callbacks do.
         self.writer
-            .write_with(Patience::Some, move |writing| {
+            .write_as(Manner::Patient, move |writing| {
                 // One that came meanwhile stays to be told.
                 writing
                     .connection

@@ -1,5 +1,6 @@
 //! A job's row: to and from [`Record`].
 
+use std::fmt::Write;
 use std::sync::OnceLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -7,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, RowIndex, named_params, param
 
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
-use crate::job::next::{Next, next_move};
+use crate::job::next::{Move, Next, next_move};
 use crate::job::output::{Output, OutputKey, OutputKind, OutputState, Refusals, StoredFile};
 use crate::job::record::Record;
 use crate::job::state::{Pace, StateName, Trial};
@@ -17,10 +18,14 @@ use crate::secret::Secret;
 use crate::store::error::StoreError;
 use crate::store::places::place;
 
-/// A job with the number of its row.
+/// A job with what its row knows besides.
 pub(super) struct Known {
     pub nr: i64,
     pub job: Job,
+    /// What it needed next when the row was written.
+    pub next: Option<Next>,
+    /// The number of its last change.
+    pub change: i64,
 }
 
 pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Option<Timestamp>> {
@@ -85,7 +90,14 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<Known, 
         knocked_at: time(row, const { place("knocked_at") })?,
         outputs,
     };
-    Ok(Known { nr, job: Job::restore(record)? })
+    let change = row.get(const { place("changed") })?;
+    Ok(Known { nr, job: Job::restore(record)?, next: read_next(row)?, change })
+}
+
+fn read_next(row: &Row<'_>) -> Result<Option<Next>, StoreError> {
+    let what = optional_word("move", row.get(const { place("move") })?, Move::parse)?;
+    let due = time(row, const { place("move_due_at") })?;
+    Ok(what.zip(due).map(|(what, due)| Next { what, due }))
 }
 
 fn read_learned(row: &Row<'_>) -> Result<Learned, StoreError> {
@@ -267,25 +279,28 @@ pub(super) fn insert_job(
     Ok(connection.last_insert_rowid())
 }
 
-/// Writes a job's row anew.
+/// Writes what has changed of a job's row: a column that is named is also written to each index that has it.
 pub(super) fn update_job(
     connection: &Connection,
-    nr: i64,
+    known: &Known,
     job: &Job,
     next: Option<Next>,
     change: i64,
 ) -> Result<(), StoreError> {
-    static UPDATE: OnceLock<String> = OnceLock::new();
-    let record = job.record();
-    let changing = changing(&record, next, change);
-    let update = UPDATE.get_or_init(|| {
-        let set: Vec<String> =
-            changing.iter().zip(2..).map(|((name, _), place)| format!("{name} = ?{place}")).collect();
-        format!("UPDATE jobs SET {} WHERE nr = ?1", set.join(", "))
-    });
-    let nr = number(Some(nr));
-    let values = std::iter::once(&nr).chain(changing.iter().map(|(_, value)| value));
-    connection.prepare_cached(update)?.execute(params_from_iter(values))?;
+    let (before, after) = (known.job.record(), job.record());
+    let before = changing(&before, known.next, known.change);
+    let after = changing(&after, next, change);
+    let changed = || before.iter().zip(&after).filter(|(old, new)| old != new).map(|(_, new)| new);
+    let mut update = String::from("UPDATE jobs SET ");
+    for (place, (name, _)) in (2..).zip(changed()) {
+        let comma = if place == 2 { "" } else { ", " };
+        // Writing to a String never fails.
+        let _ = write!(update, "{comma}{name} = ?{place}");
+    }
+    update.push_str(" WHERE nr = ?1");
+    let nr = number(Some(known.nr));
+    let values = std::iter::once(&nr).chain(changed().map(|(_, value)| value));
+    connection.prepare_cached(&update)?.execute(params_from_iter(values))?;
     Ok(())
 }
 

@@ -118,7 +118,8 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     #[cfg(test)]
     super::costs::count_statements(&mut connection).map_err(sqlite)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    // What changes together in a job's row is written by a statement of its own.
+    connection.set_prepared_statement_cache_capacity(128);
     // A plan does not hang on the values bound to it: otherwise SQLite compiles such a statement anew at each use.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
     // What a hostile file could use: functions hidden in views and triggers, and pages changed under our feet.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
@@ -16,6 +17,8 @@ use crate::store::tally::{Counted, Tally};
 
 /// How much is committed at once, at most; what comes later waits for the next commit.
 const BATCH: usize = 256;
+/// So much time is saved up for patient work, at most: a commit must not become long by it.
+const MOST_SAVED: Duration = Duration::from_millis(5);
 
 /// What a piece of work may use while the transaction is open.
 pub(super) struct Writing<'a> {
@@ -54,6 +57,8 @@ impl Writing<'_> {
 
 /// A piece of work for the writer, and the one who waits for its answer.
 trait Work: Send {
+    /// How it stands among others.
+    fn manner(&self) -> Manner;
     /// Does it. False: undo it.
     fn run(&mut self, writing: &mut Writing<'_>) -> bool;
     /// Answers: what came of it, or the reason why it was not committed.
@@ -61,6 +66,7 @@ trait Work: Send {
 }
 
 struct Piece<T, F> {
+    manner: Manner,
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -71,6 +77,10 @@ where
     T: Send,
     F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send,
 {
+    fn manner(&self) -> Manner {
+        self.manner
+    }
+
     fn run(&mut self, writing: &mut Writing<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
         // A panic in one job's work must not take the others' work with it.
@@ -94,13 +104,15 @@ where
     }
 }
 
-/// Whether somebody waits outside.
+/// How a piece of work stands among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// Goes into the next commit.
-    None,
-    /// Gives way to what has none, in part: see [`next_batch`].
-    Some,
+pub(super) enum Manner {
+    /// Goes into the next commit, and is undone by itself if it fails.
+    Plain,
+    /// Goes into the next commit, and changes one row by one statement: SQLite undoes that by itself.
+    OneRow,
+    /// Nobody outside waits for it: gives way to what is not patient, in part (see [`Share`]).
+    Patient,
 }
 
 /// The way to the one who writes. Dropping the last one ends it.
@@ -110,7 +122,7 @@ pub(super) struct Writer(Way);
 #[derive(Clone)]
 enum Way {
     /// A thread of its own.
-    Thread(mpsc::Sender<(Patience, Box<dyn Work>)>),
+    Thread(mpsc::Sender<Box<dyn Work>>),
     /// Under a paused clock everything happens in one order: each piece is committed by itself, in place, and none
     /// before those that came before it.
     InPlace(Arc<Mutex<InOrder>>, Clock),
@@ -125,9 +137,16 @@ impl Writer {
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
-        let started = clock.clone();
-        let writer =
-            Loop { connection, change: last_change, bells, tally, subscriptions, clock: started, died };
+        let writer = Loop {
+            connection,
+            change: last_change,
+            bells,
+            tally,
+            subscriptions,
+            clock: clock.clone(),
+            died,
+            share: Share::default(),
+        };
         if clock.is_paused() {
             return Ok((
                 Self(Way::InPlace(Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })), clock)),
@@ -146,19 +165,19 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.write_with(Patience::None, work).await
+        self.write_as(Manner::Plain, work).await
     }
 
-    /// [`Writer::write`], for work that may have patience.
-    pub async fn write_with<T, F>(&self, patience: Patience, work: F) -> Result<T, StoreError>
+    /// [`Writer::write`], in another manner than most.
+    pub async fn write_as<T, F>(&self, manner: Manner, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, wait) = oneshot::channel();
-        let piece: Box<dyn Work> = Box::new(Piece { work: Some(work), result: None, answer });
+        let piece: Box<dyn Work> = Box::new(Piece { manner, work: Some(work), result: None, answer });
         match &self.0 {
-            Way::Thread(sender) => sender.send((patience, piece)).map_err(|_| StoreError::Closed)?,
+            Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
             Way::InPlace(in_order, clock) => {
                 let in_order = in_order.clone();
                 in_order.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back(piece);
@@ -166,7 +185,7 @@ impl Writer {
                     let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
                     while let Some(piece) = in_order.waiting.pop_front() {
                         if in_order.writer.died.borrow().is_none() {
-                            in_order.writer.settle(vec![piece]);
+                            in_order.writer.settle(vec![piece], &mut VecDeque::new());
                         }
                     }
                 };
@@ -190,23 +209,48 @@ struct Loop {
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     clock: Clock,
     died: watch::Sender<Option<String>>,
+    share: Share,
 }
 
-/// What is committed next. No lingering: the batch after it gathers while this one is flushed. Patient work gives way while
-/// other work comes, but a fifth of each commit is kept for it. `None` when nobody can send work any more.
-fn next_batch<W>(work: &mpsc::Receiver<(Patience, W)>, patient: &mut VecDeque<W>) -> Option<Vec<W>> {
+/// What is committed next. No lingering: the batch after it gathers while this one is flushed. Patient work is put aside,
+/// for [`Share`] to let in. `None` when nobody can send work any more.
+fn next_batch<W>(
+    work: &mpsc::Receiver<W>,
+    patient: &mut VecDeque<W>,
+    is_patient: impl Fn(&W) -> bool,
+) -> Option<Vec<W>> {
     let mut batch = Vec::new();
     let mut next = if patient.is_empty() { Some(work.recv().ok()?) } else { work.try_recv().ok() };
-    while let Some((patience, piece)) = next {
-        match patience {
-            Patience::None => batch.push(piece),
-            Patience::Some => patient.push_back(piece),
+    while let Some(piece) = next {
+        if is_patient(&piece) {
+            patient.push_back(piece);
+        } else {
+            batch.push(piece);
         }
         next = if batch.len() < BATCH { work.try_recv().ok() } else { None };
     }
-    let room = if batch.is_empty() { BATCH } else { batch.len().div_ceil(4) };
-    batch.extend(patient.drain(..room.min(patient.len())));
     Some(batch)
+}
+
+/// How long patient work may take: a tenth of the time that other work took, saved up from commit to commit.
+#[derive(Debug, Default)]
+struct Share {
+    saved: Duration,
+}
+
+impl Share {
+    /// Other work took so long.
+    fn earn(&mut self, took: Duration) {
+        self.saved = (self.saved + took / 10).min(MOST_SAVED);
+    }
+
+    fn spend(&mut self, took: Duration) {
+        self.saved = self.saved.saturating_sub(took);
+    }
+
+    fn is_left(&self) -> bool {
+        !self.saved.is_zero()
+    }
 }
 
 /// How a batch ended.
@@ -219,10 +263,10 @@ enum Ended {
 }
 
 impl Loop {
-    fn run(mut self, work: &mpsc::Receiver<(Patience, Box<dyn Work>)>) {
+    fn run(mut self, work: &mpsc::Receiver<Box<dyn Work>>) {
         let mut patient = VecDeque::new();
-        while let Some(batch) = next_batch(work, &mut patient) {
-            if !self.settle(batch) {
+        while let Some(batch) = next_batch(work, &mut patient, |piece| piece.manner() == Manner::Patient) {
+            if !self.settle(batch, &mut patient) {
                 // Nothing more may be written over an unknown outcome; the next start looks again.
                 return;
             }
@@ -232,11 +276,11 @@ impl Loop {
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
-    /// Commits a batch and answers everybody. False: it is not known what was kept.
-    fn settle(&mut self, mut batch: Vec<Box<dyn Work>>) -> bool {
+    /// Commits a batch with a share of patient work, and answers everybody in it. False: it is not known what was kept.
+    fn settle(&mut self, mut batch: Vec<Box<dyn Work>>, patient: &mut VecDeque<Box<dyn Work>>) -> bool {
         let change_before = self.change;
         let began = self.clock.tick();
-        let (ended, rung, counted) = self.commit(&mut batch);
+        let (ended, rung, counted) = self.commit(&mut batch, patient);
         match ended {
             Ended::Committed => {
                 lab::reach(Site::CommitDone);
@@ -267,39 +311,85 @@ impl Loop {
         }
     }
 
-    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> (Ended, Vec<Bell>, Vec<Counted>) {
+    fn commit(
+        &mut self,
+        batch: &mut Vec<Box<dyn Work>>,
+        patient: &mut VecDeque<Box<dyn Work>>,
+    ) -> (Ended, Vec<Bell>, Vec<Counted>) {
         let (mut rung, mut counted) = (Vec::new(), Vec::new());
         if let Err(error) = self.say("BEGIN IMMEDIATE") {
             return (ended_by(&error), rung, counted);
         }
+        let clock = self.clock.clone();
+        let mut then = clock.tick();
+        let alone = batch.len() + patient.len() == 1;
+        let (mut done, others) = (Ok(()), batch.len());
         for piece in batch.iter_mut() {
-            if let Err(error) = self.say("SAVEPOINT piece") {
-                return (self.roll_back(&error), rung, counted);
-            }
-            let (connection, change) = (&self.connection, &mut self.change);
-            let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
-            let mut writing =
-                Writing { connection, rung: Vec::new(), counted: Vec::new(), change, subscriptions };
-            let keep = piece.run(&mut writing);
-            let (bells, counts) = (writing.rung, writing.counted);
-            // A full disk or a failing one makes SQLite undo the whole transaction by itself.
-            if self.connection.is_autocommit() {
-                return (Ended::Undone(|| StoreError::DiskFull), rung, counted);
-            }
-            let undone = if keep { Ok(()) } else { self.say("ROLLBACK TO piece") };
-            if let Err(error) = undone.and_then(|()| self.say("RELEASE piece")) {
-                return (self.roll_back(&error), rung, counted);
-            }
-            if keep {
-                rung.extend(bells);
-                counted.extend(counts);
-            }
+            done = done.and_then(|()| self.run_piece(piece.as_mut(), alone, &mut rung, &mut counted));
+        }
+        let mut took = || {
+            let began = std::mem::replace(&mut then, clock.tick());
+            then.since(began)
+        };
+        self.share.earn(took());
+        while done.is_ok() && if others == 0 { batch.len() < BATCH } else { self.share.is_left() } {
+            let Some(mut piece) = patient.pop_front() else { break };
+            done = self.run_piece(piece.as_mut(), alone, &mut rung, &mut counted);
+            batch.push(piece);
+            self.share.spend(took());
+        }
+        if let Err(ended) = done {
+            return (ended, rung, counted);
         }
         lab::reach(Site::CommitWritten);
         match self.say("COMMIT") {
             Ok(()) => (Ended::Committed, rung, counted),
             Err(error) => (self.roll_back(&error), rung, counted),
         }
+    }
+
+    /// Has a piece done inside the transaction, and undone if it fails: it must not take the others' work with it.
+    fn run_piece(
+        &mut self,
+        piece: &mut dyn Work,
+        alone: bool,
+        rung: &mut Vec<Bell>,
+        counted: &mut Vec<Counted>,
+    ) -> Result<(), Ended> {
+        // A savepoint has each page copied before its first change.
+        let fenced = !alone && piece.manner() != Manner::OneRow;
+        if fenced && let Err(error) = self.say("SAVEPOINT piece") {
+            return Err(self.roll_back(&error));
+        }
+        let (connection, change) = (&self.connection, &mut self.change);
+        let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
+        let mut writing =
+            Writing { connection, rung: Vec::new(), counted: Vec::new(), change, subscriptions };
+        let keep = piece.run(&mut writing);
+        let (bells, counts) = (writing.rung, writing.counted);
+        // A full disk or a failing one makes SQLite undo the whole transaction by itself.
+        if self.connection.is_autocommit() {
+            return Err(Ended::Undone(|| StoreError::DiskFull));
+        }
+        let settled = match (keep, fenced) {
+            (true, true) => self.say("RELEASE piece"),
+            (false, true) => self.say("ROLLBACK TO piece").and_then(|()| self.say("RELEASE piece")),
+            // What undoes itself is undone; what is alone is undone with the transaction around it.
+            (false, false) if alone => self.say("ROLLBACK").and_then(|()| self.say("BEGIN IMMEDIATE")),
+            (_, false) => Ok(()),
+        };
+        if let Err(error) = settled {
+            return Err(self.roll_back(&error));
+        }
+        if keep {
+            for bell in bells {
+                if !rung.contains(&bell) {
+                    rung.push(bell);
+                }
+            }
+            counted.extend(counts);
+        }
+        Ok(())
     }
 
     /// One of the few words around pieces of work, compiled once.
@@ -340,19 +430,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patient_work_gives_way_but_is_not_forgotten() {
+    fn patient_work_is_put_aside_and_waited_for_by_nobody() {
         let (sender, work) = mpsc::channel();
         let mut patient = VecDeque::new();
-        for number in 0..8 {
-            sender.send((Patience::Some, -1 - number)).unwrap();
-            sender.send((Patience::None, number)).unwrap();
+        for number in 1..=4 {
+            sender.send(-number).unwrap();
+            sender.send(number).unwrap();
         }
-        let batch = next_batch(&work, &mut patient).unwrap();
-        assert_eq!(batch, [0, 1, 2, 3, 4, 5, 6, 7, -1, -2], "a fifth of it is patient work");
-        sender.send((Patience::None, 8)).unwrap();
-        assert_eq!(next_batch(&work, &mut patient).unwrap(), [8, -3]);
-        assert_eq!(next_batch(&work, &mut patient).unwrap(), [-4, -5, -6, -7, -8]);
+        let next = |patient: &mut _| next_batch(&work, patient, |piece| *piece < 0);
+        assert_eq!(next(&mut patient).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(patient, [-1, -2, -3, -4]);
+        assert!(next(&mut patient).unwrap().is_empty(), "there is patient work to do");
+        patient.clear();
         drop(sender);
-        assert_eq!(next_batch(&work, &mut patient), None);
+        assert_eq!(next(&mut patient), None);
+    }
+
+    #[test]
+    fn patient_work_has_a_tenth_of_the_time_that_the_others_took() {
+        let millis = Duration::from_millis;
+        let mut share = Share::default();
+        assert!(!share.is_left());
+        (0..3).for_each(|_| share.earn(millis(10)));
+        share.spend(millis(1));
+        assert!(share.is_left(), "what was not used is kept");
+        share.spend(millis(7));
+        assert!(!share.is_left());
+        share.earn(millis(1));
+        assert!(share.is_left(), "each commit brings some: nothing waits for ever");
+        share.earn(Duration::from_secs(60));
+        share.spend(MOST_SAVED);
+        assert!(!share.is_left(), "it is not hoarded");
     }
 }
