@@ -1,9 +1,10 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
+mod share;
+
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
@@ -14,11 +15,7 @@ use crate::store::bells::{Bell, Bells};
 use crate::store::error::StoreError;
 use crate::store::hooks::Subscription;
 use crate::store::tally::{Counted, Tally};
-
-/// How much is committed at once, at most; what comes later waits for the next commit.
-const BATCH: usize = 256;
-/// So much time is saved up for patient work, at most: a commit must not become long by it.
-const MOST_SAVED: Duration = Duration::from_millis(5);
+use share::{BATCH, Share, next_batch};
 
 /// What a piece of work may use while the transaction is open.
 pub(super) struct Writing<'a> {
@@ -212,47 +209,6 @@ struct Loop {
     share: Share,
 }
 
-/// What is committed next. No lingering: the batch after it gathers while this one is flushed. Patient work is put aside,
-/// for [`Share`] to let in. `None` when nobody can send work any more.
-fn next_batch<W>(
-    work: &mpsc::Receiver<W>,
-    patient: &mut VecDeque<W>,
-    is_patient: impl Fn(&W) -> bool,
-) -> Option<Vec<W>> {
-    let mut batch = Vec::new();
-    let mut next = if patient.is_empty() { Some(work.recv().ok()?) } else { work.try_recv().ok() };
-    while let Some(piece) = next {
-        if is_patient(&piece) {
-            patient.push_back(piece);
-        } else {
-            batch.push(piece);
-        }
-        next = if batch.len() < BATCH { work.try_recv().ok() } else { None };
-    }
-    Some(batch)
-}
-
-/// How long patient work may take: a tenth of the time that other work took, saved up from commit to commit.
-#[derive(Debug, Default)]
-struct Share {
-    saved: Duration,
-}
-
-impl Share {
-    /// Other work took so long.
-    fn earn(&mut self, took: Duration) {
-        self.saved = (self.saved + took / 10).min(MOST_SAVED);
-    }
-
-    fn spend(&mut self, took: Duration) {
-        self.saved = self.saved.saturating_sub(took);
-    }
-
-    fn is_left(&self) -> bool {
-        !self.saved.is_zero()
-    }
-}
-
 /// How a batch ended.
 enum Ended {
     Committed,
@@ -265,7 +221,12 @@ enum Ended {
 impl Loop {
     fn run(mut self, work: &mpsc::Receiver<Box<dyn Work>>) {
         let mut patient = VecDeque::new();
-        while let Some(batch) = next_batch(work, &mut patient, |piece| piece.manner() == Manner::Patient) {
+        loop {
+            let began = self.clock.tick();
+            let patience = self.share.until_quiet(began);
+            let batch = next_batch(work, &mut patient, patience, |piece| piece.manner() == Manner::Patient);
+            let Some(batch) = batch else { break };
+            self.share.idle_for(self.clock.tick().since(began));
             if !self.settle(batch, &mut patient) {
                 // Nothing more may be written over an unknown outcome; the next start looks again.
                 return;
@@ -331,12 +292,15 @@ impl Loop {
             let began = std::mem::replace(&mut then, clock.tick());
             then.since(began)
         };
-        self.share.earn(took());
+        if others > 0 {
+            let time = took();
+            self.share.others_took(time, clock.tick());
+        }
         while done.is_ok() && if others == 0 { batch.len() < BATCH } else { self.share.is_left() } {
             let Some(mut piece) = patient.pop_front() else { break };
             done = self.run_piece(piece.as_mut(), alone, &mut rung, &mut counted);
             batch.push(piece);
-            self.share.spend(took());
+            self.share.patient_took(took());
         }
         if let Err(ended) = done {
             return (ended, rung, counted);
@@ -422,44 +386,5 @@ impl StoreError {
             }
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patient_work_is_put_aside_and_waited_for_by_nobody() {
-        let (sender, work) = mpsc::channel();
-        let mut patient = VecDeque::new();
-        for number in 1..=4 {
-            sender.send(-number).unwrap();
-            sender.send(number).unwrap();
-        }
-        let next = |patient: &mut _| next_batch(&work, patient, |piece| *piece < 0);
-        assert_eq!(next(&mut patient).unwrap(), [1, 2, 3, 4]);
-        assert_eq!(patient, [-1, -2, -3, -4]);
-        assert!(next(&mut patient).unwrap().is_empty(), "there is patient work to do");
-        patient.clear();
-        drop(sender);
-        assert_eq!(next(&mut patient), None);
-    }
-
-    #[test]
-    fn patient_work_has_a_tenth_of_the_time_that_the_others_took() {
-        let millis = Duration::from_millis;
-        let mut share = Share::default();
-        assert!(!share.is_left());
-        (0..3).for_each(|_| share.earn(millis(10)));
-        share.spend(millis(1));
-        assert!(share.is_left(), "what was not used is kept");
-        share.spend(millis(7));
-        assert!(!share.is_left());
-        share.earn(millis(1));
-        assert!(share.is_left(), "each commit brings some: nothing waits for ever");
-        share.earn(Duration::from_secs(60));
-        share.spend(MOST_SAVED);
-        assert!(!share.is_left(), "it is not hoarded");
     }
 }
