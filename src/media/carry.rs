@@ -2,18 +2,21 @@
 #![expect(clippy::disallowed_methods, reason = "the one home of the media client")]
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Response};
-use url::{Host, Url};
+use url::Url;
 
 use crate::clock::Clock;
 use crate::media::fetch::{MediaError, host_of, network};
 use crate::media::guard::Policy;
 
-const CONNECT: Duration = Duration::from_secs(15);
+/// For looking a name up and connecting to where it leads.
+const CONNECT: Duration = Duration::from_secs(25);
 const LOOK_UP: Duration = Duration::from_secs(15);
 
 /// What takes a GET to a media host and brings the head of the answer back: HTTP, or a simulation of it. Once, and
@@ -27,9 +30,14 @@ pub trait Carrier: Send + Sync {
 }
 
 /// HTTP, each time over a connection of its own to an address that the policy allows.
+///
+/// The clients are made when they are first needed, and kept: the certificates of the system take time to read and
+/// room to hold. No connection outlives its request, so that each may be made on whatever thread it is wanted.
 pub struct Pinned {
-    policy: Policy,
-    clock: Clock,
+    checked: Checked,
+    /// Without TLS the system's certificates are not needed.
+    plain: OnceLock<Client>,
+    secured: OnceLock<Client>,
 }
 
 impl Pinned {
@@ -37,11 +45,15 @@ impl Pinned {
     pub fn new(policy: Policy, clock: Clock) -> Self {
         // Set once for the process. That it already is, by the provider's client, is all right.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { policy, clock }
+        Self { checked: Checked { policy, clock }, plain: OnceLock::new(), secured: OnceLock::new() }
     }
 
-    /// A client that connects to the addresses just checked and to no others.
-    async fn pinned(&self, url: &Url, host: &str) -> Result<Client, MediaError> {
+    fn client(&self, url: &Url) -> reqwest::Result<Client> {
+        let plain = url.scheme() == "http";
+        let kept = if plain { &self.plain } else { &self.secured };
+        if let Some(client) = kept.get() {
+            return Ok(client.clone());
+        }
         let mut builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -50,26 +62,13 @@ impl Pinned {
             .http1_only()
             .pool_max_idle_per_host(0)
             .connect_timeout(CONNECT)
+            .dns_resolver(self.checked.clone())
             .user_agent(concat!("dropreel/", env!("CARGO_PKG_VERSION")));
-        if url.scheme() == "http" {
-            // Without TLS the system's certificates are not needed.
+        if plain {
             builder = builder.tls_certs_only([]);
         }
-        if let Some(Host::Domain(name)) = url.host() {
-            let port = url.port_or_known_default().unwrap_or(443);
-            let found = self.clock.within(LOOK_UP, tokio::net::lookup_host((name, port))).await;
-            let why = "its name cannot be looked up";
-            let unknown = || MediaError::Network { host: host.to_owned(), why: why.into() };
-            let addresses: Vec<SocketAddr> = found.ok_or_else(unknown)?.map_err(|_| unknown())?.collect();
-            if addresses.is_empty() {
-                return Err(unknown());
-            }
-            for address in &addresses {
-                self.policy.check_address(host, address.ip())?;
-            }
-            builder = builder.resolve_to_addrs(name, &addresses);
-        }
-        builder.build().map_err(|error| network(host, error))
+        let made = builder.build()?;
+        Ok(kept.get_or_init(|| made).clone())
     }
 }
 
@@ -77,9 +76,52 @@ impl Carrier for Pinned {
     fn carry<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
         Box::pin(async move {
             let host = host_of(url);
-            let client = self.pinned(url, &host).await?;
+            let client = self.client(url).map_err(|error| network(&host, error))?;
             let sent = client.get(url.clone()).headers(headers).send();
             sent.await.map_err(|error| network(&host, error))
         })
+    }
+}
+
+/// Looks names up, and tells only addresses that the policy allows: a client connects to what it is told here and to
+/// nothing else. A literal address never comes here; [`Policy::check_link`] has seen it.
+#[derive(Clone)]
+struct Checked {
+    policy: Policy,
+    clock: Clock,
+}
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let Self { policy, clock } = self.clone();
+        Box::pin(async move {
+            let unknown = "its name cannot be looked up";
+            let found = clock.within(LOOK_UP, tokio::net::lookup_host((name.as_str(), 0))).await;
+            let addresses: Vec<SocketAddr> = found.ok_or(unknown)?.map_err(|_| unknown)?.collect();
+            if addresses.is_empty() {
+                return Err(unknown.into());
+            }
+            for address in &addresses {
+                policy.check_address(name.as_str(), address.ip())?;
+            }
+            let addresses: Addrs = Box::new(addresses.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_made_once_and_only_when_it_is_needed() {
+        let pinned = Pinned::new(Policy::PrivateToo, Clock::machine());
+        let made = |pinned: &Pinned| (pinned.plain.get().is_some(), pinned.secured.get().is_some());
+        assert_eq!(made(&pinned), (false, false));
+        pinned.client(&Url::parse("http://cdn.example/a.mp4").unwrap()).unwrap();
+        assert_eq!(made(&pinned), (true, false), "plain HTTP reads no certificates");
+        pinned.client(&Url::parse("https://cdn.example/a.mp4").unwrap()).unwrap();
+        assert_eq!(made(&pinned), (true, true));
     }
 }

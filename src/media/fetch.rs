@@ -416,12 +416,16 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The error's own words carry the whole link; its causes do not.
+/// The error's own words carry the whole link; its causes do not. One of them may be that the policy forbids where the
+/// name leads.
 pub(super) fn network(host: &str, error: reqwest::Error) -> MediaError {
     let error = error.without_url();
     let mut why = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(next) = cause {
+        if let Some(forbidden) = next.downcast_ref::<Forbidden>() {
+            return forbidden.clone().into();
+        }
         why = next.to_string();
         cause = next.source();
     }
