@@ -153,7 +153,7 @@ names! {
         DownloadOpened = "download-opened",
         /// A part that was there is about to be gone on with.
         DownloadResumed = "download-resumed",
-        /// What a part may be gone on with under is written, the part is not begun.
+        /// What a part that broke off may be gone on with under is written.
         ValidatorWritten = "validator-written",
         /// A piece of a part is written.
         ChunkWritten = "chunk-written",

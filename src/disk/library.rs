@@ -11,9 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::disk::part::{Part, PartWriter};
+use crate::disk::part::{Mark, Part, PartWriter};
 use crate::disk::{
     DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
     make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_with_mode,
@@ -158,21 +157,23 @@ impl Library {
         name: &str,
         keep: u64,
         validator: Option<&str>,
-        clock: &Clock,
     ) -> Result<PartWriter, DiskError> {
         let path = self.part_path(name);
         let io = |error| DiskError::new(&path, error);
-        match (validator, keep) {
-            (Some(validator), 0) => {
-                write_with_mode(&self.validator_path(name), validator.as_bytes(), 0o600)?;
-                lab::reach(Site::ValidatorWritten);
+        let mark = match (validator, keep) {
+            (Some(_), 1..) => {
+                lab::reach(Site::DownloadResumed);
+                None
             }
-            (Some(_), _) => lab::reach(Site::DownloadResumed),
-            (None, _) => match std::fs::remove_file(self.validator_path(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-                _ => {}
-            },
-        }
+            (validator, _) => {
+                let mark = self.validator_path(name);
+                match std::fs::remove_file(&mark) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+                    _ => {}
+                }
+                validator.map(|validator| Mark { path: mark, validator: validator.to_owned() })
+            }
+        };
         let file = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -182,7 +183,7 @@ impl Library {
             .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
             .open(&path)
             .map_err(io)?;
-        PartWriter::start(path, file, keep, clock)
+        PartWriter::start(path, file, keep, mark)
     }
 
     /// Takes up a part that was complete when the process ended, if it is exactly that.
@@ -233,9 +234,7 @@ impl Library {
         }
         self.write_sidecar(relative, sidecar, owner)?;
         lab::reach(Site::SidecarWritten);
-        file.set_permissions(std::fs::Permissions::from_mode(self.file_mode))
-            .and_then(|()| flush(&file))
-            .map_err(|error| DiskError::new(part.path(), error))?;
+        self.open_up(&file).map_err(|error| DiskError::new(part.path(), error))?;
         lab::reach(Site::PublishFlushed);
         let incoming = open_folder(&self.root.join(INCOMING))?;
         let part_name =
@@ -248,6 +247,16 @@ impl Library {
         // Left over, it is swept at the next start.
         let _ = std::fs::remove_file(part.path().with_extension("validator"));
         Ok(())
+    }
+
+    /// Lets those read a part whom `library.mode` names. A part is flushed already: only if that changes it, it is
+    /// again.
+    fn open_up(&self, part: &File) -> std::io::Result<()> {
+        if part.metadata()?.permissions().mode() & 0o7777 == self.file_mode {
+            return Ok(());
+        }
+        part.set_permissions(std::fs::Permissions::from_mode(self.file_mode))?;
+        flush(part)
     }
 
     fn write_sidecar(&self, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
@@ -393,8 +402,6 @@ fn let_in(folder: &OwnedFd, mode: u32) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn library() -> (tempfile::TempDir, Library) {
@@ -409,18 +416,18 @@ mod tests {
         (folder, library)
     }
 
-    async fn part(library: &Library, name: &str, content: &'static [u8]) -> Part {
-        let mut writer = library.begin_part(name, 0, None, &Clock::machine()).unwrap();
+    fn part(library: &Library, name: &str, content: &'static [u8]) -> Part {
+        let mut writer = library.begin_part(name, 0, None).unwrap();
         for chunk in content.chunks(3) {
-            assert!(writer.write(Bytes::from_static(chunk)).await);
+            writer.write(chunk).unwrap();
         }
-        writer.finish().await.unwrap()
+        writer.finish().unwrap()
     }
 
-    #[tokio::test]
-    async fn another_library_in_its_place_is_not_it_and_its_mount_point_stays_empty() {
+    #[test]
+    fn another_library_in_its_place_is_not_it_and_its_mount_point_stays_empty() {
         let (folder, library) = library();
-        let part = part(&library, "job-video-0", b"content").await;
+        let part = part(&library, "job-video-0", b"content");
         let (root, away) = (library.root().to_owned(), folder.path().join("away"));
         #[expect(clippy::disallowed_methods, reason = "a disk changed under the library")]
         let change = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
@@ -440,10 +447,10 @@ mod tests {
         assert_eq!(same.marker, library.marker, "a library keeps its name");
     }
 
-    #[tokio::test]
-    async fn a_published_file_has_its_sidecar_and_is_private() {
+    #[test]
+    fn a_published_file_has_its_sidecar_and_is_private() {
         let (_folder, library) = library();
-        let part = part(&library, "job-video-0", b"content").await;
+        let part = part(&library, "job-video-0", b"content");
         let sha256 = part.sha256().to_owned();
         assert_eq!(sha256, crate::secret::sha256_hex(b"content"));
         let published = library.publish(part, "2026-04-04/a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
@@ -456,8 +463,8 @@ mod tests {
         assert_eq!(library.recognise("2026-04-04/a.mp4", 7, "00"), None);
     }
 
-    #[tokio::test]
-    async fn whom_the_mode_names_is_let_in_whatever_the_folders_were_before() {
+    #[test]
+    fn whom_the_mode_names_is_let_in_whatever_the_folders_were_before() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("videos");
         make_private_folder(&root.join("2026-04-04")).unwrap();
@@ -467,7 +474,7 @@ mod tests {
         {
             let library = Library::open(&root, wanted, folder.path(), &Dice::seeded(1)).unwrap();
             let name = format!("2026-04-04/{files:o}.mp4");
-            let part = part(&library, "job-video-0", b"content").await;
+            let part = part(&library, "job-video-0", b"content");
             library.publish(part, &name, b"{\"job\":\"x\"}", "x").unwrap();
             assert_eq!([mode(""), mode("2026-04-04")], [folders; 2]);
             assert_eq!([mode(&name), mode(&format!("{name}.json"))], [files; 2]);
@@ -475,60 +482,86 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn publishing_never_replaces_a_file_or_anothers_sidecar() {
+    #[test]
+    fn publishing_never_replaces_a_file_or_anothers_sidecar() {
         let (_folder, library) = library();
-        let first = part(&library, "one", b"first").await;
+        let first = part(&library, "one", b"first");
         library.publish(first, "a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
-        let second = part(&library, "two", b"second").await;
+        let second = part(&library, "two", b"second");
         let taken = library.publish(second, "a.mp4", b"{\"job\":\"y\"}", "y");
         assert!(matches!(taken, Err((_, DiskError::Taken(_)))), "{taken:?}");
         assert_eq!(std::fs::read(library.root().join("a.mp4")).unwrap(), b"first");
 
         std::fs::write(library.root().join("b.mp4.json"), "somebody's").unwrap();
-        let third = part(&library, "three", b"third").await;
+        let third = part(&library, "three", b"third");
         assert!(matches!(library.publish(third, "b.mp4", b"{}", "z"), Err((_, DiskError::Taken(_)))));
         assert_eq!(std::fs::read(library.root().join("b.mp4.json")).unwrap(), b"somebody's");
     }
 
-    #[tokio::test]
-    async fn a_sidecar_left_by_a_crash_is_taken_over() {
+    #[test]
+    fn a_sidecar_left_by_a_crash_is_taken_over() {
         let (_folder, library) = library();
         std::fs::write(library.root().join("a.mp4.json"), "{\"job\":\"x\",\"old\":1}").unwrap();
-        let part = part(&library, "one", b"content").await;
+        let part = part(&library, "one", b"content");
         library.publish(part, "a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
         assert_eq!(std::fs::read(library.root().join("a.mp4.json")).unwrap(), b"{\"job\":\"x\"}");
     }
 
-    #[tokio::test]
-    async fn a_resumed_part_is_hashed_from_its_beginning() {
+    #[test]
+    fn a_resumed_part_is_hashed_from_its_beginning() {
         let (_folder, library) = library();
-        let mut writer = library.begin_part("one", 0, Some("\"etag\""), &Clock::machine()).unwrap();
-        writer.write(Bytes::from_static(b"12345garbage")).await;
-        writer.finish().await.unwrap();
+        let mut writer = library.begin_part("one", 0, Some("\"etag\"")).unwrap();
+        writer.write(b"12345garbage").unwrap();
+        drop(writer);
         assert_eq!(library.unfinished("one"), Some((12, "\"etag\"".to_owned())));
-        let mut writer = library.begin_part("one", 5, Some("\"etag\""), &Clock::machine()).unwrap();
-        writer.write(Bytes::from_static(b"678")).await;
-        let part = writer.finish().await.unwrap();
+        let mut writer = library.begin_part("one", 5, Some("\"etag\"")).unwrap();
+        writer.write(b"678").unwrap();
+        let part = writer.finish().unwrap();
         assert_eq!((part.bytes(), part.sha256()), (8, crate::secret::sha256_hex(b"12345678").as_str()));
-        library.begin_part("one", 0, None, &Clock::machine()).unwrap();
+        library.begin_part("one", 0, None).unwrap();
         assert_eq!(library.unfinished("one"), None, "without a validator nothing is resumed");
     }
 
-    #[tokio::test]
-    async fn no_link_in_the_library_leads_out_of_it() {
+    #[test]
+    fn only_a_part_that_broke_off_or_is_long_leaves_a_mark() {
+        let (_folder, library) = library();
+        let is_marked = || library.validator_path("one").exists();
+        let begun = |validator| library.begin_part("one", 0, Some(validator)).unwrap();
+        drop(begun("\"v1\""));
+        assert!(!is_marked(), "nothing has come");
+        let mut writer = begun("\"v1\"");
+        writer.write(b"whole").unwrap();
+        writer.finish().unwrap();
+        assert!(!is_marked(), "it is whole");
+        let mut writer = begun("\"v1\"");
+        writer.write(b"broken off").unwrap();
+        drop(writer);
+        assert!(is_marked());
+        let writer = begun("\"v2\"");
+        assert!(!is_marked(), "the mark of other bytes goes before they do");
+        drop(writer);
+        let mut writer = begun("\"v2\"");
+        for _ in 0..9 {
+            writer.write(&[0; 1 << 20]).unwrap();
+        }
+        assert!(is_marked(), "it is worth going on with if the process is killed");
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn no_link_in_the_library_leads_out_of_it() {
         let (folder, library) = library();
         let outside = folder.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, library.root().join("2026-04-04")).unwrap();
-        let part = part(&library, "one", b"content").await;
+        let part = part(&library, "one", b"content");
         let refused = library.publish(part, "2026-04-04/a.mp4", b"{}", "x");
         assert!(matches!(refused, Err((_, DiskError::NotRegular { .. }))), "{refused:?}");
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     }
 
-    #[tokio::test]
-    async fn a_library_that_went_away_is_noticed() {
+    #[test]
+    fn a_library_that_went_away_is_noticed() {
         let (_folder, library) = library();
         assert!(library.is_present());
         std::fs::remove_dir_all(library.root()).unwrap();
@@ -537,12 +570,12 @@ mod tests {
         assert!(!library.is_present(), "an empty mount point is not the library");
     }
 
-    #[tokio::test]
-    async fn what_is_set_aside_keeps_its_evidence() {
+    #[test]
+    fn what_is_set_aside_keeps_its_evidence() {
         let (folder, library) = library();
         let quarantine = folder.path().join("quarantine");
         for _ in 0..2 {
-            let part = part(&library, "one", b"<html>").await;
+            let part = part(&library, "one", b"<html>");
             library.set_aside(part, &quarantine, "sakura.html", b"{}").unwrap();
         }
         assert!(quarantine.join("sakura.html").is_file() && quarantine.join("sakura-1.html").is_file());

@@ -2,19 +2,19 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Clock;
 use crate::disk::{DiskError, flush, hash_into};
 use crate::lab::{self, Site};
 
-/// So many chunks of a download wait for the disk before the network has to.
-const CHUNKS_AHEAD: usize = 16;
+/// So much of a download is worth going on with even if the process is killed. What is shorter is begun anew then, and
+/// most downloads never leave a mark: one more file made and removed for each costs more than the bytes do.
+const WORTH_A_MARK: u64 = 8 << 20;
 
 /// A download that is complete as far as its length tells: flushed, hashed, not named yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,90 +54,45 @@ impl Part {
     }
 }
 
-/// A download under way: chunks go in, and at the end a [`Part`] comes out. A thread of its own writes and hashes, so
-/// that a slow disk holds up nobody else. Dropped, it leaves what it has for a later resume.
+/// What a part may be gone on with under, and where that is written.
 #[derive(Debug)]
-pub struct PartWriter(Way);
-
-#[derive(Debug)]
-enum Way {
-    Thread {
-        chunks: mpsc::Sender<Bytes>,
-        result: oneshot::Receiver<Result<Part, DiskError>>,
-    },
-    /// Under a paused clock: each chunk in place.
-    InPlace(Result<Receiving, DiskError>),
+pub(super) struct Mark {
+    pub path: PathBuf,
+    pub validator: String,
 }
 
-impl PartWriter {
-    /// Goes on with `file`, which lies at `path`, after its first `keep` bytes.
-    pub(super) fn start(path: PathBuf, file: File, keep: u64, clock: &Clock) -> Result<Self, DiskError> {
-        if clock.is_paused() {
-            return Ok(Self(Way::InPlace(Receiving::begin(path, file, keep))));
-        }
-        let (chunks, mut incoming) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
-        let (done, result) = oneshot::channel();
-        let shown = path.clone();
-        std::thread::Builder::new()
-            .name("download".into())
-            .spawn(move || {
-                let received = Receiving::begin(path, file, keep).and_then(|mut receiving| {
-                    while let Some(chunk) = incoming.blocking_recv() {
-                        receiving.take(&chunk)?;
-                    }
-                    receiving.end()
-                });
-                // Nobody left to tell: the download was abandoned, and what is there is resumed later.
-                let _ = done.send(received);
-            })
-            .map_err(|error| DiskError::new(&shown, error))?;
-        Ok(Self(Way::Thread { chunks, result }))
-    }
-
-    /// Hands a chunk on. False: the disk has failed, and [`PartWriter::finish`] tells how.
-    pub async fn write(&mut self, chunk: Bytes) -> bool {
-        match &mut self.0 {
-            Way::Thread { chunks, .. } => chunks.send(chunk).await.is_ok(),
-            Way::InPlace(receiving) => {
-                if let Ok(inside) = receiving
-                    && let Err(error) = inside.take(&chunk)
-                {
-                    *receiving = Err(error);
-                }
-                receiving.is_ok()
-            }
-        }
-    }
-
-    /// Waits until all is written and flushed.
-    ///
-    /// # Errors
-    /// What befell the file.
-    pub async fn finish(self) -> Result<Part, DiskError> {
-        match self.0 {
-            Way::InPlace(receiving) => receiving?.end(),
-            Way::Thread { chunks, result } => {
-                drop(chunks);
-                result.await.unwrap_or_else(|_| {
-                    let source = std::io::Error::other("a bug: the thread that wrote it panicked");
-                    Err(DiskError::Io { path: PathBuf::from("the download"), source })
-                })
-            }
-        }
+impl Mark {
+    /// Neither flushed nor renamed: it counts only until this machine's next start, and half of it matches nothing.
+    fn write(&self) {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0));
+        // Without it the download is begun anew, which is no more than a pity.
+        let _ = options.open(&self.path).and_then(|mut file| file.write_all(self.validator.as_bytes()));
+        lab::reach(Site::ValidatorWritten);
     }
 }
 
-/// A part as far as it is written.
+/// A download under way: chunks go in, and at the end a [`Part`] comes out. Each call blocks, so whoever writes has a
+/// thread of his own. Dropped, it leaves what it has for a later resume.
 #[derive(Debug)]
-struct Receiving {
+pub struct PartWriter {
     path: PathBuf,
     file: File,
     hash: Sha256,
     bytes: u64,
+    /// As long as it is not written.
+    mark: Option<Mark>,
 }
 
-impl Receiving {
-    fn begin(path: PathBuf, mut file: File, keep: u64) -> Result<Self, DiskError> {
+impl PartWriter {
+    /// Goes on with `file`, which lies at `path`, after its first `keep` bytes.
+    pub(super) fn start(
+        path: PathBuf,
+        mut file: File,
+        keep: u64,
+        mark: Option<Mark>,
+    ) -> Result<Self, DiskError> {
         let mut hash = Sha256::new();
         if keep > 0 {
             let bytes = hash_into(&mut hash, (&mut file).take(keep));
@@ -148,21 +103,46 @@ impl Receiving {
                 .and_then(|()| file.seek(SeekFrom::Start(keep)))
                 .map_err(|error| DiskError::new(&path, error))?;
         }
-        Ok(Self { path, file, hash, bytes: keep })
+        Ok(Self { path, file, hash, bytes: keep, mark })
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
+    /// Takes a chunk in.
+    ///
+    /// # Errors
+    /// What befell the file.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
         self.file.write_all(chunk).map_err(|error| DiskError::new(&self.path, error))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
         lab::reach(Site::ChunkWritten);
+        if self.bytes >= WORTH_A_MARK
+            && let Some(mark) = self.mark.take()
+        {
+            mark.write();
+        }
         Ok(())
     }
 
-    fn end(self) -> Result<Part, DiskError> {
+    /// All has come: flushes it.
+    ///
+    /// # Errors
+    /// What befell the file.
+    pub fn finish(mut self) -> Result<Part, DiskError> {
         lab::reach(Site::PartWritten);
         flush(&self.file).map_err(|error| DiskError::new(&self.path, error))?;
         lab::reach(Site::PartFlushed);
-        Ok(Part::new(self.path, self.bytes, HEXLOWER.encode(&self.hash.finalize())))
+        self.mark = None;
+        let sha256 = HEXLOWER.encode(&self.hash.finalize_reset());
+        Ok(Part::new(std::mem::take(&mut self.path), self.bytes, sha256))
+    }
+}
+
+impl Drop for PartWriter {
+    fn drop(&mut self) {
+        if self.bytes > 0
+            && let Some(mark) = self.mark.take()
+        {
+            mark.write();
+        }
     }
 }

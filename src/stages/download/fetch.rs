@@ -1,5 +1,6 @@
 //! One output: from its link to a checked part, or the reason why not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,13 +10,14 @@ use crate::disk::DiskError;
 use crate::disk::file_system::{boot_id, examine};
 use crate::disk::part::{Part, PartWriter};
 use crate::job::event::FetchFailure;
-use crate::job::output::{Output, OutputState, Stored};
+use crate::job::output::{Output, OutputKind, OutputState, Stored};
 use crate::lab::{self, Bug, Site, planted};
 use crate::media::fetch::{Download, Head, MediaError, Resume};
-use crate::media::inspect::{Verified, inspect};
+use crate::media::inspect::{Unfit, Verified, inspect};
 use crate::secret::Secret;
 use crate::stages::blocking;
 use crate::stages::download::DownloadTools;
+use crate::stages::download::lanes::Lane;
 use crate::stages::download::publish::Checked;
 use crate::store::error::StoreError;
 use crate::store::look::Sight;
@@ -28,9 +30,10 @@ const RESERVE: u64 = 64 << 20;
 impl DownloadTools {
     /// Brings an output into the library, by what is there already or from its link.
     pub(super) async fn fetch_output(
-        &self,
+        self: &Arc<Self>,
         sight: &Sight,
         output: &Output,
+        lane: Lane,
     ) -> Result<Result<Stored, FetchFailure>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
             return Ok(Err(passing("it is not waited for")));
@@ -38,36 +41,27 @@ impl DownloadTools {
         if let Some(stored) = self.finish_publishing(sight, output).await? {
             return Ok(stored);
         }
-        match self.fetch_part(sight, output, link).await {
+        match self.fetch_part(sight, output, link, lane).await {
             Ok(checked) => self.publish(sight, output, checked).await,
             Err(failure) => Ok(Err(failure)),
         }
     }
 
     async fn fetch_part(
-        &self,
+        self: &Arc<Self>,
         sight: &Sight,
         output: &Output,
         link: &Secret,
+        lane: Lane,
     ) -> Result<Checked, FetchFailure> {
-        let name = Self::part_name(sight.job.id(), output.key);
-        let (head, part) = match self.receive(&name, link).await {
-            Err(Trouble::Media(MediaError::CannotResume { .. })) => {
-                self.library.drop_part(&name);
-                self.receive(&name, link).await
-            }
-            received => received,
-        }
-        .map_err(|trouble| self.failure(trouble))?;
-        let expected = output.key.kind;
-        let (part, verified) = blocking(&self.clock, move || {
-            let mut file = part.open()?;
-            let verified = inspect(&mut file, expected)
-                .map_err(|source| DiskError::Io { path: "the download".into(), source })?;
-            Ok::<_, DiskError>((part, verified))
-        })
-        .await
-        .map_err(|error| self.failure(Trouble::Disk(error)))?;
+        let (tools, link) = (self.clone(), link.clone());
+        let (name, expected) = (Self::part_name(sight.job.id(), output.key), output.key.kind);
+        // Network, hash and disk in turn, each piece while it is still in the processor's cache.
+        let received =
+            self.clock.apart(async move { tools.receive(&name, &link, expected, lane).await }).await;
+        let Received { head, part, verified } = received
+            .unwrap_or_else(|source| Err(Trouble::Disk(DiskError::new("the download".as_ref(), source))))
+            .map_err(|trouble| self.failure(trouble))?;
         let why = match verified {
             Ok(verified) if verified.complete || head.length.is_some() => {
                 lab::reach(Site::PartInspected);
@@ -84,8 +78,31 @@ impl DownloadTools {
         Err(FetchFailure::Unfit { why })
     }
 
+    /// Makes a flushed part of a link, and looks at what it is. Blocks between its awaits.
+    async fn receive(
+        &self,
+        name: &str,
+        link: &Secret,
+        expected: OutputKind,
+        lane: Lane,
+    ) -> Result<Received, Trouble> {
+        let (head, writer) = match self.stream(name, link).await {
+            Err(Trouble::Media(MediaError::CannotResume { .. })) => {
+                self.library.drop_part(name);
+                self.stream(name, link).await?
+            }
+            streamed => streamed?,
+        };
+        // The next one's bytes may come while these are flushed, checked and named.
+        drop(lane);
+        let part = writer.finish()?;
+        let verified = inspect(&mut part.open()?, expected)
+            .map_err(|source| DiskError::Io { path: "the download".into(), source })?;
+        Ok(Received { head, part, verified })
+    }
+
     /// Streams the link into a part, going on with one that is there if it is surely the same file.
-    async fn receive(&self, name: &str, link: &Secret) -> Result<(Head, Part), Trouble> {
+    async fn stream(&self, name: &str, link: &Secret) -> Result<(Head, PartWriter), Trouble> {
         let host = Url::parse(link.expose()).ok().and_then(|url| url.host_str().map(str::to_owned));
         let resume = self.resumable(name, host.as_deref());
         if planted(Bug::LinkLogged) {
@@ -100,16 +117,15 @@ impl DownloadTools {
             return Err(DiskError::Full(self.library.root().to_owned()).into());
         }
         let validator = head.validator.as_ref().and_then(|tag| condition(host.as_deref()?, tag));
-        let mut writer = self.library.begin_part(name, head.offset, validator.as_deref(), &self.clock)?;
-        match stream(&mut download, &mut writer).await {
-            Ok(()) => Ok((head, writer.finish().await?)),
-            Err(error) => {
-                // The thread must be done with the file before anybody opens it again.
-                let _ = writer.finish().await;
+        let mut writer = self.library.begin_part(name, head.offset, validator.as_deref())?;
+        match pour(&mut download, &mut writer).await {
+            Ok(()) => Ok((head, writer)),
+            Err(trouble) => {
+                drop(writer);
                 if validator.is_none() {
                     self.library.drop_part(name);
                 }
-                Err(error.into())
+                Err(trouble)
             }
         }
     }
@@ -173,6 +189,13 @@ impl DownloadTools {
     }
 }
 
+/// What came of a link.
+struct Received {
+    head: Head,
+    part: Part,
+    verified: Result<Verified, Unfit>,
+}
+
 /// Why no part came of it.
 pub(super) enum Trouble {
     Media(MediaError),
@@ -191,12 +214,9 @@ impl From<DiskError> for Trouble {
     }
 }
 
-async fn stream(download: &mut Download<'_>, writer: &mut PartWriter) -> Result<(), MediaError> {
+async fn pour(download: &mut Download<'_>, writer: &mut PartWriter) -> Result<(), Trouble> {
     while let Some(chunk) = download.chunk().await? {
-        if !writer.write(chunk).await {
-            // The disk has failed; what it says comes with the end of the writer.
-            break;
-        }
+        writer.write(&chunk)?;
     }
     Ok(())
 }

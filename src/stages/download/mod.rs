@@ -1,6 +1,7 @@
 //! Fetches finished outputs into the library, the link that dies first before the others.
 
 mod fetch;
+mod lanes;
 mod publish;
 mod sidecar;
 
@@ -20,6 +21,7 @@ use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::lab::{self, Site};
 use crate::media::fetch::MediaClient;
+use crate::stages::download::lanes::{Lane, Lanes};
 use crate::stages::line::tell;
 use crate::stages::{Flights, Stage, Wake, bench_broken, blocking, ring_of};
 use crate::store::Store;
@@ -29,6 +31,8 @@ use crate::store::line::StopCause;
 
 /// So many due jobs are looked at beyond those that can be fetched at once.
 const BATCH: u32 = 32;
+/// So many jobs beyond those whose bytes come may be under way: their files are flushed, checked and named.
+const NAMED_MEANWHILE: usize = 4;
 /// A library that went away is looked for again so soon.
 const ABSENCE: Duration = Duration::from_secs(10);
 
@@ -54,17 +58,19 @@ pub struct DownloadTools {
 pub struct DownloadStage {
     tools: Arc<DownloadTools>,
     flights: Flights,
+    lanes: Lanes,
     bell: Mutex<watch::Receiver<u64>>,
     swept: AtomicBool,
     absent: AtomicBool,
 }
 
 impl DownloadStage {
-    /// Listens from now on; fetches at most `concurrency` jobs at once.
+    /// Listens from now on; at most `concurrency` files come over the network at once.
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
         let bell = Mutex::new(tools.store.listen(Bell::Fetch));
         Self {
-            flights: Flights::new(concurrency, tools.clock.clone()),
+            flights: Flights::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
+            lanes: Lanes::new(concurrency),
             tools: Arc::new(tools),
             bell,
             swept: AtomicBool::new(false),
@@ -135,23 +141,33 @@ impl DownloadTools {
     }
 
     /// Fetches all outputs of a job that wait. One that fails does not keep the others from being tried.
-    async fn fetch_job(self: Arc<Self>, job: JobId) -> bool {
-        let fetched = self.try_fetch_job(job).await;
+    async fn fetch_job(self: Arc<Self>, job: JobId, lanes: Lanes, lane: Lane) -> bool {
+        let fetched = self.try_fetch_job(job, &lanes, lane).await;
         if let Err(error) = &fetched {
             tracing::error!(%job, "the download of job {job} is tried again later: {error}");
         }
         fetched.is_ok()
     }
 
-    async fn try_fetch_job(&self, job: JobId) -> Result<(), StoreError> {
+    async fn try_fetch_job(
+        self: &Arc<Self>,
+        job: JobId,
+        lanes: &Lanes,
+        lane: Lane,
+    ) -> Result<(), StoreError> {
         lab::reach(Site::FetchBegan);
         let sight = self.store.look(job).await?;
         // Tried meanwhile, by a flight that has just landed.
         if !is_due(&sight.job, Move::Fetch, self.clock.now()) {
             return Ok(());
         }
+        let mut first = Some(lane);
         for output in sight.job.outputs().iter().filter(|output| output.is_waiting()) {
-            let event = match self.fetch_output(&sight, output).await? {
+            let lane = match first.take() {
+                Some(lane) => lane,
+                None => lanes.enter().await,
+            };
+            let event = match self.fetch_output(&sight, output, lane).await? {
                 Ok(stored) => {
                     tracing::info!(%job, "stored {} of job {job}", stored.file().path);
                     Event::Stored(stored)
@@ -199,9 +215,11 @@ impl Stage for DownloadStage {
             if self.flights.full() {
                 break;
             }
-            if !self.flights.bars(job) {
-                self.flights.launch(job, self.tools.clone().fetch_job(job));
+            if self.flights.bars(job) {
+                continue;
             }
+            let Some(lane) = self.lanes.try_enter() else { break };
+            self.flights.launch(job, self.tools.clone().fetch_job(job, self.lanes.clone(), lane));
         }
         Ok(Wake::at(due.next))
     }
@@ -211,6 +229,7 @@ impl Stage for DownloadStage {
             biased;
             () = ring_of(&self.bell) => {}
             () = self.flights.landed() => {}
+            () = self.lanes.left() => {}
         }
     }
 

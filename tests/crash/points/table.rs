@@ -92,7 +92,7 @@ pub const POINTS: &[Point] = &[
     at(Site::FetchBegan, PLAIN, 1),
     at(Site::DownloadOpened, TWO, 2),
     at(Site::DownloadResumed, CUT, 1),
-    at(Site::ValidatorWritten, TWO, 2),
+    at(Site::ValidatorWritten, CUT, 1),
     at(Site::ChunkWritten, LARGE, 4),
     at(Site::PartWritten, TWO, 2),
     at(Site::PartFlushed, TWO, 2),

@@ -1,0 +1,71 @@
+//! How many transfers there may be at once: as many as there are lanes.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// All lanes. Clones share them.
+#[derive(Clone)]
+pub(super) struct Lanes {
+    free: Arc<Semaphore>,
+    left: Arc<Notify>,
+}
+
+/// The right to one transfer, until it is dropped.
+pub(super) struct Lane {
+    permit: Option<OwnedSemaphorePermit>,
+    left: Arc<Notify>,
+}
+
+impl Lanes {
+    pub fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count.max(1))), left: Arc::default() }
+    }
+
+    /// One, if one is free.
+    pub fn try_enter(&self) -> Option<Lane> {
+        let permit = self.free.clone().try_acquire_owned().ok()?;
+        Some(Lane { permit: Some(permit), left: self.left.clone() })
+    }
+
+    /// Waits for one.
+    pub async fn enter(&self) -> Lane {
+        // Nobody closes them.
+        let permit = self.free.clone().acquire_owned().await.ok();
+        Lane { permit, left: self.left.clone() }
+    }
+
+    /// Waits until somebody leaves one.
+    pub async fn left(&self) {
+        self.left.notified().await;
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // First: who is told looks for a free one at once.
+        drop(self.permit.take());
+        self.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lane_is_free_again_before_anybody_hears_of_it() {
+        let lanes = Lanes::new(1);
+        let first = lanes.try_enter();
+        assert!(first.is_some() && lanes.try_enter().is_none());
+        let waits = lanes.clone();
+        let heard = tokio::spawn(async move {
+            waits.left().await;
+            waits.try_enter().is_some()
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        assert!(heard.await.unwrap());
+        drop(lanes.enter().await);
+    }
+}
