@@ -17,6 +17,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::{oneshot, watch};
 
+/// How nice work apart is, where 0 is everybody else and 19 the nicest.
+const GIVES_WAY: i32 = 10;
+
 /// A moment of the wall clock: Unix time in milliseconds, UTC. Shown and serialised as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -255,8 +258,10 @@ impl Clock {
             return Ok(work.await);
         }
         let (mut done, result) = oneshot::channel();
-        // Told by `result`.
-        drop(tokio::task::spawn_blocking(move || {
+        let thread = std::thread::Builder::new().name("apart".into());
+        thread.spawn(move || {
+            // Only this thread's, which is why it is no thread of a pool: bulk gives way to what somebody waits for.
+            let _ = rustix::process::setpriority_process(None, GIVES_WAY);
             let answer = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
                 let answer = runtime.block_on(async {
                     tokio::select! {
@@ -270,7 +275,7 @@ impl Clock {
                 answer
             });
             let _ = done.send(answer);
-        }));
+        })?;
         match result.await {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Err(error)) => Err(error),

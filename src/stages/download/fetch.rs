@@ -94,8 +94,9 @@ impl DownloadTools {
             streamed => streamed?,
         };
         // The next one's bytes may come while these are flushed, checked and named.
-        drop(lane);
+        let turn = lane.leave().await;
         let part = writer.finish()?;
+        drop(turn);
         let verified = inspect(&mut part.open()?, expected)
             .map_err(|source| DiskError::Io { path: "the download".into(), source })?;
         Ok(Received { head, part, verified })

@@ -4,40 +4,63 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+/// So many files are flushed at once: the flush that an answer to a callback waits for stands in the same line at the
+/// disk, behind all that is there already.
+const FLUSHES: usize = 2;
+
 /// All lanes. Clones share them.
 #[derive(Clone)]
 pub(super) struct Lanes {
     free: Arc<Semaphore>,
+    flushes: Arc<Semaphore>,
     left: Arc<Notify>,
 }
 
 /// The right to one transfer, until it is dropped.
 pub(super) struct Lane {
     permit: Option<OwnedSemaphorePermit>,
+    flushes: Arc<Semaphore>,
     left: Arc<Notify>,
 }
 
+/// The right to flush a file, until it is dropped.
+pub(super) struct Turn(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
+
 impl Lanes {
     pub fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count.max(1))), left: Arc::default() }
+        let flushes = Arc::new(Semaphore::new(FLUSHES));
+        Self { free: Arc::new(Semaphore::new(count.max(1))), flushes, left: Arc::default() }
     }
 
     /// One, if one is free.
     pub fn try_enter(&self) -> Option<Lane> {
         let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(Lane { permit: Some(permit), left: self.left.clone() })
+        Some(self.lane(Some(permit)))
     }
 
     /// Waits for one.
     pub async fn enter(&self) -> Lane {
         // Nobody closes them.
         let permit = self.free.clone().acquire_owned().await.ok();
-        Lane { permit, left: self.left.clone() }
+        self.lane(permit)
+    }
+
+    fn lane(&self, permit: Option<OwnedSemaphorePermit>) -> Lane {
+        Lane { permit, flushes: self.flushes.clone(), left: self.left.clone() }
     }
 
     /// Waits until somebody leaves one.
     pub async fn left(&self) {
         self.left.notified().await;
+    }
+}
+
+impl Lane {
+    /// Gives it back, and waits for the turn to flush what came.
+    pub async fn leave(self) -> Turn {
+        let flushes = self.flushes.clone();
+        drop(self);
+        Turn(flushes.acquire_owned().await.ok())
     }
 }
 
