@@ -1,26 +1,26 @@
 //! The watched folder: looked at, read through one descriptor, emptied by moves that never replace anything.
 
+mod moves;
+
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, statat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::disk::{
-    DiskError, LONGEST_NAME, crosses_file_systems, flush_folder, make_private_folder, numbered,
-    numbered_within, open_folder, open_real_folder, rename_new, write_durably, write_new,
+    DiskError, flush_folder, make_private_folder, numbered, open_folder, open_real_folder, write_durably,
 };
 use crate::lab::{self, Site};
-
-/// Behind a bad file's name: its reason.
-const REASON: &str = ".reason.json";
+pub use moves::Moves;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,32 +32,38 @@ pub struct Stamp {
     modified_ns: i128,
     changed_ns: i128,
     links: u64,
+    mode: u32,
 }
 
 impl Stamp {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    fn of(stat: &Stat) -> Self {
+        // How wide these are hangs on the machine.
+        let wide = |number: i128| u64::try_from(number).unwrap_or(0);
+        let ns = |seconds: i128, rest: i128| seconds * 1_000_000_000 + rest;
         Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-            links: metadata.nlink(),
+            device: wide(stat.st_dev.into()),
+            inode: wide(stat.st_ino.into()),
+            bytes: wide(stat.st_size.into()),
+            modified_ns: ns(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+            changed_ns: ns(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
+            links: wide(stat.st_nlink.into()),
+            mode: stat.st_mode,
         }
     }
-}
 
-impl Stamp {
     /// When it got its name, its bytes or its rights, whichever was last.
     pub fn changed(&self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.changed_ns / 1_000_000).unwrap_or(i64::MAX))
     }
 
-    /// Whether the file that is now at `path` is the one stamped, moved there: that alone changes its change time.
-    fn is_of_moved(&self, path: &Path) -> bool {
-        let moved = path.symlink_metadata().map(|metadata| Self::of(&metadata));
-        moved.is_ok_and(|moved| Self { changed_ns: self.changed_ns, ..moved } == *self)
+    /// Whether what is now called `name` in `folder` is the one stamped, moved there: that alone changes its change time.
+    fn is_of_moved(&self, folder: &OwnedFd, name: &str) -> bool {
+        let moved = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        moved.is_ok_and(|moved| Self { changed_ns: self.changed_ns, ..Self::of(&moved) } == *self)
+    }
+
+    fn is_closed_to_others(&self) -> bool {
+        self.mode & 0o7777 == 0o600
     }
 }
 
@@ -109,8 +115,12 @@ impl Inbox {
     }
 
     /// Opens it to work beneath.
-    fn opened(&self) -> Result<OwnedFd, DiskError> {
-        if self.by_link { open_folder(&self.folder) } else { open_real_folder(&self.folder) }
+    ///
+    /// # Errors
+    /// When it is gone, or a link has taken its place.
+    pub fn opened(&self) -> Result<OpenInbox<'_>, DiskError> {
+        let folder = if self.by_link { open_folder(&self.folder) } else { open_real_folder(&self.folder) };
+        folder.map(|folder| OpenInbox { path: &self.folder, folder })
     }
 
     /// All that lies directly inside, in the order of names. Nothing is opened.
@@ -118,78 +128,64 @@ impl Inbox {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn look(&self) -> Result<Vec<Entry>, DiskError> {
+        let OpenInbox { folder, .. } = self.opened()?;
         let io = |error| DiskError::new(&self.folder, error);
         let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(io)? {
+        for entry in Dir::read_from(&folder).map_err(io)? {
             let entry = entry.map_err(io)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
             // Gone since it was listed: that is its writer's business.
-            let Ok(metadata) = entry.metadata() else { continue };
-            let name = entry.file_name();
+            let Ok(stat) = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             entries.push(Entry {
                 readable: name.to_str().is_some(),
-                name: shown(&name),
-                irregular: irregular(metadata.file_type()),
-                stamp: Stamp::of(&metadata),
+                name: shown(name),
+                irregular: irregular(&stat),
+                stamp: Stamp::of(&stat),
             });
         }
-        entries.sort_by(|one, two| one.name.cmp(&two.name));
+        entries.sort_unstable_by(|one, two| one.name.cmp(&two.name));
         Ok(entries)
     }
 
-    /// Opens a job file without following links or waiting on pipes.
+    /// [`OpenInbox::open`], for a single file.
     ///
     /// # Errors
-    /// When it is gone, no regular file, or cannot be opened.
+    /// As there.
     pub fn open(&self, name: &str) -> Result<(File, Stamp), DiskError> {
-        let path = self.folder.join(name);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File = rustix::fs::openat(self.opened()?, name, flags, Mode::empty())
-            .map_err(|error| match error {
-                rustix::io::Errno::LOOP => {
-                    DiskError::NotRegular { path: path.clone(), kind: "symbolic link" }
-                }
-                other => DiskError::new(&path, other),
-            })?
-            .into();
-        let metadata = file.metadata().map_err(|error| DiskError::new(&path, error))?;
-        match irregular(metadata.file_type()) {
-            Some(kind) => Err(DiskError::NotRegular { path, kind }),
-            None => Ok((file, Stamp::of(&metadata))),
-        }
+        self.opened()?.open(name)
     }
 
-    /// Reads a whole job file of at most `limit` bytes, through one descriptor.
+    /// [`OpenInbox::fingerprint`], for a single file.
     ///
     /// # Errors
-    /// As [`Inbox::open`], and when it is longer or changes while it is read.
-    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp), DiskError> {
-        let path = self.folder.join(name);
-        let (file, stamp) = self.open(name)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(stamp.bytes.min(limit)).unwrap_or(0));
-        let mut bounded = (&file).take(limit.saturating_add(1));
-        bounded.read_to_end(&mut bytes).map_err(|error| DiskError::new(&path, error))?;
-        if bytes.len() as u64 > limit {
-            return Err(DiskError::TooLong { path, limit });
-        }
-        let after = file.metadata().map_err(|error| DiskError::new(&path, error))?;
-        if Stamp::of(&after) != stamp || bytes.len() as u64 != stamp.bytes {
-            return Err(DiskError::Changed(path));
-        }
-        Ok((bytes, stamp))
+    /// As there.
+    pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), DiskError> {
+        self.opened()?.fingerprint(name)
     }
 
-    /// Moves a job file to `folder`, under its own name or the next free one; to be [flushed](Inbox::flush_moves). A file
-    /// that has other names as well is copied instead, so that an edit through one of them changes no archive.
+    /// [`Moves::archive`], for a single file.
     ///
     /// # Errors
-    /// When the file is no longer the one of `stamp` (nothing is moved then), or cannot be moved.
+    /// As there.
     pub fn archive(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
-        make_private_folder(folder)?;
-        let stamp = self.close_to_others(name, stamp)?;
-        lab::reach(Site::ArchiveChecked);
-        let to = self.move_free(name, &stamp, folder)?;
-        lab::reach(Site::ArchiveRenamed);
-        Ok(to)
+        self.opened()?.moves_to(folder)?.archive(name, stamp)
+    }
+
+    /// [`Moves::reject`], for a single file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reject(
+        &self,
+        name: &str,
+        stamp: &Stamp,
+        folder: &Path,
+        reason: impl Fn(&str) -> Vec<u8>,
+    ) -> Result<PathBuf, DiskError> {
+        self.opened()?.moves_to(folder)?.reject(name, stamp, reason)
     }
 
     /// Flushes the moves of any number of files to `folder`: before this, a crash may undo them.
@@ -218,209 +214,135 @@ impl Inbox {
         }
         Err(DiskError::Taken(folder.join(name)))
     }
+}
+
+/// The inbox, opened: what is done through it is done in one folder, whatever becomes of the folder's path, and no file
+/// of many is looked up from the root.
+#[derive(Debug)]
+pub struct OpenInbox<'a> {
+    path: &'a Path,
+    folder: OwnedFd,
+}
+
+impl OpenInbox<'_> {
+    /// Opens a job file without following links or waiting on pipes.
+    ///
+    /// # Errors
+    /// When it is gone, no regular file, or cannot be opened.
+    pub fn open(&self, name: &str) -> Result<(File, Stamp), DiskError> {
+        let irregular_file = |kind| DiskError::NotRegular { path: self.path.join(name), kind };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(&self.folder, name, flags, Mode::empty()).map_err(|error| match error {
+                Errno::LOOP => irregular_file("symbolic link"),
+                other => self.error(name, other),
+            })?;
+        let stat = fstat(&file).map_err(|error| self.error(name, error))?;
+        match irregular(&stat) {
+            Some(kind) => Err(irregular_file(kind)),
+            None => Ok((file.into(), Stamp::of(&stat))),
+        }
+    }
+
+    /// Reads a whole job file of at most `limit` bytes, through one descriptor.
+    ///
+    /// # Errors
+    /// As [`OpenInbox::open`], and when it is longer or changes while it is read.
+    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp), DiskError> {
+        let (mut file, stamp) = self.open(name)?;
+        let mut bytes = vec![0; usize::try_from(stamp.bytes.min(limit)).unwrap_or(0)];
+        let whole = match file.read_exact(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+            read => read.map(|()| true).map_err(|error| self.error(name, error))?,
+        };
+        // Whether there is more by now, its state tells.
+        let now = fstat(&file).map_err(|error| self.error(name, error))?;
+        let now = Stamp::of(&now);
+        if now.bytes > limit {
+            return Err(DiskError::TooLong { path: self.path.join(name), limit });
+        }
+        if !whole || now != stamp { Err(self.changed(name)) } else { Ok((bytes, stamp)) }
+    }
 
     /// The SHA-256 of a file of any length, in hexadecimal, and which file that was.
     ///
     /// # Errors
-    /// As [`Inbox::open`], and when it changes while it is read.
+    /// As [`OpenInbox::open`], and when it changes while it is read.
     pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), DiskError> {
-        let path = self.folder.join(name);
         let (mut file, stamp) = self.open(name)?;
         let mut hash = Sha256::new();
-        crate::disk::hash_into(&mut hash, &mut file).map_err(|error| DiskError::new(&path, error))?;
-        let after = file.metadata().map_err(|error| DiskError::new(&path, error))?;
+        crate::disk::hash_into(&mut hash, &mut file).map_err(|error| self.error(name, error))?;
+        let after = fstat(&file).map_err(|error| self.error(name, error))?;
         if Stamp::of(&after) != stamp {
-            return Err(DiskError::Changed(path));
+            return Err(self.changed(name));
         }
         Ok((HEXLOWER.encode(&hash.finalize()), stamp))
     }
 
-    /// Moves a bad file to `folder` with its reason beside it (`NAME.reason.json`, flushed first).
+    /// The way to move files to `folder`, which is made if need be.
     ///
     /// # Errors
-    /// As [`Inbox::archive`].
-    pub fn reject(
-        &self,
-        name: &str,
-        stamp: &Stamp,
-        folder: &Path,
-        reason: impl Fn(&str) -> Vec<u8>,
-    ) -> Result<PathBuf, DiskError> {
+    /// When it cannot be made or opened.
+    pub fn moves_to<'a>(&'a self, folder: &'a Path) -> Result<Moves<'a>, DiskError> {
         make_private_folder(folder)?;
-        let stamp = &self.close_to_others(name, stamp)?;
-        for number in 0.. {
-            // Room for the reason's name, which is longer.
-            let free = numbered_within(name, number, LONGEST_NAME - REASON.len());
-            let reason_path = folder.join(format!("{free}{REASON}"));
-            if folder.join(&free).symlink_metadata().is_ok() || reason_path.symlink_metadata().is_ok() {
-                continue;
-            }
-            write_durably(&reason_path, &reason(&free))?;
-            lab::reach(Site::ReasonWritten);
-            match self.move_as(name, stamp, folder, &free) {
-                Err(DiskError::Taken(_)) => {
-                    let _ = std::fs::remove_file(&reason_path);
-                }
-                Err(error) => {
-                    let _ = std::fs::remove_file(&reason_path);
-                    return Err(error);
-                }
-                Ok(to) => {
-                    lab::reach(Site::RejectRenamed);
-                    flush_folder(folder)?;
-                    flush_folder(&self.folder)?;
-                    lab::reach(Site::RejectFlushed);
-                    return Ok(to);
-                }
-            }
-        }
-        Err(DiskError::Taken(folder.join(name)))
+        Ok(Moves { from: self, folder, to: open_folder(folder)? })
     }
 
     fn check(&self, name: &str, stamp: &Stamp) -> Result<(), DiskError> {
-        let path = self.folder.join(name);
-        let now = path.symlink_metadata().map_err(|error| DiskError::new(&path, error))?;
-        if Stamp::of(&now) == *stamp { Ok(()) } else { Err(DiskError::Changed(path)) }
+        let now = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        let now = now.map_err(|error| self.error(name, error))?;
+        if Stamp::of(&now) == *stamp { Ok(()) } else { Err(self.changed(name)) }
     }
 
     /// Looks once more at a file that is to be moved, and closes it to others while it still has its old name: a crash
     /// after the move would leave it open for ever. Its state after that.
     fn close_to_others(&self, name: &str, stamp: &Stamp) -> Result<Stamp, DiskError> {
-        self.check(name, stamp)?;
-        // One with other names is copied, and those are somebody else's business.
-        if stamp.links > 1 {
-            return Ok(*stamp);
+        // One with other names is copied, and those are somebody else's business. And a change of mode is news of the
+        // inbox: made at each try, it would have a move that a full disk holds up tried again at once, for ever.
+        if stamp.links > 1 || stamp.is_closed_to_others() {
+            return self.check(name, stamp).map(|()| *stamp);
         }
-        // One that cannot be opened lies in a folder that is closed.
-        let Ok((file, found)) = self.open(name) else { return Ok(*stamp) };
+        let (file, found) = match self.open(name) {
+            Ok(opened) => opened,
+            // One that cannot be opened lies in a folder that is closed.
+            Err(_) => return self.check(name, stamp).map(|()| *stamp),
+        };
         if found != *stamp {
-            return Err(DiskError::Changed(self.folder.join(name)));
+            return Err(self.changed(name));
         }
-        // A change of mode is news of the inbox: made at each try, it would have a move that a full disk holds up tried
-        // again at once, for ever.
-        if file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o7777 != 0o600) {
-            // Nor can another's file be closed to him.
-            let _ = file.set_permissions(std::fs::Permissions::from_mode(0o600));
-        }
-        Ok(file.metadata().map_or(*stamp, |metadata| Stamp::of(&metadata)))
+        // Nor can another's file be closed to him.
+        let _ = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
+        Ok(fstat(&file).map_or(*stamp, |stat| Stamp::of(&stat)))
     }
 
-    fn move_free(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
-        for number in 0.. {
-            match self.move_as(name, stamp, folder, &numbered(name, number)) {
-                Err(DiskError::Taken(_)) => {}
-                moved => return moved,
-            }
-        }
-        Err(DiskError::Taken(folder.join(name)))
+    fn error(&self, name: &str, error: impl Into<std::io::Error>) -> DiskError {
+        DiskError::new(&self.path.join(name), error)
     }
 
-    fn move_as(&self, name: &str, stamp: &Stamp, folder: &Path, to: &str) -> Result<PathBuf, DiskError> {
-        let (from_folder, to_folder) = (self.opened()?, open_folder(folder)?);
-        let path = folder.join(to);
-        if stamp.links > 1 {
-            return self.copy_as(name, stamp, &from_folder, (folder, to));
-        }
-        let renamed = rename_new((&from_folder, Path::new(name)), (&to_folder, Path::new(to)), &path);
-        match renamed {
-            Err(error) if crosses_file_systems(&error) => {
-                self.copy_as(name, stamp, &from_folder, (folder, to))
-            }
-            Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.folder.join(name))),
-            Err(error) => Err(error),
-            Ok(()) if !stamp.is_of_moved(&path) => {
-                // Another came in its place in that very moment: it is a new drop.
-                self.put_back(name, &from_folder, &to_folder, &path)?;
-                Err(DiskError::Changed(self.folder.join(name)))
-            }
-            Ok(()) => Ok(path),
-        }
+    fn changed(&self, name: &str) -> DiskError {
+        DiskError::Changed(self.path.join(name))
     }
-
-    fn put_back(
-        &self,
-        name: &str,
-        from_folder: &OwnedFd,
-        to_folder: &OwnedFd,
-        path: &Path,
-    ) -> Result<(), DiskError> {
-        let moved = path.file_name().map(Path::new).unwrap_or(path);
-        for number in 0.. {
-            let back = numbered(name, number);
-            let full = self.folder.join(&back);
-            match rename_new((to_folder, moved), (from_folder, Path::new(&back)), &full) {
-                Err(DiskError::Taken(_)) => {}
-                done => return done,
-            }
-        }
-        Err(DiskError::Taken(self.folder.join(name)))
-    }
-
-    /// For a move that cannot be a rename: a copy, flushed and named for good, then the name in the inbox goes. On a
-    /// full disk nothing is left of it.
-    fn copy_as(
-        &self,
-        name: &str,
-        stamp: &Stamp,
-        from_folder: &OwnedFd,
-        (folder, to): (&Path, &str),
-    ) -> Result<PathBuf, DiskError> {
-        let path = folder.join(to);
-        if path.symlink_metadata().is_ok() {
-            return Err(DiskError::Taken(path));
-        }
-        let (mut file, found) = self.open(name)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| DiskError::new(&self.folder.join(name), error))?;
-        if found != *stamp {
-            return Err(DiskError::Changed(self.folder.join(name)));
-        }
-        let unfinished = unfinished_copy(name);
-        let copied = write_new(&folder.join(&unfinished), &bytes, 0o600).and_then(|()| {
-            let to_folder = open_folder(folder)?;
-            rename_new((&to_folder, Path::new(&unfinished)), (&to_folder, Path::new(to)), &path)
-        });
-        if let Err(error) = copied {
-            let _ = std::fs::remove_file(folder.join(&unfinished));
-            return Err(error);
-        }
-        // Two file systems: nothing but this keeps the one from forgetting the copy after the other forgot the file.
-        flush_folder(folder)?;
-        lab::reach(Site::ArchiveCopied);
-        rustix::fs::unlinkat(from_folder, name, AtFlags::empty())
-            .map_err(|error| DiskError::new(&self.folder.join(name), error))?;
-        Ok(path)
-    }
-}
-
-/// Short, whatever the file's own name, and the same for each try; another for each name of one file.
-fn unfinished_copy(name: &str) -> String {
-    format!(".{}.tmp", &HEXLOWER.encode(&Sha256::digest(name))[..32])
 }
 
 fn shown(name: &OsStr) -> String {
     name.to_str().map_or_else(|| name.as_bytes().escape_ascii().to_string(), str::to_owned)
 }
 
-fn irregular(kind: std::fs::FileType) -> Option<&'static str> {
-    use std::os::unix::fs::FileTypeExt;
-    if kind.is_file() {
-        None
-    } else if kind.is_symlink() {
-        Some("symbolic link")
-    } else if kind.is_dir() {
-        Some("folder")
-    } else if kind.is_fifo() {
-        Some("pipe")
-    } else if kind.is_socket() {
-        Some("socket")
-    } else {
-        Some("device")
+fn irregular(stat: &Stat) -> Option<&'static str> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => None,
+        FileType::Symlink => Some("symbolic link"),
+        FileType::Directory => Some("folder"),
+        FileType::Fifo => Some("pipe"),
+        FileType::Socket => Some("socket"),
+        FileType::BlockDevice | FileType::CharacterDevice | FileType::Unknown => Some("device"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn inbox() -> (tempfile::TempDir, Inbox) {
@@ -436,7 +358,7 @@ mod tests {
         let day = folder.path().join("accepted/2026-04-04");
         for content in ["one", "two", "three"] {
             std::fs::write(inbox.path().join("a.json"), content).unwrap();
-            let (_, stamp) = inbox.read("a.json", 10).unwrap();
+            let (_, stamp) = inbox.opened().unwrap().read("a.json", 10).unwrap();
             inbox.archive("a.json", &stamp, &day).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(day.join(name)).unwrap();
@@ -455,10 +377,11 @@ mod tests {
         }
         std::fs::hard_link(inbox.path().join("two.json"), folder.path().join("other")).unwrap();
         for (name, after) in [("one.json", 0o600), ("two.json", 0o644)] {
-            let (_, stamp) = inbox.read(name, 10).unwrap();
-            let stamp = inbox.close_to_others(name, &stamp).unwrap();
+            let (_, stamp) = inbox.opened().unwrap().read(name, 10).unwrap();
+            let stamp = inbox.opened().unwrap().close_to_others(name, &stamp).unwrap();
             assert_eq!(mode(name), after, "{name}");
-            let to = inbox.move_free(name, &stamp, folder.path()).unwrap();
+            let to =
+                inbox.opened().unwrap().moves_to(folder.path()).unwrap().move_free(name, &stamp).unwrap();
             assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{name}");
         }
     }
@@ -468,7 +391,7 @@ mod tests {
         let (folder, inbox) = inbox();
         let path = inbox.path().join("a.json");
         std::fs::write(&path, "one").unwrap();
-        let (_, stamp) = inbox.read("a.json", 10).unwrap();
+        let (_, stamp) = inbox.opened().unwrap().read("a.json", 10).unwrap();
         std::fs::write(&path, "edited").unwrap();
         let moved = inbox.archive("a.json", &stamp, &folder.path().join("accepted"));
         assert!(matches!(moved, Err(DiskError::Changed(_))), "{moved:?}");
@@ -481,7 +404,7 @@ mod tests {
         let other = folder.path().join("other");
         std::fs::write(&other, "one").unwrap();
         std::fs::hard_link(&other, inbox.path().join("a.json")).unwrap();
-        let (_, stamp) = inbox.read("a.json", 10).unwrap();
+        let (_, stamp) = inbox.opened().unwrap().read("a.json", 10).unwrap();
         let archived = inbox.archive("a.json", &stamp, &folder.path().join("accepted")).unwrap();
         std::fs::write(&other, "edited").unwrap();
         assert_eq!(std::fs::read_to_string(archived).unwrap(), "one");
@@ -506,7 +429,10 @@ mod tests {
         let expected = [("folder.json", "folder"), ("link.json", "symbolic link"), ("pipe.json", "pipe")];
         assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), Some(kind))));
         for (name, _) in expected {
-            assert!(matches!(inbox.read(name, 10), Err(DiskError::NotRegular { .. })), "{name}");
+            assert!(
+                matches!(inbox.opened().unwrap().read(name, 10), Err(DiskError::NotRegular { .. })),
+                "{name}"
+            );
         }
     }
 
@@ -516,10 +442,14 @@ mod tests {
         let path = inbox.path().join("a.json");
         std::fs::write(&path, "one").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let (_, open) = inbox.read("a.json", 10).unwrap();
-        let closed = inbox.close_to_others("a.json", &open).unwrap();
+        let (_, open) = inbox.opened().unwrap().read("a.json", 10).unwrap();
+        let closed = inbox.opened().unwrap().close_to_others("a.json", &open).unwrap();
         assert_ne!(closed, open);
-        assert_eq!(inbox.close_to_others("a.json", &closed).unwrap(), closed, "no news without a change");
+        assert_eq!(
+            inbox.opened().unwrap().close_to_others("a.json", &closed).unwrap(),
+            closed,
+            "no news without a change"
+        );
     }
 
     #[test]
@@ -529,9 +459,9 @@ mod tests {
         let path = inbox.path().join(&name);
         std::fs::write(&path, "one").unwrap();
         std::fs::hard_link(&path, folder.path().join("other")).unwrap();
-        let (_, stamp) = inbox.read(&name, 10).unwrap();
+        let (_, stamp) = inbox.opened().unwrap().read(&name, 10).unwrap();
         let archive = folder.path().join("accepted");
-        let unfinished = archive.join(unfinished_copy(&name));
+        let unfinished = archive.join(moves::unfinished_copy(&name));
         // A folder in the way: it cannot be written, as on a full disk.
         std::fs::create_dir_all(unfinished.join("full")).unwrap();
         inbox.archive(&name, &stamp, &archive).unwrap_err();
@@ -549,7 +479,7 @@ mod tests {
         let rejected = folder.path().join("rejected");
         for _ in 0..2 {
             std::fs::write(inbox.path().join("bad.json"), "{").unwrap();
-            let (_, stamp) = inbox.read("bad.json", 10).unwrap();
+            let (_, stamp) = inbox.opened().unwrap().read("bad.json", 10).unwrap();
             inbox.reject("bad.json", &stamp, &rejected, |name| name.as_bytes().to_vec()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(rejected.join("bad.json.reason.json")).unwrap(), "bad.json");
@@ -561,7 +491,10 @@ mod tests {
     fn a_file_over_the_limit_is_not_read_whole() {
         let (_folder, inbox) = inbox();
         std::fs::write(inbox.path().join("a.json"), "12345").unwrap();
-        assert!(matches!(inbox.read("a.json", 4), Err(DiskError::TooLong { limit: 4, .. })));
-        assert_eq!(inbox.read("a.json", 5).unwrap().0, b"12345");
+        assert!(matches!(
+            inbox.opened().unwrap().read("a.json", 4),
+            Err(DiskError::TooLong { limit: 4, .. })
+        ));
+        assert_eq!(inbox.opened().unwrap().read("a.json", 5).unwrap().0, b"12345");
     }
 }

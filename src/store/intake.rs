@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::job::next::next_move;
-use crate::job::step::HistoryLine;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::Draft;
 use crate::lab::{self, Site};
 use crate::store::Store;
-use crate::store::apply::{bell_of, write_history};
+use crate::store::apply::bell_of;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
-use crate::store::rows::insert_job;
+use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::tally::Counted;
 use crate::store::writer::Writing;
 
@@ -109,12 +108,40 @@ pub struct Unmoved {
 /// The jobs of a file, read while they are written: a long file is never held in memory whole.
 pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 
+/// What became of a job file; whatever it is, of one that was not taken in nothing was kept.
+pub type Outcome = Result<Taken, TakeError>;
+
 impl Store {
+    /// Takes many job files in, each whole or not at all, in this order and in one transaction. What became of each.
+    ///
+    /// # Errors
+    /// What can befall the database; nothing of any of them was kept then.
+    pub async fn take_in_together(
+        &self,
+        files: Vec<(Intake, Vec<Draft>)>,
+        now: Timestamp,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let dice = self.dice.clone();
+        self.writer
+            .write(move |writing| {
+                let new_id = |order| JobId::new(now, order, &dice);
+                let mut inserts = Inserts::prepare(writing.connection)?;
+                let outcomes = files.iter().map(|(intake, drafts)| {
+                    match take_in_known(writing, &mut inserts, intake, drafts, now, &new_id) {
+                        Err(TakeError::Store(error)) => Err(error),
+                        outcome => Ok(outcome),
+                    }
+                });
+                outcomes.collect()
+            })
+            .await
+    }
+
     /// Takes a job file in, whole, in one transaction.
     ///
     /// # Errors
     /// See [`TakeError`]; whatever it is, nothing was kept.
-    pub async fn take_in(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Result<Taken, TakeError> {
+    pub async fn take_in(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
         let dice = self.dice.clone();
         // The writer's own errors undo the work; a refusal must, too, and still be told.
         let refusal = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -123,7 +150,7 @@ impl Store {
             .writer
             .write(move |writing| {
                 let new_id = |order| JobId::new(now, order, &dice);
-                take_in(writing, &intake, drafts, now, new_id).map_err(|error| match error {
+                take_in_read(writing, &intake, drafts, now, &new_id).map_err(|error| match error {
                     TakeError::Store(error) => error,
                     other => {
                         let words = other.to_string();
@@ -141,17 +168,24 @@ impl Store {
         }
     }
 
-    /// Writes down that a job file has left the inbox; `to` is where it lies now, if anywhere.
+    /// Writes down which job files have left the inbox, by the numbers of their rows, and where each lies now, if
+    /// anywhere.
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn mark_moved(&self, nr: i64, to: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn mark_moved(
+        &self,
+        moved: Vec<(i64, Option<String>)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
-                writing
+                let mut mark = writing
                     .connection
-                    .prepare_cached("UPDATE intakes SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?
-                    .execute((nr, now.millis(), to))?;
+                    .prepare_cached("UPDATE intakes SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?;
+                for (nr, to) in moved {
+                    mark.execute((nr, now.millis(), to))?;
+                }
                 Ok(())
             })
             .await
@@ -180,35 +214,47 @@ impl Store {
     }
 }
 
-fn take_in(
+/// Takes in a file whose jobs are all at hand. What refuses it is found before anything is written, but for keys: only
+/// for them can there be something to undo.
+fn take_in_known(
+    writing: &mut Writing<'_>,
+    inserts: &mut Inserts<'_>,
+    intake: &Intake,
+    drafts: &[Draft],
+    now: Timestamp,
+    new_id: &impl Fn(u64) -> JobId,
+) -> Outcome {
+    if !drafts.iter().any(|draft| draft.again) && !drafts.iter().all(|draft| draft.key.is_some()) {
+        refuse_repeat(writing.connection, intake, i64::MAX, now)?;
+    }
+    let undoable = drafts.iter().any(|draft| draft.key.is_some());
+    let connection = writing.connection;
+    let say = |word: &str| connection.prepare_cached(word)?.execute([]).map_err(StoreError::from);
+    if undoable {
+        say("SAVEPOINT file")?;
+    }
+    let nr = insert_intake(connection, intake, drafts.len(), now)?;
+    let jobs: Result<Vec<_>, _> =
+        drafts.iter().enumerate().map(|draft| inserts.add_job(writing, nr, draft, now, new_id)).collect();
+    if undoable {
+        if matches!(jobs, Err(TakeError::KeySeen { .. })) {
+            say("ROLLBACK TO file")?;
+        }
+        say("RELEASE file")?;
+    }
+    jobs.map(|jobs| taken(writing, nr, jobs))
+}
+
+/// Takes in a file whose jobs are read while they are written. An error undoes all of the writer's work with it.
+fn take_in_read(
     writing: &mut Writing<'_>,
     intake: &Intake,
     drafts: Drafts,
     now: Timestamp,
-    new_id: impl Fn(u64) -> JobId,
-) -> Result<Taken, TakeError> {
-    let connection = writing.connection;
-    connection
-        .prepare_cached(
-            "INSERT INTO intakes (source, file_name, sha256, bytes, jobs, taken_at, moved_at)
-             VALUES (:source, :file_name, :sha256, :bytes, 0, :taken_at, :moved_at)",
-        )
-        .and_then(|mut statement| {
-            statement.execute(named_params! {
-                ":source": intake.source.as_str(),
-                ":file_name": intake.file_name,
-                ":sha256": intake.sha256,
-                ":bytes": i64::try_from(intake.bytes).unwrap_or(i64::MAX),
-                ":taken_at": now.millis(),
-                ":moved_at": match intake.source {
-                    Source::Inbox => None,
-                    Source::Api => Some(now.millis()),
-                },
-            })
-        })
-        .map_err(StoreError::from)?;
-    let nr = connection.last_insert_rowid();
-
+    new_id: &impl Fn(u64) -> JobId,
+) -> Outcome {
+    let nr = insert_intake(writing.connection, intake, 0, now)?;
+    let mut inserts = Inserts::prepare(writing.connection)?;
     let mut jobs = Vec::new();
     let mut again = false;
     let mut keyed = true;
@@ -216,19 +262,56 @@ fn take_in(
         let draft = draft.map_err(TakeError::Unread)?;
         again |= draft.again;
         keyed &= draft.key.is_some();
-        jobs.push(add_job(writing, nr, &draft, jobs.len(), now, &new_id)?);
+        jobs.push(inserts.add_job(writing, nr, (jobs.len(), &draft), now, new_id)?);
     }
     if !again && !keyed {
         refuse_repeat(writing.connection, intake, nr, now)?;
     }
-    let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
     writing
         .connection
-        .execute("UPDATE intakes SET jobs = ?2 WHERE nr = ?1", (nr, count))
+        .prepare_cached("UPDATE intakes SET jobs = ?2 WHERE nr = ?1")
+        .and_then(|mut statement| statement.execute((nr, count(jobs.len()))))
         .map_err(StoreError::from)?;
+    Ok(taken(writing, nr, jobs))
+}
+
+fn taken(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Taken {
+    for _ in &jobs {
+        writing.count(Counted::Accepted);
+    }
     writing.ring(Bell::Changes);
     lab::reach(Site::IntakeWritten);
-    Ok(Taken { nr, jobs })
+    Taken { nr, jobs }
+}
+
+fn insert_intake(
+    connection: &Connection,
+    intake: &Intake,
+    jobs: usize,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO intakes (source, file_name, sha256, bytes, jobs, taken_at, moved_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute((
+            intake.source.as_str(),
+            &intake.file_name,
+            &intake.sha256,
+            i64::try_from(intake.bytes).unwrap_or(i64::MAX),
+            count(jobs),
+            now.millis(),
+            match intake.source {
+                Source::Inbox => None,
+                Source::Api => Some(now.millis()),
+            },
+        ))?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn count(jobs: usize) -> i64 {
+    i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
 fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timestamp) -> Result<(), TakeError> {
@@ -255,55 +338,75 @@ fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timesta
     }
 }
 
-fn add_job(
-    writing: &mut Writing<'_>,
-    intake: i64,
-    draft: &Draft,
-    place: usize,
-    now: Timestamp,
-    new_id: &impl Fn(u64) -> JobId,
-) -> Result<JobId, TakeError> {
-    let connection = writing.connection;
-    if let Some(key) = &draft.key
-        && let Some(first) = job_of_key(connection, key)?
-    {
-        return Err(TakeError::KeySeen { key: key.clone(), place, first });
-    }
-    writing.count(Counted::Accepted);
-    let change = writing.next_change();
-    let identity = Identity {
-        id: new_id(change.unsigned_abs()),
-        name: draft.name.clone(),
-        model: draft.model.clone(),
-        priority: Priority::new(draft.priority.into()).unwrap_or_default(),
-        created_at: now,
-    };
-    let job = Job::accept(identity, draft.not_before);
-    let nr = insert_job(connection, &job, intake, now, change)?;
-    insert_request(connection, nr, draft).map_err(StoreError::from)?;
-    let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
-    write_history(writing, nr, now, &[HistoryLine { event: "accepted", detail }])?;
-    if let Some(next) = next_move(&job, now) {
-        writing.ring(bell_of(next.what));
-    }
-    Ok(job.id())
+/// For the first line of a job's history.
+const INSERT_HISTORY: &str = "INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)";
+
+/// The statements that make a job, looked up once for many.
+struct Inserts<'c> {
+    connection: &'c Connection,
+    job: CachedStatement<'c>,
+    request: CachedStatement<'c>,
+    label: CachedStatement<'c>,
+    history: CachedStatement<'c>,
 }
 
-fn insert_request(connection: &Connection, nr: i64, draft: &Draft) -> rusqlite::Result<()> {
-    let labels = serde_json::to_string(&draft.labels)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    connection
-        .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((nr, &draft.body, &draft.prompt, labels))?;
-    for (key, value) in &draft.labels {
-        connection
-            .prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?
-            .execute((key, value, nr))?;
+impl<'c> Inserts<'c> {
+    fn prepare(connection: &'c Connection) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection,
+            job: connection.prepare_cached(INSERT_JOB)?,
+            request: connection
+                .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, ?4)")?,
+            label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
+            history: connection.prepare_cached(INSERT_HISTORY)?,
+        })
     }
-    if let Some(key) = &draft.key {
-        connection.prepare_cached("INSERT INTO keys (key, job) VALUES (?1, ?2)")?.execute((key, nr))?;
+
+    fn add_job(
+        &mut self,
+        writing: &mut Writing<'_>,
+        intake: i64,
+        (place, draft): (usize, &Draft),
+        now: Timestamp,
+        new_id: &impl Fn(u64) -> JobId,
+    ) -> Result<JobId, TakeError> {
+        if let Some(key) = &draft.key
+            && let Some(first) = job_of_key(self.connection, key)?
+        {
+            return Err(TakeError::KeySeen { key: key.clone(), place, first });
+        }
+        let change = writing.next_change();
+        let identity = Identity {
+            id: new_id(change.unsigned_abs()),
+            name: draft.name.clone(),
+            model: draft.model.clone(),
+            priority: Priority::new(draft.priority.into()).unwrap_or_default(),
+            created_at: now,
+        };
+        let job = Job::accept(identity, draft.not_before);
+        let nr = insert_job(&mut self.job, &job, intake, now, change)?;
+        self.add_request(nr, draft).map_err(StoreError::from)?;
+        let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
+        self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
+        if let Some(next) = next_move(&job, now) {
+            writing.ring(bell_of(next.what));
+        }
+        Ok(job.id())
     }
-    Ok(())
+
+    fn add_request(&mut self, nr: i64, draft: &Draft) -> rusqlite::Result<()> {
+        let labels = serde_json::to_string(&draft.labels)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        self.request.execute((nr, &draft.body, &draft.prompt, labels))?;
+        for (key, value) in &draft.labels {
+            self.label.execute((key, value, nr))?;
+        }
+        if let Some(key) = &draft.key {
+            let mut insert = self.connection.prepare_cached("INSERT INTO keys (key, job) VALUES (?1, ?2)")?;
+            insert.execute((key, nr))?;
+        }
+        Ok(())
+    }
 }
 
 fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {

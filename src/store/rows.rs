@@ -1,10 +1,11 @@
 //! A job's row: to and from [`Record`].
 
 use std::fmt::Write;
-use std::sync::OnceLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, RowIndex, named_params, params_from_iter};
+use rusqlite::{
+    Connection, OptionalExtension, Row, RowIndex, Statement, named_params, params, params_from_iter,
+};
 
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
@@ -244,40 +245,39 @@ fn at(time: Option<Timestamp>) -> ToSqlOutput<'static> {
     number(time.map(Timestamp::millis))
 }
 
-/// Adds a new job's row and returns its number.
+/// Adds a new job's row and returns its number. What only a job that was at work has, is null in it.
 pub(super) fn insert_job(
-    connection: &Connection,
+    insert: &mut Statement<'_>,
     job: &Job,
     intake: i64,
     now: Timestamp,
     change: i64,
 ) -> Result<i64, StoreError> {
-    static INSERT: OnceLock<String> = OnceLock::new();
-    let record = job.record();
-    let changing = changing(&record, next_move(job, now), change);
-    let insert = INSERT.get_or_init(|| {
-        let names: Vec<&str> = changing.iter().map(|(name, _)| *name).collect();
-        let places: Vec<String> = (7..).take(names.len()).map(|place| format!("?{place}")).collect();
-        let (names, places) = (names.join(", "), places.join(", "));
-        format!(
-            "INSERT INTO jobs (id, intake, name, model, priority, created_at, {names})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, {places})"
-        )
-    });
-    let identity = &record.identity;
-    let id = identity.id.to_string();
-    let fixed = [
-        text(Some(&id)),
-        number(Some(intake)),
-        text(Some(&identity.name)),
-        text(Some(&identity.model)),
-        number(Some(identity.priority.get().into())),
-        at(Some(identity.created_at)),
-    ];
-    let values = fixed.iter().chain(changing.iter().map(|(_, value)| value));
-    connection.prepare_cached(insert)?.execute(params_from_iter(values))?;
-    Ok(connection.last_insert_rowid())
+    let (identity, next, pace) = (job.identity(), next_move(job, now), job.state().pace());
+    Ok(insert.insert(params![
+        identity.id.to_string(),
+        intake,
+        identity.name,
+        identity.model,
+        identity.priority.get(),
+        identity.created_at.millis(),
+        job.state_name().as_str(),
+        text(next.map(|next| next.what.as_str())),
+        at(next.map(|next| next.due)),
+        at(pace.map(|pace| pace.due)),
+        number(pace.map(|pace| pace.tries.into())),
+        at(pace.map(|pace| pace.since)),
+        job.attempts(),
+        job.learned().progress,
+        change,
+    ])?)
 }
+
+/// For [`insert_job`].
+pub(super) const INSERT_JOB: &str =
+    "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, move, move_due_at, due_at, tries, since,
+                       attempts, progress, changed, refresh, cancel_wanted, alerted)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, 0)";
 
 /// Writes what has changed of a job's row: a column that is named is also written to each index that has it.
 pub(super) fn update_job(

@@ -117,6 +117,37 @@ async fn a_file_is_taken_in_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_stay() {
+    let rig = Rig::new();
+    let file = |name: &str, drafts: Vec<Draft>| {
+        let (file_name, sha256) = (Some(format!("{name}.json")), name.to_owned());
+        (Intake { source: Source::Inbox, file_name, sha256, bytes: 1 }, drafts)
+    };
+    let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
+    rig.store.take_in_together(vec![file("before", vec![draft("before")])], NOW).await.unwrap();
+    let files = vec![
+        file("a", vec![draft("a"), keyed("a-2", "k")]),
+        file("b", vec![draft("b"), keyed("b-2", "k")]),
+        file("before", vec![draft("again")]),
+        file("c", vec![keyed("c", "own"), keyed("c-2", "own")]),
+        file("d", vec![keyed("d", "own"), draft("d-2")]),
+    ];
+    let outcomes = rig.store.take_in_together(files, NOW).await.unwrap();
+    let Ok(first) = &outcomes[0] else { panic!("{outcomes:?}") };
+    assert!(
+        matches!(&outcomes[1], Err(TakeError::KeySeen { place: 1, first: by, .. }) if *by == first.jobs[1])
+    );
+    assert!(matches!(&outcomes[2], Err(TakeError::Repeated { .. })));
+    assert!(matches!(&outcomes[3], Err(TakeError::KeySeen { place: 1, .. })));
+    assert!(outcomes[4].is_ok());
+    let page = rig.store.list(Filter::default(), None, 10).await.unwrap();
+    let names: Vec<_> = page.jobs.iter().rev().map(|sight| sight.job.identity().name.as_str()).collect();
+    assert_eq!(names, ["before", "a", "a-2", "d", "d-2"]);
+    assert_eq!(rig.store.unmoved().await.unwrap().len(), 3);
+    assert_eq!(rig.store.tally().accepted.get(), 5);
+}
+
+#[tokio::test]
 async fn the_same_file_within_a_day_is_a_repeated_copy() {
     let rig = Rig::new();
     let first = rig.take_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();

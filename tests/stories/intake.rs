@@ -107,6 +107,21 @@ async fn a_good_file_becomes_jobs_and_is_kept_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn many_files_are_taken_in_in_the_order_of_their_names_and_a_bad_one_holds_up_none() {
+    let inbox = Inbox::new();
+    let name = |number: usize| format!("{number:03}");
+    for number in 0..600 {
+        inbox.drop(&format!("{}.json", name(number)), if number == 300 { "7" } else { JOB });
+    }
+    inbox.look(Duration::ZERO).await;
+    let newest: Vec<_> = (99..600).filter(|number| *number != 300).map(name).collect();
+    assert_eq!(inbox.jobs().await, newest);
+    assert_eq!(inbox.names("accepted/2026-04-04").len(), 599);
+    assert_eq!(inbox.names("rejected"), ["300.json", "300.json.reason.json"]);
+    assert!(inbox.store.unmoved().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_half_written_file_is_left_alone_until_it_is_still() {
     let inbox = Inbox::new();
     inbox.drop("a.json", &JOB.as_bytes()[..20]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
 use crate::disk::DiskError;
-use crate::disk::inbox::Inbox;
+use crate::disk::inbox::{Inbox, Moves};
 use crate::lab::{self, Site};
 use crate::stages::blocking;
 use crate::stages::intake::judge::Ready;
@@ -16,20 +16,25 @@ use crate::store::intake::Unmoved;
 /// So often a file that changes while it is moved is looked at again.
 const SECOND_LOOKS: u32 = 100;
 
-/// A file whose jobs are committed and which is now to be moved.
+/// Files whose jobs were committed together and which are now to be moved.
+pub(super) struct Batch {
+    pub now: Timestamp,
+    pub files: Vec<Committed>,
+}
+
+/// One of them.
 pub(super) struct Committed {
+    /// The number of its row.
     pub nr: i64,
     pub name: String,
     pub file: Ready,
-    pub now: Timestamp,
 }
 
-/// A file that has left the inbox.
+/// Files that have left the inbox for one folder.
 pub(super) struct Moved {
-    nr: i64,
-    name: String,
     folder: PathBuf,
-    to: Option<String>,
+    /// The numbers of their rows, and where each lies now.
+    files: Vec<(i64, Option<String>)>,
 }
 
 impl IntakeStage {
@@ -45,7 +50,7 @@ impl IntakeStage {
             })
             .await
             {
-                Ok((nr, to)) => self.store.mark_moved(nr, to, self.clock.now()).await?,
+                Ok(moved) => self.store.mark_moved(vec![moved], self.clock.now()).await?,
                 Err(error) => {
                     tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
                     pending.insert(name);
@@ -55,63 +60,86 @@ impl IntakeStage {
         Ok(pending)
     }
 
-    /// Moves files whose jobs are committed out of the inbox. Those left out are tried again later.
-    pub(super) async fn archive(&self, files: Vec<Committed>) -> Vec<Moved> {
-        let (judge, folders) = (self.judge.clone(), self.folders.clone());
-        blocking(&self.clock, move || {
-            files.into_iter().filter_map(|file| archive(&judge.inbox, &folders, file)).collect()
+    /// Moves files whose jobs are committed out of the inbox. Those left out are tried again at the next look.
+    pub(super) async fn archive(&self, batch: Batch) -> Moved {
+        let folder = self.folders.accepted.join(batch.now.date());
+        if batch.files.is_empty() {
+            return Moved { folder, files: Vec::new() };
+        }
+        let judge = self.judge.clone();
+        blocking(&self.clock, move || Moved {
+            files: archive_all(&judge.inbox, &folder, &batch.files),
+            folder,
         })
         .await
     }
 
     /// Writes down what was moved, once no crash can undo it.
-    pub(super) async fn mark(&self, moved: Vec<Moved>) {
-        let folders: BTreeSet<PathBuf> = moved.iter().map(|moved| moved.folder.clone()).collect();
-        for folder in folders {
-            let (judge, flushed) = (self.judge.clone(), folder.clone());
-            if let Err(error) = blocking(&self.clock, move || judge.inbox.flush_moves(&flushed)).await {
-                // At the next look these are found moved, or still there.
-                tracing::warn!("files were moved to {}, which a crash may undo: {error}", folder.display());
-                return;
-            }
+    pub(super) async fn mark(&self, Moved { folder, files }: Moved) {
+        let count = files.len();
+        if count == 0 {
+            return;
         }
-        futures_util::future::join_all(moved.into_iter().map(|Moved { nr, name, to, .. }| async move {
-            if let Err(error) = self.store.mark_moved(nr, to, self.clock.now()).await {
-                tracing::warn!("{name} was moved, which is written down later: {error}");
-            }
+        let (judge, flushed) = (self.judge.clone(), folder.clone());
+        if let Err(error) = blocking(&self.clock, move || judge.inbox.flush_moves(&flushed)).await {
+            // At the next look these are found moved, or still there.
+            tracing::warn!("files were moved to {}, which a crash may undo: {error}", folder.display());
+            return;
+        }
+        if let Err(error) = self.store.mark_moved(files, self.clock.now()).await {
+            tracing::warn!("files were moved to {}, which is written down later: {error}", folder.display());
+        }
+        for _ in 0..count {
             lab::reach(Site::MoveMarked);
-        }))
-        .await;
+        }
     }
 }
 
-fn archive(inbox: &Inbox, folders: &IntakeFolders, committed: Committed) -> Option<Moved> {
-    let Committed { nr, name, file, now } = committed;
-    let folder = folders.accepted.join(now.date());
-    let moved = match inbox.archive(&name, &file.stamp, &folder) {
-        Err(DiskError::Changed(_)) => archive_if_the_same(inbox, &name, &file.sha256, &folder),
+fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, Option<String>)> {
+    let stays = |name: &str, error: &DiskError| {
+        tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
+    };
+    let moved = inbox.opened().and_then(|opened| {
+        let moves = opened.moves_to(folder)?;
+        let moved = files.iter().filter_map(|committed| match archive(inbox, &moves, committed) {
+            Ok(to) => Some((committed.nr, shown_path(to))),
+            Err(error) => {
+                stays(&committed.name, &error);
+                None
+            }
+        });
+        Ok(moved.collect())
+    });
+    moved.unwrap_or_else(|error| {
+        files.iter().for_each(|committed| stays(&committed.name, &error));
+        Vec::new()
+    })
+}
+
+fn archive(inbox: &Inbox, moves: &Moves<'_>, committed: &Committed) -> Result<Option<PathBuf>, DiskError> {
+    let Committed { name, file, .. } = committed;
+    let moved = match moves.archive(name, &file.stamp) {
+        Err(DiskError::Changed(_)) => archive_if_the_same(inbox, moves, name, &file.sha256),
         moved => moved,
     };
-    let moved = match (moved, file.bytes) {
+    match (moved, &file.bytes) {
         // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
         (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
-            inbox.keep_copy(&name, &bytes, &folder).map(Some)
+            inbox.keep_copy(name, bytes, moves.folder()).map(Some)
         }
         (Err(DiskError::Changed(_) | DiskError::Gone(_)), None) => Ok(None),
         (moved, _) => moved.map(Some),
-    };
-    match moved {
-        Ok(to) => Some(Moved { nr, name, folder, to: shown_path(to) }),
-        Err(error) => {
-            tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
-            None
-        }
     }
 }
 
 /// For a file that is no longer as it was: if its bytes are, it is the same drop and not to be bought again. Its mode
 /// may have been changed, or another of its names been taken away, and that more than once.
-fn archive_if_the_same(inbox: &Inbox, name: &str, sha256: &str, folder: &Path) -> Result<PathBuf, DiskError> {
+fn archive_if_the_same(
+    inbox: &Inbox,
+    moves: &Moves<'_>,
+    name: &str,
+    sha256: &str,
+) -> Result<PathBuf, DiskError> {
     let changed = || DiskError::Changed(inbox.path().join(name));
     for _ in 0..SECOND_LOOKS {
         let stamp = match inbox.fingerprint(name) {
@@ -119,7 +147,7 @@ fn archive_if_the_same(inbox: &Inbox, name: &str, sha256: &str, folder: &Path) -
             Err(DiskError::Changed(_)) => continue,
             Ok(_) | Err(_) => return Err(changed()),
         };
-        match inbox.archive(name, &stamp, folder) {
+        match moves.archive(name, &stamp) {
             Err(DiskError::Changed(_)) => {}
             moved => return moved,
         }

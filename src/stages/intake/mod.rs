@@ -1,8 +1,10 @@
 //! Takes dropped files in: settles, checks, commits, moves. A file that left the inbox is a committed job, or lies in
 //! `rejected/` with its reason.
 
+mod ahead;
 mod archive;
 mod judge;
+mod take;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,30 +13,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::disk::DiskError;
 use crate::disk::inbox::{Entry, Inbox, Stamp};
 use crate::jobfile::{self, Limits, Problem};
-use crate::lab::{self, Bug, Site, planted};
+use crate::lab::{self, Site};
 use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::intake::{Intake, Source, TakeError};
-use archive::Committed;
-use judge::{Judge, Judgement, Ready, whole};
+use judge::Judge;
+use take::Chosen;
 use watch::Watch;
 
-/// So many files are committed together, and their moves flushed together, at most.
-const BATCH: usize = 256;
-/// So many bytes they are, together, unless one file is more: they are held in memory.
-const BATCH_BYTES: u64 = 8 << 20;
-/// So many of them are read or moved by one thread, one after the other: handing each over would cost more than it does.
-const IN_A_ROW: usize = 32;
-/// So many threads read or move at once.
-const AT_ONCE: usize = 4;
 /// After a fault that passes (full disk, busy database), files are tried again so soon.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
 /// The same trouble with the same file is told again after this.
@@ -103,11 +95,7 @@ impl IntakeStage {
     }
 
     /// The files to judge now, with how long each has been still, and when the next one may be.
-    fn choose(
-        &self,
-        entries: Vec<Entry>,
-        pending: &BTreeSet<String>,
-    ) -> (Vec<(Entry, Duration)>, Option<Duration>) {
+    fn choose(&self, entries: Vec<Entry>, pending: &BTreeSet<String>) -> (Vec<Chosen>, Option<Duration>) {
         let now = self.clock.tick();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
@@ -157,98 +145,6 @@ impl IntakeStage {
         }
     }
 
-    /// Judges, commits and moves a batch of files. The earliest time to look again, if any of them must wait.
-    async fn take(&self, batch: &[(Entry, Duration)]) -> Result<Option<Duration>, StoreError> {
-        let judged = stream::iter(batch.chunks(IN_A_ROW).map(<[_]>::to_vec)).map(|files| {
-            let judge = self.judge.clone();
-            let judged = move || files.iter().map(|(entry, still)| judge.judge(entry, *still)).collect();
-            blocking(&self.clock, judged)
-        });
-        let judged: Vec<Vec<Judgement>> = judged.buffered(AT_ONCE).collect().await;
-        let mut next: Option<Duration> = None;
-        let mut ready = Vec::new();
-        for ((entry, _), judgement) in batch.iter().zip(judged.into_iter().flatten()) {
-            match judgement {
-                Judgement::Wait(patience) => {
-                    let left = self.be_patient(&entry.name, patience);
-                    next = Some(next.map_or(left, |next| next.min(left)));
-                }
-                Judgement::Trouble(trouble) => self.tell_trouble(&entry.name, &trouble),
-                Judgement::Reject(problems, stamp) => self.reject(&entry.name, stamp, problems).await,
-                Judgement::Ready(file) => ready.push((entry.name.clone(), file)),
-            }
-        }
-        // Handed to the writer in the order of names, so that ids follow it; committed together. One that had to give way
-        // to other tasks would be overtaken by the next.
-        let taken = ready.into_iter().map(|(name, file)| self.commit(name, file));
-        let taken = tokio::task::unconstrained(futures_util::future::join_all(taken)).await;
-        let mut fault = None;
-        let moves = taken.into_iter().filter_map(|taken| {
-            taken.unwrap_or_else(|error| {
-                fault = Some(error);
-                None
-            })
-        });
-        let mut moves = moves.peekable();
-        let moves: Vec<Vec<_>> = std::iter::from_fn(|| {
-            moves.peek()?;
-            Some(moves.by_ref().take(IN_A_ROW).collect())
-        })
-        .collect();
-        let moved = stream::iter(moves).map(|files| self.archive(files));
-        let moved: Vec<Vec<_>> = moved.buffered(AT_ONCE).collect().await;
-        self.mark(moved.into_iter().flatten().collect()).await;
-        fault.map_or(Ok(next), Err)
-    }
-
-    /// Commits the jobs of a file. `None` when there is nothing to move.
-    async fn commit(&self, name: String, mut file: Ready) -> Result<Option<Committed>, StoreError> {
-        let now = self.clock.now();
-        let drafts = match self.judge.drafts(&name, &mut file) {
-            Ok(drafts) => drafts,
-            Err(DiskError::Changed(_) | DiskError::Gone(_)) => return Ok(None),
-            Err(error) => {
-                self.tell_trouble(&name, &error.to_string());
-                return Ok(None);
-            }
-        };
-        let intake = Intake {
-            source: Source::Inbox,
-            file_name: Some(name.clone()),
-            sha256: file.sha256.clone(),
-            bytes: file.stamp.bytes,
-        };
-        if planted(Bug::MoveBeforeCommit) {
-            let _ = self.judge.inbox.archive(&name, &file.stamp, &self.folders.accepted.join(now.date()));
-        }
-        lab::reach(Site::IntakeJudged);
-        match self.store.take_in(intake, drafts, now).await {
-            Ok(taken) => {
-                lab::reach(Site::IntakeCommitted);
-                for job in &taken.jobs {
-                    tracing::debug!(%job, "accepted job {job} from {name}");
-                }
-                let count = taken.jobs.len();
-                tracing::info!("accepted {name}: {count} job{}", if count == 1 { "" } else { "s" });
-                Ok(Some(Committed { nr: taken.nr, name, file, now }))
-            }
-            Err(TakeError::Store(error)) => Err(error),
-            Err(TakeError::Unread(why)) => {
-                self.tell_trouble(&name, &why);
-                Ok(None)
-            }
-            Err(refusal @ TakeError::Repeated { .. }) => {
-                self.reject(&name, file.stamp, vec![whole(refusal.to_string())]).await;
-                Ok(None)
-            }
-            Err(refusal @ TakeError::KeySeen { .. }) => {
-                let problem = Problem { pointer: key_pointer(&refusal), ..whole(refusal.to_string()) };
-                self.reject(&name, file.stamp, vec![problem]).await;
-                Ok(None)
-            }
-        }
-    }
-
     async fn reject(&self, name: &str, stamp: Stamp, problems: Vec<Problem>) {
         let (judge, folders) = (self.judge.clone(), self.folders.clone());
         let (at, owned) = (self.clock.now(), name.to_owned());
@@ -281,16 +177,6 @@ impl IntakeStage {
     }
 }
 
-/// How many of these are taken in together: at least one.
-fn together(files: &[(Entry, Duration)]) -> usize {
-    let mut bytes = 0_u64;
-    let fit = files.iter().take(BATCH).take_while(|(entry, _)| {
-        bytes = bytes.saturating_add(entry.stamp.bytes);
-        bytes <= BATCH_BYTES
-    });
-    fit.count().max(1)
-}
-
 impl Stage for IntakeStage {
     const NAME: &'static str = "intake";
 
@@ -315,24 +201,17 @@ impl Stage for IntakeStage {
             self.watch.arm(identity);
         }
         let pending = self.finish_moves().await?;
-        let (chosen, mut next) = self.choose(entries, &pending);
-        let mut fault = None;
-        let mut rest = &chosen[..];
-        while !rest.is_empty() {
-            let (batch, others) = rest.split_at(together(rest));
-            rest = others;
-            match self.take(batch).await {
-                Ok(Some(left)) => next = Some(next.map_or(left, |next| next.min(left))),
-                Ok(None) => {}
-                Err(error @ (StoreError::DiskFull | StoreError::Busy)) => {
-                    tracing::warn!("job files stay in the inbox for now: {error}");
-                    fault = Some(FAULT_PAUSE);
-                    break;
-                }
-                Err(error) => return Err(error),
+        let (chosen, next) = self.choose(entries, &pending);
+        let (left, taken) = self.take(chosen).await;
+        let fault = match taken {
+            Ok(()) => None,
+            Err(error @ (StoreError::DiskFull | StoreError::Busy)) => {
+                tracing::warn!("job files stay in the inbox for now: {error}");
+                Some(FAULT_PAUSE)
             }
-        }
-        let wait = [next, fault, Some(self.folders.rescan)].into_iter().flatten().min();
+            Err(error) => return Err(error),
+        };
+        let wait = [next, left, fault, Some(self.folders.rescan)].into_iter().flatten().min();
         let wait = wait.unwrap_or(self.folders.rescan);
         *self.next_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.tick().plus(wait));
         Ok(Wake::At(self.clock.now().plus(wait)))
@@ -344,12 +223,4 @@ impl Stage for IntakeStage {
     }
 
     async fn land(&self) {}
-}
-
-fn key_pointer(refusal: &TakeError) -> String {
-    match refusal {
-        TakeError::KeySeen { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
-        TakeError::KeySeen { .. } => "/dropreel/key".into(),
-        TakeError::Repeated { .. } | TakeError::Unread(_) | TakeError::Store(_) => String::new(),
-    }
 }

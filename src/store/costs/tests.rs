@@ -17,7 +17,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 /// What each step of a plain life runs, with its `BEGIN` and `COMMIT`, which steps share when they come together (and most
 /// then have a savepoint each); and how many allocations it may take, a fifth more than it does.
 const STEPS: [(&str, u64, u64); 8] = [
-    ("taken in", 9, 41),
+    ("taken in", 8, 41),
     ("moved", 3, 10),
     ("submitted", 8, 47),
     ("accepted", 7, 48),
@@ -60,10 +60,12 @@ impl Life {
                     sha256: self.number.to_string(),
                     bytes: 10,
                 };
-                let drafts = Box::new(std::iter::once(Ok(draft())));
-                self.id = store.take_in(intake, drafts, NOW).await.unwrap().jobs[0];
+                let files = vec![(intake, vec![draft()])];
+                self.id = store.take_in_together(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];
             }
-            "moved" => store.mark_moved(self.number, Some("accepted/sakura.json".into()), NOW).await.unwrap(),
+            "moved" => {
+                store.mark_moved(vec![(self.number, Some("accepted/sakura.json".into()))], NOW).await.unwrap()
+            }
             "submitted" => {
                 let begun = store.begin_try(self.id, Box::new(|_| None), NOW).await.unwrap();
                 assert!(matches!(begun, Begun::Send(_)));

@@ -1,0 +1,244 @@
+//! The way of job files through the stage, in steps that go on at once: while one batch is read, the one before it is
+//! committed, and the one before that is moved. Each file still takes its steps one after the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{join, ready};
+use futures_util::stream::{self, StreamExt};
+
+use crate::clock::Timestamp;
+use crate::disk::DiskError;
+use crate::disk::inbox::Entry;
+use crate::jobfile::{Draft, Problem};
+use crate::lab::{self, Bug, Site, planted};
+use crate::stages::blocking;
+use crate::stages::intake::IntakeStage;
+use crate::stages::intake::ahead::read_ahead;
+use crate::stages::intake::archive::{Batch, Committed};
+use crate::stages::intake::judge::{Judgement, Ready, is_long, whole};
+use crate::store::error::StoreError;
+use crate::store::intake::{Drafts, Intake, Source, TakeError, Taken};
+
+/// So many files are committed together, and their moves flushed together, at most.
+const BATCH: usize = 256;
+/// So many batches may take the same step at once. One at a time moves: two would only wait for each other's folders.
+const AHEAD: usize = 2;
+/// So many bytes a batch has, unless one file is more: with all that are on their way, 8 MiB are held in memory.
+const BATCH_BYTES: u64 = (8 << 20) / (2 * AHEAD as u64 + 1);
+
+/// A file that is to be judged, and how long it has been still.
+pub(super) type Chosen = (Entry, Duration);
+
+/// What a pass comes to.
+#[derive(Default)]
+struct Outcome {
+    /// When one of the files may be judged.
+    next: Option<Duration>,
+    fault: Option<StoreError>,
+}
+
+/// What all batches of a pass report to.
+#[derive(Default)]
+struct Report {
+    outcome: Mutex<Outcome>,
+    halted: AtomicBool,
+}
+
+impl Report {
+    fn wait(&self, left: Duration) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.next = Some(outcome.next.map_or(left, |next| next.min(left)));
+    }
+
+    /// No more batches are begun; those on their way go on, for what is committed must be moved.
+    fn halt(&self, fault: StoreError) {
+        self.halted.store(true, Ordering::Relaxed);
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).fault.get_or_insert(fault);
+    }
+}
+
+impl IntakeStage {
+    /// Judges, commits and moves files. The earliest time to look again, if any of them must wait.
+    pub(super) async fn take(&self, chosen: Vec<Chosen>) -> (Option<Duration>, Result<(), StoreError>) {
+        let report = &Report::default();
+        stream::iter(batches(chosen))
+            .take_while(|_| ready(!report.halted.load(Ordering::Relaxed)))
+            .map(|batch| self.judge(batch, report))
+            .buffered(AHEAD)
+            // Handed to the writer in the order of names, so that ids follow it: at the first poll, which comes in order.
+            .map(|ready| self.commit(ready, report))
+            .buffered(AHEAD)
+            .map(|batch| self.archive(batch))
+            .buffered(1)
+            .map(|moved| self.mark(moved))
+            .buffered(AHEAD)
+            .for_each(|()| ready(()))
+            .await;
+        let mut outcome = report.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        (outcome.next, outcome.fault.take().map_or(Ok(()), Err))
+    }
+
+    /// Judges a batch, and deals with all that is not to be taken in. The rest.
+    async fn judge(&self, batch: Vec<Chosen>, report: &Report) -> Vec<(String, Ready)> {
+        let judge = self.judge.clone();
+        let judged = blocking(&self.clock, move || judge.judge_all(batch)).await;
+        let mut ready = Vec::new();
+        for (Entry { name, .. }, judgement) in judged {
+            match judgement {
+                Judgement::Wait(patience) => report.wait(self.be_patient(&name, patience)),
+                Judgement::Trouble(trouble) => self.tell_trouble(&name, &trouble),
+                Judgement::Reject(problems, stamp) => self.reject(&name, stamp, problems).await,
+                Judgement::Ready(file) => ready.push((name, file)),
+            }
+        }
+        ready
+    }
+
+    /// Commits the jobs of a batch. What of it is to be moved now.
+    async fn commit(&self, mut files: Vec<(String, Ready)>, report: &Report) -> Batch {
+        let now = self.clock.now();
+        let mut batch = Batch { now, files: Vec::new() };
+        if planted(Bug::MoveBeforeCommit) {
+            for (name, file) in &files {
+                let folder = self.folders.accepted.join(now.date());
+                let _ = self.judge.inbox.archive(name, &file.stamp, &folder);
+            }
+        }
+        for _ in &files {
+            lab::reach(Site::IntakeJudged);
+        }
+        let outcomes = match &mut files[..] {
+            [] => return batch,
+            // Alone: its jobs are read while they are written.
+            [(name, file)] if file.bytes.is_none() => match self.judge.drafts(name, file) {
+                Ok(drafts) => match self.take_long(intake(name, file), drafts, now).await {
+                    Err(TakeError::Store(error)) => Err(error),
+                    outcome => Ok(vec![outcome]),
+                },
+                Err(DiskError::Changed(_) | DiskError::Gone(_)) => Ok(Vec::new()),
+                Err(error) => {
+                    self.tell_trouble(name, &error.to_string());
+                    Ok(Vec::new())
+                }
+            },
+            files => {
+                let together: Vec<(Intake, Vec<Draft>)> = files
+                    .iter_mut()
+                    .map(|(name, file)| (intake(name, file), std::mem::take(&mut file.drafts)))
+                    .collect();
+                self.store.take_in_together(together, now).await
+            }
+        };
+        match outcomes {
+            Ok(outcomes) => {
+                for ((name, file), outcome) in files.into_iter().zip(outcomes) {
+                    batch.files.extend(self.taken(name, file, outcome).await);
+                }
+            }
+            Err(error) => report.halt(error),
+        }
+        batch
+    }
+
+    async fn take_long(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Result<Taken, TakeError> {
+        // Under a paused clock nothing goes on beside anything else.
+        if self.clock.is_paused() {
+            return self.store.take_in(intake, drafts, now).await;
+        }
+        let (read, drafts) = read_ahead(drafts);
+        let (taken, ()) = join(self.store.take_in(intake, drafts, now), blocking(&self.clock, read)).await;
+        taken
+    }
+
+    /// Tells what became of a file. `None` when there is nothing to move.
+    async fn taken(&self, name: String, file: Ready, outcome: Result<Taken, TakeError>) -> Option<Committed> {
+        match outcome {
+            Ok(taken) => {
+                lab::reach(Site::IntakeCommitted);
+                for job in &taken.jobs {
+                    tracing::debug!(%job, "accepted job {job} from {name}");
+                }
+                let count = taken.jobs.len();
+                tracing::info!("accepted {name}: {count} job{}", if count == 1 { "" } else { "s" });
+                return Some(Committed { nr: taken.nr, name, file });
+            }
+            Err(refusal @ TakeError::Repeated { .. }) => {
+                self.reject(&name, file.stamp, vec![whole(refusal.to_string())]).await;
+            }
+            Err(refusal @ TakeError::KeySeen { .. }) => {
+                let problem = Problem { pointer: key_pointer(&refusal), ..whole(refusal.to_string()) };
+                self.reject(&name, file.stamp, vec![problem]).await;
+            }
+            Err(TakeError::Unread(why)) => self.tell_trouble(&name, &why),
+            // Not of one file, see `commit`.
+            Err(TakeError::Store(error)) => self.tell_trouble(&name, &error.to_string()),
+        }
+        None
+    }
+}
+
+fn intake(name: &str, file: &Ready) -> Intake {
+    Intake {
+        source: Source::Inbox,
+        file_name: Some(name.to_owned()),
+        sha256: file.sha256.clone(),
+        bytes: file.stamp.bytes,
+    }
+}
+
+fn key_pointer(refusal: &TakeError) -> String {
+    match refusal {
+        TakeError::KeySeen { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
+        TakeError::KeySeen { .. } => "/dropreel/key".into(),
+        TakeError::Repeated { .. } | TakeError::Unread(_) | TakeError::Store(_) => String::new(),
+    }
+}
+
+/// What is taken in together, in order: files that fit into memory, or one that does not.
+fn batches(chosen: Vec<Chosen>) -> Vec<Vec<Chosen>> {
+    let mut batches: Vec<Vec<Chosen>> = Vec::new();
+    let (mut bytes, mut long) = (0_u64, true);
+    for file in chosen {
+        bytes = bytes.saturating_add(file.0.stamp.bytes);
+        let is_long = is_long(&file.0);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && bytes <= BATCH_BYTES && !long && !is_long => {
+                batch.push(file)
+            }
+            _ => {
+                bytes = file.0.stamp.bytes;
+                batches.push(vec![file]);
+            }
+        }
+        long = is_long;
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::inbox::Inbox;
+
+    #[test]
+    fn batches_are_bounded_and_a_long_line_file_goes_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, bytes: usize| std::fs::write(folder.path().join(name), vec![b' '; bytes]).unwrap();
+        for number in 0..BATCH + 2 {
+            write(&format!("a{number:03}.json"), 10);
+        }
+        write("b.jsonl", 100_000);
+        write("c.jsonl", 100);
+        for name in ["d.json", "e.json", "f.json"] {
+            write(name, 1_000_000);
+        }
+        let entries = Inbox::new(folder.path().to_owned()).look().unwrap();
+        let batches = batches(entries.into_iter().map(|entry| (entry, Duration::ZERO)).collect());
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [BATCH, 2, 1, 2, 1, 1]);
+        assert_eq!(batches[3][1].0.name, "d.json");
+    }
+}
