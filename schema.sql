@@ -1,4 +1,4 @@
--- dropreel's database: the whole schema, version 1.
+-- dropreel's database: the whole schema, version 2.
 --
 -- Times are Unix milliseconds, UTC. Money is whole quota. Flags are 0 or 1. Words (states, moves, reasons) are those
 -- of contract and code; what they mean is decided in src/job, never here. Ids for people are text; rows refer to each
@@ -6,6 +6,8 @@
 --
 -- One writer thread writes; WAL and synchronous=FULL are set and read back at every start. Do not write to this file
 -- with another program while dropreel runs, and do not copy it without its -wal file.
+--
+-- Lists of words are written as a chain of OR: for `IN (...)` SQLite builds a table of them each time a row is written.
 
 PRAGMA application_id = 1685221484; -- 'drpl'
 
@@ -19,7 +21,7 @@ CREATE TABLE meta (
 -- One row for each job file (or API call) whose jobs were committed.
 CREATE TABLE intakes (
     nr        INTEGER PRIMARY KEY,
-    source    TEXT NOT NULL CHECK (source IN ('inbox', 'api')),
+    source    TEXT NOT NULL CHECK (source = 'inbox' OR source = 'api'),
     file_name TEXT,                    -- as dropped; null: handed over without a name
     sha256    TEXT NOT NULL,           -- of the file's bytes
     bytes     INTEGER NOT NULL,
@@ -44,14 +46,17 @@ CREATE TABLE jobs (
     priority        INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
 
-    state           TEXT NOT NULL CHECK (state IN ('pending', 'submitting', 'queued', 'processing', 'downloading',
-                                                   'succeeded', 'failed', 'cancelled', 'expired', 'held')),
+    state           TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
+                                            OR state = 'processing' OR state = 'downloading' OR state = 'succeeded'
+                                            OR state = 'failed' OR state = 'cancelled' OR state = 'expired'
+                                            OR state = 'held'),
     reason          TEXT,                  -- held: why, one word
     reason_detail   TEXT,                  -- held: what exactly
     back_to         TEXT,                  -- held: the state it was held from
     remark          TEXT,                  -- what it waits for just now, in a sentence
 
-    move            TEXT CHECK (move IN ('submit', 'repeat', 'ask', 'call_off', 'fetch', 'wait')),
+    move            TEXT CHECK (move = 'submit' OR move = 'repeat' OR move = 'ask' OR move = 'call_off'
+                                   OR move = 'fetch' OR move = 'wait'),
     move_due_at     INTEGER,               -- what it needs next and when (src/job/next.rs); null: it rests
 
     due_at          INTEGER,               -- the state's own pace
@@ -93,7 +98,7 @@ CREATE INDEX jobs_by_deadline ON jobs (expires_at, nr) WHERE move = 'fetch';
 -- Links to warn of.
 CREATE INDEX jobs_to_alert ON jobs (expires_at) WHERE alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
 -- How many tasks are at the provider.
-CREATE INDEX jobs_running ON jobs (model) WHERE state IN ('submitting', 'queued', 'processing');
+CREATE INDEX jobs_running ON jobs (model) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 -- Lists and counts.
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 -- The newest of those that ended one way, and what they cost.
@@ -143,10 +148,10 @@ CREATE TABLE attempts (
 CREATE TABLE outputs (
     job        INTEGER NOT NULL REFERENCES jobs (nr),
     task_id    TEXT NOT NULL,
-    kind       TEXT NOT NULL CHECK (kind IN ('video', 'image', 'audio')),
+    kind       TEXT NOT NULL CHECK (kind = 'video' OR kind = 'image' OR kind = 'audio'),
     idx        INTEGER NOT NULL,
     position   INTEGER NOT NULL,         -- its place in the provider's answer
-    state      TEXT NOT NULL CHECK (state IN ('waiting', 'stored', 'lost')),
+    state      TEXT NOT NULL CHECK (state = 'waiting' OR state = 'stored' OR state = 'lost'),
     link       TEXT,                     -- while waiting; a secret, dropped once the file is stored
     refusals   INTEGER NOT NULL,
     gone       INTEGER NOT NULL,
@@ -204,8 +209,9 @@ CREATE INDEX hook_calls_by_job ON hook_calls (job, nr) WHERE job IS NOT NULL;
 
 -- Why nothing is submitted or downloaded just now: a person's pause, or the provider's word.
 CREATE TABLE stops (
-    cause   TEXT NOT NULL PRIMARY KEY CHECK (cause IN ('paused_submits', 'paused_downloads', 'rate_limited',
-                                                       'key_refused', 'balance_empty', 'misconfigured')),
+    cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
+                                             OR cause = 'rate_limited' OR cause = 'key_refused'
+                                             OR cause = 'balance_empty' OR cause = 'misconfigured'),
     until   INTEGER,                     -- null: until a person's word
     message TEXT NOT NULL,
     since   INTEGER NOT NULL

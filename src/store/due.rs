@@ -38,7 +38,7 @@ const HEADS: &str = "WITH RECURSIVE line (model) AS (
         SELECT nr FROM jobs AS head WHERE head.move = 'submit' AND head.model = line.model
         ORDER BY head.priority DESC, head.nr LIMIT 1)";
 const RUNNING: &str = "SELECT model, count(*) FROM jobs INDEXED BY jobs_running
-    WHERE state IN ('submitting', 'queued', 'processing') GROUP BY model";
+    WHERE state = 'submitting' OR state = 'queued' OR state = 'processing' GROUP BY model";
 const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
     WHERE alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
     ORDER BY expires_at LIMIT ?2";

@@ -436,12 +436,45 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
 #[test]
 fn schema_and_code_know_the_same_states() {
     let schema = include_str!("../../schema.sql");
-    let list = schema.split("CHECK (state IN (").nth(1).unwrap().split("))").next().unwrap();
-    let in_schema: Vec<_> = list.split(',').map(|word| word.trim().trim_matches('\'')).collect();
-    assert_eq!(in_schema, StateName::ALL.map(StateName::as_str));
-    let moves = schema.split("CHECK (move IN (").nth(1).unwrap().split("))").next().unwrap();
-    let in_schema: Vec<_> = moves.split(',').map(|word| word.trim().trim_matches('\'')).collect();
-    assert_eq!(in_schema, Move::ALL.map(Move::as_str));
+    let in_schema = |column: &str| -> Vec<&str> {
+        let chain = schema.split(&format!("CHECK ({column} = ")).nth(1).unwrap().split(')').next().unwrap();
+        chain.split('\'').skip(1).step_by(2).collect()
+    };
+    assert_eq!(in_schema("state"), StateName::ALL.map(StateName::as_str));
+    assert_eq!(in_schema("move"), Move::ALL.map(Move::as_str));
+}
+
+#[test]
+fn no_list_in_the_schema_is_built_anew_for_each_row_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    drop(open(&path).unwrap());
+    let connection = raw(&path);
+    for sql in [
+        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted, \
+         alerted, progress, changed) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
+        "UPDATE jobs SET state = 'held', move = NULL WHERE nr = 1",
+    ] {
+        let mut program = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let opcodes: Vec<String> =
+            program.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
+        assert!(!opcodes.iter().any(|opcode| opcode == "OpenEphemeral"), "{sql}: {opcodes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_version_1_is_brought_to_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let past = raw(&path);
+    past.execute_batch(include_str!("../../tests/past/version-1.sql")).unwrap();
+    past.pragma_update(None, "user_version", 1).unwrap();
+    drop(past);
+    let store = open(&path).unwrap();
+    let (heads, _) = store.line().await.unwrap();
+    assert!(heads.is_empty());
+    let version: i64 = raw(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, schema::VERSION);
 }
 
 #[allow(clippy::disallowed_methods, reason = "a look from outside")]
