@@ -12,7 +12,7 @@ use crate::figures::{Series, Table, number};
 use crate::plain_server::{self, Deed};
 
 /// Enough that no job has more callbacks than are kept.
-const JOBS: u64 = 20_000;
+pub const JOBS: u64 = 20_000;
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const SECONDS: &str = "2s";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/performance/answers.lua");
@@ -26,7 +26,7 @@ pub struct Load {
 }
 
 impl Load {
-    fn take(&mut self, base: &str, paths: &Path, connections: usize) {
+    pub fn take(&mut self, base: &str, paths: &Path, connections: usize) {
         let threads = connections.min(2).to_string();
         let said = bed::run(
             Command::new("wrk")

@@ -51,7 +51,8 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(command: &mut Command, in_stdout: bool) -> Self {
+    /// Starts it, and waits until it says where it is reached.
+    pub fn start(command: &mut Command, in_stdout: bool) -> Self {
         let (out, err) =
             if in_stdout { (Stdio::piped(), Stdio::null()) } else { (Stdio::null(), Stdio::piped()) };
         let mut child = command.stdout(out).stderr(err).spawn().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench` measures all of it; `cargo bench -- answers downloads` these parts; `--rounds N` so often (5);
 //! `--rows N` fills the database of `history` with so many jobs (1,000,000); `--write` puts the tables into
-//! docs/performance.md. Needs `wrk`, `curl`, `aria2c` and `openssl`, and some quiet.
+//! docs/performance.md. Needs `wrk`, `curl`, `aria2c`, `openssl` and `python3`, and some quiet.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -18,6 +18,7 @@ mod figures;
 mod history;
 mod ingest;
 mod meanwhile;
+mod peers;
 mod plain_server;
 mod rest;
 mod whole;
@@ -41,8 +42,9 @@ fn main() {
     let wanted =
         Wanted { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
     type Part = fn(&Wanted) -> Vec<Table>;
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("answers", answers::measure),
+        ("peers", peers::measure),
         ("ingest", ingest::measure),
         ("downloads", downloads::measure),
         ("meanwhile", meanwhile::measure),

@@ -8,6 +8,7 @@ use crate::bed::{self, Running};
 use crate::figures::{Series, Table, number};
 
 const SECONDS: u64 = 20;
+const RUNNING: u64 = 1_000;
 
 pub fn measure(wanted: &Wanted) -> Vec<Table> {
     let mut table = Table::new(
@@ -39,8 +40,24 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         }
         table.row(&[name, &switches.shown(), &cpu.shown(), &memory.shown()]);
     }
+    let mut running = Series::default();
+    for _ in 0..wanted.rounds.min(3) {
+        let folder = bed::folder();
+        let data = folder.path().join("data");
+        let sandbox = Running::sandbox(&["--run-time", "10h"]);
+        let settings = [("PROVIDER__BASE_URL", sandbox.address.as_str()), ("POLLING__MAX_INTERVAL", "5s")];
+        let daemon = Running::daemon(&data, &settings);
+        bed::drop_file(&data, "jobs.jsonl", &bed::lines(RUNNING, ""));
+        let database = bed::look(&data);
+        let at_provider = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'processing')";
+        bed::until("the tasks", || bed::count(&database, at_provider) == RUNNING);
+        std::thread::sleep(Duration::from_secs(6));
+        running.push(daemon.memory_mib().0);
+    }
+    let mut load = Table::new("Memory with many tasks at the provider", &["what", "MiB"]);
+    load.row(&[&format!("{} tasks, each asked about every 5 s", number(RUNNING as f64)), &running.shown()]);
     let mut size = Table::new("Size", &["what", "MB"]);
     let binary = std::fs::metadata(env!("CARGO_BIN_EXE_dropreel")).unwrap().len();
     size.row(&["the release binary, stripped", &number(binary as f64 / 1e6)]);
-    vec![table, size]
+    vec![table, load, size]
 }
