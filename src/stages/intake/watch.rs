@@ -36,7 +36,11 @@ impl Watch {
             return;
         }
         match watcher(&self.folder, self.news.clone()) {
-            Ok(watcher) => *armed = Armed { watcher: Some(watcher), identity: Some(identity), told: false },
+            Ok(watcher) => {
+                *armed = Armed { watcher: Some(watcher), identity: Some(identity), told: false };
+                // What came after the look and before the watch told nobody.
+                self.news.notify_one();
+            }
             Err(error) => {
                 if !armed.told {
                     tracing::warn!(
@@ -69,4 +73,28 @@ fn watcher(folder: &Path, news: Arc<Notify>) -> notify::Result<RecommendedWatche
 fn closed_after_writing(event: &notify::Event) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind};
     event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn what_came_before_the_watch_is_looked_for_once_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = folder.path().metadata().unwrap();
+        let watch = Watch::new(folder.path().to_owned());
+        let clock = Clock::machine();
+        watch.arm((found.dev(), found.ino()));
+        assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some());
+        watch.arm((found.dev(), found.ino()));
+        let again = clock.within(Duration::from_millis(200), watch.news()).await;
+        assert!(again.is_none(), "it stood already");
+        std::fs::write(folder.path().join("a.json"), "{}").unwrap();
+        assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some());
+    }
 }
