@@ -462,6 +462,38 @@ fn no_list_in_the_schema_is_built_anew_for_each_row_written() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let (store, _closing) = Store::open(&path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).unwrap();
+    let write = |name: &'static str, fails: bool| {
+        store.writer.write(move |writing| {
+            writing.connection.execute("INSERT INTO meta (name, value) VALUES (?1, 1)", [name])?;
+            if fails { Err(StoreError::Abandoned("on purpose".into())) } else { Ok(()) }
+        })
+    };
+    assert!(write("alone", true).await.is_err());
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let busy = store.writer.write(move |_| {
+        let _ = wait.recv();
+        Ok(())
+    });
+    let together = async {
+        let writes =
+            futures_util::future::join3(write("before", false), write("failed", true), write("after", false));
+        // All three are handed over while the writer is busy.
+        let go = async { drop(go) };
+        futures_util::future::join(writes, go).await.0
+    };
+    let (_, outcomes) = futures_util::future::join(busy, together).await;
+    assert!(matches!(outcomes, (Ok(()), Err(StoreError::Abandoned(_)), Ok(()))), "{outcomes:?}");
+    let connection = raw(&path);
+    let mut names = connection.prepare("SELECT name FROM meta ORDER BY name").unwrap();
+    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(names, ["after", "before"]);
+}
+
 #[tokio::test]
 async fn a_database_of_version_1_is_brought_to_this_one() {
     let folder = tempfile::tempdir().unwrap();
