@@ -81,8 +81,6 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         }
     }
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite)?;
-    // 16 MiB: under load a checkpoint meets fewer than one in a hundred commits, and writes once what many changed.
-    connection.pragma_update(None, "wal_autocheckpoint", 4096).map_err(sqlite)?;
     Ok(connection)
 }
 
