@@ -403,6 +403,10 @@ mod tests {
         });
         assert!(clock.within(Duration::from_millis(20), endless).await.is_none());
         assert!(ended.await.is_err(), "it holds nothing any more");
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let apart = clock.apart(async move { niceness() }).await.unwrap();
+        assert!(apart >= GIVES_WAY, "it gives way: {apart}");
+        assert!(niceness() < GIVES_WAY || niceness() == apart, "and nobody else does");
         let here = std::thread::current().id();
         let paused = Clock::paused(Timestamp::from_millis(0));
         let there = paused.apart(async { std::thread::current().id() }).await;

@@ -178,6 +178,6 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         table.row(&[&format!("{name}, with curl's own start"), &series.shown()]);
     }
     memory.push(daemon.memory_mib().0);
-    table.row(&["memory, MiB", &memory.shown()]);
+    table.row(&["memory after all this, MiB", &memory.shown()]);
     vec![table]
 }

@@ -1,5 +1,7 @@
 //! Looking back: how jobs ended, how long they took and what they cost; and what was charged without a video.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Row};
 
 use crate::clock::Timestamp;
@@ -46,13 +48,9 @@ pub struct Report {
     pub by_day: Vec<(String, Sums)>,
 }
 
-const SUMS: &str = "count(*) AS jobs, sum(state = 'succeeded') AS succeeded, sum(state = 'failed') AS failed,
-    sum(state = 'cancelled') AS cancelled, sum(state = 'expired') AS expired,
-    coalesce(sum(cost_quota), 0) AS cost,
-    avg(CASE WHEN state = 'succeeded' THEN (finished_at - submitted_at) / 1000.0 END) AS seconds,
-    max(CASE WHEN state = 'succeeded' THEN (finished_at - submitted_at) / 1000.0 END) AS longest";
-const ENDED: &str = "state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL
-    AND finished_at >= ?1";
+const ENDED: &str = "SELECT COLUMNS state, finished_at, submitted_at, cost_quota FROM jobs JOINED
+    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
+const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Charged, and no video for it: the provider's to explain.
 const DISPUTED: &str = "jobs.cost_quota > 0 AND jobs.state IN ('failed', 'cancelled', 'expired', 'held')
     AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)";
@@ -64,20 +62,29 @@ impl Store {
     /// What can befall the database.
     pub async fn report(&self, since: Timestamp) -> Result<Report, StoreError> {
         self.read(move |connection| {
-            let grouped = |key: &str, from: &str, order: &str| {
-                let sql = format!(
-                    "SELECT {key} AS key, {SUMS} FROM {from} WHERE {ENDED} GROUP BY 1 ORDER BY {order} LIMIT ?2"
-                );
-                groups(connection, &sql, since)
-            };
-            let mut total = connection.prepare_cached(&format!("SELECT {SUMS} FROM jobs WHERE {ENDED}"))?;
-            let day = "strftime('%Y-%m-%d', finished_at / 1000, 'unixepoch')";
-            let labelled = "jobs JOIN labels ON labels.job = jobs.nr";
+            // Added up here, row by row: to group them the database would sort them all, in memory.
+            let mut total = Adding::default();
+            let (mut by_model, mut by_day) = (BTreeMap::new(), BTreeMap::new());
+            each_ended(connection, ["model,", ""], since, |row| {
+                let ended = Ended::of(row)?;
+                total.add(ended);
+                add_to(&mut by_model, text(row, "model")?, ended);
+                by_day.entry(ended.finished_at.div_euclid(DAY_MS)).or_insert_with(Adding::default).add(ended);
+                Ok(())
+            })?;
+            let mut by_label = BTreeMap::new();
+            each_ended(connection, ["key, value,", "JOIN labels ON labels.job = jobs.nr"], since, |row| {
+                let label = format!("{}={}", text(row, "key")?, text(row, "value")?);
+                add_to(&mut by_label, &label, Ended::of(row)?);
+                Ok(())
+            })?;
+            let date = |day: i64| Timestamp::from_millis(day.saturating_mul(DAY_MS)).date();
+            let days = by_day.into_iter().rev().take(GROUPS as usize);
             Ok(Report {
-                total: total.query_row([since.millis()], sums)?,
-                by_model: grouped("model", "jobs", "jobs DESC, 1")?,
-                by_label: grouped("labels.key || '=' || labels.value", labelled, "jobs DESC, 1")?,
-                by_day: grouped(day, "jobs", "1 DESC")?,
+                total: total.sums(),
+                by_model: of_the_most_jobs(by_model),
+                by_label: of_the_most_jobs(by_label),
+                by_day: days.map(|(day, adding)| (date(day), adding.sums())).collect(),
             })
         })
         .await
@@ -109,22 +116,138 @@ impl Store {
     }
 }
 
-fn groups(connection: &Connection, sql: &str, since: Timestamp) -> Result<Vec<(String, Sums)>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map((since.millis(), GROUPS), |row| Ok((row.get("key")?, sums(row)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+fn each_ended(
+    connection: &Connection,
+    [columns, joined]: [&str; 2],
+    since: Timestamp,
+    mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let sql = ENDED.replace("COLUMNS", columns).replace("JOINED", joined);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([since.millis()])?;
+    while let Some(row) = rows.next()? {
+        each(row)?;
+    }
+    Ok(())
 }
 
-fn sums(row: &Row<'_>) -> rusqlite::Result<Sums> {
-    let count = |name: &str| row.get::<_, Option<i64>>(name).map(|count| count.unwrap_or(0).unsigned_abs());
-    Ok(Sums {
-        jobs: count("jobs")?,
-        succeeded: count("succeeded")?,
-        failed: count("failed")?,
-        cancelled: count("cancelled")?,
-        expired: count("expired")?,
-        cost: Quota::new(row.get("cost")?),
-        seconds: row.get("seconds")?,
-        longest_seconds: row.get("longest")?,
-    })
+fn text<'a>(row: &'a Row<'_>, column: &str) -> rusqlite::Result<&'a str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn add_to(groups: &mut BTreeMap<String, Adding>, key: &str, ended: Ended) {
+    match groups.get_mut(key) {
+        Some(adding) => adding.add(ended),
+        None => groups.entry(key.to_owned()).or_default().add(ended),
+    }
+}
+
+fn of_the_most_jobs(groups: BTreeMap<String, Adding>) -> Vec<(String, Sums)> {
+    let mut groups: Vec<_> = groups.into_iter().map(|(key, adding)| (key, adding.sums())).collect();
+    groups.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.jobs));
+    groups.truncate(GROUPS as usize);
+    groups
+}
+
+/// What of a job that ended is added up.
+#[derive(Clone, Copy)]
+struct Ended {
+    state: StateName,
+    finished_at: i64,
+    cost: i64,
+    seconds: Option<f64>,
+}
+
+impl Ended {
+    fn of(row: &Row<'_>) -> Result<Self, StoreError> {
+        let word = text(row, "state")?;
+        let state = StateName::parse(word)
+            .ok_or_else(|| StoreError::UnknownWord { what: "state", value: word.to_owned() })?;
+        let (finished_at, submitted_at): (i64, Option<i64>) =
+            (row.get("finished_at")?, row.get("submitted_at")?);
+        let cost: Option<i64> = row.get("cost_quota")?;
+        let seconds = submitted_at.map(|submitted_at| (finished_at - submitted_at) as f64 / 1000.0);
+        Ok(Self { state, finished_at, cost: cost.unwrap_or(0), seconds })
+    }
+}
+
+/// Sums on their way.
+#[derive(Default)]
+struct Adding {
+    sums: Sums,
+    cost: i64,
+    seconds: f64,
+    timed: u32,
+}
+
+impl Adding {
+    fn add(&mut self, ended: Ended) {
+        self.sums.jobs += 1;
+        self.cost = self.cost.saturating_add(ended.cost);
+        let succeeded = ended.state == StateName::Succeeded;
+        match ended.state {
+            StateName::Succeeded => self.sums.succeeded += 1,
+            StateName::Failed => self.sums.failed += 1,
+            StateName::Cancelled => self.sums.cancelled += 1,
+            StateName::Expired => self.sums.expired += 1,
+            // The statement asks for none of these.
+            StateName::Pending
+            | StateName::Submitting
+            | StateName::Queued
+            | StateName::Processing
+            | StateName::Downloading
+            | StateName::Held => {}
+        }
+        if let Some(seconds) = ended.seconds.filter(|_| succeeded) {
+            self.seconds += seconds;
+            self.timed += 1;
+            let longest = self.sums.longest_seconds.map_or(seconds, |longest| longest.max(seconds));
+            self.sums.longest_seconds = Some(longest);
+        }
+    }
+
+    fn sums(self) -> Sums {
+        let seconds = (self.timed > 0).then(|| self.seconds / f64::from(self.timed));
+        Sums { cost: Quota::new(self.cost), seconds, ..self.sums }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_added_up_and_only_what_succeeded_is_timed() {
+        let ended = |state, cost, seconds| Ended { state, finished_at: 0, cost, seconds };
+        let mut adding = Adding::default();
+        adding.add(ended(StateName::Succeeded, 5, Some(10.0)));
+        adding.add(ended(StateName::Succeeded, 7, Some(20.0)));
+        adding.add(ended(StateName::Succeeded, 0, None));
+        adding.add(ended(StateName::Failed, 0, Some(900.0)));
+        adding.add(ended(StateName::Cancelled, 0, None));
+        adding.add(ended(StateName::Expired, 3, Some(800.0)));
+        let expected = Sums {
+            jobs: 6,
+            succeeded: 3,
+            failed: 1,
+            cancelled: 1,
+            expired: 1,
+            cost: Quota::new(15),
+            seconds: Some(15.0),
+            longest_seconds: Some(20.0),
+        };
+        assert_eq!(adding.sums(), expected);
+        assert_eq!(Adding::default().sums(), Sums::default());
+    }
+
+    #[test]
+    fn the_groups_of_the_most_jobs_come_first_and_equal_ones_by_name() {
+        let mut groups = BTreeMap::new();
+        let one = Ended { state: StateName::Failed, finished_at: 0, cost: 0, seconds: None };
+        for key in ["b", "c", "a", "c"] {
+            add_to(&mut groups, key, one);
+        }
+        let names: Vec<String> = of_the_most_jobs(groups).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["c", "a", "b"]);
+    }
 }
