@@ -149,12 +149,12 @@ impl Running {
         line.parse::<f64>().unwrap() / 1024.0
     }
 
-    /// How often its threads went to sleep or were put to sleep.
-    pub fn switches(&self) -> f64 {
+    /// How often its threads went to sleep, to be woken up again.
+    pub fn sleeps(&self) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let of = |task: std::fs::DirEntry| {
             let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+            let lines = status.lines().filter(|line| line.starts_with("voluntary_ctxt_switches"));
             lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap()).sum::<f64>()
         };
         tasks.map(|task| of(task.unwrap())).sum()

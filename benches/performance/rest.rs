@@ -28,9 +28,9 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
                     Some(Command::new("curl").args(["-sN", &url]).stdout(Stdio::null()).spawn().unwrap());
             }
             std::thread::sleep(Duration::from_secs(3));
-            let before = (daemon.switches(), daemon.cpu_ms());
+            let before = (daemon.sleeps(), daemon.cpu_ms());
             std::thread::sleep(Duration::from_secs(SECONDS));
-            switches.push((daemon.switches() - before.0) / SECONDS as f64);
+            switches.push((daemon.sleeps() - before.0) / SECONDS as f64);
             cpu.push((daemon.cpu_ms() - before.1) * 60.0 / SECONDS as f64);
             memory.push(daemon.memory_mib().0);
             if let Some(mut reader) = reader {

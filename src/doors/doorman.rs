@@ -24,6 +24,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpMessage, HttpServer, web};
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, Tick};
 use crate::lab::{self, Site};
@@ -54,6 +55,14 @@ struct Door {
     clock: Clock,
     patience: Patience,
     present: Mutex<Present>,
+    /// Told when somebody comes, and when the door goes.
+    arrived: Arc<Notify>,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.arrived.notify_one();
+    }
 }
 
 #[derive(Default)]
@@ -83,7 +92,7 @@ struct Visit {
 
 impl Doorman {
     pub(super) fn new(clock: Clock, patience: Patience) -> Self {
-        Self(Arc::new(Door { clock, patience, present: Mutex::default() }))
+        Self(Arc::new(Door { clock, patience, present: Mutex::default(), arrived: Arc::default() }))
     }
 
     /// Opens the door: one worker, no signals of its own, no compression. `routes` says what is behind it.
@@ -121,15 +130,22 @@ impl Doorman {
         present.admitted += 1;
         let number = present.admitted;
         present.guests.insert(number, Guest { socket: handle.into(), quiet_since });
+        self.0.arrived.notify_one();
         connection.insert(Pass { door: self.0.clone(), number });
     }
 
-    /// Looks for the overlong now and then, as long as the door is open.
+    /// Looks for the overlong now and then, as long as the door is open and somebody stands in it.
     fn walk_the_rounds(&self) {
-        let (door, clock) = (Arc::downgrade(&self.0), self.0.clock.clone());
+        let (door, clock, arrived) = (Arc::downgrade(&self.0), self.0.clock.clone(), self.0.arrived.clone());
         let round = (self.0.patience.quiet / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let rounds = async move {
             loop {
+                let Some(nobody) = door.upgrade().map(|door| door.present().guests.is_empty()) else {
+                    return;
+                };
+                if nobody {
+                    arrived.notified().await;
+                }
                 clock.sleep(round).await;
                 let Some(door) = door.upgrade() else { return };
                 door.cut_the_overlong();
