@@ -47,7 +47,7 @@ pub enum Begun {
 }
 
 /// What the callback URL of a new attempt is to be, or `None` for none.
-pub type CallbackUrl = Box<dyn FnOnce(JobId) -> Option<Secret> + Send>;
+pub type CallbackUrl = Box<dyn Fn(JobId) -> Option<Secret> + Send>;
 
 impl Store {
     /// Tells the job of `id` that `event` happened at `now`.
@@ -86,7 +86,7 @@ impl Store {
                 let (applied, known) = apply_in(writing, id, &Event::TryBegan, moment)?;
                 match known.send {
                     Some(Sending::Fresh(number)) => {
-                        freeze(writing, known.nr, id, number, callback_url, now).map(Begun::Send)
+                        freeze(writing, known.nr, id, number, &callback_url, now).map(Begun::Send)
                     }
                     Some(Sending::Again(number)) => thaw(writing, known.nr, id, number, now).map(Begun::Send),
                     None => Ok(Begun::Nothing(Box::new(applied))),
@@ -198,7 +198,7 @@ fn freeze(
     nr: i64,
     id: JobId,
     number: u32,
-    callback_url: CallbackUrl,
+    callback_url: &CallbackUrl,
     now: Timestamp,
 ) -> Result<Attempt, StoreError> {
     let request: String = writing

@@ -44,7 +44,7 @@ impl Store {
     /// [`StoreError::NoSuchJob`], and what can befall the database.
     pub async fn keep_delivery(&self, job: JobId, body: Vec<u8>, now: Timestamp) -> Result<Kept, StoreError> {
         let sha256 = sha256_hex(&body);
-        let kept = self.writer.write_as(Manner::OneRow, move |writing| {
+        let kept = self.writer.write(move |writing| {
             let connection = writing.connection;
             // Asked for beforehand: an INSERT that reads the table it writes to makes a copy of what it reads.
             let (nr, kept): (i64, i64) = connection
@@ -61,7 +61,7 @@ impl Store {
                         "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
                          VALUES (?1, ?2, ?3, ?4, 0, 0)",
                     )?
-                    .execute((nr, now.millis(), sha256, body))?;
+                    .execute((nr, now.millis(), &sha256, &body))?;
             } else {
                 connection
                     .prepare_cached(
@@ -129,8 +129,8 @@ impl Store {
                     .execute((nr, more))?;
                 let moment = Moment { now, chance, terms: &terms };
                 let (applied, _) = apply_in(writing, job, &knocked, moment)?;
-                match believed {
-                    Some(event) => apply_in(writing, job, &event, moment).map(|(applied, _)| applied),
+                match &believed {
+                    Some(event) => apply_in(writing, job, event, moment).map(|(applied, _)| applied),
                     None => Ok(applied),
                 }
             })

@@ -134,7 +134,7 @@ impl Store {
                         "UPDATE jobs SET move = NULL, move_due_at = NULL, alerted = 1, remark = ?2, changed = ?3
                          WHERE id = ?1",
                     )?
-                    .execute((job.to_string(), why, change))?;
+                    .execute((job.to_string(), &why, change))?;
                 Ok(())
             })
             .await

@@ -147,7 +147,7 @@ impl Store {
                         "UPDATE hook_calls SET tries = tries + 1, due_at = ?2, tried_at = ?3, outcome = ?4
                          WHERE nr = ?1",
                     )?
-                    .execute((nr, due_at, now.millis(), outcome))?;
+                    .execute((nr, due_at, now.millis(), &outcome))?;
                 Ok(())
             })
             .await

@@ -16,7 +16,7 @@ use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::tally::Counted;
-use crate::store::writer::Writing;
+use crate::store::writer::{Manner, Writing};
 
 /// The same name and bytes within this time are taken for a repeated copy (contract, section 2).
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -146,10 +146,14 @@ impl Store {
         // The writer's own errors undo the work; a refusal must, too, and still be told.
         let refusal = std::sync::Arc::new(std::sync::Mutex::new(None));
         let told = refusal.clone();
+        let mut drafts = Some(drafts);
         let written = self
             .writer
-            .write(move |writing| {
+            .write_as(Manner::Once, move |writing| {
                 let new_id = |order| JobId::new(now, order, &dice);
+                let Some(drafts) = drafts.take() else {
+                    return Err(StoreError::Abandoned("a bug: a file is read a second time".into()));
+                };
                 take_in_read(writing, &intake, drafts, now, &new_id).map_err(|error| match error {
                     TakeError::Store(error) => error,
                     other => {
@@ -183,7 +187,7 @@ impl Store {
                 let mut mark = writing
                     .connection
                     .prepare_cached("UPDATE intakes SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?;
-                for (nr, to) in moved {
+                for (nr, to) in &moved {
                     mark.execute((nr, now.millis(), to))?;
                 }
                 Ok(())

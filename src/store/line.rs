@@ -100,7 +100,7 @@ impl Store {
         self.writer
             .write(move |writing| {
                 let mut lifted = 0;
-                for cause in causes {
+                for &cause in &causes {
                     lifted += writing
                         .connection
                         .prepare_cached("DELETE FROM stops WHERE cause = ?1")?

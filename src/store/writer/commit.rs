@@ -1,0 +1,267 @@
+//! How a batch is committed: one transaction, without a savepoint around each piece of work. If one fails in the middle,
+//! all of the batch is undone and done again, each piece behind a savepoint of its own: that costs twice, and is rare.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock, mpsc};
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use super::share::{BATCH, Share, next_batch};
+use super::{Manner, Work, Writing};
+use crate::clock::Clock;
+use crate::lab::{self, Site};
+use crate::store::bells::{Bell, Bells};
+use crate::store::error::StoreError;
+use crate::store::hooks::Subscription;
+use crate::store::tally::{Counted, Tally};
+
+pub(super) struct Loop {
+    connection: Connection,
+    change: i64,
+    bells: Bells,
+    tally: Tally,
+    subscriptions: Arc<OnceLock<Vec<Subscription>>>,
+    clock: Clock,
+    died: watch::Sender<Option<String>>,
+    share: Share,
+}
+
+/// How a batch ended.
+enum Ended {
+    Committed,
+    /// Nothing of it was kept.
+    Undone(fn() -> StoreError),
+    /// It is not known what was kept.
+    Unknown(String),
+}
+
+/// Why a piece of work could not stay in the transaction.
+enum Broken {
+    /// It failed and has left something behind that only the end of the transaction undoes.
+    Spoilt,
+    /// The transaction is over.
+    Over(Ended),
+}
+
+/// What is to be told once a batch is committed.
+#[derive(Default)]
+struct Told {
+    rung: Vec<Bell>,
+    counted: Vec<Counted>,
+}
+
+type Batch = Vec<Box<dyn Work>>;
+
+impl Loop {
+    pub(super) fn new(
+        connection: Connection,
+        last_change: i64,
+        (bells, tally, subscriptions): (Bells, Tally, Arc<OnceLock<Vec<Subscription>>>),
+        died: watch::Sender<Option<String>>,
+        clock: Clock,
+    ) -> Self {
+        let share = Share::default();
+        Self { connection, change: last_change, bells, tally, subscriptions, clock, died, share }
+    }
+
+    /// Whether it has met a failure whose outcome is unknown.
+    pub(super) fn has_died(&self) -> bool {
+        self.died.borrow().is_some()
+    }
+
+    pub(super) fn run(mut self, work: &mpsc::Receiver<Box<dyn Work>>) {
+        let mut patient = VecDeque::new();
+        loop {
+            let began = self.clock.tick();
+            let patience = self.share.until_quiet(began);
+            let batch = next_batch(work, &mut patient, patience, |piece| piece.manner() == Manner::Patient);
+            let Some(batch) = batch else { break };
+            self.share.idle_for(self.clock.tick().since(began));
+            if !self.settle(batch, &mut patient) {
+                // Nothing more may be written over an unknown outcome; the next start looks again.
+                return;
+            }
+        }
+        lab::reach(Site::CheckpointBegan);
+        // An orderly end leaves one whole file. If it fails, the log beside it is read at the next start.
+        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// Commits a batch with a share of patient work, and answers everybody in it. False: it is not known what was kept.
+    pub(super) fn settle(&mut self, mut batch: Batch, patient: &mut VecDeque<Box<dyn Work>>) -> bool {
+        let change_before = self.change;
+        let began = self.clock.tick();
+        let mut told = Told::default();
+        match self.commit(&mut batch, patient, &mut told) {
+            Ended::Committed => {
+                lab::reach(Site::CommitDone);
+                self.tally.committed(batch.len(), self.clock.tick().since(began), told.counted);
+                for piece in batch {
+                    piece.answer(None);
+                }
+                lab::reach(Site::CommitTold);
+                for bell in told.rung {
+                    self.bells.ring(bell);
+                }
+                true
+            }
+            Ended::Undone(error) => {
+                self.change = change_before;
+                for piece in batch {
+                    piece.answer(Some(error()));
+                }
+                true
+            }
+            Ended::Unknown(why) => {
+                self.died.send_replace(Some(why.clone()));
+                for piece in batch {
+                    piece.answer(Some(StoreError::Fatal(why.clone())));
+                }
+                false
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Batch, patient: &mut VecDeque<Box<dyn Work>>, told: &mut Told) -> Ended {
+        if let Err(error) = self.say("BEGIN IMMEDIATE") {
+            return ended_by(&error);
+        }
+        let change_before = self.change;
+        let mut done = self.run_all(batch, patient, told);
+        if let Err(Broken::Spoilt) = done {
+            self.change = change_before;
+            *told = Told::default();
+            done = self.run_again(batch, told);
+        }
+        match done {
+            Ok(()) => {}
+            Err(Broken::Over(ended)) => return ended,
+            Err(Broken::Spoilt) => return self.roll_back_spoilt(),
+        }
+        lab::reach(Site::CommitWritten);
+        match self.say("COMMIT") {
+            Ok(()) => Ended::Committed,
+            Err(error) => self.roll_back(&error),
+        }
+    }
+
+    /// Has the whole batch done, with what is let in of the patient work, which becomes part of the batch.
+    fn run_all(
+        &mut self,
+        batch: &mut Batch,
+        patient: &mut VecDeque<Box<dyn Work>>,
+        told: &mut Told,
+    ) -> Result<(), Broken> {
+        let fenced =
+            batch.len() + patient.len() > 1 && batch.iter().any(|piece| piece.manner() == Manner::Once);
+        let (clock, others) = (self.clock.clone(), batch.len());
+        let mut then = clock.tick();
+        let mut took = || {
+            let began = std::mem::replace(&mut then, clock.tick());
+            then.since(began)
+        };
+        for piece in batch.iter_mut() {
+            self.run_piece(piece.as_mut(), fenced, told)?;
+        }
+        if others > 0 {
+            let time = took();
+            self.share.others_took(time, self.clock.tick());
+        }
+        while if others == 0 { batch.len() < BATCH } else { self.share.is_left() } {
+            let Some(piece) = patient.pop_front() else { break };
+            batch.push(piece);
+            let Some(piece) = batch.last_mut() else { break };
+            self.run_piece(piece.as_mut(), fenced, told)?;
+            self.share.patient_took(took());
+        }
+        Ok(())
+    }
+
+    /// Undoes all of a batch in which one piece failed, and has it done again, each piece for itself.
+    fn run_again(&mut self, batch: &mut Batch, told: &mut Told) -> Result<(), Broken> {
+        if batch.len() == 1 {
+            return Err(Broken::Spoilt);
+        }
+        if let Err(error) = self.say("ROLLBACK").and_then(|()| self.say("BEGIN IMMEDIATE")) {
+            return Err(Broken::Over(self.roll_back(&error)));
+        }
+        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), true, told))
+    }
+
+    /// Has a piece done inside the transaction. Behind a fence it is undone by itself if it fails.
+    fn run_piece(&mut self, piece: &mut dyn Work, fenced: bool, told: &mut Told) -> Result<(), Broken> {
+        // A savepoint has each page copied before its first change.
+        if fenced && let Err(error) = self.say("SAVEPOINT piece") {
+            return Err(Broken::Over(self.roll_back(&error)));
+        }
+        let changes_before = self.connection.total_changes();
+        let (connection, change) = (&self.connection, &mut self.change);
+        let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
+        let mut writing =
+            Writing { connection, rung: Vec::new(), counted: Vec::new(), change, subscriptions };
+        let keep = piece.run(&mut writing);
+        let (bells, counts) = (writing.rung, writing.counted);
+        // A full disk or a failing one makes SQLite undo the whole transaction by itself.
+        if self.connection.is_autocommit() {
+            return Err(Broken::Over(Ended::Undone(|| StoreError::DiskFull)));
+        }
+        if fenced {
+            let settled = if keep { Ok(()) } else { self.say("ROLLBACK TO piece") };
+            if let Err(error) = settled.and_then(|()| self.say("RELEASE piece")) {
+                return Err(Broken::Over(self.roll_back(&error)));
+            }
+        } else if !keep && self.connection.total_changes() != changes_before {
+            return Err(Broken::Spoilt);
+        }
+        if keep {
+            for bell in bells {
+                if !told.rung.contains(&bell) {
+                    told.rung.push(bell);
+                }
+            }
+            told.counted.extend(counts);
+        }
+        Ok(())
+    }
+
+    /// One of the few words around pieces of work, compiled once.
+    fn say(&self, word: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(word)?.execute([]).map(drop)
+    }
+
+    fn roll_back(&self, cause: &rusqlite::Error) -> Ended {
+        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+            return Ended::Unknown(cause.to_string());
+        }
+        ended_by(cause)
+    }
+
+    /// For a batch of one, whose piece tells its own failure.
+    fn roll_back_spoilt(&self) -> Ended {
+        match self.say("ROLLBACK") {
+            Ok(()) => Ended::Undone(|| StoreError::Closed),
+            Err(error) => Ended::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// A full disk or a lock leaves nothing behind. Any other failure of a commit is an unknown outcome.
+fn ended_by(error: &rusqlite::Error) -> Ended {
+    match StoreError::from_kind(error) {
+        Some(kind) => Ended::Undone(kind),
+        None => Ended::Unknown(error.to_string()),
+    }
+}
+
+impl StoreError {
+    fn from_kind(error: &rusqlite::Error) -> Option<fn() -> Self> {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Some(|| Self::DiskFull),
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                Some(|| Self::Busy)
+            }
+            _ => None,
+        }
+    }
+}
