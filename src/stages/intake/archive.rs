@@ -1,6 +1,6 @@
 //! Moves job files out of the inbox once their jobs are committed: a committed file is no new drop, whatever crashes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
@@ -74,12 +74,19 @@ impl IntakeStage {
         .await
     }
 
-    /// Writes down what was moved, once no crash can undo it.
-    pub(super) async fn mark(&self, Moved { folder, files }: Moved) {
-        let count = files.len();
-        if count == 0 {
-            return;
+    /// Writes down what was moved, once no crash can undo it. A crash before that costs another look at each.
+    pub(super) async fn mark(&self, batches: Vec<Moved>) {
+        let mut by_folder = BTreeMap::<PathBuf, Vec<_>>::new();
+        for Moved { folder, files } in batches.into_iter().filter(|moved| !moved.files.is_empty()) {
+            by_folder.entry(folder).or_default().extend(files);
         }
+        for (folder, files) in by_folder {
+            self.mark_in(folder, files).await;
+        }
+    }
+
+    async fn mark_in(&self, folder: PathBuf, files: Vec<(i64, Option<String>)>) {
+        let count = files.len();
         let (judge, flushed) = (self.judge.clone(), folder.clone());
         if let Err(error) = blocking(&self.clock, move || judge.inbox.flush_moves(&flushed)).await {
             // At the next look these are found moved, or still there.

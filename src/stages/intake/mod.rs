@@ -27,6 +27,8 @@ use judge::Judge;
 use take::Chosen;
 use watch::Watch;
 
+/// So many files at once are taken in unwatched.
+const MANY: usize = 256;
 /// After a fault that passes (full disk, busy database), files are tried again so soon.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
 /// The same trouble with the same file is told again after this.
@@ -169,6 +171,13 @@ impl IntakeStage {
         }
     }
 
+    fn arm(&self, identity: (u64, u64)) {
+        // Under a paused clock nothing may come of itself.
+        if !self.clock.is_paused() {
+            self.watch.arm(identity);
+        }
+    }
+
     fn look_is_due(&self) -> Option<Duration> {
         let news = self.news.swap(false, Ordering::Relaxed);
         let next = *self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,13 +205,19 @@ impl Stage for IntakeStage {
                 return Ok(Wake::At(self.clock.now().plus(FAULT_PAUSE)));
             }
         };
-        // Under a paused clock nothing may come of itself.
-        if !self.clock.is_paused() {
-            self.watch.arm(identity);
-        }
         let pending = self.finish_moves().await?;
         let (chosen, next) = self.choose(entries, &pending);
+        let many = chosen.len() >= MANY;
+        if many {
+            self.watch.rest();
+        } else {
+            self.arm(identity);
+        }
         let (left, taken) = self.take(chosen).await;
+        if many {
+            // Which is news itself: what came meanwhile is looked for at once.
+            self.arm(identity);
+        }
         let fault = match taken {
             Ok(()) => None,
             Err(error @ (StoreError::DiskFull | StoreError::Busy)) => {

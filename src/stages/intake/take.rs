@@ -21,8 +21,12 @@ use crate::stages::intake::judge::{Judgement, Ready, is_long, whole};
 use crate::store::error::StoreError;
 use crate::store::intake::{Drafts, Intake, Source, TakeError, Taken};
 
-/// So many files are committed together, and their moves flushed together, at most.
-const BATCH: usize = 256;
+/// So many files are committed together at most.
+const BATCH: usize = 512;
+/// The moves of so many batches are flushed and written down together.
+const MARKED_TOGETHER: usize = 4;
+/// So many files of a batch are told one by one, more of them in one line (each of its jobs at the level `debug`).
+const TOLD_ALONE: usize = 16;
 /// So many batches may take the same step at once. One at a time moves: two would only wait for each other's folders.
 const AHEAD: usize = 2;
 /// So many bytes a batch has, unless one file is more: with all that are on their way, 8 MiB are held in memory.
@@ -72,6 +76,7 @@ impl IntakeStage {
             .buffered(AHEAD)
             .map(|batch| self.archive(batch))
             .buffered(1)
+            .chunks(MARKED_TOGETHER)
             .map(|moved| self.mark(moved))
             .buffered(AHEAD)
             .for_each(|()| ready(()))
@@ -133,8 +138,17 @@ impl IntakeStage {
         };
         match outcomes {
             Ok(outcomes) => {
+                let many = files.len() > TOLD_ALONE;
+                let mut jobs = 0;
                 for ((name, file), outcome) in files.into_iter().zip(outcomes) {
-                    batch.files.extend(self.taken(name, file, outcome).await);
+                    jobs += outcome.as_ref().map_or(0, |taken| taken.jobs.len());
+                    batch.files.extend(self.taken(name, file, outcome, many).await);
+                }
+                if let [first, .., last] = &batch.files[..]
+                    && many
+                {
+                    let (count, first, last) = (batch.files.len(), &first.name, &last.name);
+                    tracing::info!("accepted {count} files, {first} to {last}: {jobs} jobs");
                 }
             }
             Err(error) => report.halt(error),
@@ -152,8 +166,14 @@ impl IntakeStage {
         taken
     }
 
-    /// Tells what became of a file. `None` when there is nothing to move.
-    async fn taken(&self, name: String, file: Ready, outcome: Result<Taken, TakeError>) -> Option<Committed> {
+    /// Tells what became of a file, of one of `many` only if it is refused. `None` when there is nothing to move.
+    async fn taken(
+        &self,
+        name: String,
+        file: Ready,
+        outcome: Result<Taken, TakeError>,
+        many: bool,
+    ) -> Option<Committed> {
         match outcome {
             Ok(taken) => {
                 lab::reach(Site::IntakeCommitted);
@@ -161,7 +181,9 @@ impl IntakeStage {
                     tracing::debug!(%job, "accepted job {job} from {name}");
                 }
                 let count = taken.jobs.len();
-                tracing::info!("accepted {name}: {count} job{}", if count == 1 { "" } else { "s" });
+                if !many {
+                    tracing::info!("accepted {name}: {count} job{}", if count == 1 { "" } else { "s" });
+                }
                 return Some(Committed { nr: taken.nr, name, file });
             }
             Err(refusal @ TakeError::Repeated { .. }) => {

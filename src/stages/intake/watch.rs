@@ -53,6 +53,12 @@ impl Watch {
         }
     }
 
+    /// Ends the watch until it is armed again: while many files are taken in, each of our own moves would be news.
+    pub fn rest(&self) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        (armed.watcher, armed.identity) = (None, None);
+    }
+
     /// Waits for news.
     pub async fn news(&self) {
         self.news.notified().await;
@@ -96,5 +102,13 @@ mod tests {
         assert!(again.is_none(), "it stood already");
         std::fs::write(folder.path().join("a.json"), "{}").unwrap();
         assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some());
+        watch.rest();
+        clock.sleep(Duration::from_millis(50)).await;
+        let _ = clock.within(Duration::ZERO, watch.news()).await;
+        std::fs::write(folder.path().join("b.json"), "{}").unwrap();
+        let unheard = clock.within(Duration::from_millis(200), watch.news()).await;
+        assert!(unheard.is_none(), "it rests");
+        watch.arm((found.dev(), found.ino()));
+        assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some(), "what came meanwhile");
     }
 }
