@@ -65,6 +65,23 @@ impl Stamp {
     fn is_closed_to_others(&self) -> bool {
         self.mode & 0o7777 == 0o600
     }
+
+    /// Closes the file that it is the state of to others, while it still has its old name: a crash after a move would
+    /// leave it open for ever. Its state after that; the old one if anything else has changed meanwhile.
+    ///
+    /// One with other names is copied when it is moved, and those are somebody else's business. And a change of mode is
+    /// news of the inbox: made at each try, it would have a move that a full disk holds up tried again at once, for ever.
+    #[must_use]
+    pub fn close_to_others(&self, file: &File) -> Self {
+        if self.links > 1 || self.is_closed_to_others() {
+            return *self;
+        }
+        // Nor can another's file be closed to him.
+        let _ = rustix::fs::fchmod(file, Mode::RUSR | Mode::WUSR);
+        let closed = fstat(file).map_or(*self, |stat| Self::of(&stat));
+        let same = Self { changed_ns: self.changed_ns, mode: self.mode, ..closed } == *self;
+        if same { closed } else { *self }
+    }
 }
 
 /// Something in the inbox.
@@ -244,11 +261,11 @@ impl OpenInbox<'_> {
         }
     }
 
-    /// Reads a whole job file of at most `limit` bytes, through one descriptor.
+    /// Reads a whole job file of at most `limit` bytes, through one descriptor, which is still open.
     ///
     /// # Errors
     /// As [`OpenInbox::open`], and when it is longer or changes while it is read.
-    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp), DiskError> {
+    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp, File), DiskError> {
         let (mut file, stamp) = self.open(name)?;
         let mut bytes = vec![0; usize::try_from(stamp.bytes.min(limit)).unwrap_or(0)];
         let whole = match file.read_exact(&mut bytes) {
@@ -261,7 +278,7 @@ impl OpenInbox<'_> {
         if now.bytes > limit {
             return Err(DiskError::TooLong { path: self.path.join(name), limit });
         }
-        if !whole || now != stamp { Err(self.changed(name)) } else { Ok((bytes, stamp)) }
+        if !whole || now != stamp { Err(self.changed(name)) } else { Ok((bytes, stamp, file)) }
     }
 
     /// The SHA-256 of a file of any length, in hexadecimal, and which file that was.
@@ -294,11 +311,8 @@ impl OpenInbox<'_> {
         if Stamp::of(&now) == *stamp { Ok(()) } else { Err(self.changed(name)) }
     }
 
-    /// Looks once more at a file that is to be moved, and closes it to others while it still has its old name: a crash
-    /// after the move would leave it open for ever. Its state after that.
+    /// Looks once more at a file that is to be moved, and [closes](Stamp::close_to_others) it. Its state after that.
     fn close_to_others(&self, name: &str, stamp: &Stamp) -> Result<Stamp, DiskError> {
-        // One with other names is copied, and those are somebody else's business. And a change of mode is news of the
-        // inbox: made at each try, it would have a move that a full disk holds up tried again at once, for ever.
         if stamp.links > 1 || stamp.is_closed_to_others() {
             return self.check(name, stamp).map(|()| *stamp);
         }
@@ -310,9 +324,7 @@ impl OpenInbox<'_> {
         if found != *stamp {
             return Err(self.changed(name));
         }
-        // Nor can another's file be closed to him.
-        let _ = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
-        Ok(fstat(&file).map_or(*stamp, |stat| Stamp::of(&stat)))
+        Ok(stamp.close_to_others(&file))
     }
 
     fn error(&self, name: &str, error: impl Into<std::io::Error>) -> DiskError {
@@ -358,7 +370,7 @@ mod tests {
         let day = folder.path().join("accepted/2026-04-04");
         for content in ["one", "two", "three"] {
             std::fs::write(inbox.path().join("a.json"), content).unwrap();
-            let (_, stamp) = inbox.opened().unwrap().read("a.json", 10).unwrap();
+            let (_, stamp, _) = inbox.opened().unwrap().read("a.json", 10).unwrap();
             inbox.archive("a.json", &stamp, &day).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(day.join(name)).unwrap();
@@ -377,7 +389,7 @@ mod tests {
         }
         std::fs::hard_link(inbox.path().join("two.json"), folder.path().join("other")).unwrap();
         for (name, after) in [("one.json", 0o600), ("two.json", 0o644)] {
-            let (_, stamp) = inbox.opened().unwrap().read(name, 10).unwrap();
+            let (_, stamp, _) = inbox.opened().unwrap().read(name, 10).unwrap();
             let stamp = inbox.opened().unwrap().close_to_others(name, &stamp).unwrap();
             assert_eq!(mode(name), after, "{name}");
             let to =
@@ -391,7 +403,7 @@ mod tests {
         let (folder, inbox) = inbox();
         let path = inbox.path().join("a.json");
         std::fs::write(&path, "one").unwrap();
-        let (_, stamp) = inbox.opened().unwrap().read("a.json", 10).unwrap();
+        let (_, stamp, _) = inbox.opened().unwrap().read("a.json", 10).unwrap();
         std::fs::write(&path, "edited").unwrap();
         let moved = inbox.archive("a.json", &stamp, &folder.path().join("accepted"));
         assert!(matches!(moved, Err(DiskError::Changed(_))), "{moved:?}");
@@ -404,7 +416,7 @@ mod tests {
         let other = folder.path().join("other");
         std::fs::write(&other, "one").unwrap();
         std::fs::hard_link(&other, inbox.path().join("a.json")).unwrap();
-        let (_, stamp) = inbox.opened().unwrap().read("a.json", 10).unwrap();
+        let (_, stamp, _) = inbox.opened().unwrap().read("a.json", 10).unwrap();
         let archived = inbox.archive("a.json", &stamp, &folder.path().join("accepted")).unwrap();
         std::fs::write(&other, "edited").unwrap();
         assert_eq!(std::fs::read_to_string(archived).unwrap(), "one");
@@ -442,7 +454,7 @@ mod tests {
         let path = inbox.path().join("a.json");
         std::fs::write(&path, "one").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let (_, open) = inbox.opened().unwrap().read("a.json", 10).unwrap();
+        let (_, open, _) = inbox.opened().unwrap().read("a.json", 10).unwrap();
         let closed = inbox.opened().unwrap().close_to_others("a.json", &open).unwrap();
         assert_ne!(closed, open);
         assert_eq!(
@@ -459,7 +471,7 @@ mod tests {
         let path = inbox.path().join(&name);
         std::fs::write(&path, "one").unwrap();
         std::fs::hard_link(&path, folder.path().join("other")).unwrap();
-        let (_, stamp) = inbox.opened().unwrap().read(&name, 10).unwrap();
+        let (_, stamp, _) = inbox.opened().unwrap().read(&name, 10).unwrap();
         let archive = folder.path().join("accepted");
         let unfinished = archive.join(moves::unfinished_copy(&name));
         // A folder in the way: it cannot be written, as on a full disk.
@@ -479,7 +491,7 @@ mod tests {
         let rejected = folder.path().join("rejected");
         for _ in 0..2 {
             std::fs::write(inbox.path().join("bad.json"), "{").unwrap();
-            let (_, stamp) = inbox.opened().unwrap().read("bad.json", 10).unwrap();
+            let (_, stamp, _) = inbox.opened().unwrap().read("bad.json", 10).unwrap();
             inbox.reject("bad.json", &stamp, &rejected, |name| name.as_bytes().to_vec()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(rejected.join("bad.json.reason.json")).unwrap(), "bad.json");

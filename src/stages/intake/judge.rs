@@ -111,10 +111,10 @@ impl Judge {
         if entry.stamp.bytes > limit {
             return Ok(self.too_long(entry, still, limit, "inbox.max_bytes"));
         }
-        let (bytes, stamp) = inbox.read(&entry.name, limit)?;
+        let (bytes, stamp, file) = inbox.read(&entry.name, limit)?;
         match jobfile::read_document(&bytes, jobfile::stem(&entry.name), &self.limits) {
             Ok(drafts) => {
-                let sha256 = sha256_hex(&bytes);
+                let (stamp, sha256) = (stamp.close_to_others(&file), sha256_hex(&bytes));
                 Ok(Judgement::Ready(Ready { stamp, sha256, bytes: Some(bytes), drafts }))
             }
             Err(refusal) => {
@@ -149,7 +149,7 @@ impl Judge {
         }
         let unreadable = |error| DiskError::new(&self.inbox.path().join(&entry.name), error);
         if !is_long(entry) {
-            let (bytes, stamp) = match inbox.read(&entry.name, SHORT) {
+            let (bytes, stamp, file) = match inbox.read(&entry.name, SHORT) {
                 // It was shorter just now.
                 Err(DiskError::TooLong { path, .. }) => return Err(DiskError::Changed(path)),
                 read => read?,
@@ -160,7 +160,7 @@ impl Judge {
             if !problems.is_empty() {
                 return Ok(Judgement::Reject(problems, stamp));
             }
-            let sha256 = sha256_hex(&bytes);
+            let (stamp, sha256) = (stamp.close_to_others(&file), sha256_hex(&bytes));
             return Ok(Judgement::Ready(Ready { stamp, sha256, bytes: Some(bytes), drafts }));
         }
         let (file, stamp) = inbox.open(&entry.name)?;

@@ -1,12 +1,14 @@
 //! The way of job files through the stage, in steps that go on at once: while one batch is read, the one before it is
 //! committed, and the one before that is moved. Each file still takes its steps one after the other.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join, ready};
-use futures_util::stream::{self, StreamExt};
+use futures_util::future::{join, join4, ready};
+use futures_util::stream::{self, Stream, StreamExt};
+use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::disk::DiskError;
@@ -23,14 +25,15 @@ use crate::store::intake::{Drafts, Intake, Source, TakeError, Taken};
 
 /// So many files are committed together at most.
 const BATCH: usize = 512;
-/// The moves of so many batches are flushed and written down together.
+/// The moves of so many batches are flushed and written down together at most.
 const MARKED_TOGETHER: usize = 4;
 /// So many files of a batch are told one by one, more of them in one line (each of its jobs at the level `debug`).
 const TOLD_ALONE: usize = 16;
-/// So many batches may take the same step at once. One at a time moves: two would only wait for each other's folders.
+/// So many batches may be judged, and so many committed, at once.
 const AHEAD: usize = 2;
-/// So many bytes a batch has, unless one file is more: with all that are on their way, 8 MiB are held in memory.
-const BATCH_BYTES: u64 = (8 << 20) / (2 * AHEAD as u64 + 1);
+/// So many bytes a batch has, unless one file is more: with all that are on their way (in each step, and between two), 8
+/// MiB are held in memory.
+const BATCH_BYTES: u64 = (8 << 20) / (2 * (AHEAD as u64 + 1) + 1);
 
 /// A file that is to be judged, and how long it has been still.
 pub(super) type Chosen = (Entry, Duration);
@@ -67,20 +70,40 @@ impl IntakeStage {
     /// Judges, commits and moves files. The earliest time to look again, if any of them must wait.
     pub(super) async fn take(&self, chosen: Vec<Chosen>) -> (Option<Duration>, Result<(), StoreError>) {
         let report = &Report::default();
-        stream::iter(batches(chosen))
-            .take_while(|_| ready(!report.halted.load(Ordering::Relaxed)))
-            .map(|batch| self.judge(batch, report))
-            .buffered(AHEAD)
+        let batches = stream::iter(batches(chosen));
+        let wanted = batches.take_while(|_| ready(!report.halted.load(Ordering::Relaxed)));
+        // One stream through all steps would stand still in each step that the last one does not ask for more.
+        let (to_commit, judged) = mpsc::channel(1);
+        let (to_archive, mut committed) = mpsc::channel(1);
+        let (to_mark, mut archived) = mpsc::channel(MARKED_TOGETHER);
+        // The next step takes all that comes, so that none is handed over in vain.
+        let judging = async move {
+            let mut judging = pin!(wanted.map(|batch| self.judge(batch, report)).buffered(AHEAD));
+            while let Some(judged) = judging.next().await {
+                let _ = to_commit.send(judged).await;
+            }
+        };
+        let committing = async move {
             // Handed to the writer in the order of names, so that ids follow it: at the first poll, which comes in order.
-            .map(|ready| self.commit(ready, report))
-            .buffered(AHEAD)
-            .map(|batch| self.archive(batch))
-            .buffered(1)
-            .chunks(MARKED_TOGETHER)
-            .map(|moved| self.mark(moved))
-            .buffered(AHEAD)
-            .for_each(|()| ready(()))
-            .await;
+            let judged = handed_on(judged).map(|ready| self.commit(ready, report));
+            let mut committing = pin!(judged.buffered(AHEAD));
+            while let Some(committed) = committing.next().await {
+                let _ = to_archive.send(committed).await;
+            }
+        };
+        let archiving = async move {
+            // One at a time: two would only wait for each other's folders.
+            while let Some(batch) = committed.recv().await {
+                let _ = to_mark.send(self.archive(batch).await).await;
+            }
+        };
+        let marking = async move {
+            let mut moved = Vec::new();
+            while archived.recv_many(&mut moved, MARKED_TOGETHER).await > 0 {
+                self.mark(std::mem::take(&mut moved)).await;
+            }
+        };
+        join4(judging, committing, archiving, marking).await;
         let mut outcome = report.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         (outcome.next, outcome.fault.take().map_or(Ok(()), Err))
     }
@@ -199,6 +222,10 @@ impl IntakeStage {
         }
         None
     }
+}
+
+fn handed_on<T>(mut steps: mpsc::Receiver<T>) -> impl Stream<Item = T> {
+    stream::poll_fn(move |context| steps.poll_recv(context))
 }
 
 fn intake(name: &str, file: &Ready) -> Intake {
