@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use dropreel::secret::sha256_hex;
 use rusqlite::Connection;
 
 use crate::Wanted;
@@ -41,6 +42,41 @@ fn floor(folder: &Path) -> f64 {
         std::fs::rename(entry.path(), to.join(entry.file_name())).unwrap();
     }
     assert!(bytes > 0);
+    FILES as f64 / began.elapsed().as_secs_f64()
+}
+
+/// The least that a program does that keeps what it reads: parse, hash, one row in one table with an index of the hashes,
+/// 256 files a commit, and moved once that is flushed.
+fn kept_files(folder: &Path) -> f64 {
+    let (from, to) = (folder.join("from"), folder.join("to"));
+    write_files(&from);
+    std::fs::create_dir_all(&to).unwrap();
+    let mut connection = Connection::open(folder.join("plain.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             CREATE TABLE bodies (nr INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
+        )
+        .unwrap();
+    let began = Instant::now();
+    let entries: Vec<_> = std::fs::read_dir(&from).unwrap().map(Result::unwrap).collect();
+    for batch in entries.chunks(256) {
+        let transaction = connection.transaction().unwrap();
+        for entry in batch {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert!(value.is_object());
+            transaction
+                .prepare_cached("INSERT INTO bodies (sha256, body) VALUES (?1, ?2)")
+                .unwrap()
+                .execute((sha256_hex(text.as_bytes()), text))
+                .unwrap();
+        }
+        transaction.commit().unwrap();
+        for entry in batch {
+            std::fs::rename(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
     FILES as f64 / began.elapsed().as_secs_f64()
 }
 
@@ -129,9 +165,10 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         mut memory,
         mut dropped_rate,
         mut live_rate,
-    ]: [Series; 7] = Default::default();
+        mut kept_rate,
+    ]: [Series; 8] = Default::default();
     for round in 0..wanted.rounds {
-        for what in bed::shuffled(5, round) {
+        for what in bed::shuffled(6, round) {
             let folder = bed::folder();
             match what {
                 0 => floor_rate.push(floor(folder.path())),
@@ -141,7 +178,8 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
                     dropped_rate.push(dropped);
                     live_rate.push(taken);
                 }
-                3 => plain_rate.push(plain_lines(folder.path(), &text)),
+                3 => kept_rate.push(kept_files(folder.path())),
+                4 => plain_rate.push(plain_lines(folder.path(), &text)),
                 _ => line_rate.push(lines(&template, &text, &mut memory)),
             }
         }
@@ -153,6 +191,12 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         &floor_rate.shown(),
         &file_rate.shown(),
         &file_rate.by(&floor_rate).shown(),
+    ]);
+    table.row(&[
+        "the same; floor: also parse, hash, one row each, 256 a commit",
+        &kept_rate.shown(),
+        &file_rate.shown(),
+        &file_rate.by(&kept_rate).shown(),
     ]);
     table.row(&[
         &format!(
