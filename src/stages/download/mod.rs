@@ -1,6 +1,7 @@
 //! Fetches finished outputs into the library, the link that dies first before the others.
 
 mod fetch;
+pub mod hands;
 mod lanes;
 mod publish;
 mod sidecar;
@@ -20,7 +21,7 @@ use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::lab::{self, Site};
-use crate::media::fetch::MediaClient;
+use crate::stages::download::hands::Hands;
 use crate::stages::download::lanes::{Lane, Lanes};
 use crate::stages::line::tell;
 use crate::stages::{Flights, Stage, Wake, bench_broken, blocking, ring_of};
@@ -42,8 +43,8 @@ pub struct DownloadTools {
     pub store: Store,
     /// Time.
     pub clock: Clock,
-    /// The way to media hosts; shared, so that its key can be replaced.
-    pub client: Arc<MediaClient>,
+    /// What brings files in from media hosts.
+    pub hands: Hands,
     /// Where files go.
     pub library: Library,
     /// Where unfit files go.
