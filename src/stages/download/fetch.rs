@@ -20,6 +20,7 @@ use crate::stages::download::DownloadTools;
 use crate::stages::download::lanes::Lane;
 use crate::stages::download::publish::Checked;
 use crate::store::error::StoreError;
+use crate::store::fetches::Fetching;
 use crate::store::look::Sight;
 
 /// A full disk is tried again so soon.
@@ -31,18 +32,18 @@ impl DownloadTools {
     /// Brings an output into the library, by what is there already or from its link.
     pub(super) async fn fetch_output(
         self: &Arc<Self>,
-        sight: &Sight,
+        fetching: &Fetching,
         output: &Output,
         lane: Lane,
     ) -> Result<Result<Stored, FetchFailure>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
             return Ok(Err(passing("it is not waited for")));
         };
-        if let Some(stored) = self.finish_publishing(sight, output).await? {
+        if let Some(stored) = self.finish_publishing(fetching, output).await? {
             return Ok(stored);
         }
-        match self.fetch_part(sight, output, link, lane).await {
-            Ok(checked) => self.publish(sight, output, checked).await,
+        match self.fetch_part(&fetching.sight, output, link, lane).await {
+            Ok(checked) => self.publish(fetching, output, checked).await,
             Err(failure) => Ok(Err(failure)),
         }
     }
