@@ -9,16 +9,12 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::sync::{oneshot, watch};
-
-/// How nice work apart is, where 0 is everybody else and 19 the nicest.
-const GIVES_WAY: i32 = 10;
+use tokio::sync::watch;
 
 /// A moment of the wall clock: Unix time in milliseconds, UTC. Shown and serialised as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,45 +240,6 @@ impl Clock {
         done
     }
 
-    /// Has work done on a thread with nothing else on it, so that it may block between its awaits and hold up nobody:
-    /// what reads from the network and writes to the disk in turn need not hand each piece over. Under a paused clock in
-    /// place. Given up, it ends at its next await.
-    ///
-    /// # Errors
-    /// When it could not be begun, or panicked.
-    pub async fn apart<F>(&self, work: F) -> io::Result<F::Output>
-    where
-        F: Future<Output: Send + 'static> + Send + 'static,
-    {
-        if self.is_paused() {
-            return Ok(work.await);
-        }
-        let (mut done, result) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("apart".into());
-        thread.spawn(move || {
-            // Only this thread's, which is why it is no thread of a pool: bulk gives way to what somebody waits for.
-            let _ = rustix::process::setpriority_process(None, GIVES_WAY);
-            let answer = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
-                let answer = runtime.block_on(async {
-                    tokio::select! {
-                        biased;
-                        answer = work => Some(answer),
-                        () = done.closed() => None,
-                    }
-                });
-                // A name that is still being looked up is not waited for.
-                runtime.shutdown_background();
-                answer
-            });
-            let _ = done.send(answer);
-        })?;
-        match result.await {
-            Ok(Ok(Some(answer))) => Ok(answer),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) | Err(_) => Err(io::Error::other("a bug: the thread that did it panicked")),
-        }
-    }
-
     /// Whether this is a paused clock.
     pub fn is_paused(&self) -> bool {
         matches!(&*self.0, Source::Paused { .. })
@@ -385,32 +342,6 @@ mod tests {
         let done = clock.aside(move || std::thread::current().id() == here).await;
         assert!(done.is_ok_and(|same| same), "on this very thread");
         assert!(clock.aside(|| panic!("work")).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn work_apart_may_block_and_ends_when_it_is_given_up() {
-        let clock = Clock::machine();
-        let (tell, told) = std::sync::mpsc::channel();
-        let blocks = clock.apart(async move { told.recv_timeout(Duration::from_secs(9)) });
-        let (heard, ()) = tokio::join!(blocks, async { tell.send("we go on").unwrap() });
-        assert_eq!(heard.unwrap(), Ok("we go on"));
-        let bug = clock.apart(async { assert!(std::hint::black_box(false), "work") });
-        assert!(bug.await.is_err());
-        let (alive, ended) = oneshot::channel::<()>();
-        let endless = clock.apart(async move {
-            let _alive = alive;
-            std::future::pending::<()>().await;
-        });
-        assert!(clock.within(Duration::from_millis(20), endless).await.is_none());
-        assert!(ended.await.is_err(), "it holds nothing any more");
-        let niceness = || rustix::process::getpriority_process(None).unwrap();
-        let apart = clock.apart(async move { niceness() }).await.unwrap();
-        assert!(apart >= GIVES_WAY, "it gives way: {apart}");
-        assert!(niceness() < GIVES_WAY || niceness() == apart, "and nobody else does");
-        let here = std::thread::current().id();
-        let paused = Clock::paused(Timestamp::from_millis(0));
-        let there = paused.apart(async { std::thread::current().id() }).await;
-        assert!(there.is_ok_and(|there| there == here), "in place");
     }
 
     #[tokio::test]

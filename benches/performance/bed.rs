@@ -34,6 +34,13 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Where a program lies. Servers lie where not everybody looks.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|found| found.is_file()))
+}
+
 /// A process that ends with us.
 pub struct Running {
     child: Child,

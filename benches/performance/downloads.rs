@@ -1,5 +1,5 @@
 //! Finished videos fetched: by curl, by aria2c, and by dropreel, which also hashes, checks, flushes and names them. All
-//! from the simulated provider, which shares the processors.
+//! from nginx, which shares the processors and needs little of them.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::Wanted;
 use crate::bed::{self, Running};
 use crate::figures::{Series, Table};
+use crate::films::Films;
 
 pub struct Case {
     pub name: &'static str,
@@ -60,28 +61,50 @@ pub fn curl(folder: &Path, links: &[String]) -> Command {
     command
 }
 
-/// A daemon whose tasks are all finished and whose downloads are paused, and the links of the videos.
-pub fn finished(case: &Case, sandbox: &Running, data: &Path) -> (Running, Vec<String>) {
-    let settings = [("PROVIDER__BASE_URL", sandbox.address.as_str()), ("DOWNLOADS__CONCURRENCY", AT_ONCE)];
-    let daemon = Running::daemon(data, &settings);
-    daemon.post("/api/v1/pause", r#"{"what":"downloads"}"#);
-    bed::drop_file(data, "jobs.jsonl", &bed::lines(case.files, &format!("[sandbox: size={}MiB]", case.mib)));
-    let database = bed::look(data);
-    let waiting = "SELECT count(*) FROM jobs WHERE state = 'downloading'";
-    bed::until("the tasks' ends", || bed::count(&database, waiting) == case.files);
-    daemon.until_idle();
-    let mut links = database.prepare("SELECT link FROM outputs").unwrap();
-    let links = links.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    (daemon, links)
+/// Where videos of a case come from: the provider that makes them, and the host that they are fetched from, by all.
+pub struct Source<'a> {
+    case: &'a Case,
+    sandbox: Running,
+    films: Option<Films>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(case: &'a Case) -> Self {
+        Self { case, sandbox: Running::sandbox(&["--run-time", "1ms"]), films: None }
+    }
+
+    /// A daemon whose tasks are all finished and whose downloads are paused, and the links of the videos.
+    pub fn finished(&mut self, data: &Path) -> (Running, &[String]) {
+        let case = self.case;
+        let settings =
+            [("PROVIDER__BASE_URL", self.sandbox.address.as_str()), ("DOWNLOADS__CONCURRENCY", AT_ONCE)];
+        let daemon = Running::daemon(data, &settings);
+        daemon.post("/api/v1/pause", r#"{"what":"downloads"}"#);
+        let size = format!("[sandbox: size={}MiB]", case.mib);
+        bed::drop_file(data, "jobs.jsonl", &bed::lines(case.files, &size));
+        let database = bed::look(data);
+        let waiting = "SELECT count(*) FROM jobs WHERE state = 'downloading'";
+        bed::until("the tasks' ends", || bed::count(&database, waiting) == case.files);
+        daemon.until_idle();
+        daemon.stop();
+        let films = self.films.get_or_insert_with(|| {
+            let mut links = database.prepare("SELECT link FROM outputs").unwrap();
+            let links = links.query_map([], |row| row.get(0)).unwrap();
+            Films::of(&links.map(Result::unwrap).collect::<Vec<String>>())
+        });
+        films.take_over(data);
+        // Still paused: that is kept.
+        (Running::daemon(data, &settings), films.links())
+    }
 }
 
 fn measure_case(case: &Case, wanted: &Wanted) -> [Got; 4] {
     let mut got: [Got; 4] = Default::default();
-    let sandbox = Running::sandbox(&["--run-time", "1ms"]);
+    let mut source = Source::new(case);
     for round in 0..wanted.rounds {
         let folder = bed::folder();
         let data = folder.path().join("data");
-        let (daemon, links) = finished(case, &sandbox, &data);
+        let (daemon, links) = source.finished(&data);
         let database = bed::look(&data);
         let succeeded = "SELECT count(*) FROM jobs WHERE state = 'succeeded'";
         for who in bed::shuffled(got.len(), round) {
@@ -94,9 +117,9 @@ fn measure_case(case: &Case, wanted: &Wanted) -> [Got; 4] {
                     bed::until("the videos", || bed::count(&database, succeeded) == case.files);
                     daemon.cpu_ms() - before
                 }
-                1 => by_command(&mut curl(here, &links)),
+                1 => by_command(&mut curl(here, links)),
                 2 => {
-                    let fetched = by_command(&mut curl(here, &links));
+                    let fetched = by_command(&mut curl(here, links));
                     let hash = "openssl dgst -sha256 *.mp4 > sums && sync *.mp4 sums .";
                     fetched + by_command(Command::new("sh").args(["-c", hash]).current_dir(here))
                 }
@@ -134,7 +157,7 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         ],
     );
     let mut cpu = Table::new(
-        "Processor seconds per GiB, without the provider's",
+        "Processor seconds per GiB, without the host's",
         &["files", "dropreel", "curl -Z", "curl -Z, openssl, sync", "aria2c", "by curl -Z"],
     );
     for case in &CASES {

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench` measures all of it; `cargo bench -- answers downloads` these parts; `--rounds N` so often (5);
 //! `--rows N` fills the database of `history` with so many jobs (1,000,000); `--write` puts the tables into
-//! docs/performance.md. Needs `wrk`, `curl`, `aria2c`, `openssl` and `python3`, and some quiet.
+//! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and some quiet.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ mod answers;
 mod bed;
 mod downloads;
 mod figures;
+mod films;
 mod history;
 mod ingest;
 mod meanwhile;
@@ -42,27 +43,31 @@ fn main() {
     let wanted =
         Wanted { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
     type Part = fn(&Wanted) -> Vec<Table>;
-    let parts: [(&str, Part); 8] = [
-        ("answers", answers::measure),
-        ("peers", peers::measure),
-        ("ingest", ingest::measure),
-        ("downloads", downloads::measure),
-        ("meanwhile", meanwhile::measure),
-        ("whole", whole::measure),
-        ("history", history::measure),
-        ("rest", rest::measure),
+    let parts: [(&str, Part, &[&str]); 8] = [
+        ("answers", answers::measure, &["wrk"]),
+        ("peers", peers::measure, &["wrk", "python3"]),
+        ("ingest", ingest::measure, &[]),
+        ("downloads", downloads::measure, &["nginx", "aria2c", "openssl"]),
+        ("meanwhile", meanwhile::measure, &["nginx"]),
+        ("whole", whole::measure, &[]),
+        ("history", history::measure, &[]),
+        ("rest", rest::measure, &[]),
     ];
-    let named: Vec<&String> =
-        arguments.iter().filter(|argument| parts.iter().any(|(name, _)| name == argument)).collect();
-    for (name, part) in parts {
-        if !named.is_empty() && !named.iter().any(|wanted| *wanted == name) {
-            continue;
+    let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
+    let all = !parts.iter().any(|(name, ..)| is_named(name));
+    let chosen: Vec<_> = parts.into_iter().filter(|(name, ..)| all || is_named(name)).collect();
+    // Before the first of them: nobody shall wait long to hear of the last.
+    for (name, _, programs) in &chosen {
+        for program in programs.iter().chain(&["curl"]) {
+            assert!(bed::find(program).is_some(), "`{name}` needs `{program}`, which is not installed");
         }
+    }
+    for (name, part, _) in chosen {
         let tables = part(&wanted);
         for table in &tables {
             println!("\n{table}");
         }
-        if arguments.iter().any(|argument| argument == "--write") {
+        if is_named("--write") {
             figures::write(name, &tables);
         }
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::Wanted;
 use crate::answers::write_paths;
-use crate::bed::{self, Running};
-use crate::downloads::{Case, curl, finished};
+use crate::bed;
+use crate::downloads::{Case, Source, curl};
 use crate::figures::{Series, Table};
 
 const CASE: Case = Case { name: "300 × 5 MiB", files: 300, mib: 5 };
@@ -54,19 +54,19 @@ fn answers_during(public: &str, paths: &Path, work: impl FnOnce()) -> Series {
 }
 
 pub fn measure(wanted: &Wanted) -> Vec<Table> {
-    let sandbox = Running::sandbox(&["--run-time", "1ms"]);
+    let mut source = Source::new(&CASE);
     let mut p50: [Series; 3] = Default::default();
     let mut p99: [Series; 3] = Default::default();
     for round in 0..wanted.rounds {
         let folder = bed::folder();
         let (data, paths) = (folder.path().join("data"), folder.path().join("paths"));
-        let (daemon, links) = finished(&CASE, &sandbox, &data);
+        let (daemon, links) = source.finished(&data);
         write_paths(&data, &paths);
         let database = bed::look(&data);
         for who in bed::shuffled(3, round) {
             let times = answers_during(&daemon.public, &paths, || match who {
                 0 => std::thread::sleep(Duration::from_secs(2)),
-                1 => drop(bed::run(&mut curl(bed::folder().path(), &links))),
+                1 => drop(bed::run(&mut curl(bed::folder().path(), links))),
                 _ => {
                     daemon.post("/api/v1/resume", "{}");
                     let done = "SELECT count(*) FROM jobs WHERE state = 'succeeded'";

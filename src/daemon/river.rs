@@ -29,6 +29,7 @@ use crate::provider::gate::Gate;
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::{Settings, Trust, load_callback_secrets};
 use crate::stages::callback::CallbackStage;
+use crate::stages::download::hands::Hands;
 use crate::stages::download::{DownloadStage, DownloadTools};
 use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
@@ -120,7 +121,7 @@ impl River {
         let tools = DownloadTools {
             store: store.clone(),
             clock: clock.clone(),
-            client: self.media.clone(),
+            hands: Hands::new(self.media.clone(), clock.clone()),
             library: self.library.clone(),
             quarantine: settings.quarantine_dir(),
             layout: self.layout.clone(),

@@ -4,6 +4,7 @@
 //! disk: the file is flushed, then named, then the folder is flushed (a rename without that publishes empty files
 //! after a power cut).
 
+mod bulk;
 pub mod file_system;
 pub mod inbox;
 pub mod library;

@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
+use crate::disk::bulk::BulkFile;
 use crate::disk::{DiskError, flush, hash_into};
 use crate::lab::{self, Site};
 
@@ -78,7 +79,7 @@ impl Mark {
 #[derive(Debug)]
 pub struct PartWriter {
     path: PathBuf,
-    file: File,
+    file: BulkFile,
     hash: Sha256,
     bytes: u64,
     /// As long as it is not written.
@@ -103,7 +104,7 @@ impl PartWriter {
                 .and_then(|()| file.seek(SeekFrom::Start(keep)))
                 .map_err(|error| DiskError::new(&path, error))?;
         }
-        Ok(Self { path, file, hash, bytes: keep, mark })
+        Ok(Self { path, file: BulkFile::new(file, keep), hash, bytes: keep, mark })
     }
 
     /// Takes a chunk in.
@@ -111,7 +112,7 @@ impl PartWriter {
     /// # Errors
     /// What befell the file.
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
-        self.file.write_all(chunk).map_err(|error| DiskError::new(&self.path, error))?;
+        self.file.write(chunk).map_err(|error| DiskError::new(&self.path, error))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
         lab::reach(Site::ChunkWritten);
@@ -128,8 +129,10 @@ impl PartWriter {
     /// # Errors
     /// What befell the file.
     pub fn finish(mut self) -> Result<Part, DiskError> {
+        let io = |error| DiskError::new(&self.path, error);
+        let file = self.file.settle().map_err(io)?;
         lab::reach(Site::PartWritten);
-        flush(&self.file).map_err(|error| DiskError::new(&self.path, error))?;
+        flush(file).map_err(io)?;
         lab::reach(Site::PartFlushed);
         self.mark = None;
         let sha256 = HEXLOWER.encode(&self.hash.finalize_reset());
@@ -139,6 +142,8 @@ impl PartWriter {
 
 impl Drop for PartWriter {
     fn drop(&mut self) {
+        // What is not in the file then has to come once more.
+        let _ = self.file.settle();
         if self.bytes > 0
             && let Some(mark) = self.mark.take()
         {

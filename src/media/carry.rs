@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one home of the media client")]
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,6 +18,8 @@ use crate::media::guard::Policy;
 /// For looking a name up and connecting to where it leads.
 const CONNECT: Duration = Duration::from_secs(25);
 const LOOK_UP: Duration = Duration::from_secs(15);
+/// A connection waits so long for its next request: shorter than any host waits, so that none is closed while we ask.
+const KEPT: Duration = Duration::from_secs(2);
 
 /// What takes a GET to a media host and brings the head of the answer back: HTTP, or a simulation of it. Once, and
 /// without following anything.
@@ -27,14 +29,21 @@ pub trait Carrier: Send + Sync {
     /// # Errors
     /// When no answer came.
     fn carry<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>>;
+
+    /// One for a single thread. `None`: this one does for all.
+    fn another(&self) -> Option<Arc<dyn Carrier>> {
+        None
+    }
 }
 
-/// HTTP, each time over a connection of its own to an address that the policy allows.
+/// HTTP, over connections to addresses that the policy allows.
 ///
 /// The clients are made when they are first needed, and kept: the certificates of the system take time to read and
-/// room to hold. No connection outlives its request, so that each may be made on whatever thread it is wanted.
+/// room to hold. A connection is served by the thread that made it. So only where there is a single one does any outlive
+/// its request, for [`KEPT`]; otherwise each request has its own.
 pub struct Pinned {
     checked: Checked,
+    keeps: bool,
     /// Without TLS the system's certificates are not needed.
     plain: OnceLock<Client>,
     secured: OnceLock<Client>,
@@ -45,7 +54,11 @@ impl Pinned {
     pub fn new(policy: Policy, clock: Clock) -> Self {
         // Set once for the process. That it already is, by the provider's client, is all right.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { checked: Checked { policy, clock }, plain: OnceLock::new(), secured: OnceLock::new() }
+        Self::of(Checked { policy, clock }, false)
+    }
+
+    fn of(checked: Checked, keeps: bool) -> Self {
+        Self { checked, keeps, plain: OnceLock::new(), secured: OnceLock::new() }
     }
 
     fn client(&self, url: &Url) -> reqwest::Result<Client> {
@@ -60,7 +73,8 @@ impl Pinned {
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(usize::from(self.keeps))
+            .pool_idle_timeout(KEPT)
             .connect_timeout(CONNECT)
             .dns_resolver(self.checked.clone())
             .user_agent(concat!("dropreel/", env!("CARGO_PKG_VERSION")));
@@ -80,6 +94,10 @@ impl Carrier for Pinned {
             let sent = client.get(url.clone()).headers(headers).send();
             sent.await.map_err(|error| network(&host, error))
         })
+    }
+
+    fn another(&self) -> Option<Arc<dyn Carrier>> {
+        Some(Arc::new(Self::of(self.checked.clone(), true)))
     }
 }
 

@@ -65,7 +65,7 @@ pub struct MediaClient {
     max_bytes: u64,
     clock: Clock,
     /// The provider's own origin, and the key that its media may want.
-    home: Option<(Origin, Mutex<Secret>)>,
+    home: Option<(Origin, Arc<Mutex<Secret>>)>,
 }
 
 /// What to go on with.
@@ -195,11 +195,20 @@ impl MediaClient {
     ) -> Self {
         // Plain HTTP would show the key to everybody on the way, so only a sandbox on this machine is sent it so.
         let safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
-        let home = home.filter(|(url, _)| safe(url)).map(|(url, key)| (url.origin(), Mutex::new(key)));
+        let home =
+            home.filter(|(url, _)| safe(url)).map(|(url, key)| (url.origin(), Arc::new(Mutex::new(key))));
         Self { carrier, policy, patience, max_bytes, clock, home }
     }
 
-    /// Replaces the key for all fetches from now on.
+    /// One for another thread: the same, key and all, but for the connections, of which it has its own, and keeps them
+    /// for its next request.
+    pub fn another(&self) -> Self {
+        let carrier = self.carrier.another().unwrap_or_else(|| self.carrier.clone());
+        let (home, clock) = (self.home.clone(), self.clock.clone());
+        Self { carrier, policy: self.policy, patience: self.patience, max_bytes: self.max_bytes, clock, home }
+    }
+
+    /// Replaces the key for all fetches from now on, of those made from it too.
     pub fn set_key(&self, key: Secret) {
         if let Some((_, known)) = &self.home {
             *held(known) = key;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::job::next::Move;
@@ -74,25 +74,39 @@ fn ids(
     Ok(ids)
 }
 
+/// The jobs that need `what` by `now`, at most `limit`.
+pub(super) fn due_in(
+    connection: &Connection,
+    what: Move,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Due, StoreError> {
+    let jobs = if what == Move::Fetch {
+        ids(&mut connection.prepare_cached(FETCH)?, (now.millis(), limit))?
+    } else {
+        ids(&mut connection.prepare_cached(&of(DUE, what))?, (now.millis(), limit))?
+    };
+    let next: Option<i64> =
+        connection.prepare_cached(&of(NEXT, what))?.query_row([now.millis()], |row| row.get(0)).optional()?;
+    Ok(Due { jobs, next: next.map(Timestamp::from_millis) })
+}
+
+/// Jobs whose links die by `until`, and of which nobody has been told.
+pub(super) fn to_alert_in(
+    connection: &Connection,
+    until: Timestamp,
+    limit: u32,
+) -> Result<Vec<JobId>, StoreError> {
+    ids(&mut connection.prepare_cached(ALERTS)?, (until.millis(), limit))
+}
+
 impl Store {
     /// The jobs that need `what` by `now`, at most `limit`.
     ///
     /// # Errors
     /// What can befall the database.
     pub async fn due(&self, what: Move, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
-        self.read(move |connection| {
-            let jobs = if what == Move::Fetch {
-                ids(&mut connection.prepare_cached(FETCH)?, (now.millis(), limit))?
-            } else {
-                ids(&mut connection.prepare_cached(&of(DUE, what))?, (now.millis(), limit))?
-            };
-            let next: Option<i64> = connection
-                .prepare_cached(&of(NEXT, what))?
-                .query_row([now.millis()], |row| row.get(0))
-                .optional()?;
-            Ok(Due { jobs, next: next.map(Timestamp::from_millis) })
-        })
-        .await
+        self.read(move |connection| due_in(connection, what, now, limit)).await
     }
 
     /// The head of each model's line, and how many tasks are at the provider.
@@ -137,15 +151,6 @@ impl Store {
                     .execute((job.to_string(), &why, change))?;
                 Ok(())
             })
-            .await
-    }
-
-    /// Unfinished jobs whose first link dies before `until` and of which nobody has been told yet.
-    ///
-    /// # Errors
-    /// What can befall the database.
-    pub async fn to_alert(&self, until: Timestamp, limit: u32) -> Result<Vec<JobId>, StoreError> {
-        self.read(move |connection| ids(&mut connection.prepare_cached(ALERTS)?, (until.millis(), limit)))
             .await
     }
 }

@@ -1,6 +1,6 @@
 //! Why nothing is submitted or downloaded just now, and the two facts that tell an old database or clock.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::store::Store;
@@ -66,6 +66,24 @@ pub struct Stop {
     pub since: Timestamp,
 }
 
+/// The stops in force.
+pub(super) fn stops_in(connection: &Connection) -> Result<Vec<Stop>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT cause, until, message, since FROM stops ORDER BY since")?;
+    let mut rows = statement.query([])?;
+    let mut stops = Vec::new();
+    while let Some(row) = rows.next()? {
+        let cause: String = row.get(0)?;
+        stops.push(Stop {
+            cause: StopCause::parse(&cause).ok_or(StoreError::UnknownWord { what: "stop", value: cause })?,
+            until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
+            message: row.get(2)?,
+            since: Timestamp::from_millis(row.get(3)?),
+        });
+    }
+    Ok(stops)
+}
+
 impl Store {
     /// Writes a stop down, so that it outlives a restart. One that stands already keeps its beginning.
     ///
@@ -121,24 +139,7 @@ impl Store {
     /// # Errors
     /// What can befall the database.
     pub async fn stops(&self) -> Result<Vec<Stop>, StoreError> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT cause, until, message, since FROM stops ORDER BY since")?;
-            let mut rows = statement.query([])?;
-            let mut stops = Vec::new();
-            while let Some(row) = rows.next()? {
-                let cause: String = row.get(0)?;
-                stops.push(Stop {
-                    cause: StopCause::parse(&cause)
-                        .ok_or(StoreError::UnknownWord { what: "stop", value: cause })?,
-                    until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
-                    message: row.get(2)?,
-                    since: Timestamp::from_millis(row.get(3)?),
-                });
-            }
-            Ok(stops)
-        })
-        .await
+        self.read(stops_in).await
     }
 
     /// Counts this start and returns the new count, the *epoch*. The daemon keeps a copy outside the database: one

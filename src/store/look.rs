@@ -82,15 +82,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
     pub async fn look(&self, id: JobId) -> Result<Sight, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1"
-            ))?;
-            let mut rows = statement.query([id.to_string()])?;
-            let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
-            sight(connection, row)
-        })
-        .await
+        self.read(move |connection| look_in(connection, id)).await
     }
 
     /// A job's history, oldest first.
@@ -119,13 +111,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
     pub async fn request(&self, id: JobId) -> Result<String, StoreError> {
-        self.read(move |connection| {
-            let nr = number_of(connection, id)?;
-            Ok(connection
-                .prepare_cached("SELECT body FROM requests WHERE job = ?1")?
-                .query_row([nr], |row| row.get(0))?)
-        })
-        .await
+        self.read(move |connection| request_in(connection, id)).await
     }
 
     /// The jobs that pass `filter`, newest first, from `cursor` on; at most `limit` and never more than
@@ -198,6 +184,23 @@ pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
         .query_row("SELECT changed FROM jobs ORDER BY changed DESC LIMIT 1", [], |row| row.get(0))
         .optional()
         .map(|found| found.unwrap_or(0))
+}
+
+/// One job.
+pub(super) fn look_in(connection: &Connection, id: JobId) -> Result<Sight, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1"
+    ))?;
+    let mut rows = statement.query([id.to_string()])?;
+    let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
+    sight(connection, row)
+}
+
+/// The user's own text of its request.
+pub(super) fn request_in(connection: &Connection, id: JobId) -> Result<String, StoreError> {
+    let nr = number_of(connection, id)?;
+    let mut statement = connection.prepare_cached("SELECT body FROM requests WHERE job = ?1")?;
+    Ok(statement.query_row([nr], |row| row.get(0))?)
 }
 
 pub(super) fn sight(connection: &Connection, row: &Row<'_>) -> Result<Sight, StoreError> {

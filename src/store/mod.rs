@@ -10,6 +10,7 @@ mod costs;
 pub mod deliveries;
 pub mod due;
 pub mod error;
+pub mod fetches;
 pub mod hooks;
 pub mod intake;
 pub mod line;

@@ -1,8 +1,8 @@
 //! Names planned for outputs before they are published, so that a crash in between can be finished.
 
-use rusqlite::OptionalExtension;
+use rusqlite::Connection;
 
-use crate::job::output::OutputKey;
+use crate::job::output::{OutputKey, OutputKind};
 use crate::job::{JobId, TaskId};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -66,34 +66,32 @@ impl Store {
             })
             .await
     }
+}
 
-    /// The plan of an output that is not stored yet, if one was made before a crash.
-    ///
-    /// # Errors
-    /// What can befall the database.
-    pub async fn planned_output(
-        &self,
-        job: JobId,
-        task: TaskId,
-        key: OutputKey,
-    ) -> Result<Option<Plan>, StoreError> {
-        self.read(move |connection| {
-            let nr = number_of(connection, job)?;
-            Ok(connection
-                .prepare_cached(
-                    "SELECT planned, bytes, sha256, host FROM outputs WHERE job = ?1 AND task_id = ?2 AND kind = ?3
-                     AND idx = ?4 AND state = 'waiting' AND planned IS NOT NULL",
-                )?
-                .query_row((nr, task.as_str(), key.kind.as_str(), key.index), |row| {
-                    Ok(Plan {
-                        path: row.get(0)?,
-                        bytes: row.get::<_, i64>(1)?.unsigned_abs(),
-                        sha256: row.get(2)?,
-                        host: row.get(3)?,
-                    })
-                })
-                .optional()?)
-        })
-        .await
+/// The plans of a task's outputs that are not stored yet, made before a crash.
+pub(super) fn plans_in(
+    connection: &Connection,
+    job: JobId,
+    task: &TaskId,
+) -> Result<Vec<(OutputKey, Plan)>, StoreError> {
+    let nr = number_of(connection, job)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, idx, planned, bytes, sha256, host FROM outputs
+         WHERE job = ?1 AND task_id = ?2 AND state = 'waiting' AND planned IS NOT NULL",
+    )?;
+    let mut rows = statement.query((nr, task.as_str()))?;
+    let mut plans = Vec::new();
+    while let Some(row) = rows.next()? {
+        let word: String = row.get(0)?;
+        let kind =
+            OutputKind::parse(&word).ok_or(StoreError::UnknownWord { what: "output kind", value: word })?;
+        let plan = Plan {
+            path: row.get(2)?,
+            bytes: row.get::<_, i64>(3)?.unsigned_abs(),
+            sha256: row.get(4)?,
+            host: row.get(5)?,
+        };
+        plans.push((OutputKey { kind, index: row.get(1)? }, plan));
     }
+    Ok(plans)
 }

@@ -250,3 +250,48 @@ fn a_content_range_is_taken_only_if_it_goes_on_where_we_stopped_and_runs_to_the_
         assert_eq!(whole_of_range(range, 4), whole, "{range}");
     }
 }
+
+#[tokio::test]
+async fn files_of_one_thread_come_over_one_connection_and_others_over_one_each() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let link = Secret::new(format!("http://{}/a.mp4", listener.local_addr().unwrap()));
+    let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = accepted.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                while socket.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm").await.unwrap();
+                }
+            });
+        }
+    });
+    let shared = client(Policy::PrivateToo);
+    for (client, connections) in [(&shared.another(), 1), (&shared.another(), 1), (&shared, 3)] {
+        let before = accepted.load(std::sync::atomic::Ordering::Relaxed);
+        for _ in 0..3 {
+            let mut download = client.open(&link, None).await.unwrap();
+            while download.chunk().await.unwrap().is_some() {}
+            drop(download);
+            // As a thread that waits for its next file: the connection is put back.
+            Clock::machine().sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(accepted.load(std::sync::atomic::Ordering::Relaxed) - before, connections);
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_reaches_the_clients_of_all_threads() {
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfilm";
+    let (address, asked) = host(vec![ok.into()]).await;
+    let base = Url::parse(&format!("http://{address}")).unwrap();
+    let home = Some((&base, Secret::new("old")));
+    let client = MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, home, Clock::machine());
+    let another = client.another();
+    client.set_key(Secret::new("new"));
+    another.open(&Secret::new(format!("{base}a.mp4")), None).await.unwrap();
+    assert!(asked.lock().unwrap()[0].contains("authorization: bearer new"));
+}

@@ -12,7 +12,7 @@ use crate::disk::part::{Part, PartWriter};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
 use crate::lab::{self, Bug, Site, planted};
-use crate::media::fetch::{Download, Head, MediaError, Resume};
+use crate::media::fetch::{Download, Head, MediaClient, MediaError, Resume};
 use crate::media::inspect::{Unfit, Verified, inspect};
 use crate::secret::Secret;
 use crate::stages::blocking;
@@ -20,6 +20,7 @@ use crate::stages::download::DownloadTools;
 use crate::stages::download::lanes::Lane;
 use crate::stages::download::publish::Checked;
 use crate::store::error::StoreError;
+use crate::store::fetches::Fetching;
 use crate::store::look::Sight;
 
 /// A full disk is tried again so soon.
@@ -31,18 +32,18 @@ impl DownloadTools {
     /// Brings an output into the library, by what is there already or from its link.
     pub(super) async fn fetch_output(
         self: &Arc<Self>,
-        sight: &Sight,
+        fetching: &Fetching,
         output: &Output,
         lane: Lane,
     ) -> Result<Result<Stored, FetchFailure>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
             return Ok(Err(passing("it is not waited for")));
         };
-        if let Some(stored) = self.finish_publishing(sight, output).await? {
+        if let Some(stored) = self.finish_publishing(fetching, output).await? {
             return Ok(stored);
         }
-        match self.fetch_part(sight, output, link, lane).await {
-            Ok(checked) => self.publish(sight, output, checked).await,
+        match self.fetch_part(&fetching.sight, output, link, lane).await {
+            Ok(checked) => self.publish(fetching, output, checked).await,
             Err(failure) => Ok(Err(failure)),
         }
     }
@@ -57,8 +58,10 @@ impl DownloadTools {
         let (tools, link) = (self.clone(), link.clone());
         let (name, expected) = (Self::part_name(sight.job.id(), output.key), output.key.kind);
         // Network, hash and disk in turn, each piece while it is still in the processor's cache.
-        let received =
-            self.clock.apart(async move { tools.receive(&name, &link, expected, lane).await }).await;
+        let received = self
+            .hands
+            .lend(move |client| async move { tools.receive(&client, &name, &link, expected, lane).await })
+            .await;
         let Received { head, part, verified } = received
             .unwrap_or_else(|source| Err(Trouble::Disk(DiskError::new("the download".as_ref(), source))))
             .map_err(|trouble| self.failure(trouble))?;
@@ -81,15 +84,16 @@ impl DownloadTools {
     /// Makes a flushed part of a link, and looks at what it is. Blocks between its awaits.
     async fn receive(
         &self,
+        client: &MediaClient,
         name: &str,
         link: &Secret,
         expected: OutputKind,
         lane: Lane,
     ) -> Result<Received, Trouble> {
-        let (head, writer) = match self.stream(name, link).await {
+        let (head, writer) = match self.stream(client, name, link).await {
             Err(Trouble::Media(MediaError::CannotResume { .. })) => {
                 self.library.drop_part(name);
-                self.stream(name, link).await?
+                self.stream(client, name, link).await?
             }
             streamed => streamed?,
         };
@@ -103,13 +107,18 @@ impl DownloadTools {
     }
 
     /// Streams the link into a part, going on with one that is there if it is surely the same file.
-    async fn stream(&self, name: &str, link: &Secret) -> Result<(Head, PartWriter), Trouble> {
+    async fn stream(
+        &self,
+        client: &MediaClient,
+        name: &str,
+        link: &Secret,
+    ) -> Result<(Head, PartWriter), Trouble> {
         let host = Url::parse(link.expose()).ok().and_then(|url| url.host_str().map(str::to_owned));
         let resume = self.resumable(name, host.as_deref());
         if planted(Bug::LinkLogged) {
             tracing::info!("fetching {}", link.expose());
         }
-        let mut download = self.client.open(link, resume.as_ref()).await?;
+        let mut download = client.open(link, resume.as_ref()).await?;
         let head = download.head().clone();
         lab::reach(Site::DownloadOpened);
         let left = head.length.map_or(0, |length| length.saturating_sub(head.offset));

@@ -1,6 +1,7 @@
 //! Fetches finished outputs into the library, the link that dies first before the others.
 
 mod fetch;
+pub mod hands;
 mod lanes;
 mod publish;
 mod sidecar;
@@ -20,13 +21,14 @@ use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::lab::{self, Site};
-use crate::media::fetch::MediaClient;
+use crate::stages::download::hands::Hands;
 use crate::stages::download::lanes::{Lane, Lanes};
 use crate::stages::line::tell;
 use crate::stages::{Flights, Stage, Wake, bench_broken, blocking, ring_of};
 use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
+use crate::store::fetches::Fetches;
 use crate::store::line::StopCause;
 
 /// So many due jobs are looked at beyond those that can be fetched at once.
@@ -42,8 +44,8 @@ pub struct DownloadTools {
     pub store: Store,
     /// Time.
     pub clock: Clock,
-    /// The way to media hosts; shared, so that its key can be replaced.
-    pub client: Arc<MediaClient>,
+    /// What brings files in from media hosts.
+    pub hands: Hands,
     /// Where files go.
     pub library: Library,
     /// Where unfit files go.
@@ -78,9 +80,9 @@ impl DownloadStage {
         }
     }
 
-    async fn alert(&self) -> Result<(), StoreError> {
+    async fn alert(&self, jobs: Vec<JobId>) -> Result<(), StoreError> {
         let (store, now) = (&self.tools.store, self.tools.clock.now());
-        for job in store.to_alert(now.plus(self.tools.alert_before_expiry), BATCH).await? {
+        for job in jobs {
             let applied = store.apply(job, Event::TimeCame, now).await;
             let Some(applied) = bench_broken(store, job, applied).await? else { continue };
             lab::reach(Site::AlertKept);
@@ -156,7 +158,8 @@ impl DownloadTools {
         lane: Lane,
     ) -> Result<(), StoreError> {
         lab::reach(Site::FetchBegan);
-        let sight = self.store.look(job).await?;
+        let fetching = self.store.fetching(job).await?;
+        let sight = &fetching.sight;
         // Tried meanwhile, by a flight that has just landed.
         if !is_due(&sight.job, Move::Fetch, self.clock.now()) {
             return Ok(());
@@ -167,7 +170,7 @@ impl DownloadTools {
                 Some(lane) => lane,
                 None => lanes.enter().await,
             };
-            let event = match self.fetch_output(&sight, output, lane).await? {
+            let event = match self.fetch_output(&fetching, output, lane).await? {
                 Ok(stored) => {
                     tracing::info!(%job, "stored {} of job {job}", stored.file().path);
                     Event::Stored(stored)
@@ -200,14 +203,14 @@ impl Stage for DownloadStage {
             self.sweep().await?;
             self.swept.store(true, Ordering::Relaxed);
         }
-        self.alert().await?;
-        let stops = self.tools.store.stops().await?;
+        let now = self.tools.clock.now();
+        let alert_until = now.plus(self.tools.alert_before_expiry);
+        let limit = BATCH.saturating_add(u32::try_from(self.flights.count()).unwrap_or(u32::MAX));
+        let Fetches { alerts, stops, due } = self.tools.store.fetches(now, alert_until, limit).await?;
+        self.alert(alerts).await?;
         if stops.iter().any(|stop| stop.cause == StopCause::PausedDownloads) {
             return Ok(Wake::AtBell);
         }
-        let now = self.tools.clock.now();
-        let limit = BATCH.saturating_add(u32::try_from(self.flights.count()).unwrap_or(u32::MAX));
-        let due = self.tools.store.due(Move::Fetch, now, limit).await?;
         if !due.jobs.is_empty() && !self.library_is_there() {
             return Ok(Wake::At(now.plus(ABSENCE)));
         }

@@ -11,6 +11,7 @@ use crate::media::inspect::{Verified, inspect};
 use crate::stages::blocking;
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::store::error::StoreError;
+use crate::store::fetches::Fetching;
 use crate::store::look::Sight;
 use crate::store::outputs::Plan;
 
@@ -29,14 +30,12 @@ impl DownloadTools {
     /// and only want it. `None`: there is nothing to finish.
     pub(super) async fn finish_publishing(
         &self,
-        sight: &Sight,
+        fetching: &Fetching,
         output: &Output,
     ) -> Result<Option<Result<Stored, FetchFailure>>, StoreError> {
-        let job = sight.job.id();
-        let Some(task) = sight.job.task().filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
-        let Some(plan) = self.store.planned_output(job, task.clone(), output.key).await? else {
-            return Ok(None);
-        };
+        let job = fetching.sight.job.id();
+        let plan = fetching.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
+        let Some(plan) = plan.filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
         let published =
             blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
@@ -56,7 +55,7 @@ impl DownloadTools {
             Some((part, verified)) => {
                 lab::reach(Site::PartTakenUp);
                 let checked = Checked { part, verified, host: plan.host };
-                self.publish(sight, output, checked).await.map(Some)
+                self.publish(fetching, output, checked).await.map(Some)
             }
             None => Ok(None),
         }
@@ -65,15 +64,15 @@ impl DownloadTools {
     /// Gives a checked part the first free name of the layout.
     pub(super) async fn publish(
         &self,
-        sight: &Sight,
+        fetching: &Fetching,
         output: &Output,
         checked: Checked,
     ) -> Result<Result<Stored, FetchFailure>, StoreError> {
+        let Fetching { sight, request, .. } = fetching;
         let job = sight.job.id();
         let Some(task) = sight.job.task() else {
             return Ok(Err(super::fetch::passing("its task is not known")));
         };
-        let request = self.store.request(job).await?;
         let now = self.clock.now();
         let base = self.name_for(sight, output, checked.verified.extension);
         let (bytes, sha256) = (checked.part.bytes(), checked.part.sha256().to_owned());
@@ -97,7 +96,7 @@ impl DownloadTools {
                 host: checked.host.clone(),
                 stored_at: now,
             };
-            let text = sidecar::text(sight, &request, output.key.kind.as_str(), checked.verified.mime, &file);
+            let text = sidecar::text(sight, request, output.key.kind.as_str(), checked.verified.mime, &file);
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
             let published =

@@ -1,0 +1,74 @@
+//! What the download stage looks at, in one look each: every look is a way to another thread and back, and files may come
+//! by the hundred in a second.
+
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::next::Move;
+use crate::job::output::OutputKey;
+use crate::store::Store;
+use crate::store::due::{Due, due_in, to_alert_in};
+use crate::store::error::StoreError;
+use crate::store::line::{Stop, stops_in};
+use crate::store::look::{Sight, look_in, request_in};
+use crate::store::outputs::{Plan, plans_in};
+
+/// What there is to fetch.
+#[derive(Clone, Debug)]
+pub struct Fetches {
+    /// Jobs whose links die soon, and of which nobody has been told.
+    pub alerts: Vec<JobId>,
+    /// The stops in force.
+    pub stops: Vec<Stop>,
+    /// Jobs with outputs to fetch.
+    pub due: Due,
+}
+
+/// A job whose outputs are to be fetched.
+#[derive(Clone, Debug)]
+pub struct Fetching {
+    /// The job.
+    pub sight: Sight,
+    /// Its request, the user's own text.
+    pub request: String,
+    /// Its task's outputs that were planned before a crash and are not stored yet.
+    pub plans: Vec<(OutputKey, Plan)>,
+}
+
+impl Store {
+    /// What there is to fetch by `now`, at most `limit` jobs, and at most `limit` of those whose links die by
+    /// `alert_until`.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn fetches(
+        &self,
+        now: Timestamp,
+        alert_until: Timestamp,
+        limit: u32,
+    ) -> Result<Fetches, StoreError> {
+        self.read(move |connection| {
+            Ok(Fetches {
+                alerts: to_alert_in(connection, alert_until, limit)?,
+                stops: stops_in(connection)?,
+                due: due_in(connection, Move::Fetch, now, limit)?,
+            })
+        })
+        .await
+    }
+
+    /// A job with all that its fetching needs to know.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn fetching(&self, id: JobId) -> Result<Fetching, StoreError> {
+        self.read(move |connection| {
+            let sight = look_in(connection, id)?;
+            let plans = match sight.job.task() {
+                Some(task) => plans_in(connection, id, task)?,
+                None => Vec::new(),
+            };
+            Ok(Fetching { request: request_in(connection, id)?, sight, plans })
+        })
+        .await
+    }
+}
