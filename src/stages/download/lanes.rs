@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// So many files are flushed at once, and with two the slowest answers are slower by a third: the flush that an answer to a callback waits for stands in the same line at the
-/// disk, behind all that is there already.
+/// So many files are flushed at once: the flush that an answer to a callback waits for stands in the same line at the disk,
+/// behind all that is there already. With two the slowest answers are slower by a third.
 const FLUSHES: usize = 1;
 
 /// All lanes. Clones share them.
