@@ -125,8 +125,8 @@ mod tests {
 
     fn begun(length: u64) -> (tempfile::NamedTempFile, BulkFile) {
         // Beside the build: a file system in memory may know no way past the cache.
-        let kept =
-            tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
+        let here = std::env::current_exe().unwrap();
+        let kept = tempfile::NamedTempFile::new_in(here.parent().unwrap()).unwrap();
         let mut file = kept.reopen().unwrap();
         file.write_all(&bytes(usize::try_from(length).unwrap())).unwrap();
         file.seek(SeekFrom::Start(length)).unwrap();
