@@ -55,13 +55,13 @@ struct Door {
     clock: Clock,
     patience: Patience,
     present: Mutex<Present>,
-    /// Told when somebody comes, and when the door goes.
-    arrived: Arc<Notify>,
+    /// Told when somebody comes or has been answered, and when the door goes.
+    someone_quiet: Arc<Notify>,
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.arrived.notify_one();
+        self.someone_quiet.notify_one();
     }
 }
 
@@ -92,7 +92,7 @@ struct Visit {
 
 impl Doorman {
     pub(super) fn new(clock: Clock, patience: Patience) -> Self {
-        Self(Arc::new(Door { clock, patience, present: Mutex::default(), arrived: Arc::default() }))
+        Self(Arc::new(Door { clock, patience, present: Mutex::default(), someone_quiet: Arc::default() }))
     }
 
     /// Opens the door: one worker, no signals of its own, no compression. `routes` says what is behind it.
@@ -130,21 +130,23 @@ impl Doorman {
         present.admitted += 1;
         let number = present.admitted;
         present.guests.insert(number, Guest { socket: handle.into(), quiet_since });
-        self.0.arrived.notify_one();
+        self.0.someone_quiet.notify_one();
         connection.insert(Pass { door: self.0.clone(), number });
     }
 
-    /// Looks for the overlong now and then, as long as the door is open and somebody stands in it.
+    /// Looks for the overlong now and then, as long as the door is open and somebody in it is quiet: who is being answered
+    /// for hours, as an open page is, wakes nobody.
     fn walk_the_rounds(&self) {
-        let (door, clock, arrived) = (Arc::downgrade(&self.0), self.0.clock.clone(), self.0.arrived.clone());
+        let (door, clock, someone_quiet) =
+            (Arc::downgrade(&self.0), self.0.clock.clone(), self.0.someone_quiet.clone());
         let round = (self.0.patience.quiet / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let rounds = async move {
             loop {
-                let Some(nobody) = door.upgrade().map(|door| door.present().guests.is_empty()) else {
+                let Some(nobody) = door.upgrade().map(|door| door.present().nobody_is_quiet()) else {
                     return;
                 };
                 if nobody {
-                    arrived.notified().await;
+                    someone_quiet.notified().await;
                 }
                 clock.sleep(round).await;
                 let Some(door) = door.upgrade() else { return };
@@ -169,6 +171,9 @@ impl Door {
         if let Some(guest) = self.present().guests.get_mut(&number) {
             guest.quiet_since = since;
         }
+        if since.is_some() {
+            self.someone_quiet.notify_one();
+        }
     }
 
     fn cut_the_overlong(&self) {
@@ -184,6 +189,10 @@ impl Door {
 }
 
 impl Present {
+    fn nobody_is_quiet(&self) -> bool {
+        self.guests.values().all(|guest| guest.quiet_since.is_none())
+    }
+
     /// False when every guest is being answered.
     fn cut_the_quietest(&mut self) -> bool {
         let quietest =
