@@ -318,6 +318,20 @@ async fn slow_and_hostile_clients_are_cut_off_while_others_are_served() {
     assert_eq!(stage.kept().await, served);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_dribbles_after_a_long_visit_is_cut_off_though_nobody_else_is_there() {
+    let stage = Stage::set().await;
+    let mut socket = stage.door.connect().await;
+    socket.write_all(stage.head("Content-Length: 3\r\n").as_bytes()).await.unwrap();
+    // Longer than from one round of the doorman to the next: with nobody to cut he rests by now.
+    tokio::time::sleep(quick().patience.quiet / 3).await;
+    let first = "oneGET / HTTP/1.1\r\n".into();
+    let (took, heard) = play(socket, first, Then::Dribble("a: b\r\n")).await;
+    assert_eq!(heard.get(9..12), Some("204"), "{heard}");
+    // Without him a head that long would be refused in the end, too.
+    assert!(took < quick().patience.quiet * 2, "{took:?}, {heard}");
+}
+
 #[tokio::test]
 async fn two_callbacks_in_one_go_are_both_kept() {
     let stage = Stage::set().await;
