@@ -1,6 +1,6 @@
 //! What dropreel reaches, each figure beside something measured in the same run.
 //!
-//! `cargo bench` measures all of it; `cargo bench -- answers downloads` these parts; `--rounds N` so often (5);
+//! `cargo bench --profile dist` measures all of it, in the build that is shipped; with `-- answers downloads` these parts; `--rounds N` so often (5);
 //! `--rows N` fills the database of `history` with so many jobs (1,000,000); `--write` puts the tables into
 //! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and some quiet.
 #![allow(
