@@ -40,7 +40,7 @@ pub trait Carrier: Send + Sync {
 ///
 /// The clients are made when they are first needed, and kept: the certificates of the system take time to read and
 /// room to hold. A connection is served by the thread that made it. So only where there is a single one does any outlive
-/// its request, for [`KEPT`]; otherwise each request has its own.
+/// its request, for two seconds; otherwise each request has its own.
 pub struct Pinned {
     checked: Checked,
     keeps: bool,
