@@ -218,6 +218,25 @@ test('a pause is ordered, shown on every page, and ended', async () => {
   });
 });
 
+test('what changes while the page looks is shown too', async () => {
+  await at('/jobs', {}, async (page) => {
+    let resumed = false;
+    await page.route(`${house.address}/jobs`, async (route) => {
+      const answer = await route.fetch();
+      if (!resumed) {
+        // After the answer was made, and before the page has it.
+        resumed = true;
+        await house.api('resume', {});
+        await new Promise((done) => setTimeout(done, 300));
+      }
+      await route.fulfill({ response: answer });
+    });
+    await house.api('pause', {});
+    await page.locator('#stop-paused_submits').waitFor();
+    await page.locator('#stop-paused_submits').waitFor({ state: 'detached', timeout: 10_000 });
+  });
+});
+
 test('when the daemon is gone the page says since when, and goes on when it is back', async () => {
   await at('/', {}, async (page) => {
     await house.stop();

@@ -16,12 +16,11 @@ export function refresh() {
 }
 
 async function look() {
-  if (busy || document.hidden) {
-    // A hidden page is looked at when it is seen again.
-    asked = false;
-    return;
-  }
+  // The look that is under way may have missed what was told since: there is another when it is through.
+  if (busy) return;
   asked = false;
+  // A hidden page is looked at when it is seen again.
+  if (document.hidden) return;
   busy = true;
   try {
     const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
