@@ -318,14 +318,16 @@ fn count(jobs: usize) -> i64 {
     i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
+/// The first job of the newest intake of the same file.
+pub(super) const REPEATED: &str =
+    "SELECT jobs.id, intakes.taken_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr
+     WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.taken_at > ?4
+     ORDER BY intakes.nr DESC, jobs.nr LIMIT 1";
+
 fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timestamp) -> Result<(), TakeError> {
     let Some(file_name) = &intake.file_name else { return Ok(()) };
     let earlier: Option<(String, i64)> = connection
-        .prepare_cached(
-            "SELECT jobs.id, intakes.taken_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr
-             WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.taken_at > ?4
-             ORDER BY intakes.nr DESC, jobs.nr LIMIT 1",
-        )
+        .prepare_cached(REPEATED)
         .and_then(|mut statement| {
             let since = now.minus(REPEAT_WINDOW).millis();
             statement

@@ -175,3 +175,6 @@ fn run_to_its_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 fn in_transaction(connection: &Connection, sql: &str, version: i64) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"))
 }
+
+#[cfg(test)]
+mod tests;

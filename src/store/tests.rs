@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::apply::{Begun, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
-use super::intake::{Intake, REPEAT_WINDOW, Source, TakeError};
+use super::intake::{Intake, REPEAT_WINDOW, REPEATED, Source, TakeError};
 use super::line::{Stop, StopCause};
 use super::look::{Filter, Found};
 use super::overview::first_look;
@@ -19,7 +19,6 @@ use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
-use crate::store::writer::Manner;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
@@ -73,7 +72,7 @@ impl Rig {
     }
 }
 
-fn open(path: &Path) -> Result<Store, OpenError> {
+pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).map(|(store, _)| store)
 }
 
@@ -372,34 +371,6 @@ async fn a_database_restored_from_an_older_state_is_told_by_its_epoch() {
 }
 
 #[tokio::test]
-async fn a_database_that_a_crash_left_without_tables_is_gone_on_with() {
-    let rig = Rig::new();
-    let begun = rig.folder.path().join("begun.db");
-    raw(&begun).pragma_update(None, "journal_mode", "WAL").unwrap();
-    assert!(begun.metadata().unwrap().len() > 0, "the mark is on the disk");
-    let store = open(&begun).unwrap();
-    assert_eq!(store.epoch().await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn databases_that_are_not_ours_are_refused_and_left_as_they_are() {
-    let rig = Rig::new();
-    let newer = rig.folder.path().join("newer.db");
-    drop(open(&newer).unwrap());
-    raw(&newer).pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
-    assert!(matches!(open(&newer), Err(OpenError::Newer { .. })));
-
-    let foreign = rig.folder.path().join("foreign.db");
-    raw(&foreign).execute_batch("CREATE TABLE theirs (x)").unwrap();
-    assert!(matches!(open(&foreign), Err(OpenError::Foreign { .. })));
-
-    let text = rig.folder.path().join("text.db");
-    std::fs::write(&text, "this is no database at all, but a text of some length").unwrap();
-    assert!(open(&text).is_err());
-    assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is no database"));
-}
-
-#[tokio::test]
 async fn the_file_is_private_and_durable() {
     use std::os::unix::fs::PermissionsExt;
     let rig = Rig::new();
@@ -417,7 +388,11 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
     let rig = Rig::new();
     rig.one().await;
     let connection = raw(&rig.path());
-    for (name, sql) in hot_statements().into_iter().chain(first_look()).chain(super::hooks::hot_statements())
+    for (name, sql) in hot_statements()
+        .into_iter()
+        .chain(first_look())
+        .chain(super::hooks::hot_statements())
+        .chain([("dropped before", REPEATED.to_owned())])
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
@@ -427,105 +402,15 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
             .map(Result::unwrap)
             .collect();
         for line in &plan {
-            let whole_table =
-                line.starts_with("SCAN jobs") && !line.contains("USING") || line.contains("TEMP B-TREE");
+            let whole_table = ["SCAN jobs", "SCAN intakes"].iter().any(|scan| line.starts_with(scan))
+                && !line.contains("USING")
+                || line.contains("TEMP B-TREE");
             assert!(!whole_table, "{name}: {plan:#?}");
         }
     }
 }
 
-#[test]
-fn schema_and_code_know_the_same_states() {
-    let schema = include_str!("../../schema.sql");
-    let in_schema = |column: &str| -> Vec<&str> {
-        let chain = schema.split(&format!("CHECK ({column} = ")).nth(1).unwrap().split(')').next().unwrap();
-        chain.split('\'').skip(1).step_by(2).collect()
-    };
-    assert_eq!(in_schema("state"), StateName::ALL.map(StateName::as_str));
-    assert_eq!(in_schema("move"), Move::ALL.map(Move::as_str));
-}
-
-#[test]
-fn no_list_in_the_schema_is_built_anew_for_each_row_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dropreel.db");
-    drop(open(&path).unwrap());
-    let connection = raw(&path);
-    for sql in [
-        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted, \
-         alerted, progress, changed) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
-        "UPDATE jobs SET state = 'held', move = NULL WHERE nr = 1",
-    ] {
-        let mut program = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
-        let opcodes: Vec<String> =
-            program.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
-        assert!(!opcodes.iter().any(|opcode| opcode == "OpenEphemeral"), "{sql}: {opcodes:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dropreel.db");
-    let (store, _closing) = Store::open(&path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).unwrap();
-    let write = |manner: Manner, name: String, end: fn() -> Result<(), StoreError>| {
-        store.writer.write_as(manner, move |writing| {
-            writing.connection.execute("INSERT INTO meta (name, value) VALUES (?1, 1)", [&name])?;
-            end()
-        })
-    };
-    let fails: fn() -> _ = || Err(StoreError::Abandoned("on purpose".into()));
-    let panics: fn() -> _ = || panic!("on purpose");
-    for (manner, end) in [(Manner::Plain, fails), (Manner::Once, fails), (Manner::Plain, panics)] {
-        assert!(write(manner, "alone".into(), end).await.is_err());
-    }
-    let mut kept = Vec::new();
-    for manner in [Manner::Plain, Manner::Once, Manner::Patient] {
-        for (how, end) in [("fails", fails), ("panics", panics)] {
-            let (go, wait) = std::sync::mpsc::channel::<()>();
-            let busy = store.writer.write(move |_| {
-                let _ = wait.recv();
-                Ok(())
-            });
-            let name = |place: &str| format!("{place} {manner:?} that {how}");
-            let together = async {
-                let writes = futures_util::future::join3(
-                    write(Manner::Plain, name("before"), || Ok(())),
-                    write(manner, name("the one"), end),
-                    write(Manner::Plain, name("after"), || Ok(())),
-                );
-                // All three are handed over while the writer is busy.
-                let go = async { drop(go) };
-                futures_util::future::join(writes, go).await.0
-            };
-            let (_, outcomes) = futures_util::future::join(busy, together).await;
-            assert!(matches!(outcomes, (Ok(()), Err(StoreError::Abandoned(_)), Ok(()))), "{outcomes:?}");
-            kept.extend([name("after"), name("before")]);
-        }
-    }
-    let connection = raw(&path);
-    let mut names = connection.prepare("SELECT name FROM meta ORDER BY name").unwrap();
-    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    kept.sort();
-    assert_eq!(names, kept);
-}
-
-#[tokio::test]
-async fn a_database_of_version_1_is_brought_to_this_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dropreel.db");
-    let past = raw(&path);
-    past.execute_batch(include_str!("../../tests/past/version-1.sql")).unwrap();
-    past.pragma_update(None, "user_version", 1).unwrap();
-    drop(past);
-    let store = open(&path).unwrap();
-    let (heads, _) = store.line().await.unwrap();
-    assert!(heads.is_empty());
-    let version: i64 = raw(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, schema::VERSION);
-}
-
 #[allow(clippy::disallowed_methods, reason = "a look from outside")]
-fn raw(path: &Path) -> Connection {
+pub(super) fn raw(path: &Path) -> Connection {
     Connection::open(path).unwrap()
 }

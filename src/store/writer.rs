@@ -188,3 +188,6 @@ struct InOrder {
     writer: Loop,
     waiting: VecDeque<Box<dyn Work>>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,8 @@ use crate::store::outputs::Plan;
 use crate::store::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
-/// What each step of a plain life runs, with its `BEGIN` and `COMMIT`, which steps share when they come together (and most
-/// then have a savepoint each); and how many allocations it may take, a fifth more than it does.
+/// What each step of a plain life runs, with its `BEGIN` and `COMMIT`, which steps share when they come together; and how
+/// many allocations it may take, a fifth more than it does.
 const STEPS: [(&str, u64, u64); 8] = [
     ("taken in", 8, 41),
     ("moved", 3, 10),
