@@ -18,6 +18,22 @@ async fn killed_at_rest_the_jobs_are_as_they_were() {
 }
 
 #[tokio::test]
+async fn many_files_that_waited_are_told_in_one_line_and_the_next_one_is_seen_at_once() {
+    let mut rig = Rig::set_up("").await;
+    // Whoever is not told by the watch waits for longer than this test does.
+    rig.set("INBOX__RESCAN", "1h");
+    for number in 0..300 {
+        rig.drop(&format!("many-{number:03}.json"), quick("many", ""));
+    }
+    rig.start_daemon().await;
+    rig.until_said("accepted 300 files, many-000.json to many-299.json: 300 jobs").await;
+    rig.drop("next.json", quick("next", ""));
+    rig.until_said("accepted next.json: 1 job").await;
+    assert_eq!(rig.said().matches("accepted ").count(), 2, "{}", rig.said());
+    rig.kill();
+}
+
+#[tokio::test]
 async fn a_stop_in_the_middle_is_quick_and_orderly() {
     let mut rig = Rig::start("").await;
     rig.drop("slow.json", quick("slow", "size=2MiB media=drip:20KiB run=100ms"));
