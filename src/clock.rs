@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one home of the wall clock and of sleeping")]
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -214,8 +215,9 @@ impl Clock {
         }
     }
 
-    /// Has work that blocks done where it holds up nobody: on a thread of its own, or under a paused clock in place,
-    /// between two points at which everybody else may go on.
+    /// Has work that blocks done where it holds up nobody: on a thread of its own; in place, if this one [may
+    /// block](let_this_thread_block); under a paused clock in place, between two points at which everybody else may go
+    /// on.
     ///
     /// # Errors
     /// With what the work panicked with.
@@ -224,6 +226,9 @@ impl Clock {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Box<dyn Any + Send>> {
         let Source::Paused { state, .. } = &*self.0 else {
+            if MAY_BLOCK.get() {
+                return std::panic::catch_unwind(AssertUnwindSafe(work));
+            }
             return match tokio::task::spawn_blocking(work).await {
                 Ok(done) => Ok(done),
                 Err(error) => match error.try_into_panic() {
@@ -282,74 +287,20 @@ impl Clock {
     }
 }
 
+thread_local! {
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on, what this thread would have done [aside](Clock::aside) it does itself. For one that serves a single piece
+/// of work at a time: another thread, and the way there and back, would be for nothing.
+pub fn let_this_thread_block() {
+    MAY_BLOCK.set(true);
+}
+
 /// No code that holds this lock can panic, so a poisoned one is still whole.
 fn held(state: &Mutex<PausedState>) -> MutexGuard<'_, PausedState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timestamp_is_shown_and_read_as_rfc_3339() {
-        let moment = Timestamp::from_millis(1_775_285_160_040);
-        assert_eq!(moment.to_string(), "2026-04-04T06:46:00.040Z");
-        assert_eq!(Timestamp::parse_rfc3339("2026-04-04T06:46:00.040Z"), Some(moment));
-        assert_eq!(Timestamp::parse_rfc3339("2026-04-04T14:46:00.040+08:00"), Some(moment));
-        assert_eq!(Timestamp::parse_rfc3339("2026-04-04 06:46"), None);
-        assert_eq!(moment.date(), "2026-04-04");
-    }
-
-    #[test]
-    fn arithmetic_at_the_ends_of_time_saturates() {
-        let end = Timestamp::from_millis(i64::MAX);
-        assert_eq!(end.plus(Duration::MAX), end);
-        assert_eq!(Timestamp::from_millis(0).since(end), Duration::ZERO);
-        assert!(end.to_string().starts_with('@'));
-    }
-
-    #[tokio::test]
-    async fn a_paused_clock_wakes_its_sleepers_when_it_is_moved() {
-        let clock = Clock::paused(Timestamp::from_millis(1000));
-        let sleeper = tokio::spawn({
-            let clock = clock.clone();
-            async move { clock.sleep(Duration::from_secs(86_400)).await }
-        });
-        tokio::task::yield_now().await;
-        clock.advance(Duration::from_secs(86_399));
-        tokio::task::yield_now().await;
-        assert!(!sleeper.is_finished());
-        clock.advance(Duration::from_secs(1));
-        sleeper.await.expect("the sleeper ends");
-        assert_eq!(clock.now(), Timestamp::from_millis(86_401_000));
-    }
-
-    #[tokio::test]
-    async fn a_paused_clock_knows_when_its_next_sleeper_wakes_and_does_work_in_place() {
-        let clock = Clock::paused(Timestamp::from_millis(0));
-        assert_eq!(clock.next_wake(), None);
-        for seconds in [3, 9] {
-            let clock = clock.clone();
-            tokio::spawn(async move { clock.sleep(Duration::from_secs(seconds)).await });
-        }
-        tokio::task::yield_now().await;
-        assert_eq!(clock.next_wake(), Some(Duration::from_secs(3)));
-        clock.advance(Duration::from_secs(5));
-        tokio::task::yield_now().await;
-        assert_eq!(clock.next_wake(), Some(Duration::from_secs(4)));
-        let here = std::thread::current().id();
-        let done = clock.aside(move || std::thread::current().id() == here).await;
-        assert!(done.is_ok_and(|same| same), "on this very thread");
-        assert!(clock.aside(|| panic!("work")).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_jump_of_the_wall_clock_moves_no_sleeper() {
-        let clock = Clock::paused(Timestamp::from_millis(0));
-        let before = clock.tick();
-        clock.jump_to(Timestamp::from_millis(5_000_000));
-        assert_eq!(clock.tick().since(before), Duration::ZERO);
-        assert_eq!(clock.now(), Timestamp::from_millis(5_000_000));
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use crate::dice::Dice;
 use crate::disk::part::{Mark, Part, PartWriter};
 use crate::disk::{
     DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
-    make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_with_mode,
+    make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_to_be_flushed,
 };
 use crate::lab::{self, Site};
 use crate::settings::LibraryMode;
@@ -194,7 +194,7 @@ impl Library {
 
     /// Whether a file has that name below the library, or a sidecar that is not `owner`'s.
     pub fn is_taken_by_another(&self, relative: &str, owner: &str) -> bool {
-        let sidecar = std::fs::read(self.root.join(format!("{relative}.json")));
+        let sidecar = std::fs::read(self.sidecar_path(relative));
         self.root.join(relative).symlink_metadata().is_ok()
             || sidecar.is_ok_and(|found| !contains(&found, owner.as_bytes()))
     }
@@ -260,7 +260,7 @@ impl Library {
     }
 
     fn write_sidecar(&self, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
-        let path = self.root.join(format!("{relative}.json"));
+        let path = self.sidecar_path(relative);
         match std::fs::read(&path) {
             Ok(found) if !contains(&found, owner.as_bytes()) => return Err(DiskError::Taken(path)),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -268,7 +268,38 @@ impl Library {
             }
             _ => {}
         }
-        write_with_mode(&path, sidecar, self.file_mode)
+        // Its folder is flushed once both names are in it.
+        write_to_be_flushed(&path, sidecar, self.file_mode)
+    }
+
+    fn sidecar_path(&self, relative: &str) -> PathBuf {
+        self.root.join(format!("{relative}.json"))
+    }
+
+    /// Whether a published file lacks its sidecar: where names do not reach the disk in the order in which they were
+    /// given, a power cut may have taken the sidecar's alone.
+    pub fn lacks_sidecar(&self, published: &Published) -> bool {
+        self.sidecar_path(published.path()).symlink_metadata().is_err()
+    }
+
+    /// Gives a published file the sidecar that it lacks.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn give_sidecar(&self, published: &Published, sidecar: &[u8]) -> Result<(), DiskError> {
+        let folder = self.folder_of(published.path())?;
+        let path = self.sidecar_path(published.path());
+        write_to_be_flushed(&path, sidecar, self.file_mode)?;
+        flush_names(&folder).map_err(|error| DiskError::new(&path, error))
+    }
+
+    /// Opens a published file, to be inspected.
+    ///
+    /// # Errors
+    /// When it is gone or cannot be read.
+    pub fn open_published(&self, published: &Published) -> Result<File, DiskError> {
+        let path = self.root.join(published.path());
+        File::open(&path).map_err(|error| DiskError::new(&path, error))
     }
 
     /// Whether the file of that name is in the library, exactly as it was to be: what a crash after the rename left.

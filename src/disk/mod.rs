@@ -144,20 +144,22 @@ pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// When it cannot be written; what was there before is still there then.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    write_with_mode(path, bytes, 0o600)
+    let (folder, _) = split(path)?;
+    let written = write_to_be_flushed(path, bytes, 0o600).and_then(|()| flush_folder(folder));
+    lab::reach(Site::DurableFlushed);
+    written
 }
 
-pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+/// As [`write_durably`], in this mode, but for the last step: its name survives a power cut only once its folder is
+/// [flushed](flush_names).
+pub(crate) fn write_to_be_flushed(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
     let (folder, name) = split(path)?;
     let unfinished = folder.join(unfinished_name(name));
-    let written = write_new(&unfinished, bytes, mode)
-        .and_then(|()| rename_replacing(&unfinished, path))
-        .and_then(|()| flush_folder(folder));
+    let written = write_new(&unfinished, bytes, mode).and_then(|()| rename_replacing(&unfinished, path));
     if written.is_err() {
         // What is left over is hidden, and the next try begins by removing it.
         let _ = std::fs::remove_file(&unfinished);
     }
-    lab::reach(Site::DurableFlushed);
     written
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use dropreel::lab::Site;
 
+use crate::support::files_below;
+use stage::{Ended, Stage};
 use story::Play;
 use table::POINTS;
 
@@ -81,3 +83,20 @@ fn every_place_has_its_story() {
 
 /// For everything to come to rest: far longer than it takes, for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_file_whose_sidecar_alone_was_taken_by_a_power_cut_is_given_it_again() {
+    let mut stage = Stage::set_up("", 1).await;
+    stage.rig.set_plain("REELLAB_DIE_AT", &format!("{}:1", Site::PublishRenamed.as_str()));
+    stage.rig.start_daemon().await;
+    stage.drop_job("half", "", &[], &["succeeded"]);
+    assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));
+    // Where a file system brings names to the disk in an order of its own.
+    let sidecars =
+        files_below(&stage.rig.path("videos")).into_iter().filter(|path| path.ends_with("half.mp4.json"));
+    let removed = sidecars.map(|path| std::fs::remove_file(path).unwrap()).count();
+    assert_eq!(removed, 1);
+    stage.rig.unset_plain("REELLAB_DIE_AT");
+    stage.rig.start_daemon().await;
+    stage.finish(true).await.unwrap();
+}

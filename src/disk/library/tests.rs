@@ -99,6 +99,20 @@ fn a_sidecar_left_by_a_crash_is_taken_over() {
 }
 
 #[test]
+fn a_published_file_that_lacks_its_sidecar_is_given_it() {
+    let (_folder, library) = library();
+    let part = part(&library, "one", b"content");
+    let published = library.publish(part, "2026-04-04/a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
+    assert!(!library.lacks_sidecar(&published));
+    let sidecar = library.root().join("2026-04-04/a.mp4.json");
+    std::fs::remove_file(&sidecar).unwrap();
+    assert!(library.lacks_sidecar(&published));
+    library.give_sidecar(&published, b"{\"job\":\"x\"}").unwrap();
+    assert_eq!(std::fs::read(&sidecar).unwrap(), b"{\"job\":\"x\"}");
+    assert_eq!(sidecar.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn a_resumed_part_is_hashed_from_its_beginning() {
     let (_folder, library) = library();
     let mut writer = library.begin_part("one", 0, Some("\"etag\"")).unwrap();

@@ -1,6 +1,5 @@
 //! One output: from its link to a checked part, or the reason why not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -31,7 +30,8 @@ const RESERVE: u64 = 64 << 20;
 impl DownloadTools {
     /// Brings an output into the library, by what is there already or from its link.
     pub(super) async fn fetch_output(
-        self: &Arc<Self>,
+        &self,
+        client: &MediaClient,
         fetching: &Fetching,
         output: &Output,
         lane: Lane,
@@ -42,29 +42,24 @@ impl DownloadTools {
         if let Some(stored) = self.finish_publishing(fetching, output).await? {
             return Ok(stored);
         }
-        match self.fetch_part(&fetching.sight, output, link, lane).await {
+        match self.fetch_part(client, &fetching.sight, output, link, lane).await {
             Ok(checked) => self.publish(fetching, output, checked).await,
             Err(failure) => Ok(Err(failure)),
         }
     }
 
     async fn fetch_part(
-        self: &Arc<Self>,
+        &self,
+        client: &MediaClient,
         sight: &Sight,
         output: &Output,
         link: &Secret,
         lane: Lane,
     ) -> Result<Checked, FetchFailure> {
-        let (tools, link) = (self.clone(), link.clone());
-        let (name, expected) = (Self::part_name(sight.job.id(), output.key), output.key.kind);
+        let name = Self::part_name(sight.job.id(), output.key);
         // Network, hash and disk in turn, each piece while it is still in the processor's cache.
-        let received = self
-            .hands
-            .lend(move |client| async move { tools.receive(&client, &name, &link, expected, lane).await })
-            .await;
-        let Received { head, part, verified } = received
-            .unwrap_or_else(|source| Err(Trouble::Disk(DiskError::new("the download".as_ref(), source))))
-            .map_err(|trouble| self.failure(trouble))?;
+        let received = self.receive(client, &name, link, output.key.kind, lane).await;
+        let Received { head, part, verified } = received.map_err(|trouble| self.failure(trouble))?;
         let why = match verified {
             Ok(verified) if verified.complete || head.length.is_some() => {
                 lab::reach(Site::PartInspected);

@@ -1,5 +1,5 @@
-//! Threads that each bring in one file at a time, with connections of their own: what reads from the network and writes
-//! to the disk in turn need not hand each piece over, and a file comes over the connection of the one before it.
+//! Threads that each bring in one job's files at a time, with connections of their own: what reads from the network and
+//! writes to the disk in turn need not hand each piece over, and a file comes over the connection of the one before it.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, let_this_thread_block};
 use crate::media::fetch::MediaClient;
 
 /// How nice they are, where 0 is everybody else and 19 the nicest.
@@ -92,6 +92,7 @@ fn serve(
 ) {
     // Only this thread's, which is why it is no thread of a pool: bulk gives way to what somebody waits for.
     let _ = rustix::process::setpriority_process(None, GIVES_WAY);
+    let_this_thread_block();
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         while let Some(Some(work)) = clock.within(IDLE, given.recv()).await {

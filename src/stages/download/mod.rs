@@ -21,6 +21,7 @@ use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::lab::{self, Site};
+use crate::media::fetch::MediaClient;
 use crate::stages::download::hands::Hands;
 use crate::stages::download::lanes::{Lane, Lanes};
 use crate::stages::line::tell;
@@ -142,17 +143,24 @@ impl DownloadTools {
         format!("{job}-{key}")
     }
 
-    /// Fetches all outputs of a job that wait. One that fails does not keep the others from being tried.
+    /// Fetches all outputs of a job that wait, all by one thread. One that fails does not keep the others from being tried.
     async fn fetch_job(self: Arc<Self>, job: JobId, lanes: Lanes, lane: Lane) -> bool {
-        let fetched = self.try_fetch_job(job, &lanes, lane).await;
-        if let Err(error) = &fetched {
-            tracing::error!(%job, "the download of job {job} is tried again later: {error}");
-        }
-        fetched.is_ok()
+        let tools = self.clone();
+        let work = move |client: Arc<MediaClient>| async move {
+            tools.try_fetch_job(&client, job, &lanes, lane).await
+        };
+        let why = match self.hands.lend(work).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%job, "the download of job {job} is tried again later: {why}");
+        false
     }
 
     async fn try_fetch_job(
-        self: &Arc<Self>,
+        &self,
+        client: &MediaClient,
         job: JobId,
         lanes: &Lanes,
         lane: Lane,
@@ -170,7 +178,7 @@ impl DownloadTools {
                 Some(lane) => lane,
                 None => lanes.enter().await,
             };
-            let event = match self.fetch_output(&fetching, output, lane).await? {
+            let event = match self.fetch_output(client, &fetching, output, lane).await? {
                 Ok(stored) => {
                     tracing::info!(%job, "stored {} of job {job}", stored.file().path);
                     Event::Stored(stored)

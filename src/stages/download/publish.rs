@@ -41,6 +41,9 @@ impl DownloadTools {
             blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
         if let Some(published) = published {
             lab::reach(Site::PublishRecognised);
+            if let Err(error) = self.complete_sidecar(fetching, output, &published, &plan).await {
+                return Ok(Some(Err(super::fetch::passing(error.to_string()))));
+            }
             return Ok(Some(Ok(self.proof(output, published, plan.host))));
         }
         let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
@@ -59,6 +62,29 @@ impl DownloadTools {
             }
             None => Ok(None),
         }
+    }
+
+    /// Writes the sidecar of a file that a crash left published without one.
+    async fn complete_sidecar(
+        &self,
+        fetching: &Fetching,
+        output: &Output,
+        published: &Published,
+        plan: &Plan,
+    ) -> Result<(), DiskError> {
+        let (library, found, kind) = (self.library.clone(), published.clone(), output.key.kind);
+        let mime = blocking(&self.clock, move || {
+            let look = || inspect(&mut library.open_published(&found).ok()?, kind).ok()?.ok();
+            // It was what it should be when its name was planned.
+            let mime = || look().map_or("application/octet-stream", |verified| verified.mime);
+            library.lacks_sidecar(&found).then(mime)
+        })
+        .await;
+        let Some(mime) = mime else { return Ok(()) };
+        let file = self.stored_file(published, plan.host.clone());
+        let text = sidecar::text(&fetching.sight, &fetching.request, kind.as_str(), mime, &file);
+        let (library, found) = (self.library.clone(), published.clone());
+        blocking(&self.clock, move || library.give_sidecar(&found, &text)).await
     }
 
     /// Gives a checked part the first free name of the layout.
@@ -115,14 +141,18 @@ impl DownloadTools {
     }
 
     fn proof(&self, output: &Output, published: Published, host: String) -> Stored {
-        let file = StoredFile {
+        let file = self.stored_file(&published, host);
+        Stored::new(output.key, file)
+    }
+
+    fn stored_file(&self, published: &Published, host: String) -> StoredFile {
+        StoredFile {
             path: published.path().to_owned(),
             bytes: published.bytes(),
             sha256: published.sha256().to_owned(),
             host,
             stored_at: self.clock.now(),
-        };
-        Stored::new(output.key, file)
+        }
     }
 
     fn name_for(&self, sight: &Sight, output: &Output, extension: &str) -> String {

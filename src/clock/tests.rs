@@ -1,0 +1,77 @@
+use super::*;
+
+#[test]
+fn a_timestamp_is_shown_and_read_as_rfc_3339() {
+    let moment = Timestamp::from_millis(1_775_285_160_040);
+    assert_eq!(moment.to_string(), "2026-04-04T06:46:00.040Z");
+    assert_eq!(Timestamp::parse_rfc3339("2026-04-04T06:46:00.040Z"), Some(moment));
+    assert_eq!(Timestamp::parse_rfc3339("2026-04-04T14:46:00.040+08:00"), Some(moment));
+    assert_eq!(Timestamp::parse_rfc3339("2026-04-04 06:46"), None);
+    assert_eq!(moment.date(), "2026-04-04");
+}
+
+#[test]
+fn arithmetic_at_the_ends_of_time_saturates() {
+    let end = Timestamp::from_millis(i64::MAX);
+    assert_eq!(end.plus(Duration::MAX), end);
+    assert_eq!(Timestamp::from_millis(0).since(end), Duration::ZERO);
+    assert!(end.to_string().starts_with('@'));
+}
+
+#[tokio::test]
+async fn a_paused_clock_wakes_its_sleepers_when_it_is_moved() {
+    let clock = Clock::paused(Timestamp::from_millis(1000));
+    let sleeper = tokio::spawn({
+        let clock = clock.clone();
+        async move { clock.sleep(Duration::from_secs(86_400)).await }
+    });
+    tokio::task::yield_now().await;
+    clock.advance(Duration::from_secs(86_399));
+    tokio::task::yield_now().await;
+    assert!(!sleeper.is_finished());
+    clock.advance(Duration::from_secs(1));
+    sleeper.await.expect("the sleeper ends");
+    assert_eq!(clock.now(), Timestamp::from_millis(86_401_000));
+}
+
+#[tokio::test]
+async fn a_paused_clock_knows_when_its_next_sleeper_wakes_and_does_work_in_place() {
+    let clock = Clock::paused(Timestamp::from_millis(0));
+    assert_eq!(clock.next_wake(), None);
+    for seconds in [3, 9] {
+        let clock = clock.clone();
+        tokio::spawn(async move { clock.sleep(Duration::from_secs(seconds)).await });
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(clock.next_wake(), Some(Duration::from_secs(3)));
+    clock.advance(Duration::from_secs(5));
+    tokio::task::yield_now().await;
+    assert_eq!(clock.next_wake(), Some(Duration::from_secs(4)));
+    let here = std::thread::current().id();
+    let done = clock.aside(move || std::thread::current().id() == here).await;
+    assert!(done.is_ok_and(|same| same), "on this very thread");
+    assert!(clock.aside(|| panic!("work")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_jump_of_the_wall_clock_moves_no_sleeper() {
+    let clock = Clock::paused(Timestamp::from_millis(0));
+    let before = clock.tick();
+    clock.jump_to(Timestamp::from_millis(5_000_000));
+    assert_eq!(clock.tick().since(before), Duration::ZERO);
+    assert_eq!(clock.now(), Timestamp::from_millis(5_000_000));
+}
+
+#[tokio::test]
+async fn a_thread_that_may_block_does_by_itself_what_others_do_aside() {
+    let clock = Clock::machine();
+    let elsewhere = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let here = || std::thread::current().id();
+        let before = runtime.block_on(clock.aside(here)).is_ok_and(|there| there == here());
+        let_this_thread_block();
+        let after = runtime.block_on(clock.aside(here)).is_ok_and(|there| there == here());
+        (before, after, runtime.block_on(clock.aside(|| panic!("work"))).is_err())
+    });
+    assert_eq!(elsewhere.join().unwrap(), (false, true, true));
+}
