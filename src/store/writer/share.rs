@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 
-/// How much is committed at once, at most; what comes later waits for the next commit.
-pub(super) const BATCH: usize = 256;
+/// How much is committed at once, at most; what comes later waits for the next commit. A larger one would answer all who
+/// ask at once, and leave the web server nothing to do meanwhile.
+pub(super) const BATCH: usize = 64;
 /// So much time is saved up for patient work, at most: a commit must not become long by it.
 const MOST_SAVED: Duration = Duration::from_millis(2);
 /// After so long without other work, patient work does not wait for it any more.
@@ -35,8 +36,8 @@ pub(super) fn next_batch<W>(
     Some(batch)
 }
 
-/// How much patient work is let in among other work: as long as it takes no more than a tenth of the time that the other
-/// work takes and a quarter of the time that nothing is done in. Without other work for a while it has all the time.
+/// How much patient work is let in among other work: as long as it takes no more than a twentieth of the time that the
+/// other work takes and a tenth of the time that nothing is done in. Without other work for a while it has all the time.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     /// Nanoseconds; below zero after a piece that took longer than was saved.
@@ -50,12 +51,12 @@ impl Share {
     }
 
     pub(super) fn others_took(&mut self, time: Duration, now: Tick) {
-        self.save(time / 10);
+        self.save(time / 20);
         self.others_ended = Some(now);
     }
 
     pub(super) fn idle_for(&mut self, time: Duration) {
-        self.save(time / 4);
+        self.save(time / 10);
     }
 
     pub(super) fn patient_took(&mut self, time: Duration) {
@@ -99,17 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn patient_work_has_a_tenth_of_the_time_that_others_take_and_a_quarter_of_idle_time() {
+    fn patient_work_has_a_twentieth_of_the_time_that_others_take_and_a_tenth_of_idle_time() {
         let clock = Clock::paused(crate::clock::Timestamp::from_millis(0));
         let (now, micros) = (clock.tick(), Duration::from_micros);
         let mut share = Share::default();
         assert!(!share.is_left());
-        share.others_took(micros(500), now);
+        share.others_took(micros(1000), now);
         share.patient_took(micros(80));
         assert!(!share.is_left(), "what took too long is owed");
-        share.idle_for(micros(119));
+        share.idle_for(micros(299));
         assert!(!share.is_left());
-        share.idle_for(micros(8));
+        share.idle_for(micros(11));
         assert!(share.is_left(), "nothing waits for ever");
         share.idle_for(Duration::from_secs(60));
         share.patient_took(MOST_SAVED);
