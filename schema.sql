@@ -1,4 +1,4 @@
--- dropreel's database: the whole schema, version 2.
+-- dropreel's database: the whole schema, version 3.
 --
 -- Times are Unix milliseconds, UTC. Money is whole quota. Flags are 0 or 1. Words (states, moves, reasons) are those
 -- of contract and code; what they mean is decided in src/job, never here. Ids for people are text; rows refer to each
@@ -117,18 +117,18 @@ CREATE TABLE requests (
     labels  TEXT NOT NULL               -- a JSON object
 ) STRICT;
 
--- The same labels, one row each, to filter by.
+-- The same labels, one row each, to filter by. Not REFERENCES: each job that is pruned would have all of them looked at.
 CREATE TABLE labels (
     key     TEXT NOT NULL,
     value   TEXT NOT NULL,
-    job     INTEGER NOT NULL REFERENCES jobs (nr),
+    job     INTEGER NOT NULL,           -- jobs.nr
     PRIMARY KEY (key, value, job)
 ) STRICT, WITHOUT ROWID;
 
--- The user's own keys: a key seen once is never run again.
+-- The user's own keys: a key seen once is never run again, also when its job is pruned.
 CREATE TABLE keys (
     key     TEXT NOT NULL PRIMARY KEY,
-    job     INTEGER NOT NULL REFERENCES jobs (nr)
+    job     TEXT NOT NULL               -- jobs.id, of a job that may be gone
 ) STRICT, WITHOUT ROWID;
 
 -- One row for each paid call: committed before it is sent, never changed but for the counts.

@@ -391,7 +391,7 @@ impl<'c> Inserts<'c> {
         };
         let job = Job::accept(identity, draft.not_before);
         let nr = insert_job(&mut self.job, &job, intake, now, change)?;
-        self.add_request(nr, draft).map_err(StoreError::from)?;
+        self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
         self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
         if let Some(next) = next_move(&job, now) {
@@ -400,7 +400,7 @@ impl<'c> Inserts<'c> {
         Ok(job.id())
     }
 
-    fn add_request(&mut self, nr: i64, draft: &Draft) -> rusqlite::Result<()> {
+    fn add_request(&mut self, nr: i64, id: JobId, draft: &Draft) -> rusqlite::Result<()> {
         let labels = serde_json::to_string(&draft.labels)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         self.request.execute((nr, &draft.body, &draft.prompt, labels))?;
@@ -409,7 +409,7 @@ impl<'c> Inserts<'c> {
         }
         if let Some(key) = &draft.key {
             let mut insert = self.connection.prepare_cached("INSERT INTO keys (key, job) VALUES (?1, ?2)")?;
-            insert.execute((key, nr))?;
+            insert.execute((key, id.to_string()))?;
         }
         Ok(())
     }
@@ -417,7 +417,7 @@ impl<'c> Inserts<'c> {
 
 fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
     let id: Option<String> = connection
-        .prepare_cached("SELECT jobs.id FROM keys JOIN jobs ON jobs.nr = keys.job WHERE keys.key = ?1")?
+        .prepare_cached("SELECT job FROM keys WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     id.map(|id| known_id(&id)).transpose()

@@ -13,7 +13,7 @@ use crate::store::error::OpenError;
 /// The whole schema of a new database.
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// The version `schema.sql` describes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 /// The step from version `n` to `n + 1` stands at place `n - 1`.
 const STEPS: &[&str] = &[
     // Asked for by the same words, which version 2 writes as a chain of OR. The tables' own checks may stay as they are.
@@ -22,6 +22,17 @@ const STEPS: &[&str] = &[
      -- What is written by rising names touches few pages.
      DROP INDEX intakes_by_content;
      CREATE INDEX intakes_by_content ON intakes (file_name, sha256) WHERE file_name IS NOT NULL;",
+    // What a job may leave behind when it is pruned (keys), and what is not to be searched for it then (labels).
+    "CREATE TABLE labels_without_reference (
+         key TEXT NOT NULL, value TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (key, value, job)
+     ) STRICT, WITHOUT ROWID;
+     INSERT INTO labels_without_reference SELECT key, value, job FROM labels;
+     DROP TABLE labels;
+     ALTER TABLE labels_without_reference RENAME TO labels;
+     CREATE TABLE keys_by_id (key TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL) STRICT, WITHOUT ROWID;
+     INSERT INTO keys_by_id SELECT keys.key, jobs.id FROM keys JOIN jobs ON jobs.nr = keys.job;
+     DROP TABLE keys;
+     ALTER TABLE keys_by_id RENAME TO keys;",
 ];
 const _: () = assert!(STEPS.len() as i64 == VERSION - 1);
 

@@ -78,6 +78,43 @@ async fn a_database_of_version_1_is_brought_to_this_one() {
     assert_eq!(version, VERSION);
 }
 
+#[tokio::test]
+async fn labels_and_keys_of_version_2_are_there_in_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let past = raw(&path);
+    past.execute_batch(include_str!("../../../tests/past/version-2.sql")).unwrap();
+    past.pragma_update(None, "user_version", 2).unwrap();
+    past.execute_batch(
+        "INSERT INTO intakes (nr, source, sha256, bytes, jobs, taken_at) VALUES (7, 'api', '', 1, 1, 1);
+         INSERT INTO jobs (nr, id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted,
+                           alerted, progress, changed)
+         VALUES (3, '019d560a-9ec0-7000-8000-000000000000', 7, 'a', 'm', 0, 1, 'pending', 0, 0, 0, 0, 0, 1);
+         INSERT INTO requests (job, body, labels) VALUES (3, '{}', '{\"project\":\"spring\"}');
+         INSERT INTO labels (key, value, job) VALUES ('project', 'spring', 3);
+         INSERT INTO keys (key, job) VALUES ('order-1', 3);",
+    )
+    .unwrap();
+    drop(past);
+    drop(open(&path).unwrap());
+    let now = raw(&path);
+    let text = |sql: &str| now.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(text("SELECT job FROM keys WHERE key = 'order-1'"), "019d560a-9ec0-7000-8000-000000000000");
+    assert_eq!(text("SELECT key || value || job FROM labels"), "projectspring3");
+    assert_eq!(text("PRAGMA integrity_check"), "ok");
+    // Whatever way it came, it is the same database.
+    let fresh = raw(Path::new(":memory:"));
+    fresh.execute_batch(SCHEMA).unwrap();
+    let columns = |connection: &Connection| -> Vec<String> {
+        let sql = "SELECT m.name || ' ' || i.name || ' ' || i.type || i.pk FROM sqlite_schema AS m
+                   JOIN pragma_table_info(m.name) AS i WHERE m.type = 'table'
+                   UNION SELECT name || tbl_name FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
+        let mut statement = connection.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(columns(&now), columns(&fresh));
+}
+
 #[test]
 fn sqlite_is_built_without_what_no_statement_here_uses() {
     let connection = raw(Path::new(":memory:"));
