@@ -14,7 +14,8 @@ PRAGMA application_id = 1685221484; -- 'drpl'
 -- Single facts about this database.
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,   -- 'epoch': starts counted; 'high_water': the latest wall clock seen;
-                                       -- 'key': 40 bits by which the API key is known again
+                                       -- 'key': 40 bits by which the API key is known again; 'copied': this file is
+                                       -- a backup that no daemon has begun with, made then
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

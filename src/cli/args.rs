@@ -83,6 +83,13 @@ pub enum Command {
     /// Tell how jobs ended, how long they took and what they cost
     #[command(after_help = "Example: dropreel report --since 7d\n         dropreel report --disputes")]
     Report(Report),
+    /// Copy the database, whole and consistent, while the daemon runs or not
+    #[command(after_help = "Example: sudo -u dropreel dropreel backup /var/backups/dropreel/monday.db")]
+    Backup {
+        /// Where to; never replaced if it is there
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Check job files as the inbox would, without sending anything
     #[command(after_help = "Example: dropreel check scene-*.json")]
     Check(Check),

@@ -3,6 +3,7 @@
 mod act;
 mod api;
 pub mod args;
+mod backup;
 mod bars;
 mod check;
 mod demo;
@@ -145,6 +146,7 @@ async fn run(line: CommandLine) -> Result<Exit, Failure> {
         Command::Resume(what) => act::pause(&context, "resume", what.what).await,
         Command::Rotate { secret } => act::rotate(&context, secret).await,
         Command::Report(asked) => report::report(&context, &asked).await,
+        Command::Backup { file } => backup::backup(&context, &file).await,
         Command::Check(files) => check::check(&context, &files.files),
         Command::Doctor => doctor::doctor(&context).await,
         Command::Init(init) => paper::init(&context, &init),

@@ -206,15 +206,23 @@ pub(super) fn check_file_system(settings: &Settings) -> Result<(), StartError> {
 }
 
 /// Counts this start in the database and beside it. A database behind the count beside it was restored from an older
-/// state: what it calls pending may have been submitted since, so a person must look first.
+/// state, and so was one that says itself that it is a backup: what it calls pending may have been submitted since, so a
+/// person must look first.
 async fn begin_epoch(store: &Store, settings: &Settings, clock: &Clock) -> Result<(), StartError> {
     let path = settings.data_dir.join("epoch");
     let beside = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().unwrap_or(0),
         Err(_) => 0,
     };
-    if beside > store.epoch().await? {
-        tracing::error!("the database is older than the last one used here: unsubmitted jobs are held");
+    let copied_at = store.copied_at().await?;
+    if copied_at.is_some() || beside > store.epoch().await? {
+        let what = match copied_at {
+            Some(at) => format!("a backup of {at}"),
+            None => "older than the last one used here".to_owned(),
+        };
+        tracing::error!(
+            "the database is {what}: unsubmitted jobs are held, for they may have been submitted since"
+        );
         for state in [StateName::Pending, StateName::Submitting] {
             hold_restored(store, state, clock).await?;
         }

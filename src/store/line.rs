@@ -7,6 +7,9 @@ use crate::store::Store;
 use crate::store::bells::Bell;
 use crate::store::error::StoreError;
 
+/// The name of the fact that this database is a backup.
+const COPIED: &str = "copied";
+
 /// Why something stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopCause {
@@ -143,7 +146,8 @@ impl Store {
     }
 
     /// Counts this start and returns the new count, the *epoch*. The daemon keeps a copy outside the database: one
-    /// that is ahead of it tells that the database was restored from an older state.
+    /// that is ahead of it tells that the database was restored from an older state. From then on a backup is none any
+    /// more.
     ///
     /// # Errors
     /// What can befall the database.
@@ -153,6 +157,7 @@ impl Store {
                 let known = meta(writing.connection, "epoch")?.unwrap_or(0);
                 let epoch = known.max(at_least) + 1;
                 set_meta(writing.connection, "epoch", epoch)?;
+                writing.connection.execute("DELETE FROM meta WHERE name = ?1", [COPIED])?;
                 Ok(epoch)
             })
             .await
@@ -164,6 +169,15 @@ impl Store {
     /// What can befall the database.
     pub async fn epoch(&self) -> Result<i64, StoreError> {
         self.read(|connection| Ok(meta(connection, "epoch")?.unwrap_or(0))).await
+    }
+
+    /// When this database was copied from the one in use, if it is a backup that no daemon has begun with. Its epoch
+    /// tells nothing then: the one it was copied from may have gone on without another start.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn copied_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| Ok(meta(connection, COPIED)?.map(Timestamp::from_millis))).await
     }
 
     /// By what the API key of the last process is known again ([`crate::secret::Secret::print`]).
@@ -221,6 +235,11 @@ pub(super) fn stands(connection: &rusqlite::Connection, cause: StopCause) -> Res
 /// Sets the high water of the clock, up or down.
 pub(super) fn set_high_water(connection: &rusqlite::Connection, now: Timestamp) -> Result<(), StoreError> {
     set_meta(connection, "high_water", now.millis())
+}
+
+/// Marks a copy as one, made at `now`.
+pub(super) fn mark_copied(connection: &rusqlite::Connection, now: Timestamp) -> Result<(), StoreError> {
+    set_meta(connection, COPIED, now.millis())
 }
 
 fn meta(connection: &rusqlite::Connection, name: &str) -> Result<Option<i64>, StoreError> {

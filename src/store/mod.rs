@@ -4,6 +4,7 @@
 //! here: the store reads a row, asks the job machine, and writes what it says.
 
 pub mod apply;
+pub mod backup;
 pub mod bells;
 #[cfg(test)]
 mod costs;

@@ -92,11 +92,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         in_transaction(&connection, step, next).map_err(sqlite)?;
     }
     if number("page_count")?.saturating_mul(number("page_size")?) <= CHECKED_BYTES {
-        let finding: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
-        if finding != "ok" {
-            return Err(OpenError::Damaged { path: path.to_owned(), finding });
-        }
+        find_damage(&connection, path, "quick_check")?;
     }
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(sqlite)?;
@@ -117,6 +113,26 @@ pub fn look_over(path: &Path) -> Result<String, OpenError> {
     let connection = open_reader(path)?;
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
+    known_version(&connection, path)?;
+    find_damage(&connection, path, "quick_check")?;
+    let (jobs, pages, size) =
+        (number("SELECT count(*) FROM jobs")?, number("PRAGMA page_count")?, number("PRAGMA page_size")?);
+    Ok(format!("{jobs} jobs, {} KiB", pages * size / 1024))
+}
+
+/// Opens a copy that nobody else has, to be marked and checked. Nothing lies beside it meanwhile; whoever publishes it
+/// flushes it.
+pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    connection.pragma_update(None, "journal_mode", "MEMORY").map_err(sqlite)?;
+    Ok(connection)
+}
+
+/// The version of a database that is ours and that this program knows.
+pub(super) fn known_version(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
     if number("PRAGMA application_id")? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
@@ -124,14 +140,15 @@ pub fn look_over(path: &Path) -> Result<String, OpenError> {
     if version > VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
+    Ok(version)
+}
+
+/// Looks for damage: `quick_check`, or `integrity_check`, which also compares indexes with their tables.
+pub(super) fn find_damage(connection: &Connection, path: &Path, check: &str) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let finding: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
-    if finding != "ok" {
-        return Err(OpenError::Damaged { path: path.to_owned(), finding });
-    }
-    let (jobs, pages, size) =
-        (number("SELECT count(*) FROM jobs")?, number("PRAGMA page_count")?, number("PRAGMA page_size")?);
-    Ok(format!("{jobs} jobs, {} KiB", pages * size / 1024))
+        connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0)).map_err(sqlite)?;
+    if finding == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_owned(), finding }) }
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {

@@ -27,3 +27,4 @@ mod restart;
 mod service;
 mod signature;
 mod submit;
+mod upkeep;

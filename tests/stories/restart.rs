@@ -71,7 +71,7 @@ async fn a_database_restored_from_yesterday_submits_nothing_by_itself() {
     rig.until("a", &["succeeded"]).await;
     rig.stop().await;
     std::fs::write(rig.path("dropreel.db"), copy).unwrap();
-    rig.database_restored = true;
+    rig.database_forgot = true;
     for leftover in ["dropreel.db-wal", "dropreel.db-shm"] {
         let _ = std::fs::remove_file(rig.path(leftover));
     }

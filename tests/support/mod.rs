@@ -44,8 +44,9 @@ pub struct Rig {
     http: reqwest::Client,
     /// So many charges a job may have: 1, unless a person ordered more.
     pub charges_allowed: BTreeMap<String, usize>,
-    /// The story put the database back to an older state: what that one forgot cannot be held against the daemon.
-    pub database_restored: bool,
+    /// The story put the database back to an older state, or made it older: what it forgot cannot be held against the
+    /// daemon.
+    pub database_forgot: bool,
     /// Where the public door is opened in every life, if it must be the same.
     kept_port: Option<lives::KeptPort>,
 }
@@ -96,7 +97,7 @@ impl Rig {
             said: Arc::default(),
             http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
             charges_allowed: BTreeMap::new(),
-            database_restored: false,
+            database_forgot: false,
             kept_port: None,
         }
     }
@@ -349,7 +350,7 @@ impl Rig {
     }
 
     fn check_invariants(&self) {
-        if self.database_restored || !self.path("dropreel.db").exists() {
+        if self.database_forgot || !self.path("dropreel.db").exists() {
             return;
         }
         let broken = self.violations(&checker::HarnessLog::default(), checker::When::Always);

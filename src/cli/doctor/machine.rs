@@ -102,7 +102,7 @@ pub(super) fn database(settings: &Settings) -> Finding {
         Err(error) => Finding::error(
             "database",
             error.to_string(),
-            "docs/service.md, `Backup`; ask before you repair it",
+            "put a backup in its place: docs/service.md, `Backup`; ask before you repair it",
         ),
     }
 }

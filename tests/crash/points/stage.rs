@@ -192,7 +192,7 @@ impl Stage {
 
     /// What the checker has to say; nothing before there is a database.
     pub fn check(&mut self, when: When, at: &str) -> Result<(), String> {
-        if !self.rig.path("dropreel.db").exists() || self.rig.database_restored {
+        if !self.rig.path("dropreel.db").exists() || self.rig.database_forgot {
             return Ok(());
         }
         let mut found = self.rig.violations(&self.log, when);

@@ -147,7 +147,7 @@ impl Play {
                     let _ = std::fs::remove_file(stage.rig.path(leftover));
                 }
                 // What it forgot cannot be held against the daemon.
-                stage.rig.database_restored = true;
+                stage.rig.database_forgot = true;
             }
             _ => {}
         }
