@@ -1,6 +1,6 @@
 //! `submit`, `cancel`, `retry`, `release`, `pause`, `resume`, `rotate`: what changes something.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -138,19 +138,7 @@ fn ask(what: &str, count: usize) -> Result<(), Failure> {
         _ => "",
     };
     let question = format!("{what} {count} job{}?{price}", if count == 1 { "" } else { "s" });
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, format!("{question} Without a terminal to ask on, say --yes")));
-    }
-    let mut stderr = std::io::stderr();
-    write!(stderr, "{question} [y/N] ")?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::Failed, "nothing was done"))
-    }
+    term::ask(&question)
 }
 
 /// `pause`, `resume`

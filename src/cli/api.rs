@@ -13,7 +13,7 @@ use crate::secret::Secret;
 
 /// An order or a look that takes longer is not going to be answered.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A job file of 256 MiB is checked and committed before it is answered.
+/// A job file of 256 MiB is checked and committed before it is answered, and all of a large archive is counted.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// The daemon says at least every 15 seconds that an event stream lives.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -76,9 +76,17 @@ impl Api {
 
     /// Posts JSON and gets a JSON answer.
     pub async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.answer(self.send(self.posting(path, body)?).await?).await
+    }
+
+    /// [`Api::post`], for what may take longer than most.
+    pub async fn post_patiently(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.answer(self.send(self.posting(path, body)?.timeout(LONG_PATIENCE)).await?).await
+    }
+
+    fn posting(&self, path: &[&str], body: &Value) -> Result<RequestBuilder, Failure> {
         let request = self.http.post(self.url(path, &[])?);
-        let request = request.header("content-type", "application/json").body(body.to_string());
-        self.answer(self.send(request).await?).await
+        Ok(request.header("content-type", "application/json").body(body.to_string()))
     }
 
     /// Hands a job file over. `shown` is what its problems are told with.

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::job::state::StateName;
 use crate::sandbox::signing::Scheme;
+use crate::settings;
+use crate::store::prune::{SHORTEST_AGE, too_short};
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.
 #[derive(Debug, Parser)]
@@ -90,6 +92,9 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Forget jobs that ended long ago, with their job files; never anything in the library
+    #[command(after_help = "Example: dropreel prune --older-than 180d --dry-run")]
+    Prune(Prune),
     /// Check job files as the inbox would, without sending anything
     #[command(after_help = "Example: dropreel check scene-*.json")]
     Check(Check),
@@ -249,6 +254,24 @@ pub struct Report {
     /// Instead: jobs that were charged and have no video
     #[arg(long)]
     pub disputes: bool,
+}
+
+/// `prune`
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// What ended, was rejected or set aside longer ago than this; at least 31d
+    #[arg(long, value_name = "AGE", default_value = "90d", value_parser = age)]
+    pub older_than: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only say how much it would be
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn age(text: &str) -> Result<String, String> {
+    if settings::age(text)? < SHORTEST_AGE { Err(too_short(text)) } else { Ok(text.to_owned()) }
 }
 
 /// `check`

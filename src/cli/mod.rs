@@ -12,6 +12,7 @@ mod events;
 mod follow;
 mod look;
 mod paper;
+mod prune;
 mod report;
 mod sandbox;
 mod serve;
@@ -147,6 +148,7 @@ async fn run(line: CommandLine) -> Result<Exit, Failure> {
         Command::Rotate { secret } => act::rotate(&context, secret).await,
         Command::Report(asked) => report::report(&context, &asked).await,
         Command::Backup { file } => backup::backup(&context, &file).await,
+        Command::Prune(asked) => prune::prune(&context, &asked).await,
         Command::Check(files) => check::check(&context, &files.files),
         Command::Doctor => doctor::doctor(&context).await,
         Command::Init(init) => paper::init(&context, &init),

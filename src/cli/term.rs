@@ -1,6 +1,6 @@
 //! What a terminal is shown: widths, colours, tables, and no text of others that it would obey.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin, stdout};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
 use serde_json::Value;
@@ -96,6 +96,22 @@ pub fn say(text: &str) -> Result<(), Failure> {
 /// Tells people something, on stderr. That nobody listens any more is no failure of the command.
 pub fn tell(text: &str) {
     let _ = writeln!(stderr(), "{text}");
+}
+
+/// Asks a person once; an error unless they say yes.
+pub fn ask(question: &str) -> Result<(), Failure> {
+    if !stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("{question} Without a terminal to ask on, say --yes")));
+    }
+    write!(stderr(), "{question} [y/N] ")?;
+    stderr().flush()?;
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was done"))
+    }
 }
 
 /// Writes bytes to stdout as they are, as [`say`] does.

@@ -20,7 +20,7 @@ use crate::disk::lock::{DataLock, LockError};
 use crate::disk::make_private_folder;
 use crate::disk::names::LayoutError;
 use crate::disk::{self, DiskError};
-use crate::doors::admin::{self, AdminDoor, Keys, Rotate};
+use crate::doors::admin::{self, AdminDoor, Archives, Keys, Rotate};
 use crate::doors::public::{self, PublicDoor};
 use crate::lab::{self, Site};
 use crate::provider::client::ClientError;
@@ -175,6 +175,11 @@ impl Daemon {
             library_dir: settings.library.dir.clone(),
             data_dir: settings.data_dir.clone(),
             inbox_dir: settings.inbox.dir.clone(),
+            archives: Archives {
+                accepted: settings.accepted_dir(),
+                rejected: settings.rejected_dir(),
+                quarantine: settings.quarantine_dir(),
+            },
             alert_before_expiry: settings.downloads.alert_before_expiry,
             health: health(river.pulse.clone(), river.library.clone()),
             worries: worries(river.store.clone(), &settings),

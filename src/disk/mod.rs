@@ -11,6 +11,7 @@ pub mod library;
 pub mod lock;
 pub mod names;
 pub mod part;
+pub mod sweep;
 pub mod unfinished;
 
 use std::fs::File;

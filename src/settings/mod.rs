@@ -30,7 +30,7 @@ pub use crate::settings::load::{Purpose, keys_and_defaults, load, variable_of};
 pub use crate::settings::private::PrivateFileError;
 pub use crate::settings::problem::{Invalid, Origin, Problem};
 pub use crate::settings::secrets::{SecretsError, load_callback_secrets, rotate_callback_secret};
-pub use crate::settings::units::duration;
+pub use crate::settings::units::{age, duration};
 
 use crate::secret::Secret;
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Longer times are taken for a slip of the pen; it also keeps clock arithmetic far from its ends.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
+/// How old something may be that a person asks for.
+const OLDEST: Duration = Duration::from_secs(3660 * 86_400);
+
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 const SIZES: [(&str, u64); 9] = [
@@ -24,11 +27,25 @@ const SIZES: [(&str, u64); 9] = [
 /// # Errors
 /// What is wrong with it and how times are written, for people.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    at_most(LONGEST, text)
+}
+
+/// Reads an age, which is written as a [`duration`] is: more than nothing, at most 3660 days.
+///
+/// # Errors
+/// As there.
+pub fn age(text: &str) -> Result<Duration, String> {
+    at_most(OLDEST, text)
+}
+
+fn at_most(longest: Duration, text: &str) -> Result<Duration, String> {
     let how = "write a whole number and a unit without a space: 500ms, 90s, 5m, 24h or 2d";
     let millis = number_and_unit(text, &TIMES).ok_or_else(|| format!("`{text}` is not a time; {how}"))?;
     match Duration::from_millis(millis) {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
-        long if long > LONGEST => Err(format!("`{text}` is too long; at most 366d")),
+        long if long > longest => {
+            Err(format!("`{text}` is too long; at most {}d", longest.as_secs() / 86_400))
+        }
         fits => Ok(fits),
     }
 }
@@ -71,6 +88,7 @@ mod tests {
         }
         assert!(duration("0s").is_err());
         assert!(duration("367d").is_err());
+        assert!(age("3660d").is_ok() && age("3661d").is_err());
     }
 
     #[test]

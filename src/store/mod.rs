@@ -19,6 +19,7 @@ pub mod look;
 pub mod outputs;
 pub mod overview;
 mod places;
+pub mod prune;
 pub mod report;
 mod rows;
 pub mod schema;

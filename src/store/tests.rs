@@ -20,30 +20,30 @@ use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
 
-const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
-struct Rig {
+pub(super) struct Rig {
     folder: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder.path().join("dropreel.db")).unwrap();
         Self { folder, store }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("dropreel.db")
     }
 
-    async fn take_in(&self, drafts: Vec<Draft>) -> Vec<JobId> {
+    pub(super) async fn take_in(&self, drafts: Vec<Draft>) -> Vec<JobId> {
         let sha256 = format!("{drafts:?}");
         self.take_file("a.json", &sha256, drafts, NOW).await.unwrap()
     }
 
-    async fn take_file(
+    pub(super) async fn take_file(
         &self,
         name: &str,
         sha256: &str,
@@ -60,14 +60,14 @@ impl Rig {
         self.take_in(vec![draft("sakura")]).await[0]
     }
 
-    async fn begin(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
+    pub(super) async fn begin(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
         match self.store.begin_try(id, callback_url, NOW).await.unwrap() {
             Begun::Send(attempt) => attempt,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn state(&self, id: JobId) -> StateName {
+    pub(super) async fn state(&self, id: JobId) -> StateName {
         self.store.look(id).await.unwrap().job.state_name()
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).map(|(store, _)| store)
 }
 
-fn draft(name: &str) -> Draft {
+pub(super) fn draft(name: &str) -> Draft {
     Draft {
         name: name.into(),
         priority: 0,
@@ -90,11 +90,11 @@ fn draft(name: &str) -> Draft {
     }
 }
 
-fn url(text: &'static str) -> CallbackUrl {
+pub(super) fn url(text: &'static str) -> CallbackUrl {
     Box::new(move |_| Some(Secret::new(text)))
 }
 
-fn accepted(task: &str) -> Event {
+pub(super) fn accepted(task: &str) -> Event {
     let task = TaskId::parse(task).unwrap();
     Event::SubmitAnswered(SubmitVerdict::Accepted { task, reserved: None })
 }
@@ -392,6 +392,7 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
         .into_iter()
         .chain(first_look())
         .chain(super::hooks::hot_statements())
+        .chain(super::prune::hot_statements())
         .chain([("dropped before", REPEATED.to_owned())])
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -1,12 +1,16 @@
-//! Copies of the database.
+//! Copies of the database, and what is forgotten.
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
+use dropreel::clock::Timestamp;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Rig, quick};
+use crate::support::{Rig, files_below, quick};
+
+const DAY_MS: i64 = 86_400_000;
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -19,6 +23,10 @@ fn err(output: &Output) -> String {
 fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
+}
+
+fn database(rig: &Rig) -> Connection {
+    Connection::open(rig.path("dropreel.db")).unwrap()
 }
 
 fn is_sound(path: &Path) {
@@ -36,6 +44,44 @@ fn restore(rig: &mut Rig, copy: &Path) {
         let _ = std::fs::remove_file(rig.path(leftover));
     }
     rig.database_forgot = true;
+}
+
+/// Makes a job, its file and all that is known of them so much older. The daemon must not run.
+fn make_older(rig: &Rig, name: &str, days: i64) {
+    let connection = database(rig);
+    let (nr, taken_at): (i64, i64) = connection
+        .query_row(
+            "SELECT intakes.nr, taken_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr WHERE jobs.name = ?1",
+            [name],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    let day_of = |at: i64| Timestamp::from_millis(at).date();
+    let file = |at: i64| rig.path(&format!("accepted/{}/{name}.json", day_of(at)));
+    let (from, to) = (file(taken_at), file(taken_at - days * DAY_MS));
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    std::fs::rename(from, &to).unwrap();
+    let by = days * DAY_MS;
+    connection
+        .execute(
+            "UPDATE jobs SET created_at = created_at - ?2, finished_at = finished_at - ?2 WHERE name = ?1",
+            (name, by),
+        )
+        .unwrap();
+    connection
+        .execute(
+            "UPDATE intakes SET taken_at = taken_at - ?2, moved_to = ?3 WHERE nr = ?1",
+            (nr, by, to.display().to_string()),
+        )
+        .unwrap();
+}
+
+fn make_files_older(folder: &Path, days: u64) {
+    for file in files_below(folder) {
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        let then = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(days * 86_400);
+        file.set_modified(then).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -132,4 +178,122 @@ async fn a_database_that_is_damaged_is_not_copied() {
     assert_eq!(made.status.code(), Some(1), "{}", out(&made));
     assert!(err(&made).contains("dropreel.db"), "{}", err(&made));
     assert!(!copy.exists() && !rig.beside(".monday.db.tmp").exists());
+}
+
+#[tokio::test]
+async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits() {
+    let mut rig = Rig::start("").await;
+    rig.drop("old.json", quick("old", ""));
+    rig.drop("page.json", quick("page", "media=html200x1"));
+    rig.drop("bad.json", "{}");
+    let waits = quick("waits", "")
+        .replace(r#""name":"waits""#, r#""name":"waits","not_before":"2099-01-01T00:00:00Z""#);
+    rig.drop("waits.json", waits);
+    rig.until("old", &["succeeded"]).await;
+    rig.until("page", &["succeeded"]).await;
+    rig.until("waits", &["pending"]).await;
+    rig.drop("young.json", quick("young", ""));
+    rig.until("young", &["succeeded"]).await;
+    rig.until_said("rejected bad.json").await;
+    rig.stop().await;
+    make_older(&rig, "old", 100);
+    make_older(&rig, "waits", 100);
+    make_files_older(&rig.path("rejected"), 100);
+    make_files_older(&rig.path("quarantine"), 80);
+    rig.database_forgot = true;
+    let unreachable = rig.run(&["prune", "--yes"]).await;
+    assert_eq!(unreachable.status.code(), Some(4), "{}", err(&unreachable));
+    rig.start_daemon().await;
+    let old = rig.job("old").await;
+
+    let files = || {
+        let folders = ["accepted", "rejected", "quarantine", "videos"];
+        folders.iter().flat_map(|folder| files_below(&rig.path(folder))).collect::<Vec<_>>()
+    };
+    let before = files();
+    let dry = document(&rig.run(&["prune", "--dry-run", "--json"]).await);
+    // The job file, the bad one and its reason.
+    assert_eq!((&dry["jobs"], &dry["files"], &dry["dry_run"]), (&json!(1), &json!(3), &json!(true)), "{dry}");
+    let unasked = rig.run(&["prune"]).await;
+    assert_eq!(unasked.status.code(), Some(2));
+    assert!(
+        err(&unasked).contains("prune 1 job and 3 files") && err(&unasked).contains("--yes"),
+        "{}",
+        err(&unasked)
+    );
+    let too_young = rig.run(&["prune", "--older-than", "30d", "--yes"]).await;
+    assert_eq!(too_young.status.code(), Some(2));
+    assert!(
+        err(&too_young).contains("at least 31d") && err(&too_young).contains("month"),
+        "{}",
+        err(&too_young)
+    );
+    assert_eq!(files(), before);
+    assert_eq!(rig.job("old").await, old);
+
+    let done = rig.run(&["prune", "--yes"]).await;
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(out(&done).contains("pruned: 1 job and 3 files"), "{}", out(&done));
+    let gone = rig.run(&["show", "old"]).await;
+    assert_eq!(gone.status.code(), Some(1), "{}", out(&gone));
+    for name in ["page", "waits", "young"] {
+        assert_eq!(rig.run(&["show", name]).await.status.code(), Some(0), "{name}");
+    }
+    let left = files();
+    let removed: Vec<_> = before.iter().filter(|file| !left.contains(file)).collect();
+    assert_eq!(removed.len(), 3, "{removed:?}");
+    assert!(removed.iter().all(|file| !file.starts_with(rig.path("videos"))), "{removed:?}");
+    assert!(Path::new(old["files"][0]["path"].as_str().unwrap()).is_file());
+    let nothing = rig.run(&["prune", "--yes"]).await;
+    assert_eq!((nothing.status.code(), err(&nothing).contains("nothing to prune")), (Some(0), true));
+    is_sound(&rig.path("dropreel.db"));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_prune_killed_in_the_middle_leaves_a_whole_database_and_goes_on() {
+    let mut rig = Rig::start("").await;
+    let line = |number: usize| {
+        json!({"model": "wan2.5-t2v", "prompt": "a",
+               "dropreel": {"name": format!("{number}"), "labels": {"n": format!("{number}")},
+                            "not_before": "2099-01-01T00:00:00Z"}})
+    };
+    let lines: String = (0..4_000).map(|number| format!("{}\n", line(number))).collect();
+    rig.drop("many.jsonl", lines);
+    rig.until_said("accepted many.jsonl: 4000 jobs").await;
+    rig.drop("young.json", quick("young", ""));
+    rig.until("young", &["succeeded"]).await;
+    rig.stop().await;
+    let long_ago = format!(
+        "UPDATE jobs SET state = 'cancelled', move = NULL, move_due_at = NULL, due_at = NULL, tries = NULL, since = NULL,
+                         finished_at = created_at - {ago} WHERE name <> 'young';
+         UPDATE intakes SET taken_at = taken_at - {ago} WHERE file_name = 'many.jsonl';",
+        ago = 100 * DAY_MS
+    );
+    database(&rig).execute_batch(&long_ago).unwrap();
+    rig.database_forgot = true;
+    let left = |rig: &Rig| -> i64 {
+        database(rig).query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)).unwrap()
+    };
+    rig.start_daemon().await;
+    let mut prune = rig.command(&["prune", "--yes"]);
+    let prune = tokio::task::spawn_blocking(move || prune.output().unwrap());
+    // Some are gone and others are not.
+    while left(&rig) == 4_001 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    rig.kill();
+    let cut = prune.await.unwrap();
+    assert_eq!(cut.status.code(), Some(4), "{}{}", out(&cut), err(&cut));
+    let after = left(&rig);
+    assert!(after > 1, "it was quicker than the kill");
+    is_sound(&rig.path("dropreel.db"));
+
+    rig.start_daemon().await;
+    let done = document(&rig.run(&["prune", "--yes", "--json"]).await);
+    assert_eq!(done["jobs"], after - 1, "{done}");
+    assert_eq!(left(&rig), 1);
+    rig.drop("next.json", quick("next", ""));
+    rig.until("next", &["succeeded"]).await;
+    rig.finish().await;
 }

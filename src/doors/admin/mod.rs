@@ -10,6 +10,7 @@ mod line;
 mod metrics;
 mod openapi;
 mod page;
+mod prune;
 mod query;
 mod report;
 
@@ -37,6 +38,7 @@ use crate::jobfile;
 use crate::store::Store;
 use fence::Fence;
 pub use fence::Keys;
+pub use prune::Archives;
 
 /// Says what is wrong now, a sentence each; none when all is well.
 pub type Health = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -61,6 +63,8 @@ pub struct AdminDoor {
     pub data_dir: PathBuf,
     /// Where job files are dropped, absolute: the page says so to whoever has none yet.
     pub inbox_dir: PathBuf,
+    /// The folders of files that were, absolute.
+    pub archives: Archives,
     /// A link that dies sooner than this is pressing.
     pub alert_before_expiry: Duration,
     /// What `readyz` says.
@@ -161,6 +165,7 @@ fn rooms(routes: &mut web::ServiceConfig) {
             resource("/api/v1/callback-secret/rotate", &[Method::POST])
                 .route(web::post().to(line::rotate_callback_secret)),
         )
+        .service(resource("/api/v1/prune", &[Method::POST]).route(web::post().to(prune::prune)))
         .service(resource("/api/v1/status", &[Method::GET]).route(look().to(line::status)))
         .service(resource("/api/v1/openapi.json", &[Method::GET]).route(look().to(openapi::give)))
         .service(resource("/api/v1/report", &[Method::GET]).route(look().to(report::report)))

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use crate::doors::admin::{Admin, answer, bulk, intake, jobs, line, report};
+use crate::doors::admin::{Admin, answer, bulk, intake, jobs, line, prune, report};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,7 +25,8 @@ use crate::doors::admin::{Admin, answer, bulk, intake, jobs, line, report};
         line::status,
         line::pause,
         line::resume,
-        line::rotate_callback_secret
+        line::rotate_callback_secret,
+        prune::prune
     ),
     tags((name = "jobs", description = "Jobs and orders for them"), (name = "line", description = "All of them at once"))
 )]

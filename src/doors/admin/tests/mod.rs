@@ -1,6 +1,7 @@
 //! The admin door over real sockets.
 
 mod page;
+mod prune;
 mod stream;
 
 use serde_json::{Value, json};
@@ -12,6 +13,13 @@ use crate::job::event::{Event, Order};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
 use crate::store::line::{Stop, StopCause};
+
+/// None of them is there at first.
+fn archives(rig: &Rig) -> Archives {
+    let [accepted, rejected, quarantine] =
+        ["accepted", "rejected", "quarantine"].map(|name| rig.folder.path().join(name));
+    Archives { accepted, rejected, quarantine }
+}
 
 struct Stage {
     rig: Rig,
@@ -35,6 +43,7 @@ impl Stage {
             library_dir: "/srv/videos".into(),
             data_dir: "/".into(),
             inbox_dir: "/srv/inbox".into(),
+            archives: archives(&rig),
             alert_before_expiry: Duration::from_secs(3600),
             health: Arc::new(move || wrong.clone()),
             worries: Arc::new(Vec::new),
@@ -350,6 +359,7 @@ async fn an_upload_that_stalls_is_cut_off() {
         library_dir: "/srv/videos".into(),
         data_dir: "/".into(),
         inbox_dir: "/srv/inbox".into(),
+        archives: archives(&rig),
         alert_before_expiry: Duration::from_secs(3600),
         health: Arc::new(Vec::new),
         worries: Arc::new(Vec::new),
