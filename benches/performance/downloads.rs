@@ -14,10 +14,14 @@ pub struct Case {
     pub name: &'static str,
     pub files: u64,
     pub mib: u64,
+    /// How many MiB per second the host gives to each connection; 0: as many as it can.
+    pub line: u32,
 }
 
-const CASES: [Case; 2] =
-    [Case { name: "200 × 5 MiB", files: 200, mib: 5 }, Case { name: "8 × 64 MiB", files: 8, mib: 64 }];
+const CASES: [Case; 2] = [
+    Case { name: "200 × 5 MiB", files: 200, mib: 5, line: 0 },
+    Case { name: "8 × 64 MiB", files: 8, mib: 64, line: 0 },
+];
 const AT_ONCE: &str = "8";
 
 #[derive(Default)]
@@ -90,7 +94,7 @@ impl<'a> Source<'a> {
         let films = self.films.get_or_insert_with(|| {
             let mut links = database.prepare("SELECT link FROM outputs").unwrap();
             let links = links.query_map([], |row| row.get(0)).unwrap();
-            Films::of(&links.map(Result::unwrap).collect::<Vec<String>>())
+            Films::of(&links.map(Result::unwrap).collect::<Vec<String>>(), case.line)
         });
         films.take_over(data);
         // Still paused: that is kept.

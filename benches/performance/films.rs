@@ -24,14 +24,15 @@ impl Drop for Films {
 }
 
 impl Films {
-    /// Fetches what lies behind these links, once, and serves it: real films, each its own file.
-    pub fn of(sources: &[String]) -> Self {
+    /// Fetches what lies behind these links, once, and serves it: real films, each its own file. Each connection gets so
+    /// many MiB per second; 0: as many as there are.
+    pub fn of(sources: &[String], line: u32) -> Self {
         let folder = bed::folder();
         bed::run(&mut crate::downloads::curl(folder.path(), sources));
         bed::run(&mut Command::new("sync"));
         // Free a moment ago: nobody here takes ports of his own choice.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        std::fs::write(folder.path().join("nginx.conf"), configuration(port)).unwrap();
+        std::fs::write(folder.path().join("nginx.conf"), configuration(port, line)).unwrap();
         let server = serve(folder.path());
         bed::until("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let links = (0..sources.len()).map(|at| format!("http://127.0.0.1:{port}/{at}.mp4")).collect();
@@ -54,14 +55,14 @@ impl Films {
 }
 
 /// One process, which ends when it is killed, and whose files all lie in its folder.
-fn configuration(port: u16) -> String {
+fn configuration(port: u16, line: u32) -> String {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("    {name}_temp_path {name};\n"))
         .concat();
     format!(
         "daemon off;\nmaster_process off;\nerror_log stderr;\npid nginx.pid;\nevents {{}}\n\
          http {{\n    access_log off;\n    sendfile on;\n    types {{ video/mp4 mp4; }}\n{temporary}    \
-         server {{ listen 127.0.0.1:{port}; root .; }}\n}}\n"
+         server {{ listen 127.0.0.1:{port}; root .; limit_rate {line}m; }}\n}}\n"
     )
 }
 
