@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Tick;
 
-/// How much is committed at once, at most; what comes later waits for the next commit. A larger one would answer all who
-/// ask at once, and leave the web server nothing to do meanwhile.
-pub(super) const BATCH: usize = 64;
+/// How much is committed at once, at most; what comes later waits for the next commit. With more, all who ask would be
+/// answered at once, and the web server have nothing to do meanwhile; with less, each waits for more flushes.
+pub(super) const BATCH: usize = 128;
 /// So much time is saved up for patient work, at most: a commit must not become long by it.
 const MOST_SAVED: Duration = Duration::from_millis(2);
 /// After so long without other work, patient work does not wait for it any more.
