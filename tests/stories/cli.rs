@@ -1,23 +1,9 @@
 //! The commands, as a script would use them: what they print and how they end.
 
-use std::process::Output;
-
 use serde_json::{Value, json};
 
+use crate::support::said::{document, err, out};
 use crate::support::{KEY, Rig, quick};
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn document(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
-}
 
 #[tokio::test]
 async fn jobs_are_submitted_waited_for_listed_and_shown() {

@@ -1,29 +1,16 @@
 //! Copies of the database, and what is forgotten.
 
 use std::path::Path;
-use std::process::Output;
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
 use rusqlite::Connection;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::support::said::{document, err, out};
 use crate::support::{Rig, files_below, quick};
 
 const DAY_MS: i64 = 86_400_000;
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn document(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
-}
 
 fn database(rig: &Rig) -> Connection {
     Connection::open(rig.path("dropreel.db")).unwrap()

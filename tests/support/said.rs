@@ -1,0 +1,18 @@
+//! What a command has said.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
+}
