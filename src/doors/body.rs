@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::Payload;
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::clock::Clock;
@@ -55,6 +56,15 @@ pub(super) async fn read_body(
         Ok(bytes)
     };
     clock.within(limit.time, read).await.unwrap_or(Err(BodyError::TooSlow(limit.time)))
+}
+
+/// Reads a body that is to be one JSON object. An array of the fields' values would do as well by the rules of serde; no
+/// description of ours says so, and an order is not guessed at.
+pub(super) fn read_object<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    match body.trim_ascii_start() {
+        [b'{', ..] => serde_json::from_slice(body),
+        _ => Err(serde::de::Error::custom("it is no JSON object")),
+    }
 }
 
 /// What `Content-Length` says, if it is there.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::doors::admin::jobs::OrderWord;
 use crate::doors::admin::jobs::no_state;
 use crate::doors::admin::{Admin, answer};
-use crate::doors::body::read_body;
+use crate::doors::body::{read_body, read_object};
 use crate::doors::problem::{Kind, Problem, ProblemView};
 #[allow(unused_imports, reason = "named in the description of the API")]
 use crate::doors::view::StateWord;
@@ -94,7 +94,7 @@ pub(super) async fn order(
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
     let bytes = read_body(&request, &mut body, admin.limits.order, &admin.door.clock).await?;
-    let wanted: Wanted = serde_json::from_slice(&bytes).map_err(|error| {
+    let wanted: Wanted = read_object(&bytes).map_err(|error| {
         Problem::bad_request(format!(r#"send {{"order":"retry","state":"failed","dry_run":true}}: {error}"#))
     })?;
     let orders = [Order::Cancel, Order::Retry, Order::Release];

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::doors::admin::{Admin, answer};
-use crate::doors::body::read_body;
+use crate::doors::body::{read_body, read_object};
 use crate::doors::problem::{Problem, ProblemView};
 use crate::doors::status::StatusView;
 use crate::lab::{self, Site};
@@ -133,7 +133,7 @@ async fn which(
     let bytes = read_body(request, &mut body, admin.limits.order, &admin.door.clock).await?;
     let which = match bytes.trim_ascii() {
         [] => Which::default(),
-        bytes => serde_json::from_slice(bytes).map_err(|error| {
+        bytes => read_object(bytes).map_err(|error| {
             Problem::bad_request(format!(
                 r#"send nothing, {{"what":"submits"}} or {{"what":"downloads"}}: {error}"#
             ))

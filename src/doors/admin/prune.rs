@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::disk::sweep::{Sweep, Swept};
 use crate::doors::admin::{Admin, answer};
-use crate::doors::body::read_body;
+use crate::doors::body::{read_body, read_object};
 use crate::doors::problem::{Problem, ProblemView};
 use crate::jobfile;
 use crate::settings;
@@ -84,7 +84,7 @@ pub(super) async fn prune(
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
     let bytes = read_body(&request, &mut body, admin.limits.order, &admin.door.clock).await?;
-    let wanted: Wanted = serde_json::from_slice(&bytes).map_err(|error| {
+    let wanted: Wanted = read_object(&bytes).map_err(|error| {
         Problem::bad_request(format!(r#"send {{"older_than":"90d","dry_run":true}}: {error}"#))
     })?;
     let before = admin.door.clock.now().minus(wanted.age()?);

@@ -291,7 +291,7 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
         let answer = stage.post(&format!("/api/v1/{order}"), body).await;
         assert_eq!((answer.status, causes(answer.json())), (200, expected.to_owned()), "{order} {body}");
     }
-    for body in [r#"{"what":"all"}"#, r#"{"waht":"submits"}"#, "[]", "{", "\u{0}"] {
+    for body in ["[null]", "null", r#"{"what":"all"}"#, r#"{"waht":"submits"}"#, "[]", "{", "\u{0}"] {
         assert_problem(&stage.post("/api/v1/pause", body).await, 400, "downloads");
     }
     assert_problem(&stage.post("/api/v1/pause", &" ".repeat(20_000)).await, 413, "16384");

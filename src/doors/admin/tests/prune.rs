@@ -43,6 +43,7 @@ async fn what_is_no_age_or_too_short_a_one_is_refused() {
         (r#"{"older_than":"soon"}"#, 400, "is not a time"),
         (r#"{"older_than":"9999d"}"#, 400, "at most 3660d"),
         (r#"{"older_than":"90d","force":true}"#, 400, "force"),
+        (r#"["90d",true]"#, 400, "no JSON object"),
         ("{}", 400, "older_than"),
     ] {
         assert_problem(&stage.post("/api/v1/prune", body).await, status, detail);
