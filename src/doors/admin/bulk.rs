@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 use crate::doors::admin::jobs::OrderWord;
 use crate::doors::admin::jobs::no_state;
 use crate::doors::admin::{Admin, answer};
-use crate::doors::body::{read_body, read_object};
 use crate::doors::problem::{Kind, Problem, ProblemView};
 #[allow(unused_imports, reason = "named in the description of the API")]
 use crate::doors::view::StateWord;
@@ -93,10 +92,8 @@ pub(super) async fn order(
     mut body: web::Payload,
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
-    let bytes = read_body(&request, &mut body, admin.limits.order, &admin.door.clock).await?;
-    let wanted: Wanted = read_object(&bytes).map_err(|error| {
-        Problem::bad_request(format!(r#"send {{"order":"retry","state":"failed","dry_run":true}}: {error}"#))
-    })?;
+    let how = r#"{"order":"retry","state":"failed","dry_run":true}"#;
+    let wanted: Wanted = admin.read_order(&request, &mut body, how).await?;
     let orders = [Order::Cancel, Order::Retry, Order::Release];
     let order = orders.into_iter().find(|order| order.as_str() == wanted.order).ok_or_else(|| {
         Problem::bad_request(format!(

@@ -23,14 +23,16 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, Resource, Route, guard, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 use futures_util::FutureExt;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 pub use crate::doors::body::BodyLimit;
+use crate::doors::body::{read_body, read_object};
 use crate::doors::doorman::Doorman;
 pub use crate::doors::doorman::Patience;
 use crate::doors::problem::Problem;
@@ -115,6 +117,19 @@ struct Admin {
     fence: Fence,
     /// A long job file is held in memory until its jobs are committed: one at a time.
     long_file: Semaphore,
+}
+
+impl Admin {
+    /// Reads an order, a JSON object; `how` shows one to those who send something else.
+    async fn read_order<T: DeserializeOwned>(
+        &self,
+        request: &HttpRequest,
+        body: &mut web::Payload,
+        how: &str,
+    ) -> Result<T, Problem> {
+        let bytes = read_body(request, body, self.limits.order, &self.door.clock).await?;
+        read_object(&bytes).map_err(|error| Problem::bad_request(format!("send {how}: {error}")))
+    }
 }
 
 /// Opens the admin door. To be called inside a tokio runtime; the server serves as long as it is awaited.

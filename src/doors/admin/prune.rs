@@ -14,7 +14,6 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::disk::sweep::{Sweep, Swept};
 use crate::doors::admin::{Admin, answer};
-use crate::doors::body::{read_body, read_object};
 use crate::doors::problem::{Problem, ProblemView};
 use crate::jobfile;
 use crate::settings;
@@ -83,10 +82,8 @@ pub(super) async fn prune(
     mut body: web::Payload,
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
-    let bytes = read_body(&request, &mut body, admin.limits.order, &admin.door.clock).await?;
-    let wanted: Wanted = read_object(&bytes).map_err(|error| {
-        Problem::bad_request(format!(r#"send {{"older_than":"90d","dry_run":true}}: {error}"#))
-    })?;
+    let how = r#"{"older_than":"90d","dry_run":true}"#;
+    let wanted: Wanted = admin.read_order(&request, &mut body, how).await?;
     let before = admin.door.clock.now().minus(wanted.age()?);
     let view = if wanted.dry_run { count(&admin, before).await? } else { remove(&admin, before).await? };
     Ok(answer(StatusCode::OK, &view))
