@@ -282,15 +282,23 @@ impl Library {
         self.sidecar_path(published.path()).symlink_metadata().is_err()
     }
 
-    /// Gives a published file the sidecar that it lacks.
+    /// Gives a published file the sidecar that it lacks. It is still to be [flushed](Self::flush_published).
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn give_sidecar(&self, published: &Published, sidecar: &[u8]) -> Result<(), DiskError> {
-        let folder = self.folder_of(published.path())?;
-        let path = self.sidecar_path(published.path());
-        write_to_be_flushed(&path, sidecar, self.file_mode)?;
-        flush_names(&folder).map_err(|error| DiskError::new(&path, error))
+        write_to_be_flushed(&self.sidecar_path(published.path()), sidecar, self.file_mode)
+    }
+
+    /// Makes sure that a published file keeps its name: a kill may have come between name and flush, and a power cut
+    /// after that would give it back the name under which it is thrown away.
+    ///
+    /// # Errors
+    /// When a folder cannot be flushed.
+    pub fn flush_published(&self, published: &Published) -> Result<(), DiskError> {
+        let full = self.root.join(published.path());
+        flush_folder(full.parent().unwrap_or(&self.root))?;
+        flush_folder(&self.root.join(INCOMING))
     }
 
     /// Opens a published file, to be inspected.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use dropreel::lab::Site;
 use rustix::io::Errno;
 
 use crate::bench::{must, text};
 use crate::points::in_parallel;
-use crate::points::stage::Stage;
+use crate::points::stage::{Ended, Stage};
 use crate::support::checker::When;
 
 /// The kinds of calls, in the order of `enum kind` in failing_calls.c, with what each may fail with.
@@ -368,4 +369,26 @@ fn no_call_goes_past_the_shim() {
         });
         assert_eq!(escaped, None, "the shim knows nothing of it");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_a_kill_left_unflushed_is_flushed_before_it_counts() {
+    let shim = Shim::build();
+    let mut stage = Stage::set_up("", 1).await;
+    stage.rig.set_plain("REELLAB_DIE_AT", &format!("{}:1", Site::PublishRenamed.as_str()));
+    stage.rig.start_daemon().await;
+    stage.drop_job("half", "", &[], &["succeeded"]);
+    assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));
+    stage.rig.unset_plain("REELLAB_DIE_AT");
+    let kind = KINDS.iter().position(|(name, _)| *name == "fsync").unwrap();
+    shim.load(&mut stage, Case { kind, nth: 1, errno: Errno::IO, on: true });
+    let library = stage.rig.path("videos").canonicalize().unwrap();
+    stage.rig.set_plain("REELLAB_CALLS_FOLDER", text(&library));
+    stage.rig.start_daemon().await;
+    stage.rig.until_said("is not stored yet").await;
+    assert_eq!(stage.rig.job("half").await["state"], "downloading");
+    stage.rig.kill();
+    unload(&mut stage);
+    stage.rig.start_daemon().await;
+    stage.finish(true).await.unwrap();
 }

@@ -108,6 +108,7 @@ fn a_published_file_that_lacks_its_sidecar_is_given_it() {
     std::fs::remove_file(&sidecar).unwrap();
     assert!(library.lacks_sidecar(&published));
     library.give_sidecar(&published, b"{\"job\":\"x\"}").unwrap();
+    library.flush_published(&published).unwrap();
     assert_eq!(std::fs::read(&sidecar).unwrap(), b"{\"job\":\"x\"}");
     assert_eq!(sidecar.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }

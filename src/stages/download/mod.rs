@@ -143,7 +143,7 @@ impl DownloadTools {
         format!("{job}-{key}")
     }
 
-    /// Fetches all outputs of a job that wait, all by one thread. One that fails does not keep the others from being tried.
+    /// Fetches all outputs of a job that wait, by one thread. One that fails does not keep the others from being tried.
     async fn fetch_job(self: Arc<Self>, job: JobId, lanes: Lanes, lane: Lane) -> bool {
         let tools = self.clone();
         let work = move |client: Arc<MediaClient>| async move {

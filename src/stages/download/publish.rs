@@ -41,7 +41,7 @@ impl DownloadTools {
             blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
         if let Some(published) = published {
             lab::reach(Site::PublishRecognised);
-            if let Err(error) = self.complete_sidecar(fetching, output, &published, &plan).await {
+            if let Err(error) = self.complete_publishing(fetching, output, &published, &plan).await {
                 return Ok(Some(Err(super::fetch::passing(error.to_string()))));
             }
             return Ok(Some(Ok(self.proof(output, published, plan.host))));
@@ -64,8 +64,8 @@ impl DownloadTools {
         }
     }
 
-    /// Writes the sidecar of a file that a crash left published without one.
-    async fn complete_sidecar(
+    /// Does what a crash may have left undone of a file that has its name: a sidecar, if it lacks one, and the flush.
+    async fn complete_publishing(
         &self,
         fetching: &Fetching,
         output: &Output,
@@ -80,11 +80,16 @@ impl DownloadTools {
             library.lacks_sidecar(&found).then(mime)
         })
         .await;
-        let Some(mime) = mime else { return Ok(()) };
-        let file = self.stored_file(published, plan.host.clone());
-        let text = sidecar::text(&fetching.sight, &fetching.request, kind.as_str(), mime, &file);
+        let text = mime.map(|mime| {
+            let file = self.stored_file(published, plan.host.clone());
+            sidecar::text(&fetching.sight, &fetching.request, kind.as_str(), mime, &file)
+        });
         let (library, found) = (self.library.clone(), published.clone());
-        blocking(&self.clock, move || library.give_sidecar(&found, &text)).await
+        let complete = move || {
+            text.map_or(Ok(()), |text| library.give_sidecar(&found, &text))?;
+            library.flush_published(&found)
+        };
+        blocking(&self.clock, complete).await
     }
 
     /// Gives a checked part the first free name of the layout.
