@@ -157,20 +157,16 @@ async fn a_database_that_is_damaged_is_not_copied() {
     rig.drop("a.json", quick("a", ""));
     rig.until("a", &["succeeded"]).await;
     rig.stop().await;
-    let whole = std::fs::read(rig.path("dropreel.db")).unwrap();
-    let unreadable = |rig: &Rig| {
-        let mut bytes = whole.clone();
-        bytes[8192..12_288].fill(0x5a);
-        std::fs::write(rig.path("dropreel.db"), bytes).unwrap();
-    };
-    // It can be copied, and only a look at the copy tells.
-    let nonsense = |rig: &Rig| {
-        let sql = "PRAGMA ignore_check_constraints = ON; UPDATE jobs SET state = 'nonsense'";
-        database(rig).execute_batch(sql).unwrap();
-    };
-    let damages: [(&dyn Fn(&Rig), &str); 2] = [(&nonsense, "CHECK constraint"), (&unreadable, "dropreel.db")];
-    for (damage, told) in damages {
-        damage(&rig);
+    for (damage, told) in [("nonsense", "CHECK constraint"), ("unreadable", "dropreel.db")] {
+        if damage == "nonsense" {
+            // It can be copied, and only a look at the copy tells.
+            let sql = "PRAGMA ignore_check_constraints = ON; UPDATE jobs SET state = 'nonsense'";
+            database(&rig).execute_batch(sql).unwrap();
+        } else {
+            let mut bytes = std::fs::read(rig.path("dropreel.db")).unwrap();
+            bytes[8192..12_288].fill(0x5a);
+            std::fs::write(rig.path("dropreel.db"), bytes).unwrap();
+        }
         let copy = rig.beside("monday.db");
         let made = rig.run(&["backup", copy.to_str().unwrap()]).await;
         assert_eq!(made.status.code(), Some(1), "{}", out(&made));
