@@ -1,7 +1,7 @@
 -- dropreel's database: the whole schema, version 3.
 --
 -- Times are Unix milliseconds, UTC. Money is whole quota. Flags are 0 or 1. Words (states, moves, reasons) are those
--- of contract and code; what they mean is decided in src/job, never here. Ids for people are text; rows refer to each
+-- of docs/reference.md and the code; what they mean is decided in src/job, never here. Ids for people are text; rows refer to each
 -- other by number, which keeps the indexes small.
 --
 -- One writer thread writes; WAL and synchronous=FULL are set and read back at every start. Do not write to this file

@@ -1,4 +1,4 @@
-//! Money as the provider counts it: whole quota, 500,000 to the US dollar (provider-api, "Status: answers").
+//! Money as the provider counts it: whole quota, 500,000 to the US dollar (docs/provider.md#status-answers).
 
 use std::fmt;
 

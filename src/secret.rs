@@ -55,8 +55,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secrets behind callback tokens: new tokens are made under the first, tokens under the earlier ones stay
-/// valid through a rotation (contract, section 6).
+/// The secrets behind callback tokens: new tokens are made under the first, tokens under the earlier ones
+/// stay valid through a rotation (docs/reference.md#http).
 #[derive(Clone, Debug)]
 pub struct CallbackSecrets {
     current: Secret,

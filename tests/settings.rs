@@ -11,7 +11,8 @@ use dropreel::settings::{
     DEFAULT_CONFIG, Environment, LibraryMode, Purpose, Settings, Trust, keys_and_defaults, load, variable_of,
 };
 
-/// Every key, its default, and another value that is right for it: the documented table (contract, section 5).
+/// Every key, its default, and another value that is right for it: the documented table
+/// (docs/reference.md#configuration).
 const TABLE: [(&str, &str, &str); 34] = [
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),

@@ -1,4 +1,5 @@
-//! The files of `systemd/` agree with each other, with the contract, and with the bar for confinement.
+//! The files of `systemd/` agree with each other, with docs/reference.md#command-line, and with the bar for
+//! confinement.
 #![allow(clippy::expect_used, reason = "a test's helpers may fail like a test")]
 
 use std::path::Path;
@@ -29,7 +30,7 @@ fn the_unit_starts_watches_and_stops_the_daemon_as_promised() {
         ("ExecStart", "/usr/bin/dropreel --config /etc/dropreel/config.toml serve"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("Restart", "on-failure"),
-        // Exit code 2 is wrong usage or configuration (contract, section 4).
+        // Exit code 2 is wrong usage or configuration (docs/reference.md#command-line).
         ("RestartPreventExitStatus", "2 243"),
         ("KillSignal", "SIGTERM"),
         ("TimeoutStopSec", "20"),

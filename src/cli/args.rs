@@ -37,7 +37,7 @@ pub struct CommandLine {
     pub command: Command,
 }
 
-/// The commands (contract, section 4).
+/// The commands (docs/reference.md#command-line).
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon in the foreground

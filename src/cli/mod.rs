@@ -28,7 +28,7 @@ use crate::settings::{Environment, Invalid, Purpose, Settings, load};
 use api::Api;
 use args::{Command, CommandLine};
 
-/// How a command ended (contract, section 4).
+/// How a command ended (docs/reference.md#command-line).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0

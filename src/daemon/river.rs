@@ -282,8 +282,8 @@ fn intake_folders(settings: &Settings) -> IntakeFolders {
     }
 }
 
-/// `{public_url}/callbacks/{job_id}/{token}` (contract, section 6). Port 0 in `public_url` stands for the port that
-/// the public door was given: for demonstrations and tests on one machine.
+/// `{public_url}/callbacks/{job_id}/{token}` (docs/reference.md#http). Port 0 in `public_url` stands for the
+/// port that the public door was given: for demonstrations and tests on one machine.
 fn callback_urls(settings: &Settings, door: u16, secrets: Arc<RwLock<CallbackSecrets>>) -> CallbackUrls {
     let base = settings.callbacks.public_url.clone().map(|mut url| {
         if url.port() == Some(0) {

@@ -11,7 +11,7 @@ const PART_BYTES: usize = 180;
 /// the first output of a long name ending in `-2` and the second of the same job would be one file.
 const STEM_BYTES: usize = PART_BYTES - 8;
 
-/// A template for paths below the library, such as `{date}/{name}.{ext}` (contract, section 5).
+/// A template for paths below the library, such as `{date}/{name}.{ext}` (docs/reference.md#configuration).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The parts of the path, each a row of pieces.

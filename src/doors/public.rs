@@ -1,4 +1,4 @@
-//! The public door: takes callbacks from anybody, believes none (contract, section 6).
+//! The public door: takes callbacks from anybody, believes none (docs/reference.md#http).
 //!
 //! Store first, answer, work later: a 204 can only be made from the proof that the delivery is committed.
 
@@ -58,7 +58,7 @@ pub struct PublicLimits {
 }
 
 impl Default for PublicLimits {
-    /// 256 KiB in 10 seconds, a head in 5, 512 connections (contract, section 6).
+    /// 256 KiB in 10 seconds, a head in 5, 512 connections (docs/reference.md#http).
     fn default() -> Self {
         Self {
             patience: Patience {

@@ -1,5 +1,5 @@
-//! A job as the API shows it (contract, section 6). The view is not the row: the row may change without it, and
-//! nothing secret is in it by accident.
+//! A job as the API shows it (docs/reference.md#http). The view is not the row: the row may change without
+//! it, and nothing secret is in it by accident.
 
 use std::borrow::Cow;
 #[allow(unused_imports, reason = "named in the description of the API")]
@@ -104,7 +104,7 @@ struct ErrorView {
     message: String,
 }
 
-/// The states of a job (contract, section 3).
+/// The states of a job.
 #[derive(ToSchema)]
 #[schema(as = State, rename_all = "lowercase")]
 #[allow(dead_code, reason = "as above; a test holds it to the words there are")]
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_shown_as_the_contract_says() {
+    fn job_view_matches_the_reference() {
         let sight = sight(Job::restore(record()).unwrap());
         let history = [HistoryEntry { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
         let request: Box<RawValue> = serde_json::from_str(r#"{"model":"wan2.5-t2v", "seed":1.10}"#).unwrap();

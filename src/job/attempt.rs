@@ -4,7 +4,8 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::secret::sha256_hex;
 
-/// The idempotency key of a job's attempt: `<job id>` for the first, `<job id>.N` for the others (contract, section 3).
+/// The idempotency key of a job's attempt: `<job id>` for the first, `<job id>.N` for the others
+/// (docs/reference.md#job-states).
 pub fn attempt_key(id: JobId, number: u32) -> String {
     if number <= 1 { id.to_string() } else { format!("{id}.{number}") }
 }

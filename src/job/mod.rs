@@ -91,7 +91,7 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// Who goes first: -100 to 100, higher first, default 0 (contract, section 2).
+/// Who goes first: -100 to 100, higher first, default 0 (docs/reference.md#job-files).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Priority(i8);

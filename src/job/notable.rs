@@ -1,4 +1,5 @@
-//! What happens to jobs that somebody else may want to be told of: the words of `[[hooks]] on` (contract, section 5).
+//! What happens to jobs that somebody else may want to be told of: the words of `[[hooks]] on`
+//! (docs/hooks.md).
 
 use crate::job::Job;
 use crate::job::state::StateName;

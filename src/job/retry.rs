@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A key is never sent again once it is this old: the provider forgets keys after 24 hours (contract, section 3).
+/// A key is never sent again once it is this old: the provider forgets keys after 24 hours
+/// (docs/reference.md#job-states).
 pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
 /// A clock further off than this is not trusted with the age of a key.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);

@@ -1,4 +1,5 @@
-//! The ten states of a job with what each carries, and the one table of their words (contract, section 3).
+//! The ten states of a job with what each carries, and the one table of their words
+//! (docs/reference.md#job-states).
 
 use std::fmt;
 

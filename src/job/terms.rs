@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// On what terms jobs are watched (contract, section 5: `[polling]`, `[downloads]`).
+/// On what terms jobs are watched (docs/reference.md#configuration: `[polling]`, `[downloads]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// Whether tasks are given a callback URL.
@@ -20,7 +20,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The defaults of the contract, with callbacks.
+    /// The documented defaults, with callbacks.
     pub const DEFAULT: Self = Self {
         callbacks: true,
         callback_grace: Duration::from_secs(120),

@@ -1,5 +1,4 @@
-//! Whether a media input is an address from which the provider can fetch (provider-api: "Media inputs must be public
-//! http(s) URLs: local paths and base64 are refused").
+//! Whether a media input is an address from which the provider can fetch (docs/provider.md#submit-request).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,5 @@
-//! Job files: the bytes of a dropped file become drafts of jobs, or every problem of it (contract, section 2).
+//! Job files: the bytes of a dropped file become drafts of jobs, or every problem of it
+//! (docs/reference.md#job-files).
 //!
 //! Pure: nothing here opens a file or looks at a clock. The user's own text of an object is passed on byte for byte,
 //! only our `dropreel` member is cut out of it.
@@ -38,7 +39,8 @@ pub const MAX_PROBLEMS: usize = 1000;
 /// How deeply arrays and objects may be nested in a file, its outermost one counted.
 pub const MAX_DEPTH: usize = 128;
 
-/// A job that was read but not yet accepted: what one object of a job file asks for (contract, section 2).
+/// A job that was read but not yet accepted: what one object of a job file asks for
+/// (docs/reference.md#job-files).
 #[derive(Clone, PartialEq)]
 pub struct Draft {
     /// What the user calls it: at most 200 characters, none of them a control character. Not yet safe as a file name.
@@ -75,7 +77,8 @@ impl fmt::Debug for Draft {
     }
 }
 
-/// One thing wrong with a job file, in the shape in which `NAME.reason.json` tells it (contract, section 1).
+/// One thing wrong with a job file, in the shape in which `NAME.reason.json` tells it
+/// (docs/reference.md#folders).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Where in the document (RFC 6901); in a line file, where in the line's object. An input that is missing is
@@ -158,7 +161,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 MiB and 256 MiB (contract, section 2).
+    /// 1 MiB and 256 MiB (docs/reference.md#job-files).
     fn default() -> Self {
         Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20 }
     }

@@ -1,4 +1,4 @@
-//! What is known of the provider's models, as data (provider-api, "Submit: request body"). Other models pass
+//! What is known of the provider's models, as data (docs/provider.md#models). Other models pass
 //! unchecked but for what holds for all of them.
 
 use crate::jobfile::shape::{Field, Shape};

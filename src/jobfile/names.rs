@@ -23,7 +23,7 @@ pub fn leave_alone(name: &str) -> bool {
     lower.starts_with('.') || [".tmp", ".part", "~"].iter().any(|ending| lower.ends_with(ending))
 }
 
-/// Whether a file of this name in the inbox is a job file (contract, section 1).
+/// Whether a file of this name in the inbox is a job file (docs/reference.md#folders).
 pub fn is_job_file_name(name: &str) -> bool {
     !leave_alone(name) && Form::of_name(name).is_some()
 }

@@ -1,4 +1,4 @@
-//! Our own member of an object, `dropreel` (contract, section 2): its keys, and nothing but its keys.
+//! Our own member of an object, `dropreel` (docs/reference.md#job-files): its keys, and nothing but its keys.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::jobfile::shape::{Spot, listed};
 /// The keys that this version knows.
 const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before"];
 
-/// Keys of the contract that this version does not do yet: taking them for a slip would be a lie.
+/// Keys of a later version: a suggestion for a misspelt key would mislead here.
 const NOT_YET: &[&str] = &["repeat", "matrix", "max_cost_usd"];
 
 const MAX_NAME: usize = 200;

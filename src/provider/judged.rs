@@ -67,7 +67,7 @@ pub(crate) enum Class {
     Broken,
 }
 
-/// The class of an HTTP status (provider-api, "Errors").
+/// The class of an HTTP status (docs/provider.md#errors).
 pub(crate) fn class(status: u16) -> Class {
     match status {
         200..=299 => Class::Good,

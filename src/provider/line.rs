@@ -1,10 +1,11 @@
-//! What stops the line to the provider: not one job, but all calls or all submits (provider-api, "Errors").
+//! What stops the line to the provider: not one job, but all calls or all submits (docs/provider.md#errors).
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// How long the line stands before one careful try, where the provider names no time (contract, section 3).
+/// How long the line stands before one careful try, where the provider names no time
+/// (docs/reference.md#job-states).
 pub const CAREFUL_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// The wait after a 429 that names no time.
 pub const RATE_PAUSE: Duration = Duration::from_secs(30);

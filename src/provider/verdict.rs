@@ -1,5 +1,5 @@
-//! Judges how a call ended: pure functions from what was heard to a verdict, and to what it means for the line
-//! (provider-api, "Errors"; contract, section 3).
+//! Judges how a call ended: pure functions from what was heard to a verdict, and to what it means for the
+//! line (docs/provider.md#errors; docs/reference.md#job-states).
 //!
 //! The rule behind the submit table: only an answer that must come from the provider's own API, and that says no,
 //! ends a job; only what certainly stopped short of it counts as not executed; all else may have been executed.

@@ -1,4 +1,4 @@
-//! What the provider itself checks in the body of a submit (provider-api, "Submit: request body").
+//! What the provider itself checks in the body of a submit (docs/provider.md#submit-request).
 
 use serde_json::{Map, Value};
 

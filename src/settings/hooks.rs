@@ -1,4 +1,4 @@
-//! `[[hooks]]`: programs and addresses that are told of what happens (contract, section 5).
+//! `[[hooks]]`: programs and addresses that are told of what happens (docs/hooks.md).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

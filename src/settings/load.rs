@@ -29,7 +29,7 @@ pub enum Purpose {
 
 /// Reads the configuration: the built-in defaults, over them the file (`named`, else `$DROPREEL_CONFIG`, else
 /// `./config.toml`, else `/etc/dropreel/config.toml`, else none), over it the `DROPREEL_` variables of
-/// `environment`; `$STATE_DIRECTORY` wins for `data_dir` (contract, section 5). Touches nothing.
+/// `environment`; `$STATE_DIRECTORY` wins for `data_dir` (docs/reference.md#configuration). Touches nothing.
 ///
 /// # Errors
 /// Everything that is wrong, at once, each thing with its key and where it was set.

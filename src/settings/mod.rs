@@ -1,4 +1,4 @@
-//! The configuration, typed and checked (contract, section 5): what a person set, or the default.
+//! The configuration, typed and checked (docs/reference.md#configuration): what a person set, or the default.
 //!
 //! Only values live here. Nothing in this room connects, listens or makes a client; the rooms above do, from these
 //! values. [`load`] reads them; [`load_callback_secrets`] keeps the secrets behind callback addresses.
@@ -63,7 +63,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The database (contract, section 1).
+    /// The database (docs/reference.md#folders).
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("dropreel.db")
     }
@@ -113,7 +113,8 @@ pub struct Inbox {
     pub rescan: Duration,
     /// How long a file must be still before it is judged.
     pub settle: Duration,
-    /// The largest job file in bytes, 1 to 256 MiB; line files have their own limit (contract, section 2).
+    /// The largest job file in bytes, 1 to 256 MiB; line files have their own limit
+    /// (docs/reference.md#job-files).
     pub max_bytes: u64,
 }
 

@@ -65,8 +65,8 @@ pub enum SecretsError {
     },
 }
 
-/// The callback secrets (contract, section 6): the first line of `callbacks.secret_file` makes tokens; its further
-/// lines, and every secret that was used before (the newest four), only admit them.
+/// The callback secrets (docs/reference.md#http): the first line of `callbacks.secret_file` makes tokens; its
+/// further lines, and every secret that was used before (the newest four), only admit them.
 ///
 /// Where no file is given, `callback.secret` in `data_dir` is made once and never written again. What was used is
 /// kept in `callback.secrets-known` beside it, so that a changed file does not lock out tasks under way. Only the

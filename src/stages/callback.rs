@@ -1,5 +1,6 @@
-//! Tells jobs of the callbacks that were kept for them. A callback only makes us ask; what it says is believed only where
-//! a person set that and it was signed (contract, section 5, `callbacks.trust`).
+//! Tells jobs of the callbacks that were kept for them. A callback only makes us ask; what it says is
+//! believed only where a person set that and it was signed (docs/reference.md#configuration,
+//! `callbacks.trust`).
 
 use std::time::Duration;
 

@@ -193,7 +193,7 @@ impl Line {
     }
 
     /// Sees through a server error that is stored under one key: other submits succeed, this key never does
-    /// (provider-api, "Request headers worth using").
+    /// (docs/provider.md#headers).
     pub fn judge(&self, attempt: &Attempt, server_error: bool, verdict: SubmitVerdict) -> SubmitVerdict {
         let now = self.clock.now();
         let mut seen = self.seen();

@@ -18,7 +18,7 @@ use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::tally::Counted;
 use crate::store::writer::{Manner, Writing};
 
-/// The same name and bytes within this time are taken for a repeated copy (contract, section 2).
+/// The same name and bytes within this time are taken for a repeated copy (docs/reference.md#job-files).
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a job file came from.

@@ -11,7 +11,7 @@ use crate::provider::wire::time::read_http_date;
 use crate::settings::Settings;
 
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Clocks that differ by more are doubted by the daemon (contract, section 3).
+/// Clocks that differ by more are doubted by the daemon (docs/reference.md#job-states).
 const SKEW: Duration = Duration::from_secs(60);
 /// An address of ours that no job has.
 const NOBODY: &str = "callbacks/00000000-0000-7000-8000-000000000000/doctor";

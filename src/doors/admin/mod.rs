@@ -1,4 +1,4 @@
-//! The admin door: what people and programs of this house see and order (contract, section 6).
+//! The admin door: what people and programs of this house see and order (docs/reference.md#http).
 //!
 //! Loopback is not authentication: every request passes the fence before it is routed.
 

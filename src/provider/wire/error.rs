@@ -1,4 +1,4 @@
-//! What the provider says when it will not: `{"error":{...}}` and its relatives (provider-api, "Errors").
+//! What the provider says when it will not: `{"error":{...}}` and its relatives (docs/provider.md#errors).
 
 use std::fmt;
 

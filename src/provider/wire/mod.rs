@@ -1,5 +1,6 @@
-//! The lenient reader of every answer shape of provider-api.md, into the words of `job::event`. All the provider's
-//! words live here and nowhere else.
+//! The lenient reader of every answer shape of docs/provider.md#submit-answers and
+//! docs/provider.md#status-answers, into the words of `job::event`. All the provider's words live here and
+//! nowhere else.
 //!
 //! Bytes come in already capped at [`crate::provider::client::ANSWER_CAP`]; the nesting is capped at 128 by the JSON
 //! reader. No reader panics, whatever the bytes.

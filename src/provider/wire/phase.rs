@@ -3,8 +3,8 @@
 use crate::job::event::Phase;
 use crate::lab::{Bug, planted};
 
-/// The phase a status word stands for, in any case (provider-api, "Status: answers"); a word nobody has met counts
-/// as under way.
+/// The phase a status word stands for, in any case (docs/provider.md#status-answers); a word nobody has met
+/// counts as under way.
 pub(crate) fn read(word: &str) -> Phase {
     let plain = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
     match plain.as_str() {

@@ -1,4 +1,5 @@
-//! Reads the answer to a status query, or a callback's body of the same shape (provider-api, "Status: answers").
+//! Reads the answer to a status query, or a callback's body of the same shape
+//! (docs/provider.md#status-answers).
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! The provider's times: seconds, milliseconds or finer, as numbers or text, told apart by size (provider-api,
-//! "Status: answers").
+//! The provider's times: seconds, milliseconds or finer, as numbers or text, told apart by size
+//! (docs/provider.md#status-answers).
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use crate::sandbox::value::Value as _;
 use crate::sandbox::words::{CallbackFault, Fault, Flag, IdShape};
 use crate::sandbox::world::{Handled, KeyRecord, World};
 
-/// How long an idempotency key is remembered (provider-api, "Request headers worth using").
+/// How long an idempotency key is remembered (docs/provider.md#headers).
 const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 impl World {

@@ -1,5 +1,5 @@
-//! Tells hooks what happened: at least once, one after the other for each job, without ever changing a job (contract,
-//! section 5).
+//! Tells hooks what happened: at least once, one after the other for each job, without ever changing a job
+//! (docs/hooks.md).
 
 mod program;
 mod webhook;

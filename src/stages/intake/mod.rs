@@ -71,7 +71,7 @@ struct Seen {
     told_at: Option<Tick>,
 }
 
-/// The reason file beside a rejected one (contract, section 1).
+/// The reason file beside a rejected one (docs/reference.md#folders).
 #[derive(Serialize)]
 struct Reason<'a> {
     file: &'a str,

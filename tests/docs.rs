@@ -1,0 +1,173 @@
+//! Links between documents, code and configuration lead somewhere.
+#![allow(clippy::expect_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+/// Where links are looked for, from the root of the repository. Folders are searched whole.
+const SEARCHED: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "benches",
+    "ci",
+    "config.toml",
+    "docs",
+    "schema",
+    "schema.sql",
+    "src",
+    "systemd",
+    "tests",
+];
+/// Generated or foreign files, and this one, which has links that lead nowhere.
+const SKIPPED: &[&str] = &["node_modules", "corpus", "found", "jobfiles", "docs.rs"];
+/// Documents outside the repository that earlier comments cited.
+const LOST: [&str; 2] = [concat!("contract", ", section"), concat!("provider", "-api")];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every text file that may hold a link, by its path from the root.
+fn texts() -> BTreeMap<PathBuf, String> {
+    let mut open: Vec<PathBuf> = SEARCHED.iter().map(PathBuf::from).collect();
+    let mut found = BTreeMap::new();
+    while let Some(path) = open.pop() {
+        let full = root().join(&path);
+        let skipped = path.file_name().is_some_and(|name| SKIPPED.iter().any(|skipped| name == *skipped));
+        if skipped {
+            continue;
+        }
+        if full.is_dir() {
+            let entries = std::fs::read_dir(full).expect("a folder");
+            open.extend(entries.map(|entry| path.join(entry.expect("an entry").file_name())));
+        } else if let Ok(text) = std::fs::read_to_string(full) {
+            found.insert(path, text);
+        }
+    }
+    found
+}
+
+/// The lines of a document outside its code blocks.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_code = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        in_code ^= fence;
+        !in_code && !fence
+    })
+}
+
+/// The anchors that GitHub gives to the headings of a document.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = prose(text).filter(|line| line.starts_with('#'));
+    let slug = |heading: &str| -> String {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(slug).collect()
+}
+
+/// `docs/a/../b.md` → `docs/b.md`.
+fn normalised(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut whole, part| {
+        match part {
+            Component::ParentDir => drop(whole.pop()),
+            Component::CurDir => {}
+            part => whole.push(part),
+        }
+        whole
+    })
+}
+
+/// The relative targets of the Markdown links of a document, from the root.
+fn markdown_links(path: &Path, text: &str) -> Vec<String> {
+    let folder = path.parent().expect("a file's folder");
+    let targets = prose(text).flat_map(|line| line.split("](").skip(1));
+    let targets = targets.filter_map(|rest| rest.split([')', ' ']).next());
+    let relative = targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:"));
+    let from_root = relative.map(|target| match target.split_once('#') {
+        Some(("", anchor)) => format!("{}#{anchor}", path.display()),
+        Some((file, anchor)) => format!("{}#{anchor}", normalised(&folder.join(file)).display()),
+        None => normalised(&folder.join(target)).display().to_string(),
+    });
+    from_root.collect()
+}
+
+/// Paths of documents as comments write them: `docs/reference.md#http`.
+fn plain_paths(text: &str) -> Vec<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || "-_./#".contains(c);
+    let words = text.split(|c: char| !part(c)).map(|word| word.trim_end_matches(['.', '/']));
+    let documents = words.filter(|word| {
+        let file = word.split('#').next().unwrap_or_default();
+        let in_docs = file.strip_prefix("docs/").is_some_and(|rest| !rest.is_empty());
+        in_docs || SEARCHED.contains(&file) && file.ends_with(".md")
+    });
+    documents.map(str::to_owned).collect()
+}
+
+/// Why a link leads nowhere, if it does.
+fn fault(link: &str, texts: &BTreeMap<PathBuf, String>) -> Option<&'static str> {
+    let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+    if !root().join(file).exists() {
+        return Some("no such file");
+    }
+    let anchor = anchor?;
+    let known = texts.get(Path::new(file)).map(|text| anchors(text)).unwrap_or_default();
+    (!known.iter().any(|known| known == anchor)).then_some("no such heading")
+}
+
+#[test]
+fn links_resolve() {
+    let texts = texts();
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for (path, text) in &texts {
+        let mut links = plain_paths(text);
+        if path.extension().is_some_and(|ending| ending == "md") {
+            links = markdown_links(path, text);
+        }
+        count += links.len();
+        faults.extend(links.iter().filter_map(|link| {
+            let fault = fault(link, &texts)?;
+            Some(format!("{}: {link}: {fault}", path.display()))
+        }));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(count > 60, "only {count} links were found: is the search broken?");
+}
+
+#[test]
+fn lost_documents_are_not_cited() {
+    for (path, text) in texts() {
+        // A citation may be broken over two lines of a comment.
+        let words: Vec<&str> = text.split_whitespace().filter(|word| !word.starts_with("//")).collect();
+        let text = words.join(" ").to_lowercase();
+        for lost in LOST {
+            assert!(
+                !text.contains(lost),
+                "{} cites `{lost}`: cite docs/reference.md#... instead",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn broken_links_are_found() {
+    let text = "[a](b.md#c) [d](#e) ```f``` [web](https://h/x)\n```\n[g](h.md)\n```\n[i](../j.md \"title\")";
+    let links = markdown_links(Path::new("docs/x.md"), text);
+    assert_eq!(links, ["docs/b.md#c", "docs/x.md#e", "j.md"]);
+    assert_eq!(
+        plain_paths("// see docs/a.md#b-c, (docs/d.yml). README.md docs/"),
+        ["docs/a.md#b-c", "docs/d.yml", "README.md"]
+    );
+    assert_eq!(anchors("# One `two`, three\n```\n# no\n```\n## Fo-ur"), ["one-two-three", "fo-ur"]);
+    let texts = BTreeMap::from([(PathBuf::from("README.md"), "# Here".to_owned())]);
+    assert_eq!(fault("README.md#here", &texts), None);
+    assert_eq!(fault("README.md#there", &texts), Some("no such heading"));
+    assert_eq!(fault("docs/nothing.md", &texts), Some("no such file"));
+}
