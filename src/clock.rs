@@ -216,7 +216,7 @@ impl Clock {
     }
 
     /// Has work that blocks done where it holds up nobody: on a thread of its own; in place, if this one [may
-    /// block](let_this_thread_block); under a paused clock in place, between two points at which everybody else may go
+    /// block](allow_blocking); under a paused clock in place, between two points at which everybody else may go
     /// on.
     ///
     /// # Errors
@@ -293,7 +293,7 @@ thread_local! {
 
 /// From now on, what this thread would have done [aside](Clock::aside) it does itself. For one that serves a single piece
 /// of work at a time: another thread, and the way there and back, would be for nothing.
-pub fn let_this_thread_block() {
+pub fn allow_blocking() {
     MAY_BLOCK.set(true);
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dropreel::clock::Clock;
-use dropreel::dice::Dice;
+use dropreel::rng::Rng;
 use dropreel::job::JobId;
-use dropreel::job::event::{AskVerdict, Event};
+use dropreel::job::event::{StatusVerdict, Event};
 use dropreel::job::next::Move;
-use dropreel::job::terms::Terms;
+use dropreel::job::policy::PollingPolicy;
 use dropreel::provider::wire::read_status;
 use dropreel::store::Store;
 use futures_util::future::join_all;
@@ -95,7 +95,7 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 async fn asked_of_store(data: &Path, table: &mut Table) {
     let clock = Clock::machine();
     let (store, _closing) =
-        Store::open(&data.join("dropreel.db"), Terms::DEFAULT, Dice::seeded(1), clock.clone()).unwrap();
+        Store::open(&data.join("dropreel.db"), PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone()).unwrap();
     let store = Arc::new(store);
     let later = clock.now().plus(Duration::from_secs(30 * 24 * 3600));
     let mut pick = Series::default();
@@ -111,7 +111,7 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
         let now = clock.now();
         let body = format!(r#"{{"task_id":"{}","status":"processing","progress":1}}"#, task.as_str());
         let facts = read_status(body.as_bytes(), &task, now).unwrap();
-        (id, Event::Asked { began: now, verdict: AskVerdict::Seen(facts) })
+        (id, Event::Asked { began: now, verdict: StatusVerdict::Seen(facts) })
     };
     let [mut together, mut alone]: [Series; 2] = Default::default();
     for _ in 0..20 {

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::cli::Failure;
-use crate::cli::look::rests;
+use crate::cli::show::rests;
 use crate::cli::term::{self, say, tell, text};
 use crate::clock::Clock;
 

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Demo, Filter};
 use crate::cli::term::{self, say, say_json, text};
-use crate::cli::{Api, Context, Exit, Failure, follow, look};
+use crate::cli::{Api, Context, Exit, Failure, follow, show};
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::daemon::Daemon;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::sandbox::{Options, Sandbox, start};
 use crate::settings::{Environment, Purpose, load};
 
@@ -35,14 +35,14 @@ const SAMPLES: [(&str, &str, &str); 8] = [
 
 /// `demo`
 pub(super) async fn demo(context: &Context, demo: &Demo) -> Result<Exit, Failure> {
-    let dice = Dice::from_system();
+    let rng = Rng::from_system();
     // Tells the jobs of this demonstration from those of an earlier one in the same folder.
-    let run = data_encoding::HEXLOWER.encode(&dice.id_bytes());
+    let run = data_encoding::HEXLOWER.encode(&rng.id_bytes());
     let (folder, kept) = match &demo.dir {
         Some(folder) => (own_folder(folder)?, true),
         None => (temporary_folder(&run)?, demo.keep),
     };
-    let played = stage(context, demo, &folder, &run, dice).await;
+    let played = stage(context, demo, &folder, &run, rng).await;
     if !kept {
         // What cannot be removed lies in the system's folder for such things.
         let _ = std::fs::remove_dir_all(&folder);
@@ -77,11 +77,11 @@ async fn stage(
     demo: &Demo,
     folder: &Path,
     run: &str,
-    dice: Dice,
+    rng: Rng,
 ) -> Result<(Vec<Value>, Duration), Failure> {
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let sandbox = provider(&context.clock).await?;
-    let daemon = daemon(folder, &sandbox, &context.clock, dice).await?;
+    let daemon = daemon(folder, &sandbox, &context.clock, rng).await?;
     if !context.json {
         let (base, inbox) = (sandbox.base_url(), folder.join("inbox"));
         let inbox = term::plain(&inbox.display().to_string());
@@ -139,7 +139,7 @@ async fn provider(clock: &Clock) -> Result<Sandbox, Failure> {
     Ok(start(listener, options, clock.clone()).await?)
 }
 
-async fn daemon(folder: &Path, sandbox: &Sandbox, clock: &Clock, dice: Dice) -> Result<Daemon, Failure> {
+async fn daemon(folder: &Path, sandbox: &Sandbox, clock: &Clock, rng: Rng) -> Result<Daemon, Failure> {
     let settings = folder.join(SETTINGS);
     std::fs::write(
         &settings,
@@ -158,7 +158,7 @@ async fn daemon(folder: &Path, sandbox: &Sandbox, clock: &Clock, dice: Dice) -> 
     .into_iter()
     .collect();
     let settings = load(Some(&settings), &environment, Purpose::Daemon)?;
-    let daemon = Daemon::start(settings, clock.clone(), dice).await;
+    let daemon = Daemon::start(settings, clock.clone(), rng).await;
     daemon.map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
@@ -191,7 +191,7 @@ async fn all_taken(
 ) -> Result<Vec<Value>, Failure> {
     let filter = Filter { labels: vec![format!("run={run}")], ..Filter::default() };
     loop {
-        let jobs = look::fetch(api, &filter, count).await?.0;
+        let jobs = show::fetch(api, &filter, count).await?.0;
         if jobs.len() >= usize::try_from(count).unwrap_or(usize::MAX) {
             return Ok(jobs.into_iter().rev().collect());
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::bars::{Show, outcome};
 use crate::cli::events::Event;
-use crate::cli::look::{self, Jobs, rests};
+use crate::cli::show::{self, Jobs, rests};
 use crate::cli::term::{say, say_json, tell, text};
 use crate::cli::{Api, Context, Exit, Failure};
 use crate::clock::Clock;
@@ -58,7 +58,7 @@ pub(super) fn exit(jobs: &Jobs) -> Exit {
 /// Follows jobs until each has ended or waits for a person, with bars or lines on stderr.
 pub(super) async fn until_ended(api: &Api, clock: &Clock, jobs: Jobs) -> Result<Jobs, Failure> {
     if jobs.iter().any(|job| !rests(job)) {
-        look::tell_stops(api).await?;
+        show::tell_stops(api).await?;
     }
     let show = Show::aside(jobs.len());
     shown_until_ended(api, clock, jobs, show).await
@@ -112,9 +112,9 @@ async fn follow(
     loop {
         let before = place.heard;
         match connection(api, only, &mut place, &mut on).await {
-            Ok(Heard::Enough) => return Ok(()),
-            Ok(Heard::More) if silent < MOST_RECONNECTS => {}
-            Ok(Heard::More) => {
+            Ok(CallOutcome::Enough) => return Ok(()),
+            Ok(CallOutcome::More) if silent < MOST_RECONNECTS => {}
+            Ok(CallOutcome::More) => {
                 return Err(Failure::new(Exit::Unreachable, "the daemon ends every event stream at once"));
             }
             // Restarted, perhaps; but a daemon that was never there is not waited for.
@@ -138,7 +138,7 @@ struct Place {
     heard: u64,
 }
 
-enum Heard {
+enum CallOutcome {
     Enough,
     More,
 }
@@ -149,7 +149,7 @@ async fn connection(
     only: Option<&BTreeSet<String>>,
     place: &mut Place,
     on: &mut impl FnMut(Told) -> Result<bool, Failure>,
-) -> Result<Heard, Failure> {
+) -> Result<CallOutcome, Failure> {
     let mut events = match api.events(place.after).await {
         Ok(events) => events,
         Err(failure) if failure.exit == Exit::Failed => return look(api, only, place, on).await,
@@ -160,16 +160,16 @@ async fn connection(
         place.after = change.or_else(|| data["change"].as_i64()).or(place.after);
         let wanted = only.is_none_or(|only| only.contains(&text(&data, "id")));
         let more = match kind.as_str() {
-            "hello" if !place.looked => matches!(look(api, only, place, on).await?, Heard::More),
+            "hello" if !place.looked => matches!(look(api, only, place, on).await?, CallOutcome::More),
             "job" if wanted => on(Told::Job(data))?,
             "status" => on(Told::Status(data))?,
             _ => true,
         };
         if !more {
-            return Ok(Heard::Enough);
+            return Ok(CallOutcome::Enough);
         }
     }
-    Ok(Heard::More)
+    Ok(CallOutcome::More)
 }
 
 /// Looks at the jobs themselves: at those in `only`, else at those that run.
@@ -178,7 +178,7 @@ async fn look(
     only: Option<&BTreeSet<String>>,
     place: &mut Place,
     on: &mut impl FnMut(Told) -> Result<bool, Failure>,
-) -> Result<Heard, Failure> {
+) -> Result<CallOutcome, Failure> {
     let mut jobs = Jobs::new();
     match only {
         Some(only) => {
@@ -197,10 +197,10 @@ async fn look(
     place.looked = true;
     for job in jobs {
         if !on(Told::Job(job))? {
-            return Ok(Heard::Enough);
+            return Ok(CallOutcome::Enough);
         }
     }
-    Ok(Heard::More)
+    Ok(CallOutcome::More)
 }
 
 /// `watch`
@@ -225,7 +225,7 @@ async fn watch_one(context: &Context, api: &Api, reference: &str) -> Result<Exit
         say_json(&json!({"jobs": jobs}))?;
         return Ok(exit(&jobs));
     }
-    look::tell_stops(api).await?;
+    show::tell_stops(api).await?;
     let jobs = shown_until_ended(api, &context.clock, jobs, Show::itself(1, &context.clock)).await?;
     Ok(exit(&jobs))
 }
@@ -241,7 +241,7 @@ async fn watch_all(context: &Context, api: &Api) -> Result<Exit, Failure> {
             Told::Job(job) => show.job(&job)?,
             Told::Status(_) if context.json => {}
             Told::Status(status) => {
-                let stops = look::stops(&status);
+                let stops = show::stops(&status);
                 for stop in stops.iter().filter(|stop| !stopped.contains(*stop)) {
                     show.note(stop)?;
                 }

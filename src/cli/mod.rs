@@ -1,6 +1,6 @@
 //! The commands: what a person types, and what they are told.
 
-mod act;
+mod actions;
 mod api;
 pub mod args;
 mod backup;
@@ -10,8 +10,8 @@ mod demo;
 mod doctor;
 mod events;
 mod follow;
-mod look;
-mod paper;
+mod show;
+mod generate;
 mod prune;
 mod report;
 mod sandbox;
@@ -135,25 +135,25 @@ async fn run(line: CommandLine) -> Result<Exit, Failure> {
     match line.command {
         Command::Serve => serve::serve(&context).await,
         Command::Demo(demo) => demo::demo(&context, &demo).await,
-        Command::Submit(submit) => act::submit(&context, &submit).await,
-        Command::List(list) => look::list(&context, &list).await,
-        Command::Show(reference) => look::show(&context, &reference.job).await,
+        Command::Submit(submit) => actions::submit(&context, &submit).await,
+        Command::List(list) => show::list(&context, &list).await,
+        Command::Show(reference) => show::show(&context, &reference.job).await,
         Command::Watch(reference) => follow::watch(&context, reference.job.as_deref()).await,
         Command::Wait(references) => follow::wait(&context, &references.jobs).await,
-        Command::Cancel(act) => act::act(&context, "cancel", &act).await,
-        Command::Retry(act) => act::act(&context, "retry", &act).await,
-        Command::Release(act) => act::act(&context, "release", &act).await,
-        Command::Pause(what) => act::pause(&context, "pause", what.what).await,
-        Command::Resume(what) => act::pause(&context, "resume", what.what).await,
-        Command::Rotate { secret } => act::rotate(&context, secret).await,
+        Command::Cancel(act) => actions::act(&context, "cancel", &act).await,
+        Command::Retry(act) => actions::act(&context, "retry", &act).await,
+        Command::Release(act) => actions::act(&context, "release", &act).await,
+        Command::Pause(what) => actions::pause(&context, "pause", what.what).await,
+        Command::Resume(what) => actions::pause(&context, "resume", what.what).await,
+        Command::Rotate { secret } => actions::rotate(&context, secret).await,
         Command::Report(asked) => report::report(&context, &asked).await,
         Command::Backup { file } => backup::backup(&context, &file).await,
         Command::Prune(asked) => prune::prune(&context, &asked).await,
         Command::Check(files) => check::check(&context, &files.files),
         Command::Doctor => doctor::doctor(&context).await,
-        Command::Init(init) => paper::init(&context, &init),
+        Command::Init(init) => generate::init(&context, &init),
         Command::Sandbox(options) => sandbox::sandbox(&context, &options).await,
-        Command::Completions { shell } => paper::completions(shell),
-        Command::Man { command, dir } => paper::man(command.as_deref(), dir.as_deref()),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { command, dir } => generate::man(command.as_deref(), dir.as_deref()),
     }
 }

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::debug_fn;
 use crate::cli::term::plain;
 use crate::cli::{Context, Exit, Failure};
 use crate::daemon::service::{ServeError, serve as run};
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::settings::{Environment, Purpose};
 
 /// What is logged where `RUST_LOG` does not say.
@@ -23,7 +23,7 @@ pub(super) async fn serve(context: &Context) -> Result<Exit, Failure> {
     let ended = run(
         || crate::settings::load(context.config.as_deref(), &Environment::of_this_process(), Purpose::Daemon),
         context.clock.clone(),
-        Dice::from_system(),
+        Rng::from_system(),
     )
     .await;
     match ended {

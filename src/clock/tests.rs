@@ -69,7 +69,7 @@ async fn a_thread_that_may_block_does_by_itself_what_others_do_aside() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let here = || std::thread::current().id();
         let before = runtime.block_on(clock.aside(here)).is_ok_and(|there| there == here());
-        let_this_thread_block();
+        allow_blocking();
         let after = runtime.block_on(clock.aside(here)).is_ok_and(|there| there == here());
         (before, after, runtime.block_on(clock.aside(|| panic!("work"))).is_err())
     });

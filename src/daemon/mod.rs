@@ -1,6 +1,6 @@
 //! The daemon: opens everything, wires the rooms together, serves, and drains.
 
-pub mod river;
+pub mod pipeline;
 pub mod service;
 
 use std::net::{SocketAddr, TcpListener};
@@ -13,20 +13,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::daemon::river::{River, Ways, file_limits};
-use crate::dice::Dice;
+use crate::daemon::pipeline::{Pipeline, Transports, file_limits};
+use crate::rng::Rng;
 use crate::disk::library::Library;
 use crate::disk::lock::{DataLock, LockError};
 use crate::disk::make_private_folder;
 use crate::disk::names::LayoutError;
 use crate::disk::{self, DiskError};
-use crate::doors::admin::{self, AdminDoor, Archives, Keys, Rotate};
-use crate::doors::public::{self, PublicDoor};
-use crate::lab::{self, Site};
+use crate::server::admin::{self, AdminServer, Archives, AuthTokens, Rotate};
+use crate::server::public::{self, PublicServer};
+use crate::failpoints::{self, FailPoint};
 use crate::provider::client::ClientError;
 use crate::secret::CallbackSecrets;
 use crate::settings::{SecretsError, Settings, load_callback_secrets, rotate_callback_secret};
-use crate::stages::Pulse;
+use crate::stages::Heartbeats;
 use crate::store::Store;
 use crate::store::error::{OpenError, StoreError};
 
@@ -129,7 +129,7 @@ pub enum ReloadError {
 pub struct Daemon {
     admin_address: SocketAddr,
     public_address: SocketAddr,
-    river: River,
+    river: Pipeline,
     clock: Clock,
     stop: watch::Sender<bool>,
     doors: Vec<actix_web::dev::ServerHandle>,
@@ -142,36 +142,36 @@ impl Daemon {
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
-    pub async fn start(settings: Settings, clock: Clock, dice: Dice) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, clock: Clock, rng: Rng) -> Result<Self, StartError> {
         make_private_folder(&settings.data_dir)?;
-        river::check_file_system(&settings)?;
+        pipeline::check_file_system(&settings)?;
         let lock = match DataLock::take(&settings.data_dir) {
             // A disk that has failed is read-only without a word of it among its mount options.
             Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
-                let (folder, what) = (settings.data_dir.clone(), river::READ_ONLY.to_owned());
+                let (folder, what) = (settings.data_dir.clone(), pipeline::READ_ONLY.to_owned());
                 return Err(StartError::FileSystem { folder, what });
             }
             taken => taken?,
         };
-        lab::reach(Site::StartLocked);
-        let river = River::open(&settings, Ways::Network, clock.clone(), dice).await?;
+        failpoints::hit(FailPoint::StartLocked);
+        let river = Pipeline::open(&settings, Transports::Network, clock.clone(), rng).await?;
         let public_listener = listen(settings.callbacks.listen, "callbacks.listen")?;
         let admin_listener = listen(settings.admin.listen, "admin.listen")?;
         let (public_address, admin_address) = (address_of(&public_listener)?, address_of(&admin_listener)?);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
-        let public = PublicDoor {
+        let public = PublicServer {
             store: river.store.clone(),
             secrets: river.secrets.clone(),
             signature: settings.callbacks.signature.clone(),
             clock: clock.clone(),
         };
-        let admin = AdminDoor {
+        let admin = AdminServer {
             store: river.store.clone(),
             clock: clock.clone(),
             file_limits: file_limits(&settings),
-            keys: Keys { token: settings.admin.token.clone(), read_token: settings.admin.read_token.clone() },
+            keys: AuthTokens { token: settings.admin.token.clone(), read_token: settings.admin.read_token.clone() },
             library_dir: settings.library.dir.clone(),
             data_dir: settings.data_dir.clone(),
             inbox_dir: settings.inbox.dir.clone(),
@@ -192,7 +192,7 @@ impl Daemon {
             admin::serve(admin_listener, admin).map_err(opened(admin_address, "admin.listen"))?,
         ];
         let handles = doors.iter().map(actix_web::dev::Server::handle).collect();
-        lab::reach(Site::DoorsOpened);
+        failpoints::hit(FailPoint::DoorsOpened);
         for door in doors {
             tasks.spawn(async move {
                 if let Err(error) = door.await {
@@ -201,7 +201,7 @@ impl Daemon {
             });
         }
         river.flow(&settings, public_address.port(), &stopped, &mut tasks);
-        lab::reach(Site::Ready);
+        failpoints::hit(FailPoint::Ready);
         Ok(Self { admin_address, public_address, river, clock, stop, doors: handles, tasks, _lock: lock })
     }
 
@@ -246,7 +246,7 @@ impl Daemon {
     /// Stops in order: no more is begun, what is under way lands or is left to be gone on with, the database is
     /// closed. Ends within seconds.
     pub async fn stop(mut self) {
-        lab::reach(Site::StopBegan);
+        failpoints::hit(FailPoint::StopBegan);
         self.stop.send_replace(true);
         let doors = self.doors.iter().map(|door| door.stop(true));
         let drained = async {
@@ -257,13 +257,13 @@ impl Daemon {
             tracing::warn!("some work did not end in time; it is gone on with at the next start");
         }
         self.tasks.shutdown().await;
-        lab::reach(Site::StopDrained);
-        let River { store, closing, line, media, .. } = self.river;
+        failpoints::hit(FailPoint::StopDrained);
+        let Pipeline { store, closing, line, media, .. } = self.river;
         drop((store, line, media));
         // The writer ends with the last handle; one held by a stuck request must not keep us.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
         let _ = self.clock.within(Duration::from_secs(2), closed).await;
-        lab::reach(Site::StopClosed);
+        failpoints::hit(FailPoint::StopClosed);
     }
 }
 
@@ -301,7 +301,7 @@ fn callbacks_missing(missed: u32, address: Option<&str>) -> String {
     )
 }
 
-fn health(pulse: Pulse, library: Library) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
+fn health(pulse: Heartbeats, library: Library) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
     Arc::new(move || {
         let mut wrong: Vec<String> =
             pulse.silent(SILENCE).into_iter().map(|stage| format!("the {stage} stage is stuck")).collect();

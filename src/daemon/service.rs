@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::daemon::{Daemon, StartError};
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::settings::{Invalid, Settings};
 
 /// Why the service ended other than by being asked to.
@@ -46,13 +46,13 @@ impl ServeError {
 pub async fn serve(
     load: impl Fn() -> Result<Settings, Invalid>,
     clock: Clock,
-    dice: Dice,
+    rng: Rng,
 ) -> Result<(), ServeError> {
     let mut signals = Signals::listen()?;
     let settings = load()?;
     let folders = (settings.inbox.dir.clone(), settings.library.dir.clone());
     let has_callbacks = settings.callbacks.public_url.is_some();
-    let daemon = Daemon::start(settings, clock.clone(), dice).await?;
+    let daemon = Daemon::start(settings, clock.clone(), rng).await?;
     tracing::info!(
         "dropreel {} is ready: drop job files into {}, find videos in {}; admin at http://{}, callbacks at http://{}",
         env!("CARGO_PKG_VERSION"),

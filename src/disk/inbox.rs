@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::disk::{
     DiskError, flush_folder, make_private_folder, numbered, open_folder, open_real_folder, write_durably,
 };
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 pub use moves::Moves;
 
 /// What tells one state of a file from another.
@@ -211,9 +211,9 @@ impl Inbox {
     /// When one of the folders cannot be flushed.
     pub fn flush_moves(&self, folder: &Path) -> Result<(), DiskError> {
         flush_folder(folder)?;
-        lab::reach(Site::ArchiveHalfFlushed);
+        failpoints::hit(FailPoint::ArchiveHalfFlushed);
         flush_folder(&self.folder)?;
-        lab::reach(Site::ArchiveFlushed);
+        failpoints::hit(FailPoint::ArchiveFlushed);
         Ok(())
     }
 

@@ -11,13 +11,13 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::disk::part::{Mark, Part, PartWriter};
 use crate::disk::{
     DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
     make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_to_be_flushed,
 };
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::settings::LibraryMode;
 
 /// Where unfinished downloads lie, on the same file system as the library.
@@ -78,7 +78,7 @@ impl Library {
     ///
     /// # Errors
     /// When its folders cannot be made.
-    pub fn open(root: &Path, mode: LibraryMode, data_dir: &Path, dice: &Dice) -> Result<Self, DiskError> {
+    pub fn open(root: &Path, mode: LibraryMode, data_dir: &Path, rng: &Rng) -> Result<Self, DiskError> {
         let (folder_mode, file_mode) = match mode {
             LibraryMode::Private => (0o700, 0o600),
             LibraryMode::Group => (0o750, 0o640),
@@ -102,7 +102,7 @@ impl Library {
         let marker = match known {
             Some(marker) => marker,
             None => {
-                let name = HEXLOWER.encode(&dice.id_bytes());
+                let name = HEXLOWER.encode(&rng.id_bytes());
                 let marker = format!("dropreel keeps unfinished downloads in this folder\n{MARKED}{name}\n");
                 write_durably(&path, marker.as_bytes())?;
                 marker
@@ -162,7 +162,7 @@ impl Library {
         let io = |error| DiskError::new(&path, error);
         let mark = match (validator, keep) {
             (Some(_), 1..) => {
-                lab::reach(Site::DownloadResumed);
+                failpoints::hit(FailPoint::DownloadResumed);
                 None
             }
             (validator, _) => {
@@ -233,16 +233,16 @@ impl Library {
             return Err(DiskError::Taken(full));
         }
         self.write_sidecar(relative, sidecar, owner)?;
-        lab::reach(Site::SidecarWritten);
+        failpoints::hit(FailPoint::SidecarWritten);
         self.open_up(&file).map_err(|error| DiskError::new(part.path(), error))?;
-        lab::reach(Site::PublishFlushed);
+        failpoints::hit(FailPoint::PublishFlushed);
         let incoming = open_folder(&self.root.join(INCOMING))?;
         let part_name =
             Path::new(part.path().file_name().ok_or_else(|| DiskError::Gone(part.path().to_owned()))?);
         rename_new((&incoming, part_name), (&folder, name), &full)?;
-        lab::reach(Site::PublishRenamed);
+        failpoints::hit(FailPoint::PublishRenamed);
         flush_names(&folder).map_err(|error| DiskError::new(&full, error))?;
-        lab::reach(Site::PublishHalfFlushed);
+        failpoints::hit(FailPoint::PublishHalfFlushed);
         flush_names(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
         // Left over, it is swept at the next start.
         let _ = std::fs::remove_file(part.path().with_extension("validator"));
@@ -349,10 +349,10 @@ impl Library {
                 }
                 moved => moved?,
             }
-            lab::reach(Site::AsideMoved);
+            failpoints::hit(FailPoint::AsideMoved);
             write_durably(&quarantine.join(format!("{free}.evidence.json")), evidence)?;
             flush_folder(quarantine)?;
-            lab::reach(Site::AsideTold);
+            failpoints::hit(FailPoint::AsideTold);
             return Ok(full);
         }
         Err(DiskError::Taken(quarantine.join(name)))

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::lab::{self, Bug, Site, planted};
+use crate::failpoints::{self, Bug, FailPoint, planted};
 
 /// The longest name of a file, in bytes, on every file system that matters here.
 pub(crate) const LONGEST_NAME: usize = 255;
@@ -148,7 +148,7 @@ pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let (folder, _) = split(path)?;
     let written = write_to_be_flushed(path, bytes, 0o600).and_then(|()| flush_folder(folder));
-    lab::reach(Site::DurableFlushed);
+    failpoints::hit(FailPoint::DurableFlushed);
     written
 }
 
@@ -192,9 +192,9 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
 
 #[expect(clippy::disallowed_methods, reason = "the one home of renames")]
 fn rename_replacing(from: &Path, to: &Path) -> Result<(), DiskError> {
-    lab::reach(Site::DurableWritten);
+    failpoints::hit(FailPoint::DurableWritten);
     std::fs::rename(from, to).map_err(|error| DiskError::new(to, error))?;
-    lab::reach(Site::DurableRenamed);
+    failpoints::hit(FailPoint::DurableRenamed);
     Ok(())
 }
 

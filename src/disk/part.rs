@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::disk::bulk::BulkFile;
 use crate::disk::{DiskError, flush, hash_into};
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 
 /// So much of a download is worth going on with even if the process is killed. What is shorter is begun anew then, and
 /// most downloads never leave a mark: one more file made and removed for each costs more than the bytes do.
@@ -70,7 +70,7 @@ impl Mark {
         options.custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0));
         // Without it the download is begun anew, which is no more than a pity.
         let _ = options.open(&self.path).and_then(|mut file| file.write_all(self.validator.as_bytes()));
-        lab::reach(Site::ValidatorWritten);
+        failpoints::hit(FailPoint::ValidatorWritten);
     }
 }
 
@@ -115,7 +115,7 @@ impl PartWriter {
         self.file.write(chunk).map_err(|error| DiskError::new(&self.path, error))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
-        lab::reach(Site::ChunkWritten);
+        failpoints::hit(FailPoint::ChunkWritten);
         if self.bytes >= WORTH_A_MARK
             && let Some(mark) = self.mark.take()
         {
@@ -131,9 +131,9 @@ impl PartWriter {
     pub fn finish(mut self) -> Result<Part, DiskError> {
         let io = |error| DiskError::new(&self.path, error);
         let file = self.file.settle().map_err(io)?;
-        lab::reach(Site::PartWritten);
+        failpoints::hit(FailPoint::PartWritten);
         flush(file).map_err(io)?;
-        lab::reach(Site::PartFlushed);
+        failpoints::hit(FailPoint::PartFlushed);
         self.mark = None;
         let sha256 = HEXLOWER.encode(&self.hash.finalize_reset());
         Ok(Part::new(std::mem::take(&mut self.path), self.bytes, sha256))

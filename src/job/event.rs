@@ -12,7 +12,7 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The submit stage is about to send: a new attempt is frozen, or the frozen one sent again.
-    TryBegan,
+    AttemptStarted,
     /// The submit call ended so.
     SubmitAnswered(SubmitVerdict),
     /// A status query ended so.
@@ -20,12 +20,12 @@ pub enum Event {
         /// When it was sent: a callback that came later wants another one.
         began: Timestamp,
         /// How it ended.
-        verdict: AskVerdict,
+        verdict: StatusVerdict,
     },
     /// A cancel call ended so.
-    CallOffAnswered(CallOffVerdict),
+    CancelAnswered(CancelVerdict),
     /// A callback was delivered and kept. Whatever it says, it only makes us ask; a task id in it is only noted.
-    Knocked {
+    CallbackReceived {
         /// The task id the body seems to name.
         hint: Option<TaskId>,
         /// One of too many: it wakes us as any other, but leaves no line in the history.
@@ -91,7 +91,7 @@ pub enum SubmitVerdict {
 
 /// How a status query ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AskVerdict {
+pub enum StatusVerdict {
     /// The provider told how the task stands.
     Seen(TaskFacts),
     /// The provider knows no such task (404).
@@ -107,7 +107,7 @@ pub enum AskVerdict {
 
 /// How a cancel call ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CallOffVerdict {
+pub enum CancelVerdict {
     /// The provider took it; the next status answer says whether it came in time.
     Taken,
     /// The provider says it is too late, or will not: the task goes on.

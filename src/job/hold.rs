@@ -1,7 +1,7 @@
 //! Why a job waits for a person, and what to tell them.
 
 use crate::clock::Timestamp;
-use crate::job::state::{Fetching, Pace, Running, State, StateName, Trial};
+use crate::job::state::{Fetching, Schedule, Running, State, StateName, PendingAttempt};
 use crate::job::{JobId, TaskId};
 
 /// A job that waits for a person: why, and where `release` takes it.
@@ -12,23 +12,23 @@ pub struct Hold {
     /// What exactly, in words: an HTTP status, a host, the other job.
     pub detail: String,
     /// Where it stood, with all that state carried.
-    pub back_to: BackTo,
+    pub back_to: HeldFrom,
 }
 
 /// The states a job can be held from: all that are not an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackTo {
+pub enum HeldFrom {
     /// Was waiting for its turn.
-    Pending(Pace),
+    Pending(Schedule),
     /// Had an attempt out.
-    Submitting(Pace, Trial),
+    Submitting(Schedule, PendingAttempt),
     /// Was running at the provider, `Queued` or `Processing` as last told.
     Running(Running),
     /// Was being fetched.
     Downloading(Fetching),
 }
 
-impl BackTo {
+impl HeldFrom {
     /// The state held from, as it was.
     pub fn state(&self) -> State {
         match self {
@@ -59,7 +59,7 @@ impl BackTo {
     }
 
     /// Its pace.
-    pub fn pace(&self) -> Option<&Pace> {
+    pub fn pace(&self) -> Option<&Schedule> {
         match self {
             Self::Pending(pace) | Self::Submitting(pace, _) => Some(pace),
             Self::Running(running) => Some(&running.pace),

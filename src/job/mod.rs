@@ -1,21 +1,21 @@
 //! The job machine: what a job is, what can happen to it, and what it needs next. Pure: no I/O, no clock, no chance
 //! of its own, and none of the provider's spelling.
 //!
-//! [`step`](step::step) alone changes a job; [`next_move`](next::next_move) says what it needs. The store writes what
+//! [`step`](step::step) alone changes a job; [`next_action`](next::next_action) says what it needs. The store writes what
 //! they say; the stages do it.
 
 pub mod attempt;
 pub mod event;
 pub mod hold;
 pub mod next;
-pub mod notable;
+pub mod notification;
 pub mod output;
 pub mod record;
 pub mod retry;
 pub mod state;
 pub mod step;
-pub mod terms;
-pub mod turn;
+pub mod policy;
+pub mod scheduling;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::money::Quota;
 use output::Output;
 use state::{State, StateName};
@@ -40,10 +40,10 @@ impl JobId {
 
     /// A new id for a job made at `now`. Of ids made within one millisecond, the one with the higher `order` (its
     /// lower 26 bits count) is the higher one.
-    pub fn new(now: Timestamp, order: u64, dice: &Dice) -> Self {
+    pub fn new(now: Timestamp, order: u64, rng: &Rng) -> Self {
         let millis = u64::try_from(now.millis()).unwrap_or(0);
         // RFC 9562, section 6.2, method 1: a counter ahead of the random bits, around those of version and variant.
-        let mut bytes = dice.id_bytes();
+        let mut bytes = rng.id_bytes();
         let part = |shift: u32, mask: u64| u8::try_from((order >> shift) & mask).unwrap_or(0);
         bytes[0] = part(22, 0x0F);
         bytes[1] = part(14, 0xFF);
@@ -123,7 +123,7 @@ pub struct JobError {
 /// What a job is from the start and stays, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Ours.
+    /// DropreelMember.
     pub id: JobId,
     /// For lists and file names.
     pub name: String,
@@ -137,7 +137,7 @@ pub struct Identity {
 
 /// What has been learned about a job on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learned {
+pub struct JobFacts {
     /// 0 to 100, as last told by the provider.
     pub progress: u8,
     /// Quota frozen at the submit.
@@ -162,7 +162,7 @@ pub struct Learned {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     identity: Identity,
-    learned: Learned,
+    learned: JobFacts,
     state: State,
     /// The number of the newest attempt; 0 before the first.
     attempts: u32,
@@ -184,10 +184,10 @@ impl Job {
     /// A new job, waiting for its turn from `not_before` on.
     pub fn accept(identity: Identity, not_before: Option<Timestamp>) -> Self {
         let due = not_before.map_or(identity.created_at, |time| time.max(identity.created_at));
-        let state = State::Pending { pace: state::Pace::starting(identity.created_at, due), trial: None };
+        let state = State::Pending { pace: state::Schedule::starting(identity.created_at, due), trial: None };
         Self {
             identity,
-            learned: Learned::default(),
+            learned: JobFacts::default(),
             state,
             attempts: 0,
             cancel_wanted: false,
@@ -208,7 +208,7 @@ impl Job {
     }
 
     /// What has been learned about it.
-    pub fn learned(&self) -> &Learned {
+    pub fn learned(&self) -> &JobFacts {
         &self.learned
     }
 
@@ -249,11 +249,11 @@ mod tests {
 
     #[test]
     fn ids_rise_with_time_and_within_a_millisecond_with_their_order() {
-        let dice = Dice::seeded(1);
+        let rng = Rng::seeded(1);
         let orders = [0, 1, 2, 255, 256, 16_383, 16_384, 65_536, 4_194_304, 67_108_863];
         let at = Timestamp::from_millis(1_775_285_160_000);
-        let mut ids: Vec<_> = orders.map(|order| JobId::new(at, order, &dice)).into();
-        ids.push(JobId::new(at.plus(std::time::Duration::from_millis(1)), 0, &dice));
+        let mut ids: Vec<_> = orders.map(|order| JobId::new(at, order, &rng)).into();
+        ids.push(JobId::new(at.plus(std::time::Duration::from_millis(1)), 0, &rng));
         assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
         assert_eq!(JobId::parse(&ids[0].to_string()), Some(ids[0]));
         assert_eq!(JobId::parse(&ids[0].to_string().to_uppercase()), None);

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::job::Job;
-use crate::job::hold::BackTo;
+use crate::job::hold::HeldFrom;
 use crate::job::retry::LONGEST_LINK_LIFE;
 use crate::job::state::State;
 
@@ -16,7 +16,7 @@ pub enum Move {
     /// Its task's status must be asked for.
     Ask,
     /// Its task must be cancelled at the provider.
-    CallOff,
+    Cancel,
     /// Its outputs must be fetched.
     Fetch,
     /// Nothing until its time comes.
@@ -26,7 +26,7 @@ pub enum Move {
 impl Move {
     /// All of them.
     pub const ALL: [Self; 6] =
-        [Self::Submit, Self::Repeat, Self::Ask, Self::CallOff, Self::Fetch, Self::Wait];
+        [Self::Submit, Self::Repeat, Self::Ask, Self::Cancel, Self::Fetch, Self::Wait];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -34,7 +34,7 @@ impl Move {
             Self::Submit => "submit",
             Self::Repeat => "repeat",
             Self::Ask => "ask",
-            Self::CallOff => "call_off",
+            Self::Cancel => "call_off",
             Self::Fetch => "fetch",
             Self::Wait => "wait",
         }
@@ -56,26 +56,26 @@ pub struct Next {
 }
 
 /// What `job` needs next, or `None` when it rests: at its end, or until a person's word.
-pub fn next_move(job: &Job, now: Timestamp) -> Option<Next> {
+pub fn next_action(job: &Job, now: Timestamp) -> Option<Next> {
     let next = |what, due| Some(Next { what, due });
     match job.state() {
         State::Pending { pace, .. } if pace.due > now => next(Move::Wait, pace.due),
         State::Pending { pace, .. } => next(Move::Submit, pace.due),
         State::Submitting { pace, .. } => next(Move::Repeat, pace.due),
         State::Queued(running) | State::Processing(running) => {
-            next(if job.cancel_wanted() { Move::CallOff } else { Move::Ask }, running.pace.due)
+            next(if job.cancel_wanted() { Move::Cancel } else { Move::Ask }, running.pace.due)
         }
         State::Downloading(fetching) => {
             next(if fetching.refresh { Move::Ask } else { Move::Fetch }, fetching.pace.due)
         }
         State::Held(hold) => match &hold.back_to {
             // The money is spent: ask now and then until even the longest link would be dead.
-            BackTo::Running(running)
+            HeldFrom::Running(running)
                 if running.pace.due <= running.pace.since.plus(LONGEST_LINK_LIFE * 2) =>
             {
                 next(Move::Ask, running.pace.due)
             }
-            BackTo::Running(_) | BackTo::Pending(_) | BackTo::Submitting(..) | BackTo::Downloading(_) => None,
+            HeldFrom::Running(_) | HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Downloading(_) => None,
         },
         State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => {
             None
@@ -85,5 +85,5 @@ pub fn next_move(job: &Job, now: Timestamp) -> Option<Next> {
 
 /// Whether `job` needs just that, and now: a list of what is due is old as soon as it has been read.
 pub fn is_due(job: &Job, what: Move, now: Timestamp) -> bool {
-    next_move(job, now).is_some_and(|next| next.what == what && next.due <= now)
+    next_action(job, now).is_some_and(|next| next.what == what && next.due <= now)
 }

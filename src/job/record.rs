@@ -3,24 +3,24 @@
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::job::hold::{BackTo, Hold, HoldReason};
+use crate::job::hold::{HeldFrom, Hold, HoldReason};
 use crate::job::output::Output;
-use crate::job::state::{Fetching, Pace, Running, State, StateName, Trial};
-use crate::job::{Identity, Job, Learned, TaskId};
+use crate::job::state::{Fetching, Schedule, Running, State, StateName, PendingAttempt};
+use crate::job::{Identity, Job, JobFacts, TaskId};
 
 /// Every field of a job, whatever its state: one row of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the job and its states, where they are explained")]
 pub struct Record {
     pub identity: Identity,
-    pub learned: Learned,
+    pub learned: JobFacts,
     pub state: StateName,
     pub hold: Option<(HoldReason, String)>,
     pub back_to: Option<StateName>,
     pub attempts: u32,
-    pub trial: Option<Trial>,
+    pub trial: Option<PendingAttempt>,
     pub task: Option<TaskId>,
-    pub pace: Option<Pace>,
+    pub pace: Option<Schedule>,
     pub missing_since: Option<Timestamp>,
     pub asked_at: Option<Timestamp>,
     pub refresh: bool,
@@ -68,10 +68,10 @@ impl Job {
                 record.hold = Some((hold.reason, hold.detail.clone()));
                 record.back_to = Some(hold.back_to.name());
                 match &hold.back_to {
-                    BackTo::Pending(_) => {}
-                    BackTo::Submitting(_, trial) => record.trial = Some(*trial),
-                    BackTo::Running(running) => record.lay_running(running),
-                    BackTo::Downloading(fetching) => record.lay_fetching(fetching),
+                    HeldFrom::Pending(_) => {}
+                    HeldFrom::Submitting(_, trial) => record.trial = Some(*trial),
+                    HeldFrom::Running(running) => record.lay_running(running),
+                    HeldFrom::Downloading(fetching) => record.lay_fetching(fetching),
                 }
             }
             State::Succeeded { .. }
@@ -127,11 +127,11 @@ impl Record {
         Broken { state: self.state, missing }
     }
 
-    fn pace(&self) -> Result<Pace, Broken> {
+    fn pace(&self) -> Result<Schedule, Broken> {
         self.pace.ok_or(self.lacks("due time"))
     }
 
-    fn trial(&self) -> Result<Trial, Broken> {
+    fn trial(&self) -> Result<PendingAttempt, Broken> {
         self.trial.ok_or(self.lacks("attempt"))
     }
 
@@ -160,10 +160,10 @@ impl Record {
     fn hold(&self) -> Result<Hold, Broken> {
         let (reason, detail) = self.hold.clone().ok_or(self.lacks("reason"))?;
         let back_to = match self.back_to.ok_or(self.lacks("state to go back to"))? {
-            StateName::Pending => BackTo::Pending(self.pace()?),
-            StateName::Submitting => BackTo::Submitting(self.pace()?, self.trial()?),
-            StateName::Queued | StateName::Processing => BackTo::Running(self.running()?),
-            StateName::Downloading => BackTo::Downloading(self.fetching()?),
+            StateName::Pending => HeldFrom::Pending(self.pace()?),
+            StateName::Submitting => HeldFrom::Submitting(self.pace()?, self.trial()?),
+            StateName::Queued | StateName::Processing => HeldFrom::Running(self.running()?),
+            StateName::Downloading => HeldFrom::Downloading(self.fetching()?),
             StateName::Succeeded
             | StateName::Failed
             | StateName::Cancelled

@@ -82,7 +82,7 @@ impl fmt::Display for StateName {
 
 /// When the next step of a state is due, how often it was tried in vain, and since when the state lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct Schedule {
     /// The next step is due at this time.
     pub due: Timestamp,
     /// Steps in vain since the last success: what backoff grows with.
@@ -91,7 +91,7 @@ pub struct Pace {
     pub since: Timestamp,
 }
 
-impl Pace {
+impl Schedule {
     /// A state that began at `since` and whose first step is due at `due`.
     pub const fn starting(since: Timestamp, due: Timestamp) -> Self {
         Self { due, tries: 0, since }
@@ -100,7 +100,7 @@ impl Pace {
 
 /// An attempt that may be sent: its key and body are committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trial {
+pub struct PendingAttempt {
     /// 1 for the first; the key is `<job id>` for it and `<job id>.N` after.
     pub number: u32,
     /// Committed, and first sent, at this time: the key's age counts from here.
@@ -115,7 +115,7 @@ pub struct Running {
     /// The provider's id for it.
     pub task: TaskId,
     /// When to ask next.
-    pub pace: Pace,
+    pub pace: Schedule,
     /// Since when the provider says it knows no such task.
     pub missing_since: Option<Timestamp>,
     /// When the status was last asked for.
@@ -128,7 +128,7 @@ pub struct Fetching {
     /// The provider's id for it.
     pub task: TaskId,
     /// When to fetch next; its `since` is when the completion was first seen.
-    pub pace: Pace,
+    pub pace: Schedule,
     /// A link was refused: ask for a fresh one before the next fetch.
     pub refresh: bool,
     /// When the status was last asked for.
@@ -141,16 +141,16 @@ pub enum State {
     /// Waiting for its turn. A `trial` here was refused without being executed (429, 401, 402) and may be sent again.
     Pending {
         /// When its turn may come.
-        pace: Pace,
+        pace: Schedule,
         /// An attempt that was certainly not executed.
-        trial: Option<Trial>,
+        trial: Option<PendingAttempt>,
     },
     /// A try is under way or its outcome unknown.
     Submitting {
         /// When to repeat.
-        pace: Pace,
+        pace: Schedule,
         /// What to repeat.
-        trial: Trial,
+        trial: PendingAttempt,
     },
     /// At the provider, not begun.
     Queued(Running),
@@ -212,7 +212,7 @@ impl State {
     }
 
     /// When its next step is due, by the state alone.
-    pub fn pace(&self) -> Option<&Pace> {
+    pub fn pace(&self) -> Option<&Schedule> {
         match self {
             Self::Pending { pace, .. } | Self::Submitting { pace, .. } => Some(pace),
             Self::Queued(running) | Self::Processing(running) => Some(&running.pace),

@@ -5,8 +5,8 @@ use crate::jobfile::body::without_member;
 use crate::jobfile::findings::{Findings, below};
 use crate::jobfile::json::{Member, Node, Value};
 use crate::jobfile::models::{FIELDS, MEDIA_KEYS, MODELS, Mode, Model};
-use crate::jobfile::ours::{self, Ours};
-use crate::jobfile::shape::{Spot, listed};
+use crate::jobfile::dropreel_member::{self, DropreelMember};
+use crate::jobfile::field::{Cursor, listed};
 
 /// Our own member of an object.
 const OURS: &str = "dropreel";
@@ -26,8 +26,8 @@ pub fn job(
     };
     let object = Object { node, members, pointer };
     let ours = match object.find(OURS) {
-        Some((_, member)) => ours::read(member, pointer, findings),
-        None => Ours::default(),
+        Some((_, member)) => dropreel_member::read(member, pointer, findings),
+        None => DropreelMember::default(),
     };
     let model = object.model(findings);
     let prompt = object.prompt(findings);
@@ -67,8 +67,8 @@ impl<'n, 'a> Object<'n, 'a> {
         self.members.iter().enumerate().find(|(_, member)| member.key == key)
     }
 
-    fn spot(&self, key: &str) -> Option<Spot<'n, 'a>> {
-        self.find(key).map(|(_, member)| Spot::of(member, self.pointer))
+    fn spot(&self, key: &str) -> Option<Cursor<'n, 'a>> {
+        self.find(key).map(|(_, member)| Cursor::of(member, self.pointer))
     }
 
     fn model(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
@@ -120,7 +120,7 @@ impl<'n, 'a> Object<'n, 'a> {
         match self.given(need) {
             // What media may be is checked with the fields.
             Some(member) if need.contains(&"prompt") && is_blank(member) => {
-                Spot::of(member, self.pointer).wrong(findings, "must not be empty");
+                Cursor::of(member, self.pointer).wrong(findings, "must not be empty");
             }
             Some(_) => {}
             None => {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::jobfile::findings::{Findings, push_below, quoted};
-use crate::jobfile::slips::{self, is_number, misfit, run, shown};
+use crate::jobfile::syntax_hints::{self, is_number, misfit, run, shown};
 use crate::jobfile::strings::{self, Fault};
 use crate::jobfile::{Form, MAX_DEPTH};
 
@@ -311,7 +311,7 @@ impl<'a> Reader<'a, '_> {
         if self.at + written.len() == self.text.len() && is_number(&format!("{written}0")) {
             return Err(self.ended("a number", self.at));
         }
-        Err(self.broken(slips::of_number(written)))
+        Err(self.broken(syntax_hints::of_number(written)))
     }
 
     fn word(&mut self) -> Read<Value<'a>> {
@@ -336,7 +336,7 @@ impl<'a> Reader<'a, '_> {
         }
         match misfit(self.rest()) {
             Some(why) => self.broken(why),
-            None => self.broken(slips::of_word(c, written)),
+            None => self.broken(syntax_hints::of_word(c, written)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, ErrorKind};
 use crate::jobfile::findings::{Findings, untold};
 use crate::jobfile::json;
 use crate::jobfile::{
-    Cause, Draft, Form, Limits, LineError, MAX_PROBLEMS, Problem, Refusal, check, names, text,
+    Cause, Draft, Form, Limits, LineError, MAX_PROBLEMS, Problem, Refusal, check, cursor, names,
 };
 
 /// Reads a line file whose name without ending is `stem`. Blank lines are skipped. Every draft comes even if other
@@ -69,9 +69,9 @@ impl<R: BufRead> Iterator for Lines<R> {
                 Ok(Got::End) => return self.close(),
                 Ok(Got::TooLong) => Err(self.too_long()),
                 Ok(Got::Line) if self.bytes > self.limits.max_stream_bytes => Err(self.too_many_bytes()),
-                Ok(Got::Line) if self.number == 1 && text::is_wide(&self.line) => {
+                Ok(Got::Line) if self.number == 1 && cursor::is_wide(&self.line) => {
                     self.stage = Stage::Closing;
-                    Err(refusal(Cause::Unparsable, text::wide_problem()))
+                    Err(refusal(Cause::Unparsable, cursor::wide_problem()))
                 }
                 Ok(Got::Line) if self.line.trim_ascii().is_empty() => continue,
                 Ok(Got::Line) => self.read_object(),
@@ -130,7 +130,7 @@ impl<R: BufRead> Lines<R> {
     fn read_object(&mut self) -> Result<Draft, Refusal> {
         self.objects += 1;
         let read =
-            text::read(&self.line, self.number).map_err(|problem| refusal(Cause::Unparsable, problem))?;
+            cursor::read(&self.line, self.number).map_err(|problem| refusal(Cause::Unparsable, problem))?;
         let mut findings = Findings::new(read.text, self.number);
         if let Some(mark) = read.mark {
             findings.put(mark);

@@ -12,13 +12,13 @@ mod lines;
 mod links;
 mod models;
 mod names;
-mod ours;
+mod dropreel_member;
 mod read;
 mod schema;
-mod shape;
-mod slips;
+mod field;
+mod syntax_hints;
 mod strings;
-mod text;
+mod cursor;
 
 use std::collections::BTreeMap;
 use std::{fmt, io};

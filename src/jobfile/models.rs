@@ -1,7 +1,7 @@
 //! What is known of the provider's models, as data (docs/provider.md#models). Other models pass
 //! unchecked but for what holds for all of them.
 
-use crate::jobfile::shape::{Field, Shape};
+use crate::jobfile::field::{Field, Shape};
 
 /// A model whose inputs and ranges are known.
 pub struct Model {

@@ -2,7 +2,7 @@
 
 use crate::jobfile::findings::{Findings, untold};
 use crate::jobfile::json::{self, Node, Value};
-use crate::jobfile::{Cause, Draft, Form, Limits, Problem, Refusal, check, names, text};
+use crate::jobfile::{Cause, Draft, Form, Limits, Problem, Refusal, check, names, cursor};
 
 /// Reads a document whose name without ending is `stem`: one draft for each object, in order, at least one.
 ///
@@ -17,7 +17,7 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &Limits) -> Result<Vec<Dr
         );
         return Err(at_start(Cause::Unparsable, message));
     }
-    let read = text::read(bytes, 1)
+    let read = cursor::read(bytes, 1)
         .map_err(|problem| Refusal { cause: Cause::Unparsable, problems: vec![problem] })?;
     if read.text.trim().is_empty() {
         return Err(at_start(Cause::Empty, "the file is empty".to_owned()));

@@ -5,8 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::jobfile::models::{FIELDS, MODELS, Mode, Model};
-use crate::jobfile::ours;
-use crate::jobfile::shape::{Field, Shape};
+use crate::jobfile::dropreel_member;
+use crate::jobfile::field::{Field, Shape};
 
 /// The schema of a document: one job, or an array of them. `#/definitions/job` is that of a line of a line file.
 pub fn schema() -> Value {
@@ -40,7 +40,7 @@ pub fn schema() -> Value {
                     },
                     "prompt": { "type": "string", "description": "What is to be seen." },
                     "callback_url": { "not": {}, "description": "dropreel sets its own." },
-                    "dropreel": ours::schema(),
+                    "dropreel": dropreel_member::schema(),
                 },
                 "allOf": rules,
             },

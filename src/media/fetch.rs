@@ -14,8 +14,8 @@ use thiserror::Error;
 use url::{Host, Origin, Url};
 
 use crate::clock::{Clock, Tick};
-use crate::lab::{Bug, planted};
-use crate::media::carry::{Carrier, Pinned};
+use crate::failpoints::{Bug, planted};
+use crate::media::transport::{MediaTransport, Pinned};
 use crate::media::guard::{Forbidden, Policy};
 use crate::secret::Secret;
 
@@ -59,7 +59,7 @@ impl Default for Patience {
 
 /// The way to media hosts.
 pub struct MediaClient {
-    carrier: Arc<dyn Carrier>,
+    transport: Arc<dyn MediaTransport>,
     policy: Policy,
     patience: Patience,
     max_bytes: u64,
@@ -180,13 +180,13 @@ impl MediaClient {
         home: Option<(&Url, Secret)>,
         clock: Clock,
     ) -> Self {
-        let carrier = Arc::new(Pinned::new(policy, clock.clone()));
-        Self::over(carrier, policy, patience, max_bytes, home, clock)
+        let transport = Arc::new(Pinned::new(policy, clock.clone()));
+        Self::over(transport, policy, patience, max_bytes, home, clock)
     }
 
     /// A client whose requests somebody else carries, to addresses he has to check.
     pub fn over(
-        carrier: Arc<dyn Carrier>,
+        transport: Arc<dyn MediaTransport>,
         policy: Policy,
         patience: Patience,
         max_bytes: u64,
@@ -197,15 +197,15 @@ impl MediaClient {
         let safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
         let home =
             home.filter(|(url, _)| safe(url)).map(|(url, key)| (url.origin(), Arc::new(Mutex::new(key))));
-        Self { carrier, policy, patience, max_bytes, clock, home }
+        Self { transport, policy, patience, max_bytes, clock, home }
     }
 
-    /// One for another thread: the same, key and all, but for the connections, of which it has its own, and keeps them
+    /// One for per_thread thread: the same, key and all, but for the connections, of which it has its own, and keeps them
     /// for its next request.
-    pub fn another(&self) -> Self {
-        let carrier = self.carrier.another().unwrap_or_else(|| self.carrier.clone());
+    pub fn per_thread(&self) -> Self {
+        let transport = self.transport.per_thread().unwrap_or_else(|| self.transport.clone());
         let (home, clock) = (self.home.clone(), self.clock.clone());
-        Self { carrier, policy: self.policy, patience: self.patience, max_bytes: self.max_bytes, clock, home }
+        Self { transport, policy: self.policy, patience: self.patience, max_bytes: self.max_bytes, clock, home }
     }
 
     /// Replaces the key for all fetches from now on, of those made from it too.
@@ -258,7 +258,7 @@ impl MediaClient {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let sent = self.carrier.carry(url, headers);
+        let sent = self.transport.carry(url, headers);
         self.clock.within(self.patience.silence, sent).await.unwrap_or(Err(MediaError::TooSlow { host }))
     }
 

@@ -114,7 +114,7 @@ fn kind_of_v4(address: Ipv4Addr) -> Kind {
         [10, ..] | [192, 168, ..] => Kind::Private("a private network"),
         [172, second, ..] if (16..32).contains(&second) => Kind::Private("a private network"),
         [127, ..] => Kind::Private("this machine itself"),
-        [100, second, ..] if (64..128).contains(&second) => Kind::Private("a carrier's inner network"),
+        [100, second, ..] if (64..128).contains(&second) => Kind::Private("a transport's inner network"),
         [169, 254, ..] => Kind::Never("a link-local address"),
         [192, 0, 0, _] | [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => {
             Kind::Never("an address reserved for other purposes")

@@ -30,7 +30,7 @@ pub enum Unfit {
     /// A page or a message instead of media.
     #[error("it is {0}, not media: an error page?")]
     Page(&'static str),
-    /// Media of another kind.
+    /// Media of per_thread kind.
     #[error("it is {found}, but {expected} was expected")]
     OtherKind {
         /// What came.

@@ -15,12 +15,12 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::job::TaskId;
 use crate::job::attempt::Attempt;
-use crate::job::event::{AskVerdict, CallOffVerdict, Phase, SubmitVerdict};
-use crate::lab::{self, Site};
+use crate::job::event::{StatusVerdict, CancelVerdict, Phase, SubmitVerdict};
+use crate::failpoints::{self, FailPoint};
 use crate::provider::gate::Pass;
-use crate::provider::reply::{Heard, Reply};
+use crate::provider::reply::{CallOutcome, Reply};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
-use crate::provider::verdict::{self, Answered, Scene};
+use crate::provider::verdict::{self, Answered, ReplyContext};
 use crate::secret::Secret;
 
 /// The longest answer that is read.
@@ -54,21 +54,21 @@ pub enum ClientError {
 
 /// What takes a request to the provider and brings the head of the answer back: HTTP, or a simulation of it. Once, and
 /// without following anything.
-pub trait Carrier: Send + Sync {
+pub trait ApiTransport: Send + Sync {
     /// Carries a request.
     ///
     /// # Errors
     /// With what was heard instead of an answer.
-    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, Heard>>;
+    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>>;
 }
 
-impl Carrier for Client {
-    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, Heard>> {
+impl ApiTransport for Client {
+    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
         let sent = self.execute(request);
         Box::pin(async move {
             sent.await.map_err(|error| match error {
-                error if error.is_connect() || error.is_builder() => Heard::NotSent(sentence(error)),
-                error => Heard::Lost(sentence(error)),
+                error if error.is_connect() || error.is_builder() => CallOutcome::NotSent(sentence(error)),
+                error => CallOutcome::Lost(sentence(error)),
             })
         })
     }
@@ -76,7 +76,7 @@ impl Carrier for Client {
 
 /// The provider's API. One for the whole daemon: its connections are shared.
 pub struct ProviderClient {
-    carrier: Arc<dyn Carrier>,
+    transport: Arc<dyn ApiTransport>,
     base: BaseUrl,
     key: Mutex<Secret>,
     timeout: Duration,
@@ -121,7 +121,7 @@ impl ProviderClient {
     /// # Errors
     /// When address or key cannot be used.
     pub fn over(
-        carrier: Arc<dyn Carrier>,
+        transport: Arc<dyn ApiTransport>,
         base_url: &str,
         key: Secret,
         timeout: Duration,
@@ -130,7 +130,7 @@ impl ProviderClient {
         let base = BaseUrl::parse(base_url)?;
         check_key(&key)?;
         let unknown_words = Mutex::default();
-        Ok(Self { carrier, base, key: Mutex::new(key), timeout, clock, unknown_words })
+        Ok(Self { transport, base, key: Mutex::new(key), timeout, clock, unknown_words })
     }
 
     /// Replaces the key for all calls from now on. Tell the gate too: [`crate::provider::gate::Gate::key_replaced`].
@@ -155,27 +155,27 @@ impl ProviderClient {
             .and_then(|key| request::submit(&self.base, key, attempt).map_err(|_| ClientError::Key))
         {
             Ok(request) => {
-                lab::reach(Site::SubmitSending);
+                failpoints::hit(FailPoint::SubmitSending);
                 self.call(request).await
             }
-            Err(error) => Heard::NotSent(error.to_string()),
+            Err(error) => CallOutcome::NotSent(error.to_string()),
         };
-        lab::reach(Site::SubmitReceived);
+        failpoints::hit(FailPoint::SubmitReceived);
         let answered = verdict::submitted(&heard, self.scene());
         debug!(host = self.host(), attempt = attempt.key(), verdict = ?answered.verdict, "submitted");
         answered
     }
 
     /// Asks how a task stands, once.
-    pub async fn ask(&self, _pass: &Pass, task: &TaskId) -> Answered<AskVerdict> {
-        lab::reach(Site::AskSending);
+    pub async fn ask(&self, _pass: &Pass, task: &TaskId) -> Answered<StatusVerdict> {
+        failpoints::hit(FailPoint::AskSending);
         let heard = match self.authorization() {
             Ok(key) => self.call(request::ask(&self.base, key, task)).await,
-            Err(error) => Heard::NotSent(error.to_string()),
+            Err(error) => CallOutcome::NotSent(error.to_string()),
         };
-        lab::reach(Site::AskReceived);
+        failpoints::hit(FailPoint::AskReceived);
         let answered = verdict::asked(&heard, task, self.scene());
-        if let AskVerdict::Seen(facts) = &answered.verdict
+        if let StatusVerdict::Seen(facts) = &answered.verdict
             && let Phase::Unclear(word) = &facts.phase
         {
             self.log_once(word, task);
@@ -185,36 +185,36 @@ impl ProviderClient {
     }
 
     /// Asks the provider to cancel a task, once.
-    pub async fn call_off(&self, _pass: &Pass, task: &TaskId) -> Answered<CallOffVerdict> {
-        lab::reach(Site::CallOffSending);
+    pub async fn call_off(&self, _pass: &Pass, task: &TaskId) -> Answered<CancelVerdict> {
+        failpoints::hit(FailPoint::CallOffSending);
         let heard = match self.authorization() {
             Ok(key) => self.call(request::call_off(&self.base, key, task)).await,
-            Err(error) => Heard::NotSent(error.to_string()),
+            Err(error) => CallOutcome::NotSent(error.to_string()),
         };
-        lab::reach(Site::CallOffReceived);
+        failpoints::hit(FailPoint::CallOffReceived);
         let answered = verdict::called_off(&heard, self.scene());
         debug!(host = self.host(), %task, verdict = ?answered.verdict, "called off");
         answered
     }
 
-    fn scene(&self) -> Scene<'_> {
-        Scene { now: self.clock.now(), base_url: self.base.as_str() }
+    fn scene(&self) -> ReplyContext<'_> {
+        ReplyContext { now: self.clock.now(), base_url: self.base.as_str() }
     }
 
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         request::authorization(&held(&self.key)).map_err(|_| ClientError::Key)
     }
 
-    async fn call(&self, request: Request) -> Heard {
+    async fn call(&self, request: Request) -> CallOutcome {
         let answer = async {
-            match self.carrier.carry(request).await {
-                Ok(response) => Heard::Reply(self.read(response).await),
+            match self.transport.carry(request).await {
+                Ok(response) => CallOutcome::Reply(self.read(response).await),
                 Err(heard) => heard,
             }
         };
         // The HTTP library keeps the same limit and says more about it, so ours comes a little later.
         let limit = self.timeout + Duration::from_secs(1);
-        let lost = || Heard::Lost(format!("no answer from {} within {:?}", self.host(), self.timeout));
+        let lost = || CallOutcome::Lost(format!("no answer from {} within {:?}", self.host(), self.timeout));
         self.clock.within(limit, answer).await.unwrap_or_else(lost)
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::lab::{Bug, planted};
-use crate::provider::line::{CAREFUL_PAUSE, LONGEST_PAUSE, LineCause, LineStop};
+use crate::failpoints::{Bug, planted};
+use crate::provider::suspension::{CAREFUL_PAUSE, LONGEST_PAUSE, SuspensionCause, Suspension};
 use crate::provider::verdict::Answered;
 
 /// What kind of call wants to pass.
@@ -46,7 +46,7 @@ pub struct Closed {
     /// Ask again at this time.
     pub until: Timestamp,
     /// What stops the line; `None` when it is only the rate of submits.
-    pub cause: Option<LineCause>,
+    pub cause: Option<SuspensionCause>,
 }
 
 /// See the module. Shared by reference; no call waits while the lock is held.
@@ -69,7 +69,7 @@ struct Inside {
 
 #[derive(Debug)]
 struct Stop {
-    line: LineStop,
+    line: Suspension,
     /// The newest pass when it was noted: what earlier calls say does not end it.
     noted: u64,
 }
@@ -131,8 +131,8 @@ impl Gate {
         inside.stops.retain(|stop| pass.number <= stop.noted || !answered.proof.ends(stop.line.cause));
         let ended = inside.stops.len() < before;
         let noted = match &answered.line {
-            Some(line) if line.cause == LineCause::KeyRefused && pass.number <= inside.old_key => false,
-            Some(line) if line.cause == LineCause::RateLimited && planted(Bug::PauseIgnored) => false,
+            Some(line) if line.cause == SuspensionCause::KeyRefused && pass.number <= inside.old_key => false,
+            Some(line) if line.cause == SuspensionCause::RateLimited && planted(Bug::PauseIgnored) => false,
             Some(line) => {
                 inside.note(line.clone());
                 true
@@ -146,11 +146,11 @@ impl Gate {
     pub fn key_replaced(&self) {
         let mut inside = self.inside();
         inside.old_key = inside.passes;
-        inside.stops.retain(|stop| stop.line.cause != LineCause::KeyRefused);
+        inside.stops.retain(|stop| stop.line.cause != SuspensionCause::KeyRefused);
     }
 
     /// Takes up the stops of the process before this one.
-    pub fn restore(&self, stops: Vec<LineStop>) {
+    pub fn restore(&self, stops: Vec<Suspension>) {
         let mut inside = self.inside();
         for line in stops {
             inside.note(line);
@@ -158,7 +158,7 @@ impl Gate {
     }
 
     /// What stops the line now, for people and for the database.
-    pub fn stops(&self, now: Timestamp) -> Vec<LineStop> {
+    pub fn stops(&self, now: Timestamp) -> Vec<Suspension> {
         let mut inside = self.inside();
         inside.forget_lapsed(now);
         inside.stops.iter().map(|stop| stop.line.clone()).collect()
@@ -172,7 +172,7 @@ impl Gate {
 
 impl Inside {
     /// One stop per cause: a later one replaces an earlier, but never shortens it.
-    fn note(&mut self, mut line: LineStop) {
+    fn note(&mut self, mut line: Suspension) {
         if let Some(known) = self.stops.iter().position(|stop| stop.line.cause == line.cause) {
             line.until = line.until.max(self.stops.swap_remove(known).line.until);
         }
@@ -189,7 +189,7 @@ impl Inside {
     }
 }
 
-impl LineCause {
+impl SuspensionCause {
     const fn stops(self, kind: Kind) -> bool {
         match self {
             Self::RateLimited | Self::KeyRefused | Self::Misconfigured => true,
@@ -201,7 +201,7 @@ impl LineCause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::line::Proof;
+    use crate::provider::suspension::Proof;
     use proptest::prelude::*;
 
     const START: Timestamp = Timestamp::from_millis(1_775_285_200_000);
@@ -210,21 +210,21 @@ mod tests {
         START.plus(Duration::from_secs(seconds))
     }
 
-    fn answer(line: Option<(LineCause, u64)>, proof: Proof) -> Answered<()> {
+    fn answer(line: Option<(SuspensionCause, u64)>, proof: Proof) -> Answered<()> {
         let line =
-            line.map(|(cause, until)| LineStop { cause, until: at(until), message: cause.as_str().into() });
+            line.map(|(cause, until)| Suspension { cause, until: at(until), message: cause.as_str().into() });
         Answered { verdict: (), line, proof, provider_time: None, server_error: false }
     }
 
     /// A gate that a call at second 1 has stopped until second `until`.
-    fn stopped(cause: LineCause, until: u64) -> Gate {
+    fn stopped(cause: SuspensionCause, until: u64) -> Gate {
         let gate = Gate::new(2.0, START);
         let pass = gate.admit(Kind::Other, at(1)).expect("open");
         assert!(gate.settle(pass, &answer(Some((cause, until)), Proof::Nothing)));
         gate
     }
 
-    fn closed(gate: &Gate, kind: Kind, seconds: u64) -> Option<(Timestamp, Option<LineCause>)> {
+    fn closed(gate: &Gate, kind: Kind, seconds: u64) -> Option<(Timestamp, Option<SuspensionCause>)> {
         gate.admit(kind, at(seconds)).err().map(|closed| (closed.until, closed.cause))
     }
 
@@ -241,8 +241,8 @@ mod tests {
 
     #[test]
     fn a_limit_closes_all_calls_until_its_time_and_no_success_opens_it() {
-        let gate = stopped(LineCause::RateLimited, 60);
-        let told = Some((at(60), Some(LineCause::RateLimited)));
+        let gate = stopped(SuspensionCause::RateLimited, 60);
+        let told = Some((at(60), Some(SuspensionCause::RateLimited)));
         assert_eq!(closed(&gate, Kind::Other, 59), told);
         assert_eq!(closed(&gate, Kind::Submit, 59), told);
         let late = Pass { kind: Kind::Submit, number: 99, probe: false };
@@ -255,8 +255,8 @@ mod tests {
 
     #[test]
     fn an_empty_balance_stops_submits_only_and_a_poll_does_not_prove_it_full() {
-        let gate = stopped(LineCause::BalanceEmpty, 300);
-        assert_eq!(closed(&gate, Kind::Submit, 10), Some((at(300), Some(LineCause::BalanceEmpty))));
+        let gate = stopped(SuspensionCause::BalanceEmpty, 300);
+        assert_eq!(closed(&gate, Kind::Submit, 10), Some((at(300), Some(SuspensionCause::BalanceEmpty))));
         let poll = gate.admit(Kind::Other, at(10)).expect("polls go on");
         assert!(!poll.is_probe());
         assert!(!gate.settle(poll, &answer(None, Proof::Access)));
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn after_a_refused_key_one_call_tries_and_the_others_wait_for_its_answer() {
-        for cause in [LineCause::KeyRefused, LineCause::Misconfigured] {
+        for cause in [SuspensionCause::KeyRefused, SuspensionCause::Misconfigured] {
             let gate = stopped(cause, 300);
             assert_eq!(closed(&gate, Kind::Other, 299), Some((at(300), Some(cause))));
             let probe = gate.admit(Kind::Other, at(310)).expect("one careful try");
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_try_whose_answer_is_lost_does_not_close_the_gate_for_ever() {
-        let gate = stopped(LineCause::KeyRefused, 300);
+        let gate = stopped(SuspensionCause::KeyRefused, 300);
         drop(gate.admit(Kind::Other, at(300)).expect("one careful try"));
         assert!(closed(&gate, Kind::Other, 599).is_some());
         let second = gate.admit(Kind::Other, at(600)).expect("another careful try");
@@ -297,39 +297,39 @@ mod tests {
         let gate = Gate::new(2.0, START);
         let early = gate.admit(Kind::Other, at(1)).expect("open");
         let refused = gate.admit(Kind::Other, at(1)).expect("open");
-        assert!(gate.settle(refused, &answer(Some((LineCause::KeyRefused, 300)), Proof::Nothing)));
+        assert!(gate.settle(refused, &answer(Some((SuspensionCause::KeyRefused, 300)), Proof::Nothing)));
         assert!(!gate.settle(early, &answer(None, Proof::Access)));
         assert!(closed(&gate, Kind::Other, 2).is_some());
     }
 
     #[test]
     fn a_new_key_opens_the_gate_and_a_late_word_about_the_old_one_does_not_close_it() {
-        let gate = stopped(LineCause::KeyRefused, 300);
+        let gate = stopped(SuspensionCause::KeyRefused, 300);
         let probe = gate.admit(Kind::Other, at(300)).expect("one careful try");
         gate.key_replaced();
-        assert!(!gate.settle(probe, &answer(Some((LineCause::KeyRefused, 600)), Proof::Nothing)));
+        assert!(!gate.settle(probe, &answer(Some((SuspensionCause::KeyRefused, 600)), Proof::Nothing)));
         assert_eq!(closed(&gate, Kind::Other, 301), None);
     }
 
     #[test]
     fn an_answer_may_open_one_stop_and_call_for_another() {
-        let gate = stopped(LineCause::KeyRefused, 300);
+        let gate = stopped(SuspensionCause::KeyRefused, 300);
         let probe = gate.admit(Kind::Submit, at(300)).expect("one careful try");
-        assert!(gate.settle(probe, &answer(Some((LineCause::BalanceEmpty, 600)), Proof::Access)));
+        assert!(gate.settle(probe, &answer(Some((SuspensionCause::BalanceEmpty, 600)), Proof::Access)));
         assert_eq!(closed(&gate, Kind::Other, 301), None);
-        assert_eq!(closed(&gate, Kind::Submit, 301), Some((at(600), Some(LineCause::BalanceEmpty))));
+        assert_eq!(closed(&gate, Kind::Submit, 301), Some((at(600), Some(SuspensionCause::BalanceEmpty))));
     }
 
     #[test]
     fn stops_outlive_a_restart_and_the_latest_time_holds() {
         let gate = Gate::new(2.0, START);
-        let stop = |cause, until| LineStop { cause, until: at(until), message: String::new() };
+        let stop = |cause, until| Suspension { cause, until: at(until), message: String::new() };
         gate.restore(vec![
-            stop(LineCause::RateLimited, 90),
-            stop(LineCause::RateLimited, 30),
-            stop(LineCause::BalanceEmpty, 60),
+            stop(SuspensionCause::RateLimited, 90),
+            stop(SuspensionCause::RateLimited, 30),
+            stop(SuspensionCause::BalanceEmpty, 60),
         ]);
-        assert_eq!(closed(&gate, Kind::Submit, 61), Some((at(90), Some(LineCause::RateLimited))));
+        assert_eq!(closed(&gate, Kind::Submit, 61), Some((at(90), Some(SuspensionCause::RateLimited))));
         assert_eq!(gate.stops(at(61)).len(), 2);
         let probe = gate.admit(Kind::Submit, at(91)).expect("one careful try");
         assert!(probe.is_probe() && gate.settle(probe, &answer(None, Proof::Funds)));
@@ -339,12 +339,12 @@ mod tests {
     #[test]
     fn a_clock_set_back_does_not_close_the_gate_for_days() {
         let gate = Gate::new(2.0, at(1_000_000));
-        gate.restore(vec![LineStop {
-            cause: LineCause::KeyRefused,
+        gate.restore(vec![Suspension {
+            cause: SuspensionCause::KeyRefused,
             until: at(1_000_300),
             message: String::new(),
         }]);
-        assert_eq!(closed(&gate, Kind::Other, 0), Some((at(300), Some(LineCause::KeyRefused))));
+        assert_eq!(closed(&gate, Kind::Other, 0), Some((at(300), Some(SuspensionCause::KeyRefused))));
         gate.key_replaced();
         assert_eq!(
             closed(&gate, Kind::Submit, 0).map(|(until, _)| until),
@@ -400,15 +400,15 @@ mod tests {
                     continue;
                 }
                 let until = now.plus(Duration::from_secs(length));
-                let stop = |cause, until| Some(LineStop { cause, until, message: String::new() });
+                let stop = |cause, until| Some(Suspension { cause, until, message: String::new() });
                 let (line, proof) = match happens {
                     0 => {
                         limited_until = limited_until.max(until);
-                        (stop(LineCause::RateLimited, until), Proof::Nothing)
+                        (stop(SuspensionCause::RateLimited, until), Proof::Nothing)
                     }
                     1 => {
                         refused_until = Some(now.plus(CAREFUL_PAUSE));
-                        (stop(LineCause::KeyRefused, now.plus(CAREFUL_PAUSE)), Proof::Nothing)
+                        (stop(SuspensionCause::KeyRefused, now.plus(CAREFUL_PAUSE)), Proof::Nothing)
                     }
                     2 => (None, Proof::Nothing),
                     _ => {

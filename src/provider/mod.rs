@@ -7,8 +7,8 @@
 
 pub mod client;
 pub mod gate;
-mod judged;
-pub mod line;
+mod classify;
+pub mod suspension;
 pub mod reply;
 pub mod request;
 pub mod verdict;

@@ -6,13 +6,13 @@ use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
 use crate::clock::Timestamp;
-use crate::provider::line::LONGEST_PAUSE;
+use crate::provider::suspension::LONGEST_PAUSE;
 use crate::provider::wire::text::{WORD, clean};
 use crate::provider::wire::time::read_http_date;
 
 /// How a call ended on the wire.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum CallOutcome {
     /// An answer, at least its head.
     Reply(Reply),
     /// The request certainly never left: no name, no connection, no TLS.

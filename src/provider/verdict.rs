@@ -5,11 +5,11 @@
 //! ends a job; only what certainly stopped short of it counts as not executed; all else may have been executed.
 
 use crate::job::TaskId;
-use crate::job::event::{AskVerdict, CallOffVerdict, SubmitVerdict};
-pub use crate::provider::judged::{Answered, Scene};
-use crate::provider::judged::{Class, Judged, class, unheard};
-use crate::provider::line::{LineCause, Proof};
-use crate::provider::reply::{Heard, Reply};
+use crate::job::event::{StatusVerdict, CancelVerdict, SubmitVerdict};
+pub use crate::provider::classify::{Answered, ReplyContext};
+use crate::provider::classify::{Class, Judged, class, unheard};
+use crate::provider::suspension::{SuspensionCause, Proof};
+use crate::provider::reply::{CallOutcome, Reply};
 use crate::provider::wire::error::ProviderError;
 use crate::provider::wire::text::{SENTENCE, clean};
 use crate::provider::wire::{read_status, read_submit};
@@ -22,13 +22,13 @@ const NO_PRICE: [&str; 1] = ["price_not_configured"];
 const NO_TASK: [&str; 2] = ["task_not_found", "task_not_exist"];
 
 /// Judges a submit.
-pub fn submitted(heard: &Heard, scene: Scene<'_>) -> Answered<SubmitVerdict> {
+pub fn submitted(heard: &CallOutcome, scene: ReplyContext<'_>) -> Answered<SubmitVerdict> {
     let reply = match heard {
-        Heard::Reply(reply) => reply,
-        Heard::NotSent(why) => {
+        CallOutcome::Reply(reply) => reply,
+        CallOutcome::NotSent(why) => {
             return unheard(SubmitVerdict::NotExecuted { why: clean(why, SENTENCE), not_before: None });
         }
-        Heard::Lost(why) => {
+        CallOutcome::Lost(why) => {
             return unheard(SubmitVerdict::Unknown { why: clean(why, SENTENCE), not_before: None });
         }
     };
@@ -46,10 +46,10 @@ pub fn submitted(heard: &Heard, scene: Scene<'_>) -> Answered<SubmitVerdict> {
             (Ok(_), Err(unreadable)) => judged.bare(unknown(judged.told(&unreadable))),
             (Err(_), _) => judged.bare(unknown(judged.words())),
         },
-        (Class::NoKey, _) => stop(LineCause::KeyRefused),
-        (Class::NoFunds, _) => stop(LineCause::BalanceEmpty),
-        (Class::TooMany, _) => stop(LineCause::RateLimited),
-        (Class::Forbidden, Some(error)) if error.is_one_of(&NO_FUNDS) => stop(LineCause::BalanceEmpty),
+        (Class::NoKey, _) => stop(SuspensionCause::KeyRefused),
+        (Class::NoFunds, _) => stop(SuspensionCause::BalanceEmpty),
+        (Class::TooMany, _) => stop(SuspensionCause::RateLimited),
+        (Class::Forbidden, Some(error)) if error.is_one_of(&NO_FUNDS) => stop(SuspensionCause::BalanceEmpty),
         (Class::Broken, Some(error)) if error.is_one_of(&NO_PRICE) => {
             judged.proving(Proof::Access, refused(error))
         }
@@ -71,46 +71,46 @@ pub fn submitted(heard: &Heard, scene: Scene<'_>) -> Answered<SubmitVerdict> {
             reset_at: None,
         })),
         // Without a code it is the path that is not known, not something in the body.
-        (Class::NotFound, Some(error)) if error.code.is_none() => stop(LineCause::Misconfigured),
+        (Class::NotFound, Some(error)) if error.code.is_none() => stop(SuspensionCause::Misconfigured),
         (
             Class::Invalid | Class::Forbidden | Class::NotFound | Class::TooLarge | Class::OtherRefusal,
             Some(error),
         ) => judged.proving(Proof::Access, refused(error)),
         (Class::Invalid | Class::Forbidden | Class::NotFound | Class::OtherRefusal, None) => {
             match reply.body {
-                Ok(_) => stop(LineCause::Misconfigured),
+                Ok(_) => stop(SuspensionCause::Misconfigured),
                 // What it said might have been a refusal; what was sent is all there is to say it again with.
                 Err(_) => judged.bare(unknown(judged.words())),
             }
         }
-        (Class::Redirect, _) => stop(LineCause::Misconfigured),
+        (Class::Redirect, _) => stop(SuspensionCause::Misconfigured),
     }
 }
 
 /// Judges a status query about `asked`.
-pub fn asked(heard: &Heard, asked: &TaskId, scene: Scene<'_>) -> Answered<AskVerdict> {
+pub fn asked(heard: &CallOutcome, asked: &TaskId, scene: ReplyContext<'_>) -> Answered<StatusVerdict> {
     let reply = match heard {
-        Heard::Reply(reply) => reply,
-        Heard::NotSent(why) | Heard::Lost(why) => {
-            return unheard(AskVerdict::Unanswered { why: clean(why, SENTENCE), not_before: None });
+        CallOutcome::Reply(reply) => reply,
+        CallOutcome::NotSent(why) | CallOutcome::Lost(why) => {
+            return unheard(StatusVerdict::Unanswered { why: clean(why, SENTENCE), not_before: None });
         }
     };
     let judged = Judged::of(reply, scene);
-    let unanswered = |why: String| AskVerdict::Unanswered { why, not_before: judged.not_before() };
-    let stop = |cause| judged.stopping(cause, |why, not_before| AskVerdict::Unanswered { why, not_before });
+    let unanswered = |why: String| StatusVerdict::Unanswered { why, not_before: judged.not_before() };
+    let stop = |cause| judged.stopping(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before });
     let missing = judged.error.as_ref().is_some_and(|error| error.is_one_of(&NO_TASK));
     match class(reply.status) {
         Class::Good => match (&reply.body, read_status(reply.bytes(), asked, scene.now)) {
-            (Ok(_), Ok(facts)) => judged.proving(Proof::Access, AskVerdict::Seen(facts)),
+            (Ok(_), Ok(facts)) => judged.proving(Proof::Access, StatusVerdict::Seen(facts)),
             (Ok(_), Err(unreadable)) => judged.bare(unanswered(judged.told(&unreadable))),
             (Err(_), _) => judged.bare(unanswered(judged.words())),
         },
-        Class::NotFound | Class::Invalid if missing => judged.proving(Proof::Access, AskVerdict::Missing),
-        Class::NoKey => stop(LineCause::KeyRefused),
+        Class::NotFound | Class::Invalid if missing => judged.proving(Proof::Access, StatusVerdict::Missing),
+        Class::NoKey => stop(SuspensionCause::KeyRefused),
         // An empty balance stops submits; questions go on.
         Class::NoFunds => judged
-            .stopping(LineCause::BalanceEmpty, |why, _| AskVerdict::Unanswered { why, not_before: None }),
-        Class::TooMany => stop(LineCause::RateLimited),
+            .stopping(SuspensionCause::BalanceEmpty, |why, _| StatusVerdict::Unanswered { why, not_before: None }),
+        Class::TooMany => stop(SuspensionCause::RateLimited),
         Class::Redirect
         | Class::Invalid
         | Class::Forbidden
@@ -124,28 +124,28 @@ pub fn asked(heard: &Heard, asked: &TaskId, scene: Scene<'_>) -> Answered<AskVer
 }
 
 /// Judges a cancel call.
-pub fn called_off(heard: &Heard, scene: Scene<'_>) -> Answered<CallOffVerdict> {
+pub fn called_off(heard: &CallOutcome, scene: ReplyContext<'_>) -> Answered<CancelVerdict> {
     let reply = match heard {
-        Heard::Reply(reply) => reply,
-        Heard::NotSent(why) | Heard::Lost(why) => {
-            return unheard(CallOffVerdict::Unanswered { why: clean(why, SENTENCE), not_before: None });
+        CallOutcome::Reply(reply) => reply,
+        CallOutcome::NotSent(why) | CallOutcome::Lost(why) => {
+            return unheard(CancelVerdict::Unanswered { why: clean(why, SENTENCE), not_before: None });
         }
     };
     let judged = Judged::of(reply, scene);
     let stop =
-        |cause| judged.stopping(cause, |why, not_before| CallOffVerdict::Unanswered { why, not_before });
+        |cause| judged.stopping(cause, |why, not_before| CancelVerdict::Unanswered { why, not_before });
     match (class(reply.status), &judged.error) {
         // Whatever it says, the next status answer tells whether it came in time. But a page of somebody in between, or
         // half an answer, is not the provider's word, and the wish must not be dropped for it.
-        (Class::Good, _) if is_an_answer(reply) => judged.proving(Proof::Access, CallOffVerdict::Taken),
-        (Class::Good, _) => judged.bare(CallOffVerdict::Unanswered { why: judged.words(), not_before: None }),
+        (Class::Good, _) if is_an_answer(reply) => judged.proving(Proof::Access, CancelVerdict::Taken),
+        (Class::Good, _) => judged.bare(CancelVerdict::Unanswered { why: judged.words(), not_before: None }),
         (Class::Invalid | Class::Conflict, Some(_)) => {
-            judged.proving(Proof::Access, CallOffVerdict::TooLate { why: judged.words() })
+            judged.proving(Proof::Access, CancelVerdict::TooLate { why: judged.words() })
         }
-        (Class::NotFound, _) => judged.bare(CallOffVerdict::TooLate { why: judged.words() }),
-        (Class::NoKey, _) => stop(LineCause::KeyRefused),
-        (Class::NoFunds, _) => stop(LineCause::BalanceEmpty),
-        (Class::TooMany, _) => stop(LineCause::RateLimited),
+        (Class::NotFound, _) => judged.bare(CancelVerdict::TooLate { why: judged.words() }),
+        (Class::NoKey, _) => stop(SuspensionCause::KeyRefused),
+        (Class::NoFunds, _) => stop(SuspensionCause::BalanceEmpty),
+        (Class::TooMany, _) => stop(SuspensionCause::RateLimited),
         (Class::Invalid | Class::Conflict, None)
         | (
             Class::Redirect
@@ -155,7 +155,7 @@ pub fn called_off(heard: &Heard, scene: Scene<'_>) -> Answered<CallOffVerdict> {
             | Class::OtherRefusal
             | Class::Broken,
             _,
-        ) => judged.bare(CallOffVerdict::Unanswered { why: judged.words(), not_before: judged.not_before() }),
+        ) => judged.bare(CancelVerdict::Unanswered { why: judged.words(), not_before: judged.not_before() }),
     }
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::money::{QUOTA_PER_USD, Quota};
 use crate::sandbox::exchange::{Answer, Body, End as Stop};
 use crate::sandbox::plan::Plan;
 use crate::sandbox::task::{Phase, Task};
-use crate::sandbox::words::{
+use crate::sandbox::faults::{
     CallbackShape, End, FailShape, Fault, Flag, IdShape, Kind, Progress, ResultShape, StatusShape,
     SubmitShape, Times, UrlShape, WordChoice,
 };
@@ -243,9 +243,9 @@ fn word(task: &Task, phase: Phase, plan: &Plan) -> Value {
     }
     // By the task, not by the query: one task keeps its dialect.
     let sum = task.id.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    let dice = Dice::seeded(sum);
-    let synonym = synonyms[dice.below(synonyms.len() as u64) as usize];
-    match dice.below(3) {
+    let rng = Rng::seeded(sum);
+    let synonym = synonyms[rng.below(synonyms.len() as u64) as usize];
+    match rng.below(3) {
         0 => synonym.to_owned(),
         1 => synonym.to_uppercase(),
         _ => synonym[..1].to_uppercase() + &synonym[1..],

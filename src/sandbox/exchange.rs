@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::sandbox::film::Film;
+use crate::sandbox::clip::Clip;
 use crate::secret::Secret;
 
 /// One call.
@@ -94,7 +94,7 @@ pub enum Body {
     /// In memory.
     Bytes(Bytes),
     /// A part of a film.
-    Film(Film, Range<u64>),
+    Clip(Clip, Range<u64>),
 }
 
 /// How an answer goes over the wire. The default is how every honest server does it.
@@ -185,7 +185,7 @@ impl Body {
     pub fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Film(_, range) => range.end.saturating_sub(range.start),
+            Self::Clip(_, range) => range.end.saturating_sub(range.start),
         }
     }
 
@@ -198,7 +198,7 @@ impl Body {
     pub fn piece(&self, at: u64) -> Bytes {
         match self {
             Self::Bytes(bytes) => bytes.slice(bytes.len().min(usize::try_from(at).unwrap_or(usize::MAX))..),
-            Self::Film(film, range) => film.piece(&(range.start.saturating_add(at)..range.end)),
+            Self::Clip(film, range) => film.piece(&(range.start.saturating_add(at)..range.end)),
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::sandbox::plan::Plan;
-use crate::sandbox::words::CallbackFault;
+use crate::sandbox::faults::CallbackFault;
 use crate::secret::Secret;
 
 /// One POST to be made now; its outcome is due at [`World::callback_answered`](crate::sandbox::world::World).
@@ -61,7 +61,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// A task has ended: what its plan makes of that.
-    pub fn ended(&mut self, task: usize, plan: &Plan, at: Timestamp, dice: &Dice) {
+    pub fn ended(&mut self, task: usize, plan: &Plan, at: Timestamp, rng: &Rng) {
         let has = |fault: CallbackFault| plan.callback.contains(&fault);
         if has(CallbackFault::Lost) {
             return;
@@ -75,7 +75,7 @@ impl Outbox {
             }
         }
         let shuffled = || match has(CallbackFault::Shuffled) {
-            true => Duration::from_millis(dice.below(5000)),
+            true => Duration::from_millis(rng.below(5000)),
             false => Duration::ZERO,
         };
         let message = match () {
@@ -198,7 +198,7 @@ mod tests {
 
     fn sent(plan: &str) -> Vec<(Message, i64)> {
         let mut outbox = Outbox::default();
-        outbox.ended(0, &Plan::parse(plan).expect(plan), at(100), &Dice::seeded(1));
+        outbox.ended(0, &Plan::parse(plan).expect(plan), at(100), &Rng::seeded(1));
         let keys: Vec<_> = outbox.waiting.keys().map(|(at, _)| at.millis() - 100_000).collect();
         let messages = std::iter::from_fn(|| outbox.take(at(1000))).map(|waiting| waiting.message);
         messages.zip(keys).collect()
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_callback_is_tried_again_until_it_is_answered_well_or_the_tries_are_up() {
         let mut outbox = Outbox::default();
-        outbox.ended(7, &Plan::default(), at(0), &Dice::seeded(1));
+        outbox.ended(7, &Plan::default(), at(0), &Rng::seeded(1));
         for (attempt, due, next) in [(1, 0, Some(1)), (2, 1, Some(3)), (3, 3, None)] {
             assert!(attempt == 1 || outbox.take(at(due - 1)).is_none());
             let waiting = outbox.take(at(due)).expect("due");
@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(outbox.answered(waiting.number, Some(503), at(due)), Some(attempt));
             assert_eq!(outbox.next(), next.map(at));
         }
-        outbox.ended(8, &Plan::default(), at(0), &Dice::seeded(1));
+        outbox.ended(8, &Plan::default(), at(0), &Rng::seeded(1));
         let waiting = outbox.take(at(0)).expect("due");
         outbox.answered(waiting.number, Some(204), at(0));
         assert_eq!(outbox.next(), None);

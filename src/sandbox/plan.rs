@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::sandbox::strike::{Spoilt, Strike};
+use crate::sandbox::scheduled_fault::{ApiFault, ScheduledFault};
 use crate::sandbox::value::{Bytes, Choice, Text, Value};
-use crate::sandbox::words::{
+use crate::sandbox::faults::{
     CallbackFault, CallbackShape, End, Etag, Expired, FailShape, Flag, IdShape, Kind, Length, Links,
     MediaFault, Progress, Ranges, ResultShape, StatusShape, SubmitShape, Times, UrlShape, WordChoice,
 };
@@ -151,12 +151,12 @@ macro_rules! plan {
 }
 
 plan! {
-    submit: Vec<Strike<Spoilt>> = "submit", "how submits go wrong";
-    status: Vec<Strike<Spoilt>> = "status", "how status queries go wrong";
-    cancel: Vec<Strike<Spoilt>> = "cancel", "how cancels go wrong";
-    balance: Vec<Strike<Spoilt>> = "balance", "how balance queries go wrong";
-    models: Vec<Strike<Spoilt>> = "models", "how model lists go wrong";
-    media: Vec<Strike<MediaFault>> = "media", "how downloads go wrong";
+    submit: Vec<ScheduledFault<ApiFault>> = "submit", "how submits go wrong";
+    status: Vec<ScheduledFault<ApiFault>> = "status", "how status queries go wrong";
+    cancel: Vec<ScheduledFault<ApiFault>> = "cancel", "how cancels go wrong";
+    balance: Vec<ScheduledFault<ApiFault>> = "balance", "how balance queries go wrong";
+    models: Vec<ScheduledFault<ApiFault>> = "models", "how model lists go wrong";
+    media: Vec<ScheduledFault<MediaFault>> = "media", "how downloads go wrong";
     callback: Vec<CallbackFault> = "callback", "what happens to the callbacks; several may be given";
     callback_shape: Option<CallbackShape> = "callback-shape", "how a callback body is built";
     callback_tries: Option<u32> = "callback-tries", "how often a callback is sent until it is answered 2xx (default 3)";

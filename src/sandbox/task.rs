@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::money::Quota;
-use crate::sandbox::film::{self, Film};
+use crate::sandbox::clip::{self, Clip};
 use crate::sandbox::plan::Plan;
-use crate::sandbox::words::{End, Flag, Kind};
+use crate::sandbox::faults::{End, Flag, Kind};
 use crate::secret::{Secret, sha256_hex};
 
 /// A task.
@@ -56,7 +56,7 @@ pub(crate) enum Phase {
 }
 
 /// The two waits of a task.
-pub(crate) struct Pace {
+pub(crate) struct Schedule {
     pub queue: Duration,
     pub run: Duration,
 }
@@ -69,7 +69,7 @@ impl Task {
         own: Plan,
         plan: &Plan,
         now: Timestamp,
-        pace: &Pace,
+        pace: &Schedule,
     ) -> Self {
         let text = |key: &str| body.get(key).and_then(Value::as_str);
         let model = text("model").unwrap_or_default().to_owned();
@@ -138,8 +138,8 @@ impl Phase {
 
 impl File {
     /// Its content; another `version` is another film.
-    pub fn film(&self, version: u32) -> Film {
-        Film::choose(&self.kind, &self.aspect, self.choice.wrapping_add(u64::from(version)), self.size)
+    pub fn film(&self, version: u32) -> Clip {
+        Clip::choose(&self.kind, &self.aspect, self.choice.wrapping_add(u64::from(version)), self.size)
     }
 }
 
@@ -149,7 +149,7 @@ fn files(id: &str, model: &str, body: &Map<String, Value>, plan: &Plan) -> Vec<F
     let outputs = plan.outputs.unwrap_or(if model.ends_with("-multi") { 2 } else { 1 });
     let hash = sha256_hex(text("prompt").as_bytes());
     let choice = u64::from_str_radix(&hash[..8], 16).unwrap_or_default();
-    let (extension, _) = film::names(&kind);
+    let (extension, _) = clip::names(&kind);
     // The tail of the id, so that a hostile id makes no hostile file name: those are the media plan's to give.
     let tail: String = id.chars().filter(char::is_ascii_digit).collect();
     (1..=outputs.min(100))

@@ -16,10 +16,10 @@ use crate::sandbox::exchange::{Answer, End, Request};
 use crate::sandbox::ledger::{Arrival, CallbackEntry, Ledger, Output};
 use crate::sandbox::outbox::{self, Callback, Message, Outbox};
 use crate::sandbox::plan::Plan;
-use crate::sandbox::strike::{Planned, Spoilt, Strike, struck};
+use crate::sandbox::scheduled_fault::{Planned, ApiFault, ScheduledFault, struck};
 use crate::sandbox::task::{Phase, Task};
 use crate::sandbox::value::Value as _;
-use crate::sandbox::words::{Fault, Flag};
+use crate::sandbox::faults::{Fault, Flag};
 use crate::secret::{Secret, sha256_hex};
 
 /// Files above this are not hashed for the ledger.
@@ -235,8 +235,8 @@ impl World {
         &mut self,
         call: &'static str,
         about: &str,
-        own: &[Strike<F>],
-        run: &[Strike<F>],
+        own: &[ScheduledFault<F>],
+        run: &[ScheduledFault<F>],
     ) -> Option<F> {
         let (list, own) = if own.is_empty() { (run, false) } else { (own, true) };
         if list.is_empty() {
@@ -251,7 +251,7 @@ impl World {
     fn plain(
         &mut self,
         call: &'static str,
-        strikes: &[Strike<Spoilt>],
+        strikes: &[ScheduledFault<ApiFault>],
         now: Timestamp,
         honest: impl FnOnce(&mut Self) -> Answer,
     ) -> Handled {
@@ -263,7 +263,7 @@ impl World {
     /// Does what was asked unless the fault says otherwise, and answers as it says.
     fn spoil(
         &mut self,
-        fault: Option<&Spoilt>,
+        fault: Option<&ApiFault>,
         now: Timestamp,
         work: impl FnOnce(&mut Self) -> Answer,
     ) -> Answer {
@@ -291,7 +291,7 @@ impl World {
 
     fn settle(&mut self, number: usize, at: Timestamp) {
         let plan = self.plan_of(number);
-        let dice = self.dice_of(number);
+        let rng = self.dice_of(number);
         let Some(task) = self.tasks.get(number) else { return };
         let difference = Quota::new(task.cost.get() - task.frozen.get());
         let phase = task.phase(at);
@@ -308,7 +308,7 @@ impl World {
         }
         self.running = self.running.saturating_sub(1);
         if task.callback_url.is_some() {
-            self.outbox.ended(number, &plan, at, &dice);
+            self.outbox.ended(number, &plan, at, &rng);
         }
         self.pay(at, number, difference);
     }
@@ -351,7 +351,7 @@ impl World {
             if let Some(end) = task.ended {
                 world.ends.remove(&(end, number));
             }
-            task.end = crate::sandbox::words::End::Cancelled;
+            task.end = crate::sandbox::faults::End::Cancelled;
             task.ended = Some(now);
             if plan.refund != Some(Flag::No) {
                 task.cost = Quota::ZERO;

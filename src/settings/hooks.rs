@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::job::notable::Notable;
+use crate::job::notification::JobNotification;
 use crate::secret::{Secret, sha256_hex};
 use crate::settings::SignatureScheme;
 use crate::settings::check::Reading;
@@ -30,7 +30,7 @@ pub struct Hook {
     /// A digest of its target: by this its calls are known again after a restart.
     pub name: String,
     /// What it is told of.
-    pub on: BTreeSet<Notable>,
+    pub on: BTreeSet<JobNotification>,
     /// Who is told.
     pub target: HookTarget,
     /// How long one try may take.
@@ -106,7 +106,7 @@ impl Reading<'_> {
     }
 
     fn hook(&mut self, entry: &Entry) -> Result<Hook, String> {
-        let on = entry.on.iter().map(|word| Notable::parse(word).ok_or_else(|| unknown(word)));
+        let on = entry.on.iter().map(|word| JobNotification::parse(word).ok_or_else(|| unknown(word)));
         let on = on.collect::<Result<BTreeSet<_>, _>>()?;
         if on.is_empty() {
             return Err(format!("`on` is empty; there are: {}", words()));
@@ -161,12 +161,12 @@ impl Reading<'_> {
 }
 
 fn words() -> String {
-    Notable::ALL.map(Notable::as_str).join(", ")
+    JobNotification::ALL.map(JobNotification::as_str).join(", ")
 }
 
 fn unknown(word: &str) -> String {
     let nearest =
-        Notable::ALL.map(Notable::as_str).into_iter().min_by_key(|known| strsim::osa_distance(known, word));
+        JobNotification::ALL.map(JobNotification::as_str).into_iter().min_by_key(|known| strsim::osa_distance(known, word));
     format!(
         "there is no event `{word}`; did you mean `{}`? There are: {}",
         nearest.unwrap_or_default(),

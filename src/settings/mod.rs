@@ -4,7 +4,7 @@
 //! values. [`load`] reads them; [`load_callback_secrets`] keeps the secrets behind callback addresses.
 
 mod check;
-mod doors;
+mod listeners;
 mod environment;
 mod hooks;
 mod layer;

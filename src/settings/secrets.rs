@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::Settings;
 use crate::settings::private::{PrivateFileError, as_secret, read_private};
@@ -161,10 +161,10 @@ fn make(path: &Path) -> Result<(), SecretsError> {
     let work = work_file(path);
     let make = || {
         write_durably(&work, &[Secret::generate()?])?;
-        lab::reach(Site::SecretWritten);
+        failpoints::hit(FailPoint::SecretWritten);
         // A link, because unlike a rename it does not replace what is there.
         let linked = fs::hard_link(&work, path);
-        lab::reach(Site::SecretLinked);
+        failpoints::hit(FailPoint::SecretLinked);
         fs::remove_file(&work)?;
         linked?;
         sync_folder_of(path)
@@ -182,7 +182,7 @@ fn replace(list: &Path, secrets: &[Secret]) -> Result<(), SecretsError> {
             reason = "disk lies above this room; the folder is flushed below"
         )]
         fs::rename(&work, list)?;
-        lab::reach(Site::SecretKept);
+        failpoints::hit(FailPoint::SecretKept);
         sync_folder_of(list)
     };
     replace().map_err(|source| SecretsError::Unwritable { path: list.to_owned(), source })

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::{Clock, Timestamp};
-use crate::job::event::{AskVerdict, Event, Phase};
+use crate::job::event::{StatusVerdict, Event, Phase};
 use crate::job::state::StateName;
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::provider::wire::{read_status, task_hint};
 use crate::stages::{Stage, Wake, ring_of};
 use crate::store::Store;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::deliveries::Delivery;
 use crate::store::error::StoreError;
 
@@ -35,7 +35,7 @@ pub struct CallbackStage {
 impl CallbackStage {
     /// Listens from now on, and believes nothing.
     pub fn new(store: Store, clock: Clock) -> Self {
-        let bell = Mutex::new(store.listen(Bell::Deliveries));
+        let bell = Mutex::new(store.listen(Topic::Deliveries));
         Self { store, clock, bell, believed_after: None }
     }
 
@@ -61,18 +61,18 @@ impl CallbackStage {
         };
         // As if asked right after the knock, which so wants no question of its own any more.
         let began = now.plus(Duration::from_millis(1));
-        clear.then_some(Event::Asked { began, verdict: AskVerdict::Seen(facts) })
+        clear.then_some(Event::Asked { began, verdict: StatusVerdict::Seen(facts) })
     }
 
     async fn fold(&self, delivery: &Delivery) -> bool {
-        let event = Event::Knocked { hint: task_hint(&delivery.body), quiet: delivery.more > 0 };
+        let event = Event::CallbackReceived { hint: task_hint(&delivery.body), quiet: delivery.more > 0 };
         let job = delivery.job;
-        lab::reach(Site::FoldBegan);
+        failpoints::hit(FailPoint::FoldBegan);
         let now = self.clock.now();
         let believed = self.believed(delivery, now).await;
         match self.store.fold(delivery, event, believed, now).await {
             Ok(applied) => {
-                lab::reach(Site::Folded);
+                failpoints::hit(FailPoint::Folded);
                 tracing::info!(%job, state = %applied.job.state_name(), "callback for job {job}");
                 true
             }
@@ -97,7 +97,7 @@ impl Stage for CallbackStage {
         let told =
             futures_util::future::join_all(deliveries.iter().map(|delivery| self.fold(delivery))).await;
         let progress = told.into_iter().any(|told| told);
-        Ok(if progress && deliveries.len() == BATCH as usize { Wake::AtOnce } else { Wake::AtBell })
+        Ok(if progress && deliveries.len() == BATCH as usize { Wake::AtOnce } else { Wake::OnNotify })
     }
 
     async fn rung(&self) {

@@ -7,7 +7,7 @@ pub mod callback;
 pub mod download;
 pub mod hooks;
 pub mod intake;
-pub mod line;
+pub mod provider_session;
 pub mod poll;
 pub mod submit;
 
@@ -41,7 +41,7 @@ pub enum Wake {
     /// At this time, or at the bell.
     At(Timestamp),
     /// At the bell.
-    AtBell,
+    OnNotify,
 }
 
 impl Wake {
@@ -50,14 +50,14 @@ impl Wake {
         match (self, other) {
             (Self::AtOnce, _) | (_, Self::AtOnce) => Self::AtOnce,
             (Self::At(one), Self::At(two)) => Self::At(one.min(two)),
-            (Self::At(time), Self::AtBell) | (Self::AtBell, Self::At(time)) => Self::At(time),
-            (Self::AtBell, Self::AtBell) => Self::AtBell,
+            (Self::At(time), Self::OnNotify) | (Self::OnNotify, Self::At(time)) => Self::At(time),
+            (Self::OnNotify, Self::OnNotify) => Self::OnNotify,
         }
     }
 
     /// At `time` if there is one.
     pub fn at(time: Option<Timestamp>) -> Self {
-        time.map_or(Self::AtBell, Self::At)
+        time.map_or(Self::OnNotify, Self::At)
     }
 }
 
@@ -78,12 +78,12 @@ pub trait Stage: Send + Sync + 'static {
 
 /// Signs of life, one for each stage: fed by the loops themselves, read by the watchdog.
 #[derive(Clone)]
-pub struct Pulse {
+pub struct Heartbeats {
     clock: Clock,
     beats: Arc<Mutex<Vec<(&'static str, Tick)>>>,
 }
 
-impl Pulse {
+impl Heartbeats {
     /// Nobody beats yet.
     pub fn new(clock: Clock) -> Self {
         Self { clock, beats: Arc::default() }
@@ -108,7 +108,7 @@ impl Pulse {
 
 /// Runs a stage until `stop` turns true: pass, wait, pass. A pass that fails or panics is logged and tried again; the
 /// other stages go on.
-pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Pulse, mut stop: watch::Receiver<bool>) {
+pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Heartbeats, mut stop: watch::Receiver<bool>) {
     let mut failures = 0;
     loop {
         pulse.beat(S::NAME);
@@ -119,7 +119,7 @@ pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Pulse, mut stop: 
                 match wake {
                     Wake::AtOnce => Duration::ZERO,
                     Wake::At(time) => time.since(clock.now()).min(NET),
-                    Wake::AtBell => NET,
+                    Wake::OnNotify => NET,
                 }
             }
             Ok(Err(error)) => {
@@ -151,12 +151,12 @@ pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Pulse, mut stop: 
 }
 
 /// Work under way outside, one at a time for each job, so that nothing is asked, sent or fetched twice at once.
-pub struct Flights {
+pub struct InFlight {
     limit: usize,
-    aloft: Arc<Aloft>,
+    aloft: Arc<InFlightState>,
 }
 
-struct Aloft {
+struct InFlightState {
     clock: Clock,
     jobs: Mutex<BTreeSet<JobId>>,
     cooling: Mutex<BTreeMap<JobId, Tick>>,
@@ -164,10 +164,10 @@ struct Aloft {
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
 
-impl Flights {
+impl InFlight {
     /// At most `limit` at once.
     pub fn new(limit: usize, clock: Clock) -> Self {
-        let aloft = Aloft {
+        let aloft = InFlightState {
             clock,
             jobs: Mutex::default(),
             cooling: Mutex::default(),
@@ -206,7 +206,7 @@ impl Flights {
         let mut tasks = locked(&self.aloft.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            let landing = Landing { aloft, job };
+            let landing = CompletionGuard { aloft, job };
             let kept = AssertUnwindSafe(work).catch_unwind().await;
             if kept.is_err() {
                 tracing::error!(%job, "a bug: the work for job {job} panicked; it is tried again later");
@@ -237,12 +237,12 @@ impl Flights {
 }
 
 /// Takes a job off the list when its work ends, however it ends.
-struct Landing {
-    aloft: Arc<Aloft>,
+struct CompletionGuard {
+    aloft: Arc<InFlightState>,
     job: JobId,
 }
 
-impl Drop for Landing {
+impl Drop for CompletionGuard {
     fn drop(&mut self) {
         locked(&self.aloft.jobs).remove(&self.job);
         self.aloft.landed.notify_one();
@@ -251,7 +251,7 @@ impl Drop for Landing {
 
 /// A job whose row cannot be worked with is taken out of every line, so that it does not hold up those behind it.
 /// Anything that is not that one job's fault is handed on.
-pub(crate) async fn bench_broken<T>(
+pub(crate) async fn isolate_corrupt_job<T>(
     store: &Store,
     job: JobId,
     result: Result<T, StoreError>,

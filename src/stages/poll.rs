@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
-use crate::job::event::{AskVerdict, Event};
+use crate::job::event::{StatusVerdict, Event};
 use crate::job::next::{Move, is_due};
-use crate::job::notable::Notable;
+use crate::job::notification::JobNotification;
 use crate::job::{JobId, TaskId};
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::provider::gate::Kind;
 use crate::provider::gate::Pass;
-use crate::stages::line::{Line, tell};
-use crate::stages::{Flights, Stage, Wake, ring_of};
+use crate::stages::provider_session::{Line, tell};
+use crate::stages::{InFlight, Stage, Wake, ring_of};
 use crate::store::Store;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
-use crate::store::tally::MISSED_IN_A_ROW;
+use crate::store::metrics::MISSED_IN_A_ROW;
 
 /// So many questions are under way at once.
 const CONCURRENCY: usize = 8;
@@ -26,7 +26,7 @@ const BATCH: u32 = 64;
 /// The poll stage.
 pub struct PollStage {
     inner: Arc<Inner>,
-    flights: Flights,
+    flights: InFlight,
     bell: Mutex<watch::Receiver<u64>>,
 }
 
@@ -38,8 +38,8 @@ struct Inner {
 impl PollStage {
     /// Listens from now on.
     pub fn new(store: Store, line: Arc<Line>) -> Self {
-        let bell = Mutex::new(store.listen(Bell::Poll));
-        let flights = Flights::new(CONCURRENCY, line.clock.clone());
+        let bell = Mutex::new(store.listen(Topic::Poll));
+        let flights = InFlight::new(CONCURRENCY, line.clock.clone());
         let inner = Arc::new(Inner { store, line });
         Self { inner, flights, bell }
     }
@@ -50,7 +50,7 @@ impl PollStage {
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
             if self.flights.full() {
-                return Ok(Wake::AtBell);
+                return Ok(Wake::OnNotify);
             }
             if self.flights.bars(job) {
                 continue;
@@ -76,7 +76,7 @@ impl Inner {
             // Asked meanwhile, by a flight that has just landed: a second question would come too soon.
             Ok(sight) if !is_due(&sight.job, what, self.line.clock.now()) => Ok(()),
             Ok(sight) => match sight.job.task() {
-                Some(task) if what == Move::CallOff => self.call_off(pass, job, task).await,
+                Some(task) if what == Move::Cancel => self.call_off(pass, job, task).await,
                 Some(task) => self.status(pass, job, task).await,
                 None => Ok(()),
             },
@@ -93,15 +93,15 @@ impl Inner {
         let answered = self.line.client.ask(&pass, task).await;
         let verdict = self.line.heard(pass, answered).await?;
         match &verdict {
-            AskVerdict::Seen(_) => {}
-            AskVerdict::Missing => {
+            StatusVerdict::Seen(_) => {}
+            StatusVerdict::Missing => {
                 tracing::warn!(%job, "the provider does not know task {task} of job {job}");
             }
-            AskVerdict::Unanswered { why, .. } => tracing::warn!(%job, "no status of job {job}: {why}"),
+            StatusVerdict::Unanswered { why, .. } => tracing::warn!(%job, "no status of job {job}: {why}"),
         }
-        lab::reach(Site::AskAnswered);
+        failpoints::hit(FailPoint::AskAnswered);
         let applied = self.store.apply(job, Event::Asked { began, verdict }, self.line.clock.now()).await?;
-        lab::reach(Site::AskApplied);
+        failpoints::hit(FailPoint::AskApplied);
         tell(&applied);
         if applied.before != applied.job.state_name()
             && self.store.missed_callbacks() == Some(MISSED_IN_A_ROW)
@@ -111,7 +111,7 @@ impl Inner {
                  outside, by POST, without a redirect, and does it lead to callbacks.listen? Meanwhile the provider \
                  is asked, which takes longer"
             );
-            self.store.tell_hooks(Notable::CallbacksMissing, self.line.clock.now()).await?;
+            self.store.tell_hooks(JobNotification::CallbacksMissing, self.line.clock.now()).await?;
         }
         Ok(())
     }
@@ -119,8 +119,8 @@ impl Inner {
     async fn call_off(&self, pass: Pass, job: JobId, task: &TaskId) -> Result<(), StoreError> {
         let answered = self.line.client.call_off(&pass, task).await;
         let verdict = self.line.heard(pass, answered).await?;
-        let applied = self.store.apply(job, Event::CallOffAnswered(verdict), self.line.clock.now()).await?;
-        lab::reach(Site::CallOffApplied);
+        let applied = self.store.apply(job, Event::CancelAnswered(verdict), self.line.clock.now()).await?;
+        failpoints::hit(FailPoint::CallOffApplied);
         tell(&applied);
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Stage for PollStage {
 
     async fn pass(&self) -> Result<Wake, StoreError> {
         let asks = self.take_due(Move::Ask).await?;
-        let cancels = self.take_due(Move::CallOff).await?;
+        let cancels = self.take_due(Move::Cancel).await?;
         Ok(asks.or(cancels))
     }
 

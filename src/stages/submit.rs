@@ -9,18 +9,18 @@ use crate::clock::Timestamp;
 use crate::job::attempt::Attempt;
 use crate::job::event::{Doubt, Event, SubmitVerdict};
 use crate::job::next::{Move, is_due};
-use crate::job::turn::{Limits, next_turn};
+use crate::job::scheduling::{Limits, next_turn};
 use crate::job::{JobId, state::StateName};
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::provider::gate::{Kind, Pass};
 use crate::secret::Secret;
-use crate::stages::line::{Line, tell};
-use crate::stages::{Flights, Stage, Wake, bench_broken, ring_of};
+use crate::stages::provider_session::{Line, tell};
+use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, ring_of};
 use crate::store::Store;
 use crate::store::apply::Begun;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
-use crate::store::line::StopCause;
+use crate::store::suspensions::StopCause;
 
 /// So many submit calls are under way at once.
 const CONCURRENCY: usize = 16;
@@ -38,7 +38,7 @@ pub struct SubmitStage {
     inner: Arc<Inner>,
     limits: Limits,
     callback_urls: CallbackUrls,
-    flights: Flights,
+    flights: InFlight,
     bell: Mutex<watch::Receiver<u64>>,
 }
 
@@ -50,8 +50,8 @@ struct Inner {
 impl SubmitStage {
     /// Listens from now on.
     pub fn new(store: Store, line: Arc<Line>, limits: Limits, callback_urls: CallbackUrls) -> Self {
-        let bell = Mutex::new(store.listen(Bell::Submit));
-        let flights = Flights::new(CONCURRENCY, line.clock.clone());
+        let bell = Mutex::new(store.listen(Topic::Submit));
+        let flights = InFlight::new(CONCURRENCY, line.clock.clone());
         let inner = Arc::new(Inner { store, line });
         Self { inner, limits, callback_urls, flights, bell }
     }
@@ -61,8 +61,8 @@ impl SubmitStage {
         let due = self.inner.store.due(Move::Wait, now, BATCH).await?;
         for job in &due.jobs {
             let applied = self.inner.store.apply(*job, Event::TimeCame, now).await;
-            bench_broken(&self.inner.store, *job, applied).await?;
-            lab::reach(Site::WaitEnded);
+            isolate_corrupt_job(&self.inner.store, *job, applied).await?;
+            failpoints::hit(FailPoint::WaitEnded);
         }
         Ok(Wake::at(due.next))
     }
@@ -96,7 +96,7 @@ impl SubmitStage {
         loop {
             let (heads, running) = self.inner.store.line().await?;
             let Some(turn) = next_turn(&heads, &running, &self.limits) else {
-                return Ok(Wake::AtBell);
+                return Ok(Wake::OnNotify);
             };
             if let Some(closed) = self.launch(turn.id).await? {
                 return Ok(closed);
@@ -107,7 +107,7 @@ impl SubmitStage {
     /// Begins a try and sends it, or says when to come back. The intent is committed before this returns.
     async fn launch(&self, job: JobId) -> Result<Option<Wake>, StoreError> {
         if self.flights.full() {
-            return Ok(Some(Wake::AtBell));
+            return Ok(Some(Wake::OnNotify));
         }
         let line = &self.inner.line;
         let pass = match line.gate.admit(Kind::Submit, line.clock.now()) {
@@ -117,11 +117,11 @@ impl SubmitStage {
         line.note_probe(&pass).await?;
         let urls = self.callback_urls.clone();
         let begun = self.inner.store.begin_try(job, Box::new(move |id| urls(id)), line.clock.now()).await;
-        lab::reach(Site::SubmitFrozen);
-        match bench_broken(&self.inner.store, job, begun).await? {
+        failpoints::hit(FailPoint::SubmitFrozen);
+        match isolate_corrupt_job(&self.inner.store, job, begun).await? {
             Some(Begun::Send(attempt)) => self.flights.launch(job, self.inner.clone().send(pass, attempt)),
             Some(Begun::Nothing(applied)) => tell(&applied),
-            Some(Begun::Paused) => return Ok(Some(Wake::AtBell)),
+            Some(Begun::Paused) => return Ok(Some(Wake::OnNotify)),
             None => {}
         }
         Ok(None)
@@ -146,17 +146,17 @@ impl Inner {
         let server_error = answered.server_error;
         let verdict = self.line.heard(pass, answered).await?;
         let verdict = self.line.judge(attempt, server_error, verdict);
-        lab::reach(Site::SubmitAnswered);
+        failpoints::hit(FailPoint::SubmitAnswered);
         let now = self.line.clock.now();
         let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
             Err(StoreError::TaskTaken(task)) => {
-                lab::reach(Site::SubmitShared);
+                failpoints::hit(FailPoint::SubmitShared);
                 let shared = Event::SubmitAnswered(SubmitVerdict::Shared { task });
                 self.store.apply(job, shared, now).await?
             }
             applied => applied?,
         };
-        lab::reach(Site::SubmitApplied);
+        failpoints::hit(FailPoint::SubmitApplied);
         tell(&applied);
         if applied.job.state_name() == StateName::Submitting {
             let why = applied.job.learned().remark.clone().unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
@@ -21,7 +21,7 @@ impl Stage for Clumsy {
         match self.passes.fetch_add(1, Ordering::SeqCst) {
             0 => panic!("a bug in a pass"),
             1 => Err(StoreError::DiskFull),
-            _ => Ok(Wake::AtBell),
+            _ => Ok(Wake::OnNotify),
         }
     }
 
@@ -42,7 +42,7 @@ async fn let_others_run() {
 async fn a_stage_outlives_its_panics_and_failures() {
     let (clock, stage) = (Clock::paused(START), Arc::new(Clumsy::default()));
     let (stop, stopped) = watch::channel(false);
-    let pulse = Pulse::new(clock.clone());
+    let pulse = Heartbeats::new(clock.clone());
     let running = tokio::spawn(run(stage.clone(), clock.clone(), pulse.clone(), stopped));
     let passes = || stage.passes.load(Ordering::SeqCst);
     let_others_run().await;
@@ -72,8 +72,8 @@ async fn a_stage_outlives_its_panics_and_failures() {
 #[tokio::test]
 async fn one_jobs_panic_ends_its_own_work_alone() {
     let clock = Clock::paused(START);
-    let flights = Flights::new(2, clock.clone());
-    let [one, two] = [0, 1].map(|order| JobId::new(START, order, &Dice::seeded(1)));
+    let flights = InFlight::new(2, clock.clone());
+    let [one, two] = [0, 1].map(|order| JobId::new(START, order, &Rng::seeded(1)));
     let (finish, finished) = tokio::sync::oneshot::channel::<()>();
     flights.launch(one, async { panic!("a bug in one job") });
     flights.launch(two, async move { finished.await.is_ok() });
@@ -92,8 +92,8 @@ async fn one_jobs_panic_ends_its_own_work_alone() {
 #[tokio::test]
 async fn nothing_is_launched_twice_for_one_job() {
     let clock = Clock::paused(START);
-    let flights = Flights::new(8, clock);
-    let job = JobId::new(START, 0, &Dice::seeded(1));
+    let flights = InFlight::new(8, clock);
+    let job = JobId::new(START, 0, &Rng::seeded(1));
     let launched = Arc::new(AtomicU32::new(0));
     for _ in 0..3 {
         let launched = launched.clone();
@@ -112,7 +112,7 @@ async fn nothing_is_launched_twice_for_one_job() {
 fn the_earlier_wake_wins() {
     let later = START.plus(Duration::from_secs(1));
     assert_eq!(Wake::At(later).or(Wake::At(START)), Wake::At(START));
-    assert_eq!(Wake::AtBell.or(Wake::At(START)), Wake::At(START));
+    assert_eq!(Wake::OnNotify.or(Wake::At(START)), Wake::At(START));
     assert_eq!(Wake::At(START).or(Wake::AtOnce), Wake::AtOnce);
-    assert_eq!(Wake::at(None), Wake::AtBell);
+    assert_eq!(Wake::at(None), Wake::OnNotify);
 }

@@ -5,21 +5,21 @@ use rusqlite::OptionalExtension;
 use crate::clock::Timestamp;
 use crate::job::attempt::{Attempt, attempt_key};
 use crate::job::event::{Event, SubmitVerdict};
-use crate::job::next::{Move, next_move};
-use crate::job::notable::Notable;
+use crate::job::next::{Move, next_action};
+use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::jobfile;
-use crate::lab::{Bug, planted};
+use crate::failpoints::{Bug, planted};
 use crate::secret::Secret;
 use crate::store::Store;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
-use crate::store::line::{StopCause, set_high_water, stands};
+use crate::store::suspensions::{StopCause, set_high_water, stands};
 use crate::store::rows::{read_job, update_job, write_outputs};
-use crate::store::tally::Counted;
+use crate::store::metrics::MetricEvent;
 use crate::store::writer::Writing;
 
 /// What an event led to, committed.
@@ -56,7 +56,7 @@ impl Store {
     /// [`StoreError::NoSuchJob`]; [`StoreError::TaskTaken`] for an accepted submit whose task belongs to another job
     /// (nothing is changed then); and what can befall the database.
     pub async fn apply(&self, id: JobId, event: Event, now: Timestamp) -> Result<Applied, StoreError> {
-        let (terms, chance) = (self.terms, self.dice.fraction());
+        let (terms, chance) = (self.terms, self.rng.fraction());
         self.writer
             .write(move |writing| {
                 let moment = Moment { now, chance, terms: &terms };
@@ -76,14 +76,14 @@ impl Store {
         callback_url: CallbackUrl,
         now: Timestamp,
     ) -> Result<Begun, StoreError> {
-        let (terms, chance) = (self.terms, self.dice.fraction());
+        let (terms, chance) = (self.terms, self.rng.fraction());
         self.writer
             .write(move |writing| {
                 if stands(writing.connection, StopCause::PausedSubmits)? {
                     return Ok(Begun::Paused);
                 }
                 let moment = Moment { now, chance, terms: &terms };
-                let (applied, known) = apply_in(writing, id, &Event::TryBegan, moment)?;
+                let (applied, known) = apply_in(writing, id, &Event::AttemptStarted, moment)?;
                 match known.send {
                     Some(Sending::Fresh(number)) => {
                         freeze(writing, known.nr, id, number, &callback_url, now).map(Begun::Send)
@@ -120,21 +120,21 @@ pub(super) fn apply_in(
     if clock_right {
         set_high_water(writing.connection, moment.now)?;
     }
-    let next = next_move(&job, moment.now);
+    let next = next_action(&job, moment.now);
     // Time alone changes no job, but it may change what the job needs.
     if job != *before || *event == Event::TimeCame {
         let change = writing.next_change();
         update_job(writing.connection, &known, &job, next, change)?;
-        writing.ring(Bell::Changes);
+        writing.ring(Topic::Changes);
     }
     if job.outputs() != before.outputs() {
         write_outputs(writing.connection, nr, &job)?;
     }
     write_history(writing, nr, moment.now, &history)?;
-    if let Some(notable) = Notable::of(before, &job, &history) {
+    if let Some(notable) = JobNotification::of(before, &job, &history) {
         write_calls(writing, Some(nr), notable, moment.now)?;
     }
-    if let Some(counted) = Counted::of(event, before, &job) {
+    if let Some(counted) = MetricEvent::of(event, before, &job) {
         writing.count(counted);
     }
     if let Some(next) = next {
@@ -142,17 +142,17 @@ pub(super) fn apply_in(
     }
     if at_provider(before.state_name()) && !at_provider(job.state_name()) {
         // A task that has left the provider makes room for another.
-        writing.ring(Bell::Submit);
+        writing.ring(Topic::Submit);
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
     Ok((applied, Touched { nr, send }))
 }
 
-pub(super) fn bell_of(what: Move) -> Bell {
+pub(super) fn bell_of(what: Move) -> Topic {
     match what {
-        Move::Submit | Move::Repeat | Move::Wait => Bell::Submit,
-        Move::Ask | Move::CallOff => Bell::Poll,
-        Move::Fetch => Bell::Fetch,
+        Move::Submit | Move::Repeat | Move::Wait => Topic::Submit,
+        Move::Ask | Move::Cancel => Topic::Poll,
+        Move::Fetch => Topic::Fetch,
     }
 }
 

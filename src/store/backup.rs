@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::store::error::{OpenError, StoreError};
-use crate::store::line::mark_copied;
+use crate::store::suspensions::mark_copied;
 use crate::store::schema::{find_damage, known_version, open_copy, open_reader};
 
 /// A copy that is whole.

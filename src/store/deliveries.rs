@@ -7,14 +7,14 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::step::Moment;
-use crate::lab::{Bug, planted};
+use crate::failpoints::{Bug, planted};
 use crate::secret::sha256_hex;
 use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::rows::number_of;
-use crate::store::tally::Counted;
+use crate::store::metrics::MetricEvent;
 use crate::store::writer::Manner;
 
 /// So many bodies of one job are kept; of the others only the count.
@@ -70,8 +70,8 @@ impl Store {
                     )?
                     .execute([nr])?;
             }
-            writing.ring(Bell::Deliveries);
-            writing.count(Counted::Callback);
+            writing.ring(Topic::Deliveries);
+            writing.count(MetricEvent::Callback);
             Ok(Kept(()))
         });
         if planted(Bug::AnswerBeforeCommit) {
@@ -117,7 +117,7 @@ impl Store {
         believed: Option<Event>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        let (terms, chance) = (self.terms, self.dice.fraction());
+        let (terms, chance) = (self.terms, self.rng.fraction());
         let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
         // Nobody outside waits for it, and the ones who send callbacks do.
         self.writer

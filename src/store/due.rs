@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::job::next::Move;
-use crate::job::turn::{Running, Waiting};
+use crate::job::scheduling::{Running, Waiting};
 use crate::job::{JobId, Priority};
 use crate::store::Store;
 use crate::store::error::StoreError;

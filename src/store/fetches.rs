@@ -8,8 +8,8 @@ use crate::job::output::OutputKey;
 use crate::store::Store;
 use crate::store::due::{Due, due_in, to_alert_in};
 use crate::store::error::StoreError;
-use crate::store::line::{Stop, stops_in};
-use crate::store::look::{Sight, look_in, request_in};
+use crate::store::suspensions::{Stop, stops_in};
+use crate::store::query::{JobDetails, look_in, request_in};
 use crate::store::outputs::{Plan, plans_in};
 
 /// What there is to fetch.
@@ -27,7 +27,7 @@ pub struct Fetches {
 #[derive(Clone, Debug)]
 pub struct Fetching {
     /// The job.
-    pub sight: Sight,
+    pub sight: JobDetails,
     /// Its request, the user's own text.
     pub request: String,
     /// Its task's outputs that were planned before a crash and are not stored yet.

@@ -6,9 +6,9 @@ use rusqlite::{OptionalExtension, Row};
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::notable::Notable;
+use crate::job::notification::JobNotification;
 use crate::store::Store;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::rows::number_of;
 use crate::store::writer::Writing;
@@ -19,7 +19,7 @@ pub struct Subscription {
     /// The hook's own name.
     pub hook: String,
     /// Of what.
-    pub on: BTreeSet<Notable>,
+    pub on: BTreeSet<JobNotification>,
 }
 
 /// A hook to call.
@@ -30,7 +30,7 @@ pub struct Call {
     /// Which hook.
     pub hook: String,
     /// What happened.
-    pub event: Notable,
+    pub event: JobNotification,
     /// To which job; `None` for what is of no single job.
     pub job: Option<JobId>,
     /// When it happened.
@@ -68,7 +68,7 @@ const NEXT: &str = "SELECT due_at FROM hook_calls INDEXED BY hook_calls_due
 pub(super) fn write_calls(
     writing: &mut Writing<'_>,
     job: Option<i64>,
-    event: Notable,
+    event: JobNotification,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let wanted: Vec<String> = writing
@@ -84,7 +84,7 @@ pub(super) fn write_calls(
                 "INSERT INTO hook_calls (hook, event, job, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, 0, ?4)",
             )?
             .execute((hook, event.as_str(), job, now.millis()))?;
-        writing.ring(Bell::Hooks);
+        writing.ring(Topic::Hooks);
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn tell_hooks(&self, event: Notable, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn tell_hooks(&self, event: JobNotification, now: Timestamp) -> Result<(), StoreError> {
         self.writer.write(move |writing| write_calls(writing, None, event, now)).await
     }
 
@@ -190,7 +190,7 @@ fn call(row: &Row<'_>) -> Result<Call, StoreError> {
     Ok(Call {
         nr: row.get(0)?,
         hook: row.get(1)?,
-        event: Notable::parse(&event).ok_or_else(|| unknown("event", event.clone()))?,
+        event: JobNotification::parse(&event).ok_or_else(|| unknown("event", event.clone()))?,
         job,
         at: Timestamp::from_millis(row.get(4)?),
         tries: row.get(5)?,

@@ -6,16 +6,16 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::job::next::next_move;
+use crate::job::next::next_action;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::Draft;
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::store::Store;
 use crate::store::apply::bell_of;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::rows::{INSERT_JOB, insert_job};
-use crate::store::tally::Counted;
+use crate::store::metrics::MetricEvent;
 use crate::store::writer::{Manner, Writing};
 
 /// The same name and bytes within this time are taken for a repeated copy (docs/reference.md#job-files).
@@ -63,7 +63,7 @@ pub struct Taken {
 
 /// Why a job file was not taken in. Nothing of it was kept.
 #[derive(Debug, Error)]
-pub enum TakeError {
+pub enum IngestError {
     /// The same file was taken in within the last 24 hours.
     #[error(
         "the same file was taken in at {taken_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
@@ -109,7 +109,7 @@ pub struct Unmoved {
 pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 
 /// What became of a job file; whatever it is, of one that was not taken in nothing was kept.
-pub type Outcome = Result<Taken, TakeError>;
+pub type Outcome = Result<Taken, IngestError>;
 
 impl Store {
     /// Takes many job files in, each whole or not at all, in this order and in one transaction. What became of each.
@@ -121,14 +121,14 @@ impl Store {
         files: Vec<(Intake, Vec<Draft>)>,
         now: Timestamp,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let dice = self.dice.clone();
+        let rng = self.rng.clone();
         self.writer
             .write(move |writing| {
-                let new_id = |order| JobId::new(now, order, &dice);
+                let new_id = |order| JobId::new(now, order, &rng);
                 let mut inserts = Inserts::prepare(writing.connection)?;
                 let outcomes = files.iter().map(|(intake, drafts)| {
                     match take_in_known(writing, &mut inserts, intake, drafts, now, &new_id) {
-                        Err(TakeError::Store(error)) => Err(error),
+                        Err(IngestError::Store(error)) => Err(error),
                         outcome => Ok(outcome),
                     }
                 });
@@ -140,9 +140,9 @@ impl Store {
     /// Takes a job file in, whole, in one transaction.
     ///
     /// # Errors
-    /// See [`TakeError`]; whatever it is, nothing was kept.
+    /// See [`IngestError`]; whatever it is, nothing was kept.
     pub async fn take_in(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
-        let dice = self.dice.clone();
+        let rng = self.rng.clone();
         // The writer's own errors undo the work; a refusal must, too, and still be told.
         let refusal = std::sync::Arc::new(std::sync::Mutex::new(None));
         let told = refusal.clone();
@@ -150,12 +150,12 @@ impl Store {
         let written = self
             .writer
             .write_as(Manner::Once, move |writing| {
-                let new_id = |order| JobId::new(now, order, &dice);
+                let new_id = |order| JobId::new(now, order, &rng);
                 let Some(drafts) = drafts.take() else {
                     return Err(StoreError::Abandoned("a bug: a file is read a second time".into()));
                 };
                 take_in_read(writing, &intake, drafts, now, &new_id).map_err(|error| match error {
-                    TakeError::Store(error) => error,
+                    IngestError::Store(error) => error,
                     other => {
                         let words = other.to_string();
                         *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(other);
@@ -241,7 +241,7 @@ fn take_in_known(
     let jobs: Result<Vec<_>, _> =
         drafts.iter().enumerate().map(|draft| inserts.add_job(writing, nr, draft, now, new_id)).collect();
     if undoable {
-        if matches!(jobs, Err(TakeError::KeySeen { .. })) {
+        if matches!(jobs, Err(IngestError::KeySeen { .. })) {
             say("ROLLBACK TO file")?;
         }
         say("RELEASE file")?;
@@ -263,7 +263,7 @@ fn take_in_read(
     let mut again = false;
     let mut keyed = true;
     for draft in drafts {
-        let draft = draft.map_err(TakeError::Unread)?;
+        let draft = draft.map_err(IngestError::Unread)?;
         again |= draft.again;
         keyed &= draft.key.is_some();
         jobs.push(inserts.add_job(writing, nr, (jobs.len(), &draft), now, new_id)?);
@@ -281,10 +281,10 @@ fn take_in_read(
 
 fn taken(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Taken {
     for _ in &jobs {
-        writing.count(Counted::Accepted);
+        writing.count(MetricEvent::Accepted);
     }
-    writing.ring(Bell::Changes);
-    lab::reach(Site::IntakeWritten);
+    writing.ring(Topic::Changes);
+    failpoints::hit(FailPoint::IntakeWritten);
     Taken { nr, jobs }
 }
 
@@ -324,7 +324,7 @@ pub(super) const REPEATED: &str =
      WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.taken_at > ?4
      ORDER BY intakes.nr DESC, jobs.nr LIMIT 1";
 
-fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timestamp) -> Result<(), TakeError> {
+fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timestamp) -> Result<(), IngestError> {
     let Some(file_name) = &intake.file_name else { return Ok(()) };
     let earlier: Option<(String, i64)> = connection
         .prepare_cached(REPEATED)
@@ -339,7 +339,7 @@ fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timesta
         None => Ok(()),
         Some((id, taken_at)) => {
             let first = known_id(&id)?;
-            Err(TakeError::Repeated { first, taken_at: Timestamp::from_millis(taken_at) })
+            Err(IngestError::Repeated { first, taken_at: Timestamp::from_millis(taken_at) })
         }
     }
 }
@@ -375,11 +375,11 @@ impl<'c> Inserts<'c> {
         (place, draft): (usize, &Draft),
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
-    ) -> Result<JobId, TakeError> {
+    ) -> Result<JobId, IngestError> {
         if let Some(key) = &draft.key
             && let Some(first) = job_of_key(self.connection, key)?
         {
-            return Err(TakeError::KeySeen { key: key.clone(), place, first });
+            return Err(IngestError::KeySeen { key: key.clone(), place, first });
         }
         let change = writing.next_change();
         let identity = Identity {
@@ -394,7 +394,7 @@ impl<'c> Inserts<'c> {
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
         self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
-        if let Some(next) = next_move(&job, now) {
+        if let Some(next) = next_action(&job, now) {
             writing.ring(bell_of(next.what));
         }
         Ok(job.id())

@@ -5,7 +5,7 @@
 
 pub mod apply;
 pub mod backup;
-pub mod bells;
+pub mod notify;
 #[cfg(test)]
 mod costs;
 pub mod deliveries;
@@ -14,8 +14,8 @@ pub mod error;
 pub mod fetches;
 pub mod hooks;
 pub mod intake;
-pub mod line;
-pub mod look;
+pub mod suspensions;
+pub mod query;
 pub mod outputs;
 pub mod overview;
 mod places;
@@ -23,7 +23,7 @@ pub mod prune;
 pub mod report;
 mod rows;
 pub mod schema;
-pub mod tally;
+pub mod metrics;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,12 +33,12 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
-use crate::dice::Dice;
-use crate::job::terms::Terms;
-use bells::{Bell, Bells};
+use crate::rng::Rng;
+use crate::job::policy::PollingPolicy;
+use notify::{Topic, Notifier};
 use error::{OpenError, StoreError};
 use hooks::Subscription;
-use tally::{MISSED_IN_A_ROW, Tally};
+use metrics::{MISSED_IN_A_ROW, Metrics};
 use writer::Writer;
 
 /// So many reads run at once; more wait.
@@ -49,12 +49,12 @@ const READERS: usize = 4;
 pub struct Store {
     writer: Writer,
     readers: Arc<Readers>,
-    bells: Bells,
+    bells: Notifier,
     died: watch::Receiver<Option<String>>,
-    terms: Terms,
-    dice: Dice,
+    terms: PollingPolicy,
+    rng: Rng,
     clock: Clock,
-    tally: Tally,
+    tally: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
 }
 
@@ -81,14 +81,14 @@ impl Store {
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
-    pub fn open(path: &Path, terms: Terms, dice: Dice, clock: Clock) -> Result<(Self, Closing), OpenError> {
+    pub fn open(path: &Path, terms: PollingPolicy, rng: Rng, clock: Clock) -> Result<(Self, Closing), OpenError> {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let last_change = look::last_change(&connection).map_err(sqlite)?;
+        let last_change = query::last_change(&connection).map_err(sqlite)?;
         let first_reader = schema::open_reader(path)?;
-        let bells = Bells::new();
+        let bells = Notifier::new();
         let (died_sender, died) = watch::channel(None);
-        let tally = Tally::default();
+        let tally = Metrics::default();
         let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
         let told = (bells.clone(), tally.clone(), subscriptions.clone());
         let (writer, thread) = Writer::start(connection, last_change, told, died_sender, clock.clone())
@@ -98,11 +98,11 @@ impl Store {
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
         });
-        Ok((Self { writer, readers, bells, died, terms, dice, clock, tally, subscriptions }, Closing(thread)))
+        Ok((Self { writer, readers, bells, died, terms, rng, clock, tally, subscriptions }, Closing(thread)))
     }
 
     /// What was committed since this process began.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Metrics {
         &self.tally
     }
 
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Listens to a bell. Begin to listen before you look.
-    pub fn listen(&self, bell: Bell) -> watch::Receiver<u64> {
+    pub fn listen(&self, bell: Topic) -> watch::Receiver<u64> {
         self.bells.listen(bell)
     }
 

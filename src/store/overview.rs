@@ -9,7 +9,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::look::{COLUMNS, Sight, sight};
+use crate::store::query::{COLUMNS, JobDetails, sight};
 use crate::store::rows::number_of;
 
 /// The jobs of one job file.
@@ -20,7 +20,7 @@ pub struct Family {
     /// How many jobs it made.
     pub jobs: u64,
     /// The job itself and those nearest to it, in the file's order.
-    pub near: Vec<Sight>,
+    pub near: Vec<JobDetails>,
 }
 
 const UNDER_WAY: &str = "JOIN_REQUESTS WHERE jobs.state IN ('submitting', 'queued', 'processing', 'downloading') \
@@ -86,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn under_way(&self, limit: u32) -> Result<Vec<Sight>, StoreError> {
+    pub async fn under_way(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| sights(connection, UNDER_WAY, vec![limit.into()])).await
     }
 
@@ -99,7 +99,7 @@ impl Store {
         state: StateName,
         since: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Sight>, StoreError> {
+    ) -> Result<Vec<JobDetails>, StoreError> {
         let values = vec![state.as_str().to_owned().into(), since.millis().into(), limit.into()];
         self.read(move |connection| sights(connection, ENDED, values)).await
     }
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn dying(&self, until: Timestamp, limit: u32) -> Result<Vec<Sight>, StoreError> {
+    pub async fn dying(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| sights(connection, DYING, vec![until.millis().into(), limit.into()]))
             .await
     }
@@ -158,7 +158,7 @@ pub(super) fn first_look() -> Vec<(&'static str, String)> {
     vec![("ended", jobs(ENDED)), ("dying", jobs(DYING)), ("spent", SPENT.to_owned())]
 }
 
-fn sights(connection: &Connection, rest: &str, values: Vec<Value>) -> Result<Vec<Sight>, StoreError> {
+fn sights(connection: &Connection, rest: &str, values: Vec<Value>) -> Result<Vec<JobDetails>, StoreError> {
     let rest = rest.replace("JOIN_REQUESTS", "JOIN requests ON requests.job = jobs.nr");
     let sql = format!("SELECT {COLUMNS} FROM jobs {rest}");
     let mut statement = connection.prepare_cached(&sql)?;

@@ -9,7 +9,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::look::{COLUMNS, Sight, sight};
+use crate::store::query::{COLUMNS, JobDetails, sight};
 
 /// So many groups of a kind are told, those of the most jobs.
 pub const GROUPS: u32 = 100;
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn disputed(&self, since: Timestamp, limit: u32) -> Result<Vec<Sight>, StoreError> {
+    pub async fn disputed(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {DISPUTED}

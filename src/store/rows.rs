@@ -9,11 +9,11 @@ use rusqlite::{
 
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
-use crate::job::next::{Move, Next, next_move};
+use crate::job::next::{Move, Next, next_action};
 use crate::job::output::{Output, OutputKey, OutputKind, OutputState, Refusals, StoredFile};
 use crate::job::record::Record;
-use crate::job::state::{Pace, StateName, Trial};
-use crate::job::{Identity, Job, JobError, JobId, Learned, Priority, TaskId};
+use crate::job::state::{Schedule, StateName, PendingAttempt};
+use crate::job::{Identity, Job, JobError, JobId, JobFacts, Priority, TaskId};
 use crate::money::Quota;
 use crate::secret::Secret;
 use crate::store::error::StoreError;
@@ -101,9 +101,9 @@ fn read_next(row: &Row<'_>) -> Result<Option<Next>, StoreError> {
     Ok(what.zip(due).map(|(what, due)| Next { what, due }))
 }
 
-fn read_learned(row: &Row<'_>) -> Result<Learned, StoreError> {
+fn read_learned(row: &Row<'_>) -> Result<JobFacts, StoreError> {
     let code: Option<String> = row.get(const { place("error_code") })?;
-    Ok(Learned {
+    Ok(JobFacts {
         progress: row.get(const { place("progress") })?,
         reserved: row.get::<_, Option<i64>>(const { place("reserved_quota") })?.map(Quota::new),
         cost: row.get::<_, Option<i64>>(const { place("cost_quota") })?.map(Quota::new),
@@ -119,11 +119,11 @@ fn read_learned(row: &Row<'_>) -> Result<Learned, StoreError> {
     })
 }
 
-fn read_trial(row: &Row<'_>) -> Result<Option<Trial>, StoreError> {
+fn read_trial(row: &Row<'_>) -> Result<Option<PendingAttempt>, StoreError> {
     let number: Option<u32> = row.get(const { place("trial_number") })?;
     number
         .map(|number| {
-            Ok(Trial {
+            Ok(PendingAttempt {
                 number,
                 frozen_at: need_time(row, const { place("trial_frozen_at") })?,
                 unknown: row.get(const { place("trial_unknown") })?,
@@ -132,10 +132,10 @@ fn read_trial(row: &Row<'_>) -> Result<Option<Trial>, StoreError> {
         .transpose()
 }
 
-fn read_pace(row: &Row<'_>) -> Result<Option<Pace>, StoreError> {
+fn read_pace(row: &Row<'_>) -> Result<Option<Schedule>, StoreError> {
     time(row, const { place("due_at") })?
         .map(|due| {
-            Ok(Pace {
+            Ok(Schedule {
                 due,
                 tries: row.get(const { place("tries") })?,
                 since: need_time(row, const { place("since") })?,
@@ -253,7 +253,7 @@ pub(super) fn insert_job(
     now: Timestamp,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let (identity, next, pace) = (job.identity(), next_move(job, now), job.state().pace());
+    let (identity, next, pace) = (job.identity(), next_action(job, now), job.state().pace());
     Ok(insert.insert(params![
         identity.id.to_string(),
         intake,

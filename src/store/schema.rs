@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::lab::{self, Bug, Site, planted};
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::store::error::OpenError;
 
 /// The whole schema of a new database.
@@ -84,9 +84,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     }
     expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
     if empty {
-        lab::reach(Site::DatabaseMarked);
+        failpoints::hit(FailPoint::DatabaseMarked);
         in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
-        lab::reach(Site::SchemaMade);
+        failpoints::hit(FailPoint::SchemaMade);
     }
     for (step, next) in STEPS.iter().zip(2..).filter(|(_, next)| !empty && *next > version) {
         in_transaction(&connection, step, next).map_err(sqlite)?;

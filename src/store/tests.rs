@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::apply::{Begun, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
-use super::intake::{Intake, REPEAT_WINDOW, REPEATED, Source, TakeError};
-use super::line::{Stop, StopCause};
-use super::look::{Filter, Found};
+use super::intake::{Intake, REPEAT_WINDOW, REPEATED, Source, IngestError};
+use super::suspensions::{Stop, StopCause};
+use super::query::{Filter, Found};
 use super::overview::first_look;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::attempt::Attempt;
-use crate::job::event::{AskVerdict, Event, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts};
+use crate::job::event::{StatusVerdict, Event, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts};
 use crate::job::next::Move;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
@@ -49,7 +49,7 @@ impl Rig {
         sha256: &str,
         drafts: Vec<Draft>,
         now: Timestamp,
-    ) -> Result<Vec<JobId>, TakeError> {
+    ) -> Result<Vec<JobId>, IngestError> {
         let intake =
             Intake { source: Source::Inbox, file_name: Some(name.into()), sha256: sha256.into(), bytes: 10 };
         let drafts = Box::new(drafts.into_iter().map(Ok));
@@ -73,7 +73,7 @@ impl Rig {
 }
 
 pub(super) fn open(path: &Path) -> Result<Store, OpenError> {
-    Store::open(path, Terms::DEFAULT, Dice::seeded(1), Clock::machine()).map(|(store, _)| store)
+    Store::open(path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).map(|(store, _)| store)
 }
 
 pub(super) fn draft(name: &str) -> Draft {
@@ -106,12 +106,12 @@ async fn a_file_is_taken_in_whole_or_not_at_all() {
     let first = rig.take_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
     let refused = rig.take_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
     assert!(
-        matches!(refused, Err(TakeError::KeySeen { place: 1, first: by, .. }) if by == first[0]),
+        matches!(refused, Err(IngestError::KeySeen { place: 1, first: by, .. }) if by == first[0]),
         "{refused:?}"
     );
     let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
     let intake = Intake { source: Source::Api, file_name: None, sha256: "3".into(), bytes: 1 };
-    assert!(matches!(rig.store.take_in(intake, broken, NOW).await, Err(TakeError::Unread(_))));
+    assert!(matches!(rig.store.take_in(intake, broken, NOW).await, Err(IngestError::Unread(_))));
     assert_eq!(rig.store.list(Filter::default(), None, 10).await.unwrap().jobs.len(), 1);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
 }
@@ -135,10 +135,10 @@ async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_
     let outcomes = rig.store.take_in_together(files, NOW).await.unwrap();
     let Ok(first) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(
-        matches!(&outcomes[1], Err(TakeError::KeySeen { place: 1, first: by, .. }) if *by == first.jobs[1])
+        matches!(&outcomes[1], Err(IngestError::KeySeen { place: 1, first: by, .. }) if *by == first.jobs[1])
     );
-    assert!(matches!(&outcomes[2], Err(TakeError::Repeated { .. })));
-    assert!(matches!(&outcomes[3], Err(TakeError::KeySeen { place: 1, .. })));
+    assert!(matches!(&outcomes[2], Err(IngestError::Repeated { .. })));
+    assert!(matches!(&outcomes[3], Err(IngestError::KeySeen { place: 1, .. })));
     assert!(outcomes[4].is_ok());
     let page = rig.store.list(Filter::default(), None, 10).await.unwrap();
     let names: Vec<_> = page.jobs.iter().rev().map(|sight| sight.job.identity().name.as_str()).collect();
@@ -153,7 +153,7 @@ async fn the_same_file_within_a_day_is_a_repeated_copy() {
     let first = rig.take_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();
     let soon = NOW.plus(REPEAT_WINDOW - Duration::from_secs(1));
     let repeated = rig.take_file("a.json", "1", vec![draft("one")], soon).await;
-    assert!(matches!(repeated, Err(TakeError::Repeated { first: by, .. }) if by == first[0]), "{repeated:?}");
+    assert!(matches!(repeated, Err(IngestError::Repeated { first: by, .. }) if by == first[0]), "{repeated:?}");
     assert!(rig.take_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
     assert!(rig.take_file("a.json", "2", vec![draft("one")], soon).await.is_ok());
     let again = Draft { again: true, ..draft("one") };
@@ -217,7 +217,7 @@ async fn work_that_fails_does_not_undo_the_work_beside_it() {
         let store = rig.store.clone();
         async move {
             if n % 3 == 0 {
-                let nobody = JobId::new(NOW, 0, &Dice::seeded(u64::from(n) + 99));
+                let nobody = JobId::new(NOW, 0, &Rng::seeded(u64::from(n) + 99));
                 store.keep_delivery(nobody, vec![n], NOW).await.is_err()
             } else {
                 store.keep_delivery(id, vec![n], NOW).await.is_ok()
@@ -251,7 +251,7 @@ async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
     assert_eq!(i64::try_from(kept.len()).unwrap(), KEPT_PER_JOB);
     assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 25);
     for delivery in &kept {
-        rig.store.fold(delivery, Event::Knocked { hint: None, quiet: false }, None, NOW).await.unwrap();
+        rig.store.fold(delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW).await.unwrap();
     }
     assert!(rig.store.unfolded(100).await.unwrap().is_empty());
     rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();
@@ -297,7 +297,7 @@ async fn everything_about_a_job_survives_a_reopening() {
         })
         .collect();
     let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-    let asked = Event::Asked { began: NOW, verdict: AskVerdict::Seen(facts) };
+    let asked = Event::Asked { began: NOW, verdict: StatusVerdict::Seen(facts) };
     let applied = rig.store.apply(id, asked, NOW).await.unwrap();
     let reopened = open(&rig.path()).unwrap();
     let sight = reopened.look(id).await.unwrap();

@@ -11,25 +11,25 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
-use crate::store::bells::{Bell, Bells};
+use crate::store::notify::{Topic, Notifier};
 use crate::store::error::StoreError;
 use crate::store::hooks::Subscription;
-use crate::store::tally::{Counted, Tally};
+use crate::store::metrics::{MetricEvent, Metrics};
 use commit::Loop;
 
 /// What a piece of work may use while the transaction is open.
 pub(super) struct Writing<'a> {
     /// The writer's connection, inside a transaction.
     pub connection: &'a Connection,
-    rung: Vec<Bell>,
-    counted: Vec<Counted>,
+    rung: Vec<Topic>,
+    counted: Vec<MetricEvent>,
     change: &'a mut i64,
     subscriptions: &'a [Subscription],
 }
 
 impl Writing<'_> {
     /// Rings `bell` once the work is committed.
-    pub fn ring(&mut self, bell: Bell) {
+    pub fn ring(&mut self, bell: Topic) {
         if !self.rung.contains(&bell) {
             self.rung.push(bell);
         }
@@ -41,7 +41,7 @@ impl Writing<'_> {
     }
 
     /// Counts it once the work is committed.
-    pub fn count(&mut self, counted: Counted) {
+    pub fn count(&mut self, counted: MetricEvent) {
         self.counted.push(counted);
     }
 
@@ -130,7 +130,7 @@ impl Writer {
     pub fn start(
         connection: Connection,
         last_change: i64,
-        (bells, tally, subscriptions): (Bells, Tally, Arc<OnceLock<Vec<Subscription>>>),
+        (bells, tally, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {

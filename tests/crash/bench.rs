@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dropreel::dice::Dice;
+use dropreel::rng::Rng;
 
 use crate::points::stage::Stage;
 
@@ -260,6 +260,6 @@ pub fn wish(name: &str, usual: u64) -> u64 {
 }
 
 /// Seeds differ from run to run only if asked: `DROPREEL_SEED=7`.
-pub fn dice(salt: u64) -> Dice {
-    Dice::seeded(wish("DROPREEL_SEED", 1).wrapping_mul(1_000_003).wrapping_add(salt))
+pub fn rng(salt: u64) -> Rng {
+    Rng::seeded(wish("DROPREEL_SEED", 1).wrapping_mul(1_000_003).wrapping_add(salt))
 }

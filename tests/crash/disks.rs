@@ -12,7 +12,7 @@ use dropreel::clock::{Clock, Timestamp};
 use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Load, Mount, dice, must, place_data, tell, text, wish};
+use crate::bench::{Bench, Load, Mount, rng, must, place_data, tell, text, wish};
 use crate::points::stage::Stage;
 use crate::support::checker::{Knock, When};
 use crate::support::files_below;
@@ -20,7 +20,7 @@ use crate::support::files_below;
 const LOAD: &[&str] = &["callback=copies:3", "outputs=2", "submit=lost", "media=drip:200KiB size=64KiB", ""];
 
 /// A case: the daemon goes before its disks, whatever happens.
-struct Scene {
+struct ReplyContext {
     stage: Stage,
     load: Load,
     /// The last mounted first.
@@ -29,7 +29,7 @@ struct Scene {
     bench: Bench,
 }
 
-impl Drop for Scene {
+impl Drop for ReplyContext {
     fn drop(&mut self) {
         if self.stage.rig.lives() {
             self.stage.rig.kill();
@@ -38,10 +38,10 @@ impl Drop for Scene {
     }
 }
 
-impl Scene {
+impl ReplyContext {
     /// With its data in the folder `disk` of the bench, where something may be mounted before.
     async fn set_up(prefix: &'static str, mount: impl FnOnce(&Bench) -> Vec<Mount>) -> Self {
-        let mut stage = Stage::set_up("", dice(prefix.len() as u64).below(u64::MAX)).await;
+        let mut stage = Stage::set_up("", rng(prefix.len() as u64).below(u64::MAX)).await;
         stage.patience = Duration::from_secs(150);
         let bench = Bench::new();
         let mounts = mount(&bench);
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     async fn pause(&self, from: u64, to: u64) {
-        let time = from + self.stage.dice.below(to - from);
+        let time = from + self.stage.rng.below(to - from);
         tokio::time::sleep(Duration::from_millis(time)).await;
     }
 
@@ -174,7 +174,7 @@ fn fill(path: &Path) {
 async fn a_full_disk_holds_everything_up_and_loses_nothing() {
     let cycles = wish("DROPREEL_FULL", 20);
     let start = Instant::now();
-    let mut scene = Scene::set_up("full", |bench| {
+    let mut scene = ReplyContext::set_up("full", |bench| {
         let disk = Mount::memory(&bench.path("disk"), 12 * 1024 + cycles * 32);
         // Drops and films have room: it is the database's disk that fills up.
         let beside = ["inbox", "videos"].map(|name| {
@@ -226,7 +226,7 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_library_that_fills_up_in_a_download_is_filled_once_there_is_room() {
     let start = Instant::now();
-    let mut scene = Scene::set_up("library", |bench| {
+    let mut scene = ReplyContext::set_up("library", |bench| {
         vec![Mount::memory(&bench.path("disk").join("data/videos"), 90 * 1024)]
     })
     .await;
@@ -276,7 +276,7 @@ fn loop_device(at: &Path) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
     let options = "errors=remount-ro";
-    let mut scene = Scene::set_up("readonly", |bench| {
+    let mut scene = ReplyContext::set_up("readonly", |bench| {
         let image = bench.ext4("data.img", 256);
         vec![Mount::image(&image, &bench.path("disk"), options)]
     })
@@ -338,7 +338,7 @@ async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_library_that_is_pulled_out_is_waited_for_and_its_mount_point_stays_empty() {
     let start = Instant::now();
-    let mut scene = Scene::set_up("pulled", |bench| {
+    let mut scene = ReplyContext::set_up("pulled", |bench| {
         let image = bench.ext4("videos.img", 256);
         let mount = Mount::image(&image, &bench.path("disk").join("data/videos"), "noatime");
         must("chmod", &["700", text(mount.at()), text(&bench.path("disk/data"))]);
@@ -386,7 +386,7 @@ async fn a_library_that_is_pulled_out_is_waited_for_and_its_mount_point_stays_em
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_inbox_that_is_removed_and_made_again_is_watched_again() {
-    let mut scene = Scene::set_up("inbox", |_| Vec::new()).await;
+    let mut scene = ReplyContext::set_up("inbox", |_| Vec::new()).await;
     scene.stage.rig.start_daemon().await;
     let inbox = scene.data.join("inbox");
     for round in 0..10 {

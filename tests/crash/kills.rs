@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dropreel::lab::Bug;
+use dropreel::failpoints::Bug;
 use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
 
 use crate::points::in_parallel;
@@ -80,7 +80,7 @@ impl Round {
         }
         let mut hits = Hits::default();
         for life in 0..self.kills {
-            let time = Duration::from_millis(stage.dice.below(500));
+            let time = Duration::from_millis(stage.rng.below(500));
             let started = if life % 4 == 0 {
                 stage.rig.start_doomed(time).await
             } else {
@@ -115,9 +115,9 @@ impl Round {
             if let Some(status) = stage.rig.buried() {
                 break status;
             }
-            match stage.dice.below(8) {
+            match stage.rng.below(8) {
                 0..3 if dropped < 4 => {
-                    let (words, ends) = LOAD[usize::try_from(stage.dice.below(LOAD.len() as u64)).unwrap()];
+                    let (words, ends) = LOAD[usize::try_from(stage.rng.below(LOAD.len() as u64)).unwrap()];
                     stage.drop_job(&format!("job-{life:03}-{dropped}"), words, &[], ends);
                     dropped += 1;
                 }
@@ -128,7 +128,7 @@ impl Round {
                 }
                 4 => self.knock(stage, hits).await,
                 5 => self.cancel(stage, hits).await,
-                _ => tokio::time::sleep(Duration::from_millis(stage.dice.below(60))).await,
+                _ => tokio::time::sleep(Duration::from_millis(stage.rng.below(60))).await,
             }
         };
         stage.how(status).map(|_| ())
@@ -140,7 +140,7 @@ impl Round {
         let id = job["id"].as_str().unwrap_or_default().to_owned();
         let secret = std::fs::read_to_string(stage.rig.path("callback.secret")).unwrap();
         let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
-        let lawful = stage.dice.below(4) > 0;
+        let lawful = stage.rng.below(4) > 0;
         let token = secrets.token(if lawful { &id } else { "another" });
         let body = format!(r#"{{"task_id":"task-wave1","knock":{}}}"#, stage.log.knocks.len());
         let status = stage.rig.try_knock(&id, token.expose(), body.clone()).await;
@@ -162,7 +162,7 @@ impl Round {
 async fn some_job(stage: &Stage, filter: &str) -> Option<serde_json::Value> {
     let (_, page) = stage.rig.try_get(&format!("/api/v1/jobs?limit=10{filter}")).await?;
     let jobs = page["jobs"].as_array()?;
-    let place = usize::try_from(stage.dice.below(jobs.len().max(1) as u64)).unwrap();
+    let place = usize::try_from(stage.rng.below(jobs.len().max(1) as u64)).unwrap();
     jobs.get(place).cloned()
 }
 

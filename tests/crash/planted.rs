@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use dropreel::lab::{Bug, Site};
+use dropreel::failpoints::{Bug, FailPoint};
 
 use crate::kills::Round;
 use crate::points::in_parallel;
@@ -20,9 +20,9 @@ enum Harness {
     /// Only a power cut shows it: `tests/crash/power.rs`.
     Power,
     /// A death at this place, with jobs of these words.
-    Death(Site, &'static str),
+    Death(FailPoint, &'static str),
     /// The same, but whether it shows depends on which of two threads is first.
-    Race(Site, &'static str),
+    Race(FailPoint, &'static str),
     /// No death at all: jobs of these words.
     Alive(&'static str),
     /// Kills at any moment.
@@ -42,10 +42,10 @@ const CAUGHT: &[(Bug, Harness)] = &[
     (Bug::CommitWithoutFlush, Harness::Power),
     (Bug::NoFileFlush, Harness::Power),
     (Bug::NoFolderFlush, Harness::Power),
-    (Bug::MoveBeforeCommit, Harness::Death(Site::IntakeJudged, "")),
-    (Bug::AnswerBeforeCommit, Harness::Race(Site::DoorAnswered, "callback=copies:12")),
-    (Bug::OutcomeForgotten, Harness::Death(Site::SubmitReceived, "")),
-    (Bug::PlanForgotten, Harness::Death(Site::PublishRenamed, "")),
+    (Bug::MoveBeforeCommit, Harness::Death(FailPoint::IntakeJudged, "")),
+    (Bug::AnswerBeforeCommit, Harness::Race(FailPoint::DoorAnswered, "callback=copies:12")),
+    (Bug::OutcomeForgotten, Harness::Death(FailPoint::SubmitReceived, "")),
+    (Bug::PlanForgotten, Harness::Death(FailPoint::PublishRenamed, "")),
     (Bug::NewKeyOnRetry, Harness::Alive("submit=lost")),
     (Bug::BodyChangedOnRetry, Harness::Alive("submit=503")),
     (Bug::PublishUnchecked, Harness::Alive("media=html200x1")),
@@ -93,7 +93,7 @@ impl Harness {
     }
 }
 
-async fn play(story: Story, deaths: Vec<(Site, u64)>, bug: Option<Bug>, seed: u64) -> Result<(), String> {
+async fn play(story: Story, deaths: Vec<(FailPoint, u64)>, bug: Option<Bug>, seed: u64) -> Result<(), String> {
     Play { story, deaths, bug, seed, patience: PATIENCE }.run().await.map(|_| ())
 }
 

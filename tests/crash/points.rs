@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dropreel::lab::Site;
+use dropreel::failpoints::FailPoint;
 
 use crate::support::files_below;
 use stage::{Ended, Stage};
@@ -49,11 +49,11 @@ fn wherever_the_daemon_dies_nothing_is_lost_or_paid_twice() {
     let rounds: u64 = std::env::var("DROPREEL_POINTS").map_or(10, |text| text.parse().unwrap());
     let only = std::env::var("DROPREEL_SITE").ok();
     let points = POINTS.iter().filter(|point| only.as_deref().is_none_or(|only| point.site.as_str() == only));
-    let cases: Vec<(Site, Play)> =
+    let cases: Vec<(FailPoint, Play)> =
         points.flat_map(|point| (0..rounds).map(|round| (point.site, point.play(round)))).collect();
     let start = Instant::now();
     let results = in_parallel(&cases, async |(_, play)| play.run().await);
-    let mut fired: BTreeMap<Site, usize> = BTreeMap::new();
+    let mut fired: BTreeMap<FailPoint, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for ((site, play), result) in cases.iter().zip(results) {
         match result {
@@ -74,8 +74,8 @@ fn wherever_the_daemon_dies_nothing_is_lost_or_paid_twice() {
 
 #[test]
 fn every_place_has_its_story() {
-    let listed: Vec<Site> = POINTS.iter().map(|point| point.site).collect();
-    for site in Site::ALL {
+    let listed: Vec<FailPoint> = POINTS.iter().map(|point| point.site).collect();
+    for site in FailPoint::ALL {
         let count = listed.iter().filter(|known| *known == site).count();
         assert_eq!(count, 1, "{} has {count} stories", site.as_str());
     }
@@ -87,7 +87,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_file_whose_sidecar_alone_was_taken_by_a_power_cut_is_given_it_again() {
     let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_plain("REELLAB_DIE_AT", &format!("{}:1", Site::PublishRenamed.as_str()));
+    stage.rig.set_plain("REELLAB_DIE_AT", &format!("{}:1", FailPoint::PublishRenamed.as_str()));
     stage.rig.start_daemon().await;
     stage.drop_job("half", "", &[], &["succeeded"]);
     assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dropreel::lab::Bug;
+use dropreel::failpoints::Bug;
 use dropreel::sandbox::ledger::Ledger;
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Load, Mount, dice, must, place_data, text, wish};
+use crate::bench::{Bench, Load, Mount, rng, must, place_data, text, wish};
 use crate::points::stage::Stage;
 use crate::support::checker::{Evidence, HarnessLog, When, check};
 
@@ -166,10 +166,10 @@ impl Round {
         hits: &mut Hits,
     ) -> Result<(), String> {
         for cut in 1..=self.cuts {
-            for _ in 0..=stage.dice.below(3) {
+            for _ in 0..=stage.rng.below(3) {
                 load.drop_one(stage).map_err(|error| format!("no room for a drop: {error}"))?;
             }
-            tokio::time::sleep(Duration::from_millis(stage.dice.below(160))).await;
+            tokio::time::sleep(Duration::from_millis(stage.rng.below(160))).await;
             if let Some(status) = stage.rig.buried() {
                 return Err(format!("the daemon ended with {status}:\n{}", stage.rig.said()));
             }
@@ -267,7 +267,7 @@ async fn no_power_cut_takes_back_what_was_promised() {
             if cuts == 0 {
                 continue;
             }
-            let seed = dice(left).below(u64::MAX);
+            let seed = rng(left).below(u64::MAX);
             let round = Round { seed, cuts, real_every: 8, two_disks, bug: None };
             let hits = round.run().await.unwrap_or_else(|why| panic!("{round:?}: {why}"));
             all.cuts += hits.cuts;

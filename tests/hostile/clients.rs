@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use dropreel::dice::Dice;
+use dropreel::rng::Rng;
 use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -343,15 +343,15 @@ async fn answer_to(door: SocketAddr, path: &str) -> String {
 
 const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-fn random_token(dice: &Dice) -> String {
-    (0..43).map(|_| char::from(ALPHABET[usize::try_from(dice.below(64)).unwrap()])).collect()
+fn random_token(rng: &Rng) -> String {
+    (0..43).map(|_| char::from(ALPHABET[usize::try_from(rng.below(64)).unwrap()])).collect()
 }
 
 #[test]
 fn a_hundred_thousand_random_tokens_are_none() {
     let secrets = CallbackSecrets::new(Secret::new("current"), vec![Secret::new("previous")]);
-    let (job, dice) = ("019d5cb9-2b40-7bbb-8ccc-1234567890ab", Dice::seeded(1));
-    assert!((0..100_000).all(|_| !secrets.admit(job, &random_token(&dice))));
+    let (job, rng) = ("019d5cb9-2b40-7bbb-8ccc-1234567890ab", Rng::seeded(1));
+    assert!((0..100_000).all(|_| !secrets.admit(job, &random_token(&rng))));
     assert!(secrets.admit(job, secrets.token(job).expose()));
 }
 
@@ -401,8 +401,8 @@ async fn everything_forged_gets_one_and_the_same_answer() {
         bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
         paths.push(format!("/callbacks/{job}/{}", String::from_utf8(bytes).unwrap()));
     }
-    let dice = Dice::seeded(7);
-    paths.extend((0..5000).map(|_| format!("/callbacks/{job}/{}", random_token(&dice))));
+    let rng = Rng::seeded(7);
+    paths.extend((0..5000).map(|_| format!("/callbacks/{job}/{}", random_token(&rng))));
     let uniform = answer_to(doors.public, "/nothing").await;
     assert_eq!(status_of(&uniform), 404, "{uniform}");
     for some in paths.chunks(64) {

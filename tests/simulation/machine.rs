@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use dropreel::clock::{Clock, Timestamp};
-use dropreel::daemon::river::{River, Ways};
-use dropreel::dice::Dice;
+use dropreel::daemon::pipeline::{Pipeline, Transports};
+use dropreel::rng::Rng;
 use dropreel::job::event::{Event, Order};
 use dropreel::job::step::Reply;
 use dropreel::job::{JobId, state::StateName};
@@ -13,8 +13,8 @@ use dropreel::secret::CallbackSecrets;
 use dropreel::settings::Settings;
 use dropreel::store::Store;
 use dropreel::store::error::StoreError;
-use dropreel::store::line::{Stop, StopCause};
-use dropreel::store::look::Filter;
+use dropreel::store::suspensions::{Stop, StopCause};
+use dropreel::store::query::Filter;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,8 +61,8 @@ impl Machine {
             Self { runtime, clock: clock.clone(), network: network.clone(), shared: shared.clone(), stop };
         let (settings, network) = (settings.clone(), network.clone());
         machine.runtime.spawn(async move {
-            let ways = Ways::Carried { provider: Arc::new(network.clone()), media: Arc::new(network) };
-            match River::open(&settings, ways, clock, Dice::seeded(seed)).await {
+            let ways = Transports::Carried { provider: Arc::new(network.clone()), media: Arc::new(network) };
+            match Pipeline::open(&settings, ways, clock, Rng::seeded(seed)).await {
                 Err(error) => shared.lock().unwrap().ended = Some(error.to_string()),
                 Ok(river) => {
                     let store = river.store.clone();

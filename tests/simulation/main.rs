@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     let ok = match (wanted.only, number("--callbacks")) {
         (Some(seed), _) => one(seed, &disks),
         (None, Some(seeds)) => callbacks_change_nothing(seeds, &disks),
-        #[cfg(feature = "lab")]
+        #[cfg(feature = "failpoints")]
         _ if number("--planted").is_some() => planted(number("--planted").unwrap_or_default()),
         _ => many(&wanted, &disks) && callbacks_change_nothing((wanted.seeds / 200).max(1), &disks),
     };
@@ -136,7 +136,7 @@ fn callbacks_change_nothing(seeds: u64, disks: &Disks) -> bool {
 }
 
 /// Bugs that some seed must notice; the others are the crash lab's to see (tests/crash/planted.rs).
-#[cfg(feature = "lab")]
+#[cfg(feature = "failpoints")]
 const SEEN: &[&str] = &[
     "new-key-on-retry",
     "body-changed-on-retry",
@@ -151,7 +151,7 @@ const SEEN: &[&str] = &[
 ];
 
 /// Runs this program again with each bug planted, and demands that it fails.
-#[cfg(feature = "lab")]
+#[cfg(feature = "failpoints")]
 fn planted(seeds: u64) -> bool {
     let mut all = true;
     for bug in SEEN {

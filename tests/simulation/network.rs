@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dropreel::media::carry;
+use dropreel::media::transport;
 use dropreel::media::fetch::MediaError;
 use dropreel::provider::client;
-use dropreel::provider::reply::Heard;
+use dropreel::provider::reply::CallOutcome;
 use dropreel::sandbox::exchange::{Answer, End, Framing, Request};
 use dropreel::secret::Secret;
 use futures_util::future::BoxFuture;
@@ -89,22 +89,22 @@ impl Network {
     }
 }
 
-impl client::Carrier for Network {
-    fn carry(&self, request: reqwest::Request) -> BoxFuture<'_, Result<Response, Heard>> {
+impl client::ApiTransport for Network {
+    fn carry(&self, request: reqwest::Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
         let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default().to_vec();
         let method = request.method().to_string();
         let request = Request { method, body, ..plain(request.url(), request.headers()) };
         Box::pin(async move {
             match self.carry(request).await {
                 Delivered::Answer(answer) if answer.wire.end != End::Nothing => Ok(response(&answer)),
-                Delivered::NotSent => Err(Heard::NotSent("connection refused".into())),
-                Delivered::Answer(_) | Delivered::Lost => Err(Heard::Lost("connection reset".into())),
+                Delivered::NotSent => Err(CallOutcome::NotSent("connection refused".into())),
+                Delivered::Answer(_) | Delivered::Lost => Err(CallOutcome::Lost("connection reset".into())),
             }
         })
     }
 }
 
-impl carry::Carrier for Network {
+impl transport::MediaTransport for Network {
     fn carry<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
         let request = plain(url, &headers);
         let host = url.host_str().unwrap_or_default().to_owned();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
-use dropreel::dice::Dice;
+use dropreel::rng::Rng;
 use dropreel::job::event::Order;
 use dropreel::sandbox::Options;
 use dropreel::sandbox::exchange::{End, Request};
@@ -53,7 +53,7 @@ pub struct Outcome {
 pub struct Run<'a> {
     story: Story,
     seed: u64,
-    dice: Dice,
+    rng: Rng,
     real: Timestamp,
     world: World,
     network: Network,
@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
         }
         let mut run = Self {
             seed,
-            dice: Dice::seeded(seed),
+            rng: Rng::seeded(seed),
             real: BEGIN,
             world: World::new(options, BASE),
             network: Network::default(),
@@ -201,14 +201,14 @@ impl<'a> Run<'a> {
     }
 
     fn chance(&self, share: f64) -> bool {
-        share > 0.0 && self.dice.fraction() < share
+        share > 0.0 && self.rng.fraction() < share
     }
 
     fn hop(&self) -> Duration {
         let most = u64::try_from(self.weather.slowest.as_millis()).unwrap();
         // Mostly quick, now and then as slow as it gets.
-        let most = if self.dice.below(8) == 0 { most } else { most / 10 };
-        Duration::from_millis(1 + self.dice.below(most.max(1)))
+        let most = if self.rng.below(8) == 0 { most } else { most / 10 };
+        Duration::from_millis(1 + self.rng.below(most.max(1)))
     }
 
     fn pass_time(&mut self, to: Timestamp) {
@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
             let shown = shown(&request);
             if self.chance(self.weather.request_lost) {
                 self.fired("request lost");
-                let lost = if self.dice.below(2) == 0 { Delivered::NotSent } else { Delivered::Lost };
+                let lost = if self.rng.below(2) == 0 { Delivered::NotSent } else { Delivered::Lost };
                 self.note(format_args!("{shown} is lost on its way"));
                 let wait = self.hop();
                 self.after(wait, Due::Deliver(reply, lost));
@@ -336,7 +336,7 @@ impl<'a> Run<'a> {
             Delivered::Answer(Box::new(answer))
         };
         // Without any sign, only the daemon's own patience ends the call.
-        if matches!(delivered, Delivered::Lost) && self.dice.below(3) == 0 {
+        if matches!(delivered, Delivered::Lost) && self.rng.below(3) == 0 {
             wait += Duration::from_secs(3600);
         }
         self.after(wait, Due::Deliver(reply, delivered));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dropreel::dice::Dice;
+use dropreel::rng::Rng;
 
 /// Everything that is drawn for a seed.
 pub struct Story {
@@ -244,32 +244,32 @@ const MODELS: &[&str] = &["wan2.5-t2v", "wan2.5-t2v", "other-model"];
 
 impl Story {
     pub fn of(seed: u64) -> Self {
-        let dice = Dice::seeded(seed ^ 0x5eed_0000);
-        let heal = seconds(60 + dice.below(600));
+        let rng = Rng::seeded(seed ^ 0x5eed_0000);
+        let heal = seconds(60 + rng.below(600));
         let mut happenings = Vec::new();
-        let mut at = |happening| happenings.push((seconds(dice.below(heal.as_secs())), happening));
-        for _ in 0..dice.below(4) {
-            at(Happening::Plan(some(&dice, OF_ALL, 2)));
+        let mut at = |happening| happenings.push((seconds(rng.below(heal.as_secs())), happening));
+        for _ in 0..rng.below(4) {
+            at(Happening::Plan(some(&rng, OF_ALL, 2)));
         }
-        for _ in 0..dice.below(4) {
-            let down = down_time(&dice);
-            at(match dice.below(5) {
+        for _ in 0..rng.below(4) {
+            let down = down_time(&rng);
+            at(match rng.below(5) {
                 0 => Happening::Stop { down },
-                _ => Happening::Crash { down, after_steps: dice.below(60) },
+                _ => Happening::Crash { down, after_steps: rng.below(60) },
             });
         }
-        for _ in 0..dice.below(4) {
-            let nth = dice.below(1000);
-            at(match dice.below(3) {
+        for _ in 0..rng.below(4) {
+            let nth = rng.below(1000);
+            at(match rng.below(3) {
                 0 => Happening::Cancel(nth),
                 1 => Happening::Retry(nth),
                 _ => Happening::Release(nth),
             });
         }
-        match dice.below(12) {
+        match rng.below(12) {
             0 => {
-                let far = [120, 600, 7200, 93_600, 200_000][usize::try_from(dice.below(5)).unwrap()] * 1000;
-                at(Happening::Jump(if dice.below(2) == 0 { far } else { -far }));
+                let far = [120, 600, 7200, 93_600, 200_000][usize::try_from(rng.below(5)).unwrap()] * 1000;
+                at(Happening::Jump(if rng.below(2) == 0 { far } else { -far }));
                 at(Happening::SetClock);
             }
             1 => {
@@ -281,9 +281,9 @@ impl Story {
                 at(Happening::Resume);
             }
             3 | 4 => {
-                at(Happening::FillDisk(dice.below(3) * 40_000));
+                at(Happening::FillDisk(rng.below(3) * 40_000));
                 at(Happening::FreeDisk);
-                at(Happening::FillDisk(dice.below(40_000)));
+                at(Happening::FillDisk(rng.below(40_000)));
             }
             5 => {
                 at(Happening::Remember);
@@ -292,21 +292,21 @@ impl Story {
             _ => {}
         }
         happenings.sort_by_key(|(at, _)| *at);
-        let rough = |most: f64| if dice.below(2) == 0 { 0.0 } else { dice.fraction() * most };
+        let rough = |most: f64| if rng.below(2) == 0 { 0.0 } else { rng.fraction() * most };
         let weather = Weather {
             request_lost: rough(0.2),
             answer_lost: rough(0.3),
             doubled: rough(0.2),
             callback_lost: rough(0.6),
-            slowest: Duration::from_millis([50, 300, 3000, 40_000][usize::try_from(dice.below(4)).unwrap()]),
+            slowest: Duration::from_millis([50, 300, 3000, 40_000][usize::try_from(rng.below(4)).unwrap()]),
         };
         let settings = Knobs {
-            callbacks: dice.below(4) > 0,
-            max_running: [1, 2, 20, 20][usize::try_from(dice.below(4)).unwrap()],
-            submit_per_second: [0.2, 2.0, 10.0][usize::try_from(dice.below(3)).unwrap()],
-            concurrency: [1, 4][usize::try_from(dice.below(2)).unwrap()],
+            callbacks: rng.below(4) > 0,
+            max_running: [1, 2, 20, 20][usize::try_from(rng.below(4)).unwrap()],
+            submit_per_second: [0.2, 2.0, 10.0][usize::try_from(rng.below(3)).unwrap()],
+            concurrency: [1, 4][usize::try_from(rng.below(2)).unwrap()],
         };
-        let files = files(&dice, heal);
+        let files = files(&rng, heal);
         // A submit that is never answered with a task is waited out as long as its key lives.
         let endless = |file: &File| {
             let text = String::from_utf8_lossy(&file.bytes);
@@ -356,9 +356,9 @@ const SETTLED: &[&str] = &[
 impl Story {
     /// A quiet story whose outcome must not hang on callbacks.
     pub fn calm(seed: u64, callbacks: bool) -> Self {
-        let dice = Dice::seeded(seed ^ 0xca11);
+        let rng = Rng::seeded(seed ^ 0xca11);
         let file = |number: u64| {
-            let prompt = format!("scene {number} [sandbox: {}]", some(&dice, SETTLED, 2));
+            let prompt = format!("scene {number} [sandbox: {}]", some(&rng, SETTLED, 2));
             let body = serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt});
             let name = format!("job-{number}.json");
             (seconds(30 * number), File { name, bytes: body.to_string().into_bytes(), jobs: Some(1) })
@@ -374,22 +374,22 @@ impl Story {
     }
 }
 
-fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
+fn files(rng: &Rng, heal: Duration) -> Vec<(Duration, File)> {
     let mut files: Vec<(Duration, File)> = Vec::new();
-    for number in 0..1 + dice.below(4) {
-        let at = seconds(dice.below(heal.as_secs() * 2 / 3));
-        let (name, bytes, jobs) = match dice.below(10) {
+    for number in 0..1 + rng.below(4) {
+        let at = seconds(rng.below(heal.as_secs() * 2 / 3));
+        let (name, bytes, jobs) = match rng.below(10) {
             0 => (format!("bad-{number}.json"), "{\"prompt\": \"no model\"}".to_owned(), None),
             1 | 2 => {
-                let count = 2 + dice.below(2);
-                let jobs: Vec<String> = (0..count).map(|_| job(dice)).collect();
+                let count = 2 + rng.below(2);
+                let jobs: Vec<String> = (0..count).map(|_| job(rng)).collect();
                 (format!("list-{number}.json"), format!("[{}]", jobs.join(",\n")), Some(count))
             }
             3 => {
-                let jobs = [job(dice), job(dice)];
+                let jobs = [job(rng), job(rng)];
                 (format!("lines-{number}.jsonl"), format!("{}\n{}\n", jobs[0], jobs[1]), Some(2))
             }
-            _ => (format!("job-{number}.json"), job(dice), Some(1)),
+            _ => (format!("job-{number}.json"), job(rng), Some(1)),
         };
         let jobs = jobs.map(|count| u32::try_from(count).unwrap());
         files.push((at, File { name, bytes: bytes.into_bytes(), jobs }));
@@ -397,34 +397,34 @@ fn files(dice: &Dice, heal: Duration) -> Vec<(Duration, File)> {
     files
 }
 
-fn job(dice: &Dice) -> String {
-    let words = match dice.below(2000) {
-        0 => some(dice, ENDLESS, 1),
-        _ => some(dice, OF_TASKS, 3),
+fn job(rng: &Rng) -> String {
+    let words = match rng.below(2000) {
+        0 => some(rng, ENDLESS, 1),
+        _ => some(rng, OF_TASKS, 3),
     };
-    let model = MODELS[usize::try_from(dice.below(MODELS.len() as u64)).unwrap()];
+    let model = MODELS[usize::try_from(rng.below(MODELS.len() as u64)).unwrap()];
     // A picture cut short under a length that says so cannot be told from a whole one.
     let picture = words.contains("kind=image");
     let hidden =
         |word: &&str| !picture || !(word.starts_with("media=half") || word.starts_with("media=long"));
     let words = words.split(' ').filter(hidden).collect::<Vec<_>>().join(" ");
     // No two jobs ask for the same, so that no file is taken for a repeated copy.
-    let prompt = format!("scene {} [sandbox: {words}]", dice.below(1 << 40));
+    let prompt = format!("scene {} [sandbox: {words}]", rng.below(1 << 40));
     serde_json::json!({"model": model, "prompt": prompt, "duration": 5}).to_string()
 }
 
-fn some(dice: &Dice, of: &[&str], most: u64) -> String {
-    let count = dice.below(most + 1);
+fn some(rng: &Rng, of: &[&str], most: u64) -> String {
+    let count = rng.below(most + 1);
     let words: Vec<&str> =
-        (0..count).map(|_| of[usize::try_from(dice.below(of.len() as u64)).unwrap()]).collect();
+        (0..count).map(|_| of[usize::try_from(rng.below(of.len() as u64)).unwrap()]).collect();
     words.join(" ")
 }
 
-fn down_time(dice: &Dice) -> Duration {
-    match dice.below(10) {
-        0 => Duration::from_secs(3600 * (1 + dice.below(40))),
-        1 => Duration::from_secs(60 * dice.below(30)),
-        _ => Duration::from_millis(dice.below(5000)),
+fn down_time(rng: &Rng) -> Duration {
+    match rng.below(10) {
+        0 => Duration::from_secs(3600 * (1 + rng.below(40))),
+        1 => Duration::from_secs(60 * rng.below(30)),
+        _ => Duration::from_millis(rng.below(5000)),
     }
 }
 

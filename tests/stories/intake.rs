@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::{Clock, Timestamp};
-use dropreel::dice::Dice;
-use dropreel::job::terms::Terms;
+use dropreel::rng::Rng;
+use dropreel::job::policy::PollingPolicy;
 use dropreel::jobfile::Limits;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
 use dropreel::store::Store;
-use dropreel::store::look::Filter;
+use dropreel::store::query::Filter;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const JOB: &str = r#"{"model":"wan2.5-t2v","prompt":"春天的樱花树下,花瓣随风飘落","duration":5}"#;
@@ -31,8 +31,8 @@ impl Inbox {
         let clock = Clock::paused(NOW);
         let (store, _) = Store::open(
             &folder.path().join("dropreel.db"),
-            Terms::DEFAULT,
-            Dice::from_system(),
+            PollingPolicy::DEFAULT,
+            Rng::from_system(),
             clock.clone(),
         )
         .unwrap();

@@ -1,6 +1,6 @@
 //! `doctor`: looks at everything that dropreel stands on, and says for each finding how to mend it.
 
-mod knock;
+mod connectivity;
 mod machine;
 
 use serde_json::json;
@@ -80,7 +80,7 @@ async fn look(context: &Context, settings: &Settings, findings: &mut Vec<Finding
     findings.push(machine::database(settings));
     // A daemon under systemd has its key from systemd, where this command cannot see it.
     match context.settings(Purpose::Daemon) {
-        Ok(with_key) => findings.extend(knock::provider(&with_key, &context.clock).await),
+        Ok(with_key) => findings.extend(connectivity::provider(&with_key, &context.clock).await),
         Err(_) if runs => findings.push(Finding::ok("key", "the daemon has one; this command cannot see it")),
         Err(failure) => findings.push(Finding::error(
             "key",
@@ -89,7 +89,7 @@ async fn look(context: &Context, settings: &Settings, findings: &mut Vec<Finding
              another user's, run this as that user",
         )),
     }
-    findings.push(knock::callbacks(settings, runs).await);
+    findings.push(connectivity::callbacks(settings, runs).await);
 }
 
 /// Whether the daemon runs, and what it says of itself.

@@ -13,7 +13,7 @@ use crate::disk::{
     DiskError, LONGEST_NAME, crosses_file_systems, flush_folder, numbered, numbered_within, rename_new,
     write_durably, write_new,
 };
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 
 /// Behind a bad file's name: its reason.
 const REASON: &str = ".reason.json";
@@ -39,9 +39,9 @@ impl Moves<'_> {
     /// When the file is no longer the one of `stamp` (nothing is moved then), or cannot be moved.
     pub fn archive(&self, name: &str, stamp: &Stamp) -> Result<PathBuf, DiskError> {
         let stamp = self.from.close_to_others(name, stamp)?;
-        lab::reach(Site::ArchiveChecked);
+        failpoints::hit(FailPoint::ArchiveChecked);
         let to = self.move_free(name, &stamp)?;
-        lab::reach(Site::ArchiveRenamed);
+        failpoints::hit(FailPoint::ArchiveRenamed);
         Ok(to)
     }
 
@@ -65,7 +65,7 @@ impl Moves<'_> {
                 continue;
             }
             write_durably(&reason_path, &reason(&free))?;
-            lab::reach(Site::ReasonWritten);
+            failpoints::hit(FailPoint::ReasonWritten);
             match self.move_as(name, stamp, &free) {
                 Err(DiskError::Taken(_)) => {
                     let _ = std::fs::remove_file(&reason_path);
@@ -75,10 +75,10 @@ impl Moves<'_> {
                     return Err(error);
                 }
                 Ok(to) => {
-                    lab::reach(Site::RejectRenamed);
+                    failpoints::hit(FailPoint::RejectRenamed);
                     flush_folder(folder)?;
                     flush_folder(self.from.path)?;
-                    lab::reach(Site::RejectFlushed);
+                    failpoints::hit(FailPoint::RejectFlushed);
                     return Ok(to);
                 }
             }
@@ -149,7 +149,7 @@ impl Moves<'_> {
         }
         // Two file systems: nothing but this keeps the one from forgetting the copy after the other forgot the file.
         flush_folder(self.folder)?;
-        lab::reach(Site::ArchiveCopied);
+        failpoints::hit(FailPoint::ArchiveCopied);
         rustix::fs::unlinkat(&self.from.folder, name, AtFlags::empty())
             .map_err(|error| self.from.error(name, error))?;
         Ok(path)

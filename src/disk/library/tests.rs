@@ -3,7 +3,7 @@ use super::*;
 fn library() -> (tempfile::TempDir, Library) {
     let folder = tempfile::tempdir().unwrap();
     let library =
-        Library::open(&folder.path().join("videos"), LibraryMode::Private, folder.path(), &Dice::seeded(1))
+        Library::open(&folder.path().join("videos"), LibraryMode::Private, folder.path(), &Rng::seeded(1))
             .unwrap();
     (folder, library)
 }
@@ -30,12 +30,12 @@ fn another_library_in_its_place_is_not_it_and_its_mount_point_stays_empty() {
     assert!(matches!(gone, Err((_, DiskError::Gone(_)))), "{gone:?}");
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "nothing is made in an empty mount point");
 
-    Library::open(&root, LibraryMode::Private, folder.path(), &Dice::seeded(2)).unwrap();
+    Library::open(&root, LibraryMode::Private, folder.path(), &Rng::seeded(2)).unwrap();
     assert!(!library.is_present(), "another library");
     std::fs::remove_dir_all(&root).unwrap();
     change(&away, &root);
     assert!(library.is_present());
-    let same = Library::open(&root, LibraryMode::Private, folder.path(), &Dice::seeded(3)).unwrap();
+    let same = Library::open(&root, LibraryMode::Private, folder.path(), &Rng::seeded(3)).unwrap();
     assert_eq!(same.marker, library.marker, "a library keeps its name");
 }
 
@@ -63,7 +63,7 @@ fn whom_the_mode_names_is_let_in_whatever_the_folders_were_before() {
     let mode = |path: &str| root.join(path).metadata().unwrap().permissions().mode() & 0o777;
     for (wanted, folders, files) in [(LibraryMode::Group, 0o750, 0o640), (LibraryMode::Public, 0o755, 0o644)]
     {
-        let library = Library::open(&root, wanted, folder.path(), &Dice::seeded(1)).unwrap();
+        let library = Library::open(&root, wanted, folder.path(), &Rng::seeded(1)).unwrap();
         let name = format!("2026-04-04/{files:o}.mp4");
         let part = part(&library, "job-video-0", b"content");
         library.publish(part, &name, b"{\"job\":\"x\"}", "x").unwrap();

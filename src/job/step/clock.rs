@@ -1,9 +1,9 @@
 //! When the wall clock was wrong: what was reckoned by it is put right.
 
 use crate::clock::Timestamp;
-use crate::job::hold::BackTo;
+use crate::job::hold::HeldFrom;
 use crate::job::retry::SLOW_POLL;
-use crate::job::state::{Fetching, Pace, Running, State};
+use crate::job::state::{Fetching, Schedule, Running, State};
 use crate::job::step::Change;
 
 impl Change<'_> {
@@ -18,9 +18,9 @@ impl Change<'_> {
             State::Queued(running) | State::Processing(running) => right_running(running, now),
             State::Downloading(fetching) => right_fetching(fetching, now),
             State::Held(hold) => match &mut hold.back_to {
-                BackTo::Pending(pace) | BackTo::Submitting(pace, _) => right(pace, now),
-                BackTo::Running(running) => right_running(running, now),
-                BackTo::Downloading(fetching) => right_fetching(fetching, now),
+                HeldFrom::Pending(pace) | HeldFrom::Submitting(pace, _) => right(pace, now),
+                HeldFrom::Running(running) => right_running(running, now),
+                HeldFrom::Downloading(fetching) => right_fetching(fetching, now),
             },
             State::Succeeded { .. }
             | State::Failed { .. }
@@ -48,7 +48,7 @@ fn right_fetching(fetching: &mut Fetching, now: Timestamp) {
 }
 
 /// No wait of ours is longer than the slowest poll; what the provider asked for beyond that, the gate keeps.
-fn right(pace: &mut Pace, now: Timestamp) {
+fn right(pace: &mut Schedule, now: Timestamp) {
     begun(&mut pace.since, now);
     pace.due = pace.due.min(now.plus(SLOW_POLL));
 }

@@ -3,8 +3,8 @@
 //! It never fails and never panics. An event for a job at its end is at most a line of history.
 
 mod clock;
-mod fetching;
-mod person;
+mod downloading;
+mod operator;
 mod running;
 mod submitting;
 
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::job::event::Event;
-use crate::job::hold::{BackTo, Hold, HoldReason};
+use crate::job::hold::{HeldFrom, Hold, HoldReason};
 use crate::job::retry::Backoff;
-use crate::job::state::{Pace, State};
-use crate::job::terms::Terms;
+use crate::job::state::{Schedule, State};
+use crate::job::policy::PollingPolicy;
 use crate::job::{Job, JobError, TaskId};
 
 /// When and under what terms an event happens. Time and chance come from outside.
@@ -26,7 +26,7 @@ pub struct Moment<'a> {
     /// 0 to 1, for jitter.
     pub chance: f64,
     /// The settings decisions depend on.
-    pub terms: &'a Terms,
+    pub terms: &'a PollingPolicy,
 }
 
 /// What an event led to.
@@ -36,7 +36,7 @@ pub struct Outcome {
     pub job: Job,
     /// What its history says of it, in order.
     pub history: Vec<HistoryLine>,
-    /// For [`Event::TryBegan`]: which attempt may be sent once this is committed.
+    /// For [`Event::AttemptStarted`]: which attempt may be sent once this is committed.
     pub send: Option<Sending>,
     /// For [`Event::Person`]: what to answer the person.
     pub reply: Option<Reply>,
@@ -76,11 +76,11 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> Outcome {
     let mut change =
         Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None, clock_right: false };
     match event {
-        Event::TryBegan => change.try_began(),
+        Event::AttemptStarted => change.attempt_started(),
         Event::SubmitAnswered(verdict) => change.submit_answered(verdict),
         Event::Asked { began, verdict } => change.asked(*began, verdict),
-        Event::CallOffAnswered(verdict) => change.call_off_answered(verdict),
-        Event::Knocked { hint, quiet } => change.knocked(hint.as_ref(), *quiet),
+        Event::CancelAnswered(verdict) => change.call_off_answered(verdict),
+        Event::CallbackReceived { hint, quiet } => change.knocked(hint.as_ref(), *quiet),
         Event::Stored(stored) => change.stored(stored),
         Event::FetchFailed { key, failure } => change.fetch_failed(*key, failure),
         Event::TimeCame => change.time_came(),
@@ -116,16 +116,16 @@ impl Change<'_> {
     }
 
     /// The due time after another try in vain: the backoff, but not before what the other side asked for.
-    fn again(&self, pace: Pace, backoff: Backoff, not_before: Option<Timestamp>) -> Pace {
+    fn again(&self, pace: Schedule, backoff: Backoff, not_before: Option<Timestamp>) -> Schedule {
         let due = self.now().plus(self.wait(backoff, pace.tries));
-        Pace {
+        Schedule {
             due: not_before.map_or(due, |time| due.max(time)),
             tries: pace.tries.saturating_add(1),
             ..pace
         }
     }
 
-    fn hold(&mut self, reason: HoldReason, detail: impl Into<String>, back_to: BackTo) {
+    fn hold(&mut self, reason: HoldReason, detail: impl Into<String>, back_to: HeldFrom) {
         let detail = detail.into();
         self.note(
             "held",

@@ -1,16 +1,16 @@
 //! While the task is at the provider: status answers, callbacks, cancels.
 
 use crate::clock::Timestamp;
-use crate::job::event::{AskVerdict, CallOffVerdict, Phase, TaskFacts};
-use crate::job::hold::{BackTo, HoldReason};
+use crate::job::event::{StatusVerdict, CancelVerdict, Phase, TaskFacts};
+use crate::job::hold::{HeldFrom, HoldReason};
 use crate::job::retry::{Backoff, CALL_OFF_LIMIT, MISSING_PATIENCE, QUERY_SPACING, SLOW_POLL};
-use crate::job::state::{Pace, Running, State};
+use crate::job::state::{Schedule, Running, State};
 use crate::job::step::Change;
 use crate::job::{JobError, TaskId};
-use crate::lab::{Bug, planted};
+use crate::failpoints::{Bug, planted};
 
 impl Change<'_> {
-    pub(super) fn asked(&mut self, began: Timestamp, verdict: &AskVerdict) {
+    pub(super) fn asked(&mut self, began: Timestamp, verdict: &StatusVerdict) {
         if self.job.knocked_at.is_some_and(|knocked| knocked < began) {
             self.job.knocked_at = None;
         }
@@ -18,11 +18,11 @@ impl Change<'_> {
             State::Queued(running) | State::Processing(running) => self.running_asked(running, verdict),
             State::Downloading(fetching) => self.fetching_asked(fetching, verdict),
             State::Held(hold) => match hold.back_to.clone() {
-                BackTo::Running(running) if hold.reason == HoldReason::TaskMissing => {
+                HeldFrom::Running(running) if hold.reason == HoldReason::TaskMissing => {
                     self.missing_asked(running, verdict);
                 }
-                BackTo::Running(running) => self.held_asked(running, verdict),
-                BackTo::Pending(_) | BackTo::Submitting(..) | BackTo::Downloading(_) => {}
+                HeldFrom::Running(running) => self.held_asked(running, verdict),
+                HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Downloading(_) => {}
             },
             State::Pending { .. }
             | State::Submitting { .. }
@@ -33,13 +33,13 @@ impl Change<'_> {
         }
     }
 
-    fn running_asked(&mut self, running: Running, verdict: &AskVerdict) {
+    fn running_asked(&mut self, running: Running, verdict: &StatusVerdict) {
         let now = self.now();
         let terms = self.moment.terms;
         let polls = Backoff::polls(terms.interval, terms.max_interval);
         let mut running = Running { asked_at: Some(now), ..running };
         let not_before = match verdict {
-            AskVerdict::Seen(facts) => {
+            StatusVerdict::Seen(facts) => {
                 running.missing_since = None;
                 self.job.learned.remark = None;
                 self.take_progress(facts);
@@ -52,26 +52,26 @@ impl Change<'_> {
                 }
                 None
             }
-            AskVerdict::Missing => {
+            StatusVerdict::Missing => {
                 let since = *running.missing_since.get_or_insert(now);
                 if since == now {
                     self.note("task_missing", "the provider says it does not know the task");
                 }
                 if now.since(since) >= MISSING_PATIENCE {
                     let detail = format!("task {}", running.task);
-                    return self.hold(HoldReason::TaskMissing, detail, BackTo::Running(slowly(running, now)));
+                    return self.hold(HoldReason::TaskMissing, detail, HeldFrom::Running(slowly(running, now)));
                 }
                 self.job.learned.remark = Some("the provider says it does not know the task".into());
                 None
             }
-            AskVerdict::Unanswered { why, not_before } => {
+            StatusVerdict::Unanswered { why, not_before } => {
                 self.job.learned.remark = Some(why.clone());
                 *not_before
             }
         };
         if now.since(running.pace.since) >= terms.give_up {
             let detail = format!("task {}, submitted {}", running.task, running.pace.since);
-            return self.hold(HoldReason::Slow, detail, BackTo::Running(slowly(running, now)));
+            return self.hold(HoldReason::Slow, detail, HeldFrom::Running(slowly(running, now)));
         }
         running.pace = self.again(running.pace, polls, not_before);
         if self.job.knocked_at.is_some() {
@@ -82,21 +82,21 @@ impl Change<'_> {
     }
 
     /// A task the provider denied: once it is known again, nobody needs to do anything.
-    fn missing_asked(&mut self, running: Running, verdict: &AskVerdict) {
-        let AskVerdict::Seen(_) = verdict else {
+    fn missing_asked(&mut self, running: Running, verdict: &StatusVerdict) {
+        let StatusVerdict::Seen(_) = verdict else {
             return self.held_asked(running, verdict);
         };
         let now = self.now();
         self.note("noted", "the provider knows the task again");
-        let running = Running { pace: Pace::starting(now, now), ..running };
+        let running = Running { pace: Schedule::starting(now, now), ..running };
         self.job.state = State::Processing(running.clone());
         self.running_asked(running, verdict);
     }
 
     /// A task given up on: it stays held unless the provider says it has ended after all.
-    fn held_asked(&mut self, running: Running, verdict: &AskVerdict) {
+    fn held_asked(&mut self, running: Running, verdict: &StatusVerdict) {
         let now = self.now();
-        if let AskVerdict::Seen(facts) = verdict {
+        if let StatusVerdict::Seen(facts) = verdict {
             self.take_progress(facts);
             match facts.phase {
                 Phase::Completed | Phase::Failed | Phase::Cancelled => {
@@ -156,7 +156,7 @@ impl Change<'_> {
     fn put_running(&mut self, with: Running) {
         match &mut self.job.state {
             State::Queued(running) | State::Processing(running) => *running = with,
-            State::Held(hold) => hold.back_to = BackTo::Running(with),
+            State::Held(hold) => hold.back_to = HeldFrom::Running(with),
             State::Pending { .. }
             | State::Submitting { .. }
             | State::Downloading(_)
@@ -175,7 +175,7 @@ impl Change<'_> {
         if let State::Succeeded { task } = self.job.state.clone()
             && planted(Bug::EndLeft)
         {
-            let pace = Pace::starting(now, now);
+            let pace = Schedule::starting(now, now);
             self.job.state = State::Processing(Running { task, pace, missing_since: None, asked_at: None });
         }
         let first = self.job.knocked_at.is_none();
@@ -185,7 +185,7 @@ impl Change<'_> {
                 self.job.knocked_at = Some(now);
             }
             State::Held(hold) => {
-                if let BackTo::Running(running) = &mut hold.back_to {
+                if let HeldFrom::Running(running) = &mut hold.back_to {
                     wake(&mut running.pace, running.asked_at, now);
                     self.job.knocked_at = Some(now);
                 }
@@ -206,7 +206,7 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn call_off_answered(&mut self, verdict: &CallOffVerdict) {
+    pub(super) fn call_off_answered(&mut self, verdict: &CancelVerdict) {
         let (State::Queued(running) | State::Processing(running)) = self.job.state.clone() else {
             return;
         };
@@ -214,25 +214,25 @@ impl Change<'_> {
             return;
         }
         let now = self.now();
-        let ask_now = Pace { due: now.plus(QUERY_SPACING), tries: 0, ..running.pace };
+        let ask_now = Schedule { due: now.plus(QUERY_SPACING), tries: 0, ..running.pace };
         let pace = match verdict {
-            CallOffVerdict::Taken => {
+            CancelVerdict::Taken => {
                 self.note("cancel_taken", "the provider took the cancel");
                 self.job.cancel_wanted = false;
                 ask_now
             }
-            CallOffVerdict::TooLate { why } => {
+            CancelVerdict::TooLate { why } => {
                 self.note("cancel_refused", why.clone());
                 self.job.learned.remark = Some(format!("not cancelled: {why}"));
                 self.job.cancel_wanted = false;
                 ask_now
             }
-            CallOffVerdict::Unanswered { why, .. } if running.pace.tries >= CALL_OFF_LIMIT => {
+            CancelVerdict::Unanswered { why, .. } if running.pace.tries >= CALL_OFF_LIMIT => {
                 self.note("cancel_dropped", format!("the provider did not answer: {why}"));
                 self.job.cancel_wanted = false;
                 ask_now
             }
-            CallOffVerdict::Unanswered { why, not_before } => {
+            CancelVerdict::Unanswered { why, not_before } => {
                 self.job.learned.remark = Some(why.clone());
                 self.again(running.pace, Backoff::CALL_OFF, *not_before)
             }
@@ -242,12 +242,12 @@ impl Change<'_> {
 }
 
 fn slowly(running: Running, now: Timestamp) -> Running {
-    let pace = Pace { due: now.plus(SLOW_POLL), ..running.pace };
+    let pace = Schedule { due: now.plus(SLOW_POLL), ..running.pace };
     Running { pace, ..running }
 }
 
 /// Due at once, but never within a second of the last question.
-fn wake(pace: &mut Pace, asked_at: Option<Timestamp>, now: Timestamp) {
+fn wake(pace: &mut Schedule, asked_at: Option<Timestamp>, now: Timestamp) {
     let soonest = asked_at.map_or(now, |asked| now.max(asked.plus(QUERY_SPACING)));
     pace.due = pace.due.min(soonest);
 }

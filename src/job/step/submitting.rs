@@ -2,19 +2,19 @@
 
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Doubt, SubmitVerdict};
-use crate::job::hold::{BackTo, HoldReason};
+use crate::job::hold::{HeldFrom, HoldReason};
 use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFE, REFUSAL_PATIENCE};
-use crate::job::state::{Pace, Running, State, Trial};
+use crate::job::state::{Schedule, Running, State, PendingAttempt};
 use crate::job::step::{Change, Sending};
 use crate::job::{Job, JobError, TaskId};
-use crate::lab::{Bug, planted};
+use crate::failpoints::{Bug, planted};
 use crate::money::Quota;
 
 impl Change<'_> {
-    pub(super) fn try_began(&mut self) {
+    pub(super) fn attempt_started(&mut self) {
         let now = self.now();
         // A key of a time still to come was frozen by a clock that was wrong: nobody knows how old it is.
-        let too_old = |trial: &Trial| {
+        let too_old = |trial: &PendingAttempt| {
             now.since(trial.frozen_at) >= KEY_LIFE || trial.frozen_at.since(now) > CLOCK_TOLERANCE
         };
         match self.job.state {
@@ -24,7 +24,7 @@ impl Change<'_> {
             State::Pending { pace, trial: Some(trial) } => self.send_again(pace, trial),
             State::Submitting { pace, trial } if too_old(&trial) => {
                 let detail = format!("key {}", attempt_key(self.job.id(), trial.number));
-                self.hold(HoldReason::OutcomeUnknown, detail, BackTo::Submitting(pace, trial));
+                self.hold(HoldReason::OutcomeUnknown, detail, HeldFrom::Submitting(pace, trial));
             }
             State::Submitting { pace, trial } if trial.unknown && planted(Bug::NewKeyOnRetry) => {
                 self.freeze(pace)
@@ -32,7 +32,7 @@ impl Change<'_> {
             State::Submitting { pace, trial } if !trial.unknown && planted(Bug::OutcomeForgotten) => {
                 self.freeze(pace);
             }
-            State::Submitting { pace, trial } => self.send_again(pace, Trial { unknown: true, ..trial }),
+            State::Submitting { pace, trial } => self.send_again(pace, PendingAttempt { unknown: true, ..trial }),
             State::Queued(_)
             | State::Processing(_)
             | State::Downloading(_)
@@ -44,18 +44,18 @@ impl Change<'_> {
         }
     }
 
-    fn freeze(&mut self, pace: Pace) {
+    fn freeze(&mut self, pace: Schedule) {
         let number = self.job.attempts.saturating_add(1);
         self.job.attempts = number;
-        let trial = Trial { number, frozen_at: self.now(), unknown: false };
+        let trial = PendingAttempt { number, frozen_at: self.now(), unknown: false };
         self.note("submitting", format!("key {}", attempt_key(self.job.id(), number)));
-        self.job.state = State::Submitting { pace: Pace { due: self.now(), ..pace }, trial };
+        self.job.state = State::Submitting { pace: Schedule { due: self.now(), ..pace }, trial };
         self.send = Some(Sending::Fresh(number));
     }
 
-    fn send_again(&mut self, pace: Pace, trial: Trial) {
+    fn send_again(&mut self, pace: Schedule, trial: PendingAttempt) {
         self.note("submitting", format!("key {} again", attempt_key(self.job.id(), trial.number)));
-        self.job.state = State::Submitting { pace: Pace { due: self.now(), ..pace }, trial };
+        self.job.state = State::Submitting { pace: Schedule { due: self.now(), ..pace }, trial };
         self.send = Some(Sending::Again(trial.number));
     }
 
@@ -95,24 +95,24 @@ impl Change<'_> {
             SubmitVerdict::Unknown { why, not_before } => {
                 self.note("submit_unanswered", why.clone());
                 let pace = self.again(pace, Backoff::SUBMIT, *not_before);
-                self.job.state = State::Submitting { pace, trial: Trial { unknown: true, ..trial } };
+                self.job.state = State::Submitting { pace, trial: PendingAttempt { unknown: true, ..trial } };
                 self.job.learned.remark = Some(why.clone());
             }
             SubmitVerdict::Replayed { why } => {
-                self.hold(HoldReason::ErrorReplayed, why.clone(), BackTo::Submitting(pace, trial));
+                self.hold(HoldReason::ErrorReplayed, why.clone(), HeldFrom::Submitting(pace, trial));
             }
             SubmitVerdict::Shared { task } => {
-                self.hold(HoldReason::TaskShared, format!("task {task}"), BackTo::Submitting(pace, trial));
+                self.hold(HoldReason::TaskShared, format!("task {task}"), HeldFrom::Submitting(pace, trial));
             }
         }
     }
 
     /// A refusal says nothing of the try before it, which may have been executed and charged: only the task it made, or
     /// a person, settles that.
-    fn repeat_refused(&mut self, pace: Pace, trial: Trial, error: &JobError) {
+    fn repeat_refused(&mut self, pace: Schedule, trial: PendingAttempt, error: &JobError) {
         let why = format!("{}: {}", error.code, error.message);
         if self.now().since(trial.frozen_at) >= REFUSAL_PATIENCE {
-            return self.hold(HoldReason::ErrorReplayed, why, BackTo::Submitting(pace, trial));
+            return self.hold(HoldReason::ErrorReplayed, why, HeldFrom::Submitting(pace, trial));
         }
         self.note("submit_unanswered", format!("refused ({why}), but an earlier try may have been executed"));
         self.job.state = State::Submitting { pace: self.again(pace, Backoff::SUBMIT, None), trial };
@@ -132,7 +132,7 @@ impl Change<'_> {
         let due = if hurry { now } else { now.plus(self.wait(first_poll, 0)) };
         self.job.state = State::Queued(Running {
             task: task.clone(),
-            pace: Pace::starting(now, due),
+            pace: Schedule::starting(now, due),
             missing_since: None,
             asked_at: None,
         });
@@ -148,10 +148,10 @@ impl Change<'_> {
                 self.hold(
                     reason,
                     format!("key {}", attempt_key(self.job.id(), trial.number)),
-                    BackTo::Submitting(pace, trial),
+                    HeldFrom::Submitting(pace, trial),
                 );
             }
-            (State::Pending { pace, .. }, Doubt::Restored) => self.hold(reason, "", BackTo::Pending(pace)),
+            (State::Pending { pace, .. }, Doubt::Restored) => self.hold(reason, "", HeldFrom::Pending(pace)),
             (
                 State::Pending { .. }
                 | State::Queued(_)
@@ -168,12 +168,12 @@ impl Change<'_> {
     }
 }
 
-fn trial_of(job: &Job) -> Option<(Pace, Trial)> {
+fn trial_of(job: &Job) -> Option<(Schedule, PendingAttempt)> {
     match &job.state {
         State::Submitting { pace, trial } => Some((*pace, *trial)),
         State::Held(hold) => match &hold.back_to {
-            BackTo::Submitting(pace, trial) => Some((*pace, *trial)),
-            BackTo::Pending(_) | BackTo::Running(_) | BackTo::Downloading(_) => None,
+            HeldFrom::Submitting(pace, trial) => Some((*pace, *trial)),
+            HeldFrom::Pending(_) | HeldFrom::Running(_) | HeldFrom::Downloading(_) => None,
         },
         State::Pending { .. }
         | State::Queued(_)

@@ -5,11 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::job::event::{
-    AskVerdict, CallOffVerdict, Doubt, FetchFailure, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts,
+    StatusVerdict, CancelVerdict, Doubt, FetchFailure, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts,
 };
-use crate::job::next::{Move, next_move};
+use crate::job::next::{Move, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{Identity, JobId, Priority};
@@ -20,12 +20,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
 fn at(now: Timestamp) -> Moment<'static> {
-    Moment { now, chance: 0.5, terms: &Terms::DEFAULT }
+    Moment { now, chance: 0.5, terms: &PollingPolicy::DEFAULT }
 }
 
 fn new_job() -> Job {
     let identity = Identity {
-        id: JobId::new(START, 0, &Dice::seeded(1)),
+        id: JobId::new(START, 0, &Rng::seeded(1)),
         name: "sakura".into(),
         model: "wan2.5-t2v".into(),
         priority: Priority::default(),
@@ -58,18 +58,18 @@ fn not_executed() -> Event {
 }
 
 fn seen(facts: TaskFacts) -> Event {
-    Event::Asked { began: START, verdict: AskVerdict::Seen(facts) }
+    Event::Asked { began: START, verdict: StatusVerdict::Seen(facts) }
 }
 
 fn unanswered() -> Event {
     Event::Asked {
         began: START,
-        verdict: AskVerdict::Unanswered { why: "HTTP 502".into(), not_before: None },
+        verdict: StatusVerdict::Unanswered { why: "HTTP 502".into(), not_before: None },
     }
 }
 
 fn missing() -> Event {
-    Event::Asked { began: START, verdict: AskVerdict::Missing }
+    Event::Asked { began: START, verdict: StatusVerdict::Missing }
 }
 
 fn output(index: u16, link: &str) -> SeenOutput {
@@ -116,10 +116,10 @@ fn scenes() -> Vec<(&'static str, Job)> {
             clock_right: false,
         };
         let back_to = match job.state.clone() {
-            State::Pending { pace, .. } => BackTo::Pending(pace),
-            State::Submitting { pace, trial } => BackTo::Submitting(pace, trial),
-            State::Queued(running) | State::Processing(running) => BackTo::Running(running),
-            State::Downloading(fetching) => BackTo::Downloading(fetching),
+            State::Pending { pace, .. } => HeldFrom::Pending(pace),
+            State::Submitting { pace, trial } => HeldFrom::Submitting(pace, trial),
+            State::Queued(running) | State::Processing(running) => HeldFrom::Running(running),
+            State::Downloading(fetching) => HeldFrom::Downloading(fetching),
             State::Succeeded { .. }
             | State::Failed { .. }
             | State::Cancelled { .. }
@@ -130,7 +130,7 @@ fn scenes() -> Vec<(&'static str, Job)> {
         change.job
     };
     let pending = new_job();
-    let submitting = after(pending.clone(), &[Event::TryBegan]);
+    let submitting = after(pending.clone(), &[Event::AttemptStarted]);
     let queued = after(submitting.clone(), &[accepted()]);
     let processing = after(queued.clone(), &[seen(TaskFacts::of(Phase::Processing))]);
     let downloading = after(queued.clone(), &[seen(completed(&["https://cdn.example/a"]))]);
@@ -169,7 +169,7 @@ fn events() -> Vec<(&'static str, Event)> {
     let later = START.plus(HOUR);
     let error = JobError { code: "capability_violation".into(), message: "no such duration".into() };
     vec![
-        ("a try begins", Event::TryBegan),
+        ("a try begins", Event::AttemptStarted),
         ("submit: accepted", accepted()),
         ("submit: refused", Event::SubmitAnswered(SubmitVerdict::Refused(error))),
         ("submit: not executed", not_executed()),
@@ -190,17 +190,17 @@ fn events() -> Vec<(&'static str, Event)> {
         ("asked: cancelled", seen(TaskFacts::of(Phase::Cancelled))),
         ("asked: missing", missing()),
         ("asked: unanswered", unanswered()),
-        ("cancel: taken", Event::CallOffAnswered(CallOffVerdict::Taken)),
-        ("cancel: too late", Event::CallOffAnswered(CallOffVerdict::TooLate { why: "running".into() })),
+        ("cancel: taken", Event::CancelAnswered(CancelVerdict::Taken)),
+        ("cancel: too late", Event::CancelAnswered(CancelVerdict::TooLate { why: "running".into() })),
         (
             "cancel: unanswered",
-            Event::CallOffAnswered(CallOffVerdict::Unanswered {
+            Event::CancelAnswered(CancelVerdict::Unanswered {
                 why: "HTTP 502".into(),
                 not_before: Some(later),
             }),
         ),
-        ("a callback", Event::Knocked { hint: Some(task()), quiet: false }),
-        ("a callback too many", Event::Knocked { hint: None, quiet: true }),
+        ("a callback", Event::CallbackReceived { hint: Some(task()), quiet: false }),
+        ("a callback too many", Event::CallbackReceived { hint: None, quiet: true }),
         ("stored", stored(0)),
         ("stored, unknown output", stored(9)),
         ("link refused", refused(403)),
@@ -219,7 +219,7 @@ fn events() -> Vec<(&'static str, Event)> {
 }
 
 fn next_word(job: &Job, now: Timestamp) -> String {
-    next_move(job, now)
+    next_action(job, now)
         .map_or("rest".into(), |next| format!("{} +{}s", next.what.as_str(), next.due.since(now).as_secs()))
 }
 
@@ -257,53 +257,53 @@ fn every_state_answers_every_event_as_the_table_says() {
 
 #[test]
 fn a_key_of_23_hours_is_never_sent_again() {
-    let job = after(new_job(), &[Event::TryBegan, unknown()]);
-    let young = step(&job, &Event::TryBegan, at(START.plus(23 * HOUR - Duration::from_secs(1))));
+    let job = after(new_job(), &[Event::AttemptStarted, unknown()]);
+    let young = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR - Duration::from_secs(1))));
     assert_eq!(young.send, Some(Sending::Again(1)));
-    let old = step(&job, &Event::TryBegan, at(START.plus(23 * HOUR)));
+    let old = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR)));
     assert_eq!((old.send, old.job.state_name()), (None, StateName::Held));
 }
 
 #[test]
 fn a_job_whose_tries_were_all_refused_outlives_its_key() {
-    let job = after(new_job(), &[Event::TryBegan, not_executed()]);
-    assert_eq!(step(&job, &Event::TryBegan, at(START.plus(22 * HOUR))).send, Some(Sending::Again(1)));
-    assert_eq!(step(&job, &Event::TryBegan, at(START.plus(60 * HOUR))).send, Some(Sending::Fresh(2)));
+    let job = after(new_job(), &[Event::AttemptStarted, not_executed()]);
+    assert_eq!(step(&job, &Event::AttemptStarted, at(START.plus(22 * HOUR))).send, Some(Sending::Again(1)));
+    assert_eq!(step(&job, &Event::AttemptStarted, at(START.plus(60 * HOUR))).send, Some(Sending::Fresh(2)));
 }
 
 #[test]
 fn one_unknown_try_is_not_forgotten_by_a_later_refusal() {
-    let job = after(new_job(), &[Event::TryBegan, unknown(), Event::TryBegan, not_executed()]);
+    let job = after(new_job(), &[Event::AttemptStarted, unknown(), Event::AttemptStarted, not_executed()]);
     assert_eq!(job.state_name(), StateName::Submitting);
-    assert_eq!(step(&job, &Event::TryBegan, at(START.plus(23 * HOUR))).job.state_name(), StateName::Held);
+    assert_eq!(step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR))).job.state_name(), StateName::Held);
 }
 
 #[test]
 fn a_try_cut_short_by_a_crash_counts_as_unknown() {
-    let job = after(new_job(), &[Event::TryBegan, Event::TryBegan, not_executed()]);
+    let job = after(new_job(), &[Event::AttemptStarted, Event::AttemptStarted, not_executed()]);
     assert_eq!(job.state_name(), StateName::Submitting);
 }
 
 #[test]
 fn a_callback_before_the_submit_answer_hurries_repeat_and_question() {
-    let waiting = after(new_job(), &[Event::TryBegan, unknown()]);
-    let knocked = after(waiting, &[Event::Knocked { hint: None, quiet: false }]);
+    let waiting = after(new_job(), &[Event::AttemptStarted, unknown()]);
+    let knocked = after(waiting, &[Event::CallbackReceived { hint: None, quiet: false }]);
     assert_eq!(next_word(&knocked, START), "repeat +0s");
     assert_eq!(next_word(&after(knocked, &[accepted()]), START), "ask +0s");
 }
 
 #[test]
 fn a_callback_during_a_question_leads_to_another_one() {
-    let queued = after(new_job(), &[Event::TryBegan, accepted()]);
-    let knocked = step(&queued, &Event::Knocked { hint: None, quiet: false }, at(START.plus(HOUR))).job;
-    let stale = Event::Asked { began: START, verdict: AskVerdict::Seen(TaskFacts::of(Phase::Processing)) };
+    let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
+    let knocked = step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
+    let stale = Event::Asked { began: START, verdict: StatusVerdict::Seen(TaskFacts::of(Phase::Processing)) };
     let job = step(&knocked, &stale, at(START.plus(HOUR))).job;
     assert_eq!(next_word(&job, START.plus(HOUR)), "ask +1s");
 }
 
 #[test]
 fn a_task_unfinished_after_a_day_is_held_and_still_obeyed() {
-    let queued = after(new_job(), &[Event::TryBegan, accepted()]);
+    let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let held = step(&queued, &seen(TaskFacts::of(Phase::Processing)), at(START.plus(24 * HOUR))).job;
     assert_eq!(held.state_name(), StateName::Held);
     assert_eq!(next_word(&held, START.plus(24 * HOUR)), "ask +900s");
@@ -313,7 +313,7 @@ fn a_task_unfinished_after_a_day_is_held_and_still_obeyed() {
 
 #[test]
 fn a_task_denied_for_a_quarter_of_an_hour_is_held() {
-    let queued = after(new_job(), &[Event::TryBegan, accepted()]);
+    let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let once = step(&queued, &missing(), at(START)).job;
     assert_eq!(once.state_name(), StateName::Queued);
     let back = step(&once, &seen(TaskFacts::of(Phase::Queued)), at(START.plus(HOUR))).job;
@@ -325,7 +325,7 @@ fn a_task_denied_for_a_quarter_of_an_hour_is_held() {
 #[test]
 fn a_link_is_given_up_only_by_the_hosts_word_twice_and_past_its_time() {
     let link = || seen(completed(&["https://cdn.example/a"]));
-    let downloading = after(new_job(), &[Event::TryBegan, accepted(), link()]);
+    let downloading = after(new_job(), &[Event::AttemptStarted, accepted(), link()]);
     let state = |events: &[Event], now| {
         let mut job = downloading.clone();
         for event in events {
@@ -347,14 +347,14 @@ fn a_link_is_given_up_only_by_the_hosts_word_twice_and_past_its_time() {
 #[test]
 fn one_of_two_outputs_is_no_success() {
     let two = seen(completed(&["https://cdn.example/a", "https://cdn.example/b"]));
-    let job = after(new_job(), &[Event::TryBegan, accepted(), two, stored(1)]);
+    let job = after(new_job(), &[Event::AttemptStarted, accepted(), two, stored(1)]);
     assert_eq!(job.state_name(), StateName::Downloading);
     assert_eq!(after(job, &[stored(0)]).state_name(), StateName::Succeeded);
 }
 
 #[test]
 fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
-    let job = after(new_job(), &[Event::TryBegan, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+    let job = after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
     let four = after(job, &vec![unfit(); 4]);
     assert_eq!(four.state_name(), StateName::Downloading);
     let five = after(four, &[unfit()]);
@@ -365,7 +365,7 @@ fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
 
 #[test]
 fn the_early_alert_is_given_once() {
-    let job = after(new_job(), &[Event::TryBegan, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+    let job = after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
     assert!(step(&job, &Event::TimeCame, at(START.plus(19 * HOUR))).history.is_empty());
     let alerted = step(&job, &Event::TimeCame, at(START.plus(20 * HOUR)));
     assert_eq!(alerted.history[0].event, "expiring");
@@ -378,17 +378,17 @@ fn a_job_not_to_run_before_its_time_waits_for_it() {
     let job = Job::accept(identity, Some(START.plus(HOUR)));
     assert_eq!(next_word(&job, START), "wait +3600s");
     assert_eq!(next_word(&job, START.plus(HOUR)), "submit +0s");
-    assert_eq!(next_move(&job, START.plus(HOUR)).map(|next| next.what), Some(Move::Submit));
+    assert_eq!(next_action(&job, START.plus(HOUR)).map(|next| next.what), Some(Move::Submit));
 }
 
 #[test]
 fn a_retry_is_a_new_key_and_forgets_the_old_task() {
     let failed = after(
         new_job(),
-        &[Event::TryBegan, accepted(), seen(TaskFacts::of(Phase::Failed)), Event::Person(Order::Retry)],
+        &[Event::AttemptStarted, accepted(), seen(TaskFacts::of(Phase::Failed)), Event::Person(Order::Retry)],
     );
     assert_eq!((failed.state_name(), failed.task()), (StateName::Pending, None));
-    assert_eq!(step(&failed, &Event::TryBegan, at(START)).send, Some(Sending::Fresh(2)));
+    assert_eq!(step(&failed, &Event::AttemptStarted, at(START)).send, Some(Sending::Fresh(2)));
 }
 
 proptest! {
@@ -405,12 +405,12 @@ proptest! {
             let outcome = step(&job, event, at(now));
             let left_an_end = job.state_name().is_end() && outcome.job.state_name() != job.state_name();
             prop_assert!(!left_an_end || *event == Event::Person(Order::Retry));
-            prop_assert!(outcome.send.is_none() || *event == Event::TryBegan);
+            prop_assert!(outcome.send.is_none() || *event == Event::AttemptStarted);
             prop_assert!(outcome.job.attempts >= job.attempts && outcome.job.attempts <= job.attempts + 1);
             let restored = Job::restore(outcome.job.record());
             prop_assert_eq!(restored.as_ref(), Ok(&outcome.job));
             let name = outcome.job.state_name();
-            let rests = next_move(&outcome.job, now).is_none();
+            let rests = next_action(&outcome.job, now).is_none();
             prop_assert!(!rests || name.is_end() || name == StateName::Held);
             prop_assert!(!name.is_end() || (rests && outcome.job.learned.finished_at.is_some()));
             job = outcome.job;
@@ -421,17 +421,17 @@ proptest! {
 #[test]
 fn what_a_clock_a_day_ahead_has_put_off_is_due_again_when_it_is_set_back() {
     let ahead = START.plus(26 * HOUR);
-    let mut job = after(new_job(), &[Event::TryBegan, accepted()]);
-    let knock = Event::Knocked { hint: None, quiet: false };
+    let mut job = after(new_job(), &[Event::AttemptStarted, accepted()]);
+    let knock = Event::CallbackReceived { hint: None, quiet: false };
     for event in [unanswered(), knock] {
         job = step(&job, &event, at(ahead)).job;
     }
-    assert!(next_move(&job, START).expect("a move").due > START.plus(25 * HOUR));
+    assert!(next_action(&job, START).expect("a move").due > START.plus(25 * HOUR));
     let righted = step(&job, &Event::ClockSetBack, at(START)).job;
-    assert!(next_move(&righted, START).expect("a move").due <= START.plus(HOUR));
-    let asked = Event::Asked { began: START.plus(HOUR), verdict: AskVerdict::Missing };
+    assert!(next_action(&righted, START).expect("a move").due <= START.plus(HOUR));
+    let asked = Event::Asked { began: START.plus(HOUR), verdict: StatusVerdict::Missing };
     let asked = step(&righted, &asked, at(START.plus(HOUR))).job;
-    let next = next_move(&asked, START).expect("a move").due;
+    let next = next_action(&asked, START).expect("a move").due;
     assert!(next > START.plus(HOUR + Duration::from_secs(2)), "the callback of then is answered: {next}");
 }
 
@@ -446,10 +446,10 @@ fn a_time_that_a_person_named_outlives_a_clock_set_back() {
 #[test]
 fn a_key_frozen_at_a_time_still_to_come_is_never_sent_again() {
     let mut job = new_job();
-    for event in [Event::TryBegan, unknown()] {
+    for event in [Event::AttemptStarted, unknown()] {
         job = step(&job, &event, at(START.plus(20 * HOUR))).job;
     }
-    let again = step(&job, &Event::TryBegan, at(START));
+    let again = step(&job, &Event::AttemptStarted, at(START));
     assert_eq!((again.send, again.job.state_name()), (None, StateName::Held));
 }
 
@@ -457,7 +457,7 @@ fn a_key_frozen_at_a_time_still_to_come_is_never_sent_again() {
 fn a_refusal_after_a_try_of_unknown_outcome_loses_no_task() {
     let error = JobError { code: "forbidden".into(), message: "not allowed".into() };
     let refusal = Event::SubmitAnswered(SubmitVerdict::Refused(error));
-    let mut job = after(new_job(), &[Event::TryBegan, unknown(), Event::TryBegan]);
+    let mut job = after(new_job(), &[Event::AttemptStarted, unknown(), Event::AttemptStarted]);
     for minutes in [1, 14] {
         job = step(&job, &refusal, at(START.plus(Duration::from_secs(60 * minutes)))).job;
         assert_eq!(job.state_name(), StateName::Submitting);
@@ -466,6 +466,6 @@ fn a_refusal_after_a_try_of_unknown_outcome_loses_no_task() {
     assert_eq!(found.job.state_name(), StateName::Queued, "the task of the first try");
     let held = step(&job, &refusal, at(START.plus(HOUR))).job;
     assert_eq!(held.state_name(), StateName::Held);
-    let first = after(new_job(), &[Event::TryBegan]);
+    let first = after(new_job(), &[Event::AttemptStarted]);
     assert_eq!(step(&first, &refusal, at(START)).job.state_name(), StateName::Failed);
 }

@@ -270,7 +270,7 @@ async fn files_of_one_thread_come_over_one_connection_and_others_over_one_each()
         }
     });
     let shared = client(Policy::PrivateToo);
-    for (client, connections) in [(&shared.another(), 1), (&shared.another(), 1), (&shared, 3)] {
+    for (client, connections) in [(&shared.per_thread(), 1), (&shared.per_thread(), 1), (&shared, 3)] {
         let before = accepted.load(std::sync::atomic::Ordering::Relaxed);
         for _ in 0..3 {
             let mut download = client.open(&link, None).await.unwrap();
@@ -290,7 +290,7 @@ async fn a_new_key_reaches_the_clients_of_all_threads() {
     let base = Url::parse(&format!("http://{address}")).unwrap();
     let home = Some((&base, Secret::new("old")));
     let client = MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, home, Clock::machine());
-    let another = client.another();
+    let another = client.per_thread();
     client.set_key(Secret::new("new"));
     another.open(&Secret::new(format!("{base}a.mp4")), None).await.unwrap();
     assert!(asked.lock().unwrap()[0].contains("authorization: bearer new"));

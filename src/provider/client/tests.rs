@@ -6,10 +6,10 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::job::JobId;
 use crate::provider::gate::{Closed, Gate, Kind};
-use crate::provider::line::LineCause;
+use crate::provider::suspension::SuspensionCause;
 
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const KEY: &str = "sk-canary-0123456789";
@@ -104,7 +104,7 @@ fn client(base: &str, timeout: Duration, clock: Clock) -> ProviderClient {
 }
 
 fn attempt(body: &str) -> Attempt {
-    Attempt::restore(JobId::new(START, 0, &Dice::seeded(1)), 2, body.to_owned(), START)
+    Attempt::restore(JobId::new(START, 0, &Rng::seeded(1)), 2, body.to_owned(), START)
 }
 
 fn pass() -> Pass {
@@ -151,9 +151,9 @@ async fn a_status_query_and_a_cancel_call_name_their_task() {
     let server =
         Server::acting(vec![answer(200, r#"{"task_id":"t-1","status":"Simmering"}"#), answer(200, "")]).await;
     let client = server.client(PATIENT);
-    let AskVerdict::Seen(facts) = client.ask(&pass(), &task()).await.verdict else { panic!("not seen") };
+    let StatusVerdict::Seen(facts) = client.ask(&pass(), &task()).await.verdict else { panic!("not seen") };
     assert_eq!(facts.phase, Phase::Unclear("Simmering".into()));
-    assert_eq!(client.call_off(&pass(), &task()).await.verdict, CallOffVerdict::Taken);
+    assert_eq!(client.call_off(&pass(), &task()).await.verdict, CancelVerdict::Taken);
     let requests = server.requests();
     assert!(requests[0].starts_with("GET /v1/tasks/t-1 HTTP/1.1\r\n"), "{}", requests[0]);
     assert!(requests[1].starts_with("POST /v1/tasks/t-1/cancel HTTP/1.1\r\n"), "{}", requests[1]);
@@ -255,7 +255,7 @@ async fn a_redirect_is_never_followed() {
             format!("HTTP/1.1 {status} X\r\nLocation: http://{target}/v1/tasks\r\nContent-Length: 0\r\n\r\n");
         let server = Server::acting(vec![Act::Say(moved)]).await;
         let answered = server.client(PATIENT).submit(&pass(), &attempt("{}")).await;
-        assert_eq!(answered.line.map(|line| line.cause), Some(LineCause::Misconfigured), "{status}");
+        assert_eq!(answered.line.map(|line| line.cause), Some(SuspensionCause::Misconfigured), "{status}");
     }
     assert_eq!(elsewhere.accept().err().map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
 }
@@ -293,7 +293,7 @@ async fn a_limit_told_to_one_call_closes_the_gate_for_the_others() {
     let answered = server.client(PATIENT).ask(&pass, &task()).await;
     assert!(gate.settle(pass, &answered));
     let until = START.plus(Duration::from_secs(9));
-    assert_eq!(gate.admit(Kind::Submit, START), Err(Closed { until, cause: Some(LineCause::RateLimited) }));
+    assert_eq!(gate.admit(Kind::Submit, START), Err(Closed { until, cause: Some(SuspensionCause::RateLimited) }));
 }
 
 #[test]

@@ -3,27 +3,27 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::event::Phase;
-use crate::provider::line::LineCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
+use crate::provider::suspension::SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
 use crate::provider::reply::Reply;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
-const SCENE: Scene<'static> = Scene { now: NOW, base_url: "https://qingbo.dev" };
+const SCENE: ReplyContext<'static> = ReplyContext { now: NOW, base_url: "https://qingbo.dev" };
 
 const HTML: &str = "<html><title>Oops</title></html>";
 const PLAIN: &str = r#"{"error":{"message":"no","code":"bad"}}"#;
 
 type Headers = &'static [(&'static str, &'static str)];
 
-fn heard(status: u16, headers: Headers, body: &str) -> Heard {
+fn heard(status: u16, headers: Headers, body: &str) -> CallOutcome {
     let headers = headers
         .iter()
         .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
         .collect();
-    Heard::Reply(Reply { status, headers, body: Ok(body.as_bytes().to_vec()) })
+    CallOutcome::Reply(Reply { status, headers, body: Ok(body.as_bytes().to_vec()) })
 }
 
-fn cut(status: u16) -> Heard {
-    Heard::Reply(Reply { status, headers: Default::default(), body: Err("the answer broke off".into()) })
+fn cut(status: u16) -> CallOutcome {
+    CallOutcome::Reply(Reply { status, headers: Default::default(), body: Err("the answer broke off".into()) })
 }
 
 fn task() -> TaskId {
@@ -48,7 +48,7 @@ fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
 
 #[test]
 fn every_answer_to_a_submit_has_its_verdict() {
-    type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<LineCause>, Proof);
+    type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<SuspensionCause>, Proof);
     use Proof::{Access, Funds, Nothing};
     let used = r#"{"error":{"code":"idempotency_key_reused","message":"used with a different body"}}"#;
     let busy = r#"{"error":{"code":"idempotency_key_in_use","message":"a request with this key is still in progress"}}"#;
@@ -225,7 +225,7 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "{status} {headers:?} {body}"
         );
         if let Some(line) = answered.line {
-            let pause = not_before.unwrap_or(crate::provider::line::CAREFUL_PAUSE.as_secs());
+            let pause = not_before.unwrap_or(crate::provider::suspension::CAREFUL_PAUSE.as_secs());
             assert_eq!(secs(Some(line.until)), Some(pause), "{status} {body}");
         }
     }
@@ -233,9 +233,9 @@ fn every_answer_to_a_submit_has_its_verdict() {
 
 #[test]
 fn a_submit_is_repeated_as_new_only_when_it_certainly_never_left() {
-    let not_sent = submitted(&Heard::NotSent("connection refused".into()), SCENE);
+    let not_sent = submitted(&CallOutcome::NotSent("connection refused".into()), SCENE);
     assert_eq!(word(&not_sent.verdict).0, "not executed");
-    let lost = submitted(&Heard::Lost("connection reset".into()), SCENE);
+    let lost = submitted(&CallOutcome::Lost("connection reset".into()), SCENE);
     assert_eq!(word(&lost.verdict).0, "unknown");
     for status in [200, 201, 400, 403, 404, 409, 422, 500, 503] {
         assert_eq!(word(&submitted(&cut(status), SCENE).verdict).0, "unknown", "{status}, its body cut");
@@ -253,7 +253,7 @@ fn a_submit_is_repeated_as_new_only_when_it_certainly_never_left() {
 #[test]
 fn every_answer_to_a_status_query_has_its_verdict() {
     let seen = r#"{"task_id":"t-1","status":"processing"}"#;
-    type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<LineCause>);
+    type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<SuspensionCause>);
     let cases: &[Case] = &[
         (200, &[], seen, "seen", None, None),
         (
@@ -284,12 +284,12 @@ fn every_answer_to_a_status_query_has_its_verdict() {
     for (status, headers, body, expected, not_before, line) in cases {
         let answered = asked(&heard(*status, headers, body), &task(), SCENE);
         let told = match &answered.verdict {
-            AskVerdict::Seen(facts) => {
+            StatusVerdict::Seen(facts) => {
                 assert_eq!(facts.phase, Phase::Processing);
                 ("seen", None)
             }
-            AskVerdict::Missing => ("missing", None),
-            AskVerdict::Unanswered { not_before, .. } => ("unanswered", secs(*not_before)),
+            StatusVerdict::Missing => ("missing", None),
+            StatusVerdict::Unanswered { not_before, .. } => ("unanswered", secs(*not_before)),
         };
         assert_eq!(told, (*expected, *not_before), "{status} {body}");
         assert_eq!(answered.line.map(|line| line.cause), *line, "{status} {body}");
@@ -299,13 +299,13 @@ fn every_answer_to_a_status_query_has_its_verdict() {
             "{status} {body}"
         );
     }
-    assert!(matches!(asked(&cut(200), &task(), SCENE).verdict, AskVerdict::Unanswered { .. }));
+    assert!(matches!(asked(&cut(200), &task(), SCENE).verdict, StatusVerdict::Unanswered { .. }));
 }
 
 #[test]
 fn every_answer_to_a_cancel_call_has_its_verdict() {
     let late = r#"{"error":{"code":"task_not_cancellable","message":"already processing"}}"#;
-    let cases: &[(u16, &str, &str, Option<LineCause>)] = &[
+    let cases: &[(u16, &str, &str, Option<SuspensionCause>)] = &[
         (200, "{}", "taken", None),
         (202, "", "taken", None),
         (200, HTML, "unanswered", None),
@@ -325,14 +325,14 @@ fn every_answer_to_a_cancel_call_has_its_verdict() {
     for (status, body, expected, line) in cases {
         let answered = called_off(&heard(*status, &[], body), SCENE);
         let told = match &answered.verdict {
-            CallOffVerdict::Taken => "taken",
-            CallOffVerdict::TooLate { .. } => "too late",
-            CallOffVerdict::Unanswered { .. } => "unanswered",
+            CancelVerdict::Taken => "taken",
+            CancelVerdict::TooLate { .. } => "too late",
+            CancelVerdict::Unanswered { .. } => "unanswered",
         };
         assert_eq!((told, answered.line.map(|line| line.cause)), (*expected, *line), "{status} {body}");
     }
-    for heard in [Heard::Lost(String::new()), cut(200)] {
-        assert!(matches!(called_off(&heard, SCENE).verdict, CallOffVerdict::Unanswered { .. }));
+    for heard in [CallOutcome::Lost(String::new()), cut(200)] {
+        assert!(matches!(called_off(&heard, SCENE).verdict, CancelVerdict::Unanswered { .. }));
     }
 }
 

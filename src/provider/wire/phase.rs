@@ -1,7 +1,7 @@
 //! The provider's status words.
 
 use crate::job::event::Phase;
-use crate::lab::{Bug, planted};
+use crate::failpoints::{Bug, planted};
 
 /// The phase a status word stands for, in any case (docs/provider.md#status-answers); a word nobody has met
 /// counts as under way.

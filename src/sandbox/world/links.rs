@@ -3,12 +3,12 @@
 use crate::clock::Timestamp;
 use crate::sandbox::answers::{self, Shown};
 use crate::sandbox::exchange::{Answer, Request};
-use crate::sandbox::film;
+use crate::sandbox::clip;
 use crate::sandbox::ledger::LinkEntry;
-use crate::sandbox::outlet;
+use crate::sandbox::media_server;
 use crate::sandbox::plan::Plan;
 use crate::sandbox::value::Value as _;
-use crate::sandbox::words::{Etag, Expired, Flag, Links};
+use crate::sandbox::faults::{Etag, Expired, Flag, Links};
 use crate::sandbox::world::{Handled, Link, Tried, World};
 use crate::secret::sha256_hex;
 
@@ -56,7 +56,7 @@ impl World {
         };
         let about = |answer: Answer| Handled { task: Some(link.task), ..answer.into() };
         if plan.media_key == Some(Flag::Yes) && !self.is_let_in(request) {
-            return about(outlet::key_wanted());
+            return about(media_server::key_wanted());
         }
         if now >= link.expires {
             let status = match plan.expired.as_ref().unwrap_or(&Expired::Forbidden) {
@@ -84,8 +84,8 @@ impl World {
             }
             _ => 0,
         };
-        let (_, media_type) = film::names(&file.kind);
-        let answer = outlet::serve(&file.film(version), media_type, request, &plan, fault.as_ref());
+        let (_, media_type) = clip::names(&file.kind);
+        let answer = media_server::serve(&file.film(version), media_type, request, &plan, fault.as_ref());
         Handled { answer, task: Some(link.task), fault: fault.map(|fault| fault.show()) }
     }
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::money::Quota;
 use crate::sandbox::answers;
 use crate::sandbox::checks;
 use crate::sandbox::exchange::{Answer, Request};
 use crate::sandbox::ledger::TaskEntry;
 use crate::sandbox::plan::Plan;
-use crate::sandbox::task::{Pace, Task};
+use crate::sandbox::task::{Schedule, Task};
 use crate::sandbox::value::Value as _;
-use crate::sandbox::words::{CallbackFault, Fault, Flag, IdShape};
+use crate::sandbox::faults::{CallbackFault, Fault, Flag, IdShape};
 use crate::sandbox::world::{Handled, KeyRecord, World};
 
 /// How long an idempotency key is remembered (docs/provider.md#headers).
@@ -100,18 +100,18 @@ impl World {
             return Err(Box::new(refusal));
         }
         let number = self.tasks.len();
-        let dice = self.dice_of(number);
+        let rng = self.dice_of(number);
         let early = plan.callback.contains(&CallbackFault::Early);
         let rolled = |given: Option<Duration>, (least, most): (Duration, Duration)| match given {
             _ if early => Duration::ZERO,
             Some(given) => given,
-            None => least + most.saturating_sub(least).mul_f64(dice.fraction()),
+            None => least + most.saturating_sub(least).mul_f64(rng.fraction()),
         };
-        let pace = Pace {
+        let pace = Schedule {
             queue: rolled(plan.queue, self.options.queue_time),
             run: rolled(plan.run, self.options.run_time),
         };
-        let id = self.new_id(plan, now, &dice);
+        let id = self.new_id(plan, now, &rng);
         let task = Task::new(id.clone(), body, own, plan, now, &pace);
         if task.frozen > self.balance {
             return Err(Box::new(answers::spoilt(&Fault::NoMoney, answers::nothing(), now)));
@@ -142,13 +142,13 @@ impl World {
     }
 
     /// Each task has its own chance: what one gets does not hang on how often another is asked about.
-    pub(super) fn dice_of(&self, task: usize) -> Dice {
-        Dice::seeded(self.options.seed.wrapping_add((task as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    pub(super) fn dice_of(&self, task: usize) -> Rng {
+        Rng::seeded(self.options.seed.wrapping_add((task as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
-    fn new_id(&self, plan: &Plan, now: Timestamp, dice: &Dice) -> String {
+    fn new_id(&self, plan: &Plan, now: Timestamp, rng: &Rng) -> String {
         loop {
-            let tail = dice.below(1_000_000_000);
+            let tail = rng.below(1_000_000_000);
             let id = match plan.id {
                 Some(IdShape::Hostile) => format!("../../v1/tasks/{tail:09}?x=#%2e%2e"),
                 _ => format!("task-wave{}b{tail:09}", now.millis()),

@@ -540,5 +540,5 @@ fn a_large_film_is_no_burden() {
     let link = story.link(&id);
     let answer = story.ask(&Request::media(&link, Some((3 << 30) - 10)));
     assert_eq!((answer.status, answer.body.len()), (206, 10));
-    assert!(matches!(answer.body, Body::Film(..)));
+    assert!(matches!(answer.body, Body::Clip(..)));
 }

@@ -10,17 +10,17 @@ use crate::disk::file_system::{boot_id, examine};
 use crate::disk::part::{Part, PartWriter};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
-use crate::lab::{self, Bug, Site, planted};
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::media::fetch::{Download, Head, MediaClient, MediaError, Resume};
 use crate::media::inspect::{Unfit, Verified, inspect};
 use crate::secret::Secret;
 use crate::stages::blocking;
 use crate::stages::download::DownloadTools;
-use crate::stages::download::lanes::Lane;
+use crate::stages::download::permits::TransferPermit;
 use crate::stages::download::publish::Checked;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetching;
-use crate::store::look::Sight;
+use crate::store::query::JobDetails;
 
 /// A full disk is tried again so soon.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ impl DownloadTools {
         client: &MediaClient,
         fetching: &Fetching,
         output: &Output,
-        lane: Lane,
+        lane: TransferPermit,
     ) -> Result<Result<Stored, FetchFailure>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
             return Ok(Err(passing("it is not waited for")));
@@ -51,10 +51,10 @@ impl DownloadTools {
     async fn fetch_part(
         &self,
         client: &MediaClient,
-        sight: &Sight,
+        sight: &JobDetails,
         output: &Output,
         link: &Secret,
-        lane: Lane,
+        lane: TransferPermit,
     ) -> Result<Checked, FetchFailure> {
         let name = Self::part_name(sight.job.id(), output.key);
         // Network, hash and disk in turn, each piece while it is still in the processor's cache.
@@ -62,7 +62,7 @@ impl DownloadTools {
         let Received { head, part, verified } = received.map_err(|trouble| self.failure(trouble))?;
         let why = match verified {
             Ok(verified) if verified.complete || head.length.is_some() => {
-                lab::reach(Site::PartInspected);
+                failpoints::hit(FailPoint::PartInspected);
                 return Ok(Checked { part, verified, host: head.host });
             }
             Ok(_) => "neither its length nor its structure proves that it is whole".to_owned(),
@@ -83,7 +83,7 @@ impl DownloadTools {
         name: &str,
         link: &Secret,
         expected: OutputKind,
-        lane: Lane,
+        lane: TransferPermit,
     ) -> Result<Received, Trouble> {
         let (head, writer) = match self.stream(client, name, link).await {
             Err(Trouble::Media(MediaError::CannotResume { .. })) => {
@@ -115,7 +115,7 @@ impl DownloadTools {
         }
         let mut download = client.open(link, resume.as_ref()).await?;
         let head = download.head().clone();
-        lab::reach(Site::DownloadOpened);
+        failpoints::hit(FailPoint::DownloadOpened);
         let left = head.length.map_or(0, |length| length.saturating_sub(head.offset));
         let room = examine(self.library.root())?;
         if room.free < left.saturating_add(RESERVE) {
@@ -169,7 +169,7 @@ impl DownloadTools {
         }
     }
 
-    async fn quarantine(&self, sight: &Sight, output: &Output, part: Part, head: &Head, why: &str) {
+    async fn quarantine(&self, sight: &JobDetails, output: &Output, part: Part, head: &Head, why: &str) {
         let (job, key) = (sight.job.id(), output.key);
         let evidence = json!({
             "job": job.to_string(),

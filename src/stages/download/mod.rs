@@ -1,8 +1,8 @@
 //! Fetches finished outputs into the library, the link that dies first before the others.
 
 mod fetch;
-pub mod hands;
-mod lanes;
+pub mod worker_pool;
+mod permits;
 mod publish;
 mod sidecar;
 
@@ -20,17 +20,17 @@ use crate::job::event::Event;
 use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::media::fetch::MediaClient;
-use crate::stages::download::hands::Hands;
-use crate::stages::download::lanes::{Lane, Lanes};
-use crate::stages::line::tell;
-use crate::stages::{Flights, Stage, Wake, bench_broken, blocking, ring_of};
+use crate::stages::download::worker_pool::WorkerPool;
+use crate::stages::download::permits::{TransferPermit, TransferPermits};
+use crate::stages::provider_session::tell;
+use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, blocking, ring_of};
 use crate::store::Store;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetches;
-use crate::store::line::StopCause;
+use crate::store::suspensions::StopCause;
 
 /// So many due jobs are looked at beyond those that can be fetched at once.
 const BATCH: u32 = 32;
@@ -46,7 +46,7 @@ pub struct DownloadTools {
     /// Time.
     pub clock: Clock,
     /// What brings files in from media hosts.
-    pub hands: Hands,
+    pub hands: WorkerPool,
     /// Where files go.
     pub library: Library,
     /// Where unfit files go.
@@ -60,8 +60,8 @@ pub struct DownloadTools {
 /// The download stage.
 pub struct DownloadStage {
     tools: Arc<DownloadTools>,
-    flights: Flights,
-    lanes: Lanes,
+    flights: InFlight,
+    lanes: TransferPermits,
     bell: Mutex<watch::Receiver<u64>>,
     swept: AtomicBool,
     absent: AtomicBool,
@@ -70,10 +70,10 @@ pub struct DownloadStage {
 impl DownloadStage {
     /// Listens from now on; at most `concurrency` files come over the network at once.
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
-        let bell = Mutex::new(tools.store.listen(Bell::Fetch));
+        let bell = Mutex::new(tools.store.listen(Topic::Fetch));
         Self {
-            flights: Flights::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
-            lanes: Lanes::new(concurrency),
+            flights: InFlight::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
+            lanes: TransferPermits::new(concurrency),
             tools: Arc::new(tools),
             bell,
             swept: AtomicBool::new(false),
@@ -85,8 +85,8 @@ impl DownloadStage {
         let (store, now) = (&self.tools.store, self.tools.clock.now());
         for job in jobs {
             let applied = store.apply(job, Event::TimeCame, now).await;
-            let Some(applied) = bench_broken(store, job, applied).await? else { continue };
-            lab::reach(Site::AlertKept);
+            let Some(applied) = isolate_corrupt_job(store, job, applied).await? else { continue };
+            failpoints::hit(FailPoint::AlertKept);
             for line in applied.history.iter().filter(|line| line.event == "expiring") {
                 tracing::warn!(%job, "job {job} is in danger: {}", line.detail);
             }
@@ -144,7 +144,7 @@ impl DownloadTools {
     }
 
     /// Fetches all outputs of a job that wait, by one thread. One that fails does not keep the others from being tried.
-    async fn fetch_job(self: Arc<Self>, job: JobId, lanes: Lanes, lane: Lane) -> bool {
+    async fn fetch_job(self: Arc<Self>, job: JobId, lanes: TransferPermits, lane: TransferPermit) -> bool {
         let tools = self.clone();
         let work = move |client: Arc<MediaClient>| async move {
             tools.try_fetch_job(&client, job, &lanes, lane).await
@@ -162,10 +162,10 @@ impl DownloadTools {
         &self,
         client: &MediaClient,
         job: JobId,
-        lanes: &Lanes,
-        lane: Lane,
+        lanes: &TransferPermits,
+        lane: TransferPermit,
     ) -> Result<(), StoreError> {
-        lab::reach(Site::FetchBegan);
+        failpoints::hit(FailPoint::FetchBegan);
         let fetching = self.store.fetching(job).await?;
         let sight = &fetching.sight;
         // Tried meanwhile, by a flight that has just landed.
@@ -189,11 +189,11 @@ impl DownloadTools {
                 }
             };
             let site = match &event {
-                Event::Stored(_) => Site::StoredApplied,
-                _ => Site::FetchFailureApplied,
+                Event::Stored(_) => FailPoint::StoredApplied,
+                _ => FailPoint::FetchFailureApplied,
             };
             let applied = self.store.apply(job, event, self.clock.now()).await?;
-            lab::reach(site);
+            failpoints::hit(site);
             tell(&applied);
             if applied.job.state_name() != StateName::Downloading {
                 break;
@@ -217,7 +217,7 @@ impl Stage for DownloadStage {
         let Fetches { alerts, stops, due } = self.tools.store.fetches(now, alert_until, limit).await?;
         self.alert(alerts).await?;
         if stops.iter().any(|stop| stop.cause == StopCause::PausedDownloads) {
-            return Ok(Wake::AtBell);
+            return Ok(Wake::OnNotify);
         }
         if !due.jobs.is_empty() && !self.library_is_there() {
             return Ok(Wake::At(now.plus(ABSENCE)));

@@ -6,13 +6,13 @@ use crate::disk::names::NameFacts;
 use crate::disk::part::Part;
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, Stored, StoredFile};
-use crate::lab::{self, Bug, Site, planted};
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::blocking;
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetching;
-use crate::store::look::Sight;
+use crate::store::query::JobDetails;
 use crate::store::outputs::Plan;
 
 /// So many names are tried before it is called a fault.
@@ -40,7 +40,7 @@ impl DownloadTools {
         let published =
             blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
         if let Some(published) = published {
-            lab::reach(Site::PublishRecognised);
+            failpoints::hit(FailPoint::PublishRecognised);
             if let Err(error) = self.complete_publishing(fetching, output, &published, &plan).await {
                 return Ok(Some(Err(super::fetch::passing(error.to_string()))));
             }
@@ -56,7 +56,7 @@ impl DownloadTools {
         .await;
         match whole {
             Some((part, verified)) => {
-                lab::reach(Site::PartTakenUp);
+                failpoints::hit(FailPoint::PartTakenUp);
                 let checked = Checked { part, verified, host: plan.host };
                 self.publish(fetching, output, checked).await.map(Some)
             }
@@ -119,7 +119,7 @@ impl DownloadTools {
             if !self.store.plan_output(job, task.clone(), output.key, plan.clone()).await? {
                 continue;
             }
-            lab::reach(Site::OutputPlanned);
+            failpoints::hit(FailPoint::OutputPlanned);
             let file = StoredFile {
                 path: plan.path.clone(),
                 bytes,
@@ -135,7 +135,7 @@ impl DownloadTools {
                     .await;
             match published {
                 Ok(published) => {
-                    lab::reach(Site::Published);
+                    failpoints::hit(FailPoint::Published);
                     return Ok(Ok(self.proof(output, published, checked.host)));
                 }
                 Err((whole, DiskError::Taken(_))) => part = Some(whole),
@@ -160,7 +160,7 @@ impl DownloadTools {
         }
     }
 
-    fn name_for(&self, sight: &Sight, output: &Output, extension: &str) -> String {
+    fn name_for(&self, sight: &JobDetails, output: &Output, extension: &str) -> String {
         let identity = sight.job.identity();
         let place = sight.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
         self.layout.path(&NameFacts {

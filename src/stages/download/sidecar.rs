@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::output::StoredFile;
-use crate::store::look::Sight;
+use crate::store::query::JobDetails;
 
 /// The sidecar's text: one JSON object. `request` is the user's own text, without our key and without a callback
 /// URL, so it holds no secret of ours.
-pub(super) fn text(sight: &Sight, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
+pub(super) fn text(sight: &JobDetails, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
     let (identity, learned) = (sight.job.identity(), sight.job.learned());
     let sidecar = Sidecar {
         job: identity.id,

@@ -12,14 +12,14 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::job::JobId;
-use crate::job::notable::Notable;
+use crate::job::notification::JobNotification;
 use crate::settings::{Hook, HookTarget};
-use crate::stages::{Flights, Stage, Wake, ring_of};
+use crate::stages::{InFlight, Stage, Wake, ring_of};
 use crate::store::Store;
-use crate::store::bells::Bell;
+use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::hooks::{Call, Subscription};
-use crate::store::look::Sight;
+use crate::store::query::JobDetails;
 use webhook::Sender;
 
 /// So many hooks run at once.
@@ -38,7 +38,7 @@ const AGAIN: [Duration; 7] = [
 ];
 
 /// A job as programs are shown it.
-pub type Describe = Arc<dyn Fn(&Sight) -> Value + Send + Sync>;
+pub type Describe = Arc<dyn Fn(&JobDetails) -> Value + Send + Sync>;
 
 /// Why a try failed, for people; shows neither addresses nor what the other side said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ enum Failed {
 struct Message {
     /// The same for every try: `JOB.EVENT.NUMBER`.
     id: String,
-    event: Notable,
+    event: JobNotification,
     job: Option<JobId>,
     /// The job, or what there is to say of all of them.
     data: Value,
@@ -68,7 +68,7 @@ pub fn subscriptions(hooks: &[Hook]) -> Vec<Subscription> {
 /// The hook stage.
 pub struct HookStage {
     inner: Arc<Inner>,
-    flights: Flights,
+    flights: InFlight,
     bell: Mutex<watch::Receiver<u64>>,
 }
 
@@ -83,8 +83,8 @@ struct Inner {
 impl HookStage {
     /// Listens from now on. What is to be told must have been [subscribed](subscriptions) to before.
     pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, describe: Describe) -> Self {
-        let bell = Mutex::new(store.listen(Bell::Hooks));
-        let flights = Flights::new(CONCURRENCY, clock.clone());
+        let bell = Mutex::new(store.listen(Topic::Hooks));
+        let flights = InFlight::new(CONCURRENCY, clock.clone());
         let sender = Sender::new();
         Self { inner: Arc::new(Inner { store, clock, hooks, describe, sender }), flights, bell }
     }
@@ -165,7 +165,7 @@ impl Stage for HookStage {
         let (calls, next) = self.inner.store.due_calls(self.inner.clock.now(), BATCH).await?;
         for call in calls {
             if self.flights.full() {
-                return Ok(Wake::AtBell);
+                return Ok(Wake::OnNotify);
             }
             // One at a time for each job, oldest first; what is of no job is like one.
             let job = call.job.unwrap_or(JobId::NONE);

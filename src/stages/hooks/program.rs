@@ -86,7 +86,7 @@ impl Drop for Group {
     }
 }
 
-/// Hands it the job, and waits for its end with what it said.
+/// Gives it the job, and waits for its end with what it said.
 async fn told(
     child: &mut Child,
     data: &serde_json::Value,

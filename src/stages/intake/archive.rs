@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::clock::Timestamp;
 use crate::disk::DiskError;
 use crate::disk::inbox::{Inbox, Moves};
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::stages::blocking;
-use crate::stages::intake::judge::Ready;
+use crate::stages::intake::validate::Ready;
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::store::error::StoreError;
 use crate::store::intake::Unmoved;
@@ -44,7 +44,7 @@ impl IntakeStage {
         for unmoved in self.store.unmoved().await? {
             let (judge, folders) = (self.judge.clone(), self.folders.clone());
             let name = unmoved.file_name.clone();
-            lab::reach(Site::MoveResumed);
+            failpoints::hit(FailPoint::MoveResumed);
             match blocking(&self.clock, move || {
                 finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to))
             })
@@ -97,7 +97,7 @@ impl IntakeStage {
             tracing::warn!("files were moved to {}, which is written down later: {error}", folder.display());
         }
         for _ in 0..count {
-            lab::reach(Site::MoveMarked);
+            failpoints::hit(FailPoint::MoveMarked);
         }
     }
 }

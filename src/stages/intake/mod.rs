@@ -1,10 +1,10 @@
 //! Takes dropped files in: settles, checks, commits, moves. A file that left the inbox is a committed job, or lies in
 //! `rejected/` with its reason.
 
-mod ahead;
+mod read_ahead;
 mod archive;
-mod judge;
-mod take;
+mod validate;
+mod ingest;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +19,12 @@ use crate::clock::{Clock, Tick, Timestamp};
 use crate::disk::DiskError;
 use crate::disk::inbox::{Entry, Inbox, Stamp};
 use crate::jobfile::{self, Limits, Problem};
-use crate::lab::{self, Site};
+use crate::failpoints::{self, FailPoint};
 use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use judge::Judge;
-use take::Chosen;
+use validate::Judge;
+use ingest::Chosen;
 use watch::Watch;
 
 /// So many files at once are taken in unwatched.
@@ -193,7 +193,7 @@ impl Stage for IntakeStage {
         if let Some(left) = self.look_is_due() {
             return Ok(Wake::At(self.clock.now().plus(left)));
         }
-        lab::reach(Site::IntakeBegan);
+        failpoints::hit(FailPoint::IntakeBegan);
         let judge = self.judge.clone();
         let looked =
             blocking(&self.clock, move || judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?))))

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::{JOB_UPDATE, STATEMENTS};
 use crate::clock::Timestamp;
-use crate::job::event::{AskVerdict, Event, Phase, SeenOutput, SubmitVerdict, TaskFacts};
+use crate::job::event::{StatusVerdict, Event, Phase, SeenOutput, SubmitVerdict, TaskFacts};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
@@ -77,7 +77,7 @@ impl Life {
             "called back" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
             "told of the callback" => {
                 let delivery = store.unfolded(1).await.unwrap().remove(0);
-                let knocked = Event::Knocked { hint: None, quiet: false };
+                let knocked = Event::CallbackReceived { hint: None, quiet: false };
                 store.fold(&delivery, knocked, None, NOW).await.unwrap();
             }
             "asked" => {
@@ -85,7 +85,7 @@ impl Life {
                 let link = Secret::new("https://cdn.example/1");
                 let outputs = vec![SeenOutput { kind, index, link, expires_at: None }];
                 let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-                let asked = Event::Asked { began: NOW, verdict: AskVerdict::Seen(facts) };
+                let asked = Event::Asked { began: NOW, verdict: StatusVerdict::Seen(facts) };
                 store.apply(self.id, asked, NOW).await.unwrap();
             }
             _ => {
@@ -113,7 +113,7 @@ impl Life {
 fn open(folder: &Path) -> (Store, tokio::runtime::Runtime) {
     // Under a paused clock all work is done by the thread that asks for it.
     let (path, clock) = (folder.join("dropreel.db"), Clock::paused(NOW));
-    let (store, _closing) = Store::open(&path, Terms::DEFAULT, Dice::seeded(1), clock).unwrap();
+    let (store, _closing) = Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), clock).unwrap();
     (store, tokio::runtime::Builder::new_current_thread().build().unwrap())
 }
 
@@ -128,7 +128,7 @@ fn an_answer_without_news_writes_to_no_index_but_those_of_the_next_question_and_
         }
         for seconds in [5, 10] {
             let began = NOW.plus(std::time::Duration::from_secs(seconds));
-            let verdict = AskVerdict::Seen(TaskFacts::of(Phase::Processing));
+            let verdict = StatusVerdict::Seen(TaskFacts::of(Phase::Processing));
             store.apply(life.id, Event::Asked { began, verdict }, began).await.unwrap();
         }
     });

@@ -2,10 +2,10 @@ use rusqlite::StatementStatus;
 
 use super::*;
 use crate::job::JobId;
-use crate::job::event::{AskVerdict, Event, Order, Phase, TaskFacts};
+use crate::job::event::{StatusVerdict, Event, Order, Phase, TaskFacts};
 use crate::jobfile::Draft;
-use crate::store::intake::TakeError;
-use crate::store::look::Found;
+use crate::store::intake::IngestError;
+use crate::store::query::Found;
 use crate::store::tests::{NOW, Rig, accepted, draft, raw, url};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -82,9 +82,9 @@ async fn full_life(rig: &Rig, name: &str) -> JobId {
     rig.store.apply(id, accepted(&format!("task-{name}")), NOW).await.unwrap();
     rig.store.keep_delivery(id, b"{}".to_vec(), NOW).await.unwrap();
     for delivery in rig.store.unfolded(10).await.unwrap() {
-        rig.store.fold(&delivery, Event::Knocked { hint: None, quiet: false }, None, NOW).await.unwrap();
+        rig.store.fold(&delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW).await.unwrap();
     }
-    let failed = AskVerdict::Seen(TaskFacts::of(Phase::Failed));
+    let failed = StatusVerdict::Seen(TaskFacts::of(Phase::Failed));
     rig.store.apply(id, Event::Asked { began: NOW, verdict: failed }, NOW).await.unwrap();
     raw(&rig.path())
         .execute_batch(&format!(
@@ -164,7 +164,7 @@ async fn a_key_outlives_its_job() {
     rig.moved("newest").await;
     assert_eq!(rig.forget_all().await, 1);
     let again = rig.take_file("again.json", "2", vec![keyed("again")], NOW.plus(DAY * 400)).await;
-    assert!(matches!(&again, Err(TakeError::KeySeen { first: by, .. }) if *by == first), "{again:?}");
+    assert!(matches!(&again, Err(IngestError::KeySeen { first: by, .. }) if *by == first), "{again:?}");
 }
 
 #[tokio::test]

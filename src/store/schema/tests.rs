@@ -68,7 +68,7 @@ async fn a_database_of_version_1_is_brought_to_this_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
     let past = raw(&path);
-    past.execute_batch(include_str!("../../../tests/past/version-1.sql")).unwrap();
+    past.execute_batch(include_str!("../../../tests/fixtures/version-1.sql")).unwrap();
     past.pragma_update(None, "user_version", 1).unwrap();
     drop(past);
     let store = open(&path).unwrap();
@@ -83,7 +83,7 @@ async fn labels_and_keys_of_version_2_are_there_in_this_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
     let past = raw(&path);
-    past.execute_batch(include_str!("../../../tests/past/version-2.sql")).unwrap();
+    past.execute_batch(include_str!("../../../tests/fixtures/version-2.sql")).unwrap();
     past.pragma_update(None, "user_version", 2).unwrap();
     past.execute_batch(
         "INSERT INTO intakes (nr, source, sha256, bytes, jobs, taken_at) VALUES (7, 'api', '', 1, 1, 1);

@@ -10,17 +10,17 @@ use tokio::sync::watch;
 use super::share::{BATCH, Share, next_batch};
 use super::{Manner, Work, Writing};
 use crate::clock::Clock;
-use crate::lab::{self, Site};
-use crate::store::bells::{Bell, Bells};
+use crate::failpoints::{self, FailPoint};
+use crate::store::notify::{Topic, Notifier};
 use crate::store::error::StoreError;
 use crate::store::hooks::Subscription;
-use crate::store::tally::{Counted, Tally};
+use crate::store::metrics::{MetricEvent, Metrics};
 
 pub(super) struct Loop {
     connection: Connection,
     change: i64,
-    bells: Bells,
-    tally: Tally,
+    bells: Notifier,
+    tally: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     clock: Clock,
     died: watch::Sender<Option<String>>,
@@ -39,7 +39,7 @@ enum Ended {
 /// Why a piece of work could not stay in the transaction.
 enum Broken {
     /// It failed and has left something behind that only the end of the transaction undoes.
-    Spoilt,
+    ApiFault,
     /// The transaction is over.
     Over(Ended),
 }
@@ -47,8 +47,8 @@ enum Broken {
 /// What is to be told once a batch is committed.
 #[derive(Default)]
 struct Told {
-    rung: Vec<Bell>,
-    counted: Vec<Counted>,
+    rung: Vec<Topic>,
+    counted: Vec<MetricEvent>,
 }
 
 type Batch = Vec<Box<dyn Work>>;
@@ -57,7 +57,7 @@ impl Loop {
     pub(super) fn new(
         connection: Connection,
         last_change: i64,
-        (bells, tally, subscriptions): (Bells, Tally, Arc<OnceLock<Vec<Subscription>>>),
+        (bells, tally, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
@@ -83,7 +83,7 @@ impl Loop {
                 return;
             }
         }
-        lab::reach(Site::CheckpointBegan);
+        failpoints::hit(FailPoint::CheckpointBegan);
         // An orderly end leaves one whole file. If it fails, the log beside it is read at the next start.
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
@@ -95,12 +95,12 @@ impl Loop {
         let mut told = Told::default();
         match self.commit(&mut batch, patient, &mut told) {
             Ended::Committed => {
-                lab::reach(Site::CommitDone);
+                failpoints::hit(FailPoint::CommitDone);
                 self.tally.committed(batch.len(), self.clock.tick().since(began), told.counted);
                 for piece in batch {
                     piece.answer(None);
                 }
-                lab::reach(Site::CommitTold);
+                failpoints::hit(FailPoint::CommitTold);
                 for bell in told.rung {
                     self.bells.ring(bell);
                 }
@@ -129,7 +129,7 @@ impl Loop {
         }
         let change_before = self.change;
         let mut done = self.run_all(batch, patient, told);
-        if let Err(Broken::Spoilt) = done {
+        if let Err(Broken::ApiFault) = done {
             self.change = change_before;
             *told = Told::default();
             done = self.run_again(batch, told);
@@ -137,9 +137,9 @@ impl Loop {
         match done {
             Ok(()) => {}
             Err(Broken::Over(ended)) => return ended,
-            Err(Broken::Spoilt) => return self.roll_back_spoilt(),
+            Err(Broken::ApiFault) => return self.roll_back_spoilt(),
         }
-        lab::reach(Site::CommitWritten);
+        failpoints::hit(FailPoint::CommitWritten);
         match self.say("COMMIT") {
             Ok(()) => Ended::Committed,
             Err(error) => self.roll_back(&error),
@@ -181,7 +181,7 @@ impl Loop {
     /// Undoes all of a batch in which one piece failed, and has it done again, each piece for itself.
     fn run_again(&mut self, batch: &mut Batch, told: &mut Told) -> Result<(), Broken> {
         if batch.len() == 1 {
-            return Err(Broken::Spoilt);
+            return Err(Broken::ApiFault);
         }
         if let Err(error) = self.say("ROLLBACK").and_then(|()| self.say("BEGIN IMMEDIATE")) {
             return Err(Broken::Over(self.roll_back(&error)));
@@ -212,7 +212,7 @@ impl Loop {
                 return Err(Broken::Over(self.roll_back(&error)));
             }
         } else if !keep && self.connection.total_changes() != changes_before {
-            return Err(Broken::Spoilt);
+            return Err(Broken::ApiFault);
         }
         if keep {
             for bell in bells {

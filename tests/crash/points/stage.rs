@@ -8,8 +8,8 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use dropreel::clock::Clock;
-use dropreel::dice::Dice;
-use dropreel::lab::Site;
+use dropreel::rng::Rng;
+use dropreel::failpoints::FailPoint;
 use serde_json::{Value, json};
 
 use crate::support::Rig;
@@ -36,7 +36,7 @@ pub enum Ended {
 pub struct Stage {
     pub rig: Rig,
     pub log: HarnessLog,
-    pub dice: Dice,
+    pub rng: Rng,
     /// The states a job may end in, by its name.
     pub wanted: BTreeMap<String, &'static [&'static str]>,
     /// For everything to come to rest.
@@ -63,7 +63,7 @@ impl Stage {
         Self {
             rig,
             log: HarnessLog::default(),
-            dice: Dice::seeded(seed),
+            rng: Rng::seeded(seed),
             wanted: BTreeMap::new(),
             patience: Duration::from_secs(60),
         }
@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// Whether the last thing said was that the lab kills here. It may be read a little after the death is seen.
-    pub async fn was_killed_at(&self, site: Site) -> bool {
+    pub async fn was_killed_at(&self, site: FailPoint) -> bool {
         let line = format!("at {}", site.as_str());
         for _ in 0..100 {
             let said = self.rig.said();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dropreel::clock::Clock;
-use dropreel::lab::{Bug, Site};
+use dropreel::failpoints::{Bug, FailPoint};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -59,7 +59,7 @@ pub enum Story {
 pub struct Play {
     pub story: Story,
     /// Where each life before the last one dies, and at which time.
-    pub deaths: Vec<(Site, u64)>,
+    pub deaths: Vec<(FailPoint, u64)>,
     pub bug: Option<Bug>,
     /// For the number of jobs, their plans and the timing.
     pub seed: u64,
@@ -68,13 +68,13 @@ pub struct Play {
 
 impl Play {
     /// Plays it. Where it died, or what was wrong.
-    pub async fn run(&self) -> Result<Vec<Site>, String> {
+    pub async fn run(&self) -> Result<Vec<FailPoint>, String> {
         let mut stage = Stage::set_up("", self.seed).await;
         stage.patience = self.patience;
         if let Some(bug) = self.bug {
             stage.rig.set_plain("REELLAB_BUG", bug.as_str());
         }
-        let jobs = 1 + stage.dice.below(4);
+        let jobs = 1 + stage.rng.below(4);
         let mut died = Vec::new();
         self.prepare(&mut stage).await?;
         for (life, (site, nth)) in self.deaths.iter().enumerate() {
@@ -117,7 +117,7 @@ impl Play {
             self.act(&mut stage).await;
         }
         self.mend(&mut stage).await;
-        let in_order = stage.dice.below(3) == 0;
+        let in_order = stage.rng.below(3) == 0;
         stage.finish(in_order).await.map(|()| died)
     }
 
@@ -183,8 +183,8 @@ impl Play {
                 Story::Api | Story::Restored => {}
             }
         }
-        for number in 0..stage.dice.below(3) {
-            let (words, ends) = OTHERS[usize::try_from(stage.dice.below(OTHERS.len() as u64)).unwrap()];
+        for number in 0..stage.rng.below(3) {
+            let (words, ends) = OTHERS[usize::try_from(stage.rng.below(OTHERS.len() as u64)).unwrap()];
             if !matches!(self.story, Story::Restored | Story::Shared) {
                 stage.drop_job(&format!("other-{number}"), words, &[], ends);
             }
@@ -224,7 +224,7 @@ impl Play {
                 stage.rig.try_post("/api/v1/pause", json!({"what": "submits"}).to_string()).await;
             }
             Story::Stop => {
-                let wait = stage.dice.below(700);
+                let wait = stage.rng.below(700);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
                 if stage.rig.lives() {
                     stage.rig.signal(Signal::TERM);

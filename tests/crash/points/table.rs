@@ -1,18 +1,18 @@
 //! Each place with a story that leads past it.
 
-use dropreel::lab::Site;
+use dropreel::failpoints::FailPoint;
 
 use super::PATIENCE;
 use super::story::{Play, Story};
 
 /// A place to die at.
 pub struct Point {
-    pub site: Site,
+    pub site: FailPoint,
     story: Story,
     /// The story passes the place at least so often.
     passes: u64,
     /// Where the life before must have died for this place to be reached.
-    after: Option<Site>,
+    after: Option<FailPoint>,
 }
 
 const PLAIN: Story = Story::Jobs("");
@@ -24,104 +24,104 @@ const PAGE: Story = Story::Jobs("media=html200x1");
 const COPIES: Story = Story::Jobs("callback=copies:3");
 const LIMITED: Story = Story::Jobs("submit=429:1s");
 
-const fn at(site: Site, story: Story, passes: u64) -> Point {
+const fn at(site: FailPoint, story: Story, passes: u64) -> Point {
     Point { site, story, passes, after: None }
 }
 
-const fn after(first: Site, site: Site, story: Story) -> Point {
+const fn after(first: FailPoint, site: FailPoint, story: Story) -> Point {
     Point { site, story, passes: 1, after: Some(first) }
 }
 
 pub const POINTS: &[Point] = &[
-    at(Site::StartLocked, PLAIN, 1),
-    at(Site::FoldersMade, PLAIN, 1),
-    at(Site::SecretWritten, PLAIN, 1),
-    at(Site::SecretLinked, PLAIN, 1),
-    at(Site::SecretKept, PLAIN, 1),
-    at(Site::DatabaseMarked, PLAIN, 1),
-    at(Site::SchemaMade, PLAIN, 1),
-    at(Site::EpochCounted, PLAIN, 1),
-    at(Site::EpochWritten, PLAIN, 1),
-    at(Site::RestoredHeld, Story::Restored, 1),
-    at(Site::DoorsOpened, PLAIN, 1),
-    at(Site::Ready, PLAIN, 1),
-    at(Site::CommitWritten, PLAIN, 10),
-    at(Site::CommitDone, TWO, 10),
-    at(Site::CommitTold, COPIES, 10),
-    at(Site::CheckpointBegan, Story::Stop, 1),
-    at(Site::DurableWritten, PLAIN, 4),
-    at(Site::DurableRenamed, PLAIN, 4),
-    at(Site::DurableFlushed, PLAIN, 4),
-    at(Site::IntakeBegan, PLAIN, 3),
-    at(Site::IntakeJudged, PLAIN, 1),
-    at(Site::IntakeWritten, PLAIN, 1),
-    at(Site::IntakeCommitted, PLAIN, 1),
-    at(Site::ArchiveChecked, PLAIN, 1),
-    at(Site::ArchiveCopied, Story::TwoNames, 1),
-    at(Site::ArchiveRenamed, PLAIN, 1),
-    at(Site::ArchiveHalfFlushed, PLAIN, 1),
-    at(Site::ArchiveFlushed, PLAIN, 1),
-    at(Site::MoveMarked, PLAIN, 1),
-    after(Site::IntakeCommitted, Site::MoveResumed, PLAIN),
-    at(Site::ReasonWritten, Story::BadFiles, 1),
-    at(Site::RejectRenamed, Story::BadFiles, 1),
-    at(Site::RejectFlushed, Story::BadFiles, 1),
-    at(Site::ApiTaken, Story::Api, 1),
-    at(Site::WaitEnded, Story::Wait, 1),
-    at(Site::SubmitFrozen, PLAIN, 1),
-    at(Site::SubmitSending, PLAIN, 1),
-    at(Site::SubmitReceived, PLAIN, 1),
-    at(Site::SubmitAnswered, PLAIN, 1),
-    at(Site::SubmitShared, Story::Shared, 1),
-    at(Site::SubmitApplied, PLAIN, 1),
-    at(Site::StopWritten, LIMITED, 1),
-    at(Site::StopLifted, LIMITED, 1),
-    at(Site::AskSending, PLAIN, 1),
-    at(Site::AskReceived, PLAIN, 1),
-    at(Site::AskAnswered, PLAIN, 1),
-    at(Site::AskApplied, PLAIN, 1),
-    at(Site::CallOffSending, Story::Cancel, 1),
-    at(Site::CallOffReceived, Story::Cancel, 1),
-    at(Site::CallOffApplied, Story::Cancel, 1),
-    at(Site::CallbackReceived, COPIES, 3),
-    at(Site::CallbackKept, COPIES, 3),
-    at(Site::DoorAnswered, COPIES, 5),
-    at(Site::FoldBegan, COPIES, 2),
-    at(Site::Folded, COPIES, 2),
-    at(Site::AlertKept, Story::Alert, 1),
-    at(Site::FetchBegan, PLAIN, 1),
-    at(Site::DownloadOpened, TWO, 2),
-    at(Site::DownloadResumed, CUT, 1),
-    at(Site::ValidatorWritten, CUT, 1),
-    at(Site::ChunkWritten, LARGE, 4),
-    at(Site::PartWritten, TWO, 2),
-    at(Site::PartFlushed, TWO, 2),
-    at(Site::PartInspected, TWO, 2),
-    at(Site::OutputPlanned, TWO, 2),
-    at(Site::SidecarWritten, TWO, 2),
-    at(Site::PublishFlushed, TWO, 2),
-    at(Site::PublishRenamed, TWO, 2),
-    at(Site::PublishHalfFlushed, TWO, 2),
-    at(Site::Published, TWO, 2),
-    after(Site::PublishRenamed, Site::PublishRecognised, PLAIN),
-    after(Site::OutputPlanned, Site::PartTakenUp, PLAIN),
-    at(Site::StoredApplied, TWO, 2),
-    at(Site::FetchFailureApplied, BUSY, 1),
-    at(Site::AsideMoved, PAGE, 1),
-    at(Site::AsideTold, PAGE, 1),
-    at(Site::OrderReceived, Story::Cancel, 1),
-    at(Site::OrderApplied, Story::Cancel, 1),
-    at(Site::PauseWritten, Story::Pause, 1),
-    at(Site::StopBegan, Story::Stop, 1),
-    at(Site::StopDrained, Story::Stop, 1),
-    at(Site::StopClosed, Story::Stop, 1),
+    at(FailPoint::StartLocked, PLAIN, 1),
+    at(FailPoint::FoldersMade, PLAIN, 1),
+    at(FailPoint::SecretWritten, PLAIN, 1),
+    at(FailPoint::SecretLinked, PLAIN, 1),
+    at(FailPoint::SecretKept, PLAIN, 1),
+    at(FailPoint::DatabaseMarked, PLAIN, 1),
+    at(FailPoint::SchemaMade, PLAIN, 1),
+    at(FailPoint::EpochCounted, PLAIN, 1),
+    at(FailPoint::EpochWritten, PLAIN, 1),
+    at(FailPoint::RestoredHeld, Story::Restored, 1),
+    at(FailPoint::DoorsOpened, PLAIN, 1),
+    at(FailPoint::Ready, PLAIN, 1),
+    at(FailPoint::CommitWritten, PLAIN, 10),
+    at(FailPoint::CommitDone, TWO, 10),
+    at(FailPoint::CommitTold, COPIES, 10),
+    at(FailPoint::CheckpointBegan, Story::Stop, 1),
+    at(FailPoint::DurableWritten, PLAIN, 4),
+    at(FailPoint::DurableRenamed, PLAIN, 4),
+    at(FailPoint::DurableFlushed, PLAIN, 4),
+    at(FailPoint::IntakeBegan, PLAIN, 3),
+    at(FailPoint::IntakeJudged, PLAIN, 1),
+    at(FailPoint::IntakeWritten, PLAIN, 1),
+    at(FailPoint::IntakeCommitted, PLAIN, 1),
+    at(FailPoint::ArchiveChecked, PLAIN, 1),
+    at(FailPoint::ArchiveCopied, Story::TwoNames, 1),
+    at(FailPoint::ArchiveRenamed, PLAIN, 1),
+    at(FailPoint::ArchiveHalfFlushed, PLAIN, 1),
+    at(FailPoint::ArchiveFlushed, PLAIN, 1),
+    at(FailPoint::MoveMarked, PLAIN, 1),
+    after(FailPoint::IntakeCommitted, FailPoint::MoveResumed, PLAIN),
+    at(FailPoint::ReasonWritten, Story::BadFiles, 1),
+    at(FailPoint::RejectRenamed, Story::BadFiles, 1),
+    at(FailPoint::RejectFlushed, Story::BadFiles, 1),
+    at(FailPoint::ApiTaken, Story::Api, 1),
+    at(FailPoint::WaitEnded, Story::Wait, 1),
+    at(FailPoint::SubmitFrozen, PLAIN, 1),
+    at(FailPoint::SubmitSending, PLAIN, 1),
+    at(FailPoint::SubmitReceived, PLAIN, 1),
+    at(FailPoint::SubmitAnswered, PLAIN, 1),
+    at(FailPoint::SubmitShared, Story::Shared, 1),
+    at(FailPoint::SubmitApplied, PLAIN, 1),
+    at(FailPoint::StopWritten, LIMITED, 1),
+    at(FailPoint::StopLifted, LIMITED, 1),
+    at(FailPoint::AskSending, PLAIN, 1),
+    at(FailPoint::AskReceived, PLAIN, 1),
+    at(FailPoint::AskAnswered, PLAIN, 1),
+    at(FailPoint::AskApplied, PLAIN, 1),
+    at(FailPoint::CallOffSending, Story::Cancel, 1),
+    at(FailPoint::CallOffReceived, Story::Cancel, 1),
+    at(FailPoint::CallOffApplied, Story::Cancel, 1),
+    at(FailPoint::CallbackReceived, COPIES, 3),
+    at(FailPoint::CallbackKept, COPIES, 3),
+    at(FailPoint::DoorAnswered, COPIES, 5),
+    at(FailPoint::FoldBegan, COPIES, 2),
+    at(FailPoint::Folded, COPIES, 2),
+    at(FailPoint::AlertKept, Story::Alert, 1),
+    at(FailPoint::FetchBegan, PLAIN, 1),
+    at(FailPoint::DownloadOpened, TWO, 2),
+    at(FailPoint::DownloadResumed, CUT, 1),
+    at(FailPoint::ValidatorWritten, CUT, 1),
+    at(FailPoint::ChunkWritten, LARGE, 4),
+    at(FailPoint::PartWritten, TWO, 2),
+    at(FailPoint::PartFlushed, TWO, 2),
+    at(FailPoint::PartInspected, TWO, 2),
+    at(FailPoint::OutputPlanned, TWO, 2),
+    at(FailPoint::SidecarWritten, TWO, 2),
+    at(FailPoint::PublishFlushed, TWO, 2),
+    at(FailPoint::PublishRenamed, TWO, 2),
+    at(FailPoint::PublishHalfFlushed, TWO, 2),
+    at(FailPoint::Published, TWO, 2),
+    after(FailPoint::PublishRenamed, FailPoint::PublishRecognised, PLAIN),
+    after(FailPoint::OutputPlanned, FailPoint::PartTakenUp, PLAIN),
+    at(FailPoint::StoredApplied, TWO, 2),
+    at(FailPoint::FetchFailureApplied, BUSY, 1),
+    at(FailPoint::AsideMoved, PAGE, 1),
+    at(FailPoint::AsideTold, PAGE, 1),
+    at(FailPoint::OrderReceived, Story::Cancel, 1),
+    at(FailPoint::OrderApplied, Story::Cancel, 1),
+    at(FailPoint::PauseWritten, Story::Pause, 1),
+    at(FailPoint::StopBegan, Story::Stop, 1),
+    at(FailPoint::StopDrained, Story::Stop, 1),
+    at(FailPoint::StopClosed, Story::Stop, 1),
 ];
 
 impl Point {
     /// The run of this number: another seed, another time the place is passed, and now and then a second death there.
     pub fn play(&self, round: u64) -> Play {
         let nth = 1 + round % self.passes;
-        let mut deaths: Vec<(Site, u64)> = self.after.map(|first| (first, 1)).into_iter().collect();
+        let mut deaths: Vec<(FailPoint, u64)> = self.after.map(|first| (first, 1)).into_iter().collect();
         deaths.push((self.site, nth));
         if round % 3 == 2 {
             deaths.push((self.site, 1));

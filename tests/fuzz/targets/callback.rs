@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 
 use dropreel::clock::Timestamp;
-use dropreel::doors::public::addressed;
+use dropreel::server::public::addressed;
 use dropreel::job::{JobId, TaskId};
 use dropreel::provider::wire::{read_status, task_hint};
 use dropreel::secret::{CallbackSecrets, Secret};

@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
-use dropreel::job::event::{AskVerdict, CallOffVerdict, Phase, SubmitVerdict, TaskFacts};
+use dropreel::job::event::{StatusVerdict, CancelVerdict, Phase, SubmitVerdict, TaskFacts};
 use dropreel::job::retry::LONGEST_LINK_LIFE;
 use dropreel::job::{JobError, TaskId};
-use dropreel::provider::reply::{Heard, Reply};
-use dropreel::provider::verdict::{Answered, Scene, asked, called_off, submitted};
+use dropreel::provider::reply::{CallOutcome, Reply};
+use dropreel::provider::verdict::{Answered, ReplyContext, asked, called_off, submitted};
 use dropreel::provider::wire::read_error;
 use libfuzzer_sys::fuzz_target;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -25,7 +25,7 @@ const CANARY: &str = "c4n4ry";
 
 fuzz_target!(|bytes: &[u8]| {
     let heard = heard(bytes);
-    let scene = Scene { now: NOW, base_url: "https://api.example" };
+    let scene = ReplyContext { now: NOW, base_url: "https://api.example" };
     let task = TaskId::parse("t-1").expect("an id");
     let mut words = Vec::new();
 
@@ -38,12 +38,12 @@ fuzz_target!(|bytes: &[u8]| {
     let call_off = called_off(&heard, scene);
     check_frame(&heard, &call_off, &mut words);
     match &call_off.verdict {
-        CallOffVerdict::Taken => assert!(matches!(status(&heard), 200..=299)),
-        CallOffVerdict::TooLate { why } => {
+        CancelVerdict::Taken => assert!(matches!(status(&heard), 200..=299)),
+        CancelVerdict::TooLate { why } => {
             assert!(matches!(status(&heard), 400 | 404 | 409 | 422));
             words.push(why.clone());
         }
-        CallOffVerdict::Unanswered { why, not_before } => {
+        CancelVerdict::Unanswered { why, not_before } => {
             check_wait(*not_before);
             words.push(why.clone());
         }
@@ -57,15 +57,15 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn heard(bytes: &[u8]) -> Heard {
+fn heard(bytes: &[u8]) -> CallOutcome {
     let (head, body) = split(bytes, b"\n\n");
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
     let first = lines.next().unwrap_or_default();
     let why = || String::from_utf8_lossy(&planted(body)).into_owned();
     match first {
-        "lost" => return Heard::Lost(why()),
-        "unsent" => return Heard::NotSent(why()),
+        "lost" => return CallOutcome::Lost(why()),
+        "unsent" => return CallOutcome::NotSent(why()),
         _ => {}
     }
     let (whole, status) = match first.strip_prefix("cut ") {
@@ -80,7 +80,7 @@ fn heard(bytes: &[u8]) -> Heard {
         }
     }
     let body = if whole { Ok(planted(body)) } else { Err(why()) };
-    Heard::Reply(Reply { status: status.parse().unwrap_or(200), headers, body })
+    CallOutcome::Reply(Reply { status: status.parse().unwrap_or(200), headers, body })
 }
 
 /// With an address full of secrets wherever one is asked for, in the spellings in which services quote them.
@@ -107,18 +107,18 @@ fn planted(bytes: &[u8]) -> Vec<u8> {
     planted
 }
 
-fn status(heard: &Heard) -> u16 {
+fn status(heard: &CallOutcome) -> u16 {
     match heard {
-        Heard::Reply(reply) => reply.status,
-        Heard::Lost(_) | Heard::NotSent(_) => 0,
+        CallOutcome::Reply(reply) => reply.status,
+        CallOutcome::Lost(_) | CallOutcome::NotSent(_) => 0,
     }
 }
 
-fn whole(heard: &Heard) -> bool {
-    matches!(heard, Heard::Reply(Reply { body: Ok(_), .. }))
+fn whole(heard: &CallOutcome) -> bool {
+    matches!(heard, CallOutcome::Reply(Reply { body: Ok(_), .. }))
 }
 
-fn check_frame<V>(heard: &Heard, answered: &Answered<V>, words: &mut Vec<String>) {
+fn check_frame<V>(heard: &CallOutcome, answered: &Answered<V>, words: &mut Vec<String>) {
     if let Some(stop) = &answered.line {
         check_wait(Some(stop.until));
         words.push(stop.message.clone());
@@ -130,7 +130,7 @@ fn check_frame<V>(heard: &Heard, answered: &Answered<V>, words: &mut Vec<String>
     }
 }
 
-fn check_submit(heard: &Heard, answered: &Answered<SubmitVerdict>, words: &mut Vec<String>) {
+fn check_submit(heard: &CallOutcome, answered: &Answered<SubmitVerdict>, words: &mut Vec<String>) {
     let status = status(heard);
     match &answered.verdict {
         SubmitVerdict::Accepted { task, reserved } => {
@@ -142,8 +142,8 @@ fn check_submit(heard: &Heard, answered: &Answered<SubmitVerdict>, words: &mut V
             check_error(error, words);
             // The one 5xx that is a refusal, and the one that needs no body of the provider's.
             let code = match heard {
-                Heard::Reply(reply) => read_error(reply.bytes(), NOW).and_then(|error| error.code),
-                Heard::Lost(_) | Heard::NotSent(_) => None,
+                CallOutcome::Reply(reply) => read_error(reply.bytes(), NOW).and_then(|error| error.code),
+                CallOutcome::Lost(_) | CallOutcome::NotSent(_) => None,
             };
             let priceless = code.is_some_and(|code| code.eq_ignore_ascii_case("price_not_configured"));
             assert!(matches!(status, 400..=499) || (status >= 500 && priceless));
@@ -152,13 +152,13 @@ fn check_submit(heard: &Heard, answered: &Answered<SubmitVerdict>, words: &mut V
         SubmitVerdict::NotExecuted { why, not_before } => {
             words.push(why.clone());
             check_wait(*not_before);
-            assert!(matches!(heard, Heard::NotSent(_)) || matches!(status, 300..=499));
+            assert!(matches!(heard, CallOutcome::NotSent(_)) || matches!(status, 300..=499));
             assert!(!matches!(status, 408 | 409 | 425 | 499));
         }
         SubmitVerdict::Unknown { why, not_before } => {
             words.push(why.clone());
             check_wait(*not_before);
-            assert!(!matches!(heard, Heard::NotSent(_)));
+            assert!(!matches!(heard, CallOutcome::NotSent(_)));
         }
         SubmitVerdict::Replayed { why } => {
             words.push(why.clone());
@@ -168,20 +168,20 @@ fn check_submit(heard: &Heard, answered: &Answered<SubmitVerdict>, words: &mut V
     }
 }
 
-fn check_ask(heard: &Heard, answered: &Answered<AskVerdict>, words: &mut Vec<String>) {
+fn check_ask(heard: &CallOutcome, answered: &Answered<StatusVerdict>, words: &mut Vec<String>) {
     match &answered.verdict {
-        AskVerdict::Seen(facts) => {
+        StatusVerdict::Seen(facts) => {
             assert!(matches!(status(heard), 200..=299) && whole(heard));
             check_facts(facts, words);
-            if let Heard::Reply(reply) = heard
+            if let CallOutcome::Reply(reply) = heard
                 && let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(reply.bytes())
                 && let Some(named) = object.get("task_id").and_then(|id| TaskId::parse(id.as_str()?.trim()))
             {
                 assert_eq!(named.as_str(), "t-1", "the facts of another task are none");
             }
         }
-        AskVerdict::Missing => assert!(matches!(status(heard), 400 | 404 | 422) && whole(heard)),
-        AskVerdict::Unanswered { why, not_before } => {
+        StatusVerdict::Missing => assert!(matches!(status(heard), 400 | 404 | 422) && whole(heard)),
+        StatusVerdict::Unanswered { why, not_before } => {
             check_wait(*not_before);
             words.push(why.clone());
         }

@@ -1,0 +1,142 @@
+//! Our own member of an object, `dropreel` (docs/reference.md#job-files): its keys, and nothing but its keys.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::jobfile::findings::{Findings, below, quoted};
+use crate::jobfile::json::Member;
+use crate::jobfile::field::{Cursor, listed};
+
+/// The keys that this version knows.
+const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before"];
+
+/// Keys of a later version: a suggestion for a misspelt key would mislead here.
+const NOT_YET: &[&str] = &["repeat", "matrix", "max_cost_usd"];
+
+const MAX_NAME: usize = 200;
+const MAX_KEY: usize = 200;
+const MAX_LABELS: usize = 50;
+const MAX_LABEL_KEY: usize = 64;
+
+/// What the member says; what it leaves out is the default.
+#[derive(Default)]
+pub struct DropreelMember {
+    /// `None`: the file's stem.
+    pub name: Option<String>,
+    /// -100 to 100.
+    pub priority: i8,
+    /// String to string.
+    pub labels: BTreeMap<String, String>,
+    /// Never run twice.
+    pub key: Option<String>,
+    /// Run although it looks like a repeated copy.
+    pub again: bool,
+    /// Wait until then.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Reads the member; `outer` points at its object.
+pub fn read(member: &Member<'_>, outer: &str, findings: &mut Findings<'_>) -> DropreelMember {
+    let mut ours = DropreelMember::default();
+    let pointer = below(outer, &member.key);
+    for (member, spot) in Cursor::of(member, outer).members(findings).unwrap_or_default() {
+        match &*member.key {
+            "name" => ours.name = name(&spot, findings),
+            "priority" => {
+                ours.priority = spot.whole(-100, 100, findings).and_then(|n| n.try_into().ok()).unwrap_or(0);
+            }
+            "labels" => ours.labels = labels(&spot, findings),
+            "key" => ours.key = spot.filled_text(MAX_KEY, findings).map(str::to_owned),
+            "again" => ours.again = spot.flag(findings).unwrap_or(false),
+            "not_before" => ours.not_before = not_before(&spot, findings),
+            other => {
+                findings.add(&below(&pointer, other), member.key_at, unknown(other));
+            }
+        }
+    }
+    ours
+}
+
+/// The same as a JSON Schema.
+pub fn schema() -> Value {
+    let text = |most: usize| json!({ "type": "string", "pattern": "\\S", "maxLength": most });
+    let with = |mut what: Value, description: &str| {
+        what["description"] = description.into();
+        what
+    };
+    let labels = json!({
+        "type": "object",
+        "maxProperties": MAX_LABELS,
+        "propertyNames": { "minLength": 1, "maxLength": MAX_LABEL_KEY },
+        "additionalProperties": { "type": "string" },
+    });
+    json!({
+        "type": "object",
+        "description": "dropreel's own; never sent to the provider.",
+        "additionalProperties": false,
+        "properties": {
+            "name": with(text(MAX_NAME), "Used in file names and lists; default: the file's name."),
+            "priority": { "type": "integer", "minimum": -100, "maximum": 100, "description": "Higher first; default 0." },
+            "labels": with(labels, "To filter by, and for folders (library.layout)."),
+            "key": with(text(MAX_KEY), "A job whose key was seen before is never run again."),
+            "again": { "type": "boolean", "description": "Run although the same file was dropped within 24 hours." },
+            "not_before": {
+                "type": "string", "format": "date-time",
+                "description": "Waits until then; RFC 3339, such as 2026-12-24T20:00:00+08:00.",
+            },
+        },
+    })
+}
+
+fn name(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<String> {
+    let name = spot.filled_text(MAX_NAME, findings)?;
+    if name.chars().any(char::is_control) {
+        spot.wrong(findings, "must not hold control characters, such as a line break");
+    }
+    Some(name.to_owned())
+}
+
+fn labels(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let members = spot.members(findings).unwrap_or_default();
+    if members.len() > MAX_LABELS {
+        spot.wrong(findings, &format!("has {} entries: at most {MAX_LABELS} are allowed", members.len()));
+    }
+    for (member, label) in members {
+        if !(1..=MAX_LABEL_KEY).contains(&member.key.chars().count()) {
+            label.wrong(
+                findings,
+                &format!("is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters"),
+            );
+        }
+        if let Some(text) = label.text(findings) {
+            labels.insert(member.key.clone().into_owned(), text.to_owned());
+        }
+    }
+    labels
+}
+
+fn not_before(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<Timestamp> {
+    let moment = Timestamp::parse_rfc3339(spot.text(findings)?);
+    if moment.is_none() {
+        spot.wrong(findings, "must be an RFC 3339 time with an offset, such as `2026-11-23T08:00:00+08:00`");
+    }
+    moment
+}
+
+fn unknown(key: &str) -> String {
+    let shown = quoted(key);
+    if NOT_YET.contains(&key) {
+        return format!("{shown} is not supported by this version: remove it");
+    }
+    let known = listed(KEYS, "and");
+    let nearest = KEYS.iter().max_by(|a, b| {
+        strsim::jaro_winkler(a, &key.to_lowercase()).total_cmp(&strsim::jaro_winkler(b, &key.to_lowercase()))
+    });
+    match nearest {
+        Some(nearest) => format!("{shown} is unknown: did you mean `{nearest}`? `dropreel` knows {known}"),
+        None => format!("{shown} is unknown: `dropreel` knows {known}"),
+    }
+}

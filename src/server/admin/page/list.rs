@@ -1,0 +1,110 @@
+//! The list of jobs: filters and search in the address, pages by cursor, orders for all that pass the filter.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use serde_json::json;
+
+use crate::server::admin::Admin;
+use crate::server::admin::jobs::wanted;
+use crate::server::admin::page::row::{Action, Row};
+use crate::server::admin::page::messages::Words;
+use crate::server::admin::page::{Frame, shown};
+use crate::server::admin::query::Query;
+use crate::server::problem::Problem;
+use crate::job::state::StateName;
+use crate::store::query::Filter;
+
+const LENGTH: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "list.html")]
+struct List {
+    frame: Frame,
+    rows: Vec<Row>,
+    state: Option<StateName>,
+    /// As written in the address: `KEY=VALUE`.
+    labels: Vec<String>,
+    /// The address of the next page.
+    older: Option<String>,
+    is_first: bool,
+    filtered: bool,
+    /// For all that pass the filter.
+    bulk: Vec<Action>,
+}
+
+/// `GET /jobs`.
+pub(super) async fn show(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse {
+    let page = look(&request, &admin).await;
+    shown(&request, page)
+}
+
+async fn look(request: &HttpRequest, admin: &Admin) -> Result<List, Problem> {
+    let mut frame = Frame::of(request, admin).await?;
+    let query = Query::of_form(request, &["state", "label", "q", "cursor"])?;
+    let (filter, cursor) = (wanted(&query)?, query.number("cursor")?);
+    let page = admin.door.store.list(filter.clone(), cursor, LENGTH).await?;
+    frame.q = filter.text.clone().unwrap_or_default();
+    let (w, now) = (frame.w, frame.now);
+    Ok(List {
+        rows: page.jobs.iter().map(|sight| Row::of(sight, w, now)).collect(),
+        older: page.next.map(|cursor| address(&filter, Some(cursor))),
+        is_first: cursor.is_none(),
+        filtered: filter != Filter::default(),
+        labels: filter.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        bulk: bulk(&filter, w),
+        state: filter.state,
+        frame,
+    })
+}
+
+impl List {
+    fn is_state(&self, state: &StateName) -> bool {
+        self.state == Some(*state)
+    }
+}
+
+fn address(filter: &Filter, cursor: Option<i64>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    if let Some(state) = filter.state {
+        query.append_pair("state", state.as_str());
+    }
+    for (key, value) in &filter.labels {
+        query.append_pair("label", &format!("{key}={value}"));
+    }
+    if let Some(text) = &filter.text {
+        query.append_pair("q", text);
+    }
+    if let Some(cursor) = cursor {
+        query.append_pair("cursor", &cursor.to_string());
+    }
+    format!("/jobs?{}", query.finish())
+}
+
+/// Orders for all of one state, where there is one that all of them could follow.
+fn bulk(filter: &Filter, w: &'static Words) -> Vec<Action> {
+    let Some(state) = filter.state else { return Vec::new() };
+    let action = |order: &str, label, ask: &'static str| Action {
+        label,
+        post: "/api/v1/orders".to_owned(),
+        body: json!({
+            "order": order, "state": state.as_str(), "q": filter.text,
+            "label": filter.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
+        })
+        .to_string(),
+        ask: ask.to_owned(),
+        grave: true,
+    };
+    match state {
+        StateName::Failed | StateName::Cancelled | StateName::Expired => {
+            vec![action("retry", w.retry_all, w.ask_retry_all)]
+        }
+        StateName::Held => vec![
+            action("release", w.release_all, w.ask_release_all),
+            action("cancel", w.cancel_all, w.ask_cancel_all),
+        ],
+        StateName::Pending | StateName::Submitting | StateName::Queued | StateName::Processing => {
+            vec![action("cancel", w.cancel_all, w.ask_cancel_all)]
+        }
+        StateName::Downloading | StateName::Succeeded => Vec::new(),
+    }
+}

@@ -1,0 +1,111 @@
+//! The page at `/`: what needs a person, what runs, the newest videos; a list; a job in full.
+//!
+//! Rendered here, in whole (`templates`); scripts (`assets`) only take the newest rendering over into what is shown,
+//! and carry orders to the API. So there is one place that says how anything looks, and it works without scripts, to
+//! look at. Nothing is loaded from elsewhere.
+
+mod assets;
+mod format;
+mod home;
+mod job;
+mod language;
+mod list;
+mod media;
+mod row;
+mod messages;
+
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use askama::Template;
+
+use crate::clock::Timestamp;
+use crate::server::admin::{Admin, look, resource};
+use crate::server::problem::Problem;
+use crate::server::status::{Counts, StopView};
+use crate::job::state::StateName;
+use messages::Words;
+
+/// What the page may do in a browser: its own scripts, styles and videos, and nothing besides.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
+    connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The addresses of the page.
+pub(super) fn rooms(routes: &mut web::ServiceConfig) {
+    routes
+        .service(resource("/", &[Method::GET]).route(look().to(home::show)))
+        .service(resource("/jobs", &[Method::GET]).route(look().to(list::show)))
+        .service(resource("/jobs/{job}", &[Method::GET]).route(look().to(job::show)))
+        .service(resource("/media/{job}/{number}", &[Method::GET]).route(look().to(media::play)))
+        .service(resource("/language/{language}", &[Method::GET]).route(look().to(language::choose)))
+        .service(resource("/assets/{version}/{name}", &[Method::GET]).route(look().to(assets::give)));
+}
+
+/// What every page shows around its own.
+struct Frame {
+    w: &'static Words,
+    /// In the addresses of assets.
+    version: &'static str,
+    /// Where the reader is, to come back to after a change of language.
+    here: String,
+    now: Timestamp,
+    q: String,
+    counts: Counts,
+    stops: Vec<StopView>,
+    paused_submits: bool,
+    paused_downloads: bool,
+}
+
+impl Frame {
+    async fn of(request: &HttpRequest, admin: &Admin) -> Result<Self, Problem> {
+        let store = &admin.door.store;
+        let stops: Vec<StopView> = store.stops().await?.into_iter().map(StopView::from).collect();
+        let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
+        let is = |cause| stops.iter().any(|stop| stop.cause == cause);
+        Ok(Self {
+            w: language::of(request),
+            version: &assets::VERSION,
+            here: url::form_urlencoded::byte_serialize(here.as_bytes()).collect(),
+            now: admin.door.clock.now(),
+            q: String::new(),
+            counts: Counts::look(store).await?,
+            paused_submits: is("paused_submits"),
+            paused_downloads: is("paused_downloads"),
+            stops,
+        })
+    }
+
+    fn count(&self, state: &StateName) -> u64 {
+        self.counts.of(*state)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    w: &'static Words,
+    version: &'static str,
+    what: String,
+}
+
+/// A page, or the problem as a page.
+fn shown<T: Template>(request: &HttpRequest, page: Result<T, Problem>) -> HttpResponse {
+    let (status, text) = match page {
+        Ok(page) => (StatusCode::OK, page.render()),
+        Err(problem) => {
+            let w = language::of(request);
+            let page = ProblemPage { w, version: &assets::VERSION, what: problem.to_string() };
+            (problem.status_code(), page.render())
+        }
+    };
+    match text {
+        Ok(text) => HttpResponse::build(status)
+            .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((header::VARY, "accept-language, cookie"))
+            .content_type("text/html; charset=utf-8")
+            .body(text),
+        // A template writes into memory; what it is given can all be displayed.
+        Err(error) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("a bug: {error}")).error_response()
+        }
+    }
+}

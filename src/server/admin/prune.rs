@@ -1,0 +1,159 @@
+//! `POST /api/v1/prune`: jobs that ended long ago are forgotten, and old files of the archives removed.
+//!
+//! Each request works for a few seconds and says whether there is more: whoever asks can stop between two, and a stop in
+//! the middle leaves nothing half done. Rows go first, so that a file whose row is there is never missed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::disk::sweep::{Sweep, Swept};
+use crate::server::admin::{Admin, answer};
+use crate::server::problem::{Problem, ProblemView};
+use crate::jobfile;
+use crate::settings;
+use crate::store::prune::{SHORTEST_AGE, too_short};
+
+/// So long one request forgets jobs, at the most, and so long it removes files.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// The folders of files that were.
+#[derive(Clone, Debug)]
+pub struct Archives {
+    /// Job files whose jobs are committed, in a folder for each day.
+    pub accepted: PathBuf,
+    /// Bad job files.
+    pub rejected: PathBuf,
+    /// Downloads that are not what they should be.
+    pub quarantine: PathBuf,
+}
+
+/// The body of the request.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Prune)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// An age such as `90d`, 31 days at least.
+    older_than: String,
+    /// Only count.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pruned)]
+pub(super) struct PrunedView {
+    /// What ended before this.
+    #[schema(value_type = String, format = DateTime)]
+    before: Timestamp,
+    jobs: u64,
+    files: u64,
+    /// Of the files together.
+    bytes: u64,
+    /// Files that could not be removed.
+    failed: u64,
+    /// Why the first of them could not be.
+    failure: Option<String>,
+    /// There may be more: ask again.
+    more: bool,
+}
+
+/// `POST /api/v1/prune`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/prune",
+    tag = "line",
+    summary = "Forget jobs that ended long ago, and remove old job files; never anything in the library",
+    request_body(content = Wanted),
+    responses(
+        (status = 200, description = "As much as could be done in a few seconds; `more` says whether to ask again", body = PrunedView),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn prune(
+    request: HttpRequest,
+    mut body: web::Payload,
+    admin: web::Data<Admin>,
+) -> Result<HttpResponse, Problem> {
+    let how = r#"{"older_than":"90d","dry_run":true}"#;
+    let wanted: Wanted = admin.read_order(&request, &mut body, how).await?;
+    let before = admin.door.clock.now().minus(wanted.age()?);
+    let view = if wanted.dry_run { count(&admin, before).await? } else { remove(&admin, before).await? };
+    Ok(answer(StatusCode::OK, &view))
+}
+
+impl Wanted {
+    fn age(&self) -> Result<Duration, Problem> {
+        let age = settings::age(&self.older_than)
+            .map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
+        if age < SHORTEST_AGE {
+            let detail = format!("`older_than`: {}", too_short(&self.older_than));
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        }
+        Ok(age)
+    }
+}
+
+async fn count(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem> {
+    let jobs = admin.door.store.count_old(before).await?;
+    Ok(PrunedView::of(before, jobs, sweep(admin, before, true).await?))
+}
+
+async fn remove(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem> {
+    let (store, clock) = (&admin.door.store, &admin.door.clock);
+    let end = clock.tick().plus(A_WHILE);
+    let (mut jobs, mut swept) = (0, Swept { more: true, ..Swept::default() });
+    while clock.tick() < end {
+        match store.forget_some(before).await? {
+            0 => {
+                swept = sweep(admin, before, false).await?;
+                break;
+            }
+            some => jobs += some,
+        }
+    }
+    tracing::info!(
+        "a person's prune of what was over before {before}; jobs forgotten: {jobs}, files removed: {}",
+        swept.files
+    );
+    if let Some(failure) = &swept.failure {
+        tracing::warn!("{} old files could not be removed: {failure}", swept.failed);
+    }
+    Ok(PrunedView::of(before, jobs, swept))
+}
+
+/// Removes old files for a while, or counts all of them.
+async fn sweep(admin: &Admin, before: Timestamp, dry_run: bool) -> Result<Swept, Problem> {
+    let needed = admin.door.store.needed_files(before).await?;
+    let (archives, clock) = (admin.door.archives.clone(), admin.door.clock.clone());
+    let (library, inbox) = (admin.door.library_dir.clone(), admin.door.inbox_dir.clone());
+    let swept = admin.door.clock.aside(move || {
+        let end = clock.tick().plus(A_WHILE);
+        let enough = || !dry_run && clock.tick() >= end;
+        let mut sweep = Sweep::new(before, dry_run, &[&library, &inbox], &enough);
+        sweep.days(&archives.accepted, &|day, name| {
+            // What is no job file belongs to one of that day.
+            needed.file(day, name) || !jobfile::is_job_file_name(name) && needed.in_day(day)
+        });
+        sweep.pairs(&archives.rejected);
+        sweep.pairs(&archives.quarantine);
+        sweep.done()
+    });
+    swept.await.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: a look at the old files panicked")
+    })
+}
+
+impl PrunedView {
+    fn of(before: Timestamp, jobs: u64, swept: Swept) -> Self {
+        let Swept { files, bytes, failed, failure, more } = swept;
+        Self { before, jobs, files, bytes, failed, failure, more }
+    }
+}

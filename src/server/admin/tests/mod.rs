@@ -1,0 +1,410 @@
+//! The admin door over real sockets.
+
+mod page;
+mod prune;
+mod stream;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::server::rig::{Answer, NOW, Open, Rig, draft};
+use crate::job::JobId;
+use crate::job::event::{Event, Order};
+use crate::jobfile::Draft;
+use crate::secret::Secret;
+use crate::store::suspensions::{Stop, StopCause};
+
+/// None of them is there at first.
+fn archives(rig: &Rig) -> Archives {
+    let [accepted, rejected, quarantine] =
+        ["accepted", "rejected", "quarantine"].map(|name| rig.folder.path().join(name));
+    Archives { accepted, rejected, quarantine }
+}
+
+struct Stage {
+    rig: Rig,
+    door: Open,
+    stop: watch::Sender<bool>,
+}
+
+impl Stage {
+    fn set() -> Self {
+        Self::set_with(None, Vec::new())
+    }
+
+    fn set_with(token: Option<Secret>, wrong: Vec<String>) -> Self {
+        let rig = Rig::new();
+        let (stop, stopped) = watch::channel(false);
+        let admin = AdminServer {
+            store: rig.store.clone(),
+            clock: Clock::machine(),
+            file_limits: jobfile::Limits { max_bytes: 2048, max_stream_bytes: 8192 },
+            keys: AuthTokens { token, read_token: None },
+            library_dir: "/srv/videos".into(),
+            data_dir: "/".into(),
+            inbox_dir: "/srv/inbox".into(),
+            archives: archives(&rig),
+            alert_before_expiry: Duration::from_secs(3600),
+            health: Arc::new(move || wrong.clone()),
+            worries: Arc::new(Vec::new),
+            rotate: Arc::new(|| Err("it is another's".to_owned())),
+            stop: stopped,
+        };
+        let door = Open::door(|listener| serve(listener, admin).unwrap());
+        Self { rig, door, stop }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.door.ask(&format!("GET {path}"), "").await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Answer {
+        self.door.ask(&format!("POST {path}\nContent-Type: application/json"), body).await
+    }
+
+    async fn post_lines(&self, path: &str, body: &str) -> Answer {
+        self.door.ask(&format!("POST {path}\nContent-Type: application/x-ndjson"), body).await
+    }
+
+    async fn take_in(&self, names: &[&str]) -> Vec<JobId> {
+        self.rig.take_in(names.iter().map(|name| draft(name)).collect()).await
+    }
+
+    async fn order(&self, job: JobId, order: Order) {
+        self.rig.store.apply(job, Event::Person(order), NOW).await.unwrap();
+    }
+}
+
+/// A problem is told as RFC 9457 has it, and says what is expected of it.
+#[track_caller]
+fn assert_problem(answer: &Answer, status: u16, detail: &str) -> Value {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+    let problem = answer.json();
+    assert_eq!(problem["status"], status);
+    assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    problem
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list["jobs"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_job_file_handed_over_becomes_jobs_at_once() {
+    let stage = Stage::set();
+    let object = r#"{"model":"some-model","prompt":"p","seed":1.10,"dropreel":{"labels":{"a":"b"}}}"#;
+    let answer = stage.post("/api/v1/jobs?name=%E6%98%A5.json", object).await;
+    assert_eq!((answer.status, answer.json()["count"].as_u64()), (201, Some(1)), "{answer:?}");
+    let job = &answer.json()["jobs"][0];
+    assert_eq!(
+        (&job["name"], &job["state"], &job["labels"]["a"]),
+        (&json!("春"), &json!("pending"), &json!("b"))
+    );
+    let full = stage.get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
+    assert!(full.body.contains(r#""request":{"model":"some-model","prompt":"p","seed":1.10}}"#), "{full:?}");
+    assert_eq!(full.json()["history"][0]["event"], "accepted");
+
+    let nameless = stage.post("/api/v1/jobs", &format!("[{object},{object}]")).await;
+    assert_eq!(names(&nameless.json()), ["job", "job-2"]);
+    let lines =
+        stage.post_lines("/api/v1/jobs?name=many.jsonl", &format!("{object}\n{object}\n\n{object}")).await;
+    assert_eq!(names(&lines.json()), ["many", "many-2", "many-3"], "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_long_line_file_is_taken_in_whole_and_its_first_jobs_are_shown() {
+    let stage = Stage::set();
+    let answer = stage.post_lines("/api/v1/jobs", &"{\"model\":\"m\"}\n".repeat(520)).await;
+    let created = answer.json();
+    assert_eq!((names(&created).len(), created["count"].as_u64()), (500, Some(520)));
+    assert!(answer.body.starts_with(r#"{"jobs":[{"id":"#), "{}", &answer.body[..100]);
+}
+
+#[tokio::test]
+async fn a_bad_job_file_is_refused_with_everything_that_is_wrong_with_it() {
+    let stage = Stage::set();
+    let bad = stage.post("/api/v1/jobs?name=a.json", "[{\"model\":\"\"},\n {\"model\":1}]").await;
+    let problem = assert_problem(&bad, 422, "and 1 more");
+    assert_eq!(problem["errors"][0]["pointer"], "/0/model", "{problem}");
+    let second = &problem["errors"][1];
+    assert_eq!(
+        (&second["pointer"], &second["line"], &second["column"]),
+        (&json!("/1/model"), &json!(2), &json!(11))
+    );
+    let lines = stage.post_lines("/api/v1/jobs", "{\"model\":\"m\"}\n{\"model\":\"m\"").await;
+    assert_eq!(assert_problem(&lines, 422, "line 2")["errors"][0]["line"], 2);
+
+    assert_problem(&stage.post("/api/v1/jobs", "").await, 422, "empty");
+    let conflict = "/api/v1/jobs?name=a.sync-conflict-20260404-064600-ABCDEFG.json";
+    assert_problem(&stage.post(conflict, "{\"model\":\"m\"}").await, 422, "sync tool");
+    assert_problem(&stage.post("/api/v1/jobs?name=../a.json", "{}").await, 400, "without its folder");
+    let long = format!("{{\"model\":\"m\",\"prompt\":\"{}\"}}", "x".repeat(2048));
+    assert_problem(&stage.post("/api/v1/jobs", &long).await, 413, "2048 bytes");
+    assert_problem(&stage.post_lines("/api/v1/jobs", &long).await, 422, "2048 bytes");
+    assert_problem(&stage.post_lines("/api/v1/jobs", &"\n".repeat(8193)).await, 413, "8192 bytes");
+    assert_eq!(stage.get("/api/v1/jobs").await.json(), json!({"jobs": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn what_was_taken_in_before_is_refused_and_the_first_job_named() {
+    let stage = Stage::set();
+    let first =
+        stage.post("/api/v1/jobs?name=a.json", "{\"model\":\"m\"}").await.json()["jobs"][0]["id"].clone();
+    let repeated = stage.post("/api/v1/jobs?name=a.json", "{\"model\":\"m\"}").await;
+    assert_eq!(assert_problem(&repeated, 409, "again")["first_job"], first);
+    assert_eq!(stage.post("/api/v1/jobs?name=b.json", "{\"model\":\"m\"}").await.status, 201);
+
+    let keyed = |seed: u8| format!(r#"{{"model":"m","seed":{seed},"dropreel":{{"key":"order-1"}}}}"#);
+    let first = stage.post("/api/v1/jobs", &keyed(1)).await.json()["jobs"][0]["id"].clone();
+    assert_eq!(
+        assert_problem(&stage.post("/api/v1/jobs", &keyed(2)).await, 409, "order-1")["first_job"],
+        first
+    );
+}
+
+#[tokio::test]
+async fn lists_are_newest_first_filtered_and_paged() {
+    let stage = Stage::set();
+    let jobs = stage.take_in(&["a", "b", "c", "d"]).await;
+    let labels = [("project".to_owned(), "summer".to_owned()), ("k=".to_owned(), "=v".to_owned())].into();
+    stage.rig.take_in(vec![Draft { labels, prompt: Some("ein Baum".into()), ..draft("e") }]).await;
+    stage.order(jobs[1], Order::Cancel).await;
+
+    let cases = [
+        ("", "e d c b a"),
+        ("state=cancelled", "b"),
+        ("state=pending&label=project%3Dspring", "d c a"),
+        ("label=project=summer", "e"),
+        ("label=project=summer&label=project=spring", ""),
+        ("q=BAUM", "e"),
+        ("q=%E6%A8%B1%E8%8A%B1&limit=2", "d c"),
+        ("limit=100000", "e d c b a"),
+        ("q=", "e d c b a"),
+    ];
+    for (query, expected) in cases {
+        let listed = stage.get(&format!("/api/v1/jobs?{query}")).await.json();
+        assert_eq!(names(&listed).join(" "), expected, "{query}");
+    }
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = stage.get(&format!("/api/v1/jobs?limit=2{cursor}")).await.json();
+        seen.extend(names(&page).iter().map(|name| (*name).to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.join(" "), "e d c b a");
+}
+
+#[tokio::test]
+async fn a_wrong_query_is_refused_with_what_would_be_right() {
+    let stage = Stage::set();
+    let cases = [
+        ("state=runing", "pending, submitting, queued"),
+        ("state=", "pending, submitting, queued"),
+        ("label=", "KEY=VALUE"),
+        ("stat=failed", "state, label, q, limit, cursor"),
+        ("label=project", "KEY=VALUE"),
+        ("limit=0", "1 or more"),
+        ("limit=-1", "whole number"),
+        ("limit=many", "whole number"),
+        ("cursor=x", "whole number"),
+        ("state=failed&state=held", "given twice"),
+    ];
+    for (query, detail) in cases {
+        assert_problem(&stage.get(&format!("/api/v1/jobs?{query}")).await, 400, detail);
+    }
+    assert_problem(&stage.get("/api/v1/events?job=sakura").await, 400, "whole job id");
+}
+
+#[tokio::test]
+async fn a_job_is_found_by_id_by_the_beginning_of_one_and_by_name() {
+    let stage = Stage::set();
+    let jobs = stage.take_in(&["春 a/b%2F?", "twin", "twin"]).await;
+    let id = jobs[0].to_string();
+    for reference in [&id, &id[..30], &id.to_uppercase(), "%E6%98%A5%20a%2Fb%252F%3F"] {
+        let answer = stage.get(&format!("/api/v1/jobs/{reference}")).await;
+        assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)), "{reference}: {answer:?}");
+    }
+    for reference in ["nobody", "0", &id[..5], "ffffffff", "a%2Fb"] {
+        assert_problem(&stage.get(&format!("/api/v1/jobs/{reference}")).await, 404, "there is no job");
+    }
+    for reference in ["twin", &id[..8]] {
+        let problem =
+            assert_problem(&stage.get(&format!("/api/v1/jobs/{reference}")).await, 409, "several jobs");
+        let twin = json!({"id": jobs[2], "name": "twin", "state": "pending"});
+        assert_eq!(problem["candidates"][0], twin, "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn a_persons_orders_are_carried_out_or_refused_with_the_reason() {
+    let stage = Stage::set();
+    let job = stage.take_in(&["sakura"]).await[0];
+    assert_problem(&stage.post("/api/v1/jobs/sakura/release", "").await, 409, "not held but pending");
+    let cancelled = stage.post("/api/v1/jobs/sakura/cancel", "").await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    assert_eq!(cancelled.json()["job"]["state"], "cancelled");
+    assert_eq!(cancelled.json()["message"], "before it was submitted");
+    assert_problem(
+        &stage.post(&format!("/api/v1/jobs/{job}/cancel"), "{}").await,
+        409,
+        "already been cancelled",
+    );
+    let retried = stage.post(&format!("/api/v1/jobs/{job}/retry"), "").await.json();
+    assert_eq!(retried["job"]["state"], "pending");
+    assert_problem(&stage.post("/api/v1/jobs/nobody/retry", "").await, 404, "there is no job");
+    assert_problem(&stage.post("/api/v1/jobs/sakura/buy", "").await, 404, "nothing");
+}
+
+#[tokio::test]
+async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays() {
+    let stage = Stage::set();
+    stage.take_in(&["a", "b"]).await;
+    let calm = stage.get("/api/v1/status").await;
+    let counts = r#""counts":{"pending":2,"submitting":0,"queued":0,"processing":0,"downloading":0,"succeeded":0,"failed":0,"cancelled":0,"expired":0,"held":0}"#;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"stops":[],"waiting":null}}"#));
+
+    let stop = Stop { cause: StopCause::KeyRefused, until: Some(NOW), message: "no key".into(), since: NOW };
+    stage.rig.store.put_stop(stop).await.unwrap();
+    let causes = |status: Value| {
+        let stops = status["stops"].as_array().unwrap().clone();
+        let mut causes: Vec<_> =
+            stops.iter().map(|stop| stop["cause"].as_str().unwrap().to_owned()).collect();
+        causes.sort();
+        causes.join(" ")
+    };
+    let cases = [
+        ("pause", r#"{"what":"downloads"}"#, "key_refused paused_downloads"),
+        ("resume", r#"{"what":"submits"}"#, "key_refused paused_downloads"),
+        ("pause", "", "key_refused paused_downloads paused_submits"),
+        ("resume", r#"{"what":"downloads"}"#, "key_refused paused_submits"),
+        ("pause", "{}", "key_refused paused_downloads paused_submits"),
+        ("resume", "{}", "key_refused"),
+    ];
+    for (order, body, expected) in cases {
+        let answer = stage.post(&format!("/api/v1/{order}"), body).await;
+        assert_eq!((answer.status, causes(answer.json())), (200, expected.to_owned()), "{order} {body}");
+    }
+    for body in ["[null]", "null", r#"{"what":"all"}"#, r#"{"waht":"submits"}"#, "[]", "{", "\u{0}"] {
+        assert_problem(&stage.post("/api/v1/pause", body).await, 400, "downloads");
+    }
+    assert_problem(&stage.post("/api/v1/pause", &" ".repeat(20_000)).await, 413, "16384");
+    let status = stage.get("/api/v1/status").await.json();
+    assert_eq!(status["waiting"], "nothing is submitted: no key");
+    assert_eq!(status["stops"][0]["until"], "2026-04-04T06:46:00.000Z");
+}
+
+#[tokio::test]
+async fn every_answer_that_is_an_error_is_a_problem_and_none_is_sniffed_cached_or_shared() {
+    let stage = Stage::set();
+    assert_problem(&stage.get("/api/v2").await, 404, "nothing");
+    assert_problem(&stage.get("/elsewhere").await, 404, "nothing");
+    let wrong_method = stage.door.ask("DELETE /api/v1/jobs", "").await;
+    assert_problem(&wrong_method, 405, "GET, POST");
+    assert_eq!(wrong_method.header("allow"), Some("GET, POST"));
+    assert_problem(&stage.get("/api/v1/pause").await, 405, "POST");
+    assert_problem(&stage.door.ask("POST /api/v1/pause\nContent-Type: text/plain", "{}").await, 415, "json");
+    assert_problem(&stage.door.ask("POST /api/v1/pause", "{}").await, 415, "json");
+    assert_problem(&stage.door.ask("GET /api/v1/jobs\nHost: evil.example", "").await, 421, "127.0.0.1");
+    let foreign = stage.door.ask("POST /api/v1/pause\nOrigin: http://evil.example", "").await;
+    assert_problem(&foreign, 403, "other pages");
+    assert!(stage.rig.store.stops().await.unwrap().is_empty());
+    let fine = stage.get("/api/v1/jobs").await;
+    for answer in [&wrong_method, &foreign, &fine] {
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+        assert!(!answer.head.to_ascii_lowercase().contains("access-control"), "{answer:?}");
+    }
+    assert_eq!(stage.door.ask("HEAD /api/v1/jobs", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn where_a_token_is_set_it_is_asked_for() {
+    let stage = Stage::set_with(Some(Secret::new("t0ken-canary")), Vec::new());
+    for path in ["/api/v1/jobs", "/%61pi/v1/jobs", "/api/v1/events", "/metrics", "/"] {
+        let answer = stage.get(path).await;
+        assert_problem(&answer, 401, "admin.token_file");
+        assert!(answer.header("www-authenticate").unwrap().contains("Bearer"), "{answer:?}");
+        assert!(!answer.body.contains("canary"), "{answer:?}");
+    }
+    let admitted = stage.door.ask("GET /api/v1/jobs\nAuthorization: Bearer t0ken-canary", "").await;
+    assert_eq!(admitted.status, 200);
+    assert_eq!(stage.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn readiness_says_what_is_wrong() {
+    let ready = Stage::set().get("/readyz").await;
+    assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"ready":true}"#));
+    let wrong = vec!["the poll stage is stuck".to_owned(), "the library is gone".to_owned()];
+    let unready = Stage::set_with(None, wrong.clone()).get("/readyz").await;
+    assert_eq!(assert_problem(&unready, 503, "stuck; the library")["reasons"], json!(wrong));
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_cut_off() {
+    let rig = Rig::new();
+    let (_stop, stopped) = watch::channel(false);
+    let admin = AdminServer {
+        store: rig.store.clone(),
+        clock: Clock::machine(),
+        file_limits: jobfile::Limits::default(),
+        keys: AuthTokens::default(),
+        library_dir: "/srv/videos".into(),
+        data_dir: "/".into(),
+        inbox_dir: "/srv/inbox".into(),
+        archives: archives(&rig),
+        alert_before_expiry: Duration::from_secs(3600),
+        health: Arc::new(Vec::new),
+        worries: Arc::new(Vec::new),
+        rotate: Arc::new(|| Ok(())),
+        stop: stopped,
+    };
+    let patience = Patience { linger: Duration::from_millis(600), ..AdminLimits::default().patience };
+    let document_time = Duration::from_millis(200);
+    let limits = AdminLimits { patience, document_time, ..AdminLimits::default() };
+    let door = Open::door(|listener| serve_within(limits, listener, admin).unwrap());
+    let head =
+        format!("POST /api/v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", door.address);
+    for length in ["Content-Length: 99\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"] {
+        assert_problem(&door.exchange(format!("{head}{length}")).await, 408, "0.2 seconds");
+    }
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_run_nothing_and_to_show_this_in_no_other_page() {
+    let stage = Stage::set();
+    for path in ["/healthz", "/api/v1/jobs", "/api/v1/jobs/nobody", "/nowhere", "/api/v1/events"] {
+        let answer = match path {
+            "/api/v1/events" => stage.door.ask("POST /api/v1/events", "").await,
+            path => stage.get(path).await,
+        };
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{answer:?}"
+        );
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}");
+        }
+        assert!(!answer.head.to_lowercase().contains("access-control-"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_callback_secret_that_cannot_be_made_anew_is_told_with_its_reason() {
+    let stage = Stage::set();
+    let refused = stage.post("/api/v1/callback-secret/rotate", "{}").await;
+    assert_problem(&refused, 409, "it is another's");
+}

@@ -1,0 +1,132 @@
+//! The event stream: what changed, as it changes (server-sent events, WHATWG HTML, section 9.2).
+//!
+//! No change is missed: the stream begins to listen before it looks, and looks by the number of the last change it
+//! has told. A job that changed many times meanwhile is told once, as it is now.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::server::status::StatusView;
+use crate::server::view::JobView;
+use crate::job::JobId;
+use crate::store::Store;
+use crate::store::notify::Topic;
+use crate::store::error::StoreError;
+use crate::store::suspensions::Stop;
+
+/// A comment is sent after so much silence, so that proxies and both ends know the connection lives.
+const SILENCE: Duration = Duration::from_secs(15);
+/// So many changed jobs are told at once; the others right after.
+const AT_ONCE: u32 = 200;
+
+/// Who follows, and from where on.
+pub(super) struct Follower {
+    store: Store,
+    clock: Clock,
+    library_dir: PathBuf,
+    bell: watch::Receiver<u64>,
+    stop: watch::Receiver<bool>,
+    only: BTreeSet<JobId>,
+    /// From where on it wants to know, if it said so.
+    asked: Option<i64>,
+    /// The last change told; `None` before the first look.
+    told: Option<i64>,
+    /// The stops last told.
+    stops: Option<Vec<Stop>>,
+    news: bool,
+}
+
+impl Follower {
+    /// Begins to listen. `asked`: the last change known, `None` for now; `only`: these jobs, all if empty. The
+    /// stream ends once `stop` turns true.
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        library_dir: PathBuf,
+        stop: watch::Receiver<bool>,
+        asked: Option<i64>,
+        only: BTreeSet<JobId>,
+    ) -> Self {
+        let bell = store.listen(Topic::Changes);
+        Self { store, clock, library_dir, bell, stop, only, asked, told: None, stops: None, news: true }
+    }
+
+    /// The stream itself. It ends without a word when the database cannot be read: whoever follows comes again.
+    pub(super) fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        futures_util::stream::unfold(self, |mut follower| async move {
+            let told = follower.next().await?;
+            Some((Ok(Bytes::from(told)), follower))
+        })
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if *self.stop.borrow() {
+                return None;
+            }
+            if self.news {
+                let told = self.look().await;
+                let told = told.inspect_err(|error| tracing::warn!("an event stream ends: {error}")).ok()?;
+                if !told.is_empty() {
+                    return Some(told);
+                }
+                if self.news {
+                    continue;
+                }
+            }
+            tokio::select! {
+                biased;
+                stopped = self.stop.wait_for(|stop| *stop) => { let _ = stopped; return None },
+                rung = self.bell.changed() => { rung.ok()?; self.news = true },
+                () = self.clock.sleep(SILENCE) => return Some(": still here\n\n".to_owned()),
+            }
+        }
+    }
+
+    /// What is new since the last look, as events.
+    async fn look(&mut self) -> Result<String, StoreError> {
+        let mut told = String::new();
+        let after = match self.told {
+            Some(told) => told,
+            None => {
+                // A number from the future is one of another database: what is to come would never reach it.
+                let last = self.store.last_change().await?;
+                let after = self.asked.map_or(last, |asked| asked.min(last));
+                tell(&mut told, "hello", None, &serde_json::json!({ "change": after }));
+                after
+            }
+        };
+        self.told = Some(after);
+        let changed = self.store.changes_since(after, AT_ONCE).await?;
+        self.news = changed.len() == AT_ONCE as usize;
+        for sight in &changed {
+            self.told = Some(sight.changed);
+            if self.only.is_empty() || self.only.contains(&sight.job.id()) {
+                tell(&mut told, "job", Some(sight.changed), &JobView::of(sight, &self.library_dir));
+            }
+        }
+        let stops = self.store.stops().await?;
+        if self.stops.as_ref() != Some(&stops) {
+            self.stops = Some(stops.clone());
+            tell(&mut told, "status", None, &StatusView::look(&self.store, stops).await?);
+        }
+        Ok(told)
+    }
+}
+
+/// Adds an event. JSON has no line ends of its own, so its data is one line.
+fn tell(to: &mut String, event: &str, id: Option<i64>, data: &impl Serialize) {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    // Writing to a text cannot fail.
+    let _ = write!(to, "event: {event}\n{id}data: {data}\n\n");
+}

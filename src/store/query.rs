@@ -1,0 +1,307 @@
+//! Looking: one job, lists, filters, cursors, and what has changed since.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use crate::clock::Timestamp;
+use crate::job::output::{OutputKind, StoredFile};
+use crate::job::state::StateName;
+use crate::job::{Job, JobId, Labels};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::rows::{number_of, read_row, read_stored};
+
+/// The longest list given at once.
+pub const LIST_LIMIT: u32 = 500;
+
+/// A job with what is only shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobDetails {
+    /// The job.
+    pub job: Job,
+    /// Its prompt, if it has one.
+    pub prompt: Option<String>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its files in the library, those of earlier tasks too.
+    pub files: Vec<(OutputKind, StoredFile)>,
+    /// The number of its last change: what the change feed counts with.
+    pub changed: i64,
+}
+
+/// A line of a job's history as kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Timestamp,
+    /// What, one word.
+    pub event: String,
+    /// The particulars.
+    pub detail: String,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only in this state.
+    pub state: Option<StateName>,
+    /// Only with these labels.
+    pub labels: Vec<(String, String)>,
+    /// Only with this text in name, prompt or task id.
+    pub text: Option<String>,
+}
+
+/// A page of a list, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The jobs.
+    pub jobs: Vec<JobDetails>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<i64>,
+}
+
+/// What a reference to a job found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// One job.
+    One(JobId),
+    /// None.
+    None,
+    /// Several; the newest few of them.
+    Many(Vec<JobId>),
+}
+
+pub(super) const COLUMNS: &str = "jobs.*, requests.prompt AS prompt, requests.labels AS labels";
+const BY_CHANGE: &str = "SELECT jobs.*, requests.prompt AS prompt, requests.labels AS labels FROM jobs
+    JOIN requests ON requests.job = jobs.nr WHERE jobs.changed > ?1 ORDER BY jobs.changed LIMIT ?2";
+
+impl Store {
+    /// One job.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn look(&self, id: JobId) -> Result<JobDetails, StoreError> {
+        self.read(move |connection| look_in(connection, id)).await
+    }
+
+    /// A job's history, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn history(&self, id: JobId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.read(move |connection| {
+            let nr = number_of(connection, id)?;
+            let mut statement = connection
+                .prepare_cached("SELECT at, event, detail FROM history WHERE job = ?1 ORDER BY nr")?;
+            let entries = statement.query_map([nr], |row| {
+                Ok(HistoryEntry {
+                    at: Timestamp::from_millis(row.get(0)?),
+                    event: row.get(1)?,
+                    detail: row.get(2)?,
+                })
+            })?;
+            Ok(entries.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The user's own text of a job's request: without our key, without the callback URL.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    pub async fn request(&self, id: JobId) -> Result<String, StoreError> {
+        self.read(move |connection| request_in(connection, id)).await
+    }
+
+    /// The jobs that pass `filter`, newest first, from `cursor` on; at most `limit` and never more than
+    /// [`LIST_LIMIT`].
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn list(&self, filter: Filter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
+        self.read(move |connection| list(connection, &filter, cursor, limit.clamp(1, LIST_LIMIT))).await
+    }
+
+    /// How many jobs are in each state; states without any are left out.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn counts(&self) -> Result<BTreeMap<StateName, u64>, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+            let mut rows = statement.query([])?;
+            let mut counts = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let word: String = row.get(0)?;
+                let state =
+                    StateName::parse(&word).ok_or(StoreError::UnknownWord { what: "state", value: word })?;
+                counts.insert(state, row.get::<_, i64>(1)?.unsigned_abs());
+            }
+            Ok(counts)
+        })
+        .await
+    }
+
+    /// The jobs changed since the change numbered `after`, in the order of their last changes. A job that changed
+    /// many times comes once, as it is now.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn changes_since(&self, after: i64, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(BY_CHANGE)?;
+            let mut rows = statement.query((after, limit))?;
+            let mut sights = Vec::new();
+            while let Some(row) = rows.next()? {
+                sights.push(sight(connection, row)?);
+            }
+            Ok(sights)
+        })
+        .await
+    }
+
+    /// The number of the last change.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn last_change(&self) -> Result<i64, StoreError> {
+        self.read(|connection| Ok(last_change(connection)?)).await
+    }
+
+    /// Finds the job that a person means: by id, by a beginning of its id (6 characters at least), or by name.
+    ///
+    /// # Errors
+    /// What can befall the database.
+    pub async fn find(&self, reference: String) -> Result<Found, StoreError> {
+        self.read(move |connection| find(connection, &reference)).await
+    }
+}
+
+pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .query_row("SELECT changed FROM jobs ORDER BY changed DESC LIMIT 1", [], |row| row.get(0))
+        .optional()
+        .map(|found| found.unwrap_or(0))
+}
+
+/// One job.
+pub(super) fn look_in(connection: &Connection, id: JobId) -> Result<JobDetails, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1"
+    ))?;
+    let mut rows = statement.query([id.to_string()])?;
+    let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
+    sight(connection, row)
+}
+
+/// The user's own text of its request.
+pub(super) fn request_in(connection: &Connection, id: JobId) -> Result<String, StoreError> {
+    let nr = number_of(connection, id)?;
+    let mut statement = connection.prepare_cached("SELECT body FROM requests WHERE job = ?1")?;
+    Ok(statement.query_row([nr], |row| row.get(0))?)
+}
+
+pub(super) fn sight(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
+    let known = read_row(connection, row)?;
+    let labels: String = row.get("labels")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM outputs WHERE job = ?1 AND state = 'stored' ORDER BY stored_at, position",
+    )?;
+    let mut rows = statement.query([known.nr])?;
+    let mut files = Vec::new();
+    while let Some(row) = rows.next()? {
+        let word: String = row.get("kind")?;
+        let kind =
+            OutputKind::parse(&word).ok_or(StoreError::UnknownWord { what: "output kind", value: word })?;
+        files.push((kind, read_stored(row)?));
+    }
+    Ok(JobDetails {
+        job: known.job,
+        prompt: row.get("prompt")?,
+        // Written by us from a map of strings; what cannot be read back has been tampered with.
+        labels: serde_json::from_str(&labels)
+            .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
+        files,
+        changed: row.get("changed")?,
+    })
+}
+
+fn list(
+    connection: &Connection,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: u32,
+) -> Result<Page, StoreError> {
+    let mut conditions = vec!["jobs.nr < ?".to_owned()];
+    let mut values: Vec<rusqlite::types::Value> = vec![cursor.unwrap_or(i64::MAX).into()];
+    if let Some(state) = filter.state {
+        conditions.push("jobs.state = ?".into());
+        values.push(state.as_str().to_owned().into());
+    }
+    for (key, value) in &filter.labels {
+        conditions.push("jobs.nr IN (SELECT job FROM labels WHERE key = ? AND value = ?)".into());
+        values.push(key.clone().into());
+        values.push(value.clone().into());
+    }
+    if let Some(text) = &filter.text {
+        conditions.push(
+            "(instr(lower(jobs.name), lower(?)) OR instr(lower(coalesce(requests.prompt, '')), lower(?))
+              OR jobs.task_id = ?)"
+                .into(),
+        );
+        values.extend(std::iter::repeat_n(rusqlite::types::Value::from(text.clone()), 3));
+    }
+    values.push(i64::from(limit + 1).into());
+    let sql = format!(
+        "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {} ORDER BY jobs.nr DESC LIMIT ?",
+        conditions.join(" AND ")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut jobs = Vec::new();
+    let mut next = None;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        if jobs.len() == limit as usize {
+            next = last;
+            break;
+        }
+        last = Some(row.get("nr")?);
+        jobs.push(sight(connection, row)?);
+    }
+    Ok(Page { jobs, next })
+}
+
+fn find(connection: &Connection, reference: &str) -> Result<Found, StoreError> {
+    let ids = |sql: &str, values: [&str; 2]| -> Result<Vec<JobId>, StoreError> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let texts: Vec<String> = statement.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(texts.iter().filter_map(|text| JobId::parse(text)).collect())
+    };
+    let lower = reference.to_ascii_lowercase();
+    let is_prefix = lower.len() >= 6 && lower.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if is_prefix {
+        let found = ids(
+            "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 ORDER BY nr DESC LIMIT 10",
+            [&lower, &format!("{lower}~")],
+        )?;
+        if !found.is_empty() {
+            return Ok(one_or_many(found));
+        }
+    }
+    let named = ids(
+        "SELECT id FROM jobs WHERE name = ?1 OR name = ?2 ORDER BY nr DESC LIMIT 10",
+        [reference, reference],
+    )?;
+    Ok(one_or_many(named))
+}
+
+fn one_or_many(found: Vec<JobId>) -> Found {
+    match found.as_slice() {
+        [] => Found::None,
+        [one] => Found::One(*one),
+        _ => Found::Many(found),
+    }
+}
