@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dropreel::clock::Clock;
-use dropreel::rng::Rng;
 use dropreel::job::JobId;
-use dropreel::job::event::{StatusVerdict, Event};
+use dropreel::job::event::{Event, StatusVerdict};
 use dropreel::job::next::Move;
 use dropreel::job::policy::PollingPolicy;
 use dropreel::provider::wire::read_status;
+use dropreel::rng::Rng;
 use dropreel::store::Store;
 use futures_util::future::join_all;
 use rusqlite::Connection;
@@ -95,7 +95,8 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 async fn asked_of_store(data: &Path, table: &mut Table) {
     let clock = Clock::machine();
     let (store, _closing) =
-        Store::open(&data.join("dropreel.db"), PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone()).unwrap();
+        Store::open(&data.join("dropreel.db"), PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone())
+            .unwrap();
     let store = Arc::new(store);
     let later = clock.now().plus(Duration::from_secs(30 * 24 * 3600));
     let mut pick = Series::default();

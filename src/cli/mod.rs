@@ -10,12 +10,12 @@ mod demo;
 mod doctor;
 mod events;
 mod follow;
-mod show;
 mod generate;
 mod prune;
 mod report;
 mod sandbox;
 mod serve;
+mod show;
 mod term;
 
 use std::process::ExitCode;

@@ -14,17 +14,17 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::daemon::pipeline::{Pipeline, Transports, file_limits};
-use crate::rng::Rng;
 use crate::disk::library::Library;
 use crate::disk::lock::{DataLock, LockError};
 use crate::disk::make_private_folder;
 use crate::disk::names::LayoutError;
 use crate::disk::{self, DiskError};
-use crate::server::admin::{self, AdminServer, Archives, AuthTokens, Rotate};
-use crate::server::public::{self, PublicServer};
 use crate::failpoints::{self, FailPoint};
 use crate::provider::client::ClientError;
+use crate::rng::Rng;
 use crate::secret::CallbackSecrets;
+use crate::server::admin::{self, AdminServer, Archives, AuthTokens, Rotate};
+use crate::server::public::{self, PublicServer};
 use crate::settings::{SecretsError, Settings, load_callback_secrets, rotate_callback_secret};
 use crate::stages::Heartbeats;
 use crate::store::Store;
@@ -171,7 +171,10 @@ impl Daemon {
             store: river.store.clone(),
             clock: clock.clone(),
             file_limits: file_limits(&settings),
-            keys: AuthTokens { token: settings.admin.token.clone(), read_token: settings.admin.read_token.clone() },
+            keys: AuthTokens {
+                token: settings.admin.token.clone(),
+                read_token: settings.admin.read_token.clone(),
+            },
             library_dir: settings.library.dir.clone(),
             data_dir: settings.data_dir.clone(),
             inbox_dir: settings.inbox.dir.clone(),

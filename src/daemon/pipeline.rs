@@ -8,33 +8,33 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::daemon::StartError;
-use crate::rng::Rng;
 use crate::disk::file_system::examine;
 use crate::disk::inbox::Inbox;
 use crate::disk::library::Library;
 use crate::disk::names::Layout;
 use crate::disk::{DiskError, make_private_folder, write_durably};
-use crate::server::described;
+use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Doubt, Event};
-use crate::job::state::StateName;
 use crate::job::policy::PollingPolicy;
 use crate::job::scheduling::Limits;
+use crate::job::state::StateName;
 use crate::jobfile;
-use crate::failpoints::{self, FailPoint};
-use crate::media::transport::{self, Pinned};
 use crate::media::fetch::{MediaClient, Patience};
 use crate::media::guard::Policy;
+use crate::media::transport::{self, Pinned};
 use crate::provider::client::{self, ClientError, ProviderClient};
 use crate::provider::gate::Gate;
+use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
+use crate::server::described;
 use crate::settings::{Settings, Trust, load_callback_secrets};
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
 use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
-use crate::stages::provider_session::Line;
 use crate::stages::poll::PollStage;
+use crate::stages::provider_session::Line;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Heartbeats, Stage};
 use crate::store::error::StoreError;
@@ -81,7 +81,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn open(settings: &Settings, ways: Transports, clock: Clock, rng: Rng) -> Result<Self, StartError> {
+    pub async fn open(
+        settings: &Settings,
+        ways: Transports,
+        clock: Clock,
+        rng: Rng,
+    ) -> Result<Self, StartError> {
         let key = settings.provider.api_key.clone().ok_or(StartError::NoKey)?;
         let layout = Layout::parse(&settings.library.layout)?;
         make_private_folder(&settings.data_dir)?;

@@ -11,13 +11,13 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::rng::Rng;
 use crate::disk::part::{Mark, Part, PartWriter};
 use crate::disk::{
     DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
     make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_to_be_flushed,
 };
 use crate::failpoints::{self, FailPoint};
+use crate::rng::Rng;
 use crate::settings::LibraryMode;
 
 /// Where unfinished downloads lie, on the same file system as the library.

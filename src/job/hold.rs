@@ -1,7 +1,7 @@
 //! Why a job waits for a person, and what to tell them.
 
 use crate::clock::Timestamp;
-use crate::job::state::{Fetching, Schedule, Running, State, StateName, PendingAttempt};
+use crate::job::state::{Fetching, PendingAttempt, Running, Schedule, State, StateName};
 use crate::job::{JobId, TaskId};
 
 /// A job that waits for a person: why, and where `release` takes it.

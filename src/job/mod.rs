@@ -10,12 +10,12 @@ pub mod hold;
 pub mod next;
 pub mod notification;
 pub mod output;
+pub mod policy;
 pub mod record;
 pub mod retry;
+pub mod scheduling;
 pub mod state;
 pub mod step;
-pub mod policy;
-pub mod scheduling;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,8 +24,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::rng::Rng;
 use crate::money::Quota;
+use crate::rng::Rng;
 use output::Output;
 use state::{State, StateName};
 

@@ -25,8 +25,7 @@ pub enum Move {
 
 impl Move {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Submit, Self::Repeat, Self::Ask, Self::Cancel, Self::Fetch, Self::Wait];
+    pub const ALL: [Self; 6] = [Self::Submit, Self::Repeat, Self::Ask, Self::Cancel, Self::Fetch, Self::Wait];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -75,7 +74,10 @@ pub fn next_action(job: &Job, now: Timestamp) -> Option<Next> {
             {
                 next(Move::Ask, running.pace.due)
             }
-            HeldFrom::Running(_) | HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Downloading(_) => None,
+            HeldFrom::Running(_)
+            | HeldFrom::Pending(_)
+            | HeldFrom::Submitting(..)
+            | HeldFrom::Downloading(_) => None,
         },
         State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => {
             None

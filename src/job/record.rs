@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::job::hold::{HeldFrom, Hold, HoldReason};
 use crate::job::output::Output;
-use crate::job::state::{Fetching, Schedule, Running, State, StateName, PendingAttempt};
+use crate::job::state::{Fetching, PendingAttempt, Running, Schedule, State, StateName};
 use crate::job::{Identity, Job, JobFacts, TaskId};
 
 /// Every field of a job, whatever its state: one row of the database.

@@ -2,11 +2,11 @@
 
 use crate::jobfile::Draft;
 use crate::jobfile::body::without_member;
+use crate::jobfile::dropreel_member::{self, DropreelMember};
+use crate::jobfile::field::{Cursor, listed};
 use crate::jobfile::findings::{Findings, below};
 use crate::jobfile::json::{Member, Node, Value};
 use crate::jobfile::models::{FIELDS, MEDIA_KEYS, MODELS, Mode, Model};
-use crate::jobfile::dropreel_member::{self, DropreelMember};
-use crate::jobfile::field::{Cursor, listed};
 
 /// Our own member of an object.
 const OURS: &str = "dropreel";

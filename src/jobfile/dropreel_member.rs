@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::jobfile::field::{Cursor, listed};
 use crate::jobfile::findings::{Findings, below, quoted};
 use crate::jobfile::json::Member;
-use crate::jobfile::field::{Cursor, listed};
 
 /// The keys that this version knows.
 const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before"];

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::jobfile::findings::{Findings, push_below, quoted};
-use crate::jobfile::syntax_hints::{self, is_number, misfit, run, shown};
 use crate::jobfile::strings::{self, Fault};
+use crate::jobfile::syntax_hints::{self, is_number, misfit, run, shown};
 use crate::jobfile::{Form, MAX_DEPTH};
 
 /// A value with the text it was written as.

@@ -6,19 +6,19 @@
 
 mod body;
 mod check;
+mod cursor;
+mod dropreel_member;
+mod field;
 mod findings;
 mod json;
 mod lines;
 mod links;
 mod models;
 mod names;
-mod dropreel_member;
 mod read;
 mod schema;
-mod field;
-mod syntax_hints;
 mod strings;
-mod cursor;
+mod syntax_hints;
 
 use std::collections::BTreeMap;
 use std::{fmt, io};

@@ -2,7 +2,7 @@
 
 use crate::jobfile::findings::{Findings, untold};
 use crate::jobfile::json::{self, Node, Value};
-use crate::jobfile::{Cause, Draft, Form, Limits, Problem, Refusal, check, names, cursor};
+use crate::jobfile::{Cause, Draft, Form, Limits, Problem, Refusal, check, cursor, names};
 
 /// Reads a document whose name without ending is `stem`: one draft for each object, in order, at least one.
 ///

@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::jobfile::models::{FIELDS, MODELS, Mode, Model};
 use crate::jobfile::dropreel_member;
 use crate::jobfile::field::{Field, Shape};
+use crate::jobfile::models::{FIELDS, MODELS, Mode, Model};
 
 /// The schema of a document: one job, or an array of them. `#/definitions/job` is that of a line of a line file.
 pub fn schema() -> Value {

@@ -15,8 +15,8 @@ use url::{Host, Origin, Url};
 
 use crate::clock::{Clock, Tick};
 use crate::failpoints::{Bug, planted};
-use crate::media::transport::{MediaTransport, Pinned};
 use crate::media::guard::{Forbidden, Policy};
+use crate::media::transport::{MediaTransport, Pinned};
 use crate::secret::Secret;
 
 /// So many redirects are followed.
@@ -205,7 +205,14 @@ impl MediaClient {
     pub fn per_thread(&self) -> Self {
         let transport = self.transport.per_thread().unwrap_or_else(|| self.transport.clone());
         let (home, clock) = (self.home.clone(), self.clock.clone());
-        Self { transport, policy: self.policy, patience: self.patience, max_bytes: self.max_bytes, clock, home }
+        Self {
+            transport,
+            policy: self.policy,
+            patience: self.patience,
+            max_bytes: self.max_bytes,
+            clock,
+            home,
+        }
     }
 
     /// Replaces the key for all fetches from now on, of those made from it too.

@@ -4,7 +4,7 @@
 //! followed unseen, no address that the policy forbids. One call is one try; what to try again is decided in `job`.
 
 mod boxes;
-pub mod transport;
 pub mod fetch;
 pub mod guard;
 pub mod inspect;
+pub mod transport;

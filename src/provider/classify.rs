@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::job::event::SubmitVerdict;
-use crate::provider::suspension::{CAREFUL_PAUSE, SuspensionCause, Suspension, Proof, RATE_PAUSE};
 use crate::provider::reply::Reply;
+use crate::provider::suspension::{CAREFUL_PAUSE, Proof, RATE_PAUSE, Suspension, SuspensionCause};
 use crate::provider::wire::error::ProviderError;
 use crate::provider::wire::text::{SENTENCE, begins, clean};
 use crate::provider::wire::{Unreadable, read_error};
@@ -137,7 +137,9 @@ impl<'a> Judged<'a> {
     ) -> Answered<V> {
         let pause = match cause {
             SuspensionCause::RateLimited => self.pause().unwrap_or(RATE_PAUSE),
-            SuspensionCause::KeyRefused | SuspensionCause::BalanceEmpty | SuspensionCause::Misconfigured => CAREFUL_PAUSE,
+            SuspensionCause::KeyRefused | SuspensionCause::BalanceEmpty | SuspensionCause::Misconfigured => {
+                CAREFUL_PAUSE
+            }
         };
         let until = self.scene.now.plus(pause);
         // A limit ends by itself. The others end when a person mends something, maybe sooner than we would look again:

@@ -13,10 +13,10 @@ use thiserror::Error;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
+use crate::failpoints::{self, FailPoint};
 use crate::job::TaskId;
 use crate::job::attempt::Attempt;
-use crate::job::event::{StatusVerdict, CancelVerdict, Phase, SubmitVerdict};
-use crate::failpoints::{self, FailPoint};
+use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::provider::gate::Pass;
 use crate::provider::reply::{CallOutcome, Reply};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};

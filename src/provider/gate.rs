@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::failpoints::{Bug, planted};
-use crate::provider::suspension::{CAREFUL_PAUSE, LONGEST_PAUSE, SuspensionCause, Suspension};
+use crate::provider::suspension::{CAREFUL_PAUSE, LONGEST_PAUSE, Suspension, SuspensionCause};
 use crate::provider::verdict::Answered;
 
 /// What kind of call wants to pass.

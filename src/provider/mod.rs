@@ -5,11 +5,11 @@
 //! hands out is what the client asks for, so no call can go around it. Nothing here repeats a call: whether, when and
 //! with what to try again is the job machine's to say.
 
+mod classify;
 pub mod client;
 pub mod gate;
-mod classify;
-pub mod suspension;
 pub mod reply;
 pub mod request;
+pub mod suspension;
 pub mod verdict;
 pub mod wire;

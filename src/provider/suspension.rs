@@ -80,7 +80,9 @@ impl Proof {
     pub const fn ends(self, cause: SuspensionCause) -> bool {
         match (self, cause) {
             (Self::Nothing, _) | (_, SuspensionCause::RateLimited) => false,
-            (Self::Access | Self::Funds, SuspensionCause::KeyRefused | SuspensionCause::Misconfigured) => true,
+            (Self::Access | Self::Funds, SuspensionCause::KeyRefused | SuspensionCause::Misconfigured) => {
+                true
+            }
             (proof, SuspensionCause::BalanceEmpty) => matches!(proof, Self::Funds),
         }
     }

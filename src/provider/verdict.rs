@@ -5,11 +5,11 @@
 //! ends a job; only what certainly stopped short of it counts as not executed; all else may have been executed.
 
 use crate::job::TaskId;
-use crate::job::event::{StatusVerdict, CancelVerdict, SubmitVerdict};
+use crate::job::event::{CancelVerdict, StatusVerdict, SubmitVerdict};
 pub use crate::provider::classify::{Answered, ReplyContext};
 use crate::provider::classify::{Class, Judged, class, unheard};
-use crate::provider::suspension::{SuspensionCause, Proof};
 use crate::provider::reply::{CallOutcome, Reply};
+use crate::provider::suspension::{Proof, SuspensionCause};
 use crate::provider::wire::error::ProviderError;
 use crate::provider::wire::text::{SENTENCE, clean};
 use crate::provider::wire::{read_status, read_submit};
@@ -97,7 +97,8 @@ pub fn asked(heard: &CallOutcome, asked: &TaskId, scene: ReplyContext<'_>) -> An
     };
     let judged = Judged::of(reply, scene);
     let unanswered = |why: String| StatusVerdict::Unanswered { why, not_before: judged.not_before() };
-    let stop = |cause| judged.stopping(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before });
+    let stop =
+        |cause| judged.stopping(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before });
     let missing = judged.error.as_ref().is_some_and(|error| error.is_one_of(&NO_TASK));
     match class(reply.status) {
         Class::Good => match (&reply.body, read_status(reply.bytes(), asked, scene.now)) {
@@ -108,8 +109,9 @@ pub fn asked(heard: &CallOutcome, asked: &TaskId, scene: ReplyContext<'_>) -> An
         Class::NotFound | Class::Invalid if missing => judged.proving(Proof::Access, StatusVerdict::Missing),
         Class::NoKey => stop(SuspensionCause::KeyRefused),
         // An empty balance stops submits; questions go on.
-        Class::NoFunds => judged
-            .stopping(SuspensionCause::BalanceEmpty, |why, _| StatusVerdict::Unanswered { why, not_before: None }),
+        Class::NoFunds => judged.stopping(SuspensionCause::BalanceEmpty, |why, _| {
+            StatusVerdict::Unanswered { why, not_before: None }
+        }),
         Class::TooMany => stop(SuspensionCause::RateLimited),
         Class::Redirect
         | Class::Invalid

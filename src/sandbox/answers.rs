@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
-use crate::rng::Rng;
 use crate::money::{QUOTA_PER_USD, Quota};
+use crate::rng::Rng;
 use crate::sandbox::exchange::{Answer, Body, End as Stop};
-use crate::sandbox::plan::Plan;
-use crate::sandbox::task::{Phase, Task};
 use crate::sandbox::faults::{
     CallbackShape, End, FailShape, Fault, Flag, IdShape, Kind, Progress, ResultShape, StatusShape,
     SubmitShape, Times, UrlShape, WordChoice,
 };
+use crate::sandbox::plan::Plan;
+use crate::sandbox::task::{Phase, Task};
 
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head>\n\
     <body><h1>Just a moment...</h1><p>Checking your browser.</p></body></html>\n";

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::sandbox::answers;
-use crate::sandbox::exchange::{Answer, Body, End, Framing, Request};
 use crate::sandbox::clip::Clip;
+use crate::sandbox::exchange::{Answer, Body, End, Framing, Request};
+use crate::sandbox::faults::{Etag, Length, MediaFault, Ranges};
 use crate::sandbox::plan::Plan;
 use crate::sandbox::value::Target;
-use crate::sandbox::faults::{Etag, Length, MediaFault, Ranges};
 
 /// What a range header asks of a file.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,19 +9,19 @@
 mod answers;
 mod callbacks;
 mod checks;
-pub mod exchange;
 pub mod clip;
+pub mod exchange;
+pub mod faults;
 pub mod ledger;
-pub mod outbox;
 mod media_server;
+pub mod outbox;
 pub mod plan;
+pub mod scheduled_fault;
 mod server;
 pub mod signing;
-pub mod scheduled_fault;
 mod task;
 pub mod value;
 mod wire;
-pub mod faults;
 pub mod world;
 
 use std::time::Duration;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::rng::Rng;
-use crate::sandbox::plan::Plan;
 use crate::sandbox::faults::CallbackFault;
+use crate::sandbox::plan::Plan;
 use crate::secret::Secret;
 
 /// One POST to be made now; its outcome is due at [`World::callback_answered`](crate::sandbox::world::World).

@@ -23,12 +23,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::sandbox::scheduled_fault::{ApiFault, ScheduledFault};
-use crate::sandbox::value::{Bytes, Choice, Text, Value};
 use crate::sandbox::faults::{
     CallbackFault, CallbackShape, End, Etag, Expired, FailShape, Flag, IdShape, Kind, Length, Links,
     MediaFault, Progress, Ranges, ResultShape, StatusShape, SubmitShape, Times, UrlShape, WordChoice,
 };
+use crate::sandbox::scheduled_fault::{ApiFault, ScheduledFault};
+use crate::sandbox::value::{Bytes, Choice, Text, Value};
 
 /// Why a text is no plan. The message names the nearest valid word.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

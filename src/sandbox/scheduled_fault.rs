@@ -1,7 +1,7 @@
 //! Faults that strike: which, how often, and whether the work is done all the same.
 
-use crate::sandbox::value::{Choice, Value};
 use crate::sandbox::faults::{Fault, MediaFault};
+use crate::sandbox::value::{Choice, Value};
 
 /// How often a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

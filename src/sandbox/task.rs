@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sandbox::clip::{self, Clip};
-use crate::sandbox::plan::Plan;
 use crate::sandbox::faults::{End, Flag, Kind};
+use crate::sandbox::plan::Plan;
 use crate::secret::{Secret, sha256_hex};
 
 /// A task.

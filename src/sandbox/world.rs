@@ -13,13 +13,13 @@ use crate::money::Quota;
 use crate::sandbox::Options;
 use crate::sandbox::answers;
 use crate::sandbox::exchange::{Answer, End, Request};
+use crate::sandbox::faults::{Fault, Flag};
 use crate::sandbox::ledger::{Arrival, CallbackEntry, Ledger, Output};
 use crate::sandbox::outbox::{self, Callback, Message, Outbox};
 use crate::sandbox::plan::Plan;
-use crate::sandbox::scheduled_fault::{Planned, ApiFault, ScheduledFault, struck};
+use crate::sandbox::scheduled_fault::{ApiFault, Planned, ScheduledFault, struck};
 use crate::sandbox::task::{Phase, Task};
 use crate::sandbox::value::Value as _;
-use crate::sandbox::faults::{Fault, Flag};
 use crate::secret::{Secret, sha256_hex};
 
 /// Files above this are not hashed for the ledger.

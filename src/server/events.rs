@@ -15,12 +15,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::job::JobId;
 use crate::server::status::StatusView;
 use crate::server::view::JobView;
-use crate::job::JobId;
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 use crate::store::suspensions::Stop;
 
 /// A comment is sent after so much silence, so that proxies and both ends know the connection lives.

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::server::body::BodyError;
 use crate::job::JobId;
 use crate::jobfile;
+use crate::server::body::BodyError;
 use crate::store::error::StoreError;
 use crate::store::intake::IngestError;
 

@@ -12,14 +12,14 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::clock::Clock;
+use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::job::JobId;
+use crate::secret::CallbackSecrets;
 pub use crate::server::body::BodyLimit;
 use crate::server::body::{BodyError, read_body};
 use crate::server::connection_limits::ConnectionLimits;
 pub use crate::server::connection_limits::Patience;
 use crate::server::signature::{Message, Signature};
-use crate::job::JobId;
-use crate::failpoints::{self, Bug, FailPoint, planted};
-use crate::secret::CallbackSecrets;
 use crate::settings::CallbackSignature;
 use crate::store::Store;
 use crate::store::deliveries::Kept;

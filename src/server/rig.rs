@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
-use crate::rng::Rng;
 use crate::job::JobId;
 use crate::job::policy::PollingPolicy;
 use crate::jobfile::Draft;
+use crate::rng::Rng;
 use crate::store::Store;
 use crate::store::intake::{Intake, Source};
 
@@ -29,7 +29,8 @@ impl Rig {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dropreel.db");
-        let (store, _) = Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
+        let (store, _) =
+            Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
         Self { folder, store }
     }
 

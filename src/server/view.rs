@@ -204,13 +204,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::server::rig::NOW;
     use crate::job::hold::HoldReason;
     use crate::job::output::{Output, OutputKey, OutputState, Refusals};
     use crate::job::record::Record;
     use crate::job::state::StateName;
     use crate::job::{Identity, Job, JobFacts, TaskId};
     use crate::secret::Secret;
+    use crate::server::rig::NOW;
 
     /// A job that has everything a job can have while it is being fetched.
     fn record() -> Record {

@@ -165,8 +165,10 @@ fn words() -> String {
 }
 
 fn unknown(word: &str) -> String {
-    let nearest =
-        JobNotification::ALL.map(JobNotification::as_str).into_iter().min_by_key(|known| strsim::osa_distance(known, word));
+    let nearest = JobNotification::ALL
+        .map(JobNotification::as_str)
+        .into_iter()
+        .min_by_key(|known| strsim::osa_distance(known, word));
     format!(
         "there is no event `{word}`; did you mean `{}`? There are: {}",
         nearest.unwrap_or_default(),

@@ -4,10 +4,10 @@
 //! values. [`load`] reads them; [`load_callback_secrets`] keeps the secrets behind callback addresses.
 
 mod check;
-mod listeners;
 mod environment;
 mod hooks;
 mod layer;
+mod listeners;
 mod load;
 mod private;
 mod problem;

@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::{Clock, Timestamp};
-use crate::job::event::{StatusVerdict, Event, Phase};
-use crate::job::state::StateName;
 use crate::failpoints::{self, FailPoint};
+use crate::job::event::{Event, Phase, StatusVerdict};
+use crate::job::state::StateName;
 use crate::provider::wire::{read_status, task_hint};
 use crate::stages::{Stage, Wake, ring_of};
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::deliveries::Delivery;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 
 /// So many deliveries are told of in one pass; they share a commit.
 const BATCH: u32 = 64;

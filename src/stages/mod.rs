@@ -7,8 +7,8 @@ pub mod callback;
 pub mod download;
 pub mod hooks;
 pub mod intake;
-pub mod provider_session;
 pub mod poll;
+pub mod provider_session;
 pub mod submit;
 
 use std::collections::{BTreeMap, BTreeSet};

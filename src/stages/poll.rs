@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
-use crate::job::event::{StatusVerdict, Event};
+use crate::failpoints::{self, FailPoint};
+use crate::job::event::{Event, StatusVerdict};
 use crate::job::next::{Move, is_due};
 use crate::job::notification::JobNotification;
 use crate::job::{JobId, TaskId};
-use crate::failpoints::{self, FailPoint};
 use crate::provider::gate::Kind;
 use crate::provider::gate::Pass;
 use crate::stages::provider_session::{Line, tell};
 use crate::stages::{InFlight, Stage, Wake, ring_of};
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::metrics::MISSED_IN_A_ROW;
+use crate::store::notify::Topic;
 
 /// So many questions are under way at once.
 const CONCURRENCY: usize = 8;

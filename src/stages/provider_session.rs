@@ -5,21 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::failpoints::{self, FailPoint};
 use crate::job::attempt::Attempt;
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::retry::CLOCK_TOLERANCE;
 use crate::job::state::StateName;
-use crate::failpoints::{self, FailPoint};
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::{Gate, Pass};
-use crate::provider::suspension::{SuspensionCause, Suspension};
+use crate::provider::suspension::{Suspension, SuspensionCause};
 use crate::provider::verdict::Answered;
 use crate::stages::isolate_corrupt_job;
 use crate::store::Store;
 use crate::store::apply::Applied;
 use crate::store::error::StoreError;
-use crate::store::suspensions::{Stop, StopCause};
 use crate::store::query::{Filter, LIST_LIMIT};
+use crate::store::suspensions::{Stop, StopCause};
 
 /// The high water of the clock is written down this often.
 const HIGH_WATER_STEP: Duration = Duration::from_secs(60);

@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Timestamp;
+use crate::failpoints::{self, FailPoint};
 use crate::job::attempt::Attempt;
 use crate::job::event::{Doubt, Event, SubmitVerdict};
 use crate::job::next::{Move, is_due};
 use crate::job::scheduling::{Limits, next_turn};
 use crate::job::{JobId, state::StateName};
-use crate::failpoints::{self, FailPoint};
 use crate::provider::gate::{Kind, Pass};
 use crate::secret::Secret;
 use crate::stages::provider_session::{Line, tell};
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, ring_of};
 use crate::store::Store;
 use crate::store::apply::Begun;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 use crate::store::suspensions::StopCause;
 
 /// So many submit calls are under way at once.

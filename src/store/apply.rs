@@ -3,6 +3,7 @@
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
+use crate::failpoints::{Bug, planted};
 use crate::job::attempt::{Attempt, attempt_key};
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::next::{Move, next_action};
@@ -11,15 +12,14 @@ use crate::job::state::StateName;
 use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::jobfile;
-use crate::failpoints::{Bug, planted};
 use crate::secret::Secret;
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
-use crate::store::suspensions::{StopCause, set_high_water, stands};
-use crate::store::rows::{read_job, update_job, write_outputs};
 use crate::store::metrics::MetricEvent;
+use crate::store::notify::Topic;
+use crate::store::rows::{read_job, update_job, write_outputs};
+use crate::store::suspensions::{StopCause, set_high_water, stands};
 use crate::store::writer::Writing;
 
 /// What an event led to, committed.

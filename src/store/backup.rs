@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::store::error::{OpenError, StoreError};
-use crate::store::suspensions::mark_copied;
 use crate::store::schema::{find_damage, known_version, open_copy, open_reader};
+use crate::store::suspensions::mark_copied;
 
 /// A copy that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

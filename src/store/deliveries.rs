@@ -4,17 +4,17 @@ use futures_util::FutureExt;
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
+use crate::failpoints::{Bug, planted};
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::step::Moment;
-use crate::failpoints::{Bug, planted};
 use crate::secret::sha256_hex;
 use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
-use crate::store::rows::number_of;
 use crate::store::metrics::MetricEvent;
+use crate::store::notify::Topic;
+use crate::store::rows::number_of;
 use crate::store::writer::Manner;
 
 /// So many bodies of one job are kept; of the others only the count.

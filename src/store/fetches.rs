@@ -8,9 +8,9 @@ use crate::job::output::OutputKey;
 use crate::store::Store;
 use crate::store::due::{Due, due_in, to_alert_in};
 use crate::store::error::StoreError;
-use crate::store::suspensions::{Stop, stops_in};
-use crate::store::query::{JobDetails, look_in, request_in};
 use crate::store::outputs::{Plan, plans_in};
+use crate::store::query::{JobDetails, look_in, request_in};
+use crate::store::suspensions::{Stop, stops_in};
 
 /// What there is to fetch.
 #[derive(Clone, Debug)]

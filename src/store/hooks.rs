@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::notification::JobNotification;
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 use crate::store::rows::number_of;
 use crate::store::writer::Writing;
 

@@ -6,16 +6,16 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::failpoints::{self, FailPoint};
 use crate::job::next::next_action;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::Draft;
-use crate::failpoints::{self, FailPoint};
 use crate::store::Store;
 use crate::store::apply::bell_of;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
-use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::metrics::MetricEvent;
+use crate::store::notify::Topic;
+use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::writer::{Manner, Writing};
 
 /// The same name and bytes within this time are taken for a repeated copy (docs/reference.md#job-files).
@@ -324,7 +324,12 @@ pub(super) const REPEATED: &str =
      WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.taken_at > ?4
      ORDER BY intakes.nr DESC, jobs.nr LIMIT 1";
 
-fn refuse_repeat(connection: &Connection, intake: &Intake, nr: i64, now: Timestamp) -> Result<(), IngestError> {
+fn refuse_repeat(
+    connection: &Connection,
+    intake: &Intake,
+    nr: i64,
+    now: Timestamp,
+) -> Result<(), IngestError> {
     let Some(file_name) = &intake.file_name else { return Ok(()) };
     let earlier: Option<(String, i64)> = connection
         .prepare_cached(REPEATED)

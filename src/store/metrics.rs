@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::job::Job;
-use crate::job::event::{StatusVerdict, Event, FetchFailure, Phase, SubmitVerdict};
+use crate::job::event::{Event, FetchFailure, Phase, StatusVerdict, SubmitVerdict};
 use crate::job::state::StateName;
 
 /// So many models are counted by name; a user may write anything there. The others count together.

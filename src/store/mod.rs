@@ -5,7 +5,6 @@
 
 pub mod apply;
 pub mod backup;
-pub mod notify;
 #[cfg(test)]
 mod costs;
 pub mod deliveries;
@@ -14,16 +13,17 @@ pub mod error;
 pub mod fetches;
 pub mod hooks;
 pub mod intake;
-pub mod suspensions;
-pub mod query;
+pub mod metrics;
+pub mod notify;
 pub mod outputs;
 pub mod overview;
 mod places;
 pub mod prune;
+pub mod query;
 pub mod report;
 mod rows;
 pub mod schema;
-pub mod metrics;
+pub mod suspensions;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,12 +33,12 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
-use crate::rng::Rng;
 use crate::job::policy::PollingPolicy;
-use notify::{Topic, Notifier};
+use crate::rng::Rng;
 use error::{OpenError, StoreError};
 use hooks::Subscription;
 use metrics::{MISSED_IN_A_ROW, Metrics};
+use notify::{Notifier, Topic};
 use writer::Writer;
 
 /// So many reads run at once; more wait.
@@ -81,7 +81,12 @@ impl Store {
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
-    pub fn open(path: &Path, terms: PollingPolicy, rng: Rng, clock: Clock) -> Result<(Self, Closing), OpenError> {
+    pub fn open(
+        path: &Path,
+        terms: PollingPolicy,
+        rng: Rng,
+        clock: Clock,
+    ) -> Result<(Self, Closing), OpenError> {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let last_change = query::last_change(&connection).map_err(sqlite)?;

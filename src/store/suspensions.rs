@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 
 /// The name of the fact that this database is a backup.
 const COPIED: &str = "copied";

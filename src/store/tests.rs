@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::apply::{Begun, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
-use super::intake::{Intake, REPEAT_WINDOW, REPEATED, Source, IngestError};
-use super::suspensions::{Stop, StopCause};
-use super::query::{Filter, Found};
+use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
 use super::overview::first_look;
+use super::query::{Filter, Found};
+use super::suspensions::{Stop, StopCause};
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::attempt::Attempt;
-use crate::job::event::{StatusVerdict, Event, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts};
+use crate::job::event::{Event, Order, Phase, SeenOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::next::Move;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
@@ -153,7 +153,10 @@ async fn the_same_file_within_a_day_is_a_repeated_copy() {
     let first = rig.take_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();
     let soon = NOW.plus(REPEAT_WINDOW - Duration::from_secs(1));
     let repeated = rig.take_file("a.json", "1", vec![draft("one")], soon).await;
-    assert!(matches!(repeated, Err(IngestError::Repeated { first: by, .. }) if by == first[0]), "{repeated:?}");
+    assert!(
+        matches!(repeated, Err(IngestError::Repeated { first: by, .. }) if by == first[0]),
+        "{repeated:?}"
+    );
     assert!(rig.take_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
     assert!(rig.take_file("a.json", "2", vec![draft("one")], soon).await.is_ok());
     let again = Draft { again: true, ..draft("one") };
@@ -251,7 +254,10 @@ async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
     assert_eq!(i64::try_from(kept.len()).unwrap(), KEPT_PER_JOB);
     assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 25);
     for delivery in &kept {
-        rig.store.fold(delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW).await.unwrap();
+        rig.store
+            .fold(delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
+            .await
+            .unwrap();
     }
     assert!(rig.store.unfolded(100).await.unwrap().is_empty());
     rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();

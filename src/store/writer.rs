@@ -11,10 +11,10 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
-use crate::store::notify::{Topic, Notifier};
 use crate::store::error::StoreError;
 use crate::store::hooks::Subscription;
 use crate::store::metrics::{MetricEvent, Metrics};
+use crate::store::notify::{Notifier, Topic};
 use commit::Loop;
 
 /// What a piece of work may use while the transaction is open.

@@ -12,7 +12,7 @@ use dropreel::clock::{Clock, Timestamp};
 use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Load, Mount, rng, must, place_data, tell, text, wish};
+use crate::bench::{Bench, Load, Mount, must, place_data, rng, tell, text, wish};
 use crate::points::stage::Stage;
 use crate::support::checker::{Knock, When};
 use crate::support::files_below;

@@ -93,7 +93,12 @@ impl Harness {
     }
 }
 
-async fn play(story: Story, deaths: Vec<(FailPoint, u64)>, bug: Option<Bug>, seed: u64) -> Result<(), String> {
+async fn play(
+    story: Story,
+    deaths: Vec<(FailPoint, u64)>,
+    bug: Option<Bug>,
+    seed: u64,
+) -> Result<(), String> {
     Play { story, deaths, bug, seed, patience: PATIENCE }.run().await.map(|_| ())
 }
 

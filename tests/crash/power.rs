@@ -9,7 +9,7 @@ use dropreel::failpoints::Bug;
 use dropreel::sandbox::ledger::Ledger;
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Load, Mount, rng, must, place_data, text, wish};
+use crate::bench::{Bench, Load, Mount, must, place_data, rng, text, wish};
 use crate::points::stage::Stage;
 use crate::support::checker::{Evidence, HarnessLog, When, check};
 

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::daemon::pipeline::{Pipeline, Transports};
-use dropreel::rng::Rng;
 use dropreel::job::event::{Event, Order};
 use dropreel::job::step::Reply;
 use dropreel::job::{JobId, state::StateName};
+use dropreel::rng::Rng;
 use dropreel::secret::CallbackSecrets;
 use dropreel::settings::Settings;
 use dropreel::store::Store;
 use dropreel::store::error::StoreError;
-use dropreel::store::suspensions::{Stop, StopCause};
 use dropreel::store::query::Filter;
+use dropreel::store::suspensions::{Stop, StopCause};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

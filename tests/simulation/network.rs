@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dropreel::media::transport;
 use dropreel::media::fetch::MediaError;
+use dropreel::media::transport;
 use dropreel::provider::client;
 use dropreel::provider::reply::CallOutcome;
 use dropreel::sandbox::exchange::{Answer, End, Framing, Request};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
-use dropreel::rng::Rng;
 use dropreel::job::event::Order;
+use dropreel::rng::Rng;
 use dropreel::sandbox::Options;
 use dropreel::sandbox::exchange::{End, Request};
 use dropreel::sandbox::ledger::Ledger;

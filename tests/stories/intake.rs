@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::{Clock, Timestamp};
-use dropreel::rng::Rng;
 use dropreel::job::policy::PollingPolicy;
 use dropreel::jobfile::Limits;
+use dropreel::rng::Rng;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
 use dropreel::store::Store;

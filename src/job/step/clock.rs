@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::job::hold::HeldFrom;
 use crate::job::retry::SLOW_POLL;
-use crate::job::state::{Fetching, Schedule, Running, State};
+use crate::job::state::{Fetching, Running, Schedule, State};
 use crate::job::step::Change;
 
 impl Change<'_> {

@@ -1,8 +1,9 @@
 //! From completed to stored: links, refusals, files.
 
 use crate::clock::Timestamp;
+use crate::failpoints::{Bug, planted};
 use crate::job::TaskId;
-use crate::job::event::{StatusVerdict, FetchFailure, Phase, SeenOutput, TaskFacts};
+use crate::job::event::{FetchFailure, Phase, SeenOutput, StatusVerdict, TaskFacts};
 use crate::job::hold::{HeldFrom, HoldReason};
 use crate::job::output::{Output, OutputKey, OutputState, Refusals, Stored};
 use crate::job::retry::{
@@ -10,7 +11,6 @@ use crate::job::retry::{
 };
 use crate::job::state::{Fetching, Schedule, State};
 use crate::job::step::Change;
-use crate::failpoints::{Bug, planted};
 
 impl Change<'_> {
     pub(super) fn completed(&mut self, task: TaskId, facts: &TaskFacts) {

@@ -13,9 +13,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::job::event::Event;
 use crate::job::hold::{HeldFrom, Hold, HoldReason};
+use crate::job::policy::PollingPolicy;
 use crate::job::retry::Backoff;
 use crate::job::state::{Schedule, State};
-use crate::job::policy::PollingPolicy;
 use crate::job::{Job, JobError, TaskId};
 
 /// When and under what terms an event happens. Time and chance come from outside.

@@ -3,7 +3,7 @@
 use crate::job::event::Order;
 use crate::job::hold::{HeldFrom, Hold, HoldReason};
 use crate::job::output::OutputState;
-use crate::job::state::{Fetching, Schedule, Running, State};
+use crate::job::state::{Fetching, Running, Schedule, State};
 use crate::job::step::{Change, Reply};
 use crate::job::{JobFacts, TaskId};
 
@@ -23,7 +23,8 @@ impl Change<'_> {
             State::Pending { .. } => self.cancelled(None, "before it was submitted"),
             State::Submitting { pace, trial } => {
                 self.want_cancel();
-                self.job.state = State::Submitting { pace: Schedule { due: pace.due.min(now), ..pace }, trial };
+                self.job.state =
+                    State::Submitting { pace: Schedule { due: pace.due.min(now), ..pace }, trial };
                 Reply::Done(
                     "its submit is under way; it is cancelled at the provider as soon as its task is known",
                 )

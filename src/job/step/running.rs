@@ -1,13 +1,13 @@
 //! While the task is at the provider: status answers, callbacks, cancels.
 
 use crate::clock::Timestamp;
-use crate::job::event::{StatusVerdict, CancelVerdict, Phase, TaskFacts};
+use crate::failpoints::{Bug, planted};
+use crate::job::event::{CancelVerdict, Phase, StatusVerdict, TaskFacts};
 use crate::job::hold::{HeldFrom, HoldReason};
 use crate::job::retry::{Backoff, CALL_OFF_LIMIT, MISSING_PATIENCE, QUERY_SPACING, SLOW_POLL};
-use crate::job::state::{Schedule, Running, State};
+use crate::job::state::{Running, Schedule, State};
 use crate::job::step::Change;
 use crate::job::{JobError, TaskId};
-use crate::failpoints::{Bug, planted};
 
 impl Change<'_> {
     pub(super) fn asked(&mut self, began: Timestamp, verdict: &StatusVerdict) {
@@ -59,7 +59,11 @@ impl Change<'_> {
                 }
                 if now.since(since) >= MISSING_PATIENCE {
                     let detail = format!("task {}", running.task);
-                    return self.hold(HoldReason::TaskMissing, detail, HeldFrom::Running(slowly(running, now)));
+                    return self.hold(
+                        HoldReason::TaskMissing,
+                        detail,
+                        HeldFrom::Running(slowly(running, now)),
+                    );
                 }
                 self.job.learned.remark = Some("the provider says it does not know the task".into());
                 None

@@ -1,13 +1,13 @@
 //! From pending to a task at the provider: the part that costs money.
 
+use crate::failpoints::{Bug, planted};
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Doubt, SubmitVerdict};
 use crate::job::hold::{HeldFrom, HoldReason};
 use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFE, REFUSAL_PATIENCE};
-use crate::job::state::{Schedule, Running, State, PendingAttempt};
+use crate::job::state::{PendingAttempt, Running, Schedule, State};
 use crate::job::step::{Change, Sending};
 use crate::job::{Job, JobError, TaskId};
-use crate::failpoints::{Bug, planted};
 use crate::money::Quota;
 
 impl Change<'_> {
@@ -32,7 +32,9 @@ impl Change<'_> {
             State::Submitting { pace, trial } if !trial.unknown && planted(Bug::OutcomeForgotten) => {
                 self.freeze(pace);
             }
-            State::Submitting { pace, trial } => self.send_again(pace, PendingAttempt { unknown: true, ..trial }),
+            State::Submitting { pace, trial } => {
+                self.send_again(pace, PendingAttempt { unknown: true, ..trial })
+            }
             State::Queued(_)
             | State::Processing(_)
             | State::Downloading(_)

@@ -5,15 +5,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::rng::Rng;
 use crate::job::event::{
-    StatusVerdict, CancelVerdict, Doubt, FetchFailure, Order, Phase, SeenOutput, SubmitVerdict, TaskFacts,
+    CancelVerdict, Doubt, FetchFailure, Order, Phase, SeenOutput, StatusVerdict, SubmitVerdict, TaskFacts,
 };
 use crate::job::next::{Move, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{Identity, JobId, Priority};
 use crate::money::Quota;
+use crate::rng::Rng;
 use crate::secret::Secret;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -275,7 +275,10 @@ fn a_job_whose_tries_were_all_refused_outlives_its_key() {
 fn one_unknown_try_is_not_forgotten_by_a_later_refusal() {
     let job = after(new_job(), &[Event::AttemptStarted, unknown(), Event::AttemptStarted, not_executed()]);
     assert_eq!(job.state_name(), StateName::Submitting);
-    assert_eq!(step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR))).job.state_name(), StateName::Held);
+    assert_eq!(
+        step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR))).job.state_name(),
+        StateName::Held
+    );
 }
 
 #[test]
@@ -295,7 +298,8 @@ fn a_callback_before_the_submit_answer_hurries_repeat_and_question() {
 #[test]
 fn a_callback_during_a_question_leads_to_another_one() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
-    let knocked = step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
+    let knocked =
+        step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
     let stale = Event::Asked { began: START, verdict: StatusVerdict::Seen(TaskFacts::of(Phase::Processing)) };
     let job = step(&knocked, &stale, at(START.plus(HOUR))).job;
     assert_eq!(next_word(&job, START.plus(HOUR)), "ask +1s");
@@ -354,7 +358,8 @@ fn one_of_two_outputs_is_no_success() {
 
 #[test]
 fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
-    let job = after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+    let job =
+        after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
     let four = after(job, &vec![unfit(); 4]);
     assert_eq!(four.state_name(), StateName::Downloading);
     let five = after(four, &[unfit()]);
@@ -365,7 +370,8 @@ fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
 
 #[test]
 fn the_early_alert_is_given_once() {
-    let job = after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+    let job =
+        after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
     assert!(step(&job, &Event::TimeCame, at(START.plus(19 * HOUR))).history.is_empty());
     let alerted = step(&job, &Event::TimeCame, at(START.plus(20 * HOUR)));
     assert_eq!(alerted.history[0].event, "expiring");

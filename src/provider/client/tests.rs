@@ -6,10 +6,10 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::rng::Rng;
 use crate::job::JobId;
 use crate::provider::gate::{Closed, Gate, Kind};
 use crate::provider::suspension::SuspensionCause;
+use crate::rng::Rng;
 
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const KEY: &str = "sk-canary-0123456789";
@@ -293,7 +293,10 @@ async fn a_limit_told_to_one_call_closes_the_gate_for_the_others() {
     let answered = server.client(PATIENT).ask(&pass, &task()).await;
     assert!(gate.settle(pass, &answered));
     let until = START.plus(Duration::from_secs(9));
-    assert_eq!(gate.admit(Kind::Submit, START), Err(Closed { until, cause: Some(SuspensionCause::RateLimited) }));
+    assert_eq!(
+        gate.admit(Kind::Submit, START),
+        Err(Closed { until, cause: Some(SuspensionCause::RateLimited) })
+    );
 }
 
 #[test]

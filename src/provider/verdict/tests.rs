@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::event::Phase;
-use crate::provider::suspension::SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
 use crate::provider::reply::Reply;
+use crate::provider::suspension::SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const SCENE: ReplyContext<'static> = ReplyContext { now: NOW, base_url: "https://qingbo.dev" };
@@ -23,7 +23,11 @@ fn heard(status: u16, headers: Headers, body: &str) -> CallOutcome {
 }
 
 fn cut(status: u16) -> CallOutcome {
-    CallOutcome::Reply(Reply { status, headers: Default::default(), body: Err("the answer broke off".into()) })
+    CallOutcome::Reply(Reply {
+        status,
+        headers: Default::default(),
+        body: Err("the answer broke off".into()),
+    })
 }
 
 fn task() -> TaskId {

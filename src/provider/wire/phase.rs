@@ -1,7 +1,7 @@
 //! The provider's status words.
 
-use crate::job::event::Phase;
 use crate::failpoints::{Bug, planted};
+use crate::job::event::Phase;
 
 /// The phase a status word stands for, in any case (docs/provider.md#status-answers); a word nobody has met
 /// counts as under way.

@@ -2,13 +2,13 @@
 
 use crate::clock::Timestamp;
 use crate::sandbox::answers::{self, Shown};
-use crate::sandbox::exchange::{Answer, Request};
 use crate::sandbox::clip;
+use crate::sandbox::exchange::{Answer, Request};
+use crate::sandbox::faults::{Etag, Expired, Flag, Links};
 use crate::sandbox::ledger::LinkEntry;
 use crate::sandbox::media_server;
 use crate::sandbox::plan::Plan;
 use crate::sandbox::value::Value as _;
-use crate::sandbox::faults::{Etag, Expired, Flag, Links};
 use crate::sandbox::world::{Handled, Link, Tried, World};
 use crate::secret::sha256_hex;
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::rng::Rng;
 use crate::money::Quota;
+use crate::rng::Rng;
 use crate::sandbox::answers;
 use crate::sandbox::checks;
 use crate::sandbox::exchange::{Answer, Request};
+use crate::sandbox::faults::{CallbackFault, Fault, Flag, IdShape};
 use crate::sandbox::ledger::TaskEntry;
 use crate::sandbox::plan::Plan;
 use crate::sandbox::task::{Schedule, Task};
 use crate::sandbox::value::Value as _;
-use crate::sandbox::faults::{CallbackFault, Fault, Flag, IdShape};
 use crate::sandbox::world::{Handled, KeyRecord, World};
 
 /// How long an idempotency key is remembered (docs/provider.md#headers).

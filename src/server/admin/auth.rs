@@ -13,9 +13,9 @@ use actix_web::{ResponseError, web};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
 use crate::server::admin::{Admin, media_type};
 use crate::server::problem::Problem;
-use crate::secret::Secret;
 
 /// What needs no token, and is no secret to anybody: exactly these, as they stand in the address. All else is fenced,
 /// known or not, so that no other spelling of an address gets around it.

@@ -5,6 +5,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::job::event::{Event, Order};
+use crate::job::state::StateName;
+use crate::job::step::Reply;
+use crate::job::{Job, JobId};
+use crate::money::Quota;
 #[allow(unused_imports, reason = "named in the description of the API")]
 use crate::server::admin::jobs::ActionWord;
 use crate::server::admin::jobs::no_state;
@@ -12,11 +17,6 @@ use crate::server::admin::{Admin, answer};
 use crate::server::problem::{Kind, Problem, ProblemView};
 #[allow(unused_imports, reason = "named in the description of the API")]
 use crate::server::view::StateWord;
-use crate::job::event::{Event, Order};
-use crate::job::state::StateName;
-use crate::job::step::Reply;
-use crate::job::{Job, JobId};
-use crate::money::Quota;
 use crate::store::query::{Filter, LIST_LIMIT};
 
 /// More jobs than this are not ordered at once: the filter is to be narrower.

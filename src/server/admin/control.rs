@@ -5,11 +5,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::failpoints::{self, FailPoint};
 use crate::server::admin::{Admin, answer};
 use crate::server::body::{read_body, read_object};
 use crate::server::problem::{Problem, ProblemView};
 use crate::server::status::StatusView;
-use crate::failpoints::{self, FailPoint};
 use crate::store::suspensions::{Stop, StopCause};
 
 /// What is told of a pause until it is over.

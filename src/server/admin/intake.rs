@@ -8,15 +8,15 @@ use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::failpoints::{self, FailPoint};
+use crate::job::JobId;
+use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
+use crate::secret::sha256_hex;
 use crate::server::admin::query::Query;
 use crate::server::admin::{Admin, answer, media_type};
 use crate::server::body::{BodyLimit, declared_length, read_body};
 use crate::server::problem::{Problem, ProblemView};
 use crate::server::view::JobView;
-use crate::job::JobId;
-use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
-use crate::failpoints::{self, FailPoint};
-use crate::secret::sha256_hex;
 use crate::store::intake::{Drafts, Intake, Source};
 
 /// What the jobs of a file without a name are called.

@@ -9,16 +9,16 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::failpoints::{self, FailPoint};
+use crate::job::JobId;
+use crate::job::event::{Event, Order};
+use crate::job::state::StateName;
+use crate::job::step::Reply;
 use crate::server::admin::query::Query;
 use crate::server::admin::{Admin, answer};
 use crate::server::events::Follower;
 use crate::server::problem::{Kind, Problem, ProblemView};
 use crate::server::view::{JobView, StateWord};
-use crate::job::JobId;
-use crate::job::event::{Event, Order};
-use crate::job::state::StateName;
-use crate::job::step::Reply;
-use crate::failpoints::{self, FailPoint};
 use crate::store::query::{Filter, Found, LIST_LIMIT};
 
 /// What can be ordered.

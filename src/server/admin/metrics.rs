@@ -15,13 +15,13 @@ use prometheus_client::registry::Registry;
 
 use crate::disk::file_system::examine;
 use crate::disk::inbox::Inbox;
-use crate::server::admin::{Admin, AdminServer};
-use crate::server::problem::Problem;
 use crate::jobfile;
 use crate::money::QUOTA_PER_USD;
-use crate::store::suspensions::StopCause;
-use crate::store::overview::Standing;
+use crate::server::admin::{Admin, AdminServer};
+use crate::server::problem::Problem;
 use crate::store::metrics::Kind;
+use crate::store::overview::Standing;
+use crate::store::suspensions::StopCause;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

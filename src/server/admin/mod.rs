@@ -2,11 +2,11 @@
 //!
 //! Loopback is not authentication: every request passes the fence before it is routed.
 
-mod bulk;
 mod auth;
+mod bulk;
+mod control;
 mod intake;
 mod jobs;
-mod control;
 mod metrics;
 mod openapi;
 mod page;
@@ -31,15 +31,15 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::jobfile;
 pub use crate::server::body::BodyLimit;
 use crate::server::body::{read_body, read_object};
 use crate::server::connection_limits::ConnectionLimits;
 pub use crate::server::connection_limits::Patience;
 use crate::server::problem::Problem;
-use crate::jobfile;
 use crate::store::Store;
-use auth::RequestCheck;
 pub use auth::AuthTokens;
+use auth::RequestCheck;
 pub use prune::Archives;
 
 /// Says what is wrong now, a sentence each; none when all is well.

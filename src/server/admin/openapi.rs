@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use crate::server::admin::{Admin, answer, bulk, intake, jobs, control, prune, report};
+use crate::server::admin::{Admin, answer, bulk, control, intake, jobs, prune, report};
 
 #[derive(OpenApi)]
 #[openapi(

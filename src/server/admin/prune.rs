@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::disk::sweep::{Sweep, Swept};
+use crate::jobfile;
 use crate::server::admin::{Admin, answer};
 use crate::server::problem::{Problem, ProblemView};
-use crate::jobfile;
 use crate::settings;
 use crate::store::prune::{SHORTEST_AGE, too_short};
 

@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::server::rig::{Answer, Open, Rig, SOON, draft};
 use crate::secret::Secret;
+use crate::server::rig::{Answer, Open, Rig, SOON, draft};
 use crate::settings::SignatureScheme;
 
 /// The default limits, several times as fast. actix-web counts its own from a clock that it reads every half second

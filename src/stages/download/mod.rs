@@ -1,10 +1,10 @@
 //! Fetches finished outputs into the library, the link that dies first before the others.
 
 mod fetch;
-pub mod worker_pool;
 mod permits;
 mod publish;
 mod sidecar;
+pub mod worker_pool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use tokio::sync::{Mutex, watch};
 use crate::clock::Clock;
 use crate::disk::library::Library;
 use crate::disk::names::Layout;
+use crate::failpoints::{self, FailPoint};
 use crate::job::event::Event;
 use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
-use crate::failpoints::{self, FailPoint};
 use crate::media::fetch::MediaClient;
-use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
+use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::provider_session::tell;
-use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, blocking, ring_of};
+use crate::stages::{InFlight, Stage, Wake, blocking, isolate_corrupt_job, ring_of};
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetches;
+use crate::store::notify::Topic;
 use crate::store::suspensions::StopCause;
 
 /// So many due jobs are looked at beyond those that can be fetched at once.

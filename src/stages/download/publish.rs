@@ -4,16 +4,16 @@ use crate::disk::DiskError;
 use crate::disk::library::Published;
 use crate::disk::names::NameFacts;
 use crate::disk::part::Part;
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, Stored, StoredFile};
-use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::blocking;
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetching;
-use crate::store::query::JobDetails;
 use crate::store::outputs::Plan;
+use crate::store::query::JobDetails;
 
 /// So many names are tried before it is called a fault.
 const MOST_NAMES: u32 = 10_000;

@@ -16,9 +16,9 @@ use crate::job::notification::JobNotification;
 use crate::settings::{Hook, HookTarget};
 use crate::stages::{InFlight, Stage, Wake, ring_of};
 use crate::store::Store;
-use crate::store::notify::Topic;
 use crate::store::error::StoreError;
 use crate::store::hooks::{Call, Subscription};
+use crate::store::notify::Topic;
 use crate::store::query::JobDetails;
 use webhook::Sender;
 

@@ -13,15 +13,15 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::disk::DiskError;
 use crate::disk::inbox::Entry;
-use crate::jobfile::{Draft, Problem};
 use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::jobfile::{Draft, Problem};
 use crate::stages::blocking;
 use crate::stages::intake::IntakeStage;
-use crate::stages::intake::read_ahead::read_ahead;
 use crate::stages::intake::archive::{Batch, Committed};
+use crate::stages::intake::read_ahead::read_ahead;
 use crate::stages::intake::validate::{Judgement, Ready, is_long, whole};
 use crate::store::error::StoreError;
-use crate::store::intake::{Drafts, Intake, Source, IngestError, Taken};
+use crate::store::intake::{Drafts, IngestError, Intake, Source, Taken};
 
 /// So many files are committed together at most.
 const BATCH: usize = 512;

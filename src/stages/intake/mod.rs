@@ -1,10 +1,10 @@
 //! Takes dropped files in: settles, checks, commits, moves. A file that left the inbox is a committed job, or lies in
 //! `rejected/` with its reason.
 
-mod read_ahead;
 mod archive;
-mod validate;
 mod ingest;
+mod read_ahead;
+mod validate;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,13 +18,13 @@ use serde::Serialize;
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::disk::DiskError;
 use crate::disk::inbox::{Entry, Inbox, Stamp};
-use crate::jobfile::{self, Limits, Problem};
 use crate::failpoints::{self, FailPoint};
+use crate::jobfile::{self, Limits, Problem};
 use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use validate::Judge;
 use ingest::Chosen;
+use validate::Judge;
 use watch::Watch;
 
 /// So many files at once are taken in unwatched.

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::{JOB_UPDATE, STATEMENTS};
 use crate::clock::Timestamp;
-use crate::job::event::{StatusVerdict, Event, Phase, SeenOutput, SubmitVerdict, TaskFacts};
+use crate::job::event::{Event, Phase, SeenOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};

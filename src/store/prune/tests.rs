@@ -2,7 +2,7 @@ use rusqlite::StatementStatus;
 
 use super::*;
 use crate::job::JobId;
-use crate::job::event::{StatusVerdict, Event, Order, Phase, TaskFacts};
+use crate::job::event::{Event, Order, Phase, StatusVerdict, TaskFacts};
 use crate::jobfile::Draft;
 use crate::store::intake::IngestError;
 use crate::store::query::Found;
@@ -82,7 +82,10 @@ async fn full_life(rig: &Rig, name: &str) -> JobId {
     rig.store.apply(id, accepted(&format!("task-{name}")), NOW).await.unwrap();
     rig.store.keep_delivery(id, b"{}".to_vec(), NOW).await.unwrap();
     for delivery in rig.store.unfolded(10).await.unwrap() {
-        rig.store.fold(&delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW).await.unwrap();
+        rig.store
+            .fold(&delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
+            .await
+            .unwrap();
     }
     let failed = StatusVerdict::Seen(TaskFacts::of(Phase::Failed));
     rig.store.apply(id, Event::Asked { began: NOW, verdict: failed }, NOW).await.unwrap();

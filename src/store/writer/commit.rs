@@ -11,10 +11,10 @@ use super::share::{BATCH, Share, next_batch};
 use super::{Manner, Work, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
-use crate::store::notify::{Topic, Notifier};
 use crate::store::error::StoreError;
 use crate::store::hooks::Subscription;
 use crate::store::metrics::{MetricEvent, Metrics};
+use crate::store::notify::{Notifier, Topic};
 
 pub(super) struct Loop {
     connection: Connection,

@@ -1,6 +1,6 @@
 use crate::clock::Clock;
-use crate::rng::Rng;
 use crate::job::policy::PollingPolicy;
+use crate::rng::Rng;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::tests::raw;
@@ -10,7 +10,8 @@ use crate::store::writer::Manner;
 async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
-    let (store, _closing) = Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
+    let (store, _closing) =
+        Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
     let write = |manner: Manner, name: String, end: fn() -> Result<(), StoreError>| {
         store.writer.write_as(manner, move |writing| {
             writing.connection.execute("INSERT INTO meta (name, value) VALUES (?1, 1)", [&name])?;

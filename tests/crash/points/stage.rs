@@ -8,8 +8,8 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use dropreel::clock::Clock;
-use dropreel::rng::Rng;
 use dropreel::failpoints::FailPoint;
+use dropreel::rng::Rng;
 use serde_json::{Value, json};
 
 use crate::support::Rig;

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 
-use crate::server::problem::Problem;
 use crate::secret::sha256_hex;
+use crate::server::problem::Problem;
 
 /// A digest of all assets. It is in the address of each, which browsers may then keep for ever.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::server::admin::page::messages::Words;
 use crate::money::Quota;
+use crate::server::admin::page::messages::Words;
 
 /// Dollars, with cents and what is below a cent only if there is something.
 pub(super) fn money(quota: Quota) -> String {

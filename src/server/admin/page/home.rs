@@ -6,11 +6,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::clock::Timestamp;
+use crate::job::state::StateName;
 use crate::server::admin::Admin;
 use crate::server::admin::page::row::Row;
 use crate::server::admin::page::{Frame, format, shown};
 use crate::server::problem::Problem;
-use crate::job::state::StateName;
 
 /// So many of each kind that needs a person; the list has the rest.
 const NEEDY: u32 = 6;

@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
+use crate::job::state::StateName;
 use crate::server::admin::Admin;
 use crate::server::admin::jobs::meant;
 use crate::server::admin::page::row::{Moment, Row};
 use crate::server::admin::page::{Frame, shown};
 use crate::server::problem::Problem;
-use crate::job::state::StateName;
 
 /// So many others of the same file are named before and after the job.
 const NEIGHBOURS: u32 = 6;

@@ -4,14 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::json;
 
+use crate::job::state::StateName;
 use crate::server::admin::Admin;
 use crate::server::admin::jobs::wanted;
-use crate::server::admin::page::row::{Action, Row};
 use crate::server::admin::page::messages::Words;
+use crate::server::admin::page::row::{Action, Row};
 use crate::server::admin::page::{Frame, shown};
 use crate::server::admin::query::Query;
 use crate::server::problem::Problem;
-use crate::job::state::StateName;
 use crate::store::query::Filter;
 
 const LENGTH: u32 = 50;

@@ -5,9 +5,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use crate::job::JobId;
 use crate::server::admin::Admin;
 use crate::server::problem::Problem;
-use crate::job::JobId;
 
 /// `GET /media/{job}/{number}`: the job's file of that number, from 1, whole or in ranges (RFC 9110, section 14).
 pub(super) async fn play(

@@ -11,18 +11,18 @@ mod job;
 mod language;
 mod list;
 mod media;
-mod row;
 mod messages;
+mod row;
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
 use crate::clock::Timestamp;
+use crate::job::state::StateName;
 use crate::server::admin::{Admin, look, resource};
 use crate::server::problem::Problem;
 use crate::server::status::{Counts, StopView};
-use crate::job::state::StateName;
 use messages::Words;
 
 /// What the page may do in a browser: its own scripts, styles and videos, and nothing besides.

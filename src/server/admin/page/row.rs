@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::server::admin::page::format;
-use crate::server::admin::page::messages::Words;
 use crate::job::output::OutputKind;
 use crate::job::state::{State, StateName};
+use crate::server::admin::page::format;
+use crate::server::admin::page::messages::Words;
 use crate::store::query::JobDetails;
 
 /// So much of a prompt is shown in a line, in characters.

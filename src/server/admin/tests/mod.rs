@@ -7,11 +7,11 @@ mod stream;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::server::rig::{Answer, NOW, Open, Rig, draft};
 use crate::job::JobId;
 use crate::job::event::{Event, Order};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
+use crate::server::rig::{Answer, NOW, Open, Rig, draft};
 use crate::store::suspensions::{Stop, StopCause};
 
 /// None of them is there at first.

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Stage;
-use crate::server::rig::{Answer, SOON, draft};
 use crate::job::event::Order;
+use crate::server::rig::{Answer, SOON, draft};
 
 /// Follows the event stream.
 struct Following {
