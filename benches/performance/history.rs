@@ -28,12 +28,12 @@ fn copied(table: &str, column: &str) -> String {
     match (table, column) {
         ("jobs" | "history", "nr") => format!("{column} + k * (SELECT max(nr) FROM {table} WHERE nr <= old)"),
         ("jobs", "id") => "printf('%08x-%04x-7000-8000-%012x', 1795500000 + k, nr, k * 1000 + nr)".to_owned(),
-        ("jobs", "changed") => "changed + k * 1000".to_owned(),
-        ("jobs", "created_at" | "submitted_at" | "completed_at" | "finished_at" | "move_due_at") => {
+        ("jobs", "last_change") => "last_change + k * 1000".to_owned(),
+        ("jobs", "created_at" | "submitted_at" | "completed_at" | "finished_at" | "next_action_at") => {
             format!("{column} + k * 20")
         }
         (_, "job") => format!("job + k * {BASE}"),
-        ("attempts", "key") | ("outputs", "planned") | (_, "task_id") => format!("{column} || '-' || k"),
+        ("attempts", "key") | ("outputs", "path") | (_, "task_id") => format!("{column} || '-' || k"),
         ("jobs", "name") => "name || '-' || k".to_owned(),
         _ => column.to_owned(),
     }

@@ -113,14 +113,14 @@ impl HoldReason {
         match self {
             Self::OutcomeUnknown => "outcome_unknown",
             Self::ErrorReplayed => "error_replayed",
-            Self::TaskShared => "task_shared",
-            Self::ClockDoubted => "clock_doubted",
+            Self::TaskShared => "duplicate_task",
+            Self::ClockDoubted => "clock_unreliable",
             Self::DatabaseRestored => "database_restored",
-            Self::Slow => "slow",
+            Self::Slow => "timed_out",
             Self::TaskMissing => "task_missing",
             Self::NoOutput => "no_output",
-            Self::MediaForbidden => "media_forbidden",
-            Self::OutputUnfit => "output_unfit",
+            Self::MediaForbidden => "address_forbidden",
+            Self::OutputUnfit => "invalid_output",
         }
     }
 

@@ -31,10 +31,10 @@ impl Move {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Submit => "submit",
-            Self::Repeat => "repeat",
-            Self::Ask => "ask",
-            Self::Cancel => "call_off",
-            Self::Fetch => "fetch",
+            Self::Repeat => "resend",
+            Self::Ask => "poll",
+            Self::Cancel => "cancel",
+            Self::Fetch => "download",
             Self::Wait => "wait",
         }
     }

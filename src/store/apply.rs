@@ -213,7 +213,7 @@ fn freeze(
     writing
         .connection
         .prepare_cached(
-            "INSERT INTO attempts (job, number, key, body, body_sha256, frozen_at, sends, last_send_at)
+            "INSERT INTO attempts (job, number, key, body, body_sha256, created_at, sends, last_sent_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6)",
         )?
         .execute((
@@ -236,7 +236,7 @@ fn thaw(
 ) -> Result<Attempt, StoreError> {
     let attempt = writing
         .connection
-        .prepare_cached("SELECT body, frozen_at FROM attempts WHERE job = ?1 AND number = ?2")?
+        .prepare_cached("SELECT body, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
         .query_row((nr, number), |row| {
             let frozen_at = Timestamp::from_millis(row.get(1)?);
             let mut body: String = row.get(0)?;
@@ -248,7 +248,7 @@ fn thaw(
     writing
         .connection
         .prepare_cached(
-            "UPDATE attempts SET sends = sends + 1, last_send_at = ?3 WHERE job = ?1 AND number = ?2",
+            "UPDATE attempts SET sends = sends + 1, last_sent_at = ?3 WHERE job = ?1 AND number = ?2",
         )?
         .execute((nr, number, now.millis()))?;
     Ok(attempt)

@@ -58,14 +58,14 @@ impl Store {
             if kept < KEPT_PER_JOB {
                 connection
                     .prepare_cached(
-                        "INSERT INTO deliveries (job, received_at, sha256, body, more, folded)
+                        "INSERT INTO deliveries (job, received_at, sha256, body, overflow, processed)
                          VALUES (?1, ?2, ?3, ?4, 0, 0)",
                     )?
                     .execute((nr, now.millis(), &sha256, &body))?;
             } else {
                 connection
                     .prepare_cached(
-                        "UPDATE deliveries SET more = more + 1, folded = 0
+                        "UPDATE deliveries SET overflow = overflow + 1, processed = 0
                          WHERE nr = (SELECT max(nr) FROM deliveries WHERE job = ?1)",
                     )?
                     .execute([nr])?;
@@ -88,9 +88,9 @@ impl Store {
     pub async fn unfolded(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT deliveries.nr, jobs.id, deliveries.body, deliveries.more
+                "SELECT deliveries.nr, jobs.id, deliveries.body, deliveries.overflow
                  FROM deliveries JOIN jobs ON jobs.nr = deliveries.job
-                 WHERE deliveries.folded = 0 ORDER BY deliveries.nr LIMIT ?1",
+                 WHERE deliveries.processed = 0 ORDER BY deliveries.nr LIMIT ?1",
             )?;
             let mut rows = statement.query([limit])?;
             let mut deliveries = Vec::new();
@@ -125,7 +125,7 @@ impl Store {
                 // One that came meanwhile stays to be told.
                 writing
                     .connection
-                    .prepare_cached("UPDATE deliveries SET folded = 1 WHERE nr = ?1 AND more = ?2")?
+                    .prepare_cached("UPDATE deliveries SET processed = 1 WHERE nr = ?1 AND overflow = ?2")?
                     .execute((nr, more))?;
                 let moment = Moment { now, chance, terms: &terms };
                 let (applied, _) = apply_in(writing, job, &knocked, moment)?;
@@ -157,7 +157,7 @@ impl Store {
         self.read(move |connection| {
             let nr = number_of(connection, job)?;
             let count: Option<i64> = connection
-                .prepare_cached("SELECT sum(1 + more) FROM deliveries WHERE job = ?1")?
+                .prepare_cached("SELECT sum(1 + overflow) FROM deliveries WHERE job = ?1")?
                 .query_row([nr], |row| row.get(0))
                 .optional()?
                 .flatten();

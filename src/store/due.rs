@@ -22,25 +22,25 @@ pub struct Due {
 
 // The move stands in the text: bound as a value, the partial indexes would have the statement compiled anew each time.
 const DUE: &str =
-    "SELECT id FROM jobs WHERE move = 'MOVE' AND move_due_at <= ?1 ORDER BY move_due_at LIMIT ?2";
+    "SELECT id FROM jobs WHERE next_action = 'ACTION' AND next_action_at <= ?1 ORDER BY next_action_at LIMIT ?2";
 const NEXT: &str =
-    "SELECT move_due_at FROM jobs WHERE move = 'MOVE' AND move_due_at > ?1 ORDER BY move_due_at LIMIT 1";
-const FETCH: &str = "SELECT id FROM jobs INDEXED BY jobs_by_deadline
-    WHERE move = 'fetch' AND move_due_at <= ?1 ORDER BY expires_at, nr LIMIT ?2";
+    "SELECT next_action_at FROM jobs WHERE next_action = 'ACTION' AND next_action_at > ?1 ORDER BY next_action_at LIMIT 1";
+const FETCH: &str = "SELECT id FROM jobs INDEXED BY jobs_to_download
+    WHERE next_action = 'download' AND next_action_at <= ?1 ORDER BY expires_at, nr LIMIT ?2";
 /// The models with a job waiting for its turn, skipping from one to the next in the index.
 const HEADS: &str = "WITH RECURSIVE line (model) AS (
-        SELECT min(model) FROM jobs WHERE move = 'submit'
+        SELECT min(model) FROM jobs WHERE next_action = 'submit'
         UNION ALL
-        SELECT (SELECT min(model) FROM jobs WHERE move = 'submit' AND model > line.model)
+        SELECT (SELECT min(model) FROM jobs WHERE next_action = 'submit' AND model > line.model)
         FROM line WHERE line.model IS NOT NULL)
     SELECT jobs.id, jobs.model, jobs.priority FROM line, jobs
     WHERE line.model IS NOT NULL AND jobs.nr = (
-        SELECT nr FROM jobs AS head WHERE head.move = 'submit' AND head.model = line.model
+        SELECT nr FROM jobs AS head WHERE head.next_action = 'submit' AND head.model = line.model
         ORDER BY head.priority DESC, head.nr LIMIT 1)";
 const RUNNING: &str = "SELECT model, count(*) FROM jobs INDEXED BY jobs_running
     WHERE state = 'submitting' OR state = 'queued' OR state = 'processing' GROUP BY model";
 const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
-    WHERE alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
+    WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
     ORDER BY expires_at LIMIT ?2";
 
 /// The hot statements, so that a test can look at their plans.
@@ -58,7 +58,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
 }
 
 fn of(sql: &str, what: Move) -> String {
-    sql.replace("MOVE", what.as_str())
+    sql.replace("ACTION", what.as_str())
 }
 
 fn ids(
@@ -145,7 +145,8 @@ impl Store {
                 writing
                     .connection
                     .prepare_cached(
-                        "UPDATE jobs SET move = NULL, move_due_at = NULL, alerted = 1, remark = ?2, changed = ?3
+                        "UPDATE jobs SET next_action = NULL, next_action_at = NULL, expiry_alerted = 1, status_message = ?2,
+                                         last_change = ?3
                          WHERE id = ?1",
                     )?
                     .execute((job.to_string(), &why, change))?;

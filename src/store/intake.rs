@@ -202,7 +202,7 @@ impl Store {
     pub async fn unmoved(&self) -> Result<Vec<Unmoved>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT nr, file_name, sha256, taken_at FROM intakes WHERE moved_at IS NULL ORDER BY nr",
+                "SELECT nr, file_name, sha256, ingested_at FROM intakes WHERE moved_at IS NULL ORDER BY nr",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(Unmoved {
@@ -296,7 +296,7 @@ fn insert_intake(
 ) -> Result<i64, StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO intakes (source, file_name, sha256, bytes, jobs, taken_at, moved_at)
+            "INSERT INTO intakes (source, file_name, sha256, bytes, jobs, ingested_at, moved_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute((
@@ -320,8 +320,8 @@ fn count(jobs: usize) -> i64 {
 
 /// The first job of the newest intake of the same file.
 pub(super) const REPEATED: &str =
-    "SELECT jobs.id, intakes.taken_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr
-     WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.taken_at > ?4
+    "SELECT jobs.id, intakes.ingested_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr
+     WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.ingested_at > ?4
      ORDER BY intakes.nr DESC, jobs.nr LIMIT 1";
 
 fn refuse_repeat(

@@ -39,7 +39,7 @@ impl Store {
                 let taken = writing
                     .connection
                     .prepare_cached(
-                        "SELECT 1 FROM outputs WHERE planned = ?1
+                        "SELECT 1 FROM outputs WHERE path = ?1
                          AND NOT (job = ?2 AND task_id = ?3 AND kind = ?4 AND idx = ?5)",
                     )?
                     .exists((&plan.path, nr, task.as_str(), key.kind.as_str(), key.index))?;
@@ -49,7 +49,7 @@ impl Store {
                 writing
                     .connection
                     .prepare_cached(
-                        "UPDATE outputs SET planned = ?5, bytes = ?6, sha256 = ?7, host = ?8
+                        "UPDATE outputs SET path = ?5, bytes = ?6, sha256 = ?7, host = ?8
                          WHERE job = ?1 AND task_id = ?2 AND kind = ?3 AND idx = ?4 AND state = 'waiting'",
                     )?
                     .execute((
@@ -76,8 +76,8 @@ pub(super) fn plans_in(
 ) -> Result<Vec<(OutputKey, Plan)>, StoreError> {
     let nr = number_of(connection, job)?;
     let mut statement = connection.prepare_cached(
-        "SELECT kind, idx, planned, bytes, sha256, host FROM outputs
-         WHERE job = ?1 AND task_id = ?2 AND state = 'waiting' AND planned IS NOT NULL",
+        "SELECT kind, idx, path, bytes, sha256, host FROM outputs
+         WHERE job = ?1 AND task_id = ?2 AND state = 'waiting' AND path IS NOT NULL",
     )?;
     let mut rows = statement.query((nr, task.as_str()))?;
     let mut plans = Vec::new();

@@ -27,7 +27,7 @@ const UNDER_WAY: &str = "JOIN_REQUESTS WHERE jobs.state IN ('submitting', 'queue
     ORDER BY jobs.nr LIMIT ?1";
 const ENDED: &str = "JOIN_REQUESTS WHERE jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
     ORDER BY jobs.finished_at DESC LIMIT ?3";
-const DYING: &str = "INDEXED BY jobs_by_deadline JOIN_REQUESTS WHERE jobs.move = 'fetch' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
+const DYING: &str = "INDEXED BY jobs_to_download JOIN_REQUESTS WHERE jobs.next_action = 'download' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
 const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs \
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 
@@ -55,8 +55,8 @@ pub struct Standing {
 
 const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
     WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') GROUP BY state, model";
-const FIRST_TO_DIE: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_by_deadline
-    WHERE move = 'fetch' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
+const FIRST_TO_DIE: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
+    WHERE next_action = 'download' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 
 impl Store {
     /// What is unfinished, in numbers.

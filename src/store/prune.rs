@@ -36,9 +36,9 @@ const ROWS_AT_ONCE: u64 = 2_000;
 /// inbox; no callback and no hook is still to be told; and it is not the last change there was, whose number would be
 /// given to another one after a restart.
 const OVER: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
-    AND jobs.changed < (SELECT max(changed) FROM jobs)
-    AND EXISTS (SELECT 1 FROM intakes WHERE intakes.nr = jobs.intake AND moved_at IS NOT NULL AND taken_at < ?1)
-    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.nr AND folded = 0)
+    AND jobs.last_change < (SELECT max(last_change) FROM jobs)
+    AND EXISTS (SELECT 1 FROM intakes WHERE intakes.nr = jobs.intake AND moved_at IS NOT NULL AND ingested_at < ?1)
+    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.nr AND processed = 0)
     AND NOT EXISTS (SELECT 1 FROM hook_calls WHERE hook_calls.job = jobs.nr AND due_at IS NOT NULL)";
 
 /// Job files that are still needed.
@@ -162,7 +162,7 @@ fn old_of(state: StateName) -> String {
 fn needed() -> String {
     let ended: Vec<String> = ends().map(|state| format!("jobs.state = '{}'", state.as_str())).collect();
     format!(
-        "SELECT taken_at, moved_to FROM intakes WHERE source = 'inbox' AND (moved_at IS NULL OR taken_at < ?1
+        "SELECT ingested_at, moved_to FROM intakes WHERE source = 'inbox' AND (moved_at IS NULL OR ingested_at < ?1
          AND EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = intakes.nr AND NOT (({}) AND {OVER})))",
         ended.join(" OR ")
     )

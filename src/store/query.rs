@@ -74,7 +74,7 @@ pub enum Found {
 
 pub(super) const COLUMNS: &str = "jobs.*, requests.prompt AS prompt, requests.labels AS labels";
 const BY_CHANGE: &str = "SELECT jobs.*, requests.prompt AS prompt, requests.labels AS labels FROM jobs
-    JOIN requests ON requests.job = jobs.nr WHERE jobs.changed > ?1 ORDER BY jobs.changed LIMIT ?2";
+    JOIN requests ON requests.job = jobs.nr WHERE jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
 
 impl Store {
     /// One job.
@@ -181,7 +181,7 @@ impl Store {
 
 pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
     connection
-        .query_row("SELECT changed FROM jobs ORDER BY changed DESC LIMIT 1", [], |row| row.get(0))
+        .query_row("SELECT last_change FROM jobs ORDER BY last_change DESC LIMIT 1", [], |row| row.get(0))
         .optional()
         .map(|found| found.unwrap_or(0))
 }
@@ -224,7 +224,7 @@ pub(super) fn sight(connection: &Connection, row: &Row<'_>) -> Result<JobDetails
         labels: serde_json::from_str(&labels)
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
         files,
-        changed: row.get("changed")?,
+        changed: row.get("last_change")?,
     })
 }
 

@@ -78,26 +78,26 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<Known, 
         hold: optional_word("reason", row.get(const { place("reason") })?, HoldReason::parse)?
             .map(|reason| Ok::<_, StoreError>((reason, row.get(const { place("reason_detail") })?)))
             .transpose()?,
-        back_to: optional_word("state", row.get(const { place("back_to") })?, StateName::parse)?,
+        back_to: optional_word("state", row.get(const { place("held_from") })?, StateName::parse)?,
         attempts: row.get(const { place("attempts") })?,
         trial: read_trial(row)?,
         task,
         pace: read_pace(row)?,
-        missing_since: time(row, const { place("missing_since") })?,
-        asked_at: time(row, const { place("asked_at") })?,
-        refresh: row.get(const { place("refresh") })?,
-        cancel_wanted: row.get(const { place("cancel_wanted") })?,
-        alerted: row.get(const { place("alerted") })?,
-        knocked_at: time(row, const { place("knocked_at") })?,
+        missing_since: time(row, const { place("task_missing_since") })?,
+        asked_at: time(row, const { place("polled_at") })?,
+        refresh: row.get(const { place("refresh_links") })?,
+        cancel_wanted: row.get(const { place("cancel_requested") })?,
+        alerted: row.get(const { place("expiry_alerted") })?,
+        knocked_at: time(row, const { place("callback_at") })?,
         outputs,
     };
-    let change = row.get(const { place("changed") })?;
+    let change = row.get(const { place("last_change") })?;
     Ok(Known { nr, job: Job::restore(record)?, next: read_next(row)?, change })
 }
 
 fn read_next(row: &Row<'_>) -> Result<Option<Next>, StoreError> {
-    let what = optional_word("move", row.get(const { place("move") })?, Move::parse)?;
-    let due = time(row, const { place("move_due_at") })?;
+    let what = optional_word("next_action", row.get(const { place("next_action") })?, Move::parse)?;
+    let due = time(row, const { place("next_action_at") })?;
     Ok(what.zip(due).map(|(what, due)| Next { what, due }))
 }
 
@@ -115,18 +115,18 @@ fn read_learned(row: &Row<'_>) -> Result<JobFacts, StoreError> {
             Some(code) => Some(JobError { code, message: row.get(const { place("error_message") })? }),
             None => None,
         },
-        remark: row.get(const { place("remark") })?,
+        remark: row.get(const { place("status_message") })?,
     })
 }
 
 fn read_trial(row: &Row<'_>) -> Result<Option<PendingAttempt>, StoreError> {
-    let number: Option<u32> = row.get(const { place("trial_number") })?;
+    let number: Option<u32> = row.get(const { place("pending_attempt_number") })?;
     number
         .map(|number| {
             Ok(PendingAttempt {
                 number,
-                frozen_at: need_time(row, const { place("trial_frozen_at") })?,
-                unknown: row.get(const { place("trial_unknown") })?,
+                frozen_at: need_time(row, const { place("pending_attempt_created_at") })?,
+                unknown: row.get(const { place("pending_attempt_outcome_unknown") })?,
             })
         })
         .transpose()
@@ -138,7 +138,7 @@ fn read_pace(row: &Row<'_>) -> Result<Option<Schedule>, StoreError> {
             Ok(Schedule {
                 due,
                 tries: row.get(const { place("tries") })?,
-                since: need_time(row, const { place("since") })?,
+                since: need_time(row, const { place("state_since") })?,
             })
         })
         .transpose()
@@ -162,11 +162,11 @@ fn read_output(row: &Row<'_>) -> Result<Output, StoreError> {
         "waiting" => OutputState::Waiting {
             link: Secret::new(row.get::<_, String>("link")?),
             refusals: Refusals {
-                count: row.get("refusals")?,
-                gone: row.get("gone")?,
-                confirmed: row.get("confirmed")?,
+                count: row.get("link_refusals")?,
+                gone: row.get("link_gone")?,
+                confirmed: row.get("refusal_confirmed")?,
             },
-            unfit: row.get("unfit")?,
+            unfit: row.get("invalid_downloads")?,
         },
         "stored" => OutputState::Stored(read_stored(row)?),
         "lost" => OutputState::Lost,
@@ -184,7 +184,7 @@ fn read_output(row: &Row<'_>) -> Result<Output, StoreError> {
 /// The file of an output's row.
 pub(super) fn read_stored(row: &Row<'_>) -> Result<StoredFile, StoreError> {
     Ok(StoredFile {
-        path: row.get("planned")?,
+        path: row.get("path")?,
         bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
         sha256: row.get("sha256")?,
         host: row.get("host")?,
@@ -202,24 +202,24 @@ fn changing(record: &Record, next: Option<Next>, change: i64) -> Changing<'_> {
         ("state", text(Some(record.state.as_str()))),
         ("reason", text(hold.map(|hold| hold.0.as_str()))),
         ("reason_detail", text(hold.map(|hold| hold.1.as_str()))),
-        ("back_to", text(record.back_to.map(StateName::as_str))),
-        ("remark", text(learned.remark.as_deref())),
-        ("move", text(next.map(|next| next.what.as_str()))),
-        ("move_due_at", at(next.map(|next| next.due))),
+        ("held_from", text(record.back_to.map(StateName::as_str))),
+        ("status_message", text(learned.remark.as_deref())),
+        ("next_action", text(next.map(|next| next.what.as_str()))),
+        ("next_action_at", at(next.map(|next| next.due))),
         ("due_at", at(pace.map(|pace| pace.due))),
         ("tries", number(pace.map(|pace| pace.tries.into()))),
-        ("since", at(pace.map(|pace| pace.since))),
+        ("state_since", at(pace.map(|pace| pace.since))),
         ("attempts", number(Some(record.attempts.into()))),
-        ("trial_number", number(trial.map(|trial| trial.number.into()))),
-        ("trial_frozen_at", at(trial.map(|trial| trial.frozen_at))),
-        ("trial_unknown", number(trial.map(|trial| trial.unknown.into()))),
+        ("pending_attempt_number", number(trial.map(|trial| trial.number.into()))),
+        ("pending_attempt_created_at", at(trial.map(|trial| trial.frozen_at))),
+        ("pending_attempt_outcome_unknown", number(trial.map(|trial| trial.unknown.into()))),
         ("task_id", text(record.task.as_ref().map(TaskId::as_str))),
-        ("missing_since", at(record.missing_since)),
-        ("asked_at", at(record.asked_at)),
-        ("knocked_at", at(record.knocked_at)),
-        ("refresh", number(Some(record.refresh.into()))),
-        ("cancel_wanted", number(Some(record.cancel_wanted.into()))),
-        ("alerted", number(Some(record.alerted.into()))),
+        ("task_missing_since", at(record.missing_since)),
+        ("polled_at", at(record.asked_at)),
+        ("callback_at", at(record.knocked_at)),
+        ("refresh_links", number(Some(record.refresh.into()))),
+        ("cancel_requested", number(Some(record.cancel_wanted.into()))),
+        ("expiry_alerted", number(Some(record.alerted.into()))),
         ("progress", number(Some(learned.progress.into()))),
         ("reserved_quota", number(learned.reserved.map(Quota::get))),
         ("cost_quota", number(learned.cost.map(Quota::get))),
@@ -229,7 +229,7 @@ fn changing(record: &Record, next: Option<Next>, change: i64) -> Changing<'_> {
         ("expires_at", at(learned.expires_at)),
         ("error_code", text(learned.error.as_ref().map(|error| error.code.as_str()))),
         ("error_message", text(learned.error.as_ref().map(|error| error.message.as_str()))),
-        ("changed", number(Some(change))),
+        ("last_change", number(Some(change))),
     ]
 }
 
@@ -275,8 +275,9 @@ pub(super) fn insert_job(
 
 /// For [`insert_job`].
 pub(super) const INSERT_JOB: &str =
-    "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, move, move_due_at, due_at, tries, since,
-                       attempts, progress, changed, refresh, cancel_wanted, alerted)
+    "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, next_action, next_action_at, due_at,
+                       tries, state_since, attempts, progress, last_change, refresh_links, cancel_requested,
+                       expiry_alerted)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, 0)";
 
 /// Writes what has changed of a job's row: a column that is named is also written to each index that has it.
@@ -308,12 +309,12 @@ pub(super) fn update_job(
 pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Result<(), StoreError> {
     let Some(task) = job.task() else { return Ok(()) };
     let mut statement = connection.prepare_cached(
-        "INSERT INTO outputs (job, task_id, kind, idx, position, state, link, refusals, gone, confirmed, unfit,
-                              expires_at)
+        "INSERT INTO outputs (job, task_id, kind, idx, position, state, link, link_refusals, link_gone,
+                              refusal_confirmed, invalid_downloads, expires_at)
          VALUES (:job, :task, :kind, :idx, :position, :state, :link, :refusals, :gone, :confirmed, :unfit, :expires_at)
          ON CONFLICT (job, task_id, kind, idx) DO UPDATE SET
-            state = :state, link = :link, refusals = :refusals, gone = :gone, confirmed = :confirmed, unfit = :unfit,
-            expires_at = :expires_at",
+            state = :state, link = :link, link_refusals = :refusals, link_gone = :gone, refusal_confirmed = :confirmed,
+            invalid_downloads = :unfit, expires_at = :expires_at",
     )?;
     for (position, output) in (0_i64..).zip(job.outputs()) {
         let (state, link, refusals, unfit) = match &output.state {
@@ -340,7 +341,7 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
         if let OutputState::Stored(file) = &output.state {
             connection
                 .prepare_cached(
-                    "UPDATE outputs SET planned = ?5, bytes = ?6, sha256 = ?7, host = ?8, stored_at = ?9
+                    "UPDATE outputs SET path = ?5, bytes = ?6, sha256 = ?7, host = ?8, stored_at = ?9
                      WHERE job = ?1 AND task_id = ?2 AND kind = ?3 AND idx = ?4",
                 )?
                 .execute((

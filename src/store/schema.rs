@@ -13,28 +13,14 @@ use crate::store::error::OpenError;
 /// The whole schema of a new database.
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// The version `schema.sql` describes.
-pub const VERSION: i64 = 3;
-/// The step from version `n` to `n + 1` stands at place `n - 1`.
-const STEPS: &[&str] = &[
-    // Asked for by the same words, which version 2 writes as a chain of OR. The tables' own checks may stay as they are.
-    "DROP INDEX jobs_running;
-     CREATE INDEX jobs_running ON jobs (model) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
-     -- What is written by rising names touches few pages.
-     DROP INDEX intakes_by_content;
-     CREATE INDEX intakes_by_content ON intakes (file_name, sha256) WHERE file_name IS NOT NULL;",
-    // What a job may leave behind when it is pruned (keys), and what is not to be searched for it then (labels).
-    "CREATE TABLE labels_without_reference (
-         key TEXT NOT NULL, value TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (key, value, job)
-     ) STRICT, WITHOUT ROWID;
-     INSERT INTO labels_without_reference SELECT key, value, job FROM labels;
-     DROP TABLE labels;
-     ALTER TABLE labels_without_reference RENAME TO labels;
-     CREATE TABLE keys_by_id (key TEXT NOT NULL PRIMARY KEY, job TEXT NOT NULL) STRICT, WITHOUT ROWID;
-     INSERT INTO keys_by_id SELECT keys.key, jobs.id FROM keys JOIN jobs ON jobs.nr = keys.job;
-     DROP TABLE keys;
-     ALTER TABLE keys_by_id RENAME TO keys;",
+pub const VERSION: i64 = 4;
+/// The migration from version `n` to `n + 1` is at index `n - 1`.
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../schema/migrations/2.sql"),
+    include_str!("../../schema/migrations/3.sql"),
+    include_str!("../../schema/migrations/4.sql"),
 ];
-const _: () = assert!(STEPS.len() as i64 == VERSION - 1);
+const _: () = assert!(MIGRATIONS.len() as i64 == VERSION - 1);
 
 /// 'drpl', as `schema.sql` sets it.
 const APPLICATION_ID: i64 = 1_685_221_484;
@@ -82,15 +68,15 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     } else {
         expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
     }
-    expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
     if empty {
         failpoints::hit(FailPoint::DatabaseMarked);
         in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
         failpoints::hit(FailPoint::SchemaMade);
     }
-    for (step, next) in STEPS.iter().zip(2..).filter(|(_, next)| !empty && *next > version) {
-        in_transaction(&connection, step, next).map_err(sqlite)?;
+    if !empty && version < VERSION {
+        migrate(&connection, path, version)?;
     }
+    expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
     if number("page_count")?.saturating_mul(number("page_size")?) <= CHECKED_BYTES {
         find_damage(&connection, path, "quick_check")?;
     }
@@ -197,6 +183,22 @@ fn run_to_its_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// Brings an older database to [`VERSION`], one transaction per version.
+fn migrate(connection: &Connection, path: &Path, version: i64) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    // A migration may build a table anew; with foreign keys on, dropping the old one would fail for its references.
+    expect_pragma(connection, path, "foreign_keys", "OFF", "0")?;
+    for (migration, next) in MIGRATIONS.iter().zip(2..).filter(|(_, next)| *next > version) {
+        in_transaction(connection, migration, next).map_err(sqlite)?;
+    }
+    let mut check = connection.prepare("PRAGMA foreign_key_check").map_err(sqlite)?;
+    if check.exists([]).map_err(sqlite)? {
+        let finding = "a row refers to one that does not exist".to_owned();
+        return Err(OpenError::Damaged { path: path.to_owned(), finding });
+    }
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use crate::store::error::StoreError;
 use crate::store::notify::Topic;
 
 /// The name of the fact that this database is a backup.
-const COPIED: &str = "copied";
+const COPIED: &str = "backup_made_at";
+/// The name of the fact by which the API key is recognized.
+const API_KEY: &str = "api_key_fingerprint";
 
 /// Why something stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +74,7 @@ pub struct Stop {
 /// The stops in force.
 pub(super) fn stops_in(connection: &Connection) -> Result<Vec<Stop>, StoreError> {
     let mut statement =
-        connection.prepare_cached("SELECT cause, until, message, since FROM stops ORDER BY since")?;
+        connection.prepare_cached("SELECT cause, until, message, since FROM suspensions ORDER BY since")?;
     let mut rows = statement.query([])?;
     let mut stops = Vec::new();
     while let Some(row) = rows.next()? {
@@ -98,7 +100,7 @@ impl Store {
                 writing
                     .connection
                     .prepare_cached(
-                        "INSERT INTO stops (cause, until, message, since) VALUES (?1, ?2, ?3, ?4)
+                        "INSERT INTO suspensions (cause, until, message, since) VALUES (?1, ?2, ?3, ?4)
                          ON CONFLICT (cause) DO UPDATE SET until = ?2, message = ?3",
                     )?
                     .execute((
@@ -124,7 +126,7 @@ impl Store {
                 for &cause in &causes {
                     lifted += writing
                         .connection
-                        .prepare_cached("DELETE FROM stops WHERE cause = ?1")?
+                        .prepare_cached("DELETE FROM suspensions WHERE cause = ?1")?
                         .execute([cause.as_str()])?;
                 }
                 if lifted > 0 {
@@ -185,7 +187,7 @@ impl Store {
     /// # Errors
     /// What can befall the database.
     pub async fn known_key(&self) -> Result<Option<i64>, StoreError> {
-        self.read(|connection| meta(connection, "key")).await
+        self.read(|connection| meta(connection, API_KEY)).await
     }
 
     /// Writes down by what the API key in use is known again.
@@ -193,7 +195,7 @@ impl Store {
     /// # Errors
     /// What can befall the database.
     pub async fn note_key(&self, print: i64) -> Result<(), StoreError> {
-        self.writer.write(move |writing| set_meta(writing.connection, "key", print)).await
+        self.writer.write(move |writing| set_meta(writing.connection, API_KEY, print)).await
     }
 
     /// The latest wall clock ever written down; a clock well behind it went back.
@@ -201,7 +203,7 @@ impl Store {
     /// # Errors
     /// What can befall the database.
     pub async fn high_water(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| Ok(meta(connection, "high_water")?.map(Timestamp::from_millis))).await
+        self.read(|connection| Ok(meta(connection, "clock_high_water")?.map(Timestamp::from_millis))).await
     }
 
     /// Raises the high water of the clock to `now`; never lowers it.
@@ -211,8 +213,8 @@ impl Store {
     pub async fn raise_high_water(&self, now: Timestamp) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
-                let known = meta(writing.connection, "high_water")?.unwrap_or(i64::MIN);
-                set_meta(writing.connection, "high_water", known.max(now.millis()))
+                let known = meta(writing.connection, "clock_high_water")?.unwrap_or(i64::MIN);
+                set_meta(writing.connection, "clock_high_water", known.max(now.millis()))
             })
             .await
     }
@@ -228,13 +230,13 @@ impl Store {
 
 /// Whether this stop is in force.
 pub(super) fn stands(connection: &rusqlite::Connection, cause: StopCause) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM stops WHERE cause = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?;
     Ok(statement.exists([cause.as_str()])?)
 }
 
 /// Sets the high water of the clock, up or down.
 pub(super) fn set_high_water(connection: &rusqlite::Connection, now: Timestamp) -> Result<(), StoreError> {
-    set_meta(connection, "high_water", now.millis())
+    set_meta(connection, "clock_high_water", now.millis())
 }
 
 /// Marks a copy as one, made at `now`.

@@ -174,7 +174,7 @@ impl Change<'_> {
         let first = refusals.count == 1;
         if dead {
             output.state = OutputState::Lost;
-            self.note("link_dead", why.to_owned());
+            self.note("link_expired", why.to_owned());
         } else if first {
             self.note("link_refused", why.to_owned());
         }
@@ -197,7 +197,7 @@ impl Change<'_> {
             output.state = OutputState::Stored(file.clone());
             self.note("stored", file.path);
         } else {
-            self.note("noted", format!("a file of no known output: {}", file.path));
+            self.note("ignored", format!("a file of no known output: {}", file.path));
         }
         let fetching = match &self.job.state {
             State::Downloading(fetching) => Some(fetching.clone()),

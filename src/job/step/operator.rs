@@ -65,7 +65,7 @@ impl Change<'_> {
     }
 
     fn want_cancel(&mut self) {
-        self.note("cancel_asked", "");
+        self.note("cancel_requested", "");
         self.job.cancel_wanted = true;
     }
 

@@ -91,7 +91,7 @@ impl Change<'_> {
             return self.held_asked(running, verdict);
         };
         let now = self.now();
-        self.note("noted", "the provider knows the task again");
+        self.note("task_found", "the provider knows the task again");
         let running = Running { pace: Schedule::starting(now, now), ..running };
         self.job.state = State::Processing(running.clone());
         self.running_asked(running, verdict);
@@ -104,7 +104,7 @@ impl Change<'_> {
             self.take_progress(facts);
             match facts.phase {
                 Phase::Completed | Phase::Failed | Phase::Cancelled => {
-                    self.note("noted", "the task has ended after all");
+                    self.note("task_finished", "the task has ended after all");
                     return self.task_ended(running.task, facts);
                 }
                 Phase::Queued | Phase::Processing | Phase::Unclear(_) => {}
@@ -174,7 +174,7 @@ impl Change<'_> {
     pub(super) fn knocked(&mut self, hint: Option<&TaskId>, quiet: bool) {
         let now = self.now();
         if !quiet {
-            self.note("knocked", hint.map_or_else(String::new, |task| format!("names task {task}")));
+            self.note("callback_received", hint.map_or_else(String::new, |task| format!("for task {task}")));
         }
         if let State::Succeeded { task } = self.job.state.clone()
             && planted(Bug::EndLeft)
@@ -221,7 +221,7 @@ impl Change<'_> {
         let ask_now = Schedule { due: now.plus(QUERY_SPACING), tries: 0, ..running.pace };
         let pace = match verdict {
             CancelVerdict::Taken => {
-                self.note("cancel_taken", "the provider took the cancel");
+                self.note("cancel_accepted", "the provider took the cancel");
                 self.job.cancel_wanted = false;
                 ask_now
             }
@@ -232,7 +232,7 @@ impl Change<'_> {
                 ask_now
             }
             CancelVerdict::Unanswered { why, .. } if running.pace.tries >= CALL_OFF_LIMIT => {
-                self.note("cancel_dropped", format!("the provider did not answer: {why}"));
+                self.note("cancel_abandoned", format!("the provider did not answer: {why}"));
                 self.job.cancel_wanted = false;
                 ask_now
             }

@@ -65,7 +65,7 @@ impl Change<'_> {
         // A doubt may have held the job while its call was under way; what the call brought still counts.
         let Some((pace, trial)) = trial_of(&self.job) else {
             if let SubmitVerdict::Accepted { task, .. } = verdict {
-                self.note("noted", format!("a submit answered late with task {task}"));
+                self.note("ignored", format!("a submit answered late with task {task}"));
             }
             return;
         };
@@ -95,7 +95,7 @@ impl Change<'_> {
                 self.job.learned.remark = Some(why.clone());
             }
             SubmitVerdict::Unknown { why, not_before } => {
-                self.note("submit_unanswered", why.clone());
+                self.note("submit_unknown", why.clone());
                 let pace = self.again(pace, Backoff::SUBMIT, *not_before);
                 self.job.state = State::Submitting { pace, trial: PendingAttempt { unknown: true, ..trial } };
                 self.job.learned.remark = Some(why.clone());
@@ -116,7 +116,7 @@ impl Change<'_> {
         if self.now().since(trial.frozen_at) >= REFUSAL_PATIENCE {
             return self.hold(HoldReason::ErrorReplayed, why, HeldFrom::Submitting(pace, trial));
         }
-        self.note("submit_unanswered", format!("refused ({why}), but an earlier try may have been executed"));
+        self.note("submit_unknown", format!("refused ({why}), but an earlier try may have been executed"));
         self.job.state = State::Submitting { pace: self.again(pace, Backoff::SUBMIT, None), trial };
         self.job.learned.remark = Some(why);
     }

@@ -291,8 +291,8 @@ fn a_try_cut_short_by_a_crash_counts_as_unknown() {
 fn a_callback_before_the_submit_answer_hurries_repeat_and_question() {
     let waiting = after(new_job(), &[Event::AttemptStarted, unknown()]);
     let knocked = after(waiting, &[Event::CallbackReceived { hint: None, quiet: false }]);
-    assert_eq!(next_word(&knocked, START), "repeat +0s");
-    assert_eq!(next_word(&after(knocked, &[accepted()]), START), "ask +0s");
+    assert_eq!(next_word(&knocked, START), "resend +0s");
+    assert_eq!(next_word(&after(knocked, &[accepted()]), START), "poll +0s");
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_callback_during_a_question_leads_to_another_one() {
         step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
     let stale = Event::Asked { began: START, verdict: StatusVerdict::Seen(TaskFacts::of(Phase::Processing)) };
     let job = step(&knocked, &stale, at(START.plus(HOUR))).job;
-    assert_eq!(next_word(&job, START.plus(HOUR)), "ask +1s");
+    assert_eq!(next_word(&job, START.plus(HOUR)), "poll +1s");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_task_unfinished_after_a_day_is_held_and_still_obeyed() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let held = step(&queued, &seen(TaskFacts::of(Phase::Processing)), at(START.plus(24 * HOUR))).job;
     assert_eq!(held.state_name(), StateName::Held);
-    assert_eq!(next_word(&held, START.plus(24 * HOUR)), "ask +900s");
+    assert_eq!(next_word(&held, START.plus(24 * HOUR)), "poll +900s");
     let done = step(&held, &seen(completed(&["https://cdn.example/a"])), at(START.plus(30 * HOUR))).job;
     assert_eq!(done.state_name(), StateName::Downloading);
 }

@@ -134,7 +134,7 @@ fn an_answer_without_news_writes_to_no_index_but_those_of_the_next_question_and_
     });
     assert_eq!(
         JOB_UPDATE.take(),
-        "UPDATE jobs SET move_due_at = ?2, due_at = ?3, tries = ?4, asked_at = ?5, changed = ?6 WHERE nr = ?1"
+        "UPDATE jobs SET next_action_at = ?2, due_at = ?3, tries = ?4, polled_at = ?5, last_change = ?6 WHERE nr = ?1"
     );
 }
 

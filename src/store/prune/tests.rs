@@ -91,7 +91,8 @@ async fn full_life(rig: &Rig, name: &str) -> JobId {
     rig.store.apply(id, Event::Asked { began: NOW, verdict: failed }, NOW).await.unwrap();
     raw(&rig.path())
         .execute_batch(&format!(
-            "INSERT INTO outputs (job, task_id, kind, idx, position, state, refusals, gone, confirmed, unfit, expires_at)
+            "INSERT INTO outputs (job, task_id, kind, idx, position, state, link_refusals, link_gone, refusal_confirmed,
+                                  invalid_downloads, expires_at)
              SELECT nr, 'task-{name}', 'video', 0, 0, 'lost', 0, 0, 0, 0, 1 FROM jobs WHERE id = '{id}';
              INSERT INTO hook_calls (hook, event, job, at, tries)
              SELECT 'h', 'failed', nr, 1, 1 FROM jobs WHERE id = '{id}';"
@@ -141,7 +142,7 @@ async fn nothing_goes_that_is_not_over() {
     let to_tell = rig.moved("to tell").await;
     rig.end(to_tell, NOW).await;
     let sql = format!(
-        "UPDATE jobs SET state = 'held', reason = 'slow', back_to = 'pending' WHERE id = '{held}';
+        "UPDATE jobs SET state = 'held', reason = 'timed_out', held_from = 'pending' WHERE id = '{held}';
          INSERT INTO hook_calls (hook, event, job, at, tries, due_at)
          SELECT 'h', 'cancelled', nr, 1, 1, 5 FROM jobs WHERE id = '{to_tell}';"
     );

@@ -1,6 +1,8 @@
 use std::path::Path;
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::job::JobId;
 use crate::job::next::Move;
 use crate::job::state::StateName;
 use crate::store::error::OpenError;
@@ -42,7 +44,7 @@ fn schema_and_code_know_the_same_states() {
         chain.split('\'').skip(1).step_by(2).collect()
     };
     assert_eq!(in_schema("state"), StateName::ALL.map(StateName::as_str));
-    assert_eq!(in_schema("move"), Move::ALL.map(Move::as_str));
+    assert_eq!(in_schema("next_action"), Move::ALL.map(Move::as_str));
 }
 
 #[test]
@@ -52,9 +54,9 @@ fn no_list_in_the_schema_is_built_anew_for_each_row_written() {
     drop(open(&path).unwrap());
     let connection = raw(&path);
     for sql in [
-        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted, \
-         alerted, progress, changed) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
-        "UPDATE jobs SET state = 'held', move = NULL WHERE nr = 1",
+        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, refresh_links, \
+         cancel_requested, expiry_alerted, progress, last_change) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
+        "UPDATE jobs SET state = 'held', next_action = NULL WHERE nr = 1",
     ] {
         let mut program = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
         let opcodes: Vec<String> =
@@ -102,17 +104,112 @@ async fn labels_and_keys_of_version_2_are_there_in_this_one() {
     assert_eq!(text("SELECT job FROM keys WHERE key = 'order-1'"), "019d560a-9ec0-7000-8000-000000000000");
     assert_eq!(text("SELECT key || value || job FROM labels"), "projectspring3");
     assert_eq!(text("PRAGMA integrity_check"), "ok");
-    // Whatever way it came, it is the same database.
-    let fresh = raw(Path::new(":memory:"));
-    fresh.execute_batch(SCHEMA).unwrap();
-    let columns = |connection: &Connection| -> Vec<String> {
-        let sql = "SELECT m.name || ' ' || i.name || ' ' || i.type || i.pk FROM sqlite_schema AS m
-                   JOIN pragma_table_info(m.name) AS i WHERE m.type = 'table'
-                   UNION SELECT name || tbl_name FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
-        let mut statement = connection.prepare(sql).unwrap();
+    assert_eq!(shape(&now), shape(&fresh()));
+}
+
+#[tokio::test]
+async fn version_3_migrates_with_every_state_and_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let past = raw(&path);
+    past.execute_batch(include_str!("../../../tests/fixtures/version-3.sql")).unwrap();
+    past.pragma_update(None, "user_version", 3).unwrap();
+    drop(past);
+    let store = open(&path).unwrap();
+    let now = raw(&path);
+    assert_eq!(shape(&now), shape(&fresh()));
+    let rows = |sql: &str| -> Vec<String> {
+        let mut statement = now.prepare(sql).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
-    assert_eq!(columns(&now), columns(&fresh));
+    assert_eq!(rows("PRAGMA integrity_check"), ["ok"]);
+
+    let ids = rows("SELECT id FROM jobs ORDER BY nr");
+    let mut states = std::collections::BTreeSet::new();
+    for (number, id) in ids.iter().enumerate() {
+        let details = store.look(JobId::parse(id).unwrap()).await.unwrap();
+        states.insert(details.job.state_name());
+        // Everything of a job's row: each value is different from its neighbours' in the fixture.
+        if number == 2 {
+            let record = details.job.record();
+            assert_eq!(record.knocked_at, Some(Timestamp::from_millis(130)));
+            assert_eq!(record.trial.unwrap().frozen_at, Timestamp::from_millis(120));
+            assert!(record.trial.unwrap().unknown && record.cancel_wanted);
+            assert_eq!(record.learned.remark.as_deref(), Some("HTTP 500"));
+        }
+    }
+    assert_eq!(states, StateName::ALL.into());
+    let actions = "SELECT nr || ' ' || next_action || ' ' || next_action_at FROM jobs WHERE next_action IS NOT NULL";
+    assert_eq!(
+        rows(&format!("{actions} ORDER BY nr")),
+        [
+            "1 submit 100",
+            "2 wait 900",
+            "3 resend 200",
+            "4 poll 300",
+            "5 cancel 300",
+            "6 download 400",
+            "7 poll 400",
+            "12 poll 900"
+        ]
+    );
+    let reasons = "SELECT nr || ' ' || reason || ' ' || held_from FROM jobs WHERE reason IS NOT NULL ORDER BY nr";
+    assert_eq!(
+        rows(reasons),
+        [
+            "12 timed_out processing",
+            "13 clock_unreliable submitting",
+            "14 invalid_output downloading",
+            "15 duplicate_task submitting",
+            "16 address_forbidden downloading"
+        ]
+    );
+    assert_eq!(
+        rows("SELECT event || ' ' || detail FROM history WHERE nr > 100 ORDER BY nr"),
+        [
+            "submitting key 3",
+            "submit_unknown HTTP 500",
+            "cancel_requested ",
+            "callback_received for task task-4",
+            "callback_received ",
+            "cancel_accepted ",
+            "cancel_refused running",
+            "cancel_abandoned ",
+            "link_expired cdn refused the link",
+            "ignored a file of no known output: x",
+            "task_found the provider knows the task again",
+            "task_finished the task has ended after all",
+            "held timed_out: task task-12",
+            "held clock_unreliable: key 13",
+            "held invalid_output: video-0: a page",
+            "held duplicate_task: task task-8",
+            "held address_forbidden: 10.0.0.1",
+            "released timed_out",
+            "failed slow: not a reason"
+        ]
+    );
+    assert_eq!(store.stops().await.unwrap().len(), 2);
+    assert_eq!((store.epoch().await.unwrap(), store.known_key().await.unwrap()), (7, Some(11)));
+    assert_eq!(store.high_water().await.unwrap(), Some(Timestamp::from_millis(1_775_285_160_000)));
+    assert_eq!(store.copied_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));
+    let unprocessed = store.unfolded(9).await.unwrap();
+    assert_eq!((unprocessed.len(), unprocessed[0].more), (1, 3));
+}
+
+fn fresh() -> Connection {
+    let fresh = raw(Path::new(":memory:"));
+    fresh.execute_batch(SCHEMA).unwrap();
+    fresh
+}
+
+/// The tables with their columns, and the indexes with their text.
+fn shape(connection: &Connection) -> Vec<String> {
+    let sql = "SELECT m.name || ' ' || i.cid || ' ' || i.name || ' ' || i.type || i.\"notnull\" || i.pk
+               FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS i WHERE m.type = 'table'
+               UNION SELECT coalesce(sql, name) FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
+    let mut statement = connection.prepare(sql).unwrap();
+    let lines = statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[test]

@@ -267,6 +267,6 @@ fn unheard(database: &std::path::Path) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(database, flags).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
-    let count = "SELECT count(*) FROM deliveries WHERE folded = 0";
+    let count = "SELECT count(*) FROM deliveries WHERE processed = 0";
     connection.query_row(count, [], |row| row.get(0)).unwrap()
 }

@@ -15,7 +15,7 @@ pub struct Snapshot {
     pub outputs: Vec<Row>,
     pub history: Vec<Row>,
     pub deliveries: Vec<Row>,
-    pub stops: Vec<Row>,
+    pub suspensions: Vec<Row>,
     /// Tables not named above, for the search for secrets.
     pub others: Vec<(String, Row)>,
     pub integrity: String,
@@ -97,7 +97,7 @@ impl Snapshot {
             outputs: take("outputs"),
             history: take("history"),
             deliveries: take("deliveries"),
-            stops: take("stops"),
+            suspensions: take("suspensions"),
             integrity: word("integrity_check")?,
             journal_mode: word("journal_mode")?,
             foreign_keys_broken,

@@ -24,7 +24,7 @@ const ANY: &[&str] = &[
 const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submitting", &["pending", "submitting"], &["submitting"]),
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
-    ("submit_unanswered", &["submitting"], &["submitting"]),
+    ("submit_unknown", &["submitting"], &["submitting"]),
     ("submitted", &["submitting", "held"], &["queued"]),
     ("processing", &["queued"], &["processing"]),
     ("completed", &["queued", "processing", "held"], &["downloading"]),
@@ -36,19 +36,20 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("held", RUNS, &["held"]),
     ("released", &["held"], RUNS),
     ("retried", &["failed", "cancelled", "expired", "held"], &["pending"]),
-    ("cancel_asked", &["submitting", "queued", "processing"], &[]),
-    ("cancel_asked", &["held"], &["processing"]),
-    ("cancel_taken", &["queued", "processing"], &[]),
+    ("cancel_requested", &["submitting", "queued", "processing"], &[]),
+    ("cancel_requested", &["held"], &["processing"]),
+    ("cancel_accepted", &["queued", "processing"], &[]),
     ("cancel_refused", &["queued", "processing"], &[]),
-    ("cancel_dropped", &["queued", "processing"], &[]),
+    ("cancel_abandoned", &["queued", "processing"], &[]),
     ("task_missing", &["queued", "processing"], &[]),
     ("quarantined", &["downloading"], &[]),
     ("link_refused", &["downloading"], &[]),
-    ("link_dead", &["downloading"], &[]),
+    ("link_expired", &["downloading"], &[]),
     ("expiring", &["downloading", "held"], &[]),
-    ("knocked", ANY, &[]),
-    ("noted", ANY, &[]),
-    ("noted", &["held"], &["processing"]),
+    ("callback_received", ANY, &[]),
+    ("ignored", ANY, &[]),
+    ("task_found", &["held"], &["processing"]),
+    ("task_finished", &["held"], &[]),
 ];
 
 pub fn check(snapshot: &Snapshot, found: &mut Findings) {
@@ -68,7 +69,7 @@ pub fn check(snapshot: &Snapshot, found: &mut Findings) {
                 format!("job {id} is {state}, but its history ends in {ends:?}: {}", events.join(" "))
             }),
         }
-        let reason = !job.text("reason").is_empty() && !job.text("back_to").is_empty();
+        let reason = !job.text("reason").is_empty() && !job.text("held_from").is_empty();
         found.unless(state != "held" || reason, 8, || format!("job {id} is held without a reason"));
     }
     found.unless(lines.is_empty(), 8, || format!("history of jobs that are not there: {:?}", lines.keys()));

@@ -23,7 +23,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         published(evidence, snapshot, &library, path, hash, found);
     }
     for row in snapshot.outputs.iter().filter(|row| row.text("state") == "stored") {
-        let path = row.text("planned");
+        let path = row.text("path");
         found.unless(now.get(path).is_some_and(|hash| hash == row.text("sha256")), 9, || {
             format!("{path} is stored by the database's word, and is not in the library")
         });
@@ -45,7 +45,7 @@ fn published(
     found: &mut Findings,
 ) {
     let file = library.join(path);
-    let Some(row) = snapshot.outputs.iter().find(|row| row.text("planned") == path) else {
+    let Some(row) = snapshot.outputs.iter().find(|row| row.text("path") == path) else {
         return found.add(9, format!("{path} is in the library, and no output was planned there"));
     };
     let metadata = std::fs::metadata(&file);

@@ -35,14 +35,14 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
 fn at_rest(snapshot: &Snapshot, found: &mut Findings) {
     for job in &snapshot.jobs {
         let (id, state) = (job.text("id"), job.text("state"));
-        let told = !job.text("remark").is_empty() || !snapshot.stops.is_empty();
+        let told = !job.text("status_message").is_empty() || !snapshot.suspensions.is_empty();
         let rests = is_end(state) || state == "held" || (state == "pending" && told);
         found.unless(rests, 12, || {
-            let next = format!("{} at {:?}", job.text("move"), job.number("move_due_at"));
-            format!("job {id} is still {state} (next: {next}; {})", job.text("remark"))
+            let next = format!("{} at {:?}", job.text("next_action"), job.number("next_action_at"));
+            format!("job {id} is still {state} (next: {next}; {})", job.text("status_message"))
         });
     }
-    let unheard = snapshot.deliveries.iter().filter(|row| row.number("folded") == Some(0)).count();
+    let unheard = snapshot.deliveries.iter().filter(|row| row.number("processed") == Some(0)).count();
     found.unless(unheard == 0, 12, || {
         format!("{unheard} callbacks were kept, and their jobs never heard of them")
     });

@@ -34,7 +34,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         ("outputs", &snapshot.outputs),
         ("history", &snapshot.history),
         ("deliveries", &snapshot.deliveries),
-        ("stops", &snapshot.stops),
+        ("suspensions", &snapshot.suspensions),
     ];
     let named = tables.iter().flat_map(|(name, rows)| rows.iter().map(move |row| (*name, row)));
     let others = snapshot.others.iter().map(|(name, row)| (name.as_str(), row));

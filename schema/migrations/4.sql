@@ -1,0 +1,116 @@
+-- Version 4: the words of docs/glossary.md. `jobs` is built anew because its CHECK lists the actions; foreign keys are off
+-- meanwhile (src/store/schema.rs).
+CREATE TABLE jobs_4 (
+    nr                   INTEGER PRIMARY KEY,
+    id                   TEXT NOT NULL UNIQUE,
+    intake               INTEGER NOT NULL REFERENCES intakes (nr),
+    name                 TEXT NOT NULL,
+    model                TEXT NOT NULL,
+    priority             INTEGER NOT NULL,
+    created_at           INTEGER NOT NULL,
+    state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
+                                                 OR state = 'processing' OR state = 'downloading' OR state = 'succeeded'
+                                                 OR state = 'failed' OR state = 'cancelled' OR state = 'expired'
+                                                 OR state = 'held'),
+    reason               TEXT,
+    reason_detail        TEXT,
+    held_from            TEXT,
+    status_message       TEXT,
+    next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'poll'
+                                        OR next_action = 'cancel' OR next_action = 'download' OR next_action = 'wait'),
+    next_action_at       INTEGER,
+    due_at               INTEGER,
+    tries                INTEGER,
+    state_since          INTEGER,
+    attempts             INTEGER NOT NULL,
+    pending_attempt_number          INTEGER,
+    pending_attempt_created_at      INTEGER,
+    pending_attempt_outcome_unknown INTEGER,
+    task_id              TEXT,
+    task_missing_since   INTEGER,
+    polled_at            INTEGER,
+    callback_at          INTEGER,
+    refresh_links        INTEGER NOT NULL,
+    cancel_requested     INTEGER NOT NULL,
+    expiry_alerted       INTEGER NOT NULL,
+    progress             INTEGER NOT NULL,
+    reserved_quota       INTEGER,
+    cost_quota           INTEGER,
+    submitted_at         INTEGER,
+    completed_at         INTEGER,
+    finished_at          INTEGER,
+    expires_at           INTEGER,
+    error_code           TEXT,
+    error_message        TEXT,
+    last_change          INTEGER NOT NULL
+) STRICT;
+INSERT INTO jobs_4
+SELECT
+    nr, id, intake, name, model, priority, created_at, state,
+    CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'clock_unreliable'
+                WHEN 'output_unfit' THEN 'invalid_output' WHEN 'task_shared' THEN 'duplicate_task'
+                WHEN 'media_forbidden' THEN 'address_forbidden' ELSE reason END,
+    reason_detail, back_to, remark,
+    CASE move WHEN 'repeat' THEN 'resend' WHEN 'ask' THEN 'poll' WHEN 'call_off' THEN 'cancel'
+              WHEN 'fetch' THEN 'download' ELSE move END,
+    move_due_at, due_at, tries, since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
+    missing_since, asked_at, knocked_at, refresh, cancel_wanted, alerted, progress, reserved_quota, cost_quota,
+    submitted_at, completed_at, finished_at, expires_at, error_code, error_message, changed
+FROM jobs ORDER BY nr;
+DROP TABLE jobs;
+ALTER TABLE jobs_4 RENAME TO jobs;
+CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action = 'submit';
+CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+CREATE INDEX jobs_to_download ON jobs (expires_at, nr) WHERE next_action = 'download';
+CREATE INDEX jobs_to_alert ON jobs (expires_at)
+    WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX jobs_running ON jobs (model) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
+CREATE INDEX jobs_by_state ON jobs (state, nr);
+CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_by_name ON jobs (name);
+CREATE INDEX jobs_by_change ON jobs (last_change);
+CREATE INDEX jobs_by_intake ON jobs (intake);
+
+ALTER TABLE intakes RENAME COLUMN taken_at TO ingested_at;
+ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
+ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
+ALTER TABLE outputs RENAME COLUMN refusals TO link_refusals;
+ALTER TABLE outputs RENAME COLUMN gone TO link_gone;
+ALTER TABLE outputs RENAME COLUMN confirmed TO refusal_confirmed;
+ALTER TABLE outputs RENAME COLUMN unfit TO invalid_downloads;
+ALTER TABLE outputs RENAME COLUMN planned TO path;
+ALTER TABLE deliveries RENAME COLUMN more TO overflow;
+DROP INDEX deliveries_to_fold;
+ALTER TABLE deliveries RENAME COLUMN folded TO processed;
+CREATE INDEX deliveries_to_process ON deliveries (nr) WHERE processed = 0;
+ALTER TABLE stops RENAME TO suspensions;
+
+UPDATE meta SET name = CASE name WHEN 'high_water' THEN 'clock_high_water' WHEN 'key' THEN 'api_key_fingerprint'
+                                 WHEN 'copied' THEN 'backup_made_at' ELSE name END
+WHERE name IN ('high_water', 'key', 'copied');
+
+UPDATE history SET event = CASE event
+    WHEN 'submit_unanswered' THEN 'submit_unknown'
+    WHEN 'knocked' THEN 'callback_received'
+    WHEN 'cancel_asked' THEN 'cancel_requested'
+    WHEN 'cancel_taken' THEN 'cancel_accepted'
+    WHEN 'cancel_dropped' THEN 'cancel_abandoned'
+    WHEN 'link_dead' THEN 'link_expired'
+    WHEN 'noted' THEN CASE detail
+        WHEN 'the provider knows the task again' THEN 'task_found'
+        WHEN 'the task has ended after all' THEN 'task_finished'
+        ELSE 'ignored' END
+    ELSE event END
+WHERE event IN ('submit_unanswered', 'knocked', 'cancel_asked', 'cancel_taken', 'cancel_dropped', 'link_dead', 'noted');
+
+-- A detail of these events begins with the reason.
+UPDATE history SET detail = CASE
+    WHEN detail = 'slow' OR detail LIKE 'slow: %' THEN 'timed_out' || substr(detail, 5)
+    WHEN detail LIKE 'clock!_doubted%' ESCAPE '!' THEN 'clock_unreliable' || substr(detail, 14)
+    WHEN detail LIKE 'output!_unfit%' ESCAPE '!' THEN 'invalid_output' || substr(detail, 13)
+    WHEN detail LIKE 'task!_shared%' ESCAPE '!' THEN 'duplicate_task' || substr(detail, 12)
+    WHEN detail LIKE 'media!_forbidden%' ESCAPE '!' THEN 'address_forbidden' || substr(detail, 16)
+    ELSE detail END
+WHERE event IN ('held', 'released');
+UPDATE history SET detail = 'for ' || substr(detail, 7)
+WHERE event = 'callback_received' AND detail LIKE 'names task %';
