@@ -21,10 +21,8 @@ pub struct Due {
 }
 
 // The move stands in the text: bound as a value, the partial indexes would have the statement compiled anew each time.
-const DUE: &str =
-    "SELECT id FROM jobs WHERE next_action = 'ACTION' AND next_action_at <= ?1 ORDER BY next_action_at LIMIT ?2";
-const NEXT: &str =
-    "SELECT next_action_at FROM jobs WHERE next_action = 'ACTION' AND next_action_at > ?1 ORDER BY next_action_at LIMIT 1";
+const DUE: &str = "SELECT id FROM jobs WHERE next_action = 'ACTION' AND next_action_at <= ?1 ORDER BY next_action_at LIMIT ?2";
+const NEXT: &str = "SELECT next_action_at FROM jobs WHERE next_action = 'ACTION' AND next_action_at > ?1 ORDER BY next_action_at LIMIT 1";
 const FETCH: &str = "SELECT id FROM jobs INDEXED BY jobs_to_download
     WHERE next_action = 'download' AND next_action_at <= ?1 ORDER BY expires_at, nr LIMIT ?2";
 /// The models with a job waiting for its turn, skipping from one to the next in the index.

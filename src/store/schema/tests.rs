@@ -139,7 +139,8 @@ async fn version_3_migrates_with_every_state_and_word() {
         }
     }
     assert_eq!(states, StateName::ALL.into());
-    let actions = "SELECT nr || ' ' || next_action || ' ' || next_action_at FROM jobs WHERE next_action IS NOT NULL";
+    let actions =
+        "SELECT nr || ' ' || next_action || ' ' || next_action_at FROM jobs WHERE next_action IS NOT NULL";
     assert_eq!(
         rows(&format!("{actions} ORDER BY nr")),
         [
@@ -153,7 +154,8 @@ async fn version_3_migrates_with_every_state_and_word() {
             "12 poll 900"
         ]
     );
-    let reasons = "SELECT nr || ' ' || reason || ' ' || held_from FROM jobs WHERE reason IS NOT NULL ORDER BY nr";
+    let reasons =
+        "SELECT nr || ' ' || reason || ' ' || held_from FROM jobs WHERE reason IS NOT NULL ORDER BY nr";
     assert_eq!(
         rows(reasons),
         [
