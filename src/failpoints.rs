@@ -32,12 +32,6 @@ names! {
         StartLocked = "start-locked",
         /// All folders are there, the library's among them.
         FoldersMade = "folders-made",
-        /// A new callback secret is written and flushed under its working name.
-        SecretWritten = "secret-written",
-        /// The new callback secret has its name as well.
-        SecretLinked = "secret-linked",
-        /// The list of known callback secrets has its name and is not flushed.
-        SecretKept = "secret-kept",
         /// A new database is marked as WAL and has no tables.
         DatabaseMarked = "database-marked",
         /// The tables of a new database are committed.
@@ -68,6 +62,10 @@ names! {
         DurableRenamed = "durable-renamed",
         /// A durable write is done.
         DurableFlushed = "durable-flushed",
+        /// A durable write that replaces nothing is flushed under its temporary name.
+        CreateWritten = "create-written",
+        /// A durable write that replaces nothing has its name and the folder is not flushed.
+        CreateRenamed = "create-renamed",
 
         /// A look at the inbox is due, and nothing looked at.
         IntakeBegan = "intake-began",

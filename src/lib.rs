@@ -9,17 +9,17 @@
 //! | 6 street | [`cli`] | everything below |
 //! | 5 roof | [`daemon`] | everything below but [`sandbox`] |
 //! | 4 rooms | [`stages`], [`server`]; and, apart, [`sandbox`] | floors 0-3; [`sandbox`] only floor 0 |
-//! | 3 hands | [`store`], [`provider`], [`media`], [`disk`] | floors 0-2 |
+//! | 3 hands | [`store`], [`provider`], [`media`], [`inbox`], [`library`] | floors 0-2 |
 //! | 2 reading | [`settings`], [`jobfile`] | floors 0-1 |
 //! | 1 the job machine | [`job`] | floor 0 |
-//! | 0 ground | [`clock`], [`rng`], [`failpoints`], [`money`], [`secret`] | nothing of ours |
+//! | 0 ground | [`clock`], [`rng`], [`failpoints`], [`money`], [`secret`], [`fs`] | nothing of ours but [`failpoints`] |
 //!
 //! # The river
 //! ```text
 //!  file ─▶ stages/intake ─┐                    ┌─▶ stages/submit ───▶ provider
 //!  POST ─▶ server/public ──┤  store.apply(id,   ├─▶ stages/poll ─────▶ provider
 //!  CLI ──▶ server/admin ───┤  event, now)       ├─▶ stages/callback   (folds kept deliveries)
-//!                         └▶ read → job::step ─┴─▶ stages/download ─▶ media ─▶ disk
+//!                         └▶ read → job::step ─┴─▶ stages/download ─▶ media ─▶ library
 //!                            → write, one tx;      each ends in store.apply(...) again
 //!                            then ring the bell
 //! ```
@@ -33,7 +33,7 @@
 //!   transaction open, and hands the store an event. The loop, the panic fence, backoff and shutdown exist once.
 //! - **Proof by type.** The 204 is made from a [`store::deliveries::Kept`]; the provider's client sends only a
 //!   [`job::attempt::Attempt`], which the store hands out after its commit, and only with a
-//!   [`provider::gate::Pass`]; [`job::event::Event::Stored`] holds what only [`disk`] hands out.
+//!   [`provider::gate::Pass`]; [`job::event::Event::Stored`] holds what only [`library`] hands out.
 //!
 //! # The rooms
 //! - [`clock`]: wall clock and monotonic clock, and their paused twin. [`rng`]: seeded chance. [`money`]: integer
@@ -41,7 +41,7 @@
 //! - [`job`]: ten states, what can happen to them, what comes next, whose turn it is. No I/O.
 //! - [`jobfile`]: bytes of a job file into drafts, or into every problem of it. [`settings`]: the configuration.
 //! - [`store`]: SQLite, one writer thread, group commit; the only SQL. [`provider`]: the API, its words, its gate.
-//!   [`media`]: foreign hosts. [`disk`]: files, durably.
+//!   [`media`]: foreign hosts. [`fs`]: durable writes, locks. [`inbox`], [`library`]: their folders.
 //! - [`stages`]: the river's work. [`server`]: the public and the admin door. [`sandbox`]: the simulated provider, which
 //!   shares no code with the reader of its answers.
 //! - [`daemon`]: opens, wires, serves, drains. [`cli`]: the commands.
@@ -57,10 +57,12 @@
 pub mod cli;
 pub mod clock;
 pub mod daemon;
-pub mod disk;
 pub mod failpoints;
+pub mod fs;
+pub mod inbox;
 pub mod job;
 pub mod jobfile;
+pub mod library;
 pub mod media;
 pub mod money;
 pub mod provider;

@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::term::{self, say, say_json, tell};
 use crate::cli::{Context, Exit, Failure};
-use crate::disk::DiskError;
-use crate::disk::unfinished::Unfinished;
+use crate::fs::FsError;
+use crate::fs::atomic_file::AtomicFile;
 use crate::settings::Purpose;
 use crate::store::backup::{BackupError, copy};
 
@@ -17,7 +17,7 @@ use crate::store::backup::{BackupError, copy};
 pub(super) async fn backup(context: &Context, file: &Path) -> Result<Exit, Failure> {
     let settings = context.settings(Purpose::Client)?;
     let to = std::path::absolute(file)?;
-    let unfinished = Unfinished::begin(&to).map_err(|error| of_disk(&error, &to))?;
+    let unfinished = AtomicFile::create(&to).map_err(|error| of_disk(&error, &to))?;
     let (from, path, now) = (settings.database(), unfinished.path().to_owned(), context.clock.now());
     let began = context.clock.tick();
     let (done, copied) = tokio::sync::oneshot::channel();
@@ -64,21 +64,21 @@ fn failed(message: impl Into<String>) -> Failure {
     Failure::new(Exit::Failed, message)
 }
 
-fn of_disk(error: &DiskError, to: &Path) -> Failure {
+fn of_disk(error: &FsError, to: &Path) -> Failure {
     let to = to.display();
     failed(match error {
-        DiskError::Taken(path) if path.display().to_string() != to.to_string() => {
+        FsError::AlreadyExists(path) if path.display().to_string() != to.to_string() => {
             format!("another backup to {to} is under way")
         }
-        DiskError::Taken(_) => {
+        FsError::AlreadyExists(_) => {
             format!(
                 "{to} is already there, and a backup never replaces a file: name another, or move it away"
             )
         }
-        DiskError::Gone(folder) => {
+        FsError::NotFound(folder) => {
             format!("{} is not there: make that folder first, or name another", folder.display())
         }
-        DiskError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+        FsError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             format!("{to} may not be written by this user: name a folder of theirs, or run this as its owner")
         }
         other => other.to_string(),

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::daemon::pipeline::{Pipeline, Transports, file_limits};
-use crate::disk::library::Library;
-use crate::disk::lock::{DataLock, LockError};
-use crate::disk::make_private_folder;
-use crate::disk::names::LayoutError;
-use crate::disk::{self, DiskError};
+use crate::library::Library;
+use crate::fs::lock::{DataLock, LockError};
+use crate::fs::create_private_folder;
+use crate::library::layout::LayoutError;
+use crate::fs::{self, FsError};
 use crate::failpoints::{self, FailPoint};
 use crate::provider::client::ClientError;
 use crate::rng::Rng;
@@ -63,7 +63,7 @@ pub enum StartError {
     },
     /// A folder cannot be used.
     #[error(transparent)]
-    Disk(#[from] DiskError),
+    Disk(#[from] FsError),
     /// Another daemon is running.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -91,11 +91,11 @@ impl StartError {
         match self {
             Self::Open(error) => error.passes(),
             Self::Store(error) => !error.is_of_one_job(),
-            Self::Disk(DiskError::Full(_)) => true,
+            Self::Disk(FsError::StorageFull(_)) => true,
             Self::Disk(_) | Self::Lock(_) | Self::Secrets(_) => {
                 let mut cause = std::error::Error::source(self);
                 while let Some(error) = cause {
-                    if error.downcast_ref().is_some_and(disk::passes) {
+                    if error.downcast_ref().is_some_and(fs::is_transient) {
                         return true;
                     }
                     cause = error.source();
@@ -143,9 +143,9 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(settings: Settings, clock: Clock, rng: Rng) -> Result<Self, StartError> {
-        make_private_folder(&settings.data_dir)?;
+        create_private_folder(&settings.data_dir)?;
         pipeline::check_file_system(&settings)?;
-        let lock = match DataLock::take(&settings.data_dir) {
+        let lock = match DataLock::acquire(&settings.data_dir) {
             // A disk that has failed is read-only without a word of it among its mount options.
             Err(LockError::Io { source, .. }) if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
                 let (folder, what) = (settings.data_dir.clone(), pipeline::READ_ONLY.to_owned());

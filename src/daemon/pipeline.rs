@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::daemon::StartError;
-use crate::disk::file_system::examine;
-use crate::disk::inbox::Inbox;
-use crate::disk::library::Library;
-use crate::disk::names::Layout;
-use crate::disk::{DiskError, make_private_folder, write_durably};
+use crate::fs::file_system::FileSystem;
+use crate::inbox::Inbox;
+use crate::library::Library;
+use crate::library::layout::Layout;
+use crate::fs::{FsError, create_private_folder, write_durably};
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Doubt, Event};
 use crate::job::policy::PollingPolicy;
@@ -89,9 +89,9 @@ impl Pipeline {
     ) -> Result<Self, StartError> {
         let key = settings.provider.api_key.clone().ok_or(StartError::NoKey)?;
         let layout = Layout::parse(&settings.library.layout)?;
-        make_private_folder(&settings.data_dir)?;
+        create_private_folder(&settings.data_dir)?;
         for folder in [settings.accepted_dir(), settings.rejected_dir(), settings.quarantine_dir()] {
-            make_private_folder(&folder)?;
+            create_private_folder(&folder)?;
         }
         // Files may be dropped as soon as the daemon says that it is ready.
         Inbox::new(settings.inbox.dir.clone()).ensure()?;
@@ -156,7 +156,7 @@ impl Pipeline {
     }
 }
 
-fn open_library(settings: &Settings, rng: &Rng) -> Result<Library, DiskError> {
+fn open_library(settings: &Settings, rng: &Rng) -> Result<Library, FsError> {
     let library = Library::open(&settings.library.dir, settings.library.mode, &settings.data_dir, rng)?;
     if !library.is_present() {
         tracing::error!(
@@ -199,7 +199,7 @@ pub(super) const READ_ONLY: &str = "a read-only file system";
 
 /// Before anything is opened for writing: what is the matter with the file system is best told by its name.
 pub(super) fn check_file_system(settings: &Settings) -> Result<(), StartError> {
-    let found = examine(&settings.data_dir)?;
+    let found = FileSystem::of(&settings.data_dir)?;
     let folder = settings.data_dir.clone();
     match (found.read_only, found.network) {
         (true, _) => Err(StartError::FileSystem { folder, what: READ_ONLY.into() }),

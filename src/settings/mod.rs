@@ -123,7 +123,7 @@ pub struct Inbox {
 pub struct Library {
     /// The folder.
     pub dir: PathBuf,
-    /// Template of a file's path in it; its placeholders are judged by `disk::names`, which knows them.
+    /// Template of a file's path in it; its placeholders are judged by `library::layout`, which knows them.
     pub layout: String,
     /// Who may read finished files.
     pub mode: LibraryMode,

@@ -1,13 +1,11 @@
 //! The secrets behind callback addresses: made once, and never forgotten while a task may still call back.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::failpoints::{self, FailPoint};
+use crate::fs::{FsError, create_durably, write_durably};
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::Settings;
 use crate::settings::private::{PrivateFileError, as_secret, read_private};
@@ -56,13 +54,11 @@ pub enum SecretsError {
         path: PathBuf,
     },
     /// A file could not be written.
-    #[error("callback secret: cannot write {}: {source}; check the folder's permissions and free space", path.display())]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("callback secret: cannot write: {0}; check the folder's permissions and free space")]
+    Write(#[from] FsError),
+    /// The operating system has no random bytes.
+    #[error("callback secret: no random bytes: {0}")]
+    Random(io::Error),
 }
 
 /// The callback secrets (docs/reference.md#http): the first line of `callbacks.secret_file` makes tokens; its
@@ -78,7 +74,7 @@ pub fn load_callback_secrets(settings: &Settings) -> Result<CallbackSecrets, Sec
     let file = &settings.callbacks.secret_file;
     let ours = settings.data_dir.join("callback.secret");
     if *file == ours && !exists(&ours)? {
-        make(&ours)?;
+        create_durably(&ours, file_text(&[new_secret()?]).as_bytes())?;
     }
     let text = read_private(file)?;
     let damaged = |why| SecretsError::Damaged { path: file.clone(), why };
@@ -100,7 +96,7 @@ pub fn load_callback_secrets(settings: &Settings) -> Result<CallbackSecrets, Sec
     // The file's own lines are all obeyed; only the memory of former ones is bounded.
     let remembered = &used[..used.len().min(REMEMBERED)];
     if remembered != known {
-        replace(&list, remembered)?;
+        write_durably(&list, file_text(remembered).as_bytes())?;
     }
     Ok(CallbackSecrets::new(current, used.split_off(1)))
 }
@@ -117,10 +113,9 @@ pub fn rotate_callback_secret(settings: &Settings) -> Result<CallbackSecrets, Se
     }
     let damaged = |why| SecretsError::Damaged { path: file.clone(), why };
     let mut secrets = parse(&read_private(file)?).map_err(damaged)?;
-    let new = Secret::generate().map_err(|source| SecretsError::Unwritable { path: file.clone(), source })?;
-    secrets.insert(0, new);
+    secrets.insert(0, new_secret()?);
     secrets.truncate(REMEMBERED);
-    replace(file, &secrets)?;
+    write_durably(file, file_text(&secrets).as_bytes())?;
     load_callback_secrets(settings)
 }
 
@@ -149,72 +144,30 @@ fn read_known(list: &Path) -> Result<Vec<Secret>, SecretsError> {
 
 fn exists(path: &Path) -> Result<bool, SecretsError> {
     // A dangling link counts as something that is there: it was put there, and reading it says why it fails.
-    match fs::symlink_metadata(path) {
+    match std::fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(source) => Err(PrivateFileError::Unreadable { path: path.to_owned(), source }.into()),
     }
 }
 
-/// Makes the secret file: whole or not at all, and never in place of another.
-fn make(path: &Path) -> Result<(), SecretsError> {
-    let work = work_file(path);
-    let make = || {
-        write_durably(&work, &[Secret::generate()?])?;
-        failpoints::hit(FailPoint::SecretWritten);
-        // A link, because unlike a rename it does not replace what is there.
-        let linked = fs::hard_link(&work, path);
-        failpoints::hit(FailPoint::SecretLinked);
-        fs::remove_file(&work)?;
-        linked?;
-        sync_folder_of(path)
-    };
-    make().map_err(|source| SecretsError::Unwritable { path: path.to_owned(), source })
+fn new_secret() -> Result<Secret, SecretsError> {
+    Secret::generate().map_err(SecretsError::Random)
 }
 
-/// Writes a list of secrets in place of the one before: after a power cut one of the two is there, whole.
-fn replace(list: &Path, secrets: &[Secret]) -> Result<(), SecretsError> {
-    let work = work_file(list);
-    let replace = || {
-        write_durably(&work, secrets)?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "disk lies above this room; the folder is flushed below"
-        )]
-        fs::rename(&work, list)?;
-        failpoints::hit(FailPoint::SecretKept);
-        sync_folder_of(list)
-    };
-    replace().map_err(|source| SecretsError::Unwritable { path: list.to_owned(), source })
-}
-
-fn work_file(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.part"))
-}
-
-fn write_durably(path: &Path, secrets: &[Secret]) -> io::Result<()> {
-    // One that a crash left behind: made anew, so that its mode is ours from the first byte on.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+/// The text of a file with these secrets, one per line.
+fn file_text(secrets: &[Secret]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(1024));
     for secret in secrets {
         text.push_str(secret.expose());
         text.push('\n');
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -258,7 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "");
         // What a crash in the middle of making it leaves behind.
-        fs::write(folder.path().join(".callback.secret.part"), "half").expect("written");
+        fs::write(folder.path().join(".callback.secret.tmp"), "half").expect("written");
         let made = load_callback_secrets(&settings).expect("made");
         let again = load_callback_secrets(&settings).expect("read");
         assert_eq!(made.token("job"), again.token("job"));

@@ -178,10 +178,10 @@ impl<'a> Run<'a> {
 
     fn prepare(&self) {
         let data_dir = &self.settings.data_dir;
-        dropreel::disk::make_private_folder(data_dir).unwrap();
+        dropreel::fs::create_private_folder(data_dir).unwrap();
         for name in ["callback.secret", "callback.secrets-known"] {
             let secret = format!("{}\n", "c".repeat(43));
-            dropreel::disk::write_durably(&data_dir.join(name), secret.as_bytes()).unwrap();
+            dropreel::fs::write_durably(&data_dir.join(name), secret.as_bytes()).unwrap();
         }
     }
 
@@ -358,7 +358,7 @@ impl<'a> Run<'a> {
         let file = self.story.files[number].1.clone();
         let inbox = &self.settings.inbox.dir;
         let hidden = inbox.join(format!(".{}", file.name));
-        let made = dropreel::disk::make_private_folder(inbox).is_ok();
+        let made = dropreel::fs::create_private_folder(inbox).is_ok();
         if !made || std::fs::write(&hidden, &file.bytes).is_err() {
             let _ = std::fs::remove_file(&hidden);
             return self.after(Duration::from_secs(20), Due::Drop(number));

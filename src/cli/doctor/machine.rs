@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::cli::doctor::Finding;
 use crate::clock::Clock;
-use crate::disk::file_system::examine;
-use crate::disk::{make_private_folder, write_durably};
+use crate::fs::file_system::FileSystem;
+use crate::fs::{create_private_folder, write_durably};
 use crate::settings::Settings;
 use crate::store;
 
@@ -43,11 +43,11 @@ fn folder(key: &'static str, path: &Path, holds_database: bool) -> Finding {
         return Finding::error(key, error.to_string(), mend);
     }
     let _ = std::fs::remove_file(&probe);
-    let found = match examine(path) {
+    let found = match FileSystem::of(path) {
         Ok(found) => found,
         Err(error) => return Finding::error(key, error.to_string(), "is its disk all right? see `dmesg`"),
     };
-    let shown = format!("{}, {} free", path.display(), bytesize::ByteSize::b(found.free).display().iec());
+    let shown = format!("{}, {} free", path.display(), bytesize::ByteSize::b(found.free_bytes).display().iec());
     match found.network {
         Some(kind) if holds_database => Finding::error(
             key,
@@ -57,7 +57,7 @@ fn folder(key: &'static str, path: &Path, holds_database: bool) -> Finding {
         Some(kind) => {
             Finding::ok(key, format!("{shown}, on {kind}: new files are found by looking, each inbox.rescan"))
         }
-        None if found.free < LITTLE => Finding::warning(
+        None if found.free_bytes < LITTLE => Finding::warning(
             key,
             shown,
             "make room: on a full disk nothing is submitted, and downloads wait while links die",
@@ -74,7 +74,7 @@ pub(super) fn disk_speed(settings: &Settings, clock: &Clock) -> Finding {
     for _ in 0..FLUSHES {
         let began = clock.tick();
         if let Err(error) =
-            make_private_folder(&trial).and_then(|()| write_durably(&trial.join("flush"), &[0; 4096]))
+            create_private_folder(&trial).and_then(|()| write_durably(&trial.join("flush"), &[0; 4096]))
         {
             return Finding::warning("disk", error.to_string(), "run this as the user that runs the daemon");
         }

@@ -13,8 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::disk::file_system::examine;
-use crate::disk::inbox::Inbox;
+use crate::fs::file_system::FileSystem;
+use crate::inbox::Inbox;
 use crate::jobfile;
 use crate::money::QUOTA_PER_USD;
 use crate::server::admin::{Admin, AdminServer};
@@ -132,8 +132,8 @@ async fn stands(registry: &mut Registry, admin: &Admin) -> Result<(), Problem> {
 fn folders(registry: &mut Registry, door: &AdminServer) {
     let free = Family::<Folder, Gauge>::default();
     for (folder, path) in [("data", &door.data_dir), ("library", &door.library_dir)] {
-        if let Ok(found) = examine(path) {
-            let bytes = i64::try_from(found.free).unwrap_or(i64::MAX);
+        if let Ok(found) = FileSystem::of(path) {
+            let bytes = i64::try_from(found.free_bytes).unwrap_or(i64::MAX);
             free.get_or_create(&Folder { folder }).set(bytes);
         }
     }

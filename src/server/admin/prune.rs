@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::disk::sweep::{Sweep, Swept};
+use crate::fs::prune::{FilePruner, PrunedFiles};
 use crate::jobfile;
 use crate::server::admin::{Admin, answer};
 use crate::server::problem::{Problem, ProblemView};
@@ -103,17 +103,17 @@ impl Wanted {
 
 async fn count(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem> {
     let jobs = admin.door.store.count_old(before).await?;
-    Ok(PrunedView::of(before, jobs, sweep(admin, before, true).await?))
+    Ok(PrunedView::of(before, jobs, prune_files(admin, before, true).await?))
 }
 
 async fn remove(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem> {
     let (store, clock) = (&admin.door.store, &admin.door.clock);
     let end = clock.tick().plus(A_WHILE);
-    let (mut jobs, mut swept) = (0, Swept { more: true, ..Swept::default() });
+    let (mut jobs, mut pruned) = (0, PrunedFiles { more: true, ..PrunedFiles::default() });
     while clock.tick() < end {
         match store.forget_some(before).await? {
             0 => {
-                swept = sweep(admin, before, false).await?;
+                pruned = prune_files(admin, before, false).await?;
                 break;
             }
             some => jobs += some,
@@ -121,39 +121,39 @@ async fn remove(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem>
     }
     tracing::info!(
         "a person's prune of what was over before {before}; jobs forgotten: {jobs}, files removed: {}",
-        swept.files
+        pruned.files
     );
-    if let Some(failure) = &swept.failure {
-        tracing::warn!("{} old files could not be removed: {failure}", swept.failed);
+    if let Some(failure) = &pruned.failure {
+        tracing::warn!("{} old files could not be removed: {failure}", pruned.failed);
     }
-    Ok(PrunedView::of(before, jobs, swept))
+    Ok(PrunedView::of(before, jobs, pruned))
 }
 
 /// Removes old files for a while, or counts all of them.
-async fn sweep(admin: &Admin, before: Timestamp, dry_run: bool) -> Result<Swept, Problem> {
+async fn prune_files(admin: &Admin, before: Timestamp, dry_run: bool) -> Result<PrunedFiles, Problem> {
     let needed = admin.door.store.needed_files(before).await?;
     let (archives, clock) = (admin.door.archives.clone(), admin.door.clock.clone());
     let (library, inbox) = (admin.door.library_dir.clone(), admin.door.inbox_dir.clone());
-    let swept = admin.door.clock.aside(move || {
+    let pruned = admin.door.clock.aside(move || {
         let end = clock.tick().plus(A_WHILE);
         let enough = || !dry_run && clock.tick() >= end;
-        let mut sweep = Sweep::new(before, dry_run, &[&library, &inbox], &enough);
-        sweep.days(&archives.accepted, &|day, name| {
+        let mut pruner = FilePruner::new(before.into(), dry_run, &[&library, &inbox], &enough);
+        pruner.prune_day_folders(&archives.accepted, &before.date(), &|day, name| {
             // What is no job file belongs to one of that day.
             needed.file(day, name) || !jobfile::is_job_file_name(name) && needed.in_day(day)
         });
-        sweep.pairs(&archives.rejected);
-        sweep.pairs(&archives.quarantine);
-        sweep.done()
+        pruner.prune_with_companions(&archives.rejected);
+        pruner.prune_with_companions(&archives.quarantine);
+        pruner.finish()
     });
-    swept.await.map_err(|_| {
+    pruned.await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: a look at the old files panicked")
     })
 }
 
 impl PrunedView {
-    fn of(before: Timestamp, jobs: u64, swept: Swept) -> Self {
-        let Swept { files, bytes, failed, failure, more } = swept;
+    fn of(before: Timestamp, jobs: u64, pruned: PrunedFiles) -> Self {
+        let PrunedFiles { files, bytes, failed, failure, more } = pruned;
         Self { before, jobs, files, bytes, failed, failure, more }
     }
 }

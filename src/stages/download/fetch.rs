@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use url::Url;
 
-use crate::disk::DiskError;
-use crate::disk::file_system::{boot_id, examine};
-use crate::disk::part::{Part, PartWriter};
+use crate::fs::FsError;
+use crate::fs::file_system::{FileSystem, boot_id};
+use crate::library::part::{Part, PartWriter};
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
@@ -97,7 +97,7 @@ impl DownloadTools {
         let part = writer.finish()?;
         drop(turn);
         let verified = inspect(&mut part.open()?, expected)
-            .map_err(|source| DiskError::Io { path: "the download".into(), source })?;
+            .map_err(|source| FsError::Io { path: "the download".into(), source })?;
         Ok(Received { head, part, verified })
     }
 
@@ -117,9 +117,9 @@ impl DownloadTools {
         let head = download.head().clone();
         failpoints::hit(FailPoint::DownloadOpened);
         let left = head.length.map_or(0, |length| length.saturating_sub(head.offset));
-        let room = examine(self.library.root())?;
-        if room.free < left.saturating_add(RESERVE) {
-            return Err(DiskError::Full(self.library.root().to_owned()).into());
+        let room = FileSystem::of(self.library.root())?;
+        if room.free_bytes < left.saturating_add(RESERVE) {
+            return Err(FsError::StorageFull(self.library.root().to_owned()).into());
         }
         let validator = head.validator.as_ref().and_then(|tag| condition(host.as_deref()?, tag));
         let mut writer = self.library.begin_part(name, head.offset, validator.as_deref())?;
@@ -162,7 +162,7 @@ impl DownloadTools {
                 | MediaError::Redirects { .. }
                 | MediaError::Network { .. } => passing(error.to_string()),
             },
-            Trouble::Disk(error @ DiskError::Full(_)) => {
+            Trouble::Disk(error @ FsError::StorageFull(_)) => {
                 FetchFailure::Passing { why: error.to_string(), not_before: Some(now.plus(FULL_PAUSE)) }
             }
             Trouble::Disk(error) => passing(error.to_string()),
@@ -184,7 +184,7 @@ impl DownloadTools {
             "sha256": part.sha256(),
         });
         let (library, folder) = (self.library.clone(), self.quarantine.clone());
-        let name = format!("{}-{key}.bin", crate::disk::names::safe_part(&sight.job.identity().name));
+        let name = format!("{}-{key}.bin", crate::library::layout::safe_part(&sight.job.identity().name));
         let evidence = serde_json::to_vec_pretty(&evidence).unwrap_or_default();
         let kept = blocking(&self.clock, move || library.set_aside(part, &folder, &name, &evidence)).await;
         if let Err(error) = kept {
@@ -204,7 +204,7 @@ struct Received {
 /// Why no part came of it.
 pub(super) enum Trouble {
     Media(MediaError),
-    Disk(DiskError),
+    Disk(FsError),
 }
 
 impl From<MediaError> for Trouble {
@@ -213,8 +213,8 @@ impl From<MediaError> for Trouble {
     }
 }
 
-impl From<DiskError> for Trouble {
-    fn from(error: DiskError) -> Self {
+impl From<FsError> for Trouble {
+    fn from(error: FsError) -> Self {
         Self::Disk(error)
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
-use crate::disk::library::Library;
-use crate::disk::names::Layout;
+use crate::library::Library;
+use crate::library::layout::Layout;
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::Event;
 use crate::job::next::{Move, is_due};

@@ -1,9 +1,9 @@
 //! From a checked part to a named file: the name is planned and committed first, so that a crash can be finished.
 
-use crate::disk::DiskError;
-use crate::disk::library::Published;
-use crate::disk::names::NameFacts;
-use crate::disk::part::Part;
+use crate::fs::FsError;
+use crate::library::Published;
+use crate::library::layout::NameFacts;
+use crate::library::part::Part;
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, Stored, StoredFile};
@@ -71,7 +71,7 @@ impl DownloadTools {
         output: &Output,
         published: &Published,
         plan: &Plan,
-    ) -> Result<(), DiskError> {
+    ) -> Result<(), FsError> {
         let (library, found, kind) = (self.library.clone(), published.clone(), output.key.kind);
         let mime = blocking(&self.clock, move || {
             let look = || inspect(&mut library.open_published(&found).ok()?, kind).ok()?.ok();
@@ -138,7 +138,7 @@ impl DownloadTools {
                     failpoints::hit(FailPoint::Published);
                     return Ok(Ok(self.proof(output, published, checked.host)));
                 }
-                Err((whole, DiskError::Taken(_))) => part = Some(whole),
+                Err((whole, FsError::AlreadyExists(_))) => part = Some(whole),
                 Err((_, error)) => return Ok(Err(super::fetch::passing(error.to_string()))),
             }
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
-use crate::disk::DiskError;
-use crate::disk::inbox::{Inbox, Moves};
+use crate::fs::FsError;
+use crate::inbox::{Inbox, Moves};
 use crate::failpoints::{self, FailPoint};
 use crate::stages::blocking;
 use crate::stages::intake::validate::Ready;
@@ -103,7 +103,7 @@ impl IntakeStage {
 }
 
 fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, Option<String>)> {
-    let stays = |name: &str, error: &DiskError| {
+    let stays = |name: &str, error: &FsError| {
         tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
     };
     let moved = inbox.opened().and_then(|opened| {
@@ -123,18 +123,18 @@ fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, O
     })
 }
 
-fn archive(inbox: &Inbox, moves: &Moves<'_>, committed: &Committed) -> Result<Option<PathBuf>, DiskError> {
+fn archive(inbox: &Inbox, moves: &Moves<'_>, committed: &Committed) -> Result<Option<PathBuf>, FsError> {
     let Committed { name, file, .. } = committed;
     let moved = match moves.archive(name, &file.stamp) {
-        Err(DiskError::Changed(_)) => archive_if_the_same(inbox, moves, name, &file.sha256),
+        Err(FsError::Changed(_)) => archive_if_the_same(inbox, moves, name, &file.sha256),
         moved => moved,
     };
     match (moved, &file.bytes) {
         // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
-        (Err(DiskError::Changed(_) | DiskError::Gone(_)), Some(bytes)) => {
+        (Err(FsError::Changed(_) | FsError::NotFound(_)), Some(bytes)) => {
             inbox.keep_copy(name, bytes, moves.folder()).map(Some)
         }
-        (Err(DiskError::Changed(_) | DiskError::Gone(_)), None) => Ok(None),
+        (Err(FsError::Changed(_) | FsError::NotFound(_)), None) => Ok(None),
         (moved, _) => moved.map(Some),
     }
 }
@@ -146,16 +146,16 @@ fn archive_if_the_same(
     moves: &Moves<'_>,
     name: &str,
     sha256: &str,
-) -> Result<PathBuf, DiskError> {
-    let changed = || DiskError::Changed(inbox.path().join(name));
+) -> Result<PathBuf, FsError> {
+    let changed = || FsError::Changed(inbox.path().join(name));
     for _ in 0..SECOND_LOOKS {
         let stamp = match inbox.fingerprint(name) {
             Ok((found, stamp)) if found == sha256 => stamp,
-            Err(DiskError::Changed(_)) => continue,
+            Err(FsError::Changed(_)) => continue,
             Ok(_) | Err(_) => return Err(changed()),
         };
         match moves.archive(name, &stamp) {
-            Err(DiskError::Changed(_)) => {}
+            Err(FsError::Changed(_)) => {}
             moved => return moved,
         }
     }
@@ -166,12 +166,12 @@ fn finish_move(
     inbox: &Inbox,
     folders: &IntakeFolders,
     unmoved: &Unmoved,
-) -> Result<Option<String>, DiskError> {
+) -> Result<Option<String>, FsError> {
     let folder = folders.accepted.join(unmoved.taken_at.date());
     let found = match inbox.fingerprint(&unmoved.file_name) {
         Ok((sha256, stamp)) if sha256 == unmoved.sha256 => stamp,
         // Moved already, taken away, or another file by now.
-        Ok(_) | Err(DiskError::Gone(_) | DiskError::NotRegular { .. } | DiskError::Changed(_)) => {
+        Ok(_) | Err(FsError::NotFound(_) | FsError::NotRegular { .. } | FsError::Changed(_)) => {
             // A move of which nobody knows whether it was flushed must not be undone once it is written down.
             if folder.is_dir() {
                 inbox.flush_moves(&folder)?;
@@ -181,7 +181,7 @@ fn finish_move(
         Err(error) => return Err(error),
     };
     match inbox.archive(&unmoved.file_name, &found, &folder) {
-        Err(DiskError::Changed(_) | DiskError::Gone(_)) => Ok(None),
+        Err(FsError::Changed(_) | FsError::NotFound(_)) => Ok(None),
         moved => {
             let to = moved?;
             inbox.flush_moves(&folder)?;

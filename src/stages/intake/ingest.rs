@@ -11,8 +11,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
-use crate::disk::DiskError;
-use crate::disk::inbox::Entry;
+use crate::fs::FsError;
+use crate::inbox::Entry;
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::jobfile::{Draft, Problem};
 use crate::stages::blocking;
@@ -145,7 +145,7 @@ impl IntakeStage {
                     Err(IngestError::Store(error)) => Err(error),
                     outcome => Ok(vec![outcome]),
                 },
-                Err(DiskError::Changed(_) | DiskError::Gone(_)) => Ok(Vec::new()),
+                Err(FsError::Changed(_) | FsError::NotFound(_)) => Ok(Vec::new()),
                 Err(error) => {
                     self.tell_trouble(name, &error.to_string());
                     Ok(Vec::new())
@@ -269,7 +269,7 @@ fn batches(chosen: Vec<Chosen>) -> Vec<Vec<Chosen>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::inbox::Inbox;
+    use crate::inbox::Inbox;
 
     #[test]
     fn batches_are_bounded_and_a_long_line_file_goes_alone() {

@@ -16,8 +16,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{Clock, Tick, Timestamp};
-use crate::disk::DiskError;
-use crate::disk::inbox::{Entry, Inbox, Stamp};
+use crate::fs::FsError;
+use crate::inbox::{Entry, Inbox, Stamp};
 use crate::failpoints::{self, FailPoint};
 use crate::jobfile::{self, Limits, Problem};
 use crate::stages::{Stage, Wake, blocking};
@@ -166,7 +166,7 @@ impl IntakeStage {
                 tracing::warn!("rejected {name}: {first}{more}; see {}.reason.json", to.display());
             }
             // Edited while it was judged: it is judged again.
-            Err(DiskError::Changed(_) | DiskError::Gone(_)) => {}
+            Err(FsError::Changed(_) | FsError::NotFound(_)) => {}
             Err(error) => self.tell_trouble(name, &format!("it is bad but cannot be moved: {error}")),
         }
     }

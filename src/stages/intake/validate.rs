@@ -7,8 +7,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::disk::DiskError;
-use crate::disk::inbox::{Entry, Inbox, OpenInbox, Stamp};
+use crate::fs::FsError;
+use crate::inbox::{Entry, Inbox, OpenInbox, Stamp};
 use crate::jobfile::{self, Cause, Draft, Form, Limits, LineError, Problem};
 use crate::secret::sha256_hex;
 use crate::stages::intake::ingest::Chosen;
@@ -93,10 +93,10 @@ impl Judge {
         judged.unwrap_or_else(|error| self.unread(&error))
     }
 
-    fn unread(&self, error: &DiskError) -> Judgement {
+    fn unread(&self, error: &FsError) -> Judgement {
         match error {
             // Its writer is at it: look again when it is still.
-            DiskError::Changed(_) | DiskError::Gone(_) => Judgement::Wait(self.settle),
+            FsError::Changed(_) | FsError::NotFound(_) => Judgement::Wait(self.settle),
             other => Judgement::Trouble(other.to_string()),
         }
     }
@@ -106,7 +106,7 @@ impl Judge {
         inbox: &OpenInbox<'_>,
         entry: &Entry,
         still: Duration,
-    ) -> Result<Judgement, DiskError> {
+    ) -> Result<Judgement, FsError> {
         let limit = self.limits.max_bytes;
         if entry.stamp.bytes > limit {
             return Ok(self.too_long(entry, still, limit, "inbox.max_bytes"));
@@ -138,7 +138,7 @@ impl Judge {
         inbox: &OpenInbox<'_>,
         entry: &Entry,
         still: Duration,
-    ) -> Result<Judgement, DiskError> {
+    ) -> Result<Judgement, FsError> {
         let patience = if entry.stamp.bytes == 0 { EMPTY_PATIENCE.max(self.settle) } else { self.settle };
         if still < patience {
             return Ok(Judgement::Wait(patience));
@@ -147,11 +147,11 @@ impl Judge {
         if entry.stamp.bytes > limit {
             return Ok(self.too_long(entry, still, limit, "the limit of line files"));
         }
-        let unreadable = |error| DiskError::new(&self.inbox.path().join(&entry.name), error);
+        let unreadable = |error| FsError::new(&self.inbox.path().join(&entry.name), error);
         if !is_long(entry) {
             let (bytes, stamp, file) = match inbox.read(&entry.name, SHORT) {
                 // It was shorter just now.
-                Err(DiskError::TooLong { path, .. }) => return Err(DiskError::Changed(path)),
+                Err(FsError::TooLarge { path, .. }) => return Err(FsError::Changed(path)),
                 read => read?,
             };
             let mut drafts = Vec::new();
@@ -215,10 +215,10 @@ impl Judge {
 
     /// The jobs of a long line file that was judged ready: it is read again while they are written, and is taken only if
     /// it is still the same file at its end.
-    pub fn drafts(&self, name: &str, ready: &Ready) -> Result<Drafts, DiskError> {
+    pub fn drafts(&self, name: &str, ready: &Ready) -> Result<Drafts, FsError> {
         let (file, found) = self.inbox.open(name)?;
         if found != ready.stamp {
-            return Err(DiskError::Changed(self.inbox.path().join(name)));
+            return Err(FsError::Changed(self.inbox.path().join(name)));
         }
         let from = BufReader::with_capacity(READ_BYTES, file);
         let lines = jobfile::read_lines(from, jobfile::stem(name), &self.limits)

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use dropreel::disk::names::{Layout, NameFacts, safe_part};
+use dropreel::library::layout::{Layout, NameFacts, safe_part};
 use libfuzzer_sys::fuzz_target;
 
 /// What the longest text becomes; a name may have a number, too.

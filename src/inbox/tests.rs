@@ -50,7 +50,7 @@ fn a_file_edited_since_it_was_read_stays() {
     let (_, stamp, _) = inbox.opened().unwrap().read("a.json", 10).unwrap();
     std::fs::write(&path, "edited").unwrap();
     let moved = inbox.archive("a.json", &stamp, &folder.path().join("accepted"));
-    assert!(matches!(moved, Err(DiskError::Changed(_))), "{moved:?}");
+    assert!(matches!(moved, Err(FsError::Changed(_))), "{moved:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "edited");
 }
 
@@ -86,7 +86,7 @@ fn links_pipes_and_folders_are_told_and_never_opened() {
     assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), Some(kind))));
     for (name, _) in expected {
         assert!(
-            matches!(inbox.opened().unwrap().read(name, 10), Err(DiskError::NotRegular { .. })),
+            matches!(inbox.opened().unwrap().read(name, 10), Err(FsError::NotRegular { .. })),
             "{name}"
         );
     }
@@ -118,7 +118,7 @@ fn an_edit_between_reading_and_closing_is_not_taken_for_what_was_read() {
     std::fs::write(&path, "edited").unwrap();
     let stamp = stamp.close_to_others(&file);
     let moved = inbox.archive("a.json", &stamp, &folder.path().join("accepted"));
-    assert!(matches!(moved, Err(DiskError::Changed(_))), "{moved:?}");
+    assert!(matches!(moved, Err(FsError::Changed(_))), "{moved:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "edited");
 }
 
@@ -131,7 +131,7 @@ fn a_copy_is_named_once_it_is_whole() {
     std::fs::hard_link(&path, folder.path().join("other")).unwrap();
     let (_, stamp, _) = inbox.opened().unwrap().read(&name, 10).unwrap();
     let archive = folder.path().join("accepted");
-    let unfinished = archive.join(moves::unfinished_copy(&name));
+    let unfinished = archive.join(format!(".{name}.tmp"));
     // A folder in the way: it cannot be written, as on a full disk.
     std::fs::create_dir_all(unfinished.join("full")).unwrap();
     inbox.archive(&name, &stamp, &archive).unwrap_err();
@@ -160,6 +160,6 @@ fn a_rejected_file_lies_beside_its_reason() {
 fn a_file_over_the_limit_is_not_read_whole() {
     let (_folder, inbox) = inbox();
     std::fs::write(inbox.path().join("a.json"), "12345").unwrap();
-    assert!(matches!(inbox.opened().unwrap().read("a.json", 4), Err(DiskError::TooLong { limit: 4, .. })));
+    assert!(matches!(inbox.opened().unwrap().read("a.json", 4), Err(FsError::TooLarge { limit: 4, .. })));
     assert_eq!(inbox.opened().unwrap().read("a.json", 5).unwrap().0, b"12345");
 }

@@ -9,9 +9,9 @@ use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use crate::disk::bulk::BulkFile;
-use crate::disk::{DiskError, flush, hash_into};
 use crate::failpoints::{self, FailPoint};
+use crate::fs::direct_writer::DirectWriter;
+use crate::fs::{FsError, flush, hash_reader};
 
 /// So much of a download is worth going on with even if the process is killed. What is shorter is begun anew then, and
 /// most downloads never leave a mark: one more file made and removed for each costs more than the bytes do.
@@ -50,8 +50,8 @@ impl Part {
     ///
     /// # Errors
     /// When it is gone or cannot be read.
-    pub fn open(&self) -> Result<File, DiskError> {
-        File::open(&self.path).map_err(|error| DiskError::new(&self.path, error))
+    pub fn open(&self) -> Result<File, FsError> {
+        File::open(&self.path).map_err(|error| FsError::new(&self.path, error))
     }
 }
 
@@ -79,7 +79,7 @@ impl Mark {
 #[derive(Debug)]
 pub struct PartWriter {
     path: PathBuf,
-    file: BulkFile,
+    file: DirectWriter,
     hash: Sha256,
     bytes: u64,
     /// As long as it is not written.
@@ -93,26 +93,26 @@ impl PartWriter {
         mut file: File,
         keep: u64,
         mark: Option<Mark>,
-    ) -> Result<Self, DiskError> {
+    ) -> Result<Self, FsError> {
         let mut hash = Sha256::new();
         if keep > 0 {
-            let bytes = hash_into(&mut hash, (&mut file).take(keep));
-            if bytes.map_err(|error| DiskError::new(&path, error))? < keep {
-                return Err(DiskError::Changed(path));
+            let bytes = hash_reader(&mut hash, (&mut file).take(keep));
+            if bytes.map_err(|error| FsError::new(&path, error))? < keep {
+                return Err(FsError::Changed(path));
             }
             file.set_len(keep)
                 .and_then(|()| file.seek(SeekFrom::Start(keep)))
-                .map_err(|error| DiskError::new(&path, error))?;
+                .map_err(|error| FsError::new(&path, error))?;
         }
-        Ok(Self { path, file: BulkFile::new(file, keep), hash, bytes: keep, mark })
+        Ok(Self { path, file: DirectWriter::new(file, keep), hash, bytes: keep, mark })
     }
 
     /// Takes a chunk in.
     ///
     /// # Errors
     /// What befell the file.
-    pub fn write(&mut self, chunk: &[u8]) -> Result<(), DiskError> {
-        self.file.write(chunk).map_err(|error| DiskError::new(&self.path, error))?;
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), FsError> {
+        self.file.write(chunk).map_err(|error| FsError::new(&self.path, error))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
         failpoints::hit(FailPoint::ChunkWritten);
@@ -128,9 +128,9 @@ impl PartWriter {
     ///
     /// # Errors
     /// What befell the file.
-    pub fn finish(mut self) -> Result<Part, DiskError> {
-        let io = |error| DiskError::new(&self.path, error);
-        let file = self.file.settle().map_err(io)?;
+    pub fn finish(mut self) -> Result<Part, FsError> {
+        let io = |error| FsError::new(&self.path, error);
+        let file = self.file.finish().map_err(io)?;
         failpoints::hit(FailPoint::PartWritten);
         flush(file).map_err(io)?;
         failpoints::hit(FailPoint::PartFlushed);
@@ -143,7 +143,7 @@ impl PartWriter {
 impl Drop for PartWriter {
     fn drop(&mut self) {
         // What is not in the file then has to come once more.
-        let _ = self.file.settle();
+        let _ = self.file.finish();
         if self.bytes > 0
             && let Some(mark) = self.mark.take()
         {

@@ -1,4 +1,4 @@
-//! One daemon for one data folder: a lock held for life.
+//! The lock of the data folder, so that only one daemon uses it.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,32 +7,32 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use thiserror::Error;
 
-/// The data folder is ours as long as this lives. The kernel drops it with the process, however that ends.
+/// The locked data folder. The kernel releases the lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataLock(#[expect(dead_code, reason = "held, never read")] File);
 
-/// Why the data folder is not ours.
+/// Why the data folder could not be locked.
 #[derive(Debug, Error)]
 pub enum LockError {
-    /// Another daemon has it.
+    /// Another daemon holds the lock.
     #[error("another dropreel is running on {}; stop it first (`systemctl stop dropreel`)", .0.display())]
     Held(PathBuf),
-    /// The lock file cannot be opened.
+    /// The lock file cannot be opened or locked.
     #[error("{}: {source}", .path.display())]
     Io {
-        /// Which.
+        /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl DataLock {
-    /// Takes the lock of `data_dir` at once or not at all.
+    /// Locks `data_dir` without waiting.
     ///
     /// # Errors
-    /// When another process has it, or the folder cannot be written to.
-    pub fn take(data_dir: &Path) -> Result<Self, LockError> {
+    /// When another process holds the lock, or the folder is not writable.
+    pub fn acquire(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.join("dropreel.lock");
         let io = |source| LockError::Io { path: path.clone(), source };
         let file = std::fs::OpenOptions::new()
@@ -55,11 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_daemon_is_kept_out_until_the_first_is_gone() {
+    fn second_lock_fails_until_the_first_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let first = DataLock::take(folder.path()).unwrap();
-        assert!(matches!(DataLock::take(folder.path()), Err(LockError::Held(_))));
+        let first = DataLock::acquire(folder.path()).unwrap();
+        assert!(matches!(DataLock::acquire(folder.path()), Err(LockError::Held(_))));
         drop(first);
-        assert!(DataLock::take(folder.path()).is_ok());
+        assert!(DataLock::acquire(folder.path()).is_ok());
     }
 }

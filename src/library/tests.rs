@@ -27,7 +27,7 @@ fn another_library_in_its_place_is_not_it_and_its_mount_point_stays_empty() {
     std::fs::create_dir(&root).unwrap();
     assert!(!library.is_present(), "an empty folder");
     let gone = library.publish(part, "2026-04-04/a.mp4", b"{\"job\":\"x\"}", "x");
-    assert!(matches!(gone, Err((_, DiskError::Gone(_)))), "{gone:?}");
+    assert!(matches!(gone, Err((_, FsError::NotFound(_)))), "{gone:?}");
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "nothing is made in an empty mount point");
 
     Library::open(&root, LibraryMode::Private, folder.path(), &Rng::seeded(2)).unwrap();
@@ -59,7 +59,7 @@ fn a_published_file_has_its_sidecar_and_is_private() {
 fn whom_the_mode_names_is_let_in_whatever_the_folders_were_before() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("videos");
-    make_private_folder(&root.join("2026-04-04")).unwrap();
+    create_private_folder(&root.join("2026-04-04")).unwrap();
     let mode = |path: &str| root.join(path).metadata().unwrap().permissions().mode() & 0o777;
     for (wanted, folders, files) in [(LibraryMode::Group, 0o750, 0o640), (LibraryMode::Public, 0o755, 0o644)]
     {
@@ -80,12 +80,12 @@ fn publishing_never_replaces_a_file_or_anothers_sidecar() {
     library.publish(first, "a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
     let second = part(&library, "two", b"second");
     let taken = library.publish(second, "a.mp4", b"{\"job\":\"y\"}", "y");
-    assert!(matches!(taken, Err((_, DiskError::Taken(_)))), "{taken:?}");
+    assert!(matches!(taken, Err((_, FsError::AlreadyExists(_)))), "{taken:?}");
     assert_eq!(std::fs::read(library.root().join("a.mp4")).unwrap(), b"first");
 
     std::fs::write(library.root().join("b.mp4.json"), "somebody's").unwrap();
     let third = part(&library, "three", b"third");
-    assert!(matches!(library.publish(third, "b.mp4", b"{}", "z"), Err((_, DiskError::Taken(_)))));
+    assert!(matches!(library.publish(third, "b.mp4", b"{}", "z"), Err((_, FsError::AlreadyExists(_)))));
     assert_eq!(std::fs::read(library.root().join("b.mp4.json")).unwrap(), b"somebody's");
 }
 
@@ -162,7 +162,7 @@ fn no_link_in_the_library_leads_out_of_it() {
     std::os::unix::fs::symlink(&outside, library.root().join("2026-04-04")).unwrap();
     let part = part(&library, "one", b"content");
     let refused = library.publish(part, "2026-04-04/a.mp4", b"{}", "x");
-    assert!(matches!(refused, Err((_, DiskError::NotRegular { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err((_, FsError::NotRegular { .. }))), "{refused:?}");
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }
 

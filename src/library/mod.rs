@@ -1,5 +1,8 @@
 //! The library: downloads grow in a hidden folder, and get their name once they are whole, checked and flushed.
 
+pub mod layout;
+pub mod part;
+
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -11,11 +14,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::disk::part::{Mark, Part, PartWriter};
-use crate::disk::{
-    DiskError, crosses_file_systems, flush, flush_folder, flush_names, hash_into, make_folder,
-    make_private_folder, numbered, open_folder, rename_new, write_durably, write_new, write_to_be_flushed,
+use crate::fs::{
+    FsError, create_durably, create_folder, create_private_folder, flush, flush_folder, flush_names, hash_reader, is_cross_device,
+    numbered, open_folder, rename_no_replace, write_atomically, write_durably,
 };
+use crate::library::part::{Mark, Part, PartWriter};
 use crate::failpoints::{self, FailPoint};
 use crate::rng::Rng;
 use crate::settings::LibraryMode;
@@ -78,7 +81,7 @@ impl Library {
     ///
     /// # Errors
     /// When its folders cannot be made.
-    pub fn open(root: &Path, mode: LibraryMode, data_dir: &Path, rng: &Rng) -> Result<Self, DiskError> {
+    pub fn open(root: &Path, mode: LibraryMode, data_dir: &Path, rng: &Rng) -> Result<Self, FsError> {
         let (folder_mode, file_mode) = match mode {
             LibraryMode::Private => (0o700, 0o600),
             LibraryMode::Group => (0o750, 0o640),
@@ -95,9 +98,9 @@ impl Library {
         {
             return Ok(Self { root: root.to_owned(), marker: marker.to_owned(), folder_mode, file_mode });
         }
-        make_folder(root, folder_mode)?;
+        create_folder(root, folder_mode)?;
         let_in(&open_folder(root)?, folder_mode);
-        make_private_folder(&root.join(INCOMING))?;
+        create_private_folder(&root.join(INCOMING))?;
         let known = std::fs::read_to_string(&path).ok().filter(|text| text.contains(MARKED));
         let marker = match known {
             Some(marker) => marker,
@@ -157,9 +160,9 @@ impl Library {
         name: &str,
         keep: u64,
         validator: Option<&str>,
-    ) -> Result<PartWriter, DiskError> {
+    ) -> Result<PartWriter, FsError> {
         let path = self.part_path(name);
-        let io = |error| DiskError::new(&path, error);
+        let io = |error| FsError::new(&path, error);
         let mark = match (validator, keep) {
             (Some(_), 1..) => {
                 failpoints::hit(FailPoint::DownloadResumed);
@@ -203,7 +206,7 @@ impl Library {
     /// sidecar left by a crash in between is known by `owner`, a text of it that no other has, and replaced.
     ///
     /// # Errors
-    /// With the part, which is still there: [`DiskError::Taken`] when the name or its sidecar's is another's, so that
+    /// With the part, which is still there: [`FsError::AlreadyExists`] when the name or its sidecar's is another's, so that
     /// another must be planned.
     pub fn publish(
         &self,
@@ -211,7 +214,7 @@ impl Library {
         relative: &str,
         sidecar: &[u8],
         owner: &str,
-    ) -> Result<Published, (Part, DiskError)> {
+    ) -> Result<Published, (Part, FsError)> {
         match self.try_publish(&part, relative, sidecar, owner) {
             Ok(()) => Ok(Published {
                 path: relative.to_owned(),
@@ -222,28 +225,28 @@ impl Library {
         }
     }
 
-    fn try_publish(&self, part: &Part, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
+    fn try_publish(&self, part: &Part, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), FsError> {
         let full = self.root.join(relative);
         // First of all, for it is not there if the library's disk has just been pulled out: nothing may be made in
         // the empty mount point then.
         let file = part.open()?;
         let folder = self.folder_of(relative)?;
-        let name = Path::new(full.file_name().ok_or_else(|| DiskError::Gone(full.clone()))?);
+        let name = Path::new(full.file_name().ok_or_else(|| FsError::NotFound(full.clone()))?);
         if full.symlink_metadata().is_ok() {
-            return Err(DiskError::Taken(full));
+            return Err(FsError::AlreadyExists(full));
         }
         self.write_sidecar(relative, sidecar, owner)?;
         failpoints::hit(FailPoint::SidecarWritten);
-        self.open_up(&file).map_err(|error| DiskError::new(part.path(), error))?;
+        self.open_up(&file).map_err(|error| FsError::new(part.path(), error))?;
         failpoints::hit(FailPoint::PublishFlushed);
         let incoming = open_folder(&self.root.join(INCOMING))?;
         let part_name =
-            Path::new(part.path().file_name().ok_or_else(|| DiskError::Gone(part.path().to_owned()))?);
-        rename_new((&incoming, part_name), (&folder, name), &full)?;
+            Path::new(part.path().file_name().ok_or_else(|| FsError::NotFound(part.path().to_owned()))?);
+        rename_no_replace((&incoming, part_name), (&folder, name), &full)?;
         failpoints::hit(FailPoint::PublishRenamed);
-        flush_names(&folder).map_err(|error| DiskError::new(&full, error))?;
+        flush_names(&folder).map_err(|error| FsError::new(&full, error))?;
         failpoints::hit(FailPoint::PublishHalfFlushed);
-        flush_names(&incoming).map_err(|error| DiskError::new(&self.root, error))?;
+        flush_names(&incoming).map_err(|error| FsError::new(&self.root, error))?;
         // Left over, it is swept at the next start.
         let _ = std::fs::remove_file(part.path().with_extension("validator"));
         Ok(())
@@ -259,17 +262,17 @@ impl Library {
         flush(part)
     }
 
-    fn write_sidecar(&self, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), DiskError> {
+    fn write_sidecar(&self, relative: &str, sidecar: &[u8], owner: &str) -> Result<(), FsError> {
         let path = self.sidecar_path(relative);
         match std::fs::read(&path) {
-            Ok(found) if !contains(&found, owner.as_bytes()) => return Err(DiskError::Taken(path)),
+            Ok(found) if !contains(&found, owner.as_bytes()) => return Err(FsError::AlreadyExists(path)),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(DiskError::new(&path, error));
+                return Err(FsError::new(&path, error));
             }
             _ => {}
         }
         // Its folder is flushed once both names are in it.
-        write_to_be_flushed(&path, sidecar, self.file_mode)
+        write_atomically(&path, sidecar, self.file_mode)
     }
 
     fn sidecar_path(&self, relative: &str) -> PathBuf {
@@ -286,8 +289,8 @@ impl Library {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn give_sidecar(&self, published: &Published, sidecar: &[u8]) -> Result<(), DiskError> {
-        write_to_be_flushed(&self.sidecar_path(published.path()), sidecar, self.file_mode)
+    pub fn give_sidecar(&self, published: &Published, sidecar: &[u8]) -> Result<(), FsError> {
+        write_atomically(&self.sidecar_path(published.path()), sidecar, self.file_mode)
     }
 
     /// Makes sure that a published file keeps its name: a kill may have come between name and flush, and a power cut
@@ -295,7 +298,7 @@ impl Library {
     ///
     /// # Errors
     /// When a folder cannot be flushed.
-    pub fn flush_published(&self, published: &Published) -> Result<(), DiskError> {
+    pub fn flush_published(&self, published: &Published) -> Result<(), FsError> {
         let full = self.root.join(published.path());
         flush_folder(full.parent().unwrap_or(&self.root))?;
         flush_folder(&self.root.join(INCOMING))
@@ -305,9 +308,9 @@ impl Library {
     ///
     /// # Errors
     /// When it is gone or cannot be read.
-    pub fn open_published(&self, published: &Published) -> Result<File, DiskError> {
+    pub fn open_published(&self, published: &Published) -> Result<File, FsError> {
         let path = self.root.join(published.path());
-        File::open(&path).map_err(|error| DiskError::new(&path, error))
+        File::open(&path).map_err(|error| FsError::new(&path, error))
     }
 
     /// Whether the file of that name is in the library, exactly as it was to be: what a crash after the rename left.
@@ -326,26 +329,26 @@ impl Library {
         quarantine: &Path,
         name: &str,
         evidence: &[u8],
-    ) -> Result<PathBuf, DiskError> {
-        make_private_folder(quarantine)?;
+    ) -> Result<PathBuf, FsError> {
+        create_private_folder(quarantine)?;
         let (incoming, folder) = (open_folder(&self.root.join(INCOMING))?, open_folder(quarantine)?);
         let part_name =
-            Path::new(part.path().file_name().ok_or_else(|| DiskError::Gone(part.path().to_owned()))?);
+            Path::new(part.path().file_name().ok_or_else(|| FsError::NotFound(part.path().to_owned()))?);
         for number in 0.. {
             let free = numbered(name, number);
             let full = quarantine.join(&free);
-            match rename_new((&incoming, part_name), (&folder, Path::new(&free)), &full) {
-                Err(DiskError::Taken(_)) => continue,
-                Err(error) if crosses_file_systems(&error) => {
+            match rename_no_replace((&incoming, part_name), (&folder, Path::new(&free)), &full) {
+                Err(FsError::AlreadyExists(_)) => continue,
+                Err(error) if is_cross_device(&error) => {
                     let mut bytes = Vec::new();
                     // Evidence needs no more than its beginning.
                     let read = part.open()?.take(16 << 20).read_to_end(&mut bytes);
-                    read.map_err(|error| DiskError::new(part.path(), error))?;
-                    match write_new(&full, &bytes, 0o600) {
-                        Err(DiskError::Taken(_)) => continue,
+                    read.map_err(|error| FsError::new(part.path(), error))?;
+                    match create_durably(&full, &bytes) {
+                        Err(FsError::AlreadyExists(_)) => continue,
                         written => written?,
                     }
-                    std::fs::remove_file(part.path()).map_err(|error| DiskError::new(part.path(), error))?;
+                    std::fs::remove_file(part.path()).map_err(|error| FsError::new(part.path(), error))?;
                 }
                 moved => moved?,
             }
@@ -355,7 +358,7 @@ impl Library {
             failpoints::hit(FailPoint::AsideTold);
             return Ok(full);
         }
-        Err(DiskError::Taken(quarantine.join(name)))
+        Err(FsError::AlreadyExists(quarantine.join(name)))
     }
 
     /// Throws an unfinished download away.
@@ -369,9 +372,9 @@ impl Library {
     ///
     /// # Errors
     /// When the hidden folder cannot be listed.
-    pub fn parts(&self) -> Result<Vec<String>, DiskError> {
+    pub fn parts(&self) -> Result<Vec<String>, FsError> {
         let folder = self.root.join(INCOMING);
-        let io = |error| DiskError::new(&folder, error);
+        let io = |error| FsError::new(&folder, error);
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(io)? {
             let name = entry.map_err(io)?.file_name();
@@ -386,27 +389,27 @@ impl Library {
 
     /// Opens the folder of a file below the library, making what is missing. Component by component and without
     /// following links, so that nothing in the library leads out of it.
-    fn folder_of(&self, relative: &str) -> Result<OwnedFd, DiskError> {
+    fn folder_of(&self, relative: &str) -> Result<OwnedFd, FsError> {
         let mut path = self.root.clone();
         let mut folder = open_folder(&self.root)?;
         let parts: Vec<&str> = relative.split('/').collect();
-        let (_, folders) = parts.split_last().ok_or_else(|| DiskError::Gone(path.clone()))?;
+        let (_, folders) = parts.split_last().ok_or_else(|| FsError::NotFound(path.clone()))?;
         for part in folders {
             path.push(part);
             let mode = Mode::from_raw_mode(self.folder_mode);
             match rustix::fs::mkdirat(&folder, *part, mode) {
-                Ok(()) => flush_names(&folder).map_err(|error| DiskError::new(&path, error))?,
+                Ok(()) => flush_names(&folder).map_err(|error| FsError::new(&path, error))?,
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(DiskError::new(&path, error)),
+                Err(error) => return Err(FsError::new(&path, error)),
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             folder =
                 rustix::fs::openat(&folder, *part, flags, Mode::empty()).map_err(|error| match error {
-                    Errno::LOOP | Errno::NOTDIR => DiskError::NotRegular {
+                    Errno::LOOP | Errno::NOTDIR => FsError::NotRegular {
                         path: path.clone(),
                         kind: "link or file in place of a folder",
                     },
-                    other => DiskError::new(&path, other),
+                    other => FsError::new(&path, other),
                 })?;
             let_in(&folder, self.folder_mode);
         }
@@ -420,7 +423,7 @@ fn is_exactly(path: &Path, bytes: u64, sha256: &str) -> bool {
     let file = File::from(file);
     let right_length = file.metadata().is_ok_and(|found| found.is_file() && found.len() == bytes);
     let mut hash = Sha256::new();
-    right_length && hash_into(&mut hash, file).is_ok() && HEXLOWER.encode(&hash.finalize()) == sha256
+    right_length && hash_reader(&mut hash, file).is_ok() && HEXLOWER.encode(&hash.finalize()) == sha256
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

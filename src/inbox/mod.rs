@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
-use crate::disk::{
-    DiskError, flush_folder, make_private_folder, numbered, open_folder, open_real_folder, write_durably,
-};
 use crate::failpoints::{self, FailPoint};
+use crate::fs::{
+    FsError, create_durably, create_private_folder, flush_folder, hash_reader, numbered, open_folder, open_folder_no_follow,
+};
 pub use moves::Moves;
 
 /// What tells one state of a file from another.
@@ -122,12 +122,12 @@ impl Inbox {
     ///
     /// # Errors
     /// When it cannot be made or looked at, or a link has taken its place.
-    pub fn ensure(&self) -> Result<(u64, u64), DiskError> {
+    pub fn ensure(&self) -> Result<(u64, u64), FsError> {
         if !self.by_link && self.folder.is_symlink() {
-            return Err(DiskError::NotRegular { path: self.folder.clone(), kind: "symbolic link" });
+            return Err(FsError::NotRegular { path: self.folder.clone(), kind: "symbolic link" });
         }
-        make_private_folder(&self.folder)?;
-        let found = std::fs::metadata(&self.folder).map_err(|error| DiskError::new(&self.folder, error))?;
+        create_private_folder(&self.folder)?;
+        let found = std::fs::metadata(&self.folder).map_err(|error| FsError::new(&self.folder, error))?;
         Ok((found.dev(), found.ino()))
     }
 
@@ -135,8 +135,8 @@ impl Inbox {
     ///
     /// # Errors
     /// When it is gone, or a link has taken its place.
-    pub fn opened(&self) -> Result<OpenInbox<'_>, DiskError> {
-        let folder = if self.by_link { open_folder(&self.folder) } else { open_real_folder(&self.folder) };
+    pub fn opened(&self) -> Result<OpenInbox<'_>, FsError> {
+        let folder = if self.by_link { open_folder(&self.folder) } else { open_folder_no_follow(&self.folder) };
         folder.map(|folder| OpenInbox { path: &self.folder, folder })
     }
 
@@ -144,9 +144,9 @@ impl Inbox {
     ///
     /// # Errors
     /// When the folder cannot be listed.
-    pub fn look(&self) -> Result<Vec<Entry>, DiskError> {
+    pub fn look(&self) -> Result<Vec<Entry>, FsError> {
         let OpenInbox { folder, .. } = self.opened()?;
-        let io = |error| DiskError::new(&self.folder, error);
+        let io = |error| FsError::new(&self.folder, error);
         let mut entries = Vec::new();
         for entry in Dir::read_from(&folder).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -171,7 +171,7 @@ impl Inbox {
     ///
     /// # Errors
     /// As there.
-    pub fn open(&self, name: &str) -> Result<(File, Stamp), DiskError> {
+    pub fn open(&self, name: &str) -> Result<(File, Stamp), FsError> {
         self.opened()?.open(name)
     }
 
@@ -179,7 +179,7 @@ impl Inbox {
     ///
     /// # Errors
     /// As there.
-    pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), DiskError> {
+    pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), FsError> {
         self.opened()?.fingerprint(name)
     }
 
@@ -187,7 +187,7 @@ impl Inbox {
     ///
     /// # Errors
     /// As there.
-    pub fn archive(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, DiskError> {
+    pub fn archive(&self, name: &str, stamp: &Stamp, folder: &Path) -> Result<PathBuf, FsError> {
         self.opened()?.moves_to(folder)?.archive(name, stamp)
     }
 
@@ -201,7 +201,7 @@ impl Inbox {
         stamp: &Stamp,
         folder: &Path,
         reason: impl Fn(&str) -> Vec<u8>,
-    ) -> Result<PathBuf, DiskError> {
+    ) -> Result<PathBuf, FsError> {
         self.opened()?.moves_to(folder)?.reject(name, stamp, reason)
     }
 
@@ -209,7 +209,7 @@ impl Inbox {
     ///
     /// # Errors
     /// When one of the folders cannot be flushed.
-    pub fn flush_moves(&self, folder: &Path) -> Result<(), DiskError> {
+    pub fn flush_moves(&self, folder: &Path) -> Result<(), FsError> {
         flush_folder(folder)?;
         failpoints::hit(FailPoint::ArchiveHalfFlushed);
         flush_folder(&self.folder)?;
@@ -221,15 +221,16 @@ impl Inbox {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn keep_copy(&self, name: &str, bytes: &[u8], folder: &Path) -> Result<PathBuf, DiskError> {
-        make_private_folder(folder)?;
+    pub fn keep_copy(&self, name: &str, bytes: &[u8], folder: &Path) -> Result<PathBuf, FsError> {
+        create_private_folder(folder)?;
         for number in 0.. {
             let to = folder.join(numbered(name, number));
-            if to.symlink_metadata().is_err() {
-                return write_durably(&to, bytes).map(|()| to);
+            match create_durably(&to, bytes) {
+                Err(FsError::AlreadyExists(_)) => {}
+                created => return created.map(|()| to),
             }
         }
-        Err(DiskError::Taken(folder.join(name)))
+        Err(FsError::AlreadyExists(folder.join(name)))
     }
 }
 
@@ -246,8 +247,8 @@ impl OpenInbox<'_> {
     ///
     /// # Errors
     /// When it is gone, no regular file, or cannot be opened.
-    pub fn open(&self, name: &str) -> Result<(File, Stamp), DiskError> {
-        let irregular_file = |kind| DiskError::NotRegular { path: self.path.join(name), kind };
+    pub fn open(&self, name: &str) -> Result<(File, Stamp), FsError> {
+        let irregular_file = |kind| FsError::NotRegular { path: self.path.join(name), kind };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&self.folder, name, flags, Mode::empty()).map_err(|error| match error {
@@ -265,7 +266,7 @@ impl OpenInbox<'_> {
     ///
     /// # Errors
     /// As [`OpenInbox::open`], and when it is longer or changes while it is read.
-    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp, File), DiskError> {
+    pub fn read(&self, name: &str, limit: u64) -> Result<(Vec<u8>, Stamp, File), FsError> {
         let (mut file, stamp) = self.open(name)?;
         let mut bytes = vec![0; usize::try_from(stamp.bytes.min(limit)).unwrap_or(0)];
         let whole = match file.read_exact(&mut bytes) {
@@ -276,7 +277,7 @@ impl OpenInbox<'_> {
         let now = fstat(&file).map_err(|error| self.error(name, error))?;
         let now = Stamp::of(&now);
         if now.bytes > limit {
-            return Err(DiskError::TooLong { path: self.path.join(name), limit });
+            return Err(FsError::TooLarge { path: self.path.join(name), limit });
         }
         if !whole || now != stamp { Err(self.changed(name)) } else { Ok((bytes, stamp, file)) }
     }
@@ -285,10 +286,10 @@ impl OpenInbox<'_> {
     ///
     /// # Errors
     /// As [`OpenInbox::open`], and when it changes while it is read.
-    pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), DiskError> {
+    pub fn fingerprint(&self, name: &str) -> Result<(String, Stamp), FsError> {
         let (mut file, stamp) = self.open(name)?;
         let mut hash = Sha256::new();
-        crate::disk::hash_into(&mut hash, &mut file).map_err(|error| self.error(name, error))?;
+        hash_reader(&mut hash, &mut file).map_err(|error| self.error(name, error))?;
         let after = fstat(&file).map_err(|error| self.error(name, error))?;
         if Stamp::of(&after) != stamp {
             return Err(self.changed(name));
@@ -300,19 +301,19 @@ impl OpenInbox<'_> {
     ///
     /// # Errors
     /// When it cannot be made or opened.
-    pub fn moves_to<'a>(&'a self, folder: &'a Path) -> Result<Moves<'a>, DiskError> {
-        make_private_folder(folder)?;
+    pub fn moves_to<'a>(&'a self, folder: &'a Path) -> Result<Moves<'a>, FsError> {
+        create_private_folder(folder)?;
         Ok(Moves { from: self, folder, to: open_folder(folder)? })
     }
 
-    fn check(&self, name: &str, stamp: &Stamp) -> Result<(), DiskError> {
+    fn check(&self, name: &str, stamp: &Stamp) -> Result<(), FsError> {
         let now = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW);
         let now = now.map_err(|error| self.error(name, error))?;
         if Stamp::of(&now) == *stamp { Ok(()) } else { Err(self.changed(name)) }
     }
 
     /// Looks once more at a file that is to be moved, and [closes](Stamp::close_to_others) it. Its state after that.
-    fn close_to_others(&self, name: &str, stamp: &Stamp) -> Result<Stamp, DiskError> {
+    fn close_to_others(&self, name: &str, stamp: &Stamp) -> Result<Stamp, FsError> {
         if stamp.links > 1 || stamp.is_closed_to_others() {
             return self.check(name, stamp).map(|()| *stamp);
         }
@@ -327,12 +328,12 @@ impl OpenInbox<'_> {
         Ok(stamp.close_to_others(&file))
     }
 
-    fn error(&self, name: &str, error: impl Into<std::io::Error>) -> DiskError {
-        DiskError::new(&self.path.join(name), error)
+    fn error(&self, name: &str, error: impl Into<std::io::Error>) -> FsError {
+        FsError::new(&self.path.join(name), error)
     }
 
-    fn changed(&self, name: &str) -> DiskError {
-        DiskError::Changed(self.path.join(name))
+    fn changed(&self, name: &str) -> FsError {
+        FsError::Changed(self.path.join(name))
     }
 }
 

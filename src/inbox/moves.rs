@@ -4,16 +4,14 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
 use rustix::fs::AtFlags;
-use sha2::{Digest, Sha256};
 
-use crate::disk::inbox::{OpenInbox, Stamp};
-use crate::disk::{
-    DiskError, LONGEST_NAME, crosses_file_systems, flush_folder, numbered, numbered_within, rename_new,
-    write_durably, write_new,
-};
 use crate::failpoints::{self, FailPoint};
+use crate::fs::{
+    FsError, MAX_NAME_BYTES, create_durably, flush_folder, is_cross_device, numbered, numbered_within,
+    rename_no_replace, write_durably,
+};
+use crate::inbox::{OpenInbox, Stamp};
 
 /// Behind a bad file's name: its reason.
 const REASON: &str = ".reason.json";
@@ -32,12 +30,12 @@ impl Moves<'_> {
         self.folder
     }
 
-    /// Moves a job file, under its own name or the next free one; to be [flushed](crate::disk::inbox::Inbox::flush_moves). A file that has
+    /// Moves a job file, under its own name or the next free one; to be [flushed](crate::inbox::Inbox::flush_moves). A file that has
     /// other names as well is copied instead, so that an edit through one of them changes no archive.
     ///
     /// # Errors
     /// When the file is no longer the one of `stamp` (nothing is moved then), or cannot be moved.
-    pub fn archive(&self, name: &str, stamp: &Stamp) -> Result<PathBuf, DiskError> {
+    pub fn archive(&self, name: &str, stamp: &Stamp) -> Result<PathBuf, FsError> {
         let stamp = self.from.close_to_others(name, stamp)?;
         failpoints::hit(FailPoint::ArchiveChecked);
         let to = self.move_free(name, &stamp)?;
@@ -54,12 +52,12 @@ impl Moves<'_> {
         name: &str,
         stamp: &Stamp,
         reason: impl Fn(&str) -> Vec<u8>,
-    ) -> Result<PathBuf, DiskError> {
+    ) -> Result<PathBuf, FsError> {
         let folder = self.folder;
         let stamp = &self.from.close_to_others(name, stamp)?;
         for number in 0.. {
             // Room for the reason's name, which is longer.
-            let free = numbered_within(name, number, LONGEST_NAME - REASON.len());
+            let free = numbered_within(name, number, MAX_NAME_BYTES - REASON.len());
             let reason_path = folder.join(format!("{free}{REASON}"));
             if folder.join(&free).symlink_metadata().is_ok() || reason_path.symlink_metadata().is_ok() {
                 continue;
@@ -67,7 +65,7 @@ impl Moves<'_> {
             write_durably(&reason_path, &reason(&free))?;
             failpoints::hit(FailPoint::ReasonWritten);
             match self.move_as(name, stamp, &free) {
-                Err(DiskError::Taken(_)) => {
+                Err(FsError::AlreadyExists(_)) => {
                     let _ = std::fs::remove_file(&reason_path);
                 }
                 Err(error) => {
@@ -83,28 +81,28 @@ impl Moves<'_> {
                 }
             }
         }
-        Err(DiskError::Taken(folder.join(name)))
+        Err(FsError::AlreadyExists(folder.join(name)))
     }
 
-    pub(super) fn move_free(&self, name: &str, stamp: &Stamp) -> Result<PathBuf, DiskError> {
+    pub(super) fn move_free(&self, name: &str, stamp: &Stamp) -> Result<PathBuf, FsError> {
         for number in 0.. {
             match self.move_as(name, stamp, &numbered(name, number)) {
-                Err(DiskError::Taken(_)) => {}
+                Err(FsError::AlreadyExists(_)) => {}
                 moved => return moved,
             }
         }
-        Err(DiskError::Taken(self.folder.join(name)))
+        Err(FsError::AlreadyExists(self.folder.join(name)))
     }
 
-    fn move_as(&self, name: &str, stamp: &Stamp, to: &str) -> Result<PathBuf, DiskError> {
+    fn move_as(&self, name: &str, stamp: &Stamp, to: &str) -> Result<PathBuf, FsError> {
         let path = self.folder.join(to);
         if stamp.links > 1 {
             return self.copy_as(name, stamp, to);
         }
         let from = &self.from.folder;
-        match rename_new((from, Path::new(name)), (&self.to, Path::new(to)), &path) {
-            Err(error) if crosses_file_systems(&error) => self.copy_as(name, stamp, to),
-            Err(DiskError::Gone(_)) => Err(DiskError::Gone(self.from.path.join(name))),
+        match rename_no_replace((from, Path::new(name)), (&self.to, Path::new(to)), &path) {
+            Err(error) if is_cross_device(&error) => self.copy_as(name, stamp, to),
+            Err(FsError::NotFound(_)) => Err(FsError::NotFound(self.from.path.join(name))),
             Err(error) => Err(error),
             Ok(()) if !stamp.is_of_moved(&self.to, to) => {
                 // Another came in its place in that very moment: it is a new drop.
@@ -115,24 +113,24 @@ impl Moves<'_> {
         }
     }
 
-    fn put_back(&self, name: &str, moved: &str) -> Result<(), DiskError> {
+    fn put_back(&self, name: &str, moved: &str) -> Result<(), FsError> {
         for number in 0.. {
             let back = numbered(name, number);
             let full = self.from.path.join(&back);
-            match rename_new((&self.to, Path::new(moved)), (&self.from.folder, Path::new(&back)), &full) {
-                Err(DiskError::Taken(_)) => {}
+            match rename_no_replace((&self.to, Path::new(moved)), (&self.from.folder, Path::new(&back)), &full) {
+                Err(FsError::AlreadyExists(_)) => {}
                 done => return done,
             }
         }
-        Err(DiskError::Taken(self.from.path.join(name)))
+        Err(FsError::AlreadyExists(self.from.path.join(name)))
     }
 
     /// For a move that cannot be a rename: a copy, flushed and named for good, then the name in the inbox goes. On a
     /// full disk nothing is left of it.
-    fn copy_as(&self, name: &str, stamp: &Stamp, to: &str) -> Result<PathBuf, DiskError> {
+    fn copy_as(&self, name: &str, stamp: &Stamp, to: &str) -> Result<PathBuf, FsError> {
         let path = self.folder.join(to);
         if path.symlink_metadata().is_ok() {
-            return Err(DiskError::Taken(path));
+            return Err(FsError::AlreadyExists(path));
         }
         let (mut file, found) = self.from.open(name)?;
         let mut bytes = Vec::new();
@@ -140,23 +138,10 @@ impl Moves<'_> {
         if found != *stamp {
             return Err(self.from.changed(name));
         }
-        let unfinished = unfinished_copy(name);
-        let copied = write_new(&self.folder.join(&unfinished), &bytes, 0o600)
-            .and_then(|()| rename_new((&self.to, Path::new(&unfinished)), (&self.to, Path::new(to)), &path));
-        if let Err(error) = copied {
-            let _ = std::fs::remove_file(self.folder.join(&unfinished));
-            return Err(error);
-        }
-        // Two file systems: nothing but this keeps the one from forgetting the copy after the other forgot the file.
-        flush_folder(self.folder)?;
+        create_durably(&path, &bytes)?;
         failpoints::hit(FailPoint::ArchiveCopied);
         rustix::fs::unlinkat(&self.from.folder, name, AtFlags::empty())
             .map_err(|error| self.from.error(name, error))?;
         Ok(path)
     }
-}
-
-/// Short, whatever the file's own name, and the same for each try; another for each name of one file.
-pub(super) fn unfinished_copy(name: &str) -> String {
-    format!(".{}.tmp", &HEXLOWER.encode(&Sha256::digest(name))[..32])
 }

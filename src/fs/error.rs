@@ -1,0 +1,67 @@
+//! Errors of file operations, each with the path it concerns.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Why a file could not be read, written or moved.
+#[derive(Debug, Error)]
+pub enum FsError {
+    /// The disk or the quota is full. Retrying succeeds once there is space.
+    #[error("the disk that holds {} is full; make room on it", .0.display())]
+    StorageFull(PathBuf),
+    /// The path exists and must not be replaced.
+    #[error("{} already exists", .0.display())]
+    AlreadyExists(PathBuf),
+    /// The file is not the version that was read before.
+    #[error("{} has changed in the meantime", .0.display())]
+    Changed(PathBuf),
+    /// The path does not exist.
+    #[error("{} does not exist", .0.display())]
+    NotFound(PathBuf),
+    /// Neither a regular file nor a folder, or a link where a folder is expected.
+    #[error("{} is a {kind}; dropreel does not open it", .path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+        /// The kind of file, for people.
+        kind: &'static str,
+    },
+    /// The file is larger than allowed.
+    #[error("{} is larger than {limit} bytes", .path.display())]
+    TooLarge {
+        /// The path.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Any other error of the operating system.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl FsError {
+    pub(crate) fn new(path: &Path, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.to_owned(), source.into());
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::StorageFull(path),
+            io::ErrorKind::AlreadyExists => Self::AlreadyExists(path),
+            io::ErrorKind::NotFound => Self::NotFound(path),
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// Whether the error can go away without a person's help: a full disk, too many open files, a failing disk.
+pub fn is_transient(error: &io::Error) -> bool {
+    let errnos = [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|code| errnos.iter().any(|errno| errno.raw_os_error() == code))
+}

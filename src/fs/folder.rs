@@ -1,0 +1,91 @@
+//! Folders: created private, opened, flushed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::failpoints::{Bug, planted};
+use crate::fs::FsError;
+
+/// Creates a folder and its missing parents with mode 0700, or less by the umask. Fails if a file or a dangling link
+/// has that name.
+///
+/// # Errors
+/// When the folder cannot be created or flushed.
+pub fn create_private_folder(path: &Path) -> Result<(), FsError> {
+    create_folder(path, 0o700)
+}
+
+pub(crate) fn create_folder(path: &Path, mode: u32) -> Result<(), FsError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        // A configured folder may be a link to a folder: the administrator's choice.
+        Ok(found) if found.is_symlink() && path.is_dir() => return Ok(()),
+        Ok(_) => return Err(FsError::NotRegular { path: path.to_owned(), kind: "file or dangling link" }),
+        Err(_) => {}
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_folder(parent, mode)?;
+    }
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(FsError::new(path, error)),
+        _ => parent.map_or(Ok(()), flush_folder),
+    }
+}
+
+/// Flushes a folder, so that the names in it survive a power cut.
+///
+/// # Errors
+/// When the folder cannot be opened or flushed.
+pub fn flush_folder(path: &Path) -> Result<(), FsError> {
+    let folder = File::open(path).map_err(|error| FsError::new(path, error))?;
+    flush_names(&folder).map_err(|error| FsError::new(path, error))
+}
+
+/// [`flush_folder`] for an open folder.
+pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
+    if planted(Bug::NoFolderFlush) { Ok(()) } else { Ok(rustix::fs::fsync(folder)?) }
+}
+
+/// Opens a folder to work relative to it. Follows links: the path comes from the configuration.
+pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, FsError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| FsError::new(path, error))
+}
+
+/// [`open_folder`], but fails if the last component of the path is a link.
+pub(crate) fn open_folder_no_follow(path: &Path) -> Result<OwnedFd, FsError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| FsError::new(path, error))
+}
+
+/// Splits a path into its folder and its UTF-8 name.
+pub(crate) fn split_path(path: &Path) -> Result<(&Path, &str), FsError> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(|name| (folder, name))
+        .ok_or_else(|| FsError::new(path, io::Error::from(io::ErrorKind::InvalidFilename)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn private_folder_has_mode_0700_and_never_replaces_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        create_private_folder(&deep).unwrap();
+        assert_eq!(std::fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(create_private_folder(&file), Err(FsError::NotRegular { .. })));
+    }
+}

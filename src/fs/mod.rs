@@ -1,0 +1,42 @@
+//! File system primitives: durable writes, renames that never replace, private folders, locks.
+//!
+//! Only this module renames and flushes. All calls block; async code runs them on a blocking thread. A name appears
+//! only after its content is on disk: flush the file, rename it, flush the folder. Renaming before the flush would
+//! leave an empty file after a power cut.
+
+pub mod atomic_file;
+pub(crate) mod direct_writer;
+mod durable;
+mod error;
+pub mod file_system;
+mod folder;
+pub mod lock;
+mod numbered;
+pub mod prune;
+mod rename;
+
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+
+pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
+pub use crate::fs::durable::write_durably;
+pub use crate::fs::error::{FsError, is_transient};
+pub(crate) use crate::fs::folder::{create_folder, flush_names, open_folder, open_folder_no_follow, split_path};
+pub use crate::fs::folder::{create_private_folder, flush_folder};
+pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_within};
+pub(crate) use crate::fs::rename::{is_cross_device, rename_no_replace};
+
+/// Hashes the rest of `from` in constant memory and returns its length in bytes.
+pub(crate) fn hash_reader(hash: &mut Sha256, mut from: impl Read) -> io::Result<u64> {
+    let mut buffer = vec![0; 256 * 1024];
+    let mut bytes = 0;
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+}
