@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::daemon::pipeline::{Pipeline, Transports, file_limits};
-use crate::library::Library;
-use crate::fs::lock::{DataLock, LockError};
-use crate::fs::create_private_folder;
-use crate::library::layout::LayoutError;
-use crate::fs::{self, FsError};
 use crate::failpoints::{self, FailPoint};
+use crate::fs::create_private_folder;
+use crate::fs::lock::{DataLock, LockError};
+use crate::fs::{self, FsError};
+use crate::library::Library;
+use crate::library::layout::LayoutError;
 use crate::provider::client::ClientError;
 use crate::rng::Rng;
 use crate::secret::CallbackSecrets;

@@ -19,10 +19,12 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
 pub use crate::fs::durable::write_durably;
+pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
 pub use crate::fs::error::{FsError, is_transient};
-pub(crate) use crate::fs::folder::{create_folder, flush_names, open_folder, open_folder_no_follow, split_path};
+pub(crate) use crate::fs::folder::{
+    create_folder, flush_names, open_folder, open_folder_no_follow, split_path,
+};
 pub use crate::fs::folder::{create_private_folder, flush_folder};
 pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_within};
 pub(crate) use crate::fs::rename::{is_cross_device, rename_no_replace};

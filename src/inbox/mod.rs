@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{
-    FsError, create_durably, create_private_folder, flush_folder, hash_reader, numbered, open_folder, open_folder_no_follow,
+    FsError, create_durably, create_private_folder, flush_folder, hash_reader, numbered, open_folder,
+    open_folder_no_follow,
 };
 pub use moves::Moves;
 
@@ -136,7 +137,8 @@ impl Inbox {
     /// # Errors
     /// When it is gone, or a link has taken its place.
     pub fn opened(&self) -> Result<OpenInbox<'_>, FsError> {
-        let folder = if self.by_link { open_folder(&self.folder) } else { open_folder_no_follow(&self.folder) };
+        let folder =
+            if self.by_link { open_folder(&self.folder) } else { open_folder_no_follow(&self.folder) };
         folder.map(|folder| OpenInbox { path: &self.folder, folder })
     }
 

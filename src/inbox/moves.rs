@@ -117,7 +117,11 @@ impl Moves<'_> {
         for number in 0.. {
             let back = numbered(name, number);
             let full = self.from.path.join(&back);
-            match rename_no_replace((&self.to, Path::new(moved)), (&self.from.folder, Path::new(&back)), &full) {
+            match rename_no_replace(
+                (&self.to, Path::new(moved)),
+                (&self.from.folder, Path::new(&back)),
+                &full,
+            ) {
                 Err(FsError::AlreadyExists(_)) => {}
                 done => return done,
             }

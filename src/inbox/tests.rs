@@ -85,10 +85,7 @@ fn links_pipes_and_folders_are_told_and_never_opened() {
     let expected = [("folder.json", "folder"), ("link.json", "symbolic link"), ("pipe.json", "pipe")];
     assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), Some(kind))));
     for (name, _) in expected {
-        assert!(
-            matches!(inbox.opened().unwrap().read(name, 10), Err(FsError::NotRegular { .. })),
-            "{name}"
-        );
+        assert!(matches!(inbox.opened().unwrap().read(name, 10), Err(FsError::NotRegular { .. })), "{name}");
     }
 }
 

@@ -14,12 +14,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use crate::failpoints::{self, FailPoint};
 use crate::fs::{
-    FsError, create_durably, create_folder, create_private_folder, flush, flush_folder, flush_names, hash_reader, is_cross_device,
-    numbered, open_folder, rename_no_replace, write_atomically, write_durably,
+    FsError, create_durably, create_folder, create_private_folder, flush, flush_folder, flush_names,
+    hash_reader, is_cross_device, numbered, open_folder, rename_no_replace, write_atomically, write_durably,
 };
 use crate::library::part::{Mark, Part, PartWriter};
-use crate::failpoints::{self, FailPoint};
 use crate::rng::Rng;
 use crate::settings::LibraryMode;
 
@@ -155,12 +155,7 @@ impl Library {
     ///
     /// # Errors
     /// When the file cannot be opened, or is shorter than `keep`.
-    pub fn begin_part(
-        &self,
-        name: &str,
-        keep: u64,
-        validator: Option<&str>,
-    ) -> Result<PartWriter, FsError> {
+    pub fn begin_part(&self, name: &str, keep: u64, validator: Option<&str>) -> Result<PartWriter, FsError> {
         let path = self.part_path(name);
         let io = |error| FsError::new(&path, error);
         let mark = match (validator, keep) {
@@ -405,10 +400,9 @@ impl Library {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             folder =
                 rustix::fs::openat(&folder, *part, flags, Mode::empty()).map_err(|error| match error {
-                    Errno::LOOP | Errno::NOTDIR => FsError::NotRegular {
-                        path: path.clone(),
-                        kind: "link or file in place of a folder",
-                    },
+                    Errno::LOOP | Errno::NOTDIR => {
+                        FsError::NotRegular { path: path.clone(), kind: "link or file in place of a folder" }
+                    }
                     other => FsError::new(&path, other),
                 })?;
             let_in(&folder, self.folder_mode);

@@ -47,7 +47,8 @@ fn folder(key: &'static str, path: &Path, holds_database: bool) -> Finding {
         Ok(found) => found,
         Err(error) => return Finding::error(key, error.to_string(), "is its disk all right? see `dmesg`"),
     };
-    let shown = format!("{}, {} free", path.display(), bytesize::ByteSize::b(found.free_bytes).display().iec());
+    let shown =
+        format!("{}, {} free", path.display(), bytesize::ByteSize::b(found.free_bytes).display().iec());
     match found.network {
         Some(kind) if holds_database => Finding::error(
             key,

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use url::Url;
 
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
 use crate::fs::file_system::{FileSystem, boot_id};
-use crate::library::part::{Part, PartWriter};
-use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
+use crate::library::part::{Part, PartWriter};
 use crate::media::fetch::{Download, Head, MediaClient, MediaError, Resume};
 use crate::media::inspect::{Unfit, Verified, inspect};
 use crate::secret::Secret;

@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
-use crate::library::Library;
-use crate::library::layout::Layout;
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::Event;
 use crate::job::next::{Move, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
+use crate::library::Library;
+use crate::library::layout::Layout;
 use crate::media::fetch::MediaClient;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;

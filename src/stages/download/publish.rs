@@ -1,12 +1,12 @@
 //! From a checked part to a named file: the name is planned and committed first, so that a crash can be finished.
 
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
+use crate::job::event::FetchFailure;
+use crate::job::output::{Output, Stored, StoredFile};
 use crate::library::Published;
 use crate::library::layout::NameFacts;
 use crate::library::part::Part;
-use crate::failpoints::{self, Bug, FailPoint, planted};
-use crate::job::event::FetchFailure;
-use crate::job::output::{Output, Stored, StoredFile};
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::blocking;
 use crate::stages::download::{DownloadTools, sidecar};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
+use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{Inbox, Moves};
-use crate::failpoints::{self, FailPoint};
 use crate::stages::blocking;
 use crate::stages::intake::validate::Ready;
 use crate::stages::intake::{IntakeFolders, IntakeStage};
@@ -162,11 +162,7 @@ fn archive_if_the_same(
     Err(changed())
 }
 
-fn finish_move(
-    inbox: &Inbox,
-    folders: &IntakeFolders,
-    unmoved: &Unmoved,
-) -> Result<Option<String>, FsError> {
+fn finish_move(inbox: &Inbox, folders: &IntakeFolders, unmoved: &Unmoved) -> Result<Option<String>, FsError> {
     let folder = folders.accepted.join(unmoved.taken_at.date());
     let found = match inbox.fingerprint(&unmoved.file_name) {
         Ok((sha256, stamp)) if sha256 == unmoved.sha256 => stamp,

@@ -11,9 +11,9 @@ use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
+use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
 use crate::inbox::Entry;
-use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::jobfile::{Draft, Problem};
 use crate::stages::blocking;
 use crate::stages::intake::IntakeStage;

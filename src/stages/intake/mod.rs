@@ -16,9 +16,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{Clock, Tick, Timestamp};
+use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{Entry, Inbox, Stamp};
-use crate::failpoints::{self, FailPoint};
 use crate::jobfile::{self, Limits, Problem};
 use crate::stages::{Stage, Wake, blocking};
 use crate::store::Store;
