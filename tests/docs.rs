@@ -109,6 +109,16 @@ fn plain_paths(text: &str) -> Vec<String> {
     documents.map(str::to_owned).collect()
 }
 
+/// Files and folders of the repository that a document names: `src/lib.rs`.
+fn named_files(text: &str) -> impl Iterator<Item = &str> {
+    let part = |c: char| c.is_ascii_alphanumeric() || "-_./*".contains(c);
+    let words = text.split(move |c: char| !part(c)).map(|word| word.trim_end_matches(['.', '/']));
+    words.filter(|word| {
+        let folder = word.split_once('/').map(|(folder, _)| folder);
+        folder.is_some_and(|folder| SEARCHED.contains(&folder)) && !word.contains('*')
+    })
+}
+
 /// Why a link leads nowhere, if it does.
 fn fault(link: &str, texts: &BTreeMap<PathBuf, String>) -> Option<&'static str> {
     let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
@@ -141,6 +151,20 @@ fn links_resolve() {
 }
 
 #[test]
+fn files_named_in_documents_exist() {
+    for (path, text) in texts() {
+        if path.extension().is_some_and(|ending| ending == "md") {
+            for file in named_files(&text) {
+                // Documents name their neighbours by links.
+                let exists = root().join(file).exists()
+                    || path.parent().is_some_and(|folder| folder.join(file).exists());
+                assert!(exists, "{} names {file}, which does not exist", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn lost_documents_are_not_cited() {
     for (path, text) in texts() {
         // A citation may be broken over two lines of a comment.
@@ -165,6 +189,8 @@ fn broken_links_are_found() {
         plain_paths("// see docs/a.md#b-c, (docs/d.yml). README.md docs/"),
         ["docs/a.md#b-c", "docs/d.yml", "README.md"]
     );
+    let files: Vec<&str> = named_files("`src/a.rs`, tests/b/. /usr/src/c ci/*, http://x/docs/d").collect();
+    assert_eq!(files, ["src/a.rs", "tests/b"]);
     assert_eq!(anchors("# One `two`, three\n```\n# no\n```\n## Fo-ur"), ["one-two-three", "fo-ur"]);
     let texts = BTreeMap::from([(PathBuf::from("README.md"), "# Here".to_owned())]);
     assert_eq!(fault("README.md#here", &texts), None);
