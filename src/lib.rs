@@ -54,6 +54,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests may look at the real clock"))]
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod daemon;

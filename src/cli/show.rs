@@ -110,7 +110,7 @@ pub(super) async fn tell_stops(api: &Api) -> Result<(), Failure> {
 
 /// What stands still, a line each.
 pub(super) fn stops(status: &Value) -> Vec<String> {
-    let stops = status["stops"].as_array().into_iter().flatten();
+    let stops = status["suspensions"].as_array().into_iter().flatten();
     stops
         .map(|stop| match stop["until"].as_str() {
             Some(until) => format!("! {} (until {})", text(stop, "message"), term::plain(until)),

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::api::list::JobFilter;
 use crate::clock::Clock;
 use crate::daemon::StartError;
 use crate::failpoints::{self, FailPoint};
@@ -26,7 +27,6 @@ use crate::provider::client::{self, ClientError, ProviderClient};
 use crate::provider::gate::Gate;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
-use crate::server::described;
 use crate::settings::{Settings, Trust, load_callback_secrets};
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::worker_pool::WorkerPool;
@@ -38,7 +38,6 @@ use crate::stages::provider_session::Line;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Heartbeats, Stage};
 use crate::store::error::StoreError;
-use crate::store::query::{Filter, JobDetails};
 use crate::store::{Closing, Store};
 
 /// Who carries requests to the world outside.
@@ -144,9 +143,8 @@ impl Pipeline {
         self.run(PollStage::new(store.clone(), line.clone()), stop, tasks);
         self.run(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
         if !settings.hooks.is_empty() {
-            let library = self.library.root().to_owned();
-            let describe = Arc::new(move |sight: &JobDetails| described(sight, &library));
-            let hooks = HookStage::new(store.clone(), clock.clone(), settings.hooks.clone(), describe);
+            let library_dir = self.library.root().to_owned();
+            let hooks = HookStage::new(store.clone(), clock.clone(), settings.hooks.clone(), library_dir);
             self.run(hooks, stop, tasks);
         }
     }
@@ -242,7 +240,7 @@ async fn begin_epoch(store: &Store, settings: &Settings, clock: &Clock) -> Resul
 async fn hold_restored(store: &Store, state: StateName, clock: &Clock) -> Result<(), StoreError> {
     let mut cursor = None;
     loop {
-        let filter = Filter { state: Some(state), ..Filter::default() };
+        let filter = JobFilter { state: Some(state), ..JobFilter::default() };
         let page = store.list(filter, cursor, 500).await?;
         for sight in &page.jobs {
             store.apply(sight.job.id(), Event::Doubted(Doubt::Restored), clock.now()).await?;

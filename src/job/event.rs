@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::{JobError, TaskId};
@@ -226,7 +229,9 @@ pub enum Doubt {
 }
 
 /// What a person can order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = JobAction)]
 pub enum Order {
     /// Do not make it, if that is still possible.
     Cancel,

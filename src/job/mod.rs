@@ -20,7 +20,8 @@ pub mod step;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -30,7 +31,7 @@ use output::Output;
 use state::{State, StateName};
 
 /// A job's id: a version 7 UUID (RFC 9562), so ids rise with time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);
 
@@ -112,7 +113,7 @@ impl Priority {
 pub type Labels = BTreeMap<String, String>;
 
 /// Why a job failed, as the provider or we put it. Cleaned of control characters by whoever made it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobError {
     /// A short word for programs, such as `task_failed`.
     pub code: String,

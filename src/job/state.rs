@@ -3,12 +3,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::clock::Timestamp;
 use crate::job::TaskId;
 use crate::job::hold::Hold;
 
 /// The word for a state: what the database, the API, the command line and the page say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = JobState)]
 pub enum StateName {
     /// Accepted; waiting for its turn to be submitted.
     Pending,

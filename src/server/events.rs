@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::api::event::{Hello, StreamEvent};
 use crate::clock::Clock;
 use crate::job::JobId;
-use crate::server::status::StatusView;
-use crate::server::view::JobView;
+use crate::server::status::status_view;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
@@ -101,7 +100,7 @@ impl Follower {
                 // A number from the future is one of another database: what is to come would never reach it.
                 let last = self.store.last_change().await?;
                 let after = self.asked.map_or(last, |asked| asked.min(last));
-                tell(&mut told, "hello", None, &serde_json::json!({ "change": after }));
+                tell(&mut told, None, &StreamEvent::Hello(Hello { change: after }));
                 after
             }
         };
@@ -111,21 +110,24 @@ impl Follower {
         for sight in &changed {
             self.told = Some(sight.changed);
             if self.only.is_empty() || self.only.contains(&sight.job.id()) {
-                tell(&mut told, "job", Some(sight.changed), &JobView::of(sight, &self.library_dir));
+                let view = sight.view(&self.library_dir);
+                tell(&mut told, Some(sight.changed), &StreamEvent::Job(Box::new(view)));
             }
         }
         let stops = self.store.stops().await?;
         if self.stops.as_ref() != Some(&stops) {
             self.stops = Some(stops.clone());
-            tell(&mut told, "status", None, &StatusView::look(&self.store, stops).await?);
+            let status = status_view(&self.store, stops).await?;
+            tell(&mut told, None, &StreamEvent::Status(status));
         }
         Ok(told)
     }
 }
 
-/// Adds an event. JSON has no line ends of its own, so its data is one line.
-fn tell(to: &mut String, event: &str, id: Option<i64>, data: &impl Serialize) {
-    let data = serde_json::to_string(data).unwrap_or_default();
+/// Adds an event.
+fn tell(to: &mut String, id: Option<i64>, event: &StreamEvent) {
+    // Texts, numbers and maps of texts always have a JSON form.
+    let (event, data) = (event.name(), event.data().unwrap_or_default());
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // Writing to a text cannot fail.
     let _ = write!(to, "event: {event}\n{id}data: {data}\n\n");

@@ -10,9 +10,6 @@ mod problem;
 pub mod public;
 mod signature;
 mod status;
-mod view;
 
 #[cfg(test)]
 mod rig;
-
-pub use view::described;

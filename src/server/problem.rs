@@ -5,10 +5,8 @@ use std::fmt;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
 
+use crate::api::problem::{Candidate, JobFileProblem, ProblemDetails};
 use crate::job::JobId;
 use crate::jobfile;
 use crate::server::body::BodyError;
@@ -59,67 +57,8 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    kind: Kind,
-    detail: String,
-    more: Map<String, Value>,
+    details: Box<ProblemDetails>,
     headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// Its members in the order of RFC 9457, section 3.1.
-#[derive(Serialize)]
-struct Members<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    #[serde(flatten)]
-    more: &'a Map<String, Value>,
-}
-
-/// A problem as programs read it (RFC 9457). What else it has depends on its type: `errors` of a job file, `first_job` of
-/// a repeated one, `candidates` for an ambiguous name, `reasons` of a daemon that is not ready.
-#[derive(ToSchema)]
-#[schema(as = Problem)]
-#[allow(dead_code, reason = "what `Members` and `Problem::with` write, said in the API's description")]
-pub(super) struct ProblemView {
-    /// `about:blank`, or a URN that names the kind.
-    r#type: String,
-    /// The kind, for people.
-    title: String,
-    status: u16,
-    /// What happened and what to do, for people.
-    detail: String,
-    /// Everything wrong with a job file.
-    #[schema(nullable = false)]
-    errors: Option<Vec<FileProblemView>>,
-    #[schema(nullable = false)]
-    first_job: Option<String>,
-    #[schema(nullable = false)]
-    candidates: Option<Vec<CandidateView>>,
-    #[schema(nullable = false)]
-    reasons: Option<Vec<String>>,
-}
-
-/// One thing wrong with a job file.
-#[derive(ToSchema)]
-#[schema(as = FileProblem)]
-#[allow(dead_code, reason = "as above")]
-struct FileProblemView {
-    /// Where in the document (RFC 6901).
-    pointer: String,
-    message: String,
-    line: u64,
-    column: u64,
-}
-
-/// A job that may be meant.
-#[derive(ToSchema)]
-#[schema(as = Candidate)]
-#[allow(dead_code, reason = "as above")]
-struct CandidateView {
-    id: String,
-    name: String,
-    state: String,
 }
 
 impl Problem {
@@ -130,7 +69,14 @@ impl Problem {
 
     /// A problem of a kind of ours.
     pub(super) fn of(kind: Kind, status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), more: Map::new(), headers: Vec::new() }
+        let details = ProblemDetails {
+            r#type: kind.urn().to_owned(),
+            title: kind.title().or(status.canonical_reason()).unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            ..ProblemDetails::default()
+        };
+        Self { status, details: Box::new(details), headers: Vec::new() }
     }
 
     /// The request itself is wrong.
@@ -153,9 +99,16 @@ impl Problem {
         }
     }
 
-    /// With one more member.
-    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(name.to_owned(), value.into());
+    /// With the jobs that may be meant.
+    pub(super) fn with_candidates(mut self, candidates: Vec<Candidate>) -> Self {
+        self.details.candidates = Some(candidates);
+        self
+    }
+
+    /// With the reasons why the daemon is not ready.
+    pub(super) fn with_reasons(mut self, reasons: Vec<String>) -> Self {
+        self.details.ready = Some(false);
+        self.details.reasons = Some(reasons);
         self
     }
 
@@ -172,7 +125,9 @@ impl Problem {
             [one] => one.to_string(),
             [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
         };
-        Self::of(Kind::JobFile, StatusCode::UNPROCESSABLE_ENTITY, detail).with("errors", json!(problems))
+        let mut problem = Self::of(Kind::JobFile, StatusCode::UNPROCESSABLE_ENTITY, detail);
+        problem.details.errors = Some(problems.iter().map(file_problem).collect());
+        problem
     }
 
     fn passing(detail: impl Into<String>) -> Self {
@@ -181,8 +136,18 @@ impl Problem {
     }
 
     fn seen_before(refusal: &IngestError, first: JobId) -> Self {
-        Self::of(Kind::SeenBefore, StatusCode::CONFLICT, refusal.to_string())
-            .with("first_job", first.to_string())
+        let mut problem = Self::of(Kind::SeenBefore, StatusCode::CONFLICT, refusal.to_string());
+        problem.details.first_job = Some(first);
+        problem
+    }
+}
+
+fn file_problem(problem: &jobfile::Problem) -> JobFileProblem {
+    JobFileProblem {
+        pointer: problem.pointer.clone(),
+        message: problem.message.clone(),
+        line: problem.line,
+        column: problem.column,
     }
 }
 
@@ -235,7 +200,7 @@ impl From<BodyError> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
+        f.write_str(&self.details.detail)
     }
 }
 
@@ -245,20 +210,12 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let status = self.status.canonical_reason().unwrap_or("Error");
-        let members = Members {
-            r#type: self.kind.urn(),
-            title: self.kind.title().unwrap_or(status),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            more: &self.more,
-        };
         let mut answer = HttpResponseBuilder::new(self.status);
         for (name, value) in &self.headers {
             answer.insert_header((name.clone(), value.clone()));
         }
         // Texts and numbers always have a JSON form.
-        let body = serde_json::to_vec(&members).unwrap_or_default();
+        let body = serde_json::to_vec(&self.details).unwrap_or_default();
         answer.content_type("application/problem+json").body(body)
     }
 }
@@ -269,14 +226,15 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_members_of_rfc_9457_in_their_order_and_its_own_behind() {
-        let problem = Problem::of(Kind::SeenBefore, StatusCode::CONFLICT, "seen").with("first_job", "7");
+        let first = JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890ab").unwrap();
+        let problem = Problem::from(IngestError::KeySeen { key: "k".into(), place: 0, first });
         let answer = problem.error_response();
         assert_eq!(answer.status(), 409);
         assert_eq!(answer.headers().get("content-type").unwrap(), "application/problem+json");
         let body = actix_web::body::MessageBody::try_into_bytes(answer.into_body()).unwrap();
         assert_eq!(
             body,
-            r#"{"type":"urn:dropreel:problem:seen-before","title":"Taken in before","status":409,"detail":"seen","first_job":"7"}"#
+            r#"{"type":"urn:dropreel:problem:seen-before","title":"Taken in before","status":409,"detail":"the key `k` was already used by job 019d5cb9-2b40-7bbb-8ccc-1234567890ab; a key is run once only","first_job":"019d5cb9-2b40-7bbb-8ccc-1234567890ab"}"#
         );
     }
 

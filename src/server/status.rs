@@ -1,79 +1,37 @@
-//! How things stand as a whole: counts, stops, and what is waited for.
+//! The status record, made from the store.
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
-
-use crate::clock::Timestamp;
+use crate::api::status::{StatusView, SuspensionView};
 use crate::job::state::StateName;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::suspensions::{Stop, StopCause};
 
-/// The answer of `GET /api/v1/status`, and the data of a `status` event.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Status)]
-pub(super) struct StatusView {
-    version: &'static str,
-    /// All ten states, in the order of a job's life.
-    #[schema(value_type = BTreeMap<String, u64>)]
-    counts: Counts,
-    stops: Vec<StopView>,
-    /// What stands still and why, in a sentence; `None` when all goes on.
-    waiting: Option<String>,
+/// The status, with these suspensions in force.
+pub(super) async fn status_view(store: &Store, stops: Vec<Stop>) -> Result<StatusView, StoreError> {
+    Ok(StatusView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        counts: counts(store).await?,
+        waiting: waiting(&stops),
+        suspensions: stops.into_iter().map(suspension_view).collect(),
+    })
 }
 
-/// How many jobs are in each state.
-pub(super) struct Counts(BTreeMap<StateName, u64>);
-
-impl Counts {
-    /// As things stand now.
-    pub(super) async fn look(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self(store.counts().await?))
-    }
-
-    /// Those in one state.
-    pub(super) fn of(&self, state: StateName) -> u64 {
-        self.0.get(&state).copied().unwrap_or(0)
-    }
+/// The number of jobs in each of the ten states.
+pub(super) async fn counts(store: &Store) -> Result<BTreeMap<StateName, u64>, StoreError> {
+    let counts = store.counts().await?;
+    let count = |state| (state, counts.get(&state).copied().unwrap_or(0));
+    Ok(StateName::ALL.into_iter().map(count).collect())
 }
 
-/// A stop in force.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Stop)]
-pub(super) struct StopView {
-    /// One word.
-    pub(super) cause: &'static str,
-    /// `null`: until a person's word, or the provider's.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
-    pub(super) message: String,
-    #[schema(value_type = String, format = DateTime)]
-    pub(super) since: Timestamp,
-}
-
-impl StatusView {
-    /// As things stand now, with these stops in force.
-    pub(super) async fn look(store: &Store, stops: Vec<Stop>) -> Result<Self, StoreError> {
-        Ok(Self {
-            version: env!("CARGO_PKG_VERSION"),
-            counts: Counts::look(store).await?,
-            waiting: waiting(&stops),
-            stops: stops.into_iter().map(StopView::from).collect(),
-        })
-    }
-}
-
-impl Serialize for Counts {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(StateName::ALL.iter().map(|state| (state.as_str(), self.of(*state))))
-    }
-}
-
-impl From<Stop> for StopView {
-    fn from(stop: Stop) -> Self {
-        Self { cause: stop.cause.as_str(), until: stop.until, message: stop.message, since: stop.since }
+/// A suspension as the API shows it.
+pub(super) fn suspension_view(stop: Stop) -> SuspensionView {
+    SuspensionView {
+        cause: stop.cause.as_str().to_owned(),
+        until: stop.until,
+        message: stop.message,
+        since: stop.since,
     }
 }
 

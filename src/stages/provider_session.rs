@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::{Clock, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::job::attempt::Attempt;
@@ -18,7 +19,6 @@ use crate::stages::isolate_corrupt_job;
 use crate::store::Store;
 use crate::store::apply::Applied;
 use crate::store::error::StoreError;
-use crate::store::query::{Filter, LIST_LIMIT};
 use crate::store::suspensions::{Stop, StopCause};
 
 /// The high water of the clock is written down this often.
@@ -245,8 +245,8 @@ async fn put_right(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     for state in StateName::ALL.into_iter().filter(|state| !state.is_end()) {
         let mut cursor = None;
         loop {
-            let filter = Filter { state: Some(state), ..Filter::default() };
-            let page = store.list(filter, cursor, LIST_LIMIT).await?;
+            let filter = JobFilter { state: Some(state), ..JobFilter::default() };
+            let page = store.list(filter, cursor, MAX_PAGE).await?;
             let told = page.jobs.iter().map(|sight| async {
                 let job = sight.job.id();
                 (job, store.apply(job, Event::ClockSetBack, now).await)

@@ -24,6 +24,7 @@ pub mod report;
 mod rows;
 pub mod schema;
 pub mod suspensions;
+mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::StateName;
@@ -11,9 +12,6 @@ use crate::job::{Job, JobId, Labels};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::rows::{number_of, read_row, read_stored};
-
-/// The longest list given at once.
-pub const LIST_LIMIT: u32 = 500;
 
 /// A job with what is only shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,17 +37,6 @@ pub struct HistoryEntry {
     pub event: String,
     /// The particulars.
     pub detail: String,
-}
-
-/// Which jobs to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Only in this state.
-    pub state: Option<StateName>,
-    /// Only with these labels.
-    pub labels: Vec<(String, String)>,
-    /// Only with this text in name, prompt or task id.
-    pub text: Option<String>,
 }
 
 /// A page of a list, newest first.
@@ -115,12 +102,12 @@ impl Store {
     }
 
     /// The jobs that pass `filter`, newest first, from `cursor` on; at most `limit` and never more than
-    /// [`LIST_LIMIT`].
+    /// [`MAX_PAGE`].
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn list(&self, filter: Filter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
-        self.read(move |connection| list(connection, &filter, cursor, limit.clamp(1, LIST_LIMIT))).await
+    pub async fn list(&self, filter: JobFilter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
+        self.read(move |connection| list(connection, &filter, cursor, limit.clamp(1, MAX_PAGE))).await
     }
 
     /// How many jobs are in each state; states without any are left out.
@@ -230,7 +217,7 @@ pub(super) fn sight(connection: &Connection, row: &Row<'_>) -> Result<JobDetails
 
 fn list(
     connection: &Connection,
-    filter: &Filter,
+    filter: &JobFilter,
     cursor: Option<i64>,
     limit: u32,
 ) -> Result<Page, StoreError> {
@@ -240,10 +227,10 @@ fn list(
         conditions.push("jobs.state = ?".into());
         values.push(state.as_str().to_owned().into());
     }
-    for (key, value) in &filter.labels {
+    for label in &filter.labels {
         conditions.push("jobs.nr IN (SELECT job FROM labels WHERE key = ? AND value = ?)".into());
-        values.push(key.clone().into());
-        values.push(value.clone().into());
+        values.push(label.key.clone().into());
+        values.push(label.value.clone().into());
     }
     if let Some(text) = &filter.text {
         conditions.push(

@@ -7,7 +7,8 @@ use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
 use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
 use super::overview::first_look;
-use super::query::{Filter, Found};
+use super::query::Found;
+use crate::api::list::JobFilter;
 use super::suspensions::{Stop, StopCause};
 use super::*;
 use crate::clock::Timestamp;
@@ -112,7 +113,7 @@ async fn a_file_is_taken_in_whole_or_not_at_all() {
     let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
     let intake = Intake { source: Source::Api, file_name: None, sha256: "3".into(), bytes: 1 };
     assert!(matches!(rig.store.take_in(intake, broken, NOW).await, Err(IngestError::Unread(_))));
-    assert_eq!(rig.store.list(Filter::default(), None, 10).await.unwrap().jobs.len(), 1);
+    assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
 }
 
@@ -140,7 +141,7 @@ async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_
     assert!(matches!(&outcomes[2], Err(IngestError::Repeated { .. })));
     assert!(matches!(&outcomes[3], Err(IngestError::KeySeen { place: 1, .. })));
     assert!(outcomes[4].is_ok());
-    let page = rig.store.list(Filter::default(), None, 10).await.unwrap();
+    let page = rig.store.list(JobFilter::default(), None, 10).await.unwrap();
     let names: Vec<_> = page.jobs.iter().rev().map(|sight| sight.job.identity().name.as_str()).collect();
     assert_eq!(names, ["before", "a", "a-2", "d", "d-2"]);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 3);
@@ -323,18 +324,18 @@ async fn lists_are_filtered_and_paged_newest_first() {
     };
     let ids = rig.take_in(vec![labelled("a", "x"), labelled("b", "y"), labelled("c", "x")]).await;
     rig.store.apply(ids[2], Event::Person(Order::Cancel), NOW).await.unwrap();
-    let names = async |filter: Filter, cursor, limit| {
+    let names = async |filter: JobFilter, cursor, limit| {
         let page = rig.store.list(filter, cursor, limit).await.unwrap();
         (page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect::<Vec<_>>(), page.next)
     };
-    let (first, next) = names(Filter::default(), None, 2).await;
+    let (first, next) = names(JobFilter::default(), None, 2).await;
     assert_eq!(first, ["c", "b"]);
-    assert_eq!(names(Filter::default(), next, 2).await, (vec!["a".to_owned()], None));
-    let by_label = Filter { labels: vec![("project".into(), "x".into())], ..Filter::default() };
+    assert_eq!(names(JobFilter::default(), next, 2).await, (vec!["a".to_owned()], None));
+    let by_label = JobFilter { labels: vec!["project=x".parse().unwrap()], ..JobFilter::default() };
     assert_eq!(names(by_label, None, 9).await.0, ["c", "a"]);
-    let by_state = Filter { state: Some(StateName::Cancelled), ..Filter::default() };
+    let by_state = JobFilter { state: Some(StateName::Cancelled), ..JobFilter::default() };
     assert_eq!(names(by_state, None, 9).await.0, ["c"]);
-    let by_text = Filter { text: Some("樱花".into()), ..Filter::default() };
+    let by_text = JobFilter { text: Some("樱花".into()), ..JobFilter::default() };
     assert_eq!(names(by_text, None, 9).await.0.len(), 3);
     assert_eq!(rig.store.counts().await.unwrap()[&StateName::Pending], 2);
 }

@@ -13,7 +13,7 @@ use dropreel::secret::CallbackSecrets;
 use dropreel::settings::Settings;
 use dropreel::store::Store;
 use dropreel::store::error::StoreError;
-use dropreel::store::query::Filter;
+use dropreel::api::list::JobFilter;
 use dropreel::store::suspensions::{Stop, StopCause};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -138,7 +138,7 @@ impl Machine {
         let Some(open) = self.open() else { return };
         let (clock, shared) = (self.clock.clone(), self.shared.clone());
         self.runtime.spawn(async move {
-            let Ok(page) = open.store.list(Filter::default(), None, 100).await else { return };
+            let Ok(page) = open.store.list(JobFilter::default(), None, 100).await else { return };
             let Some(sight) = page.jobs.get(usize::try_from(nth).unwrap() % page.jobs.len().max(1)) else {
                 return;
             };

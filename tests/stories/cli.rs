@@ -88,7 +88,7 @@ async fn many_jobs_are_acted_on_by_filter_and_only_when_meant() {
     assert!(out(&paused).contains('!'), "{}", out(&paused));
     rig.stop().await;
     rig.start_daemon().await;
-    assert_eq!(rig.get("/api/v1/status").await.1["stops"][0]["cause"], "paused_submits", "remembered");
+    assert_eq!(rig.get("/api/v1/status").await.1["suspensions"][0]["cause"], "paused_submits", "remembered");
     assert!(err(&rig.run(&["list"]).await).contains('!'), "shown on every screen");
     assert_eq!(rig.run(&["resume"]).await.status.code(), Some(0));
     rig.finish().await;

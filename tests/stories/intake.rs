@@ -10,7 +10,7 @@ use dropreel::rng::Rng;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
 use dropreel::store::Store;
-use dropreel::store::query::Filter;
+use dropreel::api::list::JobFilter;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const JOB: &str = r#"{"model":"wan2.5-t2v","prompt":"春天的樱花树下,花瓣随风飘落","duration":5}"#;
@@ -61,7 +61,7 @@ impl Inbox {
     }
 
     async fn jobs(&self) -> Vec<String> {
-        let page = self.store.list(Filter::default(), None, 500).await.unwrap();
+        let page = self.store.list(JobFilter::default(), None, 500).await.unwrap();
         page.jobs.into_iter().rev().map(|sight| sight.job.identity().name.clone()).collect()
     }
 
@@ -230,7 +230,7 @@ async fn a_repeated_copy_is_rejected_and_names_the_first_job() {
     inbox.drop("a.json", JOB);
     inbox.look(Duration::from_secs(3600)).await;
     assert_eq!(inbox.jobs().await, ["a"]);
-    let first = inbox.store.list(Filter::default(), None, 1).await.unwrap().jobs[0].job.id();
+    let first = inbox.store.list(JobFilter::default(), None, 1).await.unwrap().jobs[0].job.id();
     assert!(inbox.reason("a.json").contains(&first.to_string()));
     inbox.drop("a.json", JOB.replace('{', "{ "));
     inbox.look(Duration::from_secs(11)).await;
@@ -291,7 +291,7 @@ async fn ten_thousand_lines_and_a_thousand_files_are_taken_in_order() {
     assert_eq!(counts.values().sum::<u64>(), 11_000);
     assert_eq!(inbox.names("inbox"), [""; 0]);
     let mut page =
-        inbox.store.list(Filter { text: Some("f0".into()), ..Filter::default() }, None, 500).await.unwrap();
+        inbox.store.list(JobFilter { text: Some("f0".into()), ..JobFilter::default() }, None, 500).await.unwrap();
     page.jobs.sort_by_key(|sight| sight.job.id());
     let names: Vec<_> = page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect();
     assert!(names.is_sorted(), "ids follow the names");

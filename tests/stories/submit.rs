@@ -74,7 +74,7 @@ async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
     };
     assert_eq!(job["state"], "pending");
     let (_, status) = rig.get("/api/v1/status").await;
-    assert_eq!(status["stops"][0]["cause"], "balance_empty", "{status:#}");
+    assert_eq!(status["suspensions"][0]["cause"], "balance_empty", "{status:#}");
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one careful try, then a pause");
     rig.finish().await;
@@ -88,7 +88,7 @@ async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
     rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
-    while rig.get("/api/v1/status").await.1["stops"][0]["cause"] != "key_refused" {
+    while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "key_refused" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     rig.sandbox.set_plan("").unwrap();
@@ -96,7 +96,7 @@ async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
     rig.drop("b.json", quick("b", ""));
     rig.signal(rustix::process::Signal::HUP);
     rig.until("b", &["succeeded"]).await;
-    assert_eq!(rig.get("/api/v1/status").await.1["stops"], serde_json::json!([]));
+    assert_eq!(rig.get("/api/v1/status").await.1["suspensions"], serde_json::json!([]));
     rig.finish().await;
 }
 
@@ -108,7 +108,7 @@ async fn after_a_restart_a_refused_key_is_not_tried_at_once_and_another_one_is()
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
     rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
-    while rig.get("/api/v1/status").await.1["stops"][0]["cause"] != "key_refused" {
+    while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "key_refused" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let asked = |rig: &Rig| rig.sandbox.ledger().calls.get("submit").copied();

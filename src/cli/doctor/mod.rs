@@ -132,7 +132,7 @@ async fn daemon(settings: &Settings, findings: &mut Vec<Finding>) -> bool {
             "the log has the first cause: journalctl -u dropreel",
         ));
     }
-    for stop in status["stops"].as_array().into_iter().flatten() {
+    for stop in status["suspensions"].as_array().into_iter().flatten() {
         let mend = match stop["cause"].as_str().unwrap_or_default() {
             "paused_submits" | "paused_downloads" => "`dropreel resume` goes on",
             "key_refused" => "give it a valid key, then `systemctl restart dropreel`",

@@ -2,39 +2,18 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
+use crate::api::problem::ProblemDetails;
+use crate::api::status::{PauseTarget, PauseRequest, RotationResult, StatusView};
 use crate::failpoints::{self, FailPoint};
 use crate::server::admin::{Admin, answer};
 use crate::server::body::{read_body, read_object};
-use crate::server::problem::{Problem, ProblemView};
-use crate::server::status::StatusView;
+use crate::server::problem::Problem;
+use crate::server::status::status_view;
 use crate::store::suspensions::{Stop, StopCause};
 
 /// What is told of a pause until it is over.
 const PAUSED: &str = "paused by a person; `dropreel resume` goes on";
-
-/// The body of a pause or a resume.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    what: Option<What>,
-}
-
-/// What can be paused.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum What {
-    Submits,
-    Downloads,
-}
-
-/// A new secret is in force.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Rotated {
-    rotated: bool,
-}
 
 /// `GET /api/v1/status`.
 #[utoipa::path(
@@ -44,14 +23,14 @@ pub(super) struct Rotated {
     summary = "How many jobs are in each state, and what stands still",
     responses(
         (status = 200, description = "As things stand", body = StatusView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn status(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let store = &admin.door.store;
     let stops = store.stops().await?;
-    Ok(answer(StatusCode::OK, &StatusView::look(store, stops).await?))
+    Ok(answer(StatusCode::OK, &status_view(store, stops).await?))
 }
 
 /// `POST /api/v1/pause`: outlives a restart.
@@ -60,11 +39,11 @@ pub(super) async fn status(admin: web::Data<Admin>) -> Result<HttpResponse, Prob
     path = "/api/v1/pause",
     tag = "line",
     summary = "Stop submits, downloads, or both",
-    request_body(content = Option<Which>, description = "Left out, or without `what`: both"),
+    request_body(content = Option<PauseRequest>, description = "Left out, or without `what`: both"),
     responses(
         (status = 200, description = "As things stand", body = StatusView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn pause(
@@ -88,11 +67,11 @@ pub(super) async fn pause(
     path = "/api/v1/resume",
     tag = "line",
     summary = "Go on after a pause",
-    request_body(content = Option<Which>, description = "Left out, or without `what`: both"),
+    request_body(content = Option<PauseRequest>, description = "Left out, or without `what`: both"),
     responses(
         (status = 200, description = "As things stand", body = StatusView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn resume(
@@ -114,15 +93,15 @@ pub(super) async fn resume(
     tag = "line",
     summary = "New callback addresses are made under a new secret; those under way stay valid",
     responses(
-        (status = 200, description = "It is done", body = Rotated),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = 200, description = "It is done", body = RotationResult),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn rotate_callback_secret(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     (admin.door.rotate)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
     tracing::info!("a person's new callback secret; addresses made under the last three still count");
-    Ok(answer(StatusCode::OK, &Rotated { rotated: true }))
+    Ok(answer(StatusCode::OK, &RotationResult { rotated: true }))
 }
 
 async fn which(
@@ -132,7 +111,7 @@ async fn which(
 ) -> Result<Vec<StopCause>, Problem> {
     let bytes = read_body(request, &mut body, admin.limits.order, &admin.door.clock).await?;
     let which = match bytes.trim_ascii() {
-        [] => Which::default(),
+        [] => PauseRequest::default(),
         bytes => read_object(bytes).map_err(|error| {
             Problem::bad_request(format!(
                 r#"send nothing, {{"what":"submits"}} or {{"what":"downloads"}}: {error}"#
@@ -140,8 +119,8 @@ async fn which(
         })?,
     };
     Ok(match which.what {
-        Some(What::Submits) => vec![StopCause::PausedSubmits],
-        Some(What::Downloads) => vec![StopCause::PausedDownloads],
+        Some(PauseTarget::Submits) => vec![StopCause::PausedSubmits],
+        Some(PauseTarget::Downloads) => vec![StopCause::PausedDownloads],
         None => vec![StopCause::PausedSubmits, StopCause::PausedDownloads],
     })
 }

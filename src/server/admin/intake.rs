@@ -5,9 +5,9 @@ use std::io::Cursor;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use serde::Serialize;
-use utoipa::ToSchema;
 
+use crate::api::list::CreatedJobs;
+use crate::api::problem::ProblemDetails;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
@@ -15,8 +15,7 @@ use crate::secret::sha256_hex;
 use crate::server::admin::query::Query;
 use crate::server::admin::{Admin, answer, media_type};
 use crate::server::body::{BodyLimit, declared_length, read_body};
-use crate::server::problem::{Problem, ProblemView};
-use crate::server::view::JobView;
+use crate::server::problem::Problem;
 use crate::store::intake::{Drafts, Intake, Source};
 
 /// What the jobs of a file without a name are called.
@@ -32,16 +31,6 @@ struct Handed {
     limits: Limits,
 }
 
-/// The jobs of a file that was taken in.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Created)]
-pub(super) struct CreatedView<'a> {
-    /// The first 500 of them.
-    jobs: Vec<JobView<'a>>,
-    /// How many there are.
-    count: usize,
-}
-
 /// `POST /api/v1/jobs`: takes a job file in, whole or not at all.
 #[utoipa::path(
     post,
@@ -53,9 +42,9 @@ pub(super) struct CreatedView<'a> {
     ),
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
     responses(
-        (status = 201, description = "The jobs are committed", body = CreatedView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = 201, description = "The jobs are committed", body = CreatedJobs),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn take(
@@ -95,8 +84,8 @@ async fn created(admin: &Admin, jobs: &[JobId]) -> HttpResponse {
             }
         }
     }
-    let views = shown.iter().map(|sight| JobView::of(sight, &admin.door.library_dir)).collect();
-    answer(StatusCode::CREATED, &CreatedView { jobs: views, count: jobs.len() })
+    let views = shown.iter().map(|details| details.view(&admin.door.library_dir)).collect();
+    answer(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
 }
 
 fn broken() -> Problem {

@@ -220,7 +220,7 @@ async fn readyz(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
         return Ok(answer(StatusCode::OK, &json!({ "ready": true })));
     }
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, wrong.join("; "));
-    Err(problem.with("ready", false).with("reasons", wrong))
+    Err(problem.with_reasons(wrong))
 }
 
 /// A JSON answer.

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn it_knows_the_states_that_there_are() {
-        let states = &described()["components"]["schemas"]["State"]["enum"];
+        let states = &described()["components"]["schemas"]["JobState"]["enum"];
         assert_eq!(states, &serde_json::json!(StateName::ALL.map(StateName::as_str)));
     }
 }

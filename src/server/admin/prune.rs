@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
+use crate::api::problem::ProblemDetails;
+use crate::api::prune::{PruneRequest, PruneResult};
 use crate::clock::Timestamp;
 use crate::fs::prune::{FilePruner, PrunedFiles};
 use crate::jobfile;
 use crate::server::admin::{Admin, answer};
-use crate::server::problem::{Problem, ProblemView};
+use crate::server::problem::Problem;
 use crate::settings;
 use crate::store::prune::{SHORTEST_AGE, too_short};
 
@@ -33,48 +33,17 @@ pub struct Archives {
     pub quarantine: PathBuf,
 }
 
-/// The body of the request.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Prune)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    /// An age such as `90d`, 31 days at least.
-    older_than: String,
-    /// Only count.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// What was removed, or would be.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Pruned)]
-pub(super) struct PrunedView {
-    /// What ended before this.
-    #[schema(value_type = String, format = DateTime)]
-    before: Timestamp,
-    jobs: u64,
-    files: u64,
-    /// Of the files together.
-    bytes: u64,
-    /// Files that could not be removed.
-    failed: u64,
-    /// Why the first of them could not be.
-    failure: Option<String>,
-    /// There may be more: ask again.
-    more: bool,
-}
-
 /// `POST /api/v1/prune`.
 #[utoipa::path(
     post,
     path = "/api/v1/prune",
     tag = "line",
     summary = "Forget jobs that ended long ago, and remove old job files; never anything in the library",
-    request_body(content = Wanted),
+    request_body(content = PruneRequest),
     responses(
-        (status = 200, description = "As much as could be done in a few seconds; `more` says whether to ask again", body = PrunedView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = 200, description = "As much as could be done in a few seconds; `more` says whether to ask again", body = PruneResult),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn prune(
@@ -83,30 +52,28 @@ pub(super) async fn prune(
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
     let how = r#"{"older_than":"90d","dry_run":true}"#;
-    let wanted: Wanted = admin.read_order(&request, &mut body, how).await?;
-    let before = admin.door.clock.now().minus(wanted.age()?);
+    let wanted: PruneRequest = admin.read_order(&request, &mut body, how).await?;
+    let before = admin.door.clock.now().minus(age(&wanted.older_than)?);
     let view = if wanted.dry_run { count(&admin, before).await? } else { remove(&admin, before).await? };
     Ok(answer(StatusCode::OK, &view))
 }
 
-impl Wanted {
-    fn age(&self) -> Result<Duration, Problem> {
-        let age = settings::age(&self.older_than)
-            .map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
-        if age < SHORTEST_AGE {
-            let detail = format!("`older_than`: {}", too_short(&self.older_than));
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-        }
-        Ok(age)
+fn age(text: &str) -> Result<Duration, Problem> {
+    let age =
+        settings::age(text).map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
+    if age < SHORTEST_AGE {
+        let detail = format!("`older_than`: {}", too_short(text));
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
+    Ok(age)
 }
 
-async fn count(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem> {
+async fn count(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem> {
     let jobs = admin.door.store.count_old(before).await?;
-    Ok(PrunedView::of(before, jobs, prune_files(admin, before, true).await?))
+    Ok(result(before, jobs, prune_files(admin, before, true).await?))
 }
 
-async fn remove(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem> {
+async fn remove(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem> {
     let (store, clock) = (&admin.door.store, &admin.door.clock);
     let end = clock.tick().plus(A_WHILE);
     let (mut jobs, mut pruned) = (0, PrunedFiles { more: true, ..PrunedFiles::default() });
@@ -126,7 +93,7 @@ async fn remove(admin: &Admin, before: Timestamp) -> Result<PrunedView, Problem>
     if let Some(failure) = &pruned.failure {
         tracing::warn!("{} old files could not be removed: {failure}", pruned.failed);
     }
-    Ok(PrunedView::of(before, jobs, pruned))
+    Ok(result(before, jobs, pruned))
 }
 
 /// Removes old files for a while, or counts all of them.
@@ -151,9 +118,7 @@ async fn prune_files(admin: &Admin, before: Timestamp, dry_run: bool) -> Result<
     })
 }
 
-impl PrunedView {
-    fn of(before: Timestamp, jobs: u64, pruned: PrunedFiles) -> Self {
-        let PrunedFiles { files, bytes, failed, failure, more } = pruned;
-        Self { before, jobs, files, bytes, failed, failure, more }
-    }
+fn result(before: Timestamp, jobs: u64, pruned: PrunedFiles) -> PruneResult {
+    let PrunedFiles { files, bytes, failed, failure, more } = pruned;
+    PruneResult { before, jobs, files, bytes, failed, failure, more }
 }

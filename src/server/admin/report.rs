@@ -4,65 +4,20 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
-use utoipa::ToSchema;
 
+use crate::api::list::MAX_PAGE;
+use crate::api::problem::ProblemDetails;
+use crate::api::report::{ReportGroup, ReportTotals, ReportView};
 use crate::clock::Timestamp;
 use crate::server::admin::query::Query;
 use crate::server::admin::{Admin, answer};
-use crate::server::problem::{Problem, ProblemView};
-use crate::server::view::JobView;
-use crate::store::query::LIST_LIMIT;
+use crate::server::problem::Problem;
 use crate::store::report::Sums;
 
 /// As far as a report looks back if nobody says.
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The report.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Report)]
-pub(super) struct ReportView<'a> {
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    until: Timestamp,
-    total: SumsView,
-    by_model: Vec<GroupView>,
-    by_label: Vec<GroupView>,
-    by_day: Vec<GroupView>,
-    /// Charged, and no video for it. Only if asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    disputes: Option<Vec<JobView<'a>>>,
-}
-
-/// The jobs of one model, label or day.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Group)]
-struct GroupView {
-    key: String,
-    #[serde(flatten)]
-    sums: SumsView,
-}
-
-/// Jobs that ended, in numbers.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Sums)]
-struct SumsView {
-    jobs: u64,
-    succeeded: u64,
-    failed: u64,
-    cancelled: u64,
-    expired: u64,
-    /// 0 to 1, of those that ended without being cancelled.
-    success_rate: Option<f64>,
-    cost_quota: i64,
-    cost_usd: f64,
-    average_seconds: Option<f64>,
-    longest_seconds: Option<f64>,
-}
-
-impl From<Sums> for SumsView {
+impl From<Sums> for ReportTotals {
     #[expect(clippy::cast_precision_loss, reason = "a rate, of fewer jobs than 2^53")]
     fn from(sums: Sums) -> Self {
         let judged = sums.jobs - sums.cancelled;
@@ -93,8 +48,8 @@ impl From<Sums> for SumsView {
     ),
     responses(
         (status = 200, description = "The report", body = ReportView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemView, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemView, content_type = "application/problem+json")
+        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn report(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
@@ -115,9 +70,9 @@ pub(super) async fn report(request: HttpRequest, admin: web::Data<Admin>) -> Res
     };
     let store = &admin.door.store;
     let found = store.report(since).await?;
-    let disputed = if disputes { Some(store.disputed(since, LIST_LIMIT).await?) } else { None };
+    let disputed = if disputes { Some(store.disputed(since, MAX_PAGE).await?) } else { None };
     let groups = |groups: Vec<(String, Sums)>| {
-        groups.into_iter().map(|(key, sums)| GroupView { key, sums: sums.into() }).collect()
+        groups.into_iter().map(|(key, sums)| ReportGroup { key, totals: sums.into() }).collect()
     };
     let view = ReportView {
         since,
@@ -126,9 +81,7 @@ pub(super) async fn report(request: HttpRequest, admin: web::Data<Admin>) -> Res
         by_model: groups(found.by_model),
         by_label: groups(found.by_label),
         by_day: groups(found.by_day),
-        disputes: disputed
-            .as_ref()
-            .map(|jobs| jobs.iter().map(|sight| JobView::of(sight, &admin.door.library_dir)).collect()),
+        disputes: disputed.map(|jobs| jobs.iter().map(|details| details.view(&admin.door.library_dir)).collect()),
     };
     Ok(answer(StatusCode::OK, &view))
 }

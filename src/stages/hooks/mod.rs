@@ -4,12 +4,13 @@
 mod program;
 mod webhook;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
+use crate::api::hook::HookData;
 use crate::clock::Clock;
 use crate::job::JobId;
 use crate::job::notification::JobNotification;
@@ -19,7 +20,6 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::hooks::{Call, Subscription};
 use crate::store::notify::Topic;
-use crate::store::query::JobDetails;
 use webhook::Sender;
 
 /// So many hooks run at once.
@@ -37,9 +37,6 @@ const AGAIN: [Duration; 7] = [
     Duration::from_secs(10 * 3600),
 ];
 
-/// A job as programs are shown it.
-pub type Describe = Arc<dyn Fn(&JobDetails) -> Value + Send + Sync>;
-
 /// Why a try failed, for people; shows neither addresses nor what the other side said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Failed {
@@ -56,7 +53,7 @@ struct Message {
     event: JobNotification,
     job: Option<JobId>,
     /// The job, or what there is to say of all of them.
-    data: Value,
+    data: HookData,
     at: crate::clock::Timestamp,
 }
 
@@ -76,17 +73,17 @@ struct Inner {
     store: Store,
     clock: Clock,
     hooks: Vec<Hook>,
-    describe: Describe,
+    library_dir: PathBuf,
     sender: Sender,
 }
 
 impl HookStage {
     /// Listens from now on. What is to be told must have been [subscribed](subscriptions) to before.
-    pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, describe: Describe) -> Self {
+    pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, library_dir: PathBuf) -> Self {
         let bell = Mutex::new(store.listen(Topic::Hooks));
         let flights = InFlight::new(CONCURRENCY, clock.clone());
         let sender = Sender::new();
-        Self { inner: Arc::new(Inner { store, clock, hooks, describe, sender }), flights, bell }
+        Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), flights, bell }
     }
 }
 
@@ -106,8 +103,8 @@ impl Inner {
             return self.store.call_ended(call.nr, outcome, None, self.clock.now()).await;
         };
         let data = match call.job {
-            Some(job) => (self.describe)(&self.store.look(job).await?),
-            None => serde_json::json!({ "missed": self.store.tally().missed_in_a_row() }),
+            Some(job) => HookData::Job(Box::new(self.store.look(job).await?.view(&self.library_dir))),
+            None => HookData::Missed { missed: self.store.tally().missed_in_a_row() },
         };
         let of = call.job.map_or_else(|| "dropreel".to_owned(), |job| job.to_string());
         let id = format!("{of}.{}.{}", call.event.as_str(), call.nr);

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 
+use crate::api::hook::HookData;
 use crate::clock::Clock;
 use crate::stages::hooks::{Failed, Message};
 
@@ -89,10 +90,11 @@ impl Drop for Group {
 /// Gives it the job, and waits for its end with what it said.
 async fn told(
     child: &mut Child,
-    data: &serde_json::Value,
+    data: &HookData,
     clock: &Clock,
 ) -> std::io::Result<(std::process::ExitStatus, String)> {
-    let text = format!("{data}\n");
+    // Texts, numbers and maps of texts always have a JSON form.
+    let text = format!("{}\n", serde_json::to_string(data).unwrap_or_default());
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let hand = async {
         if let Some(mut stdin) = stdin {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Client, redirect};
-use serde_json::json;
 use sha2::Sha256;
 
+use crate::api::hook::WebhookBody;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::settings::SignatureScheme;
@@ -42,12 +42,14 @@ impl Sender {
         timeout: Duration,
         clock: &Clock,
     ) -> Result<(), Failed> {
-        let body = json!({
-            "type": format!("{}.{}", if message.job.is_some() { "job" } else { "dropreel" }, message.event.as_str()),
-            "timestamp": message.at,
-            "data": message.data,
-        })
-        .to_string();
+        let subject = if message.job.is_some() { "job" } else { "dropreel" };
+        let body = WebhookBody {
+            r#type: format!("{subject}.{}", message.event.as_str()),
+            timestamp: message.at,
+            data: &message.data,
+        };
+        // Texts, numbers and maps of texts always have a JSON form.
+        let body = serde_json::to_string(&body).unwrap_or_default();
         let now = clock.now();
         let mut request = self
             .client()?

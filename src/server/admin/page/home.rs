@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
+use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::server::admin::Admin;
@@ -70,6 +71,6 @@ async fn look(request: &HttpRequest, admin: &Admin) -> Result<Home, Problem> {
     })
 }
 
-fn filter(state: StateName) -> crate::store::query::Filter {
-    crate::store::query::Filter { state: Some(state), ..Default::default() }
+fn filter(state: StateName) -> JobFilter {
+    JobFilter { state: Some(state), ..Default::default() }
 }

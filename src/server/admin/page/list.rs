@@ -2,8 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
-use serde_json::json;
 
+use crate::api::action::BulkActionRequest;
+use crate::api::list::JobFilter;
+use crate::job::event::Order;
 use crate::job::state::StateName;
 use crate::server::admin::Admin;
 use crate::server::admin::jobs::wanted;
@@ -12,7 +14,6 @@ use crate::server::admin::page::row::{Action, Row};
 use crate::server::admin::page::{Frame, shown};
 use crate::server::admin::query::Query;
 use crate::server::problem::Problem;
-use crate::store::query::Filter;
 
 const LENGTH: u32 = 50;
 
@@ -49,8 +50,8 @@ async fn look(request: &HttpRequest, admin: &Admin) -> Result<List, Problem> {
         rows: page.jobs.iter().map(|sight| Row::of(sight, w, now)).collect(),
         older: page.next.map(|cursor| address(&filter, Some(cursor))),
         is_first: cursor.is_none(),
-        filtered: filter != Filter::default(),
-        labels: filter.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        filtered: filter != JobFilter::default(),
+        labels: filter.labels.iter().map(ToString::to_string).collect(),
         bulk: bulk(&filter, w),
         state: filter.state,
         frame,
@@ -63,47 +64,38 @@ impl List {
     }
 }
 
-fn address(filter: &Filter, cursor: Option<i64>) -> String {
+fn address(filter: &JobFilter, cursor: Option<i64>) -> String {
+    let cursor = cursor.map(|cursor| ("cursor", cursor.to_string()));
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    if let Some(state) = filter.state {
-        query.append_pair("state", state.as_str());
-    }
-    for (key, value) in &filter.labels {
-        query.append_pair("label", &format!("{key}={value}"));
-    }
-    if let Some(text) = &filter.text {
-        query.append_pair("q", text);
-    }
-    if let Some(cursor) = cursor {
-        query.append_pair("cursor", &cursor.to_string());
-    }
+    query.extend_pairs(filter.query_pairs().into_iter().chain(cursor));
     format!("/jobs?{}", query.finish())
 }
 
 /// Orders for all of one state, where there is one that all of them could follow.
-fn bulk(filter: &Filter, w: &'static Words) -> Vec<Action> {
+fn bulk(filter: &JobFilter, w: &'static Words) -> Vec<Action> {
     let Some(state) = filter.state else { return Vec::new() };
-    let action = |order: &str, label, ask: &'static str| Action {
-        label,
-        post: "/api/v1/orders".to_owned(),
-        body: json!({
-            "order": order, "state": state.as_str(), "q": filter.text,
-            "label": filter.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
-        })
-        .to_string(),
-        ask: ask.to_owned(),
-        grave: true,
+    let action = |action: Order, label, ask: &'static str| {
+        let (label_filter, q) = (filter.labels.clone(), filter.text.clone());
+        let body = BulkActionRequest { action, state, label: label_filter, q, dry_run: false, expect: None };
+        Action {
+            label,
+            post: "/api/v1/orders".to_owned(),
+            // Texts always have a JSON form.
+            body: serde_json::to_string(&body).unwrap_or_default(),
+            ask: ask.to_owned(),
+            grave: true,
+        }
     };
     match state {
         StateName::Failed | StateName::Cancelled | StateName::Expired => {
-            vec![action("retry", w.retry_all, w.ask_retry_all)]
+            vec![action(Order::Retry, w.retry_all, w.ask_retry_all)]
         }
         StateName::Held => vec![
-            action("release", w.release_all, w.ask_release_all),
-            action("cancel", w.cancel_all, w.ask_cancel_all),
+            action(Order::Release, w.release_all, w.ask_release_all),
+            action(Order::Cancel, w.cancel_all, w.ask_cancel_all),
         ],
         StateName::Pending | StateName::Submitting | StateName::Queued | StateName::Processing => {
-            vec![action("cancel", w.cancel_all, w.ask_cancel_all)]
+            vec![action(Order::Cancel, w.cancel_all, w.ask_cancel_all)]
         }
         StateName::Downloading | StateName::Succeeded => Vec::new(),
     }

@@ -14,15 +14,18 @@ mod media;
 mod messages;
 mod row;
 
+use std::collections::BTreeMap;
+
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
+use crate::api::status::SuspensionView;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::server::admin::{Admin, look, resource};
 use crate::server::problem::Problem;
-use crate::server::status::{Counts, StopView};
+use crate::server::status::{counts, suspension_view};
 use messages::Words;
 
 /// What the page may do in a browser: its own scripts, styles and videos, and nothing besides.
@@ -49,8 +52,8 @@ struct Frame {
     here: String,
     now: Timestamp,
     q: String,
-    counts: Counts,
-    stops: Vec<StopView>,
+    counts: BTreeMap<StateName, u64>,
+    stops: Vec<SuspensionView>,
     paused_submits: bool,
     paused_downloads: bool,
 }
@@ -58,7 +61,7 @@ struct Frame {
 impl Frame {
     async fn of(request: &HttpRequest, admin: &Admin) -> Result<Self, Problem> {
         let store = &admin.door.store;
-        let stops: Vec<StopView> = store.stops().await?.into_iter().map(StopView::from).collect();
+        let stops: Vec<_> = store.stops().await?.into_iter().map(suspension_view).collect();
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
         let is = |cause| stops.iter().any(|stop| stop.cause == cause);
         Ok(Self {
@@ -67,7 +70,7 @@ impl Frame {
             here: url::form_urlencoded::byte_serialize(here.as_bytes()).collect(),
             now: admin.door.clock.now(),
             q: String::new(),
-            counts: Counts::look(store).await?,
+            counts: counts(store).await?,
             paused_submits: is("paused_submits"),
             paused_downloads: is("paused_downloads"),
             stops,
@@ -75,7 +78,7 @@ impl Frame {
     }
 
     fn count(&self, state: &StateName) -> u64 {
-        self.counts.of(*state)
+        self.counts.get(state).copied().unwrap_or(0)
     }
 }
 

@@ -268,12 +268,12 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
     let calm = stage.get("/api/v1/status").await;
     let counts = r#""counts":{"pending":2,"submitting":0,"queued":0,"processing":0,"downloading":0,"succeeded":0,"failed":0,"cancelled":0,"expired":0,"held":0}"#;
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"stops":[],"waiting":null}}"#));
+    assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"suspensions":[],"waiting":null}}"#));
 
     let stop = Stop { cause: StopCause::KeyRefused, until: Some(NOW), message: "no key".into(), since: NOW };
     stage.rig.store.put_stop(stop).await.unwrap();
     let causes = |status: Value| {
-        let stops = status["stops"].as_array().unwrap().clone();
+        let stops = status["suspensions"].as_array().unwrap().clone();
         let mut causes: Vec<_> =
             stops.iter().map(|stop| stop["cause"].as_str().unwrap().to_owned()).collect();
         causes.sort();
@@ -297,7 +297,7 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
     assert_problem(&stage.post("/api/v1/pause", &" ".repeat(20_000)).await, 413, "16384");
     let status = stage.get("/api/v1/status").await.json();
     assert_eq!(status["waiting"], "nothing is submitted: no key");
-    assert_eq!(status["stops"][0]["until"], "2026-04-04T06:46:00.000Z");
+    assert_eq!(status["suspensions"][0]["until"], "2026-04-04T06:46:00.000Z");
 }
 
 #[tokio::test]

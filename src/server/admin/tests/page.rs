@@ -143,7 +143,7 @@ async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
         stage.fail(*id).await;
     }
     let order = |more: Value| {
-        let mut body = json!({"order": "retry", "state": "cancelled", "label": ["project=spring"]});
+        let mut body = json!({"action": "retry", "state": "cancelled", "label": ["project=spring"]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body.to_string()
     };
@@ -152,18 +152,18 @@ async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
     let other = stage.post("/api/v1/orders", &order(json!({"expect": 2}))).await;
     assert_problem(&other, 409, "2 jobs were expected and there are 3 now; nothing was done");
     let done = stage.post("/api/v1/orders", &order(json!({"expect": 3}))).await.json();
-    assert_eq!((&done["jobs"], &done["done"], &done["refused"]), (&json!(3), &json!(3), &json!([])));
+    assert_eq!((&done["jobs"], &done["done"], &done["rejected"]), (&json!(3), &json!(3), &json!([])));
     for id in &ids {
         assert_eq!(stage.rig.store.look(*id).await.unwrap().job.state_name(), StateName::Pending);
     }
-    let refused = stage.post("/api/v1/orders", r#"{"order":"release","state":"pending"}"#).await.json();
-    assert_eq!((&refused["done"], refused["refused"].as_array().unwrap().len()), (&json!(0), 4));
+    let refused = stage.post("/api/v1/orders", r#"{"action":"release","state":"pending"}"#).await.json();
+    assert_eq!((&refused["done"], refused["rejected"].as_array().unwrap().len()), (&json!(0), 4));
     let wrong = [
-        (r#"{"order":"burn","state":"failed"}"#, "there is no order `burn`"),
-        (r#"{"order":"retry"}"#, "missing field `state`"),
-        (r#"{"order":"retry","state":"lost"}"#, "there is no state `lost`"),
-        (r#"{"order":"retry","state":"failed","label":["x"]}"#, "a label is KEY=VALUE"),
-        (r#"{"order":"retry","state":"failed","all":true}"#, "unknown field `all`"),
+        (r#"{"action":"burn","state":"failed"}"#, "unknown variant `burn`, expected one of `cancel`, `retry`, `release`"),
+        (r#"{"action":"retry"}"#, "missing field `state`"),
+        (r#"{"action":"retry","state":"lost"}"#, "unknown variant `lost`"),
+        (r#"{"action":"retry","state":"failed","label":["x"]}"#, "a label is KEY=VALUE"),
+        (r#"{"action":"retry","state":"failed","all":true}"#, "unknown field `all`"),
     ];
     for (body, detail) in wrong {
         assert_problem(&stage.post("/api/v1/orders", body).await, 400, detail);

@@ -91,7 +91,7 @@ async fn whoever_follows_hears_of_every_change_from_now_on() {
     stage.order(job, Order::Cancel).await;
     assert_eq!(following.job().await, job_event(3, "after", "cancelled"));
     assert_eq!(stage.post("/api/v1/pause", r#"{"what":"submits"}"#).await.status, 200);
-    assert_eq!(following.status().await["stops"][0]["cause"], "paused_submits");
+    assert_eq!(following.status().await["suspensions"][0]["cause"], "paused_submits");
     assert_eq!(stage.post("/api/v1/resume", "").await.status, 200);
     assert_eq!(following.status().await["waiting"], Value::Null);
 }

@@ -1,0 +1,54 @@
+//! The messages of the event stream (`GET /api/v1/events`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::job::JobView;
+use crate::api::status::StatusView;
+
+/// One message.
+#[derive(Clone, Debug)]
+pub enum StreamEvent {
+    /// The first message of every stream.
+    Hello(Hello),
+    /// A job changed; the message's id is the number of the change.
+    Job(Box<JobView>),
+    /// Counts, pauses or suspensions changed.
+    Status(StatusView),
+}
+
+/// Where a stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Changes with a higher number follow.
+    pub change: i64,
+}
+
+impl StreamEvent {
+    /// Its `event` field.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Job(_) => "job",
+            Self::Status(_) => "status",
+        }
+    }
+
+    /// Its `data` field, on one line: JSON escapes line ends.
+    pub fn data(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Hello(hello) => serde_json::to_string(hello),
+            Self::Job(job) => serde_json::to_string(job),
+            Self::Status(status) => serde_json::to_string(status),
+        }
+    }
+
+    /// Reads a message; `None` if its name is unknown, which a newer daemon may send.
+    pub fn parse(name: &str, data: &str) -> Option<serde_json::Result<Self>> {
+        match name {
+            "hello" => Some(serde_json::from_str(data).map(Self::Hello)),
+            "job" => Some(serde_json::from_str(data).map(Self::Job)),
+            "status" => Some(serde_json::from_str(data).map(Self::Status)),
+            _ => None,
+        }
+    }
+}

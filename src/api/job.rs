@@ -1,0 +1,86 @@
+//! A job as lists, events and hooks show it, and in full.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::job::output::OutputKind;
+use crate::job::state::StateName;
+use crate::job::{JobError, JobId, Labels};
+
+/// A job. `history` and `request` are present only when one job is read.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Job)]
+pub struct JobView {
+    #[schema(value_type = String, format = "uuid")]
+    pub id: JobId,
+    pub name: String,
+    pub state: StateName,
+    /// What the job waits for; for a held job, why it is held and which command continues it.
+    pub reason: Option<String>,
+    pub task_id: Option<String>,
+    pub model: String,
+    pub prompt: Option<String>,
+    /// 0 to 100, as last reported by the provider.
+    #[schema(maximum = 100)]
+    pub progress: u8,
+    /// Higher first.
+    #[schema(value_type = i32, minimum = -100, maximum = 100)]
+    pub priority: i8,
+    pub labels: Labels,
+    /// The charge in quota; 500,000 quota are one US dollar.
+    pub cost_quota: Option<i64>,
+    pub cost_usd: Option<f64>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub submitted_at: Option<Timestamp>,
+    /// When the provider completed the task.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub completed_at: Option<Timestamp>,
+    /// When the job finished here.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// When the first link expires, while an output is still missing.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    pub files: Vec<FileView>,
+    pub error: Option<JobError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub history: Option<Vec<HistoryView>>,
+    /// The request in the user's own text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub request: Option<Box<RawValue>>,
+}
+
+/// A file in the library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = OutputFile)]
+pub struct FileView {
+    pub path: String,
+    pub kind: OutputKind,
+    pub bytes: u64,
+    pub sha256: String,
+    /// The host it was downloaded from.
+    pub url_host: String,
+}
+
+/// An entry of the job's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HistoryEntry)]
+pub struct HistoryView {
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub event: String,
+    pub detail: String,
+}
+
+impl JobView {
+    /// Whether the job changes no more by itself: it ended, or waits for a person.
+    pub fn is_settled(&self) -> bool {
+        self.state.is_end() || self.state == StateName::Held
+    }
+}

@@ -1,0 +1,17 @@
+//! The records of the HTTP API (docs/reference.md#http): what the server writes, hooks send and the command line
+//! reads. Defined once, so that both sides agree; `schema/openapi.json` is generated from them.
+//!
+//! A record is not a database row: a row may change without the API, and a secret cannot end up in an answer because
+//! somebody added a column.
+
+#![allow(missing_docs, reason = "the name of most fields says it all; the others have a comment")]
+
+pub mod action;
+pub mod event;
+pub mod hook;
+pub mod job;
+pub mod list;
+pub mod problem;
+pub mod prune;
+pub mod report;
+pub mod status;

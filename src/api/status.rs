@@ -1,0 +1,68 @@
+//! The daemon's status: jobs by state, and what is paused or suspended.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::job::state::StateName;
+
+/// The answer of `GET /api/v1/status`, and the data of a `status` event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Status)]
+pub struct StatusView {
+    pub version: String,
+    /// Jobs by state; all ten states, in the order of a job's life.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub counts: BTreeMap<StateName, u64>,
+    pub suspensions: Vec<SuspensionView>,
+    /// What is suspended and why, in one sentence; `null` when nothing is.
+    pub waiting: Option<String>,
+}
+
+/// A suspension in force: a pause by an operator, or calls suspended by the provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Suspension)]
+pub struct SuspensionView {
+    /// A word for programs, such as `paused_submits` or `rate_limited`.
+    pub cause: String,
+    /// `null`: until an operator resumes, or the provider accepts calls again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// The cause, for people.
+    pub message: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// The body of `pause` and `resume`; without `what` both activities are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<PauseTarget>,
+}
+
+/// What can be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PauseTarget {
+    /// New tasks at the provider.
+    Submits,
+    /// Downloads of finished files.
+    Downloads,
+}
+
+/// The result of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RotationResult {
+    pub rotated: bool,
+}
+
+impl StatusView {
+    /// The number of jobs in one state.
+    pub fn count(&self, state: StateName) -> u64 {
+        self.counts.get(&state).copied().unwrap_or(0)
+    }
+}

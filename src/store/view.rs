@@ -1,0 +1,177 @@
+//! A job as the API shows it: one conversion for the server and the hooks.
+
+use std::path::Path;
+
+use crate::api::job::{FileView, HistoryView, JobView};
+use crate::job::output::{OutputKind, StoredFile};
+use crate::job::state::State;
+use crate::money::Quota;
+use crate::store::query::{HistoryEntry, JobDetails};
+
+impl JobDetails {
+    /// The job without history and request; files with their absolute path below `library_dir`.
+    pub fn view(&self, library_dir: &Path) -> JobView {
+        let (identity, facts) = (self.job.identity(), self.job.learned());
+        JobView {
+            id: identity.id,
+            name: identity.name.clone(),
+            state: self.job.state_name(),
+            reason: match self.job.state() {
+                State::Held(hold) => Some(hold.sentence(identity.id)),
+                _ => facts.remark.clone(),
+            },
+            task_id: self.job.task().map(ToString::to_string),
+            model: identity.model.clone(),
+            prompt: self.prompt.clone(),
+            progress: facts.progress,
+            priority: identity.priority.get(),
+            labels: self.labels.clone(),
+            cost_quota: facts.cost.map(Quota::get),
+            cost_usd: facts.cost.map(Quota::usd),
+            created_at: identity.created_at,
+            submitted_at: facts.submitted_at,
+            completed_at: facts.completed_at,
+            finished_at: facts.finished_at,
+            // A job that ended has nothing left to download.
+            expires_at: facts.expires_at.filter(|_| !self.job.state_name().is_end()),
+            files: self.files.iter().map(|(kind, file)| file_view(*kind, file, library_dir)).collect(),
+            error: facts.error.clone(),
+            history: None,
+            request: None,
+        }
+    }
+}
+
+impl From<HistoryEntry> for HistoryView {
+    fn from(entry: HistoryEntry) -> Self {
+        Self { at: entry.at, event: entry.event, detail: entry.detail }
+    }
+}
+
+fn file_view(kind: OutputKind, file: &StoredFile, library_dir: &Path) -> FileView {
+    FileView {
+        path: library_dir.join(&file.path).to_string_lossy().into_owned(),
+        kind,
+        bytes: file.bytes,
+        sha256: file.sha256.clone(),
+        url_host: file.host.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::hold::HoldReason;
+    use crate::job::output::{Output, OutputKey, OutputState, Refusals};
+    use crate::job::record::Record;
+    use crate::job::state::StateName;
+    use crate::job::{Identity, Job, JobError, JobFacts, JobId, Priority, TaskId};
+    use crate::money::Quota;
+    use crate::secret::Secret;
+    
+    const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+
+    /// A downloading job with every field set.
+    fn record() -> Record {
+        let id = JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890ab").unwrap();
+        let identity = Identity {
+            id,
+            name: "sakura".into(),
+            model: "wan2.5-t2v".into(),
+            priority: Priority::new(10).unwrap(),
+            created_at: NOW,
+        };
+        let later = |seconds| Some(NOW.plus(Duration::from_secs(seconds)));
+        let waiting = OutputState::Waiting {
+            link: Secret::new("https://media.example.com/a.mp4?sig=canary"),
+            refusals: Refusals::default(),
+            unfit: 0,
+        };
+        let key = OutputKey { kind: OutputKind::Video, index: 1 };
+        Record {
+            learned: JobFacts {
+                progress: 100,
+                reserved: Some(Quota::new(80_000)),
+                cost: Some(Quota::new(75_000)),
+                submitted_at: later(1),
+                completed_at: later(61),
+                expires_at: later(86_461),
+                remark: Some("media.example.com is busy".into()),
+                ..JobFacts::default()
+            },
+            task: TaskId::parse("task_1"),
+            outputs: vec![Output { key, expires_at: NOW, state: waiting }],
+            state: StateName::Downloading,
+            ..Job::accept(identity, None).record()
+        }
+    }
+
+    fn details(job: Job) -> JobDetails {
+        let file = StoredFile {
+            path: "2026-04-04/sakura.mp4".into(),
+            bytes: 1_234_567,
+            sha256: "ab".repeat(32),
+            host: "media.example.com".into(),
+            stored_at: NOW,
+        };
+        JobDetails {
+            job,
+            prompt: Some("春天的\"樱花\"树下".into()),
+            labels: [("project".to_owned(), "spring".to_owned())].into(),
+            files: vec![(OutputKind::Video, file)],
+            changed: 7,
+        }
+    }
+
+    #[test]
+    fn job_view_matches_the_reference() {
+        let details = details(Job::restore(record()).unwrap());
+        let history = [HistoryEntry { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
+        let request = serde_json::from_str(r#"{"model":"wan2.5-t2v", "seed":1.10}"#).unwrap();
+        let mut view = details.view(Path::new("/srv/videos"));
+        view.history = Some(history.into_iter().map(Into::into).collect());
+        view.request = Some(request);
+        let expected = concat!(
+            r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
+            r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
+            r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"#,
+            r#""cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
+            r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,
+            r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,
+            r#""files":[{"path":"/srv/videos/2026-04-04/sakura.mp4","kind":"video","bytes":1234567,"#,
+            r#""sha256":"abababababababababababababababababababababababababababababababab","#,
+            r#""url_host":"media.example.com"}],"error":null,"#,
+            r#""history":[{"at":"2026-04-04T06:46:00.000Z","event":"accepted","detail":"sakura.json"}],"#,
+            r#""request":{"model":"wan2.5-t2v", "seed":1.10}}"#,
+        );
+        assert_eq!(serde_json::to_string(&view).unwrap(), expected);
+        let read: JobView = serde_json::from_str(expected).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), expected, "a view reads back as it was written");
+    }
+
+    #[test]
+    fn held_job_has_a_reason_and_finished_job_no_deadline() {
+        let view = |record: Record| {
+            let details = details(Job::restore(record).unwrap());
+            serde_json::to_value(details.view(Path::new("/v"))).unwrap()
+        };
+        let hold = Some((HoldReason::MediaForbidden, "10.0.0.1".to_owned()));
+        let back_to = Some(StateName::Downloading);
+        let held = view(Record { state: StateName::Held, hold, back_to, ..record() });
+        assert!(held["reason"].as_str().unwrap().contains("dropreel release 019d5cb9-"), "{held}");
+        assert!(!held["expires_at"].is_null());
+        assert!(held.get("history").is_none() && held.get("request").is_none());
+
+        let error = Some(JobError { code: "task_failed".into(), message: "no".into() });
+        let failed = view(Record {
+            state: StateName::Failed,
+            learned: JobFacts { error, ..record().learned },
+            ..record()
+        });
+        assert_eq!(failed["error"], serde_json::json!({"code": "task_failed", "message": "no"}));
+        assert!(failed["expires_at"].is_null());
+    }
+}
