@@ -71,7 +71,7 @@ mod tests {
     use crate::job::{Identity, Job, JobError, JobFacts, JobId, Priority, TaskId};
     use crate::money::Quota;
     use crate::secret::Secret;
-    
+
     const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
     /// A downloading job with every field set.

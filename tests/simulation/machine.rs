@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
+use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::daemon::pipeline::{Pipeline, Transports};
 use dropreel::job::event::{Event, Order};
@@ -13,7 +14,6 @@ use dropreel::secret::CallbackSecrets;
 use dropreel::settings::Settings;
 use dropreel::store::Store;
 use dropreel::store::error::StoreError;
-use dropreel::api::list::JobFilter;
 use dropreel::store::suspensions::{Stop, StopCause};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::job::policy::PollingPolicy;
 use dropreel::jobfile::Limits;
@@ -10,7 +11,6 @@ use dropreel::rng::Rng;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
 use dropreel::store::Store;
-use dropreel::api::list::JobFilter;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const JOB: &str = r#"{"model":"wan2.5-t2v","prompt":"春天的樱花树下,花瓣随风飘落","duration":5}"#;
@@ -290,8 +290,11 @@ async fn ten_thousand_lines_and_a_thousand_files_are_taken_in_order() {
     let counts = inbox.store.counts().await.unwrap();
     assert_eq!(counts.values().sum::<u64>(), 11_000);
     assert_eq!(inbox.names("inbox"), [""; 0]);
-    let mut page =
-        inbox.store.list(JobFilter { text: Some("f0".into()), ..JobFilter::default() }, None, 500).await.unwrap();
+    let mut page = inbox
+        .store
+        .list(JobFilter { text: Some("f0".into()), ..JobFilter::default() }, None, 500)
+        .await
+        .unwrap();
     page.jobs.sort_by_key(|sight| sight.job.id());
     let names: Vec<_> = page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect();
     assert!(names.is_sorted(), "ids follow the names");

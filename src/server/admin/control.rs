@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::problem::ProblemDetails;
-use crate::api::status::{PauseTarget, PauseRequest, RotationResult, StatusView};
+use crate::api::status::{PauseRequest, PauseTarget, RotationResult, StatusView};
 use crate::failpoints::{self, FailPoint};
 use crate::server::admin::{Admin, answer};
 use crate::server::body::{read_body, read_object};

@@ -59,8 +59,7 @@ pub(super) async fn prune(
 }
 
 fn age(text: &str) -> Result<Duration, Problem> {
-    let age =
-        settings::age(text).map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
+    let age = settings::age(text).map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
     if age < SHORTEST_AGE {
         let detail = format!("`older_than`: {}", too_short(text));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));

@@ -81,7 +81,8 @@ pub(super) async fn report(request: HttpRequest, admin: web::Data<Admin>) -> Res
         by_model: groups(found.by_model),
         by_label: groups(found.by_label),
         by_day: groups(found.by_day),
-        disputes: disputed.map(|jobs| jobs.iter().map(|details| details.view(&admin.door.library_dir)).collect()),
+        disputes: disputed
+            .map(|jobs| jobs.iter().map(|details| details.view(&admin.door.library_dir)).collect()),
     };
     Ok(answer(StatusCode::OK, &view))
 }

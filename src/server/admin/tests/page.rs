@@ -159,7 +159,10 @@ async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
     let refused = stage.post("/api/v1/orders", r#"{"action":"release","state":"pending"}"#).await.json();
     assert_eq!((&refused["done"], refused["rejected"].as_array().unwrap().len()), (&json!(0), 4));
     let wrong = [
-        (r#"{"action":"burn","state":"failed"}"#, "unknown variant `burn`, expected one of `cancel`, `retry`, `release`"),
+        (
+            r#"{"action":"burn","state":"failed"}"#,
+            "unknown variant `burn`, expected one of `cancel`, `retry`, `release`",
+        ),
         (r#"{"action":"retry"}"#, "missing field `state`"),
         (r#"{"action":"retry","state":"lost"}"#, "unknown variant `lost`"),
         (r#"{"action":"retry","state":"failed","label":["x"]}"#, "a label is KEY=VALUE"),
