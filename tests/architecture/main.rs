@@ -5,6 +5,7 @@
 mod cycles;
 mod layers;
 mod source;
+mod states;
 mod types;
 
 /// Names that say nothing about what is in a file.
