@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::source;
 
-const BEGIN: &str = "<!-- states: written by `DROPREEL_GOLDEN=write cargo test --test architecture states` -->\n";
+const BEGIN: &str =
+    "<!-- states: written by `DROPREEL_GOLDEN=write cargo test --test architecture states` -->\n";
 const END: &str = "<!-- end of states -->\n";
 
 /// Width of the event column in the table.
@@ -36,7 +37,8 @@ fn transitions(table: &str) -> BTreeMap<(String, String), Vec<String>> {
 }
 
 fn diagram(table: &str) -> String {
-    let mut lines = vec!["```mermaid".to_owned(), "stateDiagram-v2".to_owned(), "    [*] --> pending".to_owned()];
+    let mut lines =
+        vec!["```mermaid".to_owned(), "stateDiagram-v2".to_owned(), "    [*] --> pending".to_owned()];
     for ((from, to), events) in transitions(table) {
         lines.push(format!("    {from} --> {to}: {}", events.join(", ")));
     }
