@@ -38,7 +38,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         };
         let kept: Vec<_> =
             snapshot.deliveries.iter().filter(|row| row.number("job") == job.number("nr")).collect();
-        let counted: i64 = kept.iter().map(|row| 1 + row.count("more")).sum();
+        let counted: i64 = kept.iter().map(|row| 1 + row.count("overflow")).sum();
         found.unless(counted >= bodies.len() as i64, 6, || {
             format!("{} callbacks for job {id} were answered 2xx, and {counted} are kept", bodies.len())
         });
