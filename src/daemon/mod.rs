@@ -225,7 +225,7 @@ impl Daemon {
 
     /// The stages that seem to be stuck.
     pub fn stuck(&self) -> Vec<&'static str> {
-        self.river.pulse.silent(SILENCE)
+        self.river.pulse.missing(SILENCE)
     }
 
     /// Takes up a new API key and a new callback secret; old callback tokens stay valid.
@@ -235,10 +235,9 @@ impl Daemon {
     pub async fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
         if let Some(key) = settings.provider.api_key.clone() {
             let print = key.print();
-            self.river.line.client.set_key(key.clone())?;
+            self.river.session.client.set_key(key.clone())?;
             self.river.media.set_key(key);
-            self.river.line.gate.key_replaced();
-            self.river.line.write_stops(self.clock.now()).await?;
+            self.river.session.key_replaced(self.clock.now()).await?;
             self.river.store.note_key(print).await?;
         }
         let secrets = load_callback_secrets(settings)?;
@@ -261,8 +260,8 @@ impl Daemon {
         }
         self.tasks.shutdown().await;
         failpoints::hit(FailPoint::StopDrained);
-        let Pipeline { store, closing, line, media, .. } = self.river;
-        drop((store, line, media));
+        let Pipeline { store, closing, session, media, .. } = self.river;
+        drop((store, session, media));
         // The writer ends with the last handle; one held by a stuck request must not keep us.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
         let _ = self.clock.within(Duration::from_secs(2), closed).await;
@@ -307,7 +306,7 @@ fn callbacks_missing(missed: u32, address: Option<&str>) -> String {
 fn health(pulse: Heartbeats, library: Library) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
     Arc::new(move || {
         let mut wrong: Vec<String> =
-            pulse.silent(SILENCE).into_iter().map(|stage| format!("the {stage} stage is stuck")).collect();
+            pulse.missing(SILENCE).into_iter().map(|stage| format!("the {stage} stage is stuck")).collect();
         if !library.is_present() {
             wrong.push(format!("the library at {} is gone", library.root().display()));
         }

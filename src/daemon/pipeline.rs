@@ -34,7 +34,7 @@ use crate::stages::download::{DownloadStage, DownloadTools};
 use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::poll::PollStage;
-use crate::stages::provider_session::Line;
+use crate::stages::provider_session::ProviderSession;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Heartbeats, Stage};
 use crate::store::error::StoreError;
@@ -60,7 +60,7 @@ pub struct Pipeline {
     /// Closes the database in order.
     pub closing: Closing,
     /// The line to the provider.
-    pub line: Arc<Line>,
+    pub session: Arc<ProviderSession>,
     /// The way to media hosts.
     pub media: Arc<MediaClient>,
     /// What admits a callback.
@@ -105,10 +105,10 @@ impl Pipeline {
         let print = key.print();
         let (client, media) = clients(settings, ways, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
-        let line = Line::open(store.clone(), gate, client, print, clock.clone()).await?;
+        let session = ProviderSession::open(store.clone(), gate, client, print, clock.clone()).await?;
         let newest_delivery = store.newest_delivery().await?;
         let (media, pulse) = (Arc::new(media), Heartbeats::new(clock.clone()));
-        Ok(Self { store, closing, line, media, secrets, library, pulse, layout, clock, newest_delivery })
+        Ok(Self { store, closing, session, media, secrets, library, pulse, layout, clock, newest_delivery })
     }
 
     /// Runs all stages in `tasks` until `stop` turns true. `door` is the port of the public door.
@@ -119,7 +119,7 @@ impl Pipeline {
         stop: &watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) {
-        let (store, clock, line) = (&self.store, &self.clock, &self.line);
+        let (store, clock, session) = (&self.store, &self.clock, &self.session);
         let urls = callback_urls(settings, door, self.secrets.clone());
         let intake = (intake_folders(settings), file_limits(settings));
         let tools = DownloadTools {
@@ -132,15 +132,15 @@ impl Pipeline {
             alert_before_expiry: settings.downloads.alert_before_expiry,
         };
         self.run(IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1), stop, tasks);
-        self.run(SubmitStage::new(store.clone(), line.clone(), limits(settings), urls), stop, tasks);
+        self.run(SubmitStage::new(store.clone(), session.clone(), limits(settings), urls), stop, tasks);
         let callbacks = match settings.callbacks.trust {
             Trust::Verify => CallbackStage::new(store.clone(), clock.clone()),
             Trust::Payload => {
-                CallbackStage::believing_after(self.newest_delivery, store.clone(), clock.clone())
+                CallbackStage::trusting_after(self.newest_delivery, store.clone(), clock.clone())
             }
         };
         self.run(callbacks, stop, tasks);
-        self.run(PollStage::new(store.clone(), line.clone()), stop, tasks);
+        self.run(PollStage::new(store.clone(), session.clone()), stop, tasks);
         self.run(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
         if !settings.hooks.is_empty() {
             let library_dir = self.library.root().to_owned();
@@ -183,7 +183,7 @@ fn clients(
             (client, Arc::new(Pinned::new(policy, clock.clone())))
         }
         Transports::Carried { provider, media } => {
-            (ProviderClient::over(provider, base, key.clone(), timeout, clock.clone())?, media)
+            (ProviderClient::with_transport(provider, base, key.clone(), timeout, clock.clone())?, media)
         }
     };
     let home = Some((&provider.base_url, key));

@@ -16,6 +16,7 @@ pub mod retry;
 pub mod scheduling;
 pub mod state;
 pub mod step;
+pub mod suspension;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,213 +1,230 @@
-//! What an answer's status and error mean for the line, and the pieces of every verdict.
+//! Classifies how a call ended: pure functions from its outcome to a verdict on its job, and to what the answer means
+//! for all calls (docs/provider.md#errors, docs/reference.md#job-states).
+//!
+//! For a submit, only a refusal that must come from the provider's own API ends the job. Only what certainly did not
+//! reach that API counts as not executed. Everything else may have been executed.
 
-use std::time::Duration;
-
-use crate::clock::Timestamp;
-use crate::job::event::SubmitVerdict;
-use crate::provider::reply::Reply;
-use crate::provider::suspension::{CAREFUL_PAUSE, Proof, RATE_PAUSE, Suspension, SuspensionCause};
+use crate::job::TaskId;
+use crate::job::event::{CancelVerdict, StatusVerdict, SubmitVerdict};
+use crate::job::suspension::SuspensionCause;
+use crate::provider::answer::{Answer, Classified, Evidence, ReplyContext, StatusClass};
+use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::wire::error::ProviderError;
-use crate::provider::wire::text::{SENTENCE, begins, clean};
-use crate::provider::wire::{Unreadable, read_error};
+use crate::provider::wire::text::{SENTENCE, clean};
+use crate::provider::wire::{read_status, read_submit};
 
-/// A verdict, and what the answer means for the line.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub struct Answered<V> {
-    /// How the call ended.
-    pub verdict: V,
-    /// The stop of the line that it calls for.
-    pub line: Option<Suspension>,
-    /// What it proves about the line.
-    pub proof: Proof,
-    /// The provider's clock, if told: the two clocks may disagree.
-    pub provider_time: Option<Timestamp>,
-    /// Whether it was a 500 with an error shaped like the provider's: one that may be stored under the key.
-    pub server_error: bool,
-}
+/// Codes of a 403 that mean an empty balance.
+const NO_FUNDS: [&str; 3] = ["insufficient_quota", "insufficient_user_quota", "insufficient_balance"];
+/// Codes of a 500 that no repeat changes: no task was made.
+const NO_PRICE: [&str; 1] = ["price_not_configured"];
+/// Codes of an unknown task.
+const NO_TASK: [&str; 2] = ["task_not_found", "task_not_exist"];
 
-/// Where and when a call was answered.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplyContext<'a> {
-    /// The wall clock as the answer came.
-    pub now: Timestamp,
-    /// `provider.base_url`, for messages to people.
-    pub base_url: &'a str,
-}
-
-/// The statuses that are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// 2xx.
-    Good,
-    /// 3xx.
-    Redirect,
-    /// 400 and 422.
-    Invalid,
-    /// 401.
-    NoKey,
-    /// 402.
-    NoFunds,
-    /// 403.
-    Forbidden,
-    /// 404.
-    NotFound,
-    /// 409.
-    Conflict,
-    /// 413: the body is too large for whoever answered, and will be next time.
-    TooLarge,
-    /// 429.
-    TooMany,
-    /// 408, 425 and 499: somebody on the way gave up waiting. And below 200, which ends no exchange: nothing that comes
-    /// with it is anybody's answer.
-    Unsettled,
-    /// The other 4xx.
-    OtherRefusal,
-    /// 5xx and above.
-    Broken,
-}
-
-/// The class of an HTTP status (docs/provider.md#errors).
-pub(crate) fn class(status: u16) -> Class {
-    match status {
-        200..=299 => Class::Good,
-        300..=399 => Class::Redirect,
-        400 | 422 => Class::Invalid,
-        401 => Class::NoKey,
-        402 => Class::NoFunds,
-        403 => Class::Forbidden,
-        404 => Class::NotFound,
-        0..=199 | 408 | 425 | 499 => Class::Unsettled,
-        409 => Class::Conflict,
-        413 => Class::TooLarge,
-        429 => Class::TooMany,
-        400..=498 => Class::OtherRefusal,
-        _ => Class::Broken,
-    }
-}
-
-/// The verdict on a call without an answer.
-pub(crate) fn unheard<V>(verdict: V) -> Answered<V> {
-    Answered { verdict, line: None, proof: Proof::Nothing, provider_time: None, server_error: false }
-}
-
-/// A reply with what all three tables need of it.
-pub(crate) struct Judged<'a> {
-    reply: &'a Reply,
-    /// The error it carries, if it is shaped like the provider's.
-    pub(crate) error: Option<ProviderError>,
-    scene: ReplyContext<'a>,
-    provider_time: Option<Timestamp>,
-}
-
-impl<'a> Judged<'a> {
-    /// Reads the error and the clock of a reply.
-    pub(crate) fn of(reply: &'a Reply, scene: ReplyContext<'a>) -> Self {
-        let provider_time = reply.provider_time(scene.now);
-        let error = read_error(reply.bytes(), provider_time.unwrap_or(scene.now));
-        Self { reply, error, scene, provider_time }
-    }
-
-    /// A verdict that says nothing about the line.
-    pub(crate) fn bare<V>(&self, verdict: V) -> Answered<V> {
-        self.proving(Proof::Nothing, verdict)
-    }
-
-    /// A verdict whose answer shows that something works.
-    pub(crate) fn proving<V>(&self, proof: Proof, verdict: V) -> Answered<V> {
-        Answered {
-            verdict,
-            line: None,
-            proof,
-            provider_time: self.provider_time,
-            server_error: self.reply.status == 500 && self.error.is_some(),
+/// Classifies a submit.
+pub fn classify_submit(outcome: &CallOutcome, context: ReplyContext<'_>) -> Classified<SubmitVerdict> {
+    let reply = match outcome {
+        CallOutcome::Reply(reply) => reply,
+        CallOutcome::NotSent(why) => {
+            return Classified::unanswered(SubmitVerdict::NotExecuted {
+                why: clean(why, SENTENCE),
+                not_before: None,
+            });
         }
-    }
-
-    /// A submit that the stopped line refused.
-    pub(crate) fn not_executed(&self, cause: SuspensionCause) -> Answered<SubmitVerdict> {
-        self.stopping(cause, |why, not_before| SubmitVerdict::NotExecuted { why, not_before })
-    }
-
-    /// A verdict that stops the line.
-    pub(crate) fn stopping<V>(
-        &self,
-        cause: SuspensionCause,
-        verdict: impl FnOnce(String, Option<Timestamp>) -> V,
-    ) -> Answered<V> {
-        let pause = match cause {
-            SuspensionCause::RateLimited => self.pause().unwrap_or(RATE_PAUSE),
-            SuspensionCause::KeyRefused | SuspensionCause::BalanceEmpty | SuspensionCause::Misconfigured => {
-                CAREFUL_PAUSE
-            }
-        };
-        let until = self.scene.now.plus(pause);
-        // A limit ends by itself. The others end when a person mends something, maybe sooner than we would look again:
-        // the gate keeps the whole line until then, and the job by itself is ready to go on.
-        let not_before = (cause == SuspensionCause::RateLimited).then_some(until);
-        let message = self.stop_message(cause);
-        // Only a call that got past the key is told about the balance.
-        let proof = if cause == SuspensionCause::BalanceEmpty { Proof::Access } else { Proof::Nothing };
-        Answered {
-            verdict: verdict(message.clone(), not_before),
-            line: Some(Suspension { cause, until, message }),
-            proof,
-            provider_time: self.provider_time,
-            server_error: false,
+        CallOutcome::Lost(why) => {
+            return Classified::unanswered(SubmitVerdict::Unknown {
+                why: clean(why, SENTENCE),
+                not_before: None,
+            });
         }
-    }
-
-    fn stop_message(&self, cause: SuspensionCause) -> String {
-        let words = self.words();
-        match cause {
-            SuspensionCause::RateLimited => format!("the provider asks to slow down: {words}"),
-            SuspensionCause::KeyRefused => format!(
-                "the provider refuses the API key: {words}; put the right one where it is taken from (the systemd credential `api_key`, `provider.api_key_file` or DROPREEL_PROVIDER__API_KEY) and restart dropreel"
-            ),
-            SuspensionCause::BalanceEmpty => {
-                format!("the balance at the provider is empty: {words}; submits go on once it is topped up")
+    };
+    let answer = Answer::of(reply, context);
+    let unknown = |why: String| SubmitVerdict::Unknown { why, not_before: answer.not_before() };
+    let refused = |error: &ProviderError| {
+        SubmitVerdict::Refused(error.clone().into_job_error(&format!("http_{}", reply.status)))
+    };
+    let suspend = |cause| answer.suspended_submit(cause);
+    match (StatusClass::of(reply.status), &answer.error) {
+        (StatusClass::Success, _) => match (&reply.body, read_submit(reply.bytes())) {
+            (Ok(_), Ok((task, reserved))) => {
+                answer.verdict_with(Evidence::BalanceSufficient, SubmitVerdict::Accepted { task, reserved })
             }
-            SuspensionCause::Misconfigured => {
-                let target = match self.reply.redirect_host() {
-                    Some(host) => format!(" (it redirects to {host})"),
-                    None => String::new(),
-                };
-                format!(
-                    "what answers at {} is not the provider's API{target}: {words}; check `provider.base_url`",
-                    self.scene.base_url
-                )
+            (Ok(_), Err(unreadable)) => answer.verdict(unknown(answer.describe_unreadable(&unreadable))),
+            (Err(_), _) => answer.verdict(unknown(answer.describe())),
+        },
+        (StatusClass::Unauthorized, _) => suspend(SuspensionCause::KeyRefused),
+        (StatusClass::PaymentRequired, _) => suspend(SuspensionCause::BalanceEmpty),
+        (StatusClass::TooManyRequests, _) => suspend(SuspensionCause::RateLimited),
+        (StatusClass::Forbidden, Some(error)) if error.is_one_of(&NO_FUNDS) => {
+            suspend(SuspensionCause::BalanceEmpty)
+        }
+        (StatusClass::ServerError, Some(error)) if error.is_one_of(&NO_PRICE) => {
+            answer.verdict_with(Evidence::KeyAccepted, refused(error))
+        }
+        (StatusClass::ServerError, _) if reply.is_replayed() => {
+            answer.verdict(SubmitVerdict::Replayed { why: answer.describe() })
+        }
+        (StatusClass::ServerError | StatusClass::Indeterminate, _) => {
+            answer.verdict(unknown(answer.describe()))
+        }
+        (StatusClass::Conflict, Some(error)) if refuses_repeat(error) => {
+            answer.verdict_with(Evidence::KeyAccepted, SubmitVerdict::Replayed { why: answer.describe() })
+        }
+        (StatusClass::Conflict, _) => answer.verdict(unknown(answer.describe())),
+        (StatusClass::Invalid, Some(error)) if is_about_idempotency_key(error) => {
+            answer.verdict_with(Evidence::KeyAccepted, SubmitVerdict::Replayed { why: answer.describe() })
+        }
+        (StatusClass::TooLarge, None) => answer.verdict(refused(&ProviderError {
+            code: None,
+            message: answer.describe(),
+            param: None,
+            reset_at: None,
+        })),
+        // Without a code, the path is unknown, not something in the body.
+        (StatusClass::NotFound, Some(error)) if error.code.is_none() => {
+            suspend(SuspensionCause::Misconfigured)
+        }
+        (
+            StatusClass::Invalid
+            | StatusClass::Forbidden
+            | StatusClass::NotFound
+            | StatusClass::TooLarge
+            | StatusClass::OtherClientError,
+            Some(error),
+        ) => answer.verdict_with(Evidence::KeyAccepted, refused(error)),
+        (
+            StatusClass::Invalid
+            | StatusClass::Forbidden
+            | StatusClass::NotFound
+            | StatusClass::OtherClientError,
+            None,
+        ) => {
+            match reply.body {
+                Ok(_) => suspend(SuspensionCause::Misconfigured),
+                // The body that was cut off might have been a refusal: the same attempt is sent again to read it.
+                Err(_) => answer.verdict(unknown(answer.describe())),
             }
         }
-    }
-
-    fn pause(&self) -> Option<Duration> {
-        self.reply.pause(self.error.as_ref().and_then(|error| error.reset_at), self.scene.now)
-    }
-
-    /// When the provider wants to be called again, if it says so.
-    pub(crate) fn not_before(&self) -> Option<Timestamp> {
-        self.pause().map(|pause| self.scene.now.plus(pause))
-    }
-
-    /// What cannot be read, with the status it came under.
-    pub(crate) fn told(&self, unreadable: &Unreadable) -> String {
-        format!("HTTP {}: {unreadable}", self.reply.status)
-    }
-
-    /// What the answer said, for people.
-    pub(crate) fn words(&self) -> String {
-        let status = self.reply.status;
-        match (&self.reply.body, &self.error) {
-            (Err(cut), _) => format!("HTTP {status}, but {}", clean(cut, SENTENCE)),
-            (Ok(_), Some(error)) => format!("HTTP {status}, {error}"),
-            (Ok(bytes), None) => {
-                let begins = begins(&String::from_utf8_lossy(bytes));
-                if begins.is_empty() {
-                    format!("HTTP {status}")
-                } else {
-                    format!("HTTP {status}, {begins:?}")
-                }
-            }
-        }
+        (StatusClass::Redirect, _) => suspend(SuspensionCause::Misconfigured),
     }
 }
+
+/// Classifies a status query about `task`.
+pub fn classify_status(
+    outcome: &CallOutcome,
+    task: &TaskId,
+    context: ReplyContext<'_>,
+) -> Classified<StatusVerdict> {
+    let reply = match outcome {
+        CallOutcome::Reply(reply) => reply,
+        CallOutcome::NotSent(why) | CallOutcome::Lost(why) => {
+            return Classified::unanswered(StatusVerdict::Unanswered {
+                why: clean(why, SENTENCE),
+                not_before: None,
+            });
+        }
+    };
+    let answer = Answer::of(reply, context);
+    let unanswered = |why: String| StatusVerdict::Unanswered { why, not_before: answer.not_before() };
+    let suspend =
+        |cause| answer.suspension(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before });
+    let missing = answer.error.as_ref().is_some_and(|error| error.is_one_of(&NO_TASK));
+    match StatusClass::of(reply.status) {
+        StatusClass::Success => match (&reply.body, read_status(reply.bytes(), task, context.now)) {
+            (Ok(_), Ok(facts)) => answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Seen(facts)),
+            (Ok(_), Err(unreadable)) => answer.verdict(unanswered(answer.describe_unreadable(&unreadable))),
+            (Err(_), _) => answer.verdict(unanswered(answer.describe())),
+        },
+        StatusClass::NotFound | StatusClass::Invalid if missing => {
+            answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Missing)
+        }
+        StatusClass::Unauthorized => suspend(SuspensionCause::KeyRefused),
+        // An empty balance suspends submits only; the task is polled on its own schedule.
+        StatusClass::PaymentRequired => answer.suspension(SuspensionCause::BalanceEmpty, |why, _| {
+            StatusVerdict::Unanswered { why, not_before: None }
+        }),
+        StatusClass::TooManyRequests => suspend(SuspensionCause::RateLimited),
+        StatusClass::Redirect
+        | StatusClass::Invalid
+        | StatusClass::Forbidden
+        | StatusClass::NotFound
+        | StatusClass::Conflict
+        | StatusClass::TooLarge
+        | StatusClass::Indeterminate
+        | StatusClass::OtherClientError
+        | StatusClass::ServerError => answer.verdict(unanswered(answer.describe())),
+    }
+}
+
+/// Classifies a cancel call.
+pub fn classify_cancel(outcome: &CallOutcome, context: ReplyContext<'_>) -> Classified<CancelVerdict> {
+    let reply = match outcome {
+        CallOutcome::Reply(reply) => reply,
+        CallOutcome::NotSent(why) | CallOutcome::Lost(why) => {
+            return Classified::unanswered(CancelVerdict::Unanswered {
+                why: clean(why, SENTENCE),
+                not_before: None,
+            });
+        }
+    };
+    let answer = Answer::of(reply, context);
+    let suspend =
+        |cause| answer.suspension(cause, |why, not_before| CancelVerdict::Unanswered { why, not_before });
+    match (StatusClass::of(reply.status), &answer.error) {
+        // Whatever the body says, the next status answer shows whether the cancel came in time. But an error page of a
+        // gateway, or half an answer, is not the provider's, and must not end the attempts to cancel.
+        (StatusClass::Success, _) if is_empty_or_json(reply) => {
+            answer.verdict_with(Evidence::KeyAccepted, CancelVerdict::Taken)
+        }
+        (StatusClass::Success, _) => {
+            answer.verdict(CancelVerdict::Unanswered { why: answer.describe(), not_before: None })
+        }
+        (StatusClass::Invalid | StatusClass::Conflict, Some(_)) => {
+            answer.verdict_with(Evidence::KeyAccepted, CancelVerdict::TooLate { why: answer.describe() })
+        }
+        (StatusClass::NotFound, _) => answer.verdict(CancelVerdict::TooLate { why: answer.describe() }),
+        (StatusClass::Unauthorized, _) => suspend(SuspensionCause::KeyRefused),
+        (StatusClass::PaymentRequired, _) => suspend(SuspensionCause::BalanceEmpty),
+        (StatusClass::TooManyRequests, _) => suspend(SuspensionCause::RateLimited),
+        (StatusClass::Invalid | StatusClass::Conflict, None)
+        | (
+            StatusClass::Redirect
+            | StatusClass::Forbidden
+            | StatusClass::TooLarge
+            | StatusClass::Indeterminate
+            | StatusClass::OtherClientError
+            | StatusClass::ServerError,
+            _,
+        ) => answer
+            .verdict(CancelVerdict::Unanswered { why: answer.describe(), not_before: answer.not_before() }),
+    }
+}
+
+/// Whether the body is empty or complete JSON.
+fn is_empty_or_json(reply: &ApiReply) -> bool {
+    let body = reply.body.as_deref();
+    body.is_ok_and(|body| body.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok())
+}
+
+/// Whether the error is about the idempotency key, such as "used with another body", which no repeat changes.
+fn is_about_idempotency_key(error: &ProviderError) -> bool {
+    mentions(error, &["idempotency", "idempotent"])
+}
+
+/// Whether a 409 refuses the idempotency key for good. It may also mean that the first call is still being handled.
+fn refuses_repeat(error: &ProviderError) -> bool {
+    let waits = ["in progress", "in_progress", "in use", "in_use", "still", "processing", "concurrent"];
+    let differs = ["different", "another", "mismatch", "reused", "already used", "does not match", "changed"];
+    is_about_idempotency_key(error) && mentions(error, &differs) && !mentions(error, &waits)
+}
+
+/// Whether code, parameter or message contain one of `words`: the provider does not document which of them does.
+fn mentions(error: &ProviderError, words: &[&str]) -> bool {
+    let texts = [error.code.as_deref(), error.param.as_deref(), Some(error.message.as_str())];
+    texts.into_iter().flatten().any(|text| {
+        let text = text.to_lowercase();
+        words.iter().any(|word| text.contains(word))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The client: one call is one attempt. It never repeats, follows or unpacks anything.
+//! The client: one method call is one HTTP request. It never repeats, follows or decompresses anything.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -17,34 +17,35 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::TaskId;
 use crate::job::attempt::Attempt;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
-use crate::provider::gate::Pass;
-use crate::provider::reply::{CallOutcome, Reply};
+use crate::provider::answer::{Classified, ReplyContext};
+use crate::provider::classify::{classify_cancel, classify_status, classify_submit};
+use crate::provider::gate::{QueryPermit, SentCall, SubmitPermit};
+use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
-use crate::provider::verdict::{self, Answered, ReplyContext};
 use crate::secret::Secret;
 
-/// The longest answer that is read.
-pub const ANSWER_CAP: usize = 1024 * 1024;
-/// Shorter than any common server keeps an idle connection, so that a call seldom meets one that just closed: that
-/// would be one more submit with an unknown outcome.
-const IDLE: Duration = Duration::from_secs(4);
-/// A connection takes no longer than this; after it, the request certainly was not sent.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How many unknown status words are remembered as already logged.
-const WORDS_LOGGED: usize = 64;
+/// The longest body that is read, in bytes.
+pub const BODY_LIMIT: usize = 1024 * 1024;
+/// How long an idle connection is kept. Shorter than common servers do: a submit on a connection that the server has
+/// just closed would have an unknown outcome.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a connection may take. When it takes longer, the request was certainly not sent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many unknown status words are logged, each once.
+const MAX_LOGGED_WORDS: usize = 64;
 
-/// Why there is no client.
+/// Why a client cannot be made, or its key not be replaced.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The address of the API cannot be used.
     #[error(transparent)]
     BaseUrl(#[from] BadBaseUrl),
-    /// The key cannot be put in a header.
+    /// The key cannot be sent in a header.
     #[error(
         "the API key is empty or contains characters that cannot be sent; check DROPREEL_PROVIDER__API_KEY or `provider.api_key_file`"
     )]
     Key,
-    /// The proxy's address cannot be used; it is not shown, for it may carry a password.
+    /// The proxy's address cannot be used. It is not shown because it may contain a password.
     #[error("`provider.proxy` is not the http(s) address of a proxy")]
     Proxy,
     /// Certificates or TLS could not be set up.
@@ -52,23 +53,22 @@ pub enum ClientError {
     Tls(String),
 }
 
-/// What takes a request to the provider and brings the head of the answer back: HTTP, or a simulation of it. Once, and
-/// without following anything.
+/// Sends requests to the provider: over HTTP, or in a simulation. A request is sent once, and no redirect is followed.
 pub trait ApiTransport: Send + Sync {
-    /// Carries a request.
+    /// Sends a request and waits for status and headers of the response.
     ///
     /// # Errors
-    /// With what was heard instead of an answer.
-    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>>;
+    /// With the outcome when there is no response.
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>>;
 }
 
 impl ApiTransport for Client {
-    fn carry(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
         let sent = self.execute(request);
         Box::pin(async move {
             sent.await.map_err(|error| match error {
-                error if error.is_connect() || error.is_builder() => CallOutcome::NotSent(sentence(error)),
-                error => CallOutcome::Lost(sentence(error)),
+                error if error.is_connect() || error.is_builder() => CallOutcome::NotSent(describe(error)),
+                error => CallOutcome::Lost(describe(error)),
             })
         })
     }
@@ -99,7 +99,7 @@ impl ProviderClient {
     ) -> Result<Self, ClientError> {
         let base = BaseUrl::parse(base_url)?;
         check_key(&key)?;
-        // Set once for the process. That it already is, by the media client or another of this, is all right.
+        // Set once per process; an error means that another client has already set it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = plain_builder(&base, timeout);
         if !proxy.is_empty() {
@@ -112,15 +112,15 @@ impl ProviderClient {
         if !base.is_https() && proxy.is_empty() {
             builder = builder.tls_certs_only([]);
         }
-        let http = builder.build().map_err(|error| ClientError::Tls(sentence(error)))?;
-        Self::over(Arc::new(http), base_url, key, timeout, clock)
+        let http = builder.build().map_err(|error| ClientError::Tls(describe(error)))?;
+        Self::with_transport(Arc::new(http), base_url, key, timeout, clock)
     }
 
-    /// A client whose requests somebody else carries.
+    /// A client over another transport than HTTP.
     ///
     /// # Errors
     /// When address or key cannot be used.
-    pub fn over(
+    pub fn with_transport(
         transport: Arc<dyn ApiTransport>,
         base_url: &str,
         key: Secret,
@@ -133,13 +133,13 @@ impl ProviderClient {
         Ok(Self { transport, base, key: Mutex::new(key), timeout, clock, unknown_words })
     }
 
-    /// Replaces the key for all calls from now on. Tell the gate too: [`crate::provider::gate::Gate::key_replaced`].
+    /// Replaces the key for all later calls. The gate must know too: [`crate::provider::gate::Gate::key_replaced`].
     ///
     /// # Errors
     /// When the key cannot be sent; the old one stays.
     pub fn set_key(&self, key: Secret) -> Result<(), ClientError> {
         check_key(&key)?;
-        *held(&self.key) = key;
+        *lock(&self.key) = key;
         Ok(())
     }
 
@@ -148,9 +148,14 @@ impl ProviderClient {
         self.base.host()
     }
 
-    /// Sends an attempt, once.
-    pub async fn submit(&self, _pass: &Pass, attempt: &Attempt) -> Answered<SubmitVerdict> {
-        let heard = match self
+    /// Submits an attempt, once.
+    pub async fn submit(
+        &self,
+        permit: SubmitPermit,
+        attempt: &Attempt,
+    ) -> (SentCall, Classified<SubmitVerdict>) {
+        let call = permit.consume();
+        let outcome = match self
             .authorization()
             .and_then(|key| request::submit(&self.base, key, attempt).map_err(|_| ClientError::Key))
         {
@@ -161,82 +166,84 @@ impl ProviderClient {
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
         failpoints::hit(FailPoint::SubmitReceived);
-        let answered = verdict::submitted(&heard, self.scene());
-        debug!(host = self.host(), attempt = attempt.key(), verdict = ?answered.verdict, "submitted");
-        answered
+        let classified = classify_submit(&outcome, self.context());
+        debug!(host = self.host(), attempt = attempt.key(), verdict = ?classified.verdict, "submit");
+        (call, classified)
     }
 
-    /// Asks how a task stands, once.
-    pub async fn ask(&self, _pass: &Pass, task: &TaskId) -> Answered<StatusVerdict> {
+    /// Polls the status of a task, once.
+    pub async fn poll(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<StatusVerdict>) {
+        let call = permit.consume();
         failpoints::hit(FailPoint::AskSending);
-        let heard = match self.authorization() {
-            Ok(key) => self.call(request::ask(&self.base, key, task)).await,
+        let outcome = match self.authorization() {
+            Ok(key) => self.call(request::status(&self.base, key, task)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
         failpoints::hit(FailPoint::AskReceived);
-        let answered = verdict::asked(&heard, task, self.scene());
-        if let StatusVerdict::Seen(facts) = &answered.verdict
+        let classified = classify_status(&outcome, task, self.context());
+        if let StatusVerdict::Seen(facts) = &classified.verdict
             && let Phase::Unclear(word) = &facts.phase
         {
             self.log_once(word, task);
         }
-        debug!(host = self.host(), %task, verdict = ?answered.verdict, "asked");
-        answered
+        debug!(host = self.host(), %task, verdict = ?classified.verdict, "status");
+        (call, classified)
     }
 
-    /// Asks the provider to cancel a task, once.
-    pub async fn call_off(&self, _pass: &Pass, task: &TaskId) -> Answered<CancelVerdict> {
+    /// Requests that a task be cancelled, once.
+    pub async fn cancel(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<CancelVerdict>) {
+        let call = permit.consume();
         failpoints::hit(FailPoint::CallOffSending);
-        let heard = match self.authorization() {
-            Ok(key) => self.call(request::call_off(&self.base, key, task)).await,
+        let outcome = match self.authorization() {
+            Ok(key) => self.call(request::cancel(&self.base, key, task)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
         failpoints::hit(FailPoint::CallOffReceived);
-        let answered = verdict::called_off(&heard, self.scene());
-        debug!(host = self.host(), %task, verdict = ?answered.verdict, "called off");
-        answered
+        let classified = classify_cancel(&outcome, self.context());
+        debug!(host = self.host(), %task, verdict = ?classified.verdict, "cancel");
+        (call, classified)
     }
 
-    fn scene(&self) -> ReplyContext<'_> {
+    fn context(&self) -> ReplyContext<'_> {
         ReplyContext { now: self.clock.now(), base_url: self.base.as_str() }
     }
 
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
-        request::authorization(&held(&self.key)).map_err(|_| ClientError::Key)
+        request::authorization(&lock(&self.key)).map_err(|_| ClientError::Key)
     }
 
     async fn call(&self, request: Request) -> CallOutcome {
         let answer = async {
-            match self.transport.carry(request).await {
+            match self.transport.send(request).await {
                 Ok(response) => CallOutcome::Reply(self.read(response).await),
-                Err(heard) => heard,
+                Err(outcome) => outcome,
             }
         };
-        // The HTTP library keeps the same limit and says more about it, so ours comes a little later.
+        // A second more than the HTTP library's own timeout, whose error says more.
         let limit = self.timeout + Duration::from_secs(1);
         let lost = || CallOutcome::Lost(format!("no answer from {} within {:?}", self.host(), self.timeout));
         self.clock.within(limit, answer).await.unwrap_or_else(lost)
     }
 
-    async fn read(&self, mut response: Response) -> Reply {
+    async fn read(&self, mut response: Response) -> ApiReply {
         let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut body = Vec::new();
         let body = loop {
             match response.chunk().await {
-                Ok(Some(piece)) if body.len() + piece.len() > ANSWER_CAP => {
-                    break Err(format!("the answer is longer than {ANSWER_CAP} bytes"));
+                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
+                    break Err(format!("the answer is longer than {BODY_LIMIT} bytes"));
                 }
-                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break Ok(self.without_key(body)),
-                Err(error) => break Err(format!("the answer broke off: {}", sentence(error))),
+                Err(error) => break Err(format!("the answer was cut off: {}", describe(error))),
             }
         };
-        Reply { status, headers, body }
+        ApiReply { status, headers, body }
     }
 
-    /// The body without our key, should the provider quote it.
+    /// The body without the API key, in case the provider quotes it.
     fn without_key(&self, body: Vec<u8>) -> Vec<u8> {
-        let key = held(&self.key);
+        let key = lock(&self.key);
         let text = String::from_utf8_lossy(&body);
         if !text.contains(key.expose()) {
             return body;
@@ -245,9 +252,9 @@ impl ProviderClient {
     }
 
     fn log_once(&self, word: &str, task: &TaskId) {
-        let mut known = held(&self.unknown_words);
-        if known.len() < WORDS_LOGGED && known.insert(word.to_owned()) {
-            warn!(%task, word, "task {task} has a status nobody has met: {word:?}; it counts as still running");
+        let mut known = lock(&self.unknown_words);
+        if known.len() < MAX_LOGGED_WORDS && known.insert(word.to_owned()) {
+            warn!(%task, word, "unknown status {word:?} of task {task}; it counts as still running");
         }
     }
 }
@@ -258,7 +265,7 @@ impl fmt::Debug for ProviderClient {
     }
 }
 
-/// A builder of clients that do no more than they are told.
+/// A builder of clients that send each request exactly once.
 #[expect(clippy::disallowed_methods, reason = "the one client for the provider")]
 fn plain_builder(base: &BaseUrl, timeout: Duration) -> ClientBuilder {
     Client::builder()
@@ -268,8 +275,8 @@ fn plain_builder(base: &BaseUrl, timeout: Duration) -> ClientBuilder {
         .retry(reqwest::retry::never())
         .referer(false)
         .timeout(timeout)
-        .connect_timeout(CONNECT.min(timeout.mul_f64(0.8)))
-        .pool_idle_timeout(IDLE)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout.mul_f64(0.8)))
+        .pool_idle_timeout(IDLE_TIMEOUT)
 }
 
 fn check_key(key: &Secret) -> Result<(), ClientError> {
@@ -277,8 +284,8 @@ fn check_key(key: &Secret) -> Result<(), ClientError> {
     if sendable { Ok(()) } else { Err(ClientError::Key) }
 }
 
-/// An error with its causes in one line, and without the address, which may be secret.
-fn sentence(error: reqwest::Error) -> String {
+/// An error with its causes in one line, without the address, which may be secret.
+fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -289,9 +296,9 @@ fn sentence(error: reqwest::Error) -> String {
     text
 }
 
-/// No code that holds these locks can panic, so a poisoned one is still whole.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
+/// No code that holds these locks can panic, so a poisoned one is still intact.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
-//! The provider's API: one call is one attempt, sent as it was committed, and its answer a verdict in the job
-//! machine's words.
+//! The client of the provider's task API: requests go out as they were committed, and each answer becomes a verdict in
+//! the words of [`crate::job::event`].
 //!
-//! A call goes [`gate::Gate::admit`] → [`client::ProviderClient`] → [`gate::Gate::settle`]; the pass that the gate
-//! hands out is what the client asks for, so no call can go around it. Nothing here repeats a call: whether, when and
-//! with what to try again is the job machine's to say.
+//! A call goes [`gate::Gate`] → [`client::ProviderClient`] → [`gate::Gate::settle`]. The client consumes a permit that
+//! only the gate makes, so no call can bypass the gate. Nothing here repeats a call: whether, when and with what to try
+//! again, `job` decides.
 
-mod classify;
+pub mod answer;
+pub mod classify;
 pub mod client;
 pub mod gate;
 pub mod reply;
 pub mod request;
-pub mod suspension;
-pub mod verdict;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! What came back over the wire, before anyone judges it.
+//! What came back over the wire, before it is classified.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use url::Url;
 
 use crate::clock::Timestamp;
-use crate::provider::suspension::LONGEST_PAUSE;
+use crate::job::suspension::MAX_SUSPENSION;
 use crate::provider::wire::text::{WORD, clean};
 use crate::provider::wire::time::read_http_date;
 
 /// How a call ended on the wire.
 #[derive(Clone, Debug)]
 pub enum CallOutcome {
-    /// An answer, at least its head.
-    Reply(Reply),
+    /// An answer, at least its status and headers.
+    Reply(ApiReply),
     /// The request certainly never left: no name, no connection, no TLS.
     NotSent(String),
     /// No answer; the request may have arrived.
     Lost(String),
 }
 
-/// An answer.
+/// An HTTP response, read as far as it came.
 #[derive(Clone, Debug)]
-pub struct Reply {
-    /// Its HTTP status.
+pub struct ApiReply {
+    /// The HTTP status.
     pub status: u16,
-    /// Its headers.
+    /// All headers.
     pub headers: HeaderMap,
-    /// Its body, or why the body did not come whole.
+    /// The body, or why it did not arrive completely.
     pub body: Result<Vec<u8>, String>,
 }
 
-impl Reply {
-    /// The body; empty where it did not come whole, for a cut answer is as good as none.
+impl ApiReply {
+    /// The body; empty where it did not arrive completely, because half an answer must not be read as one.
     pub fn bytes(&self) -> &[u8] {
         self.body.as_deref().unwrap_or_default()
     }
@@ -43,7 +43,7 @@ impl Reply {
         read_http_date(self.header(DATE.as_str())?, now)
     }
 
-    /// Whether it was stored and is answered again under the same key.
+    /// Whether the provider had stored it and sends it again for the same idempotency key.
     pub fn is_replayed(&self) -> bool {
         ["idempotent-replayed", "idempotency-replayed"]
             .iter()
@@ -56,17 +56,17 @@ impl Reply {
         Some(clean(target.host_str()?, WORD))
     }
 
-    /// How long the provider wants to be left alone: `Retry-After` (RFC 9110, section 10.2.3) or `reset_at`,
-    /// whichever is later; at least a second, at most a day. Times are counted on the provider's clock where it tells
-    /// it, so that ours may be wrong.
-    pub fn pause(&self, reset_at: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
-        let their_now = self.provider_time(now).unwrap_or(now);
-        let asked = self.header(RETRY_AFTER.as_str()).and_then(|value| match value.trim().parse::<f64>() {
-            Ok(seconds) => Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE.as_secs_f64())).ok(),
-            Err(_) => read_http_date(value, their_now).map(|time| time.since(their_now)),
+    /// How long to wait before the next call: `Retry-After` (RFC 9110, section 10.2.3) or `reset_at`, whichever is
+    /// later; at least a second, at most a day. Times count on the provider's clock where the reply has it, so that
+    /// ours may be wrong.
+    pub fn retry_after(&self, reset_at: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+        let provider_now = self.provider_time(now).unwrap_or(now);
+        let header = self.header(RETRY_AFTER.as_str()).and_then(|value| match value.trim().parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds.clamp(0.0, MAX_SUSPENSION.as_secs_f64())).ok(),
+            Err(_) => read_http_date(value, provider_now).map(|time| time.since(provider_now)),
         });
-        let pause = asked.max(reset_at.map(|time| time.since(their_now)))?;
-        Some(pause.clamp(Duration::from_secs(1), LONGEST_PAUSE))
+        let wait = header.max(reset_at.map(|time| time.since(provider_now)))?;
+        Some(wait.clamp(Duration::from_secs(1), MAX_SUSPENSION))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -80,16 +80,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
-    fn reply(headers: &[(&'static str, &'static str)]) -> Reply {
+    fn reply(headers: &[(&'static str, &'static str)]) -> ApiReply {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
             .collect();
-        Reply { status: 429, headers, body: Ok(Vec::new()) }
+        ApiReply { status: 429, headers, body: Ok(Vec::new()) }
     }
 
     #[test]
-    fn a_wait_is_read_from_whatever_names_it() {
+    fn the_wait_is_the_later_of_header_and_body() {
         let late = Some(NOW.plus(Duration::from_secs(500)));
         let date = ("date", "Sat, 04 Apr 2026 06:44:20 GMT");
         type Case<'a> = (&'a [(&'static str, &'static str)], Option<Timestamp>, Option<u64>);
@@ -114,13 +114,13 @@ mod tests {
             (&[], Some(NOW.plus(Duration::from_secs(200_000))), Some(86_400)),
         ];
         for (headers, reset_at, seconds) in cases {
-            let pause = reply(headers).pause(*reset_at, NOW);
-            assert_eq!(pause, seconds.map(Duration::from_secs), "{headers:?} {reset_at:?}");
+            let wait = reply(headers).retry_after(*reset_at, NOW);
+            assert_eq!(wait, seconds.map(Duration::from_secs), "{headers:?} {reset_at:?}");
         }
     }
 
     #[test]
-    fn of_a_redirect_only_the_host_is_told() {
+    fn only_the_host_of_a_redirect_is_kept() {
         assert_eq!(
             reply(&[("location", "https://www.qingbo.dev/v1/tasks?key=secret")]).redirect_host().as_deref(),
             Some("www.qingbo.dev")

@@ -1,4 +1,4 @@
-//! The strict writer: where calls go and what they carry. Bodies go out byte for byte as they were committed.
+//! The requests to the provider: addresses, headers and bodies. A submit's body is sent byte for byte as it was committed.
 
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue,
@@ -11,10 +11,10 @@ use crate::job::TaskId;
 use crate::job::attempt::Attempt;
 use crate::secret::Secret;
 
-/// How we introduce ourselves, to everyone.
+/// The `User-Agent` of all requests.
 pub const USER_AGENT: &str = concat!("dropreel/", env!("CARGO_PKG_VERSION"));
 
-/// Why a `provider.base_url` cannot be used. The address itself is not shown: it might carry a password.
+/// Why a `provider.base_url` cannot be used. The address itself is not shown because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BadBaseUrl {
     /// Not an address.
@@ -33,10 +33,10 @@ pub enum BadBaseUrl {
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// Reads the setting. It may end with `/`, have a path before the API's own, and end with the API's `/v1`.
+    /// Parses the setting. It may have a path before the API's own, and end with `/` or the API's `/v1`.
     ///
     /// # Errors
-    /// When it is no http(s) address or carries what an address of an API should not.
+    /// When it is no http(s) address, or has a part that an API's address must not have.
     pub fn parse(text: &str) -> Result<Self, BadBaseUrl> {
         let mut url = Url::parse(text.trim()).map_err(|_| BadBaseUrl::NotHttp)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -59,7 +59,7 @@ impl BaseUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// The host: all that an error or a log line shows of it.
+    /// The host: the only part that errors and log lines show.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
@@ -69,7 +69,7 @@ impl BaseUrl {
         self.0.scheme() == "https"
     }
 
-    /// Whether it is this machine, which no proxy can reach.
+    /// Whether it is on this machine, where no proxy is needed.
     pub fn is_loopback(&self) -> bool {
         match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -81,7 +81,7 @@ impl BaseUrl {
 
     fn at(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
-        // Only an address without a host has no path to extend.
+        // Cannot fail: `parse` refuses addresses without a host.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").push("tasks").extend(segments);
         }
@@ -89,20 +89,20 @@ impl BaseUrl {
     }
 }
 
-/// The header that carries the key, marked so that nothing shows it.
+/// The header with the API key, marked as sensitive so that no debug output shows it.
 ///
 /// # Errors
-/// When the key contains characters that no header can carry.
+/// When the key contains characters that a header cannot have.
 pub fn authorization(key: &Secret) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The paid call: an attempt's exact bytes under its key.
+/// The paid call: an attempt's exact bytes under its idempotency key.
 ///
 /// # Errors
-/// Never: the key of an attempt is plain text.
+/// Never in practice: an idempotency key is plain ASCII.
 pub fn submit(
     base: &BaseUrl,
     authorization: HeaderValue,
@@ -115,12 +115,12 @@ pub fn submit(
 }
 
 /// The status query.
-pub fn ask(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
+pub fn status(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
     bare(Method::GET, base.at(&[task.as_str()]), authorization)
 }
 
-/// The cancel call. Its body is an empty object: some gateways refuse a JSON call without one.
-pub fn call_off(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
+/// The cancel call. Its body is an empty object because some gateways refuse a JSON request without one.
+pub fn cancel(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
     let mut request = bare(Method::POST, base.at(&[task.as_str(), "cancel"]), authorization);
     *request.body_mut() = Some("{}".into());
     request
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_address_may_be_written_in_many_ways() {
+    fn a_base_url_may_have_a_path_a_slash_or_v1() {
         for (base, expected) in [
             ("https://qingbo.dev", "https://qingbo.dev/v1/tasks/task-1"),
             ("https://qingbo.dev/", "https://qingbo.dev/v1/tasks/task-1"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_address_that_cannot_be_one_is_refused_without_being_shown() {
+    fn a_bad_base_url_is_refused_without_being_shown() {
         for (base, error) in [
             ("", BadBaseUrl::NotHttp),
             ("qingbo.dev", BadBaseUrl::NotHttp),
@@ -180,21 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn a_task_s_name_cannot_leave_its_place_in_the_path() {
+    fn a_task_id_is_one_path_segment() {
         let base = BaseUrl::parse("https://h").expect("a base address");
-        // No such id can be made today; the path must not depend on that.
+        // `TaskId` refuses such ids, but the path must not depend on that.
         assert_eq!(base.at(&["..", "a/b?c"]).as_str(), "https://h/v1/tasks/a%2Fb%3Fc");
     }
 
     #[test]
-    fn this_machine_is_known_by_all_its_names() {
+    fn loopback_addresses_are_recognised() {
         let local = |base| BaseUrl::parse(base).expect("a base address").is_loopback();
         assert!(local("http://127.0.0.1:1") && local("http://localhost") && local("http://[::1]:8080"));
         assert!(!local("https://qingbo.dev") && !local("http://10.0.0.1"));
     }
 
     #[test]
-    fn the_key_s_header_does_not_show_it() {
+    fn the_authorization_header_does_not_show_the_key() {
         let header = authorization(&Secret::new("sk-canary")).expect("a header");
         assert!(!format!("{header:?}").contains("canary"));
         assert!(authorization(&Secret::new("two\nlines")).is_err());

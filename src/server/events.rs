@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use crate::api::event::{Hello, StreamEvent};
 use crate::clock::Clock;
 use crate::job::JobId;
+use crate::job::suspension::Suspension;
 use crate::server::status::status_view;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
-use crate::store::suspensions::Stop;
 
 /// A comment is sent after so much silence, so that proxies and both ends know the connection lives.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -39,8 +39,8 @@ pub(super) struct Follower {
     asked: Option<i64>,
     /// The last change told; `None` before the first look.
     told: Option<i64>,
-    /// The stops last told.
-    stops: Option<Vec<Stop>>,
+    /// The suspensions last sent.
+    suspensions: Option<Vec<Suspension>>,
     news: bool,
 }
 
@@ -56,7 +56,7 @@ impl Follower {
         only: BTreeSet<JobId>,
     ) -> Self {
         let bell = store.listen(Topic::Changes);
-        Self { store, clock, library_dir, bell, stop, only, asked, told: None, stops: None, news: true }
+        Self { store, clock, library_dir, bell, stop, only, asked, told: None, suspensions: None, news: true }
     }
 
     /// The stream itself. It ends without a word when the database cannot be read: whoever follows comes again.
@@ -114,10 +114,10 @@ impl Follower {
                 tell(&mut told, Some(sight.changed), &StreamEvent::Job(Box::new(view)));
             }
         }
-        let stops = self.store.stops().await?;
-        if self.stops.as_ref() != Some(&stops) {
-            self.stops = Some(stops.clone());
-            let status = status_view(&self.store, stops).await?;
+        let suspensions = self.store.suspensions().await?;
+        if self.suspensions.as_ref() != Some(&suspensions) {
+            self.suspensions = Some(suspensions.clone());
+            let status = status_view(&self.store, suspensions).await?;
             tell(&mut told, None, &StreamEvent::Status(status));
         }
         Ok(told)

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::api::status::{StatusView, SuspensionView};
 use crate::job::state::StateName;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::suspensions::{Stop, StopCause};
 
 /// The status, with these suspensions in force.
-pub(super) async fn status_view(store: &Store, stops: Vec<Stop>) -> Result<StatusView, StoreError> {
+pub(super) async fn status_view(
+    store: &Store,
+    suspensions: Vec<Suspension>,
+) -> Result<StatusView, StoreError> {
     Ok(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         counts: counts(store).await?,
-        waiting: waiting(&stops),
-        suspensions: stops.into_iter().map(suspension_view).collect(),
+        waiting: waiting(&suspensions),
+        suspensions: suspensions.into_iter().map(suspension_view).collect(),
     })
 }
 
@@ -26,30 +29,25 @@ pub(super) async fn counts(store: &Store) -> Result<BTreeMap<StateName, u64>, St
 }
 
 /// A suspension as the API shows it.
-pub(super) fn suspension_view(stop: Stop) -> SuspensionView {
-    SuspensionView {
-        cause: stop.cause.as_str().to_owned(),
-        until: stop.until,
-        message: stop.message,
-        since: stop.since,
-    }
+pub(super) fn suspension_view(suspension: Suspension) -> SuspensionView {
+    let Suspension { cause, until, message, since } = suspension;
+    SuspensionView { cause: cause.as_str().to_owned(), until, message, since }
 }
 
-fn waiting(stops: &[Stop]) -> Option<String> {
-    let of = |what, is_of: fn(StopCause) -> bool| {
-        let stops = stops.iter().filter(|stop| is_of(stop.cause));
-        let why: Vec<&str> = stops.map(|stop| stop.message.as_str()).collect();
-        (!why.is_empty()).then(|| format!("{what}: {}", why.join("; ")))
+fn waiting(suspensions: &[Suspension]) -> Option<String> {
+    let sentence = |effect, has_effect: fn(SuspensionCause) -> bool| {
+        let reasons = suspensions.iter().filter(|suspension| has_effect(suspension.cause));
+        let reasons: Vec<&str> = reasons.map(|suspension| suspension.message.as_str()).collect();
+        (!reasons.is_empty()).then(|| format!("{effect}: {}", reasons.join("; ")))
     };
-    let downloads = |cause| cause == StopCause::PausedDownloads;
-    let told: Vec<String> = [
-        of("nothing is submitted", |cause| cause != StopCause::PausedDownloads),
-        of("nothing is downloaded", downloads),
+    let sentences: Vec<String> = [
+        sentence("nothing is submitted", SuspensionCause::suspends_submits),
+        sentence("nothing is downloaded", SuspensionCause::suspends_downloads),
     ]
     .into_iter()
     .flatten()
     .collect();
-    (!told.is_empty()).then(|| told.join(". "))
+    (!sentences.is_empty()).then(|| sentences.join(". "))
 }
 
 #[cfg(test)]
@@ -58,16 +56,17 @@ mod tests {
     use crate::server::rig::NOW;
 
     #[test]
-    fn what_stands_still_is_told_in_a_sentence() {
-        let stop = |cause, message: &str| Stop { cause, until: None, message: message.into(), since: NOW };
+    fn the_reasons_for_waiting_are_one_sentence_per_effect() {
+        let suspension =
+            |cause, message: &str| Suspension { cause, until: None, message: message.into(), since: NOW };
         assert_eq!(waiting(&[]), None);
-        let stops = [
-            stop(StopCause::PausedDownloads, "paused"),
-            stop(StopCause::KeyRefused, "the key is refused"),
-            stop(StopCause::PausedSubmits, "paused"),
+        let suspensions = [
+            suspension(SuspensionCause::PausedDownloads, "paused"),
+            suspension(SuspensionCause::KeyRefused, "the key is refused"),
+            suspension(SuspensionCause::PausedSubmits, "paused"),
         ];
         assert_eq!(
-            waiting(&stops).unwrap(),
+            waiting(&suspensions).unwrap(),
             "nothing is submitted: the key is refused; paused. nothing is downloaded: paused"
         );
     }

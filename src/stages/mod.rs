@@ -1,46 +1,49 @@
-//! The stages: each takes what is due, does one kind of work outside, and hands the store an event.
+//! The stages: each takes the jobs that are due, does one kind of outside work, and hands the store an event.
 //!
-//! A stage is a [`Stage::pass`]; the loop around it, the panic fence, backoff and shutdown exist once, here. The
-//! state is the queue, so recovery is simply the first pass.
+//! A stage is a [`Stage::pass`]; its loop, panic isolation, backoff and shutdown exist once, here. The state is the
+//! queue, so recovery after a restart is simply the first pass.
 
 pub mod callback;
 pub mod download;
+mod heartbeats;
 pub mod hooks;
+mod in_flight;
 pub mod intake;
 pub mod poll;
 pub mod provider_session;
 pub mod submit;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::clock::{Clock, Tick, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::job::JobId;
 use crate::job::retry::Backoff;
+use crate::job::state::StateName;
 use crate::store::Store;
+use crate::store::apply::Applied;
 use crate::store::error::StoreError;
+pub use heartbeats::Heartbeats;
+pub use in_flight::InFlight;
 
-/// Every stage looks at least this often, whatever bells it may have missed; the watchdog counts on it.
-pub const NET: Duration = Duration::from_secs(20);
-/// Work for a job that failed on our side (a full disk, a bug) is not launched again for so long.
-const COOLING: Duration = Duration::from_secs(30);
-/// After a pass that failed.
-const AFTER_FAILURE: Backoff =
+/// The longest wait between two passes, in case a notification was missed. The watchdog relies on it.
+pub const MAX_WAIT: Duration = Duration::from_secs(20);
+/// The wait after a pass that failed.
+const FAILURE_BACKOFF: Backoff =
     Backoff { base: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(20) };
 
-/// When to look again.
+/// When a stage runs its next pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// There is more to do.
+    /// At once: there is more to do.
     AtOnce,
-    /// At this time, or at the bell.
+    /// At this time, or at a notification before it.
     At(Timestamp),
-    /// At the bell.
+    /// At a notification.
     OnNotify,
 }
 
@@ -61,205 +64,82 @@ impl Wake {
     }
 }
 
-/// One stage of the river.
+/// One stage of the pipeline.
 pub trait Stage: Send + Sync + 'static {
     /// For logs and the watchdog.
     const NAME: &'static str;
 
-    /// Takes what is due and does it, or launches it. Safe to call at any time.
+    /// Does what is due, or spawns it. May be called at any time.
     fn pass(&self) -> impl Future<Output = Result<Wake, StoreError>> + Send;
 
-    /// Waits until something rings for it.
-    fn rung(&self) -> impl Future<Output = ()> + Send;
+    /// Waits until there may be something to do.
+    fn notified(&self) -> impl Future<Output = ()> + Send;
 
-    /// Waits until what it launched has landed, or gives it up where that is harmless.
-    fn land(&self) -> impl Future<Output = ()> + Send;
+    /// Waits for the work it has spawned, or aborts it where that is harmless.
+    fn drain(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Signs of life, one for each stage: fed by the loops themselves, read by the watchdog.
-#[derive(Clone)]
-pub struct Heartbeats {
+/// Runs a stage until `stop` turns true: pass, wait, pass. A pass that fails or panics is logged and run again; the
+/// other stages continue.
+pub async fn run<S: Stage>(
+    stage: Arc<S>,
     clock: Clock,
-    beats: Arc<Mutex<Vec<(&'static str, Tick)>>>,
-}
-
-impl Heartbeats {
-    /// Nobody beats yet.
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, beats: Arc::default() }
-    }
-
-    fn beat(&self, name: &'static str) {
-        let now = self.clock.tick();
-        let mut beats = locked(&self.beats);
-        match beats.iter_mut().find(|beat| beat.0 == name) {
-            Some(beat) => beat.1 = now,
-            None => beats.push((name, now)),
-        }
-    }
-
-    /// The stages that have not been heard of for longer than `limit`.
-    pub fn silent(&self, limit: Duration) -> Vec<&'static str> {
-        let now = self.clock.tick();
-        let beats = locked(&self.beats);
-        beats.iter().filter(|beat| now.since(beat.1) > limit).map(|beat| beat.0).collect()
-    }
-}
-
-/// Runs a stage until `stop` turns true: pass, wait, pass. A pass that fails or panics is logged and tried again; the
-/// other stages go on.
-pub async fn run<S: Stage>(stage: Arc<S>, clock: Clock, pulse: Heartbeats, mut stop: watch::Receiver<bool>) {
+    heartbeats: Heartbeats,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut failures = 0;
     loop {
-        pulse.beat(S::NAME);
-        let passed = AssertUnwindSafe(stage.pass()).catch_unwind().await;
-        let wait = match passed {
+        heartbeats.record(S::NAME);
+        let result = AssertUnwindSafe(stage.pass()).catch_unwind().await;
+        let wait = match result {
             Ok(Ok(wake)) => {
                 failures = 0;
                 match wake {
                     Wake::AtOnce => Duration::ZERO,
-                    Wake::At(time) => time.since(clock.now()).min(NET),
-                    Wake::OnNotify => NET,
+                    Wake::At(time) => time.since(clock.now()).min(MAX_WAIT),
+                    Wake::OnNotify => MAX_WAIT,
                 }
             }
             Ok(Err(error)) => {
-                tracing::warn!(stage = S::NAME, "the {} stage could not go on: {error}", S::NAME);
+                tracing::warn!(stage = S::NAME, "{} stage failed; it is tried again: {error}", S::NAME);
                 failures += 1;
-                AFTER_FAILURE.after(failures, 0.5)
+                FAILURE_BACKOFF.after(failures, 0.5)
             }
             Err(_) => {
-                tracing::error!(stage = S::NAME, "a bug: the {} stage panicked; it goes on", S::NAME);
+                tracing::error!(stage = S::NAME, "bug: {} stage panicked; it is tried again", S::NAME);
                 failures += 1;
-                AFTER_FAILURE.after(failures, 0.5)
+                FAILURE_BACKOFF.after(failures, 0.5)
             }
         };
         if *stop.borrow() {
             break;
         }
-        let rung_counts = failures == 0;
+        // After a failure, notifications must not shorten the backoff.
+        let wake_on_notify = failures == 0;
         tokio::select! {
             biased;
             () = clock.sleep(wait) => {}
-            () = stage.rung(), if rung_counts => {}
+            () = stage.notified(), if wake_on_notify => {}
             _ = stop.changed() => {}
         }
         if *stop.borrow() {
             break;
         }
     }
-    stage.land().await;
+    stage.drain().await;
 }
 
-/// Work under way outside, one at a time for each job, so that nothing is asked, sent or fetched twice at once.
-pub struct InFlight {
-    limit: usize,
-    aloft: Arc<InFlightState>,
-}
-
-struct InFlightState {
-    clock: Clock,
-    jobs: Mutex<BTreeSet<JobId>>,
-    cooling: Mutex<BTreeMap<JobId, Tick>>,
-    landed: Notify,
-    tasks: Mutex<tokio::task::JoinSet<()>>,
-}
-
-impl InFlight {
-    /// At most `limit` at once.
-    pub fn new(limit: usize, clock: Clock) -> Self {
-        let aloft = InFlightState {
-            clock,
-            jobs: Mutex::default(),
-            cooling: Mutex::default(),
-            landed: Notify::new(),
-            tasks: Mutex::default(),
-        };
-        Self { limit: limit.max(1), aloft: Arc::new(aloft) }
-    }
-
-    /// Whether no more may be launched.
-    pub fn full(&self) -> bool {
-        locked(&self.aloft.jobs).len() >= self.limit
-    }
-
-    /// How many are under way.
-    pub fn count(&self) -> usize {
-        locked(&self.aloft.jobs).len()
-    }
-
-    /// Whether nothing may be launched for `job` just now: there is work under way, or the last has just failed on
-    /// our side. Without that pause a full disk would have us ask the provider as fast as we can.
-    pub fn bars(&self, job: JobId) -> bool {
-        let now = self.aloft.clock.tick();
-        let mut cooling = locked(&self.aloft.cooling);
-        cooling.retain(|_, until| *until > now);
-        cooling.contains_key(&job) || locked(&self.aloft.jobs).contains(&job)
-    }
-
-    /// Launches `work` for `job` unless it is barred. The work tells whether its outcome was kept; if not, or if it
-    /// panics, the job is left alone for a while.
-    pub fn launch(&self, job: JobId, work: impl Future<Output = bool> + Send + 'static) {
-        if self.bars(job) || !locked(&self.aloft.jobs).insert(job) {
-            return;
-        }
-        let aloft = self.aloft.clone();
-        let mut tasks = locked(&self.aloft.tasks);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
-            let landing = CompletionGuard { aloft, job };
-            let kept = AssertUnwindSafe(work).catch_unwind().await;
-            if kept.is_err() {
-                tracing::error!(%job, "a bug: the work for job {job} panicked; it is tried again later");
-            }
-            if !kept.unwrap_or(false) {
-                let until = landing.aloft.clock.tick().plus(COOLING);
-                locked(&landing.aloft.cooling).insert(job, until);
-            }
-        });
-    }
-
-    /// Waits until one lands.
-    pub async fn landed(&self) {
-        self.aloft.landed.notified().await;
-    }
-
-    /// Waits until all have landed.
-    pub async fn all_landed(&self) {
-        let mut tasks = std::mem::take(&mut *locked(&self.aloft.tasks));
-        while tasks.join_next().await.is_some() {}
-    }
-
-    /// Ends all that are under way where they stand.
-    pub async fn abandon(&self) {
-        let mut tasks = std::mem::take(&mut *locked(&self.aloft.tasks));
-        tasks.shutdown().await;
-    }
-}
-
-/// Takes a job off the list when its work ends, however it ends.
-struct CompletionGuard {
-    aloft: Arc<InFlightState>,
-    job: JobId,
-}
-
-impl Drop for CompletionGuard {
-    fn drop(&mut self) {
-        locked(&self.aloft.jobs).remove(&self.job);
-        self.aloft.landed.notify_one();
-    }
-}
-
-/// A job whose row cannot be worked with is taken out of every line, so that it does not hold up those behind it.
-/// Anything that is not that one job's fault is handed on.
+/// Takes a job whose row cannot be processed out of all queues, so that it does not block the others. Returns `None`
+/// then, and any error that is not this one job's.
 pub(crate) async fn isolate_corrupt_job<T>(
     store: &Store,
     job: JobId,
     result: Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
     match result {
-        Ok(done) => Ok(Some(done)),
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.is_of_one_job() => {
-            tracing::error!(%job, "job {job} is left alone from now on, the others go on: {error}");
+            tracing::error!(%job, "job {job} cannot be processed and is ignored from now on: {error}");
             store.bench(job, error.to_string()).await?;
             Ok(None)
         }
@@ -267,19 +147,42 @@ pub(crate) async fn isolate_corrupt_job<T>(
     }
 }
 
-/// No code that holds these locks can panic, so a poisoned one is still whole.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Logs a change of state.
+pub(crate) fn log_transition(applied: &Applied) {
+    let (job, state) = (applied.job.id(), applied.job.state_name());
+    let name = &applied.job.identity().name;
+    if state == applied.before {
+        return;
+    }
+    let last = applied.history.last();
+    let detail = last.map(|line| line.detail.as_str()).filter(|detail| !detail.is_empty());
+    let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+    match state {
+        StateName::Held | StateName::Failed | StateName::Expired => {
+            tracing::warn!(%job, %state, "job {job} ({name}) {state}{detail}");
+        }
+        StateName::Pending | StateName::Submitting | StateName::Processing | StateName::Downloading => {
+            tracing::info!(%job, %state, "job {job} ({name}) is {state}{detail}");
+        }
+        StateName::Queued | StateName::Succeeded | StateName::Cancelled => {
+            tracing::info!(%job, %state, "job {job} ({name}) {state}{detail}");
+        }
+    }
+}
+
+/// No code that holds these locks can panic, so a poisoned one is still intact.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a ring of `bell` that came after the last one seen.
-async fn ring_of(bell: &tokio::sync::Mutex<watch::Receiver<u64>>) {
-    // The sender lives in the store, which the stage holds: it cannot go away while we wait.
-    let _ = bell.lock().await.changed().await;
+/// Waits for a notification later than the last one seen.
+async fn next_notification(notifications: &tokio::sync::Mutex<watch::Receiver<u64>>) {
+    // Fails only when the sender is dropped. It lives in the store, which the stage holds.
+    let _ = notifications.lock().await.changed().await;
 }
 
-/// Has files handled off the async threads. A panic is told and fenced by the loop around the stage, like any other.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Runs file work off the async threads. A panic is passed on to the loop of the stage, which isolates it.
+pub(crate) async fn run_blocking<T: Send + 'static>(
     clock: &Clock,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {

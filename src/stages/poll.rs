@@ -1,4 +1,4 @@
-//! Asks the provider how tasks stand, when they are due: callbacks hurry it, their absence does not stop it.
+//! Polls the provider for the status of due tasks. A callback makes a task due at once; without one, it comes due by time.
 
 use std::sync::Arc;
 
@@ -9,57 +9,54 @@ use crate::job::event::{Event, StatusVerdict};
 use crate::job::next::{Move, is_due};
 use crate::job::notification::JobNotification;
 use crate::job::{JobId, TaskId};
-use crate::provider::gate::Kind;
-use crate::provider::gate::Pass;
-use crate::stages::provider_session::{Line, tell};
-use crate::stages::{InFlight, Stage, Wake, ring_of};
+use crate::provider::gate::QueryPermit;
+use crate::stages::provider_session::ProviderSession;
+use crate::stages::{InFlight, Stage, Wake, log_transition, next_notification};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::metrics::MISSED_IN_A_ROW;
 use crate::store::notify::Topic;
 
-/// So many questions are under way at once.
+/// Most calls at the same time.
 const CONCURRENCY: usize = 8;
-/// So many due jobs are looked at in one pass.
+/// Most due jobs read in one pass.
 const BATCH: u32 = 64;
 
 /// The poll stage.
 pub struct PollStage {
     inner: Arc<Inner>,
-    flights: InFlight,
-    bell: Mutex<watch::Receiver<u64>>,
+    in_flight: InFlight,
+    notified: Mutex<watch::Receiver<u64>>,
 }
 
 struct Inner {
     store: Store,
-    line: Arc<Line>,
+    session: Arc<ProviderSession>,
 }
 
 impl PollStage {
-    /// Listens from now on.
-    pub fn new(store: Store, line: Arc<Line>) -> Self {
-        let bell = Mutex::new(store.listen(Topic::Poll));
-        let flights = InFlight::new(CONCURRENCY, line.clock.clone());
-        let inner = Arc::new(Inner { store, line });
-        Self { inner, flights, bell }
+    /// Registers for notifications at once, so that none is missed before the first pass.
+    pub fn new(store: Store, session: Arc<ProviderSession>) -> Self {
+        let notified = Mutex::new(store.listen(Topic::Poll));
+        let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());
+        let inner = Arc::new(Inner { store, session });
+        Self { inner, in_flight, notified }
     }
 
-    async fn take_due(&self, what: Move) -> Result<Wake, StoreError> {
-        let now = self.inner.line.clock.now();
-        let due = self.inner.store.due(what, now, BATCH).await?;
+    /// Starts a call for each job that needs `action` now.
+    async fn start_due(&self, action: Move) -> Result<Wake, StoreError> {
+        let now = self.inner.session.clock.now();
+        let due = self.inner.store.due(action, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
-            if self.flights.full() {
+            if self.in_flight.is_full() {
                 return Ok(Wake::OnNotify);
             }
-            if self.flights.bars(job) {
+            if self.in_flight.contains(job) {
                 continue;
             }
-            match self.inner.line.gate.admit(Kind::Other, self.inner.line.clock.now()) {
-                Ok(pass) => {
-                    self.inner.line.note_probe(&pass).await?;
-                    self.flights.launch(job, self.inner.clone().ask(pass, job, what));
-                }
+            match self.inner.session.admit_query().await? {
+                Ok(permit) => self.in_flight.spawn(job, self.inner.clone().call(permit, job, action)),
                 Err(closed) => {
                     wake = wake.or(Wake::At(closed.until));
                     break;
@@ -71,27 +68,27 @@ impl PollStage {
 }
 
 impl Inner {
-    async fn ask(self: Arc<Self>, pass: Pass, job: JobId, what: Move) -> bool {
-        let asked = match self.store.look(job).await {
-            // Asked meanwhile, by a flight that has just landed: a second question would come too soon.
-            Ok(sight) if !is_due(&sight.job, what, self.line.clock.now()) => Ok(()),
-            Ok(sight) => match sight.job.task() {
-                Some(task) if what == Move::Cancel => self.call_off(pass, job, task).await,
-                Some(task) => self.status(pass, job, task).await,
+    async fn call(self: Arc<Self>, permit: QueryPermit, job: JobId, action: Move) -> bool {
+        let called = match self.store.look(job).await {
+            // The list may be outdated: a call that has just ended may have polled the task.
+            Ok(details) if !is_due(&details.job, action, self.session.clock.now()) => Ok(()),
+            Ok(details) => match details.job.task() {
+                Some(task) if action == Move::Cancel => self.cancel(permit, job, task).await,
+                Some(task) => self.poll(permit, job, task).await,
                 None => Ok(()),
             },
             Err(error) => Err(error),
         };
-        if let Err(error) = &asked {
-            tracing::error!(%job, "what the provider said of job {job} could not be kept; it is asked again: {error}");
+        if let Err(error) = &called {
+            tracing::error!(%job, "saving the provider's answer about job {job} failed; it is polled again: {error}");
         }
-        asked.is_ok()
+        called.is_ok()
     }
 
-    async fn status(&self, pass: Pass, job: JobId, task: &TaskId) -> Result<(), StoreError> {
-        let began = self.line.clock.now();
-        let answered = self.line.client.ask(&pass, task).await;
-        let verdict = self.line.heard(pass, answered).await?;
+    async fn poll(&self, permit: QueryPermit, job: JobId, task: &TaskId) -> Result<(), StoreError> {
+        let began = self.session.clock.now();
+        let (call, classified) = self.session.client.poll(permit, task).await;
+        let verdict = self.session.record(call, classified).await?;
         match &verdict {
             StatusVerdict::Seen(_) => {}
             StatusVerdict::Missing => {
@@ -100,28 +97,31 @@ impl Inner {
             StatusVerdict::Unanswered { why, .. } => tracing::warn!(%job, "no status of job {job}: {why}"),
         }
         failpoints::hit(FailPoint::AskAnswered);
-        let applied = self.store.apply(job, Event::Asked { began, verdict }, self.line.clock.now()).await?;
+        let now = self.session.clock.now();
+        let applied = self.store.apply(job, Event::Asked { began, verdict }, now).await?;
         failpoints::hit(FailPoint::AskApplied);
-        tell(&applied);
+        log_transition(&applied);
+        // Warned once, at the very task that reaches the count.
         if applied.before != applied.job.state_name()
             && self.store.missed_callbacks() == Some(MISSED_IN_A_ROW)
         {
             tracing::warn!(
-                "the last {MISSED_IN_A_ROW} tasks ended without a callback: is callbacks.public_url reached from \
-                 outside, by POST, without a redirect, and does it lead to callbacks.listen? Meanwhile the provider \
-                 is asked, which takes longer"
+                "the last {MISSED_IN_A_ROW} tasks ended without a callback; check that callbacks.public_url leads to \
+                 callbacks.listen and accepts POST from outside without a redirect; tasks are polled meanwhile, which \
+                 takes longer"
             );
-            self.store.tell_hooks(JobNotification::CallbacksMissing, self.line.clock.now()).await?;
+            self.store.tell_hooks(JobNotification::CallbacksMissing, self.session.clock.now()).await?;
         }
         Ok(())
     }
 
-    async fn call_off(&self, pass: Pass, job: JobId, task: &TaskId) -> Result<(), StoreError> {
-        let answered = self.line.client.call_off(&pass, task).await;
-        let verdict = self.line.heard(pass, answered).await?;
-        let applied = self.store.apply(job, Event::CancelAnswered(verdict), self.line.clock.now()).await?;
+    async fn cancel(&self, permit: QueryPermit, job: JobId, task: &TaskId) -> Result<(), StoreError> {
+        let (call, classified) = self.session.client.cancel(permit, task).await;
+        let verdict = self.session.record(call, classified).await?;
+        let now = self.session.clock.now();
+        let applied = self.store.apply(job, Event::CancelAnswered(verdict), now).await?;
         failpoints::hit(FailPoint::CallOffApplied);
-        tell(&applied);
+        log_transition(&applied);
         Ok(())
     }
 }
@@ -130,21 +130,21 @@ impl Stage for PollStage {
     const NAME: &'static str = "poll";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let asks = self.take_due(Move::Ask).await?;
-        let cancels = self.take_due(Move::Cancel).await?;
-        Ok(asks.or(cancels))
+        let polls = self.start_due(Move::Ask).await?;
+        let cancels = self.start_due(Move::Cancel).await?;
+        Ok(polls.or(cancels))
     }
 
-    async fn rung(&self) {
+    async fn notified(&self) {
         tokio::select! {
             biased;
-            () = ring_of(&self.bell) => {}
-            () = self.flights.landed() => {}
+            () = next_notification(&self.notified) => {}
+            () = self.in_flight.completed() => {}
         }
     }
 
-    async fn land(&self) {
-        // A question has no effect at the provider: it is asked again after the start.
-        self.flights.abandon().await;
+    async fn drain(&self) {
+        // A query has no effect at the provider, and a cancel may be repeated.
+        self.in_flight.abort().await;
     }
 }

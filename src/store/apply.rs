@@ -10,6 +10,7 @@ use crate::job::next::{Move, next_action};
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
+use crate::job::suspension::SuspensionCause;
 use crate::job::{Job, JobId, TaskId};
 use crate::jobfile;
 use crate::secret::Secret;
@@ -19,7 +20,7 @@ use crate::store::hooks::write_calls;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::rows::{read_job, update_job, write_outputs};
-use crate::store::suspensions::{StopCause, set_high_water, stands};
+use crate::store::suspensions::{is_suspended, set_high_water};
 use crate::store::writer::Writing;
 
 /// What an event led to, committed.
@@ -79,7 +80,7 @@ impl Store {
         let (terms, chance) = (self.terms, self.rng.fraction());
         self.writer
             .write(move |writing| {
-                if stands(writing.connection, StopCause::PausedSubmits)? {
+                if is_suspended(writing.connection, SuspensionCause::PausedSubmits)? {
                     return Ok(Begun::Paused);
                 }
                 let moment = Moment { now, chance, terms: &terms };

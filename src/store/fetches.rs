@@ -5,20 +5,21 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::next::Move;
 use crate::job::output::OutputKey;
+use crate::job::suspension::Suspension;
 use crate::store::Store;
 use crate::store::due::{Due, due_in, to_alert_in};
 use crate::store::error::StoreError;
 use crate::store::outputs::{Plan, plans_in};
 use crate::store::query::{JobDetails, look_in, request_in};
-use crate::store::suspensions::{Stop, stops_in};
+use crate::store::suspensions::suspensions_in;
 
 /// What there is to fetch.
 #[derive(Clone, Debug)]
 pub struct Fetches {
     /// Jobs whose links die soon, and of which nobody has been told.
     pub alerts: Vec<JobId>,
-    /// The stops in force.
-    pub stops: Vec<Stop>,
+    /// The suspensions in force.
+    pub suspensions: Vec<Suspension>,
     /// Jobs with outputs to fetch.
     pub due: Due,
 }
@@ -49,7 +50,7 @@ impl Store {
         self.read(move |connection| {
             Ok(Fetches {
                 alerts: to_alert_in(connection, alert_until, limit)?,
-                stops: stops_in(connection)?,
+                suspensions: suspensions_in(connection)?,
                 due: due_in(connection, Move::Fetch, now, limit)?,
             })
         })

@@ -1,8 +1,9 @@
-//! Why nothing is submitted or downloaded just now, and the two facts that tell an old database or clock.
+//! The suspensions in force, and facts about the database itself: its epoch, the API key and the clock it has seen.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
@@ -12,89 +13,38 @@ const COPIED: &str = "backup_made_at";
 /// The name of the fact by which the API key is recognized.
 const API_KEY: &str = "api_key_fingerprint";
 
-/// Why something stands still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StopCause {
-    /// A person paused submits.
-    PausedSubmits,
-    /// A person paused downloads.
-    PausedDownloads,
-    /// The provider wants us to wait.
-    RateLimited,
-    /// The provider refuses the key.
-    KeyRefused,
-    /// The balance is empty.
-    BalanceEmpty,
-    /// `provider.base_url` does not lead to the provider.
-    Misconfigured,
-}
-
-impl StopCause {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::PausedSubmits,
-        Self::PausedDownloads,
-        Self::RateLimited,
-        Self::KeyRefused,
-        Self::BalanceEmpty,
-        Self::Misconfigured,
-    ];
-
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PausedSubmits => "paused_submits",
-            Self::PausedDownloads => "paused_downloads",
-            Self::RateLimited => "rate_limited",
-            Self::KeyRefused => "key_refused",
-            Self::BalanceEmpty => "balance_empty",
-            Self::Misconfigured => "misconfigured",
-        }
-    }
-
-    /// The cause of that word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == word)
-    }
-}
-
-/// A stop in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// Why.
-    pub cause: StopCause,
-    /// Until when; `None`: until a person's word.
-    pub until: Option<Timestamp>,
-    /// What to tell people.
-    pub message: String,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-/// The stops in force.
-pub(super) fn stops_in(connection: &Connection) -> Result<Vec<Stop>, StoreError> {
+/// The suspensions in force, oldest first.
+pub(super) fn suspensions_in(connection: &Connection) -> Result<Vec<Suspension>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT cause, until, message, since FROM suspensions ORDER BY since")?;
     let mut rows = statement.query([])?;
-    let mut stops = Vec::new();
+    let mut suspensions = Vec::new();
     while let Some(row) = rows.next()? {
         let cause: String = row.get(0)?;
-        stops.push(Stop {
-            cause: StopCause::parse(&cause).ok_or(StoreError::UnknownWord { what: "stop", value: cause })?,
+        let unknown = |value| StoreError::UnknownWord { what: "cause of a suspension", value };
+        suspensions.push(Suspension {
+            cause: SuspensionCause::parse(&cause).ok_or_else(|| unknown(cause))?,
             until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
             message: row.get(2)?,
             since: Timestamp::from_millis(row.get(3)?),
         });
     }
-    Ok(stops)
+    Ok(suspensions)
+}
+
+/// Whether work is suspended for `cause`.
+pub(super) fn is_suspended(connection: &Connection, cause: SuspensionCause) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?;
+    Ok(statement.exists([cause.as_str()])?)
 }
 
 impl Store {
-    /// Writes a stop down, so that it outlives a restart. One that stands already keeps its beginning.
+    /// Writes a suspension, so that it outlives a restart. If there already is one for that cause, `since` keeps its
+    /// first value.
     ///
     /// # Errors
-    /// What can befall the database.
-    pub async fn put_stop(&self, stop: Stop) -> Result<(), StoreError> {
+    /// Any failure of the database.
+    pub async fn suspend(&self, suspension: Suspension) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
                 writing
@@ -104,10 +54,10 @@ impl Store {
                          ON CONFLICT (cause) DO UPDATE SET until = ?2, message = ?3",
                     )?
                     .execute((
-                        stop.cause.as_str(),
-                        stop.until.map(Timestamp::millis),
-                        &stop.message,
-                        stop.since.millis(),
+                        suspension.cause.as_str(),
+                        suspension.until.map(Timestamp::millis),
+                        &suspension.message,
+                        suspension.since.millis(),
                     ))?;
                 writing.ring(Topic::Changes);
                 Ok(())
@@ -115,11 +65,11 @@ impl Store {
             .await
     }
 
-    /// Lifts stops. True if any of them stood.
+    /// Lifts the suspensions for these causes. Returns whether any was in force.
     ///
     /// # Errors
-    /// What can befall the database.
-    pub async fn lift_stops(&self, causes: Vec<StopCause>) -> Result<bool, StoreError> {
+    /// Any failure of the database.
+    pub async fn lift_suspensions(&self, causes: Vec<SuspensionCause>) -> Result<bool, StoreError> {
         self.writer
             .write(move |writing| {
                 let mut lifted = 0;
@@ -130,8 +80,8 @@ impl Store {
                         .execute([cause.as_str()])?;
                 }
                 if lifted > 0 {
-                    for bell in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Fetch] {
-                        writing.ring(bell);
+                    for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Fetch] {
+                        writing.ring(topic);
                     }
                 }
                 Ok(lifted > 0)
@@ -139,12 +89,12 @@ impl Store {
             .await
     }
 
-    /// The stops in force.
+    /// The suspensions in force, oldest first.
     ///
     /// # Errors
-    /// What can befall the database.
-    pub async fn stops(&self) -> Result<Vec<Stop>, StoreError> {
-        self.read(stops_in).await
+    /// Any failure of the database.
+    pub async fn suspensions(&self) -> Result<Vec<Suspension>, StoreError> {
+        self.read(suspensions_in).await
     }
 
     /// Counts this start and returns the new count, the *epoch*. The daemon keeps a copy outside the database: one
@@ -226,12 +176,6 @@ impl Store {
     pub async fn reset_high_water(&self, now: Timestamp) -> Result<(), StoreError> {
         self.writer.write(move |writing| set_high_water(writing.connection, now)).await
     }
-}
-
-/// Whether this stop is in force.
-pub(super) fn stands(connection: &rusqlite::Connection, cause: StopCause) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?;
-    Ok(statement.exists([cause.as_str()])?)
 }
 
 /// Sets the high water of the clock, up or down.

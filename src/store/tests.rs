@@ -8,7 +8,6 @@ use super::due::hot_statements;
 use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
 use super::overview::first_look;
 use super::query::Found;
-use super::suspensions::{Stop, StopCause};
 use super::*;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
@@ -17,6 +16,7 @@ use crate::job::event::{Event, Order, Phase, SeenOutput, StatusVerdict, SubmitVe
 use crate::job::next::Move;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
@@ -189,14 +189,15 @@ async fn once_a_pause_is_acknowledged_no_try_begins_however_early_it_was_picked(
     let rig = Rig::new();
     let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
     rig.begin(ids[0], url("https://a.example")).await;
-    let pause = Stop { cause: StopCause::PausedSubmits, until: None, message: String::new(), since: NOW };
-    rig.store.put_stop(pause).await.unwrap();
+    let pause =
+        Suspension { cause: SuspensionCause::PausedSubmits, until: None, message: String::new(), since: NOW };
+    rig.store.suspend(pause).await.unwrap();
     for id in &ids {
         let begun = rig.store.begin_try(*id, url("https://a.example"), NOW).await.unwrap();
         assert_eq!(begun, Begun::Paused);
     }
     assert_eq!(rig.state(ids[1]).await, StateName::Pending);
-    rig.store.lift_stops(vec![StopCause::PausedSubmits]).await.unwrap();
+    rig.store.lift_suspensions(vec![SuspensionCause::PausedSubmits]).await.unwrap();
     rig.begin(ids[1], url("https://a.example")).await;
 }
 

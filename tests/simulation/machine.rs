@@ -8,13 +8,13 @@ use dropreel::clock::{Clock, Timestamp};
 use dropreel::daemon::pipeline::{Pipeline, Transports};
 use dropreel::job::event::{Event, Order};
 use dropreel::job::step::Reply;
+use dropreel::job::suspension::{Suspension, SuspensionCause};
 use dropreel::job::{JobId, state::StateName};
 use dropreel::rng::Rng;
 use dropreel::secret::CallbackSecrets;
 use dropreel::settings::Settings;
 use dropreel::store::Store;
 use dropreel::store::error::StoreError;
-use dropreel::store::suspensions::{Stop, StopCause};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -160,13 +160,13 @@ impl Machine {
         let Some(open) = self.open() else { return };
         let now = self.clock.now();
         self.runtime.spawn(async move {
-            let cause = StopCause::PausedSubmits;
+            let cause = SuspensionCause::PausedSubmits;
             // Whether it was kept is the person's to look after.
             let _ = if paused {
-                let stop = Stop { cause, until: None, message: String::new(), since: now };
-                open.store.put_stop(stop).await
+                let pause = Suspension { cause, until: None, message: String::new(), since: now };
+                open.store.suspend(pause).await
             } else {
-                open.store.lift_stops(vec![cause]).await.map(drop)
+                open.store.lift_suspensions(vec![cause]).await.map(drop)
             };
         });
     }

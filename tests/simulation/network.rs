@@ -90,7 +90,7 @@ impl Network {
 }
 
 impl client::ApiTransport for Network {
-    fn carry(&self, request: reqwest::Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
+    fn send(&self, request: reqwest::Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
         let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default().to_vec();
         let method = request.method().to_string();
         let request = Request { method, body, ..plain(request.url(), request.headers()) };

@@ -63,14 +63,9 @@ async fn logs_name_the_job_on_every_line_about_one_and_no_secret() {
     let job = rig.until("sakura", &["succeeded"]).await;
     let id = job["id"].as_str().unwrap();
     let said = rig.said();
-    for news in [
-        "accepted sakura.json: 1 job",
-        "submitting job",
-        "is queued",
-        "is downloading",
-        "stored",
-        "is succeeded",
-    ] {
+    for news in
+        ["accepted sakura.json: 1 job", "submitting job", "queued", "is downloading", "stored", "succeeded"]
+    {
         assert!(said.contains(news), "`{news}` is not in:\n{said}");
     }
     let about = said.lines().filter(|line| line.contains(id)).count();

@@ -2,7 +2,7 @@
 //! docs/provider.md#status-answers, into the words of `job::event`. All the provider's words live here and
 //! nowhere else.
 //!
-//! Bytes come in already capped at [`crate::provider::client::ANSWER_CAP`]; the nesting is capped at 128 by the JSON
+//! Bytes come in already capped at [`crate::provider::client::BODY_LIMIT`]; the nesting is capped at 128 by the JSON
 //! reader. No reader panics, whatever the bytes.
 
 pub mod error;

@@ -6,13 +6,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::api::problem::ProblemDetails;
 use crate::api::status::{PauseRequest, PauseTarget, RotationResult, StatusView};
 use crate::failpoints::{self, FailPoint};
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::server::admin::{Admin, answer};
 use crate::server::body::{read_body, read_object};
 use crate::server::problem::Problem;
 use crate::server::status::status_view;
-use crate::store::suspensions::{Stop, StopCause};
 
-/// What is told of a pause until it is over.
+/// The message of a pause.
 const PAUSED: &str = "paused by a person; `dropreel resume` goes on";
 
 /// `GET /api/v1/status`.
@@ -29,8 +29,8 @@ const PAUSED: &str = "paused by a person; `dropreel resume` goes on";
 )]
 pub(super) async fn status(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let store = &admin.door.store;
-    let stops = store.stops().await?;
-    Ok(answer(StatusCode::OK, &status_view(store, stops).await?))
+    let suspensions = store.suspensions().await?;
+    Ok(answer(StatusCode::OK, &status_view(store, suspensions).await?))
 }
 
 /// `POST /api/v1/pause`: outlives a restart.
@@ -53,8 +53,8 @@ pub(super) async fn pause(
 ) -> Result<HttpResponse, Problem> {
     let since = admin.door.clock.now();
     for cause in which(&request, body, &admin).await? {
-        let stop = Stop { cause, until: None, message: PAUSED.to_owned(), since };
-        admin.door.store.put_stop(stop).await?;
+        let pause = Suspension { cause, until: None, message: PAUSED.to_owned(), since };
+        admin.door.store.suspend(pause).await?;
         failpoints::hit(FailPoint::PauseWritten);
         tracing::info!("a person's pause: {}", cause.as_str());
     }
@@ -80,7 +80,7 @@ pub(super) async fn resume(
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
     let causes = which(&request, body, &admin).await?;
-    if admin.door.store.lift_stops(causes).await? {
+    if admin.door.store.lift_suspensions(causes).await? {
         tracing::info!("a person's pause is over");
     }
     status(admin).await
@@ -108,7 +108,7 @@ async fn which(
     request: &HttpRequest,
     mut body: web::Payload,
     admin: &Admin,
-) -> Result<Vec<StopCause>, Problem> {
+) -> Result<Vec<SuspensionCause>, Problem> {
     let bytes = read_body(request, &mut body, admin.limits.order, &admin.door.clock).await?;
     let which = match bytes.trim_ascii() {
         [] => PauseRequest::default(),
@@ -119,8 +119,8 @@ async fn which(
         })?,
     };
     Ok(match which.what {
-        Some(PauseTarget::Submits) => vec![StopCause::PausedSubmits],
-        Some(PauseTarget::Downloads) => vec![StopCause::PausedDownloads],
-        None => vec![StopCause::PausedSubmits, StopCause::PausedDownloads],
+        Some(PauseTarget::Submits) => vec![SuspensionCause::PausedSubmits],
+        Some(PauseTarget::Downloads) => vec![SuspensionCause::PausedDownloads],
+        None => vec![SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
     })
 }

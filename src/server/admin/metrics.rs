@@ -15,13 +15,13 @@ use prometheus_client::registry::Registry;
 
 use crate::fs::file_system::FileSystem;
 use crate::inbox::Inbox;
+use crate::job::suspension::SuspensionCause;
 use crate::jobfile;
 use crate::money::QUOTA_PER_USD;
 use crate::server::admin::{Admin, AdminServer};
 use crate::server::problem::Problem;
 use crate::store::metrics::Kind;
 use crate::store::overview::Standing;
-use crate::store::suspensions::StopCause;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -49,7 +49,7 @@ struct State {
 pub(super) async fn scrape(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let mut registry = Registry::with_prefix("dropreel");
     done(&mut registry, &admin);
-    stands(&mut registry, &admin).await?;
+    is_suspended(&mut registry, &admin).await?;
     let door = admin.door.clone();
     // Folders may lie on disks that take their time.
     let registry = web::block(move || {
@@ -94,7 +94,7 @@ fn done(registry: &mut Registry, admin: &Admin) {
 }
 
 /// What stands in the database.
-async fn stands(registry: &mut Registry, admin: &Admin) -> Result<(), Problem> {
+async fn is_suspended(registry: &mut Registry, admin: &Admin) -> Result<(), Problem> {
     let (store, now) = (&admin.door.store, admin.door.clock.now());
     let Standing { unfinished, nearest_expiry } = store.standing().await?;
     let jobs = Family::<Kind, Gauge>::default();
@@ -116,10 +116,10 @@ async fn stands(registry: &mut Registry, admin: &Admin) -> Result<(), Problem> {
         registry.register("nearest_expiry_seconds", help, gauge);
     }
     let stops = Family::<Cause, Gauge>::default();
-    let standing = store.stops().await?;
-    for cause in StopCause::ALL {
-        let stands = standing.iter().any(|stop| stop.cause == cause);
-        stops.get_or_create(&Cause { cause: cause.as_str() }).set(stands.into());
+    let suspensions = store.suspensions().await?;
+    for cause in SuspensionCause::ALL {
+        let in_force = suspensions.iter().any(|suspension| suspension.cause == cause);
+        stops.get_or_create(&Cause { cause: cause.as_str() }).set(in_force.into());
     }
     registry.register("stopped", "1 while nothing is submitted or downloaded for this cause", stops);
     let well = Gauge::<i64>::default();

@@ -14,10 +14,10 @@ use crate::library::part::{Part, PartWriter};
 use crate::media::fetch::{Download, Head, MediaClient, MediaError, Resume};
 use crate::media::inspect::{Unfit, Verified, inspect};
 use crate::secret::Secret;
-use crate::stages::blocking;
 use crate::stages::download::DownloadTools;
 use crate::stages::download::permits::TransferPermit;
 use crate::stages::download::publish::Checked;
+use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetching;
 use crate::store::query::JobDetails;
@@ -186,7 +186,8 @@ impl DownloadTools {
         let (library, folder) = (self.library.clone(), self.quarantine.clone());
         let name = format!("{}-{key}.bin", crate::library::layout::safe_part(&sight.job.identity().name));
         let evidence = serde_json::to_vec_pretty(&evidence).unwrap_or_default();
-        let kept = blocking(&self.clock, move || library.set_aside(part, &folder, &name, &evidence)).await;
+        let kept =
+            run_blocking(&self.clock, move || library.set_aside(part, &folder, &name, &evidence)).await;
         if let Err(error) = kept {
             tracing::warn!(%job, "an unfit download of job {job} could not be kept as evidence: {error}");
             self.library.drop_part(&Self::part_name(job, key));

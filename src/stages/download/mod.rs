@@ -24,13 +24,13 @@ use crate::library::layout::Layout;
 use crate::media::fetch::MediaClient;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;
-use crate::stages::provider_session::tell;
-use crate::stages::{InFlight, Stage, Wake, blocking, isolate_corrupt_job, ring_of};
+use crate::stages::{
+    InFlight, Stage, Wake, isolate_corrupt_job, log_transition, next_notification, run_blocking,
+};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetches;
 use crate::store::notify::Topic;
-use crate::store::suspensions::StopCause;
 
 /// So many due jobs are looked at beyond those that can be fetched at once.
 const BATCH: u32 = 32;
@@ -60,7 +60,7 @@ pub struct DownloadTools {
 /// The download stage.
 pub struct DownloadStage {
     tools: Arc<DownloadTools>,
-    flights: InFlight,
+    in_flight: InFlight,
     lanes: TransferPermits,
     bell: Mutex<watch::Receiver<u64>>,
     swept: AtomicBool,
@@ -72,7 +72,7 @@ impl DownloadStage {
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
         let bell = Mutex::new(tools.store.listen(Topic::Fetch));
         Self {
-            flights: InFlight::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
+            in_flight: InFlight::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
             lanes: TransferPermits::new(concurrency),
             tools: Arc::new(tools),
             bell,
@@ -97,7 +97,7 @@ impl DownloadStage {
     /// Once after the start: throws away what was left of downloads whose jobs need them no more.
     async fn sweep(&self) -> Result<(), StoreError> {
         let library = self.tools.library.clone();
-        let parts = match blocking(&self.tools.clock, move || library.parts()).await {
+        let parts = match run_blocking(&self.tools.clock, move || library.parts()).await {
             Ok(parts) => parts,
             Err(error) => {
                 tracing::warn!("unfinished downloads cannot be looked at: {error}");
@@ -194,7 +194,7 @@ impl DownloadTools {
             };
             let applied = self.store.apply(job, event, self.clock.now()).await?;
             failpoints::hit(site);
-            tell(&applied);
+            log_transition(&applied);
             if applied.job.state_name() != StateName::Downloading {
                 break;
             }
@@ -213,39 +213,39 @@ impl Stage for DownloadStage {
         }
         let now = self.tools.clock.now();
         let alert_until = now.plus(self.tools.alert_before_expiry);
-        let limit = BATCH.saturating_add(u32::try_from(self.flights.count()).unwrap_or(u32::MAX));
-        let Fetches { alerts, stops, due } = self.tools.store.fetches(now, alert_until, limit).await?;
+        let limit = BATCH.saturating_add(u32::try_from(self.in_flight.count()).unwrap_or(u32::MAX));
+        let Fetches { alerts, suspensions, due } = self.tools.store.fetches(now, alert_until, limit).await?;
         self.alert(alerts).await?;
-        if stops.iter().any(|stop| stop.cause == StopCause::PausedDownloads) {
+        if suspensions.iter().any(|suspension| suspension.cause.suspends_downloads()) {
             return Ok(Wake::OnNotify);
         }
         if !due.jobs.is_empty() && !self.library_is_there() {
             return Ok(Wake::At(now.plus(ABSENCE)));
         }
         for job in due.jobs {
-            if self.flights.full() {
+            if self.in_flight.is_full() {
                 break;
             }
-            if self.flights.bars(job) {
+            if self.in_flight.contains(job) {
                 continue;
             }
             let Some(lane) = self.lanes.try_enter() else { break };
-            self.flights.launch(job, self.tools.clone().fetch_job(job, self.lanes.clone(), lane));
+            self.in_flight.spawn(job, self.tools.clone().fetch_job(job, self.lanes.clone(), lane));
         }
         Ok(Wake::at(due.next))
     }
 
-    async fn rung(&self) {
+    async fn notified(&self) {
         tokio::select! {
             biased;
-            () = ring_of(&self.bell) => {}
-            () = self.flights.landed() => {}
+            () = next_notification(&self.bell) => {}
+            () = self.in_flight.completed() => {}
             () = self.lanes.left() => {}
         }
     }
 
-    async fn land(&self) {
+    async fn drain(&self) {
         // What has come so far is gone on with after the start.
-        self.flights.abandon().await;
+        self.in_flight.abort().await;
     }
 }

@@ -8,8 +8,8 @@ use crate::library::Published;
 use crate::library::layout::NameFacts;
 use crate::library::part::Part;
 use crate::media::inspect::{Verified, inspect};
-use crate::stages::blocking;
 use crate::stages::download::{DownloadTools, sidecar};
+use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetching;
 use crate::store::outputs::Plan;
@@ -38,7 +38,8 @@ impl DownloadTools {
         let Some(plan) = plan.filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
         let published =
-            blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256)).await;
+            run_blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256))
+                .await;
         if let Some(published) = published {
             failpoints::hit(FailPoint::PublishRecognised);
             if let Err(error) = self.complete_publishing(fetching, output, &published, &plan).await {
@@ -48,7 +49,7 @@ impl DownloadTools {
         }
         let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
         let name = Self::part_name(job, output.key);
-        let whole = blocking(&self.clock, move || {
+        let whole = run_blocking(&self.clock, move || {
             let part = library.complete_part(&name, known.bytes, &known.sha256)?;
             let verified = inspect(&mut part.open().ok()?, expected).ok()?.ok()?;
             Some((part, verified))
@@ -73,7 +74,7 @@ impl DownloadTools {
         plan: &Plan,
     ) -> Result<(), FsError> {
         let (library, found, kind) = (self.library.clone(), published.clone(), output.key.kind);
-        let mime = blocking(&self.clock, move || {
+        let mime = run_blocking(&self.clock, move || {
             let look = || inspect(&mut library.open_published(&found).ok()?, kind).ok()?.ok();
             // It was what it should be when its name was planned.
             let mime = || look().map_or("application/octet-stream", |verified| verified.mime);
@@ -89,7 +90,7 @@ impl DownloadTools {
             text.map_or(Ok(()), |text| library.give_sidecar(&found, &text))?;
             library.flush_published(&found)
         };
-        blocking(&self.clock, complete).await
+        run_blocking(&self.clock, complete).await
     }
 
     /// Gives a checked part the first free name of the layout.
@@ -111,7 +112,8 @@ impl DownloadTools {
         for number in 0..MOST_NAMES {
             let path = numbered(&base, number);
             let (library, candidate) = (self.library.clone(), path.clone());
-            if blocking(&self.clock, move || library.is_taken_by_another(&candidate, &job.to_string())).await
+            if run_blocking(&self.clock, move || library.is_taken_by_another(&candidate, &job.to_string()))
+                .await
             {
                 continue;
             }
@@ -130,9 +132,10 @@ impl DownloadTools {
             let text = sidecar::text(sight, request, output.key.kind.as_str(), checked.verified.mime, &file);
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
-            let published =
-                blocking(&self.clock, move || library.publish(whole, &plan.path, &text, &job.to_string()))
-                    .await;
+            let published = run_blocking(&self.clock, move || {
+                library.publish(whole, &plan.path, &text, &job.to_string())
+            })
+            .await;
             match published {
                 Ok(published) => {
                     failpoints::hit(FailPoint::Published);

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::job::JobId;
 use crate::job::notification::JobNotification;
 use crate::settings::{Hook, HookTarget};
-use crate::stages::{InFlight, Stage, Wake, ring_of};
+use crate::stages::{InFlight, Stage, Wake, next_notification};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::hooks::{Call, Subscription};
@@ -65,7 +65,7 @@ pub fn subscriptions(hooks: &[Hook]) -> Vec<Subscription> {
 /// The hook stage.
 pub struct HookStage {
     inner: Arc<Inner>,
-    flights: InFlight,
+    in_flight: InFlight,
     bell: Mutex<watch::Receiver<u64>>,
 }
 
@@ -81,9 +81,9 @@ impl HookStage {
     /// Listens from now on. What is to be told must have been [subscribed](subscriptions) to before.
     pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, library_dir: PathBuf) -> Self {
         let bell = Mutex::new(store.listen(Topic::Hooks));
-        let flights = InFlight::new(CONCURRENCY, clock.clone());
+        let in_flight = InFlight::new(CONCURRENCY, clock.clone());
         let sender = Sender::new();
-        Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), flights, bell }
+        Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), in_flight, bell }
     }
 }
 
@@ -161,28 +161,28 @@ impl Stage for HookStage {
     async fn pass(&self) -> Result<Wake, StoreError> {
         let (calls, next) = self.inner.store.due_calls(self.inner.clock.now(), BATCH).await?;
         for call in calls {
-            if self.flights.full() {
+            if self.in_flight.is_full() {
                 return Ok(Wake::OnNotify);
             }
             // One at a time for each job, oldest first; what is of no job is like one.
             let job = call.job.unwrap_or(JobId::NONE);
-            if !self.flights.bars(job) {
-                self.flights.launch(job, self.inner.clone().call(call));
+            if !self.in_flight.contains(job) {
+                self.in_flight.spawn(job, self.inner.clone().call(call));
             }
         }
         Ok(Wake::at(next))
     }
 
-    async fn rung(&self) {
+    async fn notified(&self) {
         tokio::select! {
             biased;
-            () = ring_of(&self.bell) => {}
-            () = self.flights.landed() => {}
+            () = next_notification(&self.bell) => {}
+            () = self.in_flight.completed() => {}
         }
     }
 
-    async fn land(&self) {
+    async fn drain(&self) {
         // Cut off, they are called again after the start: at least once is what is promised.
-        self.flights.abandon().await;
+        self.in_flight.abort().await;
     }
 }

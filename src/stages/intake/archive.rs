@@ -7,9 +7,9 @@ use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{Inbox, Moves};
-use crate::stages::blocking;
 use crate::stages::intake::validate::Ready;
 use crate::stages::intake::{IntakeFolders, IntakeStage};
+use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::intake::Unmoved;
 
@@ -45,7 +45,7 @@ impl IntakeStage {
             let (judge, folders) = (self.judge.clone(), self.folders.clone());
             let name = unmoved.file_name.clone();
             failpoints::hit(FailPoint::MoveResumed);
-            match blocking(&self.clock, move || {
+            match run_blocking(&self.clock, move || {
                 finish_move(&judge.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to))
             })
             .await
@@ -67,7 +67,7 @@ impl IntakeStage {
             return Moved { folder, files: Vec::new() };
         }
         let judge = self.judge.clone();
-        blocking(&self.clock, move || Moved {
+        run_blocking(&self.clock, move || Moved {
             files: archive_all(&judge.inbox, &folder, &batch.files),
             folder,
         })
@@ -88,7 +88,7 @@ impl IntakeStage {
     async fn mark_in(&self, folder: PathBuf, files: Vec<(i64, Option<String>)>) {
         let count = files.len();
         let (judge, flushed) = (self.judge.clone(), folder.clone());
-        if let Err(error) = blocking(&self.clock, move || judge.inbox.flush_moves(&flushed)).await {
+        if let Err(error) = run_blocking(&self.clock, move || judge.inbox.flush_moves(&flushed)).await {
             // At the next look these are found moved, or still there.
             tracing::warn!("files were moved to {}, which a crash may undo: {error}", folder.display());
             return;

@@ -15,11 +15,11 @@ use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
 use crate::inbox::Entry;
 use crate::jobfile::{Draft, Problem};
-use crate::stages::blocking;
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::archive::{Batch, Committed};
 use crate::stages::intake::read_ahead::read_ahead;
 use crate::stages::intake::validate::{Judgement, Ready, is_long, whole};
+use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::intake::{Drafts, IngestError, Intake, Source, Taken};
 
@@ -111,7 +111,7 @@ impl IntakeStage {
     /// Judges a batch, and deals with all that is not to be taken in. The rest.
     async fn judge(&self, batch: Vec<Chosen>, report: &Report) -> Vec<(String, Ready)> {
         let judge = self.judge.clone();
-        let judged = blocking(&self.clock, move || judge.judge_all(batch)).await;
+        let judged = run_blocking(&self.clock, move || judge.judge_all(batch)).await;
         let mut ready = Vec::new();
         for (Entry { name, .. }, judgement) in judged {
             match judgement {
@@ -185,7 +185,8 @@ impl IntakeStage {
             return self.store.take_in(intake, drafts, now).await;
         }
         let (read, drafts) = read_ahead(drafts);
-        let (taken, ()) = join(self.store.take_in(intake, drafts, now), blocking(&self.clock, read)).await;
+        let (taken, ()) =
+            join(self.store.take_in(intake, drafts, now), run_blocking(&self.clock, read)).await;
         taken
     }
 

@@ -20,7 +20,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{Entry, Inbox, Stamp};
 use crate::jobfile::{self, Limits, Problem};
-use crate::stages::{Stage, Wake, blocking};
+use crate::stages::{Stage, Wake, run_blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use ingest::Chosen;
@@ -152,7 +152,7 @@ impl IntakeStage {
         let (at, owned) = (self.clock.now(), name.to_owned());
         let more = problems.len().saturating_sub(1);
         let first = problems.first().map(Problem::to_string).unwrap_or_default();
-        let rejected = blocking(&self.clock, move || {
+        let rejected = run_blocking(&self.clock, move || {
             judge.inbox.reject(&owned, &stamp, &folders.rejected, |file| {
                 let reason = Reason { file, at, errors: &problems };
                 // A list of texts and numbers always has a JSON form.
@@ -195,9 +195,10 @@ impl Stage for IntakeStage {
         }
         failpoints::hit(FailPoint::IntakeBegan);
         let judge = self.judge.clone();
-        let looked =
-            blocking(&self.clock, move || judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?))))
-                .await;
+        let looked = run_blocking(&self.clock, move || {
+            judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?)))
+        })
+        .await;
         let (identity, entries) = match looked {
             Ok(found) => found,
             Err(error) => {
@@ -232,10 +233,10 @@ impl Stage for IntakeStage {
         Ok(Wake::At(self.clock.now().plus(wait)))
     }
 
-    async fn rung(&self) {
+    async fn notified(&self) {
         self.watch.news().await;
         self.news.store(true, Ordering::Relaxed);
     }
 
-    async fn land(&self) {}
+    async fn drain(&self) {}
 }

@@ -190,7 +190,7 @@ async fn version_3_migrates_with_every_state_and_word() {
             "failed slow: not a reason"
         ]
     );
-    assert_eq!(store.stops().await.unwrap().len(), 2);
+    assert_eq!(store.suspensions().await.unwrap().len(), 2);
     assert_eq!((store.epoch().await.unwrap(), store.known_key().await.unwrap()), (7, Some(11)));
     assert_eq!(store.high_water().await.unwrap(), Some(Timestamp::from_millis(1_775_285_160_000)));
     assert_eq!(store.copied_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));

@@ -12,8 +12,9 @@ use dropreel::clock::Timestamp;
 use dropreel::job::event::{StatusVerdict, CancelVerdict, Phase, SubmitVerdict, TaskFacts};
 use dropreel::job::retry::LONGEST_LINK_LIFE;
 use dropreel::job::{JobError, TaskId};
-use dropreel::provider::reply::{CallOutcome, Reply};
-use dropreel::provider::verdict::{Answered, ReplyContext, asked, called_off, submitted};
+use dropreel::provider::answer::{Classified, ReplyContext};
+use dropreel::provider::classify::{classify_cancel, classify_status, classify_submit};
+use dropreel::provider::reply::{ApiReply, CallOutcome};
 use dropreel::provider::wire::read_error;
 use libfuzzer_sys::fuzz_target;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -24,23 +25,23 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CANARY: &str = "c4n4ry";
 
 fuzz_target!(|bytes: &[u8]| {
-    let heard = heard(bytes);
-    let scene = ReplyContext { now: NOW, base_url: "https://api.example" };
+    let outcome = outcome(bytes);
+    let context = ReplyContext { now: NOW, base_url: "https://api.example" };
     let task = TaskId::parse("t-1").expect("an id");
     let mut words = Vec::new();
 
-    let submit = submitted(&heard, scene);
-    check_frame(&heard, &submit, &mut words);
-    check_submit(&heard, &submit, &mut words);
-    let ask = asked(&heard, &task, scene);
-    check_frame(&heard, &ask, &mut words);
-    check_ask(&heard, &ask, &mut words);
-    let call_off = called_off(&heard, scene);
-    check_frame(&heard, &call_off, &mut words);
-    match &call_off.verdict {
-        CancelVerdict::Taken => assert!(matches!(status(&heard), 200..=299)),
+    let submit = classify_submit(&outcome, context);
+    check_common(&outcome, &submit, &mut words);
+    check_submit(&outcome, &submit, &mut words);
+    let poll = classify_status(&outcome, &task, context);
+    check_common(&outcome, &poll, &mut words);
+    check_status(&outcome, &poll, &mut words);
+    let cancel = classify_cancel(&outcome, context);
+    check_common(&outcome, &cancel, &mut words);
+    match &cancel.verdict {
+        CancelVerdict::Taken => assert!(matches!(status(&outcome), 200..=299)),
         CancelVerdict::TooLate { why } => {
-            assert!(matches!(status(&heard), 400 | 404 | 409 | 422));
+            assert!(matches!(status(&outcome), 400 | 404 | 409 | 422));
             words.push(why.clone());
         }
         CancelVerdict::Unanswered { why, not_before } => {
@@ -57,7 +58,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn heard(bytes: &[u8]) -> CallOutcome {
+fn outcome(bytes: &[u8]) -> CallOutcome {
     let (head, body) = split(bytes, b"\n\n");
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
@@ -80,7 +81,7 @@ fn heard(bytes: &[u8]) -> CallOutcome {
         }
     }
     let body = if whole { Ok(planted(body)) } else { Err(why()) };
-    CallOutcome::Reply(Reply { status: status.parse().unwrap_or(200), headers, body })
+    CallOutcome::Reply(ApiReply { status: status.parse().unwrap_or(200), headers, body })
 }
 
 /// With an address full of secrets wherever one is asked for, in the spellings in which services quote them.
@@ -107,58 +108,58 @@ fn planted(bytes: &[u8]) -> Vec<u8> {
     planted
 }
 
-fn status(heard: &CallOutcome) -> u16 {
-    match heard {
+fn status(outcome: &CallOutcome) -> u16 {
+    match outcome {
         CallOutcome::Reply(reply) => reply.status,
         CallOutcome::Lost(_) | CallOutcome::NotSent(_) => 0,
     }
 }
 
-fn whole(heard: &CallOutcome) -> bool {
-    matches!(heard, CallOutcome::Reply(Reply { body: Ok(_), .. }))
+fn whole(outcome: &CallOutcome) -> bool {
+    matches!(outcome, CallOutcome::Reply(ApiReply { body: Ok(_), .. }))
 }
 
-fn check_frame<V>(heard: &CallOutcome, answered: &Answered<V>, words: &mut Vec<String>) {
-    if let Some(stop) = &answered.line {
-        check_wait(Some(stop.until));
-        words.push(stop.message.clone());
-        assert!(matches!(status(heard), 300..=499), "only an answer stops the line");
+fn check_common<V>(outcome: &CallOutcome, classified: &Classified<V>, words: &mut Vec<String>) {
+    if let Some(suspension) = &classified.suspension {
+        check_wait(suspension.until);
+        words.push(suspension.message.clone());
+        assert!(matches!(status(outcome), 300..=499), "only an answer suspends calls");
     }
-    assert!(!answered.server_error || status(heard) == 500);
-    if let Some(time) = answered.provider_time {
+    assert!(!classified.server_error || status(outcome) == 500);
+    if let Some(time) = classified.provider_time {
         check_time(time);
     }
 }
 
-fn check_submit(heard: &CallOutcome, answered: &Answered<SubmitVerdict>, words: &mut Vec<String>) {
-    let status = status(heard);
-    match &answered.verdict {
+fn check_submit(outcome: &CallOutcome, classified: &Classified<SubmitVerdict>, words: &mut Vec<String>) {
+    let status = status(outcome);
+    match &classified.verdict {
         SubmitVerdict::Accepted { task, reserved } => {
-            assert!(matches!(status, 200..=299) && whole(heard) && answered.line.is_none());
+            assert!(matches!(status, 200..=299) && whole(outcome) && classified.suspension.is_none());
             check_task(task);
             assert!(reserved.is_none_or(|reserved| reserved.get() >= 0));
         }
         SubmitVerdict::Refused(error) => {
             check_error(error, words);
             // The one 5xx that is a refusal, and the one that needs no body of the provider's.
-            let code = match heard {
+            let code = match outcome {
                 CallOutcome::Reply(reply) => read_error(reply.bytes(), NOW).and_then(|error| error.code),
                 CallOutcome::Lost(_) | CallOutcome::NotSent(_) => None,
             };
             let priceless = code.is_some_and(|code| code.eq_ignore_ascii_case("price_not_configured"));
             assert!(matches!(status, 400..=499) || (status >= 500 && priceless));
-            assert!(whole(heard) || status == 413);
+            assert!(whole(outcome) || status == 413);
         }
         SubmitVerdict::NotExecuted { why, not_before } => {
             words.push(why.clone());
             check_wait(*not_before);
-            assert!(matches!(heard, CallOutcome::NotSent(_)) || matches!(status, 300..=499));
+            assert!(matches!(outcome, CallOutcome::NotSent(_)) || matches!(status, 300..=499));
             assert!(!matches!(status, 408 | 409 | 425 | 499));
         }
         SubmitVerdict::Unknown { why, not_before } => {
             words.push(why.clone());
             check_wait(*not_before);
-            assert!(!matches!(heard, CallOutcome::NotSent(_)));
+            assert!(!matches!(outcome, CallOutcome::NotSent(_)));
         }
         SubmitVerdict::Replayed { why } => {
             words.push(why.clone());
@@ -168,19 +169,19 @@ fn check_submit(heard: &CallOutcome, answered: &Answered<SubmitVerdict>, words: 
     }
 }
 
-fn check_ask(heard: &CallOutcome, answered: &Answered<StatusVerdict>, words: &mut Vec<String>) {
-    match &answered.verdict {
+fn check_status(outcome: &CallOutcome, classified: &Classified<StatusVerdict>, words: &mut Vec<String>) {
+    match &classified.verdict {
         StatusVerdict::Seen(facts) => {
-            assert!(matches!(status(heard), 200..=299) && whole(heard));
+            assert!(matches!(status(outcome), 200..=299) && whole(outcome));
             check_facts(facts, words);
-            if let CallOutcome::Reply(reply) = heard
+            if let CallOutcome::Reply(reply) = outcome
                 && let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(reply.bytes())
                 && let Some(named) = object.get("task_id").and_then(|id| TaskId::parse(id.as_str()?.trim()))
             {
                 assert_eq!(named.as_str(), "t-1", "the facts of another task are none");
             }
         }
-        StatusVerdict::Missing => assert!(matches!(status(heard), 400 | 404 | 422) && whole(heard)),
+        StatusVerdict::Missing => assert!(matches!(status(outcome), 400 | 404 | 422) && whole(outcome)),
         StatusVerdict::Unanswered { why, not_before } => {
             check_wait(*not_before);
             words.push(why.clone());

@@ -61,7 +61,7 @@ struct Frame {
 impl Frame {
     async fn of(request: &HttpRequest, admin: &Admin) -> Result<Self, Problem> {
         let store = &admin.door.store;
-        let stops: Vec<_> = store.stops().await?.into_iter().map(suspension_view).collect();
+        let stops: Vec<_> = store.suspensions().await?.into_iter().map(suspension_view).collect();
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
         let is = |cause| stops.iter().any(|stop| stop.cause == cause);
         Ok(Self {

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::job::JobId;
 use crate::job::event::{Event, Order};
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
 use crate::server::rig::{Answer, NOW, Open, Rig, draft};
-use crate::store::suspensions::{Stop, StopCause};
 
 /// None of them is there at first.
 fn archives(rig: &Rig) -> Archives {
@@ -270,8 +270,13 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"suspensions":[],"waiting":null}}"#));
 
-    let stop = Stop { cause: StopCause::KeyRefused, until: Some(NOW), message: "no key".into(), since: NOW };
-    stage.rig.store.put_stop(stop).await.unwrap();
+    let refused = Suspension {
+        cause: SuspensionCause::KeyRefused,
+        until: Some(NOW),
+        message: "no key".into(),
+        since: NOW,
+    };
+    stage.rig.store.suspend(refused).await.unwrap();
     let causes = |status: Value| {
         let stops = status["suspensions"].as_array().unwrap().clone();
         let mut causes: Vec<_> =
@@ -314,7 +319,7 @@ async fn every_answer_that_is_an_error_is_a_problem_and_none_is_sniffed_cached_o
     assert_problem(&stage.door.ask("GET /api/v1/jobs\nHost: evil.example", "").await, 421, "127.0.0.1");
     let foreign = stage.door.ask("POST /api/v1/pause\nOrigin: http://evil.example", "").await;
     assert_problem(&foreign, 403, "other pages");
-    assert!(stage.rig.store.stops().await.unwrap().is_empty());
+    assert!(stage.rig.store.suspensions().await.unwrap().is_empty());
     let fine = stage.get("/api/v1/jobs").await;
     for answer in [&wrong_method, &foreign, &fine] {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");

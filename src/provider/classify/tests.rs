@@ -3,27 +3,28 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::event::Phase;
-use crate::provider::reply::Reply;
-use crate::provider::suspension::SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
+use crate::job::suspension::PROBE_INTERVAL;
+use crate::job::suspension::SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
+use crate::provider::reply::ApiReply;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
-const SCENE: ReplyContext<'static> = ReplyContext { now: NOW, base_url: "https://qingbo.dev" };
+const CONTEXT: ReplyContext<'static> = ReplyContext { now: NOW, base_url: "https://qingbo.dev" };
 
 const HTML: &str = "<html><title>Oops</title></html>";
 const PLAIN: &str = r#"{"error":{"message":"no","code":"bad"}}"#;
 
 type Headers = &'static [(&'static str, &'static str)];
 
-fn heard(status: u16, headers: Headers, body: &str) -> CallOutcome {
+fn reply(status: u16, headers: Headers, body: &str) -> CallOutcome {
     let headers = headers
         .iter()
         .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
         .collect();
-    CallOutcome::Reply(Reply { status, headers, body: Ok(body.as_bytes().to_vec()) })
+    CallOutcome::Reply(ApiReply { status, headers, body: Ok(body.as_bytes().to_vec()) })
 }
 
 fn cut(status: u16) -> CallOutcome {
-    CallOutcome::Reply(Reply {
+    CallOutcome::Reply(ApiReply {
         status,
         headers: Default::default(),
         body: Err("the answer broke off".into()),
@@ -51,37 +52,45 @@ fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
 }
 
 #[test]
-fn every_answer_to_a_submit_has_its_verdict() {
-    type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<SuspensionCause>, Proof);
-    use Proof::{Access, Funds, Nothing};
+fn submit_answers_and_their_verdicts() {
+    type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<SuspensionCause>, Evidence);
+    use Evidence::{BalanceSufficient, KeyAccepted, None as NoEvidence};
     let used = r#"{"error":{"code":"idempotency_key_reused","message":"used with a different body"}}"#;
     let busy = r#"{"error":{"code":"idempotency_key_in_use","message":"a request with this key is still in progress"}}"#;
     let unsaid = r#"{"error":{"message":"conflict"}}"#;
     let cases: &[Case] = &[
-        // Taken.
-        (200, &[], r#"{"task_id":"t-1"}"#, "accepted t-1", None, None, Funds),
-        (201, &[], r#"{"code":"success","data":"t-1"}"#, "accepted t-1", None, None, Funds),
-        (200, &[("idempotent-replayed", "true")], r#"{"task_id":"t-1"}"#, "accepted t-1", None, None, Funds),
-        // Taken, perhaps.
-        (200, &[], HTML, "unknown", None, None, Nothing),
-        (200, &[], "", "unknown", None, None, Nothing),
-        (200, &[], "{}", "unknown", None, None, Nothing),
-        (204, &[], "", "unknown", None, None, Nothing),
-        (200, &[], PLAIN, "unknown", None, None, Nothing),
-        (200, &[], r#"{"code":"fail","message":"busy","data":null}"#, "unknown", None, None, Nothing),
-        (408, &[], HTML, "unknown", None, None, Nothing),
-        (425, &[], PLAIN, "unknown", None, None, Nothing),
-        (500, &[], PLAIN, "unknown", None, None, Nothing),
-        (502, &[], HTML, "unknown", None, None, Nothing),
-        (503, &[("retry-after", "20")], HTML, "unknown", Some(20), None, Nothing),
-        (503, &[("retry-after", "Sat, 04 Apr 2026 06:47:00 GMT")], "", "unknown", Some(60), None, Nothing),
-        (504, &[], "", "unknown", None, None, Nothing),
-        (520, &[], HTML, "unknown", None, None, Nothing),
-        (999, &[], "", "unknown", None, None, Nothing),
-        (409, &[], busy, "unknown", None, None, Nothing),
-        (409, &[], unsaid, "unknown", None, None, Nothing),
-        (409, &[], HTML, "unknown", None, None, Nothing),
-        (409, &[("retry-after", "3")], busy, "unknown", Some(3), None, Nothing),
+        // Accepted.
+        (200, &[], r#"{"task_id":"t-1"}"#, "accepted t-1", None, None, BalanceSufficient),
+        (201, &[], r#"{"code":"success","data":"t-1"}"#, "accepted t-1", None, None, BalanceSufficient),
+        (
+            200,
+            &[("idempotent-replayed", "true")],
+            r#"{"task_id":"t-1"}"#,
+            "accepted t-1",
+            None,
+            None,
+            BalanceSufficient,
+        ),
+        // Accepted, perhaps.
+        (200, &[], HTML, "unknown", None, None, NoEvidence),
+        (200, &[], "", "unknown", None, None, NoEvidence),
+        (200, &[], "{}", "unknown", None, None, NoEvidence),
+        (204, &[], "", "unknown", None, None, NoEvidence),
+        (200, &[], PLAIN, "unknown", None, None, NoEvidence),
+        (200, &[], r#"{"code":"fail","message":"busy","data":null}"#, "unknown", None, None, NoEvidence),
+        (408, &[], HTML, "unknown", None, None, NoEvidence),
+        (425, &[], PLAIN, "unknown", None, None, NoEvidence),
+        (500, &[], PLAIN, "unknown", None, None, NoEvidence),
+        (502, &[], HTML, "unknown", None, None, NoEvidence),
+        (503, &[("retry-after", "20")], HTML, "unknown", Some(20), None, NoEvidence),
+        (503, &[("retry-after", "Sat, 04 Apr 2026 06:47:00 GMT")], "", "unknown", Some(60), None, NoEvidence),
+        (504, &[], "", "unknown", None, None, NoEvidence),
+        (520, &[], HTML, "unknown", None, None, NoEvidence),
+        (999, &[], "", "unknown", None, None, NoEvidence),
+        (409, &[], busy, "unknown", None, None, NoEvidence),
+        (409, &[], unsaid, "unknown", None, None, NoEvidence),
+        (409, &[], HTML, "unknown", None, None, NoEvidence),
+        (409, &[("retry-after", "3")], busy, "unknown", Some(3), None, NoEvidence),
         // Refused for good.
         (
             400,
@@ -90,9 +99,9 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "refused capability_violation",
             None,
             None,
-            Access,
+            KeyAccepted,
         ),
-        (400, &[], r#"{"error":"bad model"}"#, "refused http_400", None, None, Access),
+        (400, &[], r#"{"error":"bad model"}"#, "refused http_400", None, None, KeyAccepted),
         (
             404,
             &[],
@@ -100,13 +109,13 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "refused model_not_found",
             None,
             None,
-            Access,
+            KeyAccepted,
         ),
-        (413, &[], PLAIN, "refused bad", None, None, Access),
-        (413, &[], HTML, "refused http_413", None, None, Nothing),
-        (422, &[], PLAIN, "refused bad", None, None, Access),
-        (403, &[], PLAIN, "refused bad", None, None, Access),
-        (451, &[], PLAIN, "refused bad", None, None, Access),
+        (413, &[], PLAIN, "refused bad", None, None, KeyAccepted),
+        (413, &[], HTML, "refused http_413", None, None, NoEvidence),
+        (422, &[], PLAIN, "refused bad", None, None, KeyAccepted),
+        (403, &[], PLAIN, "refused bad", None, None, KeyAccepted),
+        (451, &[], PLAIN, "refused bad", None, None, KeyAccepted),
         (
             500,
             &[],
@@ -114,7 +123,7 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "refused price_not_configured",
             None,
             None,
-            Access,
+            KeyAccepted,
         ),
         (
             500,
@@ -123,19 +132,19 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "refused price_not_configured",
             None,
             None,
-            Access,
+            KeyAccepted,
         ),
-        // No status of a final answer: whatever spoke, it was not the provider.
-        (100, &[], r#"{"error":{"code":"price_not_configured"}}"#, "unknown", None, None, Nothing),
-        (0, &[("idempotent-replayed", "true")], PLAIN, "unknown", None, None, Nothing),
-        // The same for ever under this key.
-        (500, &[("idempotent-replayed", "true")], PLAIN, "replayed", None, None, Nothing),
-        (503, &[("idempotency-replayed", "True")], HTML, "replayed", None, None, Nothing),
-        (500, &[("idempotent-replayed", "false")], PLAIN, "unknown", None, None, Nothing),
-        (422, &[], used, "replayed", None, None, Access),
-        (400, &[], used, "replayed", None, None, Access),
-        (409, &[], used, "replayed", None, None, Access),
-        // Not executed, and the line stands.
+        // Not the status of a final response, so not the provider's.
+        (100, &[], r#"{"error":{"code":"price_not_configured"}}"#, "unknown", None, None, NoEvidence),
+        (0, &[("idempotent-replayed", "true")], PLAIN, "unknown", None, None, NoEvidence),
+        // The same for every repeat of this key.
+        (500, &[("idempotent-replayed", "true")], PLAIN, "replayed", None, None, NoEvidence),
+        (503, &[("idempotency-replayed", "True")], HTML, "replayed", None, None, NoEvidence),
+        (500, &[("idempotent-replayed", "false")], PLAIN, "unknown", None, None, NoEvidence),
+        (422, &[], used, "replayed", None, None, KeyAccepted),
+        (400, &[], used, "replayed", None, None, KeyAccepted),
+        (409, &[], used, "replayed", None, None, KeyAccepted),
+        // Not executed, and calls are suspended.
         (
             401,
             &[],
@@ -143,10 +152,10 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             None,
             Some(KeyRefused),
-            Nothing,
+            NoEvidence,
         ),
-        (401, &[("retry-after", "1")], HTML, "not executed", None, Some(KeyRefused), Nothing),
-        (402, &[], PLAIN, "not executed", None, Some(BalanceEmpty), Access),
+        (401, &[("retry-after", "1")], HTML, "not executed", None, Some(KeyRefused), NoEvidence),
+        (402, &[], PLAIN, "not executed", None, Some(BalanceEmpty), KeyAccepted),
         (
             403,
             &[],
@@ -154,9 +163,9 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             None,
             Some(BalanceEmpty),
-            Access,
+            KeyAccepted,
         ),
-        (429, &[("retry-after", "7")], PLAIN, "not executed", Some(7), Some(RateLimited), Nothing),
+        (429, &[("retry-after", "7")], PLAIN, "not executed", Some(7), Some(RateLimited), NoEvidence),
         (
             429,
             &[],
@@ -164,7 +173,7 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             Some(60),
             Some(RateLimited),
-            Nothing,
+            NoEvidence,
         ),
         (
             429,
@@ -173,7 +182,7 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             Some(60),
             Some(RateLimited),
-            Nothing,
+            NoEvidence,
         ),
         (
             429,
@@ -182,7 +191,7 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             Some(60),
             Some(RateLimited),
-            Nothing,
+            NoEvidence,
         ),
         (
             429,
@@ -191,9 +200,9 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             Some(86_400),
             Some(RateLimited),
-            Nothing,
+            NoEvidence,
         ),
-        (429, &[], HTML, "not executed", Some(30), Some(RateLimited), Nothing),
+        (429, &[], HTML, "not executed", Some(30), Some(RateLimited), NoEvidence),
         (
             301,
             &[("location", "https://www.qingbo.dev/v1/tasks")],
@@ -201,12 +210,12 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             None,
             Some(Misconfigured),
-            Nothing,
+            NoEvidence,
         ),
-        (308, &[("location", "/v2/tasks")], "", "not executed", None, Some(Misconfigured), Nothing),
-        (400, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
-        (403, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
-        (404, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
+        (308, &[("location", "/v2/tasks")], "", "not executed", None, Some(Misconfigured), NoEvidence),
+        (400, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
+        (403, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
+        (404, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
         (
             404,
             &[],
@@ -214,40 +223,48 @@ fn every_answer_to_a_submit_has_its_verdict() {
             "not executed",
             None,
             Some(Misconfigured),
-            Nothing,
+            NoEvidence,
         ),
-        (404, &[], r#"{"detail":"Not Found"}"#, "not executed", None, Some(Misconfigured), Nothing),
-        (405, &[], HTML, "not executed", None, Some(Misconfigured), Nothing),
-        (407, &[], "", "not executed", None, Some(Misconfigured), Nothing),
+        (404, &[], r#"{"detail":"Not Found"}"#, "not executed", None, Some(Misconfigured), NoEvidence),
+        (405, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
+        (407, &[], "", "not executed", None, Some(Misconfigured), NoEvidence),
     ];
-    for (status, headers, body, verdict, not_before, line, proof) in cases {
-        let answered = submitted(&heard(*status, headers, body), SCENE);
-        let told = (word(&answered.verdict), answered.line.as_ref().map(|line| line.cause), answered.proof);
+    for (status, headers, body, verdict, not_before, cause, evidence) in cases {
+        let classified = classify_submit(&reply(*status, headers, body), CONTEXT);
+        let found = (
+            word(&classified.verdict),
+            classified.suspension.as_ref().map(|suspension| suspension.cause),
+            classified.evidence,
+        );
         assert_eq!(
-            told,
-            (((*verdict).to_owned(), *not_before), *line, *proof),
+            found,
+            (((*verdict).to_owned(), *not_before), *cause, *evidence),
             "{status} {headers:?} {body}"
         );
-        if let Some(line) = answered.line {
-            let pause = not_before.unwrap_or(crate::provider::suspension::CAREFUL_PAUSE.as_secs());
-            assert_eq!(secs(Some(line.until)), Some(pause), "{status} {body}");
+        if let Some(suspension) = classified.suspension {
+            let wait = not_before.unwrap_or(PROBE_INTERVAL.as_secs());
+            assert_eq!(secs(suspension.until), Some(wait), "{status} {body}");
         }
     }
 }
 
 #[test]
-fn a_submit_is_repeated_as_new_only_when_it_certainly_never_left() {
-    let not_sent = submitted(&CallOutcome::NotSent("connection refused".into()), SCENE);
+fn submits_without_a_whole_answer_may_have_been_executed() {
+    let not_sent = classify_submit(&CallOutcome::NotSent("connection refused".into()), CONTEXT);
     assert_eq!(word(&not_sent.verdict).0, "not executed");
-    let lost = submitted(&CallOutcome::Lost("connection reset".into()), SCENE);
+    let lost = classify_submit(&CallOutcome::Lost("connection reset".into()), CONTEXT);
     assert_eq!(word(&lost.verdict).0, "unknown");
     for status in [200, 201, 400, 403, 404, 409, 422, 500, 503] {
-        assert_eq!(word(&submitted(&cut(status), SCENE).verdict).0, "unknown", "{status}, its body cut");
+        assert_eq!(
+            word(&classify_submit(&cut(status), CONTEXT).verdict).0,
+            "unknown",
+            "{status}, its body cut"
+        );
     }
     for (status, cause) in [(301, Misconfigured), (401, KeyRefused), (402, BalanceEmpty), (429, RateLimited)]
     {
         assert_eq!(
-            submitted(&cut(status), SCENE).line.map(|line| line.cause),
+            classify_submit(&cut(status), CONTEXT).suspension.map(|suspension| suspension.cause),
             Some(cause),
             "{status}, its body cut"
         );
@@ -255,7 +272,7 @@ fn a_submit_is_repeated_as_new_only_when_it_certainly_never_left() {
 }
 
 #[test]
-fn every_answer_to_a_status_query_has_its_verdict() {
+fn status_answers_and_their_verdicts() {
     let seen = r#"{"task_id":"t-1","status":"processing"}"#;
     type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<SuspensionCause>);
     let cases: &[Case] = &[
@@ -285,9 +302,9 @@ fn every_answer_to_a_status_query_has_its_verdict() {
         (402, &[], PLAIN, "unanswered", None, Some(BalanceEmpty)),
         (429, &[("retry-after", "20")], PLAIN, "unanswered", Some(20), Some(RateLimited)),
     ];
-    for (status, headers, body, expected, not_before, line) in cases {
-        let answered = asked(&heard(*status, headers, body), &task(), SCENE);
-        let told = match &answered.verdict {
+    for (status, headers, body, expected, not_before, cause) in cases {
+        let classified = classify_status(&reply(*status, headers, body), &task(), CONTEXT);
+        let found = match &classified.verdict {
             StatusVerdict::Seen(facts) => {
                 assert_eq!(facts.phase, Phase::Processing);
                 ("seen", None)
@@ -295,19 +312,19 @@ fn every_answer_to_a_status_query_has_its_verdict() {
             StatusVerdict::Missing => ("missing", None),
             StatusVerdict::Unanswered { not_before, .. } => ("unanswered", secs(*not_before)),
         };
-        assert_eq!(told, (*expected, *not_before), "{status} {body}");
-        assert_eq!(answered.line.map(|line| line.cause), *line, "{status} {body}");
+        assert_eq!(found, (*expected, *not_before), "{status} {body}");
+        assert_eq!(classified.suspension.map(|suspension| suspension.cause), *cause, "{status} {body}");
         assert_eq!(
-            answered.proof == Proof::Nothing,
+            classified.evidence == Evidence::None,
             *expected == "unanswered" && *status != 402,
             "{status} {body}"
         );
     }
-    assert!(matches!(asked(&cut(200), &task(), SCENE).verdict, StatusVerdict::Unanswered { .. }));
+    assert!(matches!(classify_status(&cut(200), &task(), CONTEXT).verdict, StatusVerdict::Unanswered { .. }));
 }
 
 #[test]
-fn every_answer_to_a_cancel_call_has_its_verdict() {
+fn cancel_answers_and_their_verdicts() {
     let late = r#"{"error":{"code":"task_not_cancellable","message":"already processing"}}"#;
     let cases: &[(u16, &str, &str, Option<SuspensionCause>)] = &[
         (200, "{}", "taken", None),
@@ -326,24 +343,29 @@ fn every_answer_to_a_cancel_call_has_its_verdict() {
         (402, PLAIN, "unanswered", Some(BalanceEmpty)),
         (429, PLAIN, "unanswered", Some(RateLimited)),
     ];
-    for (status, body, expected, line) in cases {
-        let answered = called_off(&heard(*status, &[], body), SCENE);
-        let told = match &answered.verdict {
+    for (status, body, expected, cause) in cases {
+        let classified = classify_cancel(&reply(*status, &[], body), CONTEXT);
+        let found = match &classified.verdict {
             CancelVerdict::Taken => "taken",
             CancelVerdict::TooLate { .. } => "too late",
             CancelVerdict::Unanswered { .. } => "unanswered",
         };
-        assert_eq!((told, answered.line.map(|line| line.cause)), (*expected, *line), "{status} {body}");
+        assert_eq!(
+            (found, classified.suspension.map(|suspension| suspension.cause)),
+            (*expected, *cause),
+            "{status} {body}"
+        );
     }
-    for heard in [CallOutcome::Lost(String::new()), cut(200)] {
-        assert!(matches!(called_off(&heard, SCENE).verdict, CancelVerdict::Unanswered { .. }));
+    for outcome in [CallOutcome::Lost(String::new()), cut(200)] {
+        assert!(matches!(classify_cancel(&outcome, CONTEXT).verdict, CancelVerdict::Unanswered { .. }));
     }
 }
 
 #[test]
-fn a_stopped_line_says_what_to_do() {
-    let message =
-        |status, headers, body| submitted(&heard(status, headers, body), SCENE).line.expect("a stop").message;
+fn messages_of_suspensions_name_the_remedy() {
+    let message = |status, headers, body| {
+        classify_submit(&reply(status, headers, body), CONTEXT).suspension.expect("a suspension").message
+    };
     let moved = message(308, &[("location", "https://www.qingbo.dev/v1/tasks?x=secret")], "");
     assert!(moved.contains("https://qingbo.dev") && moved.contains("redirects to www.qingbo.dev"), "{moved}");
     assert!(moved.contains("provider.base_url") && !moved.contains("secret"), "{moved}");
@@ -353,19 +375,19 @@ fn a_stopped_line_says_what_to_do() {
 }
 
 #[test]
-fn no_verdict_repeats_a_secret_address() {
+fn verdicts_do_not_repeat_secret_addresses() {
     let body = r#"{"error":{"code":"bad","message":"callback https://hooks.example/callbacks/j/s3cret failed\u001b[2J"}}"#;
     for status in [400, 401, 402, 403, 404, 409, 429, 500, 503] {
-        let shown = format!("{:?}", submitted(&heard(status, &[], body), SCENE));
+        let shown = format!("{:?}", classify_submit(&reply(status, &[], body), CONTEXT));
         assert!(!shown.contains("s3cret") && !shown.contains("\\u{1b}"), "{shown}");
     }
 }
 
 #[test]
-fn waits_count_on_the_provider_s_clock() {
+fn reset_times_count_on_the_provider_s_clock() {
     let headers: Headers = &[("date", "Sat, 04 Apr 2026 05:46:00 GMT")];
     let body = r#"{"error":{"code":"quota_window_exceeded","reset_at":1775281620}}"#;
-    let answered = submitted(&heard(429, headers, body), SCENE);
-    assert_eq!(answered.provider_time, Some(NOW.minus(Duration::from_secs(3600))));
-    assert_eq!(secs(answered.line.map(|line| line.until)), Some(60));
+    let classified = classify_submit(&reply(429, headers, body), CONTEXT);
+    assert_eq!(classified.provider_time, Some(NOW.minus(Duration::from_secs(3600))));
+    assert_eq!(secs(classified.suspension.and_then(|suspension| suspension.until)), Some(60));
 }

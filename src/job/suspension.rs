@@ -1,0 +1,109 @@
+//! Why nothing is submitted, asked or downloaded for a while: the provider's limits and refusals, and a person's pauses
+//! (docs/provider.md#errors, docs/reference.md#job-states).
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// How long calls stay suspended before a single probe, where only a probe can find out whether the cause is gone.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// The longest suspension that the provider may request.
+pub const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
+
+/// Why work is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SuspensionCause {
+    /// A person paused submits.
+    PausedSubmits,
+    /// A person paused downloads.
+    PausedDownloads,
+    /// Too many calls, or a quota window is used up (429).
+    RateLimited,
+    /// The provider refuses the API key (401).
+    KeyRefused,
+    /// The balance is empty (402).
+    BalanceEmpty,
+    /// The server at `provider.base_url` is not the provider's API: it redirects, or sends an error page.
+    Misconfigured,
+}
+
+impl SuspensionCause {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::PausedSubmits,
+        Self::PausedDownloads,
+        Self::RateLimited,
+        Self::KeyRefused,
+        Self::BalanceEmpty,
+        Self::Misconfigured,
+    ];
+
+    /// The word for programs and the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PausedSubmits => "paused_submits",
+            Self::PausedDownloads => "paused_downloads",
+            Self::RateLimited => "rate_limited",
+            Self::KeyRefused => "key_refused",
+            Self::BalanceEmpty => "balance_empty",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+
+    /// The cause of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == word)
+    }
+
+    /// Whether a person paused the work and only a person resumes it. All other causes come from the provider's
+    /// answers.
+    pub const fn is_pause(self) -> bool {
+        matches!(self, Self::PausedSubmits | Self::PausedDownloads)
+    }
+
+    /// Whether jobs are not submitted.
+    pub const fn suspends_submits(self) -> bool {
+        !matches!(self, Self::PausedDownloads)
+    }
+
+    /// Whether the provider is not called about existing tasks either.
+    pub const fn suspends_queries(self) -> bool {
+        matches!(self, Self::RateLimited | Self::KeyRefused | Self::Misconfigured)
+    }
+
+    /// Whether nothing is downloaded.
+    pub const fn suspends_downloads(self) -> bool {
+        matches!(self, Self::PausedDownloads)
+    }
+
+    /// Whether its end is not known in advance, so that a single call must find out.
+    pub const fn needs_probe(self) -> bool {
+        matches!(self, Self::KeyRefused | Self::BalanceEmpty | Self::Misconfigured)
+    }
+}
+
+/// A suspension in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspension {
+    /// Why.
+    pub cause: SuspensionCause,
+    /// No call before this time; `None` for a pause, which lasts until a person resumes.
+    pub until: Option<Timestamp>,
+    /// What happened and what to do, in a sentence. Without secrets.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_reads_back_from_its_word() {
+        for cause in SuspensionCause::ALL {
+            assert_eq!(SuspensionCause::parse(cause.as_str()), Some(cause));
+        }
+        assert_eq!(SuspensionCause::parse("401"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether the wall clock can be trusted: compared with the latest time ever saved, and with the provider's clock.
+//!
+//! The age of an idempotency key decides whether a submit may be repeated, so a wrong clock could pay twice.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::api::list::{JobFilter, MAX_PAGE};
+use crate::clock::{Clock, Timestamp};
+use crate::job::event::Event;
+use crate::job::retry::CLOCK_TOLERANCE;
+use crate::job::state::StateName;
+use crate::stages::isolate_corrupt_job;
+use crate::store::Store;
+use crate::store::error::StoreError;
+
+/// How far the clock advances before its high water is saved again.
+const HIGH_WATER_STEP: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct ClockCheck {
+    store: Store,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+struct State {
+    skew: Option<Skew>,
+    /// The latest time that was saved.
+    high_water: Option<Timestamp>,
+    /// The clock is behind its high water, and all jobs were rescheduled for that.
+    set_back: bool,
+}
+
+/// By how much the provider's clock differed from ours in its latest answer.
+#[derive(Clone, Copy)]
+struct Skew {
+    provider_ahead: bool,
+    difference: Duration,
+}
+
+impl ClockCheck {
+    /// Continues with the high water of the previous process.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn open(store: Store, clock: Clock) -> Result<Self, StoreError> {
+        let state = State { skew: None, high_water: store.high_water().await?, set_back: false };
+        Ok(Self { store, clock, state: Mutex::new(state) })
+    }
+
+    /// Compares the clock with the provider's at `now`.
+    pub fn record_provider_time(&self, provider_time: Timestamp, now: Timestamp) {
+        let difference = provider_time.since(now).max(now.since(provider_time));
+        self.state().skew = Some(Skew { provider_ahead: provider_time >= now, difference });
+    }
+
+    /// Saves the high water now and then. If the clock was set back, reschedules all unfinished jobs, once. If the
+    /// provider's clock confirms the new time, forgets the old high water.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn run(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let (mut high_water, set_back) = {
+            let state = self.state();
+            (state.high_water, state.set_back)
+        };
+        if set_back {
+            // A person may have confirmed the clock meanwhile, by releasing a job.
+            high_water = self.store.high_water().await?;
+        }
+        let behind = is_behind(now, high_water);
+        if behind && !set_back {
+            tracing::warn!(%now, "the clock was set back");
+            // The provider's time must confirm the new clock, not the old one.
+            self.state().skew = None;
+            reschedule_all(&self.store, now).await?;
+        }
+        if behind && self.state().skew.is_some_and(|skew| skew.difference <= CLOCK_TOLERANCE) {
+            tracing::info!("the clock agrees with the provider's again");
+            self.store.reset_high_water(now).await?;
+            high_water = Some(now);
+        } else if high_water.is_none_or(|time| now >= time.plus(HIGH_WATER_STEP)) {
+            self.store.raise_high_water(now).await?;
+            high_water = Some(now);
+        }
+        let mut state = self.state();
+        state.high_water = high_water;
+        state.set_back = is_behind(now, high_water);
+        Ok(())
+    }
+
+    /// Why the clock cannot be trusted with the age of a key; `None` if it can.
+    pub fn doubt(&self) -> Option<String> {
+        let now = self.clock.now();
+        let state = self.state();
+        if let Some(high_water) = state.high_water.filter(|_| is_behind(now, state.high_water)) {
+            return Some(format!("the clock says {now}, but it was already {high_water}"));
+        }
+        let skew = state.skew.filter(|skew| skew.difference > CLOCK_TOLERANCE)?;
+        let side = if skew.provider_ahead { "behind" } else { "ahead of" };
+        Some(format!("the clock is {} s {side} the provider's", skew.difference.as_secs()))
+    }
+
+    /// No code that holds this lock can panic, so a poisoned one is still intact.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_behind(now: Timestamp, high_water: Option<Timestamp>) -> bool {
+    high_water.is_some_and(|time| time.since(now) > CLOCK_TOLERANCE)
+}
+
+/// Applies [`Event::ClockSetBack`] to every unfinished job.
+async fn reschedule_all(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    for state in StateName::ALL.into_iter().filter(|state| !state.is_end()) {
+        let mut cursor = None;
+        loop {
+            let filter = JobFilter { state: Some(state), ..JobFilter::default() };
+            let page = store.list(filter, cursor, MAX_PAGE).await?;
+            let applied = page.jobs.iter().map(|details| async {
+                let job = details.job.id();
+                (job, store.apply(job, Event::ClockSetBack, now).await)
+            });
+            for (job, applied) in futures_util::future::join_all(applied).await {
+                isolate_corrupt_job(store, job, applied).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

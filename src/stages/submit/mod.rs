@@ -1,0 +1,214 @@
+//! Submits jobs, highest priority first, and repeats submits whose outcome is not known: the stage that spends money.
+
+mod stored_errors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use crate::clock::Timestamp;
+use crate::failpoints::{self, FailPoint};
+use crate::job::attempt::Attempt;
+use crate::job::event::{Doubt, Event, SubmitVerdict};
+use crate::job::next::{Move, is_due};
+use crate::job::scheduling::{Limits, next_turn};
+use crate::job::suspension::SuspensionCause;
+use crate::job::{JobId, state::StateName};
+use crate::provider::gate::SubmitPermit;
+use crate::secret::Secret;
+use crate::stages::provider_session::ProviderSession;
+use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, next_notification};
+use crate::store::Store;
+use crate::store::apply::Begun;
+use crate::store::error::StoreError;
+use crate::store::notify::Topic;
+use stored_errors::StoredErrors;
+
+/// Most submit calls at the same time.
+const CONCURRENCY: usize = 16;
+/// Most due jobs read in one pass.
+const BATCH: u32 = 64;
+/// How long a shutdown waits for the answers to submits that are under way.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Makes the callback URL of a job, or `None` when there are no callbacks. Called for each new attempt, so that a
+/// rotated secret counts from the next attempt on.
+pub type CallbackUrls = Arc<dyn Fn(JobId) -> Option<Secret> + Send + Sync>;
+
+/// The submit stage.
+pub struct SubmitStage {
+    inner: Arc<Inner>,
+    limits: Limits,
+    callback_urls: CallbackUrls,
+    in_flight: InFlight,
+    notified: Mutex<watch::Receiver<u64>>,
+}
+
+struct Inner {
+    store: Store,
+    session: Arc<ProviderSession>,
+    stored_errors: StoredErrors,
+}
+
+impl SubmitStage {
+    /// Registers for notifications at once, so that none is missed before the first pass.
+    pub fn new(
+        store: Store,
+        session: Arc<ProviderSession>,
+        limits: Limits,
+        callback_urls: CallbackUrls,
+    ) -> Self {
+        let notified = Mutex::new(store.listen(Topic::Submit));
+        let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());
+        let inner = Arc::new(Inner { store, session, stored_errors: StoredErrors::default() });
+        Self { inner, limits, callback_urls, in_flight, notified }
+    }
+
+    /// Makes jobs ready whose `not_before` or pause after a refusal is over.
+    async fn end_waits(&self, now: Timestamp) -> Result<Wake, StoreError> {
+        let due = self.inner.store.due(Move::Wait, now, BATCH).await?;
+        for job in &due.jobs {
+            let applied = self.inner.store.apply(*job, Event::TimeCame, now).await;
+            isolate_corrupt_job(&self.inner.store, *job, applied).await?;
+            failpoints::hit(FailPoint::WaitEnded);
+        }
+        Ok(Wake::at(due.next))
+    }
+
+    /// Repeats submits whose outcome is not known. They come before new ones because their tasks may already be running.
+    async fn repeat_submits(&self, now: Timestamp) -> Result<Wake, StoreError> {
+        let due = self.inner.store.due(Move::Repeat, now, BATCH).await?;
+        let mut wake = Wake::at(due.next);
+        for job in due.jobs {
+            // The list may be outdated: a call that has just ended may have repeated the submit.
+            if self.in_flight.contains(job)
+                || !is_due(
+                    &self.inner.store.look(job).await?.job,
+                    Move::Repeat,
+                    self.inner.session.clock.now(),
+                )
+            {
+                continue;
+            }
+            if let Some(doubt) = self.inner.session.clock_check.doubt() {
+                tracing::warn!(%job, "job {job} held: {doubt}");
+                self.inner.store.apply(job, Event::Doubted(Doubt::Clock), now).await?;
+                continue;
+            }
+            if let Some(closed) = self.start(job).await? {
+                wake = wake.or(closed);
+                break;
+            }
+        }
+        Ok(wake)
+    }
+
+    /// Submits new jobs while there is room for them.
+    async fn submit_new(&self) -> Result<Wake, StoreError> {
+        loop {
+            let (heads, running) = self.inner.store.line().await?;
+            let Some(turn) = next_turn(&heads, &running, &self.limits) else {
+                return Ok(Wake::OnNotify);
+            };
+            if let Some(closed) = self.start(turn.id).await? {
+                return Ok(closed);
+            }
+        }
+    }
+
+    /// Commits an attempt and starts to send it, or answers when to come back. The attempt is committed before this
+    /// returns, so that the next pass sees it.
+    async fn start(&self, job: JobId) -> Result<Option<Wake>, StoreError> {
+        if self.in_flight.is_full() {
+            return Ok(Some(Wake::OnNotify));
+        }
+        let session = &self.inner.session;
+        let permit = match session.admit_submit().await? {
+            Ok(permit) => permit,
+            Err(closed) => return Ok(Some(Wake::At(closed.until))),
+        };
+        let urls = self.callback_urls.clone();
+        let begun = self.inner.store.begin_try(job, Box::new(move |id| urls(id)), session.clock.now()).await;
+        failpoints::hit(FailPoint::SubmitFrozen);
+        match isolate_corrupt_job(&self.inner.store, job, begun).await? {
+            Some(Begun::Send(attempt)) => {
+                self.in_flight.spawn(job, self.inner.clone().send(permit, attempt));
+            }
+            Some(Begun::Nothing(applied)) => log_transition(&applied),
+            Some(Begun::Paused) => return Ok(Some(Wake::OnNotify)),
+            None => {}
+        }
+        Ok(None)
+    }
+}
+
+impl Inner {
+    async fn send(self: Arc<Self>, permit: SubmitPermit, attempt: Attempt) -> bool {
+        let job = attempt.job();
+        let sent = self.try_send(permit, &attempt).await;
+        if let Err(error) = &sent {
+            // Safe to repeat: to the same key and bytes, the provider answers with the same task.
+            tracing::error!(%job, "saving the submit answer of job {job} failed; the submit is repeated: {error}");
+        }
+        sent.is_ok()
+    }
+
+    async fn try_send(&self, permit: SubmitPermit, attempt: &Attempt) -> Result<(), StoreError> {
+        let job = attempt.job();
+        tracing::info!(%job, key = attempt.key(), "submitting job {job}");
+        let (call, classified) = self.session.client.submit(permit, attempt).await;
+        let is_server_error = classified.server_error;
+        let verdict = self.session.record(call, classified).await?;
+        let now = self.session.clock.now();
+        let verdict = self.stored_errors.check(attempt, is_server_error, verdict, now);
+        failpoints::hit(FailPoint::SubmitAnswered);
+        let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
+            Err(StoreError::TaskTaken(task)) => {
+                failpoints::hit(FailPoint::SubmitShared);
+                let shared = Event::SubmitAnswered(SubmitVerdict::Shared { task });
+                self.store.apply(job, shared, now).await?
+            }
+            applied => applied?,
+        };
+        failpoints::hit(FailPoint::SubmitApplied);
+        log_transition(&applied);
+        if applied.job.state_name() == StateName::Submitting {
+            let why = applied.job.learned().remark.clone().unwrap_or_default();
+            tracing::warn!(%job, "submit outcome of job {job} unknown; the submit is repeated: {why}");
+        }
+        Ok(())
+    }
+}
+
+impl Stage for SubmitStage {
+    const NAME: &'static str = "submit";
+
+    async fn pass(&self) -> Result<Wake, StoreError> {
+        let now = self.inner.session.clock.now();
+        self.inner.session.clock_check.run().await?;
+        let waits = self.end_waits(now).await?;
+        let suspensions = self.inner.session.suspensions().await?;
+        if suspensions.iter().any(|suspension| suspension.cause == SuspensionCause::PausedSubmits) {
+            return Ok(waits);
+        }
+        let repeats = self.repeat_submits(now).await?;
+        let submits = self.submit_new().await?;
+        Ok(waits.or(repeats).or(submits))
+    }
+
+    async fn notified(&self) {
+        tokio::select! {
+            biased;
+            () = next_notification(&self.notified) => {}
+            () = self.in_flight.completed() => {}
+        }
+    }
+
+    async fn drain(&self) {
+        // An answer that comes in time saves a repeat after the restart. The others are safe to abort: their attempts
+        // are committed.
+        let _ = self.inner.session.clock.within(DRAIN_TIMEOUT, self.in_flight.drain()).await;
+        self.in_flight.abort().await;
+    }
+}
