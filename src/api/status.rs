@@ -18,7 +18,7 @@ pub struct StatusView {
     pub counts: BTreeMap<StateName, u64>,
     pub suspensions: Vec<SuspensionView>,
     /// What is suspended and why, in one sentence; `null` when nothing is.
-    pub waiting: Option<String>,
+    pub message: Option<String>,
 }
 
 /// A suspension in force: a pause by an operator, or calls suspended by the provider.

@@ -1,4 +1,4 @@
-//! Every error answer of the admin door: problem details after RFC 9457.
+//! Error answers of the admin server: problem details (RFC 9457).
 
 use std::fmt;
 
@@ -13,42 +13,42 @@ use crate::server::body::BodyError;
 use crate::store::error::StoreError;
 use crate::store::intake::IngestError;
 
-/// What passes by itself may be tried again after so many seconds.
-const TRY_AGAIN: &str = "5";
+/// `Retry-After` of a transient problem, in seconds.
+const RETRY_AFTER_SECONDS: &str = "5";
 
-/// What kind of problem it is, for programs: the `type` of RFC 9457. These words are part of the API.
+/// The `type` of RFC 9457. The URNs are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// No more than the status says.
-    Plain,
-    /// The job file is wrong; `errors` says where and what.
-    JobFile,
-    /// It was taken in before; `first_job` says as what.
-    SeenBefore,
-    /// Several jobs are meant; `candidates` names the newest of them.
-    Ambiguous,
-    /// The job's state does not allow it.
-    Refused,
+pub(super) enum ProblemKind {
+    /// The HTTP status says it all.
+    Generic,
+    /// The job file is invalid; `errors` lists where and why.
+    InvalidJobFile,
+    /// The job file or its key was accepted before; `first_job` is the job made then.
+    DuplicateJob,
+    /// Several jobs match the reference; `candidates` lists the newest.
+    AmbiguousJob,
+    /// The state of the job does not allow the action.
+    ActionRejected,
 }
 
-impl Kind {
+impl ProblemKind {
     const fn urn(self) -> &'static str {
         match self {
-            Self::Plain => "about:blank",
-            Self::JobFile => "urn:dropreel:problem:job-file",
-            Self::SeenBefore => "urn:dropreel:problem:seen-before",
-            Self::Ambiguous => "urn:dropreel:problem:ambiguous",
-            Self::Refused => "urn:dropreel:problem:refused",
+            Self::Generic => "about:blank",
+            Self::InvalidJobFile => "urn:dropreel:problem:invalid-job-file",
+            Self::DuplicateJob => "urn:dropreel:problem:duplicate-job",
+            Self::AmbiguousJob => "urn:dropreel:problem:ambiguous-job",
+            Self::ActionRejected => "urn:dropreel:problem:action-rejected",
         }
     }
 
     const fn title(self) -> Option<&'static str> {
         match self {
-            Self::Plain => None,
-            Self::JobFile => Some("The job file is wrong"),
-            Self::SeenBefore => Some("Taken in before"),
-            Self::Ambiguous => Some("Several jobs are meant"),
-            Self::Refused => Some("Not possible in this state"),
+            Self::Generic => None,
+            Self::InvalidJobFile => Some("Invalid job file"),
+            Self::DuplicateJob => Some("Duplicate job"),
+            Self::AmbiguousJob => Some("Ambiguous job"),
+            Self::ActionRejected => Some("Action rejected"),
         }
     }
 }
@@ -64,11 +64,11 @@ pub(super) struct Problem {
 impl Problem {
     /// A problem that the status names well enough; `detail` is a sentence for people.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self::of(Kind::Plain, status, detail)
+        Self::of(ProblemKind::Generic, status, detail)
     }
 
     /// A problem of a kind of ours.
-    pub(super) fn of(kind: Kind, status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(super) fn of(kind: ProblemKind, status: StatusCode, detail: impl Into<String>) -> Self {
         let details = ProblemDetails {
             r#type: kind.urn().to_owned(),
             title: kind.title().or(status.canonical_reason()).unwrap_or("Error").to_owned(),
@@ -86,13 +86,13 @@ impl Problem {
 
     /// There is nothing at this address.
     pub(super) fn nothing_here() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "there is nothing at this address")
+        Self::new(StatusCode::NOT_FOUND, "no such address")
     }
 
     /// There is something at this address, for these methods only.
     pub(super) fn only_for(methods: &[Method]) -> Self {
         let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("this address is for {names} only"));
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("this address allows {names} only"));
         match HeaderValue::from_str(&names) {
             Ok(allowed) => problem.header(header::ALLOW, allowed),
             Err(_) => problem,
@@ -125,18 +125,18 @@ impl Problem {
             [one] => one.to_string(),
             [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
         };
-        let mut problem = Self::of(Kind::JobFile, StatusCode::UNPROCESSABLE_ENTITY, detail);
+        let mut problem = Self::of(ProblemKind::InvalidJobFile, StatusCode::UNPROCESSABLE_ENTITY, detail);
         problem.details.errors = Some(problems.iter().map(file_problem).collect());
         problem
     }
 
     fn passing(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-            .header(header::RETRY_AFTER, HeaderValue::from_static(TRY_AGAIN))
+            .header(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
     }
 
     fn seen_before(refusal: &IngestError, first: JobId) -> Self {
-        let mut problem = Self::of(Kind::SeenBefore, StatusCode::CONFLICT, refusal.to_string());
+        let mut problem = Self::of(ProblemKind::DuplicateJob, StatusCode::CONFLICT, refusal.to_string());
         problem.details.first_job = Some(first);
         problem
     }
@@ -234,7 +234,7 @@ mod tests {
         let body = actix_web::body::MessageBody::try_into_bytes(answer.into_body()).unwrap();
         assert_eq!(
             body,
-            r#"{"type":"urn:dropreel:problem:seen-before","title":"Taken in before","status":409,"detail":"the key `k` was already used by job 019d5cb9-2b40-7bbb-8ccc-1234567890ab; a key is run once only","first_job":"019d5cb9-2b40-7bbb-8ccc-1234567890ab"}"#
+            r#"{"type":"urn:dropreel:problem:duplicate-job","title":"Duplicate job","status":409,"detail":"the key `k` was already used by job 019d5cb9-2b40-7bbb-8ccc-1234567890ab; a key is run once only","first_job":"019d5cb9-2b40-7bbb-8ccc-1234567890ab"}"#
         );
     }
 

@@ -16,7 +16,7 @@ pub(super) async fn status_view(
     Ok(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         counts: counts(store).await?,
-        waiting: waiting(&suspensions),
+        message: message(&suspensions),
         suspensions: suspensions.into_iter().map(suspension_view).collect(),
     })
 }
@@ -34,15 +34,15 @@ pub(super) fn suspension_view(suspension: Suspension) -> SuspensionView {
     SuspensionView { cause: cause.as_str().to_owned(), until, message, since }
 }
 
-fn waiting(suspensions: &[Suspension]) -> Option<String> {
+fn message(suspensions: &[Suspension]) -> Option<String> {
     let sentence = |effect, has_effect: fn(SuspensionCause) -> bool| {
         let reasons = suspensions.iter().filter(|suspension| has_effect(suspension.cause));
         let reasons: Vec<&str> = reasons.map(|suspension| suspension.message.as_str()).collect();
         (!reasons.is_empty()).then(|| format!("{effect}: {}", reasons.join("; ")))
     };
     let sentences: Vec<String> = [
-        sentence("nothing is submitted", SuspensionCause::suspends_submits),
-        sentence("nothing is downloaded", SuspensionCause::suspends_downloads),
+        sentence("submitting is suspended", SuspensionCause::suspends_submits),
+        sentence("downloads are suspended", SuspensionCause::suspends_downloads),
     ]
     .into_iter()
     .flatten()
@@ -56,18 +56,18 @@ mod tests {
     use crate::server::rig::NOW;
 
     #[test]
-    fn the_reasons_for_waiting_are_one_sentence_per_effect() {
+    fn status_message_names_every_suspension() {
         let suspension =
             |cause, message: &str| Suspension { cause, until: None, message: message.into(), since: NOW };
-        assert_eq!(waiting(&[]), None);
+        assert_eq!(message(&[]), None);
         let suspensions = [
             suspension(SuspensionCause::PausedDownloads, "paused"),
             suspension(SuspensionCause::KeyRefused, "the key is refused"),
             suspension(SuspensionCause::PausedSubmits, "paused"),
         ];
         assert_eq!(
-            waiting(&suspensions).unwrap(),
-            "nothing is submitted: the key is refused; paused. nothing is downloaded: paused"
+            message(&suspensions).unwrap(),
+            "submitting is suspended: the key is refused; paused. downloads are suspended: paused"
         );
     }
 }

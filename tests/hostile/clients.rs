@@ -244,7 +244,7 @@ async fn every_bad_client_is_answered_or_cut_in_time() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), doors.rig.said());
     // Nothing that was pipelined behind a refusal was done.
     let (_, status) = doors.rig.get("/api/v1/status").await;
-    assert_eq!(status["stops"], serde_json::json!([]), "somebody paused the line: {status:#}");
+    assert_eq!(status["suspensions"], serde_json::json!([]), "somebody paused the line: {status:#}");
     conclude(doors.rig, &log, When::Always).await;
 }
 

@@ -123,7 +123,7 @@ async fn stopped(case: Vec<Case>) {
     drop_all(&rig, &mut log, &case);
     let name = &case[0].name;
     cancel_those_meant(&rig, &case).await;
-    while rig.get("/api/v1/status").await.1["stops"].as_array().is_none_or(Vec::is_empty) {
+    while rig.get("/api/v1/status").await.1["suspensions"].as_array().is_none_or(Vec::is_empty) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let before = rig.sandbox.ledger().calls.get("submit").copied();

@@ -1,4 +1,4 @@
-//! One order for all jobs that pass a filter: counted first, then given to exactly those.
+//! One action for all jobs that match a filter: counted first, then applied to exactly those jobs.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -7,42 +7,41 @@ use crate::api::action::{BulkActionRequest, BulkActionResult, RejectedAction};
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::api::problem::ProblemDetails;
 use crate::job::Job;
-use crate::job::event::Event;
+use crate::job::event::{Event, Order};
 use crate::job::step::Reply;
 use crate::money::Quota;
 use crate::server::admin::{Admin, answer};
-use crate::server::problem::{Kind, Problem};
+use crate::server::problem::{Problem, ProblemKind};
 
-/// More jobs than this are not ordered at once: the filter is to be narrower.
-const MOST: usize = 10_000;
-/// So many of those that could not follow are named in the answer.
-const NAMED: usize = 20;
+/// Most jobs one request may act on; a wider filter is rejected.
+const MAX_JOBS: usize = 10_000;
+/// Most rejected jobs named in the answer.
+const MAX_REJECTED_SHOWN: usize = 20;
 
-/// `POST /api/v1/orders`.
+/// `POST /api/v1/jobs/bulk`.
 #[utoipa::path(
     post,
-    path = "/api/v1/orders",
+    path = "/api/v1/jobs/bulk",
     tag = "jobs",
-    summary = "One order for all jobs that pass a filter",
+    summary = "Apply one action to all jobs that match a filter",
     request_body(content = BulkActionRequest),
     responses(
-        (status = 200, description = "It is done, or was only counted", body = BulkActionResult),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "The action was applied, or its jobs were counted", body = BulkActionResult),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn order(
+pub(super) async fn run_bulk_action(
     request: HttpRequest,
     mut body: web::Payload,
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
     let how = r#"{"action":"retry","state":"failed","dry_run":true}"#;
     let wanted: BulkActionRequest = admin.read_order(&request, &mut body, how).await?;
-    let jobs = passing(&admin, wanted.filter()).await?;
+    let jobs = matching_jobs(&admin, wanted.filter()).await?;
     if let Some(expect) = wanted.expect.filter(|expect| *expect != jobs.len()) {
-        let detail =
-            format!("{expect} jobs were expected and there are {} now; nothing was done", jobs.len());
-        return Err(Problem::of(Kind::Refused, StatusCode::CONFLICT, detail));
+        let detail = format!("expected {expect} jobs, but {} match now; nothing was done", jobs.len());
+        return Err(Problem::of(ProblemKind::ActionRejected, StatusCode::CONFLICT, detail));
     }
     let cost = jobs.iter().filter_map(|job| job.learned().cost).fold(Quota::ZERO, Quota::plus);
     let (mut done, mut rejected) = (0, Vec::new());
@@ -56,15 +55,12 @@ pub(super) async fn order(
         }
     }
     let message = if wanted.dry_run {
-        format!("{} jobs pass the filter", jobs.len())
+        format!("{} jobs match the filter", jobs.len())
     } else {
-        tracing::info!("a person's {} of {done} {} jobs", wanted.action.as_str(), wanted.state);
-        match rejected.len() {
-            0 => format!("{done} jobs"),
-            not => format!("{done} jobs; {not} could not: {}", rejected[0].reason),
-        }
+        tracing::info!("bulk action {} applied to {done} {} jobs", wanted.action.as_str(), wanted.state);
+        summary(wanted.action, done, &rejected)
     };
-    rejected.truncate(NAMED);
+    rejected.truncate(MAX_REJECTED_SHOWN);
     let result = BulkActionResult {
         jobs: jobs.len(),
         cost_quota: cost.get(),
@@ -76,14 +72,27 @@ pub(super) async fn order(
     Ok(answer(StatusCode::OK, &result))
 }
 
-/// All jobs that pass, newest first.
-async fn passing(admin: &Admin, filter: JobFilter) -> Result<Vec<Job>, Problem> {
+fn summary(action: Order, done: usize, rejected: &[RejectedAction]) -> String {
+    let jobs = if done == 1 { "1 job".to_owned() } else { format!("{done} jobs") };
+    let applied = match action {
+        Order::Cancel => format!("cancellation requested for {jobs}"),
+        Order::Retry => format!("{jobs} resubmitted"),
+        Order::Release => format!("{jobs} released"),
+    };
+    match rejected {
+        [] => applied,
+        [first, ..] => format!("{applied}; {} rejected: {}", rejected.len(), first.reason),
+    }
+}
+
+/// All jobs that match, newest first.
+async fn matching_jobs(admin: &Admin, filter: JobFilter) -> Result<Vec<Job>, Problem> {
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {
         let page = admin.door.store.list(filter.clone(), cursor, MAX_PAGE).await?;
         jobs.extend(page.jobs.into_iter().map(|sight| sight.job));
-        if jobs.len() > MOST {
-            let detail = format!("more than {MOST} jobs pass this filter; narrow it by label or text");
+        if jobs.len() > MAX_JOBS {
+            let detail = format!("more than {MAX_JOBS} jobs match this filter; narrow it by label or text");
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
         }
         match page.next {

@@ -1,4 +1,4 @@
-//! The line as a whole: how it stands, and a person's pause.
+//! The daemon as a whole: its status, pausing and resuming, and rotation of the callback secret.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -13,37 +13,37 @@ use crate::server::problem::Problem;
 use crate::server::status::status_view;
 
 /// The message of a pause.
-const PAUSED: &str = "paused by a person; `dropreel resume` goes on";
+const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
 
 /// `GET /api/v1/status`.
 #[utoipa::path(
     get,
     path = "/api/v1/status",
-    tag = "line",
-    summary = "How many jobs are in each state, and what stands still",
+    tag = "control",
+    summary = "How many jobs are in each state, and what is suspended",
     responses(
-        (status = 200, description = "As things stand", body = StatusView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "The current status", body = StatusView),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn status(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get_status(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let store = &admin.door.store;
     let suspensions = store.suspensions().await?;
     Ok(answer(StatusCode::OK, &status_view(store, suspensions).await?))
 }
 
-/// `POST /api/v1/pause`: outlives a restart.
+/// `POST /api/v1/pause`: a pause survives a restart.
 #[utoipa::path(
     post,
     path = "/api/v1/pause",
-    tag = "line",
-    summary = "Stop submits, downloads, or both",
-    request_body(content = Option<PauseRequest>, description = "Left out, or without `what`: both"),
+    tag = "control",
+    summary = "Pause submits, downloads or both",
+    request_body(content = Option<PauseRequest>, description = "An empty body, or no `what`, means both"),
     responses(
-        (status = 200, description = "As things stand", body = StatusView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "The current status", body = StatusView),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn pause(
@@ -52,26 +52,26 @@ pub(super) async fn pause(
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
     let since = admin.door.clock.now();
-    for cause in which(&request, body, &admin).await? {
+    for cause in read_causes(&request, body, &admin).await? {
         let pause = Suspension { cause, until: None, message: PAUSED.to_owned(), since };
         admin.door.store.suspend(pause).await?;
         failpoints::hit(FailPoint::PauseWritten);
-        tracing::info!("a person's pause: {}", cause.as_str());
+        tracing::info!("{} paused", target_name(cause));
     }
-    status(admin).await
+    get_status(admin).await
 }
 
-/// `POST /api/v1/resume`: ends a person's pause; what the provider stopped, it alone lets go on.
+/// `POST /api/v1/resume`: ends a pause. A suspension that the provider caused ends when the provider answers again.
 #[utoipa::path(
     post,
     path = "/api/v1/resume",
-    tag = "line",
-    summary = "Go on after a pause",
-    request_body(content = Option<PauseRequest>, description = "Left out, or without `what`: both"),
+    tag = "control",
+    summary = "Resume submits, downloads or both",
+    request_body(content = Option<PauseRequest>, description = "An empty body, or no `what`, means both"),
     responses(
-        (status = 200, description = "As things stand", body = StatusView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "The current status", body = StatusView),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn resume(
@@ -79,48 +79,54 @@ pub(super) async fn resume(
     body: web::Payload,
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
-    let causes = which(&request, body, &admin).await?;
+    let causes = read_causes(&request, body, &admin).await?;
+    let names: Vec<_> = causes.iter().map(|cause| target_name(*cause)).collect();
     if admin.door.store.lift_suspensions(causes).await? {
-        tracing::info!("a person's pause is over");
+        tracing::info!("{} resumed", names.join(" and "));
     }
-    status(admin).await
+    get_status(admin).await
 }
 
-/// `POST /api/v1/callback-secret/rotate`: new callback addresses are made under a new secret, those under way stay valid.
+/// `POST /api/v1/callback-secret/rotate`: signs new callback addresses with a new secret; addresses in use stay valid.
 #[utoipa::path(
     post,
     path = "/api/v1/callback-secret/rotate",
-    tag = "line",
-    summary = "New callback addresses are made under a new secret; those under way stay valid",
+    tag = "control",
+    summary = "Sign new callback addresses with a new secret; addresses in use stay valid",
     responses(
-        (status = 200, description = "It is done", body = RotationResult),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "The new secret is in use", body = RotationResult),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn rotate_callback_secret(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     (admin.door.rotate)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
-    tracing::info!("a person's new callback secret; addresses made under the last three still count");
+    tracing::info!("callback secret rotated; addresses signed with the last three secrets stay valid");
     Ok(answer(StatusCode::OK, &RotationResult { rotated: true }))
 }
 
-async fn which(
+/// The pauses that the request body names.
+async fn read_causes(
     request: &HttpRequest,
     mut body: web::Payload,
     admin: &Admin,
 ) -> Result<Vec<SuspensionCause>, Problem> {
     let bytes = read_body(request, &mut body, admin.limits.order, &admin.door.clock).await?;
-    let which = match bytes.trim_ascii() {
+    let request = match bytes.trim_ascii() {
         [] => PauseRequest::default(),
         bytes => read_object(bytes).map_err(|error| {
             Problem::bad_request(format!(
-                r#"send nothing, {{"what":"submits"}} or {{"what":"downloads"}}: {error}"#
+                r#"send an empty body, {{"what":"submits"}} or {{"what":"downloads"}}: {error}"#
             ))
         })?,
     };
-    Ok(match which.what {
+    Ok(match request.what {
         Some(PauseTarget::Submits) => vec![SuspensionCause::PausedSubmits],
         Some(PauseTarget::Downloads) => vec![SuspensionCause::PausedDownloads],
         None => vec![SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
     })
+}
+
+fn target_name(cause: SuspensionCause) -> &'static str {
+    if cause == SuspensionCause::PausedDownloads { "downloads" } else { "submitting" }
 }

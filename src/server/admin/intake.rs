@@ -1,4 +1,4 @@
-//! Job files handed over: the checks of the inbox, answered at once.
+//! `POST /api/v1/jobs`: accepts a job file with the checks of the inbox, and answers at once.
 
 use std::io::Cursor;
 
@@ -31,23 +31,23 @@ struct Handed {
     limits: Limits,
 }
 
-/// `POST /api/v1/jobs`: takes a job file in, whole or not at all.
+/// `POST /api/v1/jobs`: accepts a job file as a whole, or rejects it.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs",
     tag = "jobs",
-    summary = "Takes a job file in, whole or not at all; every job is billed by the provider",
+    summary = "Submit a job file; it is accepted as a whole or rejected. The provider bills every job",
     params(
-        ("name" = Option<String>, Query, description = "The file's name without its folder; jobs are called after it")
+        ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it")
     ),
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
     responses(
         (status = 201, description = "The jobs are committed", body = CreatedJobs),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn take(
+pub(super) async fn submit_jobs(
     request: HttpRequest,
     mut body: web::Payload,
     admin: web::Data<Admin>,
@@ -100,7 +100,7 @@ impl Handed {
             let is_one = !name.contains(['/', '\0']) && name.len() <= 255;
             is_one
                 .then_some(())
-                .ok_or_else(|| Problem::bad_request("`name` is a file's name without its folder"))?;
+                .ok_or_else(|| Problem::bad_request("`name` must be a file name without its folder"))?;
         }
         let form = match media_type(request.headers()).as_deref() {
             Some("application/x-ndjson") => Form::Lines,

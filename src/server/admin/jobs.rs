@@ -1,4 +1,4 @@
-//! Jobs: lists, one in full, a person's orders, and the stream of changes.
+//! Jobs: lists, one job in full, actions on a job, and the stream of changes.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::job::step::Reply;
 use crate::server::admin::query::Query;
 use crate::server::admin::{Admin, answer};
 use crate::server::events::Follower;
-use crate::server::problem::{Kind, Problem};
+use crate::server::problem::{Problem, ProblemKind};
 use crate::store::query::Found;
 
 /// How many jobs a list has if nobody says.
@@ -32,18 +32,21 @@ const LIST_LENGTH: u32 = 100;
     summary = "Jobs, newest first",
     params(
         ("state" = Option<StateName>, Query, description = "Only jobs in this state"),
-        ("label" = Option<Vec<String>>, Query, description = "Only jobs with this label, `KEY=VALUE`; may be given again"),
+        ("label" = Option<Vec<String>>, Query, description = "Only jobs with this label, `KEY=VALUE`; repeatable"),
         ("q" = Option<String>, Query, description = "Only jobs with this text in name, prompt or task id"),
-        ("limit" = Option<u64>, Query, description = "At most so many; 100 if left out, never more than 500", minimum = 1),
-        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before")
+        ("limit" = Option<u64>, Query, description = "Most jobs in the answer; 100 by default, 500 at most", minimum = 1),
+        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page")
     ),
     responses(
         (status = 200, description = "A page of the list", body = JobPage),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list_jobs(
+    request: HttpRequest,
+    admin: web::Data<Admin>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["state", "label", "q", "limit", "cursor"])?;
     let (filter, cursor, limit) = (wanted(&query)?, query.number("cursor")?, limit(&query)?);
     let page = admin.door.store.list(filter, cursor, limit).await?;
@@ -63,7 +66,7 @@ pub(super) fn wanted(query: &Query) -> Result<JobFilter, Problem> {
 
 fn no_state(word: &str) -> Problem {
     let words = StateName::ALL.map(StateName::as_str).join(", ");
-    Problem::bad_request(format!("there is no state `{word}`; there are: {words}"))
+    Problem::bad_request(format!("unknown state `{word}`; use one of {words}"))
 }
 
 fn limit(query: &Query) -> Result<u32, Problem> {
@@ -81,15 +84,18 @@ fn limit(query: &Query) -> Result<u32, Problem> {
     tag = "jobs",
     summary = "One job, with its history and its request",
     params(
-        ("job" = String, Path, description = "An id, a unique beginning of one (6 characters at least), or a name")
+        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name")
     ),
     responses(
         (status = 200, description = "The job", body = JobView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn show(job: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get_job(
+    job: web::Path<String>,
+    admin: web::Data<Admin>,
+) -> Result<HttpResponse, Problem> {
     let store = &admin.door.store;
     let id = meant(&admin, job.into_inner()).await?;
     let mut view = store.look(id).await?.view(&admin.door.library_dir);
@@ -105,7 +111,7 @@ pub(super) async fn meant(admin: &Admin, reference: String) -> Result<JobId, Pro
     let ids = match admin.door.store.find(reference.clone()).await? {
         Found::One(id) => return Ok(id),
         Found::None => {
-            let detail = format!("there is no job `{reference}`, neither by id nor by name");
+            let detail = format!("no job has the id or name `{reference}`");
             return Err(Problem::new(StatusCode::NOT_FOUND, detail));
         }
         Found::Many(ids) => ids,
@@ -116,27 +122,27 @@ pub(super) async fn meant(admin: &Admin, reference: String) -> Result<JobId, Pro
         let (name, state) = (sight.job.identity().name.clone(), sight.job.state_name());
         candidates.push(Candidate { id, name, state });
     }
-    let detail = format!("several jobs are called `{reference}`; say which by id");
-    Err(Problem::of(Kind::Ambiguous, StatusCode::CONFLICT, detail).with_candidates(candidates))
+    let detail = format!("several jobs match `{reference}`; use a full id");
+    Err(Problem::of(ProblemKind::AmbiguousJob, StatusCode::CONFLICT, detail).with_candidates(candidates))
 }
 
-/// `POST /api/v1/jobs/{job}/cancel|retry|release`: a person's word.
+/// `POST /api/v1/jobs/{job}/cancel|retry|release`.
 #[utoipa::path(
     post,
-    path = "/api/v1/jobs/{job}/{order}",
+    path = "/api/v1/jobs/{job}/{action}",
     tag = "jobs",
     summary = "Cancel, retry or release a job. `retry` is billed again",
     params(
-        ("job" = String, Path, description = "An id, a unique beginning of one (6 characters at least), or a name"),
-        ("order" = Order, Path, description = "What is to be done")
+        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name"),
+        ("action" = Order, Path, description = "What to do")
     ),
     responses(
-        (status = 200, description = "It is done, or under way", body = ActionResult),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "The action was applied; its effect may still be under way", body = ActionResult),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn order(
+pub(super) async fn run_action(
     path: web::Path<(String, String)>,
     admin: web::Data<Admin>,
 ) -> Result<HttpResponse, Problem> {
@@ -148,11 +154,13 @@ pub(super) async fn order(
     let applied = admin.door.store.apply(job, Event::Person(order), admin.door.clock.now()).await?;
     failpoints::hit(FailPoint::OrderApplied);
     let message = match applied.reply {
-        Some(Reply::Refused(why)) => return Err(Problem::of(Kind::Refused, StatusCode::CONFLICT, why)),
+        Some(Reply::Refused(why)) => {
+            return Err(Problem::of(ProblemKind::ActionRejected, StatusCode::CONFLICT, why));
+        }
         Some(Reply::Done(message)) => message.to_owned(),
         None => String::new(),
     };
-    tracing::info!(%job, "a person's {word} of job {job}: {message}");
+    tracing::info!(%job, "{word} applied to job {job}: {message}");
     let sight = admin.door.store.look(job).await?;
     let job = sight.view(&admin.door.library_dir);
     Ok(answer(StatusCode::OK, &ActionResult { job, message }))
@@ -165,22 +173,25 @@ pub(super) async fn order(
     tag = "jobs",
     summary = "Changes as they happen, as server-sent events: `hello`, `job` (with an id to resume from) and `status`",
     params(
-        ("after" = Option<i64>, Query, description = "Go on behind this change; `Last-Event-ID` does the same"),
-        ("job" = Option<Vec<String>>, Query, description = "Only this job, by its whole id; may be given again")
+        ("after" = Option<i64>, Query, description = "Resume after this change; `Last-Event-ID` does the same"),
+        ("job" = Option<Vec<String>>, Query, description = "Only this job, by its full id; repeatable")
     ),
     responses(
-        (status = 200, description = "A stream that does not end", body = String, content_type = "text/event-stream"),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "A stream without an end of its own", body = String, content_type = "text/event-stream"),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn events(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub(super) async fn stream_events(
+    request: HttpRequest,
+    admin: web::Data<Admin>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["after", "job"])?;
     // A browser that lost the stream says where it was; that is later than where it first began.
     let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let after = last.or(query.number("after")?);
     let ids = query.all("job").map(|id| {
-        JobId::parse(id).ok_or_else(|| Problem::bad_request(format!("`{id}` is not a whole job id")))
+        JobId::parse(id).ok_or_else(|| Problem::bad_request(format!("`{id}` is not a full job id")))
     });
     let only = ids.collect::<Result<BTreeSet<_>, _>>()?;
     let door = &admin.door;

@@ -163,16 +163,21 @@ fn rooms(routes: &mut web::ServiceConfig) {
     let job = "/api/v1/jobs/{job}";
     routes
         .configure(page::rooms)
-        .service(resource("/api/v1/orders", &[Method::POST]).route(web::post().to(bulk::order)))
         .service(
             resource("/api/v1/jobs", &[Method::GET, Method::POST])
-                .route(look().to(jobs::list))
-                .route(web::post().to(intake::take)),
+                .route(look().to(jobs::list_jobs))
+                .route(web::post().to(intake::submit_jobs)),
         )
-        .service(resource(job, &[Method::GET]).route(look().to(jobs::show)))
+        // Before `{job}`, which would match it too. GET still finds a job named `bulk`.
         .service(
-            resource(&format!("{job}/{{order:cancel|retry|release}}"), &[Method::POST])
-                .route(web::post().to(jobs::order)),
+            resource("/api/v1/jobs/{job:bulk}", &[Method::GET, Method::POST])
+                .route(look().to(jobs::get_job))
+                .route(web::post().to(bulk::run_bulk_action)),
+        )
+        .service(resource(job, &[Method::GET]).route(look().to(jobs::get_job)))
+        .service(
+            resource(&format!("{job}/{{action:cancel|retry|release}}"), &[Method::POST])
+                .route(web::post().to(jobs::run_action)),
         )
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(control::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(control::resume)))
@@ -181,10 +186,10 @@ fn rooms(routes: &mut web::ServiceConfig) {
                 .route(web::post().to(control::rotate_callback_secret)),
         )
         .service(resource("/api/v1/prune", &[Method::POST]).route(web::post().to(prune::prune)))
-        .service(resource("/api/v1/status", &[Method::GET]).route(look().to(control::status)))
-        .service(resource("/api/v1/openapi.json", &[Method::GET]).route(look().to(openapi::give)))
-        .service(resource("/api/v1/report", &[Method::GET]).route(look().to(report::report)))
-        .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::events)))
+        .service(resource("/api/v1/status", &[Method::GET]).route(look().to(control::get_status)))
+        .service(resource("/api/v1/openapi.json", &[Method::GET]).route(look().to(openapi::get_openapi)))
+        .service(resource("/api/v1/report", &[Method::GET]).route(look().to(report::get_report)))
+        .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::stream_events)))
         .service(resource("/metrics", &[Method::GET]).route(look().to(metrics::scrape)))
         .service(resource("/healthz", &[Method::GET]).route(look().to(healthz)))
         .service(resource("/readyz", &[Method::GET]).route(look().to(readyz)));

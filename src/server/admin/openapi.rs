@@ -1,4 +1,4 @@
-//! `GET /api/v1/openapi.json`: the API described for programs, made from the code that answers.
+//! `GET /api/v1/openapi.json`: the OpenAPI document, generated from the handlers.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -11,35 +11,38 @@ use crate::server::admin::{Admin, answer, bulk, control, intake, jobs, prune, re
 #[openapi(
     info(
         title = "dropreel",
-        description = "The admin door of dropreel: see and steer jobs. It listens on this machine; where a token is set, \
-            send it as `Authorization: Bearer TOKEN`."
+        description = "The admin API of dropreel: list, submit and control jobs. It listens on this machine only by \
+            default; where a token is set, send it as `Authorization: Bearer TOKEN`."
     ),
     paths(
-        jobs::list,
-        intake::take,
-        jobs::show,
-        jobs::order,
-        bulk::order,
-        jobs::events,
-        report::report,
-        control::status,
+        jobs::list_jobs,
+        intake::submit_jobs,
+        jobs::get_job,
+        jobs::run_action,
+        bulk::run_bulk_action,
+        jobs::stream_events,
+        report::get_report,
+        control::get_status,
         control::pause,
         control::resume,
         control::rotate_callback_secret,
         prune::prune
     ),
-    tags((name = "jobs", description = "Jobs and orders for them"), (name = "line", description = "All of them at once"))
+    tags(
+        (name = "jobs", description = "Jobs and actions on them"),
+        (name = "control", description = "The daemon as a whole")
+    )
 )]
-struct Described;
+struct ApiDocument;
 
-/// The description. `servers` is left out: it is wherever one asked.
-fn described() -> Value {
-    serde_json::to_value(Described::openapi()).unwrap_or_default()
+/// The document. `servers` is left out: the API is wherever the client found it.
+fn document() -> Value {
+    serde_json::to_value(ApiDocument::openapi()).unwrap_or_default()
 }
 
 /// `GET /api/v1/openapi.json`.
-pub(super) async fn give(_admin: web::Data<Admin>) -> HttpResponse {
-    answer(StatusCode::OK, &described())
+pub(super) async fn get_openapi(_admin: web::Data<Admin>) -> HttpResponse {
+    answer(StatusCode::OK, &document())
 }
 
 #[cfg(test)]
@@ -48,9 +51,9 @@ mod tests {
     use crate::job::state::StateName;
 
     #[test]
-    fn the_committed_description_is_the_one_of_this_version() {
+    fn committed_openapi_document_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/openapi.json");
-        let text = format!("{:#}\n", described());
+        let text = format!("{:#}\n", document());
         if std::env::var_os("DROPREEL_GOLDEN").is_some() {
             std::fs::write(path, &text).unwrap();
         }
@@ -58,8 +61,18 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_the_states_that_there_are() {
-        let states = &described()["components"]["schemas"]["JobState"]["enum"];
+    fn openapi_document_lists_all_job_states() {
+        let states = &document()["components"]["schemas"]["JobState"]["enum"];
         assert_eq!(states, &serde_json::json!(StateName::ALL.map(StateName::as_str)));
+    }
+
+    #[test]
+    fn operation_ids_are_unique() {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap().values();
+        let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+        let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let unique: std::collections::BTreeSet<&str> = ids.iter().copied().collect();
+        assert_eq!(unique.len(), ids.len(), "{ids:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! `POST /api/v1/prune`: jobs that ended long ago are forgotten, and old files of the archives removed.
+//! `POST /api/v1/prune`: deletes jobs that finished long ago, and old files of the archives.
 //!
-//! Each request works for a few seconds and says whether there is more: whoever asks can stop between two, and a stop in
-//! the middle leaves nothing half done. Rows go first, so that a file whose row is there is never missed.
+//! Each request works for a few seconds and says whether there is more, so a client can stop between two requests.
+//! Rows are deleted before files; in the other order, a crash would leave a row whose job file is gone.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use crate::server::problem::Problem;
 use crate::settings;
 use crate::store::prune::{SHORTEST_AGE, too_short};
 
-/// So long one request forgets jobs, at the most, and so long it removes files.
-const A_WHILE: Duration = Duration::from_secs(5);
+/// How long one request deletes jobs, and then files, at most.
+const TIME_SLICE: Duration = Duration::from_secs(5);
 
-/// The folders of files that were.
+/// The folders that hold old files, all absolute.
 #[derive(Clone, Debug)]
 pub struct Archives {
-    /// Job files whose jobs are committed, in a folder for each day.
+    /// Accepted job files, in one folder per day.
     pub accepted: PathBuf,
-    /// Bad job files.
+    /// Rejected job files.
     pub rejected: PathBuf,
-    /// Downloads that are not what they should be.
+    /// Downloads that failed their checks.
     pub quarantine: PathBuf,
 }
 
@@ -37,13 +37,13 @@ pub struct Archives {
 #[utoipa::path(
     post,
     path = "/api/v1/prune",
-    tag = "line",
-    summary = "Forget jobs that ended long ago, and remove old job files; never anything in the library",
+    tag = "control",
+    summary = "Delete jobs that finished long ago, and old job files; never anything in the library",
     request_body(content = PruneRequest),
     responses(
-        (status = 200, description = "As much as could be done in a few seconds; `more` says whether to ask again", body = PruneResult),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = 200, description = "What was deleted within a few seconds; `more` says whether to repeat the request", body = PruneResult),
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
 pub(super) async fn prune(
@@ -74,7 +74,7 @@ async fn count(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem>
 
 async fn remove(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem> {
     let (store, clock) = (&admin.door.store, &admin.door.clock);
-    let end = clock.tick().plus(A_WHILE);
+    let end = clock.tick().plus(TIME_SLICE);
     let (mut jobs, mut pruned) = (0, PrunedFiles { more: true, ..PrunedFiles::default() });
     while clock.tick() < end {
         match store.forget_some(before).await? {
@@ -101,7 +101,7 @@ async fn prune_files(admin: &Admin, before: Timestamp, dry_run: bool) -> Result<
     let (archives, clock) = (admin.door.archives.clone(), admin.door.clock.clone());
     let (library, inbox) = (admin.door.library_dir.clone(), admin.door.inbox_dir.clone());
     let pruned = admin.door.clock.aside(move || {
-        let end = clock.tick().plus(A_WHILE);
+        let end = clock.tick().plus(TIME_SLICE);
         let enough = || !dry_run && clock.tick() >= end;
         let mut pruner = FilePruner::new(before.into(), dry_run, &[&library, &inbox], &enough);
         pruner.prune_day_folders(&archives.accepted, &before.date(), &|day, name| {

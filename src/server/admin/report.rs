@@ -1,4 +1,4 @@
-//! `GET /api/v1/report`: how jobs ended, how long they took, what they cost; and what was charged for nothing.
+//! `GET /api/v1/report`: outcomes, durations and costs of finished jobs, and charges without a video.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::server::admin::{Admin, answer};
 use crate::server::problem::Problem;
 use crate::store::report::Sums;
 
-/// As far as a report looks back if nobody says.
-const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How far back a report goes by default.
+const DEFAULT_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl From<Sums> for ReportTotals {
     #[expect(clippy::cast_precision_loss, reason = "a rate, of fewer jobs than 2^53")]
@@ -41,31 +41,34 @@ impl From<Sums> for ReportTotals {
     get,
     path = "/api/v1/report",
     tag = "jobs",
-    summary = "How jobs ended, how long they took, what they cost",
+    summary = "Outcomes, durations and costs of finished jobs",
     params(
-        ("since" = Option<String>, Query, format = DateTime, description = "What ended then or later; 30 days if left out"),
-        ("disputes" = Option<bool>, Query, description = "Name the jobs that were charged and have no video")
+        ("since" = Option<String>, Query, format = DateTime, description = "Only jobs that finished at or after this time; 30 days ago by default"),
+        ("disputes" = Option<bool>, Query, description = "Include the jobs that were charged and have no video")
     ),
     responses(
         (status = 200, description = "The report", body = ReportView),
-        (status = "4XX", description = "What is wrong with the request", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "What is wrong here", body = ProblemDetails, content_type = "application/problem+json")
+        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn report(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get_report(
+    request: HttpRequest,
+    admin: web::Data<Admin>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request, &["since", "disputes"])?;
     let now = admin.door.clock.now();
     let since = match query.one("since")? {
-        None => now.minus(LOOK_BACK),
+        None => now.minus(DEFAULT_PERIOD),
         Some(text) => Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            Problem::bad_request(format!("`since` is a time such as 2026-11-01T00:00:00Z, not `{text}`"))
+            Problem::bad_request(format!("`since` must be a time such as 2026-11-01T00:00:00Z, not `{text}`"))
         })?,
     };
     let disputes = match query.one("disputes")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => {
-            return Err(Problem::bad_request(format!("`disputes` is true or false, not `{other}`")));
+            return Err(Problem::bad_request(format!("`disputes` must be true or false, not `{other}`")));
         }
     };
     let store = &admin.door.store;

@@ -79,7 +79,7 @@ fn bulk(filter: &JobFilter, w: &'static Words) -> Vec<Action> {
         let body = BulkActionRequest { action, state, label: label_filter, q, dry_run: false, expect: None };
         Action {
             label,
-            post: "/api/v1/orders".to_owned(),
+            post: "/api/v1/jobs/bulk".to_owned(),
             // Texts always have a JSON form.
             body: serde_json::to_string(&body).unwrap_or_default(),
             ask: ask.to_owned(),

@@ -218,7 +218,7 @@ async fn a_wrong_query_is_refused_with_what_would_be_right() {
     for (query, detail) in cases {
         assert_problem(&stage.get(&format!("/api/v1/jobs?{query}")).await, 400, detail);
     }
-    assert_problem(&stage.get("/api/v1/events?job=sakura").await, 400, "whole job id");
+    assert_problem(&stage.get("/api/v1/events?job=sakura").await, 400, "full job id");
 }
 
 #[tokio::test]
@@ -231,7 +231,11 @@ async fn a_job_is_found_by_id_by_the_beginning_of_one_and_by_name() {
         assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)), "{reference}: {answer:?}");
     }
     for reference in ["nobody", "0", &id[..5], "ffffffff", "a%2Fb"] {
-        assert_problem(&stage.get(&format!("/api/v1/jobs/{reference}")).await, 404, "there is no job");
+        assert_problem(
+            &stage.get(&format!("/api/v1/jobs/{reference}")).await,
+            404,
+            "no job has the id or name",
+        );
     }
     for reference in ["twin", &id[..8]] {
         let problem =
@@ -257,8 +261,8 @@ async fn a_persons_orders_are_carried_out_or_refused_with_the_reason() {
     );
     let retried = stage.post(&format!("/api/v1/jobs/{job}/retry"), "").await.json();
     assert_eq!(retried["job"]["state"], "pending");
-    assert_problem(&stage.post("/api/v1/jobs/nobody/retry", "").await, 404, "there is no job");
-    assert_problem(&stage.post("/api/v1/jobs/sakura/buy", "").await, 404, "nothing");
+    assert_problem(&stage.post("/api/v1/jobs/nobody/retry", "").await, 404, "no job has the id or name");
+    assert_problem(&stage.post("/api/v1/jobs/sakura/buy", "").await, 404, "no such address");
 }
 
 #[tokio::test]
@@ -268,7 +272,7 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
     let calm = stage.get("/api/v1/status").await;
     let counts = r#""counts":{"pending":2,"submitting":0,"queued":0,"processing":0,"downloading":0,"succeeded":0,"failed":0,"cancelled":0,"expired":0,"held":0}"#;
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"suspensions":[],"waiting":null}}"#));
+    assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"suspensions":[],"message":null}}"#));
 
     let refused = Suspension {
         cause: SuspensionCause::KeyRefused,
@@ -301,15 +305,15 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
     }
     assert_problem(&stage.post("/api/v1/pause", &" ".repeat(20_000)).await, 413, "16384");
     let status = stage.get("/api/v1/status").await.json();
-    assert_eq!(status["waiting"], "nothing is submitted: no key");
+    assert_eq!(status["message"], "submitting is suspended: no key");
     assert_eq!(status["suspensions"][0]["until"], "2026-04-04T06:46:00.000Z");
 }
 
 #[tokio::test]
 async fn every_answer_that_is_an_error_is_a_problem_and_none_is_sniffed_cached_or_shared() {
     let stage = Stage::set();
-    assert_problem(&stage.get("/api/v2").await, 404, "nothing");
-    assert_problem(&stage.get("/elsewhere").await, 404, "nothing");
+    assert_problem(&stage.get("/api/v2").await, 404, "no such address");
+    assert_problem(&stage.get("/elsewhere").await, 404, "no such address");
     let wrong_method = stage.door.ask("DELETE /api/v1/jobs", "").await;
     assert_problem(&wrong_method, 405, "GET, POST");
     assert_eq!(wrong_method.header("allow"), Some("GET, POST"));

@@ -27,7 +27,7 @@ async fn the_first_page_tells_what_is_and_what_to_do_next() {
     let pause = stage.post("/api/v1/pause", r#"{"what":"submits"}"#).await;
     assert_eq!(pause.status, 200);
     let one = stage.get("/").await.body;
-    for said in ["/jobs?state=pending", "Nothing is submitted", "paused by a person", "/api/v1/resume"] {
+    for said in ["/jobs?state=pending", "Nothing is submitted", "paused by an operator", "/api/v1/resume"] {
         assert!(one.contains(said), "{said}: {one}");
     }
 }
@@ -101,7 +101,7 @@ async fn a_list_goes_on_at_its_cursor_and_says_what_a_filter_may_be() {
     }
     seen.sort();
     assert_eq!(seen, names);
-    assert!(stage.get("/jobs?state=running").await.body.contains("there is no state `running`"));
+    assert!(stage.get("/jobs?state=running").await.body.contains("unknown state `running`"));
     assert_eq!(stage.get("/jobs?colour=red").await.status, 400);
     assert!(stage.get("/jobs?q=none-such").await.body.contains("No job passes this filter."));
 }
@@ -147,17 +147,19 @@ async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body.to_string()
     };
-    let counted = stage.post("/api/v1/orders", &order(json!({"dry_run": true}))).await.json();
+    let counted = stage.post("/api/v1/jobs/bulk", &order(json!({"dry_run": true}))).await.json();
     assert_eq!((&counted["jobs"], &counted["done"]), (&json!(3), &json!(0)));
-    let other = stage.post("/api/v1/orders", &order(json!({"expect": 2}))).await;
-    assert_problem(&other, 409, "2 jobs were expected and there are 3 now; nothing was done");
-    let done = stage.post("/api/v1/orders", &order(json!({"expect": 3}))).await.json();
+    let other = stage.post("/api/v1/jobs/bulk", &order(json!({"expect": 2}))).await;
+    assert_problem(&other, 409, "expected 2 jobs, but 3 match now; nothing was done");
+    let done = stage.post("/api/v1/jobs/bulk", &order(json!({"expect": 3}))).await.json();
     assert_eq!((&done["jobs"], &done["done"], &done["rejected"]), (&json!(3), &json!(3), &json!([])));
     for id in &ids {
         assert_eq!(stage.rig.store.look(*id).await.unwrap().job.state_name(), StateName::Pending);
     }
-    let refused = stage.post("/api/v1/orders", r#"{"action":"release","state":"pending"}"#).await.json();
+    let refused = stage.post("/api/v1/jobs/bulk", r#"{"action":"release","state":"pending"}"#).await.json();
     assert_eq!((&refused["done"], refused["rejected"].as_array().unwrap().len()), (&json!(0), 4));
+    let named_bulk = stage.take_in(&["bulk"]).await[0];
+    assert_eq!(stage.get("/api/v1/jobs/bulk").await.json()["id"], json!(named_bulk));
     let wrong = [
         (
             r#"{"action":"burn","state":"failed"}"#,
@@ -169,6 +171,6 @@ async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
         (r#"{"action":"retry","state":"failed","all":true}"#, "unknown field `all`"),
     ];
     for (body, detail) in wrong {
-        assert_problem(&stage.post("/api/v1/orders", body).await, 400, detail);
+        assert_problem(&stage.post("/api/v1/jobs/bulk", body).await, 400, detail);
     }
 }

@@ -75,7 +75,7 @@ async fn what_is_long_over_goes_with_its_file_and_nothing_else() {
 
     let done = stage.post("/api/v1/prune", r#"{"older_than":"90d"}"#).await.json();
     assert_eq!((&done["jobs"], &done["files"], &done["failed"]), (&json!(1), &json!(3), &json!(0)), "{done}");
-    assert_problem(&stage.get(&format!("/api/v1/jobs/{over}")).await, 404, "no job");
+    assert_problem(&stage.get(&format!("/api/v1/jobs/{over}")).await, 404, "no job has");
     assert!(!old.iter().any(|name| stage.archive(name).exists()));
     assert!(kept.iter().all(|name| stage.archive(name).exists()));
     assert!(stage.archive("rejected/new.json").exists());

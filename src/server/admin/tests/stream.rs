@@ -93,7 +93,7 @@ async fn whoever_follows_hears_of_every_change_from_now_on() {
     assert_eq!(stage.post("/api/v1/pause", r#"{"what":"submits"}"#).await.status, 200);
     assert_eq!(following.status().await["suspensions"][0]["cause"], "paused_submits");
     assert_eq!(stage.post("/api/v1/resume", "").await.status, 200);
-    assert_eq!(following.status().await["waiting"], Value::Null);
+    assert_eq!(following.status().await["message"], Value::Null);
 }
 
 #[tokio::test]
