@@ -93,7 +93,7 @@ impl Pipeline {
             create_private_folder(&folder)?;
         }
         // Files may be dropped as soon as the daemon says that it is ready.
-        Inbox::new(settings.inbox.dir.clone()).ensure()?;
+        Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
         let library = open_library(settings, &rng)?;
         failpoints::hit(FailPoint::FoldersMade);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));

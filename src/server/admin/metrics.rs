@@ -138,14 +138,14 @@ fn folders(registry: &mut Registry, door: &AdminServer) {
         }
     }
     registry.register("free_bytes", "Room on the disk of a folder", free);
-    let Ok(entries) = Inbox::new(door.inbox_dir.clone()).look() else { return };
+    let Ok(entries) = Inbox::new(door.inbox_dir.clone()).list() else { return };
     let waiting: Vec<_> = entries
         .iter()
-        .filter(|entry| entry.irregular.is_none() && jobfile::is_job_file_name(&entry.name))
+        .filter(|entry| entry.irregular_kind.is_none() && jobfile::is_job_file_name(&entry.name))
         .collect();
     let (files, oldest) = (Gauge::<i64>::default(), Gauge::<i64>::default());
     files.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
-    let age = waiting.iter().map(|entry| door.clock.now().since(entry.stamp.changed()).as_secs()).max();
+    let age = waiting.iter().map(|entry| door.clock.now().since(entry.version.changed_at()).as_secs()).max();
     oldest.set(i64::try_from(age.unwrap_or(0)).unwrap_or(i64::MAX));
     registry.register("inbox_files", "Job files in the inbox", files);
     registry.register("inbox_oldest_seconds", "How old the oldest of them is", oldest);

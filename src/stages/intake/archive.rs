@@ -1,4 +1,4 @@
-//! Moves job files out of the inbox once their jobs are committed: a committed file is no new drop, whatever crashes.
+//! Destination job files out of the inbox once their jobs are committed: a committed file is no new drop, whatever crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
-use crate::inbox::{Inbox, Moves};
+use crate::inbox::{Destination, Inbox};
 use crate::stages::intake::validate::Ready;
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::run_blocking;
@@ -60,7 +60,7 @@ impl IntakeStage {
         Ok(pending)
     }
 
-    /// Moves files whose jobs are committed out of the inbox. Those left out are tried again at the next look.
+    /// Destination files whose jobs are committed out of the inbox. Those left out are tried again at the next look.
     pub(super) async fn archive(&self, batch: Batch) -> Moved {
         let folder = self.folders.accepted.join(batch.now.date());
         if batch.files.is_empty() {
@@ -106,9 +106,9 @@ fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, O
     let stays = |name: &str, error: &FsError| {
         tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
     };
-    let moved = inbox.opened().and_then(|opened| {
-        let moves = opened.moves_to(folder)?;
-        let moved = files.iter().filter_map(|committed| match archive(inbox, &moves, committed) {
+    let moved = inbox.open().and_then(|opened| {
+        let destination = Destination::create(&opened, folder)?;
+        let moved = files.iter().filter_map(|committed| match archive(inbox, &destination, committed) {
             Ok(to) => Some((committed.nr, shown_path(to))),
             Err(error) => {
                 stays(&committed.name, &error);
@@ -123,16 +123,20 @@ fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, O
     })
 }
 
-fn archive(inbox: &Inbox, moves: &Moves<'_>, committed: &Committed) -> Result<Option<PathBuf>, FsError> {
+fn archive(
+    inbox: &Inbox,
+    destination: &Destination<'_>,
+    committed: &Committed,
+) -> Result<Option<PathBuf>, FsError> {
     let Committed { name, file, .. } = committed;
-    let moved = match moves.archive(name, &file.stamp) {
-        Err(FsError::Changed(_)) => archive_if_the_same(inbox, moves, name, &file.sha256),
+    let moved = match destination.archive(name, &file.version) {
+        Err(FsError::Changed(_)) => archive_if_the_same(inbox, destination, name, &file.sha256),
         moved => moved,
     };
     match (moved, &file.bytes) {
         // Edited or taken away in this very moment: what is there is a new drop, and what was read is kept.
         (Err(FsError::Changed(_) | FsError::NotFound(_)), Some(bytes)) => {
-            inbox.keep_copy(name, bytes, moves.folder()).map(Some)
+            inbox.save_copy(name, bytes, destination.path()).map(Some)
         }
         (Err(FsError::Changed(_) | FsError::NotFound(_)), None) => Ok(None),
         (moved, _) => moved.map(Some),
@@ -143,18 +147,18 @@ fn archive(inbox: &Inbox, moves: &Moves<'_>, committed: &Committed) -> Result<Op
 /// may have been changed, or another of its names been taken away, and that more than once.
 fn archive_if_the_same(
     inbox: &Inbox,
-    moves: &Moves<'_>,
+    destination: &Destination<'_>,
     name: &str,
     sha256: &str,
 ) -> Result<PathBuf, FsError> {
     let changed = || FsError::Changed(inbox.path().join(name));
     for _ in 0..SECOND_LOOKS {
-        let stamp = match inbox.fingerprint(name) {
-            Ok((found, stamp)) if found == sha256 => stamp,
+        let version = match inbox.hash_file(name) {
+            Ok((found, version)) if found == sha256 => version,
             Err(FsError::Changed(_)) => continue,
             Ok(_) | Err(_) => return Err(changed()),
         };
-        match moves.archive(name, &stamp) {
+        match destination.archive(name, &version) {
             Err(FsError::Changed(_)) => {}
             moved => return moved,
         }
@@ -164,8 +168,8 @@ fn archive_if_the_same(
 
 fn finish_move(inbox: &Inbox, folders: &IntakeFolders, unmoved: &Unmoved) -> Result<Option<String>, FsError> {
     let folder = folders.accepted.join(unmoved.taken_at.date());
-    let found = match inbox.fingerprint(&unmoved.file_name) {
-        Ok((sha256, stamp)) if sha256 == unmoved.sha256 => stamp,
+    let found = match inbox.hash_file(&unmoved.file_name) {
+        Ok((sha256, version)) if sha256 == unmoved.sha256 => version,
         // Moved already, taken away, or another file by now.
         Ok(_) | Err(FsError::NotFound(_) | FsError::NotRegular { .. } | FsError::Changed(_)) => {
             // A move of which nobody knows whether it was flushed must not be undone once it is written down.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
-use crate::inbox::Entry;
+use crate::inbox::InboxEntry;
 use crate::jobfile::{Draft, Problem};
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::archive::{Batch, Committed};
@@ -36,7 +36,7 @@ const AHEAD: usize = 2;
 const BATCH_BYTES: u64 = (8 << 20) / (2 * (AHEAD as u64 + 1) + 1);
 
 /// A file that is to be judged, and how long it has been still.
-pub(super) type Chosen = (Entry, Duration);
+pub(super) type Chosen = (InboxEntry, Duration);
 
 /// What a pass comes to.
 #[derive(Default)]
@@ -113,11 +113,11 @@ impl IntakeStage {
         let judge = self.judge.clone();
         let judged = run_blocking(&self.clock, move || judge.judge_all(batch)).await;
         let mut ready = Vec::new();
-        for (Entry { name, .. }, judgement) in judged {
+        for (InboxEntry { name, .. }, judgement) in judged {
             match judgement {
                 Judgement::Wait(patience) => report.wait(self.be_patient(&name, patience)),
                 Judgement::Trouble(trouble) => self.tell_trouble(&name, &trouble),
-                Judgement::Reject(problems, stamp) => self.reject(&name, stamp, problems).await,
+                Judgement::Reject(problems, version) => self.reject(&name, version, problems).await,
                 Judgement::Ready(file) => ready.push((name, file)),
             }
         }
@@ -131,7 +131,7 @@ impl IntakeStage {
         if planted(Bug::MoveBeforeCommit) {
             for (name, file) in &files {
                 let folder = self.folders.accepted.join(now.date());
-                let _ = self.judge.inbox.archive(name, &file.stamp, &folder);
+                let _ = self.judge.inbox.archive(name, &file.version, &folder);
             }
         }
         for _ in &files {
@@ -211,11 +211,11 @@ impl IntakeStage {
                 return Some(Committed { nr: taken.nr, name, file });
             }
             Err(refusal @ IngestError::Repeated { .. }) => {
-                self.reject(&name, file.stamp, vec![whole(refusal.to_string())]).await;
+                self.reject(&name, file.version, vec![whole(refusal.to_string())]).await;
             }
             Err(refusal @ IngestError::KeySeen { .. }) => {
                 let problem = Problem { pointer: key_pointer(&refusal), ..whole(refusal.to_string()) };
-                self.reject(&name, file.stamp, vec![problem]).await;
+                self.reject(&name, file.version, vec![problem]).await;
             }
             Err(IngestError::Unread(why)) => self.tell_trouble(&name, &why),
             // Not of one file, see `commit`.
@@ -234,7 +234,7 @@ fn intake(name: &str, file: &Ready) -> Intake {
         source: Source::Inbox,
         file_name: Some(name.to_owned()),
         sha256: file.sha256.clone(),
-        bytes: file.stamp.bytes,
+        bytes: file.version.bytes,
     }
 }
 
@@ -251,14 +251,14 @@ fn batches(chosen: Vec<Chosen>) -> Vec<Vec<Chosen>> {
     let mut batches: Vec<Vec<Chosen>> = Vec::new();
     let (mut bytes, mut long) = (0_u64, true);
     for file in chosen {
-        bytes = bytes.saturating_add(file.0.stamp.bytes);
+        bytes = bytes.saturating_add(file.0.version.bytes);
         let is_long = is_long(&file.0);
         match batches.last_mut() {
             Some(batch) if batch.len() < BATCH && bytes <= BATCH_BYTES && !long && !is_long => {
                 batch.push(file)
             }
             _ => {
-                bytes = file.0.stamp.bytes;
+                bytes = file.0.version.bytes;
                 batches.push(vec![file]);
             }
         }
@@ -285,7 +285,7 @@ mod tests {
         for name in ["d.json", "e.json", "f.json"] {
             write(name, 1_000_000);
         }
-        let entries = Inbox::new(folder.path().to_owned()).look().unwrap();
+        let entries = Inbox::new(folder.path().to_owned()).list().unwrap();
         let batches = batches(entries.into_iter().map(|entry| (entry, Duration::ZERO)).collect());
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
         assert_eq!(sizes, [BATCH, 2, 1, 2, 1, 1]);

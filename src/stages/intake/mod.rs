@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
-use crate::inbox::{Entry, Inbox, Stamp};
+use crate::inbox::{FileVersion, FolderId, Inbox, InboxEntry};
 use crate::jobfile::{self, Limits, Problem};
 use crate::stages::{Stage, Wake, run_blocking};
 use crate::store::Store;
@@ -64,7 +64,7 @@ pub struct IntakeStage {
 /// A file as last looked at.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    stamp: Stamp,
+    version: FileVersion,
     still_since: Tick,
     /// Not to be read again before it has been still for so long.
     patience: Duration,
@@ -97,7 +97,11 @@ impl IntakeStage {
     }
 
     /// The files to judge now, with how long each has been still, and when the next one may be.
-    fn choose(&self, entries: Vec<Entry>, pending: &BTreeSet<String>) -> (Vec<Chosen>, Option<Duration>) {
+    fn choose(
+        &self,
+        entries: Vec<InboxEntry>,
+        pending: &BTreeSet<String>,
+    ) -> (Vec<Chosen>, Option<Duration>) {
         let now = self.clock.tick();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
@@ -109,9 +113,9 @@ impl IntakeStage {
                 continue;
             }
             let fresh =
-                Seen { stamp: entry.stamp, still_since: now, patience: Duration::ZERO, told_at: None };
+                Seen { version: entry.version, still_since: now, patience: Duration::ZERO, told_at: None };
             let known = seen.entry(entry.name.clone()).or_insert(fresh);
-            if known.stamp != entry.stamp {
+            if known.version != entry.version {
                 *known = Seen { told_at: known.told_at, ..fresh };
             }
             let still = now.since(known.still_since);
@@ -147,13 +151,13 @@ impl IntakeStage {
         }
     }
 
-    async fn reject(&self, name: &str, stamp: Stamp, problems: Vec<Problem>) {
+    async fn reject(&self, name: &str, version: FileVersion, problems: Vec<Problem>) {
         let (judge, folders) = (self.judge.clone(), self.folders.clone());
         let (at, owned) = (self.clock.now(), name.to_owned());
         let more = problems.len().saturating_sub(1);
         let first = problems.first().map(Problem::to_string).unwrap_or_default();
         let rejected = run_blocking(&self.clock, move || {
-            judge.inbox.reject(&owned, &stamp, &folders.rejected, |file| {
+            judge.inbox.reject(&owned, &version, &folders.rejected, |file| {
                 let reason = Reason { file, at, errors: &problems };
                 // A list of texts and numbers always has a JSON form.
                 serde_json::to_vec_pretty(&reason).unwrap_or_default()
@@ -171,7 +175,7 @@ impl IntakeStage {
         }
     }
 
-    fn arm(&self, identity: (u64, u64)) {
+    fn arm(&self, identity: FolderId) {
         // Under a paused clock nothing may come of itself.
         if !self.clock.is_paused() {
             self.watch.arm(identity);
@@ -196,7 +200,7 @@ impl Stage for IntakeStage {
         failpoints::hit(FailPoint::IntakeBegan);
         let judge = self.judge.clone();
         let looked = run_blocking(&self.clock, move || {
-            judge.inbox.ensure().and_then(|id| Ok((id, judge.inbox.look()?)))
+            judge.inbox.create_if_missing().and_then(|id| Ok((id, judge.inbox.list()?)))
         })
         .await;
         let (identity, entries) = match looked {

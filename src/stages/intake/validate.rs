@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::fs::FsError;
-use crate::inbox::{Entry, Inbox, OpenInbox, Stamp};
+use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
 use crate::jobfile::{self, Cause, Draft, Form, Limits, LineError, Problem};
 use crate::secret::sha256_hex;
 use crate::stages::intake::ingest::Chosen;
@@ -31,7 +31,7 @@ pub(super) enum Judgement {
     /// It cannot be dealt with; tell, and leave it where it is.
     Trouble(String),
     /// It is bad: reject it with these problems.
-    Reject(Vec<Problem>, Stamp),
+    Reject(Vec<Problem>, FileVersion),
     /// Its jobs can be taken in.
     Ready(Ready),
 }
@@ -39,7 +39,7 @@ pub(super) enum Judgement {
 /// A file whose every object is a job.
 #[derive(Debug)]
 pub(super) struct Ready {
-    pub stamp: Stamp,
+    pub version: FileVersion,
     pub sha256: String,
     /// Its bytes, in case it is edited before it is moved; none of a long line file.
     pub bytes: Option<Vec<u8>>,
@@ -48,8 +48,8 @@ pub(super) struct Ready {
 }
 
 /// Whether it is a line file that is not to be held in memory whole.
-pub(super) fn is_long(entry: &Entry) -> bool {
-    entry.stamp.bytes > SHORT && Form::of_name(&entry.name) == Some(Form::Lines)
+pub(super) fn is_long(entry: &InboxEntry) -> bool {
+    entry.version.bytes > SHORT && Form::of_name(&entry.name) == Some(Form::Lines)
 }
 
 /// How files are judged.
@@ -62,8 +62,8 @@ pub(super) struct Judge {
 
 impl Judge {
     /// Judges files, each with how long it has been still. Blocks.
-    pub fn judge_all(&self, files: Vec<Chosen>) -> Vec<(Entry, Judgement)> {
-        let opened = self.inbox.opened();
+    pub fn judge_all(&self, files: Vec<Chosen>) -> Vec<(InboxEntry, Judgement)> {
+        let opened = self.inbox.open();
         let judged = files.into_iter().map(|(entry, still)| {
             let judgement = match &opened {
                 Ok(inbox) => self.judge(inbox, &entry, still),
@@ -74,17 +74,17 @@ impl Judge {
         judged.collect()
     }
 
-    fn judge(&self, inbox: &OpenInbox<'_>, entry: &Entry, still: Duration) -> Judgement {
-        if let Some(kind) = entry.irregular {
+    fn judge(&self, inbox: &OpenInbox<'_>, entry: &InboxEntry, still: Duration) -> Judgement {
+        if let Some(kind) = entry.irregular_kind {
             return Judgement::Trouble(format!("a {kind} is never opened; remove it from the inbox"));
         }
-        if !entry.readable {
+        if !entry.is_utf8 {
             return Judgement::Trouble("its name is not valid UTF-8; rename it".into());
         }
         if jobfile::conflict_copy(&entry.name) {
             let message =
                 "a copy made by a sync tool in a conflict is never bought; if it is wanted, rename it";
-            return Judgement::Reject(vec![whole(message)], entry.stamp);
+            return Judgement::Reject(vec![whole(message)], entry.version);
         }
         let judged = match Form::of_name(&entry.name) {
             Some(Form::Lines) => self.judge_lines(inbox, entry, still),
@@ -104,18 +104,18 @@ impl Judge {
     fn judge_document(
         &self,
         inbox: &OpenInbox<'_>,
-        entry: &Entry,
+        entry: &InboxEntry,
         still: Duration,
     ) -> Result<Judgement, FsError> {
         let limit = self.limits.max_bytes;
-        if entry.stamp.bytes > limit {
+        if entry.version.bytes > limit {
             return Ok(self.too_long(entry, still, limit, "inbox.max_bytes"));
         }
-        let (bytes, stamp, file) = inbox.read(&entry.name, limit)?;
+        let (bytes, version, file) = inbox.read_file(&entry.name, limit)?;
         match jobfile::read_document(&bytes, jobfile::stem(&entry.name), &self.limits) {
             Ok(drafts) => {
-                let (stamp, sha256) = (stamp.close_to_others(&file), sha256_hex(&bytes));
-                Ok(Judgement::Ready(Ready { stamp, sha256, bytes: Some(bytes), drafts }))
+                let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
+                Ok(Judgement::Ready(Ready { version, sha256, bytes: Some(bytes), drafts }))
             }
             Err(refusal) => {
                 let patience = match refusal.cause {
@@ -124,7 +124,7 @@ impl Judge {
                     Cause::Wrong => Duration::ZERO,
                 };
                 Ok(if still >= patience {
-                    Judgement::Reject(refusal.problems, stamp)
+                    Judgement::Reject(refusal.problems, version)
                 } else {
                     Judgement::Wait(patience)
                 })
@@ -136,20 +136,20 @@ impl Judge {
     fn judge_lines(
         &self,
         inbox: &OpenInbox<'_>,
-        entry: &Entry,
+        entry: &InboxEntry,
         still: Duration,
     ) -> Result<Judgement, FsError> {
-        let patience = if entry.stamp.bytes == 0 { EMPTY_PATIENCE.max(self.settle) } else { self.settle };
+        let patience = if entry.version.bytes == 0 { EMPTY_PATIENCE.max(self.settle) } else { self.settle };
         if still < patience {
             return Ok(Judgement::Wait(patience));
         }
         let limit = self.limits.max_stream_bytes;
-        if entry.stamp.bytes > limit {
+        if entry.version.bytes > limit {
             return Ok(self.too_long(entry, still, limit, "the limit of line files"));
         }
         let unreadable = |error| FsError::new(&self.inbox.path().join(&entry.name), error);
         if !is_long(entry) {
-            let (bytes, stamp, file) = match inbox.read(&entry.name, SHORT) {
+            let (bytes, version, file) = match inbox.read_file(&entry.name, SHORT) {
                 // It was shorter just now.
                 Err(FsError::TooLarge { path, .. }) => return Err(FsError::Changed(path)),
                 read => read?,
@@ -158,22 +158,22 @@ impl Judge {
             let problems = self.read_lines(&entry.name, &bytes[..], |draft| drafts.push(draft));
             let problems = problems.map_err(unreadable)?;
             if !problems.is_empty() {
-                return Ok(Judgement::Reject(problems, stamp));
+                return Ok(Judgement::Reject(problems, version));
             }
-            let (stamp, sha256) = (stamp.close_to_others(&file), sha256_hex(&bytes));
-            return Ok(Judgement::Ready(Ready { stamp, sha256, bytes: Some(bytes), drafts }));
+            let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
+            return Ok(Judgement::Ready(Ready { version, sha256, bytes: Some(bytes), drafts }));
         }
-        let (file, stamp) = inbox.open(&entry.name)?;
+        let (file, version) = inbox.open_file(&entry.name)?;
         let mut hashed = Hashed { from: file, hash: Sha256::new() };
         let problems = self.read_lines(&entry.name, BufReader::with_capacity(READ_BYTES, &mut hashed), drop);
         let problems = problems.map_err(unreadable)?;
         if !problems.is_empty() {
-            return Ok(Judgement::Reject(problems, stamp));
+            return Ok(Judgement::Reject(problems, version));
         }
         // The reader stops at the end of the last line; the hash is of the whole file.
         io::copy(&mut hashed, &mut io::sink()).map_err(unreadable)?;
         let sha256 = HEXLOWER.encode(&hashed.hash.finalize());
-        Ok(Judgement::Ready(Ready { stamp, sha256, bytes: None, drafts: Vec::new() }))
+        Ok(Judgement::Ready(Ready { version, sha256, bytes: None, drafts: Vec::new() }))
     }
 
     /// Reads a line file to its end. What is wrong with it.
@@ -204,28 +204,28 @@ impl Judge {
         Ok(problems)
     }
 
-    fn too_long(&self, entry: &Entry, still: Duration, limit: u64, which: &str) -> Judgement {
+    fn too_long(&self, entry: &InboxEntry, still: Duration, limit: u64, which: &str) -> Judgement {
         if still < self.settle {
             return Judgement::Wait(self.settle);
         }
         let message =
-            format!("the file has {} bytes, and {which} allows {limit}; split it", entry.stamp.bytes);
-        Judgement::Reject(vec![whole(message)], entry.stamp)
+            format!("the file has {} bytes, and {which} allows {limit}; split it", entry.version.bytes);
+        Judgement::Reject(vec![whole(message)], entry.version)
     }
 
     /// The jobs of a long line file that was judged ready: it is read again while they are written, and is taken only if
     /// it is still the same file at its end.
     pub fn drafts(&self, name: &str, ready: &Ready) -> Result<Drafts, FsError> {
-        let (file, found) = self.inbox.open(name)?;
-        if found != ready.stamp {
+        let (file, found) = self.inbox.open_file(name)?;
+        if found != ready.version {
             return Err(FsError::Changed(self.inbox.path().join(name)));
         }
         let from = BufReader::with_capacity(READ_BYTES, file);
         let lines = jobfile::read_lines(from, jobfile::stem(name), &self.limits)
             .map(|line| line.map_err(|error| error.to_string()));
-        let (inbox, stamp, name) = (self.inbox.clone(), ready.stamp, name.to_owned());
-        let unchanged = std::iter::once_with(move || match inbox.open(&name) {
-            Ok((_, now)) if now == stamp => None,
+        let (inbox, version, name) = (self.inbox.clone(), ready.version, name.to_owned());
+        let unchanged = std::iter::once_with(move || match inbox.open_file(&name) {
+            Ok((_, now)) if now == version => None,
             _ => Some(Err("it changed while it was read".to_owned())),
         });
         Ok(Box::new(lines.chain(unchanged.flatten())))

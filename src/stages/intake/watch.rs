@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::inbox::FolderId;
+
 /// A watch over one folder that can be armed anew when the folder is replaced.
 pub struct Watch {
     folder: PathBuf,
@@ -18,7 +20,7 @@ pub struct Watch {
 struct Armed {
     watcher: Option<RecommendedWatcher>,
     /// Which folder is watched: its device and inode.
-    identity: Option<(u64, u64)>,
+    identity: Option<FolderId>,
     told: bool,
 }
 
@@ -30,7 +32,7 @@ impl Watch {
 
     /// Sees to it that the folder of this `identity` is the one watched. A watch that cannot be had is told once;
     /// the regular looks go on without it.
-    pub fn arm(&self, identity: (u64, u64)) {
+    pub fn arm(&self, identity: FolderId) {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         if armed.watcher.is_some() && armed.identity == Some(identity) {
             return;
@@ -83,21 +85,21 @@ fn closed_after_writing(event: &notify::Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
     use super::*;
     use crate::clock::Clock;
+    use crate::inbox::Inbox;
 
     #[tokio::test]
     async fn what_came_before_the_watch_is_looked_for_once_it_stands() {
         let folder = tempfile::tempdir().unwrap();
-        let found = folder.path().metadata().unwrap();
+        let id = Inbox::new(folder.path().to_owned()).create_if_missing().unwrap();
         let watch = Watch::new(folder.path().to_owned());
         let clock = Clock::machine();
-        watch.arm((found.dev(), found.ino()));
+        watch.arm(id);
         assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some());
-        watch.arm((found.dev(), found.ino()));
+        watch.arm(id);
         let again = clock.within(Duration::from_millis(200), watch.news()).await;
         assert!(again.is_none(), "it stood already");
         std::fs::write(folder.path().join("a.json"), "{}").unwrap();
@@ -108,7 +110,7 @@ mod tests {
         std::fs::write(folder.path().join("b.json"), "{}").unwrap();
         let unheard = clock.within(Duration::from_millis(200), watch.news()).await;
         assert!(unheard.is_none(), "it rests");
-        watch.arm((found.dev(), found.ino()));
+        watch.arm(id);
         assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some(), "what came meanwhile");
     }
 }

@@ -1,0 +1,161 @@
+//! Moves of files out of the inbox that never replace a file.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::AtFlags;
+
+use crate::failpoints::{self, FailPoint};
+use crate::fs::{
+    FsError, MAX_NAME_BYTES, create_durably, create_private_folder, flush_folder, is_cross_device, numbered,
+    numbered_within, open_folder, rename_no_replace, write_durably,
+};
+use crate::inbox::file_version::FileVersion;
+use crate::inbox::open_inbox::OpenInbox;
+
+/// Suffix of the file that says why another was rejected.
+const REASON_SUFFIX: &str = ".reason.json";
+
+/// A folder that files of the inbox are moved to. Both folders are open.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    inbox: &'a OpenInbox<'a>,
+    path: &'a Path,
+    folder: OwnedFd,
+}
+
+impl<'a> Destination<'a> {
+    /// Opens the folder at `path`, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be created or opened.
+    pub fn create(inbox: &'a OpenInbox<'a>, path: &'a Path) -> Result<Self, FsError> {
+        create_private_folder(path)?;
+        Ok(Self { inbox, path, folder: open_folder(path)? })
+    }
+
+    /// The path of the folder.
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Moves a job file under its own name or the next free one. The caller [flushes](crate::inbox::Inbox::flush_moves)
+    /// the move. A file with further hard links is copied instead, so that an edit through one of them does not change
+    /// the archive.
+    ///
+    /// # Errors
+    /// When the file is no longer this version (then nothing is moved), or cannot be moved.
+    pub fn archive(&self, name: &str, version: &FileVersion) -> Result<PathBuf, FsError> {
+        let version = self.inbox.make_private(name, version)?;
+        failpoints::hit(FailPoint::ArchiveChecked);
+        let path = self.move_to_free_name(name, &version)?;
+        failpoints::hit(FailPoint::ArchiveRenamed);
+        Ok(path)
+    }
+
+    /// Moves a bad file and flushes the move. `reason` returns the content of `NAME.reason.json` for the name that the
+    /// file gets; it is written first, so that no rejected file lacks its reason.
+    ///
+    /// # Errors
+    /// As [`archive`](Self::archive), and when the move cannot be flushed.
+    pub fn reject(
+        &self,
+        name: &str,
+        version: &FileVersion,
+        reason: impl Fn(&str) -> Vec<u8>,
+    ) -> Result<PathBuf, FsError> {
+        let version = &self.inbox.make_private(name, version)?;
+        for number in 0.. {
+            let free_name = numbered_within(name, number, MAX_NAME_BYTES - REASON_SUFFIX.len());
+            let reason_path = self.path.join(format!("{free_name}{REASON_SUFFIX}"));
+            if exists(&self.path.join(&free_name)) || exists(&reason_path) {
+                continue;
+            }
+            write_durably(&reason_path, &reason(&free_name))?;
+            failpoints::hit(FailPoint::ReasonWritten);
+            let moved = self.move_as(name, version, &free_name);
+            if moved.is_err() {
+                let _ = std::fs::remove_file(&reason_path);
+            }
+            match moved {
+                Err(FsError::AlreadyExists(_)) => {}
+                Err(error) => return Err(error),
+                Ok(path) => {
+                    failpoints::hit(FailPoint::RejectRenamed);
+                    flush_folder(self.path)?;
+                    flush_folder(self.inbox.path)?;
+                    failpoints::hit(FailPoint::RejectFlushed);
+                    return Ok(path);
+                }
+            }
+        }
+        Err(FsError::AlreadyExists(self.path.join(name)))
+    }
+
+    pub(super) fn move_to_free_name(&self, name: &str, version: &FileVersion) -> Result<PathBuf, FsError> {
+        for number in 0.. {
+            match self.move_as(name, version, &numbered(name, number)) {
+                Err(FsError::AlreadyExists(_)) => {}
+                moved => return moved,
+            }
+        }
+        Err(FsError::AlreadyExists(self.path.join(name)))
+    }
+
+    fn move_as(&self, name: &str, version: &FileVersion, new_name: &str) -> Result<PathBuf, FsError> {
+        let path = self.path.join(new_name);
+        if version.has_other_names() {
+            return self.copy_as(name, version, new_name);
+        }
+        let from = (&self.inbox.folder, Path::new(name));
+        match rename_no_replace(from, (&self.folder, Path::new(new_name)), &path) {
+            Err(error) if is_cross_device(&error) => self.copy_as(name, version, new_name),
+            Err(FsError::NotFound(_)) => Err(FsError::NotFound(self.inbox.path.join(name))),
+            Err(error) => Err(error),
+            Ok(()) if !version.was_renamed_to(&self.folder, new_name) => {
+                // Another file got this name just before the rename: it is a new drop.
+                self.move_back(name, new_name)?;
+                Err(self.inbox.changed(name))
+            }
+            Ok(()) => Ok(path),
+        }
+    }
+
+    fn move_back(&self, name: &str, moved_name: &str) -> Result<(), FsError> {
+        for number in 0.. {
+            let free_name = numbered(name, number);
+            let path = self.inbox.path.join(&free_name);
+            let from = (&self.folder, Path::new(moved_name));
+            match rename_no_replace(from, (&self.inbox.folder, Path::new(&free_name)), &path) {
+                Err(FsError::AlreadyExists(_)) => {}
+                done => return done,
+            }
+        }
+        Err(FsError::AlreadyExists(self.inbox.path.join(name)))
+    }
+
+    /// Copies the file and removes the original, where a rename is not possible.
+    fn copy_as(&self, name: &str, version: &FileVersion, new_name: &str) -> Result<PathBuf, FsError> {
+        let path = self.path.join(new_name);
+        if exists(&path) {
+            return Err(FsError::AlreadyExists(path));
+        }
+        let (mut file, found) = self.inbox.open_file(name)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| self.inbox.error(name, error))?;
+        if found != *version {
+            return Err(self.inbox.changed(name));
+        }
+        // Durable before the original is removed: a power cut could otherwise lose both.
+        create_durably(&path, &bytes)?;
+        failpoints::hit(FailPoint::ArchiveCopied);
+        rustix::fs::unlinkat(&self.inbox.folder, name, AtFlags::empty())
+            .map_err(|error| self.inbox.error(name, error))?;
+        Ok(path)
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}

@@ -1,0 +1,155 @@
+//! Files of the inbox, listed and read through one descriptor of the folder.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::fs::{FsError, hash_reader};
+use crate::inbox::file_version::{FileVersion, irregular_kind};
+
+/// A directory entry of the inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxEntry {
+    /// The name; escaped if it is not UTF-8, so that names stay distinct.
+    pub name: String,
+    /// Whether the name is UTF-8.
+    pub is_utf8: bool,
+    /// What it is, for people, if it is not a regular file.
+    pub irregular_kind: Option<&'static str>,
+    /// Its current version.
+    pub version: FileVersion,
+}
+
+/// The opened inbox. All work through it happens in the same folder, even if the path is replaced meanwhile.
+#[derive(Debug)]
+pub struct OpenInbox<'a> {
+    pub(super) path: &'a Path,
+    pub(super) folder: OwnedFd,
+}
+
+impl<'a> OpenInbox<'a> {
+    pub(super) fn new(path: &'a Path, folder: OwnedFd) -> Self {
+        Self { path, folder }
+    }
+
+    /// The direct entries by name. Opens none of them.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn list(&self) -> Result<Vec<InboxEntry>, FsError> {
+        let io = |error| FsError::new(self.path, error);
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            // Skip what was removed since it was listed.
+            let Ok(stat) = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let text = name.to_str();
+            entries.push(InboxEntry {
+                name: text.map_or_else(|| name.as_bytes().escape_ascii().to_string(), str::to_owned),
+                is_utf8: text.is_some(),
+                irregular_kind: irregular_kind(&stat),
+                version: FileVersion::of(&stat),
+            });
+        }
+        entries.sort_unstable_by(|one, two| one.name.cmp(&two.name));
+        Ok(entries)
+    }
+
+    /// Opens a regular file. Follows no link and does not wait for the writer of a pipe.
+    ///
+    /// # Errors
+    /// When the file does not exist, is not regular, or cannot be opened.
+    pub fn open_file(&self, name: &str) -> Result<(File, FileVersion), FsError> {
+        let not_regular = |kind| FsError::NotRegular { path: self.path.join(name), kind };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.folder, name, flags, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP => not_regular("symbolic link"),
+            other => self.error(name, other),
+        })?;
+        let stat = fstat(&file).map_err(|error| self.error(name, error))?;
+        match irregular_kind(&stat) {
+            Some(kind) => Err(not_regular(kind)),
+            None => Ok((file.into(), FileVersion::of(&stat))),
+        }
+    }
+
+    /// Reads a file of at most `max_bytes`. The returned file is still open.
+    ///
+    /// # Errors
+    /// As [`open_file`](Self::open_file), and when the file is larger or changes while it is read.
+    pub fn read_file(&self, name: &str, max_bytes: u64) -> Result<(Vec<u8>, FileVersion, File), FsError> {
+        let (mut file, version) = self.open_file(name)?;
+        let mut bytes = vec![0; usize::try_from(version.bytes.min(max_bytes)).unwrap_or(0)];
+        let is_complete = match file.read_exact(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+            read => read.map(|()| true).map_err(|error| self.error(name, error))?,
+        };
+        // The version after the read also shows whether the file has grown.
+        let after = self.version_of(name, &file)?;
+        if after.bytes > max_bytes {
+            return Err(FsError::TooLarge { path: self.path.join(name), limit: max_bytes });
+        }
+        if is_complete && after == version { Ok((bytes, version, file)) } else { Err(self.changed(name)) }
+    }
+
+    /// The SHA-256 of a file of any length in hexadecimal, with the version that was hashed.
+    ///
+    /// # Errors
+    /// As [`open_file`](Self::open_file), and when the file changes while it is read.
+    pub fn hash_file(&self, name: &str) -> Result<(String, FileVersion), FsError> {
+        let (mut file, version) = self.open_file(name)?;
+        let mut hash = Sha256::new();
+        hash_reader(&mut hash, &mut file).map_err(|error| self.error(name, error))?;
+        if self.version_of(name, &file)? != version {
+            return Err(self.changed(name));
+        }
+        Ok((HEXLOWER.encode(&hash.finalize()), version))
+    }
+
+    /// Makes a file private before it is moved, and returns its version after that.
+    ///
+    /// # Errors
+    /// [`FsError::Changed`] when the file is no longer this version.
+    pub(super) fn make_private(&self, name: &str, version: &FileVersion) -> Result<FileVersion, FsError> {
+        if version.has_other_names() || version.is_private() {
+            return self.check_version(name, version).map(|()| *version);
+        }
+        match self.open_file(name) {
+            Ok((file, found)) if found == *version => Ok(version.make_private(&file)),
+            Ok(_) => Err(self.changed(name)),
+            // A file that cannot be opened is moved as it is: the folder it goes to is private.
+            Err(_) => self.check_version(name, version).map(|()| *version),
+        }
+    }
+
+    fn check_version(&self, name: &str, version: &FileVersion) -> Result<(), FsError> {
+        let stat = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = FileVersion::of(&stat.map_err(|error| self.error(name, error))?);
+        if found == *version { Ok(()) } else { Err(self.changed(name)) }
+    }
+
+    fn version_of(&self, name: &str, file: &File) -> Result<FileVersion, FsError> {
+        let stat = fstat(file).map_err(|error| self.error(name, error))?;
+        Ok(FileVersion::of(&stat))
+    }
+
+    pub(super) fn error(&self, name: &str, error: impl Into<io::Error>) -> FsError {
+        FsError::new(&self.path.join(name), error)
+    }
+
+    pub(super) fn changed(&self, name: &str) -> FsError {
+        FsError::Changed(self.path.join(name))
+    }
+}
