@@ -51,13 +51,6 @@ impl FileSystem {
     }
 }
 
-/// The id of the machine's current boot; `None` if the kernel does not report one. Unflushed writes of this boot are
-/// still in the page cache after the process was killed.
-pub fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

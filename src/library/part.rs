@@ -1,4 +1,4 @@
-//! A download on its way to the disk: chunks go in, and a flushed, hashed part comes out.
+//! One download on its way to the disk: chunks go in, a flushed and hashed part comes out.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,11 +13,12 @@ use crate::failpoints::{self, FailPoint};
 use crate::fs::direct_writer::DirectWriter;
 use crate::fs::{FsError, flush, hash_reader};
 
-/// So much of a download is worth going on with even if the process is killed. What is shorter is begun anew then, and
-/// most downloads never leave a mark: one more file made and removed for each costs more than the bytes do.
-const WORTH_A_MARK: u64 = 8 << 20;
+/// A part of this length gets its validator file at once, so that it can be resumed even after the process was killed.
+/// A shorter one gets it only when the download breaks off: creating and removing one more file for every download
+/// would cost more than fetching these bytes again.
+const EARLY_VALIDATOR_BYTES: u64 = 8 << 20;
 
-/// A download that is complete as far as its length tells: flushed, hashed, not named yet.
+/// A complete download: flushed and hashed, but not yet published.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
     path: PathBuf,
@@ -26,14 +27,16 @@ pub struct Part {
 }
 
 impl Part {
-    /// What lies at `path`, flushed.
     pub(super) fn new(path: PathBuf, bytes: u64, sha256: String) -> Self {
         Self { path, bytes, sha256 }
     }
 
-    /// Where it lies.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn file_name(&self) -> Result<&Path, FsError> {
+        self.path.file_name().map(Path::new).ok_or_else(|| FsError::NotFound(self.path.clone()))
     }
 
     /// Its length.
@@ -46,53 +49,56 @@ impl Part {
         &self.sha256
     }
 
-    /// Opens it, to be inspected.
+    /// Opens it for inspection.
     ///
     /// # Errors
-    /// When it is gone or cannot be read.
+    /// When it does not exist or cannot be opened.
     pub fn open(&self) -> Result<File, FsError> {
         File::open(&self.path).map_err(|error| FsError::new(&self.path, error))
     }
 }
 
-/// What a part may be gone on with under, and where that is written.
+/// The file beside a part that says which content it is a part of.
 #[derive(Debug)]
-pub(super) struct Mark {
-    pub path: PathBuf,
-    pub validator: String,
+pub(super) struct ValidatorFile {
+    path: PathBuf,
+    validator: String,
 }
 
-impl Mark {
-    /// Neither flushed nor renamed: it counts only until this machine's next start, and half of it matches nothing.
+impl ValidatorFile {
+    pub fn new(path: PathBuf, validator: &str) -> Self {
+        Self { path, validator: validator.to_owned() }
+    }
+
+    /// Neither flushed nor renamed: it counts only until the next boot, and an incomplete validator matches nothing.
     fn write(&self) {
         let mut options = File::options();
         options.write(true).create(true).truncate(true).mode(0o600);
-        options.custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0));
-        // Without it the download is begun anew, which is no more than a pity.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        // If this fails, the download merely starts over.
         let _ = options.open(&self.path).and_then(|mut file| file.write_all(self.validator.as_bytes()));
         failpoints::hit(FailPoint::ValidatorWritten);
     }
 }
 
-/// A download under way: chunks go in, and at the end a [`Part`] comes out. Each call blocks, so whoever writes has a
-/// thread of his own. Dropped, it leaves what it has for a later resume.
+/// Writes a download. All calls block. Dropping it keeps the bytes for a later resume.
 #[derive(Debug)]
 pub struct PartWriter {
     path: PathBuf,
     file: DirectWriter,
     hash: Sha256,
     bytes: u64,
-    /// As long as it is not written.
-    mark: Option<Mark>,
+    /// `None` once it is written.
+    validator_file: Option<ValidatorFile>,
 }
 
 impl PartWriter {
-    /// Goes on with `file`, which lies at `path`, after its first `keep` bytes.
+    /// Continues `file` after its first `keep` bytes.
     pub(super) fn start(
         path: PathBuf,
         mut file: File,
         keep: u64,
-        mark: Option<Mark>,
+        validator_file: Option<ValidatorFile>,
     ) -> Result<Self, FsError> {
         let mut hash = Sha256::new();
         if keep > 0 {
@@ -104,37 +110,37 @@ impl PartWriter {
                 .and_then(|()| file.seek(SeekFrom::Start(keep)))
                 .map_err(|error| FsError::new(&path, error))?;
         }
-        Ok(Self { path, file: DirectWriter::new(file, keep), hash, bytes: keep, mark })
+        Ok(Self { path, file: DirectWriter::new(file, keep), hash, bytes: keep, validator_file })
     }
 
-    /// Takes a chunk in.
+    /// Appends a chunk.
     ///
     /// # Errors
-    /// What befell the file.
+    /// When the file cannot be written.
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), FsError> {
         self.file.write(chunk).map_err(|error| FsError::new(&self.path, error))?;
         self.hash.update(chunk);
         self.bytes += chunk.len() as u64;
         failpoints::hit(FailPoint::ChunkWritten);
-        if self.bytes >= WORTH_A_MARK
-            && let Some(mark) = self.mark.take()
+        if self.bytes >= EARLY_VALIDATOR_BYTES
+            && let Some(validator_file) = self.validator_file.take()
         {
-            mark.write();
+            validator_file.write();
         }
         Ok(())
     }
 
-    /// All has come: flushes it.
+    /// Writes the rest and flushes the file.
     ///
     /// # Errors
-    /// What befell the file.
+    /// When the file cannot be written or flushed.
     pub fn finish(mut self) -> Result<Part, FsError> {
         let io = |error| FsError::new(&self.path, error);
         let file = self.file.finish().map_err(io)?;
         failpoints::hit(FailPoint::PartWritten);
         flush(file).map_err(io)?;
         failpoints::hit(FailPoint::PartFlushed);
-        self.mark = None;
+        self.validator_file = None;
         let sha256 = HEXLOWER.encode(&self.hash.finalize_reset());
         Ok(Part::new(std::mem::take(&mut self.path), self.bytes, sha256))
     }
@@ -142,12 +148,12 @@ impl PartWriter {
 
 impl Drop for PartWriter {
     fn drop(&mut self) {
-        // What is not in the file then has to come once more.
+        // Bytes that cannot be written now are fetched again by the resume.
         let _ = self.file.finish();
         if self.bytes > 0
-            && let Some(mark) = self.mark.take()
+            && let Some(validator_file) = self.validator_file.take()
         {
-            mark.write();
+            validator_file.write();
         }
     }
 }

@@ -7,9 +7,10 @@ use url::Url;
 
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
-use crate::fs::file_system::{FileSystem, boot_id};
+use crate::fs::file_system::FileSystem;
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
+use crate::library::boot_id;
 use crate::library::part::{Part, PartWriter};
 use crate::media::fetch::{Download, Head, MediaClient, MediaError, Resume};
 use crate::media::inspect::{Unfit, Verified, inspect};
@@ -87,7 +88,7 @@ impl DownloadTools {
     ) -> Result<Received, Trouble> {
         let (head, writer) = match self.stream(client, name, link).await {
             Err(Trouble::Media(MediaError::CannotResume { .. })) => {
-                self.library.drop_part(name);
+                self.library.remove_part(name);
                 self.stream(client, name, link).await?
             }
             streamed => streamed?,
@@ -122,13 +123,13 @@ impl DownloadTools {
             return Err(FsError::StorageFull(self.library.root().to_owned()).into());
         }
         let validator = head.validator.as_ref().and_then(|tag| condition(host.as_deref()?, tag));
-        let mut writer = self.library.begin_part(name, head.offset, validator.as_deref())?;
+        let mut writer = self.library.open_part(name, head.offset, validator.as_deref())?;
         match pour(&mut download, &mut writer).await {
             Ok(()) => Ok((head, writer)),
             Err(trouble) => {
                 drop(writer);
                 if validator.is_none() {
-                    self.library.drop_part(name);
+                    self.library.remove_part(name);
                 }
                 Err(trouble)
             }
@@ -138,7 +139,7 @@ impl DownloadTools {
     /// What can be gone on with: begun since this machine's last start (so no power cut has eaten what was written),
     /// from the same host, under a strong entity tag.
     fn resumable(&self, name: &str, host: Option<&str>) -> Option<Resume> {
-        let (offset, known) = self.library.unfinished(name)?;
+        let (offset, known) = self.library.resumable_part(name)?;
         let tag = known.rsplit(' ').next()?.to_owned();
         (condition(host?, &tag)? == known).then_some(Resume { offset, validator: tag })
     }
@@ -184,13 +185,13 @@ impl DownloadTools {
             "sha256": part.sha256(),
         });
         let (library, folder) = (self.library.clone(), self.quarantine.clone());
-        let name = format!("{}-{key}.bin", crate::library::layout::safe_part(&sight.job.identity().name));
+        let name = format!("{}-{key}.bin", crate::library::safe_name(&sight.job.identity().name));
         let evidence = serde_json::to_vec_pretty(&evidence).unwrap_or_default();
         let kept =
-            run_blocking(&self.clock, move || library.set_aside(part, &folder, &name, &evidence)).await;
+            run_blocking(&self.clock, move || library.quarantine(part, &folder, &name, &evidence)).await;
         if let Err(error) = kept {
             tracing::warn!(%job, "an unfit download of job {job} could not be kept as evidence: {error}");
-            self.library.drop_part(&Self::part_name(job, key));
+            self.library.remove_part(&Self::part_name(job, key));
         }
     }
 }

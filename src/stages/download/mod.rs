@@ -97,7 +97,7 @@ impl DownloadStage {
     /// Once after the start: throws away what was left of downloads whose jobs need them no more.
     async fn sweep(&self) -> Result<(), StoreError> {
         let library = self.tools.library.clone();
-        let parts = match run_blocking(&self.tools.clock, move || library.parts()).await {
+        let parts = match run_blocking(&self.tools.clock, move || library.list_parts()).await {
             Ok(parts) => parts,
             Err(error) => {
                 tracing::warn!("unfinished downloads cannot be looked at: {error}");
@@ -115,7 +115,7 @@ impl DownloadStage {
                 None => false,
             };
             if !wanted {
-                self.tools.library.drop_part(&part);
+                self.tools.library.remove_part(&part);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::fs::FsError;
 use crate::job::event::FetchFailure;
 use crate::job::output::{Output, Stored, StoredFile};
 use crate::library::Published;
-use crate::library::layout::NameFacts;
+use crate::library::layout::LayoutValues;
 use crate::library::part::Part;
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::download::{DownloadTools, sidecar};
@@ -37,9 +37,10 @@ impl DownloadTools {
         let plan = fetching.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
         let Some(plan) = plan.filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
-        let published =
-            run_blocking(&self.clock, move || library.recognise(&known.path, known.bytes, &known.sha256))
-                .await;
+        let published = run_blocking(&self.clock, move || {
+            library.find_published(&known.path, known.bytes, &known.sha256)
+        })
+        .await;
         if let Some(published) = published {
             failpoints::hit(FailPoint::PublishRecognised);
             if let Err(error) = self.complete_publishing(fetching, output, &published, &plan).await {
@@ -50,7 +51,7 @@ impl DownloadTools {
         let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
         let name = Self::part_name(job, output.key);
         let whole = run_blocking(&self.clock, move || {
-            let part = library.complete_part(&name, known.bytes, &known.sha256)?;
+            let part = library.find_complete_part(&name, known.bytes, &known.sha256)?;
             let verified = inspect(&mut part.open().ok()?, expected).ok()?.ok()?;
             Some((part, verified))
         })
@@ -87,7 +88,7 @@ impl DownloadTools {
         });
         let (library, found) = (self.library.clone(), published.clone());
         let complete = move || {
-            text.map_or(Ok(()), |text| library.give_sidecar(&found, &text))?;
+            text.map_or(Ok(()), |text| library.restore_sidecar(&found, &text))?;
             library.flush_published(&found)
         };
         run_blocking(&self.clock, complete).await
@@ -112,9 +113,7 @@ impl DownloadTools {
         for number in 0..MOST_NAMES {
             let path = numbered(&base, number);
             let (library, candidate) = (self.library.clone(), path.clone());
-            if run_blocking(&self.clock, move || library.is_taken_by_another(&candidate, &job.to_string()))
-                .await
-            {
+            if run_blocking(&self.clock, move || library.is_name_taken(&candidate, &job.to_string())).await {
                 continue;
             }
             let plan = Plan { path, bytes, sha256: sha256.clone(), host: checked.host.clone() };
@@ -166,7 +165,7 @@ impl DownloadTools {
     fn name_for(&self, sight: &JobDetails, output: &Output, extension: &str) -> String {
         let identity = sight.job.identity();
         let place = sight.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
-        self.layout.path(&NameFacts {
+        self.layout.path(&LayoutValues {
             date: &self.clock.now().date(),
             name: &identity.name,
             id: &identity.id.to_string(),

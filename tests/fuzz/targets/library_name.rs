@@ -1,17 +1,17 @@
-//! Names of files in the library: whatever the layout and the facts, one safe relative path of as many parts as the
-//! layout has.
+//! Paths in the library: any layout and any values give a safe relative path with as many components as the layout.
 //!
-//! An input is a layout, a name, a model, a label's value, an ending and a number, with `¦` between them.
+//! An input is a layout, a name, a model, the value of a label, an extension and a number, separated by `¦`.
 #![no_main]
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use dropreel::library::layout::{Layout, NameFacts, safe_part};
+use dropreel::library::layout::{Layout, LayoutValues};
+use dropreel::library::safe_name;
 use libfuzzer_sys::fuzz_target;
 
-/// What the longest text becomes; a name may have a number, too.
-const PART: usize = 180;
+/// Longest component in bytes, number included.
+const MAX_BYTES: usize = 180;
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
@@ -20,11 +20,11 @@ fuzz_target!(|bytes: &[u8]| {
     let (template, name, model, label, extension) = (next(), next(), next(), next(), next());
     let number = next().parse::<usize>().unwrap_or(1).clamp(1, 1000);
     for text in [template, name, model, label, extension] {
-        check_part(&safe_part(text), PART);
+        check_component(&safe_name(text), MAX_BYTES);
     }
     let Ok(layout) = Layout::parse(template) else { return };
     let labels = BTreeMap::from([("project".to_owned(), label.to_owned())]);
-    let facts = NameFacts {
+    let values = LayoutValues {
         date: "2026-04-04",
         name,
         id: "019d5000-0000-7000-8000-000000000001",
@@ -33,25 +33,25 @@ fuzz_target!(|bytes: &[u8]| {
         extension,
         labels: &labels,
     };
-    let path = layout.path(&facts);
-    let parts: Vec<&str> = path.split('/').collect();
-    assert_eq!(parts.len(), template.split('/').count(), "{path:?}");
-    let ending = format!(".{}", safe_part(extension));
-    for (place, part) in parts.iter().enumerate() {
-        if place + 1 == parts.len() {
+    let path = layout.path(&values);
+    let components: Vec<&str> = path.split('/').collect();
+    assert_eq!(components.len(), template.split('/').count(), "{path:?}");
+    let extension = format!(".{}", safe_name(extension));
+    for (place, part) in components.iter().enumerate() {
+        if place + 1 == components.len() {
             let stem = part.strip_suffix(&ending);
-            check_part(stem.unwrap_or_else(|| panic!("{part:?} does not end in {ending:?}")), PART);
+            check_component(stem.unwrap_or_else(|| panic!("{part:?} does not end in {ending:?}")), MAX_BYTES);
         } else {
-            check_part(part, PART);
+            check_component(part, MAX_BYTES);
         }
     }
     assert!(Path::new(&path).is_relative());
     assert!(Path::new(&path).components().all(|part| matches!(part, Component::Normal(_))), "{path:?}");
-    let other = layout.path(&NameFacts { number: number + 1, ..facts });
-    assert_ne!(path, other, "each output of a job has a name of its own");
+    let other = layout.path(&LayoutValues { number: number + 1, ..values });
+    assert_ne!(path, other, "outputs of a job must have distinct paths");
 });
 
-fn check_part(part: &str, longest: usize) {
+fn check_component(part: &str, longest: usize) {
     assert!((1..=longest).contains(&part.len()), "{} bytes: {part:?}", part.len());
     assert!(!part.starts_with(['.', '-', ' ']) && !part.ends_with(['.', ' ']), "{part:?}");
     assert!(!part.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|']), "{part:?}");
