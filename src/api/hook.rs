@@ -12,7 +12,7 @@ pub enum HookData {
     /// The job as `GET /api/v1/jobs` lists it.
     Job(Box<JobView>),
     /// Consecutive tasks that finished without a callback.
-    Missed { missed: u32 },
+    MissedCallbacks { consecutive_missed_callbacks: u32 },
 }
 
 /// The body of a webhook (standardwebhooks.com).

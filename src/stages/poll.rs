@@ -14,7 +14,7 @@ use crate::stages::provider_session::ProviderSession;
 use crate::stages::{InFlight, Stage, Wake, log_transition, next_notification};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::metrics::MISSED_IN_A_ROW;
+use crate::store::metrics::MISSED_CALLBACKS_THRESHOLD;
 use crate::store::notify::Topic;
 
 /// Most calls at the same time.
@@ -103,10 +103,10 @@ impl Inner {
         log_transition(&applied);
         // Warned once, at the very task that reaches the count.
         if applied.before != applied.job.state_name()
-            && self.store.missed_callbacks() == Some(MISSED_IN_A_ROW)
+            && self.store.missed_callbacks() == Some(MISSED_CALLBACKS_THRESHOLD)
         {
             tracing::warn!(
-                "the last {MISSED_IN_A_ROW} tasks ended without a callback; check that callbacks.public_url leads to \
+                "the last {MISSED_CALLBACKS_THRESHOLD} tasks ended without a callback; check that callbacks.public_url leads to \
                  callbacks.listen and accepts POST from outside without a redirect; tasks are polled meanwhile, which \
                  takes longer"
             );

@@ -1,4 +1,4 @@
-//! What was committed since this process began, counted: for metrics and for people, never for decisions.
+//! Counts of what this process committed, for `GET /metrics` and for operators; nothing is decided by them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,220 +14,230 @@ use crate::job::Job;
 use crate::job::event::{Event, FetchFailure, Phase, StatusVerdict, SubmitVerdict};
 use crate::job::state::StateName;
 
-/// So many models are counted by name; a user may write anything there. The others count together.
-const MODELS: usize = 50;
-/// The name of all the others.
+/// Most models counted by name: job files may name any model, and each name is a time series.
+const MAX_MODELS: usize = 50;
+/// The label of all further models.
 const OTHER: &str = "other";
-/// So many ends in a row that no callback told of are no chance any more.
-pub const MISSED_IN_A_ROW: u32 = 5;
+/// Consecutive tasks without a callback from which on chance is ruled out.
+pub const MISSED_CALLBACKS_THRESHOLD: u32 = 5;
 
-/// How something ended.
+/// How a call ended.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Outcome {
-    /// One word.
+pub struct OutcomeLabel {
+    /// A word such as `accepted` or `transient`.
     pub outcome: &'static str,
 }
 
-/// Which jobs.
+/// A group of jobs.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Kind {
-    /// In which state.
+pub struct JobLabels {
+    /// The state, as the API spells it.
     pub state: &'static str,
-    /// Of which model.
+    /// The model, or `other`.
     pub model: String,
 }
 
-/// How the end of a task was learned.
+/// What reported the end of a task first.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct LearnedBy {
+pub struct SourceLabel {
     /// `callback` or `poll`.
-    pub learned_by: &'static str,
+    pub source: &'static str,
 }
 
-/// The counts. Clones share them.
+/// The counters since the start of the process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Jobs taken in.
-    pub accepted: Counter,
-    /// Jobs that ended, by state and model.
-    pub ended: Family<Kind, Counter>,
-    /// Answers to submits.
-    pub submits: Family<Outcome, Counter>,
-    /// Answers to status queries.
-    pub polls: Family<Outcome, Counter>,
-    /// Callbacks kept.
+    /// Jobs accepted.
+    pub accepted_jobs: Counter,
+    /// Jobs that reached a final state.
+    pub finished_jobs: Family<JobLabels, Counter>,
+    /// Submit calls that ended.
+    pub submits: Family<OutcomeLabel, Counter>,
+    /// Status queries that ended.
+    pub polls: Family<OutcomeLabel, Counter>,
+    /// Callbacks stored.
     pub callbacks: Counter,
-    /// Ends of tasks at the provider.
-    pub completions: Family<LearnedBy, Counter>,
-    /// Outputs stored, and tries that failed, by reason.
-    pub fetches: Family<Outcome, Counter>,
-    /// Bytes of outputs stored.
+    /// Tasks that finished at the provider.
+    pub finished_tasks: Family<SourceLabel, Counter>,
+    /// Download attempts that ended.
+    pub downloads: Family<OutcomeLabel, Counter>,
+    /// Bytes of stored outputs.
     pub stored_bytes: Counter,
-    /// Quota charged for jobs that ended.
+    /// Quota charged for finished jobs.
     pub charged_quota: Counter,
-    /// Pieces of work committed.
-    pub pieces: Counter,
-    /// How long commits took, flush included, in seconds.
-    pub commits: Histogram,
+    /// Writes committed; a commit is a batch of them.
+    pub commit_batch_writes: Counter,
+    /// Duration of a commit with its flush, in seconds.
+    pub commit_durations: Histogram,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     models: Mutex<BTreeSet<String>>,
-    missed: AtomicU32,
+    /// Consecutive tasks that finished without a callback.
+    missed_callbacks: AtomicU32,
 }
 
-/// What is to be counted once it is committed.
+/// What a write adds to the counters once it is committed.
 #[derive(Debug)]
 pub(super) enum MetricEvent {
     Accepted,
     Callback,
-    Event(Box<Changed>),
+    Event(Box<CountedEvent>),
 }
 
-/// An event, as far as it is counted.
+/// The counted effects of an event.
 #[derive(Debug)]
-pub(super) struct Changed {
+pub(super) struct CountedEvent {
     submit: Option<&'static str>,
     poll: Option<&'static str>,
-    fetch: Option<&'static str>,
-    learned_by: Option<&'static str>,
-    ended: Option<(StateName, String)>,
-    bytes: u64,
-    charged: u64,
+    download: Option<&'static str>,
+    finished_task: Option<&'static str>,
+    finished_job: Option<(StateName, String)>,
+    stored_bytes: u64,
+    charged_quota: u64,
 }
 
 impl MetricEvent {
-    /// What of this step is counted; `None` if nothing is.
+    /// The counted effects of a step; `None` if it has none.
     pub fn of(event: &Event, before: &Job, after: &Job) -> Option<Self> {
-        let (was, is) = (before.state_name(), after.state_name());
-        let ended = (!was.is_end() && is.is_end()).then(|| (is, after.identity().model.clone()));
-        let cost = after.learned().cost.filter(|_| ended.is_some()).map_or(0, |cost| cost.get());
-        let (mut submit, mut poll, mut fetch, mut learned_by, mut bytes) = (None, None, None, None, 0);
+        let (from, to) = (before.state_name(), after.state_name());
+        let finished_job = (!from.is_end() && to.is_end()).then(|| (to, after.identity().model.clone()));
+        let charge = after.learned().cost.filter(|_| finished_job.is_some()).map_or(0, |cost| cost.get());
+        let mut counted = CountedEvent {
+            submit: None,
+            poll: None,
+            download: None,
+            finished_task: None,
+            finished_job,
+            stored_bytes: 0,
+            charged_quota: charge.max(0).unsigned_abs(),
+        };
         match event {
-            Event::SubmitAnswered(verdict) => submit = Some(submit_word(verdict)),
+            Event::SubmitAnswered(verdict) => counted.submit = Some(submit_outcome(verdict)),
             Event::Asked { verdict, .. } => {
-                poll = Some(poll_word(verdict));
-                let at_provider = matches!(was, StateName::Queued | StateName::Processing);
-                let is_over = matches!(verdict, StatusVerdict::Seen(facts)
+                counted.poll = Some(poll_outcome(verdict));
+                let was_running = matches!(from, StateName::Queued | StateName::Processing);
+                let is_finished = matches!(verdict, StatusVerdict::Seen(facts)
                     if matches!(facts.phase, Phase::Completed | Phase::Failed | Phase::Cancelled));
-                let knocked = before.knocked_at().is_some();
-                learned_by = (at_provider && is_over).then_some(if knocked { "callback" } else { "poll" });
+                let source = if before.knocked_at().is_some() { "callback" } else { "poll" };
+                counted.finished_task = (was_running && is_finished).then_some(source);
             }
             Event::Stored(stored) => {
-                fetch = Some("stored");
-                bytes = stored.file().bytes;
+                counted.download = Some("stored");
+                counted.stored_bytes = stored.file().bytes;
             }
-            Event::FetchFailed { failure, .. } => fetch = Some(fetch_word(failure)),
+            Event::FetchFailed { failure, .. } => counted.download = Some(download_outcome(failure)),
             _ => {}
         }
-        let counts = submit.is_some() || poll.is_some() || fetch.is_some() || ended.is_some();
-        let charged = cost.max(0).unsigned_abs();
-        let changed = Changed { submit, poll, fetch, learned_by, ended, bytes, charged };
-        counts.then(|| Self::Event(Box::new(changed)))
+        let has_effects = counted.submit.is_some()
+            || counted.poll.is_some()
+            || counted.download.is_some()
+            || counted.finished_job.is_some();
+        has_effects.then(|| Self::Event(Box::new(counted)))
     }
 }
 
-fn submit_word(verdict: &SubmitVerdict) -> &'static str {
+fn submit_outcome(verdict: &SubmitVerdict) -> &'static str {
     match verdict {
         SubmitVerdict::Accepted { .. } => "accepted",
-        SubmitVerdict::Refused(_) => "refused",
+        SubmitVerdict::Refused(_) => "rejected",
         SubmitVerdict::NotExecuted { .. } => "not_executed",
         SubmitVerdict::Unknown { .. } => "unknown",
         SubmitVerdict::Replayed { .. } => "replayed",
-        SubmitVerdict::Shared { .. } => "shared",
+        SubmitVerdict::Shared { .. } => "duplicate_task",
     }
 }
 
-fn poll_word(verdict: &StatusVerdict) -> &'static str {
+fn poll_outcome(verdict: &StatusVerdict) -> &'static str {
     match verdict {
-        StatusVerdict::Seen(_) => "seen",
-        StatusVerdict::Missing => "missing",
+        StatusVerdict::Seen(_) => "answered",
+        StatusVerdict::Missing => "not_found",
         StatusVerdict::Unanswered { .. } => "unanswered",
     }
 }
 
-fn fetch_word(failure: &FetchFailure) -> &'static str {
+fn download_outcome(failure: &FetchFailure) -> &'static str {
     match failure {
-        FetchFailure::LinkRefused { .. } => "link_refused",
-        FetchFailure::Passing { .. } => "passing",
-        FetchFailure::Unfit { .. } => "unfit",
+        FetchFailure::LinkRefused { .. } => "link_rejected",
+        FetchFailure::Passing { .. } => "transient",
+        FetchFailure::Unfit { .. } => "invalid",
         FetchFailure::Forbidden { .. } => "forbidden",
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        // From a RAM disk to a disk that is about to die.
-        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+        // From a RAM disk to a failing disk.
+        let buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
         Self {
-            accepted: Counter::default(),
-            ended: Family::default(),
+            accepted_jobs: Counter::default(),
+            finished_jobs: Family::default(),
             submits: Family::default(),
             polls: Family::default(),
             callbacks: Counter::default(),
-            completions: Family::default(),
-            fetches: Family::default(),
+            finished_tasks: Family::default(),
+            downloads: Family::default(),
             stored_bytes: Counter::default(),
             charged_quota: Counter::default(),
-            pieces: Counter::default(),
-            commits: Histogram::new(seconds),
+            commit_batch_writes: Counter::default(),
+            commit_durations: Histogram::new(buckets),
             shared: Arc::default(),
         }
     }
 }
 
 impl Metrics {
-    /// How many ends in a row no callback told of; 0 after each that one did.
-    pub fn missed_in_a_row(&self) -> u32 {
-        self.shared.missed.load(Ordering::Relaxed)
+    /// Consecutive tasks that finished without a callback; a callback resets it to 0.
+    pub fn missed_callbacks(&self) -> u32 {
+        self.shared.missed_callbacks.load(Ordering::Relaxed)
     }
 
-    /// The model as it is counted.
-    pub fn model(&self, model: &str) -> String {
+    /// The label of a model.
+    pub fn model_label(&self, model: &str) -> String {
         let mut models = self.shared.models.lock().unwrap_or_else(PoisonError::into_inner);
-        if models.contains(model) || models.len() < MODELS {
+        if models.contains(model) || models.len() < MAX_MODELS {
             models.insert(model.to_owned());
             return model.to_owned();
         }
         OTHER.to_owned()
     }
 
-    pub(super) fn committed(&self, pieces: usize, took: Duration, counted: Vec<MetricEvent>) {
-        self.pieces.inc_by(pieces as u64);
-        self.commits.observe(took.as_secs_f64());
-        for one in counted {
-            match one {
-                MetricEvent::Accepted => drop(self.accepted.inc()),
+    pub(super) fn record_commit(&self, writes: usize, duration: Duration, events: Vec<MetricEvent>) {
+        self.commit_batch_writes.inc_by(writes as u64);
+        self.commit_durations.observe(duration.as_secs_f64());
+        for event in events {
+            match event {
+                MetricEvent::Accepted => drop(self.accepted_jobs.inc()),
                 MetricEvent::Callback => drop(self.callbacks.inc()),
-                MetricEvent::Event(changed) => self.count(*changed),
+                MetricEvent::Event(counted) => self.record_event(*counted),
             }
         }
     }
 
-    fn count(&self, changed: Changed) {
-        let add = |family: &Family<Outcome, Counter>, outcome: Option<&'static str>| {
+    fn record_event(&self, counted: CountedEvent) {
+        let add = |family: &Family<OutcomeLabel, Counter>, outcome: Option<&'static str>| {
             if let Some(outcome) = outcome {
-                family.get_or_create(&Outcome { outcome }).inc();
+                family.get_or_create(&OutcomeLabel { outcome }).inc();
             }
         };
-        add(&self.submits, changed.submit);
-        add(&self.polls, changed.poll);
-        add(&self.fetches, changed.fetch);
-        if let Some(learned_by) = changed.learned_by {
-            self.completions.get_or_create(&LearnedBy { learned_by }).inc();
-            match learned_by {
-                "callback" => self.shared.missed.store(0, Ordering::Relaxed),
-                _ => drop(self.shared.missed.fetch_add(1, Ordering::Relaxed)),
+        add(&self.submits, counted.submit);
+        add(&self.polls, counted.poll);
+        add(&self.downloads, counted.download);
+        if let Some(source) = counted.finished_task {
+            self.finished_tasks.get_or_create(&SourceLabel { source }).inc();
+            match source {
+                "callback" => self.shared.missed_callbacks.store(0, Ordering::Relaxed),
+                _ => drop(self.shared.missed_callbacks.fetch_add(1, Ordering::Relaxed)),
             }
         }
-        if let Some((state, model)) = changed.ended {
-            let kind = Kind { state: state.as_str(), model: self.model(&model) };
-            self.ended.get_or_create(&kind).inc();
+        if let Some((state, model)) = counted.finished_job {
+            let labels = JobLabels { state: state.as_str(), model: self.model_label(&model) };
+            self.finished_jobs.get_or_create(&labels).inc();
         }
-        self.stored_bytes.inc_by(changed.bytes);
-        self.charged_quota.inc_by(changed.charged);
+        self.stored_bytes.inc_by(counted.stored_bytes);
+        self.charged_quota.inc_by(counted.charged_quota);
     }
 }
 
@@ -236,31 +246,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_models_do_not_grow_without_end() {
-        let tally = Metrics::default();
-        let names: BTreeSet<String> =
-            (0..1000).map(|number| tally.model(&format!("model-{number}"))).collect();
-        assert_eq!(names.len(), MODELS + 1);
-        assert_eq!((tally.model("model-3").as_str(), tally.model("new").as_str()), ("model-3", OTHER));
+    fn number_of_model_labels_is_limited() {
+        let metrics = Metrics::default();
+        let labels: BTreeSet<String> =
+            (0..1000).map(|number| metrics.model_label(&format!("model-{number}"))).collect();
+        assert_eq!(labels.len(), MAX_MODELS + 1);
+        let labels = ["model-3", "new"].map(|model| metrics.model_label(model));
+        assert_eq!(labels, ["model-3", OTHER]);
     }
 
     #[test]
-    fn callbacks_that_do_not_come_are_counted_until_one_comes() {
-        let tally = Metrics::default();
-        let learned = |learned_by| Changed {
-            learned_by: Some(learned_by),
+    fn missed_callbacks_are_counted_until_a_callback_comes() {
+        let metrics = Metrics::default();
+        let finished = |source| CountedEvent {
+            finished_task: Some(source),
             submit: None,
-            poll: Some("seen"),
-            fetch: None,
-            ended: None,
-            bytes: 0,
-            charged: 0,
+            poll: Some("answered"),
+            download: None,
+            finished_job: None,
+            stored_bytes: 0,
+            charged_quota: 0,
         };
         for _ in 0..3 {
-            tally.count(learned("poll"));
+            metrics.record_event(finished("poll"));
         }
-        assert_eq!(tally.missed_in_a_row(), 3);
-        tally.count(learned("callback"));
-        assert_eq!(tally.missed_in_a_row(), 0);
+        assert_eq!(metrics.missed_callbacks(), 3);
+        metrics.record_event(finished("callback"));
+        assert_eq!(metrics.missed_callbacks(), 0);
     }
 }

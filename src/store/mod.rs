@@ -38,7 +38,7 @@ use crate::job::policy::PollingPolicy;
 use crate::rng::Rng;
 use error::{OpenError, StoreError};
 use hooks::Subscription;
-use metrics::{MISSED_IN_A_ROW, Metrics};
+use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
 use notify::{Notifier, Topic};
 use writer::Writer;
 
@@ -55,7 +55,7 @@ pub struct Store {
     terms: PollingPolicy,
     rng: Rng,
     clock: Clock,
-    tally: Metrics,
+    metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
 }
 
@@ -94,9 +94,9 @@ impl Store {
         let first_reader = schema::open_reader(path)?;
         let bells = Notifier::new();
         let (died_sender, died) = watch::channel(None);
-        let tally = Metrics::default();
+        let metrics = Metrics::default();
         let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
-        let told = (bells.clone(), tally.clone(), subscriptions.clone());
+        let told = (bells.clone(), metrics.clone(), subscriptions.clone());
         let (writer, thread) = Writer::start(connection, last_change, told, died_sender, clock.clone())
             .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
@@ -104,18 +104,21 @@ impl Store {
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
         });
-        Ok((Self { writer, readers, bells, died, terms, rng, clock, tally, subscriptions }, Closing(thread)))
+        Ok((
+            Self { writer, readers, bells, died, terms, rng, clock, metrics, subscriptions },
+            Closing(thread),
+        ))
     }
 
-    /// What was committed since this process began.
-    pub fn tally(&self) -> &Metrics {
-        &self.tally
+    /// The counters since the start of the process.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// How many tasks in a row ended without a callback, where callbacks are expected and chance is out of question.
     pub fn missed_callbacks(&self) -> Option<u32> {
-        let missed = self.tally.missed_in_a_row();
-        (self.terms.callbacks && missed >= MISSED_IN_A_ROW).then_some(missed)
+        let missed = self.metrics.missed_callbacks();
+        (self.terms.callbacks && missed >= MISSED_CALLBACKS_THRESHOLD).then_some(missed)
     }
 
     /// Listens to a bell. Begin to listen before you look.

@@ -145,7 +145,7 @@ async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_
     let names: Vec<_> = page.jobs.iter().rev().map(|sight| sight.job.identity().name.as_str()).collect();
     assert_eq!(names, ["before", "a", "a-2", "d", "d-2"]);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 3);
-    assert_eq!(rig.store.tally().accepted.get(), 5);
+    assert_eq!(rig.store.metrics().accepted_jobs.get(), 5);
 }
 
 #[tokio::test]

@@ -130,11 +130,11 @@ impl Writer {
     pub fn start(
         connection: Connection,
         last_change: i64,
-        (bells, tally, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
+        (bells, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
-        let writer = Loop::new(connection, last_change, (bells, tally, subscriptions), died, clock.clone());
+        let writer = Loop::new(connection, last_change, (bells, metrics, subscriptions), died, clock.clone());
         if clock.is_paused() {
             return Ok((
                 Self(Way::InPlace(Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })), clock)),

@@ -190,7 +190,7 @@ fn rooms(routes: &mut web::ServiceConfig) {
         .service(resource("/api/v1/openapi.json", &[Method::GET]).route(look().to(openapi::get_openapi)))
         .service(resource("/api/v1/report", &[Method::GET]).route(look().to(report::get_report)))
         .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(jobs::stream_events)))
-        .service(resource("/metrics", &[Method::GET]).route(look().to(metrics::scrape)))
+        .service(resource("/metrics", &[Method::GET]).route(look().to(metrics::get_metrics)))
         .service(resource("/healthz", &[Method::GET]).route(look().to(healthz)))
         .service(resource("/readyz", &[Method::GET]).route(look().to(readyz)));
 }

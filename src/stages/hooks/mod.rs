@@ -104,7 +104,9 @@ impl Inner {
         };
         let data = match call.job {
             Some(job) => HookData::Job(Box::new(self.store.look(job).await?.view(&self.library_dir))),
-            None => HookData::Missed { missed: self.store.tally().missed_in_a_row() },
+            None => HookData::MissedCallbacks {
+                consecutive_missed_callbacks: self.store.metrics().missed_callbacks(),
+            },
         };
         let of = call.job.map_or_else(|| "dropreel".to_owned(), |job| job.to_string());
         let id = format!("{of}.{}.{}", call.event.as_str(), call.nr);

@@ -20,7 +20,7 @@ pub(super) struct Loop {
     connection: Connection,
     change: i64,
     bells: Notifier,
-    tally: Metrics,
+    metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     clock: Clock,
     died: watch::Sender<Option<String>>,
@@ -57,12 +57,12 @@ impl Loop {
     pub(super) fn new(
         connection: Connection,
         last_change: i64,
-        (bells, tally, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
+        (bells, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
         let share = Share::default();
-        Self { connection, change: last_change, bells, tally, subscriptions, clock, died, share }
+        Self { connection, change: last_change, bells, metrics, subscriptions, clock, died, share }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -96,7 +96,7 @@ impl Loop {
         match self.commit(&mut batch, patient, &mut told) {
             Ended::Committed => {
                 failpoints::hit(FailPoint::CommitDone);
-                self.tally.committed(batch.len(), self.clock.tick().since(began), told.counted);
+                self.metrics.record_commit(batch.len(), self.clock.tick().since(began), told.counted);
                 for piece in batch {
                     piece.answer(None);
                 }
