@@ -1,22 +1,20 @@
-//! The river: folders, database, the line to the provider, and the five stages over them. No door, no lock and no
-//! signal, so that a simulation runs the very same one.
+//! The pipeline: folders, database, the session with the provider, and the stages on top. It has no server, no lock and
+//! no signal handler, so that the simulation runs exactly this code.
 
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::list::JobFilter;
 use crate::clock::Clock;
-use crate::daemon::StartError;
+use crate::daemon::epoch;
+use crate::daemon::error::StartError;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::file_system::FileSystem;
-use crate::fs::{FsError, create_private_folder, write_durably};
+use crate::fs::{FsError, create_private_folder};
 use crate::inbox::Inbox;
-use crate::job::event::{Doubt, Event};
 use crate::job::policy::PollingPolicy;
 use crate::job::scheduling::Limits;
-use crate::job::state::StateName;
 use crate::jobfile;
 use crate::library::Library;
 use crate::library::layout::Layout;
@@ -37,15 +35,14 @@ use crate::stages::poll::PollStage;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Heartbeats, Stage};
-use crate::store::error::StoreError;
 use crate::store::{Closing, Store};
 
-/// Who carries requests to the world outside.
+/// How requests to the provider and to media hosts are sent.
 pub enum Transports {
-    /// HTTP.
+    /// Over HTTP.
     Network,
-    /// Somebody else: a simulation.
-    Carried {
+    /// Within a simulation.
+    Simulated {
         /// To the provider.
         provider: Arc<dyn client::ApiTransport>,
         /// To media hosts.
@@ -53,36 +50,36 @@ pub enum Transports {
     },
 }
 
-/// All that works without a door.
+/// See the module.
 pub struct Pipeline {
     /// All state.
     pub store: Store,
-    /// Closes the database in order.
+    /// Waits until the database is closed.
     pub closing: Closing,
-    /// The line to the provider.
+    /// The session with the provider.
     pub session: Arc<ProviderSession>,
-    /// The way to media hosts.
+    /// The client of media hosts.
     pub media: Arc<MediaClient>,
-    /// What admits a callback.
+    /// The secrets of callback tokens.
     pub secrets: Arc<RwLock<CallbackSecrets>>,
-    /// Where files go.
+    /// The folder of finished media.
     pub library: Library,
-    /// The stages' signs of life.
-    pub pulse: Heartbeats,
+    /// The heartbeats of all stages.
+    pub heartbeats: Heartbeats,
     layout: Layout,
     clock: Clock,
-    /// The newest callback that was kept before this process began.
+    /// The newest callback stored before this process began.
     newest_delivery: i64,
 }
 
 impl Pipeline {
-    /// Opens folders, database and clients. What the last process left undone is simply due.
+    /// Opens folders, database and clients.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn open(
         settings: &Settings,
-        ways: Transports,
+        transports: Transports,
         clock: Clock,
         rng: Rng,
     ) -> Result<Self, StartError> {
@@ -92,35 +89,47 @@ impl Pipeline {
         for folder in [settings.accepted_dir(), settings.rejected_dir(), settings.quarantine_dir()] {
             create_private_folder(&folder)?;
         }
-        // Files may be dropped as soon as the daemon says that it is ready.
+        // The inbox must exist before the daemon reports that it is ready.
         Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
         let library = open_library(settings, &rng)?;
         failpoints::hit(FailPoint::FoldersMade);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
-        let (store, closing) = Store::open(&settings.database(), terms(settings), rng, clock.clone())?;
-        // Before anything can happen that they are told of.
+        let (store, closing) =
+            Store::open(&settings.database(), polling_policy(settings), rng, clock.clone())?;
+        // Before the first event: hooks are not notified of earlier ones.
         store.subscribe(subscriptions(&settings.hooks));
-        begin_epoch(&store, settings, &clock).await?;
+        epoch::begin(&store, settings, &clock).await?;
 
-        let print = key.print();
-        let (client, media) = clients(settings, ways, key, &clock)?;
+        let fingerprint = key.print();
+        let (client, media) = clients(settings, transports, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
-        let session = ProviderSession::open(store.clone(), gate, client, print, clock.clone()).await?;
+        let session = ProviderSession::open(store.clone(), gate, client, fingerprint, clock.clone()).await?;
         let newest_delivery = store.newest_delivery().await?;
-        let (media, pulse) = (Arc::new(media), Heartbeats::new(clock.clone()));
-        Ok(Self { store, closing, session, media, secrets, library, pulse, layout, clock, newest_delivery })
+        let (media, heartbeats) = (Arc::new(media), Heartbeats::new(clock.clone()));
+        Ok(Self {
+            store,
+            closing,
+            session,
+            media,
+            secrets,
+            library,
+            heartbeats,
+            layout,
+            clock,
+            newest_delivery,
+        })
     }
 
-    /// Runs all stages in `tasks` until `stop` turns true. `door` is the port of the public door.
-    pub fn flow(
+    /// Spawns all stages into `tasks`, to run until `stop` turns true. `public_port` is the port of the public server.
+    pub fn spawn_stages(
         &self,
         settings: &Settings,
-        door: u16,
+        public_port: u16,
         stop: &watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) {
         let (store, clock, session) = (&self.store, &self.clock, &self.session);
-        let urls = callback_urls(settings, door, self.secrets.clone());
+        let urls = callback_urls(settings, public_port, self.secrets.clone());
         let intake = (intake_folders(settings), file_limits(settings));
         let tools = DownloadTools {
             store: store.clone(),
@@ -131,26 +140,26 @@ impl Pipeline {
             layout: self.layout.clone(),
             alert_before_expiry: settings.downloads.alert_before_expiry,
         };
-        self.run(IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1), stop, tasks);
-        self.run(SubmitStage::new(store.clone(), session.clone(), limits(settings), urls), stop, tasks);
+        self.spawn(IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1), stop, tasks);
+        self.spawn(SubmitStage::new(store.clone(), session.clone(), limits(settings), urls), stop, tasks);
         let callbacks = match settings.callbacks.trust {
             Trust::Verify => CallbackStage::new(store.clone(), clock.clone()),
             Trust::Payload => {
                 CallbackStage::trusting_after(self.newest_delivery, store.clone(), clock.clone())
             }
         };
-        self.run(callbacks, stop, tasks);
-        self.run(PollStage::new(store.clone(), session.clone()), stop, tasks);
-        self.run(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
+        self.spawn(callbacks, stop, tasks);
+        self.spawn(PollStage::new(store.clone(), session.clone()), stop, tasks);
+        self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
         if !settings.hooks.is_empty() {
             let library_dir = self.library.root().to_owned();
             let hooks = HookStage::new(store.clone(), clock.clone(), settings.hooks.clone(), library_dir);
-            self.run(hooks, stop, tasks);
+            self.spawn(hooks, stop, tasks);
         }
     }
 
-    fn run<S: Stage>(&self, stage: S, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
-        tasks.spawn(stages::run(Arc::new(stage), self.clock.clone(), self.pulse.clone(), stop.clone()));
+    fn spawn<S: Stage>(&self, stage: S, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(stages::run(Arc::new(stage), self.clock.clone(), self.heartbeats.clone(), stop.clone()));
     }
 }
 
@@ -158,8 +167,8 @@ fn open_library(settings: &Settings, rng: &Rng) -> Result<Library, FsError> {
     let library = Library::open(&settings.library.dir, settings.library.mode, &settings.data_dir, rng)?;
     if !library.is_present() {
         tracing::error!(
-            "the disk of the library at {} is not there: downloads wait until it is; to begin a new library instead, \
-             remove {} and start again",
+            "the disk of the library at {} is missing; downloads wait for it; to start a new library instead, remove {} \
+             and restart",
             library.root().display(),
             settings.data_dir.join("library.disk").display()
         );
@@ -169,20 +178,20 @@ fn open_library(settings: &Settings, rng: &Rng) -> Result<Library, FsError> {
 
 fn clients(
     settings: &Settings,
-    ways: Transports,
+    transports: Transports,
     key: Secret,
     clock: &Clock,
 ) -> Result<(ProviderClient, MediaClient), ClientError> {
     let (provider, downloads) = (&settings.provider, &settings.downloads);
     let policy = if downloads.allow_private_addresses { Policy::PrivateToo } else { Policy::PublicOnly };
     let (base, timeout) = (provider.base_url.as_str(), provider.request_timeout);
-    let (client, transport): (_, Arc<dyn transport::MediaTransport>) = match ways {
+    let (client, transport): (_, Arc<dyn transport::MediaTransport>) = match transports {
         Transports::Network => {
             let proxy = provider.proxy.as_ref().map_or("", Secret::expose);
             let client = ProviderClient::new(base, key.clone(), timeout, proxy, clock.clone())?;
             (client, Arc::new(Pinned::new(policy, clock.clone())))
         }
-        Transports::Carried { provider, media } => {
+        Transports::Simulated { provider, media } => {
             (ProviderClient::with_transport(provider, base, key.clone(), timeout, clock.clone())?, media)
         }
     };
@@ -192,10 +201,10 @@ fn clients(
     Ok((client, media))
 }
 
-/// What is said of it.
 pub(super) const READ_ONLY: &str = "a read-only file system";
 
-/// Before anything is opened for writing: what is the matter with the file system is best told by its name.
+/// Refuses file systems on which a database is not safe. Must run before anything is opened for writing, whose error
+/// would not name the cause.
 pub(super) fn check_file_system(settings: &Settings) -> Result<(), StartError> {
     let found = FileSystem::of(&settings.data_dir)?;
     let folder = settings.data_dir.clone();
@@ -208,52 +217,7 @@ pub(super) fn check_file_system(settings: &Settings) -> Result<(), StartError> {
     }
 }
 
-/// Counts this start in the database and beside it. A database behind the count beside it was restored from an older
-/// state, and so was one that says itself that it is a backup: what it calls pending may have been submitted since, so a
-/// person must look first.
-async fn begin_epoch(store: &Store, settings: &Settings, clock: &Clock) -> Result<(), StartError> {
-    let path = settings.data_dir.join("epoch");
-    let beside = match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().unwrap_or(0),
-        Err(_) => 0,
-    };
-    let copied_at = store.copied_at().await?;
-    if copied_at.is_some() || beside > store.epoch().await? {
-        let what = match copied_at {
-            Some(at) => format!("a backup of {at}"),
-            None => "older than the last one used here".to_owned(),
-        };
-        tracing::error!(
-            "the database is {what}: unsubmitted jobs are held, for they may have been submitted since"
-        );
-        for state in [StateName::Pending, StateName::Submitting] {
-            hold_restored(store, state, clock).await?;
-        }
-    }
-    let epoch = store.begin_epoch(beside).await?;
-    failpoints::hit(FailPoint::EpochCounted);
-    write_durably(&path, format!("{epoch}\n").as_bytes())?;
-    failpoints::hit(FailPoint::EpochWritten);
-    Ok(())
-}
-
-async fn hold_restored(store: &Store, state: StateName, clock: &Clock) -> Result<(), StoreError> {
-    let mut cursor = None;
-    loop {
-        let filter = JobFilter { state: Some(state), ..JobFilter::default() };
-        let page = store.list(filter, cursor, 500).await?;
-        for sight in &page.jobs {
-            store.apply(sight.job.id(), Event::Doubted(Doubt::Restored), clock.now()).await?;
-            failpoints::hit(FailPoint::RestoredHeld);
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-fn terms(settings: &Settings) -> PollingPolicy {
+fn polling_policy(settings: &Settings) -> PollingPolicy {
     PollingPolicy {
         callbacks: settings.callbacks.public_url.is_some(),
         callback_grace: settings.polling.callback_grace,
@@ -285,20 +249,16 @@ fn intake_folders(settings: &Settings) -> IntakeFolders {
     }
 }
 
-/// `{public_url}/callbacks/{job_id}/{token}` (docs/reference.md#http). Port 0 in `public_url` stands for the
-/// port that the public door was given: for demonstrations and tests on one machine.
-fn callback_urls(settings: &Settings, door: u16, secrets: Arc<RwLock<CallbackSecrets>>) -> CallbackUrls {
-    let base = settings.callbacks.public_url.clone().map(|mut url| {
-        if url.port() == Some(0) {
-            // Refused only for URLs without a host, which settings do not let pass.
-            let _ = url.set_port(Some(door));
-        }
-        url.as_str().trim_end_matches('/').to_owned()
-    });
-    Arc::new(move |job| {
-        let base = base.as_ref()?;
-        let secrets = secrets.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let token = secrets.token(&job.to_string());
-        Some(Secret::new(format!("{base}/callbacks/{job}/{}", token.expose())))
-    })
+/// Port 0 in `public_url` stands for the port of the public server: for demonstrations and tests on one machine.
+fn callback_urls(
+    settings: &Settings,
+    public_port: u16,
+    secrets: Arc<RwLock<CallbackSecrets>>,
+) -> CallbackUrls {
+    let mut url = settings.callbacks.public_url.clone();
+    if let Some(url) = url.as_mut().filter(|url| url.port() == Some(0)) {
+        // Cannot fail: settings refuse URLs without a host.
+        let _ = url.set_port(Some(public_port));
+    }
+    CallbackUrls::new(url.as_ref(), secrets)
 }

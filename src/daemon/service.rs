@@ -1,4 +1,4 @@
-//! The daemon as a service: signals, readiness, the watchdog.
+//! The daemon as a service: signals, readiness, watchdog.
 
 use std::time::Duration;
 
@@ -7,39 +7,40 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::daemon::{Daemon, StartError};
+use crate::daemon::Daemon;
+use crate::daemon::error::StartError;
 use crate::rng::Rng;
 use crate::settings::{Invalid, Settings};
 
-/// Why the service ended other than by being asked to.
+/// Why the service ended other than by a signal.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Settings(#[from] Invalid),
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The database failed; only a fresh start can tell what was kept.
-    #[error("{0}; starting again shows what was kept")]
-    Died(String),
-    /// Signals cannot be listened to.
-    #[error("signals cannot be listened to: {0}")]
+    /// The database failed; only a restart shows what was committed.
+    #[error("the database failed: {0}; a restart shows what was committed")]
+    Database(String),
+    /// No signal handler can be installed.
+    #[error("cannot install signal handlers: {0}")]
     Signals(#[from] std::io::Error),
 }
 
 impl ServeError {
-    /// 2 for what a person must mend first, 1 for what a restart mends.
+    /// 2 if a person must fix something first, 1 if a restart may help.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Start(error) if error.passes() => 1,
+            Self::Start(error) if error.is_transient() => 1,
             Self::Settings(_) | Self::Start(_) => 2,
-            Self::Died(_) | Self::Signals(_) => 1,
+            Self::Database(_) | Self::Signals(_) => 1,
         }
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reads the API key and the callback secret anew.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads the API key and the callback secret.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -54,7 +55,7 @@ pub async fn serve(
     let has_callbacks = settings.callbacks.public_url.is_some();
     let daemon = Daemon::start(settings, clock.clone(), rng).await?;
     tracing::info!(
-        "dropreel {} is ready: drop job files into {}, find videos in {}; admin at http://{}, callbacks at http://{}",
+        "dropreel {} is ready: inbox {}, library {}, admin at http://{}, callbacks at http://{}",
         env!("CARGO_PKG_VERSION"),
         folders.0.display(),
         folders.1.display(),
@@ -62,29 +63,30 @@ pub async fn serve(
         daemon.public_address(),
     );
     if !has_callbacks {
-        tracing::info!("`callbacks.public_url` is not set: tasks are only polled");
+        tracing::info!("callbacks.public_url is not set; tasks are only polled");
     }
-    tell_systemd(&[NotifyState::Ready]);
+    notify_systemd(&[NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
     loop {
         match signals.next(&daemon, &clock, watchdog).await {
-            News::Stop(which) => {
-                tracing::info!("stopping at {which}");
-                tell_systemd(&[NotifyState::Stopping]);
+            ServiceEvent::Stop(signal) => {
+                tracing::info!("{signal} received; shutting down");
+                notify_systemd(&[NotifyState::Stopping]);
                 daemon.stop().await;
                 return Ok(());
             }
-            News::Reload => reload(&daemon, &load).await,
-            News::Died(why) => {
+            ServiceEvent::Reload => reload(&daemon, &load).await,
+            ServiceEvent::DatabaseFailed(why) => {
                 tracing::error!("the database failed: {why}");
-                return Err(ServeError::Died(why));
+                return Err(ServeError::Database(why));
             }
-            News::WatchdogDue => {
-                let stuck = daemon.stuck();
-                if stuck.is_empty() {
-                    tell_systemd(&[NotifyState::Watchdog]);
+            ServiceEvent::WatchdogDue => {
+                let stalled = daemon.stalled_stages();
+                if stalled.is_empty() {
+                    notify_systemd(&[NotifyState::Watchdog]);
                 } else {
-                    tracing::error!("stuck: {}; the watchdog is not fed any more", stuck.join(", "));
+                    // Without the notification, systemd kills and restarts the service.
+                    tracing::error!("stalled stages: {}; the watchdog is not notified", stalled.join(", "));
                 }
             }
         }
@@ -92,22 +94,22 @@ pub async fn serve(
 }
 
 async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, Invalid>) {
-    let done = match load() {
+    let reloaded = match load() {
         Ok(settings) => daemon.reload(&settings).await.map_err(|error| error.to_string()),
         Err(invalid) => Err(invalid.to_string()),
     };
-    match done {
+    match reloaded {
         Ok(()) => {
-            tracing::info!("took up the API key and the callback secret anew; other settings need a restart");
+            tracing::info!("API key and callback secret reloaded; other settings need a restart");
         }
-        Err(why) => tracing::error!("nothing was taken up, the old secrets stay in force: {why}"),
+        Err(why) => tracing::error!("reload failed; the old secrets stay in use: {why}"),
     }
 }
 
-enum News {
+enum ServiceEvent {
     Stop(&'static str),
     Reload,
-    Died(String),
+    DatabaseFailed(String),
     WatchdogDue,
 }
 
@@ -126,26 +128,26 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self, daemon: &Daemon, clock: &Clock, watchdog: Option<Duration>) -> News {
-        let feeding = async {
+    async fn next(&mut self, daemon: &Daemon, clock: &Clock, watchdog: Option<Duration>) -> ServiceEvent {
+        let watchdog_due = async {
             match watchdog {
                 Some(period) => clock.sleep(period).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => News::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => News::Stop("SIGINT"),
-            _ = self.hang_up.recv() => News::Reload,
-            why = daemon.died() => News::Died(why),
-            () = feeding => News::WatchdogDue,
+            _ = self.terminate.recv() => ServiceEvent::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => ServiceEvent::Stop("SIGINT"),
+            _ = self.hang_up.recv() => ServiceEvent::Reload,
+            why = daemon.database_failure() => ServiceEvent::DatabaseFailed(why),
+            () = watchdog_due => ServiceEvent::WatchdogDue,
         }
     }
 }
 
-/// Outside systemd there is nobody to tell, and that is all right.
-fn tell_systemd(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
-        tracing::debug!("systemd was not told: {error}");
+/// Does nothing outside systemd.
+fn notify_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd was not notified: {error}");
     }
 }

@@ -73,7 +73,7 @@ impl InFlight {
             let guard = CompletionGuard { state, job };
             let saved = AssertUnwindSafe(work).catch_unwind().await;
             if saved.is_err() {
-                tracing::error!(%job, "bug: the work for job {job} panicked; it is tried again later");
+                tracing::error!(%job, "a bug: the work for job {job} panicked; it is tried again later");
             }
             if !saved.unwrap_or(false) {
                 let until = guard.state.clock.tick().plus(COOLDOWN);

@@ -106,7 +106,7 @@ pub async fn run<S: Stage>(
                 FAILURE_BACKOFF.after(failures, 0.5)
             }
             Err(_) => {
-                tracing::error!(stage = S::NAME, "bug: {} stage panicked; it is tried again", S::NAME);
+                tracing::error!(stage = S::NAME, "a bug: {} stage panicked; it is tried again", S::NAME);
                 failures += 1;
                 FAILURE_BACKOFF.after(failures, 0.5)
             }

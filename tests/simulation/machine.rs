@@ -1,4 +1,4 @@
-//! The daemon's river on a runtime of its own, which can be killed between any two steps.
+//! The daemon's pipeline on a runtime of its own, which can be killed between any two steps.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -61,16 +61,17 @@ impl Machine {
             Self { runtime, clock: clock.clone(), network: network.clone(), shared: shared.clone(), stop };
         let (settings, network) = (settings.clone(), network.clone());
         machine.runtime.spawn(async move {
-            let ways = Transports::Carried { provider: Arc::new(network.clone()), media: Arc::new(network) };
-            match Pipeline::open(&settings, ways, clock, Rng::seeded(seed)).await {
+            let transports =
+                Transports::Simulated { provider: Arc::new(network.clone()), media: Arc::new(network) };
+            match Pipeline::open(&settings, transports, clock, Rng::seeded(seed)).await {
                 Err(error) => shared.lock().unwrap().ended = Some(error.to_string()),
-                Ok(river) => {
-                    let store = river.store.clone();
+                Ok(pipeline) => {
+                    let store = pipeline.store.clone();
                     {
                         let mut inside = shared.lock().unwrap();
-                        river.flow(&settings, 1, &stopped, &mut inside.tasks);
+                        pipeline.spawn_stages(&settings, 1, &stopped, &mut inside.tasks);
                         inside.open =
-                            Some(Open { store: river.store.clone(), secrets: river.secrets.clone() });
+                            Some(Open { store: pipeline.store.clone(), secrets: pipeline.secrets.clone() });
                     }
                     let why = store.died().await;
                     shared.lock().unwrap().ended = Some(why);

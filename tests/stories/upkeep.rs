@@ -97,7 +97,7 @@ async fn a_backup_made_while_jobs_run_is_one_to_start_from_and_pays_for_nothing_
     rig.post("/api/v1/resume", json!({})).await;
     let next = rig.until("next", &["held"]).await;
     assert!(next["reason"].as_str().unwrap().contains("submitted since"), "{next:#}");
-    assert!(rig.said().contains("a backup of 2"), "{}", rig.said());
+    assert!(rig.said().contains("a backup made at 2"), "{}", rig.said());
     assert_eq!(rig.job("done").await, done);
     assert_eq!(rig.sandbox.ledger().tasks.len(), 2, "nothing was submitted again");
 
@@ -107,7 +107,7 @@ async fn a_backup_made_while_jobs_run_is_one_to_start_from_and_pays_for_nothing_
     rig.stop().await;
     rig.start_daemon().await;
     assert_eq!(rig.job("later").await["state"], "succeeded");
-    assert_eq!(rig.said().matches("a backup of 2").count(), 1);
+    assert_eq!(rig.said().matches("a backup made at 2").count(), 1);
     rig.finish().await;
 }
 

@@ -1,5 +1,6 @@
 //! Submits jobs, highest priority first, and repeats submits whose outcome is not known: the stage that spends money.
 
+mod callback_urls;
 mod stored_errors;
 
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use crate::job::scheduling::{Limits, next_turn};
 use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, state::StateName};
 use crate::provider::gate::SubmitPermit;
-use crate::secret::Secret;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, next_notification};
 use crate::store::Store;
 use crate::store::apply::Begun;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
+pub use callback_urls::CallbackUrls;
 use stored_errors::StoredErrors;
 
 /// Most submit calls at the same time.
@@ -31,10 +32,6 @@ const CONCURRENCY: usize = 16;
 const BATCH: u32 = 64;
 /// How long a shutdown waits for the answers to submits that are under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Makes the callback URL of a job, or `None` when there are no callbacks. Called for each new attempt, so that a
-/// rotated secret counts from the next attempt on.
-pub type CallbackUrls = Arc<dyn Fn(JobId) -> Option<Secret> + Send + Sync>;
 
 /// The submit stage.
 pub struct SubmitStage {
@@ -129,7 +126,8 @@ impl SubmitStage {
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
         };
         let urls = self.callback_urls.clone();
-        let begun = self.inner.store.begin_try(job, Box::new(move |id| urls(id)), session.clock.now()).await;
+        let begun =
+            self.inner.store.begin_try(job, Box::new(move |id| urls.url(id)), session.clock.now()).await;
         failpoints::hit(FailPoint::SubmitFrozen);
         match isolate_corrupt_job(&self.inner.store, job, begun).await? {
             Some(Begun::Send(attempt)) => {
