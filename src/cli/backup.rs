@@ -3,56 +3,71 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use serde_json::json;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::term::{self, say, say_json, tell};
-use crate::cli::{Context, Exit, Failure};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::{bytes, count, printable};
+use crate::cli::terminal::{eprint_line, print_json, print_line};
+use crate::clock::Timestamp;
 use crate::fs::FsError;
 use crate::fs::atomic_file::AtomicFile;
 use crate::settings::Purpose;
 use crate::store::backup::{BackupError, copy};
 
+#[derive(Serialize)]
+struct BackupDocument {
+    file: String,
+    at: Timestamp,
+    jobs: u64,
+    bytes: u64,
+    seconds: f64,
+    schema: i64,
+}
+
 /// `backup`
-pub(super) async fn backup(context: &Context, file: &Path) -> Result<Exit, Failure> {
+pub(crate) async fn backup(context: &Context, file: &Path) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Client)?;
-    let to = std::path::absolute(file)?;
-    let unfinished = AtomicFile::create(&to).map_err(|error| of_disk(&error, &to))?;
-    let (from, path, now) = (settings.database(), unfinished.path().to_owned(), context.clock.now());
+    let target = std::path::absolute(file)?;
+    let unfinished = AtomicFile::create(&target).map_err(|error| file_error(&error, &target))?;
+    let (database, path, now) = (settings.database(), unfinished.path().to_owned(), context.clock.now());
     let began = context.clock.tick();
     let (done, copied) = tokio::sync::oneshot::channel();
-    // Not on the runtime, which would wait for it: when a person has had enough, the process ends in the middle of it.
-    // Nobody waits for its answer then.
-    std::thread::spawn(move || drop(done.send(copy(&from, &path, now))));
+    // Not a blocking task: the runtime would wait for it, and an interrupt could not end the process. If the command
+    // is gone by then, nobody receives the result.
+    std::thread::spawn(move || drop(done.send(copy(&database, &path, now))));
     let copied = tokio::select! {
-        copied = copied => copied.map_err(|_| failed("a bug: the copying panicked"))?,
-        stopped = interrupted() => {
-            stopped?;
-            return Err(failed("interrupted; nothing was kept"));
+        copied = copied => copied.map_err(|_| CliError::failed("a bug: the copying thread panicked"))?,
+        interrupted = wait_for_interrupt() => {
+            interrupted?;
+            return Err(CliError::failed("interrupted; no copy was kept"));
         }
     };
-    let copied = copied.map_err(|error| of_store(&error, &to))?;
-    unfinished.publish().map_err(|error| of_disk(&error, &to))?;
-    let took = context.clock.tick().since(began).as_secs_f64();
-    let shown = to.display().to_string();
+    let copied = copied.map_err(|error| copy_error(&error, &target))?;
+    unfinished.publish().map_err(|error| file_error(&error, &target))?;
+    let document = BackupDocument {
+        file: target.display().to_string(),
+        at: now,
+        jobs: copied.jobs,
+        bytes: copied.bytes,
+        seconds: context.clock.tick().since(began).as_secs_f64(),
+        schema: copied.version,
+    };
     if context.json {
-        say_json(&json!({
-            "file": shown, "at": now, "jobs": copied.jobs, "bytes": copied.bytes, "seconds": took,
-            "schema": copied.version,
-        }))?;
-    } else {
-        let (jobs, bytes) = (copied.jobs, term::bytes(copied.bytes));
-        let jobs = if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") };
-        say(&format!("copied {jobs}, {bytes}, in {took:.1} s to {}", term::plain(&shown)))?;
-        tell(
-            "keep the callback secret with it, which is a file of its own; docs/service.md tells how to restore",
-        );
+        print_json(&document)?;
+        return Ok(Exit::Done);
     }
+    let BackupDocument { file, seconds, .. } = &document;
+    let (jobs, bytes) = (count(copied.jobs, "job"), bytes(copied.bytes));
+    print_line(&format!("copied {jobs}, {bytes}, in {seconds:.1} s to {}", printable(file)))?;
+    eprint_line(
+        "keep the callback secret with it, which is a file of its own; docs/service.md explains how to restore",
+    );
     Ok(Exit::Done)
 }
 
-/// Waits until a person or the system wants an end of it.
-async fn interrupted() -> Result<(), Failure> {
+async fn wait_for_interrupt() -> Result<(), CliError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
@@ -60,47 +75,39 @@ async fn interrupted() -> Result<(), Failure> {
     }
 }
 
-fn failed(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Failed, message)
-}
-
-fn of_disk(error: &FsError, to: &Path) -> Failure {
-    let to = to.display();
-    failed(match error {
-        FsError::AlreadyExists(path) if path.display().to_string() != to.to_string() => {
-            format!("another backup to {to} is under way")
+fn file_error(error: &FsError, target: &Path) -> CliError {
+    let shown = target.display();
+    CliError::failed(match error {
+        FsError::AlreadyExists(path) if path == target => {
+            format!("{shown} exists, and a backup never replaces a file: name another file, or move this one away")
         }
-        FsError::AlreadyExists(_) => {
-            format!(
-                "{to} is already there, and a backup never replaces a file: name another, or move it away"
-            )
-        }
+        FsError::AlreadyExists(_) => format!("another backup to {shown} is running"),
         FsError::NotFound(folder) => {
-            format!("{} is not there: make that folder first, or name another", folder.display())
+            format!("{} does not exist: create that folder first, or name another", folder.display())
         }
         FsError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            format!("{to} may not be written by this user: name a folder of theirs, or run this as its owner")
+            format!("this user may not write {shown}: name another folder, or run this as the folder's owner")
         }
         other => other.to_string(),
     })
 }
 
-fn of_store(error: &BackupError, to: &Path) -> Failure {
-    let mend = match error {
+fn copy_error(error: &BackupError, target: &Path) -> CliError {
+    let fix = match error {
         BackupError::NoDatabase(_) => {
-            ": `data_dir` says where it is looked for, and the daemon's first start makes it"
+            ": `data_dir` says where to look for it, and the daemon's first start creates it"
         }
         BackupError::Forbidden(_) => {
             ": run this as the user that runs the daemon, such as `sudo -u dropreel dropreel backup FILE`"
         }
-        // It knows the file by the name that it has until it is whole.
+        // The error names the temporary file.
         BackupError::Full(_) => {
-            let to = to.display();
-            return failed(format!(
-                "the disk that holds {to} is full: make room on it, or name a file on another"
+            let target = target.display();
+            return CliError::failed(format!(
+                "the disk that holds {target} is full: make room on it, or name a file on another disk"
             ));
         }
         BackupError::Open(_) | BackupError::Name(_) | BackupError::Copy { .. } => "",
     };
-    failed(format!("{error}{mend}"))
+    CliError::failed(format!("{error}{fix}"))
 }

@@ -1,258 +1,177 @@
-//! `watch` and `wait`: jobs live, by the event stream; where there is none, by asking again and again.
+//! Following jobs by the daemon's event stream or, where it gives none, by polling.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::cli::bars::{Show, outcome};
-use crate::cli::events::Event;
-use crate::cli::show::{self, Jobs, rests};
-use crate::cli::term::{say, say_json, tell, text};
-use crate::cli::{Api, Context, Exit, Failure};
+use crate::api::event::StreamEvent;
+use crate::api::job::JobView;
+use crate::api::list::JobFilter;
+use crate::api::status::StatusView;
+use crate::cli::client::ApiClient;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::progress::Progress;
 use crate::clock::Clock;
+use crate::job::JobId;
+use crate::job::state::StateName;
 
-/// A stream that broke off is opened again after this; without streams, jobs are looked at so often.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// So often in a row without a word, then the daemon is taken for gone.
-const MOST_RECONNECTS: u32 = 30;
-/// States in which something is under way.
-const RUNNING: [&str; 4] = ["submitting", "queued", "processing", "downloading"];
+/// Pause before a broken stream is opened again, or jobs are polled again.
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// After this many connections in a row without a message, the daemon counts as gone.
+const MAX_EMPTY_CONNECTIONS: u32 = 30;
+/// Most running jobs of one state that are shown when following begins.
+const MAX_INITIAL_JOBS: u32 = 100;
+/// The states between a submit and the end.
+const RUNNING: [StateName; 4] =
+    [StateName::Submitting, StateName::Queued, StateName::Processing, StateName::Downloading];
 
-/// What is told of while jobs are followed.
+/// What a follower is told.
 #[derive(Debug)]
-enum Told {
-    /// A job, as it is now.
-    Job(Value),
-    /// The line: what stands still.
-    Status(Value),
+pub(crate) enum Update {
+    /// A job as it is now.
+    Job(Box<JobView>),
+    /// Counts, pauses and suspensions as they are now.
+    Status(StatusView),
 }
 
-/// `wait`
-pub(super) async fn wait(context: &Context, references: &[String]) -> Result<Exit, Failure> {
-    let api = context.api()?;
-    let mut jobs = Jobs::new();
-    for reference in references {
-        jobs.push(api.job(reference).await?);
-    }
-    let jobs = until_ended(&api, &context.clock, jobs).await?;
-    if context.json {
-        say_json(&json!({"jobs": jobs}))?;
-    } else {
-        report(&jobs)?;
-    }
-    Ok(exit(&jobs))
-}
-
-/// Tells how jobs ended. Held ones are told with what they wait for.
-pub(super) fn report(jobs: &Jobs) -> Result<(), Failure> {
-    jobs.iter().try_for_each(|job| say(&outcome(job)))
-}
-
-/// How a command that waited for these jobs ends.
-pub(super) fn exit(jobs: &Jobs) -> Exit {
-    let all = jobs.iter().all(|job| job["state"] == "succeeded");
-    if all { Exit::Done } else { Exit::NotSucceeded }
-}
-
-/// Follows jobs until each has ended or waits for a person, with bars or lines on stderr.
-pub(super) async fn until_ended(api: &Api, clock: &Clock, jobs: Jobs) -> Result<Jobs, Failure> {
-    if jobs.iter().any(|job| !rests(job)) {
-        show::tell_stops(api).await?;
-    }
-    let show = Show::aside(jobs.len());
-    shown_until_ended(api, clock, jobs, show).await
-}
-
-async fn shown_until_ended(api: &Api, clock: &Clock, jobs: Jobs, mut show: Show) -> Result<Jobs, Failure> {
-    let order: Vec<String> = jobs.iter().map(|job| text(job, "id")).collect();
-    let mut open = BTreeSet::new();
-    let mut known = BTreeMap::new();
+/// Follows jobs until each has ended or is held. Returns them in the order given, a job given twice twice.
+pub(crate) async fn follow_until_settled(
+    client: &ApiClient,
+    clock: &Clock,
+    jobs: Vec<JobView>,
+    mut progress: Progress,
+) -> Result<Vec<JobView>, CliError> {
+    let order: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let mut unsettled = BTreeSet::new();
+    let mut latest = BTreeMap::new();
     for job in jobs {
-        show.job(&job)?;
-        let id = text(&job, "id");
-        if !rests(&job) {
-            open.insert(id.clone());
+        progress.update(&job)?;
+        if !job.is_settled() {
+            unsettled.insert(job.id);
         }
-        known.insert(id, job);
+        latest.insert(job.id, job);
     }
-    if !open.is_empty() {
-        let watched = open.clone();
-        follow(api, clock, Some(&watched), |told| {
-            if let Told::Job(job) = told {
-                show.job(&job)?;
-                let id = text(&job, "id");
-                if rests(&job) {
-                    open.remove(&id);
+    if !unsettled.is_empty() {
+        let followed = unsettled.clone();
+        follow(client, clock, Some(&followed), |update| {
+            if let Update::Job(job) = update {
+                progress.update(&job)?;
+                // A held job may be released meanwhile: then it is waited for again.
+                if job.is_settled() {
+                    unsettled.remove(&job.id);
                 } else {
-                    open.insert(id.clone());
+                    unsettled.insert(job.id);
                 }
-                known.insert(id, job);
+                latest.insert(job.id, *job);
             }
-            Ok(!open.is_empty())
+            Ok(if unsettled.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })
         .await?;
     }
-    show.end();
-    // A job named twice is told twice.
-    Ok(order.iter().filter_map(|id| known.get(id).cloned()).collect())
+    progress.finish();
+    Ok(order.iter().filter_map(|id| latest.get(id).cloned()).collect())
 }
 
-/// Hands on each change of the jobs in `only` (of all, if `None`), until `on` says that it has heard enough. No change
-/// is missed: jobs are looked at once the stream is known to tell what comes after, and changes are numbered, so that a
-/// stream that broke off goes on where it stopped.
-async fn follow(
-    api: &Api,
+/// Passes each change of the jobs in `only` (of all jobs, if `None`) to `on_update`, until that breaks.
+///
+/// No change is missed: jobs are read only once the stream has said where it begins, and a stream that broke off is
+/// opened again after the last change that was received.
+pub(crate) async fn follow(
+    client: &ApiClient,
     clock: &Clock,
-    only: Option<&BTreeSet<String>>,
-    mut on: impl FnMut(Told) -> Result<bool, Failure>,
-) -> Result<(), Failure> {
-    let mut place = Place::default();
-    let mut silent = 0;
+    only: Option<&BTreeSet<JobId>>,
+    mut on_update: impl FnMut(Update) -> Result<ControlFlow<()>, CliError>,
+) -> Result<(), CliError> {
+    let mut follower = Follower { client, only, last_change: None, jobs_read: false, received: 0 };
+    let mut empty_connections = 0;
     loop {
-        let before = place.heard;
-        match connection(api, only, &mut place, &mut on).await {
-            Ok(CallOutcome::Enough) => return Ok(()),
-            Ok(CallOutcome::More) if silent < MOST_RECONNECTS => {}
-            Ok(CallOutcome::More) => {
-                return Err(Failure::new(Exit::Unreachable, "the daemon ends every event stream at once"));
+        let before = follower.received;
+        match follower.connect(&mut on_update).await {
+            Ok(ControlFlow::Break(())) => return Ok(()),
+            Ok(ControlFlow::Continue(())) if empty_connections < MAX_EMPTY_CONNECTIONS => {}
+            Ok(ControlFlow::Continue(())) => {
+                return Err(CliError::new(Exit::Unreachable, "the daemon closes every event stream at once"));
             }
-            // Restarted, perhaps; but a daemon that was never there is not waited for.
-            Err(failure)
-                if failure.exit == Exit::Unreachable && place.heard > 0 && silent < MOST_RECONNECTS => {}
-            Err(failure) => return Err(failure),
+            // The daemon may be restarting; one that was never there is not waited for.
+            Err(error)
+                if error.exit == Exit::Unreachable
+                    && follower.received > 0
+                    && empty_connections < MAX_EMPTY_CONNECTIONS => {}
+            Err(error) => return Err(error),
         }
-        silent = if place.heard == before { silent + 1 } else { 0 };
-        clock.sleep(RECONNECT).await;
+        empty_connections = if follower.received == before { empty_connections + 1 } else { 0 };
+        clock.sleep(RECONNECT_DELAY).await;
     }
 }
 
-/// How far a follower is.
-#[derive(Default)]
-struct Place {
-    /// The last change told of; `None` before there was any stream.
-    after: Option<i64>,
-    /// Whether the jobs themselves were looked at since.
-    looked: bool,
-    /// So many answers and events so far.
-    heard: u64,
+struct Follower<'a> {
+    client: &'a ApiClient,
+    only: Option<&'a BTreeSet<JobId>>,
+    /// The last change received; `None` before the first stream.
+    last_change: Option<i64>,
+    /// Whether the jobs themselves have been read.
+    jobs_read: bool,
+    /// Messages and answers so far.
+    received: u64,
 }
 
-enum CallOutcome {
-    Enough,
-    More,
-}
-
-/// Follows one stream until it ends. Where the daemon gives none but answers, the jobs are looked at once.
-async fn connection(
-    api: &Api,
-    only: Option<&BTreeSet<String>>,
-    place: &mut Place,
-    on: &mut impl FnMut(Told) -> Result<bool, Failure>,
-) -> Result<CallOutcome, Failure> {
-    let mut events = match api.events(place.after).await {
-        Ok(events) => events,
-        Err(failure) if failure.exit == Exit::Failed => return look(api, only, place, on).await,
-        Err(failure) => return Err(failure),
-    };
-    while let Some(Event { kind, change, data }) = events.next().await {
-        place.heard += 1;
-        place.after = change.or_else(|| data["change"].as_i64()).or(place.after);
-        let wanted = only.is_none_or(|only| only.contains(&text(&data, "id")));
-        let more = match kind.as_str() {
-            "hello" if !place.looked => matches!(look(api, only, place, on).await?, CallOutcome::More),
-            "job" if wanted => on(Told::Job(data))?,
-            "status" => on(Told::Status(data))?,
-            _ => true,
+impl Follower<'_> {
+    /// Follows one stream until it ends. Where the daemon answers but gives no stream, reads the jobs once.
+    async fn connect(
+        &mut self,
+        on_update: &mut impl FnMut(Update) -> Result<ControlFlow<()>, CliError>,
+    ) -> Result<ControlFlow<()>, CliError> {
+        let mut stream = match self.client.events(self.last_change).await {
+            Ok(stream) => stream,
+            Err(error) if error.exit == Exit::Failed => return self.read_jobs(on_update).await,
+            Err(error) => return Err(error),
         };
-        if !more {
-            return Ok(CallOutcome::Enough);
-        }
-    }
-    Ok(CallOutcome::More)
-}
-
-/// Looks at the jobs themselves: at those in `only`, else at those that run.
-async fn look(
-    api: &Api,
-    only: Option<&BTreeSet<String>>,
-    place: &mut Place,
-    on: &mut impl FnMut(Told) -> Result<bool, Failure>,
-) -> Result<CallOutcome, Failure> {
-    let mut jobs = Jobs::new();
-    match only {
-        Some(only) => {
-            for id in only {
-                jobs.push(api.job(id).await?);
+        while let Some(message) = stream.next().await {
+            self.received += 1;
+            self.last_change = message.change.or(self.last_change);
+            let flow = match message.event {
+                StreamEvent::Hello(_) if !self.jobs_read => self.read_jobs(on_update).await?,
+                StreamEvent::Job(job) if self.follows(job.id) => on_update(Update::Job(job))?,
+                StreamEvent::Status(status) => on_update(Update::Status(status))?,
+                StreamEvent::Hello(_) | StreamEvent::Job(_) => ControlFlow::Continue(()),
+            };
+            if flow.is_break() {
+                return Ok(flow);
             }
         }
-        None => {
-            for state in RUNNING {
-                let mut page = api.get(&["api", "v1", "jobs"], &[("state", state), ("limit", "100")]).await?;
-                jobs.extend(page["jobs"].as_array_mut().map(std::mem::take).unwrap_or_default());
-            }
-        }
+        Ok(ControlFlow::Continue(()))
     }
-    place.heard += 1;
-    place.looked = true;
-    for job in jobs {
-        if !on(Told::Job(job))? {
-            return Ok(CallOutcome::Enough);
-        }
-    }
-    Ok(CallOutcome::More)
-}
 
-/// `watch`
-pub(super) async fn watch(context: &Context, reference: Option<&str>) -> Result<Exit, Failure> {
-    let api = context.api()?;
-    let watching = async {
-        match reference {
-            Some(reference) => watch_one(context, &api, reference).await,
-            None => watch_all(context, &api).await,
-        }
-    };
-    tokio::select! {
-        ended = watching => ended,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
+    fn follows(&self, job: JobId) -> bool {
+        self.only.is_none_or(|only| only.contains(&job))
     }
-}
 
-async fn watch_one(context: &Context, api: &Api, reference: &str) -> Result<Exit, Failure> {
-    let jobs = vec![api.job(reference).await?];
-    if context.json {
-        let jobs = until_ended(api, &context.clock, jobs).await?;
-        say_json(&json!({"jobs": jobs}))?;
-        return Ok(exit(&jobs));
-    }
-    show::tell_stops(api).await?;
-    let jobs = shown_until_ended(api, &context.clock, jobs, Show::itself(1, &context.clock)).await?;
-    Ok(exit(&jobs))
-}
-
-async fn watch_all(context: &Context, api: &Api) -> Result<Exit, Failure> {
-    let mut show = Show::itself(0, &context.clock);
-    let mut stopped = Vec::new();
-    tell("watching; ctrl-c ends it");
-    follow(api, &context.clock, None, |told| {
-        match told {
-            // A document a line: there is no end to wait for.
-            Told::Job(job) if context.json => say(&job.to_string())?,
-            Told::Job(job) => show.job(&job)?,
-            Told::Status(_) if context.json => {}
-            Told::Status(status) => {
-                let stops = show::stops(&status);
-                for stop in stops.iter().filter(|stop| !stopped.contains(*stop)) {
-                    show.note(stop)?;
+    /// Reads the followed jobs; of all jobs, the running ones.
+    async fn read_jobs(
+        &mut self,
+        on_update: &mut impl FnMut(Update) -> Result<ControlFlow<()>, CliError>,
+    ) -> Result<ControlFlow<()>, CliError> {
+        let mut jobs = Vec::new();
+        match self.only {
+            Some(only) => {
+                for id in only {
+                    jobs.push(self.client.job(&id.to_string()).await?);
                 }
-                if stops.is_empty() && !stopped.is_empty() {
-                    show.note("nothing stands still any more")?;
+            }
+            None => {
+                for state in RUNNING {
+                    let filter = JobFilter { state: Some(state), ..JobFilter::default() };
+                    jobs.extend(self.client.jobs(&filter, MAX_INITIAL_JOBS, None).await?.jobs);
                 }
-                stopped = stops;
             }
         }
-        Ok(true)
-    })
-    .await?;
-    Ok(Exit::Done)
+        self.received += 1;
+        self.jobs_read = true;
+        for job in jobs {
+            if on_update(Update::Job(Box::new(job)))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
 }

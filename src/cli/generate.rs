@@ -1,48 +1,49 @@
-//! `init`, `completions`, `man`: what is written for people to keep.
+//! `init`, `completions`, `man`: files generated for people to keep.
 
-use std::io::Write as _;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::cli::args::{CommandLine, Init};
-use crate::cli::term::{self, put, tell};
-use crate::cli::{Context, Exit, Failure};
+use crate::cli::args::{CommandLine, InitArgs};
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::printable;
+use crate::cli::terminal::{eprint_line, print_bytes};
 use crate::settings::DEFAULT_CONFIG;
 
 /// `init`
-pub(super) fn init(_context: &Context, init: &Init) -> Result<Exit, Failure> {
-    let path = &init.output;
-    let opened = std::fs::OpenOptions::new()
-        .write(true)
-        .create(init.force)
-        .truncate(init.force)
-        .create_new(!init.force)
-        .open(path);
-    let written = opened.and_then(|mut file| file.write_all(DEFAULT_CONFIG.as_bytes()));
+pub(crate) fn init(args: &InitArgs) -> Result<Exit, CliError> {
+    let path = args.output.display();
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if args.force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let written = options.open(&args.output).and_then(|mut file| file.write_all(DEFAULT_CONFIG.as_bytes()));
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Failure::new(Exit::Failed, format!("{} is there already; --force replaces it", path.display()))
-        }
-        _ => Failure::new(Exit::Failed, format!("{}: {error}", path.display())),
+        ErrorKind::AlreadyExists => CliError::failed(format!("{path} exists; --force replaces it")),
+        _ => CliError::failed(format!("{path}: {error}")),
     })?;
-    tell(&format!(
-        "wrote {}; you can run with none of it changed. Next:\n  export DROPREEL_PROVIDER__API_KEY=...\n  dropreel serve",
-        term::plain(&path.display().to_string())
+    eprint_line(&format!(
+        "wrote {}; every value in it is a default. Next:\n  export DROPREEL_PROVIDER__API_KEY=...\n  dropreel serve",
+        printable(&path.to_string())
     ));
     Ok(Exit::Done)
 }
 
 /// `completions`
-pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<Exit, CliError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "dropreel", &mut text);
-    put(&text)?;
+    print_bytes(&text)?;
     Ok(Exit::Done)
 }
 
 /// `man`
-pub(super) fn man(command: Option<&str>, dir: Option<&Path>) -> Result<Exit, Failure> {
+pub(crate) fn man(command: Option<&str>, dir: Option<&Path>) -> Result<Exit, CliError> {
     let mut program = CommandLine::command();
     program.build();
     if let Some(dir) = dir {
@@ -50,24 +51,22 @@ pub(super) fn man(command: Option<&str>, dir: Option<&Path>) -> Result<Exit, Fai
         let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
         for command in commands.chain([&program]) {
             let name = command.get_display_name().unwrap_or("dropreel");
-            std::fs::write(dir.join(format!("{name}.1")), page(command.clone())?)?;
+            std::fs::write(dir.join(format!("{name}.1")), man_page(command.clone())?)?;
         }
         return Ok(Exit::Done);
     }
-    let wanted = match command {
+    let command = match command {
         None => program,
         Some(name) => {
-            let known = program.find_subcommand(name).cloned();
-            known.ok_or_else(|| {
-                Failure::new(Exit::Usage, format!("there is no command `{name}`; see --help"))
-            })?
+            let found = program.find_subcommand(name).cloned();
+            found.ok_or_else(|| CliError::usage(format!("there is no command `{name}`; see --help")))?
         }
     };
-    put(&page(wanted)?)?;
+    print_bytes(&man_page(command)?)?;
     Ok(Exit::Done)
 }
 
-fn page(command: clap::Command) -> Result<Vec<u8>, Failure> {
+fn man_page(command: clap::Command) -> Result<Vec<u8>, CliError> {
     let mut text = Vec::new();
     let page = clap_mangen::Man::new(command).manual("dropreel manual");
     page.source(concat!("dropreel ", env!("CARGO_PKG_VERSION"))).render(&mut text)?;

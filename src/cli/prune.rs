@@ -1,14 +1,21 @@
-//! `prune`: forgets what is long over.
+//! `prune`: deletes old jobs and old job files.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use crate::cli::args::Prune;
-use crate::cli::term::{self, say, say_json, tell};
-use crate::cli::{Api, Context, Exit, Failure};
+use crate::api::prune::{PruneRequest, PruneResult};
+use crate::cli::args::PruneArgs;
+use crate::cli::client::ApiClient;
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::{bytes, count, printable};
+use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, stderr_is_terminal};
+use crate::clock::Timestamp;
 
-/// What was removed so far, or would be.
-#[derive(Default)]
-struct Sum {
+/// What was deleted, or would be.
+#[derive(Serialize)]
+struct PruneDocument {
+    before: Timestamp,
+    dry_run: bool,
     jobs: u64,
     files: u64,
     bytes: u64,
@@ -17,86 +24,74 @@ struct Sum {
 }
 
 /// `prune`
-pub(super) async fn prune(context: &Context, prune: &Prune) -> Result<Exit, Failure> {
-    let api = context.api()?;
-    let (counted, mut last) = once(&api, prune, true).await?;
-    if prune.dry_run || counted.is_nothing() {
-        return told(context, prune, counted, &last);
+pub(crate) async fn prune(context: &Context, args: &PruneArgs) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let counted = PruneDocument::new(request(&client, args, true).await?, true);
+    if args.dry_run || counted.is_empty() {
+        return print_result(context, args, PruneDocument { dry_run: args.dry_run, ..counted });
     }
-    if !prune.yes {
-        term::ask(&format!(
-            "prune {}, older than {}? They are gone for good.",
-            counted.what(),
-            prune.older_than
-        ))?;
+    if !args.yes {
+        let question = format!("Delete {} older than {} for good?", counted.describe(), args.older_than);
+        confirm(&question)?;
     }
-    let mut sum = Sum::default();
-    loop {
-        let (more, answer) = once(&api, prune, false).await?;
-        sum.add(more);
-        let goes_on = answer["more"] == true;
-        last = answer;
-        if !goes_on {
-            break;
+    let first = request(&client, args, false).await?;
+    let mut more = first.more;
+    let mut deleted = PruneDocument::new(first, false);
+    while more {
+        if stderr_is_terminal() && !context.json {
+            eprint_line(&format!("{} of {}", deleted.jobs, counted.describe()));
         }
-        if term::draws() && !context.json {
-            tell(&format!("{} of {}", sum.jobs, counted.what()));
-        }
+        let next = request(&client, args, false).await?;
+        more = next.more;
+        deleted.add(next);
     }
-    told(context, prune, sum, &last)
+    print_result(context, args, deleted)
 }
 
-async fn once(api: &Api, prune: &Prune, dry_run: bool) -> Result<(Sum, Value), Failure> {
-    let body = json!({"older_than": prune.older_than, "dry_run": dry_run});
-    let answer = api.post_patiently(&["api", "v1", "prune"], &body).await?;
-    let number = |key: &str| answer[key].as_u64().unwrap_or(0);
-    let sum = Sum {
-        jobs: number("jobs"),
-        files: number("files"),
-        bytes: number("bytes"),
-        failed: number("failed"),
-        failure: answer["failure"].as_str().map(term::plain),
-    };
-    Ok((sum, answer))
+async fn request(client: &ApiClient, args: &PruneArgs, dry_run: bool) -> Result<PruneResult, CliError> {
+    client.prune(&PruneRequest { older_than: args.older_than.clone(), dry_run }).await
 }
 
-fn told(context: &Context, prune: &Prune, sum: Sum, last: &Value) -> Result<Exit, Failure> {
+fn print_result(context: &Context, args: &PruneArgs, result: PruneDocument) -> Result<Exit, CliError> {
     if context.json {
-        say_json(&json!({
-            "before": last["before"], "dry_run": prune.dry_run, "jobs": sum.jobs, "files": sum.files,
-            "bytes": sum.bytes, "failed": sum.failed, "failure": sum.failure,
-        }))?;
-    } else if sum.is_nothing() && sum.failed == 0 {
-        tell(&format!("nothing to prune is older than {}", prune.older_than));
+        print_json(&result)?;
+    } else if result.is_empty() && result.failed == 0 {
+        eprint_line(&format!("nothing to prune is older than {}", args.older_than));
     } else {
-        let done = if prune.dry_run { "to prune" } else { "pruned" };
-        say(&format!("{done}: {}", sum.what()))?;
+        let verb = if result.dry_run { "would delete" } else { "deleted" };
+        print_line(&format!("{verb} {}", result.describe()))?;
     }
-    match sum.failure {
+    match &result.failure {
         None => Ok(Exit::Done),
         Some(why) => {
-            let message = format!("{} files could not be removed: {why}", sum.failed);
-            Err(Failure::new(Exit::Failed, message))
+            let files = count(result.failed, "file");
+            Err(CliError::failed(format!("{files} could not be deleted: {}", printable(why))))
         }
     }
 }
 
-impl Sum {
-    fn is_nothing(&self) -> bool {
+impl PruneDocument {
+    fn new(result: PruneResult, dry_run: bool) -> Self {
+        let PruneResult { before, jobs, files, bytes, failed, failure, more: _ } = result;
+        Self { before, dry_run, jobs, files, bytes, failed, failure }
+    }
+
+    fn add(&mut self, next: PruneResult) {
+        self.before = next.before;
+        self.jobs += next.jobs;
+        self.files += next.files;
+        self.bytes += next.bytes;
+        // Each request tries these files again.
+        self.failed = next.failed;
+        self.failure = next.failure;
+    }
+
+    fn is_empty(&self) -> bool {
         self.jobs == 0 && self.files == 0
     }
 
-    fn add(&mut self, other: Self) {
-        self.jobs += other.jobs;
-        self.files += other.files;
-        self.bytes += other.bytes;
-        // What cannot be removed is tried each time.
-        self.failed = other.failed;
-        self.failure = other.failure;
-    }
-
-    fn what(&self) -> String {
-        let many = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        format!("{} and {} ({})", many(self.jobs, "job"), many(self.files, "file"), term::bytes(self.bytes))
+    fn describe(&self) -> String {
+        let (jobs, files) = (count(self.jobs, "job"), count(self.files, "file"));
+        format!("{jobs} and {files} ({})", bytes(self.bytes))
     }
 }

@@ -3,11 +3,12 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::args::Sandbox as Line;
-use crate::cli::term::{say, say_json};
-use crate::cli::{Context, Exit, Failure};
+use crate::cli::args::SandboxArgs;
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::terminal::{print_json, print_line};
 use crate::money::{QUOTA_PER_USD, Quota};
 use crate::sandbox::plan::Plan;
 use crate::sandbox::signing::Signing;
@@ -15,67 +16,71 @@ use crate::sandbox::{Options, start};
 use crate::secret::Secret;
 
 /// `sandbox`
-pub(super) async fn sandbox(context: &Context, line: &Line) -> Result<Exit, Failure> {
-    if line.list_faults {
-        say(Plan::help().trim_end())?;
+pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exit, CliError> {
+    if args.list_faults {
+        print_line(Plan::help().trim_end())?;
         return Ok(Exit::Done);
     }
-    let usage = |why: String| Failure::new(Exit::Usage, why);
-    let signing = match (line.sign, &line.secret_file) {
-        (Some(scheme), Some(file)) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| usage(format!("cannot read {} (--secret-file): {error}", file.display())))?;
-            let secret = Secret::new(text.lines().next().unwrap_or_default());
-            Some(Signing { scheme, secret, seconds_ahead: 0 })
-        }
-        _ => None,
-    };
+    let run_time = parse_run_time(&args.run_time).ok_or_else(|| {
+        CliError::usage(format!("`{}` is no run time; write 3s, or 2s-6s (--run-time)", args.run_time))
+    })?;
     let options = Options {
-        signing,
-        plan: Plan::parse(&line.faults.join(" ")).map_err(|error| usage(error.to_string()))?,
-        seed: line.seed,
-        run_time: span(&line.run_time)
-            .ok_or_else(|| usage(format!("`{}` is no time; write 3s, or 2s-6s", line.run_time)))?,
-        balance: Quota::new(i64::from(line.balance) * QUOTA_PER_USD),
-        api_key: line.key.clone().map(Secret::new),
+        signing: signing(args)?,
+        plan: Plan::parse(&args.faults.join(" ")).map_err(|error| CliError::usage(error.to_string()))?,
+        seed: args.seed,
+        run_time,
+        balance: Quota::new(i64::from(args.balance) * QUOTA_PER_USD),
+        api_key: args.key.clone().map(Secret::new),
         ..Options::default()
     };
-    let listener = TcpListener::bind(line.listen)
-        .map_err(|error| usage(format!("cannot listen on {} (--listen): {error}", line.listen)))?;
+    let listener = TcpListener::bind(args.listen)
+        .map_err(|error| CliError::usage(format!("cannot listen on {} (--listen): {error}", args.listen)))?;
     let sandbox = start(listener, options, context.clock.clone()).await?;
     let base = sandbox.base_url();
     if context.json {
-        say_json(&json!({"base_url": base}))?;
+        print_json(&serde_json::json!({"base_url": base}))?;
     } else {
-        say(&format!(
-            "a simulated provider is at {base}; ctrl-c ends it\n\n\
-             point a daemon at it:\n  \
-             export DROPREEL_PROVIDER__BASE_URL={base}\n  \
-             export DROPREEL_PROVIDER__API_KEY={}\n  \
-             export DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES=true\n  \
-             dropreel serve\n\n\
-             who was billed for what: {base}/sandbox/ledger",
-            line.key.as_deref().unwrap_or("anything")
-        ))?;
+        print_line(&instructions(&base, args.key.as_deref()))?;
     }
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        _ = terminated.recv() => {}
+        _ = terminate.recv() => {}
     }
     sandbox.stop().await;
     Ok(Exit::Done)
 }
 
+fn signing(args: &SandboxArgs) -> Result<Option<Signing>, CliError> {
+    let (Some(scheme), Some(file)) = (args.sign, &args.secret_file) else { return Ok(None) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::usage(format!("cannot read {} (--secret-file): {error}", file.display())))?;
+    let secret = Secret::new(text.lines().next().unwrap_or_default());
+    Ok(Some(Signing { scheme, secret, seconds_ahead: 0 }))
+}
+
+fn instructions(base: &str, key: Option<&str>) -> String {
+    format!(
+        "the simulated provider listens at {base}; press ctrl-c to end\n\n\
+         to use it, run the daemon with:\n  \
+         export DROPREEL_PROVIDER__BASE_URL={base}\n  \
+         export DROPREEL_PROVIDER__API_KEY={}\n  \
+         export DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES=true\n  \
+         dropreel serve\n\n\
+         all tasks and what they were billed: {base}/sandbox/ledger",
+        key.unwrap_or("anything")
+    )
+}
+
 /// `3s`, or `2s-6s`.
-fn span(text: &str) -> Option<(Duration, Duration)> {
-    let one = |text: &str| {
-        let friendly: jiff::SignedDuration = text.parse().ok()?;
-        Duration::try_from(friendly).ok()
+fn parse_run_time(text: &str) -> Option<(Duration, Duration)> {
+    let parse = |text: &str| {
+        let duration: jiff::SignedDuration = text.parse().ok()?;
+        Duration::try_from(duration).ok()
     };
     match text.split_once('-') {
-        None => one(text).map(|time| (time, time)),
-        Some((from, to)) => Some((one(from)?, one(to)?)).filter(|(from, to)| from <= to),
+        None => parse(text).map(|time| (time, time)),
+        Some((from, to)) => Some((parse(from)?, parse(to)?)).filter(|(from, to)| from <= to),
     }
 }
 
@@ -84,12 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_time_is_one_time_or_two() {
+    fn run_time_is_one_time_or_a_range() {
         let seconds = |from, to| Some((Duration::from_secs(from), Duration::from_secs(to)));
-        assert_eq!(span("3s"), seconds(3, 3));
-        assert_eq!(span("2s-1m"), seconds(2, 60));
-        for bad in ["", "x", "6s-2s", "3", "-3s"] {
-            assert_eq!(span(bad), None, "{bad}");
+        assert_eq!(parse_run_time("3s"), seconds(3, 3));
+        assert_eq!(parse_run_time("2s-1m"), seconds(2, 60));
+        for invalid in ["", "x", "6s-2s", "3", "-3s"] {
+            assert_eq!(parse_run_time(invalid), None, "{invalid}");
         }
     }
 }

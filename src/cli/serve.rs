@@ -1,4 +1,4 @@
-//! `serve`: the daemon in the foreground, with its log on stderr.
+//! `serve`: the daemon in the foreground, with its log on standard error.
 
 use std::io::IsTerminal;
 
@@ -7,69 +7,65 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 
-use crate::cli::term::plain;
-use crate::cli::{Context, Exit, Failure};
-use crate::daemon::service::{ServeError, serve as run};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::printable;
+use crate::daemon::service;
 use crate::rng::Rng;
-use crate::settings::{Environment, Purpose};
+use crate::settings::{Environment, Purpose, load};
 
-/// What is logged where `RUST_LOG` does not say.
-const FILTER: &str = "info,actix_server=warn,actix_http=off";
+/// The log filter unless `RUST_LOG` is set.
+const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
 /// `serve`
-pub(super) async fn serve(context: &Context) -> Result<Exit, Failure> {
-    log();
-    keep_memory_to_oneself();
-    let ended = run(
-        || crate::settings::load(context.config.as_deref(), &Environment::of_this_process(), Purpose::Daemon),
+pub(crate) async fn serve(context: &Context) -> Result<Exit, CliError> {
+    start_logging();
+    protect_memory();
+    let served = service::serve(
+        || load(context.config.as_deref(), &Environment::of_this_process(), Purpose::Daemon),
         context.clock.clone(),
         Rng::from_system(),
-    )
-    .await;
-    match ended {
+    );
+    match served.await {
         Ok(()) => Ok(Exit::Done),
         Err(error) => {
             let exit = if error.exit_code() == 2 { Exit::Usage } else { Exit::Failed };
-            let message = match &error {
-                ServeError::Settings(invalid) => invalid.to_string(),
-                other => other.to_string(),
-            };
-            Err(Failure::new(exit, message))
+            Err(CliError::new(exit, error.to_string()))
         }
     }
 }
 
-/// Memory holds secrets: no core dump of it, and no look into it for other programs of the same user.
-fn keep_memory_to_oneself() {
+/// Memory holds secrets: no core dumps, and no reading by other programs of the same user.
+fn protect_memory() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let kept =
+    let protected =
         setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
-    if let Err(error) = kept {
-        tracing::warn!("a core dump of this process might hold secrets, and cannot be forbidden: {error}");
+    if let Err(error) = protected {
+        tracing::warn!("cannot disable core dumps, which could contain secrets: {error}");
     }
 }
 
-/// One event, one line, whatever stands in a file's name: nobody writes lines of his own into the log through it, and
-/// nothing reaches a terminal that it would obey. journald adds its own time, so none is given to it.
-fn log() {
+/// One line per event, with control characters replaced: a file name can neither forge log lines nor act on a
+/// terminal. Without time under journald, which adds its own.
+fn start_logging() {
     let environment = Environment::of_this_process();
-    let wanted = environment.get("RUST_LOG").and_then(|text| text.to_str()).unwrap_or(FILTER);
-    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let filter = environment.get("RUST_LOG").and_then(|text| text.to_str()).unwrap_or(DEFAULT_FILTER);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let fields = debug_fn(|writer, field, value| match field.name() {
-        "message" => write!(writer, "{}", plain(&format!("{value:?}"))),
-        name => write!(writer, "{name}={}", plain(&format!("{value:?}"))),
+        "message" => write!(writer, "{}", printable(&format!("{value:?}"))),
+        name => write!(writer, "{name}={}", printable(&format!("{value:?}"))),
     });
-    let lines = tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .fmt_fields(fields.delimited(" "))
         .with_writer(std::io::stderr);
     let colours = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
-    // A subscriber that is there already (in a test) stays.
+    // An error means that a subscriber is installed already, as in tests.
     let _ = if environment.get("JOURNAL_STREAM").is_some() {
-        lines.without_time().with_ansi(false).try_init()
+        subscriber.without_time().with_ansi(false).try_init()
     } else {
-        lines.with_ansi(colours).try_init()
+        subscriber.with_ansi(colours).try_init()
     };
 }
 
@@ -80,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_neither_dumped_nor_shown() {
-        keep_memory_to_oneself();
+    fn memory_is_neither_dumped_nor_readable() {
+        protect_memory();
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
     }

@@ -59,8 +59,8 @@ async fn where_all_is_well_the_doctor_says_so() {
     ] {
         about(&found, what);
     }
-    assert!(about(&found, "callbacks")["what"].as_str().unwrap().contains("leads to this daemon"));
-    assert!(about(&found, "database")["what"].as_str().unwrap().contains("1 jobs"));
+    assert!(about(&found, "callbacks")["what"].as_str().unwrap().contains("reaches this daemon"));
+    assert!(about(&found, "database")["what"].as_str().unwrap().contains("intact"));
     rig.finish().await;
 }
 
@@ -72,33 +72,33 @@ async fn what_stands_in_front_and_spoils_callbacks_is_found_with_its_mend() {
             "redirects",
             "set callbacks.public_url",
         ),
-        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "no way to the daemon", "callbacks.listen"),
+        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "does not reach the daemon", "callbacks.listen"),
         (
             "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
-            "asks for a login",
+            "requires a login",
             "let POST /callbacks/ through",
         ),
-        ("HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n", "does not take POST", "let POST"),
+        ("HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n", "does not accept POST", "let POST"),
         (
             "HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n<h1>404</h1>\n",
-            "answered by something else",
+            "answered by another server",
             "point /callbacks/",
         ),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "answered by something else", "point /callbacks/"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "answered by another server", "point /callbacks/"),
     ];
     let mut rig = Rig::set_up("").await;
     rig.start_daemon().await;
-    for (answer, what, mend) in cases {
+    for (answer, what, fix) in cases {
         rig.set("CALLBACKS__PUBLIC_URL", &in_front(answer));
         let (found, code) = findings(&rig).await;
         let finding = about(&found, "callbacks");
         assert_eq!((finding["level"].as_str(), code), (Some("error"), Some(1)), "{finding:#}");
         assert!(finding["what"].as_str().unwrap().contains(what), "{finding:#}");
-        assert!(finding["mend"].as_str().unwrap().contains(mend), "{finding:#}");
+        assert!(finding["fix"].as_str().unwrap().contains(fix), "{finding:#}");
     }
     rig.set("CALLBACKS__PUBLIC_URL", "http://127.0.0.1:9");
     let (found, _) = findings(&rig).await;
-    assert!(about(&found, "callbacks")["what"].as_str().unwrap().contains("cannot be reached"), "{found:#?}");
+    assert!(about(&found, "callbacks")["what"].as_str().unwrap().contains("cannot reach"), "{found:#?}");
     rig.finish().await;
 }
 
@@ -119,12 +119,12 @@ async fn a_wrong_key_a_wrong_address_and_a_daemon_that_is_not_there_are_told_apa
         ),
     );
     let (found, _) = findings(&rig).await;
-    assert!(about(&found, "provider")["mend"].as_str().unwrap().contains("provider.base_url"), "{found:#?}");
+    assert!(about(&found, "provider")["fix"].as_str().unwrap().contains("provider.base_url"), "{found:#?}");
     assert_eq!(about(&found, "clock")["level"], "error", "{found:#?}");
 
     rig.set("PROVIDER__BASE_URL", "http://127.0.0.1:9");
     let (found, _) = findings(&rig).await;
-    assert!(about(&found, "provider")["what"].as_str().unwrap().contains("cannot be reached"), "{found:#?}");
+    assert!(about(&found, "provider")["what"].as_str().unwrap().contains("cannot reach"), "{found:#?}");
 
     std::fs::create_dir_all(rig.path("")).unwrap();
     std::fs::write(rig.path("dropreel.db"), "no database").unwrap();
@@ -139,5 +139,5 @@ async fn a_wrong_key_a_wrong_address_and_a_daemon_that_is_not_there_are_told_apa
         "{found:#?}"
     );
     let told = rig.run(&["doctor"]).await;
-    assert!(String::from_utf8_lossy(&told.stdout).contains("-> mend what is named"), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("-> correct what is named"), "{told:?}");
 }

@@ -14,8 +14,16 @@ use crate::support::{Rig, quick};
 const PATIENCE: Duration = Duration::from_secs(20);
 const ID: &str = "01a2069b-5192-7000-8002-4ba8a661699c";
 
+const STATUS: &str = r#"{"version": "0.1.0", "counts": {}, "suspensions": [], "waiting": null}"#;
+
 fn job(state: &str) -> String {
-    json!({"id": ID, "name": "scene", "state": state, "progress": 10}).to_string()
+    json!({
+        "id": ID, "name": "scene", "state": state, "reason": null, "task_id": null, "model": "wan2.5-t2v",
+        "prompt": null, "progress": 10, "priority": 0, "labels": {}, "cost_quota": null, "cost_usd": null,
+        "created_at": "2026-04-04T06:46:00.000Z", "submitted_at": null, "completed_at": null,
+        "finished_at": null, "expires_at": null, "files": [], "error": null,
+    })
+    .to_string()
 }
 
 /// A daemon's door that answers as `answer` says, given the address asked for. For orders of events that a real daemon
@@ -81,7 +89,7 @@ async fn wait_at(address: &str) -> (Option<i32>, String) {
 async fn a_change_between_looking_and_listening_is_not_missed() {
     let state = Mutex::new("processing");
     let (address, _) = door(move |path, stream| match path {
-        "/api/v1/status" => respond(stream, "200 OK", "{}"),
+        "/api/v1/status" => respond(stream, "200 OK", STATUS),
         path if path.starts_with("/api/v1/events") => {
             begin_stream(stream);
             std::thread::sleep(Duration::from_millis(300));
@@ -99,7 +107,7 @@ async fn a_change_between_looking_and_listening_is_not_missed() {
 async fn a_stream_that_broke_off_goes_on_where_it_stopped() {
     let streams = Mutex::new(0);
     let (address, asked) = door(move |path, stream| match path {
-        "/api/v1/status" => respond(stream, "200 OK", "{}"),
+        "/api/v1/status" => respond(stream, "200 OK", STATUS),
         path if path.starts_with("/api/v1/events") => {
             let mut streams = streams.lock().unwrap();
             *streams += 1;
@@ -123,7 +131,7 @@ async fn a_stream_that_broke_off_goes_on_where_it_stopped() {
 async fn without_event_streams_jobs_are_looked_at_again_and_again() {
     let looks = Mutex::new(0);
     let (address, _) = door(move |path, stream| match path {
-        "/api/v1/status" => respond(stream, "200 OK", "{}"),
+        "/api/v1/status" => respond(stream, "200 OK", STATUS),
         path if path.starts_with("/api/v1/events") => respond(stream, "404 Not Found", "{}"),
         _ => {
             let mut looks = looks.lock().unwrap();

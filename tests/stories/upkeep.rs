@@ -137,14 +137,14 @@ async fn a_backup_needs_no_daemon_and_replaces_nothing() {
     let again = rig.run(&["backup", path]).await;
     assert_eq!(again.status.code(), Some(1));
     assert!(
-        err(&again).contains("already there") && err(&again).contains("never replaces"),
+        err(&again).contains("exists") && err(&again).contains("never replaces"),
         "{}",
         err(&again)
     );
     assert_eq!(std::fs::read(&copy).unwrap(), before);
     let nowhere = rig.run(&["backup", "not/made/monday.db"]).await;
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(err(&nowhere).contains("not/made is not there"), "{}", err(&nowhere));
+    assert!(err(&nowhere).contains("not/made does not exist"), "{}", err(&nowhere));
     let hidden = std::fs::read_dir(rig.beside("")).unwrap().map(|entry| entry.unwrap().file_name());
     let hidden: Vec<_> = hidden.filter(|name| name.to_string_lossy().starts_with('.')).collect();
     assert!(hidden.is_empty(), "{hidden:?}");
@@ -212,7 +212,7 @@ async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits()
     let unasked = rig.run(&["prune"]).await;
     assert_eq!(unasked.status.code(), Some(2));
     assert!(
-        err(&unasked).contains("prune 1 job and 3 files") && err(&unasked).contains("--yes"),
+        err(&unasked).contains("Delete 1 job and 3 files") && err(&unasked).contains("--yes"),
         "{}",
         err(&unasked)
     );
@@ -228,7 +228,7 @@ async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits()
 
     let done = rig.run(&["prune", "--yes"]).await;
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
-    assert!(out(&done).contains("pruned: 1 job and 3 files"), "{}", out(&done));
+    assert!(out(&done).contains("deleted 1 job and 3 files"), "{}", out(&done));
     let gone = rig.run(&["show", "old"]).await;
     assert_eq!(gone.status.code(), Some(1), "{}", out(&gone));
     for name in ["page", "waits", "young"] {

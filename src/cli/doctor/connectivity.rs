@@ -1,65 +1,66 @@
-//! Knocks: at the provider's door with the key, and at our own from outside.
-#![expect(clippy::disallowed_methods, reason = "the one home of the doctor's client")]
+//! Requests to the provider, with the key, and to the daemon's own callback address, from outside.
+#![expect(clippy::disallowed_methods, reason = "the only HTTP client of the doctor")]
 
 use std::time::Duration;
 
 use reqwest::{Client, Proxy, Response, redirect};
 
-use crate::cli::doctor::Finding;
+use crate::cli::doctor::finding::Finding;
 use crate::clock::{Clock, Timestamp};
 use crate::provider::wire::time::read_http_date;
 use crate::settings::Settings;
 
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Clocks that differ by more are doubted by the daemon (docs/reference.md#job-states).
-const SKEW: Duration = Duration::from_secs(60);
-/// An address of ours that no job has.
-const NOBODY: &str = "callbacks/00000000-0000-7000-8000-000000000000/doctor";
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The daemon doubts a clock that is further off (docs/reference.md#job-states).
+const MAX_SKEW: Duration = Duration::from_secs(60);
+/// A callback path of no job.
+const PROBE_PATH: &str = "callbacks/00000000-0000-7000-8000-000000000000/doctor";
 
-/// A client that follows nothing. `certificates`: whether it will need them.
-fn client(proxy: Option<&str>, certificates: bool) -> Result<Client, String> {
-    let mut builder = Client::builder().redirect(redirect::Policy::none()).timeout(PATIENCE);
+/// A client that follows no redirects. Certificates take a moment to load: only where TLS is used.
+fn client(proxy: Option<&str>, tls: bool) -> Result<Client, String> {
+    let mut builder = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT);
     if let Some(proxy) = proxy {
-        builder = builder.proxy(Proxy::all(proxy).map_err(|_| "provider.proxy cannot be used".to_owned())?);
+        builder = builder.proxy(Proxy::all(proxy).map_err(|_| "provider.proxy is unusable".to_owned())?);
     }
-    if !certificates {
+    if !tls {
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(|error| error.to_string())
 }
 
-/// Whether the provider is there, takes the key, and what its clock says.
+/// Whether the provider can be reached and accepts the key, and how far our clock is from its clock.
 pub(super) async fn provider(settings: &Settings, clock: &Clock) -> Vec<Finding> {
     let base = &settings.provider.base_url;
     let Some(key) = &settings.provider.api_key else { return Vec::new() };
-    let (proxy, https) =
-        (settings.provider.proxy.as_ref().map(|proxy| proxy.expose()), base.scheme() == "https");
-    let asked = match (client(proxy, https || proxy.is_some()), base.join("v1/models")) {
-        (Ok(client), Ok(address)) => {
-            client.get(address).bearer_auth(key.expose()).send().await.map_err(|error| cause(&error))
+    let proxy = settings.provider.proxy.as_ref().map(|proxy| proxy.expose());
+    let tls = base.scheme() == "https" || proxy.is_some();
+    let response = match (client(proxy, tls), base.join("v1/models")) {
+        (Ok(client), Ok(url)) => {
+            client.get(url).bearer_auth(key.expose()).send().await.map_err(|error| root_cause(&error))
         }
         (Err(why), _) => Err(why),
         (_, Err(error)) => Err(error.to_string()),
     };
-    let answer = match asked {
-        Ok(answer) => answer,
-        Err(why) => {
-            let mend = "is this machine online, provider.base_url right, a proxy needed (provider.proxy)?";
-            return vec![Finding::error("provider", format!("{base} cannot be reached: {why}"), mend)];
+    match response {
+        Ok(response) => {
+            let mut findings = vec![check_key(base.as_str(), response.status().as_u16())];
+            findings.extend(check_clock(&response, clock.now()));
+            findings
         }
-    };
-    let mut findings = vec![judge_key(base.as_str(), answer.status().as_u16())];
-    findings.extend(judge_clock(&answer, clock.now()));
-    findings
+        Err(why) => {
+            let fix = "check the network, provider.base_url, and whether a proxy is needed (provider.proxy)";
+            vec![Finding::error("provider", format!("cannot reach {base}: {why}"), fix)]
+        }
+    }
 }
 
-fn judge_key(base: &str, status: u16) -> Finding {
+fn check_key(base: &str, status: u16) -> Finding {
     match status {
-        200..300 => Finding::ok("key", format!("{base} takes it")),
+        200..300 => Finding::ok("key", format!("{base} accepts the key")),
         401 | 403 => Finding::error(
             "key",
-            format!("{base} refuses it (HTTP {status})"),
-            "make a new one at the provider, write it where the old one is, restart the daemon",
+            format!("{base} refuses the key (HTTP {status})"),
+            "create a new key at the provider, replace the old one, and restart the daemon",
         ),
         300..=399 | 404 | 405 => Finding::error(
             "provider",
@@ -69,100 +70,85 @@ fn judge_key(base: &str, status: u16) -> Finding {
         _ => Finding::warning(
             "provider",
             format!("{base} answers HTTP {status}"),
-            "nothing to do if it passes: the daemon waits such things out",
+            "nothing to do if it passes: the daemon waits and tries again",
         ),
     }
 }
 
-fn judge_clock(answer: &Response, now: Timestamp) -> Option<Finding> {
-    let date = answer.headers().get("date")?.to_str().ok()?;
-    let mend =
-        "set the clock (timedatectl set-ntp true): how old a submit may be when it is repeated hangs on it";
-    // What is too far away is not taken for a time at all.
+fn check_clock(response: &Response, now: Timestamp) -> Option<Finding> {
+    let date = response.headers().get("date")?.to_str().ok()?;
+    let fix = "set the clock (`timedatectl set-ntp true`): the age of a submit decides whether it may be repeated";
+    // A date that is too far away does not count as a time at all.
     let Some(theirs) = read_http_date(date, now) else {
-        return Some(Finding::error("clock", format!("{now}; the provider's says {date}"), mend));
+        return Some(Finding::error("clock", format!("{now} here, {date} at the provider"), fix));
     };
-    let apart = if now > theirs { now.since(theirs) } else { theirs.since(now) };
-    let what = format!("{} s from the provider's", apart.as_secs());
-    Some(if apart > SKEW { Finding::error("clock", what, mend) } else { Finding::ok("clock", what) })
+    let skew = if now > theirs { now.since(theirs) } else { theirs.since(now) };
+    let what = format!("{} s from the provider's", skew.as_secs());
+    Some(if skew > MAX_SKEW { Finding::error("clock", what, fix) } else { Finding::ok("clock", what) })
 }
 
-/// Whether the public address leads to the public door, for the very request a provider makes.
-pub(super) async fn callbacks(settings: &Settings, runs: bool) -> Finding {
+/// Whether a POST to the public callback address reaches the public listener.
+pub(super) async fn callbacks(settings: &Settings, daemon_runs: bool) -> Finding {
     let Some(public) = &settings.callbacks.public_url else {
-        let what = "callbacks.public_url is not set: the provider is asked every few seconds instead";
+        let what = "callbacks.public_url is not set: the provider is polled every few seconds instead";
         return Finding::ok("callbacks", what);
     };
-    if !runs {
-        let mend = "start the daemon and run this again";
-        return Finding::warning(
-            "callbacks",
-            format!("{public} is not tried while the daemon does not run"),
-            mend,
-        );
+    if !daemon_runs {
+        let fix = "start the daemon and run this again";
+        return Finding::warning("callbacks", format!("{public} not tried: the daemon does not run"), fix);
     }
     let base = public.as_str().trim_end_matches('/');
-    let asked = match client(None, public.scheme() == "https") {
+    let response = match client(None, public.scheme() == "https") {
         Ok(client) => {
-            client.post(format!("{base}/{NOBODY}")).body("{}").send().await.map_err(|error| cause(&error))
+            let request = client.post(format!("{base}/{PROBE_PATH}")).body("{}");
+            request.send().await.map_err(|error| root_cause(&error))
         }
         Err(why) => Err(why),
     };
-    match asked {
-        Ok(answer) => judge_door(base, answer).await,
+    match response {
+        Ok(response) => check_callback_answer(base, response).await,
         Err(why) => Finding::error(
             "callbacks",
-            format!("{base} cannot be reached from this machine: {why}"),
-            "DNS, firewall, certificate, web server: in that order. (Some routers let nobody in from inside; then try \
-             from elsewhere.)",
+            format!("cannot reach {base} from this machine: {why}"),
+            "check DNS, firewall, certificate and web server, in that order (some routers do not let their own \
+             network in: then try from elsewhere)",
         ),
     }
 }
 
-async fn judge_door(base: &str, answer: Response) -> Finding {
-    let status = answer.status().as_u16();
-    let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).map(str::to_owned);
-    let body = answer.text().await.unwrap_or_default();
-    let what = |what: &str| format!("{base} {what}");
-    match status {
-        // What the public door says to a knock at an address that no job has.
-        404 if body == "not found" => Finding::ok("callbacks", what("leads to this daemon")),
-        300..=399 => Finding::error(
-            "callbacks",
-            what(&format!(
-                "redirects (HTTP {status}) to {}; a provider does not follow",
-                to.unwrap_or_default()
-            )),
-            "set callbacks.public_url to the address it redirects to, or end the redirect",
-        ),
-        401 | 403 => Finding::error(
-            "callbacks",
-            what(&format!("asks for a login or forbids it (HTTP {status})")),
-            "let POST /callbacks/ through: its address is its password",
-        ),
-        405 => Finding::error(
-            "callbacks",
-            what("does not take POST"),
-            "let POST /callbacks/ through to callbacks.listen",
-        ),
-        413 => {
-            Finding::error("callbacks", what("takes no bodies"), "allow 256 KiB (client_max_body_size 256k)")
+async fn check_callback_answer(base: &str, response: Response) -> Finding {
+    let status = response.status().as_u16();
+    let location = response.headers().get("location").and_then(|to| to.to_str().ok()).map(str::to_owned);
+    let body = response.text().await.unwrap_or_default();
+    let (what, fix) = match status {
+        // The public listener's answer to a path of no job.
+        404 if body == "not found" => {
+            return Finding::ok("callbacks", format!("{base} reaches this daemon"));
         }
-        502..=504 => Finding::error(
-            "callbacks",
-            what(&format!("has no way to the daemon (HTTP {status})")),
+        300..=399 => (
+            format!("redirects (HTTP {status}) to {}; a provider does not follow", location.unwrap_or_default()),
+            "set callbacks.public_url to the target of the redirect, or remove the redirect",
+        ),
+        401 | 403 => (
+            format!("requires a login or forbids access (HTTP {status})"),
+            "let POST /callbacks/ through: the secret in its address protects it",
+        ),
+        405 => ("does not accept POST".to_owned(), "let POST /callbacks/ through to callbacks.listen"),
+        413 => ("accepts no bodies".to_owned(), "allow 256 KiB (client_max_body_size 256k)"),
+        502..=504 => (
+            format!("does not reach the daemon (HTTP {status})"),
             "point the web server at callbacks.listen",
         ),
-        _ => Finding::error(
-            "callbacks",
-            what(&format!("is answered by something else (HTTP {status})")),
+        _ => (
+            format!("is answered by another server (HTTP {status})"),
             "point /callbacks/ of that host at callbacks.listen",
         ),
-    }
+    };
+    Finding::error("callbacks", format!("{base} {what}"), fix)
 }
 
-/// The innermost reason, without the address, which may hold a secret.
-fn cause(error: &reqwest::Error) -> String {
+/// The innermost cause; the outer ones name the address, which may hold a secret.
+fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

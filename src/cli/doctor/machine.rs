@@ -1,109 +1,109 @@
-//! Folders, disks and the database, as the daemon would find them. Nothing is changed but a file written and removed.
+//! Folders, disks and the database, as the daemon would find them. Only probe files are written, and removed again.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::doctor::Finding;
+use bytesize::ByteSize;
+
+use crate::cli::doctor::finding::Finding;
 use crate::clock::Clock;
 use crate::fs::file_system::FileSystem;
 use crate::fs::{create_private_folder, write_durably};
 use crate::settings::Settings;
 use crate::store;
 
-/// Less room than this is soon gone.
-const LITTLE: u64 = 2 << 30;
-/// A flush that takes longer makes every submit and callback wait.
-const SLOW: Duration = Duration::from_millis(50);
-/// So many flushes are tried.
+/// Less free space, in bytes, is soon used up.
+const LOW_SPACE: u64 = 2 << 30;
+/// A slower flush delays every submit and callback.
+const SLOW_FLUSH: Duration = Duration::from_millis(50);
+/// The median of this many flushes counts.
 const FLUSHES: usize = 9;
 
-/// The folders: there, ours to write, on a disk that can be trusted, with room.
+/// Whether the folders exist, are writable, lie on a suitable file system and have space.
 pub(super) fn folders(settings: &Settings) -> Vec<Finding> {
     let folders = [
         ("data_dir", &settings.data_dir),
         ("inbox.dir", &settings.inbox.dir),
         ("library.dir", &settings.library.dir),
     ];
-    folders.into_iter().map(|(key, path)| folder(key, path, key == "data_dir")).collect()
+    folders.into_iter().map(|(key, path)| folder(key, path)).collect()
 }
 
-fn folder(key: &'static str, path: &Path, holds_database: bool) -> Finding {
+fn folder(key: &'static str, path: &Path) -> Finding {
     if !path.exists() {
-        let above = path.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
-        return Finding::ok(
-            key,
-            format!("{} is made at the first start, in {}", path.display(), above.display()),
-        );
+        let parent = path.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("/"));
+        let what = format!("{} will be created at the first start, in {}", path.display(), parent.display());
+        return Finding::ok(key, what);
     }
     let probe = path.join(".dropreel-doctor");
     if let Err(error) = write_durably(&probe, b"may be removed\n") {
-        let mend = format!(
-            "whoever runs the daemon must own it: chown it, or set {key} elsewhere; or run this as that user"
+        let fix = format!(
+            "the daemon's user must own it: chown it, or set {key} to another folder; or run this as that user"
         );
-        return Finding::error(key, error.to_string(), mend);
+        return Finding::error(key, error.to_string(), fix);
     }
     let _ = std::fs::remove_file(&probe);
     let found = match FileSystem::of(path) {
         Ok(found) => found,
-        Err(error) => return Finding::error(key, error.to_string(), "is its disk all right? see `dmesg`"),
+        Err(error) => return Finding::error(key, error.to_string(), "check the disk; see `dmesg`"),
     };
-    let shown =
-        format!("{}, {} free", path.display(), bytesize::ByteSize::b(found.free_bytes).display().iec());
+    let what = format!("{}, {} free", path.display(), ByteSize::b(found.free_bytes).display().iec());
     match found.network {
-        Some(kind) if holds_database => Finding::error(
+        Some(kind) if key == "data_dir" => Finding::error(
             key,
-            format!("{shown}, on {kind}: locks and flushes cannot be relied on there"),
-            "put data_dir on a disk of this machine; inbox and library may stay",
+            format!("{what}, on {kind}: locks and flushes are not reliable there"),
+            "set data_dir to a folder on a local disk; inbox and library may stay",
         ),
         Some(kind) => {
-            Finding::ok(key, format!("{shown}, on {kind}: new files are found by looking, each inbox.rescan"))
+            let what = format!("{what}, on {kind}: new files are found by scanning, every inbox.rescan");
+            Finding::ok(key, what)
         }
-        None if found.free_bytes < LITTLE => Finding::warning(
+        None if found.free_bytes < LOW_SPACE => Finding::warning(
             key,
-            shown,
-            "make room: on a full disk nothing is submitted, and downloads wait while links die",
+            what,
+            "free some space: with a full disk nothing is submitted, and downloads wait while links expire",
         ),
-        None => Finding::ok(key, shown),
+        None => Finding::ok(key, what),
     }
 }
 
-/// How long a flush takes where the database lies.
+/// How long a flush takes on the disk of the database.
 pub(super) fn disk_speed(settings: &Settings, clock: &Clock) -> Finding {
-    let folder = settings.data_dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
-    let trial = folder.join(".dropreel-doctor");
-    let mut took = Vec::with_capacity(FLUSHES);
+    let parent = settings.data_dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    let probe = parent.join(".dropreel-doctor");
+    let mut durations = Vec::with_capacity(FLUSHES);
     for _ in 0..FLUSHES {
         let began = clock.tick();
-        if let Err(error) =
-            create_private_folder(&trial).and_then(|()| write_durably(&trial.join("flush"), &[0; 4096]))
-        {
+        let written =
+            create_private_folder(&probe).and_then(|()| write_durably(&probe.join("flush"), &[0; 4096]));
+        if let Err(error) = written {
             return Finding::warning("disk", error.to_string(), "run this as the user that runs the daemon");
         }
-        took.push(clock.tick().since(began));
+        durations.push(clock.tick().since(began));
     }
-    let _ = std::fs::remove_dir_all(&trial);
-    took.sort();
-    let median = took[FLUSHES / 2];
+    let _ = std::fs::remove_dir_all(&probe);
+    durations.sort();
+    let median = durations[FLUSHES / 2];
     let what = format!("a durable write takes {:.1} ms", median.as_secs_f64() * 1000.0);
-    if median > SLOW {
-        Finding::warning("disk", what, "a faster disk for data_dir: each submit and callback waits for one")
+    if median > SLOW_FLUSH {
+        Finding::warning("disk", what, "move data_dir to a faster disk: each submit and callback waits for a write")
     } else {
         Finding::ok("disk", what)
     }
 }
 
-/// The database: there, ours, whole.
+/// Whether the database is there, ours and intact.
 pub(super) fn database(settings: &Settings) -> Finding {
     let path = settings.database();
     if !path.exists() {
-        return Finding::ok("database", "is made at the first start");
+        return Finding::ok("database", "will be created at the first start");
     }
     match store::schema::look_over(&path) {
-        Ok(facts) => Finding::ok("database", format!("{}: whole, {facts}", path.display())),
+        Ok(facts) => Finding::ok("database", format!("{}: intact, {facts}", path.display())),
         Err(error) => Finding::error(
             "database",
             error.to_string(),
-            "put a backup in its place: docs/service.md, `Backup`; ask before you repair it",
+            "restore a backup: docs/service.md, \"Backup\"; keep the damaged file until you have your jobs back",
         ),
     }
 }

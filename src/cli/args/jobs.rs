@@ -1,0 +1,113 @@
+//! Arguments of the commands that make jobs, show them and act on them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::api::list::{JobFilter, Label};
+use crate::api::status::PauseTarget;
+use crate::job::state::StateName;
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Number of sample jobs
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub jobs: u32,
+    /// Folder for all files, kept afterwards; default: a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Keep the temporary folder with the videos
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// Job files; `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Show progress and exit with the jobs' outcome
+    #[arg(long)]
+    pub wait: bool,
+    /// Read one job per line from standard input
+    #[arg(long)]
+    pub lines: bool,
+    /// File name for standard input
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Most jobs to list
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// Only jobs in this state
+    #[arg(long, value_name = "STATE", value_parser = state_parser())]
+    pub state: Option<StateName>,
+    /// Only jobs with this label; repeat for more labels
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobArg {
+    /// Id, unique beginning of one, or name
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OptionalJobArg {
+    /// Id, unique beginning of one, or name; default: all jobs
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsArg {
+    /// Ids, unique beginnings of them, or names
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+}
+
+/// `cancel`, `retry`, `release`
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
+    /// Ids, unique beginnings of them, or names
+    #[arg(value_name = "JOB", required_unless_present_any = ["state", "labels"], conflicts_with_all = ["state", "labels"])]
+    pub jobs: Vec<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only list the jobs
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `pause`, `resume`
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// Default: both
+    pub what: Option<PauseTarget>,
+}
+
+impl FilterArgs {
+    pub fn filter(&self) -> JobFilter {
+        JobFilter { state: self.state, labels: self.labels.clone(), text: None }
+    }
+}
+
+fn state_parser() -> impl TypedValueParser<Value = StateName> {
+    let words = PossibleValuesParser::new(StateName::ALL.map(StateName::as_str));
+    words.try_map(|word| StateName::parse(&word).ok_or("not a state"))
+}

@@ -1,0 +1,331 @@
+//! The client of the daemon's HTTP API.
+#![expect(clippy::disallowed_methods, reason = "the only HTTP client of the command line")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use url::Url;
+
+use crate::api::action::ActionResult;
+use crate::api::job::JobView;
+use crate::api::list::{CreatedJobs, JobFilter, JobPage};
+use crate::api::problem::ProblemDetails;
+use crate::api::prune::{PruneRequest, PruneResult};
+use crate::api::report::ReportView;
+use crate::api::status::{PauseRequest, RotationResult, StatusView};
+use crate::cli::event_stream::EventStream;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::printable;
+use crate::job::JobId;
+use crate::job::event::Order;
+use crate::secret::Secret;
+
+/// A request that takes longer will not be answered.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The daemon answers a job file of 256 MiB once it is checked and committed, and a prune once it has counted.
+const LONG_TIMEOUT: Duration = Duration::from_secs(600);
+/// The daemon writes to an event stream at least every 15 seconds.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// A client of one daemon.
+#[derive(Clone)]
+pub(crate) struct ApiClient {
+    base: String,
+    http: Client,
+    /// Limits silence, not the whole answer.
+    streaming: Client,
+    token: Option<Secret>,
+}
+
+/// A job file to submit.
+pub(crate) struct JobFile<'a> {
+    /// Its name for people, printed with its problems.
+    pub title: &'a str,
+    /// What its jobs are named after.
+    pub name: Option<&'a str>,
+    /// One object per line.
+    pub lines: bool,
+    pub bytes: Vec<u8>,
+}
+
+impl ApiClient {
+    /// A client of the daemon that listens at `listen`; an unspecified address is reached on loopback.
+    pub fn new(listen: SocketAddr, token: Option<Secret>) -> Result<Self, CliError> {
+        Self::with_timeouts(listen, token, TIMEOUT, STREAM_TIMEOUT)
+    }
+
+    fn with_timeouts(
+        listen: SocketAddr,
+        token: Option<Secret>,
+        timeout: Duration,
+        stream_timeout: Duration,
+    ) -> Result<Self, CliError> {
+        let host = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+        let base = format!("http://{}", SocketAddr::new(host, listen.port()));
+        let client = || {
+            Client::builder()
+                .no_proxy()
+                .tls_certs_only([])
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(5))
+        };
+        let http = client().timeout(timeout).build();
+        let streaming = client().read_timeout(stream_timeout).build();
+        let failed = |error: reqwest::Error| CliError::failed(error.to_string());
+        Ok(Self { base, http: http.map_err(failed)?, streaming: streaming.map_err(failed)?, token })
+    }
+
+    /// One job in full: by id, by the unique beginning of one, or by name.
+    pub async fn job(&self, reference: &str) -> Result<JobView, CliError> {
+        // In a URL path these are folders, not segments. A job with such a name has an id, too.
+        if matches!(reference, "" | "." | "..") {
+            let message = format!("`{reference}` is no job: use its id, see `dropreel list`");
+            return Err(CliError::usage(message));
+        }
+        self.get(&["api", "v1", "jobs", reference], &[]).await
+    }
+
+    /// A page of the jobs that match `filter`, newest first.
+    pub async fn jobs(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> Result<JobPage, CliError> {
+        let mut query = filter.query_pairs();
+        query.push(("limit", limit.to_string()));
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        self.get(&["api", "v1", "jobs"], &query).await
+    }
+
+    /// Submits a job file.
+    pub async fn submit(&self, file: JobFile<'_>) -> Result<CreatedJobs, CliError> {
+        let query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
+        let media_type = if file.lines { "application/x-ndjson" } else { "application/json" };
+        let request = self.http.post(self.url(&["api", "v1", "jobs"], &query)?);
+        let request = request.header("content-type", media_type).timeout(LONG_TIMEOUT).body(file.bytes);
+        let response = self.send(request).await?;
+        if response.status().is_success() {
+            self.read(response).await
+        } else {
+            Err(problem(response, Some(file.title)).await)
+        }
+    }
+
+    /// Cancels, retries or releases a job.
+    pub async fn act(&self, job: JobId, action: Order) -> Result<ActionResult, CliError> {
+        let id = job.to_string();
+        self.post(&["api", "v1", "jobs", &id, action.as_str()], &serde_json::json!({})).await
+    }
+
+    /// Jobs by state, and what is paused or suspended.
+    pub async fn status(&self) -> Result<StatusView, CliError> {
+        self.get(&["api", "v1", "status"], &[]).await
+    }
+
+    /// Fails if the daemon is not ready.
+    pub async fn check_ready(&self) -> Result<(), CliError> {
+        self.get::<IgnoredAny>(&["readyz"], &[]).await.map(drop)
+    }
+
+    pub async fn pause(&self, request: PauseRequest) -> Result<StatusView, CliError> {
+        self.post(&["api", "v1", "pause"], &request).await
+    }
+
+    pub async fn resume(&self, request: PauseRequest) -> Result<StatusView, CliError> {
+        self.post(&["api", "v1", "resume"], &request).await
+    }
+
+    pub async fn rotate_callback_secret(&self) -> Result<RotationResult, CliError> {
+        self.post(&["api", "v1", "callback-secret", "rotate"], &serde_json::json!({})).await
+    }
+
+    /// The report of what finished at `since` (RFC 3339) or later.
+    pub async fn report(&self, since: Option<String>, disputes: bool) -> Result<ReportView, CliError> {
+        let mut query: Vec<_> = since.map(|since| ("since", since)).into_iter().collect();
+        query.extend(disputes.then(|| ("disputes", "true".to_owned())));
+        self.get(&["api", "v1", "report"], &query).await
+    }
+
+    /// Removes some of what is old, or counts all of it.
+    pub async fn prune(&self, request: &PruneRequest) -> Result<PruneResult, CliError> {
+        let request = self.post_request(&["api", "v1", "prune"], request)?.timeout(LONG_TIMEOUT);
+        self.read(self.send(request).await?).await
+    }
+
+    /// Changes as they happen: those after the change numbered `after`, or from now on.
+    pub async fn events(&self, after: Option<i64>) -> Result<EventStream, CliError> {
+        let query: Vec<_> = after.map(|after| ("after", after.to_string())).into_iter().collect();
+        let request = self.streaming.get(self.url(&["api", "v1", "events"], &query)?);
+        let response = self.send(request).await?;
+        if response.status().is_success() {
+            Ok(EventStream::new(response))
+        } else {
+            Err(problem(response, None).await)
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, CliError> {
+        let request = self.http.get(self.url(path, query)?);
+        self.read(self.send(request).await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, CliError> {
+        self.read(self.send(self.post_request(path, body)?).await?).await
+    }
+
+    fn post_request(&self, path: &[&str], body: &impl Serialize) -> Result<RequestBuilder, CliError> {
+        let body = serde_json::to_vec(body).map_err(|error| CliError::failed(error.to_string()))?;
+        let request = self.http.post(self.url(path, &[])?);
+        Ok(request.header("content-type", "application/json").body(body))
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, String)]) -> Result<Url, CliError> {
+        let invalid = || CliError::usage(format!("{} is not the address of a daemon", self.base));
+        let mut url = Url::parse(&self.base).map_err(|_| invalid())?;
+        url.path_segments_mut().map_err(|()| invalid())?.extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        };
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, CliError> {
+        if !response.status().is_success() {
+            return Err(problem(response, None).await);
+        }
+        let text = response.text().await.map_err(|error| self.unreachable(&error))?;
+        let unreadable = |_| CliError::failed("the daemon's answer is unreadable: is it another version?");
+        serde_json::from_str(&text).map_err(unreadable)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        let base = &self.base;
+        let message = if error.is_connect() {
+            format!(
+                "cannot reach the daemon at {base}: it is not running, or listens elsewhere\n\
+                 start it with `dropreel serve` or `systemctl start dropreel`; `admin.listen` is its address"
+            )
+        } else {
+            format!(
+                "the daemon at {base} does not answer; the request may have been carried out\n\
+                 check that dropreel listens there (`systemctl status dropreel`, its log), then see `dropreel list`"
+            )
+        };
+        CliError::new(Exit::Unreachable, message)
+    }
+}
+
+/// The error of an answer with problem details. `file` is the job file it is about.
+async fn problem(response: Response, file: Option<&str>) -> CliError {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let exit = if status == StatusCode::UNAUTHORIZED { Exit::Usage } else { Exit::Failed };
+    let message = match serde_json::from_str(&text) {
+        Ok(problem) => describe_problem(&problem, file),
+        Err(_) => in_file(file, "", &format!("the daemon answered HTTP {status}")),
+    };
+    CliError::new(exit, message)
+}
+
+/// Each problem of a job file on a line of its own with its place; else the detail, and the jobs that may be meant.
+fn describe_problem(problem: &ProblemDetails, file: Option<&str>) -> String {
+    if let Some(errors) = problem.errors.as_ref().filter(|errors| !errors.is_empty()) {
+        let lines = errors.iter().map(|error| {
+            let pointer = if error.pointer.is_empty() { "" } else { &format!(" {}", printable(&error.pointer)) };
+            let place = format!("{}:{}{pointer}:", error.line, error.column);
+            in_file(file, &place, &printable(&error.message))
+        });
+        return lines.collect::<Vec<_>>().join("\n");
+    }
+    let mut text = in_file(file, "", &printable(&problem.detail));
+    for candidate in problem.candidates.iter().flatten() {
+        text += &format!("\n{}  {} ({})", candidate.id, printable(&candidate.name), candidate.state);
+    }
+    text
+}
+
+fn in_file(file: Option<&str>, place: &str, message: &str) -> String {
+    match file {
+        Some(file) => format!("{file}:{place} {message}"),
+        None => format!("{place} {message}").trim_start().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::problem::{Candidate, JobFileProblem};
+    use crate::job::state::StateName;
+
+    fn install_crypto() {
+        // An error means that another test has installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+
+    #[tokio::test]
+    async fn silent_daemon_is_not_waited_for() {
+        install_crypto();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let short = Duration::from_millis(50);
+        let client = ApiClient::with_timeouts(listener.local_addr().unwrap(), None, short, short).unwrap();
+        let clock = crate::clock::Clock::machine();
+        let answer = clock.within(Duration::from_secs(5), client.status()).await;
+        assert_eq!(answer.unwrap().unwrap_err().exit, Exit::Unreachable);
+        let stream = clock.within(Duration::from_secs(5), client.events(None)).await;
+        assert_eq!(stream.unwrap().err().unwrap().exit, Exit::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn path_dots_are_rejected_as_job_references() {
+        install_crypto();
+        let client = ApiClient::new("127.0.0.1:9".parse().unwrap(), None).unwrap();
+        for reference in ["", ".", ".."] {
+            assert_eq!(client.job(reference).await.unwrap_err().exit, Exit::Usage, "{reference}");
+        }
+    }
+
+    #[test]
+    fn problems_are_printed_with_their_places_or_as_a_sentence() {
+        let error = |pointer: &str, message: &str, line, column| JobFileProblem {
+            pointer: pointer.into(),
+            message: message.into(),
+            line,
+            column,
+        };
+        let invalid = ProblemDetails {
+            detail: "x".into(),
+            errors: Some(vec![error("", "is empty", 1, 1), error("/seed", "a \u{1b}", 3, 9)]),
+            ..ProblemDetails::default()
+        };
+        let expected = "a.json:1:1: is empty\na.json:3:9 /seed: a ·";
+        assert_eq!(describe_problem(&invalid, Some("a.json")), expected);
+
+        let duplicate = ProblemDetails { detail: "accepted before".into(), ..ProblemDetails::default() };
+        assert_eq!(describe_problem(&duplicate, Some("a.json")), "a.json: accepted before");
+
+        let id = JobId::parse("01a2069b-5192-7000-8002-4ba8a661699c").unwrap();
+        let candidate = Candidate { id, name: "n".into(), state: StateName::Held };
+        let ambiguous = ProblemDetails {
+            detail: "several".into(),
+            candidates: Some(vec![candidate]),
+            ..ProblemDetails::default()
+        };
+        assert_eq!(describe_problem(&ambiguous, None), format!("several\n{id}  n (held)"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether the daemon runs, and what it reports about itself.
+
+use crate::api::status::{StatusView, SuspensionView};
+use crate::cli::client::ApiClient;
+use crate::cli::doctor::finding::Finding;
+use crate::cli::exit::{CliError, Exit};
+use crate::job::state::StateName;
+use crate::settings::Settings;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Whether the daemon runs, and the findings.
+pub(super) async fn check(settings: &Settings) -> (bool, Vec<Finding>) {
+    match request_status(settings).await {
+        Ok((status, ready)) => (true, findings(&status, ready)),
+        Err(error) if error.exit == Exit::Unreachable => {
+            let what = format!("not running, or not at {}", settings.admin.listen);
+            let fix = "`dropreel serve`, or `systemctl start dropreel`";
+            (false, vec![Finding::warning("daemon", what, fix)])
+        }
+        Err(error) => {
+            let fix = "check whether another program listens at admin.listen, and whether the token is this daemon's";
+            (false, vec![Finding::error("daemon", error.message, fix)])
+        }
+    }
+}
+
+async fn request_status(settings: &Settings) -> Result<(StatusView, Result<(), CliError>), CliError> {
+    let client = ApiClient::new(settings.admin.listen, settings.admin.token.clone())?;
+    let status = client.status().await?;
+    Ok((status, client.check_ready().await))
+}
+
+fn findings(status: &StatusView, ready: Result<(), CliError>) -> Vec<Finding> {
+    let version = &status.version;
+    let mut findings = vec![if version == VERSION {
+        Finding::ok("daemon", format!("running, version {version}"))
+    } else {
+        let what = format!("running, version {version}; this command is version {VERSION}");
+        Finding::warning("daemon", what, "restart it: `systemctl restart dropreel`")
+    }];
+    if let Err(error) = ready {
+        findings.push(Finding::error("daemon", error.message, "see its log: `journalctl -u dropreel`"));
+    }
+    findings.extend(status.suspensions.iter().map(suspension));
+    let held = status.count(StateName::Held);
+    if held > 0 {
+        let fix = "`dropreel list --state held`, `dropreel show JOB`";
+        findings.push(Finding::warning("jobs", format!("{held} held, waiting for you"), fix));
+    }
+    findings
+}
+
+fn suspension(suspension: &SuspensionView) -> Finding {
+    let fix = match suspension.cause.as_str() {
+        "paused_submits" | "paused_downloads" => "`dropreel resume`",
+        "key_refused" => "set a valid key, then `systemctl restart dropreel`",
+        "balance_empty" => "top up the balance at the provider; jobs continue by themselves",
+        "misconfigured" => "set provider.base_url to the provider's address",
+        _ => "nothing to do: jobs continue by themselves",
+    };
+    Finding::warning("suspension", suspension.message.clone(), fix)
+}

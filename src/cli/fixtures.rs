@@ -1,0 +1,59 @@
+//! Jobs for the tests of the commands.
+
+use crate::api::job::{FileView, HistoryView, JobView};
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::output::OutputKind;
+use crate::job::state::StateName;
+
+/// When the job was created.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+
+/// A job with a name that a terminal would act on.
+pub(crate) fn job(state: StateName) -> JobView {
+    JobView {
+        id: JobId::parse("01a2069b-5192-7000-8002-4ba8a661699c").unwrap(),
+        name: "春天\u{1b}[2J".into(),
+        state,
+        reason: Some("the task was not finished in time".into()),
+        task_id: Some("task-1".into()),
+        model: "wan2.5-t2v".into(),
+        prompt: Some("樱花".into()),
+        progress: 45,
+        priority: 0,
+        labels: [("project".to_owned(), "spring".to_owned())].into(),
+        cost_quota: Some(75_000),
+        cost_usd: Some(0.15),
+        created_at: NOW,
+        submitted_at: None,
+        completed_at: None,
+        finished_at: None,
+        expires_at: None,
+        files: vec![file()],
+        error: None,
+        history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
+        request: None,
+    }
+}
+
+pub(crate) fn file() -> FileView {
+    FileView {
+        path: "/videos/a.mp4".into(),
+        kind: OutputKind::Video,
+        bytes: 2048,
+        sha256: "ab".repeat(32),
+        url_host: "media.example.com".into(),
+    }
+}
+
+/// Compares with `tests/golden/NAME.txt`. After an intended change, rewrite it with `DROPREEL_GOLDEN=write` and review
+/// the difference.
+#[track_caller]
+pub(crate) fn assert_golden(name: &str, actual: &str) {
+    let path = format!("{}/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let actual = format!("{actual}\n");
+    if std::env::var_os("DROPREEL_GOLDEN").is_some() {
+        std::fs::write(&path, &actual).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), actual);
+}

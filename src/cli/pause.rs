@@ -1,0 +1,30 @@
+//! `pause` and `resume`.
+
+use crate::api::status::{PauseRequest, PauseTarget, StatusView};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::status::suspension_lines;
+use crate::cli::terminal::{print_json, print_line};
+
+/// `pause`
+pub(crate) async fn pause(context: &Context, what: Option<PauseTarget>) -> Result<Exit, CliError> {
+    print_status(context, &context.client()?.pause(PauseRequest { what }).await?)
+}
+
+/// `resume`
+pub(crate) async fn resume(context: &Context, what: Option<PauseTarget>) -> Result<Exit, CliError> {
+    print_status(context, &context.client()?.resume(PauseRequest { what }).await?)
+}
+
+fn print_status(context: &Context, status: &StatusView) -> Result<Exit, CliError> {
+    if context.json {
+        print_json(status)?;
+        return Ok(Exit::Done);
+    }
+    let lines = suspension_lines(status);
+    if lines.is_empty() {
+        print_line("nothing is paused")?;
+    }
+    lines.iter().try_for_each(|line| print_line(line))?;
+    Ok(Exit::Done)
+}

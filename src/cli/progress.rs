@@ -1,0 +1,188 @@
+//! Jobs as they change: bars on a terminal, lines elsewhere.
+
+use std::collections::BTreeMap;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::api::job::JobView;
+use crate::cli::exit::CliError;
+use crate::cli::format::{printable, state_word};
+use crate::cli::terminal::{colours, eprint_line, print_line, stderr_is_terminal, stdout_is_terminal};
+use crate::clock::Clock;
+use crate::job::JobId;
+use crate::job::state::StateName;
+
+/// Up to this many known jobs keep a bar each from first to last; of more, only running ones have one.
+const MAX_LASTING_BARS: usize = 40;
+/// Most bars at one time when only running jobs have one.
+const MAX_RUNNING_BARS: usize = 20;
+
+/// Shows changes of jobs.
+pub(crate) struct Progress {
+    output: Output,
+    bars: BTreeMap<JobId, ProgressBar>,
+    /// The last line printed for each job, so that none is printed twice in a row.
+    last_lines: BTreeMap<JobId, String>,
+    /// Whether the bars of settled jobs stay.
+    lasting: bool,
+}
+
+enum Output {
+    /// On standard error, which is a terminal.
+    Bars(MultiProgress),
+    /// Lines on standard error, while standard output waits for the outcome.
+    Messages,
+    /// Lines on standard output with the time: the changes are the command's result.
+    Results(Clock),
+}
+
+impl Progress {
+    /// The progress of `jobs` jobs, beside the result that the command prints at its end.
+    pub fn beside_result(jobs: usize) -> Self {
+        let bars = stderr_is_terminal();
+        Self::new(if bars { Output::Bars(MultiProgress::new()) } else { Output::Messages }, jobs)
+    }
+
+    /// The changes of `jobs` jobs (0: of all) as the command's result.
+    pub fn as_result(jobs: usize, clock: &Clock) -> Self {
+        let bars = stderr_is_terminal() && stdout_is_terminal();
+        Self::new(if bars { Output::Bars(MultiProgress::new()) } else { Output::Results(clock.clone()) }, jobs)
+    }
+
+    fn new(output: Output, jobs: usize) -> Self {
+        let lasting = (1..=MAX_LASTING_BARS).contains(&jobs);
+        Self { output, bars: BTreeMap::new(), last_lines: BTreeMap::new(), lasting }
+    }
+
+    /// Shows a job as it is now.
+    ///
+    /// # Errors
+    /// When standard output is closed: nobody watches any more.
+    pub fn update(&mut self, job: &JobView) -> Result<(), CliError> {
+        if let Output::Bars(bars) = &self.output {
+            let bars = bars.clone();
+            self.update_bar(&bars, job);
+            return Ok(());
+        }
+        let line = format!("{} {} {}%{}", printable(&job.name), job.state, job.progress, reason_suffix(job));
+        if self.last_lines.get(&job.id) == Some(&line) {
+            return Ok(());
+        }
+        self.write_line(&line)?;
+        if job.is_settled() && !self.lasting {
+            self.last_lines.remove(&job.id);
+        } else {
+            self.last_lines.insert(job.id, line);
+        }
+        Ok(())
+    }
+
+    /// Shows a line that is not about one job.
+    ///
+    /// # Errors
+    /// As [`Progress::update`].
+    pub fn write_note(&self, note: &str) -> Result<(), CliError> {
+        match &self.output {
+            // Printed past the bars, which would be torn apart otherwise.
+            Output::Bars(bars) => Ok(bars.println(note)?),
+            Output::Messages | Output::Results(_) => self.write_line(note),
+        }
+    }
+
+    /// Leaves the bars as they are.
+    pub fn finish(&self) {
+        for bar in self.bars.values() {
+            bar.abandon();
+        }
+    }
+
+    fn write_line(&self, line: &str) -> Result<(), CliError> {
+        match &self.output {
+            Output::Results(clock) => print_line(&format!("{} {line}", clock.now())),
+            Output::Bars(_) | Output::Messages => {
+                eprint_line(line);
+                Ok(())
+            }
+        }
+    }
+
+    fn update_bar(&mut self, bars: &MultiProgress, job: &JobView) {
+        let settled = job.is_settled();
+        if !self.lasting && !self.bars.contains_key(&job.id) {
+            if settled {
+                let _ = bars.println(outcome(job));
+                return;
+            }
+            if job.state == StateName::Pending || self.bars.len() >= MAX_RUNNING_BARS {
+                return;
+            }
+        }
+        let bar = self.bars.entry(job.id).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new(100));
+            bar.set_style(bar_style());
+            bar.set_prefix(printable(&job.name));
+            bar
+        });
+        bar.set_position(if job.state == StateName::Succeeded { 100 } else { job.progress.into() });
+        bar.set_message(format!("{}{}", job.state, reason_suffix(job)));
+        if settled && self.lasting {
+            bar.abandon();
+        } else if settled {
+            bar.finish_and_clear();
+            let _ = bars.println(outcome(job));
+            self.bars.remove(&job.id);
+        }
+    }
+}
+
+/// How a job ended, or what it waits for, in a line.
+pub(crate) fn outcome(job: &JobView) -> String {
+    let (name, state) = (printable(&job.name), state_word(job.state, colours()));
+    let files: Vec<String> = job.files.iter().map(|file| printable(&file.path)).collect();
+    if job.state == StateName::Succeeded && !files.is_empty() {
+        return format!("{name}  {state}  {}", files.join("  "));
+    }
+    format!("{name}  {state}{}", reason_suffix(job))
+}
+
+/// Why the job failed or what it waits for, behind two spaces.
+fn reason_suffix(job: &JobView) -> String {
+    let error = job.error.as_ref().map(|error| error.message.as_str());
+    match error.or(job.reason.as_deref()) {
+        Some(reason) if job.state != StateName::Succeeded && !reason.is_empty() => {
+            format!("  {}", printable(reason))
+        }
+        _ => String::new(),
+    }
+}
+
+fn bar_style() -> ProgressStyle {
+    // 24 columns for a name, however wide its characters; the rest is cut.
+    ProgressStyle::with_template("{prefix:24!} {bar:30.cyan/dim} {pos:>3}%  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fixtures::{file, job};
+    use crate::job::JobError;
+
+    #[test]
+    fn outcome_names_the_files_or_the_reason() {
+        let named = |state| JobView { name: "a".into(), reason: None, files: Vec::new(), ..job(state) };
+        let succeeded = JobView { files: vec![file()], ..named(StateName::Succeeded) };
+        assert_eq!(outcome(&succeeded), "a  succeeded  /videos/a.mp4");
+
+        let error = Some(JobError { code: "task_failed".into(), message: "no".into() });
+        let failed = JobView { error, reason: Some("x".into()), ..named(StateName::Failed) };
+        assert_eq!(outcome(&failed), "a  failed  no");
+
+        // One of two files is no success: what the job waits for matters more.
+        let reason = Some("wait".into());
+        let held = JobView { name: "a\u{1b}".into(), reason, files: vec![file()], ..named(StateName::Held) };
+        assert_eq!(outcome(&held), "a·  held  wait");
+        assert_eq!(outcome(&named(StateName::Cancelled)), "a  cancelled");
+    }
+}

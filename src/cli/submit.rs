@@ -1,0 +1,96 @@
+//! `submit`: hands job files to the daemon.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::api::job::JobView;
+use crate::cli::args::SubmitArgs;
+use crate::cli::client::{ApiClient, JobFile};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::printable;
+use crate::cli::list::fetch_jobs_of_file;
+use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
+use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
+use crate::jobfile::Form;
+
+#[derive(Serialize)]
+struct SubmitDocument<'a> {
+    jobs: &'a [JobView],
+    errors: &'a [FileError],
+}
+
+/// A file that was not accepted.
+#[derive(Serialize)]
+struct FileError {
+    file: String,
+    message: String,
+}
+
+/// `submit`
+pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let mut jobs: Vec<JobView> = Vec::new();
+    let mut errors: Vec<FileError> = Vec::new();
+    for file in &args.files {
+        match submit_file(&client, file, args).await {
+            Ok(created) => {
+                for job in created.iter().filter(|_| !context.json) {
+                    eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
+                }
+                jobs.extend(created);
+            }
+            Err(error) if error.exit == Exit::Failed => {
+                for line in error.message.lines() {
+                    eprint_line(&printable(line));
+                }
+                errors.push(FileError { file: file.display().to_string(), message: error.message });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let exit = if args.wait && !jobs.is_empty() {
+        jobs = wait_until_settled(&client, &context.clock, jobs).await?;
+        exit_of(&jobs)
+    } else {
+        Exit::Done
+    };
+    if context.json {
+        print_json(&SubmitDocument { jobs: &jobs, errors: &errors })?;
+    } else if args.wait {
+        print_outcomes(&jobs)?;
+    } else if !(stdout_is_terminal() && stderr_is_terminal()) {
+        // For scripts; a person has just read the ids on standard error.
+        for job in &jobs {
+            print_line(&job.id.to_string())?;
+        }
+    }
+    if errors.is_empty() {
+        return Ok(exit);
+    }
+    Err(CliError::failed(format!("{} of {} files not accepted", errors.len(), args.files.len())))
+}
+
+/// Submits one file and returns all its jobs.
+async fn submit_file(client: &ApiClient, file: &Path, args: &SubmitArgs) -> Result<Vec<JobView>, CliError> {
+    let title = printable(&file.display().to_string());
+    let (name, bytes) = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        (args.name.clone(), bytes)
+    } else {
+        let bytes = std::fs::read(file)
+            .map_err(|error| CliError::failed(format!("{title}: cannot read the file: {error}")))?;
+        (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
+    };
+    let lines = args.lines || name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
+    let file = JobFile { title: &title, name: name.as_deref(), lines, bytes };
+    let created = client.submit(file).await?;
+    if created.jobs.len() < created.count {
+        fetch_jobs_of_file(client, created.jobs, created.count).await
+    } else {
+        Ok(created.jobs)
+    }
+}
