@@ -79,7 +79,9 @@ fn file_error(error: &FsError, target: &Path) -> CliError {
     let shown = target.display();
     CliError::failed(match error {
         FsError::AlreadyExists(path) if path == target => {
-            format!("{shown} exists, and a backup never replaces a file: name another file, or move this one away")
+            format!(
+                "{shown} exists, and a backup never replaces a file: name another file, or move this one away"
+            )
         }
         FsError::AlreadyExists(_) => format!("another backup to {shown} is running"),
         FsError::NotFound(folder) => {

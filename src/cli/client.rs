@@ -168,11 +168,7 @@ impl ApiClient {
         }
     }
 
-    async fn get<T: DeserializeOwned>(
-        &self,
-        path: &[&str],
-        query: &[(&str, String)],
-    ) -> Result<T, CliError> {
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, CliError> {
         let request = self.http.get(self.url(path, query)?);
         self.read(self.send(request).await?).await
     }
@@ -247,7 +243,8 @@ async fn problem(response: Response, file: Option<&str>) -> CliError {
 fn describe_problem(problem: &ProblemDetails, file: Option<&str>) -> String {
     if let Some(errors) = problem.errors.as_ref().filter(|errors| !errors.is_empty()) {
         let lines = errors.iter().map(|error| {
-            let pointer = if error.pointer.is_empty() { "" } else { &format!(" {}", printable(&error.pointer)) };
+            let pointer =
+                if error.pointer.is_empty() { "" } else { &format!(" {}", printable(&error.pointer)) };
             let place = format!("{}:{}{pointer}:", error.line, error.column);
             in_file(file, &place, &printable(&error.message))
         });

@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn messages_are_parsed_across_any_cut() {
         let status = r#"{"version":"1","counts":{},"#;
-        let rest = r#""suspensions":[],"waiting":"a"}"#;
+        let rest = r#""suspensions":[],"message":"a"}"#;
         let stream = format!(
             ": a comment\n\nevent: status\nid: 7\ndata: {status}\r\ndata: {rest}\n\nevent: news\ndata: 1\n\n\
              event: hello\ndata: {{\"change\":9}}\n\n"
@@ -106,7 +106,9 @@ mod tests {
                 }
             }
             let [first, second] = messages.as_slice() else { panic!("cut at {cut}: {messages:?}") };
-            assert!(matches!(&first.event, StreamEvent::Status(status) if status.waiting.as_deref() == Some("a")));
+            assert!(
+                matches!(&first.event, StreamEvent::Status(status) if status.message.as_deref() == Some("a"))
+            );
             assert_eq!((first.change, second.change), (Some(7), Some(9)));
         }
     }

@@ -70,7 +70,9 @@ pub(crate) async fn fetch_jobs_of_file(
     count: usize,
 ) -> Result<Vec<JobView>, CliError> {
     let incomplete = || {
-        CliError::failed(format!("{count} jobs were accepted, but cannot be listed here; see `dropreel list`"))
+        CliError::failed(format!(
+            "{count} jobs were accepted, but cannot be listed here; see `dropreel list`"
+        ))
     };
     let first = first.first().map(|job| job.id).ok_or_else(incomplete)?;
     let mut jobs: Vec<JobView> = Vec::new();

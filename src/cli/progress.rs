@@ -46,7 +46,10 @@ impl Progress {
     /// The changes of `jobs` jobs (0: of all) as the command's result.
     pub fn as_result(jobs: usize, clock: &Clock) -> Self {
         let bars = stderr_is_terminal() && stdout_is_terminal();
-        Self::new(if bars { Output::Bars(MultiProgress::new()) } else { Output::Results(clock.clone()) }, jobs)
+        Self::new(
+            if bars { Output::Bars(MultiProgress::new()) } else { Output::Results(clock.clone()) },
+            jobs,
+        )
     }
 
     fn new(output: Output, jobs: usize) -> Self {

@@ -35,8 +35,7 @@ fn print_report(report: &ReportView) -> Result<(), CliError> {
     }
     let headers = ["", "JOBS", "OK", "FAILED", "CANCELLED", "EXPIRED", "SUCCESS", "COST", "TIME", "LONGEST"];
     let mut rows = vec![row("all", &report.total)];
-    for (title, groups) in
-        [("model", &report.by_model), ("label", &report.by_label), ("day", &report.by_day)]
+    for (title, groups) in [("model", &report.by_model), ("label", &report.by_label), ("day", &report.by_day)]
     {
         if !groups.is_empty() {
             rows.push(vec![String::new()]);
@@ -96,6 +95,8 @@ fn parse_since(since: &str, now: Timestamp) -> Result<Timestamp, CliError> {
     }
     let time = if since.len() == 10 { format!("{since}T00:00:00Z") } else { since.to_owned() };
     Timestamp::parse_rfc3339(&time).ok_or_else(|| {
-        CliError::usage(format!("--since is a time span (7d, 12h), a day (2026-11-01) or a time, not `{since}`"))
+        CliError::usage(format!(
+            "--since is a time span (7d, 12h), a day (2026-11-01) or a time, not `{since}`"
+        ))
     })
 }

@@ -53,8 +53,9 @@ pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exi
 
 fn signing(args: &SandboxArgs) -> Result<Option<Signing>, CliError> {
     let (Some(scheme), Some(file)) = (args.sign, &args.secret_file) else { return Ok(None) };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::usage(format!("cannot read {} (--secret-file): {error}", file.display())))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        CliError::usage(format!("cannot read {} (--secret-file): {error}", file.display()))
+    })?;
     let secret = Secret::new(text.lines().next().unwrap_or_default());
     Ok(Some(Signing { scheme, secret, seconds_ahead: 0 }))
 }

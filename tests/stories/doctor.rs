@@ -72,7 +72,11 @@ async fn what_stands_in_front_and_spoils_callbacks_is_found_with_its_mend() {
             "redirects",
             "set callbacks.public_url",
         ),
-        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "does not reach the daemon", "callbacks.listen"),
+        (
+            "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+            "does not reach the daemon",
+            "callbacks.listen",
+        ),
         (
             "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
             "requires a login",

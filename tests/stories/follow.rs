@@ -14,7 +14,7 @@ use crate::support::{Rig, quick};
 const PATIENCE: Duration = Duration::from_secs(20);
 const ID: &str = "01a2069b-5192-7000-8002-4ba8a661699c";
 
-const STATUS: &str = r#"{"version": "0.1.0", "counts": {}, "suspensions": [], "waiting": null}"#;
+const STATUS: &str = r#"{"version": "0.1.0", "counts": {}, "suspensions": [], "message": null}"#;
 
 fn job(state: &str) -> String {
     json!({

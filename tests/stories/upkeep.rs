@@ -136,11 +136,7 @@ async fn a_backup_needs_no_daemon_and_replaces_nothing() {
     let before = std::fs::read(&copy).unwrap();
     let again = rig.run(&["backup", path]).await;
     assert_eq!(again.status.code(), Some(1));
-    assert!(
-        err(&again).contains("exists") && err(&again).contains("never replaces"),
-        "{}",
-        err(&again)
-    );
+    assert!(err(&again).contains("exists") && err(&again).contains("never replaces"), "{}", err(&again));
     assert_eq!(std::fs::read(&copy).unwrap(), before);
     let nowhere = rig.run(&["backup", "not/made/monday.db"]).await;
     assert_eq!(nowhere.status.code(), Some(1));

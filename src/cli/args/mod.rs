@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use jobs::{ActionArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, SubmitArgs};
+pub(crate) use jobs::{
+    ActionArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, SubmitArgs,
+};
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.

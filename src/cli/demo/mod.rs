@@ -217,7 +217,10 @@ fn print_result(context: &Context, document: &DemoDocument<'_>) -> Result<Exit, 
     let rows = jobs.iter().map(|job| row(job, &library)).collect();
     let headers = ["NAME", "MODEL", "TIME", "SIZE", "COST", "FILE"];
     print_line(&format!("\n{}\n", table(&headers, rows, width())))?;
-    print_line(&format!("{succeeded} of {} videos stored in {seconds:.1} s. No real money was spent.", jobs.len()))?;
+    print_line(&format!(
+        "{succeeded} of {} videos stored in {seconds:.1} s. No real money was spent.",
+        jobs.len()
+    ))?;
     if *kept {
         print_line(&format!("The videos are in {}.", printable(&library.display().to_string())))?;
     } else {

@@ -77,7 +77,8 @@ fn check_key(base: &str, status: u16) -> Finding {
 
 fn check_clock(response: &Response, now: Timestamp) -> Option<Finding> {
     let date = response.headers().get("date")?.to_str().ok()?;
-    let fix = "set the clock (`timedatectl set-ntp true`): the age of a submit decides whether it may be repeated";
+    let fix =
+        "set the clock (`timedatectl set-ntp true`): the age of a submit decides whether it may be repeated";
     // A date that is too far away does not count as a time at all.
     let Some(theirs) = read_http_date(date, now) else {
         return Some(Finding::error("clock", format!("{now} here, {date} at the provider"), fix));
@@ -126,7 +127,10 @@ async fn check_callback_answer(base: &str, response: Response) -> Finding {
             return Finding::ok("callbacks", format!("{base} reaches this daemon"));
         }
         300..=399 => (
-            format!("redirects (HTTP {status}) to {}; a provider does not follow", location.unwrap_or_default()),
+            format!(
+                "redirects (HTTP {status}) to {}; a provider does not follow",
+                location.unwrap_or_default()
+            ),
             "set callbacks.public_url to the target of the redirect, or remove the redirect",
         ),
         401 | 403 => (
@@ -135,10 +139,9 @@ async fn check_callback_answer(base: &str, response: Response) -> Finding {
         ),
         405 => ("does not accept POST".to_owned(), "let POST /callbacks/ through to callbacks.listen"),
         413 => ("accepts no bodies".to_owned(), "allow 256 KiB (client_max_body_size 256k)"),
-        502..=504 => (
-            format!("does not reach the daemon (HTTP {status})"),
-            "point the web server at callbacks.listen",
-        ),
+        502..=504 => {
+            (format!("does not reach the daemon (HTTP {status})"), "point the web server at callbacks.listen")
+        }
         _ => (
             format!("is answered by another server (HTTP {status})"),
             "point /callbacks/ of that host at callbacks.listen",

@@ -86,7 +86,11 @@ pub(super) fn disk_speed(settings: &Settings, clock: &Clock) -> Finding {
     let median = durations[FLUSHES / 2];
     let what = format!("a durable write takes {:.1} ms", median.as_secs_f64() * 1000.0);
     if median > SLOW_FLUSH {
-        Finding::warning("disk", what, "move data_dir to a faster disk: each submit and callback waits for a write")
+        Finding::warning(
+            "disk",
+            what,
+            "move data_dir to a faster disk: each submit and callback waits for a write",
+        )
     } else {
         Finding::ok("disk", what)
     }

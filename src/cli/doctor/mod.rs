@@ -24,7 +24,8 @@ pub(crate) async fn doctor(context: &Context) -> Result<Exit, CliError> {
     let findings = match context.settings(Purpose::Client) {
         Ok(settings) => examine(context, &settings).await,
         Err(error) => {
-            let fix = "correct what is named; `dropreel init --output FILE` writes a complete file to compare with";
+            let fix =
+                "correct what is named; `dropreel init --output FILE` writes a complete file to compare with";
             vec![Finding::error("configuration", error.message, fix)]
         }
     };
