@@ -51,7 +51,7 @@ names! {
         CommitWritten = "commit-written",
         /// A transaction is committed and nobody told.
         CommitDone = "commit-done",
-        /// Those who wait for a commit are told, no bell has rung.
+        /// The callers of a commit have their results, no notification is sent.
         CommitTold = "commit-told",
         /// At an orderly end, before the log is written into the database.
         CheckpointBegan = "checkpoint-began",

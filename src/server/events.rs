@@ -20,7 +20,7 @@ use crate::job::suspension::Suspension;
 use crate::server::status::status_view;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::notify::Topic;
+use crate::store::notify::{Notifications, Topic};
 
 /// A comment is sent after so much silence, so that proxies and both ends know the connection lives.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -32,7 +32,7 @@ pub(super) struct Follower {
     store: Store,
     clock: Clock,
     library_dir: PathBuf,
-    bell: watch::Receiver<u64>,
+    notifications: Notifications,
     stop: watch::Receiver<bool>,
     only: BTreeSet<JobId>,
     /// From where on it wants to know, if it said so.
@@ -55,8 +55,19 @@ impl Follower {
         asked: Option<i64>,
         only: BTreeSet<JobId>,
     ) -> Self {
-        let bell = store.listen(Topic::Changes);
-        Self { store, clock, library_dir, bell, stop, only, asked, told: None, suspensions: None, news: true }
+        let notifications = store.listen(Topic::Changes);
+        Self {
+            store,
+            clock,
+            library_dir,
+            notifications,
+            stop,
+            only,
+            asked,
+            told: None,
+            suspensions: None,
+            news: true,
+        }
     }
 
     /// The stream itself. It ends without a word when the database cannot be read: whoever follows comes again.
@@ -85,7 +96,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 stopped = self.stop.wait_for(|stop| *stop) => { let _ = stopped; return None },
-                rung = self.bell.changed() => { rung.ok()?; self.news = true },
+                () = self.notifications.next() => self.news = true,
                 () = self.clock.sleep(SILENCE) => return Some(": still here\n\n".to_owned()),
             }
         }

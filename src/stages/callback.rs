@@ -3,18 +3,16 @@
 
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
-
 use crate::clock::{Clock, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, Phase, StatusVerdict};
 use crate::job::state::StateName;
 use crate::provider::wire::{read_status, task_hint};
-use crate::stages::{Stage, Wake, next_notification};
+use crate::stages::{Stage, Wake};
 use crate::store::Store;
 use crate::store::deliveries::Delivery;
 use crate::store::error::StoreError;
-use crate::store::notify::Topic;
+use crate::store::notify::{Notifications, Topic};
 
 /// Most deliveries processed in one pass; they share a commit.
 const BATCH: u32 = 64;
@@ -26,7 +24,7 @@ const GATHER_TIME: Duration = Duration::from_millis(20);
 pub struct CallbackStage {
     store: Store,
     clock: Clock,
-    notified: Mutex<watch::Receiver<u64>>,
+    notifications: Notifications,
     /// The content of deliveries after this one is trusted.
     trusted_after: Option<i64>,
 }
@@ -34,8 +32,8 @@ pub struct CallbackStage {
 impl CallbackStage {
     /// Trusts no content. Registers for notifications at once, so that none is missed before the first pass.
     pub fn new(store: Store, clock: Clock) -> Self {
-        let notified = Mutex::new(store.listen(Topic::Deliveries));
-        Self { store, clock, notified, trusted_after: None }
+        let notifications = store.listen(Topic::Deliveries);
+        Self { store, clock, notifications, trusted_after: None }
     }
 
     /// Trusts the content of every delivery after `newest`, since all of them are signed. Earlier ones may have been
@@ -101,7 +99,7 @@ impl Stage for CallbackStage {
     }
 
     async fn notified(&self) {
-        next_notification(&self.notified).await;
+        self.notifications.next().await;
         self.clock.sleep(GATHER_TIME).await;
     }
 

@@ -175,12 +175,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a notification later than the last one seen.
-async fn next_notification(notifications: &tokio::sync::Mutex<watch::Receiver<u64>>) {
-    // Fails only when the sender is dropped. It lives in the store, which the stage holds.
-    let _ = notifications.lock().await.changed().await;
-}
-
 /// Runs file work off the async threads. A panic is passed on to the loop of the stage, which isolates it.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     clock: &Clock,

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, watch};
-
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, StatusVerdict};
 use crate::job::next::{Move, is_due};
@@ -11,11 +9,11 @@ use crate::job::notification::JobNotification;
 use crate::job::{JobId, TaskId};
 use crate::provider::gate::QueryPermit;
 use crate::stages::provider_session::ProviderSession;
-use crate::stages::{InFlight, Stage, Wake, log_transition, next_notification};
+use crate::stages::{InFlight, Stage, Wake, log_transition};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::metrics::MISSED_CALLBACKS_THRESHOLD;
-use crate::store::notify::Topic;
+use crate::store::notify::{Notifications, Topic};
 
 /// Most calls at the same time.
 const CONCURRENCY: usize = 8;
@@ -26,7 +24,7 @@ const BATCH: u32 = 64;
 pub struct PollStage {
     inner: Arc<Inner>,
     in_flight: InFlight,
-    notified: Mutex<watch::Receiver<u64>>,
+    notifications: Notifications,
 }
 
 struct Inner {
@@ -37,10 +35,10 @@ struct Inner {
 impl PollStage {
     /// Registers for notifications at once, so that none is missed before the first pass.
     pub fn new(store: Store, session: Arc<ProviderSession>) -> Self {
-        let notified = Mutex::new(store.listen(Topic::Poll));
+        let notifications = store.listen(Topic::Poll);
         let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());
         let inner = Arc::new(Inner { store, session });
-        Self { inner, in_flight, notified }
+        Self { inner, in_flight, notifications }
     }
 
     /// Starts a call for each job that needs `action` now.
@@ -138,7 +136,7 @@ impl Stage for PollStage {
     async fn notified(&self) {
         tokio::select! {
             biased;
-            () = next_notification(&self.notified) => {}
+            () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
         }
     }

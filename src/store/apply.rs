@@ -126,7 +126,7 @@ pub(super) fn apply_in(
     if job != *before || *event == Event::TimeCame {
         let change = writing.next_change();
         update_job(writing.connection, &known, &job, next, change)?;
-        writing.ring(Topic::Changes);
+        writing.notify(Topic::Changes);
     }
     if job.outputs() != before.outputs() {
         write_outputs(writing.connection, nr, &job)?;
@@ -139,21 +139,21 @@ pub(super) fn apply_in(
         writing.count(counted);
     }
     if let Some(next) = next {
-        writing.ring(bell_of(next.what));
+        writing.notify(topic_of(next.what));
     }
     if at_provider(before.state_name()) && !at_provider(job.state_name()) {
         // A task that has left the provider makes room for another.
-        writing.ring(Topic::Submit);
+        writing.notify(Topic::Submit);
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
     Ok((applied, Touched { nr, send }))
 }
 
-pub(super) fn bell_of(what: Move) -> Topic {
+pub(super) fn topic_of(what: Move) -> Topic {
     match what {
         Move::Submit | Move::Repeat | Move::Wait => Topic::Submit,
         Move::Ask | Move::Cancel => Topic::Poll,
-        Move::Fetch => Topic::Fetch,
+        Move::Fetch => Topic::Download,
     }
 }
 

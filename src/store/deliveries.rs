@@ -70,7 +70,7 @@ impl Store {
                     )?
                     .execute([nr])?;
             }
-            writing.ring(Topic::Deliveries);
+            writing.notify(Topic::Deliveries);
             writing.count(MetricEvent::Callback);
             Ok(Kept(()))
         });

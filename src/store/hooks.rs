@@ -84,7 +84,7 @@ pub(super) fn write_calls(
                 "INSERT INTO hook_calls (hook, event, job, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, 0, ?4)",
             )?
             .execute((hook, event.as_str(), job, now.millis()))?;
-        writing.ring(Topic::Hooks);
+        writing.notify(Topic::Hooks);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::job::next::next_action;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::Draft;
 use crate::store::Store;
-use crate::store::apply::bell_of;
+use crate::store::apply::topic_of;
 use crate::store::error::StoreError;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
@@ -283,7 +283,7 @@ fn taken(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Taken {
     for _ in &jobs {
         writing.count(MetricEvent::Accepted);
     }
-    writing.ring(Topic::Changes);
+    writing.notify(Topic::Changes);
     failpoints::hit(FailPoint::IntakeWritten);
     Taken { nr, jobs }
 }
@@ -400,7 +400,7 @@ impl<'c> Inserts<'c> {
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
         self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
         if let Some(next) = next_action(&job, now) {
-            writing.ring(bell_of(next.what));
+            writing.notify(topic_of(next.what));
         }
         Ok(job.id())
     }

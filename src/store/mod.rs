@@ -39,7 +39,7 @@ use crate::rng::Rng;
 use error::{OpenError, StoreError};
 use hooks::Subscription;
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
-use notify::{Notifier, Topic};
+use notify::{Notifications, Notifier, Topic};
 use writer::Writer;
 
 /// So many reads run at once; more wait.
@@ -50,7 +50,7 @@ const READERS: usize = 4;
 pub struct Store {
     writer: Writer,
     readers: Arc<Readers>,
-    bells: Notifier,
+    notifier: Notifier,
     died: watch::Receiver<Option<String>>,
     terms: PollingPolicy,
     rng: Rng,
@@ -92,11 +92,11 @@ impl Store {
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let last_change = query::last_change(&connection).map_err(sqlite)?;
         let first_reader = schema::open_reader(path)?;
-        let bells = Notifier::new();
+        let notifier = Notifier::new();
         let (died_sender, died) = watch::channel(None);
         let metrics = Metrics::default();
         let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
-        let told = (bells.clone(), metrics.clone(), subscriptions.clone());
+        let told = (notifier.clone(), metrics.clone(), subscriptions.clone());
         let (writer, thread) = Writer::start(connection, last_change, told, died_sender, clock.clone())
             .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
@@ -105,7 +105,7 @@ impl Store {
             permits: Semaphore::new(READERS),
         });
         Ok((
-            Self { writer, readers, bells, died, terms, rng, clock, metrics, subscriptions },
+            Self { writer, readers, notifier, died, terms, rng, clock, metrics, subscriptions },
             Closing(thread),
         ))
     }
@@ -121,9 +121,10 @@ impl Store {
         (self.terms.callbacks && missed >= MISSED_CALLBACKS_THRESHOLD).then_some(missed)
     }
 
-    /// Listens to a bell. Begin to listen before you look.
-    pub fn listen(&self, bell: Topic) -> watch::Receiver<u64> {
-        self.bells.listen(bell)
+    /// Listens for notifications. Listen before the first query: a change that is committed between the query and
+    /// listening would go unnoticed.
+    pub fn listen(&self, topic: Topic) -> Notifications {
+        self.notifier.listen(topic)
     }
 
     /// Waits until the writer has met a failure whose outcome is unknown, and says which. The process must end then:

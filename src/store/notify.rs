@@ -1,10 +1,10 @@
-//! Notifier: rung after a commit, so that whoever waits looks at once. A bell missed costs one interval, never a job.
+//! Notifications after a commit. A missed one costs a stage one interval, never a job: the state is the queue.
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
-/// Who is to look.
+/// Who may have something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// The submit stage.
@@ -12,31 +12,45 @@ pub enum Topic {
     /// The poll stage.
     Poll,
     /// The download stage.
-    Fetch,
+    Download,
     /// The callback stage.
     Deliveries,
     /// The hook stage.
     Hooks,
-    /// Whoever follows changes: the event stream, waiting commands, tests.
+    /// All that follow changes: the event stream, commands that wait, tests.
     Changes,
 }
 
-/// All the bells. Clones are the same bells.
+const TOPICS: usize = 6;
+
+/// Sends the notifications of all topics. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Notifier(Arc<[watch::Sender<u64>; 6]>);
+pub(super) struct Notifier(Arc<[watch::Sender<u64>; TOPICS]>);
 
 impl Notifier {
     pub(super) fn new() -> Self {
         Self(Arc::new(std::array::from_fn(|_| watch::Sender::new(0))))
     }
 
-    /// Rings one.
-    pub fn ring(&self, bell: Topic) {
-        self.0[bell as usize].send_modify(|count| *count = count.wrapping_add(1));
+    pub(super) fn notify(&self, topic: Topic) {
+        self.0[topic as usize].send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Listens to one. Begin to listen before you look.
-    pub fn listen(&self, bell: Topic) -> watch::Receiver<u64> {
-        self.0[bell as usize].subscribe()
+    pub(super) fn listen(&self, topic: Topic) -> Notifications {
+        Notifications(Mutex::new(self.0[topic as usize].subscribe()))
+    }
+}
+
+/// The notifications of one topic. Those that come while nobody waits count as one.
+#[derive(Debug)]
+pub struct Notifications(Mutex<watch::Receiver<u64>>);
+
+impl Notifications {
+    /// Waits for a notification that came after the last one returned, or after listening began.
+    pub async fn next(&self) {
+        if self.0.lock().await.changed().await.is_err() {
+            // The store is closed: no notification will ever come.
+            std::future::pending::<()>().await;
+        }
     }
 }

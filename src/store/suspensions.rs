@@ -59,7 +59,7 @@ impl Store {
                         &suspension.message,
                         suspension.since.millis(),
                     ))?;
-                writing.ring(Topic::Changes);
+                writing.notify(Topic::Changes);
                 Ok(())
             })
             .await
@@ -80,8 +80,8 @@ impl Store {
                         .execute([cause.as_str()])?;
                 }
                 if lifted > 0 {
-                    for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Fetch] {
-                        writing.ring(topic);
+                    for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Download] {
+                        writing.notify(topic);
                     }
                 }
                 Ok(lifted > 0)

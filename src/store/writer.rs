@@ -21,17 +21,17 @@ use commit::Loop;
 pub(super) struct Writing<'a> {
     /// The writer's connection, inside a transaction.
     pub connection: &'a Connection,
-    rung: Vec<Topic>,
+    notified: Vec<Topic>,
     counted: Vec<MetricEvent>,
     change: &'a mut i64,
     subscriptions: &'a [Subscription],
 }
 
 impl Writing<'_> {
-    /// Rings `bell` once the work is committed.
-    pub fn ring(&mut self, bell: Topic) {
-        if !self.rung.contains(&bell) {
-            self.rung.push(bell);
+    /// Sends a notification once the work is committed.
+    pub fn notify(&mut self, topic: Topic) {
+        if !self.notified.contains(&topic) {
+            self.notified.push(topic);
         }
     }
 
@@ -130,11 +130,12 @@ impl Writer {
     pub fn start(
         connection: Connection,
         last_change: i64,
-        (bells, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
+        (notifier, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
-        let writer = Loop::new(connection, last_change, (bells, metrics, subscriptions), died, clock.clone());
+        let writer =
+            Loop::new(connection, last_change, (notifier, metrics, subscriptions), died, clock.clone());
         if clock.is_paused() {
             return Ok((
                 Self(Way::InPlace(Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })), clock)),

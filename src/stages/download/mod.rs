@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
-
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::Event;
@@ -24,13 +22,11 @@ use crate::library::layout::Layout;
 use crate::media::fetch::MediaClient;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;
-use crate::stages::{
-    InFlight, Stage, Wake, isolate_corrupt_job, log_transition, next_notification, run_blocking,
-};
+use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, run_blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fetches::Fetches;
-use crate::store::notify::Topic;
+use crate::store::notify::{Notifications, Topic};
 
 /// So many due jobs are looked at beyond those that can be fetched at once.
 const BATCH: u32 = 32;
@@ -62,7 +58,7 @@ pub struct DownloadStage {
     tools: Arc<DownloadTools>,
     in_flight: InFlight,
     lanes: TransferPermits,
-    bell: Mutex<watch::Receiver<u64>>,
+    notifications: Notifications,
     swept: AtomicBool,
     absent: AtomicBool,
 }
@@ -70,12 +66,12 @@ pub struct DownloadStage {
 impl DownloadStage {
     /// Listens from now on; at most `concurrency` files come over the network at once.
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
-        let bell = Mutex::new(tools.store.listen(Topic::Fetch));
+        let notifications = tools.store.listen(Topic::Download);
         Self {
             in_flight: InFlight::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
             lanes: TransferPermits::new(concurrency),
             tools: Arc::new(tools),
-            bell,
+            notifications,
             swept: AtomicBool::new(false),
             absent: AtomicBool::new(false),
         }
@@ -238,7 +234,7 @@ impl Stage for DownloadStage {
     async fn notified(&self) {
         tokio::select! {
             biased;
-            () = next_notification(&self.bell) => {}
+            () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
             () = self.lanes.left() => {}
         }

@@ -8,18 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
-
 use crate::api::hook::HookData;
 use crate::clock::Clock;
 use crate::job::JobId;
 use crate::job::notification::JobNotification;
 use crate::settings::{Hook, HookTarget};
-use crate::stages::{InFlight, Stage, Wake, next_notification};
+use crate::stages::{InFlight, Stage, Wake};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::hooks::{Call, Subscription};
-use crate::store::notify::Topic;
+use crate::store::notify::{Notifications, Topic};
 use webhook::Sender;
 
 /// So many hooks run at once.
@@ -66,7 +64,7 @@ pub fn subscriptions(hooks: &[Hook]) -> Vec<Subscription> {
 pub struct HookStage {
     inner: Arc<Inner>,
     in_flight: InFlight,
-    bell: Mutex<watch::Receiver<u64>>,
+    notifications: Notifications,
 }
 
 struct Inner {
@@ -80,10 +78,10 @@ struct Inner {
 impl HookStage {
     /// Listens from now on. What is to be told must have been [subscribed](subscriptions) to before.
     pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, library_dir: PathBuf) -> Self {
-        let bell = Mutex::new(store.listen(Topic::Hooks));
+        let notifications = store.listen(Topic::Hooks);
         let in_flight = InFlight::new(CONCURRENCY, clock.clone());
         let sender = Sender::new();
-        Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), in_flight, bell }
+        Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), in_flight, notifications }
     }
 }
 
@@ -178,7 +176,7 @@ impl Stage for HookStage {
     async fn notified(&self) {
         tokio::select! {
             biased;
-            () = next_notification(&self.bell) => {}
+            () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
         }
     }

@@ -6,8 +6,6 @@ mod stored_errors;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
-
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::attempt::Attempt;
@@ -18,11 +16,11 @@ use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, state::StateName};
 use crate::provider::gate::SubmitPermit;
 use crate::stages::provider_session::ProviderSession;
-use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, next_notification};
+use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition};
 use crate::store::Store;
 use crate::store::apply::Begun;
 use crate::store::error::StoreError;
-use crate::store::notify::Topic;
+use crate::store::notify::{Notifications, Topic};
 pub use callback_urls::CallbackUrls;
 use stored_errors::StoredErrors;
 
@@ -39,7 +37,7 @@ pub struct SubmitStage {
     limits: Limits,
     callback_urls: CallbackUrls,
     in_flight: InFlight,
-    notified: Mutex<watch::Receiver<u64>>,
+    notifications: Notifications,
 }
 
 struct Inner {
@@ -56,10 +54,10 @@ impl SubmitStage {
         limits: Limits,
         callback_urls: CallbackUrls,
     ) -> Self {
-        let notified = Mutex::new(store.listen(Topic::Submit));
+        let notifications = store.listen(Topic::Submit);
         let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());
         let inner = Arc::new(Inner { store, session, stored_errors: StoredErrors::default() });
-        Self { inner, limits, callback_urls, in_flight, notified }
+        Self { inner, limits, callback_urls, in_flight, notifications }
     }
 
     /// Makes jobs ready whose `not_before` or pause after a refusal is over.
@@ -198,7 +196,7 @@ impl Stage for SubmitStage {
     async fn notified(&self) {
         tokio::select! {
             biased;
-            () = next_notification(&self.notified) => {}
+            () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
         }
     }

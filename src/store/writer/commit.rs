@@ -19,7 +19,7 @@ use crate::store::notify::{Notifier, Topic};
 pub(super) struct Loop {
     connection: Connection,
     change: i64,
-    bells: Notifier,
+    notifier: Notifier,
     metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     clock: Clock,
@@ -47,7 +47,7 @@ enum Broken {
 /// What is to be told once a batch is committed.
 #[derive(Default)]
 struct Told {
-    rung: Vec<Topic>,
+    notified: Vec<Topic>,
     counted: Vec<MetricEvent>,
 }
 
@@ -57,12 +57,12 @@ impl Loop {
     pub(super) fn new(
         connection: Connection,
         last_change: i64,
-        (bells, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
+        (notifier, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
         let share = Share::default();
-        Self { connection, change: last_change, bells, metrics, subscriptions, clock, died, share }
+        Self { connection, change: last_change, notifier, metrics, subscriptions, clock, died, share }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -101,8 +101,8 @@ impl Loop {
                     piece.answer(None);
                 }
                 failpoints::hit(FailPoint::CommitTold);
-                for bell in told.rung {
-                    self.bells.ring(bell);
+                for topic in told.notified {
+                    self.notifier.notify(topic);
                 }
                 true
             }
@@ -199,9 +199,9 @@ impl Loop {
         let (connection, change) = (&self.connection, &mut self.change);
         let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
         let mut writing =
-            Writing { connection, rung: Vec::new(), counted: Vec::new(), change, subscriptions };
+            Writing { connection, notified: Vec::new(), counted: Vec::new(), change, subscriptions };
         let keep = piece.run(&mut writing);
-        let (bells, counts) = (writing.rung, writing.counted);
+        let (topics, counts) = (writing.notified, writing.counted);
         // A full disk or a failing one makes SQLite undo the whole transaction by itself.
         if self.connection.is_autocommit() {
             return Err(Broken::Over(Ended::Undone(|| StoreError::DiskFull)));
@@ -215,9 +215,9 @@ impl Loop {
             return Err(Broken::ApiFault);
         }
         if keep {
-            for bell in bells {
-                if !told.rung.contains(&bell) {
-                    told.rung.push(bell);
+            for topic in topics {
+                if !told.notified.contains(&topic) {
+                    told.notified.push(topic);
                 }
             }
             told.counted.extend(counts);
