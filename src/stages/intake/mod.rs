@@ -1,5 +1,5 @@
-//! Takes dropped files in: settles, checks, commits, moves. A file that left the inbox is a committed job, or lies in
-//! `rejected/` with its reason.
+//! Ingests dropped files: waits until they are complete, validates them, commits their jobs, moves them. A file that
+//! left the inbox is a committed job, or lies in `rejected/` with its reason.
 
 mod archive;
 mod ingest;
@@ -10,7 +10,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,21 +20,20 @@ use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{FileVersion, FolderId, Inbox, InboxEntry};
 use crate::jobfile::{self, Limits, Problem};
+use crate::stages::intake::validate::{Candidate, Validator};
+use crate::stages::intake::watch::Watch;
 use crate::stages::{Stage, Wake, run_blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use ingest::Chosen;
-use validate::Judge;
-use watch::Watch;
 
-/// So many files at once are taken in unwatched.
-const MANY: usize = 256;
-/// After a fault that passes (full disk, busy database), files are tried again so soon.
-const FAULT_PAUSE: Duration = Duration::from_secs(5);
-/// The same trouble with the same file is told again after this.
-const TELL_AGAIN: Duration = Duration::from_secs(3600);
+/// From this many files on, a pass runs without the watch: each of our own moves would be an event.
+const UNWATCHED_FILES: usize = 256;
+/// Delay before the next scan after a transient fault (full disk, busy database).
+const FAULT_DELAY: Duration = Duration::from_secs(5);
+/// Minimum time between two warnings about the same file.
+const WARNING_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Where the intake stage takes from and to, and how patient it is.
+/// The folders of the intake stage, and its timing.
 #[derive(Clone, Debug)]
 pub struct IntakeFolders {
     /// The watched folder.
@@ -43,9 +42,9 @@ pub struct IntakeFolders {
     pub accepted: PathBuf,
     /// For bad files and their reasons.
     pub rejected: PathBuf,
-    /// How long a file must be still before it is judged.
+    /// How long a file must be unchanged before a bad one is rejected.
     pub settle: Duration,
-    /// Between two looks without news.
+    /// Time between two scans without an event.
     pub rescan: Duration,
 }
 
@@ -53,25 +52,26 @@ pub struct IntakeFolders {
 pub struct IntakeStage {
     store: Store,
     clock: Clock,
-    judge: Arc<Judge>,
+    validator: Arc<Validator>,
     folders: Arc<IntakeFolders>,
     watch: Watch,
-    news: AtomicBool,
-    next_look: Mutex<Option<Tick>>,
-    seen: Mutex<BTreeMap<String, Seen>>,
+    has_event: AtomicBool,
+    next_scan: Mutex<Option<Tick>>,
+    /// The job files found by the last scan, by name.
+    known_files: Mutex<BTreeMap<String, KnownFile>>,
 }
 
-/// A file as last looked at.
+/// A file that was in the inbox at the last scan.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct KnownFile {
     version: FileVersion,
-    still_since: Tick,
-    /// Not to be read again before it has been still for so long.
-    patience: Duration,
-    told_at: Option<Tick>,
+    unchanged_since: Tick,
+    /// It is not read again before it has been unchanged for this long.
+    settle: Duration,
+    warned_at: Option<Tick>,
 }
 
-/// The reason file beside a rejected one (docs/reference.md#folders).
+/// The content of `NAME.reason.json` (docs/reference.md#folders).
 #[derive(Serialize)]
 struct Reason<'a> {
     file: &'a str,
@@ -80,86 +80,95 @@ struct Reason<'a> {
 }
 
 impl IntakeStage {
-    /// A stage over these folders, which are made if need be.
+    /// A stage for these folders, which are created when they are needed.
     pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: Limits) -> Self {
         let inbox = Inbox::new(folders.inbox.clone());
-        let judge = Arc::new(Judge { inbox, settle: folders.settle, limits });
+        let validator = Arc::new(Validator { inbox, settle: folders.settle, limits });
         Self {
             store,
             clock,
-            judge,
+            validator,
             watch: Watch::new(folders.inbox.clone()),
             folders: Arc::new(folders),
-            news: AtomicBool::new(true),
-            next_look: Mutex::default(),
-            seen: Mutex::default(),
+            has_event: AtomicBool::new(true),
+            next_scan: Mutex::default(),
+            known_files: Mutex::default(),
         }
     }
 
-    /// The files to judge now, with how long each has been still, and when the next one may be.
-    fn choose(
+    fn known_files(&self) -> MutexGuard<'_, BTreeMap<String, KnownFile>> {
+        self.known_files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Selects the files to validate now. Also returns the time until the next one can be.
+    fn select_files(
         &self,
         entries: Vec<InboxEntry>,
-        pending: &BTreeSet<String>,
-    ) -> (Vec<Chosen>, Option<Duration>) {
+        unmoved: &BTreeSet<String>,
+    ) -> (Vec<Candidate>, Option<Duration>) {
         let now = self.clock.tick();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known_files = self.known_files();
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        seen.retain(|name, _| names.contains(name.as_str()));
-        let mut chosen = Vec::new();
+        known_files.retain(|name, _| names.contains(name.as_str()));
+        let mut candidates = Vec::new();
         let mut next: Option<Duration> = None;
         for entry in entries {
-            if !jobfile::is_job_file_name(&entry.name) || pending.contains(&entry.name) {
+            if !jobfile::is_job_file_name(&entry.name) || unmoved.contains(&entry.name) {
                 continue;
             }
-            let fresh =
-                Seen { version: entry.version, still_since: now, patience: Duration::ZERO, told_at: None };
-            let known = seen.entry(entry.name.clone()).or_insert(fresh);
+            let new = KnownFile {
+                version: entry.version,
+                unchanged_since: now,
+                settle: Duration::ZERO,
+                warned_at: None,
+            };
+            let known = known_files.entry(entry.name.clone()).or_insert(new);
             if known.version != entry.version {
-                *known = Seen { told_at: known.told_at, ..fresh };
+                *known = KnownFile { warned_at: known.warned_at, ..new };
             }
-            let still = now.since(known.still_since);
-            if still < known.patience {
-                let left = known.patience - still;
+            let unchanged_for = now.since(known.unchanged_since);
+            if unchanged_for < known.settle {
+                let left = known.settle - unchanged_for;
                 next = Some(next.map_or(left, |next| next.min(left)));
             } else {
-                chosen.push((entry, still));
+                candidates.push(Candidate { entry, unchanged_for });
             }
         }
-        (chosen, next)
+        (candidates, next)
     }
 
-    fn be_patient(&self, name: &str, patience: Duration) -> Duration {
+    /// Does not read the file again before it has been unchanged for `settle`. Returns the time until then.
+    fn postpone(&self, name: &str, settle: Duration) -> Duration {
         let now = self.clock.tick();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = seen.get_mut(name) else { return patience };
-        known.patience = patience;
-        patience.saturating_sub(now.since(known.still_since))
+        let mut known_files = self.known_files();
+        let Some(known) = known_files.get_mut(name) else { return settle };
+        known.settle = settle;
+        settle.saturating_sub(now.since(known.unchanged_since))
     }
 
-    fn tell_trouble(&self, name: &str, trouble: &str) {
+    fn warn_file_stays(&self, name: &str, why: &str) {
         let now = self.clock.tick();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let told_at = seen.get_mut(name).map(|known| &mut known.told_at);
-        let fresh =
-            told_at.as_deref().is_none_or(|told| told.is_none_or(|told| now.since(told) >= TELL_AGAIN));
-        if fresh {
-            tracing::warn!("{name} stays in the inbox: {trouble}");
+        let mut known_files = self.known_files();
+        let known = known_files.get_mut(name);
+        let warned_at = known.as_ref().and_then(|known| known.warned_at);
+        if warned_at.is_some_and(|warned_at| now.since(warned_at) < WARNING_INTERVAL) {
+            return;
         }
-        if let Some(told_at) = told_at.filter(|_| fresh) {
-            *told_at = Some(now);
+        tracing::warn!("{name} stays in the inbox: {why}");
+        if let Some(known) = known {
+            known.warned_at = Some(now);
         }
     }
 
     async fn reject(&self, name: &str, version: FileVersion, problems: Vec<Problem>) {
-        let (judge, folders) = (self.judge.clone(), self.folders.clone());
+        let (validator, folders) = (self.validator.clone(), self.folders.clone());
         let (at, owned) = (self.clock.now(), name.to_owned());
         let more = problems.len().saturating_sub(1);
         let first = problems.first().map(Problem::to_string).unwrap_or_default();
         let rejected = run_blocking(&self.clock, move || {
-            judge.inbox.reject(&owned, &version, &folders.rejected, |file| {
+            validator.inbox.reject(&owned, &version, &folders.rejected, |file| {
                 let reason = Reason { file, at, errors: &problems };
-                // A list of texts and numbers always has a JSON form.
+                // Strings and numbers always have a JSON form.
                 serde_json::to_vec_pretty(&reason).unwrap_or_default()
             })
         })
@@ -169,24 +178,25 @@ impl IntakeStage {
                 let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
                 tracing::warn!("rejected {name}: {first}{more}; see {}.reason.json", to.display());
             }
-            // Edited while it was judged: it is judged again.
+            // Edited while it was validated: the next pass validates it again.
             Err(FsError::Changed(_) | FsError::NotFound(_)) => {}
-            Err(error) => self.tell_trouble(name, &format!("it is bad but cannot be moved: {error}")),
+            Err(error) => self.warn_file_stays(name, &format!("it is bad but cannot be moved: {error}")),
         }
     }
 
-    fn arm(&self, identity: FolderId) {
-        // Under a paused clock nothing may come of itself.
+    fn start_watch(&self, folder: FolderId) {
+        // Under a paused clock, events would arrive in no fixed order.
         if !self.clock.is_paused() {
-            self.watch.arm(identity);
+            self.watch.start(folder);
         }
     }
 
-    fn look_is_due(&self) -> Option<Duration> {
-        let news = self.news.swap(false, Ordering::Relaxed);
-        let next = *self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Time until the next scan; `None` if it is due or an event came in.
+    fn time_until_scan(&self) -> Option<Duration> {
+        let has_event = self.has_event.swap(false, Ordering::Relaxed);
+        let next = *self.next_scan.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.tick();
-        next.filter(|next| !news && *next > now).map(|next| next.since(now))
+        next.filter(|next| !has_event && *next > now).map(|next| next.since(now))
     }
 }
 
@@ -194,52 +204,52 @@ impl Stage for IntakeStage {
     const NAME: &'static str = "intake";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        if let Some(left) = self.look_is_due() {
+        if let Some(left) = self.time_until_scan() {
             return Ok(Wake::At(self.clock.now().plus(left)));
         }
         failpoints::hit(FailPoint::IntakeBegan);
-        let judge = self.judge.clone();
-        let looked = run_blocking(&self.clock, move || {
-            judge.inbox.create_if_missing().and_then(|id| Ok((id, judge.inbox.list()?)))
+        let validator = self.validator.clone();
+        let scanned = run_blocking(&self.clock, move || {
+            let folder = validator.inbox.create_if_missing()?;
+            Ok::<_, FsError>((folder, validator.inbox.list()?))
         })
         .await;
-        let (identity, entries) = match looked {
+        let (folder, entries) = match scanned {
             Ok(found) => found,
             Err(error) => {
-                tracing::warn!("the inbox cannot be looked at: {error}");
-                return Ok(Wake::At(self.clock.now().plus(FAULT_PAUSE)));
+                tracing::warn!("the inbox cannot be scanned: {error}");
+                return Ok(Wake::At(self.clock.now().plus(FAULT_DELAY)));
             }
         };
-        let pending = self.finish_moves().await?;
-        let (chosen, next) = self.choose(entries, &pending);
-        let many = chosen.len() >= MANY;
-        if many {
-            self.watch.rest();
+        let unmoved = self.resume_moves().await?;
+        let (candidates, next) = self.select_files(entries, &unmoved);
+        let unwatched = candidates.len() >= UNWATCHED_FILES;
+        if unwatched {
+            self.watch.stop();
         } else {
-            self.arm(identity);
+            self.start_watch(folder);
         }
-        let (left, taken) = self.take(chosen).await;
-        if many {
-            // Which is news itself: what came meanwhile is looked for at once.
-            self.arm(identity);
+        let (postponed, ingested) = self.ingest(candidates).await;
+        if unwatched {
+            // A new watch is an event itself, so files that came meanwhile are found at once.
+            self.start_watch(folder);
         }
-        let fault = match taken {
+        let fault = match ingested {
             Ok(()) => None,
             Err(error @ (StoreError::DiskFull | StoreError::Busy)) => {
                 tracing::warn!("job files stay in the inbox for now: {error}");
-                Some(FAULT_PAUSE)
+                Some(FAULT_DELAY)
             }
             Err(error) => return Err(error),
         };
-        let wait = [next, left, fault, Some(self.folders.rescan)].into_iter().flatten().min();
-        let wait = wait.unwrap_or(self.folders.rescan);
-        *self.next_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.tick().plus(wait));
+        let wait = [next, postponed, fault].into_iter().flatten().fold(self.folders.rescan, Duration::min);
+        *self.next_scan.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.tick().plus(wait));
         Ok(Wake::At(self.clock.now().plus(wait)))
     }
 
     async fn notified(&self) {
-        self.watch.news().await;
-        self.news.store(true, Ordering::Relaxed);
+        self.watch.changed().await;
+        self.has_event.store(true, Ordering::Relaxed);
     }
 
     async fn drain(&self) {}

@@ -1,23 +1,24 @@
-//! The jobs of a long file, read while the writer writes those before them: reading takes none of the writer's time.
+//! Reads the jobs of a large file on another thread than the one that writes them, so that reading takes no time of the
+//! database writer.
 
 use std::sync::mpsc::{self, Receiver};
 
 use crate::jobfile::Draft;
 use crate::store::intake::Drafts;
 
-/// So many jobs are handed over at once, at most.
+/// Most jobs per chunk.
 const CHUNK: usize = 256;
-/// And no more once their bodies are so many bytes.
+/// A chunk ends once its bodies have this many bytes.
 const CHUNK_BYTES: usize = 128 << 10;
-/// So many chunks may wait for the writer.
-const WAITING: usize = 2;
+/// Chunks that may wait for the writer.
+const QUEUE: usize = 2;
 
-/// An empty one says that there are no more.
+/// An empty chunk marks the end of the file.
 type Chunk = Vec<Result<Draft, String>>;
 
-/// Parts the reading of `drafts` from their use: the first is to be run on another thread than the second.
+/// Separates the reading of `drafts` from their use. Run the first result on another thread than the second.
 pub(super) fn read_ahead(drafts: Drafts) -> (impl FnOnce() + Send, Drafts) {
-    let (sender, chunks) = mpsc::sync_channel(WAITING);
+    let (sender, chunks) = mpsc::sync_channel(QUEUE);
     let read = move || {
         let (mut chunk, mut bytes) = (Chunk::new(), 0_usize);
         for draft in drafts {
@@ -26,7 +27,7 @@ pub(super) fn read_ahead(drafts: Drafts) -> (impl FnOnce() + Send, Drafts) {
             if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
                 bytes = 0;
                 if sender.send(std::mem::take(&mut chunk)).is_err() {
-                    // The writer has refused one: the others are not wanted.
+                    // The writer dropped its end after a rejected job.
                     return;
                 }
             }
@@ -36,16 +37,16 @@ pub(super) fn read_ahead(drafts: Drafts) -> (impl FnOnce() + Send, Drafts) {
         }
         let _ = sender.send(Chunk::new());
     };
-    (read, Box::new(Ahead { chunks, chunk: Chunk::new().into_iter(), over: false }))
+    (read, Box::new(ReadAhead { chunks, chunk: Chunk::new().into_iter(), at_end: false }))
 }
 
-struct Ahead {
+struct ReadAhead {
     chunks: Receiver<Chunk>,
     chunk: std::vec::IntoIter<Result<Draft, String>>,
-    over: bool,
+    at_end: bool,
 }
 
-impl Iterator for Ahead {
+impl Iterator for ReadAhead {
     type Item = Result<Draft, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -53,17 +54,17 @@ impl Iterator for Ahead {
             if let Some(draft) = self.chunk.next() {
                 return Some(draft);
             }
-            if self.over {
+            if self.at_end {
                 return None;
             }
             match self.chunks.recv() {
                 Ok(chunk) => {
-                    self.over = chunk.is_empty();
+                    self.at_end = chunk.is_empty();
                     self.chunk = chunk.into_iter();
                 }
-                // A reader that panicked has not read all: what it has is no whole file.
+                // The reader panicked before the end: the file must not be ingested in part.
                 Err(_) => {
-                    self.over = true;
+                    self.at_end = true;
                     return Some(Err("it could not be read to its end".to_owned()));
                 }
             }
@@ -92,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn all_come_in_order() {
+    fn drafts_arrive_in_order() {
         for count in [1, CHUNK, 5 * CHUNK + 1] {
             assert_eq!(read_on_a_thread(lines(count)), lines(count).collect::<Vec<_>>());
         }
     }
 
     #[test]
-    fn of_a_reader_that_panics_there_is_no_whole_file() {
+    fn panic_of_the_reader_is_an_error_at_the_end() {
         let mut left = CHUNK + 1;
         let broken = std::iter::from_fn(move || {
             left -= 1;
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_ends_once_nobody_takes_any_more() {
+    fn reader_stops_when_the_drafts_are_dropped() {
         let (read, drafts) = read_ahead(lines(100 * CHUNK));
         let reader = std::thread::spawn(read);
         assert_eq!(drafts.take(3).count(), 3);

@@ -1,4 +1,4 @@
-//! What is to be done with one file of the inbox: read it once, and say.
+//! Validation of one file of the inbox: it is read once, and the result says what to do with it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,178 +11,182 @@ use crate::fs::FsError;
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
 use crate::jobfile::{self, Cause, Draft, Form, Limits, LineError, Problem};
 use crate::secret::sha256_hex;
-use crate::stages::intake::ingest::Chosen;
 use crate::store::intake::Drafts;
 
-/// An empty file may be one whose writer has not begun: it is judged after this.
-const EMPTY_PATIENCE: Duration = Duration::from_secs(60);
-/// A line file up to this size is held in memory whole, like a document.
-const SHORT: u64 = 64 << 10;
-/// A longer one is read in pieces of this size.
-const READ_BYTES: usize = 64 << 10;
-/// The most problems told of one line file.
-const MOST_PROBLEMS: usize = jobfile::MAX_PROBLEMS + 1;
+/// An empty file is rejected after this time: its writer may not have begun yet.
+const EMPTY_SETTLE: Duration = Duration::from_secs(60);
+/// Line files up to this size are held in memory, like documents.
+const MAX_BUFFERED_LINES_BYTES: u64 = 64 << 10;
+/// Read buffer for larger ones.
+const BUFFER_BYTES: usize = 64 << 10;
+/// The most problems reported for one line file.
+const MAX_PROBLEMS: usize = jobfile::MAX_PROBLEMS + 1;
 
-/// What is to be done with a file.
+/// A file to validate.
 #[derive(Debug)]
-pub(super) enum Judgement {
-    /// Look again once it has been still for so long altogether.
-    Wait(Duration),
-    /// It cannot be dealt with; tell, and leave it where it is.
-    Trouble(String),
-    /// It is bad: reject it with these problems.
+pub(super) struct Candidate {
+    pub entry: InboxEntry,
+    /// How long it has been unchanged.
+    pub unchanged_for: Duration,
+}
+
+impl Candidate {
+    /// Whether it is a line file too large to be held in memory.
+    pub fn is_streamed(&self) -> bool {
+        let is_large = self.entry.version.bytes > MAX_BUFFERED_LINES_BYTES;
+        is_large && Form::of_name(&self.entry.name) == Some(Form::Lines)
+    }
+}
+
+/// The result of a validation.
+#[derive(Debug)]
+pub(super) enum Validation {
+    /// Validate it again once it has been unchanged for this long.
+    Postpone(Duration),
+    /// It cannot be processed and stays in the inbox, with this warning.
+    Stay(String),
+    /// Reject it with these problems.
     Reject(Vec<Problem>, FileVersion),
-    /// Its jobs can be taken in.
-    Ready(Ready),
+    /// Its jobs can be ingested.
+    Valid(ValidFile),
 }
 
 /// A file whose every object is a job.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct ValidFile {
     pub version: FileVersion,
     pub sha256: String,
-    /// Its bytes, in case it is edited before it is moved; none of a long line file.
+    /// Its content, in case it is edited before it is moved; `None` if it is streamed.
     pub bytes: Option<Vec<u8>>,
-    /// Its jobs; none of a long line file, see [`Judge::drafts`].
+    /// Its jobs; none if it is streamed, see [`Validator::stream_drafts`].
     pub drafts: Vec<Draft>,
 }
 
-/// Whether it is a line file that is not to be held in memory whole.
-pub(super) fn is_long(entry: &InboxEntry) -> bool {
-    entry.version.bytes > SHORT && Form::of_name(&entry.name) == Some(Form::Lines)
-}
-
-/// How files are judged.
+/// Validates files of the inbox.
 #[derive(Clone, Debug)]
-pub(super) struct Judge {
+pub(super) struct Validator {
     pub inbox: Inbox,
     pub settle: Duration,
     pub limits: Limits,
 }
 
-impl Judge {
-    /// Judges files, each with how long it has been still. Blocks.
-    pub fn judge_all(&self, files: Vec<Chosen>) -> Vec<(InboxEntry, Judgement)> {
+impl Validator {
+    /// Validates files. Blocks.
+    pub fn validate_all(&self, candidates: Vec<Candidate>) -> Vec<(String, Validation)> {
         let opened = self.inbox.open();
-        let judged = files.into_iter().map(|(entry, still)| {
-            let judgement = match &opened {
-                Ok(inbox) => self.judge(inbox, &entry, still),
-                Err(error) => self.unread(error),
+        let validated = candidates.into_iter().map(|candidate| {
+            let validation = match &opened {
+                Ok(inbox) => self.validate(inbox, &candidate),
+                Err(error) => self.after_read_error(error),
             };
-            (entry, judgement)
+            (candidate.entry.name, validation)
         });
-        judged.collect()
+        validated.collect()
     }
 
-    fn judge(&self, inbox: &OpenInbox<'_>, entry: &InboxEntry, still: Duration) -> Judgement {
+    fn validate(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Validation {
+        let entry = &candidate.entry;
         if let Some(kind) = entry.irregular_kind {
-            return Judgement::Trouble(format!("a {kind} is never opened; remove it from the inbox"));
+            return Validation::Stay(format!("a {kind} is never opened; remove it from the inbox"));
         }
         if !entry.is_utf8 {
-            return Judgement::Trouble("its name is not valid UTF-8; rename it".into());
+            return Validation::Stay("its name is not valid UTF-8; rename it".into());
         }
         if jobfile::conflict_copy(&entry.name) {
             let message =
                 "a copy made by a sync tool in a conflict is never bought; if it is wanted, rename it";
-            return Judgement::Reject(vec![whole(message)], entry.version);
+            return Validation::Reject(vec![file_problem(message)], entry.version);
         }
-        let judged = match Form::of_name(&entry.name) {
-            Some(Form::Lines) => self.judge_lines(inbox, entry, still),
-            Some(Form::Document) | None => self.judge_document(inbox, entry, still),
+        let validated = match Form::of_name(&entry.name) {
+            Some(Form::Lines) => self.validate_lines(inbox, candidate),
+            Some(Form::Document) | None => self.validate_document(inbox, candidate),
         };
-        judged.unwrap_or_else(|error| self.unread(&error))
+        validated.unwrap_or_else(|error| self.after_read_error(&error))
     }
 
-    fn unread(&self, error: &FsError) -> Judgement {
+    fn after_read_error(&self, error: &FsError) -> Validation {
         match error {
-            // Its writer is at it: look again when it is still.
-            FsError::Changed(_) | FsError::NotFound(_) => Judgement::Wait(self.settle),
-            other => Judgement::Trouble(other.to_string()),
+            // Somebody is still writing it.
+            FsError::Changed(_) | FsError::NotFound(_) => Validation::Postpone(self.settle),
+            other => Validation::Stay(other.to_string()),
         }
     }
 
-    fn judge_document(
-        &self,
-        inbox: &OpenInbox<'_>,
-        entry: &InboxEntry,
-        still: Duration,
-    ) -> Result<Judgement, FsError> {
-        let limit = self.limits.max_bytes;
-        if entry.version.bytes > limit {
-            return Ok(self.too_long(entry, still, limit, "inbox.max_bytes"));
+    fn validate_document(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Result<Validation, FsError> {
+        let name = &candidate.entry.name;
+        let max_bytes = self.limits.max_bytes;
+        if candidate.entry.version.bytes > max_bytes {
+            return Ok(self.too_large(candidate, max_bytes, "inbox.max_bytes"));
         }
-        let (bytes, version, file) = inbox.read_file(&entry.name, limit)?;
-        match jobfile::read_document(&bytes, jobfile::stem(&entry.name), &self.limits) {
+        let (bytes, version, file) = inbox.read_file(name, max_bytes)?;
+        match jobfile::read_document(&bytes, jobfile::stem(name), &self.limits) {
             Ok(drafts) => {
                 let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-                Ok(Judgement::Ready(Ready { version, sha256, bytes: Some(bytes), drafts }))
+                Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts }))
             }
             Err(refusal) => {
-                let patience = match refusal.cause {
-                    Cause::Empty => EMPTY_PATIENCE.max(self.settle),
+                let settle = match refusal.cause {
+                    Cause::Empty => EMPTY_SETTLE.max(self.settle),
                     Cause::Unparsable => self.settle,
                     Cause::Wrong => Duration::ZERO,
                 };
-                Ok(if still >= patience {
-                    Judgement::Reject(refusal.problems, version)
+                Ok(if candidate.unchanged_for >= settle {
+                    Validation::Reject(refusal.problems, version)
                 } else {
-                    Judgement::Wait(patience)
+                    Validation::Postpone(settle)
                 })
             }
         }
     }
 
-    /// A cut line file still parses: it is read only once it has been still.
-    fn judge_lines(
-        &self,
-        inbox: &OpenInbox<'_>,
-        entry: &InboxEntry,
-        still: Duration,
-    ) -> Result<Judgement, FsError> {
-        let patience = if entry.version.bytes == 0 { EMPTY_PATIENCE.max(self.settle) } else { self.settle };
-        if still < patience {
-            return Ok(Judgement::Wait(patience));
+    /// Reads a line file only after it has settled: one that is cut at the end of a line looks complete.
+    fn validate_lines(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Result<Validation, FsError> {
+        let entry = &candidate.entry;
+        let settle = if entry.version.bytes == 0 { EMPTY_SETTLE.max(self.settle) } else { self.settle };
+        if candidate.unchanged_for < settle {
+            return Ok(Validation::Postpone(settle));
         }
-        let limit = self.limits.max_stream_bytes;
-        if entry.version.bytes > limit {
-            return Ok(self.too_long(entry, still, limit, "the limit of line files"));
+        let max_bytes = self.limits.max_stream_bytes;
+        if entry.version.bytes > max_bytes {
+            return Ok(self.too_large(candidate, max_bytes, "the limit of line files"));
         }
-        let unreadable = |error| FsError::new(&self.inbox.path().join(&entry.name), error);
-        if !is_long(entry) {
-            let (bytes, version, file) = match inbox.read_file(&entry.name, SHORT) {
-                // It was shorter just now.
-                Err(FsError::TooLarge { path, .. }) => return Err(FsError::Changed(path)),
-                read => read?,
-            };
-            let mut drafts = Vec::new();
-            let problems = self.read_lines(&entry.name, &bytes[..], |draft| drafts.push(draft));
-            let problems = problems.map_err(unreadable)?;
-            if !problems.is_empty() {
-                return Ok(Judgement::Reject(problems, version));
-            }
-            let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-            return Ok(Judgement::Ready(Ready { version, sha256, bytes: Some(bytes), drafts }));
+        if candidate.is_streamed() {
+            return self.validate_stream(inbox, &entry.name);
         }
-        let (file, version) = inbox.open_file(&entry.name)?;
-        let mut hashed = Hashed { from: file, hash: Sha256::new() };
-        let problems = self.read_lines(&entry.name, BufReader::with_capacity(READ_BYTES, &mut hashed), drop);
-        let problems = problems.map_err(unreadable)?;
+        let (bytes, version, file) = match inbox.read_file(&entry.name, MAX_BUFFERED_LINES_BYTES) {
+            // It has grown since the scan.
+            Err(FsError::TooLarge { path, .. }) => return Err(FsError::Changed(path)),
+            read => read?,
+        };
+        let mut drafts = Vec::new();
+        let problems = self.read_lines(&entry.name, &bytes[..], |draft| drafts.push(draft))?;
         if !problems.is_empty() {
-            return Ok(Judgement::Reject(problems, version));
+            return Ok(Validation::Reject(problems, version));
         }
-        // The reader stops at the end of the last line; the hash is of the whole file.
-        io::copy(&mut hashed, &mut io::sink()).map_err(unreadable)?;
-        let sha256 = HEXLOWER.encode(&hashed.hash.finalize());
-        Ok(Judgement::Ready(Ready { version, sha256, bytes: None, drafts: Vec::new() }))
+        let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
+        Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts }))
     }
 
-    /// Reads a line file to its end. What is wrong with it.
+    fn validate_stream(&self, inbox: &OpenInbox<'_>, name: &str) -> Result<Validation, FsError> {
+        let (file, version) = inbox.open_file(name)?;
+        let mut reader = HashingReader { file, hash: Sha256::new() };
+        let problems = self.read_lines(name, BufReader::with_capacity(BUFFER_BYTES, &mut reader), drop)?;
+        if !problems.is_empty() {
+            return Ok(Validation::Reject(problems, version));
+        }
+        // The lines may end before the file does; the hash covers all of it.
+        io::copy(&mut reader, &mut io::sink()).map_err(|error| self.read_error(name, error))?;
+        let sha256 = HEXLOWER.encode(&reader.hash.finalize());
+        Ok(Validation::Valid(ValidFile { version, sha256, bytes: None, drafts: Vec::new() }))
+    }
+
+    /// Reads a line file to its end, passes its jobs to `each` and returns its problems.
     fn read_lines(
         &self,
         name: &str,
         from: impl BufRead,
         mut each: impl FnMut(Draft),
-    ) -> io::Result<Vec<Problem>> {
+    ) -> Result<Vec<Problem>, FsError> {
         let mut problems = Vec::new();
         let mut jobs = 0_u64;
         for line in jobfile::read_lines(from, jobfile::stem(name), &self.limits) {
@@ -192,59 +196,64 @@ impl Judge {
                     each(draft);
                 }
                 Err(LineError::Refused(refusal)) => {
-                    let room = MOST_PROBLEMS.saturating_sub(problems.len());
+                    let room = MAX_PROBLEMS.saturating_sub(problems.len());
                     problems.extend(refusal.problems.into_iter().take(room));
                 }
-                Err(LineError::Unreadable(error)) => return Err(error),
+                Err(LineError::Unreadable(error)) => return Err(self.read_error(name, error)),
             }
         }
         if jobs == 0 && problems.is_empty() {
-            problems.push(whole("there is no job in it"));
+            problems.push(file_problem("there is no job in it"));
         }
         Ok(problems)
     }
 
-    fn too_long(&self, entry: &InboxEntry, still: Duration, limit: u64, which: &str) -> Judgement {
-        if still < self.settle {
-            return Judgement::Wait(self.settle);
+    fn too_large(&self, candidate: &Candidate, limit: u64, limit_name: &str) -> Validation {
+        if candidate.unchanged_for < self.settle {
+            return Validation::Postpone(self.settle);
         }
+        let version = candidate.entry.version;
         let message =
-            format!("the file has {} bytes, and {which} allows {limit}; split it", entry.version.bytes);
-        Judgement::Reject(vec![whole(message)], entry.version)
+            format!("the file has {} bytes, and {limit_name} allows {limit}; split it", version.bytes);
+        Validation::Reject(vec![file_problem(message)], version)
     }
 
-    /// The jobs of a long line file that was judged ready: it is read again while they are written, and is taken only if
-    /// it is still the same file at its end.
-    pub fn drafts(&self, name: &str, ready: &Ready) -> Result<Drafts, FsError> {
+    /// The jobs of a valid line file that is streamed: it is read again while they are written. The last item is an
+    /// error if the file changed meanwhile, so that none of its jobs is kept.
+    pub fn stream_drafts(&self, name: &str, valid: &ValidFile) -> Result<Drafts, FsError> {
         let (file, found) = self.inbox.open_file(name)?;
-        if found != ready.version {
+        if found != valid.version {
             return Err(FsError::Changed(self.inbox.path().join(name)));
         }
-        let from = BufReader::with_capacity(READ_BYTES, file);
+        let from = BufReader::with_capacity(BUFFER_BYTES, file);
         let lines = jobfile::read_lines(from, jobfile::stem(name), &self.limits)
             .map(|line| line.map_err(|error| error.to_string()));
-        let (inbox, version, name) = (self.inbox.clone(), ready.version, name.to_owned());
-        let unchanged = std::iter::once_with(move || match inbox.open_file(&name) {
+        let (inbox, version, name) = (self.inbox.clone(), valid.version, name.to_owned());
+        let change = std::iter::once_with(move || match inbox.open_file(&name) {
             Ok((_, now)) if now == version => None,
             _ => Some(Err("it changed while it was read".to_owned())),
         });
-        Ok(Box::new(lines.chain(unchanged.flatten())))
+        Ok(Box::new(lines.chain(change.flatten())))
+    }
+
+    fn read_error(&self, name: &str, error: io::Error) -> FsError {
+        FsError::new(&self.inbox.path().join(name), error)
     }
 }
 
 /// A problem of the file as a whole.
-pub(super) fn whole(message: impl Into<String>) -> Problem {
+pub(super) fn file_problem(message: impl Into<String>) -> Problem {
     Problem { pointer: String::new(), message: message.into(), line: 1, column: 1 }
 }
 
-struct Hashed {
-    from: File,
+struct HashingReader {
+    file: File,
     hash: Sha256,
 }
 
-impl Read for Hashed {
+impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
+        let read = self.file.read(buffer)?;
         self.hash.update(&buffer[..read]);
         Ok(read)
     }

@@ -1,84 +1,88 @@
-//! Hints from the file system that the inbox has news. Only hints: events get lost, so the intake stage also looks
-//! by itself every `inbox.rescan`.
+//! File system events of the inbox. Events can be lost, so the intake stage also scans the inbox every
+//! `inbox.rescan`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use crate::inbox::FolderId;
 
-/// A watch over one folder that can be armed anew when the folder is replaced.
+/// A watch of one folder. It is started anew when the folder is replaced.
 pub struct Watch {
-    folder: PathBuf,
-    news: Arc<Notify>,
-    armed: Mutex<Armed>,
+    path: PathBuf,
+    event: Arc<Notify>,
+    active: Mutex<Active>,
 }
 
 #[derive(Default)]
-struct Armed {
+struct Active {
     watcher: Option<RecommendedWatcher>,
-    /// Which folder is watched: its device and inode.
-    identity: Option<FolderId>,
-    told: bool,
+    /// The folder that is watched.
+    folder: Option<FolderId>,
+    failure_logged: bool,
 }
 
 impl Watch {
-    /// A watch over `folder`, not armed yet.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, news: Arc::default(), armed: Mutex::default() }
+    /// A watch of the folder at `path`, not started yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, event: Arc::default(), active: Mutex::default() }
     }
 
-    /// Sees to it that the folder of this `identity` is the one watched. A watch that cannot be had is told once;
-    /// the regular looks go on without it.
-    pub fn arm(&self, identity: FolderId) {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        if armed.watcher.is_some() && armed.identity == Some(identity) {
+    /// Starts the watch, unless `folder` is watched already. A failure is logged once; the stage continues with its
+    /// regular scans.
+    pub fn start(&self, folder: FolderId) {
+        let mut active = self.active();
+        if active.watcher.is_some() && active.folder == Some(folder) {
             return;
         }
-        match watcher(&self.folder, self.news.clone()) {
+        match watcher(&self.path, self.event.clone()) {
             Ok(watcher) => {
-                *armed = Armed { watcher: Some(watcher), identity: Some(identity), told: false };
-                // What came after the look and before the watch told nobody.
-                self.news.notify_one();
+                *active = Active { watcher: Some(watcher), folder: Some(folder), failure_logged: false };
+                // A file that came after the last scan and before the watch caused no event.
+                self.event.notify_one();
             }
             Err(error) => {
-                if !armed.told {
+                if !active.failure_logged {
                     tracing::warn!(
-                        "{} cannot be watched ({error}); it is looked at every `inbox.rescan` instead",
-                        self.folder.display()
+                        "{} cannot be watched ({error}); it is scanned every `inbox.rescan` instead",
+                        self.path.display()
                     );
                 }
-                *armed = Armed { told: true, ..Armed::default() };
+                *active = Active { failure_logged: true, ..Active::default() };
             }
         }
     }
 
-    /// Ends the watch until it is armed again: while many files are taken in, each of our own moves would be news.
-    pub fn rest(&self) {
-        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        (armed.watcher, armed.identity) = (None, None);
+    /// Stops the watch until it is started again.
+    pub fn stop(&self) {
+        let mut active = self.active();
+        (active.watcher, active.folder) = (None, None);
     }
 
-    /// Waits for news.
-    pub async fn news(&self) {
-        self.news.notified().await;
+    /// Waits for an event.
+    pub async fn changed(&self) {
+        self.event.notified().await;
+    }
+
+    fn active(&self) -> MutexGuard<'_, Active> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn watcher(folder: &Path, news: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watcher(folder: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Our own reads make no news; everything else, and every overflow or error, is worth a look.
-        if !event.is_ok_and(|event| event.kind.is_access() && !closed_after_writing(&event)) {
-            news.notify_one();
+        // Reads, also our own, change nothing. Everything else counts, overflows and errors too.
+        if !event.is_ok_and(|event| event.kind.is_access() && !is_close_after_write(&event)) {
+            changed.notify_one();
         }
     })?;
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
 }
 
-fn closed_after_writing(event: &notify::Event) -> bool {
+fn is_close_after_write(event: &notify::Event) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind};
     event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
@@ -92,25 +96,28 @@ mod tests {
     use crate::inbox::Inbox;
 
     #[tokio::test]
-    async fn what_came_before_the_watch_is_looked_for_once_it_stands() {
+    async fn start_of_the_watch_and_each_change_are_events() {
         let folder = tempfile::tempdir().unwrap();
         let id = Inbox::new(folder.path().to_owned()).create_if_missing().unwrap();
         let watch = Watch::new(folder.path().to_owned());
         let clock = Clock::machine();
-        watch.arm(id);
-        assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some());
-        watch.arm(id);
-        let again = clock.within(Duration::from_millis(200), watch.news()).await;
-        assert!(again.is_none(), "it stood already");
+        watch.start(id);
+        assert!(clock.within(Duration::from_secs(5), watch.changed()).await.is_some());
+        watch.start(id);
+        let again = clock.within(Duration::from_millis(200), watch.changed()).await;
+        assert!(again.is_none(), "already started");
         std::fs::write(folder.path().join("a.json"), "{}").unwrap();
-        assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some());
-        watch.rest();
+        assert!(clock.within(Duration::from_secs(5), watch.changed()).await.is_some());
+        watch.stop();
         clock.sleep(Duration::from_millis(50)).await;
-        let _ = clock.within(Duration::ZERO, watch.news()).await;
+        let _ = clock.within(Duration::ZERO, watch.changed()).await;
         std::fs::write(folder.path().join("b.json"), "{}").unwrap();
-        let unheard = clock.within(Duration::from_millis(200), watch.news()).await;
-        assert!(unheard.is_none(), "it rests");
-        watch.arm(id);
-        assert!(clock.within(Duration::from_secs(5), watch.news()).await.is_some(), "what came meanwhile");
+        let stopped = clock.within(Duration::from_millis(200), watch.changed()).await;
+        assert!(stopped.is_none(), "stopped");
+        watch.start(id);
+        assert!(
+            clock.within(Duration::from_secs(5), watch.changed()).await.is_some(),
+            "files that came meanwhile"
+        );
     }
 }
