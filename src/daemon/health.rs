@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::library::Library;
-use crate::server::admin::Health;
+use crate::server::admin::HealthCheck;
 use crate::settings::Settings;
 use crate::stages::Heartbeats;
 use crate::store::Store;
@@ -13,7 +13,7 @@ use crate::store::Store;
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(120);
 
 /// Problems because of which the daemon is not ready.
-pub(super) fn problems(heartbeats: Heartbeats, library: Library) -> Health {
+pub(super) fn problems(heartbeats: Heartbeats, library: Library) -> HealthCheck {
     Arc::new(move || {
         let stalled = heartbeats.missing(STALLED_AFTER);
         let mut problems: Vec<String> =
@@ -26,7 +26,7 @@ pub(super) fn problems(heartbeats: Heartbeats, library: Library) -> Health {
 }
 
 /// Problems in spite of which everything works, though not as well as it could.
-pub(super) fn warnings(store: Store, settings: &Settings) -> Health {
+pub(super) fn warnings(store: Store, settings: &Settings) -> HealthCheck {
     let address = settings.callbacks.public_url.as_ref().map(ToString::to_string);
     Arc::new(move || {
         let missed = store.missed_callbacks();

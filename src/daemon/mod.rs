@@ -19,7 +19,7 @@ use crate::fs::create_private_folder;
 use crate::fs::lock::{DataLock, LockError};
 use crate::rng::Rng;
 use crate::secret::CallbackSecrets;
-use crate::server::admin::{self, AdminServer, Archives, AuthTokens, Rotate};
+use crate::server::admin::{self, AdminServer, Archives, AuthTokens, RotateSecret};
 use crate::server::public::{self, PublicServer};
 use crate::settings::{Settings, load_callback_secrets, rotate_callback_secret};
 use error::{ReloadError, StartError};
@@ -166,13 +166,13 @@ fn admin_server(
     settings: &Settings,
     pipeline: &Pipeline,
     clock: Clock,
-    stop: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> AdminServer {
     AdminServer {
         store: pipeline.store.clone(),
         clock,
         file_limits: file_limits(settings),
-        keys: AuthTokens {
+        tokens: AuthTokens {
             token: settings.admin.token.clone(),
             read_token: settings.admin.read_token.clone(),
         },
@@ -186,9 +186,9 @@ fn admin_server(
         },
         alert_before_expiry: settings.downloads.alert_before_expiry,
         health: health::problems(pipeline.heartbeats.clone(), pipeline.library.clone()),
-        worries: health::warnings(pipeline.store.clone(), settings),
-        rotate: rotation(settings.clone(), pipeline.secrets.clone()),
-        stop,
+        warnings: health::warnings(pipeline.store.clone(), settings),
+        rotate_secret: rotation(settings.clone(), pipeline.secrets.clone()),
+        shutdown,
     }
 }
 
@@ -201,7 +201,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Listen { address: unknown, key: "listen", source })
 }
 
-fn rotation(settings: Settings, secrets: Arc<RwLock<CallbackSecrets>>) -> Rotate {
+fn rotation(settings: Settings, secrets: Arc<RwLock<CallbackSecrets>>) -> RotateSecret {
     Arc::new(move || {
         let rotated = rotate_callback_secret(&settings).map_err(|error| error.to_string())?;
         *secrets.write().unwrap_or_else(PoisonError::into_inner) = rotated;

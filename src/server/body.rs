@@ -1,4 +1,4 @@
-//! Reading a request's body: never more than allowed, and never for longer.
+//! Reading a request body, bounded in size and time.
 
 use std::time::Duration;
 
@@ -11,63 +11,63 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 
-/// How much is read, and how long it may take altogether.
+/// The bounds of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimit {
-    /// At most so many bytes.
-    pub bytes: u64,
-    /// From the first look to the last byte.
-    pub time: Duration,
+    /// Largest size in bytes.
+    pub max_bytes: u64,
+    /// Longest time to receive all of it.
+    pub timeout: Duration,
 }
 
-/// Why a body could not be had.
+/// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum BodyError {
-    /// It is longer than allowed, or says it will be.
-    #[error("the body is longer than the {0} bytes allowed")]
+    /// The body, or its declared length, is over the limit.
+    #[error("the body is longer than {0} bytes")]
     TooLong(u64),
-    /// It did not come to its end in time.
-    #[error("the body did not come to its end within {} seconds", .0.as_secs_f32())]
+    /// The body did not end in time.
+    #[error("the body was not complete after {} seconds", .0.as_secs_f32())]
     TooSlow(Duration),
-    /// It was cut off, or is not made as HTTP wants it.
+    /// The connection ended early, or the body is not valid HTTP.
     #[error("the body was cut off or is malformed")]
-    Broken,
+    Malformed,
 }
 
-/// Reads the whole body. One whose declared length is over the limit is not read at all.
+/// Reads the whole body. A body whose declared length is over the limit is not read at all.
 pub(super) async fn read_body(
     request: &HttpRequest,
     body: &mut Payload,
     limit: BodyLimit,
     clock: &Clock,
 ) -> Result<Vec<u8>, BodyError> {
-    if declared_length(request).is_some_and(|length| length > limit.bytes) {
-        return Err(BodyError::TooLong(limit.bytes));
+    if declared_length(request).is_some_and(|length| length > limit.max_bytes) {
+        return Err(BodyError::TooLong(limit.max_bytes));
     }
     let read = async {
         let mut bytes = Vec::new();
-        while let Some(part) = body.next().await {
-            let part = part.map_err(|_| BodyError::Broken)?;
-            if (bytes.len() + part.len()) as u64 > limit.bytes {
-                return Err(BodyError::TooLong(limit.bytes));
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|_| BodyError::Malformed)?;
+            if (bytes.len() + chunk.len()) as u64 > limit.max_bytes {
+                return Err(BodyError::TooLong(limit.max_bytes));
             }
-            bytes.extend_from_slice(&part);
+            bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
     };
-    clock.within(limit.time, read).await.unwrap_or(Err(BodyError::TooSlow(limit.time)))
+    clock.within(limit.timeout, read).await.unwrap_or(Err(BodyError::TooSlow(limit.timeout)))
 }
 
-/// Reads a body that is to be one JSON object. An array of the fields' values would do as well by the rules of serde; no
-/// description of ours says so, and an order is not guessed at.
-pub(super) fn read_object<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+/// Parses a body that must be one JSON object. serde would also accept an array of the fields in their order, which the
+/// API does not document.
+pub(super) fn parse_object<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     match body.trim_ascii_start() {
         [b'{', ..] => serde_json::from_slice(body),
-        _ => Err(serde::de::Error::custom("it is no JSON object")),
+        _ => Err(serde::de::Error::custom("not a JSON object")),
     }
 }
 
-/// What `Content-Length` says, if it is there.
+/// The value of `Content-Length`, if the request has a valid one.
 pub(super) fn declared_length(request: &HttpRequest) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,15 +1,12 @@
-//! The two doors: what the world may tell us, and what people and programs may see and order.
+//! The two HTTP servers: `public` receives callbacks from the internet, `admin` serves operators and their programs.
 //!
-//! A door only commits and looks: it changes no job itself and calls nobody. Whoever is to act hears the store's bell.
+//! A handler reads the store or commits to it, and calls nobody else. Background stages do the rest: the store notifies
+//! them after a commit.
 
 pub mod admin;
 mod body;
 mod connection_limits;
-mod events;
-mod problem;
 pub mod public;
-mod signature;
-mod status;
 
 #[cfg(test)]
 mod rig;

@@ -1,4 +1,4 @@
-//! For the tests of the doors: a real store on a real file, and clients that speak HTTP by hand.
+//! Test support for the servers: a real store on a real file, and a client that writes HTTP by hand.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ use crate::store::Store;
 use crate::store::intake::{Intake, Source};
 
 /// No test waits longer than this for anything.
-pub(super) const SOON: Duration = Duration::from_secs(30);
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A store in a folder of its own.
+/// A store in its own folder.
 pub(super) struct Rig {
     pub folder: tempfile::TempDir,
     pub store: Store,
@@ -34,14 +34,14 @@ impl Rig {
         Self { folder, store }
     }
 
-    pub async fn take_in(&self, drafts: Vec<Draft>) -> Vec<JobId> {
+    pub async fn add_jobs(&self, drafts: Vec<Draft>) -> Vec<JobId> {
         let intake = Intake { source: Source::Api, file_name: None, sha256: String::new(), bytes: 1 };
         let drafts = Box::new(drafts.into_iter().map(Ok));
         self.store.take_in(intake, drafts, NOW).await.unwrap().jobs
     }
 }
 
-/// When the jobs of the tests were accepted.
+/// When the test jobs were accepted.
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
 pub(super) fn draft(name: &str) -> Draft {
@@ -58,14 +58,14 @@ pub(super) fn draft(name: &str) -> Draft {
     }
 }
 
-/// A door that is open as long as this lives.
-pub(super) struct Open {
+/// A server that runs until this is dropped.
+pub(super) struct TestServer {
     pub address: SocketAddr,
     handle: ServerHandle,
 }
 
-impl Open {
-    pub fn door(serve: impl FnOnce(TcpListener) -> Server) -> Self {
+impl TestServer {
+    pub fn start(serve: impl FnOnce(TcpListener) -> Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = serve(listener);
@@ -78,16 +78,16 @@ impl Open {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends `request` as it is, and reads until the door hangs up.
-    pub async fn exchange(&self, request: impl AsRef<[u8]>) -> Answer {
+    /// Sends these bytes and reads until the server closes the connection.
+    pub async fn send_raw(&self, request: impl AsRef<[u8]>) -> TestResponse {
         let mut socket = self.connect().await;
-        // A door that refuses early may hang up before it has read everything.
+        // A server that rejects early may close before it has read everything.
         let _ = socket.write_all(request.as_ref()).await;
-        Answer::read(&mut socket).await
+        TestResponse::read(&mut socket).await
     }
 
-    /// A request with `Connection: close`; `head` is the request line and further header lines.
-    pub async fn ask(&self, head: &str, body: &str) -> Answer {
+    /// Sends a request with `Connection: close`; `head` is the request line and further header lines.
+    pub async fn send(&self, head: &str, body: &str) -> TestResponse {
         let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
         let mut request = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.contains("Host:") {
@@ -99,34 +99,36 @@ impl Open {
         if !body.is_empty() {
             request += &format!("Content-Length: {}\r\n", body.len());
         }
-        self.exchange(format!("{request}\r\n{body}")).await
+        self.send_raw(format!("{request}\r\n{body}")).await
     }
 }
 
-impl Drop for Open {
+impl Drop for TestServer {
     fn drop(&mut self) {
-        // The order goes out at once; nobody needs to wait until it is carried out.
+        // The stop is requested at once; no test depends on its completion.
         drop(self.handle.stop(false));
     }
 }
 
-/// What came back until the other side hung up.
+/// Everything the server sent until it closed the connection.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct TestResponse {
     pub status: u16,
     pub head: String,
     pub body: String,
     pub took: Duration,
 }
 
-impl Answer {
+impl TestResponse {
     pub async fn read(socket: &mut TcpStream) -> Self {
-        let began = Instant::now();
-        let bytes = tokio::time::timeout(SOON, read_to_end(socket)).await.expect("the door never hung up");
+        let started = Instant::now();
+        let bytes = tokio::time::timeout(TEST_TIMEOUT, read_to_end(socket))
+            .await
+            .expect("the server never closed the connection");
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_owned(), body: body.to_owned(), took: began.elapsed() }
+        Self { status, head: head.to_owned(), body: body.to_owned(), took: started.elapsed() }
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -134,12 +136,12 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let is_it = |line: &&str| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
-        self.head.lines().find(is_it).map(|line| line[name.len() + 1..].trim())
+        let has_name = |line: &&str| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
+        self.head.lines().find(has_name).map(|line| line[name.len() + 1..].trim())
     }
 }
 
-/// A reset is a way to hang up, too; what came before it counts.
+/// A reset ends the answer, too; what came before it counts.
 async fn read_to_end(socket: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Ok(1..) = socket.read_buf(&mut bytes).await {}

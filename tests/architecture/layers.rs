@@ -29,8 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
 /// Folders whose files and folders do not import each other.
 const SEPARATED: &[&str] = &["stages", "server"];
 /// What the members of a separated folder share.
-const SHARED: &[&str] =
-    &["stages::provider_session", "server::body", "server::connection_limits", "server::signature"];
+const SHARED: &[&str] = &["stages::provider_session", "server::body", "server::connection_limits"];
 
 fn layer_of(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
@@ -79,9 +78,7 @@ fn stages_and_listeners_do_not_import_each_other() {
             && path[1] != *name
             && modules.iter().any(|module| module.len() > 1 && module[..2] == path[..2]);
         let shared = SHARED.contains(&path[..path.len().min(2)].join("::").as_str());
-        // What the admin listener is made of may be split over several files of `server`.
-        let admin = folder == "server" && name != "public";
-        SEPARATED.contains(&folder.as_str()) && sibling && !shared && !admin
+        SEPARATED.contains(&folder.as_str()) && sibling && !shared
     });
     assert!(wrong.is_empty(), "imports between siblings:\n{}", wrong.join("\n"));
 }

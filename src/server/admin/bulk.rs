@@ -10,8 +10,9 @@ use crate::job::Job;
 use crate::job::event::{Event, Order};
 use crate::job::step::Reply;
 use crate::money::Quota;
-use crate::server::admin::{Admin, answer};
-use crate::server::problem::{Problem, ProblemKind};
+use crate::server::admin::http::json_response;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
 
 /// Most jobs one request may act on; a wider filter is rejected.
 const MAX_JOBS: usize = 10_000;
@@ -34,20 +35,26 @@ const MAX_REJECTED_SHOWN: usize = 20;
 pub(super) async fn run_bulk_action(
     request: HttpRequest,
     mut body: web::Payload,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let how = r#"{"action":"retry","state":"failed","dry_run":true}"#;
-    let wanted: BulkActionRequest = admin.read_order(&request, &mut body, how).await?;
+    let wanted: BulkActionRequest = admin.read_json(&request, &mut body, how).await?;
     let jobs = matching_jobs(&admin, wanted.filter()).await?;
     if let Some(expect) = wanted.expect.filter(|expect| *expect != jobs.len()) {
         let detail = format!("expected {expect} jobs, but {} match now; nothing was done", jobs.len());
-        return Err(Problem::of(ProblemKind::ActionRejected, StatusCode::CONFLICT, detail));
+        return Err(Problem::action_rejected(detail));
     }
     let cost = jobs.iter().filter_map(|job| job.learned().cost).fold(Quota::ZERO, Quota::plus);
     let (mut done, mut rejected) = (0, Vec::new());
     for job in jobs.iter().filter(|_| !wanted.dry_run) {
         let id = job.id();
-        match admin.door.store.apply(id, Event::Person(wanted.action), admin.door.clock.now()).await?.reply {
+        match admin
+            .server
+            .store
+            .apply(id, Event::Person(wanted.action), admin.server.clock.now())
+            .await?
+            .reply
+        {
             Some(Reply::Refused(reason)) => {
                 rejected.push(RejectedAction { job: id, name: job.identity().name.clone(), reason });
             }
@@ -69,7 +76,7 @@ pub(super) async fn run_bulk_action(
         rejected,
         message,
     };
-    Ok(answer(StatusCode::OK, &result))
+    Ok(json_response(StatusCode::OK, &result))
 }
 
 fn summary(action: Order, done: usize, rejected: &[RejectedAction]) -> String {
@@ -86,11 +93,11 @@ fn summary(action: Order, done: usize, rejected: &[RejectedAction]) -> String {
 }
 
 /// All jobs that match, newest first.
-async fn matching_jobs(admin: &Admin, filter: JobFilter) -> Result<Vec<Job>, Problem> {
+async fn matching_jobs(admin: &AdminState, filter: JobFilter) -> Result<Vec<Job>, Problem> {
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {
-        let page = admin.door.store.list(filter.clone(), cursor, MAX_PAGE).await?;
-        jobs.extend(page.jobs.into_iter().map(|sight| sight.job));
+        let page = admin.server.store.list(filter.clone(), cursor, MAX_PAGE).await?;
+        jobs.extend(page.jobs.into_iter().map(|details| details.job));
         if jobs.len() > MAX_JOBS {
             let detail = format!("more than {MAX_JOBS} jobs match this filter; narrow it by label or text");
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));

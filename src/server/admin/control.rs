@@ -7,10 +7,11 @@ use crate::api::problem::ProblemDetails;
 use crate::api::status::{PauseRequest, PauseTarget, RotationResult, StatusView};
 use crate::failpoints::{self, FailPoint};
 use crate::job::suspension::{Suspension, SuspensionCause};
-use crate::server::admin::{Admin, answer};
-use crate::server::body::{read_body, read_object};
-use crate::server::problem::Problem;
-use crate::server::status::status_view;
+use crate::server::admin::http::json_response;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
+use crate::server::admin::status::status_view;
+use crate::server::body::{parse_object, read_body};
 
 /// The message of a pause.
 const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
@@ -27,10 +28,10 @@ const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
         (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn get_status(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
-    let store = &admin.door.store;
+pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
+    let store = &admin.server.store;
     let suspensions = store.suspensions().await?;
-    Ok(answer(StatusCode::OK, &status_view(store, suspensions).await?))
+    Ok(json_response(StatusCode::OK, &status_view(store, suspensions).await?))
 }
 
 /// `POST /api/v1/pause`: a pause survives a restart.
@@ -49,12 +50,12 @@ pub(super) async fn get_status(admin: web::Data<Admin>) -> Result<HttpResponse, 
 pub(super) async fn pause(
     request: HttpRequest,
     body: web::Payload,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let since = admin.door.clock.now();
+    let since = admin.server.clock.now();
     for cause in read_causes(&request, body, &admin).await? {
         let pause = Suspension { cause, until: None, message: PAUSED.to_owned(), since };
-        admin.door.store.suspend(pause).await?;
+        admin.server.store.suspend(pause).await?;
         failpoints::hit(FailPoint::PauseWritten);
         tracing::info!("{} paused", target_name(cause));
     }
@@ -77,11 +78,11 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     request: HttpRequest,
     body: web::Payload,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let causes = read_causes(&request, body, &admin).await?;
     let names: Vec<_> = causes.iter().map(|cause| target_name(*cause)).collect();
-    if admin.door.store.lift_suspensions(causes).await? {
+    if admin.server.store.lift_suspensions(causes).await? {
         tracing::info!("{} resumed", names.join(" and "));
     }
     get_status(admin).await
@@ -99,22 +100,22 @@ pub(super) async fn resume(
         (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
     )
 )]
-pub(super) async fn rotate_callback_secret(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
-    (admin.door.rotate)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
+pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
+    (admin.server.rotate_secret)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
     tracing::info!("callback secret rotated; addresses signed with the last three secrets stay valid");
-    Ok(answer(StatusCode::OK, &RotationResult { rotated: true }))
+    Ok(json_response(StatusCode::OK, &RotationResult { rotated: true }))
 }
 
 /// The pauses that the request body names.
 async fn read_causes(
     request: &HttpRequest,
     mut body: web::Payload,
-    admin: &Admin,
+    admin: &AdminState,
 ) -> Result<Vec<SuspensionCause>, Problem> {
-    let bytes = read_body(request, &mut body, admin.limits.order, &admin.door.clock).await?;
+    let bytes = read_body(request, &mut body, admin.limits.request, &admin.server.clock).await?;
     let request = match bytes.trim_ascii() {
         [] => PauseRequest::default(),
-        bytes => read_object(bytes).map_err(|error| {
+        bytes => parse_object(bytes).map_err(|error| {
             Problem::bad_request(format!(
                 r#"send an empty body, {{"what":"submits"}} or {{"what":"downloads"}}: {error}"#
             ))

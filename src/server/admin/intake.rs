@@ -12,20 +12,21 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
 use crate::secret::sha256_hex;
+use crate::server::admin::http::{json_response, media_type};
+use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
-use crate::server::admin::{Admin, answer, media_type};
+use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, declared_length, read_body};
-use crate::server::problem::Problem;
 use crate::store::intake::{Drafts, Intake, Source};
 
-/// What the jobs of a file without a name are called.
-const NAMELESS: &str = "job";
-/// So many of the new jobs are shown in the answer; `count` says how many there are.
-const SHOWN: usize = 500;
+/// The name of jobs from a file without a name.
+const DEFAULT_NAME: &str = "job";
+/// Most new jobs in the answer; `count` is the number of all.
+const MAX_SHOWN: usize = 500;
 
-/// A job file as it is handed over.
+/// A job file in the body of a request.
 #[derive(Clone, Debug)]
-struct Handed {
+struct Upload {
     name: Option<String>,
     form: Form,
     limits: Limits,
@@ -50,55 +51,53 @@ struct Handed {
 pub(super) async fn submit_jobs(
     request: HttpRequest,
     mut body: web::Payload,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let handed = Handed::declared(&request, &admin)?;
+    let upload = Upload::from_request(&request, &admin)?;
     // Held until the jobs are committed.
-    let _alone = match handed.is_long(&request) {
-        true => Some(admin.long_file.acquire().await),
+    let _permit = match upload.is_long(&request) {
+        true => Some(admin.long_upload.acquire().await),
         false => None,
     };
-    let limit = handed.limit(&admin);
-    let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.door.clock).await?);
-    let (intake, drafts) = web::block(move || handed.read(bytes)).await.map_err(|_| broken())??;
+    let limit = upload.limit(&admin);
+    let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
+    let (intake, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
     let name = intake.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
-    let taken = admin.door.store.take_in(intake, drafts, admin.door.clock.now()).await?;
+    let ingested = admin.server.store.take_in(intake, drafts, admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ApiTaken);
-    let count = taken.jobs.len();
-    tracing::info!(
-        "accepted {name} through the admin door: {count} job{}",
-        if count == 1 { "" } else { "s" }
-    );
-    Ok(created(&admin, &taken.jobs).await)
+    let count = ingested.jobs.len();
+    tracing::info!("accepted {name} by HTTP: {count} job{}", if count == 1 { "" } else { "s" });
+    Ok(created_response(&admin, &ingested.jobs).await)
 }
 
-/// The jobs are committed: whatever happens now, the answer says so.
-async fn created(admin: &Admin, jobs: &[JobId]) -> HttpResponse {
-    let mut shown = Vec::new();
-    for job in jobs.iter().take(SHOWN) {
-        match admin.door.store.look(*job).await {
-            Ok(sight) => shown.push(sight),
+/// The answer once the jobs are committed. It is 201 even if they cannot be read back: a client that sees an error would
+/// submit them again.
+async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
+    let mut jobs_shown = Vec::new();
+    for job in jobs.iter().take(MAX_SHOWN) {
+        match admin.server.store.look(*job).await {
+            Ok(details) => jobs_shown.push(details),
             Err(error) => {
-                tracing::warn!("new jobs could not be shown: {error}");
+                tracing::warn!("new jobs not in the answer: {error}");
                 break;
             }
         }
     }
-    let views = shown.iter().map(|details| details.view(&admin.door.library_dir)).collect();
-    answer(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
+    let views = jobs_shown.iter().map(|details| details.view(&admin.server.library_dir)).collect();
+    json_response(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
 }
 
-fn broken() -> Problem {
+fn panicked() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: reading the job file panicked")
 }
 
-impl Handed {
-    fn declared(request: &HttpRequest, admin: &Admin) -> Result<Self, Problem> {
-        let query = Query::read(request, &["name"])?;
-        let name = query.one("name")?.filter(|name| !name.is_empty()).map(str::to_owned);
+impl Upload {
+    fn from_request(request: &HttpRequest, admin: &AdminState) -> Result<Self, Problem> {
+        let query = Query::parse(request, &["name"])?;
+        let name = query.single("name")?.filter(|name| !name.is_empty()).map(str::to_owned);
         if let Some(name) = &name {
-            let is_one = !name.contains(['/', '\0']) && name.len() <= 255;
-            is_one
+            let is_file_name = !name.contains(['/', '\0']) && name.len() <= 255;
+            is_file_name
                 .then_some(())
                 .ok_or_else(|| Problem::bad_request("`name` must be a file name without its folder"))?;
         }
@@ -106,30 +105,33 @@ impl Handed {
             Some("application/x-ndjson") => Form::Lines,
             _ => Form::Document,
         };
-        Ok(Self { name, form, limits: admin.door.file_limits.clone() })
+        Ok(Self { name, form, limits: admin.server.file_limits.clone() })
     }
 
-    fn limit(&self, admin: &Admin) -> BodyLimit {
+    fn limit(&self, admin: &AdminState) -> BodyLimit {
         match self.form {
-            Form::Document => BodyLimit { bytes: self.limits.max_bytes, time: admin.limits.document_time },
-            Form::Lines => BodyLimit { bytes: self.limits.max_stream_bytes, time: admin.limits.lines_time },
+            Form::Document => {
+                BodyLimit { max_bytes: self.limits.max_bytes, timeout: admin.limits.document_timeout }
+            }
+            Form::Lines => {
+                BodyLimit { max_bytes: self.limits.max_stream_bytes, timeout: admin.limits.lines_timeout }
+            }
         }
     }
 
-    /// Whether it is, or may be, longer than any document.
+    /// Whether it is, or may be, longer than a document may be.
     fn is_long(&self, request: &HttpRequest) -> bool {
         self.form == Form::Lines
             && declared_length(request).is_none_or(|length| length > self.limits.max_bytes)
     }
 
-    /// Checks all of it. Blocks.
+    /// Parses and checks the whole file. Blocks.
     fn read(self, bytes: Bytes) -> Result<(Intake, Drafts), Problem> {
         if self.name.as_deref().is_some_and(jobfile::conflict_copy) {
-            let message =
-                "a copy made by a sync tool in a conflict is never bought; if it is wanted, rename it";
-            return Err(Problem::job_file(&[whole(message)]));
+            let message = "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
+            return Err(Problem::invalid_job_file(&[file_problem(message)]));
         }
-        let stem = self.name.as_deref().map_or(NAMELESS, jobfile::stem).to_owned();
+        let stem = self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem).to_owned();
         let intake = Intake {
             source: Source::Api,
             file_name: self.name,
@@ -139,11 +141,16 @@ impl Handed {
         let drafts: Drafts = match self.form {
             Form::Document => {
                 let drafts = read_document(&bytes, &stem, &self.limits);
-                Box::new(drafts.map_err(|refusal| Problem::job_file(&refusal.problems))?.into_iter().map(Ok))
+                Box::new(
+                    drafts
+                        .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?
+                        .into_iter()
+                        .map(Ok),
+                )
             }
             Form::Lines => {
                 check_lines(&bytes, &stem, &self.limits)?;
-                // Read once more while it is written: its drafts together are longer than the file.
+                // Parsed again while the jobs are written: all drafts at once would need more memory than the file.
                 let lines = read_lines(Cursor::new(bytes), &stem, &self.limits);
                 Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
             }
@@ -158,14 +165,14 @@ fn check_lines(bytes: &[u8], stem: &str, limits: &Limits) -> Result<(), Problem>
         match line {
             Ok(_) => {}
             Err(LineError::Refused(refusal)) => problems.extend(refusal.problems),
-            Err(LineError::Unreadable(error)) => problems.push(whole(&error.to_string())),
+            Err(LineError::Unreadable(error)) => problems.push(file_problem(&error.to_string())),
         }
     }
-    // One more: the last says how many were left out.
+    // One more than the limit: the last says how many were left out.
     problems.truncate(MAX_PROBLEMS + 1);
-    if problems.is_empty() { Ok(()) } else { Err(Problem::job_file(&problems)) }
+    if problems.is_empty() { Ok(()) } else { Err(Problem::invalid_job_file(&problems)) }
 }
 
-fn whole(message: &str) -> jobfile::Problem {
+fn file_problem(message: &str) -> jobfile::Problem {
     jobfile::Problem { pointer: String::new(), message: message.to_owned(), line: 1, column: 1 }
 }

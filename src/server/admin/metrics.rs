@@ -18,8 +18,8 @@ use crate::inbox::Inbox;
 use crate::job::suspension::SuspensionCause;
 use crate::jobfile;
 use crate::money::QUOTA_PER_USD;
-use crate::server::admin::{Admin, AdminServer};
-use crate::server::problem::Problem;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::{AdminServer, AdminState};
 use crate::store::metrics::JobLabels;
 use crate::store::overview::Standing;
 
@@ -46,11 +46,11 @@ struct StateLabel {
 }
 
 /// `GET /metrics`.
-pub(super) async fn get_metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get_metrics(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
     let mut registry = Registry::with_prefix("dropreel");
     register_counters(&mut registry, &admin);
     register_state(&mut registry, &admin).await?;
-    let server = admin.door.clone();
+    let server = admin.server.clone();
     // On a thread of its own: a folder may lie on a slow disk.
     let registry = web::block(move || {
         register_folders(&mut registry, &server);
@@ -67,8 +67,8 @@ fn internal_error(why: &str) -> Problem {
 }
 
 /// Counters since the start of the process.
-fn register_counters(registry: &mut Registry, admin: &Admin) {
-    let metrics = admin.door.store.metrics();
+fn register_counters(registry: &mut Registry, admin: &AdminState) {
+    let metrics = admin.server.store.metrics();
     let version = Family::<VersionLabel, Gauge>::default();
     version.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
     registry.register("build_info", "Always 1; the version is a label", version);
@@ -97,8 +97,8 @@ fn register_counters(registry: &mut Registry, admin: &Admin) {
 }
 
 /// Gauges of the current state.
-async fn register_state(registry: &mut Registry, admin: &Admin) -> Result<(), Problem> {
-    let (store, now) = (&admin.door.store, admin.door.clock.now());
+async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(), Problem> {
+    let (store, now) = (&admin.server.store, admin.server.clock.now());
     let Standing { unfinished, nearest_expiry } = store.standing().await?;
     let jobs = Family::<JobLabels, Gauge>::default();
     let oldest = Family::<StateLabel, Gauge>::default();
@@ -128,7 +128,7 @@ async fn register_state(registry: &mut Registry, admin: &Admin) -> Result<(), Pr
     let help = "1 while submits or downloads are suspended for this cause, else 0";
     registry.register("suspended", help, suspended);
     let ready = Gauge::<i64>::default();
-    ready.set((admin.door.health)().is_empty().into());
+    ready.set((admin.server.health)().is_empty().into());
     registry.register("ready", "1 while the daemon is ready (/readyz), else 0", ready);
     Ok(())
 }

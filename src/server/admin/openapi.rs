@@ -5,7 +5,9 @@ use actix_web::{HttpResponse, web};
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use crate::server::admin::{Admin, answer, bulk, control, intake, jobs, prune, report};
+use crate::server::admin::http::json_response;
+use crate::server::admin::state::AdminState;
+use crate::server::admin::{bulk, control, event_stream, intake, jobs, prune, report};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +22,7 @@ use crate::server::admin::{Admin, answer, bulk, control, intake, jobs, prune, re
         jobs::get_job,
         jobs::run_action,
         bulk::run_bulk_action,
-        jobs::stream_events,
+        event_stream::stream_events,
         report::get_report,
         control::get_status,
         control::pause,
@@ -41,8 +43,8 @@ fn document() -> Value {
 }
 
 /// `GET /api/v1/openapi.json`.
-pub(super) async fn get_openapi(_admin: web::Data<Admin>) -> HttpResponse {
-    answer(StatusCode::OK, &document())
+pub(super) async fn get_openapi(_admin: web::Data<AdminState>) -> HttpResponse {
+    json_response(StatusCode::OK, &document())
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! Each request works for a few seconds and says whether there is more, so a client can stop between two requests.
 //! Rows are deleted before files; in the other order, a crash would leave a row whose job file is gone.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -14,24 +13,14 @@ use crate::api::prune::{PruneRequest, PruneResult};
 use crate::clock::Timestamp;
 use crate::fs::prune::{FilePruner, PrunedFiles};
 use crate::jobfile;
-use crate::server::admin::{Admin, answer};
-use crate::server::problem::Problem;
+use crate::server::admin::http::json_response;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
 use crate::settings;
 use crate::store::prune::{SHORTEST_AGE, too_short};
 
 /// How long one request deletes jobs, and then files, at most.
 const TIME_SLICE: Duration = Duration::from_secs(5);
-
-/// The folders that hold old files, all absolute.
-#[derive(Clone, Debug)]
-pub struct Archives {
-    /// Accepted job files, in one folder per day.
-    pub accepted: PathBuf,
-    /// Rejected job files.
-    pub rejected: PathBuf,
-    /// Downloads that failed their checks.
-    pub quarantine: PathBuf,
-}
 
 /// `POST /api/v1/prune`.
 #[utoipa::path(
@@ -49,13 +38,13 @@ pub struct Archives {
 pub(super) async fn prune(
     request: HttpRequest,
     mut body: web::Payload,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let how = r#"{"older_than":"90d","dry_run":true}"#;
-    let wanted: PruneRequest = admin.read_order(&request, &mut body, how).await?;
-    let before = admin.door.clock.now().minus(age(&wanted.older_than)?);
+    let wanted: PruneRequest = admin.read_json(&request, &mut body, how).await?;
+    let before = admin.server.clock.now().minus(age(&wanted.older_than)?);
     let view = if wanted.dry_run { count(&admin, before).await? } else { remove(&admin, before).await? };
-    Ok(answer(StatusCode::OK, &view))
+    Ok(json_response(StatusCode::OK, &view))
 }
 
 fn age(text: &str) -> Result<Duration, Problem> {
@@ -67,13 +56,13 @@ fn age(text: &str) -> Result<Duration, Problem> {
     Ok(age)
 }
 
-async fn count(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem> {
-    let jobs = admin.door.store.count_old(before).await?;
+async fn count(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Problem> {
+    let jobs = admin.server.store.count_old(before).await?;
     Ok(result(before, jobs, prune_files(admin, before, true).await?))
 }
 
-async fn remove(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem> {
-    let (store, clock) = (&admin.door.store, &admin.door.clock);
+async fn remove(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Problem> {
+    let (store, clock) = (&admin.server.store, &admin.server.clock);
     let end = clock.tick().plus(TIME_SLICE);
     let (mut jobs, mut pruned) = (0, PrunedFiles { more: true, ..PrunedFiles::default() });
     while clock.tick() < end {
@@ -96,11 +85,11 @@ async fn remove(admin: &Admin, before: Timestamp) -> Result<PruneResult, Problem
 }
 
 /// Removes old files for a while, or counts all of them.
-async fn prune_files(admin: &Admin, before: Timestamp, dry_run: bool) -> Result<PrunedFiles, Problem> {
-    let needed = admin.door.store.needed_files(before).await?;
-    let (archives, clock) = (admin.door.archives.clone(), admin.door.clock.clone());
-    let (library, inbox) = (admin.door.library_dir.clone(), admin.door.inbox_dir.clone());
-    let pruned = admin.door.clock.aside(move || {
+async fn prune_files(admin: &AdminState, before: Timestamp, dry_run: bool) -> Result<PrunedFiles, Problem> {
+    let needed = admin.server.store.needed_files(before).await?;
+    let (archives, clock) = (admin.server.archives.clone(), admin.server.clock.clone());
+    let (library, inbox) = (admin.server.library_dir.clone(), admin.server.inbox_dir.clone());
+    let pruned = admin.server.clock.aside(move || {
         let end = clock.tick().plus(TIME_SLICE);
         let enough = || !dry_run && clock.tick() >= end;
         let mut pruner = FilePruner::new(before.into(), dry_run, &[&library, &inbox], &enough);

@@ -9,9 +9,10 @@ use crate::api::list::MAX_PAGE;
 use crate::api::problem::ProblemDetails;
 use crate::api::report::{ReportGroup, ReportTotals, ReportView};
 use crate::clock::Timestamp;
+use crate::server::admin::http::json_response;
+use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
-use crate::server::admin::{Admin, answer};
-use crate::server::problem::Problem;
+use crate::server::admin::state::AdminState;
 use crate::store::report::Sums;
 
 /// How far back a report goes by default.
@@ -54,24 +55,24 @@ impl From<Sums> for ReportTotals {
 )]
 pub(super) async fn get_report(
     request: HttpRequest,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::read(&request, &["since", "disputes"])?;
-    let now = admin.door.clock.now();
-    let since = match query.one("since")? {
+    let query = Query::parse(&request, &["since", "disputes"])?;
+    let now = admin.server.clock.now();
+    let since = match query.single("since")? {
         None => now.minus(DEFAULT_PERIOD),
         Some(text) => Timestamp::parse_rfc3339(text).ok_or_else(|| {
             Problem::bad_request(format!("`since` must be a time such as 2026-11-01T00:00:00Z, not `{text}`"))
         })?,
     };
-    let disputes = match query.one("disputes")? {
+    let disputes = match query.single("disputes")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => {
             return Err(Problem::bad_request(format!("`disputes` must be true or false, not `{other}`")));
         }
     };
-    let store = &admin.door.store;
+    let store = &admin.server.store;
     let found = store.report(since).await?;
     let disputed = if disputes { Some(store.disputed(since, MAX_PAGE).await?) } else { None };
     let groups = |groups: Vec<(String, Sums)>| {
@@ -85,7 +86,7 @@ pub(super) async fn get_report(
         by_label: groups(found.by_label),
         by_day: groups(found.by_day),
         disputes: disputed
-            .map(|jobs| jobs.iter().map(|details| details.view(&admin.door.library_dir)).collect()),
+            .map(|jobs| jobs.iter().map(|details| details.view(&admin.server.library_dir)).collect()),
     };
-    Ok(answer(StatusCode::OK, &view))
+    Ok(json_response(StatusCode::OK, &view))
 }

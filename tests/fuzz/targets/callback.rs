@@ -1,4 +1,4 @@
-//! What anybody may send to the public door: an address, a token, a body. A token is admitted only if it is the one
+//! What anybody may send to the public server: a path, a token, a body. A token is admitted only if it is the one
 //! HMAC, computed here a second time, and a body is never more than a hint.
 //!
 //! An input is a path on its first line and a body; `TOKEN!`, `OLD!` and `STRANGE!` in the path stand for the job's
@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 
 use dropreel::clock::Timestamp;
-use dropreel::server::public::addressed;
+use dropreel::server::public::split_callback_path;
 use dropreel::job::{JobId, TaskId};
 use dropreel::provider::wire::{read_status, task_hint};
 use dropreel::secret::{CallbackSecrets, Secret};
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 const CURRENT: &str = "the current secret";
 const EARLIER: &str = "an earlier secret, longer than one block of the hash, which is sixty-four bytes long";
-const STRANGE: &str = "a secret of another house";
+const STRANGE: &str = "a stranger's secret";
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
 static SECRETS: LazyLock<CallbackSecrets> =
@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn check_path(path: &str) {
-    let Some((id, token)) = addressed(path) else {
+    let Some((id, token)) = split_callback_path(path) else {
         assert!(!path.starts_with("/callbacks/") || !path["/callbacks/".len()..].contains('/'));
         return;
     };

@@ -1,12 +1,12 @@
 //! What the page is made of besides its text: a style, scripts, an icon. In the binary, and nothing from elsewhere.
 
+use crate::server::admin::problem::Problem;
 use std::sync::LazyLock;
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 
 use crate::secret::sha256_hex;
-use crate::server::problem::Problem;
 
 /// A digest of all assets. It is in the address of each, which browsers may then keep for ever.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -31,7 +31,7 @@ const ASSETS: [(&str, &str, &str); 9] = [
 pub(super) async fn give(path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let (version, name) = path.into_inner();
     let asset = ASSETS.iter().find(|(known, _, _)| *known == name && version == *VERSION);
-    let (_, kind, text) = asset.ok_or_else(Problem::nothing_here)?;
+    let (_, kind, text) = asset.ok_or_else(Problem::unknown_address)?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, *kind))
         .insert_header((header::CACHE_CONTROL, "private, max-age=31536000, immutable"))

@@ -8,10 +8,10 @@ use askama::Template;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
-use crate::server::admin::Admin;
 use crate::server::admin::page::row::Row;
 use crate::server::admin::page::{Frame, format, shown};
-use crate::server::problem::Problem;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
 
 /// So many of each kind that needs a person; the list has the rest.
 const NEEDY: u32 = 6;
@@ -38,19 +38,19 @@ struct Home {
 }
 
 /// `GET /`.
-pub(super) async fn show(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse {
+pub(super) async fn show(request: HttpRequest, admin: web::Data<AdminState>) -> HttpResponse {
     let page = look(&request, &admin).await;
     shown(&request, page)
 }
 
-async fn look(request: &HttpRequest, admin: &Admin) -> Result<Home, Problem> {
-    let (frame, store) = (Frame::of(request, admin).await?, &admin.door.store);
+async fn look(request: &HttpRequest, admin: &AdminState) -> Result<Home, Problem> {
+    let (frame, store) = (Frame::of(request, admin).await?, &admin.server.store);
     let (w, now) = (frame.w, frame.now);
     let row = |sight: &_| Row::of(sight, w, now);
     let always = Timestamp::from_millis(0);
     let news = now.minus(NEWS);
     let held = store.list(filter(StateName::Held), None, NEEDY).await?.jobs;
-    let dying = store.dying(now.plus(admin.door.alert_before_expiry), NEEDY).await?;
+    let dying = store.dying(now.plus(admin.server.alert_before_expiry), NEEDY).await?;
     let mut needy: Vec<Row> = held.iter().chain(&dying).map(row).collect();
     for state in [StateName::Expired, StateName::Failed] {
         needy.extend(store.ended(state, news, NEEDY).await?.iter().map(row));
@@ -59,14 +59,14 @@ async fn look(request: &HttpRequest, admin: &Admin) -> Result<Home, Problem> {
     let newest = store.ended(StateName::Succeeded, always, FILMS).await?;
     let spent = store.spent(news).await?;
     Ok(Home {
-        unwell: (admin.door.health)().into_iter().chain((admin.door.worries)()).collect(),
+        unwell: (admin.server.health)().into_iter().chain((admin.server.warnings)()).collect(),
         more_held: frame.count(&StateName::Held).saturating_sub(held.len() as u64),
         needy,
         running: running.iter().map(row).collect(),
         pending: frame.count(&StateName::Pending),
         newest: newest.iter().map(row).collect(),
         spent: (spent.get() > 0).then(|| format::money(spent)),
-        inbox: admin.door.inbox_dir.display().to_string(),
+        inbox: admin.server.inbox_dir.display().to_string(),
         frame,
     })
 }

@@ -4,11 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::job::state::StateName;
-use crate::server::admin::Admin;
-use crate::server::admin::jobs::meant;
 use crate::server::admin::page::row::{Moment, Row};
 use crate::server::admin::page::{Frame, shown};
-use crate::server::problem::Problem;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::selection::resolve_job;
+use crate::server::admin::state::AdminState;
 
 /// So many others of the same file are named before and after the job.
 const NEIGHBOURS: u32 = 6;
@@ -51,15 +51,15 @@ struct Entry {
 pub(super) async fn show(
     request: HttpRequest,
     job: web::Path<String>,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> HttpResponse {
     let page = look(&request, job.into_inner(), &admin).await;
     shown(&request, page)
 }
 
-async fn look(request: &HttpRequest, job: String, admin: &Admin) -> Result<JobPage, Problem> {
-    let (frame, store) = (Frame::of(request, admin).await?, &admin.door.store);
-    let id = meant(admin, job).await?;
+async fn look(request: &HttpRequest, job: String, admin: &AdminState) -> Result<JobPage, Problem> {
+    let (frame, store) = (Frame::of(request, admin).await?, &admin.server.store);
+    let id = resolve_job(store, job).await?;
     let sight = store.look(id).await?;
     let body = store.request(id).await?;
     let family = store.family(id, NEIGHBOURS).await?;
@@ -90,7 +90,7 @@ async fn look(request: &HttpRequest, job: String, admin: &Admin) -> Result<JobPa
         of_file: family.jobs,
         neighbours: near.iter().map(|sight| Row::of(sight, w, now)).collect(),
         row: Row::of(&sight, w, now),
-        library: admin.door.library_dir.display().to_string(),
+        library: admin.server.library_dir.display().to_string(),
         frame,
     })
 }

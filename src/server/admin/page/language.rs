@@ -4,8 +4,8 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::server::admin::page::messages::{CHINESE, ENGLISH, Words};
+use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
-use crate::server::problem::Problem;
 
 const COOKIE: &str = "dropreel-language";
 
@@ -41,12 +41,12 @@ pub(super) async fn choose(
     request: HttpRequest,
     language: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let words = called(&language).ok_or_else(Problem::nothing_here)?;
-    let query = Query::read(&request, &["back"])?;
+    let words = called(&language).ok_or_else(Problem::unknown_address)?;
+    let query = Query::parse(&request, &["back"])?;
     // Only to a page of ours: what begins with two strokes is another host.
     let is_ours =
         |back: &&str| back.starts_with('/') && !back.starts_with("//") && !back.contains(['\\', '\n', '\r']);
-    let back = query.one("back")?.filter(is_ours).unwrap_or("/");
+    let back = query.single("back")?.filter(is_ours).unwrap_or("/");
     let cookie = format!("{COOKIE}={}; Path=/; Max-Age=31536000; SameSite=Strict; HttpOnly", words.lang);
     Ok(HttpResponse::SeeOther()
         .insert_header((header::LOCATION, back))

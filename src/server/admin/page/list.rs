@@ -7,13 +7,13 @@ use crate::api::action::BulkActionRequest;
 use crate::api::list::JobFilter;
 use crate::job::event::Order;
 use crate::job::state::StateName;
-use crate::server::admin::Admin;
-use crate::server::admin::jobs::wanted;
 use crate::server::admin::page::messages::Words;
 use crate::server::admin::page::row::{Action, Row};
 use crate::server::admin::page::{Frame, shown};
+use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
-use crate::server::problem::Problem;
+use crate::server::admin::selection::parse_filter;
+use crate::server::admin::state::AdminState;
 
 const LENGTH: u32 = 50;
 
@@ -34,16 +34,16 @@ struct List {
 }
 
 /// `GET /jobs`.
-pub(super) async fn show(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse {
+pub(super) async fn show(request: HttpRequest, admin: web::Data<AdminState>) -> HttpResponse {
     let page = look(&request, &admin).await;
     shown(&request, page)
 }
 
-async fn look(request: &HttpRequest, admin: &Admin) -> Result<List, Problem> {
+async fn look(request: &HttpRequest, admin: &AdminState) -> Result<List, Problem> {
     let mut frame = Frame::of(request, admin).await?;
-    let query = Query::of_form(request, &["state", "label", "q", "cursor"])?;
-    let (filter, cursor) = (wanted(&query)?, query.number("cursor")?);
-    let page = admin.door.store.list(filter.clone(), cursor, LENGTH).await?;
+    let query = Query::parse_form(request, &["state", "label", "q", "cursor"])?;
+    let (filter, cursor) = (parse_filter(&query)?, query.number("cursor")?);
+    let page = admin.server.store.list(filter.clone(), cursor, LENGTH).await?;
     frame.q = filter.text.clone().unwrap_or_default();
     let (w, now) = (frame.w, frame.now);
     Ok(List {

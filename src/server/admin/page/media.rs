@@ -6,27 +6,27 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::job::JobId;
-use crate::server::admin::Admin;
-use crate::server::problem::Problem;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
 
 /// `GET /media/{job}/{number}`: the job's file of that number, from 1, whole or in ranges (RFC 9110, section 14).
 pub(super) async fn play(
     request: HttpRequest,
     path: web::Path<(String, usize)>,
-    admin: web::Data<Admin>,
+    admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let (job, number) = path.into_inner();
-    let job = JobId::parse(&job).ok_or_else(Problem::nothing_here)?;
-    let sight = admin.door.store.look(job).await?;
+    let job = JobId::parse(&job).ok_or_else(Problem::unknown_address)?;
+    let sight = admin.server.store.look(job).await?;
     let file = number.checked_sub(1).and_then(|place| sight.files.get(place));
-    let (_, file) = file.ok_or_else(Problem::nothing_here)?;
-    let path = admin.door.library_dir.join(&file.path);
+    let (_, file) = file.ok_or_else(Problem::unknown_address)?;
+    let path = admin.server.library_dir.join(&file.path);
     let missing = |error: std::io::Error| {
         let detail = format!("{} is not there to be shown: {error}", path.display());
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
     let there = path.clone();
-    let opened = web::block(move || NamedFile::open(there)).await.map_err(|_| Problem::nothing_here())?;
+    let opened = web::block(move || NamedFile::open(there)).await.map_err(|_| Problem::unknown_address())?;
     let opened = opened.map_err(missing)?;
     if !opened.metadata().is_file() {
         return Err(Problem::new(StatusCode::NOT_FOUND, format!("{} is not a file", path.display())));

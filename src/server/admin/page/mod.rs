@@ -23,9 +23,10 @@ use askama::Template;
 use crate::api::status::SuspensionView;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
-use crate::server::admin::{Admin, look, resource};
-use crate::server::problem::Problem;
-use crate::server::status::{counts, suspension_view};
+use crate::server::admin::http::{get_or_head, resource};
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
+use crate::server::admin::status::{counts, suspension_view};
 use messages::Words;
 
 /// What the page may do in a browser: its own scripts, styles and videos, and nothing besides.
@@ -33,14 +34,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The addresses of the page.
-pub(super) fn rooms(routes: &mut web::ServiceConfig) {
-    routes
-        .service(resource("/", &[Method::GET]).route(look().to(home::show)))
-        .service(resource("/jobs", &[Method::GET]).route(look().to(list::show)))
-        .service(resource("/jobs/{job}", &[Method::GET]).route(look().to(job::show)))
-        .service(resource("/media/{job}/{number}", &[Method::GET]).route(look().to(media::play)))
-        .service(resource("/language/{language}", &[Method::GET]).route(look().to(language::choose)))
-        .service(resource("/assets/{version}/{name}", &[Method::GET]).route(look().to(assets::give)));
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/", &[Method::GET]).route(get_or_head().to(home::show)))
+        .service(resource("/jobs", &[Method::GET]).route(get_or_head().to(list::show)))
+        .service(resource("/jobs/{job}", &[Method::GET]).route(get_or_head().to(job::show)))
+        .service(resource("/media/{job}/{number}", &[Method::GET]).route(get_or_head().to(media::play)))
+        .service(resource("/language/{language}", &[Method::GET]).route(get_or_head().to(language::choose)))
+        .service(resource("/assets/{version}/{name}", &[Method::GET]).route(get_or_head().to(assets::give)));
 }
 
 /// What every page shows around its own.
@@ -59,8 +60,8 @@ struct Frame {
 }
 
 impl Frame {
-    async fn of(request: &HttpRequest, admin: &Admin) -> Result<Self, Problem> {
-        let store = &admin.door.store;
+    async fn of(request: &HttpRequest, admin: &AdminState) -> Result<Self, Problem> {
+        let store = &admin.server.store;
         let stops: Vec<_> = store.suspensions().await?.into_iter().map(suspension_view).collect();
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
         let is = |cause| stops.iter().any(|stop| stop.cause == cause);
@@ -68,7 +69,7 @@ impl Frame {
             w: language::of(request),
             version: &assets::VERSION,
             here: url::form_urlencoded::byte_serialize(here.as_bytes()).collect(),
-            now: admin.door.clock.now(),
+            now: admin.server.clock.now(),
             q: String::new(),
             counts: counts(store).await?,
             paused_submits: is("paused_submits"),

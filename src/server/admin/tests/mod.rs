@@ -1,83 +1,90 @@
-//! The admin door over real sockets.
+//! The admin server over real sockets.
 
 mod page;
 mod prune;
 mod stream;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::*;
+use crate::clock::Clock;
 use crate::job::JobId;
 use crate::job::event::{Event, Order};
 use crate::job::suspension::{Suspension, SuspensionCause};
+use crate::jobfile;
 use crate::jobfile::Draft;
 use crate::secret::Secret;
-use crate::server::rig::{Answer, NOW, Open, Rig, draft};
+use crate::server::connection_limits::ConnectionTimeouts;
+use crate::server::rig::{NOW, Rig, TestResponse, TestServer, draft};
 
-/// None of them is there at first.
+/// None of these folders exists at first.
 fn archives(rig: &Rig) -> Archives {
     let [accepted, rejected, quarantine] =
         ["accepted", "rejected", "quarantine"].map(|name| rig.folder.path().join(name));
     Archives { accepted, rejected, quarantine }
 }
 
-struct Stage {
+struct TestAdmin {
     rig: Rig,
-    door: Open,
-    stop: watch::Sender<bool>,
+    server: TestServer,
+    shutdown: watch::Sender<bool>,
 }
 
-impl Stage {
-    fn set() -> Self {
-        Self::set_with(None, Vec::new())
+impl TestAdmin {
+    fn start() -> Self {
+        Self::start_with(None, Vec::new())
     }
 
-    fn set_with(token: Option<Secret>, wrong: Vec<String>) -> Self {
+    fn start_with(token: Option<Secret>, failures: Vec<String>) -> Self {
         let rig = Rig::new();
-        let (stop, stopped) = watch::channel(false);
+        let (shutdown, stopped) = watch::channel(false);
         let admin = AdminServer {
             store: rig.store.clone(),
             clock: Clock::machine(),
             file_limits: jobfile::Limits { max_bytes: 2048, max_stream_bytes: 8192 },
-            keys: AuthTokens { token, read_token: None },
+            tokens: AuthTokens { token, read_token: None },
             library_dir: "/srv/videos".into(),
             data_dir: "/".into(),
             inbox_dir: "/srv/inbox".into(),
             archives: archives(&rig),
             alert_before_expiry: Duration::from_secs(3600),
-            health: Arc::new(move || wrong.clone()),
-            worries: Arc::new(Vec::new),
-            rotate: Arc::new(|| Err("it is another's".to_owned())),
-            stop: stopped,
+            health: Arc::new(move || failures.clone()),
+            warnings: Arc::new(Vec::new),
+            rotate_secret: Arc::new(|| Err("it is another's".to_owned())),
+            shutdown: stopped,
         };
-        let door = Open::door(|listener| serve(listener, admin).unwrap());
-        Self { rig, door, stop }
+        let server = TestServer::start(|listener| serve(listener, admin).unwrap());
+        Self { rig, server, shutdown }
     }
 
-    async fn get(&self, path: &str) -> Answer {
-        self.door.ask(&format!("GET {path}"), "").await
+    async fn get(&self, path: &str) -> TestResponse {
+        self.server.send(&format!("GET {path}"), "").await
     }
 
-    async fn post(&self, path: &str, body: &str) -> Answer {
-        self.door.ask(&format!("POST {path}\nContent-Type: application/json"), body).await
+    async fn post(&self, path: &str, body: &str) -> TestResponse {
+        self.server.send(&format!("POST {path}\nContent-Type: application/json"), body).await
     }
 
-    async fn post_lines(&self, path: &str, body: &str) -> Answer {
-        self.door.ask(&format!("POST {path}\nContent-Type: application/x-ndjson"), body).await
+    async fn post_lines(&self, path: &str, body: &str) -> TestResponse {
+        self.server.send(&format!("POST {path}\nContent-Type: application/x-ndjson"), body).await
     }
 
-    async fn take_in(&self, names: &[&str]) -> Vec<JobId> {
-        self.rig.take_in(names.iter().map(|name| draft(name)).collect()).await
+    async fn add_jobs(&self, names: &[&str]) -> Vec<JobId> {
+        self.rig.add_jobs(names.iter().map(|name| draft(name)).collect()).await
     }
 
-    async fn order(&self, job: JobId, order: Order) {
-        self.rig.store.apply(job, Event::Person(order), NOW).await.unwrap();
+    async fn act(&self, job: JobId, action: Order) {
+        self.rig.store.apply(job, Event::Person(action), NOW).await.unwrap();
     }
 }
 
-/// A problem is told as RFC 9457 has it, and says what is expected of it.
+/// Asserts that the answer is a problem (RFC 9457) with this status and text.
 #[track_caller]
-fn assert_problem(answer: &Answer, status: u16, detail: &str) -> Value {
+fn assert_problem(answer: &TestResponse, status: u16, detail: &str) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
     let problem = answer.json();
@@ -92,40 +99,40 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_job_file_handed_over_becomes_jobs_at_once() {
-    let stage = Stage::set();
+async fn posted_job_file_becomes_jobs_at_once() {
+    let admin = TestAdmin::start();
     let object = r#"{"model":"some-model","prompt":"p","seed":1.10,"dropreel":{"labels":{"a":"b"}}}"#;
-    let answer = stage.post("/api/v1/jobs?name=%E6%98%A5.json", object).await;
+    let answer = admin.post("/api/v1/jobs?name=%E6%98%A5.json", object).await;
     assert_eq!((answer.status, answer.json()["count"].as_u64()), (201, Some(1)), "{answer:?}");
     let job = &answer.json()["jobs"][0];
     assert_eq!(
         (&job["name"], &job["state"], &job["labels"]["a"]),
         (&json!("春"), &json!("pending"), &json!("b"))
     );
-    let full = stage.get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
+    let full = admin.get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
     assert!(full.body.contains(r#""request":{"model":"some-model","prompt":"p","seed":1.10}}"#), "{full:?}");
     assert_eq!(full.json()["history"][0]["event"], "accepted");
 
-    let nameless = stage.post("/api/v1/jobs", &format!("[{object},{object}]")).await;
+    let nameless = admin.post("/api/v1/jobs", &format!("[{object},{object}]")).await;
     assert_eq!(names(&nameless.json()), ["job", "job-2"]);
     let lines =
-        stage.post_lines("/api/v1/jobs?name=many.jsonl", &format!("{object}\n{object}\n\n{object}")).await;
+        admin.post_lines("/api/v1/jobs?name=many.jsonl", &format!("{object}\n{object}\n\n{object}")).await;
     assert_eq!(names(&lines.json()), ["many", "many-2", "many-3"], "{lines:?}");
 }
 
 #[tokio::test]
-async fn a_long_line_file_is_taken_in_whole_and_its_first_jobs_are_shown() {
-    let stage = Stage::set();
-    let answer = stage.post_lines("/api/v1/jobs", &"{\"model\":\"m\"}\n".repeat(520)).await;
+async fn long_line_file_is_accepted_and_its_first_jobs_returned() {
+    let admin = TestAdmin::start();
+    let answer = admin.post_lines("/api/v1/jobs", &"{\"model\":\"m\"}\n".repeat(520)).await;
     let created = answer.json();
     assert_eq!((names(&created).len(), created["count"].as_u64()), (500, Some(520)));
     assert!(answer.body.starts_with(r#"{"jobs":[{"id":"#), "{}", &answer.body[..100]);
 }
 
 #[tokio::test]
-async fn a_bad_job_file_is_refused_with_everything_that_is_wrong_with_it() {
-    let stage = Stage::set();
-    let bad = stage.post("/api/v1/jobs?name=a.json", "[{\"model\":\"\"},\n {\"model\":1}]").await;
+async fn invalid_job_file_is_rejected_with_all_its_problems() {
+    let admin = TestAdmin::start();
+    let bad = admin.post("/api/v1/jobs?name=a.json", "[{\"model\":\"\"},\n {\"model\":1}]").await;
     let problem = assert_problem(&bad, 422, "and 1 more");
     assert_eq!(problem["errors"][0]["pointer"], "/0/model", "{problem}");
     let second = &problem["errors"][1];
@@ -133,44 +140,44 @@ async fn a_bad_job_file_is_refused_with_everything_that_is_wrong_with_it() {
         (&second["pointer"], &second["line"], &second["column"]),
         (&json!("/1/model"), &json!(2), &json!(11))
     );
-    let lines = stage.post_lines("/api/v1/jobs", "{\"model\":\"m\"}\n{\"model\":\"m\"").await;
+    let lines = admin.post_lines("/api/v1/jobs", "{\"model\":\"m\"}\n{\"model\":\"m\"").await;
     assert_eq!(assert_problem(&lines, 422, "line 2")["errors"][0]["line"], 2);
 
-    assert_problem(&stage.post("/api/v1/jobs", "").await, 422, "empty");
+    assert_problem(&admin.post("/api/v1/jobs", "").await, 422, "empty");
     let conflict = "/api/v1/jobs?name=a.sync-conflict-20260404-064600-ABCDEFG.json";
-    assert_problem(&stage.post(conflict, "{\"model\":\"m\"}").await, 422, "sync tool");
-    assert_problem(&stage.post("/api/v1/jobs?name=../a.json", "{}").await, 400, "without its folder");
+    assert_problem(&admin.post(conflict, "{\"model\":\"m\"}").await, 422, "sync tool");
+    assert_problem(&admin.post("/api/v1/jobs?name=../a.json", "{}").await, 400, "without its folder");
     let long = format!("{{\"model\":\"m\",\"prompt\":\"{}\"}}", "x".repeat(2048));
-    assert_problem(&stage.post("/api/v1/jobs", &long).await, 413, "2048 bytes");
-    assert_problem(&stage.post_lines("/api/v1/jobs", &long).await, 422, "2048 bytes");
-    assert_problem(&stage.post_lines("/api/v1/jobs", &"\n".repeat(8193)).await, 413, "8192 bytes");
-    assert_eq!(stage.get("/api/v1/jobs").await.json(), json!({"jobs": [], "next_cursor": null}));
+    assert_problem(&admin.post("/api/v1/jobs", &long).await, 413, "2048 bytes");
+    assert_problem(&admin.post_lines("/api/v1/jobs", &long).await, 422, "2048 bytes");
+    assert_problem(&admin.post_lines("/api/v1/jobs", &"\n".repeat(8193)).await, 413, "8192 bytes");
+    assert_eq!(admin.get("/api/v1/jobs").await.json(), json!({"jobs": [], "next_cursor": null}));
 }
 
 #[tokio::test]
-async fn what_was_taken_in_before_is_refused_and_the_first_job_named() {
-    let stage = Stage::set();
+async fn duplicate_is_rejected_and_names_the_first_job() {
+    let admin = TestAdmin::start();
     let first =
-        stage.post("/api/v1/jobs?name=a.json", "{\"model\":\"m\"}").await.json()["jobs"][0]["id"].clone();
-    let repeated = stage.post("/api/v1/jobs?name=a.json", "{\"model\":\"m\"}").await;
+        admin.post("/api/v1/jobs?name=a.json", "{\"model\":\"m\"}").await.json()["jobs"][0]["id"].clone();
+    let repeated = admin.post("/api/v1/jobs?name=a.json", "{\"model\":\"m\"}").await;
     assert_eq!(assert_problem(&repeated, 409, "again")["first_job"], first);
-    assert_eq!(stage.post("/api/v1/jobs?name=b.json", "{\"model\":\"m\"}").await.status, 201);
+    assert_eq!(admin.post("/api/v1/jobs?name=b.json", "{\"model\":\"m\"}").await.status, 201);
 
     let keyed = |seed: u8| format!(r#"{{"model":"m","seed":{seed},"dropreel":{{"key":"order-1"}}}}"#);
-    let first = stage.post("/api/v1/jobs", &keyed(1)).await.json()["jobs"][0]["id"].clone();
+    let first = admin.post("/api/v1/jobs", &keyed(1)).await.json()["jobs"][0]["id"].clone();
     assert_eq!(
-        assert_problem(&stage.post("/api/v1/jobs", &keyed(2)).await, 409, "order-1")["first_job"],
+        assert_problem(&admin.post("/api/v1/jobs", &keyed(2)).await, 409, "order-1")["first_job"],
         first
     );
 }
 
 #[tokio::test]
-async fn lists_are_newest_first_filtered_and_paged() {
-    let stage = Stage::set();
-    let jobs = stage.take_in(&["a", "b", "c", "d"]).await;
+async fn job_list_is_newest_first_filtered_and_paged() {
+    let admin = TestAdmin::start();
+    let jobs = admin.add_jobs(&["a", "b", "c", "d"]).await;
     let labels = [("project".to_owned(), "summer".to_owned()), ("k=".to_owned(), "=v".to_owned())].into();
-    stage.rig.take_in(vec![Draft { labels, prompt: Some("ein Baum".into()), ..draft("e") }]).await;
-    stage.order(jobs[1], Order::Cancel).await;
+    admin.rig.add_jobs(vec![Draft { labels, prompt: Some("ein Baum".into()), ..draft("e") }]).await;
+    admin.act(jobs[1], Order::Cancel).await;
 
     let cases = [
         ("", "e d c b a"),
@@ -184,13 +191,13 @@ async fn lists_are_newest_first_filtered_and_paged() {
         ("q=", "e d c b a"),
     ];
     for (query, expected) in cases {
-        let listed = stage.get(&format!("/api/v1/jobs?{query}")).await.json();
+        let listed = admin.get(&format!("/api/v1/jobs?{query}")).await.json();
         assert_eq!(names(&listed).join(" "), expected, "{query}");
     }
     let mut seen = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = stage.get(&format!("/api/v1/jobs?limit=2{cursor}")).await.json();
+        let page = admin.get(&format!("/api/v1/jobs?limit=2{cursor}")).await.json();
         seen.extend(names(&page).iter().map(|name| (*name).to_owned()));
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -201,8 +208,8 @@ async fn lists_are_newest_first_filtered_and_paged() {
 }
 
 #[tokio::test]
-async fn a_wrong_query_is_refused_with_what_would_be_right() {
-    let stage = Stage::set();
+async fn wrong_query_is_rejected_with_the_valid_parameters() {
+    let admin = TestAdmin::start();
     let cases = [
         ("state=runing", "pending, submitting, queued"),
         ("state=", "pending, submitting, queued"),
@@ -213,63 +220,63 @@ async fn a_wrong_query_is_refused_with_what_would_be_right() {
         ("limit=-1", "whole number"),
         ("limit=many", "whole number"),
         ("cursor=x", "whole number"),
-        ("state=failed&state=held", "given twice"),
+        ("state=failed&state=held", "only once"),
     ];
     for (query, detail) in cases {
-        assert_problem(&stage.get(&format!("/api/v1/jobs?{query}")).await, 400, detail);
+        assert_problem(&admin.get(&format!("/api/v1/jobs?{query}")).await, 400, detail);
     }
-    assert_problem(&stage.get("/api/v1/events?job=sakura").await, 400, "full job id");
+    assert_problem(&admin.get("/api/v1/events?job=sakura").await, 400, "full job id");
 }
 
 #[tokio::test]
-async fn a_job_is_found_by_id_by_the_beginning_of_one_and_by_name() {
-    let stage = Stage::set();
-    let jobs = stage.take_in(&["春 a/b%2F?", "twin", "twin"]).await;
+async fn job_is_found_by_id_id_prefix_and_name() {
+    let admin = TestAdmin::start();
+    let jobs = admin.add_jobs(&["春 a/b%2F?", "twin", "twin"]).await;
     let id = jobs[0].to_string();
     for reference in [&id, &id[..30], &id.to_uppercase(), "%E6%98%A5%20a%2Fb%252F%3F"] {
-        let answer = stage.get(&format!("/api/v1/jobs/{reference}")).await;
+        let answer = admin.get(&format!("/api/v1/jobs/{reference}")).await;
         assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)), "{reference}: {answer:?}");
     }
     for reference in ["nobody", "0", &id[..5], "ffffffff", "a%2Fb"] {
         assert_problem(
-            &stage.get(&format!("/api/v1/jobs/{reference}")).await,
+            &admin.get(&format!("/api/v1/jobs/{reference}")).await,
             404,
             "no job has the id or name",
         );
     }
     for reference in ["twin", &id[..8]] {
         let problem =
-            assert_problem(&stage.get(&format!("/api/v1/jobs/{reference}")).await, 409, "several jobs");
+            assert_problem(&admin.get(&format!("/api/v1/jobs/{reference}")).await, 409, "several jobs");
         let twin = json!({"id": jobs[2], "name": "twin", "state": "pending"});
         assert_eq!(problem["candidates"][0], twin, "{reference}");
     }
 }
 
 #[tokio::test]
-async fn a_persons_orders_are_carried_out_or_refused_with_the_reason() {
-    let stage = Stage::set();
-    let job = stage.take_in(&["sakura"]).await[0];
-    assert_problem(&stage.post("/api/v1/jobs/sakura/release", "").await, 409, "not held but pending");
-    let cancelled = stage.post("/api/v1/jobs/sakura/cancel", "").await;
+async fn action_is_applied_or_rejected_with_the_reason() {
+    let admin = TestAdmin::start();
+    let job = admin.add_jobs(&["sakura"]).await[0];
+    assert_problem(&admin.post("/api/v1/jobs/sakura/release", "").await, 409, "not held but pending");
+    let cancelled = admin.post("/api/v1/jobs/sakura/cancel", "").await;
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
     assert_eq!(cancelled.json()["job"]["state"], "cancelled");
     assert_eq!(cancelled.json()["message"], "before it was submitted");
     assert_problem(
-        &stage.post(&format!("/api/v1/jobs/{job}/cancel"), "{}").await,
+        &admin.post(&format!("/api/v1/jobs/{job}/cancel"), "{}").await,
         409,
         "already been cancelled",
     );
-    let retried = stage.post(&format!("/api/v1/jobs/{job}/retry"), "").await.json();
+    let retried = admin.post(&format!("/api/v1/jobs/{job}/retry"), "").await.json();
     assert_eq!(retried["job"]["state"], "pending");
-    assert_problem(&stage.post("/api/v1/jobs/nobody/retry", "").await, 404, "no job has the id or name");
-    assert_problem(&stage.post("/api/v1/jobs/sakura/buy", "").await, 404, "no such address");
+    assert_problem(&admin.post("/api/v1/jobs/nobody/retry", "").await, 404, "no job has the id or name");
+    assert_problem(&admin.post("/api/v1/jobs/sakura/buy", "").await, 404, "no such address");
 }
 
 #[tokio::test]
-async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays() {
-    let stage = Stage::set();
-    stage.take_in(&["a", "b"]).await;
-    let calm = stage.get("/api/v1/status").await;
+async fn resume_ends_pauses_but_not_provider_suspensions() {
+    let admin = TestAdmin::start();
+    admin.add_jobs(&["a", "b"]).await;
+    let calm = admin.get("/api/v1/status").await;
     let counts = r#""counts":{"pending":2,"submitting":0,"queued":0,"processing":0,"downloading":0,"succeeded":0,"failed":0,"cancelled":0,"expired":0,"held":0}"#;
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"suspensions":[],"message":null}}"#));
@@ -280,7 +287,7 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
         message: "no key".into(),
         since: NOW,
     };
-    stage.rig.store.suspend(refused).await.unwrap();
+    admin.rig.store.suspend(refused).await.unwrap();
     let causes = |status: Value| {
         let stops = status["suspensions"].as_array().unwrap().clone();
         let mut causes: Vec<_> =
@@ -296,103 +303,110 @@ async fn a_pause_is_shown_until_it_is_resumed_and_a_stop_of_the_provider_stays()
         ("pause", "{}", "key_refused paused_downloads paused_submits"),
         ("resume", "{}", "key_refused"),
     ];
-    for (order, body, expected) in cases {
-        let answer = stage.post(&format!("/api/v1/{order}"), body).await;
-        assert_eq!((answer.status, causes(answer.json())), (200, expected.to_owned()), "{order} {body}");
+    for (action, body, expected) in cases {
+        let answer = admin.post(&format!("/api/v1/{action}"), body).await;
+        assert_eq!((answer.status, causes(answer.json())), (200, expected.to_owned()), "{action} {body}");
     }
     for body in ["[null]", "null", r#"{"what":"all"}"#, r#"{"waht":"submits"}"#, "[]", "{", "\u{0}"] {
-        assert_problem(&stage.post("/api/v1/pause", body).await, 400, "downloads");
+        assert_problem(&admin.post("/api/v1/pause", body).await, 400, "downloads");
     }
-    assert_problem(&stage.post("/api/v1/pause", &" ".repeat(20_000)).await, 413, "16384");
-    let status = stage.get("/api/v1/status").await.json();
+    assert_problem(&admin.post("/api/v1/pause", &" ".repeat(20_000)).await, 413, "16384");
+    let status = admin.get("/api/v1/status").await.json();
     assert_eq!(status["message"], "submitting is suspended: no key");
     assert_eq!(status["suspensions"][0]["until"], "2026-04-04T06:46:00.000Z");
 }
 
 #[tokio::test]
-async fn every_answer_that_is_an_error_is_a_problem_and_none_is_sniffed_cached_or_shared() {
-    let stage = Stage::set();
-    assert_problem(&stage.get("/api/v2").await, 404, "no such address");
-    assert_problem(&stage.get("/elsewhere").await, 404, "no such address");
-    let wrong_method = stage.door.ask("DELETE /api/v1/jobs", "").await;
+async fn every_error_is_a_problem_and_no_answer_is_cached() {
+    let admin = TestAdmin::start();
+    assert_problem(&admin.get("/api/v2").await, 404, "no such address");
+    assert_problem(&admin.get("/elsewhere").await, 404, "no such address");
+    let wrong_method = admin.server.send("DELETE /api/v1/jobs", "").await;
     assert_problem(&wrong_method, 405, "GET, POST");
     assert_eq!(wrong_method.header("allow"), Some("GET, POST"));
-    assert_problem(&stage.get("/api/v1/pause").await, 405, "POST");
-    assert_problem(&stage.door.ask("POST /api/v1/pause\nContent-Type: text/plain", "{}").await, 415, "json");
-    assert_problem(&stage.door.ask("POST /api/v1/pause", "{}").await, 415, "json");
-    assert_problem(&stage.door.ask("GET /api/v1/jobs\nHost: evil.example", "").await, 421, "127.0.0.1");
-    let foreign = stage.door.ask("POST /api/v1/pause\nOrigin: http://evil.example", "").await;
-    assert_problem(&foreign, 403, "other pages");
-    assert!(stage.rig.store.suspensions().await.unwrap().is_empty());
-    let fine = stage.get("/api/v1/jobs").await;
+    assert_problem(&admin.get("/api/v1/pause").await, 405, "POST");
+    assert_problem(
+        &admin.server.send("POST /api/v1/pause\nContent-Type: text/plain", "{}").await,
+        415,
+        "json",
+    );
+    assert_problem(&admin.server.send("POST /api/v1/pause", "{}").await, 415, "json");
+    assert_problem(&admin.server.send("GET /api/v1/jobs\nHost: evil.example", "").await, 421, "127.0.0.1");
+    let foreign = admin.server.send("POST /api/v1/pause\nOrigin: http://evil.example", "").await;
+    assert_problem(&foreign, 403, "other web pages");
+    assert!(admin.rig.store.suspensions().await.unwrap().is_empty());
+    let fine = admin.get("/api/v1/jobs").await;
     for answer in [&wrong_method, &foreign, &fine] {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
         assert!(!answer.head.to_ascii_lowercase().contains("access-control"), "{answer:?}");
     }
-    assert_eq!(stage.door.ask("HEAD /api/v1/jobs", "").await.status, 200);
+    assert_eq!(admin.server.send("HEAD /api/v1/jobs", "").await.status, 200);
 }
 
 #[tokio::test]
-async fn where_a_token_is_set_it_is_asked_for() {
-    let stage = Stage::set_with(Some(Secret::new("t0ken-canary")), Vec::new());
+async fn configured_token_is_required() {
+    let admin = TestAdmin::start_with(Some(Secret::new("t0ken-canary")), Vec::new());
     for path in ["/api/v1/jobs", "/%61pi/v1/jobs", "/api/v1/events", "/metrics", "/"] {
-        let answer = stage.get(path).await;
+        let answer = admin.get(path).await;
         assert_problem(&answer, 401, "admin.token_file");
         assert!(answer.header("www-authenticate").unwrap().contains("Bearer"), "{answer:?}");
         assert!(!answer.body.contains("canary"), "{answer:?}");
     }
-    let admitted = stage.door.ask("GET /api/v1/jobs\nAuthorization: Bearer t0ken-canary", "").await;
+    let admitted = admin.server.send("GET /api/v1/jobs\nAuthorization: Bearer t0ken-canary", "").await;
     assert_eq!(admitted.status, 200);
-    assert_eq!(stage.get("/healthz").await.status, 200);
+    assert_eq!(admin.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]
-async fn readiness_says_what_is_wrong() {
-    let ready = Stage::set().get("/readyz").await;
+async fn readiness_lists_the_reasons() {
+    let ready = TestAdmin::start().get("/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"ready":true}"#));
-    let wrong = vec!["the poll stage is stuck".to_owned(), "the library is gone".to_owned()];
-    let unready = Stage::set_with(None, wrong.clone()).get("/readyz").await;
-    assert_eq!(assert_problem(&unready, 503, "stuck; the library")["reasons"], json!(wrong));
+    let failures = vec!["the poll stage is stuck".to_owned(), "the library is gone".to_owned()];
+    let unready = TestAdmin::start_with(None, failures.clone()).get("/readyz").await;
+    assert_eq!(assert_problem(&unready, 503, "stuck; the library")["reasons"], json!(failures));
 }
 
 #[tokio::test]
-async fn an_upload_that_stalls_is_cut_off() {
+async fn stalled_upload_is_cut_off() {
     let rig = Rig::new();
-    let (_stop, stopped) = watch::channel(false);
+    let (_shutdown, stopped) = watch::channel(false);
     let admin = AdminServer {
         store: rig.store.clone(),
         clock: Clock::machine(),
         file_limits: jobfile::Limits::default(),
-        keys: AuthTokens::default(),
+        tokens: AuthTokens::default(),
         library_dir: "/srv/videos".into(),
         data_dir: "/".into(),
         inbox_dir: "/srv/inbox".into(),
         archives: archives(&rig),
         alert_before_expiry: Duration::from_secs(3600),
         health: Arc::new(Vec::new),
-        worries: Arc::new(Vec::new),
-        rotate: Arc::new(|| Ok(())),
-        stop: stopped,
+        warnings: Arc::new(Vec::new),
+        rotate_secret: Arc::new(|| Ok(())),
+        shutdown: stopped,
     };
-    let patience = Patience { linger: Duration::from_millis(600), ..AdminLimits::default().patience };
-    let document_time = Duration::from_millis(200);
-    let limits = AdminLimits { patience, document_time, ..AdminLimits::default() };
-    let door = Open::door(|listener| serve_within(limits, listener, admin).unwrap());
-    let head =
-        format!("POST /api/v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", door.address);
+    let linger = Duration::from_millis(600);
+    let timeouts = ConnectionTimeouts { linger, ..AdminLimits::default().timeouts };
+    let document_timeout = Duration::from_millis(200);
+    let limits = AdminLimits { timeouts, document_timeout, ..AdminLimits::default() };
+    let server = TestServer::start(|listener| serve_with_limits(limits, listener, admin).unwrap());
+    let head = format!(
+        "POST /api/v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n",
+        server.address
+    );
     for length in ["Content-Length: 99\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"] {
-        assert_problem(&door.exchange(format!("{head}{length}")).await, 408, "0.2 seconds");
+        assert_problem(&server.send_raw(format!("{head}{length}")).await, 408, "0.2 seconds");
     }
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_run_nothing_and_to_show_this_in_no_other_page() {
-    let stage = Stage::set();
+async fn every_answer_has_the_security_headers() {
+    let admin = TestAdmin::start();
     for path in ["/healthz", "/api/v1/jobs", "/api/v1/jobs/nobody", "/nowhere", "/api/v1/events"] {
         let answer = match path {
-            "/api/v1/events" => stage.door.ask("POST /api/v1/events", "").await,
-            path => stage.get(path).await,
+            "/api/v1/events" => admin.server.send("POST /api/v1/events", "").await,
+            path => admin.get(path).await,
         };
         let policy = answer.header("content-security-policy").unwrap_or_default();
         assert!(
@@ -412,8 +426,8 @@ async fn browsers_are_told_to_run_nothing_and_to_show_this_in_no_other_page() {
 }
 
 #[tokio::test]
-async fn a_callback_secret_that_cannot_be_made_anew_is_told_with_its_reason() {
-    let stage = Stage::set();
-    let refused = stage.post("/api/v1/callback-secret/rotate", "{}").await;
+async fn failed_secret_rotation_is_answered_with_the_reason() {
+    let admin = TestAdmin::start();
+    let refused = admin.post("/api/v1/callback-secret/rotate", "{}").await;
     assert_problem(&refused, 409, "it is another's");
 }

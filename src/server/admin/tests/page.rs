@@ -1,40 +1,40 @@
-//! The page: what it shows, to whom, and that nothing shown is obeyed.
+//! The web page: its contents, its languages, and that hostile texts stay text.
 
 use super::*;
 use crate::job::state::StateName;
 
 const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
 
-impl Stage {
-    async fn page(&self, path: &str, headers: &str) -> Answer {
-        self.door.ask(&format!("GET {path}\n{headers}"), "").await
+impl TestAdmin {
+    async fn page(&self, path: &str, headers: &str) -> TestResponse {
+        self.server.send(&format!("GET {path}\n{headers}"), "").await
     }
 
     async fn fail(&self, job: JobId) {
-        self.order(job, Order::Cancel).await;
+        self.act(job, Order::Cancel).await;
     }
 }
 
 #[actix_web::test]
-async fn the_first_page_tells_what_is_and_what_to_do_next() {
-    let stage = Stage::set_with(None, vec!["the library is not there".into()]);
-    let empty = stage.get("/").await;
+async fn overview_shows_problems_pauses_and_the_inbox() {
+    let admin = TestAdmin::start_with(None, vec!["the library is not there".into()]);
+    let empty = admin.get("/").await;
     assert_eq!((empty.status, empty.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    for said in ["/srv/inbox", "the library is not there", "Nothing is running.", r#"<html lang="en">"#] {
-        assert!(empty.body.contains(said), "{said}: {}", empty.body);
+    for text in ["/srv/inbox", "the library is not there", "Nothing is running.", r#"<html lang="en">"#] {
+        assert!(empty.body.contains(text), "{text}: {}", empty.body);
     }
-    stage.take_in(&["sakura"]).await;
-    let pause = stage.post("/api/v1/pause", r#"{"what":"submits"}"#).await;
+    admin.add_jobs(&["sakura"]).await;
+    let pause = admin.post("/api/v1/pause", r#"{"what":"submits"}"#).await;
     assert_eq!(pause.status, 200);
-    let one = stage.get("/").await.body;
-    for said in ["/jobs?state=pending", "Nothing is submitted", "paused by an operator", "/api/v1/resume"] {
-        assert!(one.contains(said), "{said}: {one}");
+    let one = admin.get("/").await.body;
+    for text in ["/jobs?state=pending", "Nothing is submitted", "paused by an operator", "/api/v1/resume"] {
+        assert!(one.contains(text), "{text}: {one}");
     }
 }
 
 #[actix_web::test]
-async fn a_reader_is_shown_the_language_chosen_or_wished_for() {
-    let stage = Stage::set();
+async fn page_is_in_the_chosen_or_accepted_language() {
+    let admin = TestAdmin::start();
     let cases = [
         ("", "en"),
         ("Accept-Language: zh-CN,zh;q=0.9,en;q=0.8", "zh"),
@@ -45,22 +45,22 @@ async fn a_reader_is_shown_the_language_chosen_or_wished_for() {
         ("Accept-Language: zh\nCookie: dropreel-language=xx", "zh"),
     ];
     for (headers, language) in cases {
-        let body = stage.page("/", headers).await.body;
+        let body = admin.page("/", headers).await.body;
         assert!(body.contains(&format!(r#"<html lang="{language}">"#)), "{headers}");
     }
-    let chosen = stage.get("/language/zh?back=%2Fjobs%3Fstate%3Dheld").await;
+    let chosen = admin.get("/language/zh?back=%2Fjobs%3Fstate%3Dheld").await;
     assert_eq!((chosen.status, chosen.header("location")), (303, Some("/jobs?state=held")));
     assert!(chosen.header("set-cookie").unwrap().starts_with("dropreel-language=zh; Path=/"));
     for elsewhere in ["https://example.com", "%2F%2Fexample.com", "%2F%5Cexample.com", "%2F%0d%0aX:%20y"] {
-        let answer = stage.get(&format!("/language/en?back={elsewhere}")).await;
+        let answer = admin.get(&format!("/language/en?back={elsewhere}")).await;
         assert_eq!(answer.header("location"), Some("/"), "{elsewhere}");
     }
-    assert_eq!(stage.get("/language/fr").await.status, 404);
+    assert_eq!(admin.get("/language/fr").await.status, 404);
 }
 
 #[actix_web::test]
-async fn nothing_that_a_job_says_becomes_a_part_of_the_page() {
-    let stage = Stage::set();
+async fn job_texts_never_become_markup() {
+    let admin = TestAdmin::start();
     let texts: Vec<&str> =
         TEXTS.lines().filter(|line| line.contains('<') && !line.starts_with('#')).collect();
     assert!(texts.len() >= 10, "{}", texts.len());
@@ -72,49 +72,49 @@ async fn nothing_that_a_job_says_becomes_a_part_of_the_page() {
             model: (*text).to_owned(),
             ..draft(text)
         };
-        let id = stage.rig.take_in(vec![hostile]).await[0];
+        let id = admin.rig.add_jobs(vec![hostile]).await[0];
         let query: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         for path in ["/".to_owned(), format!("/jobs?q={query}"), format!("/jobs/{id}")] {
-            let answer = stage.get(&path).await;
+            let answer = admin.get(&path).await;
             assert_eq!(answer.status, 200, "{path}");
             assert!(!answer.body.contains(text), "{path} has {text} as it is");
             let policy = answer.header("content-security-policy").unwrap();
             assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         }
-        let missing = stage.get(&format!("/jobs/{query}x")).await;
+        let missing = admin.get(&format!("/jobs/{query}x")).await;
         assert_eq!(missing.status, 404);
         assert!(!missing.body.contains(text) && missing.body.contains("<h1>"), "{}", missing.body);
     }
 }
 
 #[actix_web::test]
-async fn a_list_goes_on_at_its_cursor_and_says_what_a_filter_may_be() {
-    let stage = Stage::set();
+async fn list_page_follows_its_cursor_and_explains_filters() {
+    let admin = TestAdmin::start();
     let names: Vec<String> = (1..=120).map(|number| format!("film-{number:03}")).collect();
-    stage.take_in(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    admin.add_jobs(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let (mut path, mut seen) = ("/jobs?label=project%3Dspring".to_owned(), Vec::new());
     loop {
-        let body = stage.get(&path).await.body;
+        let body = admin.get(&path).await.body;
         seen.extend(names.iter().filter(|name| body.contains(&format!(">{name}</a>"))).cloned());
         let Some((_, after)) = body.split_once(r#"rel="next" href=""#) else { break };
         path = after.split('"').next().unwrap().replace("&#38;", "&");
     }
     seen.sort();
     assert_eq!(seen, names);
-    assert!(stage.get("/jobs?state=running").await.body.contains("unknown state `running`"));
-    assert_eq!(stage.get("/jobs?colour=red").await.status, 400);
-    assert!(stage.get("/jobs?q=none-such").await.body.contains("No job passes this filter."));
+    assert!(admin.get("/jobs?state=running").await.body.contains("unknown state `running`"));
+    assert_eq!(admin.get("/jobs?colour=red").await.status, 400);
+    assert!(admin.get("/jobs?q=none-such").await.body.contains("No job passes this filter."));
 }
 
 #[actix_web::test]
-async fn ten_thousand_jobs_are_looked_at_quickly() {
-    let stage = Stage::set();
+async fn pages_are_fast_with_ten_thousand_jobs() {
+    let admin = TestAdmin::start();
     let drafts = (0..10_000).map(|number| draft(&format!("film-{number}"))).collect();
-    stage.rig.take_in(drafts).await;
+    admin.rig.add_jobs(drafts).await;
     for path in ["/", "/jobs", "/jobs?state=pending", "/jobs/film-77"] {
         let mut took = Vec::new();
         for _ in 0..5 {
-            took.push(stage.get(path).await.took);
+            took.push(admin.get(path).await.took);
         }
         took.sort();
         // An unoptimised build on a busy machine; a release build takes a few milliseconds.
@@ -123,43 +123,43 @@ async fn ten_thousand_jobs_are_looked_at_quickly() {
 }
 
 #[actix_web::test]
-async fn assets_are_kept_for_ever_under_an_address_that_changes_with_them() {
-    let stage = Stage::set();
-    let page = stage.get("/").await.body;
+async fn assets_are_immutable_under_a_versioned_address() {
+    let admin = TestAdmin::start();
+    let page = admin.get("/").await.body;
     let style = page.split(r#"rel="stylesheet" href=""#).nth(1).unwrap().split('"').next().unwrap();
-    let answer = stage.get(style).await;
+    let answer = admin.get(style).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("cache-control").unwrap().contains("immutable"));
-    assert_eq!(stage.get("/assets/000000000000/page.css").await.status, 404);
-    assert_eq!(stage.get(&style.replace("page.css", "..%2fpage.rs")).await.status, 404);
-    assert_eq!(stage.get("/").await.header("cache-control"), Some("no-store"));
+    assert_eq!(admin.get("/assets/000000000000/page.css").await.status, 404);
+    assert_eq!(admin.get(&style.replace("page.css", "..%2fpage.rs")).await.status, 404);
+    assert_eq!(admin.get("/").await.header("cache-control"), Some("no-store"));
 }
 
 #[actix_web::test]
-async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
-    let stage = Stage::set();
-    let ids = stage.take_in(&["a", "b", "c", "d"]).await;
+async fn bulk_action_applies_to_exactly_the_counted_jobs() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b", "c", "d"]).await;
     for id in &ids[..3] {
-        stage.fail(*id).await;
+        admin.fail(*id).await;
     }
-    let order = |more: Value| {
+    let request = |more: Value| {
         let mut body = json!({"action": "retry", "state": "cancelled", "label": ["project=spring"]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body.to_string()
     };
-    let counted = stage.post("/api/v1/jobs/bulk", &order(json!({"dry_run": true}))).await.json();
+    let counted = admin.post("/api/v1/jobs/bulk", &request(json!({"dry_run": true}))).await.json();
     assert_eq!((&counted["jobs"], &counted["done"]), (&json!(3), &json!(0)));
-    let other = stage.post("/api/v1/jobs/bulk", &order(json!({"expect": 2}))).await;
+    let other = admin.post("/api/v1/jobs/bulk", &request(json!({"expect": 2}))).await;
     assert_problem(&other, 409, "expected 2 jobs, but 3 match now; nothing was done");
-    let done = stage.post("/api/v1/jobs/bulk", &order(json!({"expect": 3}))).await.json();
+    let done = admin.post("/api/v1/jobs/bulk", &request(json!({"expect": 3}))).await.json();
     assert_eq!((&done["jobs"], &done["done"], &done["rejected"]), (&json!(3), &json!(3), &json!([])));
     for id in &ids {
-        assert_eq!(stage.rig.store.look(*id).await.unwrap().job.state_name(), StateName::Pending);
+        assert_eq!(admin.rig.store.look(*id).await.unwrap().job.state_name(), StateName::Pending);
     }
-    let refused = stage.post("/api/v1/jobs/bulk", r#"{"action":"release","state":"pending"}"#).await.json();
+    let refused = admin.post("/api/v1/jobs/bulk", r#"{"action":"release","state":"pending"}"#).await.json();
     assert_eq!((&refused["done"], refused["rejected"].as_array().unwrap().len()), (&json!(0), 4));
-    let named_bulk = stage.take_in(&["bulk"]).await[0];
-    assert_eq!(stage.get("/api/v1/jobs/bulk").await.json()["id"], json!(named_bulk));
+    let named_bulk = admin.add_jobs(&["bulk"]).await[0];
+    assert_eq!(admin.get("/api/v1/jobs/bulk").await.json()["id"], json!(named_bulk));
     let wrong = [
         (
             r#"{"action":"burn","state":"failed"}"#,
@@ -171,6 +171,6 @@ async fn an_order_for_many_is_counted_first_and_given_to_exactly_those() {
         (r#"{"action":"retry","state":"failed","all":true}"#, "unknown field `all`"),
     ];
     for (body, detail) in wrong {
-        assert_problem(&stage.post("/api/v1/jobs/bulk", body).await, 400, detail);
+        assert_problem(&admin.post("/api/v1/jobs/bulk", body).await, 400, detail);
     }
 }

@@ -1,4 +1,4 @@
-//! Pruning over the door: what is refused, what goes, what stays.
+//! Pruning by HTTP: what is rejected, what is deleted, what stays.
 
 use std::path::Path;
 
@@ -15,9 +15,9 @@ fn put(path: &Path, at: Timestamp) {
     std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
 }
 
-impl Stage {
-    /// A job of a file that was dropped long ago and lies in that day's folder.
-    async fn dropped(&self, name: &str) -> JobId {
+impl TestAdmin {
+    /// A job whose file was dropped long ago and lies in that day's folder.
+    async fn add_old_job(&self, name: &str) -> JobId {
         let file_name = Some(format!("{name}.json"));
         let intake = Intake { source: Source::Inbox, file_name, sha256: name.into(), bytes: 2 };
         let drafts = Box::new(std::iter::once(Ok(draft(name))));
@@ -35,52 +35,52 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn what_is_no_age_or_too_short_a_one_is_refused() {
-    let stage = Stage::set();
+async fn invalid_or_too_short_age_is_rejected() {
+    let admin = TestAdmin::start();
     for (body, status, detail) in [
         (r#"{"older_than":"30d"}"#, 422, "at least 31d"),
         (r#"{"older_than":"1h","dry_run":true}"#, 422, "this month"),
         (r#"{"older_than":"soon"}"#, 400, "is not a time"),
         (r#"{"older_than":"9999d"}"#, 400, "at most 3660d"),
         (r#"{"older_than":"90d","force":true}"#, 400, "force"),
-        (r#"["90d",true]"#, 400, "no JSON object"),
+        (r#"["90d",true]"#, 400, "not a JSON object"),
         ("{}", 400, "older_than"),
     ] {
-        assert_problem(&stage.post("/api/v1/prune", body).await, status, detail);
+        assert_problem(&admin.post("/api/v1/prune", body).await, status, detail);
     }
-    assert_problem(&stage.get("/api/v1/prune").await, 405, "POST");
+    assert_problem(&admin.get("/api/v1/prune").await, 405, "POST");
 }
 
 #[tokio::test]
-async fn what_is_long_over_goes_with_its_file_and_nothing_else() {
-    let stage = Stage::set();
-    let over = stage.dropped("over").await;
-    stage.rig.store.apply(over, Event::Person(Order::Cancel), LONG_AGO).await.unwrap();
-    stage.dropped("waiting").await;
+async fn prune_deletes_only_old_finished_jobs_and_their_files() {
+    let admin = TestAdmin::start();
+    let over = admin.add_old_job("over").await;
+    admin.rig.store.apply(over, Event::Person(Order::Cancel), LONG_AGO).await.unwrap();
+    admin.add_old_job("waiting").await;
     let now = Clock::machine().now();
     let day = LONG_AGO.date();
     let old = [format!("accepted/{day}/over.json"), "rejected/bad.json".into(), "quarantine/a.html".into()];
     let kept = [format!("accepted/{day}/waiting.json"), format!("accepted/{day}/picture.png")];
     for name in &old {
-        put(&stage.archive(name), LONG_AGO);
+        put(&admin.archive(name), LONG_AGO);
     }
-    put(&stage.archive(&kept[1]), LONG_AGO);
-    put(&stage.archive("rejected/new.json"), now);
+    put(&admin.archive(&kept[1]), LONG_AGO);
+    put(&admin.archive("rejected/new.json"), now);
 
-    let dry = stage.post("/api/v1/prune", r#"{"older_than":"90d","dry_run":true}"#).await.json();
+    let dry = admin.post("/api/v1/prune", r#"{"older_than":"90d","dry_run":true}"#).await.json();
     assert_eq!((&dry["jobs"], &dry["files"], &dry["bytes"]), (&json!(1), &json!(3), &json!(6)), "{dry}");
     assert_eq!(dry["more"], false);
-    assert!(old.iter().all(|name| stage.archive(name).exists()));
-    assert_eq!(stage.get(&format!("/api/v1/jobs/{over}")).await.status, 200);
+    assert!(old.iter().all(|name| admin.archive(name).exists()));
+    assert_eq!(admin.get(&format!("/api/v1/jobs/{over}")).await.status, 200);
 
-    let done = stage.post("/api/v1/prune", r#"{"older_than":"90d"}"#).await.json();
+    let done = admin.post("/api/v1/prune", r#"{"older_than":"90d"}"#).await.json();
     assert_eq!((&done["jobs"], &done["files"], &done["failed"]), (&json!(1), &json!(3), &json!(0)), "{done}");
-    assert_problem(&stage.get(&format!("/api/v1/jobs/{over}")).await, 404, "no job has");
-    assert!(!old.iter().any(|name| stage.archive(name).exists()));
-    assert!(kept.iter().all(|name| stage.archive(name).exists()));
-    assert!(stage.archive("rejected/new.json").exists());
-    assert_eq!(names(&stage.get("/api/v1/jobs").await.json()), ["waiting"]);
+    assert_problem(&admin.get(&format!("/api/v1/jobs/{over}")).await, 404, "no job has");
+    assert!(!old.iter().any(|name| admin.archive(name).exists()));
+    assert!(kept.iter().all(|name| admin.archive(name).exists()));
+    assert!(admin.archive("rejected/new.json").exists());
+    assert_eq!(names(&admin.get("/api/v1/jobs").await.json()), ["waiting"]);
 
-    let again = stage.post("/api/v1/prune", r#"{"older_than":"90d"}"#).await.json();
+    let again = admin.post("/api/v1/prune", r#"{"older_than":"90d"}"#).await.json();
     assert_eq!((&again["jobs"], &again["files"]), (&json!(0), &json!(0)));
 }

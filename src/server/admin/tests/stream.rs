@@ -6,28 +6,28 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Stage;
+use super::TestAdmin;
 use crate::job::event::Order;
-use crate::server::rig::{Answer, SOON, draft};
+use crate::server::rig::{TEST_TIMEOUT, TestResponse, draft};
 
-/// Follows the event stream.
-struct Following {
+/// A client of the event stream.
+struct EventClient {
     socket: TcpStream,
     unread: Vec<u8>,
 }
 
-impl Following {
-    async fn begin(stage: &Stage, query: &str, header: &str) -> Self {
-        let mut socket = stage.door.connect().await;
-        let host = stage.door.address;
+impl EventClient {
+    async fn connect(admin: &TestAdmin, query: &str, header: &str) -> Self {
+        let mut socket = admin.server.connect().await;
+        let host = admin.server.address;
         let request = format!("GET /api/v1/events{query} HTTP/1.1\r\nHost: {host}\r\n{header}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
-        let mut following = Self { socket, unread: Vec::new() };
-        let head = following.until("\r\n\r\n").await;
+        let mut events = Self { socket, unread: Vec::new() };
+        let head = events.until("\r\n\r\n").await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         assert!(head.contains("content-type: text/event-stream"), "{head}");
         assert!(head.contains("cache-control: no-store"), "{head}");
-        following
+        events
     }
 
     async fn until(&mut self, end: &str) -> String {
@@ -37,15 +37,15 @@ impl Following {
                 let before = std::mem::replace(&mut self.unread, rest);
                 return String::from_utf8(before).unwrap();
             }
-            let read = tokio::time::timeout(SOON, self.socket.read_buf(&mut self.unread)).await;
+            let read = tokio::time::timeout(TEST_TIMEOUT, self.socket.read_buf(&mut self.unread)).await;
             assert!(read.unwrap().unwrap() > 0, "the stream ended");
         }
     }
 
-    /// The next event: its kind, its number, its data.
+    /// The next event: name, id and data.
     async fn event(&mut self) -> (String, Option<i64>, Value) {
         let event = self.until("\n\n").await;
-        // What stands before it are the marks of the chunks.
+        // Chunk sizes precede it.
         let event = &event[event.find("event: ").unwrap()..];
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
         let data = serde_json::from_str(field("data: ").unwrap()).unwrap();
@@ -59,7 +59,7 @@ impl Following {
         data["change"].clone()
     }
 
-    /// The next job event, as number, name and state.
+    /// The next job event: id, name and state.
     async fn job(&mut self) -> (i64, String, String) {
         let (kind, number, job) = self.event().await;
         assert_eq!(kind, "job", "{job}");
@@ -80,72 +80,72 @@ fn job_event(number: i64, name: &str, state: &str) -> (i64, String, String) {
 }
 
 #[tokio::test]
-async fn whoever_follows_hears_of_every_change_from_now_on() {
-    let stage = Stage::set();
-    stage.take_in(&["before"]).await;
-    let mut following = Following::begin(&stage, "", "").await;
-    assert_eq!(following.greeting().await, 1);
-    assert_eq!(following.status().await["counts"]["pending"], 1);
-    let job = stage.take_in(&["after"]).await[0];
-    assert_eq!(following.job().await, job_event(2, "after", "pending"));
-    stage.order(job, Order::Cancel).await;
-    assert_eq!(following.job().await, job_event(3, "after", "cancelled"));
-    assert_eq!(stage.post("/api/v1/pause", r#"{"what":"submits"}"#).await.status, 200);
-    assert_eq!(following.status().await["suspensions"][0]["cause"], "paused_submits");
-    assert_eq!(stage.post("/api/v1/resume", "").await.status, 200);
-    assert_eq!(following.status().await["message"], Value::Null);
+async fn stream_sends_every_change_from_now_on() {
+    let admin = TestAdmin::start();
+    admin.add_jobs(&["before"]).await;
+    let mut events = EventClient::connect(&admin, "", "").await;
+    assert_eq!(events.greeting().await, 1);
+    assert_eq!(events.status().await["counts"]["pending"], 1);
+    let job = admin.add_jobs(&["after"]).await[0];
+    assert_eq!(events.job().await, job_event(2, "after", "pending"));
+    admin.act(job, Order::Cancel).await;
+    assert_eq!(events.job().await, job_event(3, "after", "cancelled"));
+    assert_eq!(admin.post("/api/v1/pause", r#"{"what":"submits"}"#).await.status, 200);
+    assert_eq!(events.status().await["suspensions"][0]["cause"], "paused_submits");
+    assert_eq!(admin.post("/api/v1/resume", "").await.status, 200);
+    assert_eq!(events.status().await["message"], Value::Null);
 }
 
 #[tokio::test]
-async fn whoever_comes_back_hears_what_was_missed_and_each_job_as_it_is_now() {
-    let stage = Stage::set();
-    let jobs = stage.take_in(&["a", "b", "c"]).await;
-    stage.order(jobs[0], Order::Cancel).await;
+async fn resumed_stream_sends_missed_jobs_in_their_current_state() {
+    let admin = TestAdmin::start();
+    let jobs = admin.add_jobs(&["a", "b", "c"]).await;
+    admin.act(jobs[0], Order::Cancel).await;
     for (query, header) in [("?after=1", ""), ("?after=0", "Last-Event-ID: 1\r\n")] {
-        let mut following = Following::begin(&stage, query, header).await;
-        assert_eq!(following.greeting().await, 1);
-        assert_eq!(following.job().await, job_event(2, "b", "pending"));
-        assert_eq!(following.job().await, job_event(3, "c", "pending"));
-        assert_eq!(following.job().await, job_event(4, "a", "cancelled"));
-        following.status().await;
+        let mut events = EventClient::connect(&admin, query, header).await;
+        assert_eq!(events.greeting().await, 1);
+        assert_eq!(events.job().await, job_event(2, "b", "pending"));
+        assert_eq!(events.job().await, job_event(3, "c", "pending"));
+        assert_eq!(events.job().await, job_event(4, "a", "cancelled"));
+        events.status().await;
     }
-    let mut from_another_database = Following::begin(&stage, "?after=99999", "").await;
+    let mut from_another_database = EventClient::connect(&admin, "?after=99999", "").await;
     assert_eq!(from_another_database.greeting().await, 4);
 }
 
 #[tokio::test]
-async fn a_long_backlog_is_told_without_a_gap_and_filtered_by_job() {
-    let stage = Stage::set();
+async fn long_backlog_is_sent_without_gaps_and_filtered_by_job() {
+    let admin = TestAdmin::start();
     let names: Vec<String> = (0..450).map(|number| number.to_string()).collect();
-    let jobs = stage.rig.take_in(names.iter().map(|name| draft(name)).collect()).await;
-    let mut following = Following::begin(&stage, "?after=0", "").await;
-    following.greeting().await;
-    let mut told = Vec::new();
-    while told.len() < 450 {
-        let (kind, _, data) = following.event().await;
+    let jobs = admin.rig.add_jobs(names.iter().map(|name| draft(name)).collect()).await;
+    let mut events = EventClient::connect(&admin, "?after=0", "").await;
+    events.greeting().await;
+    let mut sent = Vec::new();
+    while sent.len() < 450 {
+        let (kind, _, data) = events.event().await;
         if kind == "job" {
-            told.push(data["name"].as_str().unwrap().to_owned());
+            sent.push(data["name"].as_str().unwrap().to_owned());
         }
     }
-    assert_eq!(told, names);
+    assert_eq!(sent, names);
 
-    // The two are pages apart, and there is nothing for us on the page between.
+    // The two jobs are batches apart, and the batch between has neither.
     let query = format!("?after=0&job={}&job={}", jobs[0], jobs[449]);
-    let mut following = Following::begin(&stage, &query, "").await;
-    following.greeting().await;
-    assert_eq!(following.job().await.1, "0");
-    following.status().await;
-    assert_eq!(following.job().await.1, "449");
+    let mut events = EventClient::connect(&admin, &query, "").await;
+    events.greeting().await;
+    assert_eq!(events.job().await.1, "0");
+    events.status().await;
+    assert_eq!(events.job().await.1, "449");
 }
 
 #[tokio::test]
 async fn streams_end_when_the_daemon_stops() {
-    let stage = Stage::set();
-    let mut following = Following::begin(&stage, "", "Connection: close\r\n").await;
-    following.greeting().await;
-    following.status().await;
-    stage.stop.send_replace(true);
-    let rest = Answer::read(&mut following.socket).await;
+    let admin = TestAdmin::start();
+    let mut events = EventClient::connect(&admin, "", "Connection: close\r\n").await;
+    events.greeting().await;
+    events.status().await;
+    admin.shutdown.send_replace(true);
+    let rest = TestResponse::read(&mut events.socket).await;
     assert!(rest.head.ends_with("0"), "the last chunk is empty: {rest:?}");
     assert!(rest.took < Duration::from_secs(10), "{rest:?}");
 }

@@ -53,7 +53,7 @@ impl ProblemKind {
     }
 }
 
-/// A problem as it is told.
+/// An error answer.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -62,13 +62,12 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// A problem that the status names well enough; `detail` is a sentence for people.
+    /// A problem whose status says it all; `detail` is a sentence for people.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self::of(ProblemKind::Generic, status, detail)
     }
 
-    /// A problem of a kind of ours.
-    pub(super) fn of(kind: ProblemKind, status: StatusCode, detail: impl Into<String>) -> Self {
+    fn of(kind: ProblemKind, status: StatusCode, detail: impl Into<String>) -> Self {
         let details = ProblemDetails {
             r#type: kind.urn().to_owned(),
             title: kind.title().or(status.canonical_reason()).unwrap_or("Error").to_owned(),
@@ -79,18 +78,15 @@ impl Problem {
         Self { status, details: Box::new(details), headers: Vec::new() }
     }
 
-    /// The request itself is wrong.
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// There is nothing at this address.
-    pub(super) fn nothing_here() -> Self {
+    pub(super) fn unknown_address() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no such address")
     }
 
-    /// There is something at this address, for these methods only.
-    pub(super) fn only_for(methods: &[Method]) -> Self {
+    pub(super) fn method_not_allowed(methods: &[Method]) -> Self {
         let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("this address allows {names} only"));
         match HeaderValue::from_str(&names) {
@@ -99,50 +95,62 @@ impl Problem {
         }
     }
 
-    /// With the jobs that may be meant.
-    pub(super) fn with_candidates(mut self, candidates: Vec<Candidate>) -> Self {
-        self.details.candidates = Some(candidates);
-        self
+    pub(super) fn unknown_job(reference: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("no job has the id or name `{reference}`"))
     }
 
-    /// With the reasons why the daemon is not ready.
+    /// `candidates` are the newest of the jobs that match.
+    pub(super) fn ambiguous_job(reference: &str, candidates: Vec<Candidate>) -> Self {
+        let detail = format!("several jobs match `{reference}`; use a full id");
+        let mut problem = Self::of(ProblemKind::AmbiguousJob, StatusCode::CONFLICT, detail);
+        problem.details.candidates = Some(candidates);
+        problem
+    }
+
+    /// The state of the jobs does not allow the action.
+    pub(super) fn action_rejected(reason: impl Into<String>) -> Self {
+        Self::of(ProblemKind::ActionRejected, StatusCode::CONFLICT, reason)
+    }
+
+    /// Adds the reasons why the daemon is not ready.
     pub(super) fn with_reasons(mut self, reasons: Vec<String>) -> Self {
         self.details.ready = Some(false);
         self.details.reasons = Some(reasons);
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// A job file that is wrong, with everything that is wrong with it.
-    pub(super) fn job_file(problems: &[jobfile::Problem]) -> Self {
+    /// A job file with these problems.
+    pub(super) fn invalid_job_file(problems: &[jobfile::Problem]) -> Self {
         let detail = match problems {
-            [] => "the job file is refused".to_owned(),
+            [] => "the job file is invalid".to_owned(),
             [one] => one.to_string(),
             [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
         };
         let mut problem = Self::of(ProblemKind::InvalidJobFile, StatusCode::UNPROCESSABLE_ENTITY, detail);
-        problem.details.errors = Some(problems.iter().map(file_problem).collect());
+        problem.details.errors = Some(problems.iter().map(job_file_problem).collect());
         problem
     }
 
-    fn passing(detail: impl Into<String>) -> Self {
+    /// A transient problem.
+    fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             .header(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS))
     }
 
-    fn seen_before(refusal: &IngestError, first: JobId) -> Self {
-        let mut problem = Self::of(ProblemKind::DuplicateJob, StatusCode::CONFLICT, refusal.to_string());
+    fn duplicate(error: &IngestError, first: JobId) -> Self {
+        let mut problem = Self::of(ProblemKind::DuplicateJob, StatusCode::CONFLICT, error.to_string());
         problem.details.first_job = Some(first);
         problem
     }
 }
 
-fn file_problem(problem: &jobfile::Problem) -> JobFileProblem {
+fn job_file_problem(problem: &jobfile::Problem) -> JobFileProblem {
     JobFileProblem {
         pointer: problem.pointer.clone(),
         message: problem.message.clone(),
@@ -156,19 +164,19 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NoSuchJob(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             StoreError::DiskFull | StoreError::Busy => {
-                tracing::warn!("the admin door could not answer for now: {error}");
-                Self::passing(error.to_string())
+                tracing::warn!("admin request failed for now: {error}");
+                Self::unavailable(error.to_string())
             }
             StoreError::Fatal(_) | StoreError::Closed => {
-                tracing::error!("the admin door could not answer: {error}");
-                Self::passing(error.to_string())
+                tracing::error!("admin request failed: {error}");
+                Self::unavailable(error.to_string())
             }
             StoreError::TaskTaken(_)
             | StoreError::Broken(_)
             | StoreError::UnknownWord { .. }
             | StoreError::Abandoned(_)
             | StoreError::Sqlite(_) => {
-                tracing::error!("the admin door could not answer: {error}");
+                tracing::error!("admin request failed: {error}");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             }
         }
@@ -179,7 +187,7 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Repeated { first, .. } | IngestError::KeySeen { first, .. } => {
-                Self::seen_before(&error, first)
+                Self::duplicate(&error, first)
             }
             IngestError::Unread(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
             IngestError::Store(error) => error.into(),
@@ -192,7 +200,7 @@ impl From<BodyError> for Problem {
         let status = match error {
             BodyError::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::Malformed => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())
     }
@@ -210,13 +218,13 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut answer = HttpResponseBuilder::new(self.status);
+        let mut response = HttpResponseBuilder::new(self.status);
         for (name, value) in &self.headers {
-            answer.insert_header((name.clone(), value.clone()));
+            response.insert_header((name.clone(), value.clone()));
         }
-        // Texts and numbers always have a JSON form.
+        // Strings and numbers always serialize.
         let body = serde_json::to_vec(&self.details).unwrap_or_default();
-        answer.content_type("application/problem+json").body(body)
+        response.content_type("application/problem+json").body(body)
     }
 }
 
@@ -225,13 +233,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_has_the_members_of_rfc_9457_in_their_order_and_its_own_behind() {
+    fn problem_has_the_members_of_rfc_9457_and_its_own() {
         let first = JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890ab").unwrap();
         let problem = Problem::from(IngestError::KeySeen { key: "k".into(), place: 0, first });
-        let answer = problem.error_response();
-        assert_eq!(answer.status(), 409);
-        assert_eq!(answer.headers().get("content-type").unwrap(), "application/problem+json");
-        let body = actix_web::body::MessageBody::try_into_bytes(answer.into_body()).unwrap();
+        let response = problem.error_response();
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.headers().get("content-type").unwrap(), "application/problem+json");
+        let body = actix_web::body::MessageBody::try_into_bytes(response.into_body()).unwrap();
         assert_eq!(
             body,
             r#"{"type":"urn:dropreel:problem:duplicate-job","title":"Duplicate job","status":409,"detail":"the key `k` was already used by job 019d5cb9-2b40-7bbb-8ccc-1234567890ab; a key is run once only","first_job":"019d5cb9-2b40-7bbb-8ccc-1234567890ab"}"#
@@ -239,11 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_says_when_to_try_again() {
+    fn only_transient_store_errors_have_retry_after() {
         for error in [StoreError::DiskFull, StoreError::Busy, StoreError::Closed] {
-            let answer = Problem::from(error).error_response();
-            assert_eq!(answer.status(), 503);
-            assert_eq!(answer.headers().get("retry-after").unwrap(), "5");
+            let response = Problem::from(error).error_response();
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers().get("retry-after").unwrap(), "5");
         }
         let bug = Problem::from(StoreError::Abandoned("a bug".into())).error_response();
         assert_eq!((bug.status().as_u16(), bug.headers().contains_key("retry-after")), (500, false));

@@ -1,0 +1,120 @@
+//! What the handlers of the admin server share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, web};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::Clock;
+use crate::jobfile;
+use crate::server::admin::auth::{AuthTokens, RequestCheck};
+use crate::server::admin::problem::Problem;
+use crate::server::body::{BodyLimit, parse_object, read_body};
+use crate::server::connection_limits::ConnectionTimeouts;
+use crate::store::Store;
+
+/// Returns the current problems, a sentence each.
+pub type HealthCheck = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Creates a new callback secret and puts it to use, or returns why it cannot.
+pub type RotateSecret = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the admin server needs. All folders are absolute.
+#[derive(Clone)]
+pub struct AdminServer {
+    /// Read for every answer; actions are applied to it.
+    pub store: Store,
+    /// Timestamps actions and bounds the time of a request.
+    pub clock: Clock,
+    /// Size limits of job files, as in the inbox.
+    pub file_limits: jobfile::Limits,
+    /// The tokens that requests must carry, if any.
+    pub tokens: AuthTokens,
+    /// The library; answers show files with their absolute path.
+    pub library_dir: PathBuf,
+    /// The folder of the database.
+    pub data_dir: PathBuf,
+    /// The inbox, shown to a user without jobs.
+    pub inbox_dir: PathBuf,
+    /// The folders that `prune` cleans.
+    pub archives: Archives,
+    /// A link that expires sooner than this needs attention.
+    pub alert_before_expiry: Duration,
+    /// The reasons why the daemon is not ready.
+    pub health: HealthCheck,
+    /// Warnings for the page; the daemon works in spite of them.
+    pub warnings: HealthCheck,
+    /// Rotates the callback secret.
+    pub rotate_secret: RotateSecret,
+    /// Turns true when the daemon stops; event streams end then.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// The folders that hold old files.
+#[derive(Clone, Debug)]
+pub struct Archives {
+    /// Accepted job files, in one folder per day.
+    pub accepted: PathBuf,
+    /// Rejected job files.
+    pub rejected: PathBuf,
+    /// Downloads that failed their checks.
+    pub quarantine: PathBuf,
+}
+
+/// The limits of the admin server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminLimits {
+    /// Timeouts of a connection.
+    pub timeouts: ConnectionTimeouts,
+    /// Most connections at a time; a further one closes the idlest.
+    pub max_connections: usize,
+    /// Limits of a JSON request body.
+    pub request: BodyLimit,
+    /// Time to receive a JSON document; its size limit is that of the inbox.
+    pub document_timeout: Duration,
+    /// Time to receive a line file; its size limit is that of the inbox.
+    pub lines_timeout: Duration,
+}
+
+impl Default for AdminLimits {
+    /// Wider than those of the public server: a large job file over a slow line is legitimate here.
+    fn default() -> Self {
+        Self {
+            timeouts: ConnectionTimeouts {
+                head: Duration::from_secs(5),
+                keep_alive: Duration::from_secs(15),
+                linger: Duration::from_secs(2),
+                idle: Duration::from_secs(60),
+            },
+            max_connections: 256,
+            request: BodyLimit { max_bytes: 16 * 1024, timeout: Duration::from_secs(10) },
+            document_timeout: Duration::from_secs(30),
+            lines_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The state of the admin server, shared by its handlers.
+pub(super) struct AdminState {
+    pub server: AdminServer,
+    pub limits: AdminLimits,
+    pub request_check: RequestCheck,
+    /// A long job file is held in memory until its jobs are committed, so only one is accepted at a time.
+    pub long_upload: Semaphore,
+}
+
+impl AdminState {
+    /// Reads a JSON object; `example` shows one in the error message.
+    pub(super) async fn read_json<T: DeserializeOwned>(
+        &self,
+        request: &HttpRequest,
+        body: &mut web::Payload,
+        example: &str,
+    ) -> Result<T, Problem> {
+        let bytes = read_body(request, body, self.limits.request, &self.server.clock).await?;
+        parse_object(&bytes).map_err(|error| Problem::bad_request(format!("send {example}: {error}")))
+    }
+}
