@@ -48,7 +48,7 @@ async fn what_was_done_and_what_stands_is_told_to_prometheus() {
     assert!(told[r#"dropreel_disk_free_bytes{folder="library"}"#] > 0.0, "{told:#?}");
     let bytes = rig.job("good").await["files"][0]["bytes"].as_f64().unwrap();
     is("dropreel_stored_bytes_total", bytes);
-    let learned: f64 = told.iter().filter(|(name, _)| name.contains("completions")).map(|(_, n)| n).sum();
+    let learned: f64 = told.iter().filter(|(name, _)| name.contains("tasks_finished")).map(|(_, n)| n).sum();
     assert!((learned - 2.0).abs() < 0.1, "{told:#?}");
     rig.post("/api/v1/resume", serde_json::json!({})).await;
     rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
