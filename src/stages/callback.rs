@@ -30,7 +30,7 @@ pub struct CallbackStage {
 }
 
 impl CallbackStage {
-    /// Trusts no content. Registers for notifications at once, so that none is missed before the first pass.
+    /// Trusts no content. Listens from now on, so that no commit before the first pass is missed.
     pub fn new(store: Store, clock: Clock) -> Self {
         let notifications = store.listen(Topic::Deliveries);
         Self { store, clock, notifications, trusted_after: None }

@@ -33,7 +33,7 @@ struct Inner {
 }
 
 impl PollStage {
-    /// Registers for notifications at once, so that none is missed before the first pass.
+    /// Listens from now on, so that no commit before the first pass is missed.
     pub fn new(store: Store, session: Arc<ProviderSession>) -> Self {
         let notifications = store.listen(Topic::Poll);
         let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());

@@ -1,4 +1,4 @@
-//! Tells hooks what happened: at least once, one after the other for each job, without ever changing a job
+//! Delivers notifications to hooks: at least once, one at a time for each job, without ever changing a job
 //! (docs/hooks.md).
 
 mod program;
@@ -18,14 +18,14 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::hooks::{Call, Subscription};
 use crate::store::notify::{Notifications, Topic};
-use webhook::Sender;
+use webhook::WebhookSender;
 
-/// So many hooks run at once.
+/// Most hooks called at the same time.
 const CONCURRENCY: usize = 4;
-/// So many due calls are looked at in one pass.
+/// Most due calls read in one pass.
 const BATCH: u32 = 32;
-/// How long after each try that failed the next one is made; after the last of them it is given up.
-const AGAIN: [Duration; 7] = [
+/// The wait after each failed try. When they are used up, the call is given up.
+const RETRY_DELAYS: [Duration; 7] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
     Duration::from_secs(5 * 60),
@@ -35,27 +35,26 @@ const AGAIN: [Duration; 7] = [
     Duration::from_secs(10 * 3600),
 ];
 
-/// Why a try failed, for people; shows neither addresses nor what the other side said.
+/// Why a try failed, for people. Contains no address and no response body: both may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Failed {
-    /// It is tried again.
-    Passing(String),
-    /// The other side wants no more of it.
-    ForGood(String),
+enum HookFailure {
+    /// Worth another try.
+    Transient(String),
+    /// The receiver asks not to be called again.
+    Permanent(String),
 }
 
-/// What is told.
+/// One notification.
 struct Message {
-    /// The same for every try: `JOB.EVENT.NUMBER`.
+    /// `JOB.EVENT.NUMBER`, the same for every try.
     id: String,
     event: JobNotification,
     job: Option<JobId>,
-    /// The job, or what there is to say of all of them.
     data: HookData,
     at: crate::clock::Timestamp,
 }
 
-/// What the store is to write down for these hooks.
+/// The events for which the store writes calls to these hooks.
 pub fn subscriptions(hooks: &[Hook]) -> Vec<Subscription> {
     hooks.iter().map(|hook| Subscription { hook: hook.name.clone(), on: hook.on.clone() }).collect()
 }
@@ -72,27 +71,28 @@ struct Inner {
     clock: Clock,
     hooks: Vec<Hook>,
     library_dir: PathBuf,
-    sender: Sender,
+    sender: WebhookSender,
 }
 
 impl HookStage {
-    /// Listens from now on. What is to be told must have been [subscribed](subscriptions) to before.
+    /// Listens from now on, so that no commit before the first pass is missed. The store must already have the hooks'
+    /// [`subscriptions`].
     pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, library_dir: PathBuf) -> Self {
         let notifications = store.listen(Topic::Hooks);
         let in_flight = InFlight::new(CONCURRENCY, clock.clone());
-        let sender = Sender::new();
+        let sender = WebhookSender::new();
         Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), in_flight, notifications }
     }
 }
 
 impl Inner {
-    /// Whether what came of it was kept.
+    /// Returns whether the result was saved.
     async fn call(self: Arc<Self>, call: Call) -> bool {
-        let kept = self.try_call(&call).await;
-        if let Err(error) = &kept {
-            tracing::error!("what came of a hook could not be kept; it is called again: {error}");
+        let saved = self.try_call(&call).await;
+        if let Err(error) = &saved {
+            tracing::error!("saving the result of a hook failed; it is called again: {error}");
         }
-        kept.is_ok()
+        saved.is_ok()
     }
 
     async fn try_call(&self, call: &Call) -> Result<(), StoreError> {
@@ -106,11 +106,10 @@ impl Inner {
                 consecutive_missed_callbacks: self.store.metrics().missed_callbacks(),
             },
         };
-        let of = call.job.map_or_else(|| "dropreel".to_owned(), |job| job.to_string());
-        let id = format!("{of}.{}.{}", call.event.as_str(), call.nr);
+        let about = call.job.map_or_else(|| "dropreel".to_owned(), |job| job.to_string());
+        let id = format!("{about}.{}.{}", call.event.as_str(), call.nr);
         let message = Message { id, event: call.event, job: call.job, data, at: call.at };
-        let shown = shown(hook);
-        let told = match &hook.target {
+        let result = match &hook.target {
             HookTarget::Program { program, arguments, environment } => {
                 program::run(program, arguments, environment, &message, hook.timeout, &self.clock).await
             }
@@ -119,36 +118,38 @@ impl Inner {
             }
         };
         let now = self.clock.now();
-        let again = AGAIN.get(call.tries as usize).map(|wait| now.plus(*wait));
-        let (event, of) =
-            (call.event.as_str(), call.job.map(|job| format!(" of job {job}")).unwrap_or_default());
-        let (outcome, again) = match told {
+        let retry_at = RETRY_DELAYS.get(call.tries as usize).map(|delay| now.plus(*delay));
+        let (hook, event) = (display_name(hook), call.event.as_str());
+        let about = call.job.map(|job| format!(" of job {job}")).unwrap_or_default();
+        let (outcome, retry_at) = match result {
             Ok(()) => {
-                tracing::info!("hook {shown} was told `{event}`{of}");
-                ("told".to_owned(), None)
+                tracing::info!("`{event}`{about} delivered to hook {hook}");
+                ("delivered".to_owned(), None)
             }
-            Err(Failed::ForGood(why)) => {
-                tracing::warn!("hook {shown} wants no word of `{event}`{of}: {why}");
+            Err(HookFailure::Permanent(why)) => {
+                tracing::warn!("hook {hook} declines `{event}`{about}: {why}");
                 (format!("given up: {why}"), None)
             }
-            Err(Failed::Passing(why)) if again.is_none() => {
+            Err(HookFailure::Transient(why)) if retry_at.is_none() => {
+                let tries = call.tries + 1;
                 tracing::warn!(
-                    "hook {shown} is given up for `{event}`{of} after {} tries: {why}",
-                    call.tries + 1
+                    "delivery of `{event}`{about} to hook {hook} given up after {tries} tries: {why}"
                 );
                 (format!("given up: {why}"), None)
             }
-            Err(Failed::Passing(why)) => {
-                tracing::warn!("hook {shown} could not be told `{event}`{of}; it is told again: {why}");
-                (why, again)
+            Err(HookFailure::Transient(why)) => {
+                tracing::warn!(
+                    "delivery of `{event}`{about} to hook {hook} failed; it is tried again: {why}"
+                );
+                (why, retry_at)
             }
         };
-        self.store.call_ended(call.nr, outcome, again, now).await
+        self.store.call_ended(call.nr, outcome, retry_at, now).await
     }
 }
 
-/// A hook, for people.
-fn shown(hook: &Hook) -> &str {
+/// The program or the host: the rest of an address may be secret.
+fn display_name(hook: &Hook) -> &str {
     match &hook.target {
         HookTarget::Program { program, .. } => program,
         HookTarget::Address { host, .. } => host,
@@ -164,7 +165,7 @@ impl Stage for HookStage {
             if self.in_flight.is_full() {
                 return Ok(Wake::OnNotify);
             }
-            // One at a time for each job, oldest first; what is of no job is like one.
+            // One at a time for each job, oldest first. Calls about no job are treated as one job's.
             let job = call.job.unwrap_or(JobId::NONE);
             if !self.in_flight.contains(job) {
                 self.in_flight.spawn(job, self.inner.clone().call(call));
@@ -182,7 +183,7 @@ impl Stage for HookStage {
     }
 
     async fn drain(&self) {
-        // Cut off, they are called again after the start: at least once is what is promised.
+        // Aborted calls are repeated after the restart: delivery is at least once.
         self.in_flight.abort().await;
     }
 }

@@ -1,4 +1,4 @@
-//! A hook that is a program: started without a shell, with the job as JSON on its standard input.
+//! Hooks that are programs: run without a shell, with the job as JSON on standard input.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -11,14 +11,14 @@ use tokio::sync::Notify;
 
 use crate::api::hook::HookData;
 use crate::clock::Clock;
-use crate::stages::hooks::{Failed, Message};
+use crate::stages::hooks::{HookFailure, Message};
 
-/// So much of what it says on standard error is kept, in bytes.
-const KEPT: usize = 2048;
-/// So long its last words may take to arrive once it has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How much of standard error is kept, in bytes.
+const STDERR_LIMIT: usize = 2048;
+/// How long standard error is read after the program has exited. Processes it left running may hold the pipe open.
+const STDERR_GRACE: Duration = Duration::from_millis(200);
 
-/// Runs it to its end, or to the end of its time.
+/// Runs the program until it exits or `timeout` is over.
 pub(super) async fn run(
     program: &str,
     arguments: &[String],
@@ -26,7 +26,7 @@ pub(super) async fn run(
     message: &Message,
     timeout: Duration,
     clock: &Clock,
-) -> Result<(), Failed> {
+) -> Result<(), HookFailure> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -38,57 +38,61 @@ pub(super) async fn run(
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        // Of its own, so that what it starts can be ended with it.
+        // A group of its own, so that all its child processes can be killed with it.
         .process_group(0);
     if let Some(job) = message.job {
         command.env("DROPREEL_JOB_ID", job.to_string());
     }
-    let cannot = |error: std::io::Error| Failed::Passing(format!("it cannot be started: {error}"));
-    let mut child = command.spawn().map_err(cannot)?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
-    let ended = clock.within(timeout, told(&mut child, &message.data, clock)).await;
-    match ended {
-        // It has been waited for: its number may be another's by now.
+    let cannot_start =
+        |error: std::io::Error| HookFailure::Transient(format!("the program cannot be started: {error}"));
+    let mut child = command.spawn().map_err(cannot_start)?;
+    let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let exited = clock.within(timeout, communicate(&mut child, &message.data, clock)).await;
+    match exited {
+        // The process is reaped: its id may already belong to another one.
         Some(Ok(_)) => group.0 = None,
         _ => {
-            group.end();
+            group.kill();
             let _ = child.wait().await;
         }
     }
-    match ended {
-        None => Err(Failed::Passing(format!("it did not end within {} s and was killed", timeout.as_secs()))),
-        Some(Err(error)) => Err(Failed::Passing(format!("it could not be waited for: {error}"))),
+    match exited {
+        None => Err(HookFailure::Transient(format!(
+            "the program ran longer than {} s and was killed",
+            timeout.as_secs()
+        ))),
+        Some(Err(error)) => Err(HookFailure::Transient(format!("waiting for the program failed: {error}"))),
         Some(Ok((status, _))) if status.success() => Ok(()),
-        Some(Ok((status, said))) => {
-            let said = said.lines().next().map(clean).filter(|said| !said.is_empty());
-            Err(Failed::Passing(match said {
-                Some(said) => format!("{status}: {said}"),
+        Some(Ok((status, stderr))) => {
+            let first_line = stderr.lines().next().map(clean).filter(|line| !line.is_empty());
+            Err(HookFailure::Transient(match first_line {
+                Some(line) => format!("{status}: {line}"),
                 None => status.to_string(),
             }))
         }
     }
 }
 
-/// What was started, with all that it started: ended with whoever waits for it.
-struct Group(Option<Pid>);
+/// A process and all that it started: killed when dropped.
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
-    fn end(&mut self) {
+impl ProcessGroup {
+    fn kill(&mut self) {
         if let Some(group) = self.0.take() {
-            // What has ended already cannot be ended.
+            // Fails only when all of it has exited.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        self.end();
+        self.kill();
     }
 }
 
-/// Gives it the job, and waits for its end with what it said.
-async fn told(
+/// Writes the job to standard input and waits for the exit. Returns the status and the beginning of standard error.
+async fn communicate(
     child: &mut Child,
     data: &HookData,
     clock: &Clock,
@@ -96,39 +100,39 @@ async fn told(
     // Texts, numbers and maps of texts always have a JSON form.
     let text = format!("{}\n", serde_json::to_string(data).unwrap_or_default());
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-    let hand = async {
+    let write = async {
         if let Some(mut stdin) = stdin {
-            // A program that does not want to hear it may close its ears.
+            // A program may exit or close its input without reading.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
-    let mut said = Vec::new();
-    let listen = async {
+    let mut stderr_text = Vec::new();
+    let read = async {
         let Some(mut stderr) = stderr else { return };
-        let mut some = [0; 512];
-        while let Ok(count @ 1..) = stderr.read(&mut some).await {
-            // The rest is let through, or it would wait for us.
-            said.extend_from_slice(&some[..count.min(KEPT - said.len())]);
+        let mut buffer = [0; 512];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+            // The rest is read and dropped: a full pipe would block the program.
+            stderr_text.extend_from_slice(&buffer[..count.min(STDERR_LIMIT - stderr_text.len())]);
         }
     };
-    let ended = Notify::new();
-    let end = async {
+    let exited = Notify::new();
+    let wait = async {
         let status = child.wait().await;
-        ended.notify_one();
+        exited.notify_one();
         status
     };
-    // What it leaves running may hold its pipes: once it has ended, they are not waited for.
-    let talk = async {
+    // Processes that it leaves running may hold its pipes, so those are not waited for once it has exited.
+    let transfer = async {
         tokio::select! {
-            _ = async { tokio::join!(hand, listen) } => {}
-            () = async { ended.notified().await; clock.sleep(LAST_WORDS).await } => {}
+            _ = async { tokio::join!(write, read) } => {}
+            () = async { exited.notified().await; clock.sleep(STDERR_GRACE).await } => {}
         }
     };
-    let (status, ()) = tokio::join!(end, talk);
-    Ok((status?, String::from_utf8_lossy(&said).into_owned()))
+    let (status, ()) = tokio::join!(wait, transfer);
+    Ok((status?, String::from_utf8_lossy(&stderr_text).into_owned()))
 }
 
-/// Without what a terminal or a log would obey.
+/// Removes control characters, which a terminal might obey, and cuts the text.
 fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

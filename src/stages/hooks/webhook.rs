@@ -1,4 +1,4 @@
-//! A hook that is an address: told by POST, signed after Standard Webhooks (standardwebhooks.com).
+//! Hooks that are addresses: a POST, signed after Standard Webhooks (standardwebhooks.com).
 #![expect(clippy::disallowed_methods, reason = "the one home of the hooks' client")]
 
 use std::time::Duration;
@@ -12,28 +12,28 @@ use crate::api::hook::WebhookBody;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::settings::SignatureScheme;
-use crate::stages::hooks::{Failed, Message};
+use crate::stages::hooks::{HookFailure, Message};
 
-/// Posts messages. Made when the first one is to be posted: without hooks, no certificates are loaded.
+/// The HTTP client for all webhooks. Made at the first message: without webhooks, no certificates are loaded.
 #[derive(Default)]
-pub(super) struct Sender(std::sync::OnceLock<Result<Client, String>>);
+pub(super) struct WebhookSender(std::sync::OnceLock<Result<Client, String>>);
 
-impl Sender {
+impl WebhookSender {
     pub fn new() -> Self {
         Self::default()
     }
 
-    fn client(&self) -> Result<&Client, Failed> {
+    fn client(&self) -> Result<&Client, HookFailure> {
         let made = self.0.get_or_init(|| {
-            // Set once for the process; that it already is would be all right.
+            // Set once per process; an error means that another client has already set it.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let builder = Client::builder().redirect(redirect::Policy::none()).pool_max_idle_per_host(0);
             builder.build().map_err(|error| error.to_string())
         });
-        made.as_ref().map_err(|why| Failed::Passing(format!("HTTPS cannot be set up: {why}")))
+        made.as_ref().map_err(|why| HookFailure::Transient(format!("HTTPS cannot be set up: {why}")))
     }
 
-    /// Tells it. Any 2xx is a thanks; 410 asks not to come again.
+    /// Posts a message. Any 2xx is success, 410 a permanent failure.
     pub async fn post(
         &self,
         url: &Secret,
@@ -41,7 +41,7 @@ impl Sender {
         message: &Message,
         timeout: Duration,
         clock: &Clock,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), HookFailure> {
         let subject = if message.job.is_some() { "job" } else { "dropreel" };
         let body = WebhookBody {
             r#type: format!("{subject}.{}", message.event.as_str()),
@@ -63,18 +63,18 @@ impl Sender {
         }
         let sent = clock.within(timeout, request.body(body).send()).await;
         let status = match sent {
-            None => return Err(Failed::Passing(format!("no answer within {} s", timeout.as_secs()))),
-            // What it says may hold the address.
-            Some(Err(error)) => return Err(Failed::Passing(cause(&error))),
+            None => return Err(HookFailure::Transient(format!("no answer within {} s", timeout.as_secs()))),
+            // Only the cause: the error itself may contain the address.
+            Some(Err(error)) => return Err(HookFailure::Transient(cause(&error))),
             Some(Ok(answer)) => answer.status(),
         };
         match status.as_u16() {
             200..=299 => Ok(()),
-            410 => Err(Failed::ForGood("HTTP 410, it is gone".to_owned())),
+            410 => Err(HookFailure::Permanent("HTTP 410".to_owned())),
             300..=399 => {
-                Err(Failed::Passing(format!("{status}: a redirect is not followed; set its target")))
+                Err(HookFailure::Transient(format!("{status}: a redirect is not followed; set its target")))
             }
-            _ => Err(Failed::Passing(format!("HTTP {status}"))),
+            _ => Err(HookFailure::Transient(format!("HTTP {status}"))),
         }
     }
 }
@@ -105,8 +105,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_signs_as_the_standard_has_it() {
-        // The example of the specification's own libraries.
+    fn signature_matches_the_example_of_the_standard() {
+        // From the specification's own libraries.
         let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let now = Timestamp::from_millis(1_614_265_330_000);
         let body = r#"{"test": 2432232314}"#;

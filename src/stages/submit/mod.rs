@@ -47,7 +47,7 @@ struct Inner {
 }
 
 impl SubmitStage {
-    /// Registers for notifications at once, so that none is missed before the first pass.
+    /// Listens from now on, so that no commit before the first pass is missed.
     pub fn new(
         store: Store,
         session: Arc<ProviderSession>,
