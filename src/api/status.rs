@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
 use crate::job::state::StateName;
+use crate::job::suspension::Suspension;
 
 /// The answer of `GET /api/v1/status`, and the data of a `status` event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -17,24 +17,9 @@ pub struct StatusView {
     /// Jobs by state; all ten states, in the order of a job's life.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub counts: BTreeMap<StateName, u64>,
-    pub suspensions: Vec<SuspensionView>,
+    pub suspensions: Vec<Suspension>,
     /// What is suspended and why, in one sentence; `null` when nothing is.
     pub message: Option<String>,
-}
-
-/// A suspension in force: a pause by an operator, or calls suspended by the provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Suspension)]
-pub struct SuspensionView {
-    /// A word for programs, such as `paused_submits` or `rate_limited`.
-    pub cause: String,
-    /// `null`: until an operator resumes, or the provider accepts calls again.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Timestamp>,
-    /// The cause, for people.
-    pub message: String,
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
 }
 
 /// The body of `pause` and `resume`; without `what` both activities are meant.

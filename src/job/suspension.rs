@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::clock::Timestamp;
 
 /// How long calls stay suspended before a single probe, where only a probe can find out whether the cause is gone.
@@ -11,7 +14,8 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 pub const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
 
 /// Why work is suspended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum SuspensionCause {
     /// A person paused submits.
     PausedSubmits,
@@ -82,16 +86,18 @@ impl SuspensionCause {
     }
 }
 
-/// A suspension in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A pause or suspension in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Suspension {
-    /// Why.
+    /// Why, for programs.
     pub cause: SuspensionCause,
-    /// No call before this time; `None` for a pause, which lasts until a person resumes.
+    /// No call before this time; without it, a pause lasts until a person resumes.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
     /// What happened and what to do, in a sentence. Without secrets.
     pub message: String,
-    /// Since when.
+    /// When the work was suspended.
+    #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
 }
 

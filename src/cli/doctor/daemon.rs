@@ -1,10 +1,11 @@
 //! Whether the daemon runs, and what it reports about itself.
 
-use crate::api::status::{StatusView, SuspensionView};
+use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::doctor::finding::Finding;
 use crate::cli::exit::{CliError, Exit};
 use crate::job::state::StateName;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::settings::Settings;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,13 +52,13 @@ fn findings(status: &StatusView, ready: Result<(), CliError>) -> Vec<Finding> {
     findings
 }
 
-fn suspension(suspension: &SuspensionView) -> Finding {
-    let fix = match suspension.cause.as_str() {
-        "paused_submits" | "paused_downloads" => "`dropreel resume`",
-        "key_refused" => "set a valid key, then `systemctl restart dropreel`",
-        "balance_empty" => "top up the balance at the provider; jobs continue by themselves",
-        "misconfigured" => "set provider.base_url to the provider's address",
-        _ => "nothing to do: jobs continue by themselves",
+fn suspension(suspension: &Suspension) -> Finding {
+    let fix = match suspension.cause {
+        SuspensionCause::PausedSubmits | SuspensionCause::PausedDownloads => "`dropreel resume`",
+        SuspensionCause::RateLimited => "nothing to do: jobs continue by themselves",
+        SuspensionCause::KeyRefused => "set a valid key, then `systemctl restart dropreel`",
+        SuspensionCause::BalanceEmpty => "top up the balance at the provider; jobs continue by themselves",
+        SuspensionCause::Misconfigured => "set provider.base_url to the provider's address",
     };
     Finding::warning("suspension", suspension.message.clone(), fix)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::status::{StatusView, SuspensionView};
+use crate::api::status::StatusView;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::Store;
@@ -17,7 +17,7 @@ pub(super) async fn status_view(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         counts: counts(store).await?,
         message: message(&suspensions),
-        suspensions: suspensions.into_iter().map(suspension_view).collect(),
+        suspensions,
     })
 }
 
@@ -26,12 +26,6 @@ pub(super) async fn counts(store: &Store) -> Result<BTreeMap<StateName, u64>, St
     let counts = store.counts().await?;
     let count = |state| (state, counts.get(&state).copied().unwrap_or(0));
     Ok(StateName::ALL.into_iter().map(count).collect())
-}
-
-/// A suspension as the API shows it.
-pub(super) fn suspension_view(suspension: Suspension) -> SuspensionView {
-    let Suspension { cause, until, message, since } = suspension;
-    SuspensionView { cause: cause.as_str().to_owned(), until, message, since }
 }
 
 fn message(suspensions: &[Suspension]) -> Option<String> {

@@ -20,13 +20,13 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use askama::Template;
 
-use crate::api::status::SuspensionView;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::server::admin::http::{get_or_head, resource};
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
-use crate::server::admin::status::{counts, suspension_view};
+use crate::server::admin::status::counts;
 use messages::Words;
 
 /// What the page may do in a browser: its own scripts, styles and videos, and nothing besides.
@@ -54,7 +54,7 @@ struct Frame {
     now: Timestamp,
     q: String,
     counts: BTreeMap<StateName, u64>,
-    stops: Vec<SuspensionView>,
+    stops: Vec<Suspension>,
     paused_submits: bool,
     paused_downloads: bool,
 }
@@ -62,7 +62,7 @@ struct Frame {
 impl Frame {
     async fn of(request: &HttpRequest, admin: &AdminState) -> Result<Self, Problem> {
         let store = &admin.server.store;
-        let stops: Vec<_> = store.suspensions().await?.into_iter().map(suspension_view).collect();
+        let stops = store.suspensions().await?;
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
         let is = |cause| stops.iter().any(|stop| stop.cause == cause);
         Ok(Self {
@@ -72,8 +72,8 @@ impl Frame {
             now: admin.server.clock.now(),
             q: String::new(),
             counts: counts(store).await?,
-            paused_submits: is("paused_submits"),
-            paused_downloads: is("paused_downloads"),
+            paused_submits: is(SuspensionCause::PausedSubmits),
+            paused_downloads: is(SuspensionCause::PausedDownloads),
             stops,
         })
     }
