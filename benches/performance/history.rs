@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dropreel::clock::Clock;
 use dropreel::job::JobId;
 use dropreel::job::event::{Event, StatusVerdict};
-use dropreel::job::next::Move;
+use dropreel::job::next_action::NextAction;
 use dropreel::job::policy::PollingPolicy;
 use dropreel::provider::wire::read_status;
 use dropreel::rng::Rng;
@@ -102,7 +102,7 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
     let mut pick = Series::default();
     for _ in 0..200 {
         let began = Instant::now();
-        assert_eq!(store.due(Move::Ask, later, 100).await.unwrap().jobs.len(), 100);
+        assert_eq!(store.due(NextAction::Poll, later, 100).await.unwrap().jobs.len(), 100);
         pick.push(began.elapsed().as_secs_f64() * 1e6);
     }
     table.row(&["the next 100 due of 100,000 picked, µs", &pick.shown()]);
@@ -112,18 +112,18 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
         let now = clock.now();
         let body = format!(r#"{{"task_id":"{}","status":"processing","progress":1}}"#, task.as_str());
         let facts = read_status(body.as_bytes(), &task, now).unwrap();
-        (id, Event::Asked { began: now, verdict: StatusVerdict::Seen(facts) })
+        (id, Event::StatusPolled { sent_at: now, verdict: StatusVerdict::Answered(facts) })
     };
     let [mut together, mut alone]: [Series; 2] = Default::default();
     for _ in 0..20 {
-        let ids = store.due(Move::Ask, later, 100).await.unwrap().jobs;
+        let ids = store.due(NextAction::Poll, later, 100).await.unwrap().jobs;
         let events = join_all(ids.into_iter().map(&asked)).await;
         let began = Instant::now();
         let applied =
             join_all(events.into_iter().map(|(id, event)| store.apply(id, event, clock.now()))).await;
         together.push(began.elapsed().as_secs_f64() * 1e6 / applied.len() as f64);
         applied.into_iter().for_each(|applied| drop(applied.unwrap()));
-        let ids = store.due(Move::Ask, later, 1).await.unwrap().jobs;
+        let ids = store.due(NextAction::Poll, later, 1).await.unwrap().jobs;
         let (id, event) = asked(ids[0]).await;
         let began = Instant::now();
         store.apply(id, event, clock.now()).await.unwrap();

@@ -90,7 +90,7 @@ UPDATE meta SET name = CASE name WHEN 'high_water' THEN 'clock_high_water' WHEN 
 WHERE name IN ('high_water', 'key', 'copied');
 
 UPDATE history SET event = CASE event
-    WHEN 'submit_unanswered' THEN 'submit_unknown'
+    WHEN 'submit_unanswered' THEN 'submit_outcome_unknown'
     WHEN 'knocked' THEN 'callback_received'
     WHEN 'cancel_asked' THEN 'cancel_requested'
     WHEN 'cancel_taken' THEN 'cancel_accepted'

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::api::job::JobView;
 use crate::api::list::{JobFilter, Label};
 use crate::job::JobId;
-use crate::job::event::Order;
+use crate::job::event::OperatorAction;
 use crate::job::state::StateName;
 
 /// The result of an action.
@@ -22,7 +22,7 @@ pub struct ActionResult {
 #[serde(deny_unknown_fields)]
 #[schema(as = BulkAction)]
 pub struct BulkActionRequest {
-    pub action: Order,
+    pub action: OperatorAction,
     /// Required, so that no request acts on every job by mistake.
     pub state: StateName,
     /// `KEY=VALUE`; a job must have all of them.

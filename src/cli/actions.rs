@@ -10,7 +10,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::list::{JobsDocument, fetch_jobs};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line};
-use crate::job::event::Order;
+use crate::job::event::OperatorAction;
 
 /// Most jobs one filter may select.
 const MAX_JOBS: u32 = 10_000;
@@ -22,7 +22,11 @@ struct ActionsDocument {
 }
 
 /// `cancel`, `retry`, `release`
-pub(crate) async fn apply(context: &Context, action: Order, args: &ActionArgs) -> Result<Exit, CliError> {
+pub(crate) async fn apply(
+    context: &Context,
+    action: OperatorAction,
+    args: &ActionArgs,
+) -> Result<Exit, CliError> {
     let client = context.client()?;
     let by_filter = args.jobs.is_empty();
     let mut jobs = Vec::new();
@@ -62,7 +66,7 @@ pub(crate) async fn apply(context: &Context, action: Order, args: &ActionArgs) -
     Ok(if document.rejected == 0 { Exit::Done } else { Exit::Failed })
 }
 
-fn print_selection(context: &Context, action: Order, jobs: &[JobView]) -> Result<Exit, CliError> {
+fn print_selection(context: &Context, action: OperatorAction, jobs: &[JobView]) -> Result<Exit, CliError> {
     if context.json {
         print_json(&JobsDocument { jobs })?;
         return Ok(Exit::Done);
@@ -74,12 +78,12 @@ fn print_selection(context: &Context, action: Order, jobs: &[JobView]) -> Result
     Ok(Exit::Done)
 }
 
-fn question(action: Order, jobs: usize) -> String {
+fn question(action: OperatorAction, jobs: usize) -> String {
     let jobs = count(jobs as u64, "job");
     match action {
-        Order::Cancel => format!("Cancel {jobs}?"),
-        Order::Retry => format!("Retry {jobs}? Each is billed again."),
-        Order::Release => {
+        OperatorAction::Cancel => format!("Cancel {jobs}?"),
+        OperatorAction::Retry => format!("Retry {jobs}? Each is billed again."),
+        OperatorAction::Release => {
             format!("Release {jobs}? Some may be billed again: `dropreel show JOB` says which.")
         }
     }

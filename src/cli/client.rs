@@ -20,7 +20,7 @@ use crate::cli::event_stream::EventStream;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
 use crate::job::JobId;
-use crate::job::event::Order;
+use crate::job::event::OperatorAction;
 use crate::secret::Secret;
 
 /// A request that takes longer will not be answered.
@@ -116,7 +116,7 @@ impl ApiClient {
     }
 
     /// Cancels, retries or releases a job.
-    pub async fn act(&self, job: JobId, action: Order) -> Result<ActionResult, CliError> {
+    pub async fn act(&self, job: JobId, action: OperatorAction) -> Result<ActionResult, CliError> {
         let id = job.to_string();
         self.post(&["api", "v1", "jobs", &id, action.as_str()], &serde_json::json!({})).await
     }

@@ -36,7 +36,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::clock::Clock;
-use crate::job::event::Order;
+use crate::job::event::OperatorAction;
 use args::{Command, CommandLine};
 use context::Context;
 use exit::{CliError, Exit};
@@ -78,9 +78,9 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Show(args) => show::show(&context, &args.job).await,
         Command::Watch(args) => watch::watch(&context, args.job.as_deref()).await,
         Command::Wait(args) => wait::wait(&context, &args.jobs).await,
-        Command::Cancel(args) => actions::apply(&context, Order::Cancel, &args).await,
-        Command::Retry(args) => actions::apply(&context, Order::Retry, &args).await,
-        Command::Release(args) => actions::apply(&context, Order::Release, &args).await,
+        Command::Cancel(args) => actions::apply(&context, OperatorAction::Cancel, &args).await,
+        Command::Retry(args) => actions::apply(&context, OperatorAction::Retry, &args).await,
+        Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
         Command::Pause(args) => pause::pause(&context, args.what).await,
         Command::Resume(args) => pause::resume(&context, args.what).await,
         Command::Rotate { secret } => rotate::rotate(&context, secret).await,

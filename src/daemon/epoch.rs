@@ -47,7 +47,7 @@ async fn hold_all(store: &Store, state: StateName, clock: &Clock) -> Result<(), 
         let filter = JobFilter { state: Some(state), ..JobFilter::default() };
         let page = store.list(filter, cursor, MAX_PAGE).await?;
         for details in &page.jobs {
-            store.apply(details.job.id(), Event::Doubted(Doubt::Restored), clock.now()).await?;
+            store.apply(details.job.id(), Event::SubmitDoubted(Doubt::Restored), clock.now()).await?;
             failpoints::hit(FailPoint::RestoredHeld);
         }
         cursor = page.next;

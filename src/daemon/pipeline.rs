@@ -14,7 +14,7 @@ use crate::fs::file_system::FileSystem;
 use crate::fs::{FsError, create_private_folder};
 use crate::inbox::Inbox;
 use crate::job::policy::PollingPolicy;
-use crate::job::scheduling::Limits;
+use crate::job::scheduling::TaskLimits;
 use crate::jobfile;
 use crate::library::Library;
 use crate::library::layout::Layout;
@@ -228,8 +228,8 @@ fn polling_policy(settings: &Settings) -> PollingPolicy {
     }
 }
 
-fn limits(settings: &Settings) -> Limits {
-    Limits {
+fn limits(settings: &Settings) -> TaskLimits {
+    TaskLimits {
         max_running: settings.provider.max_running,
         max_running_per_model: settings.provider.max_running_per_model.clone(),
     }

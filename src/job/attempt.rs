@@ -1,32 +1,32 @@
-//! An attempt: one paid call with its key and its exact body, committed before it is sent.
+//! An attempt: one billable submit with its key and exact body, committed before it is sent.
 
 use crate::clock::Timestamp;
-use crate::job::JobId;
+use crate::job::id::JobId;
 use crate::secret::sha256_hex;
 
-/// The idempotency key of a job's attempt: `<job id>` for the first, `<job id>.N` for the others
+/// The idempotency key of an attempt: `<job id>` for the first, `<job id>.N` for later ones
 /// (docs/reference.md#job-states).
 pub fn attempt_key(id: JobId, number: u32) -> String {
     if number <= 1 { id.to_string() } else { format!("{id}.{number}") }
 }
 
-/// What may be sent: only the store hands one out, after its commit. The body holds the callback URL and so is
-/// never shown.
+/// An attempt to send. Only the store makes one, after its commit. The body contains the callback URL and is never
+/// logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attempt {
     job: JobId,
     number: u32,
     body: String,
-    frozen_at: Timestamp,
+    created_at: Timestamp,
 }
 
 impl Attempt {
-    /// Only for the store: an attempt whose row is committed.
-    pub fn restore(job: JobId, number: u32, body: String, frozen_at: Timestamp) -> Self {
-        Self { job, number, body, frozen_at }
+    /// An attempt whose row is committed. Only for the store.
+    pub fn restore(job: JobId, number: u32, body: String, created_at: Timestamp) -> Self {
+        Self { job, number, body, created_at }
     }
 
-    /// Whose attempt it is.
+    /// Its job.
     pub fn job(&self) -> JobId {
         self.job
     }
@@ -46,14 +46,14 @@ impl Attempt {
         &self.body
     }
 
-    /// The body's SHA-256: every send of one key has this one.
+    /// The same for every send of one key.
     pub fn body_sha256(&self) -> String {
         sha256_hex(self.body.as_bytes())
     }
 
     /// When it was committed.
-    pub fn frozen_at(&self) -> Timestamp {
-        self.frozen_at
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
     }
 }
 

@@ -14,59 +14,58 @@ use crate::secret::Secret;
 /// One thing that happened to a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The submit stage is about to send: a new attempt is frozen, or the frozen one sent again.
+    /// The submit stage is about to send: a new attempt is created, or the pending one is sent again.
     AttemptStarted,
-    /// The submit call ended so.
+    /// A submit call ended.
     SubmitAnswered(SubmitVerdict),
-    /// A status query ended so.
-    Asked {
-        /// When it was sent: a callback that came later wants another one.
-        began: Timestamp,
+    /// A status query ended.
+    StatusPolled {
+        /// When the query was sent. A callback received after that requires another query.
+        sent_at: Timestamp,
         /// How it ended.
         verdict: StatusVerdict,
     },
-    /// A cancel call ended so.
+    /// A cancel call ended.
     CancelAnswered(CancelVerdict),
-    /// A callback was delivered and kept. Whatever it says, it only makes us ask; a task id in it is only noted.
+    /// A callback was committed. Whatever its body says, it only triggers a poll; the task id in it is only logged.
     CallbackReceived {
-        /// The task id the body seems to name.
+        /// The task id that the body seems to name.
         hint: Option<TaskId>,
-        /// One of too many: it wakes us as any other, but leaves no line in the history.
+        /// One of too many: it triggers a poll like any other but adds nothing to the history.
         quiet: bool,
     },
     /// An output is in the library.
     Stored(Stored),
-    /// An output could not be stored this time.
-    FetchFailed {
+    /// A download failed.
+    DownloadFailed {
         /// Which output.
         key: OutputKey,
         /// Why.
-        failure: FetchFailure,
+        failure: DownloadFailure,
     },
-    /// A look at the clock: the early alert before a link's death.
-    TimeCame,
-    /// The wall clock was set back by more than it is ever off: times that are still to come were reckoned by a wrong
-    /// one.
+    /// Time has passed: the job's next action may have changed, or one of its links is about to expire.
+    TimeElapsed,
+    /// The wall clock was set back: times in the future were computed from a wrong clock.
     ClockSetBack,
-    /// Something casts doubt on whether a submit was executed.
-    Doubted(Doubt),
-    /// A person's word.
-    Person(Order),
+    /// It has become uncertain whether a submit was executed.
+    SubmitDoubted(Doubt),
+    /// The operator asked for an action.
+    Operator(OperatorAction),
 }
 
 /// How a submit call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SubmitVerdict {
-    /// There is a task.
+    /// The provider created a task.
     Accepted {
         /// Its id.
         task: TaskId,
-        /// Quota frozen for it.
+        /// Quota reserved for it.
         reserved: Option<Quota>,
     },
-    /// Refused for good; nothing was made and nothing billed.
+    /// Refused for good; nothing was created or billed.
     Refused(JobError),
-    /// Certainly not executed; the same attempt may be sent again, not before the time given.
+    /// Certainly not executed: the same attempt may be sent again.
     NotExecuted {
         /// Why, in a sentence.
         why: String,
@@ -80,13 +79,13 @@ pub enum SubmitVerdict {
         /// Not before this time.
         not_before: Option<Timestamp>,
     },
-    /// The provider will answer this key so for ever: a stored error, or a repeat refused.
+    /// The provider will always answer this key like this: a stored error, or it refuses to see the key again.
     Replayed {
-        /// What it answers.
+        /// The answer.
         why: String,
     },
-    /// There is a task, but it already belongs to another job.
-    Shared {
+    /// The provider answered with a task that belongs to another job.
+    DuplicateTask {
         /// Its id.
         task: TaskId,
     },
@@ -95,11 +94,11 @@ pub enum SubmitVerdict {
 /// How a status query ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StatusVerdict {
-    /// The provider told how the task stands.
-    Seen(TaskFacts),
-    /// The provider knows no such task (404).
+    /// The provider reported the task's status.
+    Answered(TaskFacts),
+    /// The provider does not know the task (404).
     Missing,
-    /// No usable answer; ask again, not before the time given.
+    /// No usable answer: poll again.
     Unanswered {
         /// Why, in a sentence.
         why: String,
@@ -111,11 +110,11 @@ pub enum StatusVerdict {
 /// How a cancel call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CancelVerdict {
-    /// The provider took it; the next status answer says whether it came in time.
-    Taken,
-    /// The provider says it is too late, or will not: the task goes on.
+    /// The provider accepted the request; the next status answer says whether it came in time.
+    Accepted,
+    /// Too late, or refused: the task continues.
     TooLate {
-        /// In its words.
+        /// The provider's words.
         why: String,
     },
     /// No usable answer.
@@ -127,42 +126,42 @@ pub enum CancelVerdict {
     },
 }
 
-/// How far a task is, in our words.
+/// The status of a task, independent of the provider's spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Not begun.
+    /// Not started.
     Queued,
-    /// Under way.
+    /// Running.
     Processing,
-    /// A word we do not know, which counts as under way.
+    /// A word that dropreel does not know; it counts as running.
     Unclear(String),
     /// Done.
     Completed,
-    /// Failed there.
+    /// Failed at the provider.
     Failed,
-    /// Cancelled there.
+    /// Cancelled at the provider.
     Cancelled,
 }
 
-/// What a status answer told about a task.
+/// What a status answer says about a task. A field is `None` where the answer does not say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskFacts {
-    /// How far it is.
+    /// Its status.
     pub phase: Phase,
-    /// 0 to 100, if told.
+    /// 0 to 100.
     pub progress: Option<u8>,
-    /// Quota charged, if told.
+    /// Quota charged.
     pub cost: Option<Quota>,
-    /// When it was completed, by the provider's clock, if told and plausible.
+    /// When it was completed, by the provider's clock, if plausible.
     pub completed_at: Option<Timestamp>,
-    /// Why it failed, if told.
+    /// Why it failed.
     pub error: Option<JobError>,
-    /// Its outputs; no output twice.
-    pub outputs: Vec<SeenOutput>,
+    /// Its outputs, without duplicates.
+    pub outputs: Vec<ReportedOutput>,
 }
 
 impl TaskFacts {
-    /// Facts that tell of nothing but the phase.
+    /// An answer that says nothing but the phase.
     pub fn of(phase: Phase) -> Self {
         Self { phase, progress: None, cost: None, completed_at: None, error: None, outputs: Vec::new() }
     }
@@ -170,78 +169,78 @@ impl TaskFacts {
 
 /// An output as a status answer names it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeenOutput {
-    /// What it is.
+pub struct ReportedOutput {
+    /// Video, image or audio.
     pub kind: OutputKind,
-    /// Its place among its kind, from 0.
+    /// Its position among the outputs of that kind, from 0.
     pub index: u16,
-    /// Where it lies.
+    /// Where to download it.
     pub link: Secret,
-    /// When that link dies, if told and plausible.
+    /// When the link expires, if plausible.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Why an output could not be stored this time.
+/// Why a download failed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum FetchFailure {
-    /// The media host refused the link: not ready yet, or dead; only a fresh status answer tells.
+pub enum DownloadFailure {
+    /// The media host refused the link: not ready yet, or expired. Only a fresh status answer can tell which.
     LinkRefused {
         /// The HTTP status.
         status: u16,
-        /// Who refused.
+        /// The host.
         host: String,
     },
-    /// It may work next time: network, a busy host, a cut file, a full disk.
-    Passing {
+    /// It may work next time: network error, busy host, truncated file, full disk.
+    Transient {
         /// Why, in a sentence.
         why: String,
         /// Not before this time.
         not_before: Option<Timestamp>,
     },
-    /// What came is not what it should be; it is kept in quarantine.
-    Unfit {
+    /// The download is not the media it should be; it was moved to quarantine.
+    Invalid {
         /// Why, in a sentence.
         why: String,
     },
-    /// The link points where we must not go.
+    /// The link leads to an address that the policy forbids.
     Forbidden {
         /// Why, with the host but not the link.
         why: String,
     },
 }
 
-impl fmt::Display for FetchFailure {
+impl fmt::Display for DownloadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LinkRefused { status, host } => write!(f, "{host} refused the link with HTTP {status}"),
-            Self::Passing { why, .. } | Self::Unfit { why } | Self::Forbidden { why } => f.write_str(why),
+            Self::Transient { why, .. } | Self::Invalid { why } | Self::Forbidden { why } => f.write_str(why),
         }
     }
 }
 
-/// What casts doubt on a submit.
+/// Why it is uncertain whether a submit was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// The clock went back, or disagrees with the provider's.
+    /// The clock went back, or disagrees with the provider's, so the age of the key is unknown.
     Clock,
-    /// The database is older than the last one used here.
+    /// The database was restored from an older copy; the submit may have happened since.
     Restored,
 }
 
-/// What a person can order.
+/// What the operator can do to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = JobAction)]
-pub enum Order {
-    /// Do not make it, if that is still possible.
+pub enum OperatorAction {
+    /// Cancel it, if that is still possible.
     Cancel,
-    /// Make it anew, under a new key; may pay again.
+    /// Submit it again under a new key; it may be billed again.
     Retry,
-    /// Go on with a held job.
+    /// Let a held job continue.
     Release,
 }
 
-impl Order {
+impl OperatorAction {
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,26 +1,25 @@
-//! What happens to jobs that somebody else may want to be told of: the words of `[[hooks]] on`
-//! (docs/hooks.md).
+//! The notifications that hooks can subscribe to: the words of `[[hooks]] on` (docs/hooks.md).
 
 use crate::job::Job;
+use crate::job::history::{HistoryEntry, HistoryEvent};
 use crate::job::state::StateName;
-use crate::job::step::HistoryLine;
 
-/// Something worth telling.
+/// A notification for hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobNotification {
     /// Every output is in the library.
     Succeeded,
-    /// The provider failed or refused it.
+    /// The provider failed or refused the job.
     Failed,
-    /// It waits for a person.
+    /// The job needs the operator.
     Held,
-    /// A link dies soon, and its file is not stored yet.
+    /// A link expires soon and its file is not stored yet.
     Expiring,
-    /// A link died before its file could be stored.
+    /// A link expired before its file was stored.
     Expired,
-    /// It was cancelled.
+    /// The job was cancelled.
     Cancelled,
-    /// Task after task ends without a callback. Of no single job.
+    /// Several tasks in a row finished without a callback. Not about a single job.
     CallbacksMissing,
 }
 
@@ -36,7 +35,7 @@ impl JobNotification {
         Self::CallbacksMissing,
     ];
 
-    /// The word for it.
+    /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -49,13 +48,13 @@ impl JobNotification {
         }
     }
 
-    /// What is meant by that word.
+    /// Reads [`JobNotification::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|notable| notable.as_str() == word)
+        Self::ALL.into_iter().find(|notification| notification.as_str() == word)
     }
 
-    /// What of this step is worth telling.
-    pub fn of(before: &Job, after: &Job, history: &[HistoryLine]) -> Option<Self> {
+    /// The notification that a step causes.
+    pub fn of(before: &Job, after: &Job, history: &[HistoryEntry]) -> Option<Self> {
         let (was, is) = (before.state_name(), after.state_name());
         let reached = (was != is).then_some(match is {
             StateName::Succeeded => Some(Self::Succeeded),
@@ -69,8 +68,8 @@ impl JobNotification {
             | StateName::Processing
             | StateName::Downloading => None,
         });
-        let alerted = history.iter().any(|line| line.event == "expiring");
-        reached.flatten().or(alerted.then_some(Self::Expiring))
+        let expiring = history.iter().any(|entry| entry.event == HistoryEvent::Expiring);
+        reached.flatten().or(expiring.then_some(Self::Expiring))
     }
 }
 
@@ -79,9 +78,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_word_of_its_own() {
-        for notable in JobNotification::ALL {
-            assert_eq!(JobNotification::parse(notable.as_str()), Some(notable));
+    fn every_notification_word_reads_back() {
+        for notification in JobNotification::ALL {
+            assert_eq!(JobNotification::parse(notification.as_str()), Some(notification));
         }
         assert_eq!(JobNotification::parse("done"), None);
     }

@@ -1,4 +1,4 @@
-//! An output: one file of a completed task, from its link to its place in the library.
+//! Outputs: the files of a completed task, from link to library.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
-/// What kind of file the provider says an output is.
+/// The kind of an output, as the provider reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputKind {
-    /// A film.
+    /// A video.
     Video,
     /// A still picture.
     Image,
-    /// Sound alone.
+    /// Audio only.
     Audio,
 }
 
@@ -24,7 +24,7 @@ impl OutputKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Video, Self::Image, Self::Audio];
 
-    /// The word for it.
+    /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Video => "video",
@@ -33,7 +33,7 @@ impl OutputKind {
         }
     }
 
-    /// The kind of that word.
+    /// Reads [`OutputKind::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
@@ -45,12 +45,12 @@ impl fmt::Display for OutputKind {
     }
 }
 
-/// Which output of its task it is: its kind and its place among that kind, from 0.
+/// Identifies an output within its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutputKey {
     /// Its kind.
     pub kind: OutputKind,
-    /// Its place among the outputs of that kind, from 0.
+    /// Its position among the outputs of that kind, from 0.
     pub index: u16,
 }
 
@@ -60,69 +60,69 @@ impl fmt::Display for OutputKey {
     }
 }
 
-/// How the link of an output has fared since it was handed out.
+/// How often a link was refused, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// How often the media host refused this very link.
+    /// How often the media host refused this link.
     pub count: u32,
-    /// Whether it said 410, gone for good.
+    /// Whether it answered 410 Gone.
     pub gone: bool,
-    /// Whether a status answer after a refusal had no other link to offer.
+    /// Whether a status answer since the refusal had no other link.
     pub confirmed: bool,
 }
 
-/// Where an output stands.
+/// The state of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputState {
-    /// To be fetched from `link`.
+    /// To be downloaded.
     Waiting {
-        /// Where it lies; secret, for it admits whoever has it.
+        /// Secret: whoever has it can download the file.
         link: Secret,
-        /// How that link has fared.
+        /// Of this link.
         refusals: Refusals,
-        /// How often something unfit came from it.
-        unfit: u32,
+        /// How often the download was not the media it should be.
+        invalid_downloads: u32,
     },
     /// In the library.
     Stored(StoredFile),
-    /// Its link died first.
+    /// Its link expired first.
     Lost,
 }
 
 /// One output of a job's task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// Which one.
+    /// Which output.
     pub key: OutputKey,
-    /// When its link dies, as the provider says or by the 24 hours of its pages.
+    /// When its link expires: as the provider says, else 24 hours after completion.
     pub expires_at: Timestamp,
-    /// Where it stands.
+    /// Its state.
     pub state: OutputState,
 }
 
 impl Output {
-    /// Whether it is still to be fetched.
+    /// Whether it still has to be downloaded.
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, OutputState::Waiting { .. })
     }
 }
 
-/// A file in the library: what its row says, and what the file itself must agree with.
+/// A file in the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {
-    /// Below the library's folder.
+    /// Relative to the library folder.
     pub path: String,
-    /// Its length.
+    /// Its size.
     pub bytes: u64,
     /// Its SHA-256 in hexadecimal.
     pub sha256: String,
-    /// The host it came from.
+    /// Where it was downloaded from.
     pub host: String,
     /// When it was published.
     pub stored_at: Timestamp,
 }
 
-/// Proof that an output is in the library: made by the download stage from what `disk` published.
+/// An output that is in the library. The download stage makes it from the proof of publication that `disk` returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     key: OutputKey,
@@ -130,7 +130,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Only for the download stage, from the proof of publication that `disk` hands out.
+    /// Only for the download stage.
     pub fn new(key: OutputKey, file: StoredFile) -> Self {
         Self { key, file }
     }

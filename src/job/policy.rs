@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-/// On what terms jobs are watched (docs/reference.md#configuration: `[polling]`, `[downloads]`).
+/// How tasks are polled (docs/reference.md#configuration: `[polling]`, `[downloads]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollingPolicy {
-    /// Whether tasks are given a callback URL.
+    /// Whether tasks get a callback URL.
     pub callbacks: bool,
-    /// First poll of a task that should call back.
+    /// Delay of the first poll of a task with a callback URL.
     pub callback_grace: Duration,
-    /// First poll of a task without callbacks.
+    /// Delay of the first poll of a task without one.
     pub interval: Duration,
     /// The longest wait between two polls.
     pub max_interval: Duration,
-    /// A task not finished by then is held.
+    /// A task that takes longer is held.
     pub give_up: Duration,
-    /// How long before a link's death the early alert is given.
+    /// How long before a link expires the alert is given.
     pub alert_before_expiry: Duration,
 }
 
@@ -30,7 +30,7 @@ impl PollingPolicy {
         alert_before_expiry: Duration::from_secs(4 * 3600),
     };
 
-    /// How long after the submit a task is first asked about.
+    /// How long after the submit a task is first polled.
     pub fn first_poll(&self) -> Duration {
         if self.callbacks { self.callback_grace } else { self.interval }
     }

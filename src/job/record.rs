@@ -1,77 +1,82 @@
-//! A job laid out flat, for the store to write down and read back.
+//! A job as a flat record, for the store to write and read back.
 
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::job::hold::{HeldFrom, Hold, HoldReason};
+use crate::job::hold::HoldReason;
+use crate::job::id::TaskId;
 use crate::job::output::Output;
-use crate::job::state::{Fetching, PendingAttempt, Running, Schedule, State, StateName};
-use crate::job::{Identity, Job, JobFacts, TaskId};
+use crate::job::state::{
+    Downloading, HeldFrom, Hold, PendingAttempt, RunningTask, Schedule, State, StateName,
+};
+use crate::job::{Identity, Job, JobFacts};
 
 /// Every field of a job, whatever its state: one row of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the job and its states, where they are explained")]
 pub struct Record {
     pub identity: Identity,
-    pub learned: JobFacts,
+    pub facts: JobFacts,
     pub state: StateName,
     pub hold: Option<(HoldReason, String)>,
-    pub back_to: Option<StateName>,
+    pub held_from: Option<StateName>,
     pub attempts: u32,
-    pub trial: Option<PendingAttempt>,
+    pub pending_attempt: Option<PendingAttempt>,
     pub task: Option<TaskId>,
-    pub pace: Option<Schedule>,
+    pub schedule: Option<Schedule>,
     pub missing_since: Option<Timestamp>,
-    pub asked_at: Option<Timestamp>,
-    pub refresh: bool,
-    pub cancel_wanted: bool,
-    pub alerted: bool,
-    pub knocked_at: Option<Timestamp>,
+    pub polled_at: Option<Timestamp>,
+    pub refresh_links: bool,
+    pub cancel_requested: bool,
+    pub expiry_alerted: bool,
+    pub callback_at: Option<Timestamp>,
     pub outputs: Vec<Output>,
 }
 
-/// A row that is no job: its state lacks what that state carries.
+/// A row that is not a valid job: its state lacks data that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a job in state `{state}` has no {missing}")]
-pub struct Broken {
+pub struct CorruptRecord {
     state: StateName,
     missing: &'static str,
 }
 
 impl Job {
-    /// Lays the job out flat.
+    /// The job as a flat record.
     pub fn record(&self) -> Record {
         let mut record = Record {
             identity: self.identity.clone(),
-            learned: self.learned.clone(),
+            facts: self.facts.clone(),
             state: self.state.name(),
             hold: None,
-            back_to: None,
+            held_from: None,
             attempts: self.attempts,
-            trial: None,
+            pending_attempt: None,
             task: self.state.task().cloned(),
-            pace: self.state.pace().copied(),
+            schedule: self.state.schedule().copied(),
             missing_since: None,
-            asked_at: None,
-            refresh: false,
-            cancel_wanted: self.cancel_wanted,
-            alerted: self.alerted,
-            knocked_at: self.knocked_at,
+            polled_at: None,
+            refresh_links: false,
+            cancel_requested: self.cancel_requested,
+            expiry_alerted: self.expiry_alerted,
+            callback_at: self.callback_at,
             outputs: self.outputs.clone(),
         };
         match &self.state {
-            State::Pending { trial, .. } => record.trial = *trial,
-            State::Submitting { trial, .. } => record.trial = Some(*trial),
-            State::Queued(running) | State::Processing(running) => record.lay_running(running),
-            State::Downloading(fetching) => record.lay_fetching(fetching),
+            State::Pending { pending_attempt, .. } => record.pending_attempt = *pending_attempt,
+            State::Submitting { pending_attempt, .. } => record.pending_attempt = Some(*pending_attempt),
+            State::Queued(running) | State::Processing(running) => record.set_running(running),
+            State::Downloading(downloading) => record.set_downloading(downloading),
             State::Held(hold) => {
                 record.hold = Some((hold.reason, hold.detail.clone()));
-                record.back_to = Some(hold.back_to.name());
-                match &hold.back_to {
+                record.held_from = Some(hold.held_from.name());
+                match &hold.held_from {
                     HeldFrom::Pending(_) => {}
-                    HeldFrom::Submitting(_, trial) => record.trial = Some(*trial),
-                    HeldFrom::Running(running) => record.lay_running(running),
-                    HeldFrom::Downloading(fetching) => record.lay_fetching(fetching),
+                    HeldFrom::Submitting(_, pending_attempt) => {
+                        record.pending_attempt = Some(*pending_attempt);
+                    }
+                    HeldFrom::Running(running) => record.set_running(running),
+                    HeldFrom::Downloading(downloading) => record.set_downloading(downloading),
                 }
             }
             State::Succeeded { .. }
@@ -82,18 +87,22 @@ impl Job {
         record
     }
 
-    /// A job from its row. Only for the store.
+    /// The job of a record. Only for the store.
     ///
     /// # Errors
-    /// When the row lacks what its state carries.
-    pub fn restore(record: Record) -> Result<Self, Broken> {
+    /// When the record lacks data that its state needs.
+    pub fn restore(record: Record) -> Result<Self, CorruptRecord> {
         let state = match record.state {
             StateName::Held => State::Held(record.hold()?),
-            StateName::Pending => State::Pending { pace: record.pace()?, trial: record.trial },
-            StateName::Submitting => State::Submitting { pace: record.pace()?, trial: record.trial()? },
+            StateName::Pending => {
+                State::Pending { schedule: record.schedule()?, pending_attempt: record.pending_attempt }
+            }
+            StateName::Submitting => {
+                State::Submitting { schedule: record.schedule()?, pending_attempt: record.pending_attempt()? }
+            }
             StateName::Queued => State::Queued(record.running()?),
             StateName::Processing => State::Processing(record.running()?),
-            StateName::Downloading => State::Downloading(record.fetching()?),
+            StateName::Downloading => State::Downloading(record.downloading()?),
             StateName::Succeeded => State::Succeeded { task: record.task()? },
             StateName::Failed => State::Failed { task: record.task.clone() },
             StateName::Cancelled => State::Cancelled { task: record.task.clone() },
@@ -101,75 +110,75 @@ impl Job {
         };
         Ok(Self {
             identity: record.identity,
-            learned: record.learned,
+            facts: record.facts,
             state,
             attempts: record.attempts,
-            cancel_wanted: record.cancel_wanted,
-            alerted: record.alerted,
-            knocked_at: record.knocked_at,
+            cancel_requested: record.cancel_requested,
+            expiry_alerted: record.expiry_alerted,
+            callback_at: record.callback_at,
             outputs: record.outputs,
         })
     }
 }
 
 impl Record {
-    fn lay_running(&mut self, running: &Running) {
+    fn set_running(&mut self, running: &RunningTask) {
         self.missing_since = running.missing_since;
-        self.asked_at = running.asked_at;
+        self.polled_at = running.polled_at;
     }
 
-    fn lay_fetching(&mut self, fetching: &Fetching) {
-        self.refresh = fetching.refresh;
-        self.asked_at = fetching.asked_at;
+    fn set_downloading(&mut self, downloading: &Downloading) {
+        self.refresh_links = downloading.refresh_links;
+        self.polled_at = downloading.polled_at;
     }
 
-    fn lacks(&self, missing: &'static str) -> Broken {
-        Broken { state: self.state, missing }
+    fn without(&self, missing: &'static str) -> CorruptRecord {
+        CorruptRecord { state: self.state, missing }
     }
 
-    fn pace(&self) -> Result<Schedule, Broken> {
-        self.pace.ok_or(self.lacks("due time"))
+    fn schedule(&self) -> Result<Schedule, CorruptRecord> {
+        self.schedule.ok_or(self.without("due time"))
     }
 
-    fn trial(&self) -> Result<PendingAttempt, Broken> {
-        self.trial.ok_or(self.lacks("attempt"))
+    fn pending_attempt(&self) -> Result<PendingAttempt, CorruptRecord> {
+        self.pending_attempt.ok_or(self.without("attempt"))
     }
 
-    fn task(&self) -> Result<TaskId, Broken> {
-        self.task.clone().ok_or(self.lacks("task"))
+    fn task(&self) -> Result<TaskId, CorruptRecord> {
+        self.task.clone().ok_or(self.without("task"))
     }
 
-    fn running(&self) -> Result<Running, Broken> {
-        Ok(Running {
+    fn running(&self) -> Result<RunningTask, CorruptRecord> {
+        Ok(RunningTask {
             task: self.task()?,
-            pace: self.pace()?,
+            schedule: self.schedule()?,
             missing_since: self.missing_since,
-            asked_at: self.asked_at,
+            polled_at: self.polled_at,
         })
     }
 
-    fn fetching(&self) -> Result<Fetching, Broken> {
-        Ok(Fetching {
+    fn downloading(&self) -> Result<Downloading, CorruptRecord> {
+        Ok(Downloading {
             task: self.task()?,
-            pace: self.pace()?,
-            refresh: self.refresh,
-            asked_at: self.asked_at,
+            schedule: self.schedule()?,
+            refresh_links: self.refresh_links,
+            polled_at: self.polled_at,
         })
     }
 
-    fn hold(&self) -> Result<Hold, Broken> {
-        let (reason, detail) = self.hold.clone().ok_or(self.lacks("reason"))?;
-        let back_to = match self.back_to.ok_or(self.lacks("state to go back to"))? {
-            StateName::Pending => HeldFrom::Pending(self.pace()?),
-            StateName::Submitting => HeldFrom::Submitting(self.pace()?, self.trial()?),
+    fn hold(&self) -> Result<Hold, CorruptRecord> {
+        let (reason, detail) = self.hold.clone().ok_or(self.without("reason"))?;
+        let held_from = match self.held_from.ok_or(self.without("state it was held from"))? {
+            StateName::Pending => HeldFrom::Pending(self.schedule()?),
+            StateName::Submitting => HeldFrom::Submitting(self.schedule()?, self.pending_attempt()?),
             StateName::Queued | StateName::Processing => HeldFrom::Running(self.running()?),
-            StateName::Downloading => HeldFrom::Downloading(self.fetching()?),
+            StateName::Downloading => HeldFrom::Downloading(self.downloading()?),
             StateName::Succeeded
             | StateName::Failed
             | StateName::Cancelled
             | StateName::Expired
-            | StateName::Held => return Err(self.lacks("state to go back to")),
+            | StateName::Held => return Err(self.without("state it can be held from")),
         };
-        Ok(Hold { reason, detail, back_to })
+        Ok(Hold { reason, detail, held_from })
     }
 }

@@ -1,35 +1,37 @@
-//! Who goes first when there is room at the provider.
+//! Which job to submit next when there is room at the provider.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::job::{JobId, Priority};
+use crate::job::Priority;
+use crate::job::id::JobId;
 
-/// How many tasks may be at the provider at one time.
+/// How many tasks may be at the provider at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// In all.
+pub struct TaskLimits {
+    /// In total.
     pub max_running: u32,
     /// Per model, where set.
     pub max_running_per_model: BTreeMap<String, u32>,
 }
 
-impl Limits {
+impl TaskLimits {
     /// How many more tasks of `model` there is room for.
-    pub fn room_for(&self, model: &str, running: &Running) -> u32 {
-        let all = self.max_running.saturating_sub(running.total());
+    pub fn room_for(&self, model: &str, running: &TaskCounts) -> u32 {
+        let total = self.max_running.saturating_sub(running.total());
         match self.max_running_per_model.get(model) {
-            Some(limit) => all.min(limit.saturating_sub(running.of(model))),
-            None => all,
+            Some(limit) => total.min(limit.saturating_sub(running.of(model))),
+            None => total,
         }
     }
 }
 
-/// How many tasks are at the provider, by model; a submit whose outcome is unknown counts as one.
+/// How many tasks are at the provider, by model. A submit whose outcome is unknown counts as a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Running(pub BTreeMap<String, u32>);
+pub struct TaskCounts(pub BTreeMap<String, u32>);
 
-impl Running {
-    /// In all.
+impl TaskCounts {
+    /// In total.
     pub fn total(&self) -> u32 {
         self.0.values().sum()
     }
@@ -40,10 +42,10 @@ impl Running {
     }
 }
 
-/// A job that waits for its turn.
+/// A job that waits to be submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Which.
+pub struct WaitingJob {
+    /// Its id.
     pub id: JobId,
     /// Its model.
     pub model: String,
@@ -51,13 +53,17 @@ pub struct Waiting {
     pub priority: Priority,
 }
 
-/// The job whose turn it is: of those whose model has room, the highest priority, then the oldest. `heads` holds the
-/// first of each model's line.
-pub fn next_turn<'a>(heads: &'a [Waiting], running: &Running, limits: &Limits) -> Option<&'a Waiting> {
+/// The job to submit next: among those whose model has room, the highest priority, then the oldest. `heads` holds the
+/// first waiting job of each model.
+pub fn next_to_submit<'a>(
+    heads: &'a [WaitingJob],
+    running: &TaskCounts,
+    limits: &TaskLimits,
+) -> Option<&'a WaitingJob> {
     heads
         .iter()
         .filter(|job| limits.room_for(&job.model, running) > 0)
-        .min_by_key(|job| (std::cmp::Reverse(job.priority), job.id))
+        .min_by_key(|job| (Reverse(job.priority), job.id))
 }
 
 #[cfg(test)]
@@ -66,31 +72,31 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::rng::Rng;
 
-    fn waiting(model: &str, priority: i64, age: i64) -> Waiting {
-        Waiting {
+    fn waiting(model: &str, priority: i64, age: i64) -> WaitingJob {
+        WaitingJob {
             id: JobId::new(Timestamp::from_millis(1_000_000 - age), 0, &Rng::seeded(1)),
             model: model.into(),
             priority: Priority::new(priority).expect("in range"),
         }
     }
 
-    fn running(of: &[(&str, u32)]) -> Running {
-        Running(of.iter().map(|(model, count)| ((*model).to_owned(), *count)).collect())
+    fn running(of: &[(&str, u32)]) -> TaskCounts {
+        TaskCounts(of.iter().map(|(model, count)| ((*model).to_owned(), *count)).collect())
     }
 
     #[test]
-    fn priority_goes_before_age_and_a_full_model_lets_others_pass() {
+    fn priority_beats_age_and_a_full_model_is_skipped() {
         let heads = [waiting("a", 0, 500), waiting("b", 10, 1), waiting("c", 10, 2)];
-        let mut limits = Limits { max_running: 5, max_running_per_model: BTreeMap::new() };
-        let turn = |limits: &Limits, running: &Running| {
-            next_turn(&heads, running, limits).map(|job| job.model.clone())
+        let mut limits = TaskLimits { max_running: 5, max_running_per_model: BTreeMap::new() };
+        let next = |limits: &TaskLimits, running: &TaskCounts| {
+            next_to_submit(&heads, running, limits).map(|job| job.model.clone())
         };
-        assert_eq!(turn(&limits, &running(&[])), Some("c".into()));
+        assert_eq!(next(&limits, &running(&[])), Some("c".into()));
         limits.max_running_per_model.insert("c".into(), 2);
-        assert_eq!(turn(&limits, &running(&[("c", 1)])), Some("c".into()));
-        assert_eq!(turn(&limits, &running(&[("c", 2)])), Some("b".into()));
+        assert_eq!(next(&limits, &running(&[("c", 1)])), Some("c".into()));
+        assert_eq!(next(&limits, &running(&[("c", 2)])), Some("b".into()));
         limits.max_running_per_model.insert("b".into(), 0);
-        assert_eq!(turn(&limits, &running(&[("c", 2)])), Some("a".into()));
-        assert_eq!(turn(&limits, &running(&[("c", 2), ("x", 3)])), None);
+        assert_eq!(next(&limits, &running(&[("c", 2)])), Some("a".into()));
+        assert_eq!(next(&limits, &running(&[("c", 2), ("x", 3)])), None);
     }
 }

@@ -1,5 +1,4 @@
-//! The ten states of a job with what each carries, and the one table of their words
-//! (docs/reference.md#job-states).
+//! The ten states of a job, the data each needs, and their words (docs/reference.md#job-states).
 
 use std::fmt;
 
@@ -7,23 +6,23 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::job::TaskId;
-use crate::job::hold::Hold;
+use crate::job::hold::HoldReason;
+use crate::job::id::{JobId, TaskId};
 
-/// The word for a state: what the database, the API, the command line and the page say.
+/// The word for a state, the same in the database, the API, the command line and the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = JobState)]
 pub enum StateName {
-    /// Accepted; waiting for its turn to be submitted.
+    /// Accepted, waiting to be submitted.
     Pending,
-    /// A submit call is under way, or its outcome is not known yet.
+    /// A submit call is in progress, or its outcome is unknown.
     Submitting,
-    /// At the provider, not begun.
+    /// At the provider, not started.
     Queued,
-    /// At the provider, under way.
+    /// At the provider, running.
     Processing,
-    /// The provider completed it; not all outputs are in the library yet.
+    /// Completed at the provider; not all outputs are in the library yet.
     Downloading,
     /// Every output is in the library, checked.
     Succeeded,
@@ -31,14 +30,14 @@ pub enum StateName {
     Failed,
     /// Cancelled.
     Cancelled,
-    /// A link died before its file could be stored, and no fresh one could be had.
+    /// A link expired before its file was stored, and there was no fresh one.
     Expired,
-    /// Waits for a person.
+    /// Needs the operator.
     Held,
 }
 
 impl StateName {
-    /// All of them, in the order of a job's life.
+    /// All of them, in the order a job passes through them.
     pub const ALL: [Self; 10] = [
         Self::Pending,
         Self::Submitting,
@@ -52,7 +51,7 @@ impl StateName {
         Self::Held,
     ];
 
-    /// The word itself.
+    /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -68,12 +67,12 @@ impl StateName {
         }
     }
 
-    /// The state of that word.
+    /// Reads [`StateName::as_str`].
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|name| name.as_str() == word)
     }
 
-    /// Whether it is an end: nothing but a person's retry leaves it.
+    /// Whether it is an end: only the operator's `retry` leaves it.
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
     }
@@ -85,84 +84,85 @@ impl fmt::Display for StateName {
     }
 }
 
-/// When the next step of a state is due, how often it was tried in vain, and since when the state lasts.
+/// When the next step of a state is due, how often it has been tried, and when the state began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// The next step is due at this time.
+    /// The time of the next step.
     pub due: Timestamp,
-    /// Steps in vain since the last success: what backoff grows with.
+    /// Tries since the last success; the backoff grows with it.
     pub tries: u32,
-    /// The state began at this time.
+    /// Start of the state.
     pub since: Timestamp,
 }
 
 impl Schedule {
-    /// A state that began at `since` and whose first step is due at `due`.
+    /// A state that began at `since` with its first step at `due`.
     pub const fn starting(since: Timestamp, due: Timestamp) -> Self {
         Self { due, tries: 0, since }
     }
 }
 
-/// An attempt that may be sent: its key and body are committed.
+/// An attempt that may be sent (again): its key and body are committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingAttempt {
-    /// 1 for the first; the key is `<job id>` for it and `<job id>.N` after.
+    /// 1 for the first; its key is `<job id>`, later ones are `<job id>.N`.
     pub number: u32,
-    /// Committed, and first sent, at this time: the key's age counts from here.
-    pub frozen_at: Timestamp,
-    /// Whether the outcome of any try under this key is unknown.
-    pub unknown: bool,
+    /// When it was committed and first sent: the age of the key counts from here.
+    pub created_at: Timestamp,
+    /// Whether any send under this key may have been executed.
+    pub outcome_unknown: bool,
 }
 
-/// What a running task carries.
+/// A task at the provider, queued or processing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// The provider's id for it.
+pub struct RunningTask {
+    /// The provider's id.
     pub task: TaskId,
-    /// When to ask next.
-    pub pace: Schedule,
-    /// Since when the provider says it knows no such task.
+    /// When to poll next.
+    pub schedule: Schedule,
+    /// Since when the provider answers that it does not know the task.
     pub missing_since: Option<Timestamp>,
-    /// When the status was last asked for.
-    pub asked_at: Option<Timestamp>,
+    /// The last status query.
+    pub polled_at: Option<Timestamp>,
 }
 
-/// What a completed task carries while its outputs are fetched.
+/// A completed task whose outputs are being downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetching {
-    /// The provider's id for it.
+pub struct Downloading {
+    /// The provider's id.
     pub task: TaskId,
-    /// When to fetch next; its `since` is when the completion was first seen.
-    pub pace: Schedule,
-    /// A link was refused: ask for a fresh one before the next fetch.
-    pub refresh: bool,
-    /// When the status was last asked for.
-    pub asked_at: Option<Timestamp>,
+    /// When to download next; its `since` is when the completion was first seen.
+    pub schedule: Schedule,
+    /// A link was refused or none is known: poll for fresh links before the next download.
+    pub refresh_links: bool,
+    /// The last status query.
+    pub polled_at: Option<Timestamp>,
 }
 
-/// Where a job stands, with what that state needs.
+/// The state of a job, with the data it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Waiting for its turn. A `trial` here was refused without being executed (429, 401, 402) and may be sent again.
+    /// Waiting to be submitted. A pending attempt was refused without being executed (429, 401, 402) and may be sent
+    /// again.
     Pending {
-        /// When its turn may come.
-        pace: Schedule,
+        /// The earliest time to submit.
+        schedule: Schedule,
         /// An attempt that was certainly not executed.
-        trial: Option<PendingAttempt>,
+        pending_attempt: Option<PendingAttempt>,
     },
-    /// A try is under way or its outcome unknown.
+    /// A submit call is in progress, or its outcome is unknown.
     Submitting {
-        /// When to repeat.
-        pace: Schedule,
-        /// What to repeat.
-        trial: PendingAttempt,
+        /// When to resend.
+        schedule: Schedule,
+        /// What to resend.
+        pending_attempt: PendingAttempt,
     },
-    /// At the provider, not begun.
-    Queued(Running),
-    /// At the provider, under way.
-    Processing(Running),
+    /// At the provider, not started.
+    Queued(RunningTask),
+    /// At the provider, running.
+    Processing(RunningTask),
     /// Completed at the provider.
-    Downloading(Fetching),
+    Downloading(Downloading),
     /// All outputs stored.
     Succeeded {
         /// The task that made them.
@@ -170,20 +170,20 @@ pub enum State {
     },
     /// Failed or refused.
     Failed {
-        /// The task, if it came so far.
+        /// The task, if there was one.
         task: Option<TaskId>,
     },
     /// Cancelled.
     Cancelled {
-        /// The task, if it came so far.
+        /// The task, if there was one.
         task: Option<TaskId>,
     },
-    /// A link died first.
+    /// A link expired before its file was stored.
     Expired {
         /// The task whose link it was.
         task: TaskId,
     },
-    /// Waits for a person.
+    /// Needs the operator.
     Held(Hold),
 }
 
@@ -204,28 +204,97 @@ impl State {
         }
     }
 
-    /// The task it speaks of.
+    /// The job's task, if there is one.
     pub fn task(&self) -> Option<&TaskId> {
         match self {
             Self::Pending { .. } | Self::Submitting { .. } => None,
             Self::Queued(running) | Self::Processing(running) => Some(&running.task),
-            Self::Downloading(fetching) => Some(&fetching.task),
+            Self::Downloading(downloading) => Some(&downloading.task),
             Self::Succeeded { task } | Self::Expired { task } => Some(task),
             Self::Failed { task } | Self::Cancelled { task } => task.as_ref(),
-            Self::Held(hold) => hold.back_to.task(),
+            Self::Held(hold) => hold.held_from.task(),
         }
     }
 
-    /// When its next step is due, by the state alone.
-    pub fn pace(&self) -> Option<&Schedule> {
+    /// The schedule of its next step; an end has none.
+    pub fn schedule(&self) -> Option<&Schedule> {
         match self {
-            Self::Pending { pace, .. } | Self::Submitting { pace, .. } => Some(pace),
-            Self::Queued(running) | Self::Processing(running) => Some(&running.pace),
-            Self::Downloading(fetching) => Some(&fetching.pace),
-            Self::Held(hold) => hold.back_to.pace(),
+            Self::Pending { schedule, .. } | Self::Submitting { schedule, .. } => Some(schedule),
+            Self::Queued(running) | Self::Processing(running) => Some(&running.schedule),
+            Self::Downloading(downloading) => Some(&downloading.schedule),
+            Self::Held(hold) => Some(hold.held_from.schedule()),
             Self::Succeeded { .. } | Self::Failed { .. } | Self::Cancelled { .. } | Self::Expired { .. } => {
                 None
             }
+        }
+    }
+}
+
+/// A job that needs the operator: why, and where `release` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Why.
+    pub reason: HoldReason,
+    /// Details: an HTTP status, a host, the other job.
+    pub detail: String,
+    /// The state before, with its data.
+    pub held_from: HeldFrom,
+}
+
+impl Hold {
+    /// What happened.
+    pub fn description(&self) -> String {
+        let description = self.reason.description();
+        if self.detail.is_empty() {
+            description.to_owned()
+        } else {
+            format!("{description} ({})", self.detail)
+        }
+    }
+
+    /// What happened, and which command does what.
+    pub fn explanation(&self, id: JobId) -> String {
+        format!("{}: {}", self.description(), self.reason.remedy(id))
+    }
+}
+
+/// The states a job can be held from: every one that is not an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldFrom {
+    /// Waiting to be submitted.
+    Pending(Schedule),
+    /// A submit was in progress.
+    Submitting(Schedule, PendingAttempt),
+    /// `Queued` or `Processing`.
+    Running(RunningTask),
+    /// Its outputs were being downloaded.
+    Downloading(Downloading),
+}
+
+impl HeldFrom {
+    /// The word for the state before.
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Pending(_) => StateName::Pending,
+            Self::Submitting(..) => StateName::Submitting,
+            Self::Running(_) => StateName::Processing,
+            Self::Downloading(_) => StateName::Downloading,
+        }
+    }
+
+    fn task(&self) -> Option<&TaskId> {
+        match self {
+            Self::Pending(_) | Self::Submitting(..) => None,
+            Self::Running(running) => Some(&running.task),
+            Self::Downloading(downloading) => Some(&downloading.task),
+        }
+    }
+
+    fn schedule(&self) -> &Schedule {
+        match self {
+            Self::Pending(schedule) | Self::Submitting(schedule, _) => schedule,
+            Self::Running(running) => &running.schedule,
+            Self::Downloading(downloading) => &downloading.schedule,
         }
     }
 }
@@ -235,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_has_one_word_that_reads_back() {
+    fn every_state_word_reads_back() {
         for name in StateName::ALL {
             assert_eq!(StateName::parse(name.as_str()), Some(name));
         }

@@ -130,7 +130,7 @@ pub fn classify_status(
     let missing = answer.error.as_ref().is_some_and(|error| error.is_one_of(&NO_TASK));
     match StatusClass::of(reply.status) {
         StatusClass::Success => match (&reply.body, read_status(reply.bytes(), task, context.now)) {
-            (Ok(_), Ok(facts)) => answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Seen(facts)),
+            (Ok(_), Ok(facts)) => answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Answered(facts)),
             (Ok(_), Err(unreadable)) => answer.verdict(unanswered(answer.describe_unreadable(&unreadable))),
             (Err(_), _) => answer.verdict(unanswered(answer.describe())),
         },
@@ -173,7 +173,7 @@ pub fn classify_cancel(outcome: &CallOutcome, context: ReplyContext<'_>) -> Clas
         // Whatever the body says, the next status answer shows whether the cancel came in time. But an error page of a
         // gateway, or half an answer, is not the provider's, and must not end the attempts to cancel.
         (StatusClass::Success, _) if is_empty_or_json(reply) => {
-            answer.verdict_with(Evidence::KeyAccepted, CancelVerdict::Taken)
+            answer.verdict_with(Evidence::KeyAccepted, CancelVerdict::Accepted)
         }
         (StatusClass::Success, _) => {
             answer.verdict(CancelVerdict::Unanswered { why: answer.describe(), not_before: None })

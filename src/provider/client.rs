@@ -181,7 +181,7 @@ impl ProviderClient {
         };
         failpoints::hit(FailPoint::AskReceived);
         let classified = classify_status(&outcome, task, self.context());
-        if let StatusVerdict::Seen(facts) = &classified.verdict
+        if let StatusVerdict::Answered(facts) = &classified.verdict
             && let Phase::Unclear(word) = &facts.phase
         {
             self.log_once(word, task);

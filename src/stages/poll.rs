@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, StatusVerdict};
-use crate::job::next::{Move, is_due};
+use crate::job::next_action::{NextAction, is_due};
 use crate::job::notification::JobNotification;
 use crate::job::{JobId, TaskId};
 use crate::provider::gate::QueryPermit;
@@ -42,7 +42,7 @@ impl PollStage {
     }
 
     /// Starts a call for each job that needs `action` now.
-    async fn start_due(&self, action: Move) -> Result<Wake, StoreError> {
+    async fn start_due(&self, action: NextAction) -> Result<Wake, StoreError> {
         let now = self.inner.session.clock.now();
         let due = self.inner.store.due(action, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
@@ -66,12 +66,12 @@ impl PollStage {
 }
 
 impl Inner {
-    async fn call(self: Arc<Self>, permit: QueryPermit, job: JobId, action: Move) -> bool {
+    async fn call(self: Arc<Self>, permit: QueryPermit, job: JobId, action: NextAction) -> bool {
         let called = match self.store.look(job).await {
             // The list may be outdated: a call that has just ended may have polled the task.
             Ok(details) if !is_due(&details.job, action, self.session.clock.now()) => Ok(()),
             Ok(details) => match details.job.task() {
-                Some(task) if action == Move::Cancel => self.cancel(permit, job, task).await,
+                Some(task) if action == NextAction::Cancel => self.cancel(permit, job, task).await,
                 Some(task) => self.poll(permit, job, task).await,
                 None => Ok(()),
             },
@@ -88,7 +88,7 @@ impl Inner {
         let (call, classified) = self.session.client.poll(permit, task).await;
         let verdict = self.session.record(call, classified).await?;
         match &verdict {
-            StatusVerdict::Seen(_) => {}
+            StatusVerdict::Answered(_) => {}
             StatusVerdict::Missing => {
                 tracing::warn!(%job, "the provider does not know task {task} of job {job}");
             }
@@ -96,7 +96,7 @@ impl Inner {
         }
         failpoints::hit(FailPoint::AskAnswered);
         let now = self.session.clock.now();
-        let applied = self.store.apply(job, Event::Asked { began, verdict }, now).await?;
+        let applied = self.store.apply(job, Event::StatusPolled { sent_at: began, verdict }, now).await?;
         failpoints::hit(FailPoint::AskApplied);
         log_transition(&applied);
         // Warned once, at the very task that reaches the count.
@@ -128,8 +128,8 @@ impl Stage for PollStage {
     const NAME: &'static str = "poll";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let polls = self.start_due(Move::Ask).await?;
-        let cancels = self.start_due(Move::Cancel).await?;
+        let polls = self.start_due(NextAction::Poll).await?;
+        let cancels = self.start_due(NextAction::Cancel).await?;
         Ok(polls.or(cancels))
     }
 

@@ -6,10 +6,11 @@ use crate::clock::Timestamp;
 use crate::failpoints::{Bug, planted};
 use crate::job::attempt::{Attempt, attempt_key};
 use crate::job::event::{Event, SubmitVerdict};
-use crate::job::next::{Move, next_action};
+use crate::job::history::HistoryEntry;
+use crate::job::next_action::{NextAction, next_action};
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
-use crate::job::step::{HistoryLine, Moment, Outcome, Reply, Sending, step};
+use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
 use crate::job::suspension::SuspensionCause;
 use crate::job::{Job, JobId, TaskId};
 use crate::jobfile;
@@ -31,9 +32,9 @@ pub struct Applied {
     /// The job as it is now.
     pub job: Job,
     /// What its history says of the event.
-    pub history: Vec<HistoryLine>,
+    pub history: Vec<HistoryEntry>,
     /// What to answer a person.
-    pub reply: Option<Reply>,
+    pub reply: Option<ActionReply>,
 }
 
 /// What came of the wish to begin a try.
@@ -57,10 +58,10 @@ impl Store {
     /// [`StoreError::NoSuchJob`]; [`StoreError::TaskTaken`] for an accepted submit whose task belongs to another job
     /// (nothing is changed then); and what can befall the database.
     pub async fn apply(&self, id: JobId, event: Event, now: Timestamp) -> Result<Applied, StoreError> {
-        let (terms, chance) = (self.terms, self.rng.fraction());
+        let (policy, jitter) = (self.policy, self.rng.fraction());
         self.writer
             .write(move |writing| {
-                let moment = Moment { now, chance, terms: &terms };
+                let moment = Moment { now, jitter, policy: &policy };
                 apply_in(writing, id, &event, moment).map(|(applied, _)| applied)
             })
             .await
@@ -77,19 +78,21 @@ impl Store {
         callback_url: CallbackUrl,
         now: Timestamp,
     ) -> Result<Begun, StoreError> {
-        let (terms, chance) = (self.terms, self.rng.fraction());
+        let (policy, jitter) = (self.policy, self.rng.fraction());
         self.writer
             .write(move |writing| {
                 if is_suspended(writing.connection, SuspensionCause::PausedSubmits)? {
                     return Ok(Begun::Paused);
                 }
-                let moment = Moment { now, chance, terms: &terms };
+                let moment = Moment { now, jitter, policy: &policy };
                 let (applied, known) = apply_in(writing, id, &Event::AttemptStarted, moment)?;
                 match known.send {
-                    Some(Sending::Fresh(number)) => {
+                    Some(AttemptToSend::New(number)) => {
                         freeze(writing, known.nr, id, number, &callback_url, now).map(Begun::Send)
                     }
-                    Some(Sending::Again(number)) => thaw(writing, known.nr, id, number, now).map(Begun::Send),
+                    Some(AttemptToSend::Pending(number)) => {
+                        thaw(writing, known.nr, id, number, now).map(Begun::Send)
+                    }
                     None => Ok(Begun::Nothing(Box::new(applied))),
                 }
             })
@@ -100,7 +103,7 @@ impl Store {
 /// What [`apply_in`] knows besides what it answers.
 pub(super) struct Touched {
     pub nr: i64,
-    send: Option<Sending>,
+    send: Option<AttemptToSend>,
 }
 
 /// [`Store::apply`], inside a transaction that others share.
@@ -112,18 +115,18 @@ pub(super) fn apply_in(
 ) -> Result<(Applied, Touched), StoreError> {
     let known = read_job(writing.connection, id)?;
     let (nr, before) = (known.nr, &known.job);
-    let Outcome { job, history, send, reply, clock_right } = step(before, event, moment);
+    let StepOutcome { job, history, send, reply, clock_confirmed } = step(before, event, moment);
     if let Event::SubmitAnswered(SubmitVerdict::Accepted { task, .. }) = event
         && job.task() == Some(task)
     {
         own_task(writing, nr, &job, task)?;
     }
-    if clock_right {
+    if clock_confirmed {
         set_high_water(writing.connection, moment.now)?;
     }
     let next = next_action(&job, moment.now);
     // Time alone changes no job, but it may change what the job needs.
-    if job != *before || *event == Event::TimeCame {
+    if job != *before || *event == Event::TimeElapsed {
         let change = writing.next_change();
         update_job(writing.connection, &known, &job, next, change)?;
         writing.notify(Topic::Changes);
@@ -139,7 +142,7 @@ pub(super) fn apply_in(
         writing.count(counted);
     }
     if let Some(next) = next {
-        writing.notify(topic_of(next.what));
+        writing.notify(topic_of(next.action));
     }
     if at_provider(before.state_name()) && !at_provider(job.state_name()) {
         // A task that has left the provider makes room for another.
@@ -149,11 +152,11 @@ pub(super) fn apply_in(
     Ok((applied, Touched { nr, send }))
 }
 
-pub(super) fn topic_of(what: Move) -> Topic {
+pub(super) fn topic_of(what: NextAction) -> Topic {
     match what {
-        Move::Submit | Move::Repeat | Move::Wait => Topic::Submit,
-        Move::Ask | Move::Cancel => Topic::Poll,
-        Move::Fetch => Topic::Download,
+        NextAction::Submit | NextAction::Resend | NextAction::Wait => Topic::Submit,
+        NextAction::Poll | NextAction::Cancel => Topic::Poll,
+        NextAction::Download => Topic::Download,
     }
 }
 
@@ -166,13 +169,13 @@ pub(super) fn write_history(
     writing: &Writing<'_>,
     nr: i64,
     now: Timestamp,
-    lines: &[HistoryLine],
+    entries: &[HistoryEntry],
 ) -> Result<(), StoreError> {
-    for line in lines {
+    for entry in entries {
         writing
             .connection
             .prepare_cached("INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((nr, now.millis(), line.event, &line.detail))?;
+            .execute((nr, now.millis(), entry.event.as_str(), &entry.detail))?;
     }
     Ok(())
 }
@@ -239,12 +242,12 @@ fn thaw(
         .connection
         .prepare_cached("SELECT body, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
         .query_row((nr, number), |row| {
-            let frozen_at = Timestamp::from_millis(row.get(1)?);
+            let created_at = Timestamp::from_millis(row.get(1)?);
             let mut body: String = row.get(0)?;
             if planted(Bug::BodyChangedOnRetry) {
                 body.push(' ');
             }
-            Ok(Attempt::restore(id, number, body, frozen_at))
+            Ok(Attempt::restore(id, number, body, created_at))
         })?;
     writing
         .connection

@@ -117,7 +117,7 @@ impl Store {
         believed: Option<Event>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
-        let (terms, chance) = (self.terms, self.rng.fraction());
+        let (policy, jitter) = (self.policy, self.rng.fraction());
         let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
         // Nobody outside waits for it, and the ones who send callbacks do.
         self.writer
@@ -127,7 +127,7 @@ impl Store {
                     .connection
                     .prepare_cached("UPDATE deliveries SET processed = 1 WHERE nr = ?1 AND overflow = ?2")?
                     .execute((nr, more))?;
-                let moment = Moment { now, chance, terms: &terms };
+                let moment = Moment { now, jitter, policy: &policy };
                 let (applied, _) = apply_in(writing, job, &knocked, moment)?;
                 match &believed {
                     Some(event) => apply_in(writing, job, event, moment).map(|(applied, _)| applied),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
-use crate::job::next::Move;
-use crate::job::scheduling::{Running, Waiting};
+use crate::job::next_action::NextAction;
+use crate::job::scheduling::{TaskCounts, WaitingJob};
 use crate::job::{JobId, Priority};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -51,11 +51,11 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("to alert", ALERTS),
     ];
     let of_moves =
-        Move::ALL.into_iter().flat_map(|what| [("due", of(DUE, what)), ("next due", of(NEXT, what))]);
+        NextAction::ALL.into_iter().flat_map(|what| [("due", of(DUE, what)), ("next due", of(NEXT, what))]);
     fixed.into_iter().map(|(name, sql)| (name, sql.to_owned())).chain(of_moves).collect()
 }
 
-fn of(sql: &str, what: Move) -> String {
+fn of(sql: &str, what: NextAction) -> String {
     sql.replace("ACTION", what.as_str())
 }
 
@@ -75,11 +75,11 @@ fn ids(
 /// The jobs that need `what` by `now`, at most `limit`.
 pub(super) fn due_in(
     connection: &Connection,
-    what: Move,
+    what: NextAction,
     now: Timestamp,
     limit: u32,
 ) -> Result<Due, StoreError> {
-    let jobs = if what == Move::Fetch {
+    let jobs = if what == NextAction::Download {
         ids(&mut connection.prepare_cached(FETCH)?, (now.millis(), limit))?
     } else {
         ids(&mut connection.prepare_cached(&of(DUE, what))?, (now.millis(), limit))?
@@ -103,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn due(&self, what: Move, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
+    pub async fn due(&self, what: NextAction, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
         self.read(move |connection| due_in(connection, what, now, limit)).await
     }
 
@@ -111,14 +111,14 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn line(&self) -> Result<(Vec<Waiting>, Running), StoreError> {
+    pub async fn line(&self) -> Result<(Vec<WaitingJob>, TaskCounts), StoreError> {
         self.read(|connection| {
             let mut heads = Vec::new();
             let mut statement = connection.prepare_cached(HEADS)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let id: String = row.get(0)?;
-                heads.push(Waiting {
+                heads.push(WaitingJob {
                     id: JobId::parse(&id).ok_or(StoreError::UnknownWord { what: "job id", value: id })?,
                     model: row.get(1)?,
                     priority: Priority::new(row.get(2)?).unwrap_or_default(),
@@ -127,7 +127,7 @@ impl Store {
             let mut statement = connection.prepare_cached(RUNNING)?;
             let running: BTreeMap<String, u32> =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-            Ok((heads, Running(running)))
+            Ok((heads, TaskCounts(running)))
         })
         .await
     }

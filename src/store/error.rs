@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::job::record::Broken;
+use crate::job::record::CorruptRecord;
 use crate::job::{JobId, TaskId};
 
 /// Why the store could not do as asked.
@@ -24,7 +24,7 @@ pub enum StoreError {
     Busy,
     /// A row of the database does not make sense. The job is left alone.
     #[error("the database holds a broken job: {0}")]
-    Broken(#[from] Broken),
+    CorruptJob(#[from] CorruptRecord),
     /// A value of the database is not one of ours.
     #[error("the database holds an unknown {what}: `{value}`")]
     UnknownWord {
@@ -54,7 +54,7 @@ impl StoreError {
         match self {
             Self::NoSuchJob(_)
             | Self::TaskTaken(_)
-            | Self::Broken(_)
+            | Self::CorruptJob(_)
             | Self::UnknownWord { .. }
             | Self::Abandoned(_) => true,
             Self::DiskFull | Self::Busy | Self::Sqlite(_) | Self::Fatal(_) | Self::Closed => false,

@@ -3,7 +3,7 @@
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::next::Move;
+use crate::job::next_action::NextAction;
 use crate::job::output::OutputKey;
 use crate::job::suspension::Suspension;
 use crate::store::Store;
@@ -51,7 +51,7 @@ impl Store {
             Ok(Fetches {
                 alerts: to_alert_in(connection, alert_until, limit)?,
                 suspensions: suspensions_in(connection)?,
-                due: due_in(connection, Move::Fetch, now, limit)?,
+                due: due_in(connection, NextAction::Download, now, limit)?,
             })
         })
         .await

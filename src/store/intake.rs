@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
-use crate::job::next::next_action;
+use crate::job::next_action::next_action;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::Draft;
 use crate::store::Store;
@@ -400,7 +400,7 @@ impl<'c> Inserts<'c> {
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
         self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
         if let Some(next) = next_action(&job, now) {
-            writing.notify(topic_of(next.what));
+            writing.notify(topic_of(next.action));
         }
         Ok(job.id())
     }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::job::Job;
-use crate::job::event::{Event, FetchFailure, Phase, StatusVerdict, SubmitVerdict};
+use crate::job::event::{DownloadFailure, Event, Phase, StatusVerdict, SubmitVerdict};
 use crate::job::state::StateName;
 
 /// Most models counted by name: job files may name any model, and each name is a time series.
@@ -104,7 +104,7 @@ impl MetricEvent {
     pub fn of(event: &Event, before: &Job, after: &Job) -> Option<Self> {
         let (from, to) = (before.state_name(), after.state_name());
         let finished_job = (!from.is_end() && to.is_end()).then(|| (to, after.identity().model.clone()));
-        let charge = after.learned().cost.filter(|_| finished_job.is_some()).map_or(0, |cost| cost.get());
+        let charge = after.facts().cost.filter(|_| finished_job.is_some()).map_or(0, |cost| cost.get());
         let mut counted = CountedEvent {
             submit: None,
             poll: None,
@@ -116,19 +116,19 @@ impl MetricEvent {
         };
         match event {
             Event::SubmitAnswered(verdict) => counted.submit = Some(submit_outcome(verdict)),
-            Event::Asked { verdict, .. } => {
+            Event::StatusPolled { verdict, .. } => {
                 counted.poll = Some(poll_outcome(verdict));
                 let was_running = matches!(from, StateName::Queued | StateName::Processing);
-                let is_finished = matches!(verdict, StatusVerdict::Seen(facts)
+                let is_finished = matches!(verdict, StatusVerdict::Answered(facts)
                     if matches!(facts.phase, Phase::Completed | Phase::Failed | Phase::Cancelled));
-                let source = if before.knocked_at().is_some() { "callback" } else { "poll" };
+                let source = if before.callback_at().is_some() { "callback" } else { "poll" };
                 counted.finished_task = (was_running && is_finished).then_some(source);
             }
             Event::Stored(stored) => {
                 counted.download = Some("stored");
                 counted.stored_bytes = stored.file().bytes;
             }
-            Event::FetchFailed { failure, .. } => counted.download = Some(download_outcome(failure)),
+            Event::DownloadFailed { failure, .. } => counted.download = Some(download_outcome(failure)),
             _ => {}
         }
         let has_effects = counted.submit.is_some()
@@ -146,24 +146,24 @@ fn submit_outcome(verdict: &SubmitVerdict) -> &'static str {
         SubmitVerdict::NotExecuted { .. } => "not_executed",
         SubmitVerdict::Unknown { .. } => "unknown",
         SubmitVerdict::Replayed { .. } => "replayed",
-        SubmitVerdict::Shared { .. } => "duplicate_task",
+        SubmitVerdict::DuplicateTask { .. } => "duplicate_task",
     }
 }
 
 fn poll_outcome(verdict: &StatusVerdict) -> &'static str {
     match verdict {
-        StatusVerdict::Seen(_) => "answered",
+        StatusVerdict::Answered(_) => "answered",
         StatusVerdict::Missing => "not_found",
         StatusVerdict::Unanswered { .. } => "unanswered",
     }
 }
 
-fn download_outcome(failure: &FetchFailure) -> &'static str {
+fn download_outcome(failure: &DownloadFailure) -> &'static str {
     match failure {
-        FetchFailure::LinkRefused { .. } => "link_rejected",
-        FetchFailure::Passing { .. } => "transient",
-        FetchFailure::Unfit { .. } => "invalid",
-        FetchFailure::Forbidden { .. } => "forbidden",
+        DownloadFailure::LinkRefused { .. } => "link_rejected",
+        DownloadFailure::Transient { .. } => "transient",
+        DownloadFailure::Invalid { .. } => "invalid",
+        DownloadFailure::Forbidden { .. } => "forbidden",
     }
 }
 

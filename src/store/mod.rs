@@ -52,7 +52,7 @@ pub struct Store {
     readers: Arc<Readers>,
     notifier: Notifier,
     died: watch::Receiver<Option<String>>,
-    terms: PollingPolicy,
+    policy: PollingPolicy,
     rng: Rng,
     clock: Clock,
     metrics: Metrics,
@@ -84,7 +84,7 @@ impl Store {
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
     pub fn open(
         path: &Path,
-        terms: PollingPolicy,
+        policy: PollingPolicy,
         rng: Rng,
         clock: Clock,
     ) -> Result<(Self, Closing), OpenError> {
@@ -105,7 +105,7 @@ impl Store {
             permits: Semaphore::new(READERS),
         });
         Ok((
-            Self { writer, readers, notifier, died, terms, rng, clock, metrics, subscriptions },
+            Self { writer, readers, notifier, died, policy, rng, clock, metrics, subscriptions },
             Closing(thread),
         ))
     }
@@ -118,7 +118,7 @@ impl Store {
     /// How many tasks in a row ended without a callback, where callbacks are expected and chance is out of question.
     pub fn missed_callbacks(&self) -> Option<u32> {
         let missed = self.metrics.missed_callbacks();
-        (self.terms.callbacks && missed >= MISSED_CALLBACKS_THRESHOLD).then_some(missed)
+        (self.policy.callbacks && missed >= MISSED_CALLBACKS_THRESHOLD).then_some(missed)
     }
 
     /// Listens for notifications. Listen before the first query: a change that is committed between the query and

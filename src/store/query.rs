@@ -30,7 +30,7 @@ pub struct JobDetails {
 
 /// A line of a job's history as kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryEntry {
+pub struct HistoryRow {
     /// When.
     pub at: Timestamp,
     /// What, one word.
@@ -76,13 +76,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
-    pub async fn history(&self, id: JobId) -> Result<Vec<HistoryEntry>, StoreError> {
+    pub async fn history(&self, id: JobId) -> Result<Vec<HistoryRow>, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, id)?;
             let mut statement = connection
                 .prepare_cached("SELECT at, event, detail FROM history WHERE job = ?1 ORDER BY nr")?;
             let entries = statement.query_map([nr], |row| {
-                Ok(HistoryEntry {
+                Ok(HistoryRow {
                     at: Timestamp::from_millis(row.get(0)?),
                     event: row.get(1)?,
                     detail: row.get(2)?,

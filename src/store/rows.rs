@@ -9,7 +9,7 @@ use rusqlite::{
 
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
-use crate::job::next::{Move, Next, next_action};
+use crate::job::next_action::{DueAction, NextAction, next_action};
 use crate::job::output::{Output, OutputKey, OutputKind, OutputState, Refusals, StoredFile};
 use crate::job::record::Record;
 use crate::job::state::{PendingAttempt, Schedule, StateName};
@@ -24,7 +24,7 @@ pub(super) struct Known {
     pub nr: i64,
     pub job: Job,
     /// What it needed next when the row was written.
-    pub next: Option<Next>,
+    pub next: Option<DueAction>,
     /// The number of its last change.
     pub change: i64,
 }
@@ -73,32 +73,32 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<Known, 
             priority: Priority::new(row.get(const { place("priority") })?).unwrap_or_default(),
             created_at: need_time(row, const { place("created_at") })?,
         },
-        learned: read_learned(row)?,
+        facts: read_learned(row)?,
         state: word("state", &row.get::<_, String>(const { place("state") })?, StateName::parse)?,
         hold: optional_word("reason", row.get(const { place("reason") })?, HoldReason::parse)?
             .map(|reason| Ok::<_, StoreError>((reason, row.get(const { place("reason_detail") })?)))
             .transpose()?,
-        back_to: optional_word("state", row.get(const { place("held_from") })?, StateName::parse)?,
+        held_from: optional_word("state", row.get(const { place("held_from") })?, StateName::parse)?,
         attempts: row.get(const { place("attempts") })?,
-        trial: read_trial(row)?,
+        pending_attempt: read_trial(row)?,
         task,
-        pace: read_pace(row)?,
+        schedule: read_pace(row)?,
         missing_since: time(row, const { place("task_missing_since") })?,
-        asked_at: time(row, const { place("polled_at") })?,
-        refresh: row.get(const { place("refresh_links") })?,
-        cancel_wanted: row.get(const { place("cancel_requested") })?,
-        alerted: row.get(const { place("expiry_alerted") })?,
-        knocked_at: time(row, const { place("callback_at") })?,
+        polled_at: time(row, const { place("polled_at") })?,
+        refresh_links: row.get(const { place("refresh_links") })?,
+        cancel_requested: row.get(const { place("cancel_requested") })?,
+        expiry_alerted: row.get(const { place("expiry_alerted") })?,
+        callback_at: time(row, const { place("callback_at") })?,
         outputs,
     };
     let change = row.get(const { place("last_change") })?;
     Ok(Known { nr, job: Job::restore(record)?, next: read_next(row)?, change })
 }
 
-fn read_next(row: &Row<'_>) -> Result<Option<Next>, StoreError> {
-    let what = optional_word("next_action", row.get(const { place("next_action") })?, Move::parse)?;
+fn read_next(row: &Row<'_>) -> Result<Option<DueAction>, StoreError> {
+    let what = optional_word("next_action", row.get(const { place("next_action") })?, NextAction::parse)?;
     let due = time(row, const { place("next_action_at") })?;
-    Ok(what.zip(due).map(|(what, due)| Next { what, due }))
+    Ok(what.zip(due).map(|(action, due)| DueAction { action, due }))
 }
 
 fn read_learned(row: &Row<'_>) -> Result<JobFacts, StoreError> {
@@ -115,7 +115,7 @@ fn read_learned(row: &Row<'_>) -> Result<JobFacts, StoreError> {
             Some(code) => Some(JobError { code, message: row.get(const { place("error_message") })? }),
             None => None,
         },
-        remark: row.get(const { place("status_message") })?,
+        status_message: row.get(const { place("status_message") })?,
     })
 }
 
@@ -125,8 +125,8 @@ fn read_trial(row: &Row<'_>) -> Result<Option<PendingAttempt>, StoreError> {
         .map(|number| {
             Ok(PendingAttempt {
                 number,
-                frozen_at: need_time(row, const { place("pending_attempt_created_at") })?,
-                unknown: row.get(const { place("pending_attempt_outcome_unknown") })?,
+                created_at: need_time(row, const { place("pending_attempt_created_at") })?,
+                outcome_unknown: row.get(const { place("pending_attempt_outcome_unknown") })?,
             })
         })
         .transpose()
@@ -166,7 +166,7 @@ fn read_output(row: &Row<'_>) -> Result<Output, StoreError> {
                 gone: row.get("link_gone")?,
                 confirmed: row.get("refusal_confirmed")?,
             },
-            unfit: row.get("invalid_downloads")?,
+            invalid_downloads: row.get("invalid_downloads")?,
         },
         "stored" => OutputState::Stored(read_stored(row)?),
         "lost" => OutputState::Lost,
@@ -195,40 +195,46 @@ pub(super) fn read_stored(row: &Row<'_>) -> Result<StoredFile, StoreError> {
 /// What of a job's row changes: columns with their values.
 type Changing<'a> = [(&'static str, ToSqlOutput<'a>); 31];
 
-fn changing(record: &Record, next: Option<Next>, change: i64) -> Changing<'_> {
-    let learned = &record.learned;
-    let (hold, trial, pace) = (record.hold.as_ref(), record.trial, record.pace);
+fn changing(record: &Record, next: Option<DueAction>, change: i64) -> Changing<'_> {
+    let facts = &record.facts;
+    let (hold, pending_attempt, schedule) = (record.hold.as_ref(), record.pending_attempt, record.schedule);
     [
         ("state", text(Some(record.state.as_str()))),
         ("reason", text(hold.map(|hold| hold.0.as_str()))),
         ("reason_detail", text(hold.map(|hold| hold.1.as_str()))),
-        ("held_from", text(record.back_to.map(StateName::as_str))),
-        ("status_message", text(learned.remark.as_deref())),
-        ("next_action", text(next.map(|next| next.what.as_str()))),
+        ("held_from", text(record.held_from.map(StateName::as_str))),
+        ("status_message", text(facts.status_message.as_deref())),
+        ("next_action", text(next.map(|next| next.action.as_str()))),
         ("next_action_at", at(next.map(|next| next.due))),
-        ("due_at", at(pace.map(|pace| pace.due))),
-        ("tries", number(pace.map(|pace| pace.tries.into()))),
-        ("state_since", at(pace.map(|pace| pace.since))),
+        ("due_at", at(schedule.map(|schedule| schedule.due))),
+        ("tries", number(schedule.map(|schedule| schedule.tries.into()))),
+        ("state_since", at(schedule.map(|schedule| schedule.since))),
         ("attempts", number(Some(record.attempts.into()))),
-        ("pending_attempt_number", number(trial.map(|trial| trial.number.into()))),
-        ("pending_attempt_created_at", at(trial.map(|trial| trial.frozen_at))),
-        ("pending_attempt_outcome_unknown", number(trial.map(|trial| trial.unknown.into()))),
+        (
+            "pending_attempt_number",
+            number(pending_attempt.map(|pending_attempt| pending_attempt.number.into())),
+        ),
+        ("pending_attempt_created_at", at(pending_attempt.map(|pending_attempt| pending_attempt.created_at))),
+        (
+            "pending_attempt_outcome_unknown",
+            number(pending_attempt.map(|pending_attempt| pending_attempt.outcome_unknown.into())),
+        ),
         ("task_id", text(record.task.as_ref().map(TaskId::as_str))),
         ("task_missing_since", at(record.missing_since)),
-        ("polled_at", at(record.asked_at)),
-        ("callback_at", at(record.knocked_at)),
-        ("refresh_links", number(Some(record.refresh.into()))),
-        ("cancel_requested", number(Some(record.cancel_wanted.into()))),
-        ("expiry_alerted", number(Some(record.alerted.into()))),
-        ("progress", number(Some(learned.progress.into()))),
-        ("reserved_quota", number(learned.reserved.map(Quota::get))),
-        ("cost_quota", number(learned.cost.map(Quota::get))),
-        ("submitted_at", at(learned.submitted_at)),
-        ("completed_at", at(learned.completed_at)),
-        ("finished_at", at(learned.finished_at)),
-        ("expires_at", at(learned.expires_at)),
-        ("error_code", text(learned.error.as_ref().map(|error| error.code.as_str()))),
-        ("error_message", text(learned.error.as_ref().map(|error| error.message.as_str()))),
+        ("polled_at", at(record.polled_at)),
+        ("callback_at", at(record.callback_at)),
+        ("refresh_links", number(Some(record.refresh_links.into()))),
+        ("cancel_requested", number(Some(record.cancel_requested.into()))),
+        ("expiry_alerted", number(Some(record.expiry_alerted.into()))),
+        ("progress", number(Some(facts.progress.into()))),
+        ("reserved_quota", number(facts.reserved.map(Quota::get))),
+        ("cost_quota", number(facts.cost.map(Quota::get))),
+        ("submitted_at", at(facts.submitted_at)),
+        ("completed_at", at(facts.completed_at)),
+        ("finished_at", at(facts.finished_at)),
+        ("expires_at", at(facts.expires_at)),
+        ("error_code", text(facts.error.as_ref().map(|error| error.code.as_str()))),
+        ("error_message", text(facts.error.as_ref().map(|error| error.message.as_str()))),
         ("last_change", number(Some(change))),
     ]
 }
@@ -253,7 +259,7 @@ pub(super) fn insert_job(
     now: Timestamp,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let (identity, next, pace) = (job.identity(), next_action(job, now), job.state().pace());
+    let (identity, next, schedule) = (job.identity(), next_action(job, now), job.state().schedule());
     Ok(insert.insert(params![
         identity.id.to_string(),
         intake,
@@ -262,13 +268,13 @@ pub(super) fn insert_job(
         identity.priority.get(),
         identity.created_at.millis(),
         job.state_name().as_str(),
-        text(next.map(|next| next.what.as_str())),
+        text(next.map(|next| next.action.as_str())),
         at(next.map(|next| next.due)),
-        at(pace.map(|pace| pace.due)),
-        number(pace.map(|pace| pace.tries.into())),
-        at(pace.map(|pace| pace.since)),
+        at(schedule.map(|schedule| schedule.due)),
+        number(schedule.map(|schedule| schedule.tries.into())),
+        at(schedule.map(|schedule| schedule.since)),
         job.attempts(),
-        job.learned().progress,
+        job.facts().progress,
         change,
     ])?)
 }
@@ -285,7 +291,7 @@ pub(super) fn update_job(
     connection: &Connection,
     known: &Known,
     job: &Job,
-    next: Option<Next>,
+    next: Option<DueAction>,
     change: i64,
 ) -> Result<(), StoreError> {
     let (before, after) = (known.job.record(), job.record());
@@ -311,15 +317,16 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
     let mut statement = connection.prepare_cached(
         "INSERT INTO outputs (job, task_id, kind, idx, position, state, link, link_refusals, link_gone,
                               refusal_confirmed, invalid_downloads, expires_at)
-         VALUES (:job, :task, :kind, :idx, :position, :state, :link, :refusals, :gone, :confirmed, :unfit, :expires_at)
+         VALUES (:job, :task, :kind, :idx, :position, :state, :link, :refusals, :gone, :confirmed,
+                 :invalid_downloads, :expires_at)
          ON CONFLICT (job, task_id, kind, idx) DO UPDATE SET
             state = :state, link = :link, link_refusals = :refusals, link_gone = :gone, refusal_confirmed = :confirmed,
-            invalid_downloads = :unfit, expires_at = :expires_at",
+            invalid_downloads = :invalid_downloads, expires_at = :expires_at",
     )?;
     for (position, output) in (0_i64..).zip(job.outputs()) {
-        let (state, link, refusals, unfit) = match &output.state {
-            OutputState::Waiting { link, refusals, unfit } => {
-                ("waiting", Some(link.expose()), *refusals, *unfit)
+        let (state, link, refusals, invalid_downloads) = match &output.state {
+            OutputState::Waiting { link, refusals, invalid_downloads } => {
+                ("waiting", Some(link.expose()), *refusals, *invalid_downloads)
             }
             OutputState::Stored(_) => ("stored", None, Refusals::default(), 0),
             OutputState::Lost => ("lost", None, Refusals::default(), 0),
@@ -335,7 +342,7 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
             ":refusals": refusals.count,
             ":gone": refusals.gone,
             ":confirmed": refusals.confirmed,
-            ":unfit": unfit,
+            ":invalid_downloads": invalid_downloads,
             ":expires_at": output.expires_at.millis(),
         })?;
         if let OutputState::Stored(file) = &output.state {

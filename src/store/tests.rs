@@ -12,8 +12,10 @@ use super::*;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::job::attempt::Attempt;
-use crate::job::event::{Event, Order, Phase, SeenOutput, StatusVerdict, SubmitVerdict, TaskFacts};
-use crate::job::next::Move;
+use crate::job::event::{
+    Event, OperatorAction, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts,
+};
+use crate::job::next_action::NextAction;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
@@ -279,9 +281,9 @@ async fn what_is_due_is_found_by_time_and_turn() {
     let mut expected = vec![ids[2], ids[3]];
     expected.sort();
     assert_eq!((firsts, running.total()), (expected, 0));
-    let waiting = rig.store.due(Move::Wait, NOW, 10).await.unwrap();
+    let waiting = rig.store.due(NextAction::Wait, NOW, 10).await.unwrap();
     assert_eq!((waiting.jobs.len(), waiting.next), (0, Some(NOW.plus(Duration::from_secs(60)))));
-    let due = rig.store.due(Move::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
+    let due = rig.store.due(NextAction::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
     assert_eq!(due.jobs, [ids[1]]);
 
     rig.begin(ids[2], url("https://a.example")).await;
@@ -297,7 +299,7 @@ async fn everything_about_a_job_survives_a_reopening() {
     rig.begin(id, url("https://a.example")).await;
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let outputs = (0..2)
-        .map(|index| SeenOutput {
+        .map(|index| ReportedOutput {
             kind: OutputKind::Video,
             index,
             link: Secret::new(format!("https://cdn.example/{index}")),
@@ -305,7 +307,7 @@ async fn everything_about_a_job_survives_a_reopening() {
         })
         .collect();
     let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-    let asked = Event::Asked { began: NOW, verdict: StatusVerdict::Seen(facts) };
+    let asked = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
     let applied = rig.store.apply(id, asked, NOW).await.unwrap();
     let reopened = open(&rig.path()).unwrap();
     let sight = reopened.look(id).await.unwrap();
@@ -324,7 +326,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
         ..draft(name)
     };
     let ids = rig.take_in(vec![labelled("a", "x"), labelled("b", "y"), labelled("c", "x")]).await;
-    rig.store.apply(ids[2], Event::Person(Order::Cancel), NOW).await.unwrap();
+    rig.store.apply(ids[2], Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
     let names = async |filter: JobFilter, cursor, limit| {
         let page = rig.store.list(filter, cursor, limit).await.unwrap();
         (page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect::<Vec<_>>(), page.next)

@@ -6,19 +6,19 @@ use crate::api::job::{FileView, HistoryView, JobView};
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::State;
 use crate::money::Quota;
-use crate::store::query::{HistoryEntry, JobDetails};
+use crate::store::query::{HistoryRow, JobDetails};
 
 impl JobDetails {
     /// The job without history and request; files with their absolute path below `library_dir`.
     pub fn view(&self, library_dir: &Path) -> JobView {
-        let (identity, facts) = (self.job.identity(), self.job.learned());
+        let (identity, facts) = (self.job.identity(), self.job.facts());
         JobView {
             id: identity.id,
             name: identity.name.clone(),
             state: self.job.state_name(),
             reason: match self.job.state() {
-                State::Held(hold) => Some(hold.sentence(identity.id)),
-                _ => facts.remark.clone(),
+                State::Held(hold) => Some(hold.explanation(identity.id)),
+                _ => facts.status_message.clone(),
             },
             task_id: self.job.task().map(ToString::to_string),
             model: identity.model.clone(),
@@ -42,8 +42,8 @@ impl JobDetails {
     }
 }
 
-impl From<HistoryEntry> for HistoryView {
-    fn from(entry: HistoryEntry) -> Self {
+impl From<HistoryRow> for HistoryView {
+    fn from(entry: HistoryRow) -> Self {
         Self { at: entry.at, event: entry.event, detail: entry.detail }
     }
 }
@@ -88,18 +88,18 @@ mod tests {
         let waiting = OutputState::Waiting {
             link: Secret::new("https://media.example.com/a.mp4?sig=canary"),
             refusals: Refusals::default(),
-            unfit: 0,
+            invalid_downloads: 0,
         };
         let key = OutputKey { kind: OutputKind::Video, index: 1 };
         Record {
-            learned: JobFacts {
+            facts: JobFacts {
                 progress: 100,
                 reserved: Some(Quota::new(80_000)),
                 cost: Some(Quota::new(75_000)),
                 submitted_at: later(1),
                 completed_at: later(61),
                 expires_at: later(86_461),
-                remark: Some("media.example.com is busy".into()),
+                status_message: Some("media.example.com is busy".into()),
                 ..JobFacts::default()
             },
             task: TaskId::parse("task_1"),
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn job_view_matches_the_reference() {
         let details = details(Job::restore(record()).unwrap());
-        let history = [HistoryEntry { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
+        let history = [HistoryRow { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
         let request = serde_json::from_str(r#"{"model":"wan2.5-t2v", "seed":1.10}"#).unwrap();
         let mut view = details.view(Path::new("/srv/videos"));
         view.history = Some(history.into_iter().map(Into::into).collect());
@@ -158,9 +158,9 @@ mod tests {
             let details = details(Job::restore(record).unwrap());
             serde_json::to_value(details.view(Path::new("/v"))).unwrap()
         };
-        let hold = Some((HoldReason::MediaForbidden, "10.0.0.1".to_owned()));
-        let back_to = Some(StateName::Downloading);
-        let held = view(Record { state: StateName::Held, hold, back_to, ..record() });
+        let hold = Some((HoldReason::AddressForbidden, "10.0.0.1".to_owned()));
+        let held_from = Some(StateName::Downloading);
+        let held = view(Record { state: StateName::Held, hold, held_from, ..record() });
         assert!(held["reason"].as_str().unwrap().contains("dropreel release 019d5cb9-"), "{held}");
         assert!(!held["expires_at"].is_null());
         assert!(held.get("history").is_none() && held.get("request").is_none());
@@ -168,7 +168,7 @@ mod tests {
         let error = Some(JobError { code: "task_failed".into(), message: "no".into() });
         let failed = view(Record {
             state: StateName::Failed,
-            learned: JobFacts { error, ..record().learned },
+            facts: JobFacts { error, ..record().facts },
             ..record()
         });
         assert_eq!(failed["error"], serde_json::json!({"code": "task_failed", "message": "no"}));

@@ -6,8 +6,8 @@ use crate::source;
 
 /// Still to be renamed.
 const KNOWN_DUPLICATES: &[&str] = &[
-    "Broken", "Entry", "Fetching", "Filter", "Inbox", "Kind", "Library", "Limits", "Outcome", "Output",
-    "Patience", "Problem", "Reply", "Report", "Running", "Sandbox", "Text", "Value",
+    "Entry", "Filter", "Inbox", "Kind", "Library", "Outcome", "Output", "Patience", "Problem", "Report",
+    "Sandbox", "Text", "Value",
 ];
 
 fn public_types(items: &[syn::Item], names: &mut Vec<String>) {

@@ -129,7 +129,7 @@ test('an order that is refused says why', async () => {
     await house.api('jobs/slow/cancel', {});
     await house.job('slow', 'cancelled');
     await page.locator('#confirm [value=yes]').click();
-    await page.getByText('it has already been cancelled').waitFor();
+    await page.getByText('too late: it was cancelled').waitFor();
     await page.keyboard.press('Escape');
     excuse(page, /409/);
   });

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::daemon::pipeline::{Pipeline, Transports};
-use dropreel::job::event::{Event, Order};
-use dropreel::job::step::Reply;
+use dropreel::job::event::{Event, OperatorAction};
+use dropreel::job::step::ActionReply;
 use dropreel::job::suspension::{Suspension, SuspensionCause};
 use dropreel::job::{JobId, state::StateName};
 use dropreel::rng::Rng;
@@ -135,7 +135,7 @@ impl Machine {
     }
 
     /// A person's order about the `nth` job of the list.
-    pub fn order(&self, order: Order, nth: u64) {
+    pub fn order(&self, order: OperatorAction, nth: u64) {
         let Some(open) = self.open() else { return };
         let (clock, shared) = (self.clock.clone(), self.shared.clone());
         self.runtime.spawn(async move {
@@ -145,12 +145,12 @@ impl Machine {
             };
             let job = sight.job.id();
             // Written down before it is known whether it was kept: from then on it may be.
-            let pays = matches!(order, Order::Retry | Order::Release);
+            let pays = matches!(order, OperatorAction::Retry | OperatorAction::Release);
             if pays {
                 shared.lock().unwrap().orders.push(job);
             }
-            let applied = open.store.apply(job, Event::Person(order), clock.now()).await;
-            if pays && matches!(&applied, Ok(done) if matches!(done.reply, Some(Reply::Refused(_)))) {
+            let applied = open.store.apply(job, Event::Operator(order), clock.now()).await;
+            if pays && matches!(&applied, Ok(done) if matches!(done.reply, Some(ActionReply::Rejected(_)))) {
                 shared.lock().unwrap().refused.push(job);
             }
         });

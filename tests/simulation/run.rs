@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
-use dropreel::job::event::Order;
+use dropreel::job::event::OperatorAction;
 use dropreel::rng::Rng;
 use dropreel::sandbox::Options;
 use dropreel::sandbox::exchange::{End, Request};
@@ -426,9 +426,9 @@ impl<'a> Run<'a> {
                 self.skew = -self.real.millis();
             }
             Happening::SetClock => self.set_skew(0),
-            Happening::Cancel(nth) => self.order(Order::Cancel, nth),
-            Happening::Retry(nth) => self.order(Order::Retry, nth),
-            Happening::Release(nth) => self.order(Order::Release, nth),
+            Happening::Cancel(nth) => self.order(OperatorAction::Cancel, nth),
+            Happening::Retry(nth) => self.order(OperatorAction::Retry, nth),
+            Happening::Release(nth) => self.order(OperatorAction::Release, nth),
             Happening::Pause => self.pause(true),
             Happening::Resume => self.pause(false),
             Happening::FillDisk(left) => self.fill_disk(left),
@@ -446,7 +446,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn order(&self, order: Order, nth: u64) {
+    fn order(&self, order: OperatorAction, nth: u64) {
         if let Some(machine) = &self.machine {
             machine.order(order, nth);
         }

@@ -2,72 +2,74 @@
 
 use crate::clock::Timestamp;
 use crate::failpoints::{Bug, planted};
-use crate::job::TaskId;
-use crate::job::event::{FetchFailure, Phase, SeenOutput, StatusVerdict, TaskFacts};
-use crate::job::hold::{HeldFrom, HoldReason};
+use crate::job::event::{DownloadFailure, Phase, ReportedOutput, StatusVerdict, TaskFacts};
+use crate::job::history::HistoryEvent;
+use crate::job::hold::HoldReason;
+use crate::job::id::TaskId;
 use crate::job::output::{Output, OutputKey, OutputState, Refusals, Stored};
 use crate::job::retry::{
-    Backoff, LINK_LIFE, LONGEST_LINK_LIFE, NOT_READY_PATIENCE, OUTPUT_PATIENCE, UNFIT_LIMIT,
+    Backoff, LINK_GRACE, LINK_LIFETIME, MAX_INVALID_DOWNLOADS, MAX_LINK_LIFETIME, NO_OUTPUT_TIMEOUT,
 };
-use crate::job::state::{Fetching, Schedule, State};
+use crate::job::state::{Downloading, HeldFrom, Schedule, State};
 use crate::job::step::Change;
 
 impl Change<'_> {
     pub(super) fn completed(&mut self, task: TaskId, facts: &TaskFacts) {
         let now = self.now();
         let count = facts.outputs.len();
-        self.note("completed", format!("{count} output{}", if count == 1 { "" } else { "s" }));
-        self.job.cancel_wanted = false;
-        self.job.knocked_at = None;
-        self.job.learned.remark = None;
-        self.take_links(&facts.outputs, facts.completed_at);
-        // A completion may be told before its outputs are: then the next question is for them.
-        let refresh = count == 0;
-        let due = if refresh { now.plus(self.wait(Backoff::FRESH_LINK, 0)) } else { now };
-        let pace = Schedule::starting(now, due);
-        self.job.state = State::Downloading(Fetching { task, pace, refresh, asked_at: Some(now) });
+        let outputs = format!("{count} output{}", if count == 1 { "" } else { "s" });
+        self.record(HistoryEvent::Completed, outputs);
+        self.job.cancel_requested = false;
+        self.job.callback_at = None;
+        self.job.facts.status_message = None;
+        self.update_links(&facts.outputs, facts.completed_at);
+        // The provider may report the completion before the outputs: then poll for them.
+        let refresh_links = count == 0;
+        let due = if refresh_links { now.plus(self.backoff(Backoff::FRESH_LINK, 0)) } else { now };
+        let schedule = Schedule::starting(now, due);
+        self.job.state =
+            State::Downloading(Downloading { task, schedule, refresh_links, polled_at: Some(now) });
     }
 
-    pub(super) fn fetching_asked(&mut self, fetching: Fetching, verdict: &StatusVerdict) {
+    pub(super) fn polled_downloading(&mut self, downloading: Downloading, verdict: &StatusVerdict) {
         let now = self.now();
-        let mut fetching = Fetching { asked_at: Some(now), ..fetching };
+        let mut downloading = Downloading { polled_at: Some(now), ..downloading };
         match verdict {
-            StatusVerdict::Seen(facts) => match facts.phase {
+            StatusVerdict::Answered(facts) => match facts.phase {
                 Phase::Completed => {
-                    self.job.learned.cost = facts.cost.or(self.job.learned.cost);
-                    let fresh = self.take_links(&facts.outputs, facts.completed_at);
-                    fetching.refresh = self.job.outputs.is_empty();
-                    fetching.pace.due = if fresh { now } else { self.refetch_due(&fetching) };
+                    self.job.facts.cost = facts.cost.or(self.job.facts.cost);
+                    let fresh = self.update_links(&facts.outputs, facts.completed_at);
+                    downloading.refresh_links = self.job.outputs.is_empty();
+                    downloading.schedule.due = if fresh { now } else { self.next_download(&downloading) };
                 }
-                Phase::Failed | Phase::Cancelled => {
-                    return self.ended_after_completion(fetching.task, facts);
-                }
+                Phase::Failed | Phase::Cancelled => return self.task_ended(downloading.task, facts),
                 Phase::Queued | Phase::Processing | Phase::Unclear(_) => {
-                    fetching.pace = self.again(fetching.pace, Backoff::FRESH_LINK, None);
+                    downloading.schedule = self.retry_later(downloading.schedule, Backoff::FRESH_LINK, None);
                 }
             },
             StatusVerdict::Missing => {
                 self.confirm_refusals();
-                fetching.refresh = self.job.outputs.is_empty();
-                fetching.pace.due = self.refetch_due(&fetching);
+                downloading.refresh_links = self.job.outputs.is_empty();
+                downloading.schedule.due = self.next_download(&downloading);
             }
             StatusVerdict::Unanswered { why, not_before } => {
-                self.job.learned.remark = Some(why.clone());
-                fetching.pace = self.again(fetching.pace, Backoff::FRESH_LINK, *not_before);
+                self.job.facts.status_message = Some(why.clone());
+                downloading.schedule =
+                    self.retry_later(downloading.schedule, Backoff::FRESH_LINK, *not_before);
             }
         }
         if self.job.outputs.is_empty() {
-            fetching.pace.tries = fetching.pace.tries.saturating_add(1);
-            if now.since(fetching.pace.since) >= OUTPUT_PATIENCE {
-                let detail = format!("task {}", fetching.task);
-                return self.hold(HoldReason::NoOutput, detail, HeldFrom::Downloading(fetching));
+            downloading.schedule.tries = downloading.schedule.tries.saturating_add(1);
+            if now.since(downloading.schedule.since) >= NO_OUTPUT_TIMEOUT {
+                let detail = format!("task {}", downloading.task);
+                return self.hold(HoldReason::NoOutput, detail, HeldFrom::Downloading(downloading));
             }
         }
-        self.job.state = State::Downloading(fetching);
+        self.job.state = State::Downloading(downloading);
     }
 
-    /// A link refused before and not replaced is given time; after anything else the time has been given already.
-    fn refetch_due(&self, fetching: &Fetching) -> Timestamp {
+    /// A refused link that was not replaced is given time; after other failures the backoff has already passed.
+    fn next_download(&self, downloading: &Downloading) -> Timestamp {
         let refused = |output: &Output| match &output.state {
             OutputState::Waiting { refusals, .. } => refusals.count > 0,
             OutputState::Stored(_) | OutputState::Lost => false,
@@ -75,23 +77,24 @@ impl Change<'_> {
         if !self.job.outputs.is_empty() && !self.job.outputs.iter().any(refused) {
             return self.now();
         }
-        self.now().plus(self.wait(Backoff::FRESH_LINK, fetching.pace.tries))
+        self.now().plus(self.backoff(Backoff::FRESH_LINK, downloading.schedule.tries))
     }
 
-    /// Takes over the links of a status answer. True if any output has a link it did not have before.
-    fn take_links(&mut self, seen: &[SeenOutput], completed_at: Option<Timestamp>) -> bool {
+    /// Adopts the links of a status answer. True if any output has a new link.
+    fn update_links(&mut self, reported: &[ReportedOutput], completed_at: Option<Timestamp>) -> bool {
         self.confirm_refusals();
-        let completed = completed_at.or(self.job.learned.completed_at).unwrap_or(self.now());
+        let completed = completed_at.or(self.job.facts.completed_at).unwrap_or(self.now());
         let mut fresh = false;
-        let seen = if planted(Bug::SecondOutputIgnored) { &seen[..seen.len().min(1)] } else { seen };
-        for output in seen {
+        let reported =
+            if planted(Bug::SecondOutputIgnored) { &reported[..reported.len().min(1)] } else { reported };
+        for output in reported {
             let key = OutputKey { kind: output.kind, index: output.index };
-            let told = output.expires_at.unwrap_or(completed.plus(LINK_LIFE));
-            let expires_at = told.min(completed.plus(LONGEST_LINK_LIFE));
+            let expires_at = output.expires_at.unwrap_or(completed.plus(LINK_LIFETIME));
+            let expires_at = expires_at.min(completed.plus(MAX_LINK_LIFETIME));
             match self.job.outputs.iter_mut().find(|known| known.key == key) {
                 None => {
-                    let link = output.link.clone();
-                    let state = OutputState::Waiting { link, refusals: Refusals::default(), unfit: 0 };
+                    let (link, refusals) = (output.link.clone(), Refusals::default());
+                    let state = OutputState::Waiting { link, refusals, invalid_downloads: 0 };
                     self.job.outputs.push(Output { key, expires_at, state });
                     fresh = true;
                 }
@@ -107,13 +110,13 @@ impl Change<'_> {
                 }
             }
         }
-        let first_death = self.job.outputs.iter().filter(|output| output.is_waiting());
-        self.job.learned.expires_at =
-            first_death.map(|output| output.expires_at).min().or(self.job.learned.expires_at);
+        let waiting = self.job.outputs.iter().filter(|output| output.is_waiting());
+        let first_to_expire = waiting.map(|output| output.expires_at).min();
+        self.job.facts.expires_at = first_to_expire.or(self.job.facts.expires_at);
         fresh
     }
 
-    /// A status answer has come since: links refused before it are refused for good unless it brings others.
+    /// A status answer arrived: a link refused before it counts as refused for good unless the answer replaces it.
     fn confirm_refusals(&mut self) {
         for output in &mut self.job.outputs {
             if let OutputState::Waiting { refusals, .. } = &mut output.state {
@@ -122,43 +125,44 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn fetch_failed(&mut self, key: OutputKey, failure: &FetchFailure) {
-        let State::Downloading(mut fetching) = self.job.state.clone() else {
+    pub(super) fn download_failed(&mut self, key: OutputKey, failure: &DownloadFailure) {
+        let State::Downloading(mut downloading) = self.job.state.clone() else {
             return;
         };
         match failure {
-            FetchFailure::LinkRefused { status, host } => {
+            DownloadFailure::LinkRefused { status, host } => {
                 let why = format!("{host} refused the link of {key} with HTTP {status}");
-                self.refuse_link(key, *status, &why, &fetching);
-                if self.settle(&fetching.task) {
+                self.link_refused(key, *status, &why, &downloading);
+                if self.finish_if_settled(&downloading.task) {
                     return;
                 }
-                self.job.learned.remark = Some(format!("{why}; asking for a fresh one"));
-                fetching.refresh = true;
-                fetching.pace = self.again(fetching.pace, Backoff::FRESH_LINK, None);
+                self.job.facts.status_message = Some(format!("{why}; polling for a fresh one"));
+                downloading.refresh_links = true;
+                downloading.schedule = self.retry_later(downloading.schedule, Backoff::FRESH_LINK, None);
             }
-            FetchFailure::Passing { why, not_before } => {
-                self.job.learned.remark = Some(why.clone());
-                fetching.pace = self.again(fetching.pace, Backoff::FETCH, *not_before);
+            DownloadFailure::Transient { why, not_before } => {
+                self.job.facts.status_message = Some(why.clone());
+                downloading.schedule = self.retry_later(downloading.schedule, Backoff::DOWNLOAD, *not_before);
             }
-            FetchFailure::Unfit { why } => {
-                self.note("quarantined", format!("{key}: {why}"));
-                if self.count_unfit(key) >= UNFIT_LIMIT {
+            DownloadFailure::Invalid { why } => {
+                self.record(HistoryEvent::Quarantined, format!("{key}: {why}"));
+                if self.count_invalid_download(key) >= MAX_INVALID_DOWNLOADS {
                     let detail = format!("{key}: {why}");
-                    return self.hold(HoldReason::OutputUnfit, detail, HeldFrom::Downloading(fetching));
+                    return self.hold(HoldReason::InvalidOutput, detail, HeldFrom::Downloading(downloading));
                 }
-                self.job.learned.remark = Some(format!("{key} was not what it should be: {why}"));
-                fetching.refresh = true;
-                fetching.pace = self.again(fetching.pace, Backoff::FETCH, None);
+                self.job.facts.status_message = Some(format!("download of {key} was invalid: {why}"));
+                downloading.refresh_links = true;
+                downloading.schedule = self.retry_later(downloading.schedule, Backoff::DOWNLOAD, None);
             }
-            FetchFailure::Forbidden { why } => {
-                return self.hold(HoldReason::MediaForbidden, why.clone(), HeldFrom::Downloading(fetching));
+            DownloadFailure::Forbidden { why } => {
+                let held_from = HeldFrom::Downloading(downloading);
+                return self.hold(HoldReason::AddressForbidden, why.clone(), held_from);
             }
         }
-        self.job.state = State::Downloading(fetching);
+        self.job.state = State::Downloading(downloading);
     }
 
-    fn refuse_link(&mut self, key: OutputKey, status: u16, why: &str, fetching: &Fetching) {
+    fn link_refused(&mut self, key: OutputKey, status: u16, why: &str, downloading: &Downloading) {
         let now = self.now();
         let Some(output) = self.job.outputs.iter_mut().find(|output| output.key == key) else {
             return;
@@ -168,24 +172,24 @@ impl Change<'_> {
         };
         refusals.count = refusals.count.saturating_add(1);
         refusals.gone |= status == 410;
-        // Never by our clock alone: a refusal, a fresh answer without another link, and the refusal again.
-        let overdue = now >= output.expires_at && now.since(fetching.pace.since) >= NOT_READY_PATIENCE;
-        let dead = refusals.confirmed && (refusals.gone || overdue);
+        // Never by our clock alone: it takes a refusal, a status answer without another link, and a refusal again.
+        let overdue = now >= output.expires_at && now.since(downloading.schedule.since) >= LINK_GRACE;
+        let expired = refusals.confirmed && (refusals.gone || overdue);
         let first = refusals.count == 1;
-        if dead {
+        if expired {
             output.state = OutputState::Lost;
-            self.note("link_expired", why.to_owned());
+            self.record(HistoryEvent::LinkExpired, why);
         } else if first {
-            self.note("link_refused", why.to_owned());
+            self.record(HistoryEvent::LinkRefused, why);
         }
     }
 
-    fn count_unfit(&mut self, key: OutputKey) -> u32 {
+    fn count_invalid_download(&mut self, key: OutputKey) -> u32 {
         let output = self.job.outputs.iter_mut().find(|output| output.key == key);
         match output.map(|output| &mut output.state) {
-            Some(OutputState::Waiting { unfit, .. }) => {
-                *unfit = unfit.saturating_add(1);
-                *unfit
+            Some(OutputState::Waiting { invalid_downloads, .. }) => {
+                *invalid_downloads = invalid_downloads.saturating_add(1);
+                *invalid_downloads
             }
             Some(OutputState::Stored(_) | OutputState::Lost) | None => 0,
         }
@@ -195,14 +199,14 @@ impl Change<'_> {
         let file = stored.file().clone();
         if let Some(output) = self.job.outputs.iter_mut().find(|output| output.key == stored.key()) {
             output.state = OutputState::Stored(file.clone());
-            self.note("stored", file.path);
+            self.record(HistoryEvent::Stored, file.path);
         } else {
-            self.note("ignored", format!("a file of no known output: {}", file.path));
+            self.record(HistoryEvent::Ignored, format!("file of an unknown output: {}", file.path));
         }
-        let fetching = match &self.job.state {
-            State::Downloading(fetching) => Some(fetching.clone()),
-            State::Held(hold) => match &hold.back_to {
-                HeldFrom::Downloading(fetching) => Some(fetching.clone()),
+        let downloading = match &self.job.state {
+            State::Downloading(downloading) => Some(downloading.clone()),
+            State::Held(hold) => match &hold.held_from {
+                HeldFrom::Downloading(downloading) => Some(downloading.clone()),
                 HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Running(_) => None,
             },
             State::Pending { .. }
@@ -214,18 +218,19 @@ impl Change<'_> {
             | State::Cancelled { .. }
             | State::Expired { .. } => None,
         };
-        let Some(mut fetching) = fetching else {
+        let Some(mut downloading) = downloading else {
             return;
         };
-        if !self.settle(&fetching.task) && matches!(self.job.state, State::Downloading(_)) {
-            self.job.learned.remark = None;
-            fetching.pace.tries = 0;
-            self.job.state = State::Downloading(fetching);
+        let finished = self.finish_if_settled(&downloading.task);
+        if !finished && matches!(self.job.state, State::Downloading(_)) {
+            self.job.facts.status_message = None;
+            downloading.schedule.tries = 0;
+            self.job.state = State::Downloading(downloading);
         }
     }
 
-    /// Ends the job once no output waits any more. True if it did.
-    fn settle(&mut self, task: &TaskId) -> bool {
+    /// Ends the job once no output is waiting. True if it did.
+    fn finish_if_settled(&mut self, task: &TaskId) -> bool {
         let outputs = &self.job.outputs;
         if outputs.is_empty() || outputs.iter().any(Output::is_waiting) {
             return false;
@@ -233,32 +238,11 @@ impl Change<'_> {
         let lost = outputs.iter().filter(|output| matches!(output.state, OutputState::Lost)).count();
         let task = task.clone();
         if lost == 0 {
-            self.end("succeeded", "", State::Succeeded { task });
+            self.end(HistoryEvent::Succeeded, "", State::Succeeded { task });
         } else {
-            self.end("expired", format!("{lost} of {} outputs lost", outputs.len()), State::Expired { task });
+            let detail = format!("{lost} of {} outputs lost", outputs.len());
+            self.end(HistoryEvent::Expired, detail, State::Expired { task });
         }
         true
-    }
-
-    pub(super) fn time_came(&mut self) {
-        let fetching = match &self.job.state {
-            State::Downloading(_) => true,
-            State::Held(hold) => matches!(hold.back_to, HeldFrom::Downloading(_)),
-            State::Pending { .. }
-            | State::Submitting { .. }
-            | State::Queued(_)
-            | State::Processing(_)
-            | State::Succeeded { .. }
-            | State::Failed { .. }
-            | State::Cancelled { .. }
-            | State::Expired { .. } => false,
-        };
-        let Some(expires_at) = self.job.learned.expires_at.filter(|_| fetching && !self.job.alerted) else {
-            return;
-        };
-        if self.now() >= expires_at.minus(self.moment.terms.alert_before_expiry) {
-            self.job.alerted = true;
-            self.note("expiring", format!("the link dies at {expires_at} and the file is not stored yet"));
-        }
     }
 }

@@ -1,105 +1,105 @@
-//! The one place where jobs change: (job, event, moment) → the job as it is now, and what its history says.
+//! The only place that changes jobs: (job, event, moment) → the job afterwards and the entries for its history.
 //!
-//! It never fails and never panics. An event for a job at its end is at most a line of history.
+//! A step cannot fail and does not panic. An event that does not apply to the job's state is ignored; if it may matter
+//! to people, the history says so. `table.txt` lists what every event does in every state.
 
-mod clock;
 mod downloading;
 mod operator;
 mod running;
 mod submitting;
+mod time;
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::job::event::Event;
-use crate::job::hold::{HeldFrom, Hold, HoldReason};
+use crate::job::history::{HistoryEntry, HistoryEvent};
+use crate::job::hold::HoldReason;
+use crate::job::id::TaskId;
 use crate::job::policy::PollingPolicy;
 use crate::job::retry::Backoff;
-use crate::job::state::{Schedule, State};
-use crate::job::{Job, JobError, TaskId};
+use crate::job::state::{HeldFrom, Hold, Schedule, State};
+use crate::job::{Job, JobError};
 
-/// When and under what terms an event happens. Time and chance come from outside.
+/// When an event happens and under which policy. Time and randomness come from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
     /// The wall clock.
     pub now: Timestamp,
-    /// 0 to 1, for jitter.
-    pub chance: f64,
-    /// The settings decisions depend on.
-    pub terms: &'a PollingPolicy,
+    /// A random number from 0 to 1.
+    pub jitter: f64,
+    /// The settings that decisions depend on.
+    pub policy: &'a PollingPolicy,
 }
 
-/// What an event led to.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// The job as it is now.
+pub struct StepOutcome {
+    /// The job afterwards.
     pub job: Job,
-    /// What its history says of it, in order.
-    pub history: Vec<HistoryLine>,
-    /// For [`Event::AttemptStarted`]: which attempt may be sent once this is committed.
-    pub send: Option<Sending>,
-    /// For [`Event::Person`]: what to answer the person.
-    pub reply: Option<Reply>,
-    /// A person has said that the clock is right now, whatever it has shown before.
-    pub clock_right: bool,
+    /// The entries for its history, in order.
+    pub history: Vec<HistoryEntry>,
+    /// For [`Event::AttemptStarted`]: the attempt to send once this is committed.
+    pub send: Option<AttemptToSend>,
+    /// For [`Event::Operator`]: the answer.
+    pub reply: Option<ActionReply>,
+    /// The operator vouches for the clock, whatever it showed before.
+    pub clock_confirmed: bool,
 }
 
-/// A line of a job's history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryLine {
-    /// A short word for programs.
-    pub event: &'static str,
-    /// The particulars, for people. No secret, no control character.
-    pub detail: String,
-}
-
-/// Which attempt may be sent.
+/// The attempt to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sending {
-    /// A new one: freeze its key and body first.
-    Fresh(u32),
-    /// The frozen one, as it is.
-    Again(u32),
+pub enum AttemptToSend {
+    /// A new one: commit its key and body first.
+    New(u32),
+    /// The pending one, unchanged.
+    Pending(u32),
 }
 
-/// What to answer a person's order.
+/// The answer to an operator's action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// It is done, or under way.
+pub enum ActionReply {
+    /// Done or in progress; what happens now.
     Done(&'static str),
-    /// It cannot be done to a job in this state; why, and what can.
-    Refused(String),
+    /// Not possible in the job's state; why, and what is.
+    Rejected(String),
 }
 
-/// What `event` does to `job`.
-pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> Outcome {
-    let mut change =
-        Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None, clock_right: false };
+/// Applies `event` to `job`.
+pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
+    let mut change = Change {
+        job: job.clone(),
+        moment,
+        history: Vec::new(),
+        send: None,
+        reply: None,
+        clock_confirmed: false,
+    };
     match event {
         Event::AttemptStarted => change.attempt_started(),
         Event::SubmitAnswered(verdict) => change.submit_answered(verdict),
-        Event::Asked { began, verdict } => change.asked(*began, verdict),
-        Event::CancelAnswered(verdict) => change.call_off_answered(verdict),
-        Event::CallbackReceived { hint, quiet } => change.knocked(hint.as_ref(), *quiet),
+        Event::StatusPolled { sent_at, verdict } => change.status_polled(*sent_at, verdict),
+        Event::CancelAnswered(verdict) => change.cancel_answered(verdict),
+        Event::CallbackReceived { hint, quiet } => change.callback_received(hint.as_ref(), *quiet),
         Event::Stored(stored) => change.stored(stored),
-        Event::FetchFailed { key, failure } => change.fetch_failed(*key, failure),
-        Event::TimeCame => change.time_came(),
+        Event::DownloadFailed { key, failure } => change.download_failed(*key, failure),
+        Event::TimeElapsed => change.time_elapsed(),
         Event::ClockSetBack => change.clock_set_back(),
-        Event::Doubted(doubt) => change.doubted(*doubt),
-        Event::Person(order) => change.ordered(*order),
+        Event::SubmitDoubted(doubt) => change.submit_doubted(*doubt),
+        Event::Operator(action) => change.operator_acted(*action),
     }
-    let Change { job, history, send, reply, clock_right, .. } = change;
-    Outcome { job, history, send, reply, clock_right }
+    let Change { job, history, send, reply, clock_confirmed, .. } = change;
+    StepOutcome { job, history, send, reply, clock_confirmed }
 }
 
-/// A job on its way from before to after.
+/// A job while a step changes it. The methods for each event are in the modules of the states they belong to.
 struct Change<'a> {
     job: Job,
     moment: Moment<'a>,
-    history: Vec<HistoryLine>,
-    send: Option<Sending>,
-    reply: Option<Reply>,
-    clock_right: bool,
+    history: Vec<HistoryEntry>,
+    send: Option<AttemptToSend>,
+    reply: Option<ActionReply>,
+    clock_confirmed: bool,
 }
 
 impl Change<'_> {
@@ -107,52 +107,50 @@ impl Change<'_> {
         self.moment.now
     }
 
-    fn note(&mut self, event: &'static str, detail: impl Into<String>) {
-        self.history.push(HistoryLine { event, detail: detail.into() });
+    fn record(&mut self, event: HistoryEvent, detail: impl Into<String>) {
+        self.history.push(HistoryEntry { event, detail: detail.into() });
     }
 
-    fn wait(&self, backoff: Backoff, tries: u32) -> Duration {
-        backoff.after(tries, self.moment.chance)
+    fn backoff(&self, backoff: Backoff, tries: u32) -> Duration {
+        backoff.after(tries, self.moment.jitter)
     }
 
-    /// The due time after another try in vain: the backoff, but not before what the other side asked for.
-    fn again(&self, pace: Schedule, backoff: Backoff, not_before: Option<Timestamp>) -> Schedule {
-        let due = self.now().plus(self.wait(backoff, pace.tries));
+    /// The schedule after another try: the backoff, but not before the time that the other side asked for.
+    fn retry_later(&self, schedule: Schedule, backoff: Backoff, not_before: Option<Timestamp>) -> Schedule {
+        let due = self.now().plus(self.backoff(backoff, schedule.tries));
         Schedule {
             due: not_before.map_or(due, |time| due.max(time)),
-            tries: pace.tries.saturating_add(1),
-            ..pace
+            tries: schedule.tries.saturating_add(1),
+            ..schedule
         }
     }
 
-    fn hold(&mut self, reason: HoldReason, detail: impl Into<String>, back_to: HeldFrom) {
+    fn hold(&mut self, reason: HoldReason, detail: impl Into<String>, held_from: HeldFrom) {
         let detail = detail.into();
-        self.note(
-            "held",
-            if detail.is_empty() {
-                reason.as_str().to_owned()
-            } else {
-                format!("{}: {detail}", reason.as_str())
-            },
-        );
-        self.job.learned.remark = None;
-        self.job.state = State::Held(Hold { reason, detail, back_to });
+        let entry = if detail.is_empty() {
+            reason.as_str().to_owned()
+        } else {
+            format!("{}: {detail}", reason.as_str())
+        };
+        self.record(HistoryEvent::Held, entry);
+        self.job.facts.status_message = None;
+        self.job.state = State::Held(Hold { reason, detail, held_from });
     }
 
     /// Brings the job to one of its ends.
-    fn end(&mut self, event: &'static str, detail: impl Into<String>, state: State) {
-        self.note(event, detail);
-        self.job.learned.finished_at = Some(self.now());
-        self.job.learned.remark = None;
-        self.job.cancel_wanted = false;
-        self.job.knocked_at = None;
+    fn end(&mut self, event: HistoryEvent, detail: impl Into<String>, state: State) {
+        self.record(event, detail);
+        self.job.facts.finished_at = Some(self.now());
+        self.job.facts.status_message = None;
+        self.job.cancel_requested = false;
+        self.job.callback_at = None;
         self.job.state = state;
     }
 
     fn fail(&mut self, error: JobError, task: Option<TaskId>) {
         let detail = format!("{}: {}", error.code, error.message);
-        self.job.learned.error = Some(error);
-        self.end("failed", detail, State::Failed { task });
+        self.job.facts.error = Some(error);
+        self.end(HistoryEvent::Failed, detail, State::Failed { task });
     }
 }
 

@@ -1,166 +1,176 @@
-//! A person's word: cancel, retry, release.
+//! The operator's actions: cancel, retry, release.
 
-use crate::job::event::Order;
-use crate::job::hold::{HeldFrom, Hold, HoldReason};
+use crate::job::JobFacts;
+use crate::job::event::OperatorAction;
+use crate::job::history::HistoryEvent;
+use crate::job::hold::HoldReason;
+use crate::job::id::TaskId;
 use crate::job::output::OutputState;
-use crate::job::state::{Fetching, Running, Schedule, State};
-use crate::job::step::{Change, Reply};
-use crate::job::{JobFacts, TaskId};
+use crate::job::state::{Downloading, HeldFrom, Hold, RunningTask, Schedule, State};
+use crate::job::step::{ActionReply, Change};
 
 impl Change<'_> {
-    pub(super) fn ordered(&mut self, order: Order) {
-        let reply = match order {
-            Order::Cancel => self.cancel(),
-            Order::Retry => self.retry(),
-            Order::Release => self.release(),
+    pub(super) fn operator_acted(&mut self, action: OperatorAction) {
+        let reply = match action {
+            OperatorAction::Cancel => self.cancel(),
+            OperatorAction::Retry => self.retry(),
+            OperatorAction::Release => self.release(),
         };
         self.reply = Some(reply);
     }
 
-    fn cancel(&mut self) -> Reply {
+    fn cancel(&mut self) -> ActionReply {
         let now = self.now();
         match self.job.state.clone() {
-            State::Pending { .. } => self.cancelled(None, "before it was submitted"),
-            State::Submitting { pace, trial } => {
-                self.want_cancel();
-                self.job.state =
-                    State::Submitting { pace: Schedule { due: pace.due.min(now), ..pace }, trial };
-                Reply::Done(
-                    "its submit is under way; it is cancelled at the provider as soon as its task is known",
-                )
+            State::Pending { .. } => self.cancel_unsubmitted(),
+            State::Submitting { schedule, pending_attempt } => {
+                self.request_cancel();
+                let schedule = Schedule { due: schedule.due.min(now), ..schedule };
+                self.job.state = State::Submitting { schedule, pending_attempt };
+                ActionReply::Done("being submitted; it is cancelled at the provider once its task is known")
             }
-            State::Queued(running) => self.call_off(running, State::Queued),
-            State::Processing(running) => self.call_off(running, State::Processing),
+            State::Queued(running) => self.cancel_task(running, State::Queued),
+            State::Processing(running) => self.cancel_task(running, State::Processing),
             State::Held(hold) => self.cancel_held(hold),
-            State::Downloading(_) => {
-                Reply::Refused("the provider has finished and charged it; it is being downloaded".into())
-            }
+            State::Downloading(_) => ActionReply::Rejected(
+                "too late: the provider has finished and billed it; it is being downloaded".into(),
+            ),
             State::Succeeded { .. }
             | State::Failed { .. }
             | State::Cancelled { .. }
-            | State::Expired { .. } => Reply::Refused(format!("it has already {}", self.ended_how())),
+            | State::Expired { .. } => ActionReply::Rejected(format!("too late: it {}", self.past_state())),
         }
     }
 
-    fn cancel_held(&mut self, hold: Hold) -> Reply {
-        match hold.back_to {
-            HeldFrom::Pending(_) => self.cancelled(None, "before it was submitted"),
-            HeldFrom::Submitting(..) => self.cancelled(
+    fn cancel_held(&mut self, hold: Hold) -> ActionReply {
+        match hold.held_from {
+            HeldFrom::Pending(_) => self.cancel_unsubmitted(),
+            HeldFrom::Submitting(..) => self.give_up(
                 None,
-                "given up while the outcome of its submit was unknown: it may have been billed",
+                "given up while the outcome of its submit was unknown; it may have been billed",
             ),
             HeldFrom::Running(running) if hold.reason == HoldReason::TaskMissing => {
-                self.cancelled(Some(running.task), "given up: the provider does not know the task")
+                self.give_up(Some(running.task), "given up: the provider does not know the task")
             }
-            HeldFrom::Running(running) => self.call_off(running, State::Processing),
-            HeldFrom::Downloading(fetching) => {
-                self.cancelled(Some(fetching.task), "given up before it was stored")
+            HeldFrom::Running(running) => self.cancel_task(running, State::Processing),
+            HeldFrom::Downloading(downloading) => {
+                self.give_up(Some(downloading.task), "given up before it was stored")
             }
         }
     }
 
-    fn cancelled(&mut self, task: Option<TaskId>, how: &'static str) -> Reply {
-        self.end("cancelled", how, State::Cancelled { task });
-        Reply::Done(how)
+    fn cancel_unsubmitted(&mut self) -> ActionReply {
+        self.end(HistoryEvent::Cancelled, "before it was submitted", State::Cancelled { task: None });
+        ActionReply::Done("cancelled before it was submitted")
     }
 
-    fn want_cancel(&mut self) {
-        self.note("cancel_requested", "");
-        self.job.cancel_wanted = true;
+    fn give_up(&mut self, task: Option<TaskId>, detail: &'static str) -> ActionReply {
+        self.end(HistoryEvent::Cancelled, detail, State::Cancelled { task });
+        ActionReply::Done(detail)
     }
 
-    fn call_off(&mut self, running: Running, state: fn(Running) -> State) -> Reply {
-        self.want_cancel();
-        let pace = Schedule { due: self.now(), tries: 0, ..running.pace };
-        self.job.state = state(Running { pace, ..running });
-        Reply::Done("the provider is asked to cancel it; a task it has begun cannot be cancelled")
+    fn request_cancel(&mut self) {
+        self.record(HistoryEvent::CancelRequested, "");
+        self.job.cancel_requested = true;
     }
 
-    fn retry(&mut self) -> Reply {
+    fn cancel_task(&mut self, running: RunningTask, state: fn(RunningTask) -> State) -> ActionReply {
+        self.request_cancel();
+        let schedule = Schedule { due: self.now(), tries: 0, ..running.schedule };
+        self.job.state = state(RunningTask { schedule, ..running });
+        ActionReply::Done(
+            "cancellation requested; if the task has already started, it finishes and is billed",
+        )
+    }
+
+    fn retry(&mut self) -> ActionReply {
         match self.job.state {
             State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } | State::Held(_) => {
-                self.note("retried", format!("attempt {}", self.job.attempts.saturating_add(1)));
-                self.begin_anew();
-                Reply::Done("it is submitted again under a new key, and billed again")
+                let attempt = self.job.attempts.saturating_add(1);
+                self.record(HistoryEvent::Retried, format!("attempt {attempt}"));
+                self.start_over();
+                ActionReply::Done("submitted again under a new key, and billed again")
             }
-            State::Succeeded { .. } => Reply::Refused(
-                "it has already succeeded; to make another, drop its file again with \"again\": true".into(),
+            State::Succeeded { .. } => ActionReply::Rejected(
+                "it succeeded; to make another, drop its file again with \"again\": true".into(),
             ),
             State::Pending { .. }
             | State::Submitting { .. }
             | State::Queued(_)
             | State::Processing(_)
-            | State::Downloading(_) => {
-                Reply::Refused(format!("it is {} and goes on by itself", self.job.state_name()))
-            }
+            | State::Downloading(_) => ActionReply::Rejected(format!(
+                "not needed: it is {} and continues by itself",
+                self.job.state_name()
+            )),
         }
     }
 
-    fn begin_anew(&mut self) {
+    fn start_over(&mut self) {
         self.job.outputs.clear();
-        self.job.learned = JobFacts::default();
-        self.job.cancel_wanted = false;
-        self.job.alerted = false;
-        self.job.knocked_at = None;
+        self.job.facts = JobFacts::default();
+        self.job.cancel_requested = false;
+        self.job.expiry_alerted = false;
+        self.job.callback_at = None;
         let now = self.now();
-        self.job.state = State::Pending { pace: Schedule::starting(now, now), trial: None };
+        self.job.state = State::Pending { schedule: Schedule::starting(now, now), pending_attempt: None };
     }
 
-    fn release(&mut self) -> Reply {
+    fn release(&mut self) -> ActionReply {
         let State::Held(hold) = self.job.state.clone() else {
-            return Reply::Refused(format!("it is not held but {}", self.job.state_name()));
+            return ActionReply::Rejected(format!("not held: it {}", self.past_state()));
         };
         let now = self.now();
-        self.note("released", hold.reason.as_str());
-        self.clock_right = hold.reason == HoldReason::ClockDoubted;
+        self.record(HistoryEvent::Released, hold.reason.as_str());
+        self.clock_confirmed = hold.reason == HoldReason::ClockUnreliable;
         match hold.reason {
-            HoldReason::OutcomeUnknown | HoldReason::ErrorReplayed | HoldReason::TaskShared => {
-                self.begin_anew();
-                Reply::Done("it is submitted again under a new key, and may be billed a second time")
+            HoldReason::OutcomeUnknown | HoldReason::ErrorReplayed | HoldReason::DuplicateTask => {
+                self.start_over();
+                ActionReply::Done("submitted again under a new key; it may be billed a second time")
             }
-            HoldReason::ClockDoubted
+            HoldReason::ClockUnreliable
             | HoldReason::DatabaseRestored
-            | HoldReason::Slow
+            | HoldReason::TimedOut
             | HoldReason::TaskMissing
             | HoldReason::NoOutput
-            | HoldReason::MediaForbidden
-            | HoldReason::OutputUnfit => {
-                self.go_back(hold.back_to, Schedule::starting(now, now));
-                Reply::Done("it goes on where it stopped")
+            | HoldReason::AddressForbidden
+            | HoldReason::InvalidOutput => {
+                self.resume(hold.held_from, Schedule::starting(now, now));
+                ActionReply::Done("it continues where it stopped")
             }
         }
     }
 
-    fn go_back(&mut self, back_to: HeldFrom, anew: Schedule) {
+    fn resume(&mut self, held_from: HeldFrom, schedule: Schedule) {
         for output in &mut self.job.outputs {
-            if let OutputState::Waiting { unfit, .. } = &mut output.state {
-                *unfit = 0;
+            if let OutputState::Waiting { invalid_downloads, .. } = &mut output.state {
+                *invalid_downloads = 0;
             }
         }
-        self.job.state = match back_to {
-            HeldFrom::Pending(_) => State::Pending { pace: anew, trial: None },
-            HeldFrom::Submitting(_, trial) => State::Submitting { pace: anew, trial },
+        self.job.state = match held_from {
+            HeldFrom::Pending(_) => State::Pending { schedule, pending_attempt: None },
+            HeldFrom::Submitting(_, pending_attempt) => State::Submitting { schedule, pending_attempt },
             HeldFrom::Running(running) => {
-                State::Processing(Running { pace: anew, missing_since: None, ..running })
+                State::Processing(RunningTask { schedule, missing_since: None, ..running })
             }
-            HeldFrom::Downloading(fetching) => {
-                State::Downloading(Fetching { pace: anew, refresh: true, ..fetching })
+            HeldFrom::Downloading(downloading) => {
+                State::Downloading(Downloading { schedule, refresh_links: true, ..downloading })
             }
         };
     }
 
-    fn ended_how(&self) -> &'static str {
+    /// "it ..."
+    fn past_state(&self) -> String {
         match self.job.state {
-            State::Succeeded { .. } => "succeeded",
-            State::Failed { .. } => "failed",
-            State::Cancelled { .. } => "been cancelled",
-            State::Expired { .. } => "expired",
+            State::Succeeded { .. } => "succeeded".into(),
+            State::Failed { .. } => "failed".into(),
+            State::Cancelled { .. } => "was cancelled".into(),
+            State::Expired { .. } => "expired".into(),
             State::Pending { .. }
             | State::Submitting { .. }
             | State::Queued(_)
             | State::Processing(_)
             | State::Downloading(_)
-            | State::Held(_) => "begun",
+            | State::Held(_) => format!("is {}", self.job.state_name()),
         }
     }
 }

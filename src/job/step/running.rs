@@ -1,27 +1,29 @@
-//! While the task is at the provider: status answers, callbacks, cancels.
+//! While the task is at the provider: status answers, callbacks, cancel calls.
 
 use crate::clock::Timestamp;
 use crate::failpoints::{Bug, planted};
+use crate::job::JobError;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, TaskFacts};
-use crate::job::hold::{HeldFrom, HoldReason};
-use crate::job::retry::{Backoff, CALL_OFF_LIMIT, MISSING_PATIENCE, QUERY_SPACING, SLOW_POLL};
-use crate::job::state::{Running, Schedule, State};
+use crate::job::history::HistoryEvent;
+use crate::job::hold::HoldReason;
+use crate::job::id::TaskId;
+use crate::job::retry::{Backoff, MAX_CANCEL_TRIES, MIN_POLL_SPACING, MISSING_TIMEOUT, SLOW_POLL_INTERVAL};
+use crate::job::state::{HeldFrom, RunningTask, Schedule, State};
 use crate::job::step::Change;
-use crate::job::{JobError, TaskId};
 
 impl Change<'_> {
-    pub(super) fn asked(&mut self, began: Timestamp, verdict: &StatusVerdict) {
-        if self.job.knocked_at.is_some_and(|knocked| knocked < began) {
-            self.job.knocked_at = None;
+    pub(super) fn status_polled(&mut self, sent_at: Timestamp, verdict: &StatusVerdict) {
+        if self.job.callback_at.is_some_and(|callback_at| callback_at < sent_at) {
+            self.job.callback_at = None;
         }
         match self.job.state.clone() {
-            State::Queued(running) | State::Processing(running) => self.running_asked(running, verdict),
-            State::Downloading(fetching) => self.fetching_asked(fetching, verdict),
-            State::Held(hold) => match hold.back_to.clone() {
+            State::Queued(running) | State::Processing(running) => self.polled_running(running, verdict),
+            State::Downloading(downloading) => self.polled_downloading(downloading, verdict),
+            State::Held(hold) => match hold.held_from.clone() {
                 HeldFrom::Running(running) if hold.reason == HoldReason::TaskMissing => {
-                    self.missing_asked(running, verdict);
+                    self.polled_missing(running, verdict);
                 }
-                HeldFrom::Running(running) => self.held_asked(running, verdict),
+                HeldFrom::Running(running) => self.polled_held(running, verdict),
                 HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Downloading(_) => {}
             },
             State::Pending { .. }
@@ -33,134 +35,129 @@ impl Change<'_> {
         }
     }
 
-    fn running_asked(&mut self, running: Running, verdict: &StatusVerdict) {
+    fn polled_running(&mut self, running: RunningTask, verdict: &StatusVerdict) {
         let now = self.now();
-        let terms = self.moment.terms;
-        let polls = Backoff::polls(terms.interval, terms.max_interval);
-        let mut running = Running { asked_at: Some(now), ..running };
+        let policy = self.moment.policy;
+        let polls = Backoff::polls(policy.interval, policy.max_interval);
+        let mut running = RunningTask { polled_at: Some(now), ..running };
         let not_before = match verdict {
-            StatusVerdict::Seen(facts) => {
+            StatusVerdict::Answered(facts) => {
                 running.missing_since = None;
-                self.job.learned.remark = None;
-                self.take_progress(facts);
+                self.job.facts.status_message = None;
+                self.update_progress(facts);
                 match facts.phase {
                     Phase::Completed | Phase::Failed | Phase::Cancelled => {
                         return self.task_ended(running.task, facts);
                     }
-                    Phase::Processing => self.begin_processing(&running),
+                    Phase::Processing => self.processing_started(&running),
                     Phase::Queued | Phase::Unclear(_) => {}
                 }
                 None
             }
             StatusVerdict::Missing => {
+                let unknown = "the provider does not know the task";
                 let since = *running.missing_since.get_or_insert(now);
                 if since == now {
-                    self.note("task_missing", "the provider says it does not know the task");
+                    self.record(HistoryEvent::TaskMissing, unknown);
                 }
-                if now.since(since) >= MISSING_PATIENCE {
+                if now.since(since) >= MISSING_TIMEOUT {
                     let detail = format!("task {}", running.task);
-                    return self.hold(
-                        HoldReason::TaskMissing,
-                        detail,
-                        HeldFrom::Running(slowly(running, now)),
-                    );
+                    let held_from = HeldFrom::Running(poll_slowly(running, now));
+                    return self.hold(HoldReason::TaskMissing, detail, held_from);
                 }
-                self.job.learned.remark = Some("the provider says it does not know the task".into());
+                self.job.facts.status_message = Some(unknown.into());
                 None
             }
             StatusVerdict::Unanswered { why, not_before } => {
-                self.job.learned.remark = Some(why.clone());
+                self.job.facts.status_message = Some(why.clone());
                 *not_before
             }
         };
-        if now.since(running.pace.since) >= terms.give_up {
-            let detail = format!("task {}, submitted {}", running.task, running.pace.since);
-            return self.hold(HoldReason::Slow, detail, HeldFrom::Running(slowly(running, now)));
+        if now.since(running.schedule.since) >= policy.give_up {
+            let detail = format!("task {}, submitted {}", running.task, running.schedule.since);
+            let held_from = HeldFrom::Running(poll_slowly(running, now));
+            return self.hold(HoldReason::TimedOut, detail, held_from);
         }
-        running.pace = self.again(running.pace, polls, not_before);
-        if self.job.knocked_at.is_some() {
-            let soonest = now.plus(QUERY_SPACING);
-            running.pace.due = not_before.map_or(soonest, |time| time.max(soonest));
+        running.schedule = self.retry_later(running.schedule, polls, not_before);
+        if self.job.callback_at.is_some() {
+            let soonest = now.plus(MIN_POLL_SPACING);
+            running.schedule.due = not_before.map_or(soonest, |time| time.max(soonest));
         }
-        self.put_running(running);
+        self.set_running(running);
     }
 
-    /// A task the provider denied: once it is known again, nobody needs to do anything.
-    fn missing_asked(&mut self, running: Running, verdict: &StatusVerdict) {
-        let StatusVerdict::Seen(_) = verdict else {
-            return self.held_asked(running, verdict);
+    /// Once the provider knows the task again, the operator has nothing to do.
+    fn polled_missing(&mut self, running: RunningTask, verdict: &StatusVerdict) {
+        let StatusVerdict::Answered(_) = verdict else {
+            return self.polled_held(running, verdict);
         };
         let now = self.now();
-        self.note("task_found", "the provider knows the task again");
-        let running = Running { pace: Schedule::starting(now, now), ..running };
+        self.record(HistoryEvent::TaskFound, "the provider knows the task again");
+        let running = RunningTask { schedule: Schedule::starting(now, now), ..running };
         self.job.state = State::Processing(running.clone());
-        self.running_asked(running, verdict);
+        self.polled_running(running, verdict);
     }
 
-    /// A task given up on: it stays held unless the provider says it has ended after all.
-    fn held_asked(&mut self, running: Running, verdict: &StatusVerdict) {
+    /// The job stays held unless its task has ended after all.
+    fn polled_held(&mut self, running: RunningTask, verdict: &StatusVerdict) {
         let now = self.now();
-        if let StatusVerdict::Seen(facts) = verdict {
-            self.take_progress(facts);
+        if let StatusVerdict::Answered(facts) = verdict {
+            self.update_progress(facts);
             match facts.phase {
                 Phase::Completed | Phase::Failed | Phase::Cancelled => {
-                    self.note("task_finished", "the task has ended after all");
+                    self.record(HistoryEvent::TaskFinished, "the task ended after all");
                     return self.task_ended(running.task, facts);
                 }
                 Phase::Queued | Phase::Processing | Phase::Unclear(_) => {}
             }
         }
-        let running = slowly(Running { asked_at: Some(now), ..running }, now);
-        self.put_running(running);
+        let running = poll_slowly(RunningTask { polled_at: Some(now), ..running }, now);
+        self.set_running(running);
     }
 
-    fn task_ended(&mut self, task: TaskId, facts: &TaskFacts) {
-        self.job.learned.cost = facts.cost.or(self.job.learned.cost);
-        self.job.learned.completed_at = facts.completed_at.or(Some(self.now()));
+    pub(super) fn task_ended(&mut self, task: TaskId, facts: &TaskFacts) {
+        self.job.facts.cost = facts.cost.or(self.job.facts.cost);
+        self.job.facts.completed_at = facts.completed_at.or(Some(self.now()));
         match facts.phase {
             Phase::Completed => self.completed(task, facts),
             Phase::Failed => {
                 let error = facts.error.clone().unwrap_or_else(|| JobError {
                     code: "task_failed".into(),
-                    message: "the provider says the task failed, without a reason".into(),
+                    message: "the provider reports that the task failed, without a reason".into(),
                 });
                 self.fail(error, Some(task));
             }
             Phase::Cancelled => {
-                self.end("cancelled", "by the provider's word", State::Cancelled { task: Some(task) })
+                self.end(HistoryEvent::Cancelled, "at the provider", State::Cancelled { task: Some(task) });
             }
             Phase::Queued | Phase::Processing | Phase::Unclear(_) => {}
         }
     }
 
-    pub(super) fn ended_after_completion(&mut self, task: TaskId, facts: &TaskFacts) {
-        self.task_ended(task, facts);
-    }
-
-    fn take_progress(&mut self, facts: &TaskFacts) {
-        let told = match facts.phase {
+    fn update_progress(&mut self, facts: &TaskFacts) {
+        let reported = match facts.phase {
             Phase::Completed => Some(100),
             Phase::Queued | Phase::Processing | Phase::Unclear(_) | Phase::Failed | Phase::Cancelled => {
                 facts.progress.map(|progress| progress.min(100))
             }
         };
-        if let Some(progress) = told {
-            self.job.learned.progress = progress;
+        if let Some(progress) = reported {
+            self.job.facts.progress = progress;
         }
     }
 
-    fn begin_processing(&mut self, running: &Running) {
+    fn processing_started(&mut self, running: &RunningTask) {
         if let State::Queued(_) = self.job.state {
-            self.note("processing", "");
+            self.record(HistoryEvent::Processing, "");
             self.job.state = State::Processing(running.clone());
         }
     }
 
-    /// Puts the running task back where it was, in the state it has now.
-    fn put_running(&mut self, with: Running) {
+    /// Replaces the running task's data; the state stays the same.
+    fn set_running(&mut self, new: RunningTask) {
         match &mut self.job.state {
-            State::Queued(running) | State::Processing(running) => *running = with,
-            State::Held(hold) => hold.back_to = HeldFrom::Running(with),
+            State::Queued(running) | State::Processing(running) => *running = new,
+            State::Held(hold) => hold.held_from = HeldFrom::Running(new),
             State::Pending { .. }
             | State::Submitting { .. }
             | State::Downloading(_)
@@ -171,35 +168,38 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn knocked(&mut self, hint: Option<&TaskId>, quiet: bool) {
+    pub(super) fn callback_received(&mut self, hint: Option<&TaskId>, quiet: bool) {
         let now = self.now();
         if !quiet {
-            self.note("callback_received", hint.map_or_else(String::new, |task| format!("for task {task}")));
+            let detail = hint.map_or_else(String::new, |task| format!("for task {task}"));
+            self.record(HistoryEvent::CallbackReceived, detail);
         }
         if let State::Succeeded { task } = self.job.state.clone()
             && planted(Bug::EndLeft)
         {
-            let pace = Schedule::starting(now, now);
-            self.job.state = State::Processing(Running { task, pace, missing_since: None, asked_at: None });
+            let schedule = Schedule::starting(now, now);
+            let running = RunningTask { task, schedule, missing_since: None, polled_at: None };
+            self.job.state = State::Processing(running);
         }
-        let first = self.job.knocked_at.is_none();
+        let first = self.job.callback_at.is_none();
         match &mut self.job.state {
             State::Queued(running) | State::Processing(running) => {
-                wake(&mut running.pace, running.asked_at, now);
-                self.job.knocked_at = Some(now);
+                poll_soon(&mut running.schedule, running.polled_at, now);
+                self.job.callback_at = Some(now);
             }
             State::Held(hold) => {
-                if let HeldFrom::Running(running) = &mut hold.back_to {
-                    wake(&mut running.pace, running.asked_at, now);
-                    self.job.knocked_at = Some(now);
+                if let HeldFrom::Running(running) = &mut hold.held_from {
+                    poll_soon(&mut running.schedule, running.polled_at, now);
+                    self.job.callback_at = Some(now);
                 }
             }
-            // The answer was overtaken: the first knock hurries the repeat, further ones must not.
-            State::Submitting { pace, .. } => {
+            // The callback overtook the submit's answer. The first one brings the resend forward; if each did, callbacks
+            // could defeat its backoff.
+            State::Submitting { schedule, .. } => {
                 if first {
-                    pace.due = pace.due.min(now);
+                    schedule.due = schedule.due.min(now);
                 }
-                self.job.knocked_at = Some(now);
+                self.job.callback_at = Some(now);
             }
             State::Pending { .. }
             | State::Downloading(_)
@@ -210,48 +210,48 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn call_off_answered(&mut self, verdict: &CancelVerdict) {
+    pub(super) fn cancel_answered(&mut self, verdict: &CancelVerdict) {
         let (State::Queued(running) | State::Processing(running)) = self.job.state.clone() else {
             return;
         };
-        if !self.job.cancel_wanted {
+        if !self.job.cancel_requested {
             return;
         }
         let now = self.now();
-        let ask_now = Schedule { due: now.plus(QUERY_SPACING), tries: 0, ..running.pace };
-        let pace = match verdict {
-            CancelVerdict::Taken => {
-                self.note("cancel_accepted", "the provider took the cancel");
-                self.job.cancel_wanted = false;
-                ask_now
+        let poll_now = Schedule { due: now.plus(MIN_POLL_SPACING), tries: 0, ..running.schedule };
+        let schedule = match verdict {
+            CancelVerdict::Accepted => {
+                self.record(HistoryEvent::CancelAccepted, "the provider accepted the cancel request");
+                self.job.cancel_requested = false;
+                poll_now
             }
             CancelVerdict::TooLate { why } => {
-                self.note("cancel_refused", why.clone());
-                self.job.learned.remark = Some(format!("not cancelled: {why}"));
-                self.job.cancel_wanted = false;
-                ask_now
+                self.record(HistoryEvent::CancelRefused, why.clone());
+                self.job.facts.status_message = Some(format!("not cancelled: {why}"));
+                self.job.cancel_requested = false;
+                poll_now
             }
-            CancelVerdict::Unanswered { why, .. } if running.pace.tries >= CALL_OFF_LIMIT => {
-                self.note("cancel_abandoned", format!("the provider did not answer: {why}"));
-                self.job.cancel_wanted = false;
-                ask_now
+            CancelVerdict::Unanswered { why, .. } if running.schedule.tries >= MAX_CANCEL_TRIES => {
+                self.record(HistoryEvent::CancelAbandoned, format!("the provider did not answer: {why}"));
+                self.job.cancel_requested = false;
+                poll_now
             }
             CancelVerdict::Unanswered { why, not_before } => {
-                self.job.learned.remark = Some(why.clone());
-                self.again(running.pace, Backoff::CALL_OFF, *not_before)
+                self.job.facts.status_message = Some(why.clone());
+                self.retry_later(running.schedule, Backoff::CANCEL, *not_before)
             }
         };
-        self.put_running(Running { pace, ..running });
+        self.set_running(RunningTask { schedule, ..running });
     }
 }
 
-fn slowly(running: Running, now: Timestamp) -> Running {
-    let pace = Schedule { due: now.plus(SLOW_POLL), ..running.pace };
-    Running { pace, ..running }
+fn poll_slowly(running: RunningTask, now: Timestamp) -> RunningTask {
+    let schedule = Schedule { due: now.plus(SLOW_POLL_INTERVAL), ..running.schedule };
+    RunningTask { schedule, ..running }
 }
 
-/// Due at once, but never within a second of the last question.
-fn wake(pace: &mut Schedule, asked_at: Option<Timestamp>, now: Timestamp) {
-    let soonest = asked_at.map_or(now, |asked| now.max(asked.plus(QUERY_SPACING)));
-    pace.due = pace.due.min(soonest);
+/// Due immediately, but not within [`MIN_POLL_SPACING`] of the last status query.
+fn poll_soon(schedule: &mut Schedule, polled_at: Option<Timestamp>, now: Timestamp) {
+    let soonest = polled_at.map_or(now, |polled_at| now.max(polled_at.plus(MIN_POLL_SPACING)));
+    schedule.due = schedule.due.min(soonest);
 }

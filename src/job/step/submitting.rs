@@ -3,37 +3,45 @@
 use crate::failpoints::{Bug, planted};
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Doubt, SubmitVerdict};
-use crate::job::hold::{HeldFrom, HoldReason};
-use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFE, REFUSAL_PATIENCE};
-use crate::job::state::{PendingAttempt, Running, Schedule, State};
-use crate::job::step::{Change, Sending};
-use crate::job::{Job, JobError, TaskId};
+use crate::job::history::HistoryEvent;
+use crate::job::hold::HoldReason;
+use crate::job::id::TaskId;
+use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFETIME, REFUSAL_TIMEOUT};
+use crate::job::state::{HeldFrom, PendingAttempt, RunningTask, Schedule, State};
+use crate::job::step::{AttemptToSend, Change};
+use crate::job::{Job, JobError};
 use crate::money::Quota;
 
 impl Change<'_> {
     pub(super) fn attempt_started(&mut self) {
         let now = self.now();
-        // A key of a time still to come was frozen by a clock that was wrong: nobody knows how old it is.
-        let too_old = |trial: &PendingAttempt| {
-            now.since(trial.frozen_at) >= KEY_LIFE || trial.frozen_at.since(now) > CLOCK_TOLERANCE
+        // A key from the future was created by a wrong clock: its age is unknown.
+        let too_old = |attempt: &PendingAttempt| {
+            now.since(attempt.created_at) >= KEY_LIFETIME || attempt.created_at.since(now) > CLOCK_TOLERANCE
         };
         match self.job.state {
-            // No try under the old key was executed, so a new one pays for nothing twice.
-            State::Pending { pace, trial: None } => self.freeze(pace),
-            State::Pending { pace, trial: Some(trial) } if too_old(&trial) => self.freeze(pace),
-            State::Pending { pace, trial: Some(trial) } => self.send_again(pace, trial),
-            State::Submitting { pace, trial } if too_old(&trial) => {
-                let detail = format!("key {}", attempt_key(self.job.id(), trial.number));
-                self.hold(HoldReason::OutcomeUnknown, detail, HeldFrom::Submitting(pace, trial));
+            // No send under the old key was executed, so a new key cannot be billed twice.
+            State::Pending { schedule, pending_attempt: None } => self.create_attempt(schedule),
+            State::Pending { schedule, pending_attempt: Some(attempt) } if too_old(&attempt) => {
+                self.create_attempt(schedule);
             }
-            State::Submitting { pace, trial } if trial.unknown && planted(Bug::NewKeyOnRetry) => {
-                self.freeze(pace)
+            State::Pending { schedule, pending_attempt: Some(attempt) } => self.resend(schedule, attempt),
+            State::Submitting { schedule, pending_attempt: attempt } if too_old(&attempt) => {
+                let detail = format!("key {}", attempt_key(self.job.id(), attempt.number));
+                self.hold(HoldReason::OutcomeUnknown, detail, HeldFrom::Submitting(schedule, attempt));
             }
-            State::Submitting { pace, trial } if !trial.unknown && planted(Bug::OutcomeForgotten) => {
-                self.freeze(pace);
+            State::Submitting { schedule, pending_attempt: attempt }
+                if attempt.outcome_unknown && planted(Bug::NewKeyOnRetry) =>
+            {
+                self.create_attempt(schedule);
             }
-            State::Submitting { pace, trial } => {
-                self.send_again(pace, PendingAttempt { unknown: true, ..trial })
+            State::Submitting { schedule, pending_attempt: attempt }
+                if !attempt.outcome_unknown && planted(Bug::OutcomeForgotten) =>
+            {
+                self.create_attempt(schedule);
+            }
+            State::Submitting { schedule, pending_attempt } => {
+                self.resend(schedule, PendingAttempt { outcome_unknown: true, ..pending_attempt });
             }
             State::Queued(_)
             | State::Processing(_)
@@ -46,114 +54,131 @@ impl Change<'_> {
         }
     }
 
-    fn freeze(&mut self, pace: Schedule) {
+    fn create_attempt(&mut self, schedule: Schedule) {
         let number = self.job.attempts.saturating_add(1);
         self.job.attempts = number;
-        let trial = PendingAttempt { number, frozen_at: self.now(), unknown: false };
-        self.note("submitting", format!("key {}", attempt_key(self.job.id(), number)));
-        self.job.state = State::Submitting { pace: Schedule { due: self.now(), ..pace }, trial };
-        self.send = Some(Sending::Fresh(number));
+        let now = self.now();
+        self.record(HistoryEvent::Submitting, format!("key {}", attempt_key(self.job.id(), number)));
+        self.job.state = State::Submitting {
+            schedule: Schedule { due: now, ..schedule },
+            pending_attempt: PendingAttempt { number, created_at: now, outcome_unknown: false },
+        };
+        self.send = Some(AttemptToSend::New(number));
     }
 
-    fn send_again(&mut self, pace: Schedule, trial: PendingAttempt) {
-        self.note("submitting", format!("key {} again", attempt_key(self.job.id(), trial.number)));
-        self.job.state = State::Submitting { pace: Schedule { due: self.now(), ..pace }, trial };
-        self.send = Some(Sending::Again(trial.number));
+    fn resend(&mut self, schedule: Schedule, pending_attempt: PendingAttempt) {
+        let number = pending_attempt.number;
+        self.record(HistoryEvent::Submitting, format!("key {} again", attempt_key(self.job.id(), number)));
+        let schedule = Schedule { due: self.now(), ..schedule };
+        self.job.state = State::Submitting { schedule, pending_attempt };
+        self.send = Some(AttemptToSend::Pending(number));
     }
 
     pub(super) fn submit_answered(&mut self, verdict: &SubmitVerdict) {
-        // A doubt may have held the job while its call was under way; what the call brought still counts.
-        let Some((pace, trial)) = trial_of(&self.job) else {
+        // A doubt may have held the job during its call; what the call returned still counts.
+        let Some((schedule, pending_attempt)) = pending_attempt_of(&self.job) else {
             if let SubmitVerdict::Accepted { task, .. } = verdict {
-                self.note("ignored", format!("a submit answered late with task {task}"));
+                self.record(HistoryEvent::Ignored, format!("late submit answer with task {task}"));
             }
             return;
         };
         let held = matches!(self.job.state, State::Held(_));
         match verdict {
-            SubmitVerdict::Accepted { task, reserved } => self.accepted(task, *reserved),
-            SubmitVerdict::Refused(_) if trial.unknown && held => {}
-            SubmitVerdict::Refused(error) if trial.unknown => self.repeat_refused(pace, trial, error),
+            SubmitVerdict::Accepted { task, reserved } => self.submitted(task, *reserved),
+            SubmitVerdict::Refused(_) if pending_attempt.outcome_unknown && held => {}
+            SubmitVerdict::Refused(error) if pending_attempt.outcome_unknown => {
+                self.resend_refused(schedule, pending_attempt, error);
+            }
             SubmitVerdict::Refused(error) => {
-                if self.job.cancel_wanted {
-                    self.end("cancelled", "the provider had refused it", State::Cancelled { task: None });
+                if self.job.cancel_requested {
+                    self.cancelled_before_submit("the provider had refused it");
                 } else {
                     self.fail(error.clone(), None);
                 }
             }
             SubmitVerdict::NotExecuted { .. } | SubmitVerdict::Unknown { .. } if held => {}
             SubmitVerdict::NotExecuted { why, not_before } => {
-                self.note("submit_not_executed", why.clone());
-                let pace = self.again(pace, Backoff::SUBMIT, *not_before);
-                if trial.unknown {
-                    self.job.state = State::Submitting { pace, trial };
-                } else if self.job.cancel_wanted {
-                    return self.end("cancelled", "before it was submitted", State::Cancelled { task: None });
+                self.record(HistoryEvent::SubmitNotExecuted, why.clone());
+                let schedule = self.retry_later(schedule, Backoff::SUBMIT, *not_before);
+                if pending_attempt.outcome_unknown {
+                    self.job.state = State::Submitting { schedule, pending_attempt };
+                } else if self.job.cancel_requested {
+                    return self.cancelled_before_submit("before it was submitted");
                 } else {
-                    self.job.state = State::Pending { pace, trial: Some(trial) };
+                    self.job.state = State::Pending { schedule, pending_attempt: Some(pending_attempt) };
                 }
-                self.job.learned.remark = Some(why.clone());
+                self.job.facts.status_message = Some(why.clone());
             }
             SubmitVerdict::Unknown { why, not_before } => {
-                self.note("submit_unknown", why.clone());
-                let pace = self.again(pace, Backoff::SUBMIT, *not_before);
-                self.job.state = State::Submitting { pace, trial: PendingAttempt { unknown: true, ..trial } };
-                self.job.learned.remark = Some(why.clone());
+                self.record(HistoryEvent::SubmitOutcomeUnknown, why.clone());
+                self.job.state = State::Submitting {
+                    schedule: self.retry_later(schedule, Backoff::SUBMIT, *not_before),
+                    pending_attempt: PendingAttempt { outcome_unknown: true, ..pending_attempt },
+                };
+                self.job.facts.status_message = Some(why.clone());
             }
             SubmitVerdict::Replayed { why } => {
-                self.hold(HoldReason::ErrorReplayed, why.clone(), HeldFrom::Submitting(pace, trial));
+                let held_from = HeldFrom::Submitting(schedule, pending_attempt);
+                self.hold(HoldReason::ErrorReplayed, why.clone(), held_from);
             }
-            SubmitVerdict::Shared { task } => {
-                self.hold(HoldReason::TaskShared, format!("task {task}"), HeldFrom::Submitting(pace, trial));
+            SubmitVerdict::DuplicateTask { task } => {
+                let held_from = HeldFrom::Submitting(schedule, pending_attempt);
+                self.hold(HoldReason::DuplicateTask, format!("task {task}"), held_from);
             }
         }
     }
 
-    /// A refusal says nothing of the try before it, which may have been executed and charged: only the task it made, or
-    /// a person, settles that.
-    fn repeat_refused(&mut self, pace: Schedule, trial: PendingAttempt, error: &JobError) {
+    /// A refusal says nothing about the send before it, which may have been executed and billed. Only the task it
+    /// created, or the operator, settles that.
+    fn resend_refused(&mut self, schedule: Schedule, pending_attempt: PendingAttempt, error: &JobError) {
         let why = format!("{}: {}", error.code, error.message);
-        if self.now().since(trial.frozen_at) >= REFUSAL_PATIENCE {
-            return self.hold(HoldReason::ErrorReplayed, why, HeldFrom::Submitting(pace, trial));
+        if self.now().since(pending_attempt.created_at) >= REFUSAL_TIMEOUT {
+            let held_from = HeldFrom::Submitting(schedule, pending_attempt);
+            return self.hold(HoldReason::ErrorReplayed, why, held_from);
         }
-        self.note("submit_unknown", format!("refused ({why}), but an earlier try may have been executed"));
-        self.job.state = State::Submitting { pace: self.again(pace, Backoff::SUBMIT, None), trial };
-        self.job.learned.remark = Some(why);
+        let detail = format!("refused ({why}), but an earlier send may have been executed");
+        self.record(HistoryEvent::SubmitOutcomeUnknown, detail);
+        let schedule = self.retry_later(schedule, Backoff::SUBMIT, None);
+        self.job.state = State::Submitting { schedule, pending_attempt };
+        self.job.facts.status_message = Some(why);
     }
 
-    fn accepted(&mut self, task: &TaskId, reserved: Option<Quota>) {
+    fn submitted(&mut self, task: &TaskId, reserved: Option<Quota>) {
         let now = self.now();
-        self.note("submitted", format!("task {task}"));
-        self.job.learned.submitted_at = Some(now);
-        self.job.learned.reserved = reserved;
-        self.job.learned.remark = None;
-        let terms = self.moment.terms;
-        let first_poll = Backoff { base: terms.first_poll(), factor: 1.0, cap: terms.first_poll() };
-        // A callback that overtook this answer, or a cancel, does not wait for the first poll.
-        let hurry = self.job.knocked_at.is_some() || self.job.cancel_wanted;
-        let due = if hurry { now } else { now.plus(self.wait(first_poll, 0)) };
-        self.job.state = State::Queued(Running {
+        self.record(HistoryEvent::Submitted, format!("task {task}"));
+        self.job.facts.submitted_at = Some(now);
+        self.job.facts.reserved = reserved;
+        self.job.facts.status_message = None;
+        let delay = self.moment.policy.first_poll();
+        let first_poll = Backoff { base: delay, factor: 1.0, cap: delay };
+        // A callback that arrived before this answer, or a cancel request, does not wait for the first poll.
+        let immediately = self.job.callback_at.is_some() || self.job.cancel_requested;
+        let due = if immediately { now } else { now.plus(self.backoff(first_poll, 0)) };
+        self.job.state = State::Queued(RunningTask {
             task: task.clone(),
-            pace: Schedule::starting(now, due),
+            schedule: Schedule::starting(now, due),
             missing_since: None,
-            asked_at: None,
+            polled_at: None,
         });
     }
 
-    pub(super) fn doubted(&mut self, doubt: Doubt) {
+    fn cancelled_before_submit(&mut self, detail: &str) {
+        self.end(HistoryEvent::Cancelled, detail, State::Cancelled { task: None });
+    }
+
+    pub(super) fn submit_doubted(&mut self, doubt: Doubt) {
         let reason = match doubt {
-            Doubt::Clock => HoldReason::ClockDoubted,
+            Doubt::Clock => HoldReason::ClockUnreliable,
             Doubt::Restored => HoldReason::DatabaseRestored,
         };
         match (self.job.state.clone(), doubt) {
-            (State::Submitting { pace, trial }, _) => {
-                self.hold(
-                    reason,
-                    format!("key {}", attempt_key(self.job.id(), trial.number)),
-                    HeldFrom::Submitting(pace, trial),
-                );
+            (State::Submitting { schedule, pending_attempt }, _) => {
+                let detail = format!("key {}", attempt_key(self.job.id(), pending_attempt.number));
+                self.hold(reason, detail, HeldFrom::Submitting(schedule, pending_attempt));
             }
-            (State::Pending { pace, .. }, Doubt::Restored) => self.hold(reason, "", HeldFrom::Pending(pace)),
+            (State::Pending { schedule, .. }, Doubt::Restored) => {
+                self.hold(reason, "", HeldFrom::Pending(schedule));
+            }
             (
                 State::Pending { .. }
                 | State::Queued(_)
@@ -170,11 +195,11 @@ impl Change<'_> {
     }
 }
 
-fn trial_of(job: &Job) -> Option<(Schedule, PendingAttempt)> {
+fn pending_attempt_of(job: &Job) -> Option<(Schedule, PendingAttempt)> {
     match &job.state {
-        State::Submitting { pace, trial } => Some((*pace, *trial)),
-        State::Held(hold) => match &hold.back_to {
-            HeldFrom::Submitting(pace, trial) => Some((*pace, *trial)),
+        State::Submitting { schedule, pending_attempt } => Some((*schedule, *pending_attempt)),
+        State::Held(hold) => match &hold.held_from {
+            HeldFrom::Submitting(schedule, pending_attempt) => Some((*schedule, *pending_attempt)),
             HeldFrom::Pending(_) | HeldFrom::Running(_) | HeldFrom::Downloading(_) => None,
         },
         State::Pending { .. }

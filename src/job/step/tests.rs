@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::event::{
-    CancelVerdict, Doubt, FetchFailure, Order, Phase, SeenOutput, StatusVerdict, SubmitVerdict, TaskFacts,
+    CancelVerdict, Doubt, DownloadFailure, OperatorAction, Phase, ReportedOutput, StatusVerdict,
+    SubmitVerdict, TaskFacts,
 };
-use crate::job::next::{Move, next_action};
+use crate::job::next_action::{NextAction, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{Identity, JobId, Priority};
@@ -20,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
 fn at(now: Timestamp) -> Moment<'static> {
-    Moment { now, chance: 0.5, terms: &PollingPolicy::DEFAULT }
+    Moment { now, jitter: 0.5, policy: &PollingPolicy::DEFAULT }
 }
 
 fn new_job() -> Job {
@@ -58,22 +59,22 @@ fn not_executed() -> Event {
 }
 
 fn seen(facts: TaskFacts) -> Event {
-    Event::Asked { began: START, verdict: StatusVerdict::Seen(facts) }
+    Event::StatusPolled { sent_at: START, verdict: StatusVerdict::Answered(facts) }
 }
 
 fn unanswered() -> Event {
-    Event::Asked {
-        began: START,
+    Event::StatusPolled {
+        sent_at: START,
         verdict: StatusVerdict::Unanswered { why: "HTTP 502".into(), not_before: None },
     }
 }
 
 fn missing() -> Event {
-    Event::Asked { began: START, verdict: StatusVerdict::Missing }
+    Event::StatusPolled { sent_at: START, verdict: StatusVerdict::Missing }
 }
 
-fn output(index: u16, link: &str) -> SeenOutput {
-    SeenOutput { kind: OutputKind::Video, index, link: Secret::new(link), expires_at: None }
+fn output(index: u16, link: &str) -> ReportedOutput {
+    ReportedOutput { kind: OutputKind::Video, index, link: Secret::new(link), expires_at: None }
 }
 
 fn completed(links: &[&str]) -> TaskFacts {
@@ -92,16 +93,16 @@ fn stored(index: u16) -> Event {
     Event::Stored(Stored::new(key(index), file))
 }
 
-fn fetch_failed(failure: FetchFailure) -> Event {
-    Event::FetchFailed { key: key(0), failure }
+fn fetch_failed(failure: DownloadFailure) -> Event {
+    Event::DownloadFailed { key: key(0), failure }
 }
 
 fn refused(status: u16) -> Event {
-    fetch_failed(FetchFailure::LinkRefused { status, host: "cdn.example".into() })
+    fetch_failed(DownloadFailure::LinkRefused { status, host: "cdn.example".into() })
 }
 
 fn unfit() -> Event {
-    fetch_failed(FetchFailure::Unfit { why: "an error page".into() })
+    fetch_failed(DownloadFailure::Invalid { why: "an error page".into() })
 }
 
 /// One job in each state, and one held from each state that a job can be held from.
@@ -113,20 +114,22 @@ fn scenes() -> Vec<(&'static str, Job)> {
             history: vec![],
             send: None,
             reply: None,
-            clock_right: false,
+            clock_confirmed: false,
         };
-        let back_to = match job.state.clone() {
-            State::Pending { pace, .. } => HeldFrom::Pending(pace),
-            State::Submitting { pace, trial } => HeldFrom::Submitting(pace, trial),
+        let held_from = match job.state.clone() {
+            State::Pending { schedule, .. } => HeldFrom::Pending(schedule),
+            State::Submitting { schedule, pending_attempt } => {
+                HeldFrom::Submitting(schedule, pending_attempt)
+            }
             State::Queued(running) | State::Processing(running) => HeldFrom::Running(running),
-            State::Downloading(fetching) => HeldFrom::Downloading(fetching),
+            State::Downloading(downloading) => HeldFrom::Downloading(downloading),
             State::Succeeded { .. }
             | State::Failed { .. }
             | State::Cancelled { .. }
             | State::Expired { .. }
             | State::Held(_) => panic!("no job is held from {}", job.state_name()),
         };
-        change.hold(reason, "", back_to);
+        change.hold(reason, "", held_from);
         change.job
     };
     let pending = new_job();
@@ -146,22 +149,22 @@ fn scenes() -> Vec<(&'static str, Job)> {
         ("pending, refused before", after(submitting.clone(), &[not_executed()])),
         ("submitting", submitting.clone()),
         ("submitting, outcome unknown", after(submitting.clone(), &[unknown()])),
-        ("submitting, cancel wanted", after(submitting.clone(), &[Event::Person(Order::Cancel)])),
+        ("submitting, cancel wanted", after(submitting.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("queued", queued.clone()),
-        ("queued, cancel wanted", after(queued.clone(), &[Event::Person(Order::Cancel)])),
+        ("queued, cancel wanted", after(queued.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("processing", processing.clone()),
         ("downloading", downloading.clone()),
         ("downloading, link refused", after(downloading.clone(), &[refused(404)])),
         ("succeeded", after(downloading.clone(), &[stored(0)])),
         ("failed", after(queued.clone(), &[seen(TaskFacts::of(Phase::Failed))])),
-        ("cancelled", after(pending.clone(), &[Event::Person(Order::Cancel)])),
+        ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
         ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
-        ("held, clock doubted", held(&submitting, HoldReason::ClockDoubted)),
-        ("held, slow", held(&processing, HoldReason::Slow)),
+        ("held, clock doubted", held(&submitting, HoldReason::ClockUnreliable)),
+        ("held, slow", held(&processing, HoldReason::TimedOut)),
         ("held, task missing", held(&processing, HoldReason::TaskMissing)),
-        ("held, output unfit", held(&downloading, HoldReason::OutputUnfit)),
+        ("held, output unfit", held(&downloading, HoldReason::InvalidOutput)),
     ]
 }
 
@@ -175,7 +178,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("submit: not executed", not_executed()),
         ("submit: unknown", unknown()),
         ("submit: replayed", Event::SubmitAnswered(SubmitVerdict::Replayed { why: "HTTP 500".into() })),
-        ("submit: shared", Event::SubmitAnswered(SubmitVerdict::Shared { task: task() })),
+        ("submit: shared", Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task: task() })),
         ("asked: queued", seen(TaskFacts::of(Phase::Queued))),
         ("asked: processing", seen(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
         ("asked: unclear", seen(TaskFacts::of(Phase::Unclear("pondering".into())))),
@@ -190,7 +193,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("asked: cancelled", seen(TaskFacts::of(Phase::Cancelled))),
         ("asked: missing", missing()),
         ("asked: unanswered", unanswered()),
-        ("cancel: taken", Event::CancelAnswered(CancelVerdict::Taken)),
+        ("cancel: taken", Event::CancelAnswered(CancelVerdict::Accepted)),
         ("cancel: too late", Event::CancelAnswered(CancelVerdict::TooLate { why: "running".into() })),
         (
             "cancel: unanswered",
@@ -205,22 +208,22 @@ fn events() -> Vec<(&'static str, Event)> {
         ("stored, unknown output", stored(9)),
         ("link refused", refused(403)),
         ("link gone", refused(410)),
-        ("fetch failed", fetch_failed(FetchFailure::Passing { why: "reset".into(), not_before: None })),
+        ("fetch failed", fetch_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None })),
         ("unfit", unfit()),
-        ("forbidden", fetch_failed(FetchFailure::Forbidden { why: "10.0.0.1".into() })),
-        ("time came", Event::TimeCame),
+        ("forbidden", fetch_failed(DownloadFailure::Forbidden { why: "10.0.0.1".into() })),
+        ("time came", Event::TimeElapsed),
         ("clock set back", Event::ClockSetBack),
-        ("clock doubted", Event::Doubted(Doubt::Clock)),
-        ("database restored", Event::Doubted(Doubt::Restored)),
-        ("person: cancel", Event::Person(Order::Cancel)),
-        ("person: retry", Event::Person(Order::Retry)),
-        ("person: release", Event::Person(Order::Release)),
+        ("clock doubted", Event::SubmitDoubted(Doubt::Clock)),
+        ("database restored", Event::SubmitDoubted(Doubt::Restored)),
+        ("person: cancel", Event::Operator(OperatorAction::Cancel)),
+        ("person: retry", Event::Operator(OperatorAction::Retry)),
+        ("person: release", Event::Operator(OperatorAction::Release)),
     ]
 }
 
 fn next_word(job: &Job, now: Timestamp) -> String {
     next_action(job, now)
-        .map_or("rest".into(), |next| format!("{} +{}s", next.what.as_str(), next.due.since(now).as_secs()))
+        .map_or("rest".into(), |next| format!("{} +{}s", next.action.as_str(), next.due.since(now).as_secs()))
 }
 
 /// Each pair's row: state, event → state, next move, history. Read `table.txt` as the behaviour; after a wanted
@@ -232,8 +235,8 @@ fn every_state_answers_every_event_as_the_table_says() {
         table.push_str(&format!("## {scene} ({})\n", next_word(&job, START)));
         for (name, event) in events() {
             let outcome = step(&job, &event, at(START));
-            let history: Vec<_> = outcome.history.iter().map(|line| line.event).collect();
-            let refused = matches!(outcome.reply, Some(Reply::Refused(_)));
+            let history: Vec<_> = outcome.history.iter().map(|entry| entry.event.as_str()).collect();
+            let refused = matches!(outcome.reply, Some(ActionReply::Rejected(_)));
             let same = outcome.job == job && outcome.history.is_empty();
             let row = if refused {
                 "refused".into()
@@ -259,7 +262,7 @@ fn every_state_answers_every_event_as_the_table_says() {
 fn a_key_of_23_hours_is_never_sent_again() {
     let job = after(new_job(), &[Event::AttemptStarted, unknown()]);
     let young = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR - Duration::from_secs(1))));
-    assert_eq!(young.send, Some(Sending::Again(1)));
+    assert_eq!(young.send, Some(AttemptToSend::Pending(1)));
     let old = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR)));
     assert_eq!((old.send, old.job.state_name()), (None, StateName::Held));
 }
@@ -267,8 +270,14 @@ fn a_key_of_23_hours_is_never_sent_again() {
 #[test]
 fn a_job_whose_tries_were_all_refused_outlives_its_key() {
     let job = after(new_job(), &[Event::AttemptStarted, not_executed()]);
-    assert_eq!(step(&job, &Event::AttemptStarted, at(START.plus(22 * HOUR))).send, Some(Sending::Again(1)));
-    assert_eq!(step(&job, &Event::AttemptStarted, at(START.plus(60 * HOUR))).send, Some(Sending::Fresh(2)));
+    assert_eq!(
+        step(&job, &Event::AttemptStarted, at(START.plus(22 * HOUR))).send,
+        Some(AttemptToSend::Pending(1))
+    );
+    assert_eq!(
+        step(&job, &Event::AttemptStarted, at(START.plus(60 * HOUR))).send,
+        Some(AttemptToSend::New(2))
+    );
 }
 
 #[test]
@@ -300,7 +309,10 @@ fn a_callback_during_a_question_leads_to_another_one() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let knocked =
         step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
-    let stale = Event::Asked { began: START, verdict: StatusVerdict::Seen(TaskFacts::of(Phase::Processing)) };
+    let stale = Event::StatusPolled {
+        sent_at: START,
+        verdict: StatusVerdict::Answered(TaskFacts::of(Phase::Processing)),
+    };
     let job = step(&knocked, &stale, at(START.plus(HOUR))).job;
     assert_eq!(next_word(&job, START.plus(HOUR)), "poll +1s");
 }
@@ -364,7 +376,7 @@ fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
     assert_eq!(four.state_name(), StateName::Downloading);
     let five = after(four, &[unfit()]);
     assert_eq!(five.state_name(), StateName::Held);
-    let released = after(five, &[Event::Person(Order::Release), unfit()]);
+    let released = after(five, &[Event::Operator(OperatorAction::Release), unfit()]);
     assert_eq!(released.state_name(), StateName::Downloading);
 }
 
@@ -372,10 +384,10 @@ fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
 fn the_early_alert_is_given_once() {
     let job =
         after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
-    assert!(step(&job, &Event::TimeCame, at(START.plus(19 * HOUR))).history.is_empty());
-    let alerted = step(&job, &Event::TimeCame, at(START.plus(20 * HOUR)));
-    assert_eq!(alerted.history[0].event, "expiring");
-    assert!(step(&alerted.job, &Event::TimeCame, at(START.plus(21 * HOUR))).history.is_empty());
+    assert!(step(&job, &Event::TimeElapsed, at(START.plus(19 * HOUR))).history.is_empty());
+    let alerted = step(&job, &Event::TimeElapsed, at(START.plus(20 * HOUR)));
+    assert_eq!(alerted.history[0].event, HistoryEvent::Expiring);
+    assert!(step(&alerted.job, &Event::TimeElapsed, at(START.plus(21 * HOUR))).history.is_empty());
 }
 
 #[test]
@@ -384,17 +396,22 @@ fn a_job_not_to_run_before_its_time_waits_for_it() {
     let job = Job::accept(identity, Some(START.plus(HOUR)));
     assert_eq!(next_word(&job, START), "wait +3600s");
     assert_eq!(next_word(&job, START.plus(HOUR)), "submit +0s");
-    assert_eq!(next_action(&job, START.plus(HOUR)).map(|next| next.what), Some(Move::Submit));
+    assert_eq!(next_action(&job, START.plus(HOUR)).map(|next| next.action), Some(NextAction::Submit));
 }
 
 #[test]
 fn a_retry_is_a_new_key_and_forgets_the_old_task() {
     let failed = after(
         new_job(),
-        &[Event::AttemptStarted, accepted(), seen(TaskFacts::of(Phase::Failed)), Event::Person(Order::Retry)],
+        &[
+            Event::AttemptStarted,
+            accepted(),
+            seen(TaskFacts::of(Phase::Failed)),
+            Event::Operator(OperatorAction::Retry),
+        ],
     );
     assert_eq!((failed.state_name(), failed.task()), (StateName::Pending, None));
-    assert_eq!(step(&failed, &Event::AttemptStarted, at(START)).send, Some(Sending::Fresh(2)));
+    assert_eq!(step(&failed, &Event::AttemptStarted, at(START)).send, Some(AttemptToSend::New(2)));
 }
 
 proptest! {
@@ -410,7 +427,7 @@ proptest! {
             let event = &events[pick % events.len()].1;
             let outcome = step(&job, event, at(now));
             let left_an_end = job.state_name().is_end() && outcome.job.state_name() != job.state_name();
-            prop_assert!(!left_an_end || *event == Event::Person(Order::Retry));
+            prop_assert!(!left_an_end || *event == Event::Operator(OperatorAction::Retry));
             prop_assert!(outcome.send.is_none() || *event == Event::AttemptStarted);
             prop_assert!(outcome.job.attempts >= job.attempts && outcome.job.attempts <= job.attempts + 1);
             let restored = Job::restore(outcome.job.record());
@@ -418,7 +435,7 @@ proptest! {
             let name = outcome.job.state_name();
             let rests = next_action(&outcome.job, now).is_none();
             prop_assert!(!rests || name.is_end() || name == StateName::Held);
-            prop_assert!(!name.is_end() || (rests && outcome.job.learned.finished_at.is_some()));
+            prop_assert!(!name.is_end() || (rests && outcome.job.facts.finished_at.is_some()));
             job = outcome.job;
         }
     }
@@ -435,7 +452,7 @@ fn what_a_clock_a_day_ahead_has_put_off_is_due_again_when_it_is_set_back() {
     assert!(next_action(&job, START).expect("a move").due > START.plus(25 * HOUR));
     let righted = step(&job, &Event::ClockSetBack, at(START)).job;
     assert!(next_action(&righted, START).expect("a move").due <= START.plus(HOUR));
-    let asked = Event::Asked { began: START.plus(HOUR), verdict: StatusVerdict::Missing };
+    let asked = Event::StatusPolled { sent_at: START.plus(HOUR), verdict: StatusVerdict::Missing };
     let asked = step(&righted, &asked, at(START.plus(HOUR))).job;
     let next = next_action(&asked, START).expect("a move").due;
     assert!(next > START.plus(HOUR + Duration::from_secs(2)), "the callback of then is answered: {next}");
@@ -446,7 +463,7 @@ fn a_time_that_a_person_named_outlives_a_clock_set_back() {
     let identity = new_job().identity().clone();
     let job = Job::accept(identity, Some(START.plus(48 * HOUR)));
     let righted = step(&job, &Event::ClockSetBack, at(START)).job;
-    assert_eq!(righted.state().pace().map(|pace| pace.due), Some(START.plus(48 * HOUR)));
+    assert_eq!(righted.state().schedule().map(|schedule| schedule.due), Some(START.plus(48 * HOUR)));
 }
 
 #[test]

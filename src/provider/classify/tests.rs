@@ -47,7 +47,7 @@ fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
         SubmitVerdict::NotExecuted { not_before, .. } => ("not executed".into(), secs(*not_before)),
         SubmitVerdict::Unknown { not_before, .. } => ("unknown".into(), secs(*not_before)),
         SubmitVerdict::Replayed { .. } => ("replayed".into(), None),
-        SubmitVerdict::Shared { .. } => ("shared".into(), None),
+        SubmitVerdict::DuplicateTask { .. } => ("shared".into(), None),
     }
 }
 
@@ -305,7 +305,7 @@ fn status_answers_and_their_verdicts() {
     for (status, headers, body, expected, not_before, cause) in cases {
         let classified = classify_status(&reply(*status, headers, body), &task(), CONTEXT);
         let found = match &classified.verdict {
-            StatusVerdict::Seen(facts) => {
+            StatusVerdict::Answered(facts) => {
                 assert_eq!(facts.phase, Phase::Processing);
                 ("seen", None)
             }
@@ -346,7 +346,7 @@ fn cancel_answers_and_their_verdicts() {
     for (status, body, expected, cause) in cases {
         let classified = classify_cancel(&reply(*status, &[], body), CONTEXT);
         let found = match &classified.verdict {
-            CancelVerdict::Taken => "taken",
+            CancelVerdict::Accepted => "taken",
             CancelVerdict::TooLate { .. } => "too late",
             CancelVerdict::Unanswered { .. } => "unanswered",
         };

@@ -7,9 +7,9 @@ use tracing::warn;
 use url::Url;
 
 use crate::clock::Timestamp;
-use crate::job::event::{Phase, SeenOutput};
+use crate::job::event::{Phase, ReportedOutput};
 use crate::job::output::OutputKind;
-use crate::job::retry::LONGEST_LINK_LIFE;
+use crate::job::retry::MAX_LINK_LIFETIME;
 use crate::provider::wire::time::read_time;
 use crate::secret::Secret;
 
@@ -34,8 +34,8 @@ pub(crate) fn read(
     phase: &Phase,
     completed_at: Option<Timestamp>,
     now: Timestamp,
-) -> Vec<SeenOutput> {
-    let latest = completed_at.unwrap_or(now).plus(LONGEST_LINK_LIFE);
+) -> Vec<ReportedOutput> {
+    let latest = completed_at.unwrap_or(now).plus(MAX_LINK_LIFETIME);
     let mut finder = Finder { now, latest, found: Vec::new(), places: [0; 3], known: HashSet::new() };
     let expires_at = finder.expiry(object, None);
     for result in RESULTS.iter().filter_map(|key| object.get(*key)) {
@@ -65,7 +65,7 @@ pub(crate) fn read(
 struct Finder {
     now: Timestamp,
     latest: Timestamp,
-    found: Vec<SeenOutput>,
+    found: Vec<ReportedOutput>,
     places: [u16; 3],
     known: HashSet<String>,
 }
@@ -125,7 +125,7 @@ impl Finder {
         let place = &mut self.places[kind as usize];
         let index = *place;
         *place += 1;
-        self.found.push(SeenOutput { kind, index, link: Secret::new(text), expires_at });
+        self.found.push(ReportedOutput { kind, index, link: Secret::new(text), expires_at });
     }
 
     fn expiry(&self, entry: &Map<String, Value>, around: Option<Timestamp>) -> Option<Timestamp> {
@@ -156,7 +156,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_720_000_100_000);
     const DONE: Timestamp = Timestamp::from_millis(1_720_000_030_000);
 
-    fn seen(text: &str) -> Vec<SeenOutput> {
+    fn seen(text: &str) -> Vec<ReportedOutput> {
         let value: Value = serde_json::from_str(text).expect("JSON");
         read(value.as_object().expect("an object"), &Phase::Completed, Some(DONE), NOW)
     }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_link_is_the_nearest_told_and_at_most_a_week_off() {
-        let week = DONE.plus(LONGEST_LINK_LIFE).millis();
+        let week = DONE.plus(MAX_LINK_LIFETIME).millis();
         let cases = [
             (
                 r#"{"result":{"videos":[{"url":"https://h/a","expires_at":1720086400}]}}"#,

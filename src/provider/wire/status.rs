@@ -107,7 +107,7 @@ const UNNAMED: &str = "task_failed";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::event::SeenOutput;
+    use crate::job::event::ReportedOutput;
     use crate::job::output::OutputKind;
     use crate::money::Quota;
     use crate::secret::Secret;
@@ -136,7 +136,7 @@ mod tests {
             cost: Some(Quota::new(75_000)),
             completed_at: Some(Timestamp::from_millis(1_720_000_030_000)),
             error: None,
-            outputs: vec![SeenOutput {
+            outputs: vec![ReportedOutput {
                 kind: OutputKind::Video,
                 index: 0,
                 link: Secret::new("https://cdn.example/output/xxx.mp4"),

@@ -18,7 +18,7 @@ use crate::sandbox::value::Value as _;
 use crate::sandbox::world::{Handled, KeyRecord, World};
 
 /// How long an idempotency key is remembered (docs/provider.md#headers).
-const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 impl World {
     pub(super) fn submit(&mut self, request: &Request, body_sha256: &str, now: Timestamp) -> Handled {
@@ -35,7 +35,7 @@ impl World {
         };
         let plan = own.over(&self.plan);
         let key = request.idempotency_key.as_deref();
-        self.keys.retain(|_, record| now.since(record.first) < KEY_LIFE);
+        self.keys.retain(|_, record| now.since(record.first) < KEY_LIFETIME);
         let record = key.and_then(|key| self.keys.get(key)).cloned();
         if let Some(record) = &record {
             if record.body_sha256 != body_sha256 {

@@ -7,8 +7,8 @@ use crate::api::action::{BulkActionRequest, BulkActionResult, RejectedAction};
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::api::problem::ProblemDetails;
 use crate::job::Job;
-use crate::job::event::{Event, Order};
-use crate::job::step::Reply;
+use crate::job::event::{Event, OperatorAction};
+use crate::job::step::ActionReply;
 use crate::money::Quota;
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::Problem;
@@ -44,18 +44,18 @@ pub(super) async fn run_bulk_action(
         let detail = format!("expected {expect} jobs, but {} match now; nothing was done", jobs.len());
         return Err(Problem::action_rejected(detail));
     }
-    let cost = jobs.iter().filter_map(|job| job.learned().cost).fold(Quota::ZERO, Quota::plus);
+    let cost = jobs.iter().filter_map(|job| job.facts().cost).fold(Quota::ZERO, Quota::plus);
     let (mut done, mut rejected) = (0, Vec::new());
     for job in jobs.iter().filter(|_| !wanted.dry_run) {
         let id = job.id();
         match admin
             .server
             .store
-            .apply(id, Event::Person(wanted.action), admin.server.clock.now())
+            .apply(id, Event::Operator(wanted.action), admin.server.clock.now())
             .await?
             .reply
         {
-            Some(Reply::Refused(reason)) => {
+            Some(ActionReply::Rejected(reason)) => {
                 rejected.push(RejectedAction { job: id, name: job.identity().name.clone(), reason });
             }
             _ => done += 1,
@@ -79,12 +79,12 @@ pub(super) async fn run_bulk_action(
     Ok(json_response(StatusCode::OK, &result))
 }
 
-fn summary(action: Order, done: usize, rejected: &[RejectedAction]) -> String {
+fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> String {
     let jobs = if done == 1 { "1 job".to_owned() } else { format!("{done} jobs") };
     let applied = match action {
-        Order::Cancel => format!("cancellation requested for {jobs}"),
-        Order::Retry => format!("{jobs} resubmitted"),
-        Order::Release => format!("{jobs} released"),
+        OperatorAction::Cancel => format!("cancellation requested for {jobs}"),
+        OperatorAction::Retry => format!("{jobs} resubmitted"),
+        OperatorAction::Release => format!("{jobs} released"),
     };
     match rejected {
         [] => applied,

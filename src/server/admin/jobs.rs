@@ -9,9 +9,9 @@ use crate::api::job::JobView;
 use crate::api::list::{JobPage, MAX_PAGE};
 use crate::api::problem::ProblemDetails;
 use crate::failpoints::{self, FailPoint};
-use crate::job::event::{Event, Order};
+use crate::job::event::{Event, OperatorAction};
 use crate::job::state::StateName;
-use crate::job::step::Reply;
+use crate::job::step::ActionReply;
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
@@ -97,7 +97,7 @@ pub(super) async fn get_job(
     summary = "Cancel, retry or release a job. `retry` is billed again",
     params(
         ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name"),
-        ("action" = Order, Path, description = "What to do")
+        ("action" = OperatorAction, Path, description = "What to do")
     ),
     responses(
         (status = 200, description = "The action was applied; its effect may still be under way", body = ActionResult),
@@ -110,19 +110,19 @@ pub(super) async fn run_action(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let (reference, word) = path.into_inner();
-    let orders = [Order::Cancel, Order::Retry, Order::Release];
+    let orders = [OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release];
     let order =
         orders.into_iter().find(|order| order.as_str() == word).ok_or_else(Problem::unknown_address)?;
     let store = &admin.server.store;
     let job = resolve_job(store, reference).await?;
     failpoints::hit(FailPoint::OrderReceived);
-    let applied = store.apply(job, Event::Person(order), admin.server.clock.now()).await?;
+    let applied = store.apply(job, Event::Operator(order), admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::OrderApplied);
     let message = match applied.reply {
-        Some(Reply::Refused(why)) => {
+        Some(ActionReply::Rejected(why)) => {
             return Err(Problem::action_rejected(why));
         }
-        Some(Reply::Done(message)) => message.to_owned(),
+        Some(ActionReply::Done(message)) => message.to_owned(),
         None => String::new(),
     };
     tracing::info!(%job, "{word} applied to job {job}: {message}");

@@ -172,7 +172,7 @@ impl From<StoreError> for Problem {
                 Self::unavailable(error.to_string())
             }
             StoreError::TaskTaken(_)
-            | StoreError::Broken(_)
+            | StoreError::CorruptJob(_)
             | StoreError::UnknownWord { .. }
             | StoreError::Abandoned(_)
             | StoreError::Sqlite(_) => {

@@ -8,7 +8,7 @@ use url::Url;
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
 use crate::fs::file_system::FileSystem;
-use crate::job::event::FetchFailure;
+use crate::job::event::DownloadFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
 use crate::library::boot_id;
 use crate::library::part::{Part, PartWriter};
@@ -36,7 +36,7 @@ impl DownloadTools {
         fetching: &Fetching,
         output: &Output,
         lane: TransferPermit,
-    ) -> Result<Result<Stored, FetchFailure>, StoreError> {
+    ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
             return Ok(Err(passing("it is not waited for")));
         };
@@ -56,7 +56,7 @@ impl DownloadTools {
         output: &Output,
         link: &Secret,
         lane: TransferPermit,
-    ) -> Result<Checked, FetchFailure> {
+    ) -> Result<Checked, DownloadFailure> {
         let name = Self::part_name(sight.job.id(), output.key);
         // Network, hash and disk in turn, each piece while it is still in the processor's cache.
         let received = self.receive(client, &name, link, output.key.kind, lane).await;
@@ -74,7 +74,7 @@ impl DownloadTools {
             Err(unfit) => unfit.to_string(),
         };
         self.quarantine(sight, output, part, &head, &why).await;
-        Err(FetchFailure::Unfit { why })
+        Err(DownloadFailure::Invalid { why })
     }
 
     /// Makes a flushed part of a link, and looks at what it is. Blocks between its awaits.
@@ -144,16 +144,16 @@ impl DownloadTools {
         (condition(host?, &tag)? == known).then_some(Resume { offset, validator: tag })
     }
 
-    fn failure(&self, trouble: Trouble) -> FetchFailure {
+    fn failure(&self, trouble: Trouble) -> DownloadFailure {
         let now = self.clock.now();
         match trouble {
             Trouble::Media(error) => match error {
-                MediaError::Forbidden(why) => FetchFailure::Forbidden { why: why.to_string() },
-                MediaError::LinkRefused { status, host } => FetchFailure::LinkRefused { status, host },
+                MediaError::Forbidden(why) => DownloadFailure::Forbidden { why: why.to_string() },
+                MediaError::LinkRefused { status, host } => DownloadFailure::LinkRefused { status, host },
                 MediaError::Encoded { .. } | MediaError::TooLarge { .. } => {
-                    FetchFailure::Unfit { why: error.to_string() }
+                    DownloadFailure::Invalid { why: error.to_string() }
                 }
-                MediaError::Busy { wait, .. } => FetchFailure::Passing {
+                MediaError::Busy { wait, .. } => DownloadFailure::Transient {
                     why: error.to_string(),
                     not_before: wait.map(|wait| now.plus(wait.min(Duration::from_secs(3600)))),
                 },
@@ -164,7 +164,7 @@ impl DownloadTools {
                 | MediaError::Network { .. } => passing(error.to_string()),
             },
             Trouble::Disk(error @ FsError::StorageFull(_)) => {
-                FetchFailure::Passing { why: error.to_string(), not_before: Some(now.plus(FULL_PAUSE)) }
+                DownloadFailure::Transient { why: error.to_string(), not_before: Some(now.plus(FULL_PAUSE)) }
             }
             Trouble::Disk(error) => passing(error.to_string()),
         }
@@ -233,6 +233,6 @@ fn condition(host: &str, tag: &str) -> Option<String> {
     Some(format!("{} {host} {}", boot_id()?, tag.replace(' ', "")))
 }
 
-pub(super) fn passing(why: impl Into<String>) -> FetchFailure {
-    FetchFailure::Passing { why: why.into(), not_before: None }
+pub(super) fn passing(why: impl Into<String>) -> DownloadFailure {
+    DownloadFailure::Transient { why: why.into(), not_before: None }
 }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::Event;
-use crate::job::next::{Move, is_due};
+use crate::job::history::HistoryEvent;
+use crate::job::next_action::{NextAction, is_due};
 use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::library::Library;
@@ -80,11 +81,11 @@ impl DownloadStage {
     async fn alert(&self, jobs: Vec<JobId>) -> Result<(), StoreError> {
         let (store, now) = (&self.tools.store, self.tools.clock.now());
         for job in jobs {
-            let applied = store.apply(job, Event::TimeCame, now).await;
+            let applied = store.apply(job, Event::TimeElapsed, now).await;
             let Some(applied) = isolate_corrupt_job(store, job, applied).await? else { continue };
             failpoints::hit(FailPoint::AlertKept);
-            for line in applied.history.iter().filter(|line| line.event == "expiring") {
-                tracing::warn!(%job, "job {job} is in danger: {}", line.detail);
+            for entry in applied.history.iter().filter(|entry| entry.event == HistoryEvent::Expiring) {
+                tracing::warn!(%job, "job {job} is in danger: {}", entry.detail);
             }
         }
         Ok(())
@@ -165,7 +166,7 @@ impl DownloadTools {
         let fetching = self.store.fetching(job).await?;
         let sight = &fetching.sight;
         // Tried meanwhile, by a flight that has just landed.
-        if !is_due(&sight.job, Move::Fetch, self.clock.now()) {
+        if !is_due(&sight.job, NextAction::Download, self.clock.now()) {
             return Ok(());
         }
         let mut first = Some(lane);
@@ -181,7 +182,7 @@ impl DownloadTools {
                 }
                 Err(failure) => {
                     tracing::warn!(%job, "{} of job {job} is not stored yet: {failure}", output.key);
-                    Event::FetchFailed { key: output.key, failure }
+                    Event::DownloadFailed { key: output.key, failure }
                 }
             };
             let site = match &event {

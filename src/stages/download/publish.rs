@@ -2,7 +2,7 @@
 
 use crate::failpoints::{self, Bug, FailPoint, planted};
 use crate::fs::FsError;
-use crate::job::event::FetchFailure;
+use crate::job::event::DownloadFailure;
 use crate::job::output::{Output, Stored, StoredFile};
 use crate::library::Published;
 use crate::library::layout::LayoutValues;
@@ -32,7 +32,7 @@ impl DownloadTools {
         &self,
         fetching: &Fetching,
         output: &Output,
-    ) -> Result<Option<Result<Stored, FetchFailure>>, StoreError> {
+    ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
         let job = fetching.sight.job.id();
         let plan = fetching.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
         let Some(plan) = plan.filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
@@ -100,7 +100,7 @@ impl DownloadTools {
         fetching: &Fetching,
         output: &Output,
         checked: Checked,
-    ) -> Result<Result<Stored, FetchFailure>, StoreError> {
+    ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
         let Fetching { sight, request, .. } = fetching;
         let job = sight.job.id();
         let Some(task) = sight.job.task() else {

@@ -13,7 +13,7 @@ use crate::store::query::JobDetails;
 /// The sidecar's text: one JSON object. `request` is the user's own text, without our key and without a callback
 /// URL, so it holds no secret of ours.
 pub(super) fn text(sight: &JobDetails, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
-    let (identity, learned) = (sight.job.identity(), sight.job.learned());
+    let (identity, facts) = (sight.job.identity(), sight.job.facts());
     let sidecar = Sidecar {
         job: identity.id,
         name: &identity.name,
@@ -21,11 +21,11 @@ pub(super) fn text(sight: &JobDetails, request: &str, kind: &str, mime: &str, fi
         model: &identity.model,
         request: serde_json::from_str(request).ok(),
         labels: &sight.labels,
-        cost_quota: learned.cost.map(crate::money::Quota::get),
-        cost_usd: learned.cost.map(crate::money::Quota::usd),
+        cost_quota: facts.cost.map(crate::money::Quota::get),
+        cost_usd: facts.cost.map(crate::money::Quota::usd),
         created_at: identity.created_at,
-        submitted_at: learned.submitted_at,
-        completed_at: learned.completed_at,
+        submitted_at: facts.submitted_at,
+        completed_at: facts.completed_at,
         stored_at: file.stored_at,
         url_host: &file.host,
         file: &file.path,

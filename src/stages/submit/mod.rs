@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::attempt::Attempt;
 use crate::job::event::{Doubt, Event, SubmitVerdict};
-use crate::job::next::{Move, is_due};
-use crate::job::scheduling::{Limits, next_turn};
+use crate::job::next_action::{NextAction, is_due};
+use crate::job::scheduling::{TaskLimits, next_to_submit};
 use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, state::StateName};
 use crate::provider::gate::SubmitPermit;
@@ -34,7 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// The submit stage.
 pub struct SubmitStage {
     inner: Arc<Inner>,
-    limits: Limits,
+    limits: TaskLimits,
     callback_urls: CallbackUrls,
     in_flight: InFlight,
     notifications: Notifications,
@@ -51,7 +51,7 @@ impl SubmitStage {
     pub fn new(
         store: Store,
         session: Arc<ProviderSession>,
-        limits: Limits,
+        limits: TaskLimits,
         callback_urls: CallbackUrls,
     ) -> Self {
         let notifications = store.listen(Topic::Submit);
@@ -62,9 +62,9 @@ impl SubmitStage {
 
     /// Makes jobs ready whose `not_before` or pause after a refusal is over.
     async fn end_waits(&self, now: Timestamp) -> Result<Wake, StoreError> {
-        let due = self.inner.store.due(Move::Wait, now, BATCH).await?;
+        let due = self.inner.store.due(NextAction::Wait, now, BATCH).await?;
         for job in &due.jobs {
-            let applied = self.inner.store.apply(*job, Event::TimeCame, now).await;
+            let applied = self.inner.store.apply(*job, Event::TimeElapsed, now).await;
             isolate_corrupt_job(&self.inner.store, *job, applied).await?;
             failpoints::hit(FailPoint::WaitEnded);
         }
@@ -73,14 +73,14 @@ impl SubmitStage {
 
     /// Repeats submits whose outcome is not known. They come before new ones because their tasks may already be running.
     async fn repeat_submits(&self, now: Timestamp) -> Result<Wake, StoreError> {
-        let due = self.inner.store.due(Move::Repeat, now, BATCH).await?;
+        let due = self.inner.store.due(NextAction::Resend, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
             // The list may be outdated: a call that has just ended may have repeated the submit.
             if self.in_flight.contains(job)
                 || !is_due(
                     &self.inner.store.look(job).await?.job,
-                    Move::Repeat,
+                    NextAction::Resend,
                     self.inner.session.clock.now(),
                 )
             {
@@ -88,7 +88,7 @@ impl SubmitStage {
             }
             if let Some(doubt) = self.inner.session.clock_check.doubt() {
                 tracing::warn!(%job, "job {job} held: {doubt}");
-                self.inner.store.apply(job, Event::Doubted(Doubt::Clock), now).await?;
+                self.inner.store.apply(job, Event::SubmitDoubted(Doubt::Clock), now).await?;
                 continue;
             }
             if let Some(closed) = self.start(job).await? {
@@ -103,7 +103,7 @@ impl SubmitStage {
     async fn submit_new(&self) -> Result<Wake, StoreError> {
         loop {
             let (heads, running) = self.inner.store.line().await?;
-            let Some(turn) = next_turn(&heads, &running, &self.limits) else {
+            let Some(turn) = next_to_submit(&heads, &running, &self.limits) else {
                 return Ok(Wake::OnNotify);
             };
             if let Some(closed) = self.start(turn.id).await? {
@@ -162,7 +162,7 @@ impl Inner {
         let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
             Err(StoreError::TaskTaken(task)) => {
                 failpoints::hit(FailPoint::SubmitShared);
-                let shared = Event::SubmitAnswered(SubmitVerdict::Shared { task });
+                let shared = Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task });
                 self.store.apply(job, shared, now).await?
             }
             applied => applied?,
@@ -170,7 +170,7 @@ impl Inner {
         failpoints::hit(FailPoint::SubmitApplied);
         log_transition(&applied);
         if applied.job.state_name() == StateName::Submitting {
-            let why = applied.job.learned().remark.clone().unwrap_or_default();
+            let why = applied.job.facts().status_message.clone().unwrap_or_default();
             tracing::warn!(%job, "submit outcome of job {job} unknown; the submit is repeated: {why}");
         }
         Ok(())

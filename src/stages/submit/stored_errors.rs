@@ -52,7 +52,7 @@ impl StoredErrors {
             SubmitVerdict::Refused(_)
             | SubmitVerdict::NotExecuted { .. }
             | SubmitVerdict::Replayed { .. }
-            | SubmitVerdict::Shared { .. } => {
+            | SubmitVerdict::DuplicateTask { .. } => {
                 state.server_errors.remove(&attempt.key());
                 verdict
             }

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::{JOB_UPDATE, STATEMENTS};
 use crate::clock::Timestamp;
-use crate::job::event::{Event, Phase, SeenOutput, StatusVerdict, SubmitVerdict, TaskFacts};
+use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
@@ -83,9 +83,9 @@ impl Life {
             "asked" => {
                 let (kind, index) = (self.key.kind, self.key.index);
                 let link = Secret::new("https://cdn.example/1");
-                let outputs = vec![SeenOutput { kind, index, link, expires_at: None }];
+                let outputs = vec![ReportedOutput { kind, index, link, expires_at: None }];
                 let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-                let asked = Event::Asked { began: NOW, verdict: StatusVerdict::Seen(facts) };
+                let asked = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
                 store.apply(self.id, asked, NOW).await.unwrap();
             }
             _ => {
@@ -128,8 +128,8 @@ fn an_answer_without_news_writes_to_no_index_but_those_of_the_next_question_and_
         }
         for seconds in [5, 10] {
             let began = NOW.plus(std::time::Duration::from_secs(seconds));
-            let verdict = StatusVerdict::Seen(TaskFacts::of(Phase::Processing));
-            store.apply(life.id, Event::Asked { began, verdict }, began).await.unwrap();
+            let verdict = StatusVerdict::Answered(TaskFacts::of(Phase::Processing));
+            store.apply(life.id, Event::StatusPolled { sent_at: began, verdict }, began).await.unwrap();
         }
     });
     assert_eq!(

@@ -2,7 +2,7 @@ use rusqlite::StatementStatus;
 
 use super::*;
 use crate::job::JobId;
-use crate::job::event::{Event, Order, Phase, StatusVerdict, TaskFacts};
+use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, TaskFacts};
 use crate::jobfile::Draft;
 use crate::store::intake::IngestError;
 use crate::store::query::Found;
@@ -36,7 +36,7 @@ impl Rig {
     }
 
     async fn end(&self, job: JobId, at: Timestamp) {
-        self.store.apply(job, Event::Person(Order::Cancel), at).await.unwrap();
+        self.store.apply(job, Event::Operator(OperatorAction::Cancel), at).await.unwrap();
     }
 
     async fn forget_all(&self) -> u64 {
@@ -87,8 +87,8 @@ async fn full_life(rig: &Rig, name: &str) -> JobId {
             .await
             .unwrap();
     }
-    let failed = StatusVerdict::Seen(TaskFacts::of(Phase::Failed));
-    rig.store.apply(id, Event::Asked { began: NOW, verdict: failed }, NOW).await.unwrap();
+    let failed = StatusVerdict::Answered(TaskFacts::of(Phase::Failed));
+    rig.store.apply(id, Event::StatusPolled { sent_at: NOW, verdict: failed }, NOW).await.unwrap();
     raw(&rig.path())
         .execute_batch(&format!(
             "INSERT INTO outputs (job, task_id, kind, idx, position, state, link_refusals, link_gone, refusal_confirmed,
@@ -120,7 +120,7 @@ async fn a_job_that_is_long_over_goes_with_all_that_was_written_of_it() {
     assert!(matches!(rig.store.look(id).await, Err(StoreError::NoSuchJob(_))));
     assert_eq!(rig.store.find("old".into()).await.unwrap(), Found::None);
     assert!(matches!(rig.store.keep_delivery(id, vec![], NOW).await, Err(StoreError::NoSuchJob(_))));
-    let retried = rig.store.apply(id, Event::Person(Order::Retry), NOW).await;
+    let retried = rig.store.apply(id, Event::Operator(OperatorAction::Retry), NOW).await;
     assert!(matches!(retried, Err(StoreError::NoSuchJob(_))));
 }
 
@@ -133,7 +133,7 @@ async fn nothing_goes_that_is_not_over() {
     rig.end(recent, before()).await;
     let again = rig.moved("again").await;
     rig.end(again, NOW).await;
-    rig.store.apply(again, Event::Person(Order::Retry), NOW).await.unwrap();
+    rig.store.apply(again, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
     let held = rig.moved("held").await;
     rig.end(held, NOW).await;
     let called_back = rig.moved("called back").await;

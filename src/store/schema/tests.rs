@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::next::Move;
+use crate::job::next_action::NextAction;
 use crate::job::state::StateName;
 use crate::store::error::OpenError;
 use crate::store::tests::{open, raw};
@@ -44,7 +44,7 @@ fn schema_and_code_know_the_same_states() {
         chain.split('\'').skip(1).step_by(2).collect()
     };
     assert_eq!(in_schema("state"), StateName::ALL.map(StateName::as_str));
-    assert_eq!(in_schema("next_action"), Move::ALL.map(Move::as_str));
+    assert_eq!(in_schema("next_action"), NextAction::ALL.map(NextAction::as_str));
 }
 
 #[test]
@@ -132,10 +132,10 @@ async fn version_3_migrates_with_every_state_and_word() {
         // Everything of a job's row: each value is different from its neighbours' in the fixture.
         if number == 2 {
             let record = details.job.record();
-            assert_eq!(record.knocked_at, Some(Timestamp::from_millis(130)));
-            assert_eq!(record.trial.unwrap().frozen_at, Timestamp::from_millis(120));
-            assert!(record.trial.unwrap().unknown && record.cancel_wanted);
-            assert_eq!(record.learned.remark.as_deref(), Some("HTTP 500"));
+            assert_eq!(record.callback_at, Some(Timestamp::from_millis(130)));
+            assert_eq!(record.pending_attempt.unwrap().created_at, Timestamp::from_millis(120));
+            assert!(record.pending_attempt.unwrap().outcome_unknown && record.cancel_requested);
+            assert_eq!(record.facts.status_message.as_deref(), Some("HTTP 500"));
         }
     }
     assert_eq!(states, StateName::ALL.into());
@@ -170,7 +170,7 @@ async fn version_3_migrates_with_every_state_and_word() {
         rows("SELECT event || ' ' || detail FROM history WHERE nr > 100 ORDER BY nr"),
         [
             "submitting key 3",
-            "submit_unknown HTTP 500",
+            "submit_outcome_unknown HTTP 500",
             "cancel_requested ",
             "callback_received for task task-4",
             "callback_received ",

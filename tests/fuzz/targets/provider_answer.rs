@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dropreel::clock::Timestamp;
 use dropreel::job::event::{StatusVerdict, CancelVerdict, Phase, SubmitVerdict, TaskFacts};
-use dropreel::job::retry::LONGEST_LINK_LIFE;
+use dropreel::job::retry::MAX_LINK_LIFETIME;
 use dropreel::job::{JobError, TaskId};
 use dropreel::provider::answer::{Classified, ReplyContext};
 use dropreel::provider::classify::{classify_cancel, classify_status, classify_submit};
@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
     let cancel = classify_cancel(&outcome, context);
     check_common(&outcome, &cancel, &mut words);
     match &cancel.verdict {
-        CancelVerdict::Taken => assert!(matches!(status(&outcome), 200..=299)),
+        CancelVerdict::Accepted => assert!(matches!(status(&outcome), 200..=299)),
         CancelVerdict::TooLate { why } => {
             assert!(matches!(status(&outcome), 400 | 404 | 409 | 422));
             words.push(why.clone());
@@ -165,13 +165,13 @@ fn check_submit(outcome: &CallOutcome, classified: &Classified<SubmitVerdict>, w
             words.push(why.clone());
             assert!(status >= 400);
         }
-        SubmitVerdict::Shared { .. } => panic!("only the store knows"),
+        SubmitVerdict::DuplicateTask { .. } => panic!("only the store knows"),
     }
 }
 
 fn check_status(outcome: &CallOutcome, classified: &Classified<StatusVerdict>, words: &mut Vec<String>) {
     match &classified.verdict {
-        StatusVerdict::Seen(facts) => {
+        StatusVerdict::Answered(facts) => {
             assert!(matches!(status(outcome), 200..=299) && whole(outcome));
             check_facts(facts, words);
             if let CallOutcome::Reply(reply) = outcome
@@ -216,7 +216,7 @@ fn check_facts(facts: &TaskFacts, words: &mut Vec<String>) {
         assert!(output.index == 0 || places.contains(&(output.kind.as_str(), output.index - 1)));
         if let Some(time) = output.expires_at {
             check_time(time);
-            assert!(time <= facts.completed_at.unwrap_or(NOW).plus(LONGEST_LINK_LIFE));
+            assert!(time <= facts.completed_at.unwrap_or(NOW).plus(MAX_LINK_LIFETIME));
         }
     }
     assert!(!format!("{outputs:?}").contains("http"), "links are secrets");

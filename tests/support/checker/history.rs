@@ -24,7 +24,7 @@ const ANY: &[&str] = &[
 const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submitting", &["pending", "submitting"], &["submitting"]),
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
-    ("submit_unknown", &["submitting"], &["submitting"]),
+    ("submit_outcome_unknown", &["submitting"], &["submitting"]),
     ("submitted", &["submitting", "held"], &["queued"]),
     ("processing", &["queued"], &["processing"]),
     ("completed", &["queued", "processing", "held"], &["downloading"]),

@@ -7,7 +7,7 @@ use super::database::{Row, Snapshot, is_end};
 use super::{Evidence, Findings, When, job_of_key};
 
 /// No key may be used for longer, on the provider's clock.
-const KEY_LIFE: Duration = Duration::from_secs(23 * 3600 + 60);
+const KEY_LIFETIME: Duration = Duration::from_secs(23 * 3600 + 60);
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
     let by_key: BTreeMap<&str, &Row> = snapshot.attempts.iter().map(|row| (row.text("key"), row)).collect();
@@ -24,7 +24,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             }
         }
         let life = used.last.since(used.first);
-        found.unless(life < KEY_LIFE, 4, || format!("key {key} was used for {life:?}"));
+        found.unless(life < KEY_LIFETIME, 4, || format!("key {key} was used for {life:?}"));
     }
     for arrival in evidence.ledger.requests.iter().filter(|arrival| arrival.call == "submit") {
         found.unless(arrival.key.is_some(), 3, || "a submit without a key".to_owned());

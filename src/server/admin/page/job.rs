@@ -65,7 +65,7 @@ async fn look(request: &HttpRequest, job: String, admin: &AdminState) -> Result<
     let family = store.family(id, NEIGHBOURS).await?;
     let (w, now) = (frame.w, frame.now);
     let moment = |at| Moment::of(w, at, now);
-    let entry = |entry: crate::store::query::HistoryEntry| Entry {
+    let entry = |entry: crate::store::query::HistoryRow| Entry {
         at: moment(entry.at),
         event: entry.event.replace('_', " "),
         detail: entry.detail,
@@ -76,7 +76,7 @@ async fn look(request: &HttpRequest, job: String, admin: &AdminState) -> Result<
         tried: call.tried_at.map(moment),
         outcome: call.outcome.unwrap_or_default(),
     };
-    let learned = sight.job.learned();
+    let learned = sight.job.facts();
     let near = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobPage {
         prompt: sight.prompt.clone(),

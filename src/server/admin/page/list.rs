@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::api::action::BulkActionRequest;
 use crate::api::list::JobFilter;
-use crate::job::event::Order;
+use crate::job::event::OperatorAction;
 use crate::job::state::StateName;
 use crate::server::admin::page::messages::Words;
 use crate::server::admin::page::row::{Action, Row};
@@ -74,7 +74,7 @@ fn address(filter: &JobFilter, cursor: Option<i64>) -> String {
 /// Orders for all of one state, where there is one that all of them could follow.
 fn bulk(filter: &JobFilter, w: &'static Words) -> Vec<Action> {
     let Some(state) = filter.state else { return Vec::new() };
-    let action = |action: Order, label, ask: &'static str| {
+    let action = |action: OperatorAction, label, ask: &'static str| {
         let (label_filter, q) = (filter.labels.clone(), filter.text.clone());
         let body = BulkActionRequest { action, state, label: label_filter, q, dry_run: false, expect: None };
         Action {
@@ -88,14 +88,14 @@ fn bulk(filter: &JobFilter, w: &'static Words) -> Vec<Action> {
     };
     match state {
         StateName::Failed | StateName::Cancelled | StateName::Expired => {
-            vec![action(Order::Retry, w.retry_all, w.ask_retry_all)]
+            vec![action(OperatorAction::Retry, w.retry_all, w.ask_retry_all)]
         }
         StateName::Held => vec![
-            action(Order::Release, w.release_all, w.ask_release_all),
-            action(Order::Cancel, w.cancel_all, w.ask_cancel_all),
+            action(OperatorAction::Release, w.release_all, w.ask_release_all),
+            action(OperatorAction::Cancel, w.cancel_all, w.ask_cancel_all),
         ],
         StateName::Pending | StateName::Submitting | StateName::Queued | StateName::Processing => {
-            vec![action(Order::Cancel, w.cancel_all, w.ask_cancel_all)]
+            vec![action(OperatorAction::Cancel, w.cancel_all, w.ask_cancel_all)]
         }
         StateName::Downloading | StateName::Succeeded => Vec::new(),
     }

@@ -75,12 +75,12 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn of(sight: &JobDetails, w: &'static Words, now: Timestamp) -> Self {
-        let (identity, learned, state) = (sight.job.identity(), sight.job.learned(), sight.job.state_name());
+        let (identity, learned, state) = (sight.job.identity(), sight.job.facts(), sight.job.state_name());
         let note = match sight.job.state() {
-            State::Held(hold) => hold.what(),
+            State::Held(hold) => hold.description(),
             _ => match &learned.error {
                 Some(error) if state.is_end() => format!("{} ({})", error.message, error.code),
-                _ => learned.remark.clone().unwrap_or_default(),
+                _ => learned.status_message.clone().unwrap_or_default(),
             },
         };
         let prompt = sight.prompt.as_deref().unwrap_or("");
@@ -151,7 +151,7 @@ fn films(sight: &JobDetails) -> Vec<Clip> {
 /// What a person may order in this state, the likeliest first.
 fn actions(sight: &JobDetails, w: &'static Words) -> Vec<Action> {
     let (id, name) = (sight.job.id(), &sight.job.identity().name);
-    let paid = sight.job.learned().cost.filter(|cost| cost.get() > 0);
+    let paid = sight.job.facts().cost.filter(|cost| cost.get() > 0);
     let price = match paid {
         Some(cost) => w.costs_again.replace("{cost}", &format::money(cost)),
         None => w.billed_again.to_owned(),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::Clock;
 use crate::job::JobId;
-use crate::job::event::{Event, Order};
+use crate::job::event::{Event, OperatorAction};
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile;
 use crate::jobfile::Draft;
@@ -77,8 +77,8 @@ impl TestAdmin {
         self.rig.add_jobs(names.iter().map(|name| draft(name)).collect()).await
     }
 
-    async fn act(&self, job: JobId, action: Order) {
-        self.rig.store.apply(job, Event::Person(action), NOW).await.unwrap();
+    async fn act(&self, job: JobId, action: OperatorAction) {
+        self.rig.store.apply(job, Event::Operator(action), NOW).await.unwrap();
     }
 }
 
@@ -177,7 +177,7 @@ async fn job_list_is_newest_first_filtered_and_paged() {
     let jobs = admin.add_jobs(&["a", "b", "c", "d"]).await;
     let labels = [("project".to_owned(), "summer".to_owned()), ("k=".to_owned(), "=v".to_owned())].into();
     admin.rig.add_jobs(vec![Draft { labels, prompt: Some("ein Baum".into()), ..draft("e") }]).await;
-    admin.act(jobs[1], Order::Cancel).await;
+    admin.act(jobs[1], OperatorAction::Cancel).await;
 
     let cases = [
         ("", "e d c b a"),
@@ -256,15 +256,15 @@ async fn job_is_found_by_id_id_prefix_and_name() {
 async fn action_is_applied_or_rejected_with_the_reason() {
     let admin = TestAdmin::start();
     let job = admin.add_jobs(&["sakura"]).await[0];
-    assert_problem(&admin.post("/api/v1/jobs/sakura/release", "").await, 409, "not held but pending");
+    assert_problem(&admin.post("/api/v1/jobs/sakura/release", "").await, 409, "not held: it is pending");
     let cancelled = admin.post("/api/v1/jobs/sakura/cancel", "").await;
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
     assert_eq!(cancelled.json()["job"]["state"], "cancelled");
-    assert_eq!(cancelled.json()["message"], "before it was submitted");
+    assert_eq!(cancelled.json()["message"], "cancelled before it was submitted");
     assert_problem(
         &admin.post(&format!("/api/v1/jobs/{job}/cancel"), "{}").await,
         409,
-        "already been cancelled",
+        "too late: it was cancelled",
     );
     let retried = admin.post(&format!("/api/v1/jobs/{job}/retry"), "").await.json();
     assert_eq!(retried["job"]["state"], "pending");

@@ -11,7 +11,7 @@ impl TestAdmin {
     }
 
     async fn fail(&self, job: JobId) {
-        self.act(job, Order::Cancel).await;
+        self.act(job, OperatorAction::Cancel).await;
     }
 }
 

@@ -55,7 +55,7 @@ async fn invalid_or_too_short_age_is_rejected() {
 async fn prune_deletes_only_old_finished_jobs_and_their_files() {
     let admin = TestAdmin::start();
     let over = admin.add_old_job("over").await;
-    admin.rig.store.apply(over, Event::Person(Order::Cancel), LONG_AGO).await.unwrap();
+    admin.rig.store.apply(over, Event::Operator(OperatorAction::Cancel), LONG_AGO).await.unwrap();
     admin.add_old_job("waiting").await;
     let now = Clock::machine().now();
     let day = LONG_AGO.date();

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::TestAdmin;
-use crate::job::event::Order;
+use crate::job::event::OperatorAction;
 use crate::server::rig::{TEST_TIMEOUT, TestResponse, draft};
 
 /// A client of the event stream.
@@ -88,7 +88,7 @@ async fn stream_sends_every_change_from_now_on() {
     assert_eq!(events.status().await["counts"]["pending"], 1);
     let job = admin.add_jobs(&["after"]).await[0];
     assert_eq!(events.job().await, job_event(2, "after", "pending"));
-    admin.act(job, Order::Cancel).await;
+    admin.act(job, OperatorAction::Cancel).await;
     assert_eq!(events.job().await, job_event(3, "after", "cancelled"));
     assert_eq!(admin.post("/api/v1/pause", r#"{"what":"submits"}"#).await.status, 200);
     assert_eq!(events.status().await["suspensions"][0]["cause"], "paused_submits");
@@ -100,7 +100,7 @@ async fn stream_sends_every_change_from_now_on() {
 async fn resumed_stream_sends_missed_jobs_in_their_current_state() {
     let admin = TestAdmin::start();
     let jobs = admin.add_jobs(&["a", "b", "c"]).await;
-    admin.act(jobs[0], Order::Cancel).await;
+    admin.act(jobs[0], OperatorAction::Cancel).await;
     for (query, header) in [("?after=1", ""), ("?after=0", "Last-Event-ID: 1\r\n")] {
         let mut events = EventClient::connect(&admin, query, header).await;
         assert_eq!(events.greeting().await, 1);

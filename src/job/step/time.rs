@@ -1,0 +1,85 @@
+//! Time: the alert before a link expires, and a wall clock that was wrong.
+
+use crate::clock::Timestamp;
+use crate::job::history::HistoryEvent;
+use crate::job::retry::SLOW_POLL_INTERVAL;
+use crate::job::state::{Downloading, HeldFrom, RunningTask, Schedule, State};
+use crate::job::step::Change;
+
+impl Change<'_> {
+    pub(super) fn time_elapsed(&mut self) {
+        let downloading = match &self.job.state {
+            State::Downloading(_) => true,
+            State::Held(hold) => matches!(hold.held_from, HeldFrom::Downloading(_)),
+            State::Pending { .. }
+            | State::Submitting { .. }
+            | State::Queued(_)
+            | State::Processing(_)
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. } => false,
+        };
+        let to_alert = downloading && !self.job.expiry_alerted;
+        let Some(expires_at) = self.job.facts.expires_at.filter(|_| to_alert) else {
+            return;
+        };
+        if self.now() >= expires_at.minus(self.moment.policy.alert_before_expiry) {
+            self.job.expiry_alerted = true;
+            let detail = format!("the link expires at {expires_at} and the file is not stored yet");
+            self.record(HistoryEvent::Expiring, detail);
+        }
+    }
+
+    /// Without this, a job whose next step was scheduled by a clock a day ahead would do nothing for a day, beyond the
+    /// lifetime of its link.
+    pub(super) fn clock_set_back(&mut self) {
+        let now = self.now();
+        match &mut self.job.state {
+            // The user may have set this time (`not_before`): it was not computed, and it is later than the job itself.
+            State::Pending { schedule, pending_attempt: None } if schedule.due > schedule.since => {
+                limit_to_now(&mut schedule.since, now);
+            }
+            State::Pending { schedule, .. } | State::Submitting { schedule, .. } => correct(schedule, now),
+            State::Queued(running) | State::Processing(running) => correct_running(running, now),
+            State::Downloading(downloading) => correct_downloading(downloading, now),
+            State::Held(hold) => match &mut hold.held_from {
+                HeldFrom::Pending(schedule) | HeldFrom::Submitting(schedule, _) => correct(schedule, now),
+                HeldFrom::Running(running) => correct_running(running, now),
+                HeldFrom::Downloading(downloading) => correct_downloading(downloading, now),
+            },
+            State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. } => return,
+        }
+        if let Some(callback_at) = &mut self.job.callback_at {
+            limit_to_now(callback_at, now);
+        }
+    }
+}
+
+fn correct_running(running: &mut RunningTask, now: Timestamp) {
+    correct(&mut running.schedule, now);
+    for time in [&mut running.missing_since, &mut running.polled_at].into_iter().flatten() {
+        limit_to_now(time, now);
+    }
+}
+
+fn correct_downloading(downloading: &mut Downloading, now: Timestamp) {
+    correct(&mut downloading.schedule, now);
+    if let Some(polled_at) = &mut downloading.polled_at {
+        limit_to_now(polled_at, now);
+    }
+}
+
+/// No wait of dropreel's own exceeds the slowest poll. A longer one that the provider asked for is kept by the gate.
+fn correct(schedule: &mut Schedule, now: Timestamp) {
+    limit_to_now(&mut schedule.since, now);
+    schedule.due = schedule.due.min(now.plus(SLOW_POLL_INTERVAL));
+}
+
+/// What has begun cannot have begun in the future.
+fn limit_to_now(time: &mut Timestamp, now: Timestamp) {
+    *time = (*time).min(now);
+}
