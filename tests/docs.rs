@@ -152,16 +152,17 @@ fn links_resolve() {
 
 #[test]
 fn files_named_in_documents_exist() {
+    let mut missing = Vec::new();
     for (path, text) in texts() {
         if path.extension().is_some_and(|ending| ending == "md") {
-            for file in named_files(&text) {
-                // Documents name their neighbours by links.
-                let exists = root().join(file).exists()
-                    || path.parent().is_some_and(|folder| folder.join(file).exists());
-                assert!(exists, "{} names {file}, which does not exist", path.display());
-            }
+            // A document may name its neighbours by paths from its own folder.
+            let folder = root().join(path.parent().expect("a file's folder"));
+            let exists = |file: &&str| root().join(file).exists() || folder.join(file).exists();
+            let named = named_files(&text).filter(|file| !exists(file));
+            missing.extend(named.map(|file| format!("{}: {file}", path.display())));
         }
     }
+    assert!(missing.is_empty(), "these files do not exist:\n{}", missing.join("\n"));
 }
 
 #[test]
