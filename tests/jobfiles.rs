@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 
 use dropreel::clock::Timestamp;
 use dropreel::jobfile::{
-    Cause, Draft, Form, Limits, LineError, MAX_PROBLEMS, Problem, Refusal, read_document, read_lines, stem,
-    with_callback,
+    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem, Refusal, read_document, read_lines,
+    stem, with_callback,
 };
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 /// Reads a file in its form; the refusals of lines are put together, the first one's cause standing for all.
-fn read(name: &str, bytes: &[u8], limits: &Limits) -> Result<Vec<Draft>, Refusal> {
+fn read(name: &str, bytes: &[u8], limits: &JobFileLimits) -> Result<Vec<Draft>, Refusal> {
     if Form::of_name(name) == Some(Form::Document) {
         return read_document(bytes, stem(name), limits);
     }
@@ -58,50 +58,53 @@ fn expectation(path: &Path) -> String {
     fs::read_to_string(&beside).unwrap_or_default()
 }
 
-fn told(problem: &Problem) -> String {
+fn reported(problem: &Problem) -> String {
     let pointer = if problem.pointer.is_empty() { "root" } else { &problem.pointer };
     format!("{pointer} {} {} {}", problem.line, problem.column, problem.message)
 }
 
-/// Whether a told problem is the expected one: same place, and the expected words in its message.
-fn meets(told: &str, expected: &str) -> bool {
-    let (told, expected): (Vec<_>, Vec<_>) =
-        (told.splitn(4, ' ').collect(), expected.splitn(4, ' ').collect());
-    told.len() == 4 && expected.len() == 4 && told[..3] == expected[..3] && told[3].contains(expected[3])
+/// Whether a reported problem is the expected one: same place, and the expected words in its message.
+fn meets(reported: &str, expected: &str) -> bool {
+    let (reported, expected): (Vec<_>, Vec<_>) =
+        (reported.splitn(4, ' ').collect(), expected.splitn(4, ' ').collect());
+    reported.len() == 4
+        && expected.len() == 4
+        && reported[..3] == expected[..3]
+        && reported[3].contains(expected[3])
 }
 
 #[test]
-fn every_bad_file_is_refused_for_its_own_reasons() {
+fn bad_files_are_rejected_with_their_expected_problems() {
     let files = corpus("bad");
     assert!(files.len() >= 70, "only {} bad files", files.len());
     let mut drifted = String::new();
     for (name, bytes, path) in files {
-        let refusal = match read(&name, &bytes, &Limits::default()) {
+        let refusal = match read(&name, &bytes, &JobFileLimits::default()) {
             Err(refusal) => refusal,
             Ok(drafts) => panic!("{name} passes as {drafts:?}"),
         };
-        let told: Vec<String> = refusal.problems.iter().map(told).collect();
+        let reported: Vec<String> = refusal.problems.iter().map(reported).collect();
         let expected = expectation(&path);
         let (cause, expected) = expected.split_once('\n').unwrap_or_default();
         let expected: Vec<&str> = expected.lines().collect();
         let met = cause == format!("{:?}", refusal.cause)
-            && told.len() == expected.len()
-            && told.iter().zip(expected).all(|(told, expected)| meets(told, expected));
+            && reported.len() == expected.len()
+            && reported.iter().zip(expected).all(|(reported, expected)| meets(reported, expected));
         if !met {
-            drifted += &format!("--- {name}\n{:?}\n{}\n", refusal.cause, told.join("\n"));
+            drifted += &format!("--- {name}\n{:?}\n{}\n", refusal.cause, reported.join("\n"));
         }
-        assert!(!told.concat().contains("canary"), "{name}: an address is shown");
+        assert!(!reported.concat().contains("canary"), "{name}: an address is shown");
     }
-    assert!(drifted.is_empty(), "these are told otherwise than expected:\n{drifted}");
+    assert!(drifted.is_empty(), "these are reported otherwise than expected:\n{drifted}");
 }
 
 #[test]
-fn every_good_file_gives_its_drafts() {
+fn good_files_give_their_expected_drafts() {
     let files = corpus("good");
     assert!(files.len() >= 25, "only {} good files", files.len());
     let mut drifted = String::new();
     for (name, bytes, path) in files {
-        let drafts = match read(&name, &bytes, &Limits::default()) {
+        let drafts = match read(&name, &bytes, &JobFileLimits::default()) {
             Ok(drafts) => drafts,
             Err(refusal) => panic!("{name} is refused: {:#?}", refusal.problems),
         };
@@ -120,10 +123,10 @@ fn every_good_file_gives_its_drafts() {
 }
 
 #[test]
-fn what_our_own_member_says_is_in_the_draft() {
+fn dropreel_member_sets_the_draft() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jobfiles/good/dropreel_everything.json");
     let bytes = fs::read(path).expect("the corpus is there");
-    let drafts = read("x.json", &bytes, &Limits::default()).expect("a good file");
+    let drafts = read("x.json", &bytes, &JobFileLimits::default()).expect("a good file");
     let [draft] = &drafts[..] else { panic!("one draft, not {drafts:?}") };
     assert_eq!(
         draft.labels.iter().collect::<Vec<_>>(),
@@ -136,13 +139,13 @@ fn what_our_own_member_says_is_in_the_draft() {
 }
 
 #[test]
-fn whatever_a_good_document_was_cut_to_it_counts_as_unfinished() {
+fn cut_documents_count_as_unfinished() {
     for (name, bytes, _) in corpus("good") {
         if Form::of_name(&name) != Some(Form::Document) {
             continue;
         }
         for end in 0..bytes.trim_ascii_end().len() {
-            let refusal = read(&name, &bytes[..end], &Limits::default()).expect_err("a cut file");
+            let refusal = read(&name, &bytes[..end], &JobFileLimits::default()).expect_err("a cut file");
             assert!(refusal.unfinished(), "{name} cut to {end} bytes: {:?}", refusal.problems);
         }
     }
@@ -154,29 +157,30 @@ fn nested(levels: usize) -> String {
 }
 
 #[test]
-fn nesting_is_allowed_to_128_levels_and_refused_at_any_depth_beyond() {
-    assert!(read("x.json", nested(128).as_bytes(), &Limits::default()).is_ok());
+fn nesting_is_limited_to_128_levels() {
+    assert!(read("x.json", nested(128).as_bytes(), &JobFileLimits::default()).is_ok());
     for levels in [129, 10_000, 400_000] {
         for name in ["x.json", "x.jsonl"] {
-            let refusal = read(name, nested(levels).as_bytes(), &Limits::default()).expect_err("too deep");
+            let refusal =
+                read(name, nested(levels).as_bytes(), &JobFileLimits::default()).expect_err("too deep");
             assert_eq!(refusal.cause, Cause::Wrong);
             assert_eq!(refusal.problems[0].message, "nested more than 128 levels deep");
             assert_eq!(refusal.problems[0].column, 24 + 127);
         }
     }
     let side_by_side = format!("[{}{}]", format!("{},", nested(3)).repeat(500), nested(3));
-    assert!(read("x.json", side_by_side.as_bytes(), &Limits::default()).is_ok());
+    assert!(read("x.json", side_by_side.as_bytes(), &JobFileLimits::default()).is_ok());
     let cut = &nested(10_000)[..15_000];
-    assert!(read("x.json", cut.as_bytes(), &Limits::default()).expect_err("cut").unfinished());
+    assert!(read("x.json", cut.as_bytes(), &JobFileLimits::default()).expect_err("cut").unfinished());
 }
 
 #[test]
-fn a_file_of_the_greatest_length_is_read_and_one_byte_more_is_refused() {
+fn files_over_the_size_limit_are_rejected() {
     let padded = |bytes: usize| {
         let rest = r#"{"model":"m","pad":""}"#;
         rest.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - rest.len())))
     };
-    let limits = Limits { max_bytes: 1 << 20, max_stream_bytes: 3 << 20 };
+    let limits = JobFileLimits { max_bytes: 1 << 20, max_stream_bytes: 3 << 20 };
     for name in ["x.json", "x.jsonl"] {
         assert!(read(name, padded(1 << 20).as_bytes(), &limits).is_ok());
         let refusal = read(name, padded((1 << 20) + 1).as_bytes(), &limits).expect_err("too long");
@@ -188,7 +192,7 @@ fn a_file_of_the_greatest_length_is_read_and_one_byte_more_is_refused() {
     assert_eq!((too_long.problems[0].line, draft.name.as_str()), (1, "x-2"));
 
     let stream = "{\"model\":\"m\"}\n".repeat(20);
-    let limits = |max_stream_bytes| Limits { max_bytes: 100, max_stream_bytes };
+    let limits = |max_stream_bytes| JobFileLimits { max_bytes: 100, max_stream_bytes };
     let all = stream.len() as u64;
     assert_eq!(read("x.jsonl", stream.as_bytes(), &limits(all)).map(|drafts| drafts.len()), Ok(20));
     let refusal = read("x.jsonl", stream.as_bytes(), &limits(all - 1)).expect_err("too long");
@@ -222,18 +226,18 @@ impl Read for Endless {
 }
 
 #[test]
-fn a_fault_of_the_machine_is_not_held_against_the_file() {
+fn read_errors_are_not_problems_of_the_file() {
     let reader = endless(1, Some(std::io::ErrorKind::StorageFull));
-    let mut lines = read_lines(reader, "x", &Limits::default());
+    let mut lines = read_lines(reader, "x", &JobFileLimits::default());
     assert!(matches!(lines.next(), Some(Err(LineError::Refused(_)))));
     assert!(matches!(lines.next(), Some(Err(LineError::Unreadable(_)))));
     assert!(lines.next().is_none());
 }
 
 #[test]
-fn a_thousand_problems_are_told_and_the_others_counted() {
+fn problems_over_a_thousand_are_only_counted() {
     let reader = endless(1500, None);
-    let refused: Vec<_> = read_lines(reader, "x", &Limits::default()).collect();
+    let refused: Vec<_> = read_lines(reader, "x", &JobFileLimits::default()).collect();
     assert_eq!(refused.len(), MAX_PROBLEMS + 1);
     let Some(Err(LineError::Refused(last))) = refused.last() else { panic!("a refusal ends it") };
     assert_eq!(
@@ -243,11 +247,11 @@ fn a_thousand_problems_are_told_and_the_others_counted() {
 
     let keys: String = (0..1500).map(|n| format!(r#","k{n}":1"#)).collect();
     let line = format!(r#"{{"model":"m","dropreel":{{"name":"a"{keys}}}}}"#);
-    let refusal = read("x.jsonl", line.as_bytes(), &Limits::default()).expect_err("unknown keys");
+    let refusal = read("x.jsonl", line.as_bytes(), &JobFileLimits::default()).expect_err("unknown keys");
     assert_eq!(refusal.problems.len(), MAX_PROBLEMS + 1);
 
     let document = format!("[{}5]", "5,".repeat(1499));
-    let refusal = read("x.json", document.as_bytes(), &Limits::default()).expect_err("no objects");
+    let refusal = read("x.json", document.as_bytes(), &JobFileLimits::default()).expect_err("no objects");
     assert_eq!(refusal.problems.len(), MAX_PROBLEMS + 1);
     assert_eq!(refusal.problems[MAX_PROBLEMS].message, "and 500 more problems, not listed");
 }
@@ -283,13 +287,13 @@ fn texts(object: &str) -> Vec<(String, String)> {
 
 proptest! {
     #[test]
-    fn the_users_text_is_sent_on_but_for_our_member(
+    fn body_is_the_text_without_the_dropreel_member(
         mut members in members(), ours in blanks(), model_at in 0_usize..7, ours_at in 0_usize..8,
     ) {
         members.insert(model_at.min(members.len()), r#""model":"m""#.to_owned());
         members.insert(ours_at.min(members.len()), format!(r#"{ours}"dropreel": {{"name": "n, }}"}}{ours}"#));
         let object = format!("{{{}}}", members.join(","));
-        let drafts = read("x.json", object.as_bytes(), &Limits::default());
+        let drafts = read("x.json", object.as_bytes(), &JobFileLimits::default());
         let body = &drafts.expect("a good object")[0].body;
 
         // One piece was taken out and nothing else changed...
@@ -303,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_with_its_callback_address_differs_by_that_member_alone(members in members(), url in "[ -~]{0,40}") {
+    fn callback_url_is_the_only_addition_to_a_body(members in members(), url in "[ -~]{0,40}") {
         let body = format!("{{{}}}", members.join(","));
         let sent = with_callback(&body, &url);
         let mut expected = texts(&body);
@@ -313,21 +317,21 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for name in ["x.json", "x.jsonl"] {
-            let _ = read(name, &bytes, &Limits::default());
+            let _ = read(name, &bytes, &JobFileLimits::default());
         }
     }
 
     #[test]
-    fn no_damage_to_a_job_file_makes_the_reader_panic_or_lie(
+    fn damaged_files_never_panic_or_pass_as_finished(
         file in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>(), with in any::<Vec<u8>>(), over in 0_usize..4,
     ) {
         let files = corpus(if over % 2 == 0 { "good" } else { "bad" });
         let (name, mut bytes, _) = files[file.index(files.len())].clone();
         let at = cut.index(bytes.len() + 1);
         bytes.splice(at..(at + over).min(bytes.len()), with);
-        match read(&name, &bytes, &Limits::default()) {
+        match read(&name, &bytes, &JobFileLimits::default()) {
             Ok(drafts) => {
                 for draft in drafts {
                     prop_assert!(serde_json::from_str::<serde_json::Value>(&draft.body).is_ok() || draft.body.contains("1e400"));

@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::terminal::{print_json, print_line};
-use crate::jobfile::{self, Form, Limits, LineError, Problem};
+use crate::jobfile::{self, Form, JobFileLimits, LineError, Problem};
 use crate::settings::Purpose;
 
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ struct FileReport {
 /// `check`
 pub(crate) fn check(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Offline)?;
-    let limits = Limits { max_bytes: settings.inbox.max_bytes, ..Limits::default() };
+    let limits = JobFileLimits { max_bytes: settings.inbox.max_bytes, ..JobFileLimits::default() };
     let mut document = CheckDocument { files: Vec::new() };
     for file in files {
         let report = FileReport::new(file, check_file(file, &limits));
@@ -68,15 +68,15 @@ impl FileReport {
 }
 
 /// The number of jobs in a file, or everything wrong with it.
-fn check_file(path: &Path, limits: &Limits) -> Result<usize, Vec<Problem>> {
+fn check_file(path: &Path, limits: &JobFileLimits) -> Result<usize, Vec<Problem>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(form) = Form::of_name(&name) else {
         return Err(whole_file("the inbox accepts only files named .json, .jsonl or .ndjson"));
     };
-    if jobfile::leave_alone(&name) {
+    if jobfile::is_unfinished(&name) {
         return Err(whole_file("the inbox ignores files with this name, as unfinished writing"));
     }
-    if jobfile::conflict_copy(&name) {
+    if jobfile::is_conflict_copy(&name) {
         return Err(whole_file(
             "a sync tool made this copy in a conflict, so the inbox rejects it; rename it to submit it",
         ));
@@ -92,7 +92,7 @@ fn check_file(path: &Path, limits: &Limits) -> Result<usize, Vec<Problem>> {
     }
 }
 
-fn check_document(file: File, stem: &str, limits: &Limits) -> Result<usize, Vec<Problem>> {
+fn check_document(file: File, stem: &str, limits: &JobFileLimits) -> Result<usize, Vec<Problem>> {
     let mut bytes = Vec::new();
     // One byte more than allowed is enough to reject the file.
     file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -100,7 +100,7 @@ fn check_document(file: File, stem: &str, limits: &Limits) -> Result<usize, Vec<
     Ok(drafts.len())
 }
 
-fn check_lines(file: File, stem: &str, limits: &Limits) -> Result<usize, Vec<Problem>> {
+fn check_lines(file: File, stem: &str, limits: &JobFileLimits) -> Result<usize, Vec<Problem>> {
     let (mut jobs, mut problems) = (0, Vec::new());
     for line in jobfile::read_lines(BufReader::new(file), stem, limits) {
         match line {

@@ -235,8 +235,8 @@ fn limits(settings: &Settings) -> TaskLimits {
     }
 }
 
-pub(super) fn file_limits(settings: &Settings) -> jobfile::Limits {
-    jobfile::Limits { max_bytes: settings.inbox.max_bytes, ..jobfile::Limits::default() }
+pub(super) fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
+    jobfile::JobFileLimits { max_bytes: settings.inbox.max_bytes, ..jobfile::JobFileLimits::default() }
 }
 
 fn intake_folders(settings: &Settings) -> IntakeFolders {

@@ -1,11 +1,12 @@
-//! The user's own text of an object: our member cut out, the callback address put in, every other byte as it was.
+//! Edits the user's text of an object: cuts out the `dropreel` member, appends the callback URL, and keeps every other
+//! byte.
 
 use serde_json::Value;
 
 use crate::jobfile::json::{Member, Node};
 
-/// The object's text without its `cut`th member: with the comma behind it, or the one before if it is the last.
-/// Blanks before a member go with it only if it is the last.
+/// The object's text without its member number `cut` and the comma after it or, for the last member, before it. White
+/// space before a member is removed only with the last one.
 pub fn without_member(object: &Node<'_>, members: &[Member<'_>], cut: Option<usize>) -> String {
     let end_of = |member: &Member<'_>| member.value.at + member.value.text.len();
     let Some((index, member)) = cut.and_then(|index| Some((index, members.get(index)?))) else {
@@ -21,8 +22,8 @@ pub fn without_member(object: &Node<'_>, members: &[Member<'_>], cut: Option<usi
     [head, tail].concat()
 }
 
-/// `body` with `callback_url` as its last member, everything else untouched. `body` is a draft's: one JSON object
-/// without that key; any other text comes back as it is.
+/// Appends `callback_url` as the last member. `body` is a draft's: one JSON object without that key; any other text is
+/// returned unchanged.
 pub fn with_callback(body: &str, callback_url: &str) -> String {
     let Some((members, closing)) = body.rfind('}').map(|at| body.split_at(at)) else {
         return body.to_owned();
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_callback_address_is_appended_and_nothing_else_changes() {
+    fn callback_url_is_appended_and_the_rest_is_unchanged() {
         let cases = [
             ("{}", r#"{"callback_url":"https://h/\"x"}"#),
             ("{\n}", "{\"callback_url\":\"https://h/\\\"x\"\n}"),

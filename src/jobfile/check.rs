@@ -1,18 +1,18 @@
-//! One object of a job file: everything wrong with it, or its draft.
+//! Checks one object of a job file: its draft, or all of its problems.
 
 use crate::jobfile::Draft;
 use crate::jobfile::body::without_member;
+use crate::jobfile::cursor::Cursor;
 use crate::jobfile::dropreel_member::{self, DropreelMember};
-use crate::jobfile::field::{Cursor, listed};
-use crate::jobfile::findings::{Findings, below};
-use crate::jobfile::json::{Member, Node, Value};
+use crate::jobfile::findings::{Findings, below, list_words};
+use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::models::{FIELDS, MEDIA_KEYS, MODELS, Mode, Model};
 
-/// Our own member of an object.
-const OURS: &str = "dropreel";
+/// The member with dropreel's own keys.
+const DROPREEL_KEY: &str = "dropreel";
 
-/// Reads one object at `pointer`; it is called `default_name` if it does not name itself. What is wrong goes to
-/// `findings`, and then there is no draft.
+/// Checks the object at `pointer`. `default_name` is the job's name if the object gives none. Problems are added to
+/// `findings`; an object with a problem has no draft.
 pub fn job(
     node: &Node<'_>,
     pointer: &str,
@@ -20,12 +20,12 @@ pub fn job(
     findings: &mut Findings<'_>,
 ) -> Option<Draft> {
     let before = findings.count();
-    let Value::Object(members) = &node.value else {
+    let JsonValue::Object(members) = &node.value else {
         findings.add(pointer, node.at, format!("a job must be an object, not {}", node.value.what()));
         return None;
     };
     let object = Object { node, members, pointer };
-    let ours = match object.find(OURS) {
+    let own_keys = match object.find(DROPREEL_KEY) {
         Some((_, member)) => dropreel_member::read(member, pointer, findings),
         None => DropreelMember::default(),
     };
@@ -33,7 +33,7 @@ pub fn job(
     let prompt = object.prompt(findings);
     if let Some((_, member)) = object.find("callback_url") {
         let message =
-            "`callback_url` is set by dropreel itself: remove it (to be told yourself, set up [[hooks]])";
+            "`callback_url` is set by dropreel itself: remove it (to be notified, set up [[hooks]])";
         findings.add(&below(pointer, "callback_url"), member.key_at, message);
     }
     match model.and_then(|name| MODELS.iter().find(|model| model.name == name)) {
@@ -44,15 +44,15 @@ pub fn job(
         return None;
     }
     Some(Draft {
-        name: ours.name.unwrap_or(default_name),
-        priority: ours.priority,
-        labels: ours.labels,
-        key: ours.key,
-        again: ours.again,
-        not_before: ours.not_before,
+        name: own_keys.name.unwrap_or(default_name),
+        priority: own_keys.priority,
+        labels: own_keys.labels,
+        key: own_keys.key,
+        again: own_keys.again,
+        not_before: own_keys.not_before,
         model: model?.to_owned(),
         prompt: prompt.map(str::to_owned),
-        body: without_member(node, members, object.find(OURS).map(|(index, _)| index)),
+        body: without_member(node, members, object.find(DROPREEL_KEY).map(|(index, _)| index)),
     })
 }
 
@@ -67,13 +67,13 @@ impl<'n, 'a> Object<'n, 'a> {
         self.members.iter().enumerate().find(|(_, member)| member.key == key)
     }
 
-    fn spot(&self, key: &str) -> Option<Cursor<'n, 'a>> {
+    fn cursor(&self, key: &str) -> Option<Cursor<'n, 'a>> {
         self.find(key).map(|(_, member)| Cursor::of(member, self.pointer))
     }
 
     fn model(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
-        match self.spot("model") {
-            Some(spot) => spot.filled_text(usize::MAX, findings),
+        match self.cursor("model") {
+            Some(cursor) => cursor.filled_text(usize::MAX, findings),
             None => {
                 self.missing("model", "`model` is missing: every job names its model", findings);
                 None
@@ -82,7 +82,7 @@ impl<'n, 'a> Object<'n, 'a> {
     }
 
     fn prompt(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
-        self.spot("prompt")?.text(findings)
+        self.cursor("prompt")?.text(findings)
     }
 
     fn missing(&self, key: &str, message: &str, findings: &mut Findings<'_>) {
@@ -91,8 +91,8 @@ impl<'n, 'a> Object<'n, 'a> {
 
     fn check_known(&self, model: &Model, findings: &mut Findings<'_>) {
         for field in FIELDS {
-            if let Some(spot) = self.spot(field.key) {
-                spot.check(&field.shape, findings);
+            if let Some(cursor) = self.cursor(field.key) {
+                cursor.check(&field.field_type, findings);
             }
         }
         let mode = self.mode(model);
@@ -101,8 +101,8 @@ impl<'n, 'a> Object<'n, 'a> {
         }
     }
 
-    /// The mode that the object means: the one with the most of its inputs given, the prompt apart, which most modes
-    /// share; the first of equals.
+    /// The mode that fits the object best: the one with the most of its inputs present. The prompt does not count, since
+    /// most modes share it. The first of equals.
     fn mode(&self, model: &Model) -> Option<&'static Mode> {
         let given = |mode: &Mode| {
             mode.needs.iter().filter(|need| !need.contains(&"prompt") && self.given(need).is_some()).count()
@@ -118,7 +118,7 @@ impl<'n, 'a> Object<'n, 'a> {
     fn check_need(&self, model: &Model, mode: Option<&Mode>, need: &[&str], findings: &mut Findings<'_>) {
         let Some(key) = need.first() else { return };
         match self.given(need) {
-            // What media may be is checked with the fields.
+            // The fields' own types have been checked.
             Some(member) if need.contains(&"prompt") && is_blank(member) => {
                 Cursor::of(member, self.pointer).wrong(findings, "must not be empty");
             }
@@ -132,7 +132,7 @@ impl<'n, 'a> Object<'n, 'a> {
                     .map(|other| {
                         let keys: Vec<&str> =
                             other.needs.iter().filter_map(|need| need.first().copied()).collect();
-                        format!(" (or, for {}, {})", other.what, listed(&keys, "and"))
+                        format!(" (or, for {}, {})", other.what, list_words(&keys, "and"))
                     })
                     .collect();
                 let message =
@@ -144,13 +144,13 @@ impl<'n, 'a> Object<'n, 'a> {
 
     fn check_unknown(&self, findings: &mut Findings<'_>) {
         for key in MEDIA_KEYS {
-            if let Some(spot) = self.spot(key) {
-                spot.check_fetchable(findings);
+            if let Some(cursor) = self.cursor(key) {
+                cursor.check_fetchable(findings);
             }
         }
     }
 }
 
 fn is_blank(member: &Member<'_>) -> bool {
-    matches!(&member.value.value, Value::Text(text) if text.trim().is_empty())
+    matches!(&member.value.value, JsonValue::Text(text) if text.trim().is_empty())
 }

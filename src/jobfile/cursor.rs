@@ -1,76 +1,203 @@
-//! Bytes as text: job files are UTF-8 without a byte order mark.
+//! Reading one value of a job file: its text and pointer for messages, and checks against a [`FieldType`].
 
-use crate::jobfile::Problem;
+use crate::jobfile::field::FieldType;
+use crate::jobfile::findings::{Findings, below, list_words, quoted};
+use crate::jobfile::json::{JsonValue, Member, Node};
+use crate::jobfile::links;
 
-/// The text of a file, or of its first line.
-pub struct Text<'a> {
-    /// Without the mark.
-    pub text: &'a str,
-    /// What is wrong with it although it can be read: a byte order mark.
-    pub mark: Option<Problem>,
+/// The value under examination, with its name for messages and its pointer.
+pub struct Cursor<'n, 'a> {
+    node: &'n Node<'a>,
+    name: String,
+    pointer: String,
 }
 
-/// Whether the bytes are UTF-16 or UTF-32, by their mark or by the zero beside the first character.
-pub fn is_wide(bytes: &[u8]) -> bool {
-    match bytes {
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => true,
-        [one, other, ..] => (*one == 0) != (*other == 0),
-        _ => false,
+impl<'n, 'a> Cursor<'n, 'a> {
+    /// The value of a member of the object at `outer`.
+    pub fn of(member: &'n Member<'a>, outer: &str) -> Self {
+        Self { node: &member.value, name: quoted(&member.key), pointer: below(outer, &member.key) }
     }
-}
 
-/// The problem of a file that is not UTF-8 as a whole.
-pub fn wide_problem() -> Problem {
-    at_start("the file is UTF-16 or UTF-32: save it as UTF-8, without a byte order mark")
-}
+    fn member(&self, member: &'n Member<'a>) -> Self {
+        let name = format!("{} in {}", quoted(&member.key), self.name);
+        Self { node: &member.value, name, pointer: below(&self.pointer, &member.key) }
+    }
 
-/// Reads bytes whose first line is the `first_line`th of the file.
-///
-/// # Errors
-/// When they are not text in UTF-8: the first place where they are not.
-pub fn read(bytes: &[u8], first_line: u64) -> Result<Text<'_>, Problem> {
-    if first_line == 1 && is_wide(bytes) {
-        return Err(wide_problem());
+    fn item(&self, index: usize, item: &'n Node<'a>) -> Self {
+        let name = format!("item {} of {}", index + 1, self.name);
+        Self { node: item, name, pointer: below(&self.pointer, &index.to_string()) }
     }
-    let (bytes, mark) = match bytes.strip_prefix(b"\xEF\xBB\xBF") {
-        Some(rest) if first_line == 1 => (
-            rest,
-            Some(at_start(
-                "the file begins with a byte order mark (BOM): save it as UTF-8 without one; a shell does it with `tail -c +4`",
-            )),
-        ),
-        _ => (bytes, None),
-    };
-    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        let message = "a NUL byte: this is no text, or the place was reserved and never written";
-        return Err(put_at(bytes, at, first_line, message.to_owned()));
+
+    /// Adds a problem about this value; the message begins with its name.
+    pub fn wrong(&self, findings: &mut Findings<'_>, what: &str) {
+        findings.add(&self.pointer, self.node.at, format!("{} {what}", self.name));
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(Text { text, mark }),
-        Err(error) => {
-            let at = error.valid_up_to();
-            let message = match (error.error_len(), bytes.get(at)) {
-                (Some(_), Some(byte)) => {
-                    format!(
-                        "the byte 0x{byte:02X} here is not UTF-8: save the file as UTF-8 (not GBK, not Latin-1)"
-                    )
+
+    fn wrong_type(&self, findings: &mut Findings<'_>, wanted: &str) {
+        let is = self.node.value.what();
+        let fix = if matches!(self.node.value, JsonValue::Null) {
+            " (leave it out where it is not needed)"
+        } else {
+            ""
+        };
+        self.wrong(findings, &format!("must be {wanted}, not {is}{fix}"));
+    }
+
+    /// The text of a string.
+    pub fn text(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
+        if let JsonValue::Text(text) = &self.node.value {
+            return Some(text);
+        }
+        self.wrong_type(findings, "a string");
+        None
+    }
+
+    /// A string with something in it, of at most `max_chars` characters.
+    pub fn filled_text(&self, max_chars: usize, findings: &mut Findings<'_>) -> Option<&'n str> {
+        let text = self.text(findings)?;
+        if text.trim().is_empty() {
+            self.wrong(findings, "must not be empty");
+            return None;
+        }
+        self.short(text, max_chars, findings).then_some(text)
+    }
+
+    fn short(&self, text: &str, max_chars: usize, findings: &mut Findings<'_>) -> bool {
+        let chars = text.chars().count();
+        if chars > max_chars {
+            self.wrong(findings, &format!("has {chars} characters: at most {max_chars} are allowed"));
+        }
+        chars <= max_chars
+    }
+
+    /// A whole number within bounds, written as digits alone.
+    pub fn whole(&self, least: i64, greatest: i64, findings: &mut Findings<'_>) -> Option<i64> {
+        let written = self.node.text;
+        match &self.node.value {
+            JsonValue::Number if written.contains(['.', 'e', 'E']) => {
+                self.wrong(
+                    findings,
+                    "must be a whole number, written without a decimal point or an exponent",
+                );
+                None
+            }
+            JsonValue::Number => {
+                let number = written.parse::<i64>().ok().filter(|number| (least..=greatest).contains(number));
+                if number.is_none() {
+                    self.wrong(findings, &format!("must be a whole number from {least} to {greatest}"));
                 }
-                _ => "the text ends in the middle of a UTF-8 character: cut short, or still being written"
-                    .to_owned(),
-            };
-            Err(put_at(bytes, at, first_line, message))
+                number
+            }
+            JsonValue::Text(text) if text.parse::<i64>().is_ok() => {
+                self.wrong(findings, "must be a whole number, not a string: leave out the quotes");
+                None
+            }
+            _ => {
+                self.wrong_type(findings, "a whole number");
+                None
+            }
         }
     }
-}
 
-fn at_start(message: &str) -> Problem {
-    Problem { pointer: String::new(), message: message.to_owned(), line: 1, column: 1 }
-}
+    /// true or false.
+    pub fn flag(&self, findings: &mut Findings<'_>) -> Option<bool> {
+        match &self.node.value {
+            JsonValue::Flag(flag) => return Some(*flag),
+            JsonValue::Text(text) if ["true", "false"].contains(&text.to_ascii_lowercase().as_str()) => {
+                self.wrong(findings, "must be true or false, not a string: leave out the quotes");
+            }
+            _ => self.wrong_type(findings, "true or false"),
+        }
+        None
+    }
 
-fn put_at(bytes: &[u8], at: usize, first_line: u64, message: String) -> Problem {
-    let before = bytes.get(..at).unwrap_or_default();
-    let breaks = before.iter().filter(|byte| **byte == b'\n').count();
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
-    Problem { pointer: String::new(), message, line: first_line + breaks as u64, column: column as u64 }
+    /// The members of an object, each with a cursor.
+    pub fn members(&self, findings: &mut Findings<'_>) -> Option<Vec<(&'n Member<'a>, Self)>> {
+        if let JsonValue::Object(members) = &self.node.value {
+            return Some(members.iter().map(|member| (member, self.member(member))).collect());
+        }
+        self.wrong_type(findings, "an object");
+        None
+    }
+
+    fn items(&self, wanted: &str, findings: &mut Findings<'_>) -> Option<Vec<Self>> {
+        if let JsonValue::Array(items) = &self.node.value {
+            return Some(items.iter().enumerate().map(|(index, item)| self.item(index, item)).collect());
+        }
+        self.wrong_type(findings, wanted);
+        None
+    }
+
+    /// Checks the value against a type; problems are added to the findings.
+    pub fn check(&self, field_type: &FieldType, findings: &mut Findings<'_>) {
+        match field_type {
+            FieldType::Text { max_chars } => {
+                if let (Some(text), Some(max_chars)) = (self.text(findings), max_chars) {
+                    self.short(text, *max_chars, findings);
+                }
+            }
+            FieldType::Word(words) => {
+                if let Some(text) = self.text(findings)
+                    && !words.contains(&text)
+                {
+                    let words = list_words(words, "or");
+                    self.wrong(findings, &format!("is {}: it must be {words}", quoted(text)));
+                }
+            }
+            FieldType::Whole { least, greatest } => {
+                self.whole(*least, *greatest, findings);
+            }
+            FieldType::Flag => {
+                self.flag(findings);
+            }
+            FieldType::Texts => {
+                for item in self.items("an array of strings", findings).unwrap_or_default() {
+                    item.text(findings);
+                }
+            }
+            FieldType::Media => {
+                if let Some(text) = self.text(findings)
+                    && let Some(fault) = links::fault(text)
+                {
+                    self.wrong(findings, fault.message());
+                }
+            }
+            FieldType::Medias => {
+                let items = self.items("an array of URLs", findings);
+                if items.as_ref().is_some_and(Vec::is_empty) {
+                    self.wrong(findings, "must not be empty");
+                }
+                for item in items.unwrap_or_default() {
+                    item.check(&FieldType::Media, findings);
+                }
+            }
+            FieldType::Fields(fields) => {
+                for (member, cursor) in self.members(findings).unwrap_or_default() {
+                    if let Some(field) = fields.iter().find(|field| field.key == member.key) {
+                        cursor.check(&field.field_type, findings);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks a media input of a model that is not in the table: only strings, and strings in arrays, that no provider
+    /// can fetch are problems; the provider decides about everything else.
+    pub fn check_fetchable(&self, findings: &mut Findings<'_>) {
+        match &self.node.value {
+            JsonValue::Text(text) => {
+                if let Some(fault) = links::fault(text).filter(|fault| fault.is_never_fetchable()) {
+                    self.wrong(findings, fault.message());
+                }
+            }
+            JsonValue::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    if matches!(item.value, JsonValue::Text(_)) {
+                        self.item(index, item).check_fetchable(findings);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }

@@ -1,18 +1,18 @@
-//! Our own member of an object, `dropreel` (docs/reference.md#job-files): its keys, and nothing but its keys.
+//! The `dropreel` member of an object, which is never sent (docs/reference.md#job-files).
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::jobfile::field::{Cursor, listed};
-use crate::jobfile::findings::{Findings, below, quoted};
+use crate::jobfile::cursor::Cursor;
+use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::Member;
 
 /// The keys that this version knows.
 const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before"];
 
-/// Keys of a later version: a suggestion for a misspelt key would mislead here.
+/// Keys of a later version. "Did you mean" would mislead for them.
 const NOT_YET: &[&str] = &["repeat", "matrix", "max_cost_usd"];
 
 const MAX_NAME: usize = 200;
@@ -20,46 +20,45 @@ const MAX_KEY: usize = 200;
 const MAX_LABELS: usize = 50;
 const MAX_LABEL_KEY: usize = 64;
 
-/// What the member says; what it leaves out is the default.
+/// The member's values, with defaults for absent keys.
 #[derive(Default)]
 pub struct DropreelMember {
     /// `None`: the file's stem.
     pub name: Option<String>,
     /// -100 to 100.
     pub priority: i8,
-    /// String to string.
     pub labels: BTreeMap<String, String>,
-    /// Never run twice.
+    /// See [`Draft::key`](crate::jobfile::Draft::key).
     pub key: Option<String>,
-    /// Run although it looks like a repeated copy.
+    /// See [`Draft::again`](crate::jobfile::Draft::again).
     pub again: bool,
-    /// Wait until then.
     pub not_before: Option<Timestamp>,
 }
 
 /// Reads the member; `outer` points at its object.
 pub fn read(member: &Member<'_>, outer: &str, findings: &mut Findings<'_>) -> DropreelMember {
-    let mut ours = DropreelMember::default();
+    let mut values = DropreelMember::default();
     let pointer = below(outer, &member.key);
-    for (member, spot) in Cursor::of(member, outer).members(findings).unwrap_or_default() {
+    for (member, cursor) in Cursor::of(member, outer).members(findings).unwrap_or_default() {
         match &*member.key {
-            "name" => ours.name = name(&spot, findings),
+            "name" => values.name = name(&cursor, findings),
             "priority" => {
-                ours.priority = spot.whole(-100, 100, findings).and_then(|n| n.try_into().ok()).unwrap_or(0);
+                values.priority =
+                    cursor.whole(-100, 100, findings).and_then(|n| n.try_into().ok()).unwrap_or(0);
             }
-            "labels" => ours.labels = labels(&spot, findings),
-            "key" => ours.key = spot.filled_text(MAX_KEY, findings).map(str::to_owned),
-            "again" => ours.again = spot.flag(findings).unwrap_or(false),
-            "not_before" => ours.not_before = not_before(&spot, findings),
+            "labels" => values.labels = labels(&cursor, findings),
+            "key" => values.key = cursor.filled_text(MAX_KEY, findings).map(str::to_owned),
+            "again" => values.again = cursor.flag(findings).unwrap_or(false),
+            "not_before" => values.not_before = not_before(&cursor, findings),
             other => {
                 findings.add(&below(&pointer, other), member.key_at, unknown(other));
             }
         }
     }
-    ours
+    values
 }
 
-/// The same as a JSON Schema.
+/// The member as a JSON Schema.
 pub fn schema() -> Value {
     let text = |most: usize| json!({ "type": "string", "pattern": "\\S", "maxLength": most });
     let with = |mut what: Value, description: &str| {
@@ -90,19 +89,19 @@ pub fn schema() -> Value {
     })
 }
 
-fn name(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<String> {
-    let name = spot.filled_text(MAX_NAME, findings)?;
+fn name(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<String> {
+    let name = cursor.filled_text(MAX_NAME, findings)?;
     if name.chars().any(char::is_control) {
-        spot.wrong(findings, "must not hold control characters, such as a line break");
+        cursor.wrong(findings, "must not hold control characters, such as a line break");
     }
     Some(name.to_owned())
 }
 
-fn labels(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String, String> {
+fn labels(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
-    let members = spot.members(findings).unwrap_or_default();
+    let members = cursor.members(findings).unwrap_or_default();
     if members.len() > MAX_LABELS {
-        spot.wrong(findings, &format!("has {} entries: at most {MAX_LABELS} are allowed", members.len()));
+        cursor.wrong(findings, &format!("has {} entries: at most {MAX_LABELS} are allowed", members.len()));
     }
     for (member, label) in members {
         if !(1..=MAX_LABEL_KEY).contains(&member.key.chars().count()) {
@@ -118,10 +117,11 @@ fn labels(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String
     labels
 }
 
-fn not_before(spot: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<Timestamp> {
-    let moment = Timestamp::parse_rfc3339(spot.text(findings)?);
+fn not_before(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<Timestamp> {
+    let moment = Timestamp::parse_rfc3339(cursor.text(findings)?);
     if moment.is_none() {
-        spot.wrong(findings, "must be an RFC 3339 time with an offset, such as `2026-11-23T08:00:00+08:00`");
+        cursor
+            .wrong(findings, "must be an RFC 3339 time with an offset, such as `2026-11-23T08:00:00+08:00`");
     }
     moment
 }
@@ -131,7 +131,7 @@ fn unknown(key: &str) -> String {
     if NOT_YET.contains(&key) {
         return format!("{shown} is not supported by this version: remove it");
     }
-    let known = listed(KEYS, "and");
+    let known = list_words(KEYS, "and");
     let nearest = KEYS.iter().max_by(|a, b| {
         strsim::jaro_winkler(a, &key.to_lowercase()).total_cmp(&strsim::jaro_winkler(b, &key.to_lowercase()))
     });

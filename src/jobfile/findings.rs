@@ -1,14 +1,14 @@
-//! The problems found so far, each put at its line and column.
+//! Collects the problems of a text, each with its line and column.
 
 use crate::jobfile::{MAX_PROBLEMS, Problem};
 
-/// The longest pointer told, in bytes: keys are the user's, and a thousand problems may each repeat a long one.
+/// Longest pointer in a problem, in bytes. The user chooses the keys, and a thousand problems may repeat a long one.
 const MAX_POINTER: usize = 1000;
 
-/// The longest piece of the user's text that a message quotes, in characters.
+/// Longest quote of the user's text in a message, in characters.
 const MAX_QUOTE: usize = 40;
 
-/// Collects problems of one text, at most [`MAX_PROBLEMS`]; the rest is counted.
+/// The problems of one text: at most [`MAX_PROBLEMS`], the others are counted.
 pub struct Findings<'a> {
     text: &'a str,
     first_line: u64,
@@ -18,21 +18,21 @@ pub struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    /// For a text whose first line is the `first_line`th of its file.
+    /// `first_line` is the number of the text's first line in its file.
     pub fn new(text: &'a str, first_line: u64) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_breaks).collect();
         Self { text, first_line, line_starts, problems: Vec::new(), more: 0 }
     }
 
-    /// Takes down that what stands at byte `at` is wrong.
+    /// Adds a problem at byte `at`.
     pub fn add(&mut self, pointer: &str, at: usize, message: impl Into<String>) {
         let (line, column) = self.place(at);
-        self.put(Problem { pointer: shortened(pointer), message: message.into(), line, column });
+        self.add_problem(Problem { pointer: shortened(pointer), message: message.into(), line, column });
     }
 
-    /// Takes down a problem that already has its place.
-    pub fn put(&mut self, problem: Problem) {
+    /// Adds a problem that already has its line and column.
+    pub fn add_problem(&mut self, problem: Problem) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         } else {
@@ -60,8 +60,8 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// The problem that stands for those which are not told, put where the last told one is.
-pub fn untold(more: u64, last: Option<&Problem>) -> Problem {
+/// The entry that counts the problems that are not listed, placed where the last listed one is.
+pub fn unlisted_problems(more: u64, last: Option<&Problem>) -> Problem {
     let (line, column) = last.map_or((1, 1), |problem| (problem.line, problem.column));
     let message = format!("and {more} more problems, not listed");
     Problem { pointer: String::new(), message, line, column }
@@ -94,7 +94,7 @@ fn shortened(pointer: &str) -> String {
     pointer.to_owned()
 }
 
-/// A piece of the user's text as a message may show it: short, and without characters that act on a terminal.
+/// Quotes a piece of the user's text: shortened, and without characters that control a terminal.
 pub fn quoted(text: &str) -> String {
     if text.is_empty() {
         return "`\"\"`".to_owned();
@@ -114,12 +114,22 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
+/// Joins words for a sentence: "`a`, `b` or `c`".
+pub fn list_words(words: &[&str], and: &str) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((last, before)) => format!("{} {and} {last}", before.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn columns_count_characters_and_lines_go_on_from_the_first() {
+    fn columns_count_characters_and_lines_start_at_the_given_one() {
         let findings = Findings::new("春天\n 的🌸x", 7);
         assert_eq!(findings.place(0), (7, 1));
         assert_eq!(findings.place("春".len()), (7, 2));
@@ -128,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_the_order_of_the_file_and_the_thousand_and_first_is_only_counted() {
+    fn problems_are_sorted_and_those_over_the_limit_are_counted() {
         let text = "x".repeat(2000);
         let mut findings = Findings::new(&text, 1);
         for at in (0..1003).rev() {
@@ -138,17 +148,17 @@ mod tests {
         let (problems, more) = findings.finish();
         assert_eq!((problems.len(), more), (1000, 3));
         assert!(problems.is_sorted_by_key(|problem| problem.column));
-        assert_eq!(untold(3, problems.last()).message, "and 3 more problems, not listed");
+        assert_eq!(unlisted_problems(3, problems.last()).message, "and 3 more problems, not listed");
     }
 
     #[test]
-    fn pointers_are_escaped_and_kept_short() {
+    fn pointers_are_escaped_and_shortened() {
         assert_eq!(below("/2", "a/b~c"), "/2/a~1b~0c");
         assert_eq!(shortened(&below("/2/x", &"k".repeat(2000))), "/2/x");
     }
 
     #[test]
-    fn quotes_are_short_and_harmless() {
+    fn quotes_are_shortened_and_escaped() {
         assert_eq!(quoted("it's 春\u{1b}[2J\u{202e}"), "`it's 春\\u{1b}[2J\\u{202e}`");
         assert_eq!(quoted(""), "`\"\"`");
         assert_eq!(quoted(&"a".repeat(41)), format!("`{}…`", "a".repeat(40)));

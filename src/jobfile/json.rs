@@ -1,29 +1,28 @@
-//! JSON (RFC 8259) as a tree whose every part knows its own text and place.
+//! Parses JSON (RFC 8259) into a tree in which every value has its text and position.
 //!
-//! `serde_json` keeps the last of two equal keys, rounds numbers, and knows no places inside a tree; here nothing is
-//! converted, equal keys are found, and what is wrong is said in words that help. What this reader accepts,
-//! `serde_json` accepts too (a property test holds the two together).
+//! `serde_json` keeps the last of two equal keys, rounds numbers and gives no positions inside a tree. This parser
+//! converts nothing, reports duplicate keys, and explains errors. It accepts the same texts as `serde_json`; a property
+//! test compares the two.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::jobfile::findings::{Findings, push_below, quoted};
-use crate::jobfile::strings::{self, Fault};
+use crate::jobfile::strings::{self, StringFault};
 use crate::jobfile::syntax_hints::{self, is_number, misfit, run, shown};
 use crate::jobfile::{Form, MAX_DEPTH};
 
-/// A value with the text it was written as.
+/// A value with its text.
 pub struct Node<'a> {
-    /// Byte of the text at which it begins.
+    /// Byte at which it begins.
     pub at: usize,
-    /// Its own text, without blanks around it.
+    /// Without white space around it.
     pub text: &'a str,
-    /// What it is.
-    pub value: Value<'a>,
+    pub value: JsonValue<'a>,
 }
 
-/// What a value is. Numbers stay text: none is too long or too exact.
-pub enum Value<'a> {
+/// A parsed value. Numbers stay text, so that none loses digits.
+pub enum JsonValue<'a> {
     /// `{...}`, members in the order given.
     Object(Vec<Member<'a>>),
     /// `[...]`
@@ -36,7 +35,7 @@ pub enum Value<'a> {
     Flag(bool),
     /// `null`
     Null,
-    /// Deeper than [`MAX_DEPTH`]: not looked into, and already reported.
+    /// Deeper than [`MAX_DEPTH`]: not parsed, and already reported.
     TooDeep,
 }
 
@@ -44,56 +43,55 @@ pub enum Value<'a> {
 pub struct Member<'a> {
     /// The key, decoded.
     pub key: Cow<'a, str>,
-    /// Byte of the text at which the key's first quote stands.
+    /// Byte of the key's opening quote.
     pub key_at: usize,
-    /// Its value.
     pub value: Node<'a>,
 }
 
-impl Value<'_> {
-    /// For messages: "must be a string, not ...".
+impl JsonValue<'_> {
+    /// The type, for messages: "must be a string, not ...".
     pub fn what(&self) -> &'static str {
         match self {
-            Value::Object(_) => "an object",
-            Value::Array(_) => "an array",
-            Value::Text(_) => "a string",
-            Value::Number => "a number",
-            Value::Flag(true) => "true",
-            Value::Flag(false) => "false",
-            Value::Null => "null",
-            Value::TooDeep => "something nested",
+            JsonValue::Object(_) => "an object",
+            JsonValue::Array(_) => "an array",
+            JsonValue::Text(_) => "a string",
+            JsonValue::Number => "a number",
+            JsonValue::Flag(true) => "true",
+            JsonValue::Flag(false) => "false",
+            JsonValue::Null => "null",
+            JsonValue::TooDeep => "something nested",
         }
     }
 }
 
-/// The text does not parse; the reason is among the findings.
-pub struct Broken;
+/// The text does not parse; the findings have the reason.
+pub struct ParseError;
 
-type Read<T> = Result<T, Broken>;
+type Read<T> = Result<T, ParseError>;
 
-/// Reads `text`, which must be one value and nothing else. Equal keys, halves of surrogate pairs and too deep nesting
-/// are findings too, but do not stop the reading.
+/// Parses `text`, which must be one value and nothing else. Duplicate keys, lone surrogates and too deep nesting are
+/// findings that do not stop the parser.
 ///
 /// # Errors
-/// When the text is not JSON, or not yet.
-pub fn read<'a>(text: &'a str, form: Form, findings: &mut Findings<'a>) -> Result<Node<'a>, Broken> {
-    let mut reader = Reader { text, form, at: 0, depth: 0, pointer: String::new(), findings };
-    reader.blanks();
-    let node = reader.value()?;
-    reader.blanks();
-    match reader.rest().chars().next() {
+/// When the text is not JSON, or is cut short.
+pub fn read<'a>(text: &'a str, form: Form, findings: &mut Findings<'a>) -> Result<Node<'a>, ParseError> {
+    let mut parser = Parser { text, form, at: 0, depth: 0, pointer: String::new(), findings };
+    parser.skip_white_space();
+    let node = parser.value()?;
+    parser.skip_white_space();
+    match parser.rest().chars().next() {
         None => Ok(node),
-        Some('{' | '[') => Err(reader.broken(match form {
+        Some('{' | '[') => Err(parser.broken(match form {
             Form::Document => {
                 "a second value begins here: put several jobs into an array, or one per line into a `.jsonl` file"
             }
             Form::Lines => "a second value begins here: each line must hold one object",
         })),
-        Some(c) => Err(reader.broken(format!("{} is left over after the end of the value", shown(c)))),
+        Some(c) => Err(parser.broken(format!("{} is left over after the end of the value", shown(c)))),
     }
 }
 
-struct Reader<'a, 'f> {
+struct Parser<'a, 'f> {
     text: &'a str,
     form: Form,
     at: usize,
@@ -102,22 +100,22 @@ struct Reader<'a, 'f> {
     findings: &'f mut Findings<'a>,
 }
 
-impl<'a> Reader<'a, '_> {
+impl<'a> Parser<'a, '_> {
     fn value(&mut self) -> Read<Node<'a>> {
         let at = self.at;
         let value = match self.peek() {
             Some(b'{') => self.nested(Self::object)?,
             Some(b'[') => self.nested(Self::array)?,
-            Some(b'"') => Value::Text(self.string()?),
+            Some(b'"') => JsonValue::Text(self.string()?),
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => self.word()?,
         };
         Ok(Node { at, text: &self.text[at..self.at], value })
     }
 
-    fn nested(&mut self, inside: fn(&mut Self) -> Read<Value<'a>>) -> Read<Value<'a>> {
+    fn nested(&mut self, inside: fn(&mut Self) -> Read<JsonValue<'a>>) -> Read<JsonValue<'a>> {
         if self.depth == MAX_DEPTH {
-            self.finding(self.at, format!("nested more than {MAX_DEPTH} levels deep"));
+            self.add_finding(self.at, format!("nested more than {MAX_DEPTH} levels deep"));
             return self.skip_nested();
         }
         self.depth += 1;
@@ -126,8 +124,8 @@ impl<'a> Reader<'a, '_> {
         value
     }
 
-    /// Passes over a nested value without recursion, so that no file can exhaust the stack.
-    fn skip_nested(&mut self) -> Read<Value<'a>> {
+    /// Skips a nested value without recursion, so that no file can exhaust the stack.
+    fn skip_nested(&mut self) -> Read<JsonValue<'a>> {
         let (begun, mut open) = (self.at, 0_usize);
         loop {
             match self.peek() {
@@ -142,16 +140,16 @@ impl<'a> Reader<'a, '_> {
             }
             self.at += 1;
             if open == 0 {
-                return Ok(Value::TooDeep);
+                return Ok(JsonValue::TooDeep);
             }
         }
     }
 
-    fn object(&mut self) -> Read<Value<'a>> {
+    fn object(&mut self) -> Read<JsonValue<'a>> {
         let begun = self.at;
         self.at += 1;
         let mut members: Vec<Member<'a>> = Vec::new();
-        self.blanks();
+        self.skip_white_space();
         if !self.eat(b'}') {
             loop {
                 let key_at = self.at;
@@ -161,13 +159,13 @@ impl<'a> Reader<'a, '_> {
                 let value = self.value()?;
                 self.pointer.truncate(outer);
                 members.push(Member { key, key_at, value });
-                if self.last(b'}', "the object", begun)? {
+                if self.ends_after_item(b'}', "the object", begun)? {
                     break;
                 }
             }
         }
-        self.find_equal_keys(&members);
-        Ok(Value::Object(members))
+        self.report_duplicate_keys(&members);
+        Ok(JsonValue::Object(members))
     }
 
     fn key(&mut self, begun: usize) -> Read<Cow<'a, str>> {
@@ -189,9 +187,9 @@ impl<'a> Reader<'a, '_> {
             }
         }
         let key = self.string()?;
-        self.blanks();
+        self.skip_white_space();
         if self.eat(b':') {
-            self.blanks();
+            self.skip_white_space();
             return Ok(key);
         }
         Err(match self.rest().chars().next() {
@@ -207,11 +205,11 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
-    fn array(&mut self) -> Read<Value<'a>> {
+    fn array(&mut self) -> Read<JsonValue<'a>> {
         let begun = self.at;
         self.at += 1;
         let mut items = Vec::new();
-        self.blanks();
+        self.skip_white_space();
         if !self.eat(b']') {
             loop {
                 if self.peek().is_none() {
@@ -221,23 +219,23 @@ impl<'a> Reader<'a, '_> {
                 push_below(&mut self.pointer, &items.len().to_string());
                 items.push(self.value()?);
                 self.pointer.truncate(outer);
-                if self.last(b']', "the array", begun)? {
+                if self.ends_after_item(b']', "the array", begun)? {
                     break;
                 }
             }
         }
-        Ok(Value::Array(items))
+        Ok(JsonValue::Array(items))
     }
 
-    /// After an item: `true` at the closing bracket, `false` after a comma with something behind it.
-    fn last(&mut self, closing: u8, whole: &str, begun: usize) -> Read<bool> {
-        self.blanks();
+    /// After an item: `true` at the closing bracket, `false` after a comma that another item follows.
+    fn ends_after_item(&mut self, closing: u8, whole: &str, begun: usize) -> Read<bool> {
+        self.skip_white_space();
         if self.eat(closing) {
             return Ok(true);
         }
         let here = self.at;
         if self.eat(b',') {
-            self.blanks();
+            self.skip_white_space();
             if self.peek() == Some(closing) {
                 self.at = here;
                 let closing = char::from(closing);
@@ -258,7 +256,7 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
-    fn find_equal_keys(&mut self, members: &[Member<'a>]) {
+    fn report_duplicate_keys(&mut self, members: &[Member<'a>]) {
         let mut first_at = BTreeMap::new();
         for member in members {
             let first = *first_at.entry(&member.key).or_insert(member.key_at);
@@ -273,7 +271,7 @@ impl<'a> Reader<'a, '_> {
             };
             let outer = self.pointer.len();
             push_below(&mut self.pointer, &member.key);
-            self.finding(
+            self.add_finding(
                 member.key_at,
                 format!("{} is given twice, {places}: keep one", quoted(&member.key)),
             );
@@ -287,26 +285,23 @@ impl<'a> Reader<'a, '_> {
                 self.at = scanned.end;
                 for half in scanned.halves {
                     let written = quoted(&self.text[half..half + 6]);
-                    self.finding(
-                        half,
-                        format!("{written} is half of a surrogate pair and means no character"),
-                    );
+                    self.add_finding(half, format!("{written} is a lone surrogate and not a character"));
                 }
                 Ok(scanned.text)
             }
-            Err(Fault::Wrong { at, message }) => {
+            Err(StringFault::Wrong { at, message }) => {
                 self.at = at;
                 Err(self.broken(message))
             }
-            Err(Fault::Ended) => Err(self.ended("a string", self.at)),
+            Err(StringFault::Ended) => Err(self.ended("a string", self.at)),
         }
     }
 
-    fn number(&mut self) -> Read<Value<'a>> {
+    fn number(&mut self) -> Read<JsonValue<'a>> {
         let written = run(self.rest());
         if is_number(written) {
             self.at += written.len();
-            return Ok(Value::Number);
+            return Ok(JsonValue::Number);
         }
         if self.at + written.len() == self.text.len() && is_number(&format!("{written}0")) {
             return Err(self.ended("a number", self.at));
@@ -314,19 +309,19 @@ impl<'a> Reader<'a, '_> {
         Err(self.broken(syntax_hints::of_number(written)))
     }
 
-    fn word(&mut self) -> Read<Value<'a>> {
+    fn word(&mut self) -> Read<JsonValue<'a>> {
         let written = run(self.rest());
         let value = match written {
-            "true" => Value::Flag(true),
-            "false" => Value::Flag(false),
-            "null" => Value::Null,
+            "true" => JsonValue::Flag(true),
+            "false" => JsonValue::Flag(false),
+            "null" => JsonValue::Null,
             _ => return Err(self.no_value(written)),
         };
         self.at += written.len();
         Ok(value)
     }
 
-    fn no_value(&mut self, written: &str) -> Broken {
+    fn no_value(&mut self, written: &str) -> ParseError {
         let Some(c) = self.rest().chars().next() else {
             return self.cut_short("where a value should stand");
         };
@@ -356,22 +351,22 @@ impl<'a> Reader<'a, '_> {
         eaten
     }
 
-    fn blanks(&mut self) {
+    fn skip_white_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
-    fn finding(&mut self, at: usize, message: impl Into<String>) {
+    fn add_finding(&mut self, at: usize, message: impl Into<String>) {
         self.findings.add(&self.pointer, at, message);
     }
 
-    fn broken(&mut self, message: impl Into<String>) -> Broken {
-        self.finding(self.at, message);
-        Broken
+    fn broken(&mut self, message: impl Into<String>) -> ParseError {
+        self.add_finding(self.at, message);
+        ParseError
     }
 
-    fn ended(&mut self, inside: &str, begun: usize) -> Broken {
+    fn ended(&mut self, inside: &str, begun: usize) -> ParseError {
         let (line, column) = self.findings.place(begun);
         self.at = self.text.len();
         self.cut_short(&match self.form {
@@ -380,7 +375,7 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
-    fn cut_short(&mut self, place: &str) -> Broken {
+    fn cut_short(&mut self, place: &str) -> ParseError {
         self.broken(match self.form {
             Form::Document => format!("the file ends {place}: cut short, or still being written"),
             Form::Lines => format!(
@@ -401,7 +396,7 @@ mod tests {
         read(text, Form::Document, &mut Findings::new(text, 1)).is_ok()
     }
 
-    /// Pieces of JSON in any order: nearly JSON more often than chance would have it.
+    /// Pieces of JSON in any order: valid JSON more often than random text.
     fn nearly_json() -> impl Strategy<Value = String> {
         const PIECES: &str =
             r#"{ } [ ] , : " "a" "b": 1 - 0 .5 e+3 true null \ \u00e9 \ud800 \udc00 \n é 春 / {"a":1} [1,2]"#;
@@ -412,12 +407,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_here_is_accepted_by_serde_json_and_no_more(text in nearly_json()) {
+        fn parser_accepts_what_serde_json_accepts(text in nearly_json()) {
             prop_assert_eq!(accepts(&text), serde_json::from_str::<&RawValue>(&text).is_ok(), "{}", text);
         }
 
         #[test]
-        fn a_json_text_damaged_at_one_place_is_judged_as_serde_json_does(at in 0_usize..80, with in "[ -~]") {
+        fn damaged_json_is_accepted_or_not_as_by_serde_json(at in 0_usize..80, with in "[ -~]") {
             let mut text = r#"{"a": [1, -2.5e+3, "x\u00e9\n"], "b": {"c": true, "d": null}, "e": "a\"b", "f": 0}"#.to_owned();
             text.replace_range(at..=at, &with);
             prop_assert_eq!(accepts(&text), serde_json::from_str::<&RawValue>(&text).is_ok(), "{}", text);
@@ -425,11 +420,11 @@ mod tests {
     }
 
     #[test]
-    fn every_part_knows_its_own_text_and_place() {
+    fn every_value_has_its_text_and_position() {
         let text = "\n {\"a\" : [ 1.10 ,{ } ] }";
         let Ok(node) = read(text, Form::Document, &mut Findings::new(text, 1)) else { panic!("it is JSON") };
-        let Value::Object(members) = &node.value else { panic!("it is an object") };
-        let Value::Array(items) = &members[0].value.value else { panic!("it holds an array") };
+        let JsonValue::Object(members) = &node.value else { panic!("it is an object") };
+        let JsonValue::Array(items) = &members[0].value.value else { panic!("it holds an array") };
         let spans = [&node, &members[0].value, &items[0], &items[1]].map(|node| (node.at, node.text));
         assert_eq!(spans, [(2, text.trim()), (9, "[ 1.10 ,{ } ]"), (11, "1.10"), (17, "{ }")]);
         assert_eq!(members[0].key_at, 3);

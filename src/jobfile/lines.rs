@@ -1,17 +1,17 @@
-//! A line file: one object per line, read as a stream with no more than one line in memory.
+//! Reads a line file: one object per line, as a stream with at most one line in memory.
 
 use std::io::{self, BufRead, ErrorKind};
 
-use crate::jobfile::findings::{Findings, untold};
+use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json;
 use crate::jobfile::{
-    Cause, Draft, Form, Limits, LineError, MAX_PROBLEMS, Problem, Refusal, check, cursor, names,
+    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem, Refusal, check, encoding, names,
 };
 
-/// Reads a line file whose name without ending is `stem`. Blank lines are skipped. Every draft comes even if other
-/// lines are wrong: the caller accepts the file only if none is. After [`MAX_PROBLEMS`] problems the rest is only
-/// counted; the count comes as the last refusal.
-pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &Limits) -> Lines<R> {
+/// Reads a line file whose name without ending is `stem`. Blank lines are skipped. Drafts are returned even if other
+/// lines are rejected: the caller accepts the file only if no line is. After [`MAX_PROBLEMS`] problems the others are
+/// counted, and the last refusal reports the count.
+pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &JobFileLimits) -> Lines<R> {
     Lines {
         reader,
         stem: stem.to_owned(),
@@ -20,10 +20,10 @@ pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &Limits) -> Lines<R
         number: 0,
         bytes: 0,
         objects: 0,
-        told: 0,
-        untold: 0,
+        reported: 0,
+        unlisted: 0,
         last: None,
-        stage: Stage::Reading,
+        progress: Progress::Reading,
     }
 }
 
@@ -31,26 +31,26 @@ pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &Limits) -> Lines<R
 pub struct Lines<R> {
     reader: R,
     stem: String,
-    limits: Limits,
+    limits: JobFileLimits,
     line: Vec<u8>,
     number: u64,
     bytes: u64,
     objects: u64,
-    told: usize,
-    untold: u64,
+    reported: usize,
+    unlisted: u64,
     last: Option<Problem>,
-    stage: Stage,
+    progress: Progress,
 }
 
-enum Stage {
+enum Progress {
     Reading,
-    /// No more lines are wanted; what was left untold is still to be counted up.
+    /// Reads no more lines, and still reports how many problems are not listed.
     Closing,
     Over,
 }
 
-/// What stands on the next line.
-enum Got {
+/// What was read as the next line.
+enum LineRead {
     Line,
     TooLong,
     End,
@@ -63,20 +63,20 @@ impl<R: BufRead> Iterator for Lines<R> {
         loop {
             let outcome = match self.read_line() {
                 Err(error) => {
-                    self.stage = Stage::Over;
+                    self.progress = Progress::Over;
                     return Some(Err(LineError::Unreadable(error)));
                 }
-                Ok(Got::End) => return self.close(),
-                Ok(Got::TooLong) => Err(self.too_long()),
-                Ok(Got::Line) if self.bytes > self.limits.max_stream_bytes => Err(self.too_many_bytes()),
-                Ok(Got::Line) if self.number == 1 && cursor::is_wide(&self.line) => {
-                    self.stage = Stage::Closing;
-                    Err(refusal(Cause::Unparsable, cursor::wide_problem()))
+                Ok(LineRead::End) => return self.close(),
+                Ok(LineRead::TooLong) => Err(self.too_long()),
+                Ok(LineRead::Line) if self.bytes > self.limits.max_stream_bytes => Err(self.too_many_bytes()),
+                Ok(LineRead::Line) if self.number == 1 && encoding::is_wide(&self.line) => {
+                    self.progress = Progress::Closing;
+                    Err(refusal(Cause::Unparsable, encoding::wide_problem()))
                 }
-                Ok(Got::Line) if self.line.trim_ascii().is_empty() => continue,
-                Ok(Got::Line) => self.read_object(),
+                Ok(LineRead::Line) if self.line.trim_ascii().is_empty() => continue,
+                Ok(LineRead::Line) => self.read_object(),
             };
-            match outcome.map_err(|refusal| self.within_the_cap(refusal)) {
+            match outcome.map_err(|refusal| self.limit_problems(refusal)) {
                 Ok(draft) => return Some(Ok(draft)),
                 Err(Some(refusal)) => return Some(Err(refusal.into())),
                 Err(None) => {}
@@ -86,11 +86,11 @@ impl<R: BufRead> Iterator for Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Takes the next line into `self.line`, or passes over it if it is longer than allowed.
-    fn read_line(&mut self) -> io::Result<Got> {
-        match self.stage {
-            Stage::Reading => {}
-            Stage::Closing | Stage::Over => return Ok(Got::End),
+    /// Reads the next line into `self.line`, or skips it if it is longer than allowed.
+    fn read_line(&mut self) -> io::Result<LineRead> {
+        match self.progress {
+            Progress::Reading => {}
+            Progress::Closing | Progress::Over => return Ok(LineRead::End),
         }
         self.line.clear();
         let (mut too_long, mut any) = (false, false);
@@ -121,27 +121,27 @@ impl<R: BufRead> Lines<R> {
         }
         self.number += u64::from(any);
         Ok(match (any, too_long && self.bytes <= self.limits.max_stream_bytes) {
-            (false, _) => Got::End,
-            (true, true) => Got::TooLong,
-            (true, false) => Got::Line,
+            (false, _) => LineRead::End,
+            (true, true) => LineRead::TooLong,
+            (true, false) => LineRead::Line,
         })
     }
 
     fn read_object(&mut self) -> Result<Draft, Refusal> {
         self.objects += 1;
         let read =
-            cursor::read(&self.line, self.number).map_err(|problem| refusal(Cause::Unparsable, problem))?;
+            encoding::read(&self.line, self.number).map_err(|problem| refusal(Cause::Unparsable, problem))?;
         let mut findings = Findings::new(read.text, self.number);
         if let Some(mark) = read.mark {
-            findings.put(mark);
+            findings.add_problem(mark);
         }
         let name = names::default_name(&self.stem, self.objects);
         let (draft, cause) = match json::read(read.text, Form::Lines, &mut findings) {
             Ok(node) => (check::job(&node, "", name, &mut findings), Cause::Wrong),
-            Err(json::Broken) => (None, Cause::Unparsable),
+            Err(json::ParseError) => (None, Cause::Unparsable),
         };
         let (problems, more) = findings.finish();
-        self.untold = self.untold.saturating_add(more);
+        self.unlisted = self.unlisted.saturating_add(more);
         match draft {
             Some(draft) if problems.is_empty() => Ok(draft),
             _ => Err(Refusal { cause, problems }),
@@ -152,42 +152,46 @@ impl<R: BufRead> Lines<R> {
         self.objects += 1;
         let message =
             format!("the line is longer than the {} bytes allowed (inbox.max_bytes)", self.limits.max_bytes);
-        refusal(Cause::Unparsable, here(self.number, message))
+        refusal(Cause::Unparsable, problem_on_line(self.number, message))
     }
 
     fn too_many_bytes(&mut self) -> Refusal {
-        self.stage = Stage::Closing;
+        self.progress = Progress::Closing;
         let message =
             format!("the file is longer than the {} bytes allowed: split it", self.limits.max_stream_bytes);
-        refusal(Cause::Unparsable, here(self.number, message))
+        refusal(Cause::Unparsable, problem_on_line(self.number, message))
     }
 
-    /// Cuts off the problems beyond the most that one file is told; `None` if nothing is left.
-    fn within_the_cap(&mut self, mut refusal: Refusal) -> Option<Refusal> {
-        let room = MAX_PROBLEMS - self.told;
+    /// Drops the problems beyond the limit of a file; `None` if nothing is left.
+    fn limit_problems(&mut self, mut refusal: Refusal) -> Option<Refusal> {
+        let room = MAX_PROBLEMS - self.reported;
         let cut = refusal.problems.len().saturating_sub(room);
         refusal.problems.truncate(room);
-        self.told += refusal.problems.len();
-        self.untold = self.untold.saturating_add(cut as u64);
+        self.reported += refusal.problems.len();
+        self.unlisted = self.unlisted.saturating_add(cut as u64);
         self.last = refusal.problems.last().cloned().or_else(|| self.last.take());
         (!refusal.problems.is_empty()).then_some(refusal)
     }
 
     fn close(&mut self) -> Option<Result<Draft, LineError>> {
-        if matches!(std::mem::replace(&mut self.stage, Stage::Over), Stage::Over) {
+        if matches!(std::mem::replace(&mut self.progress, Progress::Over), Progress::Over) {
             return None;
         }
-        if self.untold > 0 {
-            return Some(Err(refusal(Cause::Wrong, untold(self.untold, self.last.as_ref())).into()));
+        if self.unlisted > 0 {
+            return Some(Err(
+                refusal(Cause::Wrong, unlisted_problems(self.unlisted, self.last.as_ref())).into()
+            ));
         }
-        if self.objects == 0 && self.told == 0 {
-            return Some(Err(refusal(Cause::Empty, here(1, "the file is empty".to_owned())).into()));
+        if self.objects == 0 && self.reported == 0 {
+            return Some(Err(
+                refusal(Cause::Empty, problem_on_line(1, "the file is empty".to_owned())).into()
+            ));
         }
         None
     }
 }
 
-fn here(line: u64, message: String) -> Problem {
+fn problem_on_line(line: u64, message: String) -> Problem {
     Problem { pointer: String::new(), message, line, column: 1 }
 }
 

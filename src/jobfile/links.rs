@@ -1,10 +1,10 @@
-//! Whether a media input is an address from which the provider can fetch (docs/provider.md#submit-request).
+//! Checks whether the provider can fetch a media input (docs/provider.md#submit-request).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// What a media input is instead of a public http(s) URL.
+/// Why a media input is not a public http(s) URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkFault {
     /// The media itself, as a `data:` URI.
@@ -15,16 +15,16 @@ pub enum LinkFault {
     LocalPath,
     /// Another scheme than http and https.
     OtherScheme,
-    /// No URL.
+    /// Not a URL.
     NoUrl,
-    /// An address within the user's own network.
+    /// An address of a private network.
     NotPublic,
-    /// Blanks or control characters that a URL parser would silently drop.
+    /// White space or control characters, which a URL parser would silently drop.
     Blanks,
 }
 
 impl LinkFault {
-    /// What is said of the input, after its name. The address itself may carry secrets and is never shown.
+    /// The message, to follow the input's name. Never contains the URL, which may carry secrets.
     pub fn message(self) -> &'static str {
         match self {
             Self::DataUri => "is a data URI: the provider takes public http(s) URLs only",
@@ -39,8 +39,8 @@ impl LinkFault {
         }
     }
 
-    /// Whether it is refused for every model. With an unknown model the rest may be something that it understands.
-    pub fn is_ours_to_refuse(self) -> bool {
+    /// Whether no model can use such an input. A model that is not in the table may understand the others.
+    pub fn is_never_fetchable(self) -> bool {
         match self {
             Self::DataUri | Self::Base64 | Self::LocalPath => true,
             Self::OtherScheme | Self::NoUrl | Self::NotPublic | Self::Blanks => false,
@@ -48,7 +48,7 @@ impl LinkFault {
     }
 }
 
-/// What is wrong with a media input; `None` for a public http(s) URL.
+/// The fault of a media input; `None` for a public http(s) URL.
 pub fn fault(input: &str) -> Option<LinkFault> {
     let trimmed = input.trim();
     let scheme = scheme(trimmed);
@@ -87,7 +87,7 @@ fn scheme(input: &str) -> Option<String> {
 }
 
 fn is_base64(input: &str) -> bool {
-    // How PNG, JPEG, GIF and WebP begin; or anything long of that alphabet, unless it is a path.
+    // The first bytes of PNG, JPEG, GIF and WebP; or any long text of that alphabet, unless it is a path.
     const BEGINNINGS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR"];
     BEGINNINGS.iter().any(|beginning| input.starts_with(beginning))
         || (input.len() >= 64
@@ -102,7 +102,7 @@ fn is_local_path(input: &str) -> bool {
     by_start.iter().any(|start| lower.starts_with(start)) || by_end.iter().any(|end| lower.ends_with(end))
 }
 
-/// A help against slips, no guard: names are not resolved, and it is the provider who fetches.
+/// Catches typos; not a security check: names are not resolved, and the provider fetches, not dropreel.
 fn is_public(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => {
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_media_input_is_a_public_address_or_refused_by_its_kind() {
+    fn media_inputs_are_public_urls_or_have_a_fault() {
         use LinkFault::{Base64, Blanks, DataUri, LocalPath, NoUrl, NotPublic, OtherScheme};
         let long_base64 = "QUJD".repeat(30);
         let cases = [
@@ -190,12 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_model_may_have_inputs_of_its_own_but_no_files_of_this_machine() {
+    fn only_local_and_inline_media_are_never_fetchable() {
         for fault in [LinkFault::DataUri, LinkFault::Base64, LinkFault::LocalPath] {
-            assert!(fault.is_ours_to_refuse());
+            assert!(fault.is_never_fetchable());
         }
         for fault in [LinkFault::OtherScheme, LinkFault::NoUrl, LinkFault::NotPublic, LinkFault::Blanks] {
-            assert!(!fault.is_ours_to_refuse());
+            assert!(!fault.is_never_fetchable());
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Job files: the bytes of a dropped file become drafts of jobs, or every problem of it
-//! (docs/reference.md#job-files).
+//! Job files: parses and checks the bytes of a dropped file (docs/reference.md#job-files). The result is a [`Draft`]
+//! for each object, or every problem in the file.
 //!
-//! Pure: nothing here opens a file or looks at a clock. The user's own text of an object is passed on byte for byte,
-//! only our `dropreel` member is cut out of it.
+//! Pure: nothing here opens a file or reads a clock. The user's text of an object is kept byte for byte; only the
+//! `dropreel` member is cut out of it.
 
 mod body;
 mod check;
 mod cursor;
 mod dropreel_member;
+mod encoding;
 mod field;
 mod findings;
 mod json;
@@ -29,43 +30,42 @@ use crate::clock::Timestamp;
 
 pub use body::with_callback;
 pub use lines::{Lines, read_lines};
-pub use names::{conflict_copy, is_job_file_name, leave_alone, stem};
+pub use names::{is_conflict_copy, is_job_file_name, is_unfinished, stem};
 pub use read::read_document;
 pub use schema::schema;
 
-/// The most problems that one file is told; a last one then says how many more there are.
+/// How many problems of a file are listed; a last one then says how many more there are.
 pub const MAX_PROBLEMS: usize = 1000;
 
-/// How deeply arrays and objects may be nested in a file, its outermost one counted.
+/// How deeply arrays and objects may be nested, the outermost one included.
 pub const MAX_DEPTH: usize = 128;
 
-/// A job that was read but not yet accepted: what one object of a job file asks for
-/// (docs/reference.md#job-files).
+/// One object of a job file, checked but not yet committed as a job.
 #[derive(Clone, PartialEq)]
 pub struct Draft {
-    /// What the user calls it: at most 200 characters, none of them a control character. Not yet safe as a file name.
+    /// At most 200 characters, without control characters. Not yet safe as a file name.
     pub name: String,
     /// -100 to 100, higher goes first.
     pub priority: i8,
-    /// The user's own marks: at most 50, keys of 1 to 64 characters.
+    /// At most 50, with keys of 1 to 64 characters.
     pub labels: BTreeMap<String, String>,
-    /// A job with a key already seen is never run again.
+    /// The user's own key: a job whose key was seen before is never run again.
     pub key: Option<String>,
-    /// Run it although the same file was dropped a moment ago.
+    /// Run the job although the same file was dropped within 24 hours.
     pub again: bool,
-    /// Not to be submitted before this moment.
+    /// Not submitted before this time.
     pub not_before: Option<Timestamp>,
-    /// The model's name as the provider knows it.
+    /// The provider's id of the model.
     pub model: String,
-    /// The prompt, decoded, for lists and people.
+    /// The decoded prompt, for lists and search.
     pub prompt: Option<String>,
-    /// The request body: the user's own text of the object without our `dropreel` member, still one JSON object.
-    /// It may be nested [`MAX_DEPTH`] deep, one level more than `serde_json` reads into a `Value` by default.
+    /// The request body: the user's text of the object without the `dropreel` member, still one JSON object. It may be
+    /// nested [`MAX_DEPTH`] deep, one level more than `serde_json` reads into a `Value` by default.
     pub body: String,
 }
 
 impl fmt::Debug for Draft {
-    /// Without prompt and body: media addresses in there carry secrets.
+    /// Leaves out prompt and body: media URLs in them may carry secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Draft")
             .field("name", &self.name)
@@ -77,14 +77,13 @@ impl fmt::Debug for Draft {
     }
 }
 
-/// One thing wrong with a job file, in the shape in which `NAME.reason.json` tells it
-/// (docs/reference.md#folders).
+/// One problem of a job file, as `NAME.reason.json` lists it (docs/reference.md#folders).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Where in the document (RFC 6901); in a line file, where in the line's object. An input that is missing is
-    /// pointed at where it should be. Pointers of more than 1,000 bytes stop at an outer level.
+    /// JSON pointer (RFC 6901) into the document or, in a line file, into the line's object. A missing input has the
+    /// pointer where it should be. Pointers over 1,000 bytes are cut at an outer level.
     pub pointer: String,
-    /// What is wrong and what to do, for people. Never shows an address or a prompt.
+    /// What is wrong and what to do. Never contains a URL or a prompt.
     pub message: String,
     /// Line in the file, from 1.
     pub line: u64,
@@ -98,28 +97,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What kind of refusal it is: whether time may yet mend it.
+/// Why a job file is rejected, as far as it decides whether to wait for its writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing in it yet: many writers make the file first and fill it later.
+    /// No content yet: many writers create the file first and fill it later.
     Empty,
-    /// It does not parse, or is too long to be tried: somebody may still be writing it.
+    /// Does not parse, or is too long to parse: a writer may still be at work.
     Unparsable,
-    /// It parses and is wrong: waiting will not mend it.
+    /// Parses, and breaks a rule: waiting does not help.
     Wrong,
 }
 
-/// A job file, or a line of one, that cannot be accepted, with every problem found in it.
+/// A job file, or a line of one, that is rejected, with every problem found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whether waiting may mend it.
+    /// Whether waiting may help.
     pub cause: Cause,
     /// At least one, in the order of the file.
     pub problems: Vec<Problem>,
 }
 
 impl Refusal {
-    /// Whether the file may still be being written: to be judged only once it has been still for a while.
+    /// Whether a writer may still be at work: validate the file again once it has not changed for a while.
     pub fn unfinished(&self) -> bool {
         match self.cause {
             Cause::Empty | Cause::Unparsable => true,
@@ -133,41 +132,41 @@ impl std::error::Error for Refusal {}
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.split_first() {
-            None => f.write_str("refused"),
+            None => f.write_str("rejected"),
             Some((first, [])) => first.fmt(f),
             Some((first, rest)) => write!(f, "{first} (and {} more)", rest.len()),
         }
     }
 }
 
-/// Why a line of a line file gave no draft.
+/// Why a line of a line file has no draft.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// The line is wrong; the lines after it are still read.
+    /// The line is rejected; the lines after it are still read.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The file could not be read on: a fault of the machine, none of the file. Nothing follows.
+    /// Reading failed: a fault of this machine, not of the file. Nothing follows.
     #[error("the job file could not be read to its end")]
     Unreadable(#[from] io::Error),
 }
 
-/// How long a job file may be.
+/// Size limits of a job file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct JobFileLimits {
     /// Bytes of a document, and of one line of a line file (`inbox.max_bytes`).
     pub max_bytes: u64,
     /// Bytes of a whole line file.
     pub max_stream_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for JobFileLimits {
     /// 1 MiB and 256 MiB (docs/reference.md#job-files).
     fn default() -> Self {
         Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20 }
     }
 }
 
-/// The two forms of a job file.
+/// How the jobs are arranged in a job file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// One object, or an array of them: `.json`.

@@ -1,21 +1,20 @@
-//! What is known of the provider's models, as data (docs/provider.md#models). Other models pass
-//! unchecked but for what holds for all of them.
+//! The known models as data (docs/provider.md#models). Other models pass, with only the checks that hold for all.
 
-use crate::jobfile::field::{Field, Shape};
+use crate::jobfile::field::{Field, FieldType};
 
-/// A model whose inputs and ranges are known.
+/// A model with known inputs.
 pub struct Model {
-    /// As the `model` of a request.
+    /// The `model` of a request.
     pub name: &'static str,
-    /// The ways to use it; a request must fit one.
+    /// A request must fit one of them.
     pub modes: &'static [Mode],
 }
 
-/// One way to use a model.
+/// A way to use a model, with the inputs that it needs.
 pub struct Mode {
     /// For messages.
     pub what: &'static str,
-    /// The inputs that it needs, each with its other spellings behind it.
+    /// Each needed input, with its other spellings after it.
     pub needs: &'static [&'static [&'static str]],
 }
 
@@ -26,7 +25,6 @@ const FRAMES: Mode = Mode {
     needs: &[&["first_frame", "first_frame_image"], &["last_frame", "last_frame_image"]],
 };
 
-/// The models that are checked.
 pub const MODELS: &[Model] = &[
     Model { name: "wan2.5-t2v", modes: &[TEXT] },
     Model { name: "wan2.5-i2v", modes: &[IMAGE, FRAMES] },
@@ -34,33 +32,33 @@ pub const MODELS: &[Model] = &[
     Model { name: "wan2.2-i2v-plus", modes: &[IMAGE] },
 ];
 
-/// The greatest seed; also taken as the greatest duration, which has no documented end.
+/// Largest seed. Also the largest duration, for which no limit is documented.
 const GREATEST: i64 = 2_147_483_647;
 
 /// The documented fields of the known models. `model`, `prompt` and `callback_url` are checked for every model.
 pub const FIELDS: &[Field] = &[
-    Field { key: "action", shape: Shape::Text { max_chars: None } },
-    Field { key: "aspect_ratio", shape: Shape::Word(&["16:9", "9:16", "1:1", "4:3", "3:4"]) },
-    Field { key: "duration", shape: Shape::Whole { least: 1, greatest: GREATEST } },
-    Field { key: "resolution", shape: Shape::Word(&["480p", "720p", "1080p"]) },
-    Field { key: "seed", shape: Shape::Whole { least: 0, greatest: GREATEST } },
-    Field { key: "watermark", shape: Shape::Flag },
-    Field { key: "image_urls", shape: Shape::Medias },
-    Field { key: "first_frame", shape: Shape::Media },
-    Field { key: "last_frame", shape: Shape::Media },
-    Field { key: "first_frame_image", shape: Shape::Media },
-    Field { key: "last_frame_image", shape: Shape::Media },
-    Field { key: "negative_prompt", shape: Shape::Text { max_chars: Some(500) } },
-    Field { key: "callback_events", shape: Shape::Texts },
+    Field { key: "action", field_type: FieldType::Text { max_chars: None } },
+    Field { key: "aspect_ratio", field_type: FieldType::Word(&["16:9", "9:16", "1:1", "4:3", "3:4"]) },
+    Field { key: "duration", field_type: FieldType::Whole { least: 1, greatest: GREATEST } },
+    Field { key: "resolution", field_type: FieldType::Word(&["480p", "720p", "1080p"]) },
+    Field { key: "seed", field_type: FieldType::Whole { least: 0, greatest: GREATEST } },
+    Field { key: "watermark", field_type: FieldType::Flag },
+    Field { key: "image_urls", field_type: FieldType::Medias },
+    Field { key: "first_frame", field_type: FieldType::Media },
+    Field { key: "last_frame", field_type: FieldType::Media },
+    Field { key: "first_frame_image", field_type: FieldType::Media },
+    Field { key: "last_frame_image", field_type: FieldType::Media },
+    Field { key: "negative_prompt", field_type: FieldType::Text { max_chars: Some(500) } },
+    Field { key: "callback_events", field_type: FieldType::Texts },
     Field {
         key: "extra",
-        shape: Shape::Fields(&[
-            Field { key: "prompt_extend", shape: Shape::Flag },
-            Field { key: "audio", shape: Shape::Flag },
+        field_type: FieldType::Fields(&[
+            Field { key: "prompt_extend", field_type: FieldType::Flag },
+            Field { key: "audio", field_type: FieldType::Flag },
         ]),
     },
 ];
 
-/// The keys that hold media with every model that has them.
+/// Keys that hold media, whatever the model.
 pub const MEDIA_KEYS: &[&str] =
     &["image_urls", "first_frame", "last_frame", "first_frame_image", "last_frame_image"];

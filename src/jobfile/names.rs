@@ -1,12 +1,12 @@
-//! What a file's name says: whether it is a job file, in which form, whose copy, and what its jobs are called.
+//! Rules about the names of job files: which files are job files, their form, and the default names of their jobs.
 
 use crate::jobfile::Form;
 
-/// The longest default name, in characters: room is left for the number of a further object.
+/// Longest default name, in characters, leaving room for the number of a further object.
 const STEM_CHARS: usize = 180;
 
 impl Form {
-    /// The form of a job file by its ending, in any case; `None` for other files.
+    /// The form by the file name's ending, in any case; `None` for other files.
     pub fn of_name(name: &str) -> Option<Self> {
         let (_, ending) = name.rsplit_once('.')?;
         match ending.to_ascii_lowercase().as_str() {
@@ -17,31 +17,31 @@ impl Form {
     }
 }
 
-/// Whether the name is that of somebody's unfinished writing: begins with `.`, or ends in `.tmp`, `.part` or `~`.
-pub fn leave_alone(name: &str) -> bool {
+/// Whether the name marks unfinished writing: begins with `.`, or ends in `.tmp`, `.part` or `~`.
+pub fn is_unfinished(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     lower.starts_with('.') || [".tmp", ".part", "~"].iter().any(|ending| lower.ends_with(ending))
 }
 
 /// Whether a file of this name in the inbox is a job file (docs/reference.md#folders).
 pub fn is_job_file_name(name: &str) -> bool {
-    !leave_alone(name) && Form::of_name(name).is_some()
+    !is_unfinished(name) && Form::of_name(name).is_some()
 }
 
-/// Whether the name is one that a sync tool gives to the losing copy of a conflict (Syncthing: `.sync-conflict-`;
-/// Dropbox, Nextcloud: `conflicted copy`). Such a file is rejected, never bought.
-pub fn conflict_copy(name: &str) -> bool {
+/// Whether a sync tool gives this name to the losing copy of a conflict (Syncthing: `.sync-conflict-`; Dropbox,
+/// Nextcloud: `conflicted copy`). Such a file is rejected and never submitted.
+pub fn is_conflict_copy(name: &str) -> bool {
     let lower = name.to_lowercase();
     lower.contains(".sync-conflict-") || lower.contains("conflicted copy")
 }
 
-/// The name without its ending: what the jobs of the file are called by default.
+/// The name without its ending: the default name of the file's jobs.
 pub fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// The name of the `ordinal`th object (from 1) of a file, if it has none of its own: the stem, `-2`, `-3`, ... behind
-/// it from the second on. A file name may hold what a job's name may not, so that is replaced or cut.
+/// The default name of the `ordinal`th object (from 1) of a file: the stem, with `-2`, `-3`, ... from the second on.
+/// Characters that a job's name may not have are replaced.
 pub(crate) fn default_name(stem: &str, ordinal: u64) -> String {
     let clean: String = stem.chars().take(STEM_CHARS).map(|c| if c.is_control() { '_' } else { c }).collect();
     let clean = if clean.trim().is_empty() { "job" } else { &clean };
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_file_is_known_by_its_name() {
+    fn job_files_are_recognised_by_their_ending() {
         let cases = [
             ("a.json", Some(Form::Document), true),
             ("A.JSON", Some(Form::Document), true),
@@ -77,21 +77,21 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_made_by_a_sync_conflict_is_known() {
+    fn conflict_copies_are_recognised_by_name() {
         for name in [
             "sakura.sync-conflict-20260404-064600-ABCDEFG.json",
             "sakura (Li's conflicted copy 2026-04-04).json",
             "sakura (Conflicted Copy 2026-04-04 064600).jsonl",
         ] {
-            assert!(conflict_copy(name), "{name}");
+            assert!(is_conflict_copy(name), "{name}");
         }
         for name in ["sakura.json", "conflict.json", "my copy.json", "resync-conflict-free.json"] {
-            assert!(!conflict_copy(name), "{name}");
+            assert!(!is_conflict_copy(name), "{name}");
         }
     }
 
     #[test]
-    fn a_default_name_is_the_stem_and_a_number_from_the_second_on() {
+    fn default_names_are_the_stem_with_a_number() {
         assert_eq!(stem("a.b.jsonl"), "a.b");
         assert_eq!(stem("plain"), "plain");
         assert_eq!(default_name("sakura", 1), "sakura");

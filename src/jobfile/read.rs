@@ -1,14 +1,14 @@
-//! A document: one object, or an array of them.
+//! Reads a document: one object, or an array of objects.
 
-use crate::jobfile::findings::{Findings, untold};
-use crate::jobfile::json::{self, Node, Value};
-use crate::jobfile::{Cause, Draft, Form, Limits, Problem, Refusal, check, cursor, names};
+use crate::jobfile::findings::{Findings, unlisted_problems};
+use crate::jobfile::json::{self, JsonValue, Node};
+use crate::jobfile::{Cause, Draft, Form, JobFileLimits, Problem, Refusal, check, encoding, names};
 
 /// Reads a document whose name without ending is `stem`: one draft for each object, in order, at least one.
 ///
 /// # Errors
-/// Every problem of the document; then none of its jobs is to be accepted.
-pub fn read_document(bytes: &[u8], stem: &str, limits: &Limits) -> Result<Vec<Draft>, Refusal> {
+/// Every problem of the document; none of its jobs may be accepted then.
+pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result<Vec<Draft>, Refusal> {
     if bytes.len() as u64 > limits.max_bytes {
         let message = format!(
             "the file has {} bytes, {} are allowed (inbox.max_bytes): split it, or write one object per line into a `.jsonl` file",
@@ -17,32 +17,32 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &Limits) -> Result<Vec<Dr
         );
         return Err(at_start(Cause::Unparsable, message));
     }
-    let read = cursor::read(bytes, 1)
+    let read = encoding::read(bytes, 1)
         .map_err(|problem| Refusal { cause: Cause::Unparsable, problems: vec![problem] })?;
     if read.text.trim().is_empty() {
         return Err(at_start(Cause::Empty, "the file is empty".to_owned()));
     }
     let mut findings = Findings::new(read.text, 1);
     if let Some(mark) = read.mark {
-        findings.put(mark);
+        findings.add_problem(mark);
     }
     let (drafts, cause) = match json::read(read.text, Form::Document, &mut findings) {
         Ok(node) => (jobs(&node, stem, &mut findings), Cause::Wrong),
-        Err(json::Broken) => (Vec::new(), Cause::Unparsable),
+        Err(json::ParseError) => (Vec::new(), Cause::Unparsable),
     };
     let (mut problems, more) = findings.finish();
     if more > 0 {
-        problems.push(untold(more, problems.last()));
+        problems.push(unlisted_problems(more, problems.last()));
     }
     if problems.is_empty() { Ok(drafts) } else { Err(Refusal { cause, problems }) }
 }
 
 fn jobs(node: &Node<'_>, stem: &str, findings: &mut Findings<'_>) -> Vec<Draft> {
     match &node.value {
-        Value::Object(_) => {
+        JsonValue::Object(_) => {
             check::job(node, "", names::default_name(stem, 1), findings).into_iter().collect()
         }
-        Value::Array(items) => {
+        JsonValue::Array(items) => {
             if items.is_empty() {
                 findings.add("", node.at, "the array is empty: there is no job in it");
             }

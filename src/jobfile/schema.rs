@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::jobfile::dropreel_member;
-use crate::jobfile::field::{Field, Shape};
+use crate::jobfile::field::{Field, FieldType};
 use crate::jobfile::models::{FIELDS, MODELS, Mode, Model};
 
 /// The schema of a document: one job, or an array of them. `#/definitions/job` is that of a line of a line file.
@@ -53,23 +53,23 @@ fn is_model(what: &Value) -> Value {
 }
 
 fn properties(fields: &[Field]) -> Map<String, Value> {
-    fields.iter().map(|field| (field.key.to_owned(), of_shape(&field.shape))).collect()
+    fields.iter().map(|field| (field.key.to_owned(), of_shape(&field.field_type))).collect()
 }
 
-fn of_shape(shape: &Shape) -> Value {
+fn of_shape(field_type: &FieldType) -> Value {
     let media = json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://" });
-    match shape {
-        Shape::Text { max_chars: None } => json!({ "type": "string" }),
-        Shape::Text { max_chars: Some(most) } => json!({ "type": "string", "maxLength": most }),
-        Shape::Word(words) => json!({ "enum": words }),
-        Shape::Whole { least, greatest } => {
+    match field_type {
+        FieldType::Text { max_chars: None } => json!({ "type": "string" }),
+        FieldType::Text { max_chars: Some(most) } => json!({ "type": "string", "maxLength": most }),
+        FieldType::Word(words) => json!({ "enum": words }),
+        FieldType::Whole { least, greatest } => {
             json!({ "type": "integer", "minimum": least, "maximum": greatest })
         }
-        Shape::Flag => json!({ "type": "boolean" }),
-        Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-        Shape::Media => media,
-        Shape::Medias => json!({ "type": "array", "minItems": 1, "items": media }),
-        Shape::Fields(fields) => json!({ "type": "object", "properties": properties(fields) }),
+        FieldType::Flag => json!({ "type": "boolean" }),
+        FieldType::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        FieldType::Media => media,
+        FieldType::Medias => json!({ "type": "array", "minItems": 1, "items": media }),
+        FieldType::Fields(fields) => json!({ "type": "object", "properties": properties(fields) }),
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_schema_is_the_one_of_this_version() {
+    fn committed_schema_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/job-file.schema.json");
         let text = format!("{:#}\n", schema());
         if std::env::var_os("DROPREEL_GOLDEN").is_some() {

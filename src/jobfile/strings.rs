@@ -1,34 +1,34 @@
-//! One JSON string (RFC 8259, section 7): where it ends and what it says.
+//! Reads one JSON string (RFC 8259, section 7).
 
 use std::borrow::Cow;
 
-/// A string that was read.
-pub struct Scanned<'a> {
-    /// Byte behind its closing quote.
+/// A string with its end and decoded text.
+pub struct ScannedString<'a> {
+    /// Byte after the closing quote.
     pub end: usize,
-    /// Decoded; as written if a surrogate in it has no other half.
+    /// Decoded, or as written if it contains a lone surrogate.
     pub text: Cow<'a, str>,
-    /// Bytes at which halves of surrogate pairs are written (section 8.2): grammar allows them, no text has them.
+    /// Bytes at which lone surrogates are written: the grammar allows them, but they are not characters (section 8.2).
     pub halves: Vec<usize>,
 }
 
 /// Why a string could not be read.
-pub enum Fault {
-    /// The text ends first.
+pub enum StringFault {
+    /// The text ends before the closing quote.
     Ended,
-    /// What stands at byte `at` has no place in a string.
+    /// A character that JSON strings do not allow, at byte `at`.
     Wrong { at: usize, message: String },
 }
 
-/// Reads the string whose opening quote stands at byte `begun`.
+/// Reads the string whose opening quote is at byte `begun`.
 ///
 /// # Errors
-/// When it is not ended, or not as JSON writes it.
-pub fn read(text: &str, begun: usize) -> Result<Scanned<'_>, Fault> {
+/// When the string does not end, or is not valid JSON.
+pub fn read(text: &str, begun: usize) -> Result<ScannedString<'_>, StringFault> {
     let (mut at, mut escapes, mut halves) = (begun + 1, false, Vec::new());
     loop {
         match text.as_bytes().get(at) {
-            None => return Err(Fault::Ended),
+            None => return Err(StringFault::Ended),
             Some(b'"') => break,
             Some(b'\\') => {
                 escapes = true;
@@ -42,26 +42,26 @@ pub fn read(text: &str, begun: usize) -> Result<Scanned<'_>, Fault> {
     }
     let inner = &text[begun + 1..at];
     let written = Cow::Borrowed(inner);
-    // Refused by it are halves of surrogate pairs alone.
+    // `serde_json` rejects nothing here but lone surrogates.
     let decoded =
         if escapes { serde_json::from_str(&text[begun..=at]).map_or(written, Cow::Owned) } else { written };
-    Ok(Scanned { end: at + 1, text: decoded, halves })
+    Ok(ScannedString { end: at + 1, text: decoded, halves })
 }
 
-/// The length in bytes of the escape at `at`, a whole surrogate pair included, and whether it is but half of one.
-fn escape(text: &str, at: usize) -> Result<(usize, bool), Fault> {
+/// The length in bytes of the escape at `at` (a surrogate pair counts as one), and whether it is a lone surrogate.
+fn escape(text: &str, at: usize) -> Result<(usize, bool), StringFault> {
     match text[at + 1..].chars().next() {
-        None => Err(Fault::Ended),
+        None => Err(StringFault::Ended),
         Some('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => Ok((2, false)),
         Some('u') => match (code_unit(text, at), code_unit(text, at + 6)) {
             (Some(0xD800..0xDC00), Some(0xDC00..0xE000)) => Ok((12, false)),
             (Some(code), _) => Ok((6, (0xD800..0xE000).contains(&code))),
-            (None, _) if text.len() < at + 6 => Err(Fault::Ended),
+            (None, _) if text.len() < at + 6 => Err(StringFault::Ended),
             (None, _) => Err(wrong(at, "`\\u` needs four hexadecimal digits".to_owned())),
         },
         Some(c) => {
             let c = if c.is_control() { String::new() } else { c.to_string() };
-            Err(wrong(at, format!("`\\{c}` is no JSON escape; a backslash itself is written `\\\\`")))
+            Err(wrong(at, format!("`\\{c}` is not a JSON escape; a backslash itself is written `\\\\`")))
         }
     }
 }
@@ -85,6 +85,6 @@ fn control(byte: u8) -> String {
     }
 }
 
-fn wrong(at: usize, message: String) -> Fault {
-    Fault::Wrong { at, message }
+fn wrong(at: usize, message: String) -> StringFault {
+    StringFault::Wrong { at, message }
 }

@@ -1,4 +1,4 @@
-//! What people and other notations write where JSON wants something else, with the mend.
+//! Messages for common mistakes: what people and other notations write where JSON expects something else.
 
 use crate::jobfile::findings::quoted;
 
@@ -20,18 +20,18 @@ pub fn is_number(written: &str) -> bool {
         && exponent.is_none_or(digits)
 }
 
-/// The run of characters that look like one bare word or number.
+/// The leading characters that look like one bare word or number.
 pub fn run(text: &str) -> &str {
     let bare = |c: char| c.is_alphanumeric() || matches!(c, '+' | '-' | '.' | '_' | '$');
     &text[..text.find(|c| !bare(c)).unwrap_or(text.len())]
 }
 
-/// A character as a message may show it.
+/// Names a character for a message.
 pub fn shown(c: char) -> String {
     quoted(c.encode_utf8(&mut [0; 4]))
 }
 
-/// What other notations and keyboards put where JSON has something else, with the mend.
+/// The hint for what other notations and keyboards write instead of JSON's own characters.
 pub fn misfit(rest: &str) -> Option<String> {
     let c = rest.chars().next()?;
     let meant = match c {
@@ -78,7 +78,7 @@ pub fn of_word(first: char, written: &str) -> String {
         "None" | "nil" | "undefined" | "NULL" | "Null" => {
             format!("`{written}` is not JSON: leave the key out, or write `null`")
         }
-        "NaN" | "Infinity" | "+Infinity" => format!("`{written}` is no JSON number"),
+        "NaN" | "Infinity" | "+Infinity" => format!("`{written}` is not a JSON number"),
         _ if written.starts_with(['+', '.']) => format!("a JSON number cannot begin with {}", shown(first)),
         _ => format!("{} is not JSON: text must be in double quotes", quoted(written)),
     }

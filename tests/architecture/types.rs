@@ -7,7 +7,7 @@ use crate::source;
 /// Still to be renamed.
 const KNOWN_DUPLICATES: &[&str] = &[
     "Entry", "Filter", "Inbox", "Kind", "Library", "Outcome", "Output", "Patience", "Problem", "Report",
-    "Sandbox", "Text", "Value",
+    "Sandbox",
 ];
 
 fn public_types(items: &[syn::Item], names: &mut Vec<String>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::job::policy::PollingPolicy;
-use dropreel::jobfile::Limits;
+use dropreel::jobfile::JobFileLimits;
 use dropreel::rng::Rng;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
@@ -82,7 +82,7 @@ fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
         settle: Duration::from_secs(2),
         rescan: Duration::from_secs(10),
     };
-    IntakeStage::new(store.clone(), clock.clone(), folders, Limits::default())
+    IntakeStage::new(store.clone(), clock.clone(), folders, JobFileLimits::default())
 }
 
 fn names(folder: &Path) -> Vec<String> {

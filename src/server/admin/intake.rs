@@ -10,7 +10,7 @@ use crate::api::list::CreatedJobs;
 use crate::api::problem::ProblemDetails;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
-use crate::jobfile::{self, Form, Limits, LineError, MAX_PROBLEMS, read_document, read_lines};
+use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines};
 use crate::secret::sha256_hex;
 use crate::server::admin::http::{json_response, media_type};
 use crate::server::admin::problem::Problem;
@@ -29,7 +29,7 @@ const MAX_SHOWN: usize = 500;
 struct Upload {
     name: Option<String>,
     form: Form,
-    limits: Limits,
+    limits: JobFileLimits,
 }
 
 /// `POST /api/v1/jobs`: accepts a job file as a whole, or rejects it.
@@ -127,7 +127,7 @@ impl Upload {
 
     /// Parses and checks the whole file. Blocks.
     fn read(self, bytes: Bytes) -> Result<(Intake, Drafts), Problem> {
-        if self.name.as_deref().is_some_and(jobfile::conflict_copy) {
+        if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
             let message = "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
             return Err(Problem::invalid_job_file(&[file_problem(message)]));
         }
@@ -159,7 +159,7 @@ impl Upload {
     }
 }
 
-fn check_lines(bytes: &[u8], stem: &str, limits: &Limits) -> Result<(), Problem> {
+fn check_lines(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result<(), Problem> {
     let mut problems = Vec::new();
     for line in read_lines(bytes, stem, limits) {
         match line {

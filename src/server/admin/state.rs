@@ -30,7 +30,7 @@ pub struct AdminServer {
     /// Timestamps actions and bounds the time of a request.
     pub clock: Clock,
     /// Size limits of job files, as in the inbox.
-    pub file_limits: jobfile::Limits,
+    pub file_limits: jobfile::JobFileLimits,
     /// The tokens that requests must carry, if any.
     pub tokens: AuthTokens,
     /// The library; answers show files with their absolute path.

@@ -19,7 +19,7 @@ use crate::clock::{Clock, Tick, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{FileVersion, FolderId, Inbox, InboxEntry};
-use crate::jobfile::{self, Limits, Problem};
+use crate::jobfile::{self, JobFileLimits, Problem};
 use crate::stages::intake::validate::{Candidate, Validator};
 use crate::stages::intake::watch::Watch;
 use crate::stages::{Stage, Wake, run_blocking};
@@ -81,7 +81,7 @@ struct Reason<'a> {
 
 impl IntakeStage {
     /// A stage for these folders, which are created when they are needed.
-    pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: Limits) -> Self {
+    pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: JobFileLimits) -> Self {
         let inbox = Inbox::new(folders.inbox.clone());
         let validator = Arc::new(Validator { inbox, settle: folders.settle, limits });
         Self {

@@ -75,12 +75,12 @@ impl Iterator for ReadAhead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobfile::{Limits, read_lines};
+    use crate::jobfile::{JobFileLimits, read_lines};
 
     fn lines(count: usize) -> Drafts {
         let line = |number: usize| format!("{{\"model\":\"m-{number}\",\"prompt\":\"a\"}}\n");
         let text: String = (0..count).map(line).collect();
-        let lines = read_lines(std::io::Cursor::new(text), "a", &Limits::default());
+        let lines = read_lines(std::io::Cursor::new(text), "a", &JobFileLimits::default());
         Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
     }
 

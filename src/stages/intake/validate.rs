@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::fs::FsError;
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
-use crate::jobfile::{self, Cause, Draft, Form, Limits, LineError, Problem};
+use crate::jobfile::{self, Cause, Draft, Form, JobFileLimits, LineError, Problem};
 use crate::secret::sha256_hex;
 use crate::store::intake::Drafts;
 
@@ -67,7 +67,7 @@ pub(super) struct ValidFile {
 pub(super) struct Validator {
     pub inbox: Inbox,
     pub settle: Duration,
-    pub limits: Limits,
+    pub limits: JobFileLimits,
 }
 
 impl Validator {
@@ -92,7 +92,7 @@ impl Validator {
         if !entry.is_utf8 {
             return Validation::Stay("its name is not valid UTF-8; rename it".into());
         }
-        if jobfile::conflict_copy(&entry.name) {
+        if jobfile::is_conflict_copy(&entry.name) {
             let message =
                 "a copy made by a sync tool in a conflict is never bought; if it is wanted, rename it";
             return Validation::Reject(vec![file_problem(message)], entry.version);

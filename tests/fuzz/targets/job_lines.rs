@@ -6,7 +6,7 @@
 
 use std::io::{BufReader, Cursor};
 
-use dropreel::jobfile::{Draft, Limits, LineError, MAX_PROBLEMS, Refusal, read_document, read_lines};
+use dropreel::jobfile::{Draft, JobFileLimits, LineError, MAX_PROBLEMS, Refusal, read_document, read_lines};
 use libfuzzer_sys::fuzz_target;
 
 type Item = Result<Draft, Refusal>;
@@ -14,16 +14,16 @@ type Item = Result<Draft, Refusal>;
 fuzz_target!(|bytes: &[u8]| {
     let [size, narrow, bytes @ ..] = bytes else { return };
     let limits = match narrow % 4 {
-        0 => Limits { max_bytes: 96, max_stream_bytes: 256 },
-        1 => Limits { max_bytes: u64::from(*narrow), max_stream_bytes: 1 << 20 },
-        _ => Limits::default(),
+        0 => JobFileLimits { max_bytes: 96, max_stream_bytes: 256 },
+        1 => JobFileLimits { max_bytes: u64::from(*narrow), max_stream_bytes: 1 << 20 },
+        _ => JobFileLimits::default(),
     };
     let whole: Vec<Item> = read_lines(bytes, "a-file", &limits).map(readable).collect();
     let pieces = BufReader::with_capacity(usize::from(*size) + 1, Cursor::new(bytes));
     let in_pieces: Vec<Item> = read_lines(pieces, "a-file", &limits).map(readable).collect();
     assert!(whole == in_pieces, "{whole:?}\nin pieces of {}: {in_pieces:?}", u32::from(*size) + 1);
     check_places(bytes, &whole);
-    if limits == Limits::default() {
+    if limits == JobFileLimits::default() {
         check_lines(bytes, &whole, &limits);
     }
 });
@@ -47,7 +47,7 @@ fn check_places(bytes: &[u8], items: &[Item]) {
 }
 
 /// Each line alone, at its own place in the file.
-fn check_lines(bytes: &[u8], whole: &[Item], limits: &Limits) {
+fn check_lines(bytes: &[u8], whole: &[Item], limits: &JobFileLimits) {
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let problems: usize = whole.iter().filter_map(|item| item.as_ref().err()).map(|r| r.problems.len()).sum();
     // A wide mark ends the reading.

@@ -45,7 +45,7 @@ impl TestAdmin {
         let admin = AdminServer {
             store: rig.store.clone(),
             clock: Clock::machine(),
-            file_limits: jobfile::Limits { max_bytes: 2048, max_stream_bytes: 8192 },
+            file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192 },
             tokens: AuthTokens { token, read_token: None },
             library_dir: "/srv/videos".into(),
             data_dir: "/".into(),
@@ -374,7 +374,7 @@ async fn stalled_upload_is_cut_off() {
     let admin = AdminServer {
         store: rig.store.clone(),
         clock: Clock::machine(),
-        file_limits: jobfile::Limits::default(),
+        file_limits: jobfile::JobFileLimits::default(),
         tokens: AuthTokens::default(),
         library_dir: "/srv/videos".into(),
         data_dir: "/".into(),
