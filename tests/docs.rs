@@ -4,6 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use dropreel::job::hold::HoldReason;
+use dropreel::job::notification::JobNotification;
+use dropreel::job::state::StateName;
+use dropreel::job::suspension::SuspensionCause;
+
 /// Where links are looked for, from the root of the repository. Folders are searched whole.
 const SEARCHED: &[&str] = &[
     "ARCHITECTURE.md",
@@ -163,6 +168,29 @@ fn files_named_in_documents_exist() {
         }
     }
     assert!(missing.is_empty(), "these files do not exist:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn reference_lists_what_the_code_knows() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a file");
+    let (reference, hooks, help) =
+        (read("docs/reference.md"), read("docs/hooks.md"), read("tests/golden/help.txt"));
+    let api: serde_json::Value = serde_json::from_str(&read("schema/openapi.json")).expect("JSON");
+    let paths = api["paths"].as_object().expect("paths").keys().map(String::as_str);
+    let commands = help.lines().filter_map(|line| line.strip_prefix("---- "));
+    let words = StateName::ALL.map(StateName::as_str).into_iter();
+    let words = words.chain(HoldReason::ALL.map(HoldReason::as_str));
+    let words = words.chain(SuspensionCause::ALL.map(SuspensionCause::as_str)).chain(commands).chain(paths);
+    let words = words.map(|word| (word, &reference, "docs/reference.md"));
+    let events = JobNotification::ALL.map(|event| (event.as_str(), &hooks, "docs/hooks.md"));
+    let mut count = 0;
+    for (word, text, name) in words.chain(events) {
+        // In code, alone or as the beginning of a longer piece: `serve`, `GET /api/v1/jobs`, `check FILE...`.
+        let listed = text.split('`').skip(1).step_by(2).any(|code| code.split(' ').any(|part| part == word));
+        assert!(listed, "{name} does not list {word}");
+        count += 1;
+    }
+    assert!(count > 50, "only {count} words were compared");
 }
 
 #[test]
