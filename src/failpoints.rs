@@ -1,315 +1,265 @@
-//! For the crash lab only: named places where the process can be made to die, and bugs planted to see whether the
-//! harnesses notice. In a build without the feature `lab` nothing of it exists: every call is empty, every question
-//! is answered with no.
+//! Points in the code where a crash test can kill or stop the process.
 //!
-//! `REELLAB_DIE_AT=submit-sent:3` kills the process (SIGKILL, no time for anything) when the site is reached for the
-//! third time; `REELLAB_STOP_AT` stops it there instead (SIGSTOP), so that the disk can be looked at as a power cut
-//! would leave it. `REELLAB_BUG=commit-without-flush` plants a bug.
+//! Without the feature `failpoints`, [`hit`] is empty. With it, `DROPREEL_FAIL_KILL_AT=submit-sending:3` kills the
+//! process with SIGKILL when that point is hit for the third time, and `DROPREEL_FAIL_STOP_AT` stops it there with
+//! SIGSTOP, so that a test can look at the disk as a power cut would leave it.
 
-/// Names for things that only the lab asks for.
-macro_rules! names {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$about])*
+/// Variables that begin like this control failures. They are not settings.
+#[cfg(feature = "failpoints")]
+pub const VARIABLE_PREFIX: &str = "DROPREEL_FAIL_";
+
+macro_rules! fail_points {
+    ($($(#[$doc:meta])* $point:ident = $name:literal,)+) => {
+        /// A point where a sudden death is worth a test.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum FailPoint { $($(#[$doc])* $point,)+ }
 
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+        impl FailPoint {
+            /// All points, in the order in which a job meets them.
+            pub const ALL: &'static [Self] = &[$(Self::$point,)+];
 
-            /// Its name.
+            /// The name that the environment variables use.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
+                match self { $(Self::$point => $name,)+ }
             }
         }
     };
 }
 
-names! {
-    /// A place in the work where a sudden death is worth a test.
-    FailPoint {
-        /// The data folder is locked, and nothing else done yet.
-        StartLocked = "start-locked",
-        /// All folders are there, the library's among them.
-        FoldersMade = "folders-made",
-        /// A new database is marked as WAL and has no tables.
-        DatabaseMarked = "database-marked",
-        /// The tables of a new database are committed.
-        SchemaMade = "schema-made",
-        /// This start is counted in the database and not yet beside it.
-        EpochCounted = "epoch-counted",
-        /// This start is counted in both places.
-        EpochWritten = "epoch-written",
-        /// A job of a restored database is held; others may follow.
-        RestoredHeld = "restored-held",
-        /// Both doors are open, no stage runs yet.
-        DoorsOpened = "doors-opened",
-        /// Everything runs, nobody has been told.
-        Ready = "ready",
+fail_points! {
+    // Start
+    /// The data folder is locked; nothing else has happened yet.
+    StartLocked = "start-locked",
+    /// All folders exist, the library's among them.
+    FoldersCreated = "folders-created",
+    /// A new database is in WAL mode and has no tables.
+    WalModeSet = "wal-mode-set",
+    /// The tables of a new database are committed.
+    SchemaCreated = "schema-created",
+    /// This start is counted in the database, but not yet in the file beside it.
+    EpochCommitted = "epoch-committed",
+    /// This start is counted in both places.
+    EpochFileWritten = "epoch-file-written",
+    /// One job of a restored database is held; others may follow.
+    RestoredJobHeld = "restored-job-held",
+    /// Both listeners are open; no stage runs yet.
+    ListenersOpen = "listeners-open",
+    /// Everything runs; readiness is not reported yet.
+    Ready = "ready",
 
-        /// A transaction is complete and not committed.
-        CommitWritten = "commit-written",
-        /// A transaction is committed and nobody told.
-        CommitDone = "commit-done",
-        /// The callers of a commit have their results, no notification is sent.
-        CommitTold = "commit-told",
-        /// At an orderly end, before the log is written into the database.
-        CheckpointBegan = "checkpoint-began",
+    // Database
+    /// A transaction is complete and not committed.
+    CommitPending = "commit-pending",
+    /// A transaction is committed; its callers have no answer yet.
+    CommitDone = "commit-done",
+    /// The callers of a commit have their answers; no topic is notified yet.
+    CommitReported = "commit-reported",
+    /// Shutdown is about to write the WAL back into the database.
+    CheckpointBegan = "checkpoint-began",
 
-        /// A durable write is flushed under its working name.
-        DurableWritten = "durable-written",
-        /// A durable write has its name and the folder is not flushed.
-        DurableRenamed = "durable-renamed",
-        /// A durable write is done.
-        DurableFlushed = "durable-flushed",
-        /// A durable write that replaces nothing is flushed under its temporary name.
-        CreateWritten = "create-written",
-        /// A durable write that replaces nothing has its name and the folder is not flushed.
-        CreateRenamed = "create-renamed",
+    // Durable writes
+    /// A durable write is flushed under its temporary name.
+    DurableWritten = "durable-written",
+    /// A durable write has its final name; the folder is not flushed.
+    DurableRenamed = "durable-renamed",
+    /// A durable write is complete.
+    DurableFlushed = "durable-flushed",
+    /// A durable write that replaces nothing is flushed under its temporary name.
+    CreateWritten = "create-written",
+    /// A durable write that replaces nothing has its final name; the folder is not flushed.
+    CreateRenamed = "create-renamed",
 
-        /// A look at the inbox is due, and nothing looked at.
-        IntakeBegan = "intake-began",
-        /// A file is judged good and nothing of it is committed.
-        IntakeJudged = "intake-judged",
-        /// All jobs of a file are written, their transaction is open.
-        IntakeWritten = "intake-written",
-        /// The jobs of a file are committed, the file lies in the inbox.
-        IntakeCommitted = "intake-committed",
-        /// A file that is to be moved was looked at once more.
-        ArchiveChecked = "archive-checked",
-        /// A file that cannot be renamed is copied, and still in the inbox too.
-        ArchiveCopied = "archive-copied",
-        /// A file is moved, neither folder is flushed.
-        ArchiveRenamed = "archive-renamed",
-        /// Of a move, the folder it went to is flushed, the inbox is not.
-        ArchiveHalfFlushed = "archive-half-flushed",
-        /// A file is moved for good, which is not written down.
-        ArchiveFlushed = "archive-flushed",
-        /// That a file was moved is committed.
-        MoveMarked = "move-marked",
-        /// A move that a crash left is about to be finished.
-        MoveResumed = "move-resumed",
-        /// The reason lies beside the place of a bad file, which is still in the inbox.
-        ReasonWritten = "reason-written",
-        /// A bad file is moved, neither folder is flushed.
-        RejectRenamed = "reject-renamed",
-        /// A bad file is moved for good.
-        RejectFlushed = "reject-flushed",
-        /// Jobs handed over by a program are committed, and not answered for.
-        ApiTaken = "api-taken",
+    // Intake
+    /// An inbox scan is due; nothing is read yet.
+    IntakeBegan = "intake-began",
+    /// A file is valid; nothing of it is committed.
+    IntakeValidated = "intake-validated",
+    /// All jobs of a file are inserted; their transaction is open.
+    IntakeRowsWritten = "intake-rows-written",
+    /// The jobs of a file are committed; the file is still in the inbox.
+    IntakeCommitted = "intake-committed",
+    /// A file about to be moved has been checked for changes once more.
+    ArchiveChecked = "archive-checked",
+    /// A file that cannot be renamed is copied, and still in the inbox too.
+    ArchiveCopied = "archive-copied",
+    /// A file is moved; neither folder is flushed.
+    ArchiveRenamed = "archive-renamed",
+    /// The folder a file was moved to is flushed; the inbox is not.
+    ArchiveTargetFlushed = "archive-target-flushed",
+    /// A file is moved and both folders are flushed; the database does not know it.
+    ArchiveFlushed = "archive-flushed",
+    /// The move of a file is committed.
+    MoveRecorded = "move-recorded",
+    /// A move that a crash interrupted is about to be finished.
+    MoveResumed = "move-resumed",
+    /// The reason for a rejection is in `rejected/`; the bad file is still in the inbox.
+    ReasonWritten = "reason-written",
+    /// A bad file is moved; neither folder is flushed.
+    RejectRenamed = "reject-renamed",
+    /// A bad file is moved and both folders are flushed.
+    RejectFlushed = "reject-flushed",
+    /// Jobs posted to the admin server are committed; the request is not answered.
+    ApiJobsCommitted = "api-jobs-committed",
 
-        /// That a job's time has come is committed.
-        WaitEnded = "wait-ended",
-        /// The intent of a submit is committed and nothing sent yet.
-        SubmitFrozen = "submit-frozen",
-        /// A submit goes out now.
-        SubmitSending = "submit-sending",
-        /// The answer to a submit is read and not looked at.
-        SubmitReceived = "submit-received",
-        /// What an answer to a submit means for the line is kept, and nothing for its job.
-        SubmitAnswered = "submit-answered",
-        /// A submit was answered with another job's task, which is not kept.
-        SubmitShared = "submit-shared",
-        /// What a submit brought is committed.
-        SubmitApplied = "submit-applied",
-        /// A stop of the line is committed.
-        StopWritten = "stop-written",
-        /// The end of a stop of the line is committed.
-        StopLifted = "stop-lifted",
+    // Submitting
+    /// The end of a job's wait is committed.
+    WaitEnded = "wait-ended",
+    /// An attempt is committed; nothing is sent yet.
+    AttemptCommitted = "attempt-committed",
+    /// A submit is about to be sent.
+    SubmitSending = "submit-sending",
+    /// The answer to a submit is read, not classified.
+    SubmitReceived = "submit-received",
+    /// Suspensions that follow from the answer to a submit are stored; its job is unchanged.
+    SubmitClassified = "submit-classified",
+    /// A submit was answered with another job's task; that is not stored.
+    SubmitTaskShared = "submit-task-shared",
+    /// The outcome of a submit is committed.
+    SubmitApplied = "submit-applied",
+    /// A suspension is committed.
+    SuspensionCommitted = "suspension-committed",
+    /// The end of a suspension is committed.
+    SuspensionLifted = "suspension-lifted",
 
-        /// A status query goes out now.
-        AskSending = "ask-sending",
-        /// A status is read and not looked at.
-        AskReceived = "ask-received",
-        /// A status is understood and nothing of it kept.
-        AskAnswered = "ask-answered",
-        /// What a status brought is committed.
-        AskApplied = "ask-applied",
-        /// A cancel goes out now.
-        CallOffSending = "call-off-sending",
-        /// The answer to a cancel is read and nothing of it kept.
-        CallOffReceived = "call-off-received",
-        /// What a cancel brought is committed.
-        CallOffApplied = "call-off-applied",
+    // Polling and cancelling
+    /// A status query is about to be sent.
+    PollSending = "poll-sending",
+    /// A status is read, not classified.
+    PollReceived = "poll-received",
+    /// A status is classified; nothing of it is stored.
+    PollClassified = "poll-classified",
+    /// The outcome of a status query is committed.
+    PollApplied = "poll-applied",
+    /// A cancel is about to be sent.
+    CancelSending = "cancel-sending",
+    /// The answer to a cancel is read; nothing of it is stored.
+    CancelReceived = "cancel-received",
+    /// The outcome of a cancel is committed.
+    CancelApplied = "cancel-applied",
 
-        /// A callback is read to its end and not kept.
-        CallbackReceived = "callback-received",
-        /// A callback is committed and not answered.
-        CallbackKept = "callback-kept",
-        /// The last byte of a door's answer is written out.
-        DoorAnswered = "door-answered",
-        /// A job is about to be told of a callback.
-        FoldBegan = "fold-began",
-        /// That a job was told of a callback is committed.
-        Folded = "folded",
+    // Callbacks
+    /// A callback is read to its end, not stored.
+    CallbackReceived = "callback-received",
+    /// A callback is committed, not answered.
+    CallbackCommitted = "callback-committed",
+    /// The last byte of a response of either server is written.
+    ResponseWritten = "response-written",
+    /// A stored callback is about to be applied to its job.
+    CallbackProcessingBegan = "callback-processing-began",
+    /// A callback's effect on its job is committed.
+    CallbackProcessed = "callback-processed",
 
-        /// The alert that a link dies soon is committed and not logged.
-        AlertKept = "alert-kept",
-        /// A job's outputs are about to be fetched.
-        FetchBegan = "fetch-began",
-        /// A host has begun to answer, nothing is written.
-        DownloadOpened = "download-opened",
-        /// A part that was there is about to be gone on with.
-        DownloadResumed = "download-resumed",
-        /// What a part that broke off may be gone on with under is written.
-        ValidatorWritten = "validator-written",
-        /// A piece of a part is written.
-        ChunkWritten = "chunk-written",
-        /// All of a part is written and not flushed.
-        PartWritten = "part-written",
-        /// A part is flushed.
-        PartFlushed = "part-flushed",
-        /// A part is what it should be, and no name is planned for it.
-        PartInspected = "part-inspected",
-        /// The name of an output is committed and not given.
-        OutputPlanned = "output-planned",
-        /// A sidecar lies where the file beside it is to come.
-        SidecarWritten = "sidecar-written",
-        /// A part with its final mode is flushed and has no name.
-        PublishFlushed = "publish-flushed",
-        /// A file has its name in the library, no folder is flushed.
-        PublishRenamed = "publish-renamed",
-        /// The folder of a published file is flushed, the one it came from is not.
-        PublishHalfFlushed = "publish-half-flushed",
-        /// A file is published, which is not written down.
-        Published = "published",
-        /// A file that a crash left published is known again.
-        PublishRecognised = "publish-recognised",
-        /// A part that a crash left whole and planned is known again.
-        PartTakenUp = "part-taken-up",
-        /// That an output is stored is committed.
-        StoredApplied = "stored-applied",
-        /// That a download failed is committed.
-        FetchFailureApplied = "fetch-failure-applied",
-        /// An unfit download lies in quarantine, without what is known about it.
-        AsideMoved = "aside-moved",
-        /// An unfit download lies in quarantine for good, and nothing is committed.
-        AsideTold = "aside-told",
+    // Downloads
+    /// The alert that a link expires soon is committed, not logged.
+    AlertCommitted = "alert-committed",
+    /// A job's outputs are about to be downloaded.
+    DownloadBegan = "download-began",
+    /// A host has begun to answer; nothing is written.
+    DownloadOpened = "download-opened",
+    /// An existing part is about to be continued.
+    DownloadResumed = "download-resumed",
+    /// The validator under which a part may be resumed is written.
+    ValidatorWritten = "validator-written",
+    /// A chunk of a part is written.
+    ChunkWritten = "chunk-written",
+    /// All of a part is written, not flushed.
+    PartWritten = "part-written",
+    /// A part is flushed.
+    PartFlushed = "part-flushed",
+    /// A part has passed inspection; no name is planned for it.
+    PartInspected = "part-inspected",
+    /// The name of an output is committed; no file has it.
+    OutputNameCommitted = "output-name-committed",
+    /// A sidecar exists; the file it describes does not.
+    SidecarWritten = "sidecar-written",
+    /// A part with its final mode is flushed and has no name in the library.
+    PublishFlushed = "publish-flushed",
+    /// A file has its name in the library; no folder is flushed.
+    PublishRenamed = "publish-renamed",
+    /// The folder of a published file is flushed; the one it came from is not.
+    PublishTargetFlushed = "publish-target-flushed",
+    /// A file is published; the database does not know it.
+    Published = "published",
+    /// A file that was published before a crash is recognised.
+    PublishRecognised = "publish-recognised",
+    /// A whole part that was planned before a crash is recognised.
+    PartRecognised = "part-recognised",
+    /// That an output is stored is committed.
+    StoredApplied = "stored-applied",
+    /// The failure of a download is committed.
+    DownloadFailureApplied = "download-failure-applied",
+    /// An unfit download is in quarantine, without its response headers.
+    QuarantineMoved = "quarantine-moved",
+    /// An unfit download and its response headers are in quarantine, flushed; nothing is committed.
+    QuarantineFlushed = "quarantine-flushed",
 
-        /// A person's order is understood and nothing of it kept.
-        OrderReceived = "order-received",
-        /// A person's order is committed and not answered.
-        OrderApplied = "order-applied",
-        /// A person's pause is committed and not answered.
-        PauseWritten = "pause-written",
+    // Operator
+    /// An operator's action is parsed; nothing of it is stored.
+    ActionReceived = "action-received",
+    /// An operator's action is committed, not answered.
+    ActionApplied = "action-applied",
+    /// An operator's pause is committed, not answered.
+    PauseCommitted = "pause-committed",
 
-        /// An orderly stop begins.
-        StopBegan = "stop-began",
-        /// All work has landed or is given up, the database is open.
-        StopDrained = "stop-drained",
-        /// The database is closed, the process still there.
-        StopClosed = "stop-closed",
-    }
+    // Shutdown
+    /// An orderly shutdown begins.
+    ShutdownBegan = "shutdown-began",
+    /// All work has ended or is abandoned; the database is open.
+    ShutdownDrained = "shutdown-drained",
+    /// The database is closed; the process still runs.
+    ShutdownClosed = "shutdown-closed",
 }
 
-names! {
-    /// A mistake that a harness must notice.
-    Bug {
-        /// The database is opened with `synchronous=NORMAL`.
-        CommitWithoutFlush = "commit-without-flush",
-        /// A job file is moved before its jobs are committed.
-        MoveBeforeCommit = "move-before-commit",
-        /// A callback is answered before it is committed.
-        AnswerBeforeCommit = "answer-before-commit",
-        /// A submit whose outcome is unknown is repeated under a new key.
-        NewKeyOnRetry = "new-key-on-retry",
-        /// A repeated submit has another body.
-        BodyChangedOnRetry = "body-changed-on-retry",
-        /// After a crash, a submit without an answer counts as never sent.
-        OutcomeForgotten = "outcome-forgotten",
-        /// Files are named without being flushed.
-        NoFileFlush = "no-file-flush",
-        /// Folders are not flushed.
-        NoFolderFlush = "no-folder-flush",
-        /// What comes is published before anybody has looked at it.
-        PublishUnchecked = "publish-unchecked",
-        /// After a crash, a file already published is not known again.
-        PlanForgotten = "plan-forgotten",
-        /// A download may end before its announced length.
-        ShortBodyAccepted = "short-body-accepted",
-        /// Only the first address of a download is checked.
-        RedirectUnchecked = "redirect-unchecked",
-        /// A download is gone on with, without If-Range and without a look at the entity tag.
-        ResumeBlindly = "resume-blindly",
-        /// Only the first output of a task counts.
-        SecondOutputIgnored = "second-output-ignored",
-        /// A status word nobody has met counts as a failure.
-        UnknownStatusFails = "unknown-status-fails",
-        /// A log line shows a whole link.
-        LinkLogged = "link-logged",
-        /// The line goes on though the provider asked to wait.
-        PauseIgnored = "pause-ignored",
-        /// Callbacks are taken whatever their token.
-        TokenUnchecked = "token-unchecked",
-        /// A callback brings a job back from its end.
-        EndLeft = "end-left",
-    }
-}
-
-/// Dies or stops here if the lab says so.
+/// Kills or stops the process here if the environment asks for it.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn hit(_site: FailPoint) {}
-
-/// Whether this bug is planted.
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub const fn planted(_bug: Bug) -> bool {
-    false
-}
+pub fn hit(_point: FailPoint) {}
 
 #[cfg(feature = "failpoints")]
-pub use planned::{hit, planted};
+pub use triggers::hit;
 
 #[cfg(feature = "failpoints")]
-#[expect(clippy::disallowed_methods, reason = "the lab's own variables, which are no settings")]
-mod planned {
+#[expect(clippy::disallowed_methods, reason = "these variables are not settings")]
+mod triggers {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::{Bug, FailPoint};
+    use super::FailPoint;
 
-    struct Plan {
+    struct Trigger {
         signal: rustix::process::Signal,
-        site: String,
-        /// Counts down to the time that counts.
-        left: AtomicU32,
+        point: String,
+        /// The hit that counts is the one that finds 1 here.
+        countdown: AtomicU32,
     }
 
-    fn plans() -> &'static [Plan] {
-        static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
-        PLANS.get_or_init(|| {
-            let kinds = [
-                ("REELLAB_DIE_AT", rustix::process::Signal::KILL),
-                ("REELLAB_STOP_AT", rustix::process::Signal::STOP),
+    fn triggers() -> &'static [Trigger] {
+        static TRIGGERS: OnceLock<Vec<Trigger>> = OnceLock::new();
+        TRIGGERS.get_or_init(|| {
+            let variables = [
+                ("DROPREEL_FAIL_KILL_AT", rustix::process::Signal::KILL),
+                ("DROPREEL_FAIL_STOP_AT", rustix::process::Signal::STOP),
             ];
-            let read = |(name, signal)| {
-                let text = std::env::var(name).ok()?;
-                let (site, nth) = text.split_once(':').unwrap_or((&text, "1"));
-                let left = AtomicU32::new(nth.parse().unwrap_or(1));
-                Some(Plan { signal, site: site.to_owned(), left })
+            let read = |(variable, signal)| {
+                let text = std::env::var(variable).ok()?;
+                let (point, nth) = text.split_once(':').unwrap_or((&text, "1"));
+                let countdown = AtomicU32::new(nth.parse().unwrap_or(1));
+                Some(Trigger { signal, point: point.to_owned(), countdown })
             };
-            kinds.into_iter().filter_map(read).collect()
+            variables.into_iter().filter_map(read).collect()
         })
     }
 
-    /// Dies or stops here if the lab says so.
-    pub fn hit(site: FailPoint) {
-        for plan in plans().iter().filter(|plan| plan.site == site.as_str()) {
-            if plan.left.fetch_sub(1, Ordering::SeqCst) != 1 {
+    /// Kills or stops the process here if the environment asks for it.
+    pub fn hit(point: FailPoint) {
+        for trigger in triggers().iter().filter(|trigger| trigger.point == point.as_str()) {
+            if trigger.countdown.fetch_sub(1, Ordering::SeqCst) != 1 {
                 continue;
             }
-            eprintln!("lab: {:?} at {}", plan.signal, site.as_str());
-            // A signal to oneself is delivered before the call returns to us, or at once after.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), plan.signal);
+            eprintln!("failpoint: {:?} at {}", trigger.signal, point.as_str());
+            // The signal arrives before this call returns, or at once after.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), trigger.signal);
         }
-    }
-
-    /// Whether this bug is planted.
-    pub fn planted(bug: Bug) -> bool {
-        static PLANTED: OnceLock<Option<String>> = OnceLock::new();
-        let planted = PLANTED.get_or_init(|| std::env::var("REELLAB_BUG").ok());
-        planted.as_deref() == Some(bug.as_str())
     }
 }
 
@@ -318,10 +268,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_there_once() {
-        let sites: std::collections::BTreeSet<_> = FailPoint::ALL.iter().map(|site| site.as_str()).collect();
-        assert_eq!(sites.len(), FailPoint::ALL.len());
-        let bugs: std::collections::BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.as_str()).collect();
-        assert_eq!(bugs.len(), Bug::ALL.len());
+    fn every_point_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> =
+            FailPoint::ALL.iter().map(|point| point.as_str()).collect();
+        assert_eq!(names.len(), FailPoint::ALL.len());
     }
 }

@@ -35,9 +35,9 @@ pub(super) async fn begin(store: &Store, settings: &Settings, clock: &Clock) -> 
         }
     }
     let epoch = store.begin_epoch(counted).await?;
-    failpoints::hit(FailPoint::EpochCounted);
+    failpoints::hit(FailPoint::EpochCommitted);
     write_durably(&path, format!("{epoch}\n").as_bytes())?;
-    failpoints::hit(FailPoint::EpochWritten);
+    failpoints::hit(FailPoint::EpochFileWritten);
     Ok(())
 }
 
@@ -48,7 +48,7 @@ async fn hold_all(store: &Store, state: StateName, clock: &Clock) -> Result<(), 
         let page = store.list(filter, cursor, MAX_PAGE).await?;
         for details in &page.jobs {
             store.apply(details.job.id(), Event::SubmitDoubted(Doubt::Restored), clock.now()).await?;
-            failpoints::hit(FailPoint::RestoredHeld);
+            failpoints::hit(FailPoint::RestoredJobHeld);
         }
         cursor = page.next;
         if cursor.is_none() {

@@ -79,7 +79,7 @@ impl Daemon {
             admin::serve(admin_listener, admin).map_err(failed(admin_address, "admin.listen"))?,
         ];
         let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
-        failpoints::hit(FailPoint::DoorsOpened);
+        failpoints::hit(FailPoint::ListenersOpen);
         for server in servers {
             tasks.spawn(async move {
                 if let Err(error) = server.await {
@@ -140,7 +140,7 @@ impl Daemon {
 
     /// Shuts down in order: starts nothing new, drains what is under way, closes the database. Ends within seconds.
     pub async fn stop(mut self) {
-        failpoints::hit(FailPoint::StopBegan);
+        failpoints::hit(FailPoint::ShutdownBegan);
         self.stop.send_replace(true);
         let servers = self.servers.iter().map(|server| server.stop(true));
         let drained = async {
@@ -151,14 +151,14 @@ impl Daemon {
             tracing::warn!("shutdown timed out; unfinished work resumes at the next start");
         }
         self.tasks.shutdown().await;
-        failpoints::hit(FailPoint::StopDrained);
+        failpoints::hit(FailPoint::ShutdownDrained);
         let Pipeline { store, closing, session, media, .. } = self.pipeline;
         // The writer thread ends with the last handle of the store.
         drop((store, session, media));
         // Not for ever: a request that hangs may still hold one.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
         let _ = self.clock.within(CLOSE_TIMEOUT, closed).await;
-        failpoints::hit(FailPoint::StopClosed);
+        failpoints::hit(FailPoint::ShutdownClosed);
     }
 }
 

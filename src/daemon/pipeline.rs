@@ -92,7 +92,7 @@ impl Pipeline {
         // The inbox must exist before the daemon reports that it is ready.
         Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
         let library = open_library(settings, &rng)?;
-        failpoints::hit(FailPoint::FoldersMade);
+        failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) =
             Store::open(&settings.database(), polling_policy(settings), rng, clock.clone())?;

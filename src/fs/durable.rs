@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use rustix::fs::CWD;
 use sha2::{Digest, Sha256};
 
-use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::failpoints::{self, FailPoint};
 use crate::fs::rename::{rename_no_replace, rename_replacing};
 use crate::fs::{FsError, MAX_NAME_BYTES, flush_folder, split_path};
 
@@ -71,7 +71,7 @@ fn create_flushed(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError> {
 
 /// Flushes the content of a file.
 pub(crate) fn flush(file: &File) -> io::Result<()> {
-    if planted(Bug::NoFileFlush) { Ok(()) } else { file.sync_all() }
+    file.sync_all()
 }
 
 /// The hidden name under which `name` is written. It is the same for every try, so that the next one removes what a

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::failpoints::{Bug, planted};
 use crate::fs::FsError;
 
 /// Creates a folder and its missing parents with mode 0700, or less by the umask. Fails if a file or a dangling link
@@ -49,7 +48,7 @@ pub fn flush_folder(path: &Path) -> Result<(), FsError> {
 
 /// [`flush_folder`] for an open folder.
 pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
-    if planted(Bug::NoFolderFlush) { Ok(()) } else { Ok(rustix::fs::fsync(folder)?) }
+    Ok(rustix::fs::fsync(folder)?)
 }
 
 /// Opens a folder to work relative to it. Follows links: the path comes from the configuration.

@@ -119,7 +119,7 @@ impl Inbox {
     pub fn flush_moves(&self, folder: &Path) -> Result<(), FsError> {
         // The destination first: a crash in between must not leave the file in neither folder.
         flush_folder(folder)?;
-        failpoints::hit(FailPoint::ArchiveHalfFlushed);
+        failpoints::hit(FailPoint::ArchiveTargetFlushed);
         flush_folder(&self.folder)?;
         failpoints::hit(FailPoint::ArchiveFlushed);
         Ok(())

@@ -91,7 +91,7 @@ impl Library {
         rename_no_replace((&incoming, part.file_name()?), (&folder, name), &path)?;
         failpoints::hit(FailPoint::PublishRenamed);
         flush_names(&folder).map_err(|error| FsError::new(&path, error))?;
-        failpoints::hit(FailPoint::PublishHalfFlushed);
+        failpoints::hit(FailPoint::PublishTargetFlushed);
         flush_names(&incoming).map_err(|error| FsError::new(&self.root, error))?;
         // If this fails, the next start removes it.
         let _ = std::fs::remove_file(part.path().with_extension("validator"));

@@ -40,9 +40,9 @@ impl Library {
                 Err(FsError::AlreadyExists(_)) => continue,
                 moved => moved?,
             }
-            failpoints::hit(FailPoint::AsideMoved);
+            failpoints::hit(FailPoint::QuarantineMoved);
             write_durably(&quarantine.join(format!("{free_name}.evidence.json")), evidence)?;
-            failpoints::hit(FailPoint::AsideTold);
+            failpoints::hit(FailPoint::QuarantineFlushed);
             return Ok(path);
         }
         Err(FsError::AlreadyExists(quarantine.join(name)))

@@ -14,7 +14,6 @@ use thiserror::Error;
 use url::{Host, Origin, Url};
 
 use crate::clock::{Clock, Tick};
-use crate::failpoints::{Bug, planted};
 use crate::media::guard::{Forbidden, Policy};
 use crate::media::transport::{MediaTransport, Pinned};
 use crate::secret::Secret;
@@ -228,10 +227,8 @@ impl MediaClient {
     /// See [`MediaError`].
     pub async fn open(&self, link: &Secret, resume: Option<&Resume>) -> Result<Download<'_>, MediaError> {
         let mut url = Url::parse(link.expose()).map_err(|_| Forbidden::NotAUrl)?;
-        for hop in 0..=MOST_HOPS {
-            if hop == 0 || !planted(Bug::RedirectUnchecked) {
-                self.policy.check_link(&url)?;
-            }
+        for _ in 0..=MOST_HOPS {
+            self.policy.check_link(&url)?;
             let response = self.hop(&url, resume).await?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return self.begin(host_of(&url), response, resume);
@@ -254,9 +251,7 @@ impl MediaClient {
             headers.extend(
                 HeaderValue::try_from(format!("bytes={}-", resume.offset)).map(|range| (RANGE, range)),
             );
-            if !planted(Bug::ResumeBlindly) {
-                headers.extend(HeaderValue::try_from(&resume.validator).map(|tag| (IF_RANGE, tag)));
-            }
+            headers.extend(HeaderValue::try_from(&resume.validator).map(|tag| (IF_RANGE, tag)));
         }
         if let Some((origin, key)) = &self.home
             && *origin == url.origin()
@@ -292,10 +287,7 @@ impl MediaClient {
                     .filter(|total| {
                         announced.is_none_or(|bytes| resume.offset.checked_add(bytes) == Some(*total))
                     })
-                    .filter(|_| {
-                        let same = validator.as_ref().is_none_or(|tag| *tag == resume.validator);
-                        same || planted(Bug::ResumeBlindly)
-                    });
+                    .filter(|_| validator.as_ref().is_none_or(|tag| *tag == resume.validator));
                 match total {
                     Some(total) => (resume.offset, Some(total)),
                     None => return Err(MediaError::CannotResume { host }),
@@ -350,7 +342,6 @@ impl Download<'_> {
         let patience = self.client.patience;
         let chunk = match self.client.clock.within(patience.silence, self.response.chunk()).await {
             None => return Err(MediaError::TooSlow { host: host() }),
-            Some(Err(_)) if planted(Bug::ShortBodyAccepted) => None,
             Some(Err(error)) => {
                 // A body shorter than announced is an error of the connection by then.
                 return Err(match self.head.length {
@@ -368,7 +359,7 @@ impl Download<'_> {
         };
         let Some(chunk) = chunk else {
             return match self.head.length {
-                Some(announced) if self.got != announced && !planted(Bug::ShortBodyAccepted) => {
+                Some(announced) if self.got != announced => {
                     Err(MediaError::CutShort { host: host(), got: self.got, announced })
                 }
                 _ => Ok(None),

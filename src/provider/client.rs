@@ -174,12 +174,12 @@ impl ProviderClient {
     /// Polls the status of a task, once.
     pub async fn poll(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<StatusVerdict>) {
         let call = permit.consume();
-        failpoints::hit(FailPoint::AskSending);
+        failpoints::hit(FailPoint::PollSending);
         let outcome = match self.authorization() {
             Ok(key) => self.call(request::status(&self.base, key, task)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
-        failpoints::hit(FailPoint::AskReceived);
+        failpoints::hit(FailPoint::PollReceived);
         let classified = classify_status(&outcome, task, self.context());
         if let StatusVerdict::Answered(facts) = &classified.verdict
             && let Phase::Unclear(word) = &facts.phase
@@ -193,12 +193,12 @@ impl ProviderClient {
     /// Requests that a task be cancelled, once.
     pub async fn cancel(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<CancelVerdict>) {
         let call = permit.consume();
-        failpoints::hit(FailPoint::CallOffSending);
+        failpoints::hit(FailPoint::CancelSending);
         let outcome = match self.authorization() {
             Ok(key) => self.call(request::cancel(&self.base, key, task)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
-        failpoints::hit(FailPoint::CallOffReceived);
+        failpoints::hit(FailPoint::CancelReceived);
         let classified = classify_cancel(&outcome, self.context());
         debug!(host = self.host(), %task, verdict = ?classified.verdict, "cancel");
         (call, classified)

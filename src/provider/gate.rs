@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::failpoints::{Bug, planted};
 use crate::job::suspension::{MAX_SUSPENSION, PROBE_INTERVAL, Suspension, SuspensionCause};
 use crate::provider::answer::Classified;
 
@@ -177,7 +176,6 @@ impl Gate {
         let lifted = state.active.len() < before;
         let suspended = match &classified.suspension {
             Some(new) if new.cause == SuspensionCause::KeyRefused && number <= state.old_key => false,
-            Some(new) if new.cause == SuspensionCause::RateLimited && planted(Bug::PauseIgnored) => false,
             Some(new) => {
                 state.record(new.clone());
                 true

@@ -130,6 +130,10 @@ impl Known {
             if !name.starts_with(PREFIX) || NOT_KEYS.contains(&name.as_str()) {
                 continue;
             }
+            #[cfg(feature = "failpoints")]
+            if name.starts_with(crate::failpoints::VARIABLE_PREFIX) {
+                continue;
+            }
             let origin = Origin::Variable(name.clone());
             let Some((key, default)) = keys.get(&name).copied() else {
                 let wrong = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");

@@ -65,12 +65,12 @@ impl CallbackStage {
     async fn process(&self, delivery: &Delivery) -> bool {
         let received = Event::CallbackReceived { hint: task_hint(&delivery.body), quiet: delivery.more > 0 };
         let job = delivery.job;
-        failpoints::hit(FailPoint::FoldBegan);
+        failpoints::hit(FailPoint::CallbackProcessingBegan);
         let now = self.clock.now();
         let status = self.trusted_status(delivery, now).await;
         match self.store.fold(delivery, received, status, now).await {
             Ok(applied) => {
-                failpoints::hit(FailPoint::Folded);
+                failpoints::hit(FailPoint::CallbackProcessed);
                 tracing::info!(%job, state = %applied.job.state_name(), "callback for job {job} received");
                 true
             }

@@ -94,10 +94,10 @@ impl Inner {
             }
             StatusVerdict::Unanswered { why, .. } => tracing::warn!(%job, "no status of job {job}: {why}"),
         }
-        failpoints::hit(FailPoint::AskAnswered);
+        failpoints::hit(FailPoint::PollClassified);
         let now = self.session.clock.now();
         let applied = self.store.apply(job, Event::StatusPolled { sent_at: began, verdict }, now).await?;
-        failpoints::hit(FailPoint::AskApplied);
+        failpoints::hit(FailPoint::PollApplied);
         log_transition(&applied);
         // Warned once, at the very task that reaches the count.
         if applied.before != applied.job.state_name()
@@ -118,7 +118,7 @@ impl Inner {
         let verdict = self.session.record(call, classified).await?;
         let now = self.session.clock.now();
         let applied = self.store.apply(job, Event::CancelAnswered(verdict), now).await?;
-        failpoints::hit(FailPoint::CallOffApplied);
+        failpoints::hit(FailPoint::CancelApplied);
         log_transition(&applied);
         Ok(())
     }

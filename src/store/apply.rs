@@ -3,7 +3,6 @@
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
-use crate::failpoints::{Bug, planted};
 use crate::job::attempt::{Attempt, attempt_key};
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::history::HistoryEntry;
@@ -243,11 +242,7 @@ fn thaw(
         .prepare_cached("SELECT body, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
         .query_row((nr, number), |row| {
             let created_at = Timestamp::from_millis(row.get(1)?);
-            let mut body: String = row.get(0)?;
-            if planted(Bug::BodyChangedOnRetry) {
-                body.push(' ');
-            }
-            Ok(Attempt::restore(id, number, body, created_at))
+            Ok(Attempt::restore(id, number, row.get(0)?, created_at))
         })?;
     writing
         .connection

@@ -1,10 +1,8 @@
 //! Callback bodies: kept before they are answered, told to their jobs afterwards.
 
-use futures_util::FutureExt;
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
-use crate::failpoints::{Bug, planted};
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::step::Moment;
@@ -44,7 +42,7 @@ impl Store {
     /// [`StoreError::NoSuchJob`], and what can befall the database.
     pub async fn keep_delivery(&self, job: JobId, body: Vec<u8>, now: Timestamp) -> Result<Kept, StoreError> {
         let sha256 = sha256_hex(&body);
-        let kept = self.writer.write(move |writing| {
+        let write = self.writer.write(move |writing| {
             let connection = writing.connection;
             // Asked for beforehand: an INSERT that reads the table it writes to makes a copy of what it reads.
             let (nr, kept): (i64, i64) = connection
@@ -74,11 +72,7 @@ impl Store {
             writing.count(MetricEvent::Callback);
             Ok(Kept(()))
         });
-        if planted(Bug::AnswerBeforeCommit) {
-            kept.now_or_never().unwrap_or(Ok(Kept(())))
-        } else {
-            kept.await
-        }
+        write.await
     }
 
     /// The oldest deliveries whose jobs have not heard of them.

@@ -284,7 +284,7 @@ fn taken(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Taken {
         writing.count(MetricEvent::Accepted);
     }
     writing.notify(Topic::Changes);
-    failpoints::hit(FailPoint::IntakeWritten);
+    failpoints::hit(FailPoint::IntakeRowsWritten);
     Taken { nr, jobs }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::failpoints::{self, FailPoint};
 use crate::store::error::OpenError;
 
 /// The whole schema of a new database.
@@ -63,15 +63,11 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
     expect_pragma(&connection, path, "journal_mode", "WAL", "wal")?;
-    if planted(Bug::CommitWithoutFlush) {
-        expect_pragma(&connection, path, "synchronous", "NORMAL", "1")?;
-    } else {
-        expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
-    }
+    expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
     if empty {
-        failpoints::hit(FailPoint::DatabaseMarked);
+        failpoints::hit(FailPoint::WalModeSet);
         in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
-        failpoints::hit(FailPoint::SchemaMade);
+        failpoints::hit(FailPoint::SchemaCreated);
     }
     if !empty && version < VERSION {
         migrate(&connection, path, version)?;

@@ -81,12 +81,12 @@ impl Shim {
         let library = self.folder.path().join("failing_calls.so");
         for (name, value) in [
             ("LD_PRELOAD", text(&library).to_owned()),
-            ("REELLAB_CALLS_FOLDER", text(&below).to_owned()),
-            ("REELLAB_CALLS_REPORT", text(&report).to_owned()),
-            ("REELLAB_CALLS_KIND", case.kind.to_string()),
-            ("REELLAB_CALLS_NTH", case.nth.to_string()),
-            ("REELLAB_CALLS_ERRNO", case.errno.raw_os_error().to_string()),
-            ("REELLAB_CALLS_ON", u8::from(case.on).to_string()),
+            ("DROPREEL_FAIL_CALLS_FOLDER", text(&below).to_owned()),
+            ("DROPREEL_FAIL_CALLS_REPORT", text(&report).to_owned()),
+            ("DROPREEL_FAIL_CALLS_KIND", case.kind.to_string()),
+            ("DROPREEL_FAIL_CALLS_NTH", case.nth.to_string()),
+            ("DROPREEL_FAIL_CALLS_ERRNO", case.errno.raw_os_error().to_string()),
+            ("DROPREEL_FAIL_CALLS_ON", u8::from(case.on).to_string()),
         ] {
             stage.rig.set_plain(name, &value);
         }
@@ -97,7 +97,7 @@ impl Shim {
 fn unload(stage: &mut Stage) {
     for name in ["LD_PRELOAD", "FOLDER", "REPORT", "KIND", "NTH", "ERRNO", "ON"] {
         stage.rig.unset_plain(name);
-        stage.rig.unset_plain(&format!("REELLAB_CALLS_{name}"));
+        stage.rig.unset_plain(&format!("DROPREEL_FAIL_CALLS_{name}"));
     }
 }
 
@@ -375,15 +375,15 @@ fn no_call_goes_past_the_shim() {
 async fn a_name_that_a_kill_left_unflushed_is_flushed_before_it_counts() {
     let shim = Shim::build();
     let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_plain("REELLAB_DIE_AT", &format!("{}:1", FailPoint::PublishRenamed.as_str()));
+    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.as_str()));
     stage.rig.start_daemon().await;
     stage.drop_job("half", "", &[], &["succeeded"]);
     assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));
-    stage.rig.unset_plain("REELLAB_DIE_AT");
+    stage.rig.unset_plain("DROPREEL_FAIL_KILL_AT");
     let kind = KINDS.iter().position(|(name, _)| *name == "fsync").unwrap();
     shim.load(&mut stage, Case { kind, nth: 1, errno: Errno::IO, on: true });
     let library = stage.rig.path("videos").canonicalize().unwrap();
-    stage.rig.set_plain("REELLAB_CALLS_FOLDER", text(&library));
+    stage.rig.set_plain("DROPREEL_FAIL_CALLS_FOLDER", text(&library));
     stage.rig.start_daemon().await;
     stage.rig.until_said("is not stored yet").await;
     assert_eq!(stage.rig.job("half").await["state"], "downloading");

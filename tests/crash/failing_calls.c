@@ -1,10 +1,10 @@
 // Makes the n-th file-system call of one kind below one folder fail. Preloaded into the daemon by tests/crash/calls.rs:
-//   REELLAB_CALLS_FOLDER  absolute, without links; calls elsewhere are neither counted nor touched
-//   REELLAB_CALLS_REPORT  a file of 32 64-bit numbers: how often each kind was called, then how often a call failed
-//   REELLAB_CALLS_KIND    a number of `enum kind`
-//   REELLAB_CALLS_NTH     from 1; 0: only count
-//   REELLAB_CALLS_ERRNO   what it fails with
-//   REELLAB_CALLS_ON      1: this and all later calls of the kind; 0: this one alone
+//   DROPREEL_FAIL_CALLS_FOLDER  absolute, without links; calls elsewhere are neither counted nor touched
+//   DROPREEL_FAIL_CALLS_REPORT  a file of 32 64-bit numbers: how often each kind was called, then how often a call failed
+//   DROPREEL_FAIL_CALLS_KIND    a number of `enum kind`
+//   DROPREEL_FAIL_CALLS_NTH     from 1; 0: only count
+//   DROPREEL_FAIL_CALLS_ERRNO   what it fails with
+//   DROPREEL_FAIL_CALLS_ON      1: this and all later calls of the kind; 0: this one alone
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -35,7 +35,7 @@ static long number(const char *name) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    const char *where = getenv("REELLAB_CALLS_FOLDER"), *file = getenv("REELLAB_CALLS_REPORT");
+    const char *where = getenv("DROPREEL_FAIL_CALLS_FOLDER"), *file = getenv("DROPREEL_FAIL_CALLS_REPORT");
     if (!where || !file) return;
     int (*really_open)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     int fd = really_open(file, O_RDWR | O_CLOEXEC);
@@ -46,10 +46,10 @@ __attribute__((constructor)) static void begin(void) {
     length = strlen(where);
     if (length >= sizeof folder) _exit(97);
     memcpy(folder, where, length + 1);
-    chosen = (int)number("REELLAB_CALLS_KIND");
-    nth = (unsigned long)number("REELLAB_CALLS_NTH");
-    with = (int)number("REELLAB_CALLS_ERRNO");
-    on = (int)number("REELLAB_CALLS_ON");
+    chosen = (int)number("DROPREEL_FAIL_CALLS_KIND");
+    nth = (unsigned long)number("DROPREEL_FAIL_CALLS_NTH");
+    with = (int)number("DROPREEL_FAIL_CALLS_ERRNO");
+    on = (int)number("DROPREEL_FAIL_CALLS_ON");
     report = map;
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use dropreel::failpoints::Bug;
 use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
 
 use crate::points::in_parallel;
 use crate::points::stage::Stage;
 use crate::support::checker::{Knock, When};
+use crate::support::mutants;
 
 const DONE: &[&str] = &["succeeded"];
 /// A cancel may come too late.
@@ -49,7 +49,7 @@ const LOAD: &[(&str, &[&str])] = &[
 pub struct Round {
     pub seed: u64,
     pub kills: u64,
-    pub bug: Option<Bug>,
+    pub mutant: Option<&'static str>,
     pub patience: Duration,
 }
 
@@ -75,8 +75,8 @@ impl Round {
     pub async fn run(&self) -> Result<Hits, String> {
         let mut stage = Stage::set_up("", self.seed).await;
         stage.patience = self.patience;
-        if let Some(bug) = self.bug {
-            stage.rig.set_plain("REELLAB_BUG", bug.as_str());
+        if let Some(mutant) = self.mutant {
+            stage.rig.set_plain(mutants::VARIABLE, mutant);
         }
         let mut hits = Hits::default();
         for life in 0..self.kills {
@@ -176,7 +176,7 @@ fn killed_at_any_moment_nothing_is_lost_or_paid_twice() {
         .map(|round| Round {
             seed: seed << 32 | round,
             kills: 25.min(kills - round * 25),
-            bug: None,
+            mutant: None,
             patience,
         })
         .collect();

@@ -15,6 +15,6 @@ mod bench;
 mod calls;
 mod disks;
 mod kills;
-mod planted;
+mod mutants;
 mod points;
 mod power;

@@ -3,8 +3,8 @@
 //!
 //! `cargo test --test simulation -- --seeds 10000` runs many; `--seed 17` one, with its trace; `--from N` begins
 //! elsewhere. `--demand-all` fails when a kind of fault never fired. `--callbacks N` compares what becomes of N quiet
-//! seeds under every way of calling back. With the feature `lab`, `--planted N` demands that each of the bugs that a
-//! simulation can see is seen within N seeds.
+//! seeds under every way of calling back. `--mutants N`, which `ci/mutants` runs, demands that each mutant the simulation
+//! must catch is caught within N seeds.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -17,6 +17,8 @@
 #[allow(dead_code, reason = "each harness uses its own part of the checker")]
 mod checker;
 mod machine;
+#[path = "../support/mutants.rs"]
+mod mutants;
 mod network;
 mod restraint;
 mod run;
@@ -32,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use dropreel::settings::{Environment, Purpose, Settings};
 
+use mutants::Mutant;
 use run::{Outcome, Run};
 use story::Story;
 
@@ -65,8 +68,7 @@ fn main() -> ExitCode {
     let ok = match (wanted.only, number("--callbacks")) {
         (Some(seed), _) => one(seed, &disks),
         (None, Some(seeds)) => callbacks_change_nothing(seeds, &disks),
-        #[cfg(feature = "failpoints")]
-        _ if number("--planted").is_some() => planted(number("--planted").unwrap_or_default()),
+        _ if number("--mutants").is_some() => catches_mutants(number("--mutants").unwrap_or_default()),
         _ => many(&wanted, &disks) && callbacks_change_nothing((wanted.seeds / 200).max(1), &disks),
     };
     drop(disks);
@@ -135,36 +137,21 @@ fn callbacks_change_nothing(seeds: u64, disks: &Disks) -> bool {
     true
 }
 
-/// Bugs that some seed must notice; the others are the crash lab's to see (tests/crash/planted.rs).
-#[cfg(feature = "failpoints")]
-const SEEN: &[&str] = &[
-    "new-key-on-retry",
-    "body-changed-on-retry",
-    "outcome-forgotten",
-    "second-output-ignored",
-    "unknown-status-fails",
-    "publish-unchecked",
-    "short-body-accepted",
-    "pause-ignored",
-    "end-left",
-    "move-before-commit",
-];
-
-/// Runs this program again with each bug planted, and demands that it fails.
-#[cfg(feature = "failpoints")]
-fn planted(seeds: u64) -> bool {
+/// Runs this program again with each mutant that the simulation must catch, and demands that it fails.
+fn catches_mutants(seeds: u64) -> bool {
     let mut all = true;
-    for bug in SEEN {
+    for mutant in Mutant::all().iter().filter(|mutant| mutant.is_caught_by("simulation")) {
         let began = Instant::now();
         let mut again = Command::new(std::env::current_exe().unwrap());
-        let ran = again.args(["--seeds", &seeds.to_string()]).env("REELLAB_BUG", bug).output().unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-        let seen = said.lines().find(|line| line.starts_with("seed ")).map(str::to_owned);
+        let again = again.args(["--seeds", &seeds.to_string()]).env(mutants::VARIABLE, &mutant.name);
+        let ran = again.output().unwrap();
+        let output = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let seen = output.lines().find(|line| line.starts_with("seed ")).map(str::to_owned);
         let took = began.elapsed().as_secs_f64();
         match seen.filter(|_| !ran.status.success()) {
-            Some(line) => println!("{bug}: seen in {took:.1} s: {line}"),
+            Some(line) => println!("{}: caught in {took:.1} s: {line}", mutant.name),
             None => {
-                println!("{bug}: NOT SEEN in {seeds} seeds");
+                println!("{}: NOT CAUGHT in {seeds} seeds", mutant.name);
                 all = false;
             }
         }

@@ -3,6 +3,7 @@
 
 pub mod checker;
 pub mod lives;
+pub mod mutants;
 pub mod said;
 
 use std::collections::BTreeMap;

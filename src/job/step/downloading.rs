@@ -1,7 +1,6 @@
 //! From completed to stored: links, refusals, files.
 
 use crate::clock::Timestamp;
-use crate::failpoints::{Bug, planted};
 use crate::job::event::{DownloadFailure, Phase, ReportedOutput, StatusVerdict, TaskFacts};
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
@@ -85,8 +84,6 @@ impl Change<'_> {
         self.confirm_refusals();
         let completed = completed_at.or(self.job.facts.completed_at).unwrap_or(self.now());
         let mut fresh = false;
-        let reported =
-            if planted(Bug::SecondOutputIgnored) { &reported[..reported.len().min(1)] } else { reported };
         for output in reported {
             let key = OutputKey { kind: output.kind, index: output.index };
             let expires_at = output.expires_at.unwrap_or(completed.plus(LINK_LIFETIME));

@@ -1,7 +1,6 @@
 //! While the task is at the provider: status answers, callbacks, cancel calls.
 
 use crate::clock::Timestamp;
-use crate::failpoints::{Bug, planted};
 use crate::job::JobError;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, TaskFacts};
 use crate::job::history::HistoryEvent;
@@ -173,13 +172,6 @@ impl Change<'_> {
         if !quiet {
             let detail = hint.map_or_else(String::new, |task| format!("for task {task}"));
             self.record(HistoryEvent::CallbackReceived, detail);
-        }
-        if let State::Succeeded { task } = self.job.state.clone()
-            && planted(Bug::EndLeft)
-        {
-            let schedule = Schedule::starting(now, now);
-            let running = RunningTask { task, schedule, missing_since: None, polled_at: None };
-            self.job.state = State::Processing(running);
         }
         let first = self.job.callback_at.is_none();
         match &mut self.job.state {

@@ -1,6 +1,5 @@
 //! From pending to a task at the provider: the part that costs money.
 
-use crate::failpoints::{Bug, planted};
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Doubt, SubmitVerdict};
 use crate::job::history::HistoryEvent;
@@ -29,16 +28,6 @@ impl Change<'_> {
             State::Submitting { schedule, pending_attempt: attempt } if too_old(&attempt) => {
                 let detail = format!("key {}", attempt_key(self.job.id(), attempt.number));
                 self.hold(HoldReason::OutcomeUnknown, detail, HeldFrom::Submitting(schedule, attempt));
-            }
-            State::Submitting { schedule, pending_attempt: attempt }
-                if attempt.outcome_unknown && planted(Bug::NewKeyOnRetry) =>
-            {
-                self.create_attempt(schedule);
-            }
-            State::Submitting { schedule, pending_attempt: attempt }
-                if !attempt.outcome_unknown && planted(Bug::OutcomeForgotten) =>
-            {
-                self.create_attempt(schedule);
             }
             State::Submitting { schedule, pending_attempt } => {
                 self.resend(schedule, PendingAttempt { outcome_unknown: true, ..pending_attempt });

@@ -56,7 +56,7 @@ pub(super) async fn pause(
     for cause in read_causes(&request, body, &admin).await? {
         let pause = Suspension { cause, until: None, message: PAUSED.to_owned(), since };
         admin.server.store.suspend(pause).await?;
-        failpoints::hit(FailPoint::PauseWritten);
+        failpoints::hit(FailPoint::PauseCommitted);
         tracing::info!("{} paused", target_name(cause));
     }
     get_status(admin).await

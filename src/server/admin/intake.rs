@@ -64,7 +64,7 @@ pub(super) async fn submit_jobs(
     let (intake, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
     let name = intake.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
     let ingested = admin.server.store.take_in(intake, drafts, admin.server.clock.now()).await?;
-    failpoints::hit(FailPoint::ApiTaken);
+    failpoints::hit(FailPoint::ApiJobsCommitted);
     let count = ingested.jobs.len();
     tracing::info!("accepted {name} by HTTP: {count} job{}", if count == 1 { "" } else { "s" });
     Ok(created_response(&admin, &ingested.jobs).await)

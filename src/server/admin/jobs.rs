@@ -115,9 +115,9 @@ pub(super) async fn run_action(
         orders.into_iter().find(|order| order.as_str() == word).ok_or_else(Problem::unknown_address)?;
     let store = &admin.server.store;
     let job = resolve_job(store, reference).await?;
-    failpoints::hit(FailPoint::OrderReceived);
+    failpoints::hit(FailPoint::ActionReceived);
     let applied = store.apply(job, Event::Operator(order), admin.server.clock.now()).await?;
-    failpoints::hit(FailPoint::OrderApplied);
+    failpoints::hit(FailPoint::ActionApplied);
     let message = match applied.reply {
         Some(ActionReply::Rejected(why)) => {
             return Err(Problem::action_rejected(why));

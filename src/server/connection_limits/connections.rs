@@ -141,7 +141,7 @@ impl Drop for ConnectionToken {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        failpoints::hit(FailPoint::DoorAnswered);
+        failpoints::hit(FailPoint::ResponseWritten);
         let now = self.connections.clock.tick();
         self.connections.set_idle(self.number, Some(now));
     }

@@ -15,7 +15,7 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::clock::Clock;
-use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::secret::CallbackSecrets;
 pub use crate::server::body::BodyLimit;
@@ -144,7 +144,7 @@ async fn receive_callback(
         return Err(Rejection::NotFound);
     }
     let admitted = server.secrets.read().unwrap_or_else(PoisonError::into_inner).admit(id, token);
-    if !admitted && !planted(Bug::TokenUnchecked) {
+    if !admitted {
         return Err(Rejection::NotFound);
     }
     let job = JobId::parse(id).ok_or(Rejection::NotFound)?;
@@ -167,7 +167,7 @@ async fn receive_callback(
         return Ok(kept);
     }
     let kept = server.store.keep_delivery(job, bytes, now).await;
-    failpoints::hit(FailPoint::CallbackKept);
+    failpoints::hit(FailPoint::CallbackCommitted);
     if let (Some((verifier, message)), Ok(kept)) = (message, &kept) {
         verifier.remember(message, kept, now);
     }

@@ -83,7 +83,7 @@ impl DownloadStage {
         for job in jobs {
             let applied = store.apply(job, Event::TimeElapsed, now).await;
             let Some(applied) = isolate_corrupt_job(store, job, applied).await? else { continue };
-            failpoints::hit(FailPoint::AlertKept);
+            failpoints::hit(FailPoint::AlertCommitted);
             for entry in applied.history.iter().filter(|entry| entry.event == HistoryEvent::Expiring) {
                 tracing::warn!(%job, "job {job} is in danger: {}", entry.detail);
             }
@@ -162,7 +162,7 @@ impl DownloadTools {
         lanes: &TransferPermits,
         lane: TransferPermit,
     ) -> Result<(), StoreError> {
-        failpoints::hit(FailPoint::FetchBegan);
+        failpoints::hit(FailPoint::DownloadBegan);
         let fetching = self.store.fetching(job).await?;
         let sight = &fetching.sight;
         // Tried meanwhile, by a flight that has just landed.
@@ -187,7 +187,7 @@ impl DownloadTools {
             };
             let site = match &event {
                 Event::Stored(_) => FailPoint::StoredApplied,
-                _ => FailPoint::FetchFailureApplied,
+                _ => FailPoint::DownloadFailureApplied,
             };
             let applied = self.store.apply(job, event, self.clock.now()).await?;
             failpoints::hit(site);

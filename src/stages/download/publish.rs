@@ -1,6 +1,6 @@
 //! From a checked part to a named file: the name is planned and committed first, so that a crash can be finished.
 
-use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::job::event::DownloadFailure;
 use crate::job::output::{Output, Stored, StoredFile};
@@ -35,7 +35,7 @@ impl DownloadTools {
     ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
         let job = fetching.sight.job.id();
         let plan = fetching.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
-        let Some(plan) = plan.filter(|_| !planted(Bug::PlanForgotten)) else { return Ok(None) };
+        let Some(plan) = plan else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
         let published = run_blocking(&self.clock, move || {
             library.find_published(&known.path, known.bytes, &known.sha256)
@@ -58,7 +58,7 @@ impl DownloadTools {
         .await;
         match whole {
             Some((part, verified)) => {
-                failpoints::hit(FailPoint::PartTakenUp);
+                failpoints::hit(FailPoint::PartRecognised);
                 let checked = Checked { part, verified, host: plan.host };
                 self.publish(fetching, output, checked).await.map(Some)
             }
@@ -120,7 +120,7 @@ impl DownloadTools {
             if !self.store.plan_output(job, task.clone(), output.key, plan.clone()).await? {
                 continue;
             }
-            failpoints::hit(FailPoint::OutputPlanned);
+            failpoints::hit(FailPoint::OutputNameCommitted);
             let file = StoredFile {
                 path: plan.path.clone(),
                 bytes,

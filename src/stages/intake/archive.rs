@@ -106,7 +106,7 @@ impl IntakeStage {
             );
         }
         for _ in 0..count {
-            failpoints::hit(FailPoint::MoveMarked);
+            failpoints::hit(FailPoint::MoveRecorded);
         }
     }
 }

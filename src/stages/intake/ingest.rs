@@ -11,7 +11,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
-use crate::failpoints::{self, Bug, FailPoint, planted};
+use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::jobfile::{Draft, Problem};
 use crate::stages::intake::IntakeStage;
@@ -122,14 +122,8 @@ impl IntakeStage {
     async fn commit(&self, mut files: Vec<(String, ValidFile)>, state: &PassState) -> Batch {
         let now = self.clock.now();
         let mut batch = Batch { now, files: Vec::new() };
-        if planted(Bug::MoveBeforeCommit) {
-            for (name, file) in &files {
-                let folder = self.folders.accepted.join(now.date());
-                let _ = self.validator.inbox.archive(name, &file.version, &folder);
-            }
-        }
         for _ in &files {
-            failpoints::hit(FailPoint::IntakeJudged);
+            failpoints::hit(FailPoint::IntakeValidated);
         }
         let outcomes = match &mut files[..] {
             [] => return batch,

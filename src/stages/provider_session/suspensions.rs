@@ -45,12 +45,12 @@ impl SavedSuspensions {
         };
         let over = SuspensionCause::ALL.into_iter().filter(is_over).collect();
         if self.store.lift_suspensions(over).await? {
-            failpoints::hit(FailPoint::StopLifted);
+            failpoints::hit(FailPoint::SuspensionLifted);
             tracing::info!("calls to the provider resume");
         }
         for suspension in in_force {
             self.store.suspend(suspension).await?;
-            failpoints::hit(FailPoint::StopWritten);
+            failpoints::hit(FailPoint::SuspensionCommitted);
         }
         self.outdated.store(false, Ordering::SeqCst);
         Ok(())

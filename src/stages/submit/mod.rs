@@ -126,7 +126,7 @@ impl SubmitStage {
         let urls = self.callback_urls.clone();
         let begun =
             self.inner.store.begin_try(job, Box::new(move |id| urls.url(id)), session.clock.now()).await;
-        failpoints::hit(FailPoint::SubmitFrozen);
+        failpoints::hit(FailPoint::AttemptCommitted);
         match isolate_corrupt_job(&self.inner.store, job, begun).await? {
             Some(Begun::Send(attempt)) => {
                 self.in_flight.spawn(job, self.inner.clone().send(permit, attempt));
@@ -158,10 +158,10 @@ impl Inner {
         let verdict = self.session.record(call, classified).await?;
         let now = self.session.clock.now();
         let verdict = self.stored_errors.check(attempt, is_server_error, verdict, now);
-        failpoints::hit(FailPoint::SubmitAnswered);
+        failpoints::hit(FailPoint::SubmitClassified);
         let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
             Err(StoreError::TaskTaken(task)) => {
-                failpoints::hit(FailPoint::SubmitShared);
+                failpoints::hit(FailPoint::SubmitTaskShared);
                 let shared = Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task });
                 self.store.apply(job, shared, now).await?
             }

@@ -100,7 +100,7 @@ impl Loop {
                 for piece in batch {
                     piece.answer(None);
                 }
-                failpoints::hit(FailPoint::CommitTold);
+                failpoints::hit(FailPoint::CommitReported);
                 for topic in told.notified {
                     self.notifier.notify(topic);
                 }
@@ -139,7 +139,7 @@ impl Loop {
             Err(Broken::Over(ended)) => return ended,
             Err(Broken::ApiFault) => return self.roll_back_spoilt(),
         }
-        failpoints::hit(FailPoint::CommitWritten);
+        failpoints::hit(FailPoint::CommitPending);
         match self.say("COMMIT") {
             Ok(()) => Ended::Committed,
             Err(error) => self.roll_back(&error),

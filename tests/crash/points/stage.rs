@@ -120,7 +120,7 @@ impl Stage {
         let line = format!("at {}", site.as_str());
         for _ in 0..100 {
             let said = self.rig.said();
-            if said.lines().any(|said| said.starts_with("lab:") && said.ends_with(&line)) {
+            if said.lines().any(|said| said.starts_with("failpoint:") && said.ends_with(&line)) {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(30)).await;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use dropreel::clock::Clock;
-use dropreel::failpoints::{Bug, FailPoint};
+use dropreel::failpoints::FailPoint;
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::stage::{Ended, Stage, job_file};
 use crate::support::checker::When;
+use crate::support::mutants;
 
 const DONE: &[&str] = &["succeeded"];
 
@@ -60,7 +61,7 @@ pub struct Play {
     pub story: Story,
     /// Where each life before the last one dies, and at which time.
     pub deaths: Vec<(FailPoint, u64)>,
-    pub bug: Option<Bug>,
+    pub mutant: Option<&'static str>,
     /// For the number of jobs, their plans and the timing.
     pub seed: u64,
     pub patience: Duration,
@@ -71,14 +72,14 @@ impl Play {
     pub async fn run(&self) -> Result<Vec<FailPoint>, String> {
         let mut stage = Stage::set_up("", self.seed).await;
         stage.patience = self.patience;
-        if let Some(bug) = self.bug {
-            stage.rig.set_plain("REELLAB_BUG", bug.as_str());
+        if let Some(mutant) = self.mutant {
+            stage.rig.set_plain(mutants::VARIABLE, mutant);
         }
         let jobs = 1 + stage.rng.below(4);
         let mut died = Vec::new();
         self.prepare(&mut stage).await?;
         for (life, (site, nth)) in self.deaths.iter().enumerate() {
-            stage.rig.set_plain("REELLAB_DIE_AT", &format!("{}:{nth}", site.as_str()));
+            stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:{nth}", site.as_str()));
             let ended = match stage.rig.try_start_daemon().await {
                 Err(status) if life == 0 => {
                     self.drop_all(&mut stage, jobs);
@@ -106,7 +107,7 @@ impl Play {
             }
             stage.check(When::Always, &at)?;
         }
-        stage.rig.unset_plain("REELLAB_DIE_AT");
+        stage.rig.unset_plain("DROPREEL_FAIL_KILL_AT");
         if self.deaths.is_empty() {
             stage.rig.start_daemon().await;
             self.drop_all(&mut stage, jobs);

@@ -28,16 +28,22 @@ pub struct Snapshot {
 pub struct Row(pub BTreeMap<String, Value>);
 
 impl Row {
+    /// The value of a column. A renamed column must not blind the checker.
+    fn value(&self, column: &str) -> &Value {
+        self.0.get(column).unwrap_or_else(|| panic!("the table has no column {column}"))
+    }
+
+    /// A text; empty if null.
     pub fn text(&self, column: &str) -> &str {
-        match self.0.get(column) {
-            Some(Value::Text(text)) => text,
+        match self.value(column) {
+            Value::Text(text) => text,
             _ => "",
         }
     }
 
     pub fn number(&self, column: &str) -> Option<i64> {
-        match self.0.get(column) {
-            Some(Value::Integer(number)) => Some(*number),
+        match self.value(column) {
+            Value::Integer(number) => Some(*number),
             _ => None,
         }
     }

@@ -1,0 +1,218 @@
+//! Shows that the crash tests catch bugs: each case fails with its mutant on, and passes with it off.
+//!
+//! `ci/mutants` runs the ignored test, against a copy of the repository with the patches of `tests/mutants` applied.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use dropreel::failpoints::FailPoint;
+
+use crate::kills::Round;
+use crate::points::in_parallel;
+use crate::points::stage::Stage;
+use crate::points::story::{Play, Story};
+use crate::support::checker::Limits;
+use crate::support::mutants::{self, Mutant};
+
+/// Far longer than a run without a mutant takes; with one, the jobs may never settle.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A run that shows a bug.
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    /// A kill at this point, with jobs under these faults.
+    Kill(FailPoint, &'static str),
+    /// The same, but whether the bug shows depends on which of two threads is first.
+    Race(FailPoint, &'static str),
+    /// No kill: jobs under these faults.
+    NoKill(&'static str),
+    /// Kills at any moment.
+    RandomKills,
+    /// A callback that arrives after the end of its job.
+    LateCallback,
+    /// A redirect to an address that is not allowed.
+    Redirect,
+    /// A rate limit of the provider, with other jobs waiting.
+    RateLimit,
+    /// A file that changes between two requests for it.
+    ChangedFile,
+}
+
+/// Which case catches which mutant.
+const CASES: &[(&str, Case)] = &[
+    ("move-before-commit", Case::Kill(FailPoint::IntakeValidated, "")),
+    ("answer-before-commit", Case::Race(FailPoint::ResponseWritten, "callback=copies:12")),
+    ("outcome-forgotten", Case::Kill(FailPoint::SubmitReceived, "")),
+    ("plan-forgotten", Case::Kill(FailPoint::PublishRenamed, "")),
+    ("new-key-on-retry", Case::NoKill("submit=lost")),
+    ("body-changed-on-retry", Case::NoKill("submit=503")),
+    ("publish-unchecked", Case::NoKill("media=html200x1")),
+    ("short-body-accepted", Case::NoKill("kind=audio media=short")),
+    ("second-output-ignored", Case::NoKill("outputs=2")),
+    ("unknown-status-fails", Case::NoKill("processing=pondering run=1s")),
+    ("link-logged", Case::NoKill("")),
+    ("token-unchecked", Case::NoKill("callback=forged")),
+    ("end-left", Case::LateCallback),
+    ("redirect-unchecked", Case::Redirect),
+    ("pause-ignored", Case::RateLimit),
+    ("resume-blindly", Case::ChangedFile),
+    // Those that cost money or break a promise must not escape random kills either.
+    ("outcome-forgotten", Case::RandomKills),
+    ("new-key-on-retry", Case::RandomKills),
+    ("body-changed-on-retry", Case::RandomKills),
+];
+
+impl Case {
+    /// Runs it with a mutant or without. Fails with what the run found wrong.
+    async fn run(self, mutant: Option<&'static str>, seed: u64) -> Result<(), String> {
+        match self {
+            Self::Kill(point, faults) => play(Story::Jobs(faults), vec![(point, 1)], mutant, seed).await,
+            Self::Race(point, faults) => {
+                play(Story::Jobs(faults), vec![(point, 2 + seed % 10)], mutant, seed).await
+            }
+            Self::NoKill(faults) => play(Story::Jobs(faults), Vec::new(), mutant, seed).await,
+            Self::RandomKills => {
+                let round = Round { seed, kills: 10, mutant, patience: Duration::from_secs(60) };
+                round.run().await.map(|_| ())
+            }
+            Self::LateCallback => late_callback(mutant).await,
+            Self::Redirect => redirect(mutant).await,
+            Self::RateLimit => rate_limit(mutant).await,
+            Self::ChangedFile => changed_file(mutant).await,
+        }
+    }
+
+    /// How many seeds a mutant may take to show itself.
+    fn tries(self) -> u64 {
+        match self {
+            Self::Race(..) => 60,
+            Self::RandomKills => 15,
+            _ => 1,
+        }
+    }
+}
+
+async fn play(
+    story: Story,
+    deaths: Vec<(FailPoint, u64)>,
+    mutant: Option<&'static str>,
+    seed: u64,
+) -> Result<(), String> {
+    Play { story, deaths, mutant, seed, patience: TIMEOUT }.run().await.map(|_| ())
+}
+
+async fn stage(mutant: Option<&str>) -> Stage {
+    let mut stage = Stage::set_up("", 1).await;
+    stage.patience = TIMEOUT;
+    if let Some(mutant) = mutant {
+        stage.rig.set_plain(mutants::VARIABLE, mutant);
+    }
+    stage.rig.start_daemon().await;
+    stage
+}
+
+async fn late_callback(mutant: Option<&str>) -> Result<(), String> {
+    let mut stage = stage(mutant).await;
+    stage.drop_job("late", "callback=late:2s", &[], &["succeeded"]);
+    stage.settle().await?;
+    while !stage.rig.sandbox.ledger().callbacks.iter().any(|callback| callback.status == Some(204)) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stage.finish(true).await
+}
+
+async fn redirect(mutant: Option<&str>) -> Result<(), String> {
+    let forbidden = TcpListener::bind("127.0.0.1:0").unwrap();
+    forbidden.set_nonblocking(true).unwrap();
+    let mut stage = stage(mutant).await;
+    let fault = format!("media=redirect:http://user:word@{}/a.mp4", forbidden.local_addr().unwrap());
+    stage.drop_job("redirected", &fault, &[], &["held"]);
+    let settled = stage.settle().await;
+    if forbidden.accept().is_ok() {
+        return Err("I15: a forbidden address was connected to".to_owned());
+    }
+    settled?;
+    stage.finish(true).await
+}
+
+async fn rate_limit(mutant: Option<&str>) -> Result<(), String> {
+    let mut stage = stage(mutant).await;
+    let in_flight = Duration::from_millis(500);
+    stage.log.limits = Some(Limits { submit_spacing: Duration::ZERO, max_running: 200, in_flight });
+    stage.drop_job("limited", "submit=429:4s", &[], &["succeeded"]);
+    while stage.rig.sandbox.ledger().faults.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(2 * in_flight).await;
+    stage.drop_job("other", "", &[], &["succeeded"]);
+    stage.settle().await?;
+    stage.finish(true).await
+}
+
+async fn changed_file(mutant: Option<&str>) -> Result<(), String> {
+    let mut stage = stage(mutant).await;
+    stage.drop_job("changed", "media=reset:4KiB etag=changes", &[], &["succeeded"]);
+    stage.settle().await?;
+    // The sandbox sends the rest of a changed file only if the request does not say which file it continues.
+    let ledger = stage.rig.sandbox.ledger();
+    let mut ranges = ledger.requests.iter().filter(|arrival| arrival.range.is_some()).peekable();
+    if ranges.peek().is_none() {
+        return Err("no download was resumed: this shows nothing".to_owned());
+    }
+    if ranges.any(|arrival| arrival.status == Some(206)) {
+        return Err("I9: the end of one file was appended to the beginning of another".to_owned());
+    }
+    stage.finish(true).await
+}
+
+#[test]
+fn every_mutant_has_a_case() {
+    let mutants = Mutant::all();
+    assert_eq!(mutants.len(), 19);
+    for mutant in &mutants {
+        let has_case = CASES.iter().any(|(name, _)| *name == mutant.name);
+        assert_eq!(has_case, mutant.is_caught_by("crash"), "{}", mutant.name);
+        let has_power_case = crate::power::MUTANTS.iter().any(|(name, _)| *name == mutant.name);
+        assert_eq!(has_power_case, mutant.is_caught_by("power"), "{}", mutant.name);
+        assert!(has_case || has_power_case, "no crash test catches {}", mutant.name);
+    }
+    for (name, _) in CASES {
+        assert!(mutants.iter().any(|mutant| mutant.name == *name), "there is no mutant {name}");
+    }
+}
+
+#[test]
+#[ignore = "ci/mutants runs this, on a copy of the repository that has the mutants"]
+fn mutants_fail_their_cases() {
+    let runs: Vec<(&'static str, Case, bool)> =
+        CASES.iter().flat_map(|(name, case)| [(*name, *case, true), (*name, *case, false)]).collect();
+    let results = in_parallel(&runs, async |(mutant, case, on)| {
+        let mut seen = Ok(());
+        let tries = if *on { case.tries() } else { case.tries().min(3) };
+        for seed in 0..tries {
+            seen = case.run(on.then_some(*mutant), 7 + seed).await;
+            // A bug that only keeps a job from settling has not shown which promise it breaks: the next seed may.
+            let shown = seen.as_ref().is_err_and(|why| !on || !why.starts_with("not at rest"));
+            if shown {
+                break;
+            }
+        }
+        seen
+    });
+    let mut wrong = Vec::new();
+    for ((mutant, case, on), result) in runs.iter().zip(results) {
+        match (on, result) {
+            (true, Err(why)) if why.starts_with("not at rest") => {
+                wrong.push(format!("{case:?} with {mutant} only never settles:\n{why}"));
+            }
+            (true, Err(why)) => {
+                let first = why.lines().find(|line| line.starts_with('I')).or(why.lines().next());
+                eprintln!("{mutant:24}{case:?}: {}", first.unwrap_or_default());
+            }
+            (false, Ok(())) => {}
+            (true, Ok(())) => wrong.push(format!("{case:?} does not catch {mutant}")),
+            (false, Err(why)) => wrong.push(format!("{case:?} fails without a mutant:\n{why}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
