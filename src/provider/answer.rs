@@ -7,7 +7,7 @@ use crate::job::event::SubmitVerdict;
 use crate::job::suspension::{PROBE_INTERVAL, Suspension, SuspensionCause};
 use crate::provider::reply::ApiReply;
 use crate::provider::wire::error::ProviderError;
-use crate::provider::wire::text::{SENTENCE, begins, clean};
+use crate::provider::wire::text::{SENTENCE, beginning, clean};
 use crate::provider::wire::{Unreadable, read_error};
 
 /// The wait after a 429 that names no time.
@@ -236,7 +236,7 @@ impl<'a> Answer<'a> {
             (Err(broken), _) => format!("HTTP {status}, but {}", clean(broken, SENTENCE)),
             (Ok(_), Some(error)) => format!("HTTP {status}, {error}"),
             (Ok(bytes), None) => {
-                let beginning = begins(&String::from_utf8_lossy(bytes));
+                let beginning = beginning(&String::from_utf8_lossy(bytes));
                 if beginning.is_empty() {
                     format!("HTTP {status}")
                 } else {

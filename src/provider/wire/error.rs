@@ -1,4 +1,4 @@
-//! What the provider says when it will not: `{"error":{...}}` and its relatives (docs/provider.md#errors).
+//! Reads errors: `{"error":{...}}` and similar formats (docs/provider.md#errors).
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::job::JobError;
-use crate::provider::wire::parse;
-use crate::provider::wire::text::{SENTENCE, WORD, clean};
+use crate::provider::wire::json::{parse, word};
+use crate::provider::wire::text::{SENTENCE, clean};
 use crate::provider::wire::time::read_time;
 
-/// A refusal in the provider's own words, cleaned.
+/// An error of the provider's API. All texts are cleaned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderError {
     /// A short word for programs, such as `capability_violation`.
     pub code: Option<String>,
-    /// A sentence for people; empty if there was none.
+    /// A sentence for people; empty if the answer has none.
     pub message: String,
-    /// The key of the request that it is about.
+    /// The parameter of the request that is wrong.
     pub param: Option<String>,
-    /// When a limit ends, if told and plausible.
+    /// When a rate limit ends, if present and plausible.
     pub reset_at: Option<Timestamp>,
 }
 
 impl ProviderError {
-    /// As the reason why a job failed; `code` stands in where the provider gave none.
+    /// As the reason why a job failed, with `code` where the provider gave none.
     pub fn into_job_error(self, code: &str) -> JobError {
         let message = self.to_string();
         JobError { code: self.code.unwrap_or_else(|| code.to_owned()), message }
@@ -50,13 +50,13 @@ impl fmt::Display for ProviderError {
     }
 }
 
-/// The error of an answer, or `None` when the answer is not shaped like one of the provider's: a gateway's page, or
-/// the JSON of another service.
+/// The error of an answer. `None` if it does not have the provider's format, such as a gateway's error page or the JSON
+/// of another service.
 pub fn read_error(bytes: &[u8], now: Timestamp) -> Option<ProviderError> {
     error_in(parse(bytes).ok()?.as_object()?, now)
 }
 
-/// The error that an object of an answer carries: under `error`, or bare as `code` and `message`.
+/// The error in an object: under `error`, or in `code` and `message` of the object itself.
 pub(crate) fn error_in(object: &Map<String, Value>, now: Timestamp) -> Option<ProviderError> {
     match object.get("error") {
         Some(Value::Object(error)) if !error.is_empty() => Some(from_object(error, object, now)),
@@ -67,32 +67,23 @@ pub(crate) fn error_in(object: &Map<String, Value>, now: Timestamp) -> Option<Pr
             reset_at: None,
         }),
         _ => {
-            let bare = object.get("code").is_some_and(Value::is_string) && object.contains_key("message");
-            let good = word(object.get("code")).is_some_and(|code| code.eq_ignore_ascii_case("success"));
-            (bare && !good).then(|| from_object(object, object, now))
+            let is_bare = object.get("code").is_some_and(Value::is_string) && object.contains_key("message");
+            let is_success =
+                word(object.get("code")).is_some_and(|code| code.eq_ignore_ascii_case("success"));
+            (is_bare && !is_success).then(|| from_object(object, object, now))
         }
     }
 }
 
-fn from_object(error: &Map<String, Value>, around: &Map<String, Value>, now: Timestamp) -> ProviderError {
+fn from_object(error: &Map<String, Value>, outer: &Map<String, Value>, now: Timestamp) -> ProviderError {
     let text = |key: &str| error.get(key).and_then(Value::as_str).map(|text| clean(text, SENTENCE));
-    let reset = error.get("reset_at").or_else(|| around.get("reset_at"));
+    let reset = error.get("reset_at").or_else(|| outer.get("reset_at"));
     ProviderError {
         code: word(error.get("code")),
         message: text("message").or_else(|| text("msg")).unwrap_or_default(),
         param: word(error.get("param")),
         reset_at: reset.and_then(|value| read_time(value, now)),
     }
-}
-
-/// A short word: text, or a number as text; empty counts as absent.
-pub(crate) fn word(value: Option<&Value>) -> Option<String> {
-    let word = match value? {
-        Value::String(text) => clean(text, WORD),
-        Value::Number(number) => number.to_string(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
-    (!word.is_empty()).then_some(word)
 }
 
 #[cfg(test)]
@@ -102,7 +93,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_775_285_200_000);
 
     #[test]
-    fn the_provider_s_errors_are_read_in_every_shape() {
+    fn errors_are_read_in_every_format() {
         let cases: &[(&str, Option<&str>, &str)] = &[
             (
                 r#"{"error":{"message":"bad","code":"capability_violation","param":"extra"}}"#,
@@ -124,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_provider_s_error_is_not_taken_for_one() {
+    fn other_answers_are_not_read_as_errors() {
         for text in [
             "",
             "<html>502</html>",
@@ -144,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_limit_is_read_in_any_unit() {
+    fn reset_times_are_read_in_any_unit() {
         let reset = Some(Timestamp::from_millis(1_775_288_800_000));
         for text in [
             r#"{"error":{"code":"quota_window_exceeded","window":"day","used":5,"cap":5,"reset_at":1775288800}}"#,

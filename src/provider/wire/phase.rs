@@ -1,10 +1,9 @@
-//! The provider's status words.
+//! The provider's words for the status of a task.
 
 use crate::job::event::Phase;
 
-/// The phase a status word stands for, in any case (docs/provider.md#status-answers); a word nobody has met
-/// counts as under way.
-pub(crate) fn read(word: &str) -> Phase {
+/// The phase of a status word, in any case (docs/provider.md#status-answers). Unknown words count as running.
+pub(crate) fn read_phase(word: &str) -> Phase {
     let plain = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
     match plain.as_str() {
         "queued" | "not_start" | "not_started" | "submitted" | "pending" => Phase::Queued,
@@ -18,7 +17,7 @@ pub(crate) fn read(word: &str) -> Phase {
     }
 }
 
-/// Whether the provider has ended the task.
+/// Whether the task has ended.
 pub(crate) fn is_end(phase: &Phase) -> bool {
     match phase {
         Phase::Completed | Phase::Failed | Phase::Cancelled => true,

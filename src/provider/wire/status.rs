@@ -1,41 +1,46 @@
-//! Reads the answer to a status query, or a callback's body of the same shape
-//! (docs/provider.md#status-answers).
+//! Reads the answer to a status query, or a callback's body in the same format (docs/provider.md#status-answers).
 
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::job::event::{Phase, TaskFacts};
 use crate::job::{JobError, TaskId};
-use crate::provider::wire::error::{error_in, word};
+use crate::provider::wire::Unreadable;
+use crate::provider::wire::error::error_in;
+use crate::provider::wire::json::{id_under, nested_objects, parse, read_quota, word};
+use crate::provider::wire::outputs::read_outputs;
+use crate::provider::wire::phase::{is_end, read_phase};
 use crate::provider::wire::text::{SENTENCE, clean};
 use crate::provider::wire::time::read_time;
-use crate::provider::wire::{Unreadable, id_under, layers, outputs, parse, phase, read_quota};
 
-/// What an answer tells about the task that was asked for.
+/// The code of a failure without one.
+const NO_CODE: &str = "task_failed";
+
+/// What an answer says about `task`.
 ///
 /// # Errors
-/// When it tells nothing that can be trusted: no JSON, no status, an end without the task's name, or another task.
-pub fn read_status(bytes: &[u8], asked: &TaskId, now: Timestamp) -> Result<TaskFacts, Unreadable> {
+/// When it cannot be trusted: no JSON, no status, the end of an unnamed task, or another task.
+pub fn read_status(bytes: &[u8], task: &TaskId, now: Timestamp) -> Result<TaskFacts, Unreadable> {
     let answer = parse(bytes)?;
-    let layers = layers(&answer);
-    let named = layers.iter().find_map(|object| id_under(object, "task_id"));
-    if let Some(other) = named.as_ref().filter(|named| *named != asked) {
+    let objects = nested_objects(&answer);
+    let named = objects.iter().find_map(|object| id_under(object, "task_id"));
+    if let Some(other) = named.as_ref().filter(|named| *named != task) {
         return Err(Unreadable::OtherTask { named: other.clone() });
     }
-    let Some((object, told)) = told_by(&layers) else {
-        let error = layers.first().and_then(|object| error_in(object, now));
+    let Some((object, word)) = find_status(&objects) else {
+        let error = objects.first().and_then(|object| error_in(object, now));
         return Err(error.map_or(Unreadable::NoStatus, Unreadable::Error));
     };
-    let phase = phase::read(&told);
-    let ended = phase::is_end(&phase);
+    let phase = read_phase(&word);
+    let ended = is_end(&phase);
     let completed_at = ["completed_at", "finished_at", "finish_time"]
         .iter()
         .find_map(|key| read_time(object.get(*key)?, now))
         .filter(|_| ended);
-    let outputs = outputs::read(object, &phase, completed_at, now);
-    // A gateway's own `"status":"error"`, or its `"success"`, is not the word of a task it does not name.
-    let nameless = named.is_none() && id_under(object, "id").is_none();
-    if ended && nameless && outputs.is_empty() {
+    let outputs = read_outputs(object, &phase, completed_at, now);
+    // A gateway's own `"status":"error"` or `"success"` is not the status of a task that it does not name.
+    let is_unnamed = named.is_none() && id_under(object, "id").is_none();
+    if ended && is_unnamed && outputs.is_empty() {
         let error = error_in(object, now);
         return Err(error.map_or(Unreadable::NoTask, Unreadable::Error));
     }
@@ -49,28 +54,28 @@ pub fn read_status(bytes: &[u8], asked: &TaskId, now: Timestamp) -> Result<TaskF
     })
 }
 
-/// The layer that tells how the task stands, and its word: one that names its task before one that does not, for
-/// envelopes have a status too.
-fn told_by<'a>(layers: &[&'a Map<String, Value>]) -> Option<(&'a Map<String, Value>, String)> {
+/// The object with the task's status, and that status. Objects with a task id come first, because envelopes have a status
+/// too.
+fn find_status<'a>(objects: &[&'a Map<String, Value>]) -> Option<(&'a Map<String, Value>, String)> {
     let text = |object: &Map<String, Value>| {
         ["status", "task_status", "state"]
             .iter()
             .find_map(|key| word(object.get(*key).filter(|v| v.is_string())))
     };
-    let having = |id: &'static str| {
-        layers.iter().find_map(move |object| {
+    let find_with = |id: &'static str| {
+        objects.iter().find_map(move |object| {
             object.get(id)?;
-            // Beside a task's id even a number is a status, if one that we do not know.
-            let told = text(object).or_else(|| word(object.get("status")).filter(|_| id == "task_id"))?;
-            Some((*object, told))
+            // Beside a task id, a number counts as a status too, if an unknown one.
+            let status = text(object).or_else(|| word(object.get("status")).filter(|_| id == "task_id"))?;
+            Some((*object, status))
         })
     };
-    having("task_id")
-        .or_else(|| having("id"))
-        .or_else(|| layers.iter().rev().find_map(|object| Some((*object, text(object)?))))
+    find_with("task_id")
+        .or_else(|| find_with("id"))
+        .or_else(|| objects.iter().rev().find_map(|object| Some((*object, text(object)?))))
 }
 
-/// 0 to 100 from an integer, a float, `"45%"`; clamped. Unreadable counts as absent.
+/// 0 to 100, from an integer, a float or text such as `"45%"`, clamped. Unreadable ones count as absent.
 fn read_progress(value: &Value) -> Option<u8> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
@@ -81,28 +86,22 @@ fn read_progress(value: &Value) -> Option<u8> {
     number.is_finite().then(|| number.clamp(0.0, 100.0) as u8)
 }
 
-/// Why a task failed: `error` as an object or text, or the words of `fail_reason`.
+/// Why a task failed: `error` as object or text, or `fail_reason` and the like.
 fn read_failure(object: &Map<String, Value>, phase: &Phase) -> Option<JobError> {
     match phase {
         Phase::Failed | Phase::Cancelled => {}
         Phase::Queued | Phase::Processing | Phase::Unclear(_) | Phase::Completed => return None,
     }
-    // The time matters only to limits, which a task has none of.
+    // The time only decides which reset times are plausible; they are not used here.
     if let Some(error) = object.get("error").and_then(|_| error_in(object, Timestamp::from_millis(0))) {
-        return Some(error.into_job_error(UNNAMED));
+        return Some(error.into_job_error(NO_CODE));
     }
-    let words = ["fail_reason", "error_message", "message"].iter().find_map(|key| {
+    let message = ["fail_reason", "error_message", "message"].iter().find_map(|key| {
         let text = clean(object.get(*key)?.as_str()?, SENTENCE);
         (!text.is_empty()).then_some(text)
     })?;
-    Some(JobError {
-        code: word(object.get("error_code")).unwrap_or_else(|| UNNAMED.to_owned()),
-        message: words,
-    })
+    Some(JobError { code: word(object.get("error_code")).unwrap_or_else(|| NO_CODE.to_owned()), message })
 }
-
-/// The code of a failure to which the provider gave none.
-const UNNAMED: &str = "task_failed";
 
 #[cfg(test)]
 mod tests {

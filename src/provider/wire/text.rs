@@ -1,16 +1,16 @@
-//! The provider's texts, made fit for a terminal, a log and a record.
+//! Cleans the provider's texts for terminals, logs and the database.
 
-/// The longest sentence that is kept of the provider's words, in characters.
+/// The longest sentence that is kept, in characters.
 pub const SENTENCE: usize = 500;
 /// The longest code or status word that is kept, in characters.
 pub const WORD: usize = 64;
-/// So many characters of an unreadable answer are shown ...
+/// How much of an unreadable answer is shown, in characters.
 const BEGINNING: usize = 60;
-/// ... out of so many that are looked at: addresses shrink to their hosts.
-const LOOK: usize = 400;
+/// From how much of it that is taken: more, because addresses are cut down to their hosts.
+const EXAMINED: usize = 400;
 
-/// One line without control characters, at most `limit` characters long, in which every address is cut down to its
-/// host: the provider quotes callback and media URLs in its errors, and their paths and queries are secrets.
+/// One line of at most `limit` characters, without control characters, and with every address cut down to its host: the
+/// provider quotes callback and media URLs in its errors, and their paths and queries are secrets.
 pub fn clean(text: &str, limit: usize) -> String {
     let mut line = String::new();
     for (count, c) in hosts_only(text).trim().chars().enumerate() {
@@ -18,27 +18,27 @@ pub fn clean(text: &str, limit: usize) -> String {
             line.push('…');
             break;
         }
-        line.push(if misleads(c) { ' ' } else { c });
+        line.push(if is_unsafe(c) { ' ' } else { c });
     }
     line.trim().to_owned()
 }
 
-/// Controls, and the invisible characters that reorder text (Unicode Standard Annex 9).
-fn misleads(c: char) -> bool {
+/// Control characters, and invisible ones that reorder text (Unicode Standard Annex 9).
+fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// How a text begins, for people, however long it is: what may be an address cut in two is left out, for no more than
-/// its beginning would not be known as one.
-pub fn begins(text: &str) -> String {
-    let Some((cut, _)) = text.char_indices().nth(LOOK) else { return clean(text, BEGINNING) };
-    let shown = plainly(&text[..cut]);
-    let whole = shown.rfind(ends_address).or_else(|| shown.find("://")).unwrap_or(shown.len());
-    clean(&shown[..whole], BEGINNING)
+/// The beginning of a text, cleaned. What may be the first part of an address is left out: without its end, its secrets
+/// could not be told from text.
+pub fn beginning(text: &str) -> String {
+    let Some((cut, _)) = text.char_indices().nth(EXAMINED) else { return clean(text, BEGINNING) };
+    let shown = unquote(&text[..cut]);
+    let end = shown.rfind(is_address_end).or_else(|| shown.find("://")).unwrap_or(shown.len());
+    clean(&shown[..end], BEGINNING)
 }
 
-/// The spellings in which services quote one text inside another: JSON in JSON, an address in a query. What stands for
-/// a mark of an address is read as that mark, so that none of them hides one.
+/// Spellings of the delimiters of an address where one text is quoted in another: JSON in JSON, an address in a query.
+/// They are replaced, so that no spelling hides an address.
 const SPELLINGS: [(&str, char); 10] = [
     ("\\/", '/'),
     ("\\u002f", '/'),
@@ -52,37 +52,37 @@ const SPELLINGS: [(&str, char); 10] = [
     ("%25", '%'),
 ];
 
-fn plainly(text: &str) -> String {
+fn unquote(text: &str) -> String {
     if !text.contains(['%', '\\']) {
         return text.to_owned();
     }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         plain.push(c);
-        // What has become plain may end another spelling, where something is quoted twice.
-        while let Some((spelled, mark)) = SPELLINGS.iter().find(|(spelled, _)| {
+        // A replaced delimiter may complete another spelling, where text is quoted twice.
+        while let Some((spelled, delimiter)) = SPELLINGS.iter().find(|(spelled, _)| {
             let end = plain.len().checked_sub(spelled.len()).and_then(|at| plain.get(at..));
             end.is_some_and(|end| end.eq_ignore_ascii_case(spelled))
         }) {
             plain.truncate(plain.len() - spelled.len());
-            plain.push(*mark);
+            plain.push(*delimiter);
         }
     }
     plain
 }
 
-fn ends_address(c: char) -> bool {
+fn is_address_end(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`')
 }
 
 fn hosts_only(text: &str) -> String {
-    let text = plainly(text);
+    let text = unquote(text);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(at) = rest.find("://") {
         let (before, address) = rest.split_at(at + 3);
         shown.push_str(before);
-        let (address, after) = address.split_at(address.find(ends_address).unwrap_or(address.len()));
+        let (address, after) = address.split_at(address.find(is_address_end).unwrap_or(address.len()));
         let authority = address.split(['/', '?', '#', '\\']).next().unwrap_or_default();
         shown.push_str(authority.rsplit('@').next().unwrap_or_default());
         if authority.len() < address.len() {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_providers_text_becomes_one_harmless_line() {
+    fn texts_become_one_safe_line() {
         let cases = [
             ("  plain  ", "plain"),
             ("one\r\ntwo\u{1b}[31m red\u{0}", "one  two [31m red"),
@@ -126,23 +126,23 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_cut_in_two_is_not_shown() {
+    fn addresses_cut_in_two_are_not_shown() {
         let url = format!("https://{}:{}@hooks.example/", "u".repeat(30), "secret".repeat(100));
-        assert_eq!(begins(&url), "https");
-        assert_eq!(begins(&format!("cannot reach {url} now")), "cannot reach");
-        assert_eq!(begins(&format!("cannot reach {}", url.replace("://", "%3A%2F%2F"))), "cannot reach");
-        assert_eq!(begins("see https://u:pw@h.example/x"), "see https://h.example/...");
-        assert_eq!(begins(&"樱".repeat(500)), format!("{}…", "樱".repeat(60)));
+        assert_eq!(beginning(&url), "https");
+        assert_eq!(beginning(&format!("cannot reach {url} now")), "cannot reach");
+        assert_eq!(beginning(&format!("cannot reach {}", url.replace("://", "%3A%2F%2F"))), "cannot reach");
+        assert_eq!(beginning("see https://u:pw@h.example/x"), "see https://h.example/...");
+        assert_eq!(beginning(&"樱".repeat(500)), format!("{}…", "樱".repeat(60)));
     }
 
     #[test]
-    fn a_text_of_nothing_but_quotations_is_read_in_one_pass() {
+    fn deep_quotation_is_replaced_in_one_pass() {
         let text = format!("%{}", "25".repeat(500_000));
-        assert_eq!(plainly(&text), "%");
+        assert_eq!(unquote(&text), "%");
     }
 
     #[test]
-    fn a_long_text_is_cut() {
+    fn long_texts_are_cut() {
         let cut = clean(&"樱".repeat(600), SENTENCE);
         assert_eq!(cut.chars().count(), SENTENCE + 1);
         assert!(cut.ends_with('…'));

@@ -1,4 +1,4 @@
-//! The provider's times: seconds, milliseconds or finer, as numbers or text, told apart by size
+//! Reads times: seconds, milliseconds or finer units, as numbers or text; the size tells the unit
 //! (docs/provider.md#status-answers).
 
 use std::time::Duration;
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 
-/// 2020-01-01: older than the service.
+/// 2020-01-01, before the service began.
 const EARLIEST: Timestamp = Timestamp::from_millis(1_577_836_800_000);
-/// No link lives longer and no limit lasts longer.
-const AHEAD: Duration = Duration::from_secs(400 * 24 * 3600);
+/// No link lives longer, and no limit lasts longer.
+const MAX_AHEAD: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// A time as the provider wrote it; `None` when it is unreadable, before 2020, or over 400 days after `now`.
+/// A time of the provider; `None` when it is unreadable, before 2020, or over 400 days after `now`.
 pub fn read_time(value: &Value, now: Timestamp) -> Option<Timestamp> {
     let time = match value {
-        Value::Number(number) => by_size(number.as_f64()?)?,
+        Value::Number(number) => from_number(number.as_f64()?)?,
         Value::String(text) => match text.trim().parse::<f64>() {
-            Ok(number) => by_size(number)?,
+            Ok(number) => from_number(number)?,
             Err(_) => Timestamp::parse_rfc3339(text.trim())?,
         },
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
@@ -32,11 +32,11 @@ pub fn read_http_date(text: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 fn plausible(time: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    (EARLIEST..=now.plus(AHEAD)).contains(&time).then_some(time)
+    (EARLIEST..=now.plus(MAX_AHEAD)).contains(&time).then_some(time)
 }
 
-/// As milliseconds, the four units cannot be mixed up between the years 1973 and 5138.
-fn by_size(number: f64) -> Option<Timestamp> {
+/// The ranges of the four units do not overlap between the years 1973 and 5138.
+fn from_number(number: f64) -> Option<Timestamp> {
     let millis = match number.abs() {
         size if size < 1e11 => number * 1e3,
         size if size < 1e14 => number,
@@ -46,7 +46,7 @@ fn by_size(number: f64) -> Option<Timestamp> {
     };
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "below 1e14 in size, and parts of a millisecond do not count"
+        reason = "below 1e14, and fractions of a millisecond do not matter"
     )]
     Some(Timestamp::from_millis(millis.round() as i64))
 }
@@ -59,7 +59,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_775_285_200_000);
 
     #[test]
-    fn the_same_moment_is_read_from_every_unit() {
+    fn times_are_read_in_every_unit() {
         let moment = Timestamp::from_millis(1_775_285_160_000);
         for value in [
             json!(1_775_285_160),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_implausible_time_counts_as_absent() {
+    fn implausible_times_count_as_absent() {
         for value in [
             json!(0),
             json!(-1),
