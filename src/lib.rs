@@ -11,6 +11,7 @@ pub mod clock;
 pub mod daemon;
 pub mod failpoints;
 pub mod fs;
+pub mod heartbeats;
 pub mod inbox;
 pub mod job;
 pub mod jobfile;

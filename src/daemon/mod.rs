@@ -2,12 +2,11 @@
 
 mod epoch;
 pub mod error;
-mod health;
 pub mod pipeline;
 pub mod service;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,11 +16,11 @@ use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::create_private_folder;
 use crate::fs::lock::{DataLock, LockError};
+use crate::heartbeats::STALLED_AFTER;
 use crate::rng::Rng;
-use crate::secret::CallbackSecrets;
-use crate::server::admin::{self, AdminServer, Archives, AuthTokens, RotateSecret};
+use crate::server::admin::{self, AdminServer};
 use crate::server::public::{self, PublicServer};
-use crate::settings::{Settings, load_callback_secrets, rotate_callback_secret};
+use crate::settings::{Settings, load_callback_secrets};
 use error::{ReloadError, StartError};
 use pipeline::{Pipeline, Transports, file_limits};
 
@@ -118,7 +117,7 @@ impl Daemon {
 
     /// The stages that have not begun a pass for too long.
     pub fn stalled_stages(&self) -> Vec<&'static str> {
-        self.pipeline.heartbeats.missing(health::STALLED_AFTER)
+        self.pipeline.heartbeats.missing(STALLED_AFTER)
     }
 
     /// Loads the API key and the callback secret again. Callback tokens made under the old secret stay valid.
@@ -171,23 +170,11 @@ fn admin_server(
     AdminServer {
         store: pipeline.store.clone(),
         clock,
+        settings: Arc::new(settings.clone()),
         file_limits: file_limits(settings),
-        tokens: AuthTokens {
-            token: settings.admin.token.clone(),
-            read_token: settings.admin.read_token.clone(),
-        },
-        library_dir: settings.library.dir.clone(),
-        data_dir: settings.data_dir.clone(),
-        inbox_dir: settings.inbox.dir.clone(),
-        archives: Archives {
-            accepted: settings.accepted_dir(),
-            rejected: settings.rejected_dir(),
-            quarantine: settings.quarantine_dir(),
-        },
-        alert_before_expiry: settings.downloads.alert_before_expiry,
-        health: health::problems(pipeline.heartbeats.clone(), pipeline.library.clone()),
-        warnings: health::warnings(pipeline.store.clone(), settings),
-        rotate_secret: rotation(settings.clone(), pipeline.secrets.clone()),
+        library: pipeline.library.clone(),
+        heartbeats: pipeline.heartbeats.clone(),
+        callback_secrets: pipeline.secrets.clone(),
         shutdown,
     }
 }
@@ -199,12 +186,4 @@ fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartEr
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| StartError::Listen { address: unknown, key: "listen", source })
-}
-
-fn rotation(settings: Settings, secrets: Arc<RwLock<CallbackSecrets>>) -> RotateSecret {
-    Arc::new(move || {
-        let rotated = rotate_callback_secret(&settings).map_err(|error| error.to_string())?;
-        *secrets.write().unwrap_or_else(PoisonError::into_inner) = rotated;
-        Ok(())
-    })
 }

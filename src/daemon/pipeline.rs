@@ -12,6 +12,7 @@ use crate::daemon::error::StartError;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::file_system::FileSystem;
 use crate::fs::{FsError, create_private_folder};
+use crate::heartbeats::Heartbeats;
 use crate::inbox::Inbox;
 use crate::job::policy::PollingPolicy;
 use crate::job::scheduling::TaskLimits;
@@ -34,7 +35,7 @@ use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::poll::PollStage;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
-use crate::stages::{self, Heartbeats, Stage};
+use crate::stages::{self, Stage};
 use crate::store::{Closing, Store};
 
 /// How requests to the provider and to media hosts are sent.

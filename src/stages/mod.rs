@@ -5,7 +5,6 @@
 
 pub mod callback;
 pub mod download;
-mod heartbeats;
 pub mod hooks;
 mod in_flight;
 pub mod intake;
@@ -21,13 +20,13 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
+use crate::heartbeats::Heartbeats;
 use crate::job::JobId;
 use crate::job::retry::Backoff;
 use crate::job::state::StateName;
 use crate::store::Store;
 use crate::store::apply::Applied;
 use crate::store::error::StoreError;
-pub use heartbeats::Heartbeats;
 pub use in_flight::InFlight;
 
 /// The longest wait between two passes, in case a notification was missed. The watchdog relies on it.

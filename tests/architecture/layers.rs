@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("secret", 0),
     ("fs", 0),
     ("job", 1),
+    ("heartbeats", 1),
     ("settings", 2),
     ("jobfile", 2),
     ("api", 2),

@@ -1,5 +1,7 @@
 //! The daemon as a whole: its status, pausing and resuming, and rotation of the callback secret.
 
+use std::sync::PoisonError;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -12,6 +14,7 @@ use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::status::status_view;
 use crate::server::body::{parse_object, read_body};
+use crate::settings;
 
 /// The message of a pause.
 const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
@@ -101,7 +104,10 @@ pub(super) async fn resume(
     )
 )]
 pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    (admin.server.rotate_secret)().map_err(|why| Problem::new(StatusCode::CONFLICT, why))?;
+    let server = &admin.server;
+    let secrets = settings::rotate_callback_secret(&server.settings)
+        .map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
+    *server.callback_secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
     tracing::info!("callback secret rotated; addresses signed with the last three secrets stay valid");
     Ok(json_response(StatusCode::OK, &RotationResult { rotated: true }))
 }

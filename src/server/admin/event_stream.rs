@@ -137,7 +137,7 @@ impl EventStream {
         for details in &changed {
             self.last_change = Some(details.changed);
             if self.only.is_empty() || self.only.contains(&details.job.id()) {
-                let view = details.view(&self.server.library_dir);
+                let view = details.view(self.server.library_dir());
                 write_event(&mut events, Some(details.changed), &StreamEvent::Job(Box::new(view)));
             }
         }

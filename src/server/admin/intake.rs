@@ -83,7 +83,7 @@ async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
             }
         }
     }
-    let views = jobs_shown.iter().map(|details| details.view(&admin.server.library_dir)).collect();
+    let views = jobs_shown.iter().map(|details| details.view(admin.server.library_dir())).collect();
     json_response(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
 }
 

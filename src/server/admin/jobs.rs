@@ -47,7 +47,7 @@ pub(super) async fn list_jobs(
     let query = Query::parse(&request, &["state", "label", "q", "limit", "cursor"])?;
     let (filter, cursor, limit) = (parse_filter(&query)?, query.number("cursor")?, parse_limit(&query)?);
     let page = admin.server.store.list(filter, cursor, limit).await?;
-    let jobs = page.jobs.iter().map(|details| details.view(&admin.server.library_dir)).collect();
+    let jobs = page.jobs.iter().map(|details| details.view(admin.server.library_dir())).collect();
     let next_cursor = page.next.map(|cursor| cursor.to_string());
     Ok(json_response(StatusCode::OK, &JobPage { jobs, next_cursor }))
 }
@@ -81,7 +81,7 @@ pub(super) async fn get_job(
 ) -> Result<HttpResponse, Problem> {
     let store = &admin.server.store;
     let id = resolve_job(store, job.into_inner()).await?;
-    let mut view = store.look(id).await?.view(&admin.server.library_dir);
+    let mut view = store.look(id).await?.view(admin.server.library_dir());
     let history = store.history(id).await?;
     view.history = Some(history.into_iter().map(Into::into).collect());
     // Byte for byte, with numbers and key order as the user wrote them.
@@ -126,6 +126,6 @@ pub(super) async fn run_action(
         None => String::new(),
     };
     tracing::info!(%job, "{word} applied to job {job}: {message}");
-    let job = store.look(job).await?.view(&admin.server.library_dir);
+    let job = store.look(job).await?.view(admin.server.library_dir());
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
 }

@@ -18,6 +18,7 @@ use crate::inbox::Inbox;
 use crate::job::suspension::SuspensionCause;
 use crate::jobfile;
 use crate::money::QUOTA_PER_USD;
+use crate::server::admin::health;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
 use crate::store::metrics::JobLabels;
@@ -128,7 +129,7 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
     let help = "1 while submits or downloads are suspended for this cause, else 0";
     registry.register("suspended", help, suspended);
     let ready = Gauge::<i64>::default();
-    ready.set((admin.server.health)().is_empty().into());
+    ready.set(health::problems(&admin.server).is_empty().into());
     registry.register("ready", "1 while the daemon is ready (/readyz), else 0", ready);
     Ok(())
 }
@@ -136,14 +137,14 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
 /// Gauges of folders. Blocks.
 fn register_folders(registry: &mut Registry, server: &AdminServer) {
     let free = Family::<FolderLabel, Gauge>::default();
-    for (folder, path) in [("data", &server.data_dir), ("library", &server.library_dir)] {
+    for (folder, path) in [("data", server.settings.data_dir.as_path()), ("library", server.library_dir())] {
         if let Ok(found) = FileSystem::of(path) {
             let bytes = i64::try_from(found.free_bytes).unwrap_or(i64::MAX);
             free.get_or_create(&FolderLabel { folder }).set(bytes);
         }
     }
     registry.register("disk_free_bytes", "Free bytes on the disk of a folder", free);
-    let Ok(entries) = Inbox::new(server.inbox_dir.clone()).list() else { return };
+    let Ok(entries) = Inbox::new(server.settings.inbox.dir.clone()).list() else { return };
     let job_files: Vec<_> = entries
         .iter()
         .filter(|entry| entry.irregular_kind.is_none() && jobfile::is_job_file_name(&entry.name))

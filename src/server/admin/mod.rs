@@ -6,6 +6,7 @@ mod auth;
 mod bulk;
 mod control;
 mod event_stream;
+mod health;
 mod http;
 mod intake;
 mod jobs;
@@ -33,12 +34,11 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::server::connection_limits::ConnectionLimits;
-pub use auth::AuthTokens;
-use auth::RequestCheck;
+use auth::{AuthTokens, RequestCheck};
 use http::{get_or_head, json_response, resource};
 use problem::Problem;
 use state::AdminState;
-pub use state::{AdminLimits, AdminServer, Archives, HealthCheck, RotateSecret};
+pub use state::{AdminLimits, AdminServer};
 
 /// Starts the admin server. Call it inside a tokio runtime; the server runs while it is awaited.
 ///
@@ -57,7 +57,9 @@ pub fn serve_with_limits(
     listener: TcpListener,
     server: AdminServer,
 ) -> io::Result<Server> {
-    let request_check = RequestCheck::new(listener.local_addr()?, server.tokens.clone());
+    let settings = &server.settings.admin;
+    let tokens = AuthTokens { token: settings.token.clone(), read_token: settings.read_token.clone() };
+    let request_check = RequestCheck::new(listener.local_addr()?, tokens);
     let connections = ConnectionLimits::new(server.clock.clone(), limits.timeouts, limits.max_connections);
     let state = AdminState { server, limits, request_check, long_upload: Semaphore::new(1) };
     let state = web::Data::new(state);
@@ -119,7 +121,7 @@ async fn get_health() -> HttpResponse {
 
 /// Ready, or every reason why not.
 async fn get_readiness(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    let mut reasons = (admin.server.health)();
+    let mut reasons = health::problems(&admin.server);
     reasons.extend(admin.server.store.died().now_or_never());
     if let Err(error) = admin.server.store.last_change().await {
         reasons.push(error.to_string());

@@ -87,18 +87,18 @@ async fn remove(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Pr
 /// Removes old files for a while, or counts all of them.
 async fn prune_files(admin: &AdminState, before: Timestamp, dry_run: bool) -> Result<PrunedFiles, Problem> {
     let needed = admin.server.store.needed_files(before).await?;
-    let (archives, clock) = (admin.server.archives.clone(), admin.server.clock.clone());
-    let (library, inbox) = (admin.server.library_dir.clone(), admin.server.inbox_dir.clone());
+    let (settings, clock) = (admin.server.settings.clone(), admin.server.clock.clone());
     let pruned = admin.server.clock.aside(move || {
         let end = clock.tick().plus(TIME_SLICE);
         let enough = || !dry_run && clock.tick() >= end;
-        let mut pruner = FilePruner::new(before.into(), dry_run, &[&library, &inbox], &enough);
-        pruner.prune_day_folders(&archives.accepted, &before.date(), &|day, name| {
+        let mut pruner =
+            FilePruner::new(before.into(), dry_run, &[&settings.library.dir, &settings.inbox.dir], &enough);
+        pruner.prune_day_folders(&settings.accepted_dir(), &before.date(), &|day, name| {
             // What is no job file belongs to one of that day.
             needed.file(day, name) || !jobfile::is_job_file_name(name) && needed.in_day(day)
         });
-        pruner.prune_with_companions(&archives.rejected);
-        pruner.prune_with_companions(&archives.quarantine);
+        pruner.prune_with_companions(&settings.rejected_dir());
+        pruner.prune_with_companions(&settings.quarantine_dir());
         pruner.finish()
     });
     pruned.await.map_err(|_| {

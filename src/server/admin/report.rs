@@ -86,7 +86,7 @@ pub(super) async fn get_report(
         by_label: groups(found.by_label),
         by_day: groups(found.by_day),
         disputes: disputed
-            .map(|jobs| jobs.iter().map(|details| details.view(&admin.server.library_dir)).collect()),
+            .map(|jobs| jobs.iter().map(|details| details.view(admin.server.library_dir())).collect()),
     };
     Ok(json_response(StatusCode::OK, &view))
 }

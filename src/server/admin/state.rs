@@ -1,7 +1,7 @@
 //! What the handlers of the admin server share.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix_web::{HttpRequest, web};
@@ -9,59 +9,43 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::heartbeats::Heartbeats;
 use crate::jobfile;
-use crate::server::admin::auth::{AuthTokens, RequestCheck};
+use crate::library::Library;
+use crate::secret::CallbackSecrets;
+use crate::server::admin::auth::RequestCheck;
 use crate::server::admin::problem::Problem;
 use crate::server::body::{BodyLimit, parse_object, read_body};
 use crate::server::connection_limits::ConnectionTimeouts;
+use crate::settings::Settings;
 use crate::store::Store;
 
-/// Returns the current problems, a sentence each.
-pub type HealthCheck = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
-
-/// Creates a new callback secret and puts it to use, or returns why it cannot.
-pub type RotateSecret = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-
-/// What the admin server needs. All folders are absolute.
+/// What the admin server needs.
 #[derive(Clone)]
 pub struct AdminServer {
     /// Read for every answer; actions are applied to it.
     pub store: Store,
     /// Timestamps actions and bounds the time of a request.
     pub clock: Clock,
+    /// Folders, tokens and the public address.
+    pub settings: Arc<Settings>,
     /// Size limits of job files, as in the inbox.
     pub file_limits: jobfile::JobFileLimits,
-    /// The tokens that requests must carry, if any.
-    pub tokens: AuthTokens,
-    /// The library; answers show files with their absolute path.
-    pub library_dir: PathBuf,
-    /// The folder of the database.
-    pub data_dir: PathBuf,
-    /// The inbox, shown to a user without jobs.
-    pub inbox_dir: PathBuf,
-    /// The folders that `prune` cleans.
-    pub archives: Archives,
-    /// A link that expires sooner than this needs attention.
-    pub alert_before_expiry: Duration,
-    /// The reasons why the daemon is not ready.
-    pub health: HealthCheck,
-    /// Warnings for the page; the daemon works in spite of them.
-    pub warnings: HealthCheck,
-    /// Rotates the callback secret.
-    pub rotate_secret: RotateSecret,
+    /// Checked for its presence.
+    pub library: Library,
+    /// Show which stages are stalled.
+    pub heartbeats: Heartbeats,
+    /// Replaced by a rotation.
+    pub callback_secrets: Arc<RwLock<CallbackSecrets>>,
     /// Turns true when the daemon stops; event streams end then.
     pub shutdown: watch::Receiver<bool>,
 }
 
-/// The folders that hold old files.
-#[derive(Clone, Debug)]
-pub struct Archives {
-    /// Accepted job files, in one folder per day.
-    pub accepted: PathBuf,
-    /// Rejected job files.
-    pub rejected: PathBuf,
-    /// Downloads that failed their checks.
-    pub quarantine: PathBuf,
+impl AdminServer {
+    /// The library's folder, absolute: answers show files with their whole path.
+    pub(super) fn library_dir(&self) -> &Path {
+        &self.settings.library.dir
+    }
 }
 
 /// The limits of the admin server.

@@ -8,6 +8,7 @@ use askama::Template;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
+use crate::server::admin::health;
 use crate::server::admin::page::row::Row;
 use crate::server::admin::page::{Frame, format, shown};
 use crate::server::admin::problem::Problem;
@@ -50,7 +51,7 @@ async fn look(request: &HttpRequest, admin: &AdminState) -> Result<Home, Problem
     let always = Timestamp::from_millis(0);
     let news = now.minus(NEWS);
     let held = store.list(filter(StateName::Held), None, NEEDY).await?.jobs;
-    let dying = store.dying(now.plus(admin.server.alert_before_expiry), NEEDY).await?;
+    let dying = store.dying(now.plus(admin.server.settings.downloads.alert_before_expiry), NEEDY).await?;
     let mut needy: Vec<Row> = held.iter().chain(&dying).map(row).collect();
     for state in [StateName::Expired, StateName::Failed] {
         needy.extend(store.ended(state, news, NEEDY).await?.iter().map(row));
@@ -59,14 +60,14 @@ async fn look(request: &HttpRequest, admin: &AdminState) -> Result<Home, Problem
     let newest = store.ended(StateName::Succeeded, always, FILMS).await?;
     let spent = store.spent(news).await?;
     Ok(Home {
-        unwell: (admin.server.health)().into_iter().chain((admin.server.warnings)()).collect(),
+        unwell: health::problems(&admin.server).into_iter().chain(health::warnings(&admin.server)).collect(),
         more_held: frame.count(&StateName::Held).saturating_sub(held.len() as u64),
         needy,
         running: running.iter().map(row).collect(),
         pending: frame.count(&StateName::Pending),
         newest: newest.iter().map(row).collect(),
         spent: (spent.get() > 0).then(|| format::money(spent)),
-        inbox: admin.server.inbox_dir.display().to_string(),
+        inbox: admin.server.settings.inbox.dir.display().to_string(),
         frame,
     })
 }

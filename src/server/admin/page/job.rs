@@ -90,7 +90,7 @@ async fn look(request: &HttpRequest, job: String, admin: &AdminState) -> Result<
         of_file: family.jobs,
         neighbours: near.iter().map(|sight| Row::of(sight, w, now)).collect(),
         row: Row::of(&sight, w, now),
-        library: admin.server.library_dir.display().to_string(),
+        library: admin.server.library_dir().display().to_string(),
         frame,
     })
 }

@@ -20,7 +20,7 @@ pub(super) async fn play(
     let sight = admin.server.store.look(job).await?;
     let file = number.checked_sub(1).and_then(|place| sight.files.get(place));
     let (_, file) = file.ok_or_else(Problem::unknown_address)?;
-    let path = admin.server.library_dir.join(&file.path);
+    let path = admin.server.library_dir().join(&file.path);
     let missing = |error: std::io::Error| {
         let detail = format!("{} is not there to be shown: {error}", path.display());
         Problem::new(StatusCode::NOT_FOUND, detail)

@@ -4,7 +4,7 @@ mod page;
 mod prune;
 mod stream;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,20 +12,43 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::clock::Clock;
+use crate::heartbeats::{Heartbeats, STALLED_AFTER};
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile;
 use crate::jobfile::Draft;
-use crate::secret::Secret;
+use crate::library::Library;
+use crate::rng::Rng;
+use crate::secret::{CallbackSecrets, Secret};
 use crate::server::connection_limits::ConnectionTimeouts;
 use crate::server::rig::{NOW, Rig, TestResponse, TestServer, draft};
+use crate::settings;
 
-/// None of these folders exists at first.
-fn archives(rig: &Rig) -> Archives {
-    let [accepted, rejected, quarantine] =
-        ["accepted", "rejected", "quarantine"].map(|name| rig.folder.path().join(name));
-    Archives { accepted, rejected, quarantine }
+/// An admin server with default settings, in the rig's folder.
+fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
+    let folder = rig.folder.path();
+    let config = folder.join("config.toml");
+    std::fs::write(&config, "").unwrap();
+    let environment = [
+        ("DROPREEL_DATA_DIR", folder.to_owned()),
+        ("DROPREEL_LIBRARY__DIR", folder.join("videos")),
+        ("DROPREEL_INBOX__DIR", "/srv/inbox".into()),
+    ];
+    let environment = environment.into_iter().collect();
+    let settings = settings::load(Some(&config), &environment, settings::Purpose::Offline).unwrap();
+    let library =
+        Library::open(&settings.library.dir, settings.library.mode, folder, &Rng::seeded(1)).unwrap();
+    AdminServer {
+        store: rig.store.clone(),
+        clock: Clock::machine(),
+        settings: Arc::new(settings),
+        file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192 },
+        library,
+        heartbeats: Heartbeats::new(Clock::machine()),
+        callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),
+        shutdown,
+    }
 }
 
 struct TestAdmin {
@@ -36,27 +59,14 @@ struct TestAdmin {
 
 impl TestAdmin {
     fn start() -> Self {
-        Self::start_with(None, Vec::new())
+        Self::start_with(|_| {})
     }
 
-    fn start_with(token: Option<Secret>, failures: Vec<String>) -> Self {
+    fn start_with(change: impl FnOnce(&mut AdminServer)) -> Self {
         let rig = Rig::new();
         let (shutdown, stopped) = watch::channel(false);
-        let admin = AdminServer {
-            store: rig.store.clone(),
-            clock: Clock::machine(),
-            file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192 },
-            tokens: AuthTokens { token, read_token: None },
-            library_dir: "/srv/videos".into(),
-            data_dir: "/".into(),
-            inbox_dir: "/srv/inbox".into(),
-            archives: archives(&rig),
-            alert_before_expiry: Duration::from_secs(3600),
-            health: Arc::new(move || failures.clone()),
-            warnings: Arc::new(Vec::new),
-            rotate_secret: Arc::new(|| Err("it is another's".to_owned())),
-            shutdown: stopped,
-        };
+        let mut admin = admin_server(&rig, stopped);
+        change(&mut admin);
         let server = TestServer::start(|listener| serve(listener, admin).unwrap());
         Self { rig, server, shutdown }
     }
@@ -346,7 +356,9 @@ async fn every_error_is_a_problem_and_no_answer_is_cached() {
 
 #[tokio::test]
 async fn configured_token_is_required() {
-    let admin = TestAdmin::start_with(Some(Secret::new("t0ken-canary")), Vec::new());
+    let admin = TestAdmin::start_with(|admin| {
+        Arc::make_mut(&mut admin.settings).admin.token = Some(Secret::new("t0ken-canary"));
+    });
     for path in ["/api/v1/jobs", "/%61pi/v1/jobs", "/api/v1/events", "/metrics", "/"] {
         let answer = admin.get(path).await;
         assert_problem(&answer, 401, "admin.token_file");
@@ -362,30 +374,23 @@ async fn configured_token_is_required() {
 async fn readiness_lists_the_reasons() {
     let ready = TestAdmin::start().get("/readyz").await;
     assert_eq!((ready.status, ready.body.as_str()), (200, r#"{"ready":true}"#));
-    let failures = vec!["the poll stage is stuck".to_owned(), "the library is gone".to_owned()];
-    let unready = TestAdmin::start_with(None, failures.clone()).get("/readyz").await;
-    assert_eq!(assert_problem(&unready, 503, "stuck; the library")["reasons"], json!(failures));
+    let unready = TestAdmin::start_with(|admin| {
+        let clock = Clock::paused(NOW);
+        admin.heartbeats = Heartbeats::new(clock.clone());
+        admin.heartbeats.record("poll");
+        clock.advance(STALLED_AFTER + Duration::from_millis(1));
+        std::fs::remove_dir_all(admin.library.root()).unwrap();
+    });
+    let problem = assert_problem(&unready.get("/readyz").await, 503, "stalled; the library");
+    let library = format!("the library at {}/videos is missing", unready.rig.folder.path().display());
+    assert_eq!(problem["reasons"], json!(["the poll stage is stalled", library]));
 }
 
 #[tokio::test]
 async fn stalled_upload_is_cut_off() {
     let rig = Rig::new();
     let (_shutdown, stopped) = watch::channel(false);
-    let admin = AdminServer {
-        store: rig.store.clone(),
-        clock: Clock::machine(),
-        file_limits: jobfile::JobFileLimits::default(),
-        tokens: AuthTokens::default(),
-        library_dir: "/srv/videos".into(),
-        data_dir: "/".into(),
-        inbox_dir: "/srv/inbox".into(),
-        archives: archives(&rig),
-        alert_before_expiry: Duration::from_secs(3600),
-        health: Arc::new(Vec::new),
-        warnings: Arc::new(Vec::new),
-        rotate_secret: Arc::new(|| Ok(())),
-        shutdown: stopped,
-    };
+    let admin = admin_server(&rig, stopped);
     let linger = Duration::from_millis(600);
     let timeouts = ConnectionTimeouts { linger, ..AdminLimits::default().timeouts };
     let document_timeout = Duration::from_millis(200);
@@ -426,8 +431,24 @@ async fn every_answer_has_the_security_headers() {
 }
 
 #[tokio::test]
+async fn rotated_secret_is_used_at_once() {
+    let mut secrets = None;
+    let admin = TestAdmin::start_with(|admin| {
+        settings::load_callback_secrets(&admin.settings).unwrap();
+        secrets = Some(admin.callback_secrets.clone());
+    });
+    let rotated = admin.post("/api/v1/callback-secret/rotate", "{}").await;
+    assert_eq!((rotated.status, rotated.body.as_str()), (200, r#"{"rotated":true}"#));
+    let in_file = std::fs::read_to_string(admin.rig.folder.path().join("callback.secret")).unwrap();
+    let newest = CallbackSecrets::new(Secret::new(in_file.lines().next().unwrap()), Vec::new());
+    assert_eq!(secrets.unwrap().read().unwrap().token("job").expose(), newest.token("job").expose());
+}
+
+#[tokio::test]
 async fn failed_secret_rotation_is_answered_with_the_reason() {
-    let admin = TestAdmin::start();
+    let admin = TestAdmin::start_with(|admin| {
+        Arc::make_mut(&mut admin.settings).callbacks.secret_file = "/srv/callback.secret".into();
+    });
     let refused = admin.post("/api/v1/callback-secret/rotate", "{}").await;
-    assert_problem(&refused, 409, "it is another's");
+    assert_problem(&refused, 409, "/srv/callback.secret is set by `callbacks.secret_file`");
 }

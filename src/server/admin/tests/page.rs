@@ -17,10 +17,10 @@ impl TestAdmin {
 
 #[actix_web::test]
 async fn overview_shows_problems_pauses_and_the_inbox() {
-    let admin = TestAdmin::start_with(None, vec!["the library is not there".into()]);
+    let admin = TestAdmin::start_with(|admin| std::fs::remove_dir_all(admin.library.root()).unwrap());
     let empty = admin.get("/").await;
     assert_eq!((empty.status, empty.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    for text in ["/srv/inbox", "the library is not there", "Nothing is running.", r#"<html lang="en">"#] {
+    for text in ["/srv/inbox", "/videos is missing", "Nothing is running.", r#"<html lang="en">"#] {
         assert!(empty.body.contains(text), "{text}: {}", empty.body);
     }
     admin.add_jobs(&["sakura"]).await;

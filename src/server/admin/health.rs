@@ -1,0 +1,30 @@
+//! What is wrong with the running daemon, a sentence each, for `readyz`, the metrics and the page.
+
+use crate::heartbeats::STALLED_AFTER;
+use crate::server::admin::state::AdminServer;
+
+/// Problems because of which the daemon is not ready.
+pub(super) fn problems(server: &AdminServer) -> Vec<String> {
+    let stalled = server.heartbeats.missing(STALLED_AFTER);
+    let mut problems: Vec<String> =
+        stalled.into_iter().map(|stage| format!("the {stage} stage is stalled")).collect();
+    if !server.library.is_present() {
+        problems.push(format!("the library at {} is missing", server.library.root().display()));
+    }
+    problems
+}
+
+/// Problems in spite of which everything works, though not as well as it could.
+pub(super) fn warnings(server: &AdminServer) -> Vec<String> {
+    let address = server.settings.callbacks.public_url.as_ref().map(ToString::to_string);
+    let missed = server.store.missed_callbacks();
+    missed.map(|missed| callbacks_missing(missed, address.as_deref())).into_iter().collect()
+}
+
+fn callbacks_missing(missed: u32, address: Option<&str>) -> String {
+    format!(
+        "the last {missed} tasks ended without a callback; check that {} leads to callbacks.listen and accepts POST from \
+         outside without a redirect; tasks are polled meanwhile, which takes longer",
+        address.unwrap_or("callbacks.public_url")
+    )
+}
