@@ -90,7 +90,7 @@ async fn unsigned_wrongly_signed_and_old_callbacks_are_refused_and_the_job_is_fo
             callbacks.iter().all(|callback| callback.status.is_none_or(|status| status == 401)),
             "{what}"
         );
-        rig.until_said("a callback of job").await;
+        rig.until_said("callback of job").await;
         assert_eq!(status_queries(&rig), 0, "{what}: asked before the grace was over");
         rig.until("a", &["succeeded"]).await;
         rig.finish().await;
