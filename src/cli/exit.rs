@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and its error for people.
 
-use crate::settings::Invalid;
+use crate::settings::InvalidSettings;
 
 /// The exit codes (docs/reference.md#command-line).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl CliError {
     }
 }
 
-impl From<Invalid> for CliError {
-    fn from(invalid: Invalid) -> Self {
+impl From<InvalidSettings> for CliError {
+    fn from(invalid: InvalidSettings) -> Self {
         Self::usage(invalid.to_string())
     }
 }

@@ -10,7 +10,7 @@ use crate::fs::lock::LockError;
 use crate::fs::{self, FsError};
 use crate::library::layout::LayoutError;
 use crate::provider::client::ClientError;
-use crate::settings::SecretsError;
+use crate::settings::CallbackSecretsError;
 use crate::store::error::{OpenError, StoreError};
 
 /// Why the daemon cannot start.
@@ -57,7 +57,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The callback secret cannot be read or created.
     #[error(transparent)]
-    Secrets(#[from] SecretsError),
+    Secrets(#[from] CallbackSecretsError),
     /// `library.layout` is wrong.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -101,7 +101,7 @@ pub enum ReloadError {
     Client(#[from] ClientError),
     /// The callback secret cannot be read.
     #[error(transparent)]
-    Secrets(#[from] SecretsError),
+    Secrets(#[from] CallbackSecretsError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -10,14 +10,14 @@ use crate::clock::Clock;
 use crate::daemon::Daemon;
 use crate::daemon::error::StartError;
 use crate::rng::Rng;
-use crate::settings::{Invalid, Settings};
+use crate::settings::{InvalidSettings, Settings};
 
 /// Why the service ended other than by a signal.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The configuration is invalid.
     #[error(transparent)]
-    Settings(#[from] Invalid),
+    Settings(#[from] InvalidSettings),
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -45,7 +45,7 @@ impl ServeError {
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve(
-    load: impl Fn() -> Result<Settings, Invalid>,
+    load: impl Fn() -> Result<Settings, InvalidSettings>,
     clock: Clock,
     rng: Rng,
 ) -> Result<(), ServeError> {
@@ -93,7 +93,7 @@ pub async fn serve(
     }
 }
 
-async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, Invalid>) {
+async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, InvalidSettings>) {
     let reloaded = match load() {
         Ok(settings) => daemon.reload(&settings).await.map_err(|error| error.to_string()),
         Err(invalid) => Err(invalid.to_string()),

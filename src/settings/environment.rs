@@ -1,26 +1,25 @@
-//! The process's environment, as a value that is handed in.
+//! Environment variables as a value, so that tests can pass their own.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-/// Environment variables. The process's own are read once, by [`Environment::of_this_process`]; tests make theirs
-/// from a list. Not printable: it holds the API key.
+/// Environment variables. Has no `Debug`: they can hold the API key.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// What this process was started with: the one place where it is read.
+    /// The variables of this process. The only place that reads them.
     pub fn of_this_process() -> Self {
         Self(std::env::vars_os().collect())
     }
 
-    /// A variable's value; a variable set to nothing counts as not set.
+    /// The value of a variable; `None` also for an empty one.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// All variables by name, those set to nothing included.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    /// All variables by name, empty ones included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 }

@@ -1,4 +1,4 @@
-//! `[[hooks]]`: programs and addresses that are told of what happens (docs/hooks.md).
+//! Reads `[[hooks]]`: programs and URLs that are called on events (docs/hooks.md).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -9,35 +9,34 @@ use serde::Deserialize;
 
 use crate::job::notification::JobNotification;
 use crate::secret::{Secret, sha256_hex};
-use crate::settings::SignatureScheme;
-use crate::settings::check::Reading;
-use crate::settings::load::Purpose;
-use crate::settings::private::read_secret;
+use crate::settings::parse::{http_url, optional_path};
+use crate::settings::reader::{Reader, Unusable};
+use crate::settings::secret_file::read_secret;
 use crate::settings::units::duration;
-use crate::settings::values::{http_url, optional_path};
+use crate::settings::{Purpose, SignatureScheme};
 
-/// How long a hook may take if nothing is said.
-const TIMEOUT: &str = "60s";
-/// No hook may take longer: it would keep others of its job waiting.
-const LONGEST: Duration = Duration::from_secs(3600);
-/// What a program is given of our environment; our own settings may hold secrets.
-const PASSED: [&str; 9] =
+/// Default of `timeout`.
+const DEFAULT_TIMEOUT: &str = "60s";
+/// Limit of `timeout`: a hook delays the later ones of its job.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The variables passed to a program. The others can hold secrets of our own.
+const PASSED_VARIABLES: [&str; 9] =
     ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "HTTPS_PROXY", "HTTP_PROXY"];
 
 /// One of `[[hooks]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hook {
-    /// A digest of its target: by this its calls are known again after a restart.
+    /// A digest of its target, which identifies its calls across restarts.
     pub name: String,
-    /// What it is told of.
+    /// The events it is called on.
     pub on: BTreeSet<JobNotification>,
-    /// Who is told.
+    /// What is called.
     pub target: HookTarget,
-    /// How long one try may take.
+    /// Limit of one attempt.
     pub timeout: Duration,
 }
 
-/// Who is told.
+/// What a hook calls.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HookTarget {
     /// A program, started without a shell.
@@ -46,24 +45,24 @@ pub enum HookTarget {
         program: String,
         /// Its arguments.
         arguments: Vec<String>,
-        /// Its environment, to which ours is not added.
+        /// Its whole environment.
         environment: Vec<(OsString, OsString)>,
     },
-    /// An address, told by POST.
-    Address {
-        /// Which; it may hold a token, and is never shown.
+    /// A URL, called by POST.
+    Url {
+        /// The URL. It may hold a token and is never shown.
         url: Secret,
-        /// Its host, to be shown.
+        /// Its host, for logs.
         host: String,
-        /// What signs (Standard Webhooks, [`SignatureScheme::key`]); `None`: nothing is signed.
+        /// The secret that signs the calls (Standard Webhooks, [`SignatureScheme::key`]); `None`: not signed.
         secret: Option<Secret>,
     },
 }
 
-/// As it stands in a file.
+/// One of `[[hooks]]` as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct HookEntry {
     on: Vec<String>,
     #[serde(default)]
     run: Vec<String>,
@@ -75,49 +74,38 @@ struct Entry {
     timeout: Option<String>,
 }
 
-impl Reading<'_> {
-    pub(crate) fn hooks(&mut self) -> Option<Vec<Hook>> {
-        let entries = self.read("hooks", |entries: Vec<config::Value>| {
-            let entry = |(place, value): (usize, config::Value)| {
-                let read: Result<Entry, _> = value.try_deserialize();
-                read.map_err(|error| format!("number {}: {error}", place + 1))
-            };
-            entries.into_iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()
-        })?;
+impl Reader<'_> {
+    pub(super) fn hooks(&mut self) -> Result<Vec<Hook>, Unusable> {
+        let entries: Vec<toml::Value> = self.read("hooks", Ok)?;
         let mut hooks = Vec::new();
         for (place, entry) in entries.into_iter().enumerate() {
-            match self.hook(&entry) {
+            let entry: Result<HookEntry, _> = entry.try_into();
+            let entry = entry.map_err(|error| without_quoted_text(error.message()));
+            match entry.and_then(|entry| self.hook(&entry)) {
                 Ok(hook) => hooks.push(hook),
-                Err(why) => {
-                    self.bad("hooks", format!("number {}: {why}", place + 1));
-                    return None;
-                }
+                Err(why) => self.reject("hooks", format!("number {}: {why}", place + 1)),
             }
         }
         let names: BTreeSet<&str> = hooks.iter().map(|hook| hook.name.as_str()).collect();
         if names.len() < hooks.len() {
-            self.bad(
-                "hooks",
-                "two of them have the same `run` or `url`; give one of them both `on`".to_owned(),
-            );
-            return None;
+            self.reject("hooks", "two of them have the same `run` or `url`; give one of them both `on`");
         }
-        Some(hooks)
+        Ok(hooks)
     }
 
-    fn hook(&mut self, entry: &Entry) -> Result<Hook, String> {
-        let on = entry.on.iter().map(|word| JobNotification::parse(word).ok_or_else(|| unknown(word)));
+    fn hook(&self, entry: &HookEntry) -> Result<Hook, String> {
+        let on = entry.on.iter().map(|word| JobNotification::parse(word).ok_or_else(|| unknown_event(word)));
         let on = on.collect::<Result<BTreeSet<_>, _>>()?;
         if on.is_empty() {
-            return Err(format!("`on` is empty; there are: {}", words()));
+            return Err(format!("`on` is empty; there are: {}", events()));
         }
-        let timeout = duration(entry.timeout.as_deref().unwrap_or(TIMEOUT))?;
-        if timeout > LONGEST {
+        let timeout = duration(entry.timeout.as_deref().unwrap_or(DEFAULT_TIMEOUT))?;
+        if timeout > MAX_TIMEOUT {
             return Err("`timeout` must be at most 1h".to_owned());
         }
         let target = match (entry.run.as_slice(), entry.url.as_str()) {
             ([program, arguments @ ..], "") if !program.is_empty() => self.program(program, arguments),
-            ([], url) if !url.is_empty() => self.address(url, &entry.secret_file)?,
+            ([], url) if !url.is_empty() => self.url(url, &entry.secret_file)?,
             _ => {
                 return Err(
                     "needs `run = [\"program\", \"argument\"]` or `url = \"https://...\"`, and not both"
@@ -135,11 +123,11 @@ impl Reading<'_> {
         HookTarget::Program {
             program: program.to_owned(),
             arguments: arguments.to_vec(),
-            environment: PASSED.iter().filter_map(passed).collect(),
+            environment: PASSED_VARIABLES.iter().filter_map(passed).collect(),
         }
     }
 
-    fn address(&mut self, url: &str, secret_file: &str) -> Result<HookTarget, String> {
+    fn url(&self, url: &str, secret_file: &str) -> Result<HookTarget, String> {
         let parsed = http_url(url).map_err(|why| format!("`url` {why}"))?;
         let host = parsed.host_str().unwrap_or("nowhere").to_owned();
         let file: Option<PathBuf> =
@@ -156,15 +144,15 @@ impl Reading<'_> {
             }
             _ => None,
         };
-        Ok(HookTarget::Address { url: Secret::new(url), host, secret })
+        Ok(HookTarget::Url { url: Secret::new(url), host, secret })
     }
 }
 
-fn words() -> String {
+fn events() -> String {
     JobNotification::ALL.map(JobNotification::as_str).join(", ")
 }
 
-fn unknown(word: &str) -> String {
+fn unknown_event(word: &str) -> String {
     let nearest = JobNotification::ALL
         .map(JobNotification::as_str)
         .into_iter()
@@ -172,6 +160,16 @@ fn unknown(word: &str) -> String {
     format!(
         "there is no event `{word}`; did you mean `{}`? There are: {}",
         nearest.unwrap_or_default(),
-        words()
+        events()
     )
+}
+
+/// The message of a wrong type quotes the value, which can be a URL with a token.
+fn without_quoted_text(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}...{}", &message[..=first], &message[last..])
+        }
+        _ => message.to_owned(),
+    }
 }

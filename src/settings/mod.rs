@@ -1,19 +1,20 @@
-//! The configuration, typed and checked (docs/reference.md#configuration): what a person set, or the default.
+//! The configuration, typed and checked (docs/reference.md#configuration).
 //!
-//! Only values live here. Nothing in this room connects, listens or makes a client; the rooms above do, from these
-//! values. [`load`] reads them; [`load_callback_secrets`] keeps the secrets behind callback addresses.
+//! [`load`] merges the built-in defaults, a file and the environment; [`load_callback_secrets`] keeps the secrets of
+//! callback URLs.
 
-mod check;
+mod callback_secrets;
 mod environment;
 mod hooks;
-mod layer;
+mod keys;
 mod listeners;
 mod load;
-mod private;
+mod parse;
 mod problem;
-mod secrets;
+mod reader;
+mod secret_file;
+mod sections;
 mod units;
-mod values;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,51 +25,65 @@ use data_encoding::BASE64;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
+pub use crate::settings::callback_secrets::{
+    CallbackSecretsError, load_callback_secrets, rotate_callback_secret,
+};
 pub use crate::settings::environment::Environment;
 pub use crate::settings::hooks::{Hook, HookTarget};
-pub use crate::settings::load::{Purpose, keys_and_defaults, load, variable_of};
-pub use crate::settings::private::PrivateFileError;
-pub use crate::settings::problem::{Invalid, Origin, Problem};
-pub use crate::settings::secrets::{SecretsError, load_callback_secrets, rotate_callback_secret};
+pub use crate::settings::keys::variable_of;
+pub use crate::settings::load::{keys_and_defaults, load};
+pub use crate::settings::problem::{InvalidSettings, Origin, SettingsProblem};
+pub use crate::settings::secret_file::SecretFileError;
 pub use crate::settings::units::{age, duration};
 
-use crate::secret::Secret;
-
-/// The complete annotated configuration: the defaults themselves, and what `dropreel init` writes.
+/// The complete annotated configuration: it defines keys and defaults, and `dropreel init` writes it.
 pub const DEFAULT_CONFIG: &str = include_str!("../../config.toml");
 
-/// Everything that can be set. Paths are absolute, ranges are checked.
+/// What the settings are for. Only the secrets that are needed are read, so that users who may not read the others can
+/// still run the commands that do without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `serve`, `doctor`: all secrets.
+    Daemon,
+    /// Commands that talk to the daemon: the admin token.
+    Client,
+    /// `check`, `completions`: no secret.
+    Offline,
+}
+
+/// All settings. Paths are absolute, ranges are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The configuration file these came from; `None` when there was none and the defaults stand.
+    /// The configuration file; `None` if there was none.
     pub config_file: Option<PathBuf>,
-    /// The folder of everything.
+    /// The folder of all data that has no folder of its own.
     pub data_dir: PathBuf,
     /// `[provider]`
-    pub provider: Provider,
+    pub provider: ProviderSettings,
     /// `[inbox]`
-    pub inbox: Inbox,
+    pub inbox: InboxSettings,
     /// `[library]`
-    pub library: Library,
+    pub library: LibrarySettings,
     /// `[callbacks]`
-    pub callbacks: Callbacks,
+    pub callbacks: CallbackSettings,
     /// `[polling]`
-    pub polling: Polling,
+    pub polling: PollingSettings,
     /// `[downloads]`
-    pub downloads: Downloads,
+    pub downloads: DownloadSettings,
     /// `[admin]`
-    pub admin: Admin,
+    pub admin: AdminSettings,
     /// `[[hooks]]`
     pub hooks: Vec<Hook>,
 }
 
 impl Settings {
-    /// The database (docs/reference.md#folders).
+    /// The database file (docs/reference.md#folders).
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("dropreel.db")
     }
 
-    /// Where job files go once their jobs are committed; holds one folder per day.
+    /// Where job files go once their jobs are committed: one folder per day.
     pub fn accepted_dir(&self) -> PathBuf {
         self.data_dir.join("accepted")
     }
@@ -78,7 +93,7 @@ impl Settings {
         self.data_dir.join("rejected")
     }
 
-    /// Where downloads go that are not what they should be.
+    /// Where downloads go that are not the expected media.
     pub fn quarantine_dir(&self) -> PathBuf {
         self.data_dir.join("quarantine")
     }
@@ -86,44 +101,43 @@ impl Settings {
 
 /// `[provider]`: the service that makes the videos.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Provider {
-    /// Scheme and host, perhaps a port: no path, no query, no user. `https`, or `http` on loopback.
+pub struct ProviderSettings {
+    /// Scheme, host and perhaps a port. `https`, or `http` on loopback.
     pub base_url: Url,
-    /// The API key; `None` when none is set, or none was wanted ([`Purpose`]).
+    /// The API key; `None` if none is set, or the [`Purpose`] needs none.
     pub api_key: Option<Secret>,
-    /// New tasks per second at most: above 0, at most 100.
+    /// Limit of new tasks per second: above 0, at most 100.
     pub submit_per_second: f64,
-    /// Tasks at the provider at one time: 1 to 10,000.
+    /// Limit of concurrent tasks at the provider: 1 to 10,000.
     pub max_running: u32,
-    /// The same for single models.
+    /// The same by model.
     pub max_running_per_model: BTreeMap<String, u32>,
-    /// How long one call may take altogether.
+    /// Limit of a whole call.
     pub request_timeout: Duration,
-    /// The proxy for calls to the provider, an `http` or `https` URL that may carry a password. `None`: what the
-    /// usual proxy variables say.
+    /// The proxy for calls to the provider, an `http` or `https` URL that may carry a password. `None`: the proxy of the
+    /// usual environment variables.
     pub proxy: Option<Secret>,
 }
 
 /// `[inbox]`: the watched folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inbox {
+pub struct InboxSettings {
     /// The folder.
     pub dir: PathBuf,
-    /// Time between full looks at the folder.
+    /// Time between two scans of the folder.
     pub rescan: Duration,
-    /// How long a file must be still before it is judged.
+    /// How long a file must be unchanged before a bad one is rejected.
     pub settle: Duration,
-    /// The largest job file in bytes, 1 to 256 MiB; line files have their own limit
-    /// (docs/reference.md#job-files).
+    /// Largest job file in bytes, 1 to 256 MiB. Line files have their own limit (docs/reference.md#job-files).
     pub max_bytes: u64,
 }
 
 /// `[library]`: the folder of finished media.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Library {
+pub struct LibrarySettings {
     /// The folder.
     pub dir: PathBuf,
-    /// Template of a file's path in it; its placeholders are judged by `library::layout`, which knows them.
+    /// Template of a file's path; `library::layout` checks its placeholders.
     pub layout: String,
     /// Who may read finished files.
     pub mode: LibraryMode,
@@ -136,33 +150,33 @@ pub enum LibraryMode {
     Private,
     /// Its group, too.
     Group,
-    /// Everybody.
+    /// All users.
     Public,
 }
 
-/// `[callbacks]`: the public door.
+/// `[callbacks]`: the public listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callbacks {
+pub struct CallbackSettings {
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The door's address from outside, perhaps with a path; `None`: no callbacks.
+    /// The public URL of the listener, perhaps with a path; `None`: no callbacks.
     pub public_url: Option<Url>,
-    /// The file of the secret behind the callback addresses: the one given, or `callback.secret` in `data_dir`.
+    /// The file of the secret of callback URLs: the configured one, or `callback.secret` in `data_dir`.
     pub secret_file: PathBuf,
-    /// What a callback's body is worth.
+    /// Whether the body of a callback counts.
     pub trust: Trust,
-    /// How callbacks are signed; `None`: they are not, or it was not wanted ([`Purpose`]).
+    /// How callbacks are signed; `None` if they are not, or the [`Purpose`] needs no secret.
     pub signature: Option<CallbackSignature>,
 }
 
-/// `[callbacks.signature]`: the provider's signature, without which nothing is taken.
+/// `[callbacks.signature]`: the provider's signature, without which a callback is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackSignature {
-    /// How it is made.
+    /// How it is computed.
     pub scheme: SignatureScheme,
     /// The header that holds it, in lower case.
     pub header: String,
-    /// The secrets, any of which may have made it: at least one.
+    /// The valid secrets, at least one.
     pub secrets: Vec<Secret>,
 }
 
@@ -176,7 +190,7 @@ pub enum SignatureScheme {
 }
 
 impl SignatureScheme {
-    /// The bytes that a configured secret stands for; `None` if it is misspelt.
+    /// The key that a configured secret encodes; `None` if its encoding is invalid.
     pub fn key(self, secret: &Secret) -> Option<Zeroizing<Vec<u8>>> {
         match (self, secret.expose().strip_prefix("whsec_")) {
             (Self::StandardWebhooks, Some(encoded)) => {
@@ -187,50 +201,50 @@ impl SignatureScheme {
     }
 }
 
-/// `callbacks.trust`: what a callback's body is worth.
+/// `callbacks.trust`: whether the body of a callback counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// It only triggers a status query.
     Verify,
-    /// It counts, where it is signed and clear; where not, it triggers a status query.
+    /// It counts if it is signed and unambiguous; otherwise it triggers a status query.
     Payload,
 }
 
-/// `[polling]`: asking how tasks are doing.
+/// `[polling]`: status queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polling {
-    /// Wait before the first poll of a task that should call back.
+pub struct PollingSettings {
+    /// Wait before the first poll when callbacks are on.
     pub callback_grace: Duration,
-    /// Wait before the first poll without callbacks, at most `max_interval`.
+    /// Wait before the first poll when callbacks are off; at most `max_interval`.
     pub interval: Duration,
     /// The longest wait between polls.
     pub max_interval: Duration,
-    /// A task not finished by then is held.
+    /// After this time an unfinished task is held.
     pub give_up: Duration,
 }
 
 /// `[downloads]`: fetching finished files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Downloads {
-    /// Files at one time: 1 to 64.
+pub struct DownloadSettings {
+    /// Concurrent downloads: 1 to 64.
     pub concurrency: usize,
-    /// The largest file in bytes, at least 1.
+    /// Largest file in bytes, at least 1.
     pub max_bytes: u64,
-    /// Whether private addresses may be fetched from.
+    /// Whether media hosts may have private addresses.
     pub allow_private_addresses: bool,
-    /// How long before a link dies to warn about a file not yet stored.
+    /// How long before a link expires to warn about a file that is not stored yet.
     pub alert_before_expiry: Duration,
 }
 
 /// `[admin]`: the page, the API, metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
+pub struct AdminSettings {
     /// The address to listen on; off loopback only with a token. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// The file of the token.
     pub token_file: Option<PathBuf>,
-    /// The token; `None` when no file is set, or none was wanted ([`Purpose`]).
+    /// The token; `None` if none is set, or the [`Purpose`] needs none.
     pub token: Option<Secret>,
-    /// A token that may look and not order; `None` as with `token`.
+    /// A token that allows reading only; `None` as with `token`.
     pub read_token: Option<Secret>,
 }

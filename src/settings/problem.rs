@@ -1,19 +1,19 @@
-//! What can be wrong with a configuration, in words for the person who wrote it.
+//! Problems of a configuration, worded for the person who wrote it.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::settings::private::PrivateFileError;
+use crate::settings::secret_file::SecretFileError;
 
-/// Where a value came from.
+/// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The file built into the program.
+    /// In the file built into the program.
     Defaults,
-    /// A configuration file.
+    /// In a configuration file.
     File(PathBuf),
-    /// An environment variable, by name.
+    /// In an environment variable.
     Variable(String),
 }
 
@@ -27,56 +27,59 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing wrong. None shows a value that could be a secret: those of addresses and unknown keys stay unsaid.
+/// One problem of a configuration. The text shows no value that can be a secret: no address, no value of an unknown
+/// key.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum SettingsProblem {
     /// The configuration file cannot be read.
-    #[error("{}: cannot read the configuration file: {source}; name another with --config, or mend this one", path.display())]
-    Unreadable {
+    #[error("{}: cannot read the configuration file: {source}; name another with --config, or fix this one", path.display())]
+    UnreadableFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The file is not TOML.
-    #[error("{origin}: not valid TOML: {detail}")]
+    #[error("{origin}: not valid TOML: line {line}: {message}")]
     Syntax {
         /// The file.
         origin: Origin,
-        /// The parser's words, without the line itself.
-        detail: String,
+        /// The line, from 1.
+        line: usize,
+        /// The message of the parser, which does not quote the line.
+        message: String,
     },
-    /// A variable's value is not UTF-8.
+    /// A variable is not UTF-8.
     #[error("{origin}: its value is not valid UTF-8 text")]
-    NotText {
+    NotUtf8 {
         /// The variable.
         origin: Origin,
     },
-    /// A key, section or variable that does not exist.
+    /// A key or section that does not exist.
     #[error("{origin}: unknown key `{key}`; the nearest valid key is `{nearest}`")]
-    Unknown {
+    UnknownKey {
         /// The key as written.
         key: String,
-        /// Where.
+        /// The file.
         origin: Origin,
-        /// The key that may have been meant.
+        /// The closest valid key.
         nearest: String,
     },
-    /// A variable that begins like ours and is none.
+    /// A `DROPREEL_` variable that does not exist.
     #[error("{origin}: there is no such setting; the nearest valid variable is {nearest}")]
     UnknownVariable {
         /// The variable.
         origin: Origin,
-        /// The variable that may have been meant.
+        /// The closest valid variable.
         nearest: String,
     },
-    /// The API key itself stands in the configuration file.
+    /// The API key is in the configuration file, which is no place for a secret.
     #[error(
         "{origin}: `{key}`: the API key does not belong in this file; put it in a file of its own (chmod 600) and \
          name that as `provider.api_key_file`, or give it as systemd credential `api_key`, or as environment \
          variable DROPREEL_PROVIDER__API_KEY"
     )]
-    KeyInFile {
+    ApiKeyInFile {
         /// The key as written.
         key: String,
         /// The file.
@@ -87,11 +90,11 @@ pub enum Problem {
     WrongType {
         /// The key.
         key: String,
-        /// Where.
+        /// Where it was set.
         origin: Origin,
-        /// What belongs there.
+        /// The right type, for people.
         wanted: &'static str,
-        /// What stands there.
+        /// The type found, for people.
         found: &'static str,
     },
     /// A value of the right type that cannot be used.
@@ -99,32 +102,44 @@ pub enum Problem {
     BadValue {
         /// The key.
         key: String,
-        /// Where.
+        /// Where it was set.
         origin: Origin,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         why: String,
     },
-    /// A file that holds a secret cannot be used.
+    /// A secret file that cannot be used.
     #[error("`{key}`: {source}")]
     Secret {
         /// The key that names the file.
         key: String,
-        /// Why.
-        source: PrivateFileError,
+        /// The cause.
+        source: SecretFileError,
     },
-    /// The layers do not fit together though each was checked: a fault of ours.
-    #[error("the layers of the configuration do not fit together: {0}; please report this")]
-    Layers(#[from] config::ConfigError),
 }
 
-/// A configuration that cannot be used, with everything that is wrong with it. A command ends with exit code 2.
+impl SettingsProblem {
+    /// The valid key whose value has this problem.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::WrongType { key, .. } | Self::BadValue { key, .. } | Self::Secret { key, .. } => Some(key),
+            Self::UnreadableFile { .. }
+            | Self::Syntax { .. }
+            | Self::NotUtf8 { .. }
+            | Self::UnknownKey { .. }
+            | Self::UnknownVariable { .. }
+            | Self::ApiKeyInFile { .. } => None,
+        }
+    }
+}
+
+/// A configuration that cannot be used. Commands exit with code 2.
 #[derive(Debug, thiserror::Error)]
-pub struct Invalid {
-    /// At least one.
-    pub problems: Vec<Problem>,
+pub struct InvalidSettings {
+    /// All problems, at least one.
+    pub problems: Vec<SettingsProblem>,
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
             [only] => write!(f, "the configuration cannot be used: {only}"),

@@ -1,16 +1,17 @@
-//! Times and sizes as people write them: one whole number and one unit.
+//! Durations and sizes: a whole number and a unit.
 
 use std::time::Duration;
 
-/// Longer times are taken for a slip of the pen; it also keeps clock arithmetic far from its ends.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// A longer duration is a mistake; the limit also keeps clock arithmetic from overflowing.
+const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
 
-/// How old something may be that a person asks for.
-const OLDEST: Duration = Duration::from_secs(3660 * 86_400);
+/// Limit of an age given by a person.
+const MAX_AGE: Duration = Duration::from_secs(3660 * 86_400);
 
-const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-const SIZES: [(&str, u64); 9] = [
+const SIZE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("kB", 1_000),
     ("MB", 1_000_000),
@@ -22,41 +23,40 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-/// Reads `500ms`, `90s`, `5m`, `24h` or `2d`: more than nothing, at most 366 days.
+/// Parses `500ms`, `90s`, `5m`, `24h` or `2d`: above zero, at most 366 days.
 ///
 /// # Errors
-/// What is wrong with it and how times are written, for people.
+/// What is wrong and how durations are written, for people.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    at_most(LONGEST, text)
+    parse_at_most(MAX_DURATION, text)
 }
 
-/// Reads an age, which is written as a [`duration`] is: more than nothing, at most 3660 days.
+/// Parses an age, written like a [`duration`]: above zero, at most 3660 days.
 ///
 /// # Errors
 /// As there.
 pub fn age(text: &str) -> Result<Duration, String> {
-    at_most(OLDEST, text)
+    parse_at_most(MAX_AGE, text)
 }
 
-fn at_most(longest: Duration, text: &str) -> Result<Duration, String> {
+fn parse_at_most(max: Duration, text: &str) -> Result<Duration, String> {
     let how = "write a whole number and a unit without a space: 500ms, 90s, 5m, 24h or 2d";
-    let millis = number_and_unit(text, &TIMES).ok_or_else(|| format!("`{text}` is not a time; {how}"))?;
+    let millis =
+        number_and_unit(text, &DURATION_UNITS).ok_or_else(|| format!("`{text}` is not a time; {how}"))?;
     match Duration::from_millis(millis) {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
-        long if long > longest => {
-            Err(format!("`{text}` is too long; at most {}d", longest.as_secs() / 86_400))
-        }
+        long if long > max => Err(format!("`{text}` is too long; at most {}d", max.as_secs() / 86_400)),
         fits => Ok(fits),
     }
 }
 
-/// Reads `1MiB`, `4GiB` or, in powers of ten, `500MB`: at least one byte.
+/// Parses `1MiB`, `4GiB` or, in powers of ten, `500MB`: at least one byte.
 ///
 /// # Errors
-/// What is wrong with it and how sizes are written, for people.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
+/// What is wrong and how sizes are written, for people.
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let how = "write a whole number and a unit without a space: 512B, 64KiB, 1MiB or 4GiB";
-    match number_and_unit(text, &SIZES) {
+    match number_and_unit(text, &SIZE_UNITS) {
         None => Err(format!("`{text}` is not a size; {how}")),
         Some(0) => Err("must be at least 1B".to_owned()),
         Some(bytes) => Ok(bytes),
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_whole_number_and_a_unit() {
+    fn duration_is_a_whole_number_and_a_unit() {
         let cases =
             [("500ms", 500), ("90s", 90_000), ("5m", 300_000), ("24h", 86_400_000), ("366d", 31_622_400_000)];
         for (text, millis) in cases {
@@ -83,8 +83,8 @@ mod tests {
         }
         for bad in ["", "5", "5 m", " 5m", "5M", "1.5h", "-1s", "+1s", "s", "1h30m", "99999999999999999999s"]
         {
-            let told = duration(bad).expect_err(bad);
-            assert!(told.contains("90s, 5m, 24h"), "{bad}: {told}");
+            let error = duration(bad).expect_err(bad);
+            assert!(error.contains("90s, 5m, 24h"), "{bad}: {error}");
         }
         assert!(duration("0s").is_err());
         assert!(duration("367d").is_err());
@@ -92,15 +92,15 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_a_whole_number_and_a_unit() {
+    fn size_is_a_whole_number_and_a_unit() {
         let cases =
             [("1B", 1), ("64KiB", 65_536), ("1MiB", 1_048_576), ("4GiB", 4_294_967_296), ("1MB", 1_000_000)];
         for (text, bytes) in cases {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for bad in ["", "1024", "1 MiB", "1mib", "1.5GiB", "MiB", "99999999TiB"] {
-            let told = size(bad).expect_err(bad);
-            assert!(told.contains("64KiB, 1MiB"), "{bad}: {told}");
+            let error = size(bad).expect_err(bad);
+            assert!(error.contains("64KiB, 1MiB"), "{bad}: {error}");
         }
         assert!(size("0MiB").is_err());
     }

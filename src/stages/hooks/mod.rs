@@ -113,7 +113,7 @@ impl Inner {
             HookTarget::Program { program, arguments, environment } => {
                 program::run(program, arguments, environment, &message, hook.timeout, &self.clock).await
             }
-            HookTarget::Address { url, secret, .. } => {
+            HookTarget::Url { url, secret, .. } => {
                 self.sender.post(url, secret.as_ref(), &message, hook.timeout, &self.clock).await
             }
         };
@@ -152,7 +152,7 @@ impl Inner {
 fn display_name(hook: &Hook) -> &str {
     match &hook.target {
         HookTarget::Program { program, .. } => program,
-        HookTarget::Address { host, .. } => host,
+        HookTarget::Url { host, .. } => host,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The secrets behind callback addresses: made once, and never forgotten while a task may still call back.
+//! The secrets of callback URLs: generated once, and kept as long as a task may still call back.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -8,21 +8,24 @@ use zeroize::Zeroizing;
 use crate::fs::{FsError, create_durably, write_durably};
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::Settings;
-use crate::settings::private::{PrivateFileError, as_secret, read_private};
+use crate::settings::secret_file::{SecretFileError, parse_secret, read_private};
 
-/// How many secrets are remembered, the current one included: three rotations while a task is under way.
-const REMEMBERED: usize = 4;
-
-/// A shorter secret could be guessed from one callback address.
-const SHORTEST: usize = 16;
+/// In the data folder: the secret, unless `callbacks.secret_file` names another file.
+const OWN_FILE: &str = "callback.secret";
+/// In the data folder: the secrets used so far.
+const KNOWN_FILE: &str = "callback.secrets-known";
+/// How many secrets that file holds, the current one included: a callback URL stays valid through three rotations.
+const MAX_KNOWN: usize = 4;
+/// A shorter secret could be guessed from one callback URL.
+const MIN_BYTES: usize = 16;
 
 /// Why the callback secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretsError {
-    /// A file with secrets cannot be read, or by too many.
+pub enum CallbackSecretsError {
+    /// A file cannot be read, or is not private.
     #[error("callback secret: {0}")]
-    File(#[from] PrivateFileError),
-    /// The secret file is cut, empty or holds something else.
+    File(#[from] SecretFileError),
+    /// The secret file is truncated, empty or invalid.
     #[error(
         "callback secret: {0}: {why}. Restore the file from a copy, or replace it by a new secret \
          (openssl rand -hex 32); tasks already under way whose callbacks no longer count are polled", path.display()
@@ -33,27 +36,27 @@ pub enum SecretsError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The list of secrets once used is cut, empty or holds something else.
+    /// The file of known secrets is truncated, empty or invalid.
     #[error(
-        "callback secret: {0}: {why}. Remove the file: it is made again, and tasks already under way whose \
+        "callback secret: {0}: {why}. Remove the file: it is created again, and tasks already under way whose \
          callbacks no longer count are polled", path.display()
     )]
-    DamagedList {
+    DamagedKnown {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// It is not ours to change.
+    /// The secret file is configured, so dropreel does not change it.
     #[error(
         "callback secret: {0} is set by `callbacks.secret_file`: write a new first line into it, keep the old one below, \
          and reload the daemon (systemctl reload dropreel)", path.display()
     )]
-    NotOurs {
+    Configured {
         /// The file.
         path: PathBuf,
     },
-    /// A file could not be written.
+    /// A file cannot be written.
     #[error("callback secret: cannot write: {0}; check the folder's permissions and free space")]
     Write(#[from] FsError),
     /// The operating system has no random bytes.
@@ -61,98 +64,92 @@ pub enum SecretsError {
     Random(io::Error),
 }
 
-/// The callback secrets (docs/reference.md#http): the first line of `callbacks.secret_file` makes tokens; its
-/// further lines, and every secret that was used before (the newest four), only admit them.
+/// Loads the callback secrets (docs/reference.md#http). The first line of `callbacks.secret_file` makes tokens; its other
+/// lines and the secrets used before stay valid.
 ///
-/// Where no file is given, `callback.secret` in `data_dir` is made once and never written again. What was used is
-/// kept in `callback.secrets-known` beside it, so that a changed file does not lock out tasks under way. Only the
-/// daemon calls this, once, when it holds the lock of `data_dir`, which must exist.
+/// If no file is configured, `callback.secret` in `data_dir` is created. `callback.secrets-known` beside it keeps the
+/// secrets used before, so that a changed file does not lock out running tasks. Only the daemon calls this, with the lock
+/// of `data_dir` held.
 ///
 /// # Errors
-/// When a file cannot be read, is open to others, is cut or empty, or cannot be written; each says what to do.
-pub fn load_callback_secrets(settings: &Settings) -> Result<CallbackSecrets, SecretsError> {
+/// When a file cannot be read, is not private, is truncated or empty, or cannot be written.
+pub fn load_callback_secrets(settings: &Settings) -> Result<CallbackSecrets, CallbackSecretsError> {
     let file = &settings.callbacks.secret_file;
-    let ours = settings.data_dir.join("callback.secret");
-    if *file == ours && !exists(&ours)? {
-        create_durably(&ours, file_text(&[new_secret()?]).as_bytes())?;
+    let is_own = *file == settings.data_dir.join(OWN_FILE);
+    if is_own && !exists(file)? {
+        create_durably(file, file_text(&[new_secret()?]).as_bytes())?;
     }
-    let text = read_private(file)?;
-    let damaged = |why| SecretsError::Damaged { path: file.clone(), why };
-    if *file == ours && !text.ends_with('\n') {
-        return Err(damaged("it does not end with a line break, so it may be cut"));
-    }
-    let mut secrets = parse(&text).map_err(damaged)?;
+    let damaged = |why| CallbackSecretsError::Damaged { path: file.clone(), why };
+    let secrets = parse(&read_private(file)?, is_own).map_err(damaged)?;
     let current = secrets.first().cloned().ok_or_else(|| damaged("it is empty"))?;
 
-    let list = settings.data_dir.join("callback.secrets-known");
-    let known = read_known(&list)?;
-    secrets.extend(known.iter().cloned());
+    let known_file = settings.data_dir.join(KNOWN_FILE);
+    let known = read_known(&known_file)?;
     let mut used: Vec<Secret> = Vec::new();
-    for secret in secrets {
-        if !used.contains(&secret) {
-            used.push(secret);
+    for secret in secrets.iter().chain(&known) {
+        if !used.contains(secret) {
+            used.push(secret.clone());
         }
     }
-    // The file's own lines are all obeyed; only the memory of former ones is bounded.
-    let remembered = &used[..used.len().min(REMEMBERED)];
-    if remembered != known {
-        write_durably(&list, file_text(remembered).as_bytes())?;
+    // All lines of the secret file are valid, however many; only the memory of earlier secrets is bounded.
+    let new_known = &used[..used.len().min(MAX_KNOWN)];
+    if new_known != known {
+        write_durably(&known_file, file_text(new_known).as_bytes())?;
     }
     Ok(CallbackSecrets::new(current, used.split_off(1)))
 }
 
-/// Makes a new callback secret and keeps the old ones below it, so that calls under way still find in. Whenever it is
-/// killed, the file is whole, with the secret from before or the new one first.
+/// Generates a new callback secret and keeps the old ones below it, so that running tasks can still call back. A crash
+/// leaves the old file or the new one, complete.
 ///
 /// # Errors
-/// As [`load_callback_secrets`]; and when a person has set the file, who then changes it.
-pub fn rotate_callback_secret(settings: &Settings) -> Result<CallbackSecrets, SecretsError> {
+/// As [`load_callback_secrets`], and when the secret file is configured.
+pub fn rotate_callback_secret(settings: &Settings) -> Result<CallbackSecrets, CallbackSecretsError> {
     let file = &settings.callbacks.secret_file;
-    if *file != settings.data_dir.join("callback.secret") {
-        return Err(SecretsError::NotOurs { path: file.clone() });
+    if *file != settings.data_dir.join(OWN_FILE) {
+        return Err(CallbackSecretsError::Configured { path: file.clone() });
     }
-    let damaged = |why| SecretsError::Damaged { path: file.clone(), why };
-    let mut secrets = parse(&read_private(file)?).map_err(damaged)?;
+    let damaged = |why| CallbackSecretsError::Damaged { path: file.clone(), why };
+    let mut secrets = parse(&read_private(file)?, false).map_err(damaged)?;
     secrets.insert(0, new_secret()?);
-    secrets.truncate(REMEMBERED);
+    secrets.truncate(MAX_KNOWN);
     write_durably(file, file_text(&secrets).as_bytes())?;
     load_callback_secrets(settings)
 }
 
-/// The secrets in a text, one per line.
-fn parse(text: &str) -> Result<Vec<Secret>, &'static str> {
-    let read = |line: &str| match as_secret(line) {
+/// The secrets in a text, one per line. dropreel's own files end in a line break; without one, they are truncated.
+fn parse(text: &str, is_own: bool) -> Result<Vec<Secret>, &'static str> {
+    if is_own && !text.ends_with('\n') {
+        return Err("it does not end with a line break, so it may be truncated");
+    }
+    let parse_line = |line: &str| match parse_secret(line) {
         None if line.is_empty() => Err("it has an empty line"),
         None => Err("a line is not a secret: visible ASCII characters without spaces"),
-        Some(_) if line.len() < SHORTEST => Err("a secret is shorter than 16 characters"),
+        Some(_) if line.len() < MIN_BYTES => Err("a secret is shorter than 16 characters"),
         Some(secret) => Ok(secret),
     };
-    text.trim_end_matches(['\n', '\r']).lines().map(read).collect()
+    text.trim_end_matches(['\n', '\r']).lines().map(parse_line).collect()
 }
 
-fn read_known(list: &Path) -> Result<Vec<Secret>, SecretsError> {
-    if !exists(list)? {
+fn read_known(file: &Path) -> Result<Vec<Secret>, CallbackSecretsError> {
+    if !exists(file)? {
         return Ok(Vec::new());
     }
-    let damaged = |why| SecretsError::DamagedList { path: list.to_owned(), why };
-    let text = read_private(list)?;
-    if !text.ends_with('\n') {
-        return Err(damaged("it does not end with a line break, so it may be cut"));
-    }
-    parse(&text).map_err(damaged)
+    let damaged = |why| CallbackSecretsError::DamagedKnown { path: file.to_owned(), why };
+    parse(&read_private(file)?, true).map_err(damaged)
 }
 
-fn exists(path: &Path) -> Result<bool, SecretsError> {
-    // A dangling link counts as something that is there: it was put there, and reading it says why it fails.
+/// Whether the path exists. A dangling link does: reading it gives the error to report.
+fn exists(path: &Path) -> Result<bool, CallbackSecretsError> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(PrivateFileError::Unreadable { path: path.to_owned(), source }.into()),
+        Err(source) => Err(SecretFileError::Unreadable { path: path.to_owned(), source }.into()),
     }
 }
 
-fn new_secret() -> Result<Secret, SecretsError> {
-    Secret::generate().map_err(SecretsError::Random)
+fn new_secret() -> Result<Secret, CallbackSecretsError> {
+    Secret::generate().map_err(CallbackSecretsError::Random)
 }
 
 /// The text of a file with these secrets, one per line.
@@ -207,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_made_once_and_stays() {
+    fn secret_is_generated_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "");
-        // What a crash in the middle of making it leaves behind.
+        // Left by a crash during the first write.
         fs::write(folder.path().join(".callback.secret.tmp"), "half").expect("written");
         let made = load_callback_secrets(&settings).expect("made");
         let again = load_callback_secrets(&settings).expect("read");
@@ -223,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_secret_leaves_tokens_under_way_valid() {
+    fn tokens_stay_valid_after_the_secret_changes() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "mine");
         let mine = folder.path().join("mine");
@@ -237,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_secret_comes_first_and_the_old_ones_still_admit() {
+    fn rotation_puts_the_new_secret_first_and_keeps_the_old_ones() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "");
         let first = load_callback_secrets(&settings).expect("made").token("job");
@@ -248,7 +245,7 @@ mod tests {
         let again = load_callback_secrets(&settings).expect("read");
         assert_eq!(again.token("job"), second);
         assert!(again.admit("job", first.expose()));
-        for _ in 0..REMEMBERED {
+        for _ in 0..MAX_KNOWN {
             rotate_callback_secret(&settings).expect("rotated");
         }
         assert!(!load_callback_secrets(&settings).expect("read").admit("job", first.expose()));
@@ -257,17 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_file_of_a_person_s_own_is_that_person_s_to_rotate() {
+    fn configured_secret_file_is_not_rotated() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "mine");
         write_private(&folder.path().join("mine"), A);
-        let told = rotate_callback_secret(&settings).expect_err("not ours").to_string();
-        assert!(told.contains("mine") && told.contains("reload"), "{told}");
+        let error = rotate_callback_secret(&settings).expect_err("configured").to_string();
+        assert!(error.contains("mine") && error.contains("reload"), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join("mine")).expect("there"), A);
     }
 
     #[test]
-    fn the_four_newest_secrets_are_remembered_and_every_line_of_the_file_counts() {
+    fn four_newest_secrets_are_known_and_all_lines_are_valid() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "mine");
         let secret = |n: usize| format!("{A}-{n}");
@@ -286,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_or_empty_secret_file_is_an_error_and_stays_as_it_is() {
+    fn damaged_secret_file_is_an_error_and_stays_unchanged() {
         for text in [
             "",
             "\n",
@@ -298,31 +295,31 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let file = folder.path().join("callback.secret");
             write_private(&file, text);
-            let told = load_callback_secrets(&settings(folder.path(), "")).expect_err(text).to_string();
-            assert!(told.contains("openssl rand") && told.contains("callback.secret"), "{told}");
+            let error = load_callback_secrets(&settings(folder.path(), "")).expect_err(text).to_string();
+            assert!(error.contains("openssl rand") && error.contains("callback.secret"), "{error}");
             assert_eq!(fs::read_to_string(&file).expect("there"), text);
         }
     }
 
     #[test]
-    fn a_cut_list_of_known_secrets_is_an_error_that_says_to_remove_it() {
+    fn damaged_file_of_known_secrets_is_an_error() {
         for text in ["", A, "\n\n\nshort\n"] {
             let folder = tempfile::tempdir().expect("a folder");
             write_private(&folder.path().join("callback.secrets-known"), text);
-            let told = load_callback_secrets(&settings(folder.path(), "")).expect_err(text).to_string();
-            assert!(told.contains("Remove the file"), "{told}");
+            let error = load_callback_secrets(&settings(folder.path(), "")).expect_err(text).to_string();
+            assert!(error.contains("Remove the file"), "{error}");
         }
     }
 
     #[test]
-    fn a_given_file_must_be_there_and_private() {
+    fn configured_file_must_exist_and_be_private() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), "mine");
-        let told = load_callback_secrets(&settings).expect_err("missing").to_string();
-        assert!(told.contains("mine") && names(folder.path()) == ["config.toml"], "{told}");
+        let error = load_callback_secrets(&settings).expect_err("missing").to_string();
+        assert!(error.contains("mine") && names(folder.path()) == ["config.toml"], "{error}");
         write_private(&folder.path().join("mine"), A);
         fs::set_permissions(folder.path().join("mine"), fs::Permissions::from_mode(0o644)).expect("set");
-        let told = load_callback_secrets(&settings).expect_err("open").to_string();
-        assert!(told.contains("chmod 600") && !told.contains(A), "{told}");
+        let error = load_callback_secrets(&settings).expect_err("open").to_string();
+        assert!(error.contains("chmod 600") && !error.contains(A), "{error}");
     }
 }

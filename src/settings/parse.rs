@@ -1,32 +1,33 @@
-//! What single values mean: counts, folders, addresses. Each says what is wrong with one, for people.
+//! Parsers of single values. Their errors are worded for people and never show an address: it can hold a secret in its
+//! user, path or query.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use config::{Map, Value, ValueKind};
+use toml::{Table, Value};
 use url::{Host, Url};
 
-pub(crate) fn within(count: i64, least: u32, most: u32) -> Result<u32, String> {
+/// A count from `min` to `max`.
+pub(super) fn within(count: i64, min: u32, max: u32) -> Result<u32, String> {
     match u32::try_from(count) {
-        Ok(count) if (least..=most).contains(&count) => Ok(count),
-        _ => Err(format!("is {count}; must be {least} to {most}")),
+        Ok(count) if (min..=max).contains(&count) => Ok(count),
+        _ => Err(format!("is {count}; must be {min} to {max}")),
     }
 }
 
-pub(crate) fn per_model(models: Map<String, config::Value>) -> Result<BTreeMap<String, u32>, String> {
-    let models: BTreeMap<_, _> = models.into_iter().collect();
-    let read = |(model, value): (String, Value)| match value.kind {
-        ValueKind::I64(count) => match within(count, 1, 10_000) {
+pub(super) fn per_model(models: Table) -> Result<BTreeMap<String, u32>, String> {
+    let parse = |(model, value): (String, Value)| match value {
+        Value::Integer(count) => match within(count, 1, 10_000) {
             Ok(count) => Ok((model, count)),
             Err(why) => Err(format!("`{model}` {why}")),
         },
         _ => Err(format!("`{model}` must be a whole number, as in {{ \"wan2.5-t2v\" = 2 }}")),
     };
-    models.into_iter().map(read).collect()
+    models.into_iter().map(parse).collect()
 }
 
-pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.starts_with('~') {
         return Err("`~` is not expanded here; write the folder out".to_owned());
     }
@@ -36,11 +37,11 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(text).map_err(|error| format!("cannot be resolved from the current folder: {error}"))
 }
 
-pub(crate) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     if text.is_empty() { Ok(None) } else { path(text).map(Some) }
 }
 
-pub(crate) fn layout(text: &str) -> Result<String, String> {
+pub(super) fn layout(text: &str) -> Result<String, String> {
     let outside = text.starts_with('/') || text.split('/').any(|part| part == "..");
     if text.is_empty() || text.ends_with('/') || outside {
         return Err("must name a file inside the library, such as {date}/{name}.{ext}".to_owned());
@@ -48,7 +49,7 @@ pub(crate) fn layout(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!(
             "`{text}` is not a numeric address and port such as 127.0.0.1:8787, 0.0.0.0:8787 or [::1]:8787"
@@ -56,9 +57,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-// Addresses may carry secrets in user, path or query: the messages below never show them.
-
-pub(crate) fn http_url(text: &str) -> Result<Url, String> {
+pub(super) fn http_url(text: &str) -> Result<Url, String> {
     let url =
         Url::parse(text).map_err(|error| format!("is not a URL ({error}); write https://host.example"))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -78,7 +77,7 @@ fn plain_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-pub(crate) fn base_url(text: &str) -> Result<Url, String> {
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = plain_url(text)?;
     if url.path() != "/" {
         return Err("must be scheme and host alone, without a path: https://host.example".to_owned());
@@ -89,7 +88,7 @@ pub(crate) fn base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-pub(crate) fn public_url(text: &str) -> Result<Option<Url>, String> {
+pub(super) fn public_url(text: &str) -> Result<Option<Url>, String> {
     if text.is_empty() { Ok(None) } else { plain_url(text).map(Some) }
 }
 
@@ -103,7 +102,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The name of an HTTP header, in lower case.
-pub(crate) fn header_name(text: &str) -> Result<String, String> {
+pub(super) fn header_name(text: &str) -> Result<String, String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(token) {
         return Err(format!("`{text}` is not the name of an HTTP header"));
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_provider_is_reached_by_https_or_on_this_machine() {
+    fn base_url_needs_https_except_on_loopback() {
         for good in [
             "https://qingbo.dev",
             "https://host:8443/",
@@ -140,13 +139,13 @@ mod tests {
             ("", "URL"),
         ];
         for (text, word) in bad {
-            let told = base_url(text).expect_err(text);
-            assert!(told.contains(word) && !told.contains("canary"), "{text}: {told}");
+            let error = base_url(text).expect_err(text);
+            assert!(error.contains(word) && !error.contains("canary"), "{text}: {error}");
         }
     }
 
     #[test]
-    fn the_public_address_may_have_a_path_but_no_query() {
+    fn public_url_may_have_a_path_but_no_query() {
         assert_eq!(public_url(""), Ok(None));
         assert!(public_url("https://hooks.example.com/reel").is_ok());
         assert!(public_url("http://203.0.113.9:8080").is_ok());
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listen_address_is_numeric_with_a_port() {
+    fn listen_address_is_numeric_with_a_port() {
         for good in ["127.0.0.1:8787", "[::1]:8787", "0.0.0.0:0"] {
             assert!(address(good).is_ok(), "{good}");
         }
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_made_absolute_and_a_tilde_is_refused() {
+    fn path_becomes_absolute_and_tilde_is_rejected() {
         assert_eq!(optional_path(""), Ok(None));
         assert_eq!(path("/srv/reel"), Ok(PathBuf::from("/srv/reel")));
         assert!(path("reel").expect("a relative path").is_absolute());
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_stays_inside_the_library() {
+    fn layout_stays_inside_the_library() {
         for good in ["{name}.{ext}", "{date}/{name}.{ext}", "a..b/{n}"] {
             assert!(layout(good).is_ok(), "{good}");
         }
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_keeps_to_its_range() {
+    fn count_outside_its_range_is_rejected() {
         assert_eq!(within(64, 1, 64), Ok(64));
         for bad in [0, 65, -1, i64::MAX, i64::MIN] {
             assert!(within(bad, 1, 64).expect_err("out of range").contains("1 to 64"), "{bad}");

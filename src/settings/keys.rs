@@ -1,0 +1,294 @@
+//! The keys that can be set, as the built-in file defines them, and the values that a file or the environment sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::{Table, Value};
+
+use crate::settings::environment::Environment;
+use crate::settings::problem::{Origin, SettingsProblem};
+
+const PREFIX: &str = "DROPREEL_";
+/// Names the configuration file.
+pub(super) const FILE_VARIABLE: &str = "DROPREEL_CONFIG";
+/// May hold the API key, which is no key of the file.
+pub(super) const API_KEY_VARIABLE: &str = "DROPREEL_PROVIDER__API_KEY";
+
+/// The variable that overrides `key`: `DROPREEL_PROVIDER__BASE_URL` for `provider.base_url`.
+pub fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
+/// Values by dotted key, each with its origin.
+pub(super) type Values = BTreeMap<String, (Value, Origin)>;
+
+/// The valid keys with their defaults, which also define their types.
+pub(super) struct Keys {
+    defaults: BTreeMap<String, Value>,
+    sections: BTreeSet<String>,
+}
+
+impl Keys {
+    /// Reads the keys from a complete file. Each table is a section, except an empty one, which is a value whose entries
+    /// have free names.
+    pub(super) fn from_complete_file(text: &str) -> Result<Self, SettingsProblem> {
+        let mut keys = Self { defaults: BTreeMap::new(), sections: BTreeSet::new() };
+        let mut open: Vec<(String, Value)> = parse(text, &Origin::Defaults)?.into_iter().collect();
+        while let Some((name, value)) = open.pop() {
+            match value {
+                Value::Table(section) if !section.is_empty() => {
+                    open.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+                    keys.sections.insert(name);
+                }
+                value => drop(keys.defaults.insert(name, value)),
+            }
+        }
+        Ok(keys)
+    }
+
+    /// All keys in order, each with its default.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.defaults.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The defaults as a layer of their own.
+    pub(super) fn defaults(&self) -> Values {
+        self.iter().map(|(key, value)| (key.to_owned(), (value.clone(), Origin::Defaults))).collect()
+    }
+
+    /// The valid values of a file. The others are recorded in `problems`.
+    pub(super) fn read_file(
+        &self,
+        text: &str,
+        origin: &Origin,
+        problems: &mut Vec<SettingsProblem>,
+    ) -> Values {
+        let mut values = Values::new();
+        match parse(text, origin) {
+            Ok(table) => {
+                for (name, value) in table {
+                    self.read_entry(&mut values, name, value, origin, problems);
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+        values
+    }
+
+    fn read_entry(
+        &self,
+        values: &mut Values,
+        key: String,
+        value: Value,
+        origin: &Origin,
+        problems: &mut Vec<SettingsProblem>,
+    ) {
+        let is_section = self.sections.contains(&key);
+        match value {
+            Value::Table(section) if is_section => {
+                for (name, value) in section {
+                    self.read_entry(values, format!("{key}.{name}"), value, origin, problems);
+                }
+                return;
+            }
+            _ => {}
+        }
+        let origin = origin.clone();
+        if let Some(default) = self.defaults.get(&key) {
+            let (wanted, found) = (type_name(default), type_name(&value));
+            match with_type_of(default, value) {
+                Some(value) => drop(values.insert(key, (value, origin))),
+                None => problems.push(SettingsProblem::WrongType { key, origin, wanted, found }),
+            }
+        } else if is_section {
+            let (wanted, found) = ("a section, written `[name]`", type_name(&value));
+            problems.push(SettingsProblem::WrongType { key, origin, wanted, found });
+        } else if key == "api_key" || key.ends_with(".api_key") {
+            problems.push(SettingsProblem::ApiKeyInFile { key, origin });
+        } else {
+            let nearest = self.nearest_key(&key);
+            problems.push(SettingsProblem::UnknownKey { key, origin, nearest });
+        }
+    }
+
+    /// The valid values of the `DROPREEL_` variables. The others are recorded in `problems`.
+    pub(super) fn read_environment(
+        &self,
+        environment: &Environment,
+        problems: &mut Vec<SettingsProblem>,
+    ) -> Values {
+        let mut values = Values::new();
+        let keys: BTreeMap<String, &str> = self.iter().map(|(key, _)| (variable_of(key), key)).collect();
+        for (name, text) in environment.iter() {
+            let name = name.to_string_lossy().into_owned();
+            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || name == API_KEY_VARIABLE {
+                continue;
+            }
+            #[cfg(feature = "failpoints")]
+            if name.starts_with(crate::failpoints::VARIABLE_PREFIX) {
+                continue;
+            }
+            let origin = Origin::Variable(name.clone());
+            let Some(key) = keys.get(&name).copied() else {
+                let wrong = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+                let candidates = self.iter().map(|(key, _)| key).chain(["provider.api_key"]);
+                let nearest = variable_of(nearest(&wrong, candidates));
+                problems.push(SettingsProblem::UnknownVariable { origin, nearest });
+                continue;
+            };
+            let Some(text) = text.to_str() else {
+                problems.push(SettingsProblem::NotUtf8 { origin });
+                continue;
+            };
+            let default = &self.defaults[key];
+            match from_variable(text, default) {
+                Some(value) => drop(values.insert(key.to_owned(), (value, origin))),
+                None => problems.push(SettingsProblem::WrongType {
+                    key: key.to_owned(),
+                    origin,
+                    wanted: type_name(default),
+                    found: if text.is_empty() { "nothing" } else { "what it is set to" },
+                }),
+            }
+        }
+        values
+    }
+
+    fn nearest_key(&self, wrong: &str) -> String {
+        let sections = self.sections.iter().filter(|_| !wrong.contains('.'));
+        nearest(wrong, sections.chain(self.defaults.keys()).map(String::as_str)).to_owned()
+    }
+}
+
+/// Parses TOML. The error names the line but does not show it: it may hold a secret.
+fn parse(text: &str, origin: &Origin) -> Result<Table, SettingsProblem> {
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        SettingsProblem::Syntax { origin: origin.clone(), line, message: error.message().to_owned() }
+    })
+}
+
+/// `value` if it has the type of `default`. A whole number also counts as a fraction.
+fn with_type_of(default: &Value, value: Value) -> Option<Value> {
+    match (&value, default) {
+        // The clamp keeps the conversion exact; no fraction has a range beyond it.
+        (Value::Integer(whole), Value::Float(_)) => {
+            Some(Value::Float(f64::from(i32::try_from(*whole).unwrap_or(i32::MAX))))
+        }
+        _ => value.same_type(default).then_some(value),
+    }
+}
+
+/// The text of a variable as a value of the default's type. Tables and lists are written as TOML:
+/// `{ "wan2.5-t2v" = 2 }`.
+fn from_variable(text: &str, default: &Value) -> Option<Value> {
+    match default {
+        Value::String(_) => Some(Value::from(text)),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Float(_) => text.parse().ok().map(Value::Float),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+            with_type_of(default, format!("value = {text}").parse::<Table>().ok()?.remove("value")?)
+        }
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Boolean(_) => "true or false",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::String(_) => "text in quotes",
+        Value::Datetime(_) => "a date",
+        Value::Table(_) => "a table",
+        Value::Array(_) => "a list",
+    }
+}
+
+/// The candidate closest to `wrong`. An abbreviated name counts as one edit, and so does the wrong section.
+fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+    let split = |key: &'a str| key.rsplit_once('.').unwrap_or(("", key));
+    let (wrong_section, wrong_name) = wrong.rsplit_once('.').unwrap_or(("", wrong));
+    let edits = |candidate: &&'a str| {
+        let (section, name) = split(candidate);
+        let is_abbreviated = !wrong_name.is_empty() && wrong_name != name && name.starts_with(wrong_name);
+        let in_name = if is_abbreviated { 1 } else { strsim::osa_distance(wrong_name, name) };
+        strsim::osa_distance(wrong, candidate).min(in_name + usize::from(wrong_section != section))
+    };
+    candidates.min_by_key(edits).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::from_complete_file(crate::settings::DEFAULT_CONFIG).expect("the built-in file")
+    }
+
+    #[test]
+    fn misspelt_key_gets_the_nearest_key() {
+        let cases = [
+            ("provider.base-url", "provider.base_url"),
+            ("base_url", "provider.base_url"),
+            ("provider.layout", "library.layout"),
+            ("inbox.rescann", "inbox.rescan"),
+            ("libary", "library"),
+            ("datadir", "data_dir"),
+            ("polling.intervall", "polling.interval"),
+            ("callbacks.secret", "callbacks.secret_file"),
+            ("admin.token", "admin.token_file"),
+            ("inbox.max", "inbox.max_bytes"),
+            ("inbox.max_expansion", "inbox.max_bytes"),
+        ];
+        let keys = keys();
+        for (wrong, nearest) in cases {
+            assert_eq!(keys.nearest_key(wrong), nearest, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn syntax_error_names_the_line_without_its_text() {
+        let cases = [
+            ("# a comment\n\n  api_key = sk-canary\n", 3),
+            ("a = \"sk-canary\nb = 1\n", 1),
+            ("[provider]\nproxy = \"http://me:canary@host\"\nproxy = \"canary2\"\n", 3),
+            ("canary\n", 1),
+            ("a = \"\"\"canary\ncanary | canary\n", 3),
+        ];
+        for (text, expected) in cases {
+            let Err(SettingsProblem::Syntax { line, message, .. }) = parse(text, &Origin::Defaults) else {
+                panic!("{text}")
+            };
+            assert!(!message.contains("canary"), "{text}: {message}");
+            assert_eq!(line, expected, "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn tables_are_sections_except_empty_ones() {
+        let keys = keys();
+        let sections: Vec<_> = keys.sections.iter().map(String::as_str).collect();
+        let expected = [
+            "admin",
+            "callbacks",
+            "callbacks.signature",
+            "downloads",
+            "inbox",
+            "library",
+            "polling",
+            "provider",
+        ];
+        assert_eq!(sections, expected);
+        assert!(keys.defaults.contains_key("provider.max_running_per_model"));
+        assert!(keys.defaults.contains_key("callbacks.signature.scheme"));
+    }
+
+    #[test]
+    fn failpoint_variables_are_unknown_without_the_feature() {
+        let environment = [("DROPREEL_FAIL_KILL_AT", "part-flushed:1")].into_iter().collect();
+        let mut problems = Vec::new();
+        keys().read_environment(&environment, &mut problems);
+        assert_eq!(problems.is_empty(), cfg!(feature = "failpoints"));
+    }
+}
