@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use crate::source;
 
 /// Still to be renamed.
-const KNOWN_DUPLICATES: &[&str] = &[
-    "Entry", "Filter", "Inbox", "Kind", "Library", "Outcome", "Output", "Patience", "Problem", "Report",
-    "Sandbox",
-];
+const KNOWN_DUPLICATES: &[&str] =
+    &["Entry", "Filter", "Kind", "Outcome", "Output", "Patience", "Problem", "Report", "Sandbox"];
 
 fn public_types(items: &[syn::Item], names: &mut Vec<String>) {
     for item in items {
