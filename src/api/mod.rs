@@ -4,8 +4,6 @@
 //! A record is not a database row: a row may change without the API, and a secret cannot end up in an answer because
 //! somebody added a column.
 
-#![allow(missing_docs, reason = "the name of most fields says it all; the others have a comment")]
-
 pub mod action;
 pub mod event;
 pub mod hook;

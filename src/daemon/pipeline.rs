@@ -135,7 +135,7 @@ impl Pipeline {
         let tools = DownloadTools {
             store: store.clone(),
             clock: clock.clone(),
-            hands: WorkerPool::new(self.media.clone(), clock.clone()),
+            workers: WorkerPool::new(self.media.clone(), clock.clone()),
             library: self.library.clone(),
             quarantine: settings.quarantine_dir(),
             layout: self.layout.clone(),

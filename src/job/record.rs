@@ -13,7 +13,6 @@ use crate::job::{Identity, Job, JobFacts};
 
 /// Every field of a job, whatever its state: one row of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of the job and its states, where they are explained")]
 pub struct Record {
     pub identity: Identity,
     pub facts: JobFacts,

@@ -27,6 +27,15 @@ fn files_are_short_and_their_names_say_something() {
 }
 
 #[test]
+fn every_file_says_its_purpose_first() {
+    for file in source::files() {
+        let first = file.text.lines().next().unwrap_or_default();
+        let path = file.path.display();
+        assert!(first.starts_with("//! ") || path.to_string() == "main.rs", "{path}: begin with `//! what it is for`");
+    }
+}
+
+#[test]
 fn job_machine_has_no_io_and_no_async() {
     let forbidden = [
         "async ",

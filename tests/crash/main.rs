@@ -1,6 +1,5 @@
 //! The crash lab: the real binary dies, again and again, and afterwards everything is still as promised.
 #![allow(
-    missing_docs,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,6 @@
 //! The hostile corpus: everything that foreign hands can push through the real doors, as data with its one right
 //! outcome. The provider's answers, media hosts and their links, what lies in the inbox, and HTTP clients.
 #![allow(
-    missing_docs,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,5 @@
 //! What dropreel promises, told as stories: given these files and this provider, then that.
 #![allow(
-    missing_docs,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Fetches finished outputs into the library, the link that dies first before the others.
+//! Downloads finished outputs into the library, the link that expires first before the others.
 
 mod fetch;
 mod permits;
@@ -29,28 +29,24 @@ use crate::store::error::StoreError;
 use crate::store::fetches::Fetches;
 use crate::store::notify::{Notifications, Topic};
 
-/// So many due jobs are looked at beyond those that can be fetched at once.
+/// How many due jobs a pass reads beyond those in flight.
 const BATCH: u32 = 32;
-/// So many jobs beyond those whose bytes come may be under way: their files are flushed, checked and named.
-const NAMED_MEANWHILE: usize = 4;
-/// A library that went away is looked for again so soon.
-const ABSENCE: Duration = Duration::from_secs(10);
+/// How many jobs may be in flight beyond those that transfer bytes: their files are flushed, checked and published.
+const PUBLISHING: usize = 4;
+/// How soon an absent library is checked again.
+const LIBRARY_RECHECK: Duration = Duration::from_secs(10);
 
 /// What the download stage works with.
 pub struct DownloadTools {
-    /// All state.
     pub store: Store,
-    /// Time.
     pub clock: Clock,
-    /// What brings files in from media hosts.
-    pub hands: WorkerPool,
-    /// Where files go.
+    /// The threads that download.
+    pub workers: WorkerPool,
     pub library: Library,
-    /// Where unfit files go.
+    /// The folder for downloads that are not media.
     pub quarantine: PathBuf,
-    /// How files are named.
     pub layout: Layout,
-    /// How long before a link's death to warn.
+    /// How long before a link expires to warn.
     pub alert_before_expiry: Duration,
 }
 
@@ -58,22 +54,22 @@ pub struct DownloadTools {
 pub struct DownloadStage {
     tools: Arc<DownloadTools>,
     in_flight: InFlight,
-    lanes: TransferPermits,
+    permits: TransferPermits,
     notifications: Notifications,
-    swept: AtomicBool,
+    stale_parts_removed: AtomicBool,
     absent: AtomicBool,
 }
 
 impl DownloadStage {
-    /// Listens from now on; at most `concurrency` files come over the network at once.
+    /// Subscribes to notifications; at most `concurrency` files are transferred at once.
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
         let notifications = tools.store.listen(Topic::Download);
         Self {
-            in_flight: InFlight::new(concurrency.max(1) + NAMED_MEANWHILE, tools.clock.clone()),
-            lanes: TransferPermits::new(concurrency),
+            in_flight: InFlight::new(concurrency.max(1) + PUBLISHING, tools.clock.clone()),
+            permits: TransferPermits::new(concurrency),
             tools: Arc::new(tools),
             notifications,
-            swept: AtomicBool::new(false),
+            stale_parts_removed: AtomicBool::new(false),
             absent: AtomicBool::new(false),
         }
     }
@@ -85,48 +81,48 @@ impl DownloadStage {
             let Some(applied) = isolate_corrupt_job(store, job, applied).await? else { continue };
             failpoints::hit(FailPoint::AlertCommitted);
             for entry in applied.history.iter().filter(|entry| entry.event == HistoryEvent::Expiring) {
-                tracing::warn!(%job, "job {job} is in danger: {}", entry.detail);
+                tracing::warn!(%job, "job {job} is at risk: {}", entry.detail);
             }
         }
         Ok(())
     }
 
-    /// Once after the start: throws away what was left of downloads whose jobs need them no more.
-    async fn sweep(&self) -> Result<(), StoreError> {
+    /// Removes the unfinished downloads of jobs that have ended. Once after the start.
+    async fn remove_stale_parts(&self) -> Result<(), StoreError> {
         let library = self.tools.library.clone();
         let parts = match run_blocking(&self.tools.clock, move || library.list_parts()).await {
             Ok(parts) => parts,
             Err(error) => {
-                tracing::warn!("unfinished downloads cannot be looked at: {error}");
+                tracing::warn!("cannot list unfinished downloads: {error}");
                 return Ok(());
             }
         };
         for part in parts {
             let job = part.get(..36).and_then(JobId::parse);
-            let wanted = match job {
+            let needed = match job {
                 Some(job) => match self.tools.store.look(job).await {
-                    Ok(sight) => !sight.job.state_name().is_end(),
+                    Ok(details) => !details.job.state_name().is_end(),
                     Err(StoreError::NoSuchJob(_)) => false,
                     Err(error) => return Err(error),
                 },
                 None => false,
             };
-            if !wanted {
+            if !needed {
                 self.tools.library.remove_part(&part);
             }
         }
         Ok(())
     }
 
-    fn library_is_there(&self) -> bool {
+    fn check_library(&self) -> bool {
         let present = self.tools.library.is_present();
         if self.absent.swap(!present, Ordering::Relaxed) == present {
             let root = self.tools.library.root().display();
             if present {
-                tracing::info!("the library at {root} is there again; downloads go on");
+                tracing::info!("the library at {root} is back; downloads continue");
             } else {
                 tracing::error!(
-                    "the library at {root} is gone (unmounted?); downloads wait until it is back"
+                    "the library at {root} is missing (unmounted?); downloads wait until it is back"
                 );
             }
         }
@@ -135,62 +131,62 @@ impl DownloadStage {
 }
 
 impl DownloadTools {
-    /// The name of an output's unfinished download: the job's id comes first.
+    /// The file name of an output's unfinished download. The job's id comes first.
     fn part_name(job: JobId, key: OutputKey) -> String {
         format!("{job}-{key}")
     }
 
-    /// Fetches all outputs of a job that wait, by one thread. One that fails does not keep the others from being tried.
-    async fn fetch_job(self: Arc<Self>, job: JobId, lanes: TransferPermits, lane: TransferPermit) -> bool {
+    /// Downloads all waiting outputs of a job on one thread. A failed output does not stop the others.
+    async fn download_job(self: Arc<Self>, job: JobId, permits: TransferPermits, permit: TransferPermit) -> bool {
         let tools = self.clone();
         let work = move |client: Arc<MediaClient>| async move {
-            tools.try_fetch_job(&client, job, &lanes, lane).await
+            tools.try_download_job(&client, job, &permits, permit).await
         };
-        let why = match self.hands.lend(work).await {
+        let why = match self.workers.run(work).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        tracing::error!(%job, "the download of job {job} is tried again later: {why}");
+        tracing::error!(%job, "download of job {job} failed on our side; retrying later: {why}");
         false
     }
 
-    async fn try_fetch_job(
+    async fn try_download_job(
         &self,
         client: &MediaClient,
         job: JobId,
-        lanes: &TransferPermits,
-        lane: TransferPermit,
+        permits: &TransferPermits,
+        permit: TransferPermit,
     ) -> Result<(), StoreError> {
         failpoints::hit(FailPoint::DownloadBegan);
         let fetching = self.store.fetching(job).await?;
-        let sight = &fetching.sight;
-        // Tried meanwhile, by a flight that has just landed.
-        if !is_due(&sight.job, NextAction::Download, self.clock.now()) {
+        let details = &fetching.sight;
+        // Another download of this job has completed since the pass read it.
+        if !is_due(&details.job, NextAction::Download, self.clock.now()) {
             return Ok(());
         }
-        let mut first = Some(lane);
-        for output in sight.job.outputs().iter().filter(|output| output.is_waiting()) {
-            let lane = match first.take() {
-                Some(lane) => lane,
-                None => lanes.enter().await,
+        let mut first = Some(permit);
+        for output in details.job.outputs().iter().filter(|output| output.is_waiting()) {
+            let permit = match first.take() {
+                Some(permit) => permit,
+                None => permits.acquire().await,
             };
-            let event = match self.fetch_output(client, &fetching, output, lane).await? {
+            let event = match self.download_output(client, &fetching, output, permit).await? {
                 Ok(stored) => {
                     tracing::info!(%job, "stored {} of job {job}", stored.file().path);
                     Event::Stored(stored)
                 }
                 Err(failure) => {
-                    tracing::warn!(%job, "{} of job {job} is not stored yet: {failure}", output.key);
+                    tracing::warn!(%job, "{} of job {job} not stored yet: {failure}", output.key);
                     Event::DownloadFailed { key: output.key, failure }
                 }
             };
-            let site = match &event {
+            let failpoint = match &event {
                 Event::Stored(_) => FailPoint::StoredApplied,
                 _ => FailPoint::DownloadFailureApplied,
             };
             let applied = self.store.apply(job, event, self.clock.now()).await?;
-            failpoints::hit(site);
+            failpoints::hit(failpoint);
             log_transition(&applied);
             if applied.job.state_name() != StateName::Downloading {
                 break;
@@ -204,9 +200,9 @@ impl Stage for DownloadStage {
     const NAME: &'static str = "download";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        if !self.swept.load(Ordering::Relaxed) {
-            self.sweep().await?;
-            self.swept.store(true, Ordering::Relaxed);
+        if !self.stale_parts_removed.load(Ordering::Relaxed) {
+            self.remove_stale_parts().await?;
+            self.stale_parts_removed.store(true, Ordering::Relaxed);
         }
         let now = self.tools.clock.now();
         let alert_until = now.plus(self.tools.alert_before_expiry);
@@ -216,8 +212,8 @@ impl Stage for DownloadStage {
         if suspensions.iter().any(|suspension| suspension.cause.suspends_downloads()) {
             return Ok(Wake::OnNotify);
         }
-        if !due.jobs.is_empty() && !self.library_is_there() {
-            return Ok(Wake::At(now.plus(ABSENCE)));
+        if !due.jobs.is_empty() && !self.check_library() {
+            return Ok(Wake::At(now.plus(LIBRARY_RECHECK)));
         }
         for job in due.jobs {
             if self.in_flight.is_full() {
@@ -226,8 +222,8 @@ impl Stage for DownloadStage {
             if self.in_flight.contains(job) {
                 continue;
             }
-            let Some(lane) = self.lanes.try_enter() else { break };
-            self.in_flight.spawn(job, self.tools.clone().fetch_job(job, self.lanes.clone(), lane));
+            let Some(permit) = self.permits.try_acquire() else { break };
+            self.in_flight.spawn(job, self.tools.clone().download_job(job, self.permits.clone(), permit));
         }
         Ok(Wake::at(due.next))
     }
@@ -237,12 +233,12 @@ impl Stage for DownloadStage {
             biased;
             () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
-            () = self.lanes.left() => {}
+            () = self.permits.released() => {}
         }
     }
 
     async fn drain(&self) {
-        // What has come so far is gone on with after the start.
+        // Unfinished files resume after the next start.
         self.in_flight.abort().await;
     }
 }

@@ -1,74 +1,74 @@
-//! How many transfers there may be at once: as many as there are lanes.
+//! Permits that limit concurrent transfers and flushes.
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// So many files are flushed at once: the flush that an answer to a callback waits for stands in the same line at the disk,
-/// behind all that is there already. With two the slowest answers are slower by a third.
-const FLUSHES: usize = 1;
+/// How many files are flushed at once. The commit that a callback's answer waits for queues at the disk behind these
+/// flushes; with two, the slowest answers take a third longer.
+const CONCURRENT_FLUSHES: usize = 1;
 
-/// All lanes. Clones share them.
+/// All permits. Clones share them.
 #[derive(Clone)]
 pub(super) struct TransferPermits {
     free: Arc<Semaphore>,
     flushes: Arc<Semaphore>,
-    left: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
-/// The right to one transfer, until it is dropped.
+/// Allows one transfer, until it is dropped.
 pub(super) struct TransferPermit {
     permit: Option<OwnedSemaphorePermit>,
     flushes: Arc<Semaphore>,
-    left: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
-/// The right to flush a file, until it is dropped.
-pub(super) struct Turn(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
+/// Allows the flush of one file, until it is dropped.
+pub(super) struct FlushPermit(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
 
 impl TransferPermits {
     pub fn new(count: usize) -> Self {
-        let flushes = Arc::new(Semaphore::new(FLUSHES));
-        Self { free: Arc::new(Semaphore::new(count.max(1))), flushes, left: Arc::default() }
+        let flushes = Arc::new(Semaphore::new(CONCURRENT_FLUSHES));
+        Self { free: Arc::new(Semaphore::new(count.max(1))), flushes, released: Arc::default() }
     }
 
-    /// One, if one is free.
-    pub fn try_enter(&self) -> Option<TransferPermit> {
+    /// A permit, if one is free.
+    pub fn try_acquire(&self) -> Option<TransferPermit> {
         let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(self.lane(Some(permit)))
+        Some(self.permit(Some(permit)))
     }
 
-    /// Waits for one.
-    pub async fn enter(&self) -> TransferPermit {
-        // Nobody closes them.
+    /// Waits for a permit.
+    pub async fn acquire(&self) -> TransferPermit {
+        // The semaphore is never closed.
         let permit = self.free.clone().acquire_owned().await.ok();
-        self.lane(permit)
+        self.permit(permit)
     }
 
-    fn lane(&self, permit: Option<OwnedSemaphorePermit>) -> TransferPermit {
-        TransferPermit { permit, flushes: self.flushes.clone(), left: self.left.clone() }
+    fn permit(&self, permit: Option<OwnedSemaphorePermit>) -> TransferPermit {
+        TransferPermit { permit, flushes: self.flushes.clone(), released: self.released.clone() }
     }
 
-    /// Waits until somebody leaves one.
-    pub async fn left(&self) {
-        self.left.notified().await;
+    /// Waits until a permit is given back.
+    pub async fn released(&self) {
+        self.released.notified().await;
     }
 }
 
 impl TransferPermit {
-    /// Gives it back, and waits for the turn to flush what came.
-    pub async fn leave(self) -> Turn {
+    /// Gives the permit back and waits for one to flush the file.
+    pub async fn into_flush_permit(self) -> FlushPermit {
         let flushes = self.flushes.clone();
         drop(self);
-        Turn(flushes.acquire_owned().await.ok())
+        FlushPermit(flushes.acquire_owned().await.ok())
     }
 }
 
 impl Drop for TransferPermit {
     fn drop(&mut self) {
-        // First: who is told looks for a free one at once.
+        // Free the permit before notifying: the waiter tries to acquire one at once, and would find none.
         drop(self.permit.take());
-        self.left.notify_one();
+        self.released.notify_one();
     }
 }
 
@@ -77,18 +77,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_lane_is_free_again_before_anybody_hears_of_it() {
-        let lanes = TransferPermits::new(1);
-        let first = lanes.try_enter();
-        assert!(first.is_some() && lanes.try_enter().is_none());
-        let waits = lanes.clone();
-        let heard = tokio::spawn(async move {
-            waits.left().await;
-            waits.try_enter().is_some()
+    async fn permit_is_free_before_waiters_are_notified() {
+        let permits = TransferPermits::new(1);
+        let first = permits.try_acquire();
+        assert!(first.is_some() && permits.try_acquire().is_none());
+        let waits = permits.clone();
+        let acquired = tokio::spawn(async move {
+            waits.released().await;
+            waits.try_acquire().is_some()
         });
         tokio::task::yield_now().await;
         drop(first);
-        assert!(heard.await.unwrap());
-        drop(lanes.enter().await);
+        assert!(acquired.await.unwrap());
+        drop(permits.acquire().await);
     }
 }

@@ -1,4 +1,5 @@
-//! From a checked part to a named file: the name is planned and committed first, so that a crash can be finished.
+//! Publishes a checked part under its final name. The name is committed before the rename: otherwise a crash between
+//! the two would leave a file that no job knows, and download it again.
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
@@ -15,10 +16,10 @@ use crate::store::fetches::Fetching;
 use crate::store::outputs::Plan;
 use crate::store::query::JobDetails;
 
-/// So many names are tried before it is called a fault.
+/// How many names are tried before publishing fails.
 const MOST_NAMES: u32 = 10_000;
 
-/// A part that is what it should be.
+/// A part that passed inspection.
 pub(super) struct Checked {
     pub part: Part,
     pub verified: Verified,
@@ -26,8 +27,8 @@ pub(super) struct Checked {
 }
 
 impl DownloadTools {
-    /// Finishes what a crash left between the plan and the event: the file may have its name already, or be whole
-    /// and only want it. `None`: there is nothing to finish.
+    /// Finishes what a crash interrupted after the name was committed: the file may have its name already, or be complete
+    /// and still need it. `None`: there is nothing to finish.
     pub(super) async fn finish_publishing(
         &self,
         fetching: &Fetching,
@@ -44,7 +45,7 @@ impl DownloadTools {
         if let Some(published) = published {
             failpoints::hit(FailPoint::PublishRecognised);
             if let Err(error) = self.complete_publishing(fetching, output, &published, &plan).await {
-                return Ok(Some(Err(super::fetch::passing(error.to_string()))));
+                return Ok(Some(Err(super::fetch::transient(error.to_string()))));
             }
             return Ok(Some(Ok(self.proof(output, published, plan.host))));
         }
@@ -66,7 +67,7 @@ impl DownloadTools {
         }
     }
 
-    /// Does what a crash may have left undone of a file that has its name: a sidecar, if it lacks one, and the flush.
+    /// Finishes a file that has its name: writes the sidecar if it is missing, and flushes both.
     async fn complete_publishing(
         &self,
         fetching: &Fetching,
@@ -76,9 +77,9 @@ impl DownloadTools {
     ) -> Result<(), FsError> {
         let (library, found, kind) = (self.library.clone(), published.clone(), output.key.kind);
         let mime = run_blocking(&self.clock, move || {
-            let look = || inspect(&mut library.open_published(&found).ok()?, kind).ok()?.ok();
-            // It was what it should be when its name was planned.
-            let mime = || look().map_or("application/octet-stream", |verified| verified.mime);
+            let inspected = || inspect(&mut library.open_published(&found).ok()?, kind).ok()?.ok();
+            // The file passed inspection before its name was committed.
+            let mime = || inspected().map_or("application/octet-stream", |verified| verified.mime);
             library.lacks_sidecar(&found).then(mime)
         })
         .await;
@@ -94,20 +95,20 @@ impl DownloadTools {
         run_blocking(&self.clock, complete).await
     }
 
-    /// Gives a checked part the first free name of the layout.
+    /// Publishes a checked part under the first free name of the layout.
     pub(super) async fn publish(
         &self,
         fetching: &Fetching,
         output: &Output,
         checked: Checked,
     ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
-        let Fetching { sight, request, .. } = fetching;
-        let job = sight.job.id();
-        let Some(task) = sight.job.task() else {
-            return Ok(Err(super::fetch::passing("its task is not known")));
+        let Fetching { sight: details, request, .. } = fetching;
+        let job = details.job.id();
+        let Some(task) = details.job.task() else {
+            return Ok(Err(super::fetch::transient("the job has no task")));
         };
         let now = self.clock.now();
-        let base = self.name_for(sight, output, checked.verified.extension);
+        let base = self.layout_path(details, output, checked.verified.extension);
         let (bytes, sha256) = (checked.part.bytes(), checked.part.sha256().to_owned());
         let mut part = Some(checked.part);
         for number in 0..MOST_NAMES {
@@ -128,7 +129,7 @@ impl DownloadTools {
                 host: checked.host.clone(),
                 stored_at: now,
             };
-            let text = sidecar::text(sight, request, output.key.kind.as_str(), checked.verified.mime, &file);
+            let text = sidecar::text(details, request, output.key.kind.as_str(), checked.verified.mime, &file);
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
             let published = run_blocking(&self.clock, move || {
@@ -141,10 +142,10 @@ impl DownloadTools {
                     return Ok(Ok(self.proof(output, published, checked.host)));
                 }
                 Err((whole, FsError::AlreadyExists(_))) => part = Some(whole),
-                Err((_, error)) => return Ok(Err(super::fetch::passing(error.to_string()))),
+                Err((_, error)) => return Ok(Err(super::fetch::transient(error.to_string()))),
             }
         }
-        Ok(Err(super::fetch::passing("no free name was found for it in the library")))
+        Ok(Err(super::fetch::transient("the library has no free name for the file")))
     }
 
     fn proof(&self, output: &Output, published: Published, host: String) -> Stored {
@@ -162,17 +163,17 @@ impl DownloadTools {
         }
     }
 
-    fn name_for(&self, sight: &JobDetails, output: &Output, extension: &str) -> String {
-        let identity = sight.job.identity();
-        let place = sight.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
+    fn layout_path(&self, details: &JobDetails, output: &Output, extension: &str) -> String {
+        let identity = details.job.identity();
+        let position = details.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
         self.layout.path(&LayoutValues {
             date: &self.clock.now().date(),
             name: &identity.name,
             id: &identity.id.to_string(),
             model: &identity.model,
-            number: place + 1,
+            number: position + 1,
             extension,
-            labels: &sight.labels,
+            labels: &details.labels,
         })
     }
 }

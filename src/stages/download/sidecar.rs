@@ -1,4 +1,4 @@
-//! The sidecar beside each file of the library: what made it, enough to run the job again.
+//! The sidecar beside each file of the library: how the file was made, and enough to run the job again.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::job::JobId;
 use crate::job::output::StoredFile;
 use crate::store::query::JobDetails;
 
-/// The sidecar's text: one JSON object. `request` is the user's own text, without our key and without a callback
-/// URL, so it holds no secret of ours.
-pub(super) fn text(sight: &JobDetails, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
-    let (identity, facts) = (sight.job.identity(), sight.job.facts());
+/// The sidecar's text: one JSON object. `request` is the user's text, without API key and callback URL, so that it
+/// contains no secret of ours.
+pub(super) fn text(details: &JobDetails, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
+    let (identity, facts) = (details.job.identity(), details.job.facts());
     let sidecar = Sidecar {
         job: identity.id,
         name: &identity.name,
-        task_id: sight.job.task().map(crate::job::TaskId::as_str),
+        task_id: details.job.task().map(crate::job::TaskId::as_str),
         model: &identity.model,
         request: serde_json::from_str(request).ok(),
-        labels: &sight.labels,
+        labels: &details.labels,
         cost_quota: facts.cost.map(crate::money::Quota::get),
         cost_usd: facts.cost.map(crate::money::Quota::usd),
         created_at: identity.created_at,
@@ -34,7 +34,7 @@ pub(super) fn text(sight: &JobDetails, request: &str, kind: &str, mime: &str, fi
         bytes: file.bytes,
         sha256: &file.sha256,
     };
-    // Texts, numbers and a value that was read as JSON always have a JSON form.
+    // Strings, numbers and parsed JSON always serialize.
     let mut text = serde_json::to_vec_pretty(&sidecar).unwrap_or_default();
     text.push(b'\n');
     text
