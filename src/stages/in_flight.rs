@@ -1,3 +1,5 @@
+//! Work in flight: at most one piece for each job, with a cooldown after a failure on our side.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};

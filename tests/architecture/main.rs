@@ -31,7 +31,10 @@ fn every_file_says_its_purpose_first() {
     for file in source::files() {
         let first = file.text.lines().next().unwrap_or_default();
         let path = file.path.display();
-        assert!(first.starts_with("//! ") || path.to_string() == "main.rs", "{path}: begin with `//! what it is for`");
+        assert!(
+            first.starts_with("//! ") || path.to_string() == "main.rs",
+            "{path}: begin with `//! what it is for`"
+        );
     }
 }
 

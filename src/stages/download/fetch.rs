@@ -156,9 +156,10 @@ impl DownloadTools {
                 | MediaError::Redirects { .. }
                 | MediaError::Network { .. } => transient(error.to_string()),
             },
-            DownloadError::Disk(error @ FsError::StorageFull(_)) => {
-                DownloadFailure::Transient { why: error.to_string(), not_before: Some(now.plus(FULL_DISK_RETRY)) }
-            }
+            DownloadError::Disk(error @ FsError::StorageFull(_)) => DownloadFailure::Transient {
+                why: error.to_string(),
+                not_before: Some(now.plus(FULL_DISK_RETRY)),
+            },
             DownloadError::Disk(error) => transient(error.to_string()),
         }
     }

@@ -137,7 +137,12 @@ impl DownloadTools {
     }
 
     /// Downloads all waiting outputs of a job on one thread. A failed output does not stop the others.
-    async fn download_job(self: Arc<Self>, job: JobId, permits: TransferPermits, permit: TransferPermit) -> bool {
+    async fn download_job(
+        self: Arc<Self>,
+        job: JobId,
+        permits: TransferPermits,
+        permit: TransferPermit,
+    ) -> bool {
         let tools = self.clone();
         let work = move |client: Arc<MediaClient>| async move {
             tools.try_download_job(&client, job, &permits, permit).await

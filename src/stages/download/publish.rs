@@ -129,7 +129,8 @@ impl DownloadTools {
                 host: checked.host.clone(),
                 stored_at: now,
             };
-            let text = sidecar::text(details, request, output.key.kind.as_str(), checked.verified.mime, &file);
+            let text =
+                sidecar::text(details, request, output.key.kind.as_str(), checked.verified.mime, &file);
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
             let published = run_blocking(&self.clock, move || {

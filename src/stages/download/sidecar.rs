@@ -12,7 +12,13 @@ use crate::store::query::JobDetails;
 
 /// The sidecar's text: one JSON object. `request` is the user's text, without API key and callback URL, so that it
 /// contains no secret of ours.
-pub(super) fn text(details: &JobDetails, request: &str, kind: &str, mime: &str, file: &StoredFile) -> Vec<u8> {
+pub(super) fn text(
+    details: &JobDetails,
+    request: &str,
+    kind: &str,
+    mime: &str,
+    file: &StoredFile,
+) -> Vec<u8> {
     let (identity, facts) = (details.job.identity(), details.job.facts());
     let sidecar = Sidecar {
         job: identity.id,

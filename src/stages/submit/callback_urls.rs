@@ -1,3 +1,5 @@
+//! Makes the callback URL of each attempt, under the secret in force.
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use url::Url;
