@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::library::published::Published;
 use crate::secret::Secret;
 
 /// The kind of an output, as the provider reports it.
@@ -122,7 +123,7 @@ pub struct StoredFile {
     pub stored_at: Timestamp,
 }
 
-/// An output that is in the library. The download stage makes it from the proof of publication that `disk` returns.
+/// An output that is in the library: made from the library's proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     key: OutputKey,
@@ -130,8 +131,15 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Only for the download stage.
-    pub fn new(key: OutputKey, file: StoredFile) -> Self {
+    /// The published file of an output, downloaded from `host`.
+    pub fn new(key: OutputKey, published: &Published, host: String, stored_at: Timestamp) -> Self {
+        let file = StoredFile {
+            path: published.path().to_owned(),
+            bytes: published.bytes(),
+            sha256: published.sha256().to_owned(),
+            host,
+            stored_at,
+        };
         Self { key, file }
     }
 

@@ -86,7 +86,7 @@ impl Job {
         record
     }
 
-    /// The job of a record. Only for the store.
+    /// The job of a record. Only the store calls it, by convention: nothing proves that a record comes from the database.
     ///
     /// # Errors
     /// When the record lacks data that its state needs.

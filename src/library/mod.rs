@@ -5,6 +5,7 @@ mod incoming;
 pub mod layout;
 pub mod part;
 mod publish;
+pub mod published;
 mod quarantine;
 mod safe_name;
 
@@ -17,7 +18,6 @@ use rustix::fs::{Mode, fchmod, fstat};
 
 use crate::fs::{FsError, create_folder, create_private_folder, open_folder, write_durably};
 pub use crate::library::incoming::boot_id;
-pub use crate::library::publish::Published;
 pub use crate::library::safe_name::safe_name;
 use crate::rng::Rng;
 use crate::settings::LibraryMode;

@@ -15,32 +15,8 @@ use crate::fs::{
 };
 use crate::library::incoming::is_exactly;
 use crate::library::part::Part;
+use crate::library::published::Published;
 use crate::library::{Library, grant_access};
-
-/// Proof that a file is in the library under its final name, complete and flushed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    path: String,
-    bytes: u64,
-    sha256: String,
-}
-
-impl Published {
-    /// The path relative to the library.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Its length.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Its SHA-256 in hexadecimal.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
-    }
-}
 
 impl Library {
     /// Whether the path exists below the library, or the sidecar of another owner.
@@ -64,11 +40,7 @@ impl Library {
         owner: &str,
     ) -> Result<Published, (Part, FsError)> {
         match self.try_publish(&part, relative, sidecar, owner) {
-            Ok(()) => Ok(Published {
-                path: relative.to_owned(),
-                bytes: part.bytes(),
-                sha256: part.sha256().to_owned(),
-            }),
+            Ok(()) => Ok(Published::new(relative.to_owned(), part.bytes(), part.sha256().to_owned())),
             Err(error) => Err((part, error)),
         }
     }
@@ -159,7 +131,7 @@ impl Library {
     /// The file at that path, if it has exactly this length and hash: a crash came after its rename.
     pub fn find_published(&self, relative: &str, bytes: u64, sha256: &str) -> Option<Published> {
         let found = is_exactly(&self.root.join(relative), bytes, sha256);
-        found.then(|| Published { path: relative.to_owned(), bytes, sha256: sha256.to_owned() })
+        found.then(|| Published::new(relative.to_owned(), bytes, sha256.to_owned()))
     }
 
     /// Opens the folder of a path below the library and creates what is missing. It walks component by component

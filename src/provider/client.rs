@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::job::TaskId;
-use crate::job::attempt::Attempt;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::provider::answer::{Classified, ReplyContext};
 use crate::provider::classify::{classify_cancel, classify_status, classify_submit};
@@ -23,6 +22,7 @@ use crate::provider::gate::{QueryPermit, SentCall, SubmitPermit};
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
 use crate::secret::Secret;
+use crate::store::attempt::Attempt;
 
 /// The longest body that is read, in bytes.
 pub const BODY_LIMIT: usize = 1024 * 1024;

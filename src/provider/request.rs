@@ -8,8 +8,8 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use crate::job::TaskId;
-use crate::job::attempt::Attempt;
 use crate::secret::Secret;
+use crate::store::attempt::Attempt;
 
 /// The `User-Agent` of all requests.
 pub const USER_AGENT: &str = concat!("dropreel/", env!("CARGO_PKG_VERSION"));

@@ -3,7 +3,7 @@
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
-use crate::job::attempt::{Attempt, attempt_key};
+use crate::job::attempt::attempt_key;
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::history::HistoryEntry;
 use crate::job::next_action::{NextAction, next_action};
@@ -15,6 +15,7 @@ use crate::job::{Job, JobId, TaskId};
 use crate::jobfile;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
 use crate::store::metrics::MetricEvent;
@@ -212,7 +213,7 @@ fn freeze(
         Some(url) => jobfile::with_callback(&request, url.expose()),
         None => request,
     };
-    let attempt = Attempt::restore(id, number, body, now);
+    let attempt = Attempt::new(id, number, body, now);
     writing
         .connection
         .prepare_cached(
@@ -242,7 +243,7 @@ fn thaw(
         .prepare_cached("SELECT body, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
         .query_row((nr, number), |row| {
             let created_at = Timestamp::from_millis(row.get(1)?);
-            Ok(Attempt::restore(id, number, row.get(0)?, created_at))
+            Ok(Attempt::new(id, number, row.get(0)?, created_at))
         })?;
     writing
         .connection

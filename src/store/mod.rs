@@ -4,6 +4,7 @@
 //! here: the store reads a row, asks the job machine, and writes what it says.
 
 pub mod apply;
+pub mod attempt;
 pub mod backup;
 #[cfg(test)]
 mod costs;

@@ -11,7 +11,6 @@ use super::query::Found;
 use super::*;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
-use crate::job::attempt::Attempt;
 use crate::job::event::{
     Event, OperatorAction, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts,
 };
@@ -22,6 +21,7 @@ use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::secret::Secret;
+use crate::store::attempt::Attempt;
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 

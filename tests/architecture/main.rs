@@ -69,23 +69,6 @@ fn only_the_store_uses_sql() {
 }
 
 #[test]
-fn only_their_homes_make_what_proves_something() {
-    let homes = [
-        ("Job::restore(", "store/rows.rs"),
-        ("Attempt::restore(", "store/apply.rs"),
-        ("Stored::new(", "stages/download/publish.rs"),
-    ];
-    for file in source::files().into_iter().filter(|file| file.module() != "job") {
-        for line in file.code_lines() {
-            for (maker, home) in homes {
-                let is_home = file.path == std::path::Path::new(home);
-                assert!(!line.contains(maker) || is_home, "{}: {line}", file.path.display());
-            }
-        }
-    }
-}
-
-#[test]
 fn lock_file_names_as_many_packages_as_documented() {
     let root = source::root();
     let lock = std::fs::read_to_string(root.join("Cargo.lock")).expect("Cargo.lock");

@@ -10,9 +10,10 @@ use crate::job::event::{
     SubmitVerdict, TaskFacts,
 };
 use crate::job::next_action::{NextAction, next_action};
-use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
+use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::state::StateName;
 use crate::job::{Identity, JobId, Priority};
+use crate::library::published::Published;
 use crate::money::Quota;
 use crate::rng::Rng;
 use crate::secret::Secret;
@@ -88,9 +89,8 @@ fn key(index: u16) -> OutputKey {
 
 fn stored(index: u16) -> Event {
     let path = format!("2026-04-04/sakura-{index}.mp4");
-    let file =
-        StoredFile { path, bytes: 9, sha256: "ab".into(), host: "cdn.example".into(), stored_at: START };
-    Event::Stored(Stored::new(key(index), file))
+    let published = Published::for_test(&path, 9, "ab");
+    Event::Stored(Stored::new(key(index), &published, "cdn.example".into(), START))
 }
 
 fn fetch_failed(failure: DownloadFailure) -> Event {

@@ -104,7 +104,7 @@ fn client(base: &str, timeout: Duration, clock: Clock) -> ProviderClient {
 }
 
 fn attempt(body: &str) -> Attempt {
-    Attempt::restore(JobId::new(START, 0, &Rng::seeded(1)), 2, body.to_owned(), START)
+    Attempt::for_test(JobId::new(START, 0, &Rng::seeded(1)), 2, body, START)
 }
 
 fn submit_permit() -> SubmitPermit {

@@ -5,9 +5,9 @@ use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::job::event::DownloadFailure;
 use crate::job::output::{Output, Stored, StoredFile};
-use crate::library::Published;
 use crate::library::layout::LayoutValues;
 use crate::library::part::Part;
+use crate::library::published::Published;
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::stages::run_blocking;
@@ -150,8 +150,7 @@ impl DownloadTools {
     }
 
     fn proof(&self, output: &Output, published: Published, host: String) -> Stored {
-        let file = self.stored_file(&published, host);
-        Stored::new(output.key, file)
+        Stored::new(output.key, &published, host, self.clock.now())
     }
 
     fn stored_file(&self, published: &Published, host: String) -> StoredFile {

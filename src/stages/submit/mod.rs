@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
-use crate::job::attempt::Attempt;
 use crate::job::event::{Doubt, Event, SubmitVerdict};
 use crate::job::next_action::{NextAction, is_due};
 use crate::job::scheduling::{TaskLimits, next_to_submit};
@@ -19,6 +18,7 @@ use crate::stages::provider_session::ProviderSession;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition};
 use crate::store::Store;
 use crate::store::apply::Begun;
+use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
 pub use callback_urls::CallbackUrls;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::job::attempt::Attempt;
 use crate::job::event::SubmitVerdict;
+use crate::store::attempt::Attempt;
 
 /// A key with this many server errors in a row is taken for stored, if another submit succeeds meanwhile.
 const STORED_AFTER: u32 = 5;

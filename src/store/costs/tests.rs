@@ -3,10 +3,11 @@ use std::path::Path;
 use super::{JOB_UPDATE, STATEMENTS};
 use crate::clock::Timestamp;
 use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
-use crate::job::output::{OutputKey, OutputKind, Stored, StoredFile};
+use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
+use crate::library::published::Published;
 use crate::secret::Secret;
 use crate::store::apply::Begun;
 use crate::store::intake::{Intake, Source};
@@ -91,10 +92,10 @@ impl Life {
             _ => {
                 let (path, sha256, host) =
                     (format!("{}.mp4", self.number), "1".to_owned(), "cdn.example".to_owned());
-                let plan = Plan { path: path.clone(), bytes: 9, sha256: sha256.clone(), host: host.clone() };
+                let published = Published::for_test(&path, 9, &sha256);
+                let plan = Plan { path, bytes: 9, sha256, host: host.clone() };
                 assert!(store.plan_output(self.id, self.task.clone(), self.key, plan).await.unwrap());
-                let file = StoredFile { path, bytes: 9, sha256, host, stored_at: NOW };
-                let stored = Event::Stored(Stored::new(self.key, file));
+                let stored = Event::Stored(Stored::new(self.key, &published, host, NOW));
                 let applied = store.apply(self.id, stored, NOW).await.unwrap();
                 assert_eq!(applied.job.state_name(), StateName::Succeeded);
             }

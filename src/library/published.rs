@@ -1,0 +1,37 @@
+//! The proof that a file is published. It lies here so that only the library can make one; as it imports nothing, the job
+//! machine may name it.
+
+/// Proof that a file is in the library under its final name, complete and flushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    path: String,
+    bytes: u64,
+    sha256: String,
+}
+
+impl Published {
+    pub(super) fn new(path: String, bytes: u64, sha256: String) -> Self {
+        Self { path, bytes, sha256 }
+    }
+
+    /// The claim that a file is published, without one.
+    #[cfg(test)]
+    pub(crate) fn for_test(path: &str, bytes: u64, sha256: &str) -> Self {
+        Self::new(path.to_owned(), bytes, sha256.to_owned())
+    }
+
+    /// The path relative to the library.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its SHA-256 in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
