@@ -1,13 +1,13 @@
-//! The steps of job files through the stage. They run concurrently: while one batch is validated, the one before it is
-//! committed, and the one before that is moved. Each file still takes its steps in order.
+//! Ingests job files in batches, in two concurrent steps: one validates and commits, the other moves committed files out
+//! of the inbox. Each file still takes its steps in order.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join, join4, ready};
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::future::{join, ready};
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
@@ -28,11 +28,11 @@ const MAX_BATCH_FILES: usize = 512;
 const MAX_MOVES_TOGETHER: usize = 4;
 /// Batches with more files are logged in one line (each of their jobs at the level `debug`).
 const MAX_FILES_LOGGED: usize = 16;
-/// Batches validated concurrently, and batches committed concurrently.
+/// Batches validated concurrently.
 const CONCURRENT_BATCHES: usize = 2;
-/// Largest batch, in bytes; a larger file is a batch of its own. With the batches in each step and between steps, it
-/// bounds the stage to 8 MiB.
-const MAX_BATCH_BYTES: u64 = (8 << 20) / (2 * (CONCURRENT_BATCHES as u64 + 1) + 1);
+/// Largest batch, in bytes; a larger file is a batch of its own. Bounds the files in memory to 8 MiB: validated, being
+/// committed, waiting to be moved, and being moved.
+const MAX_BATCH_BYTES: u64 = (8 << 20) / (CONCURRENT_BATCHES as u64 + 1 + 2 * MAX_MOVES_TOGETHER as u64);
 
 /// The state shared by all batches of a pass.
 #[derive(Default)]
@@ -64,40 +64,29 @@ impl IntakeStage {
         let state = &PassState::default();
         let batches = stream::iter(batches(candidates));
         let batches = batches.take_while(|_| ready(!state.stopped.load(Ordering::Relaxed)));
-        // Channels, because in a single stream a step would make progress only while the last step waits for more.
-        let (to_commit, validated) = mpsc::channel(1);
-        let (to_archive, mut committed) = mpsc::channel(1);
-        let (to_record, mut archived) = mpsc::channel(MAX_MOVES_TOGETHER);
-        // `send` fails only once the receiver is gone, and each receiver takes all that is sent.
-        let validate = async move {
+        let (to_archive, mut committed) = mpsc::channel(MAX_MOVES_TOGETHER);
+        let validate_and_commit = async move {
+            // Validation runs on blocking threads, so the next batches are validated while one is committed. Commits go
+            // one by one in the order of names, so the ids of jobs follow it.
             let mut validating =
                 pin!(batches.map(|batch| self.validate(batch, state)).buffered(CONCURRENT_BATCHES));
             while let Some(valid) = validating.next().await {
-                let _ = to_commit.send(valid).await;
-            }
-        };
-        let commit = async move {
-            // The first poll of each commit hands it to the writer, and the first polls come in order. So the ids of
-            // jobs follow the names of files.
-            let commits = receiver_stream(validated).map(|valid| self.commit(valid, state));
-            let mut committing = pin!(commits.buffered(CONCURRENT_BATCHES));
-            while let Some(committed) = committing.next().await {
-                let _ = to_archive.send(committed).await;
+                // `send` fails only once the receiver is gone, and the other step takes all that is sent.
+                let _ = to_archive.send(self.commit(valid, state).await).await;
             }
         };
         let archive = async move {
-            // One at a time: concurrent moves would only wait for the locks of the same folders.
-            while let Some(batch) = committed.recv().await {
-                let _ = to_record.send(self.archive(batch).await).await;
+            let mut batches = Vec::new();
+            while committed.recv_many(&mut batches, MAX_MOVES_TOGETHER).await > 0 {
+                let mut moved = Vec::new();
+                for batch in batches.drain(..) {
+                    // One at a time: concurrent moves would only wait for the locks of the same folders.
+                    moved.push(self.archive(batch).await);
+                }
+                self.record_moves(moved).await;
             }
         };
-        let record = async move {
-            let mut moved = Vec::new();
-            while archived.recv_many(&mut moved, MAX_MOVES_TOGETHER).await > 0 {
-                self.record_moves(std::mem::take(&mut moved)).await;
-            }
-        };
-        join4(validate, commit, archive, record).await;
+        join(validate_and_commit, archive).await;
         let (next, fault) = std::mem::take(&mut *state.result.lock().unwrap_or_else(PoisonError::into_inner));
         (next, fault.map_or(Ok(()), Err))
     }
@@ -219,10 +208,6 @@ impl IntakeStage {
     }
 }
 
-fn receiver_stream<T>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
-    stream::poll_fn(move |context| receiver.poll_recv(context))
-}
-
 fn intake(name: &str, file: &ValidFile) -> Intake {
     Intake {
         source: Source::Inbox,
@@ -282,7 +267,7 @@ mod tests {
         write("b.jsonl", 100_000);
         write("c.jsonl", 100);
         for name in ["d.json", "e.json", "f.json"] {
-            write(name, 1_000_000);
+            write(name, 700_000);
         }
         let entries = Inbox::new(folder.path().to_owned()).list().unwrap();
         let candidate = |entry| Candidate { entry, unchanged_for: Duration::ZERO };
