@@ -3,83 +3,83 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { House, browse, open, until } from './rig.mjs';
+import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
 
 const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
-const film = (name, plan = '', more = {}) => ({ model: 'wan2.5-t2v', prompt: `a film of ${name}${plan && ` [sandbox: ${plan}]`}`, duration: 5, dropreel: { name, labels: { project: 'spring' }, ...more } });
-let house;
+const clip = (name, plan = '', more = {}) => ({ model: 'wan2.5-t2v', prompt: `a clip of ${name}${plan && ` [sandbox: ${plan}]`}`, duration: 5, dropreel: { name, labels: { project: 'spring' }, ...more } });
+let daemon;
 let browser;
 
 before(async () => {
-  house = await House.open({ settings: { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' } });
-  browser = await browse();
-  for (const name of ['sakura', 'lighthouse', 'old-town', 'tea-house']) house.drop(`${name}.json`, film(name));
-  for (const name of ['sakura', 'lighthouse', 'old-town', 'tea-house']) await house.job(name, 'succeeded');
+  daemon = await Daemon.start({ settings: { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' } });
+  browser = await launchBrowser();
+  for (const name of ['sakura', 'lighthouse', 'old-town', 'tea-house']) daemon.drop(`${name}.json`, clip(name));
+  for (const name of ['sakura', 'lighthouse', 'old-town', 'tea-house']) await daemon.job(name, 'succeeded');
 });
-after(async () => { await browser?.close(); await house?.close(); });
+after(async () => { await browser?.close(); await daemon?.close(); });
 
-/** A page at that address; what the browser complained of is judged at its end. */
-async function at(path, options, judge) {
-  const page = await open(browser, options);
+/** Runs a test on the page at this path; fails if the browser reported errors. */
+async function at(path, options, check) {
+  const page = await openPage(browser, options);
   try {
-    await page.goto(house.address + path);
+    await page.goto(daemon.address + path);
     if (options?.javaScriptEnabled !== false) await page.locator('#connection.on').waitFor();
-    await judge(page);
-    assert.deepEqual(page.complaints, []);
+    await check(page);
+    assert.deepEqual(page.errors, []);
   } finally {
     await page.context().close();
   }
 }
 
-/** What the browser says of answers that a test wants: it says so of each that is not 2xx. */
-const excuse = (page, pattern) => { page.complaints = page.complaints.filter((text) => !pattern.test(text)); };
-const said = (page) => page.locator('#toast').textContent();
-const confirmed = async (page) => {
+/** Drops expected errors: the browser reports every answer that is not 2xx. */
+const expectErrors = (page, pattern) => { page.errors = page.errors.filter((text) => !pattern.test(text)); };
+const toast = (page) => page.locator('#toast').textContent();
+const confirmAction = async (page) => {
   await page.locator('#confirm [value=yes]').click();
   await page.locator('#confirm').waitFor({ state: 'hidden' });
 };
-const plays = (page, video) => until('the film plays', async () => {
+const plays = (page, video) => until('the clip plays', async () => {
   const [first, second] = [await video.evaluate((v) => v.currentTime), await (async () => { await page.waitForTimeout(200); return video.evaluate((v) => v.currentTime); })()];
   return second > first && first >= 0;
 });
 
-test('the wall plays a stored video under a pointer, and from one press to the next', async () => {
+test('gallery plays a clip under the mouse and after a click', async () => {
   await at('/', {}, async (page) => {
     const button = page.getByRole('button', { name: 'Play: sakura' });
     const video = button.locator('video');
     await button.scrollIntoViewIfNeeded();
     const isDrawn = (c) => c.width > 0 && c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((byte, place) => place % 4 < 3 && byte > 30);
-    await until('its first picture', () => button.locator('canvas').evaluate(isDrawn));
-    assert.equal(await video.getAttribute('src'), null, 'what does not play holds no connection');
+    await until('its first frame', () => button.locator('canvas').evaluate(isDrawn));
+    assert.equal(await video.getAttribute('src'), null, 'a clip that does not play holds no connection');
     assert.equal(await video.evaluate((v) => v.paused), true);
     await button.hover();
     await plays(page, video);
     await page.mouse.move(0, 0);
-    await until('it rests', () => video.evaluate((v) => v.paused));
+    await until('the clip stops', () => video.evaluate((v) => v.paused));
     await button.focus();
     await page.keyboard.press('Enter');
     await plays(page, video);
     assert.equal(await button.getAttribute('aria-pressed'), 'true');
-    // What happens elsewhere on the page does not disturb it.
-    house.drop('beside.json', film('beside'));
+    // A change elsewhere on the page does not interrupt it.
+    daemon.drop('beside.json', clip('beside'));
     await page.getByRole('button', { name: 'Play: beside' }).waitFor();
     assert.equal(await video.evaluate((v) => v.paused), false);
     await page.keyboard.press('Enter');
-    await until('it rests', () => video.evaluate((v) => v.paused));
+    await until('the clip stops', () => video.evaluate((v) => v.paused));
   });
   await at('/jobs/sakura', {}, async (page) => {
     const video = page.locator('#outputs video');
     await video.evaluate((v) => { v.muted = true; return v.play(); });
     await plays(page, video);
     await video.evaluate((v) => { v.currentTime = 2; });
-    await until('it has been sought', () => video.evaluate((v) => v.currentTime >= 2 && !v.seeking));
+    await until('the video has sought', () => video.evaluate((v) => v.currentTime >= 2 && !v.seeking));
     await page.getByText('SHA-256').waitFor();
   });
 });
 
-test('a running job moves by itself, and scroll and focus stay where they are', async () => {
-  house.drop('long.json', film('long-shot', 'run=6s'));
+test('progress updates without moving scroll or focus', async () => {
+  daemon.drop('long.json', clip('long-shot', 'run=6s'));
   await at('/', { viewport: { width: 1440, height: 500 } }, async (page) => {
     const bar = page.getByRole('progressbar', { name: 'Progress: long-shot' });
     await bar.waitFor();
@@ -87,7 +87,7 @@ test('a running job moves by itself, and scroll and focus stay where they are', 
     await page.keyboard.type('half a wor');
     await page.evaluate(() => scrollTo(0, 220));
     const first = Number(await bar.getAttribute('value'));
-    await until('it moves', async () => Number(await bar.getAttribute('value')) > first + 15);
+    await until('the bar moves', async () => Number(await bar.getAttribute('value')) > first + 15);
     assert.equal(await page.evaluate(() => Math.round(scrollY)), 220);
     assert.equal(await page.locator('#search').inputValue(), 'half a wor');
     assert.equal(await page.evaluate(() => document.activeElement.id), 'search');
@@ -95,47 +95,47 @@ test('a running job moves by itself, and scroll and focus stay where they are', 
   });
 });
 
-test('what needs a person comes first, with what helps', async () => {
-  house.drop('twin.json', film('twin', 'submit=same-id'));
-  house.drop('storm.json', film('storm', 'end=task_failed'));
-  const held = await house.job('twin', 'held');
-  await house.job('storm', 'failed');
+test('jobs that need attention come first with their actions', async () => {
+  daemon.drop('twin.json', clip('twin', 'submit=same-id'));
+  daemon.drop('storm.json', clip('storm', 'end=task_failed'));
+  const held = await daemon.job('twin', 'held');
+  await daemon.job('storm', 'failed');
   await at('/', {}, async (page) => {
-    const needs = page.locator('#needs');
-    await needs.getByText('belongs to another job').waitFor();
-    await needs.getByText('the task failed (task_failed)').waitFor();
-    assert.equal(await needs.locator('.badge').textContent(), '2');
-    // Nothing is done before the question is answered, and no is an answer.
-    await needs.getByRole('button', { name: 'Release: twin' }).click();
-    assert.match(await page.locator('#confirm-ask').textContent(), /may be billed a second time/);
+    const attention = page.locator('#attention');
+    await attention.getByText('belongs to another job').waitFor();
+    await attention.getByText('the task failed (task_failed)').waitFor();
+    assert.equal(await attention.locator('.badge').textContent(), '2');
+    // Nothing happens before the question is answered, and it can be declined.
+    await attention.getByRole('button', { name: 'Release: twin' }).click();
+    assert.match(await page.locator('#confirm-question').textContent(), /may be billed twice/);
     await page.locator('#confirm [value=no]').click();
-    assert.equal((await house.api(`jobs/${held.id}`)).state, 'held');
-    await needs.getByRole('button', { name: 'Cancel: twin' }).click();
-    await confirmed(page);
-    await house.job('twin', 'cancelled');
-    await needs.getByRole('button', { name: 'Retry: storm' }).click();
-    assert.match(await page.locator('#confirm-ask').textContent(), /Submit storm again\? It is billed as a new task\./);
-    await confirmed(page);
-    await until('the second try', async () => (await house.api('jobs/storm')).history.some((entry) => entry.event === 'retried'));
-    await house.job('storm', 'failed');
+    assert.equal((await daemon.api(`jobs/${held.id}`)).state, 'held');
+    await attention.getByRole('button', { name: 'Cancel: twin' }).click();
+    await confirmAction(page);
+    await daemon.job('twin', 'cancelled');
+    await attention.getByRole('button', { name: 'Retry: storm' }).click();
+    assert.match(await page.locator('#confirm-question').textContent(), /^Retry storm\? It is submitted as a new task and billed again\.$/);
+    await confirmAction(page);
+    await until('the second attempt', async () => (await daemon.api('jobs/storm')).history.some((entry) => entry.event === 'retried'));
+    await daemon.job('storm', 'failed');
   });
 });
 
-test('an order that is refused says why', async () => {
-  house.drop('slow.json', film('slow', 'queue=60s'));
-  await house.job('slow', 'queued');
+test('rejected action shows the reason', async () => {
+  daemon.drop('slow.json', clip('slow', 'queue=60s'));
+  await daemon.job('slow', 'queued');
   await at('/', {}, async (page) => {
     await page.getByRole('button', { name: 'Cancel: slow' }).click();
-    await house.api('jobs/slow/cancel', {});
-    await house.job('slow', 'cancelled');
+    await daemon.api('jobs/slow/cancel', {});
+    await daemon.job('slow', 'cancelled');
     await page.locator('#confirm [value=yes]').click();
     await page.getByText('too late: it was cancelled').waitFor();
     await page.keyboard.press('Escape');
-    excuse(page, /409/);
+    expectErrors(page, /409/);
   });
 });
 
-test('jobs are submitted by pasting, with the places of what is wrong, and by dropping files', async () => {
+test('jobs are submitted by pasting, choosing and dropping files', async () => {
   await at('/', {}, async (page) => {
     await page.getByRole('button', { name: 'New job' }).click();
     const text = page.locator('#submit-text');
@@ -143,130 +143,130 @@ test('jobs are submitted by pasting, with the places of what is wrong, and by dr
     await page.locator('#submit [type=submit]').click();
     await page.getByText('line 2, column 29: /duration').waitFor();
     await page.getByText(/line 3, column .*naem.*name/).waitFor();
-    await text.fill(JSON.stringify(film('pasted')));
+    await text.fill(JSON.stringify(clip('pasted')));
     await page.locator('#submit [type=submit]').click();
     await page.locator('#submit').waitFor({ state: 'hidden' });
-    assert.equal(await said(page), 'Taken in: 1');
-    await house.job('pasted', 'succeeded');
+    assert.equal(await toast(page), '1 job added');
+    await daemon.job('pasted', 'succeeded');
 
     await page.getByRole('button', { name: 'New job' }).click();
-    await text.fill([film('line-1'), film('line-2')].map((job) => JSON.stringify(job)).join('\n'));
+    await text.fill([clip('line-1'), clip('line-2')].map((job) => JSON.stringify(job)).join('\n'));
     await page.locator('#submit [type=submit]').click();
-    await house.job('line-2', 'succeeded');
+    await daemon.job('line-2', 'succeeded');
 
     const dropped = await page.evaluateHandle(([good, bad]) => {
       const files = new DataTransfer();
       files.items.add(new File([good], 'dropped.json', { type: 'application/json' }));
       files.items.add(new File([bad], 'broken.json', { type: 'application/json' }));
       return files;
-    }, [JSON.stringify(film('dropped')), '{"model": ']);
+    }, [JSON.stringify(clip('dropped')), '{"model": ']);
     await page.dispatchEvent('#main', 'dragover', { dataTransfer: dropped });
     await page.getByText('Drop job files here').waitFor();
     await page.dispatchEvent('#main', 'drop', { dataTransfer: dropped });
     await page.getByText(/^broken\.json: /).waitFor();
-    await house.job('dropped', 'succeeded');
+    await daemon.job('dropped', 'succeeded');
 
     await page.locator('#submit [value=close]').click();
     await page.getByRole('button', { name: 'New job' }).click();
-    writeFileSync(join(house.folder, 'chosen.jsonl'), `${JSON.stringify(film('chosen'))}\n`);
-    await page.locator('#submit-files').setInputFiles(join(house.folder, 'chosen.jsonl'));
+    writeFileSync(join(daemon.folder, 'chosen.jsonl'), `${JSON.stringify(clip('chosen'))}\n`);
+    await page.locator('#submit-files').setInputFiles(join(daemon.folder, 'chosen.jsonl'));
     await page.locator('#submit [type=submit]').click();
-    await house.job('chosen', 'succeeded');
-    excuse(page, /422|400/);
+    await daemon.job('chosen', 'succeeded');
+    expectErrors(page, /422|400/);
   });
 });
 
-test('filters and search are in the address, and orders for all of a filter name their count', async () => {
-  for (const name of ['gone-1', 'gone-2', 'gone-3']) house.drop(`${name}.json`, film(name, 'end=task_failed', { labels: { batch: 'nine' } }));
-  for (const name of ['gone-1', 'gone-2', 'gone-3']) await house.job(name, 'failed');
+test('filters are in the address and bulk actions name their count', async () => {
+  for (const name of ['gone-1', 'gone-2', 'gone-3']) daemon.drop(`${name}.json`, clip(name, 'end=task_failed', { labels: { batch: 'nine' } }));
+  for (const name of ['gone-1', 'gone-2', 'gone-3']) await daemon.job(name, 'failed');
   await at('/', {}, async (page) => {
     await page.keyboard.press('/');
     await page.keyboard.type('gone-');
     await page.keyboard.press('Enter');
     await page.waitForURL('**/jobs?q=gone-');
     await page.locator('#connection.on').waitFor();
-    assert.equal(await page.locator('.line').count(), 3);
+    assert.equal(await page.locator('.job-row').count(), 3);
     await page.locator('.tag', { hasText: 'batch=nine' }).first().click();
     await page.waitForURL('**/jobs?label=batch%3Dnine');
     await page.locator('select[name=state]').selectOption('failed');
     await page.getByRole('button', { name: 'Filter', exact: true }).click();
     await page.waitForURL(/state=failed&label=batch%3Dnine/);
     await page.locator('#connection.on').waitFor();
-    await page.getByRole('button', { name: 'Retry all of these' }).click();
-    await page.getByText('Submit 3 jobs again?').waitFor();
-    await confirmed(page);
-    assert.equal(await said(page), '3 jobs');
+    await page.getByRole('button', { name: 'Retry all' }).click();
+    await page.getByText('Retry 3 jobs?').waitFor();
+    await confirmAction(page);
+    assert.equal(await toast(page), '3 jobs resubmitted');
     for (const name of ['gone-1', 'gone-2', 'gone-3']) {
-      await until('retried', async () => (await house.api(`jobs/${name}`)).history.some((entry) => entry.event === 'retried'));
+      await until('retried', async () => (await daemon.api(`jobs/${name}`)).history.some((entry) => entry.event === 'retried'));
     }
     await page.goBack();
     assert.equal(await page.locator('select[name=state]').inputValue(), '');
   });
 });
 
-test('a pause is ordered, shown on every page, and ended', async () => {
+test('pause is shown on every page until resumed', async () => {
   await at('/jobs', {}, async (page) => {
     await page.locator('#menu summary').click();
-    await page.getByRole('button', { name: 'Pause submits' }).click();
-    await confirmed(page);
-    await page.locator('#stop-paused_submits').waitFor();
-    await page.goto(`${house.address}/jobs/sakura`);
+    await page.getByRole('button', { name: 'Pause submitting' }).click();
+    await confirmAction(page);
+    await page.locator('#suspension-paused_submits').waitFor();
+    await page.goto(`${daemon.address}/jobs/sakura`);
     await page.locator('#connection.on').waitFor();
-    await page.locator('#stop-paused_submits').getByRole('button', { name: 'Resume' }).click();
-    await confirmed(page);
-    await page.locator('#stop-paused_submits').waitFor({ state: 'detached' });
+    await page.locator('#suspension-paused_submits').getByRole('button', { name: 'Resume' }).click();
+    await confirmAction(page);
+    await page.locator('#suspension-paused_submits').waitFor({ state: 'detached' });
   });
 });
 
-test('what changes while the page looks is shown too', async () => {
+test('change during a refresh is shown too', async () => {
   await at('/jobs', {}, async (page) => {
     let resumed = false;
-    await page.route(`${house.address}/jobs`, async (route) => {
+    await page.route(`${daemon.address}/jobs`, async (route) => {
       const answer = await route.fetch();
       if (!resumed) {
-        // After the answer was made, and before the page has it.
+        // After the answer is made, before the page receives it.
         resumed = true;
-        await house.api('resume', {});
+        await daemon.api('resume', {});
         await new Promise((done) => setTimeout(done, 300));
       }
       await route.fulfill({ response: answer });
     });
-    await house.api('pause', {});
-    await page.locator('#stop-paused_submits').waitFor();
-    await page.locator('#stop-paused_submits').waitFor({ state: 'detached', timeout: 10_000 });
+    await daemon.api('pause', {});
+    await page.locator('#suspension-paused_submits').waitFor();
+    await page.locator('#suspension-paused_submits').waitFor({ state: 'detached', timeout: 10_000 });
   });
 });
 
-test('when the daemon is gone the page says since when, and goes on when it is back', async () => {
+test('page shows a lost connection and reconnects', async () => {
   await at('/', {}, async (page) => {
-    await house.stop();
-    await page.getByText(/^Not live since .*; trying again$/).waitFor();
+    await daemon.stop();
+    await page.getByText(/^Disconnected since .*; reconnecting$/).waitFor();
     await page.getByRole('button', { name: 'New job' }).click();
     await page.locator('#submit-text').fill('{}');
     await page.locator('#submit [type=submit]').click();
     await page.getByText('The daemon cannot be reached.').waitFor();
     await page.keyboard.press('Escape');
-    await house.serve();
-    house.drop('after.json', film('after'));
+    await daemon.serve();
+    daemon.drop('after.json', clip('after'));
     await page.locator('#connection.on').waitFor();
     await page.getByRole('button', { name: 'Play: after' }).waitFor();
-    excuse(page, /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/);
+    expectErrors(page, /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/);
   });
 });
 
-test('it speaks Chinese to who wants it, and remembers who chose otherwise', async () => {
+test('page follows the browser language and the chosen one', async () => {
   await at('/', { locale: 'zh-CN' }, async (page) => {
     await page.getByRole('heading', { name: '最新视频' }).waitFor();
-    assert.match(await page.locator('.wall time').first().textContent(), /前|刚刚/);
+    assert.match(await page.locator('.gallery time').first().textContent(), /前|刚刚/);
     await page.locator('#menu summary').click();
     await page.getByRole('link', { name: 'English' }).click();
     await page.getByRole('heading', { name: 'Newest videos' }).waitFor();
-    await page.goto(`${house.address}/jobs`);
+    await page.goto(`${daemon.address}/jobs`);
     await page.getByRole('heading', { name: 'Jobs' }).waitFor();
   });
 });
 
-test('all of it can be reached by the keyboard', async () => {
+test('everything can be reached by keyboard', async () => {
   await at('/', {}, async (page) => {
     await page.keyboard.press('Tab');
     assert.equal(await page.evaluate(() => document.activeElement.className), 'skip');
@@ -280,7 +280,7 @@ test('all of it can be reached by the keyboard', async () => {
         const style = getComputedStyle(it);
         return { name: it.getAttribute('aria-label') ?? it.textContent.trim(), outlined: it === document.body || style.outlineStyle !== 'none' };
       });
-      assert.ok(seen.outlined, `${seen.name} shows that it has the focus`);
+      assert.ok(seen.outlined, `${seen.name} has a visible focus`);
       names.add(seen.name);
     }
     for (const name of ['Play: sakura', 'Retry: storm', 'New job', 'Menu']) assert.ok(names.has(name), `${name} is among ${[...names]}`);
@@ -293,17 +293,17 @@ test('all of it can be reached by the keyboard', async () => {
   });
 });
 
-test('texts that want to be obeyed are shown and nothing more', async () => {
+test('hostile texts are shown as text', async () => {
   const texts = readFileSync(new URL('../hostile/injections.txt', import.meta.url), 'utf8').split('\n').filter((line) => line && !line.startsWith('#'));
   const marks = texts.filter((text) => /[<>"'`{]/.test(text));
   assert.ok(texts.length >= 25 && marks.length >= 10);
-  const wrong = await house.api('jobs', texts.map((text) => ({ model: 'wan2.5-t2v', prompt: text, dropreel: { name: text, labels: { project: text } } })));
+  const wrong = await daemon.api('jobs', texts.map((text) => ({ model: 'wan2.5-t2v', prompt: text, dropreel: { name: text, labels: { project: text } } })));
   assert.equal(wrong.count, texts.length, JSON.stringify(wrong));
-  house.drop('speaks.json', film('speaks', `end=failed:<img/src=x/onerror=document.title='hit'>`));
-  await until('all at rest', async () => (await house.api('jobs?limit=500')).jobs.every((job) => ['succeeded', 'failed', 'cancelled', 'held'].includes(job.state)));
-  for (const path of ['/', '/jobs', `/jobs?q=${encodeURIComponent(marks[0])}`, `/jobs/${wrong.jobs[0].id}`, '/jobs/speaks']) {
+  daemon.drop('hostile-error.json', clip('hostile-error', `end=failed:<img/src=x/onerror=document.title='hit'>`));
+  await until('all jobs settled', async () => (await daemon.api('jobs?limit=500')).jobs.every((job) => ['succeeded', 'failed', 'cancelled', 'held'].includes(job.state)));
+  for (const path of ['/', '/jobs', `/jobs?q=${encodeURIComponent(marks[0])}`, `/jobs/${wrong.jobs[0].id}`, '/jobs/hostile-error']) {
     await at(path, {}, async (page) => {
-      page.on('dialog', () => page.complaints.push('a dialog was opened'));
+      page.on('dialog', () => page.errors.push('a dialog opened'));
       await page.waitForTimeout(200);
       assert.match(await page.title(), / · dropreel$/);
       assert.equal(await page.evaluate(() => document.querySelectorAll('main script, main iframe, main [onerror], main [onload], main [onclick], main style, main [style]').length), 0);
@@ -311,15 +311,15 @@ test('texts that want to be obeyed are shown and nothing more', async () => {
   }
 });
 
-test('it is no hindrance to anybody, in no light, on no screen', async () => {
-  house.drop('shown.json', [film('shown-1', 'run=60s'), film('shown-2', 'submit=same-id'), film('shown-3')]);
-  await house.job('shown-1', 'processing');
-  await house.job('shown-2', 'held');
+test('pages pass the accessibility checks on every screen', async () => {
+  daemon.drop('shown.json', [clip('shown-1', 'run=60s'), clip('shown-2', 'submit=same-id'), clip('shown-3')]);
+  await daemon.job('shown-1', 'processing');
+  await daemon.job('shown-2', 'held');
   for (const [screen, options] of [['wide', {}], ['phone', PHONE]]) {
     for (const colorScheme of ['light', 'dark']) {
       for (const path of ['/', '/jobs?state=failed', '/jobs/shown-2', '/jobs/sakura', '/jobs?q=nothing-like-it']) {
         await at(path, { ...options, colorScheme, bypassCSP: true, reducedMotion: 'reduce' }, async (page) => {
-          const look = async (where) => {
+          const checkPage = async (where) => {
             const found = await page.evaluate(async (source) => {
               if (!window.axe) (0, eval)(source);
               const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
@@ -327,13 +327,13 @@ test('it is no hindrance to anybody, in no light, on no screen', async () => {
             }, AXE);
             assert.deepEqual(found, [], `${where} on a ${screen} screen, ${colorScheme}`);
           };
-          await look(path);
+          await checkPage(path);
           if (path === '/') {
             await page.getByRole('button', { name: 'New job' }).click();
-            await look('the dialog for new jobs');
+            await checkPage('the dialog for new jobs');
             await page.keyboard.press('Escape');
-            await page.locator('#needs button').first().click();
-            await look('the question');
+            await page.locator('#attention button').first().click();
+            await checkPage('the confirmation');
           }
           const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
           assert.ok(wider <= 0, `${path} is ${wider} pixels wider than a ${screen} screen`);
@@ -341,13 +341,13 @@ test('it is no hindrance to anybody, in no light, on no screen', async () => {
       }
     }
   }
-  await house.api('jobs/shown-1/cancel', {});
+  await daemon.api('jobs/shown-1/cancel', {});
 });
 
-test('without scripts it can be read', async () => {
+test('page can be read without scripts', async () => {
   await at('/jobs?q=sakura', { javaScriptEnabled: false }, async (page) => {
-    // The browser that is told not to run scripts still reads as one that could: what it would show is in the text.
-    assert.match(await page.content(), /<noscript>.*Without scripts this page shows/s);
+    // With scripts disabled by the driver, the browser still hides noscript: so look at the source.
+    assert.match(await page.content(), /<noscript>.*Without JavaScript this page shows/s);
     await page.getByRole('link', { name: 'sakura' }).first().click();
     await page.getByRole('heading', { name: 'History' }).waitFor();
     assert.equal(await page.locator('button:visible').count(), 0);

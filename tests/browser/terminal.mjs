@@ -1,7 +1,7 @@
-// The picture of the terminal: the real demo in a pseudo-terminal, shown by a real terminal emulator.
+// Takes the screenshot of the terminal: the real demo in a pseudo-terminal, rendered by a terminal emulator.
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { browse, open } from './rig.mjs';
+import { launchBrowser, openPage } from './rig.mjs';
 
 const BINARY = process.env.DROPREEL_BINARY ?? 'target/debug/dropreel';
 const [COLUMNS, ROWS, MOMENT] = [116, 8, 5500];
@@ -15,8 +15,8 @@ const demo = spawn('script', ['-qec', `stty cols ${COLUMNS} rows ${ROWS}; PS1= ;
 demo.stdout.on('data', (bytes) => chunks.push([Date.now() - began, bytes]));
 await new Promise((done) => demo.on('exit', done));
 
-const browser = await browse();
-const page = await open(browser, { viewport: { width: 1060, height: 240 }, deviceScaleFactor: 1.5 });
+const browser = await launchBrowser();
+const page = await openPage(browser, { viewport: { width: 1060, height: 240 }, deviceScaleFactor: 1.5 });
 await page.setContent('<body style="margin:0;background:#16181b"><div id="screen" style="display:inline-block;padding:14px"></div>');
 await page.addStyleTag({ content: asset('css/xterm.css') });
 await page.addScriptTag({ content: asset('lib/xterm.js') });

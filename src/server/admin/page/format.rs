@@ -1,61 +1,79 @@
-//! How amounts, lengths and times are written for people, in both languages. `times.js` writes times the same way.
+//! Amounts, sizes and times as texts, in both languages. `times.js` formats times in the same way.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::money::Quota;
-use crate::server::admin::page::messages::Words;
+use crate::server::admin::page::messages::Messages;
 
-/// Dollars, with cents and what is below a cent only if there is something.
+/// A time: absolute for scripts, relative for people.
+pub(super) struct DisplayTime {
+    pub iso: String,
+    pub relative: String,
+}
+
+impl DisplayTime {
+    pub(super) fn new(m: &Messages, time: Timestamp, now: Timestamp) -> Self {
+        Self { iso: time.to_string(), relative: relative_time(m, time, now) }
+    }
+}
+
+/// Dollars and cents; fractions of a cent only if there are any.
 pub(super) fn money(quota: Quota) -> String {
     let text = quota.to_string();
     let cents = text.len() - 2;
     if text.ends_with("00") { text[..cents].to_owned() } else { text }
 }
 
-/// A file's length.
 pub(super) fn bytes(count: u64) -> String {
     bytesize::ByteSize::b(count).display().iec().to_string()
 }
 
-/// Which unit a span is told in, and how many: two units under a day where the second still says something.
-pub(super) fn span(w: &Words, span: Duration) -> String {
-    let seconds = span.as_secs();
+/// A duration in its largest unit; below ten hours with the minutes.
+pub(super) fn duration(m: &Messages, duration: Duration) -> String {
+    let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
-        0..60 => format!("{seconds}{}", w.unit_s),
-        60..3_600 => format!("{minutes}{}", w.unit_min),
+        0..60 => format!("{seconds}{}", m.unit_s),
+        60..3_600 => format!("{minutes}{}", m.unit_min),
         3_600..86_400 if hours < 10 && minutes % 60 > 0 => {
-            format!("{hours}{} {}{}", w.unit_h, minutes % 60, w.unit_min)
+            format!("{hours}{} {}{}", m.unit_h, minutes % 60, m.unit_min)
         }
-        3_600..86_400 => format!("{hours}{}", w.unit_h),
-        _ => format!("{days}{}", w.unit_d),
+        3_600..86_400 => format!("{hours}{}", m.unit_h),
+        _ => format!("{days}{}", m.unit_d),
     }
 }
 
-/// A moment, seen from now.
-pub(super) fn ago(w: &Words, moment: Timestamp, now: Timestamp) -> String {
-    if moment > now {
-        return format!("{}{}{}", w.in_before, span(w, moment.since(now)), w.in_after);
+fn relative_time(m: &Messages, time: Timestamp, now: Timestamp) -> String {
+    if time > now {
+        return format!("{}{}{}", m.in_before, duration(m, time.since(now)), m.in_after);
     }
-    let past = now.since(moment);
-    if past.as_secs() < 5 { w.just_now.to_owned() } else { format!("{}{}", span(w, past), w.ago) }
+    let past = now.since(time);
+    if past.as_secs() < 5 { m.just_now.to_owned() } else { format!("{}{}", duration(m, past), m.ago) }
+}
+
+/// The estimated time left, rounded because it is not known exactly.
+pub(super) fn time_left(m: &Messages, left: Duration) -> String {
+    let seconds = left.as_secs();
+    let rounded = if seconds < 60 { seconds.div_ceil(5) * 5 } else { seconds };
+    format!("{}{}{}", m.left_before, duration(m, Duration::from_secs(rounded)), m.left_after)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::admin::page::messages::{CHINESE, ENGLISH};
+    use crate::server::admin::page::messages::chinese::CHINESE;
+    use crate::server::admin::page::messages::english::ENGLISH;
 
     #[test]
-    fn money_shows_what_there_is() {
+    fn money_has_fractions_of_a_cent_only_if_needed() {
         assert_eq!(money(Quota::new(75_000)), "$0.15");
         assert_eq!(money(Quota::new(75_050)), "$0.1501");
         assert_eq!(money(Quota::ZERO), "$0.00");
     }
 
     #[test]
-    fn times_are_told_in_the_units_that_matter() {
+    fn relative_times_use_the_units_that_matter() {
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         let cases = [
             (1_000, "just now", "刚刚"),
@@ -66,9 +84,9 @@ mod tests {
             (-40_000, "11 h ago", "11 小时前"),
             (-200_000, "2 d ago", "2 天前"),
         ];
-        for (moment, english, chinese) in cases {
-            assert_eq!(ago(&ENGLISH, at(moment), at(1_000)), english);
-            assert_eq!(ago(&CHINESE, at(moment), at(1_000)), chinese);
+        for (time, english, chinese) in cases {
+            assert_eq!(relative_time(&ENGLISH, at(time), at(1_000)), english);
+            assert_eq!(relative_time(&CHINESE, at(time), at(1_000)), chinese);
         }
     }
 }

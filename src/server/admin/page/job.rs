@@ -1,110 +1,118 @@
-//! One job: its videos, what was asked for, what happened, what it cost, and the others of its file.
+//! One job in full: its videos, request, history and cost, and the other jobs of its file.
+
+use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::job::state::StateName;
-use crate::server::admin::page::row::{Moment, Row};
-use crate::server::admin::page::{Frame, shown};
+use crate::server::admin::page::format::DisplayTime;
+use crate::server::admin::page::frame::{Frame, render};
+use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
+use crate::store::hooks::CallState;
+use crate::store::query::HistoryRow;
 
-/// So many others of the same file are named before and after the job.
-const NEIGHBOURS: u32 = 6;
+/// Most other jobs of the same file shown before, and after, the job.
+const MAX_SIBLINGS: u32 = 6;
+/// Longer requests are shown as they are, in bytes.
+const MAX_FORMATTED: usize = 4096;
 
 #[derive(Template)]
 #[template(path = "job.html")]
-struct JobPage {
+struct JobTemplate {
     frame: Frame,
-    row: Row,
+    row: JobRow,
     prompt: Option<String>,
     task: Option<String>,
-    submitted: Option<Moment>,
-    completed: Option<Moment>,
-    /// The user's own text, laid out to be read.
+    submitted: Option<DisplayTime>,
+    completed: Option<DisplayTime>,
+    /// The user's own text, one key per line.
     request: String,
-    history: Vec<Entry>,
+    history: Vec<HistoryLine>,
     hooks: Vec<HookLine>,
     file_name: Option<String>,
-    of_file: u64,
-    neighbours: Vec<Row>,
+    /// How many jobs the file has.
+    file_jobs: u64,
+    siblings: Vec<JobRow>,
     library: String,
 }
 
-/// Who was told what.
-struct HookLine {
-    event: String,
-    /// When it is tried next.
-    due: Option<Moment>,
-    tried: Option<Moment>,
-    outcome: String,
-}
-
-struct Entry {
-    at: Moment,
+struct HistoryLine {
+    at: DisplayTime,
     event: String,
     detail: String,
 }
 
-/// `GET /jobs/{job}`: by id, the beginning of one, or name.
-pub(super) async fn show(
+/// A call of a hook.
+struct HookLine {
+    event: String,
+    next_attempt: Option<DisplayTime>,
+    last_attempt: Option<DisplayTime>,
+    outcome: String,
+}
+
+/// `GET /jobs/{job}`, by id, unique id prefix or name.
+pub(super) async fn get_job_page(
     request: HttpRequest,
     job: web::Path<String>,
     admin: web::Data<AdminState>,
 ) -> HttpResponse {
-    let page = look(&request, job.into_inner(), &admin).await;
-    shown(&request, page)
+    let page = load(&request, job.into_inner(), &admin).await;
+    render(&request, page)
 }
 
-async fn look(request: &HttpRequest, job: String, admin: &AdminState) -> Result<JobPage, Problem> {
-    let (frame, store) = (Frame::of(request, admin).await?, &admin.server.store);
-    let id = resolve_job(store, job).await?;
-    let sight = store.look(id).await?;
+async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> Result<JobTemplate, Problem> {
+    let (frame, store) = (Frame::load(request, admin).await?, &admin.server.store);
+    let id = resolve_job(store, reference).await?;
+    let details = store.look(id).await?;
     let body = store.request(id).await?;
-    let family = store.family(id, NEIGHBOURS).await?;
-    let (w, now) = (frame.w, frame.now);
-    let moment = |at| Moment::of(w, at, now);
-    let entry = |entry: crate::store::query::HistoryRow| Entry {
-        at: moment(entry.at),
+    let family = store.family(id, MAX_SIBLINGS).await?;
+    let (m, now) = (frame.m, frame.now);
+    let time = |at| DisplayTime::new(m, at, now);
+    let history_line = |entry: HistoryRow| HistoryLine {
+        at: time(entry.at),
         event: entry.event.replace('_', " "),
         detail: entry.detail,
     };
-    let line = |call: crate::store::hooks::CallState| HookLine {
+    let hook_line = |call: CallState| HookLine {
         event: call.event.replace('_', " "),
-        due: call.due_at.map(moment),
-        tried: call.tried_at.map(moment),
+        next_attempt: call.due_at.map(time),
+        last_attempt: call.tried_at.map(time),
         outcome: call.outcome.unwrap_or_default(),
     };
-    let learned = sight.job.facts();
-    let near = if family.jobs > 1 { family.near } else { Vec::new() };
-    Ok(JobPage {
-        prompt: sight.prompt.clone(),
-        task: sight.job.task().map(|task| task.as_str().to_owned()),
-        submitted: learned.submitted_at.map(moment),
-        completed: learned.completed_at.map(moment),
-        request: laid_out(&body),
-        history: store.history(id).await?.into_iter().map(entry).collect(),
-        hooks: store.calls_of(id).await?.into_iter().map(line).collect(),
+    let facts = details.job.facts();
+    let siblings = if family.jobs > 1 { family.near } else { Vec::new() };
+    Ok(JobTemplate {
+        prompt: details.prompt.clone(),
+        task: details.job.task().map(|task| task.as_str().to_owned()),
+        submitted: facts.submitted_at.map(time),
+        completed: facts.completed_at.map(time),
+        request: format_request(&body),
+        history: store.history(id).await?.into_iter().map(history_line).collect(),
+        hooks: store.calls_of(id).await?.into_iter().map(hook_line).collect(),
         file_name: family.file_name,
-        of_file: family.jobs,
-        neighbours: near.iter().map(|sight| Row::of(sight, w, now)).collect(),
-        row: Row::of(&sight, w, now),
+        file_jobs: family.jobs,
+        siblings: siblings.iter().map(|details| JobRow::new(details, m, now)).collect(),
+        row: JobRow::new(&details, m, now),
         library: admin.server.library_dir().display().to_string(),
         frame,
     })
 }
 
-/// With one key on a line, if nothing of it changes by that: numbers stay as they were written.
-fn laid_out(body: &str) -> String {
-    use serde_json::value::RawValue;
-    let keys: Result<std::collections::BTreeMap<String, &RawValue>, _> = serde_json::from_str(body);
-    match keys {
-        Ok(keys) if body.len() < 4096 => {
-            // In the user's order: where each stands in the text.
-            let mut keys: Vec<_> = keys.into_iter().collect();
-            keys.sort_by_key(|(_, value)| value.get().as_ptr());
-            let lines = keys.iter().map(|(key, value)| format!("  {}: {value}", serde_json::json!(key)));
+/// Puts each key of the request on its own line. Key order and the spelling of values stay as the user wrote them.
+fn format_request(body: &str) -> String {
+    let members: Result<BTreeMap<String, &RawValue>, _> = serde_json::from_str(body);
+    match members {
+        Ok(members) if body.len() < MAX_FORMATTED => {
+            let mut members: Vec<_> = members.into_iter().collect();
+            // The values borrow from the text, so their addresses have the order of the keys.
+            members.sort_by_key(|(_, value)| value.get().as_ptr());
+            let lines = members.iter().map(|(key, value)| format!("  {}: {value}", json!(key)));
             format!("{{\n{}\n}}", lines.collect::<Vec<_>>().join(",\n"))
         }
         _ => body.to_owned(),

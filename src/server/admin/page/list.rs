@@ -1,4 +1,4 @@
-//! The list of jobs: filters and search in the address, pages by cursor, orders for all that pass the filter.
+//! The list of jobs: filters in the address, pages by cursor, actions for all jobs that match.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
@@ -7,95 +7,97 @@ use crate::api::action::BulkActionRequest;
 use crate::api::list::JobFilter;
 use crate::job::event::OperatorAction;
 use crate::job::state::StateName;
-use crate::server::admin::page::messages::Words;
-use crate::server::admin::page::row::{Action, Row};
-use crate::server::admin::page::{Frame, shown};
+use crate::server::admin::page::frame::{Frame, render};
+use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::row::{ActionButton, JobRow};
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::parse_filter;
 use crate::server::admin::state::AdminState;
 
-const LENGTH: u32 = 50;
+const PAGE_SIZE: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "list.html")]
-struct List {
+struct ListTemplate {
     frame: Frame,
-    rows: Vec<Row>,
+    rows: Vec<JobRow>,
     state: Option<StateName>,
-    /// As written in the address: `KEY=VALUE`.
+    /// As in the address: `KEY=VALUE`.
     labels: Vec<String>,
     /// The address of the next page.
     older: Option<String>,
     is_first: bool,
-    filtered: bool,
-    /// For all that pass the filter.
-    bulk: Vec<Action>,
+    is_filtered: bool,
+    /// For all jobs that match.
+    bulk_actions: Vec<ActionButton>,
 }
 
 /// `GET /jobs`.
-pub(super) async fn show(request: HttpRequest, admin: web::Data<AdminState>) -> HttpResponse {
-    let page = look(&request, &admin).await;
-    shown(&request, page)
+pub(super) async fn get_list(request: HttpRequest, admin: web::Data<AdminState>) -> HttpResponse {
+    let page = load(&request, &admin).await;
+    render(&request, page)
 }
 
-async fn look(request: &HttpRequest, admin: &AdminState) -> Result<List, Problem> {
-    let mut frame = Frame::of(request, admin).await?;
+async fn load(request: &HttpRequest, admin: &AdminState) -> Result<ListTemplate, Problem> {
+    let mut frame = Frame::load(request, admin).await?;
     let query = Query::parse_form(request, &["state", "label", "q", "cursor"])?;
     let (filter, cursor) = (parse_filter(&query)?, query.number("cursor")?);
-    let page = admin.server.store.list(filter.clone(), cursor, LENGTH).await?;
+    let page = admin.server.store.list(filter.clone(), cursor, PAGE_SIZE).await?;
     frame.q = filter.text.clone().unwrap_or_default();
-    let (w, now) = (frame.w, frame.now);
-    Ok(List {
-        rows: page.jobs.iter().map(|sight| Row::of(sight, w, now)).collect(),
-        older: page.next.map(|cursor| address(&filter, Some(cursor))),
+    let (m, now) = (frame.m, frame.now);
+    Ok(ListTemplate {
+        rows: page.jobs.iter().map(|details| JobRow::new(details, m, now)).collect(),
+        older: page.next.map(|cursor| list_address(&filter, cursor)),
         is_first: cursor.is_none(),
-        filtered: filter != JobFilter::default(),
+        is_filtered: filter != JobFilter::default(),
         labels: filter.labels.iter().map(ToString::to_string).collect(),
-        bulk: bulk(&filter, w),
+        bulk_actions: bulk_actions(&filter, m),
         state: filter.state,
         frame,
     })
 }
 
-impl List {
+impl ListTemplate {
     fn is_state(&self, state: &StateName) -> bool {
         self.state == Some(*state)
     }
 }
 
-fn address(filter: &JobFilter, cursor: Option<i64>) -> String {
-    let cursor = cursor.map(|cursor| ("cursor", cursor.to_string()));
+fn list_address(filter: &JobFilter, cursor: i64) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(filter.query_pairs().into_iter().chain(cursor));
+    query.extend_pairs(filter.query_pairs()).append_pair("cursor", &cursor.to_string());
     format!("/jobs?{}", query.finish())
 }
 
-/// Orders for all of one state, where there is one that all of them could follow.
-fn bulk(filter: &JobFilter, w: &'static Words) -> Vec<Action> {
+/// Actions that all jobs of one state may allow.
+fn bulk_actions(filter: &JobFilter, m: &'static Messages) -> Vec<ActionButton> {
     let Some(state) = filter.state else { return Vec::new() };
-    let action = |action: OperatorAction, label, ask: &'static str| {
-        let (label_filter, q) = (filter.labels.clone(), filter.text.clone());
-        let body = BulkActionRequest { action, state, label: label_filter, q, dry_run: false, expect: None };
-        Action {
+    let button = |action: OperatorAction| {
+        let (label, q) = (filter.labels.clone(), filter.text.clone());
+        let body = BulkActionRequest { action, state, label, q, dry_run: false, expect: None };
+        let (label, question, decline, done) = match action {
+            OperatorAction::Cancel => (m.cancel_all, m.ask_cancel_all, m.no_cancel, m.cancelled),
+            OperatorAction::Retry => (m.retry_all, m.ask_retry_all, m.no_retry, m.retried),
+            OperatorAction::Release => (m.release_all, m.ask_release_all, m.no_release, m.released),
+        };
+        ActionButton {
             label,
-            post: "/api/v1/jobs/bulk".to_owned(),
-            // Texts always have a JSON form.
+            address: "/api/v1/jobs/bulk".to_owned(),
+            // Strings always serialize.
             body: serde_json::to_string(&body).unwrap_or_default(),
-            ask: ask.to_owned(),
-            grave: true,
+            question: question.to_owned(),
+            confirm: label.to_owned(),
+            decline,
+            is_dangerous: true,
+            done: Some(done),
         }
     };
     match state {
-        StateName::Failed | StateName::Cancelled | StateName::Expired => {
-            vec![action(OperatorAction::Retry, w.retry_all, w.ask_retry_all)]
-        }
-        StateName::Held => vec![
-            action(OperatorAction::Release, w.release_all, w.ask_release_all),
-            action(OperatorAction::Cancel, w.cancel_all, w.ask_cancel_all),
-        ],
+        StateName::Failed | StateName::Cancelled | StateName::Expired => vec![button(OperatorAction::Retry)],
+        StateName::Held => vec![button(OperatorAction::Release), button(OperatorAction::Cancel)],
         StateName::Pending | StateName::Submitting | StateName::Queued | StateName::Processing => {
-            vec![action(OperatorAction::Cancel, w.cancel_all, w.ask_cancel_all)]
+            vec![button(OperatorAction::Cancel)]
         }
         StateName::Downloading | StateName::Succeeded => Vec::new(),
     }

@@ -1,46 +1,37 @@
-//! A job as pages show it: one line of a list, a card, or the head of its own page.
-
-use std::time::Duration;
+//! A job as the pages show it: as a row of a list, a card of the gallery, or the head of its own page.
 
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::job::output::OutputKind;
+use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::{State, StateName};
-use crate::server::admin::page::format;
-use crate::server::admin::page::messages::Words;
+use crate::server::admin::page::format::{self, DisplayTime};
+use crate::server::admin::page::messages::Messages;
 use crate::store::query::JobDetails;
 
-/// So much of a prompt is shown in a line, in characters.
-const SNIPPET: usize = 160;
+/// Longest prompt in a row, in characters.
+const MAX_PROMPT: usize = 160;
 
-/// A moment, absolute for machines and relative for people.
-pub(super) struct Moment {
-    pub iso: String,
-    pub relative: String,
-}
-
-impl Moment {
-    pub(super) fn of(w: &Words, moment: Timestamp, now: Timestamp) -> Self {
-        Self { iso: moment.to_string(), relative: format::ago(w, moment, now) }
-    }
-}
-
-/// A button that gives an order, after one question.
-pub(super) struct Action {
+/// A button that sends an action after a confirmation.
+#[derive(Default)]
+pub(super) struct ActionButton {
     pub label: &'static str,
-    /// Where the order goes.
-    pub post: String,
-    /// What it says; JSON.
+    /// The address that the action is sent to.
+    pub address: String,
+    /// The body of the request, as JSON.
     pub body: String,
-    /// What is asked before.
-    pub ask: String,
-    /// It may cost money, or end something.
-    pub grave: bool,
+    /// The text of the confirmation, and of its two buttons.
+    pub question: String,
+    pub confirm: String,
+    pub decline: &'static str,
+    /// It may cost money or end something.
+    pub is_dangerous: bool,
+    /// For a bulk action: the text after success, with `{jobs}`.
+    pub done: Option<&'static str>,
 }
 
-/// A stored file, and where it is played.
-pub(super) struct Clip {
+/// A stored file and the address that plays it.
+pub(super) struct MediaFile {
     pub address: String,
     pub kind: &'static str,
     pub path: String,
@@ -49,133 +40,147 @@ pub(super) struct Clip {
     pub host: String,
 }
 
-/// The job.
-pub(super) struct Row {
+/// A job.
+pub(super) struct JobRow {
     pub id: String,
     pub name: String,
     pub state: StateName,
-    pub state_word: &'static str,
+    pub state_text: &'static str,
     pub model: String,
+    /// Shortened.
     pub prompt: String,
     pub progress: u8,
-    /// What it waits for, or what went wrong.
+    /// What the job waits for, or why it failed.
     pub note: String,
-    pub created: Moment,
-    pub ended: Option<Moment>,
-    /// While a link may die.
-    pub deadline: Option<Moment>,
-    /// An estimate from its progress until now.
-    pub to_go: Option<String>,
+    pub created: DisplayTime,
+    pub finished: Option<DisplayTime>,
+    /// When its first link expires, while an output is missing.
+    pub link_expiry: Option<DisplayTime>,
+    pub is_link_expired: bool,
+    /// Estimated from the progress so far.
+    pub time_left: Option<String>,
     pub cost: Option<String>,
     pub quota: i64,
     pub labels: Vec<(String, String)>,
-    pub films: Vec<Clip>,
-    pub actions: Vec<Action>,
+    pub files: Vec<MediaFile>,
+    pub actions: Vec<ActionButton>,
 }
 
-impl Row {
-    pub(super) fn of(sight: &JobDetails, w: &'static Words, now: Timestamp) -> Self {
-        let (identity, learned, state) = (sight.job.identity(), sight.job.facts(), sight.job.state_name());
-        let note = match sight.job.state() {
+impl JobRow {
+    pub(super) fn new(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Self {
+        let (identity, facts, state) =
+            (details.job.identity(), details.job.facts(), details.job.state_name());
+        let note = match details.job.state() {
             State::Held(hold) => hold.description(),
-            _ => match &learned.error {
+            _ => match &facts.error {
                 Some(error) if state.is_end() => format!("{} ({})", error.message, error.code),
-                _ => learned.status_message.clone().unwrap_or_default(),
+                _ => facts.status_message.clone().unwrap_or_default(),
             },
         };
-        let prompt = sight.prompt.as_deref().unwrap_or("");
-        let cut = prompt.char_indices().nth(SNIPPET).map_or(prompt.len(), |(at, _)| at);
-        let elapsed = learned.submitted_at.map(|from| now.since(from));
-        let percent = u32::from(learned.progress);
-        let to_go = elapsed.filter(|_| state == StateName::Processing && (5..100).contains(&percent));
+        let link_expiry =
+            facts.expires_at.filter(|_| matches!(state, StateName::Downloading | StateName::Held));
+        let percent = u32::from(facts.progress);
+        let has_estimate = state == StateName::Processing && (5..100).contains(&percent);
+        let elapsed = facts.submitted_at.map(|from| now.since(from)).filter(|_| has_estimate);
         Self {
             id: identity.id.to_string(),
             name: identity.name.clone(),
             state,
-            state_word: w.state(state),
+            state_text: m.state(state),
             model: identity.model.clone(),
-            prompt: if cut < prompt.len() { format!("{}…", &prompt[..cut]) } else { prompt.to_owned() },
-            progress: learned.progress,
+            prompt: shorten(details.prompt.as_deref().unwrap_or("")),
+            progress: facts.progress,
             note,
-            created: Moment::of(w, identity.created_at, now),
-            ended: learned.finished_at.map(|at| Moment::of(w, at, now)),
-            deadline: learned
-                .expires_at
-                .filter(|_| matches!(state, StateName::Downloading | StateName::Held))
-                .map(|at| Moment::of(w, at, now)),
-            to_go: to_go.map(|elapsed| to_go_in_words(w, elapsed, percent)),
-            cost: learned.cost.map(format::money),
-            quota: learned.cost.map_or(0, |cost| cost.get()),
-            labels: sight.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-            films: films(sight),
-            actions: actions(sight, w),
+            created: DisplayTime::new(m, identity.created_at, now),
+            finished: facts.finished_at.map(|at| DisplayTime::new(m, at, now)),
+            is_link_expired: link_expiry.is_some_and(|at| at <= now),
+            link_expiry: link_expiry.map(|at| DisplayTime::new(m, at, now)),
+            time_left: elapsed.map(|elapsed| format::time_left(m, elapsed * (100 - percent) / percent)),
+            cost: facts.cost.map(format::money),
+            quota: facts.cost.map_or(0, |cost| cost.get()),
+            labels: details.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            files: media_files(details),
+            actions: actions(details, m),
         }
     }
 
-    /// Whether its progress says something.
     pub(super) fn has_progress(&self) -> bool {
         matches!(self.state, StateName::Processing | StateName::Downloading)
     }
 
-    /// The first of its files, if that is a film.
-    pub(super) fn first_film(&self) -> Option<&Clip> {
-        self.films.first().filter(|film| film.kind == "video")
+    /// The first file, if it is a video.
+    pub(super) fn first_video(&self) -> Option<&MediaFile> {
+        self.files.first().filter(|file| file.kind == "video")
     }
 
-    pub(super) fn first_image(&self) -> Option<&Clip> {
-        self.films.first().filter(|film| film.kind == "image")
+    /// The first file, if it is an image.
+    pub(super) fn first_image(&self) -> Option<&MediaFile> {
+        self.files.first().filter(|file| file.kind == "image")
     }
 }
 
-fn to_go_in_words(w: &Words, elapsed: Duration, percent: u32) -> String {
-    let left = elapsed * (100 - percent) / percent;
-    // Not told more exactly than it is known.
-    let seconds = left.as_secs();
-    let rounded = if seconds < 60 { seconds.div_ceil(5) * 5 } else { seconds };
-    format!("{}{}{}", w.about_before, format::span(w, Duration::from_secs(rounded)), w.about_after)
+fn shorten(prompt: &str) -> String {
+    match prompt.char_indices().nth(MAX_PROMPT) {
+        Some((end, _)) => format!("{}…", &prompt[..end]),
+        None => prompt.to_owned(),
+    }
 }
 
-fn films(sight: &JobDetails) -> Vec<Clip> {
-    let id = sight.job.id();
-    let film = |(place, (kind, file)): (usize, &(OutputKind, crate::job::output::StoredFile))| Clip {
-        address: format!("/media/{id}/{}", place + 1),
+fn media_files(details: &JobDetails) -> Vec<MediaFile> {
+    let id = details.job.id();
+    let media_file = |(index, (kind, file)): (usize, &(OutputKind, StoredFile))| MediaFile {
+        address: format!("/media/{id}/{}", index + 1),
         kind: kind.as_str(),
         path: file.path.clone(),
         size: format::bytes(file.bytes),
         sha256: file.sha256.clone(),
         host: file.host.clone(),
     };
-    sight.files.iter().enumerate().map(film).collect()
+    details.files.iter().enumerate().map(media_file).collect()
 }
 
-/// What a person may order in this state, the likeliest first.
-fn actions(sight: &JobDetails, w: &'static Words) -> Vec<Action> {
-    let (id, name) = (sight.job.id(), &sight.job.identity().name);
-    let paid = sight.job.facts().cost.filter(|cost| cost.get() > 0);
-    let price = match paid {
-        Some(cost) => w.costs_again.replace("{cost}", &format::money(cost)),
-        None => w.billed_again.to_owned(),
-    };
-    let action = |order: &str, label, ask: &str, grave| Action {
+/// The actions that the state allows, the most likely first.
+fn actions(details: &JobDetails, m: &'static Messages) -> Vec<ActionButton> {
+    let (id, name) = (details.job.id(), &details.job.identity().name);
+    let button = |action: &str, label, question: &str, is_dangerous| ActionButton {
         label,
-        post: format!("/api/v1/jobs/{id}/{order}"),
+        address: format!("/api/v1/jobs/{id}/{action}"),
         body: json!({}).to_string(),
-        ask: ask.replace("{name}", name),
-        grave,
+        question: question.replace("{name}", name),
+        is_dangerous,
+        ..ActionButton::default()
     };
-    let cancel = |ask| action("cancel", w.cancel, ask, true);
-    let retry = || action("retry", w.retry, &format!("{} {price}", w.ask_retry), true);
-    match sight.job.state() {
+    let cancel = |question| ActionButton {
+        confirm: m.confirm_cancel.to_owned(),
+        decline: m.no_cancel,
+        ..button("cancel", m.cancel, question, true)
+    };
+    let last_cost = details.job.facts().cost.filter(|cost| cost.get() > 0).map(format::money);
+    let retry = || {
+        let (question, confirm) = match &last_cost {
+            Some(cost) => (
+                m.ask_retry_cost.replace("{cost}", cost),
+                m.about_cost.replace("{label}", m.retry).replace("{cost}", cost),
+            ),
+            None => (m.ask_retry.to_owned(), m.retry.to_owned()),
+        };
+        ActionButton { confirm, decline: m.no_retry, ..button("retry", m.retry, &question, true) }
+    };
+    match details.job.state() {
         State::Held(hold) => {
-            let pays = hold.reason.release_may_pay();
-            let why = if pays { w.release_pays } else { w.release_free };
-            let release = action("release", w.release, &format!("{} {why}", w.ask_release), pays);
-            vec![release, retry(), cancel(w.ask_cancel_held)]
+            let may_pay = hold.reason.release_may_pay();
+            let question = if may_pay { m.ask_release_may_pay } else { m.ask_release };
+            let release = ActionButton {
+                confirm: m.release.to_owned(),
+                decline: m.no_release,
+                ..button("release", m.release, question, may_pay)
+            };
+            vec![release, retry(), cancel(m.ask_cancel_held)]
         }
         State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => vec![retry()],
-        State::Pending { .. } => vec![cancel(w.ask_cancel_pending)],
+        State::Pending { .. } => vec![cancel(m.ask_cancel_pending)],
         State::Submitting { .. } | State::Queued(_) | State::Processing(_) => {
-            vec![cancel(w.ask_cancel_running)]
+            vec![cancel(m.ask_cancel_running)]
         }
         State::Downloading(_) | State::Succeeded { .. } => Vec::new(),
     }

@@ -27,7 +27,7 @@ async fn overview_shows_problems_pauses_and_the_inbox() {
     let pause = admin.post("/api/v1/pause", r#"{"what":"submits"}"#).await;
     assert_eq!(pause.status, 200);
     let one = admin.get("/").await.body;
-    for text in ["/jobs?state=pending", "Nothing is submitted", "paused by an operator", "/api/v1/resume"] {
+    for text in ["/jobs?state=pending", "Submitting is paused", "/api/v1/resume"] {
         assert!(one.contains(text), "{text}: {one}");
     }
 }
@@ -77,7 +77,7 @@ async fn job_texts_never_become_markup() {
         for path in ["/".to_owned(), format!("/jobs?q={query}"), format!("/jobs/{id}")] {
             let answer = admin.get(&path).await;
             assert_eq!(answer.status, 200, "{path}");
-            assert!(!answer.body.contains(text), "{path} has {text} as it is");
+            assert!(!answer.body.contains(text), "{path} contains {text} unescaped");
             let policy = answer.header("content-security-policy").unwrap();
             assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         }
@@ -103,7 +103,7 @@ async fn list_page_follows_its_cursor_and_explains_filters() {
     assert_eq!(seen, names);
     assert!(admin.get("/jobs?state=running").await.body.contains("unknown state `running`"));
     assert_eq!(admin.get("/jobs?colour=red").await.status, 400);
-    assert!(admin.get("/jobs?q=none-such").await.body.contains("No job passes this filter."));
+    assert!(admin.get("/jobs?q=none-such").await.body.contains("No jobs match."));
 }
 
 #[actix_web::test]

@@ -1,21 +1,21 @@
-// What the scripts of the page add to what the server renders: they keep it new, and carry orders. Each does one thing.
-import { follow } from './live.js';
-import { takeOrders } from './orders.js';
-import { takeFiles } from './submit.js';
-import { keepTimes } from './times.js';
-import { playFilms } from './films.js';
+// Starts the scripts of the page: they keep it up to date and send actions. Each script does one thing.
+import { followChanges } from './live.js';
+import { handleActions } from './actions.js';
+import { handleSubmit } from './submit.js';
+import { keepTimesCurrent } from './times.js';
+import { playClips } from './gallery.js';
 
 document.documentElement.classList.add('scripts');
-keepTimes();
-playFilms();
-takeOrders();
-takeFiles();
-follow();
+keepTimesCurrent();
+playClips();
+handleActions();
+handleSubmit();
+followChanges();
 
-// `/` goes to the search, as people of the web expect.
+// `/` focuses the search field, as on many web sites.
 document.addEventListener('keydown', (event) => {
-  const writes = event.target.closest('input, textarea, select, dialog');
-  if (event.key === '/' && !writes && !event.ctrlKey && !event.metaKey && !event.altKey) {
+  const isTyping = event.target.closest('input, textarea, select, dialog');
+  if (event.key === '/' && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
     document.querySelector('#search').focus();
   }

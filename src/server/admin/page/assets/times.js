@@ -1,6 +1,6 @@
-// Times as seen from now, as the server writes them (format.rs), kept true while the page is open.
+// Keeps relative times current while the page is open. format.rs formats them in the same way.
 
-function span(seconds, [s, min, h, d]) {
+function duration(seconds, [s, min, h, d]) {
   const [minutes, hours] = [Math.floor(seconds / 60), Math.floor(seconds / 3600)];
   if (seconds < 60) return `${Math.floor(seconds)}${s}`;
   if (minutes < 60) return `${minutes}${min}`;
@@ -9,23 +9,23 @@ function span(seconds, [s, min, h, d]) {
   return `${Math.floor(hours / 24)}${d}`;
 }
 
-/** Writes all times anew. */
-export function tellTimes() {
+export function updateTimes() {
   const units = document.body.dataset.units.split('|');
   const [inBefore, inAfter, ago, justNow] = document.body.dataset.relative.split('|');
   const now = Date.now();
   for (const time of document.querySelectorAll('time')) {
     const seconds = (now - Date.parse(time.dateTime)) / 1000;
     if (Number.isNaN(seconds)) continue;
-    const text = seconds < 0 ? inBefore + span(-seconds, units) + inAfter : seconds < 5 ? justNow : span(seconds, units) + ago;
+    let text = duration(seconds, units) + ago;
+    if (seconds < 5) text = justNow;
+    if (seconds < 0) text = inBefore + duration(-seconds, units) + inAfter;
     if (time.textContent !== text) time.textContent = text;
     const title = new Date(time.dateTime).toLocaleString(document.documentElement.lang);
     if (time.title !== title) time.title = title;
   }
 }
 
-/** Keeps them true. */
-export function keepTimes() {
-  tellTimes();
-  setInterval(tellTimes, 1000);
+export function keepTimesCurrent() {
+  updateTimes();
+  setInterval(updateTimes, 1000);
 }

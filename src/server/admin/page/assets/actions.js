@@ -1,0 +1,98 @@
+// Buttons that send an action: a confirmation that names the cost, then the request, then its result.
+import { refresh } from './live.js';
+
+let toastTimer;
+
+/** Shows a text that disappears by itself. */
+export function toast(text) {
+  const place = document.querySelector('#toast');
+  place.textContent = text;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => { place.textContent = ''; }, 6000);
+}
+
+/** "1 job" or "3 jobs". */
+function countJobs(n) {
+  const { oneJob, nJobs } = document.body.dataset;
+  return n === 1 ? oneJob : nJobs.replace('{n}', n);
+}
+
+/** Replaces `{jobs}` by a number of jobs. */
+export const withJobs = (text, n) => text.replace('{jobs}', countJobs(n));
+
+/** Posts to the API. Resolves to the answer, or throws an object with `detail` and perhaps `errors`. */
+export async function send(address, body, type = 'application/json') {
+  let response;
+  try {
+    response = await fetch(address, { method: 'POST', headers: { 'content-type': type }, body });
+  } catch {
+    throw { detail: document.body.dataset.unreachable };
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    throw { detail: answer.detail ?? `${document.body.dataset.requestFailed} (${response.status})`, errors: answer.errors };
+  }
+  return answer;
+}
+
+/** The result of a bulk action. */
+function bulkResult(done, answer) {
+  const parts = [];
+  if (answer.done || !answer.rejected.length) parts.push(withJobs(done, answer.done));
+  const rejected = answer.jobs - answer.done;
+  if (rejected) parts.push(`${withJobs(document.body.dataset.rejected, rejected)}: ${answer.rejected[0].reason}`);
+  return parts.join(' · ');
+}
+
+/** Handles all buttons with `data-address`, also those added later. */
+export function handleActions() {
+  const dialog = document.querySelector('#confirm');
+  const problem = dialog.querySelector('#confirm-problem');
+  const [yes, no] = ['yes', 'no'].map((value) => dialog.querySelector(`[value=${value}]`));
+  let action = null;
+
+  const confirm = (next) => {
+    action = next;
+    dialog.querySelector('#confirm-question').textContent = next.question;
+    problem.textContent = '';
+    [yes.textContent, no.textContent] = [next.confirm, next.decline];
+    yes.disabled = false;
+    dialog.showModal();
+    no.focus();
+  };
+
+  document.addEventListener('click', async (event) => {
+    const button = event.target.closest('button[data-address]');
+    if (!button) return;
+    document.querySelector('#menu').open = false;
+    const next = { ...button.dataset };
+    if (!next.done) return confirm(next);
+    try {
+      // Count the jobs and their cost first. The action then applies to exactly as many, or to none.
+      const request = JSON.parse(next.body);
+      const counted = await send(next.address, JSON.stringify({ ...request, dry_run: true }));
+      const cost = `$${counted.cost_usd.toFixed(2)}`;
+      next.question = withJobs(next.question, counted.jobs).replace('{cost}', cost);
+      if (request.action === 'retry' && counted.cost_usd > 0) {
+        next.confirm = document.body.dataset.aboutCost.replace('{label}', next.confirm).replace('{cost}', cost);
+      }
+      confirm({ ...next, body: JSON.stringify({ ...request, expect: counted.jobs }) });
+    } catch (error) {
+      toast(error.detail);
+    }
+  });
+
+  yes.addEventListener('click', async () => {
+    yes.disabled = true;
+    try {
+      const answer = await send(action.address, action.body);
+      dialog.close();
+      const text = action.done ? bulkResult(action.done, answer) : answer.message;
+      if (text) toast(text);
+    } catch (error) {
+      problem.textContent = error.detail;
+    }
+    refresh();
+  });
+  no.addEventListener('click', () => dialog.close());
+}

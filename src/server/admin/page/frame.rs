@@ -1,0 +1,127 @@
+//! What all pages have in common: their frame, and the answer they are sent in.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use askama::Template;
+
+use crate::clock::Timestamp;
+use crate::job::state::StateName;
+use crate::job::suspension::{Suspension, SuspensionCause};
+use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::{assets, format, language};
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
+use crate::server::admin::status::counts;
+
+/// What a page may load: its own scripts, styles and videos, and nothing else.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    media-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The data of `base.html`.
+pub(super) struct Frame {
+    pub m: &'static Messages,
+    /// Part of the addresses of assets.
+    pub version: &'static str,
+    /// The address of this page, to return to after a change of language.
+    pub here: String,
+    pub now: Timestamp,
+    /// The text in the search field.
+    pub q: String,
+    pub counts: BTreeMap<StateName, u64>,
+    pub suspensions: Vec<Banner>,
+    pub submits_paused: bool,
+    pub downloads_paused: bool,
+}
+
+/// A suspension on top of every page.
+pub(super) struct Banner {
+    pub cause: &'static str,
+    pub title: &'static str,
+    /// Empty for a pause, whose title says it all.
+    pub detail: String,
+    pub since: format::DisplayTime,
+    pub is_pause: bool,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemTemplate {
+    m: &'static Messages,
+    version: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+impl Frame {
+    pub(super) async fn load(request: &HttpRequest, admin: &AdminState) -> Result<Self, Problem> {
+        let store = &admin.server.store;
+        let suspensions = store.suspensions().await?;
+        let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
+        let is_in_force = |cause| suspensions.iter().any(|suspension| suspension.cause == cause);
+        let (m, now) = (language::choose_messages(request), admin.server.clock.now());
+        Ok(Self {
+            m,
+            version: &assets::VERSION,
+            here: url::form_urlencoded::byte_serialize(here.as_bytes()).collect(),
+            now,
+            q: String::new(),
+            counts: counts(store).await?,
+            submits_paused: is_in_force(SuspensionCause::PausedSubmits),
+            downloads_paused: is_in_force(SuspensionCause::PausedDownloads),
+            suspensions: suspensions.into_iter().map(|suspension| Banner::new(m, suspension, now)).collect(),
+        })
+    }
+
+    pub(super) fn count(&self, state: &StateName) -> u64 {
+        self.counts.get(state).copied().unwrap_or(0)
+    }
+}
+
+impl Banner {
+    fn new(m: &'static Messages, suspension: Suspension, now: Timestamp) -> Self {
+        let title = match suspension.cause {
+            SuspensionCause::PausedSubmits => m.submits_paused,
+            SuspensionCause::PausedDownloads => m.downloads_paused,
+            _ => m.submits_suspended,
+        };
+        let is_pause = suspension.cause.is_pause();
+        Self {
+            title,
+            detail: if is_pause { String::new() } else { suspension.message },
+            since: format::DisplayTime::new(m, suspension.since, now),
+            is_pause,
+            cause: suspension.cause.as_str(),
+        }
+    }
+}
+
+/// Renders a page, or the problem as a page.
+pub(super) fn render<T: Template>(request: &HttpRequest, page: Result<T, Problem>) -> HttpResponse {
+    let (status, html) = match page {
+        Ok(page) => (StatusCode::OK, page.render()),
+        Err(problem) => {
+            let (m, status) = (language::choose_messages(request), problem.status_code());
+            let title = match status {
+                StatusCode::NOT_FOUND => m.no_such_job,
+                StatusCode::CONFLICT => m.ambiguous_job,
+                status if status.is_client_error() => m.invalid_request,
+                _ => m.failed,
+            };
+            let page = ProblemTemplate { m, version: &assets::VERSION, title, detail: problem.to_string() };
+            (status, page.render())
+        }
+    };
+    match html {
+        Ok(html) => HttpResponse::build(status)
+            .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+            .insert_header((header::VARY, "accept-language, cookie"))
+            .content_type("text/html; charset=utf-8")
+            .body(html),
+        // A template writes into memory, and all its values can be displayed.
+        Err(error) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("a bug: {error}")).error_response()
+        }
+    }
+}

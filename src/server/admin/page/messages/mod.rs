@@ -1,0 +1,183 @@
+//! The texts of the page in English and Chinese. Texts that the daemon writes itself (errors, reasons, history) are not
+//! translated: users look for them in logs and in the documentation.
+//!
+//! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{label}`, `{time}`, `{line}` and `{column}` are placeholders.
+
+pub(super) mod chinese;
+pub(super) mod english;
+
+use crate::job::state::StateName;
+
+/// Every text of the page in one language.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Messages {
+    /// By [`StateName`], in its order.
+    states: [&'static str; 10],
+    /// The language tag of this language.
+    pub lang: &'static str,
+    /// The language tag of the other language.
+    pub other_lang: &'static str,
+    /// The other language, in its own words.
+    pub other_language: &'static str,
+    /// Between a label and its value.
+    pub colon: &'static str,
+    pub overview: &'static str,
+    pub jobs: &'static str,
+    pub search: &'static str,
+    pub search_hint: &'static str,
+    pub skip: &'static str,
+    pub new_job: &'static str,
+    pub menu: &'static str,
+    pub live: &'static str,
+    pub disconnected: &'static str,
+    pub submits_paused: &'static str,
+    pub submits_suspended: &'static str,
+    pub downloads_paused: &'static str,
+    pub needs_attention: &'static str,
+    pub all_well: &'static str,
+    pub system: &'static str,
+    pub more_held: &'static str,
+    pub running: &'static str,
+    pub waiting: &'static str,
+    pub none_running: &'static str,
+    pub newest: &'static str,
+    /// Before the path of the inbox.
+    pub no_videos: &'static str,
+    /// After the path of the inbox.
+    pub no_videos_or: &'static str,
+    pub spent_day: &'static str,
+    /// Before a time in the future.
+    pub link_expires: &'static str,
+    /// Before a time in the past.
+    pub link_expired: &'static str,
+    /// After the time.
+    pub link_expires_end: &'static str,
+    pub progress: &'static str,
+    pub play: &'static str,
+    pub state: &'static str,
+    pub any_state: &'static str,
+    pub label: &'static str,
+    pub label_hint: &'static str,
+    pub filter: &'static str,
+    pub clear: &'static str,
+    pub none_match: &'static str,
+    pub no_jobs: &'static str,
+    pub older: &'static str,
+    pub back_to_newest: &'static str,
+    pub pause_submits: &'static str,
+    pub pause_downloads: &'static str,
+    pub resume: &'static str,
+    pub ask_pause_submits: &'static str,
+    pub ask_pause_downloads: &'static str,
+    pub ask_resume: &'static str,
+    pub pause: &'static str,
+    pub no_pause: &'static str,
+    pub no_resume: &'static str,
+    pub cancel: &'static str,
+    pub retry: &'static str,
+    pub release: &'static str,
+    pub cancel_all: &'static str,
+    pub retry_all: &'static str,
+    pub release_all: &'static str,
+    /// The button that confirms a cancellation.
+    pub confirm_cancel: &'static str,
+    /// A button with its price.
+    pub about_cost: &'static str,
+    pub no_cancel: &'static str,
+    pub no_retry: &'static str,
+    pub no_release: &'static str,
+    pub ask_retry: &'static str,
+    pub ask_retry_cost: &'static str,
+    pub ask_release: &'static str,
+    pub ask_release_may_pay: &'static str,
+    pub ask_cancel_held: &'static str,
+    pub ask_cancel_pending: &'static str,
+    pub ask_cancel_running: &'static str,
+    pub ask_retry_all: &'static str,
+    pub ask_release_all: &'static str,
+    pub ask_cancel_all: &'static str,
+    /// `{jobs}` for a single job.
+    pub one_job: &'static str,
+    /// `{jobs}` for any other number.
+    pub n_jobs: &'static str,
+    pub added: &'static str,
+    pub retried: &'static str,
+    pub released: &'static str,
+    pub cancelled: &'static str,
+    pub rejected: &'static str,
+    pub close: &'static str,
+    pub request_failed: &'static str,
+    pub unreachable: &'static str,
+    pub drop_here: &'static str,
+    pub paste_json: &'static str,
+    pub choose_file: &'static str,
+    pub submit: &'static str,
+    pub submit_costs: &'static str,
+    pub at_line: &'static str,
+    pub outputs: &'static str,
+    pub no_outputs: &'static str,
+    pub request: &'static str,
+    pub history: &'static str,
+    pub details: &'static str,
+    pub model: &'static str,
+    pub cost: &'static str,
+    pub task: &'static str,
+    pub id: &'static str,
+    pub created: &'static str,
+    pub submitted: &'static str,
+    pub completed: &'static str,
+    pub finished: &'static str,
+    pub labels: &'static str,
+    pub same_file: &'static str,
+    pub hooks: &'static str,
+    pub next_attempt: &'static str,
+    pub from_host: &'static str,
+    pub quota: &'static str,
+    pub no_such_job: &'static str,
+    pub ambiguous_job: &'static str,
+    pub invalid_request: &'static str,
+    pub failed: &'static str,
+    pub back_to_overview: &'static str,
+    pub scripts_off: &'static str,
+    pub unit_s: &'static str,
+    pub unit_min: &'static str,
+    pub unit_h: &'static str,
+    pub unit_d: &'static str,
+    /// A time in the future.
+    pub in_before: &'static str,
+    pub in_after: &'static str,
+    pub ago: &'static str,
+    pub just_now: &'static str,
+    /// An estimated time left.
+    pub left_before: &'static str,
+    pub left_after: &'static str,
+}
+
+impl Messages {
+    pub(super) fn state(&self, state: StateName) -> &'static str {
+        self.states[state as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_text() {
+        for state in StateName::ALL {
+            assert_eq!(english::ENGLISH.state(state), state.as_str());
+        }
+        assert_eq!(chinese::CHINESE.state(StateName::Held), "需人工处理");
+    }
+
+    #[test]
+    fn chinese_texts_have_full_width_punctuation() {
+        let source = include_str!("chinese.rs");
+        let texts = source.lines().filter_map(|line| line.split_once(": \"").map(|(_, text)| text));
+        for text in texts.filter(|text| !text.is_ascii() && !text.contains("{label}")) {
+            let text = text.trim_end_matches("\",");
+            assert!(!text.contains([',', ';', '?', '!', ':', '(', ')']), "{text}");
+        }
+    }
+}

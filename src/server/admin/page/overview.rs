@@ -1,0 +1,84 @@
+//! The first page: what needs attention, what runs, and the newest videos.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use crate::api::list::JobFilter;
+use crate::clock::Timestamp;
+use crate::job::state::StateName;
+use crate::server::admin::health;
+use crate::server::admin::page::format;
+use crate::server::admin::page::frame::{Frame, render};
+use crate::server::admin::page::row::JobRow;
+use crate::server::admin::problem::Problem;
+use crate::server::admin::state::AdminState;
+
+/// Most jobs of each state that needs attention; the list shows the rest.
+const MAX_ATTENTION: u32 = 6;
+const MAX_RUNNING: u32 = 50;
+const MAX_VIDEOS: u32 = 24;
+/// Older failures are not shown.
+const RECENT: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewTemplate {
+    frame: Frame,
+    /// Problems and warnings of the daemon, a sentence each.
+    problems: Vec<String>,
+    /// Jobs that are held, whose link expires soon, or that recently ended without a video.
+    attention: Vec<JobRow>,
+    /// Held jobs beyond those shown.
+    more_held: String,
+    running: Vec<JobRow>,
+    waiting: String,
+    newest: Vec<JobRow>,
+    spent: String,
+    inbox: String,
+}
+
+/// `GET /`.
+pub(super) async fn get_overview(request: HttpRequest, admin: web::Data<AdminState>) -> HttpResponse {
+    let page = load(&request, &admin).await;
+    render(&request, page)
+}
+
+async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTemplate, Problem> {
+    let (frame, server) = (Frame::load(request, admin).await?, &admin.server);
+    let (m, now, store) = (frame.m, frame.now, &server.store);
+    let row = |details: &_| JobRow::new(details, m, now);
+    let recent = now.minus(RECENT);
+    let held_filter = JobFilter { state: Some(StateName::Held), ..Default::default() };
+    let held = store.list(held_filter, None, MAX_ATTENTION).await?.jobs;
+    let expiring =
+        store.dying(now.plus(server.settings.downloads.alert_before_expiry), MAX_ATTENTION).await?;
+    let mut attention: Vec<JobRow> = held.iter().chain(&expiring).map(row).collect();
+    for state in [StateName::Expired, StateName::Failed] {
+        attention.extend(store.ended(state, recent, MAX_ATTENTION).await?.iter().map(row));
+    }
+    let running = store.under_way(MAX_RUNNING).await?;
+    let newest = store.ended(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
+    let spent = store.spent(recent).await?;
+    let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
+    Ok(OverviewTemplate {
+        problems: health::problems(server).into_iter().chain(health::warnings(server)).collect(),
+        attention,
+        more_held: count_text(m.more_held, more_held),
+        running: running.iter().map(row).collect(),
+        waiting: count_text(m.waiting, frame.count(&StateName::Pending)),
+        newest: newest.iter().map(row).collect(),
+        spent: match spent.get() {
+            0 => String::new(),
+            _ => m.spent_day.replace("{cost}", &format::money(spent)),
+        },
+        inbox: server.settings.inbox.dir.display().to_string(),
+        frame,
+    })
+}
+
+/// The text with the number for `{n}`; empty for zero.
+fn count_text(text: &str, n: u64) -> String {
+    if n == 0 { String::new() } else { text.replace("{n}", &n.to_string()) }
+}
