@@ -1,4 +1,4 @@
-//! Why nothing is submitted, asked or downloaded for a while: the provider's limits and refusals, and a person's pauses
+//! Why nothing is submitted, polled or downloaded for a while: the provider's limits and refusals, and a person's pauses
 //! (docs/provider.md#errors, docs/reference.md#job-states).
 
 use std::time::Duration;

@@ -69,7 +69,7 @@ pub struct ReplyContext<'a> {
     pub base_url: &'a str,
 }
 
-/// The HTTP statuses, as far as they are told apart (docs/provider.md#errors).
+/// The classes of HTTP statuses (docs/provider.md#errors).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatusClass {
     /// 2xx.
@@ -88,7 +88,7 @@ pub(crate) enum StatusClass {
     NotFound,
     /// 409.
     Conflict,
-    /// 413: the body is too large for whoever answered, and will be next time.
+    /// 413: the body is too large, and no repeat changes that.
     TooLarge,
     /// 429.
     TooManyRequests,
@@ -194,7 +194,7 @@ impl<'a> Answer<'a> {
         match cause {
             SuspensionCause::RateLimited => format!("the provider asks to slow down: {answer}"),
             SuspensionCause::KeyRefused => format!(
-                "the provider refuses the API key: {answer}; put the right one where it is taken from (the systemd \
+                "the provider refuses the API key: {answer}; replace it where it is configured (the systemd \
                  credential `api_key`, `provider.api_key_file` or DROPREEL_PROVIDER__API_KEY) and restart dropreel"
             ),
             SuspensionCause::BalanceEmpty => {

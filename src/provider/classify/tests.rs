@@ -39,7 +39,7 @@ fn secs(time: Option<Timestamp>) -> Option<u64> {
     time.map(|time| time.since(NOW).as_secs())
 }
 
-/// The verdict as one word, with what it carries that matters.
+/// The verdict as one word, and the wait that it asks for in seconds.
 fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
     match verdict {
         SubmitVerdict::Accepted { task, .. } => (format!("accepted {task}"), None),
@@ -327,8 +327,8 @@ fn status_answers_and_their_verdicts() {
 fn cancel_answers_and_their_verdicts() {
     let late = r#"{"error":{"code":"task_not_cancellable","message":"already processing"}}"#;
     let cases: &[(u16, &str, &str, Option<SuspensionCause>)] = &[
-        (200, "{}", "taken", None),
-        (202, "", "taken", None),
+        (200, "{}", "accepted", None),
+        (202, "", "accepted", None),
         (200, HTML, "unanswered", None),
         (200, r#"{"task_id":"task-wave1","sta"#, "unanswered", None),
         (400, late, "too late", None),
@@ -346,7 +346,7 @@ fn cancel_answers_and_their_verdicts() {
     for (status, body, expected, cause) in cases {
         let classified = classify_cancel(&reply(*status, &[], body), CONTEXT);
         let found = match &classified.verdict {
-            CancelVerdict::Accepted => "taken",
+            CancelVerdict::Accepted => "accepted",
             CancelVerdict::TooLate { .. } => "too late",
             CancelVerdict::Unanswered { .. } => "unanswered",
         };

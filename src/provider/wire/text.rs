@@ -29,7 +29,7 @@ fn is_unsafe(c: char) -> bool {
 }
 
 /// The beginning of a text, cleaned. What may be the first part of an address is left out: without its end, its secrets
-/// could not be told from text.
+/// could not be recognised.
 pub fn beginning(text: &str) -> String {
     let Some((cut, _)) = text.char_indices().nth(EXAMINED) else { return clean(text, BEGINNING) };
     let shown = unquote(&text[..cut]);

@@ -1,4 +1,4 @@
-//! Reads times: seconds, milliseconds or finer units, as numbers or text; the size tells the unit
+//! Reads times: seconds, milliseconds or finer units, as numbers or text; the size shows the unit
 //! (docs/provider.md#status-answers).
 
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::job::event::SubmitVerdict;
 use crate::store::attempt::Attempt;
 
-/// A key with this many server errors in a row is taken for stored, if another submit succeeds meanwhile.
+/// After this many server errors in a row under one key, the error counts as stored if another submit succeeded meanwhile.
 const STORED_AFTER: u32 = 5;
 
 /// See the module.
