@@ -244,9 +244,9 @@ fn describe_problem(problem: &ProblemDetails, file: Option<&str>) -> String {
     if let Some(errors) = problem.errors.as_ref().filter(|errors| !errors.is_empty()) {
         let lines = errors.iter().map(|error| {
             let pointer =
-                if error.pointer.is_empty() { "" } else { &format!(" {}", printable(&error.pointer)) };
-            let place = format!("{}:{}{pointer}:", error.line, error.column);
-            in_file(file, &place, &printable(&error.message))
+                if error.pointer.is_empty() { String::new() } else { format!("{}: ", error.pointer) };
+            let place = format!("{}:{}:", error.line, error.column);
+            in_file(file, &place, &printable(&format!("{pointer}{}", error.message)))
         });
         return lines.collect::<Vec<_>>().join("\n");
     }
@@ -310,7 +310,7 @@ mod tests {
             errors: Some(vec![error("", "is empty", 1, 1), error("/seed", "a \u{1b}", 3, 9)]),
             ..ProblemDetails::default()
         };
-        let expected = "a.json:1:1: is empty\na.json:3:9 /seed: a ·";
+        let expected = "a.json:1:1: is empty\na.json:3:9: /seed: a ·";
         assert_eq!(describe_problem(&invalid, Some("a.json")), expected);
 
         let duplicate = ProblemDetails { detail: "accepted before".into(), ..ProblemDetails::default() };

@@ -60,8 +60,9 @@ pub fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     let exit = result.unwrap_or_else(|error| {
-        for line in error.message.lines() {
-            terminal::eprint_line(&format!("dropreel: {}", format::printable(line)));
+        for (number, line) in error.message.lines().enumerate() {
+            let prefix = if number == 0 { "dropreel:" } else { " " };
+            terminal::eprint_line(&format!("{prefix} {}", format::printable(line)));
         }
         error.exit
     });

@@ -33,7 +33,8 @@ fn print_report(report: &ReportView) -> Result<(), CliError> {
         eprint_line("none");
         return Ok(());
     }
-    let headers = ["", "JOBS", "OK", "FAILED", "CANCELLED", "EXPIRED", "SUCCESS", "COST", "TIME", "LONGEST"];
+    // Abbreviated, so that names and days fit 80 columns.
+    let headers = ["", "JOBS", "OK", "FAILED", "CANC", "EXP", "RATE", "COST", "MEAN", "MAX"];
     let mut rows = vec![row("all", &report.total)];
     for (title, groups) in [("model", &report.by_model), ("label", &report.by_label), ("day", &report.by_day)]
     {

@@ -12,7 +12,7 @@ pub(crate) async fn rotate(context: &Context, secret: RotatableSecret) -> Result
     if context.json {
         print_json(&result)?;
     } else {
-        print_line("the callback secret is new; callback addresses made with the last three stay valid")?;
+        print_line("callback secret rotated; addresses signed with the last three secrets stay valid")?;
     }
     Ok(Exit::Done)
 }

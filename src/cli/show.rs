@@ -50,7 +50,7 @@ fn describe(job: &JobView) -> String {
         lines.push(String::new());
         let entries = history.iter().map(|entry| {
             let (event, detail) = (printable(&entry.event), printable(&entry.detail));
-            format!("  {}  {event:<17} {detail}", entry.at).trim_end().to_owned()
+            format!("  {}  {event:<19} {detail}", entry.at).trim_end().to_owned()
         });
         lines.extend(entries);
     }

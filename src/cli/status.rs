@@ -5,6 +5,7 @@ use crate::cli::client::ApiClient;
 use crate::cli::exit::CliError;
 use crate::cli::format::printable;
 use crate::cli::terminal::eprint_line;
+use crate::job::suspension::Suspension;
 
 /// Prints what is paused or suspended, on standard error.
 pub(crate) async fn eprint_suspensions(client: &ApiClient) -> Result<(), CliError> {
@@ -15,11 +16,21 @@ pub(crate) async fn eprint_suspensions(client: &ApiClient) -> Result<(), CliErro
 /// What is paused or suspended, a line each.
 pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
     let lines = status.suspensions.iter().map(|suspension| {
-        let message = printable(&suspension.message);
+        let text = describe_suspension(suspension);
         match suspension.until {
-            Some(until) => format!("! {message} (until {until})"),
-            None => format!("! {message}"),
+            Some(until) => format!("! {text} (until {until})"),
+            None => format!("! {text}"),
         }
     });
     lines.collect()
+}
+
+/// What is paused or suspended, and why.
+pub(crate) fn describe_suspension(suspension: &Suspension) -> String {
+    let what = match suspension.cause {
+        cause if cause.suspends_downloads() => "downloads",
+        cause if cause.suspends_queries() => "calls to the provider",
+        _ => "submitting",
+    };
+    format!("{what}: {}", printable(&suspension.message))
 }

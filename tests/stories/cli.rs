@@ -55,7 +55,7 @@ async fn a_bad_file_is_told_with_its_places_by_check_and_by_submit() {
     assert_eq!(report["files"][0]["ok"], false);
     let submitted = rig.run(&["submit", bad.to_str().unwrap()]).await;
     assert_eq!(submitted.status.code(), Some(1));
-    let place = format!("{}:3:15 /duration: ", bad.display());
+    let place = format!("{}:3:15: /duration: ", bad.display());
     assert!(err(&submitted).contains(&place), "{}", err(&submitted));
     assert!(rig.sandbox.ledger().tasks.is_empty());
     rig.finish().await;

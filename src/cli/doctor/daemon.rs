@@ -4,6 +4,7 @@ use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::doctor::finding::Finding;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::status::describe_suspension;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::settings::Settings;
@@ -60,5 +61,5 @@ fn suspension(suspension: &Suspension) -> Finding {
         SuspensionCause::BalanceEmpty => "top up the balance at the provider; jobs continue by themselves",
         SuspensionCause::Misconfigured => "set provider.base_url to the provider's address",
     };
-    Finding::warning("suspension", suspension.message.clone(), fix)
+    Finding::warning("suspension", describe_suspension(suspension), fix)
 }
