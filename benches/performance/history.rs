@@ -102,12 +102,12 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
     let mut pick = Series::default();
     for _ in 0..200 {
         let began = Instant::now();
-        assert_eq!(store.due(NextAction::Poll, later, 100).await.unwrap().jobs.len(), 100);
+        assert_eq!(store.due_jobs(NextAction::Poll, later, 100).await.unwrap().jobs.len(), 100);
         pick.push(began.elapsed().as_secs_f64() * 1e6);
     }
     table.row(&["the next 100 due of 100,000 picked, µs", &pick.shown()]);
     let asked = async |id: JobId| {
-        let job = store.look(id).await.unwrap().job;
+        let job = store.details(id).await.unwrap().job;
         let task = job.task().unwrap().clone();
         let now = clock.now();
         let body = format!(r#"{{"task_id":"{}","status":"processing","progress":1}}"#, task.as_str());
@@ -116,14 +116,14 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
     };
     let [mut together, mut alone]: [Series; 2] = Default::default();
     for _ in 0..20 {
-        let ids = store.due(NextAction::Poll, later, 100).await.unwrap().jobs;
+        let ids = store.due_jobs(NextAction::Poll, later, 100).await.unwrap().jobs;
         let events = join_all(ids.into_iter().map(&asked)).await;
         let began = Instant::now();
         let applied =
             join_all(events.into_iter().map(|(id, event)| store.apply(id, event, clock.now()))).await;
         together.push(began.elapsed().as_secs_f64() * 1e6 / applied.len() as f64);
         applied.into_iter().for_each(|applied| drop(applied.unwrap()));
-        let ids = store.due(NextAction::Poll, later, 1).await.unwrap().jobs;
+        let ids = store.due_jobs(NextAction::Poll, later, 1).await.unwrap().jobs;
         let (id, event) = asked(ids[0]).await;
         let began = Instant::now();
         store.apply(id, event, clock.now()).await.unwrap();

@@ -21,7 +21,7 @@ pub(super) async fn begin(store: &Store, settings: &Settings, clock: &Clock) -> 
         Ok(text) => text.trim().parse().unwrap_or(0),
         Err(_) => 0,
     };
-    let copied_at = store.copied_at().await?;
+    let copied_at = store.backup_made_at().await?;
     if copied_at.is_some() || counted > store.epoch().await? {
         let what = match copied_at {
             Some(at) => format!("a backup made at {at}"),
@@ -34,7 +34,7 @@ pub(super) async fn begin(store: &Store, settings: &Settings, clock: &Clock) -> 
             hold_all(store, state, clock).await?;
         }
     }
-    let epoch = store.begin_epoch(counted).await?;
+    let epoch = store.start_epoch(counted).await?;
     failpoints::hit(FailPoint::EpochCommitted);
     write_durably(&path, format!("{epoch}\n").as_bytes())?;
     failpoints::hit(FailPoint::EpochFileWritten);

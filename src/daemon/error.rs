@@ -72,7 +72,7 @@ impl StartError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Open(error) => error.passes(),
-            Self::Store(error) => !error.is_of_one_job(),
+            Self::Store(error) => !error.concerns_one_job(),
             Self::Disk(FsError::StorageFull(_)) => true,
             Self::Disk(_) | Self::Lock(_) | Self::Secrets(_) => {
                 let mut source = self.source();

@@ -112,7 +112,7 @@ impl Daemon {
 
     /// Waits until the database fails in such a way that only a restart shows what was committed. Returns why.
     pub async fn database_failure(&self) -> String {
-        self.pipeline.store.died().await
+        self.pipeline.store.fatal_error().await
     }
 
     /// The stages that have not begun a pass for too long.
@@ -130,7 +130,7 @@ impl Daemon {
             self.pipeline.session.client.set_key(key.clone())?;
             self.pipeline.media.set_key(key);
             self.pipeline.session.key_replaced(self.clock.now()).await?;
-            self.pipeline.store.note_key(fingerprint).await?;
+            self.pipeline.store.set_api_key_fingerprint(fingerprint).await?;
         }
         let secrets = load_callback_secrets(settings)?;
         *self.pipeline.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;

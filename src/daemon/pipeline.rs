@@ -36,7 +36,7 @@ use crate::stages::poll::PollStage;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Stage};
-use crate::store::{Closing, Store};
+use crate::store::{Store, WriterHandle};
 
 /// How requests to the provider and to media hosts are sent.
 pub enum Transports {
@@ -56,7 +56,7 @@ pub struct Pipeline {
     /// All state.
     pub store: Store,
     /// Waits until the database is closed.
-    pub closing: Closing,
+    pub closing: WriterHandle,
     /// The session with the provider.
     pub session: Arc<ProviderSession>,
     /// The client of media hosts.
@@ -98,7 +98,7 @@ impl Pipeline {
         let (store, closing) =
             Store::open(&settings.database(), polling_policy(settings), rng, clock.clone())?;
         // Before the first event: hooks are not notified of earlier ones.
-        store.subscribe(subscriptions(&settings.hooks));
+        store.set_subscriptions(subscriptions(&settings.hooks));
         epoch::begin(&store, settings, &clock).await?;
 
         let fingerprint = key.print();

@@ -1,4 +1,4 @@
-//! Fetching one output: each hop checked and pinned, streamed in constant memory, with floors for speed and time.
+//! JobToDownload one output: each hop checked and pinned, streamed in constant memory, with floors for speed and time.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

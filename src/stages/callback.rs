@@ -48,7 +48,7 @@ impl CallbackStage {
         if delivery.nr <= self.trusted_after? || delivery.more > 0 {
             return None;
         }
-        let job = self.store.look(delivery.job).await.ok()?.job;
+        let job = self.store.details(delivery.job).await.ok()?.job;
         let task = job.task().filter(|_| is_running(job.state_name()))?;
         let facts = read_status(&delivery.body, task, now).ok()?;
         let is_clear = match facts.phase {
@@ -68,7 +68,7 @@ impl CallbackStage {
         failpoints::hit(FailPoint::CallbackProcessingBegan);
         let now = self.clock.now();
         let status = self.trusted_status(delivery, now).await;
-        match self.store.fold(delivery, received, status, now).await {
+        match self.store.process_delivery(delivery, received, status, now).await {
             Ok(applied) => {
                 failpoints::hit(FailPoint::CallbackProcessed);
                 tracing::info!(%job, state = %applied.job.state_name(), "callback for job {job} received");
@@ -90,7 +90,7 @@ impl Stage for CallbackStage {
     const NAME: &'static str = "callback";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let deliveries = self.store.unfolded(BATCH).await?;
+        let deliveries = self.store.unprocessed_deliveries(BATCH).await?;
         let processed =
             futures_util::future::join_all(deliveries.iter().map(|delivery| self.process(delivery))).await;
         // Without progress, the same deliveries would be read again at once.

@@ -137,9 +137,9 @@ pub(crate) async fn isolate_corrupt_job<T>(
 ) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_of_one_job() => {
+        Err(error) if error.concerns_one_job() => {
             tracing::error!(%job, "job {job} cannot be processed and is ignored from now on: {error}");
-            store.bench(job, error.to_string()).await?;
+            store.isolate_job(job, error.to_string()).await?;
             Ok(None)
         }
         Err(error) => Err(error),

@@ -44,7 +44,7 @@ impl PollStage {
     /// Starts a call for each job that needs `action` now.
     async fn start_due(&self, action: NextAction) -> Result<Wake, StoreError> {
         let now = self.inner.session.clock.now();
-        let due = self.inner.store.due(action, now, BATCH).await?;
+        let due = self.inner.store.due_jobs(action, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
             if self.in_flight.is_full() {
@@ -67,7 +67,7 @@ impl PollStage {
 
 impl Inner {
     async fn call(self: Arc<Self>, permit: QueryPermit, job: JobId, action: NextAction) -> bool {
-        let called = match self.store.look(job).await {
+        let called = match self.store.details(job).await {
             // The list may be outdated: a call that has just ended may have polled the task.
             Ok(details) if !is_due(&details.job, action, self.session.clock.now()) => Ok(()),
             Ok(details) => match details.job.task() {
@@ -108,7 +108,7 @@ impl Inner {
                  callbacks.listen and accepts POST from outside without a redirect; tasks are polled meanwhile, which \
                  takes longer"
             );
-            self.store.tell_hooks(JobNotification::CallbacksMissing, self.session.clock.now()).await?;
+            self.store.notify_hooks(JobNotification::CallbacksMissing, self.session.clock.now()).await?;
         }
         Ok(())
     }

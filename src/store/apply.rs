@@ -18,10 +18,11 @@ use crate::store::Store;
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
+use crate::store::meta::set_clock_high_water;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::rows::{read_job, update_job, write_outputs};
-use crate::store::suspensions::{is_suspended, set_high_water};
+use crate::store::suspensions::is_suspended;
 use crate::store::writer::Writing;
 
 /// What an event led to, committed.
@@ -39,7 +40,7 @@ pub struct Applied {
 
 /// What came of the wish to begin a try.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Begun {
+pub enum AttemptStart {
     /// This is to be sent. To have it is the proof that it is committed.
     Send(Attempt),
     /// There is nothing to send; the job as it is.
@@ -55,7 +56,7 @@ impl Store {
     /// Tells the job of `id` that `event` happened at `now`.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`]; [`StoreError::TaskTaken`] for an accepted submit whose task belongs to another job
+    /// [`StoreError::NoSuchJob`]; [`StoreError::DuplicateTask`] for an accepted submit whose task belongs to another job
     /// (nothing is changed then); and what can befall the database.
     pub async fn apply(&self, id: JobId, event: Event, now: Timestamp) -> Result<Applied, StoreError> {
         let (policy, jitter) = (self.policy, self.rng.fraction());
@@ -72,28 +73,29 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::apply`].
-    pub async fn begin_try(
+    pub async fn start_attempt(
         &self,
         id: JobId,
         callback_url: CallbackUrl,
         now: Timestamp,
-    ) -> Result<Begun, StoreError> {
+    ) -> Result<AttemptStart, StoreError> {
         let (policy, jitter) = (self.policy, self.rng.fraction());
         self.writer
             .write(move |writing| {
                 if is_suspended(writing.connection, SuspensionCause::PausedSubmits)? {
-                    return Ok(Begun::Paused);
+                    return Ok(AttemptStart::Paused);
                 }
                 let moment = Moment { now, jitter, policy: &policy };
                 let (applied, known) = apply_in(writing, id, &Event::AttemptStarted, moment)?;
                 match known.send {
                     Some(AttemptToSend::New(number)) => {
-                        freeze(writing, known.nr, id, number, &callback_url, now).map(Begun::Send)
+                        create_attempt(writing, known.nr, id, number, &callback_url, now)
+                            .map(AttemptStart::Send)
                     }
                     Some(AttemptToSend::Pending(number)) => {
-                        thaw(writing, known.nr, id, number, now).map(Begun::Send)
+                        resend_attempt(writing, known.nr, id, number, now).map(AttemptStart::Send)
                     }
-                    None => Ok(Begun::Nothing(Box::new(applied))),
+                    None => Ok(AttemptStart::Nothing(Box::new(applied))),
                 }
             })
             .await
@@ -101,7 +103,7 @@ impl Store {
 }
 
 /// What [`apply_in`] knows besides what it answers.
-pub(super) struct Touched {
+pub(super) struct StepRow {
     pub nr: i64,
     send: Option<AttemptToSend>,
 }
@@ -112,17 +114,17 @@ pub(super) fn apply_in(
     id: JobId,
     event: &Event,
     moment: Moment<'_>,
-) -> Result<(Applied, Touched), StoreError> {
+) -> Result<(Applied, StepRow), StoreError> {
     let known = read_job(writing.connection, id)?;
     let (nr, before) = (known.nr, &known.job);
     let StepOutcome { job, history, send, reply, clock_confirmed } = step(before, event, moment);
     if let Event::SubmitAnswered(SubmitVerdict::Accepted { task, .. }) = event
         && job.task() == Some(task)
     {
-        own_task(writing, nr, &job, task)?;
+        bind_task(writing, nr, &job, task)?;
     }
     if clock_confirmed {
-        set_high_water(writing.connection, moment.now)?;
+        set_clock_high_water(writing.connection, moment.now)?;
     }
     let next = next_action(&job, moment.now);
     // Time alone changes no job, but it may change what the job needs.
@@ -149,7 +151,7 @@ pub(super) fn apply_in(
         writing.notify(Topic::Submit);
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
-    Ok((applied, Touched { nr, send }))
+    Ok((applied, StepRow { nr, send }))
 }
 
 pub(super) fn topic_of(what: NextAction) -> Topic {
@@ -181,14 +183,14 @@ pub(super) fn write_history(
 }
 
 /// Binds a task to the attempt that made it, or says that it is another job's.
-fn own_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<(), StoreError> {
+fn bind_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<(), StoreError> {
     let owner: Option<i64> = writing
         .connection
         .prepare_cached("SELECT job FROM attempts WHERE task_id = ?1")?
         .query_row([task.as_str()], |row| row.get(0))
         .optional()?;
     if owner.is_some_and(|owner| owner != nr) {
-        return Err(StoreError::TaskTaken(task.clone()));
+        return Err(StoreError::DuplicateTask(task.clone()));
     }
     writing
         .connection
@@ -197,7 +199,7 @@ fn own_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<
     Ok(())
 }
 
-fn freeze(
+fn create_attempt(
     writing: &Writing<'_>,
     nr: i64,
     id: JobId,
@@ -231,7 +233,7 @@ fn freeze(
     Ok(attempt)
 }
 
-fn thaw(
+fn resend_attempt(
     writing: &Writing<'_>,
     nr: i64,
     id: JobId,

@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::store::error::{OpenError, StoreError};
+use crate::store::meta::mark_backup;
 use crate::store::schema::{find_damage, known_version, open_copy, open_reader};
-use crate::store::suspensions::mark_copied;
 
 /// A copy that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn copy(from: &Path, to: &Path, now: Timestamp) -> Result<Copied, BackupErro
     drop(source);
 
     let copy = open_copy(to)?;
-    mark_copied(&copy, now).map_err(|source| BackupError::Copy { path: to.to_owned(), source })?;
+    mark_backup(&copy, now).map_err(|source| BackupError::Copy { path: to.to_owned(), source })?;
     let version = known_version(&copy, to)?;
     find_damage(&copy, to, "integrity_check")?;
     let jobs: i64 = copy.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)).map_err(failed)?;

@@ -13,7 +13,7 @@ use crate::store::error::StoreError;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::rows::number_of;
-use crate::store::writer::Manner;
+use crate::store::writer::WriteKind;
 
 /// So many bodies of one job are kept; of the others only the count.
 pub const KEPT_PER_JOB: i64 = 20;
@@ -79,7 +79,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn unfolded(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn unprocessed_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT deliveries.nr, jobs.id, deliveries.body, deliveries.overflow
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::apply`].
-    pub async fn fold(
+    pub async fn process_delivery(
         &self,
         delivery: &Delivery,
         knocked: Event,
@@ -115,7 +115,7 @@ impl Store {
         let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
         // Nobody outside waits for it, and the ones who send callbacks do.
         self.writer
-            .write_as(Manner::Patient, move |writing| {
+            .write_as(WriteKind::Background, move |writing| {
                 // One that came meanwhile stays to be told.
                 writing
                     .connection
@@ -147,7 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn deliveries_of(&self, job: JobId) -> Result<u64, StoreError> {
+    pub async fn count_deliveries(&self, job: JobId) -> Result<u64, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, job)?;
             let count: Option<i64> = connection

@@ -103,7 +103,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn due(&self, what: NextAction, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
+    pub async fn due_jobs(&self, what: NextAction, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
         self.read(move |connection| due_in(connection, what, now, limit)).await
     }
 
@@ -111,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn line(&self) -> Result<(Vec<WaitingJob>, TaskCounts), StoreError> {
+    pub async fn submit_queue(&self) -> Result<(Vec<WaitingJob>, TaskCounts), StoreError> {
         self.read(|connection| {
             let mut heads = Vec::new();
             let mut statement = connection.prepare_cached(HEADS)?;
@@ -136,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn bench(&self, job: JobId, why: String) -> Result<(), StoreError> {
+    pub async fn isolate_job(&self, job: JobId, why: String) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
                 let change = writing.next_change();

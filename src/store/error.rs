@@ -15,7 +15,7 @@ pub enum StoreError {
     NoSuchJob(JobId),
     /// The provider handed out a task that already belongs to another job.
     #[error("task {0} already belongs to another job")]
-    TaskTaken(TaskId),
+    DuplicateTask(TaskId),
     /// The disk is full: nothing of the change was kept, and it may be tried again.
     #[error("the disk that holds the database is full; make room on it")]
     DiskFull,
@@ -35,7 +35,7 @@ pub enum StoreError {
     },
     /// The caller's part of the work failed: nothing was kept.
     #[error("{0}")]
-    Abandoned(String),
+    Aborted(String),
     /// The statement failed: nothing was kept.
     #[error("database: {0}")]
     Sqlite(#[source] rusqlite::Error),
@@ -50,13 +50,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether it is the matter of one job alone: the others can go on.
-    pub const fn is_of_one_job(&self) -> bool {
+    pub const fn concerns_one_job(&self) -> bool {
         match self {
             Self::NoSuchJob(_)
-            | Self::TaskTaken(_)
+            | Self::DuplicateTask(_)
             | Self::CorruptJob(_)
             | Self::UnknownWord { .. }
-            | Self::Abandoned(_) => true,
+            | Self::Aborted(_) => true,
             Self::DiskFull | Self::Busy | Self::Sqlite(_) | Self::Fatal(_) | Self::Closed => false,
         }
     }

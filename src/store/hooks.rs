@@ -24,7 +24,7 @@ pub struct Subscription {
 
 /// A hook to call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct HookCall {
     /// Its number, which never changes.
     pub nr: i64,
     /// Which hook.
@@ -41,7 +41,7 @@ pub struct Call {
 
 /// How a call stands, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallState {
+pub struct HookCallStatus {
     /// What happened.
     pub event: String,
     /// Which hook.
@@ -91,7 +91,7 @@ pub(super) fn write_calls(
 
 impl Store {
     /// From now on these are told. To be said before anything happens.
-    pub fn subscribe(&self, subscriptions: Vec<Subscription>) {
+    pub fn set_subscriptions(&self, subscriptions: Vec<Subscription>) {
         // Said once, at the start; a second time changes nothing.
         let _ = self.subscriptions.set(subscriptions);
     }
@@ -100,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn tell_hooks(&self, event: JobNotification, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn notify_hooks(&self, event: JobNotification, now: Timestamp) -> Result<(), StoreError> {
         self.writer.write(move |writing| write_calls(writing, None, event, now)).await
     }
 
@@ -108,11 +108,11 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn due_calls(
+    pub async fn due_hook_calls(
         &self,
         now: Timestamp,
         limit: u32,
-    ) -> Result<(Vec<Call>, Option<Timestamp>), StoreError> {
+    ) -> Result<(Vec<HookCall>, Option<Timestamp>), StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(DUE)?;
             let mut rows = statement.query((now.millis(), limit))?;
@@ -131,7 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn call_ended(
+    pub async fn finish_hook_call(
         &self,
         nr: i64,
         outcome: String,
@@ -157,7 +157,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
-    pub async fn calls_of(&self, job: JobId) -> Result<Vec<CallState>, StoreError> {
+    pub async fn hook_calls_of(&self, job: JobId) -> Result<Vec<HookCallStatus>, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, job)?;
             let mut statement = connection.prepare_cached(
@@ -165,7 +165,7 @@ impl Store {
             )?;
             let calls = statement.query_map([nr], |row| {
                 let time = |at: Option<i64>| at.map(Timestamp::from_millis);
-                Ok(CallState {
+                Ok(HookCallStatus {
                     event: row.get(0)?,
                     hook: row.get(1)?,
                     tries: row.get(2)?,
@@ -180,14 +180,14 @@ impl Store {
     }
 }
 
-fn call(row: &Row<'_>) -> Result<Call, StoreError> {
+fn call(row: &Row<'_>) -> Result<HookCall, StoreError> {
     let (event, job): (String, Option<String>) = (row.get(2)?, row.get(3)?);
     let unknown = |what, value| StoreError::UnknownWord { what, value };
     let job = match job {
         Some(id) => Some(JobId::parse(&id).ok_or_else(|| unknown("job id", id.clone()))?),
         None => None,
     };
-    Ok(Call {
+    Ok(HookCall {
         nr: row.get(0)?,
         hook: row.get(1)?,
         event: JobNotification::parse(&event).ok_or_else(|| unknown("event", event.clone()))?,

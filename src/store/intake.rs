@@ -16,7 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::rows::{INSERT_JOB, insert_job};
-use crate::store::writer::{Manner, Writing};
+use crate::store::writer::{WriteKind, Writing};
 
 /// The same name and bytes within this time are taken for a repeated copy (docs/reference.md#job-files).
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -66,17 +66,17 @@ pub struct Taken {
 pub enum IngestError {
     /// The same file was taken in within the last 24 hours.
     #[error(
-        "the same file was taken in at {taken_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
+        "the same file was taken in at {ingested_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
     )]
-    Repeated {
+    Duplicate {
         /// The first job of it.
         first: JobId,
         /// When.
-        taken_at: Timestamp,
+        ingested_at: Timestamp,
     },
     /// The `key` of one of its jobs was used before.
     #[error("the key `{key}` was already used by job {first}; a key is run once only")]
-    KeySeen {
+    KeyUsed {
         /// The key.
         key: String,
         /// Which job of the file, from 0.
@@ -86,7 +86,7 @@ pub enum IngestError {
     },
     /// The file could not be read to its end, or changed meanwhile.
     #[error("{0}")]
-    Unread(String),
+    Unreadable(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -94,7 +94,7 @@ pub enum IngestError {
 
 /// A job file whose jobs are committed but which is still to be moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmoved {
+pub struct UnmovedFile {
     /// The number of its row.
     pub nr: i64,
     /// Its name in the inbox.
@@ -102,7 +102,7 @@ pub struct Unmoved {
     /// Of its bytes.
     pub sha256: String,
     /// When it was taken in: names the folder it goes to.
-    pub taken_at: Timestamp,
+    pub ingested_at: Timestamp,
 }
 
 /// The jobs of a file, read while they are written: a long file is never held in memory whole.
@@ -116,7 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database; nothing of any of them was kept then.
-    pub async fn take_in_together(
+    pub async fn ingest_batch(
         &self,
         files: Vec<(Intake, Vec<Draft>)>,
         now: Timestamp,
@@ -127,7 +127,7 @@ impl Store {
                 let new_id = |order| JobId::new(now, order, &rng);
                 let mut inserts = Inserts::prepare(writing.connection)?;
                 let outcomes = files.iter().map(|(intake, drafts)| {
-                    match take_in_known(writing, &mut inserts, intake, drafts, now, &new_id) {
+                    match ingest_drafts(writing, &mut inserts, intake, drafts, now, &new_id) {
                         Err(IngestError::Store(error)) => Err(error),
                         outcome => Ok(outcome),
                     }
@@ -141,7 +141,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`IngestError`]; whatever it is, nothing was kept.
-    pub async fn take_in(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
+    pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
         let rng = self.rng.clone();
         // The writer's own errors undo the work; a refusal must, too, and still be told.
         let refusal = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -149,17 +149,17 @@ impl Store {
         let mut drafts = Some(drafts);
         let written = self
             .writer
-            .write_as(Manner::Once, move |writing| {
+            .write_as(WriteKind::Once, move |writing| {
                 let new_id = |order| JobId::new(now, order, &rng);
                 let Some(drafts) = drafts.take() else {
-                    return Err(StoreError::Abandoned("a bug: a file is read a second time".into()));
+                    return Err(StoreError::Aborted("a bug: a file is read a second time".into()));
                 };
-                take_in_read(writing, &intake, drafts, now, &new_id).map_err(|error| match error {
+                ingest_stream(writing, &intake, drafts, now, &new_id).map_err(|error| match error {
                     IngestError::Store(error) => error,
                     other => {
                         let words = other.to_string();
                         *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(other);
-                        StoreError::Abandoned(words)
+                        StoreError::Aborted(words)
                     }
                 })
             })
@@ -199,17 +199,17 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn unmoved(&self) -> Result<Vec<Unmoved>, StoreError> {
+    pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT nr, file_name, sha256, ingested_at FROM intakes WHERE moved_at IS NULL ORDER BY nr",
             )?;
             let rows = statement.query_map([], |row| {
-                Ok(Unmoved {
+                Ok(UnmovedFile {
                     nr: row.get(0)?,
                     file_name: row.get(1)?,
                     sha256: row.get(2)?,
-                    taken_at: Timestamp::from_millis(row.get(3)?),
+                    ingested_at: Timestamp::from_millis(row.get(3)?),
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -220,7 +220,7 @@ impl Store {
 
 /// Takes in a file whose jobs are all at hand. What refuses it is found before anything is written, but for keys: only
 /// for them can there be something to undo.
-fn take_in_known(
+fn ingest_drafts(
     writing: &mut Writing<'_>,
     inserts: &mut Inserts<'_>,
     intake: &Intake,
@@ -241,7 +241,7 @@ fn take_in_known(
     let jobs: Result<Vec<_>, _> =
         drafts.iter().enumerate().map(|draft| inserts.add_job(writing, nr, draft, now, new_id)).collect();
     if undoable {
-        if matches!(jobs, Err(IngestError::KeySeen { .. })) {
+        if matches!(jobs, Err(IngestError::KeyUsed { .. })) {
             say("ROLLBACK TO file")?;
         }
         say("RELEASE file")?;
@@ -250,7 +250,7 @@ fn take_in_known(
 }
 
 /// Takes in a file whose jobs are read while they are written. An error undoes all of the writer's work with it.
-fn take_in_read(
+fn ingest_stream(
     writing: &mut Writing<'_>,
     intake: &Intake,
     drafts: Drafts,
@@ -263,7 +263,7 @@ fn take_in_read(
     let mut again = false;
     let mut keyed = true;
     for draft in drafts {
-        let draft = draft.map_err(IngestError::Unread)?;
+        let draft = draft.map_err(IngestError::Unreadable)?;
         again |= draft.again;
         keyed &= draft.key.is_some();
         jobs.push(inserts.add_job(writing, nr, (jobs.len(), &draft), now, new_id)?);
@@ -344,7 +344,7 @@ fn refuse_repeat(
         None => Ok(()),
         Some((id, taken_at)) => {
             let first = known_id(&id)?;
-            Err(IngestError::Repeated { first, taken_at: Timestamp::from_millis(taken_at) })
+            Err(IngestError::Duplicate { first, ingested_at: Timestamp::from_millis(taken_at) })
         }
     }
 }
@@ -384,7 +384,7 @@ impl<'c> Inserts<'c> {
         if let Some(key) = &draft.key
             && let Some(first) = job_of_key(self.connection, key)?
         {
-            return Err(IngestError::KeySeen { key: key.clone(), place, first });
+            return Err(IngestError::KeyUsed { key: key.clone(), place, first });
         }
         let change = writing.next_change();
         let identity = Identity {

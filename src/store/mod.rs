@@ -9,11 +9,12 @@ pub mod backup;
 #[cfg(test)]
 mod costs;
 pub mod deliveries;
+pub mod downloads;
 pub mod due;
 pub mod error;
-pub mod fetches;
 pub mod hooks;
 pub mod intake;
+mod meta;
 pub mod metrics;
 pub mod notify;
 pub mod outputs;
@@ -67,9 +68,9 @@ struct Readers {
 }
 
 /// Joins the writer thread once every [`Store`] is dropped, so that the file is closed in order.
-pub struct Closing(Option<std::thread::JoinHandle<()>>);
+pub struct WriterHandle(Option<std::thread::JoinHandle<()>>);
 
-impl Closing {
+impl WriterHandle {
     /// Waits until the writer has ended. Call it after the last [`Store`] is dropped.
     pub fn wait(self) {
         // A writer that panicked has already been told of by its unanswered callers.
@@ -88,7 +89,7 @@ impl Store {
         policy: PollingPolicy,
         rng: Rng,
         clock: Clock,
-    ) -> Result<(Self, Closing), OpenError> {
+    ) -> Result<(Self, WriterHandle), OpenError> {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let last_change = query::last_change(&connection).map_err(sqlite)?;
@@ -107,7 +108,7 @@ impl Store {
         });
         Ok((
             Self { writer, readers, notifier, died, policy, rng, clock, metrics, subscriptions },
-            Closing(thread),
+            WriterHandle(thread),
         ))
     }
 
@@ -130,7 +131,7 @@ impl Store {
 
     /// Waits until the writer has met a failure whose outcome is unknown, and says which. The process must end then:
     /// only a fresh start can tell what was kept.
-    pub async fn died(&self) -> String {
+    pub async fn fatal_error(&self) -> String {
         let mut died = self.died.clone();
         match died.wait_for(Option::is_some).await {
             Ok(why) => why.clone().unwrap_or_default(),
@@ -156,13 +157,13 @@ impl Store {
             let connection = match readers.take() {
                 Some(connection) => connection,
                 None => schema::open_reader(&readers.path)
-                    .map_err(|error| StoreError::Abandoned(error.to_string()))?,
+                    .map_err(|error| StoreError::Aborted(error.to_string()))?,
             };
             let result = look(&connection);
             readers.put_back(connection);
             result
         });
-        looked.await.map_err(|_| StoreError::Abandoned("a bug: a look at the database panicked".into()))?
+        looked.await.map_err(|_| StoreError::Aborted("a bug: a look at the database panicked".into()))?
     }
 }
 

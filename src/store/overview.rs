@@ -9,12 +9,12 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::query::{COLUMNS, JobDetails, sight};
+use crate::store::query::{COLUMNS, JobDetails, read_details};
 use crate::store::rows::number_of;
 
 /// The jobs of one job file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Family {
+pub struct JobsOfFile {
     /// The file's name as dropped; `None` if it was handed over without one.
     pub file_name: Option<String>,
     /// How many jobs it made.
@@ -46,7 +46,7 @@ pub struct Group {
 
 /// What is unfinished, in numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
+pub struct UnfinishedJobs {
     /// By state and model.
     pub unfinished: Vec<Group>,
     /// When the first link of what is still to be fetched dies.
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn standing(&self) -> Result<Standing, StoreError> {
+    pub async fn unfinished_jobs(&self) -> Result<UnfinishedJobs, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(UNFINISHED)?;
             let mut rows = statement.query([])?;
@@ -77,7 +77,7 @@ impl Store {
             }
             let mut statement = connection.prepare_cached(FIRST_TO_DIE)?;
             let nearest: Option<i64> = statement.query_row([], |row| row.get(0)).optional()?;
-            Ok(Standing { unfinished, nearest_expiry: nearest.map(Timestamp::from_millis) })
+            Ok(UnfinishedJobs { unfinished, nearest_expiry: nearest.map(Timestamp::from_millis) })
         })
         .await
     }
@@ -86,38 +86,40 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn under_way(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| sights(connection, UNDER_WAY, vec![limit.into()])).await
+    pub async fn active_jobs(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
+        self.read(move |connection| details_where(connection, UNDER_WAY, vec![limit.into()])).await
     }
 
     /// Jobs that ended in `state` at `since` or later, newest end first.
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn ended(
+    pub async fn ended_jobs(
         &self,
         state: StateName,
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobDetails>, StoreError> {
         let values = vec![state.as_str().to_owned().into(), since.millis().into(), limit.into()];
-        self.read(move |connection| sights(connection, ENDED, values)).await
+        self.read(move |connection| details_where(connection, ENDED, values)).await
     }
 
     /// Jobs still to be fetched whose first link dies before `until`, the most pressing first.
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn dying(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| sights(connection, DYING, vec![until.millis().into(), limit.into()]))
-            .await
+    pub async fn expiring_jobs(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
+        self.read(move |connection| {
+            details_where(connection, DYING, vec![until.millis().into(), limit.into()])
+        })
+        .await
     }
 
     /// What the jobs that ended at `since` or later cost.
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn spent(&self, since: Timestamp) -> Result<Quota, StoreError> {
+    pub async fn spent_since(&self, since: Timestamp) -> Result<Quota, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(SPENT)?;
             Ok(Quota::new(statement.query_row([since.millis()], |row| row.get(0))?))
@@ -129,7 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
-    pub async fn family(&self, id: JobId, each_side: u32) -> Result<Family, StoreError> {
+    pub async fn jobs_of_same_file(&self, id: JobId, each_side: u32) -> Result<JobsOfFile, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, id)?;
             let (intake, file_name, jobs): (i64, _, i64) = connection
@@ -140,12 +142,12 @@ impl Store {
                 .query_row([nr], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let side = |condition: &str, limit: u32| {
                 let rest = format!("JOIN_REQUESTS WHERE jobs.intake = ?1 AND jobs.nr {condition} LIMIT ?3");
-                sights(connection, &rest, vec![intake.into(), nr.into(), limit.into()])
+                details_where(connection, &rest, vec![intake.into(), nr.into(), limit.into()])
             };
             let mut near = side("< ?2 ORDER BY jobs.nr DESC", each_side)?;
             near.reverse();
             near.extend(side(">= ?2 ORDER BY jobs.nr", each_side + 1)?);
-            Ok(Family { file_name, jobs: jobs.unsigned_abs(), near })
+            Ok(JobsOfFile { file_name, jobs: jobs.unsigned_abs(), near })
         })
         .await
     }
@@ -158,14 +160,18 @@ pub(super) fn first_look() -> Vec<(&'static str, String)> {
     vec![("ended", jobs(ENDED)), ("dying", jobs(DYING)), ("spent", SPENT.to_owned())]
 }
 
-fn sights(connection: &Connection, rest: &str, values: Vec<Value>) -> Result<Vec<JobDetails>, StoreError> {
+fn details_where(
+    connection: &Connection,
+    rest: &str,
+    values: Vec<Value>,
+) -> Result<Vec<JobDetails>, StoreError> {
     let rest = rest.replace("JOIN_REQUESTS", "JOIN requests ON requests.job = jobs.nr");
     let sql = format!("SELECT {COLUMNS} FROM jobs {rest}");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
-    let mut sights = Vec::new();
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        sights.push(sight(connection, row)?);
+        found.push(read_details(connection, row)?);
     }
-    Ok(sights)
+    Ok(found)
 }

@@ -12,18 +12,18 @@ use crate::job::state::StateName;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::intake::REPEAT_WINDOW;
-use crate::store::writer::{Manner, Writing};
+use crate::store::writer::{WriteKind, Writing};
 
 /// What ended less long ago is never forgotten. The longest time that something counts on it: what was spent in the
 /// running month. Files dropped again (24 hours) and keys of submits (23 hours) are long past by then.
-pub const SHORTEST_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
-const _: () = assert!(SHORTEST_AGE.as_secs() > REPEAT_WINDOW.as_secs());
+pub const MIN_PRUNE_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
+const _: () = assert!(MIN_PRUNE_AGE.as_secs() > REPEAT_WINDOW.as_secs());
 
-/// Why an age is refused that is less than [`SHORTEST_AGE`], for people.
-pub fn too_short(age: &str) -> String {
+/// Why an age is refused that is less than [`MIN_PRUNE_AGE`], for people.
+pub fn below_min_age(age: &str) -> String {
     format!(
         "`{age}` is too short; at least {}d, so that what was spent this month stays known",
-        SHORTEST_AGE.as_secs() / 86_400
+        MIN_PRUNE_AGE.as_secs() / 86_400
     )
 }
 
@@ -67,8 +67,8 @@ impl Needed {
         self.days.get(day).is_some_and(|needs| needs.all || needs.names.contains(name))
     }
 
-    fn add(&mut self, taken_at: Timestamp, moved_to: Option<&str>) {
-        let needs = self.days.entry(taken_at.date()).or_default();
+    fn add(&mut self, ingested_at: Timestamp, moved_to: Option<&str>) {
+        let needs = self.days.entry(ingested_at.date()).or_default();
         match moved_to.and_then(|path| path.rsplit('/').next()) {
             Some(name) => drop(needs.names.insert(name.to_owned())),
             None => needs.all = true,
@@ -81,7 +81,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn count_old(&self, before: Timestamp) -> Result<u64, StoreError> {
+    pub async fn count_prunable(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.read(move |connection| {
             let mut sum = 0;
             for state in ends() {
@@ -99,13 +99,13 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database; none of these jobs is forgotten then.
-    pub async fn forget_some(&self, before: Timestamp) -> Result<u64, StoreError> {
+    pub async fn prune_some(&self, before: Timestamp) -> Result<u64, StoreError> {
         // Looked for beforehand, so that the writer finds on hand what it has to read.
         if self.read(move |connection| old(connection, before)).await?.is_empty() {
             return Ok(0);
         }
         self.writer
-            .write_as(Manner::Patient, move |writing| {
+            .write_as(WriteKind::Background, move |writing| {
                 let mut gone = 0;
                 let began = writing.connection.total_changes();
                 for (nr, intake) in old(writing.connection, before)? {

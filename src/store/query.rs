@@ -68,8 +68,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
-    pub async fn look(&self, id: JobId) -> Result<JobDetails, StoreError> {
-        self.read(move |connection| look_in(connection, id)).await
+    pub async fn details(&self, id: JobId) -> Result<JobDetails, StoreError> {
+        self.read(move |connection| details_in(connection, id)).await
     }
 
     /// A job's history, oldest first.
@@ -140,11 +140,11 @@ impl Store {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(BY_CHANGE)?;
             let mut rows = statement.query((after, limit))?;
-            let mut sights = Vec::new();
+            let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                sights.push(sight(connection, row)?);
+                found.push(read_details(connection, row)?);
             }
-            Ok(sights)
+            Ok(found)
         })
         .await
     }
@@ -174,13 +174,13 @@ pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// One job.
-pub(super) fn look_in(connection: &Connection, id: JobId) -> Result<JobDetails, StoreError> {
+pub(super) fn details_in(connection: &Connection, id: JobId) -> Result<JobDetails, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1"
     ))?;
     let mut rows = statement.query([id.to_string()])?;
     let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
-    sight(connection, row)
+    read_details(connection, row)
 }
 
 /// The user's own text of its request.
@@ -190,7 +190,7 @@ pub(super) fn request_in(connection: &Connection, id: JobId) -> Result<String, S
     Ok(statement.query_row([nr], |row| row.get(0))?)
 }
 
-pub(super) fn sight(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
+pub(super) fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
     let known = read_row(connection, row)?;
     let labels: String = row.get("labels")?;
     let mut statement = connection.prepare_cached(
@@ -256,7 +256,7 @@ fn list(
             break;
         }
         last = Some(row.get("nr")?);
-        jobs.push(sight(connection, row)?);
+        jobs.push(read_details(connection, row)?);
     }
     Ok(Page { jobs, next })
 }

@@ -9,7 +9,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::query::{COLUMNS, JobDetails, sight};
+use crate::store::query::{COLUMNS, JobDetails, read_details};
 
 /// So many groups of a kind are told, those of the most jobs.
 pub const GROUPS: u32 = 100;
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn disputed(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
+    pub async fn disputed_jobs(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {DISPUTED}
@@ -104,7 +104,7 @@ impl Store {
             let mut rows = statement.query((since.millis(), limit))?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                let seen = sight(connection, row)?;
+                let seen = read_details(connection, row)?;
                 // A held job may have some of its files already; it is in dispute for what it lacks.
                 if seen.job.state_name() == StateName::Held || seen.files.is_empty() {
                     found.push(seen);

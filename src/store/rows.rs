@@ -20,7 +20,7 @@ use crate::store::error::StoreError;
 use crate::store::places::place;
 
 /// A job with what its row knows besides.
-pub(super) struct Known {
+pub(super) struct JobRow {
     pub nr: i64,
     pub job: Job,
     /// What it needed next when the row was written.
@@ -50,7 +50,7 @@ fn optional_word<T>(
 }
 
 /// Reads the job of `id`.
-pub(super) fn read_job(connection: &Connection, id: JobId) -> Result<Known, StoreError> {
+pub(super) fn read_job(connection: &Connection, id: JobId) -> Result<JobRow, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM jobs WHERE id = ?1")?;
     let mut rows = statement.query([id.to_string()])?;
     let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
@@ -58,7 +58,7 @@ pub(super) fn read_job(connection: &Connection, id: JobId) -> Result<Known, Stor
 }
 
 /// Reads the job of a row of `jobs`, with its outputs.
-pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<Known, StoreError> {
+pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow, StoreError> {
     let nr: i64 = row.get(const { place("nr") })?;
     let task = optional_word("task id", row.get(const { place("task_id") })?, TaskId::parse)?;
     let outputs = match &task {
@@ -92,7 +92,7 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<Known, 
         outputs,
     };
     let change = row.get(const { place("last_change") })?;
-    Ok(Known { nr, job: Job::restore(record)?, next: read_next(row)?, change })
+    Ok(JobRow { nr, job: Job::restore(record)?, next: read_next(row)?, change })
 }
 
 fn read_next(row: &Row<'_>) -> Result<Option<DueAction>, StoreError> {
@@ -289,7 +289,7 @@ pub(super) const INSERT_JOB: &str =
 /// Writes what has changed of a job's row: a column that is named is also written to each index that has it.
 pub(super) fn update_job(
     connection: &Connection,
-    known: &Known,
+    known: &JobRow,
     job: &Job,
     next: Option<DueAction>,
     change: i64,

@@ -91,7 +91,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
 ///
 /// # Errors
 /// When it is damaged, not ours, of a newer version, or cannot be read.
-pub fn look_over(path: &Path) -> Result<String, OpenError> {
+pub fn inspect(path: &Path) -> Result<String, OpenError> {
     let connection = open_reader(path)?;
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);

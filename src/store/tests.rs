@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::apply::{Begun, CallbackUrl};
+use super::apply::{AttemptStart, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
 use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
@@ -41,7 +41,7 @@ impl Rig {
         self.folder.path().join("dropreel.db")
     }
 
-    pub(super) async fn take_in(&self, drafts: Vec<Draft>) -> Vec<JobId> {
+    pub(super) async fn ingest(&self, drafts: Vec<Draft>) -> Vec<JobId> {
         let sha256 = format!("{drafts:?}");
         self.take_file("a.json", &sha256, drafts, NOW).await.unwrap()
     }
@@ -56,22 +56,22 @@ impl Rig {
         let intake =
             Intake { source: Source::Inbox, file_name: Some(name.into()), sha256: sha256.into(), bytes: 10 };
         let drafts = Box::new(drafts.into_iter().map(Ok));
-        self.store.take_in(intake, drafts, now).await.map(|taken| taken.jobs)
+        self.store.ingest(intake, drafts, now).await.map(|taken| taken.jobs)
     }
 
     async fn one(&self) -> JobId {
-        self.take_in(vec![draft("sakura")]).await[0]
+        self.ingest(vec![draft("sakura")]).await[0]
     }
 
     pub(super) async fn begin(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
-        match self.store.begin_try(id, callback_url, NOW).await.unwrap() {
-            Begun::Send(attempt) => attempt,
+        match self.store.start_attempt(id, callback_url, NOW).await.unwrap() {
+            AttemptStart::Send(attempt) => attempt,
             other => panic!("{other:?}"),
         }
     }
 
     pub(super) async fn state(&self, id: JobId) -> StateName {
-        self.store.look(id).await.unwrap().job.state_name()
+        self.store.details(id).await.unwrap().job.state_name()
     }
 }
 
@@ -109,12 +109,12 @@ async fn a_file_is_taken_in_whole_or_not_at_all() {
     let first = rig.take_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
     let refused = rig.take_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
     assert!(
-        matches!(refused, Err(IngestError::KeySeen { place: 1, first: by, .. }) if by == first[0]),
+        matches!(refused, Err(IngestError::KeyUsed { place: 1, first: by, .. }) if by == first[0]),
         "{refused:?}"
     );
     let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
     let intake = Intake { source: Source::Api, file_name: None, sha256: "3".into(), bytes: 1 };
-    assert!(matches!(rig.store.take_in(intake, broken, NOW).await, Err(IngestError::Unread(_))));
+    assert!(matches!(rig.store.ingest(intake, broken, NOW).await, Err(IngestError::Unreadable(_))));
     assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
 }
@@ -127,7 +127,7 @@ async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_
         (Intake { source: Source::Inbox, file_name, sha256, bytes: 1 }, drafts)
     };
     let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
-    rig.store.take_in_together(vec![file("before", vec![draft("before")])], NOW).await.unwrap();
+    rig.store.ingest_batch(vec![file("before", vec![draft("before")])], NOW).await.unwrap();
     let files = vec![
         file("a", vec![draft("a"), keyed("a-2", "k")]),
         file("b", vec![draft("b"), keyed("b-2", "k")]),
@@ -135,16 +135,16 @@ async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_
         file("c", vec![keyed("c", "own"), keyed("c-2", "own")]),
         file("d", vec![keyed("d", "own"), draft("d-2")]),
     ];
-    let outcomes = rig.store.take_in_together(files, NOW).await.unwrap();
+    let outcomes = rig.store.ingest_batch(files, NOW).await.unwrap();
     let Ok(first) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(
-        matches!(&outcomes[1], Err(IngestError::KeySeen { place: 1, first: by, .. }) if *by == first.jobs[1])
+        matches!(&outcomes[1], Err(IngestError::KeyUsed { place: 1, first: by, .. }) if *by == first.jobs[1])
     );
-    assert!(matches!(&outcomes[2], Err(IngestError::Repeated { .. })));
-    assert!(matches!(&outcomes[3], Err(IngestError::KeySeen { place: 1, .. })));
+    assert!(matches!(&outcomes[2], Err(IngestError::Duplicate { .. })));
+    assert!(matches!(&outcomes[3], Err(IngestError::KeyUsed { place: 1, .. })));
     assert!(outcomes[4].is_ok());
     let page = rig.store.list(JobFilter::default(), None, 10).await.unwrap();
-    let names: Vec<_> = page.jobs.iter().rev().map(|sight| sight.job.identity().name.as_str()).collect();
+    let names: Vec<_> = page.jobs.iter().rev().map(|details| details.job.identity().name.as_str()).collect();
     assert_eq!(names, ["before", "a", "a-2", "d", "d-2"]);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 3);
     assert_eq!(rig.store.metrics().accepted_jobs.get(), 5);
@@ -157,7 +157,7 @@ async fn the_same_file_within_a_day_is_a_repeated_copy() {
     let soon = NOW.plus(REPEAT_WINDOW - Duration::from_secs(1));
     let repeated = rig.take_file("a.json", "1", vec![draft("one")], soon).await;
     assert!(
-        matches!(repeated, Err(IngestError::Repeated { first: by, .. }) if by == first[0]),
+        matches!(repeated, Err(IngestError::Duplicate { first: by, .. }) if by == first[0]),
         "{repeated:?}"
     );
     assert!(rig.take_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
@@ -179,9 +179,9 @@ async fn a_try_is_frozen_once_and_repeated_byte_for_byte() {
     let again = rig.begin(id, url("https://b.example/2")).await;
     assert_eq!(again, first);
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
-    let nothing = rig.store.begin_try(id, url("https://b.example/2"), NOW).await.unwrap();
+    let nothing = rig.store.start_attempt(id, url("https://b.example/2"), NOW).await.unwrap();
     assert!(
-        matches!(&nothing, Begun::Nothing(applied) if applied.job.state_name() == StateName::Queued),
+        matches!(&nothing, AttemptStart::Nothing(applied) if applied.job.state_name() == StateName::Queued),
         "{nothing:?}"
     );
 }
@@ -189,14 +189,14 @@ async fn a_try_is_frozen_once_and_repeated_byte_for_byte() {
 #[tokio::test]
 async fn once_a_pause_is_acknowledged_no_try_begins_however_early_it_was_picked() {
     let rig = Rig::new();
-    let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
+    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
     rig.begin(ids[0], url("https://a.example")).await;
     let pause =
         Suspension { cause: SuspensionCause::PausedSubmits, until: None, message: String::new(), since: NOW };
     rig.store.suspend(pause).await.unwrap();
     for id in &ids {
-        let begun = rig.store.begin_try(*id, url("https://a.example"), NOW).await.unwrap();
-        assert_eq!(begun, Begun::Paused);
+        let begun = rig.store.start_attempt(*id, url("https://a.example"), NOW).await.unwrap();
+        assert_eq!(begun, AttemptStart::Paused);
     }
     assert_eq!(rig.state(ids[1]).await, StateName::Pending);
     rig.store.lift_suspensions(vec![SuspensionCause::PausedSubmits]).await.unwrap();
@@ -206,13 +206,13 @@ async fn once_a_pause_is_acknowledged_no_try_begins_however_early_it_was_picked(
 #[tokio::test]
 async fn no_task_belongs_to_two_jobs() {
     let rig = Rig::new();
-    let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
+    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
     for id in &ids {
         rig.begin(*id, url("https://a.example")).await;
     }
     rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
     let refused = rig.store.apply(ids[1], accepted("task-1"), NOW).await;
-    assert!(matches!(refused, Err(StoreError::TaskTaken(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::DuplicateTask(_))), "{refused:?}");
     assert_eq!(rig.state(ids[1]).await, StateName::Submitting);
 }
 
@@ -232,7 +232,7 @@ async fn work_that_fails_does_not_undo_the_work_beside_it() {
         }
     });
     assert!(futures_util::future::join_all(writes).await.into_iter().all(|as_expected| as_expected));
-    assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 133);
+    assert_eq!(rig.store.count_deliveries(id).await.unwrap(), 133);
 }
 
 #[tokio::test]
@@ -241,8 +241,8 @@ async fn work_that_panics_harms_no_other() {
     let id = rig.one().await;
     let panicking: CallbackUrl = Box::new(|_| panic!("a bug in one job"));
     let (broken, kept) =
-        tokio::join!(rig.store.begin_try(id, panicking, NOW), rig.store.keep_delivery(id, vec![1], NOW));
-    assert!(matches!(broken, Err(StoreError::Abandoned(_))));
+        tokio::join!(rig.store.start_attempt(id, panicking, NOW), rig.store.keep_delivery(id, vec![1], NOW));
+    assert!(matches!(broken, Err(StoreError::Aborted(_))));
     assert!(kept.is_ok());
     assert_eq!(rig.state(id).await, StateName::Pending);
 }
@@ -254,18 +254,22 @@ async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
     for n in 0..25 {
         rig.store.keep_delivery(id, vec![n], NOW).await.unwrap();
     }
-    let kept = rig.store.unfolded(100).await.unwrap();
+    let kept = rig.store.unprocessed_deliveries(100).await.unwrap();
     assert_eq!(i64::try_from(kept.len()).unwrap(), KEPT_PER_JOB);
-    assert_eq!(rig.store.deliveries_of(id).await.unwrap(), 25);
+    assert_eq!(rig.store.count_deliveries(id).await.unwrap(), 25);
     for delivery in &kept {
         rig.store
-            .fold(delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
+            .process_delivery(delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
             .await
             .unwrap();
     }
-    assert!(rig.store.unfolded(100).await.unwrap().is_empty());
+    assert!(rig.store.unprocessed_deliveries(100).await.unwrap().is_empty());
     rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();
-    assert_eq!(rig.store.unfolded(100).await.unwrap().len(), 1, "one too many still wakes the job");
+    assert_eq!(
+        rig.store.unprocessed_deliveries(100).await.unwrap().len(),
+        1,
+        "one too many still wakes the job"
+    );
 }
 
 #[tokio::test]
@@ -274,20 +278,20 @@ async fn what_is_due_is_found_by_time_and_turn() {
     let later = Draft { not_before: Some(NOW.plus(Duration::from_secs(60))), ..draft("later") };
     let urgent = Draft { priority: 10, ..draft("urgent") };
     let other = Draft { model: "wan2.2-i2v-flash".into(), ..draft("other") };
-    let ids = rig.take_in(vec![draft("plain"), later, urgent, other]).await;
-    let (heads, running) = rig.store.line().await.unwrap();
+    let ids = rig.ingest(vec![draft("plain"), later, urgent, other]).await;
+    let (heads, running) = rig.store.submit_queue().await.unwrap();
     let mut firsts: Vec<_> = heads.iter().map(|head| head.id).collect();
     firsts.sort();
     let mut expected = vec![ids[2], ids[3]];
     expected.sort();
     assert_eq!((firsts, running.total()), (expected, 0));
-    let waiting = rig.store.due(NextAction::Wait, NOW, 10).await.unwrap();
+    let waiting = rig.store.due_jobs(NextAction::Wait, NOW, 10).await.unwrap();
     assert_eq!((waiting.jobs.len(), waiting.next), (0, Some(NOW.plus(Duration::from_secs(60)))));
-    let due = rig.store.due(NextAction::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
+    let due = rig.store.due_jobs(NextAction::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
     assert_eq!(due.jobs, [ids[1]]);
 
     rig.begin(ids[2], url("https://a.example")).await;
-    let (heads, running) = rig.store.line().await.unwrap();
+    let (heads, running) = rig.store.submit_queue().await.unwrap();
     assert!(heads.iter().any(|head| head.id == ids[0]));
     assert_eq!(running.of("wan2.5-t2v"), 1);
 }
@@ -310,10 +314,10 @@ async fn everything_about_a_job_survives_a_reopening() {
     let asked = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
     let applied = rig.store.apply(id, asked, NOW).await.unwrap();
     let reopened = open(&rig.path()).unwrap();
-    let sight = reopened.look(id).await.unwrap();
-    assert_eq!(sight.job, applied.job);
-    assert_eq!(sight.job.outputs().len(), 2);
-    assert_eq!(sight.labels["project"], "spring");
+    let details = reopened.details(id).await.unwrap();
+    assert_eq!(details.job, applied.job);
+    assert_eq!(details.job.outputs().len(), 2);
+    assert_eq!(details.labels["project"], "spring");
     let events: Vec<_> = reopened.history(id).await.unwrap().into_iter().map(|entry| entry.event).collect();
     assert_eq!(events, ["accepted", "submitting", "submitted", "completed"]);
 }
@@ -325,11 +329,11 @@ async fn lists_are_filtered_and_paged_newest_first() {
         labels: [("project".to_owned(), value.to_owned())].into(),
         ..draft(name)
     };
-    let ids = rig.take_in(vec![labelled("a", "x"), labelled("b", "y"), labelled("c", "x")]).await;
+    let ids = rig.ingest(vec![labelled("a", "x"), labelled("b", "y"), labelled("c", "x")]).await;
     rig.store.apply(ids[2], Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
     let names = async |filter: JobFilter, cursor, limit| {
         let page = rig.store.list(filter, cursor, limit).await.unwrap();
-        (page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect::<Vec<_>>(), page.next)
+        (page.jobs.iter().map(|details| details.job.identity().name.clone()).collect::<Vec<_>>(), page.next)
     };
     let (first, next) = names(JobFilter::default(), None, 2).await;
     assert_eq!(first, ["c", "b"]);
@@ -346,7 +350,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
 #[tokio::test]
 async fn a_job_is_found_by_id_by_its_beginning_and_by_name() {
     let rig = Rig::new();
-    let ids = rig.take_in(vec![draft("sakura"), draft("rain"), draft("rain")]).await;
+    let ids = rig.ingest(vec![draft("sakura"), draft("rain"), draft("rain")]).await;
     let found = async |text: &str| rig.store.find(text.into()).await.unwrap();
     assert_eq!(found(&ids[0].to_string()).await, Found::One(ids[0]));
     assert_eq!(found(&ids[0].to_string()[..35]).await, Found::One(ids[0]));
@@ -359,7 +363,7 @@ async fn a_job_is_found_by_id_by_its_beginning_and_by_name() {
 #[tokio::test]
 async fn the_change_feed_tells_each_changed_job_once_as_it_is_now() {
     let rig = Rig::new();
-    let ids = rig.take_in(vec![draft("one"), draft("two")]).await;
+    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
     let start = rig.store.last_change().await.unwrap();
     rig.begin(ids[0], url("https://a.example")).await;
     rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
@@ -373,11 +377,11 @@ async fn the_change_feed_tells_each_changed_job_once_as_it_is_now() {
 async fn a_database_restored_from_an_older_state_is_told_by_its_epoch() {
     let rig = Rig::new();
     assert_eq!(rig.store.epoch().await.unwrap(), 0);
-    assert_eq!(rig.store.begin_epoch(0).await.unwrap(), 1);
-    assert_eq!(rig.store.begin_epoch(41).await.unwrap(), 42);
-    rig.store.raise_high_water(NOW).await.unwrap();
-    rig.store.raise_high_water(NOW.minus(Duration::from_secs(5))).await.unwrap();
-    assert_eq!(rig.store.high_water().await.unwrap(), Some(NOW));
+    assert_eq!(rig.store.start_epoch(0).await.unwrap(), 1);
+    assert_eq!(rig.store.start_epoch(41).await.unwrap(), 42);
+    rig.store.raise_clock_high_water(NOW).await.unwrap();
+    rig.store.raise_clock_high_water(NOW.minus(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(rig.store.clock_high_water().await.unwrap(), Some(NOW));
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ impl Writing<'_> {
 /// A piece of work for the writer, and the one who waits for its answer.
 trait Work: Send {
     /// How it stands among others.
-    fn manner(&self) -> Manner;
+    fn kind(&self) -> WriteKind;
     /// Does it, again if need be after it was undone. False: undo it.
     fn run(&mut self, writing: &mut Writing<'_>) -> bool;
     /// Answers: what came of it, or the reason why it was not committed.
@@ -63,7 +63,7 @@ trait Work: Send {
 }
 
 struct Piece<T, F> {
-    manner: Manner,
+    kind: WriteKind,
     work: F,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -74,16 +74,14 @@ where
     T: Send,
     F: FnMut(&mut Writing<'_>) -> Result<T, StoreError> + Send,
 {
-    fn manner(&self) -> Manner {
-        self.manner
+    fn kind(&self) -> WriteKind {
+        self.kind
     }
 
     fn run(&mut self, writing: &mut Writing<'_>) -> bool {
         // A panic in one job's work must not take the others' work with it.
-        let result =
-            std::panic::catch_unwind(AssertUnwindSafe(|| (self.work)(writing))).unwrap_or_else(|_| {
-                Err(StoreError::Abandoned("a bug: the work on the database panicked".into()))
-            });
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| (self.work)(writing)))
+            .unwrap_or_else(|_| Err(StoreError::Aborted("a bug: the work on the database panicked".into())));
         let keep = result.is_ok();
         self.result = Some(result);
         keep
@@ -103,13 +101,13 @@ where
 
 /// How a piece of work stands among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum WriteKind {
     /// Goes into the next commit, and may be done again: if another's work fails in the middle, all of it is.
-    Plain,
+    Normal,
     /// Goes into the next commit, and is done once only: it uses up what it works on.
     Once,
     /// Nobody outside waits for it: gives way to what is not patient, in part (see [`Share`]).
-    Patient,
+    Background,
 }
 
 /// The way to the one who writes. Dropping the last one ends it.
@@ -154,17 +152,17 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.write_as(Manner::Plain, work).await
+        self.write_as(WriteKind::Normal, work).await
     }
 
-    /// [`Writer::write`], in another manner than most.
-    pub async fn write_as<T, F>(&self, manner: Manner, work: F) -> Result<T, StoreError>
+    /// [`Writer::write`], in another kind than most.
+    pub async fn write_as<T, F>(&self, kind: WriteKind, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, wait) = oneshot::channel();
-        let piece: Box<dyn Work> = Box::new(Piece { manner, work, result: None, answer });
+        let piece: Box<dyn Work> = Box::new(Piece { kind, work, result: None, answer });
         match &self.0 {
             Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
             Way::InPlace(in_order, clock) => {

@@ -73,7 +73,7 @@ impl Machine {
                         inside.open =
                             Some(Open { store: pipeline.store.clone(), secrets: pipeline.secrets.clone() });
                     }
-                    let why = store.died().await;
+                    let why = store.fatal_error().await;
                     shared.lock().unwrap().ended = Some(why);
                 }
             }

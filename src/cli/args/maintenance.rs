@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::sandbox::signing::Scheme;
 use crate::settings;
-use crate::store::prune::{SHORTEST_AGE, too_short};
+use crate::store::prune::{MIN_PRUNE_AGE, below_min_age};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum RotatableSecret {
@@ -40,7 +40,7 @@ pub(crate) struct PruneArgs {
 
 /// The age as written, checked before anything is asked.
 fn parse_age(text: &str) -> Result<String, String> {
-    if settings::age(text)? < SHORTEST_AGE { Err(too_short(text)) } else { Ok(text.to_owned()) }
+    if settings::age(text)? < MIN_PRUNE_AGE { Err(below_min_age(text)) } else { Ok(text.to_owned()) }
 }
 
 #[derive(Debug, Args)]

@@ -102,7 +102,7 @@ pub(super) fn database(settings: &Settings) -> Finding {
     if !path.exists() {
         return Finding::ok("database", "will be created at the first start");
     }
-    match store::schema::look_over(&path) {
+    match store::schema::inspect(&path) {
         Ok(facts) => Finding::ok("database", format!("{}: intact, {facts}", path.display())),
         Err(error) => Finding::error(
             "database",

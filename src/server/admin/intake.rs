@@ -63,7 +63,7 @@ pub(super) async fn submit_jobs(
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
     let (intake, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
     let name = intake.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
-    let ingested = admin.server.store.take_in(intake, drafts, admin.server.clock.now()).await?;
+    let ingested = admin.server.store.ingest(intake, drafts, admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ApiJobsCommitted);
     let count = ingested.jobs.len();
     tracing::info!("accepted {name} by HTTP: {count} job{}", if count == 1 { "" } else { "s" });
@@ -75,7 +75,7 @@ pub(super) async fn submit_jobs(
 async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
     let mut jobs_shown = Vec::new();
     for job in jobs.iter().take(MAX_SHOWN) {
-        match admin.server.store.look(*job).await {
+        match admin.server.store.details(*job).await {
             Ok(details) => jobs_shown.push(details),
             Err(error) => {
                 tracing::warn!("new jobs not in the answer: {error}");

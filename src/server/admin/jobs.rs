@@ -81,7 +81,7 @@ pub(super) async fn get_job(
 ) -> Result<HttpResponse, Problem> {
     let store = &admin.server.store;
     let id = resolve_job(store, job.into_inner()).await?;
-    let mut view = store.look(id).await?.view(admin.server.library_dir());
+    let mut view = store.details(id).await?.view(admin.server.library_dir());
     let history = store.history(id).await?;
     view.history = Some(history.into_iter().map(Into::into).collect());
     // Byte for byte, with numbers and key order as the user wrote them.
@@ -126,6 +126,6 @@ pub(super) async fn run_action(
         None => String::new(),
     };
     tracing::info!(%job, "{word} applied to job {job}: {message}");
-    let job = store.look(job).await?.view(admin.server.library_dir());
+    let job = store.details(job).await?.view(admin.server.library_dir());
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
 }

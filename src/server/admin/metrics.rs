@@ -22,7 +22,7 @@ use crate::server::admin::health;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
 use crate::store::metrics::JobLabels;
-use crate::store::overview::Standing;
+use crate::store::overview::UnfinishedJobs;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -100,7 +100,7 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
 /// Gauges of the current state.
 async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(), Problem> {
     let (store, now) = (&admin.server.store, admin.server.clock.now());
-    let Standing { unfinished, nearest_expiry } = store.standing().await?;
+    let UnfinishedJobs { unfinished, nearest_expiry } = store.unfinished_jobs().await?;
     let jobs = Family::<JobLabels, Gauge>::default();
     let oldest = Family::<StateLabel, Gauge>::default();
     for group in unfinished {

@@ -122,7 +122,7 @@ async fn get_health() -> HttpResponse {
 /// Ready, or every reason why not.
 async fn get_readiness(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
     let mut reasons = health::problems(&admin.server);
-    reasons.extend(admin.server.store.died().now_or_never());
+    reasons.extend(admin.server.store.fatal_error().now_or_never());
     if let Err(error) = admin.server.store.last_change().await {
         reasons.push(error.to_string());
     }

@@ -171,10 +171,10 @@ impl From<StoreError> for Problem {
                 tracing::error!("admin request failed: {error}");
                 Self::unavailable(error.to_string())
             }
-            StoreError::TaskTaken(_)
+            StoreError::DuplicateTask(_)
             | StoreError::CorruptJob(_)
             | StoreError::UnknownWord { .. }
-            | StoreError::Abandoned(_)
+            | StoreError::Aborted(_)
             | StoreError::Sqlite(_) => {
                 tracing::error!("admin request failed: {error}");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
@@ -186,10 +186,10 @@ impl From<StoreError> for Problem {
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
-            IngestError::Repeated { first, .. } | IngestError::KeySeen { first, .. } => {
+            IngestError::Duplicate { first, .. } | IngestError::KeyUsed { first, .. } => {
                 Self::duplicate(&error, first)
             }
-            IngestError::Unread(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
+            IngestError::Unreadable(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
             IngestError::Store(error) => error.into(),
         }
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn problem_has_the_members_of_rfc_9457_and_its_own() {
         let first = JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890ab").unwrap();
-        let problem = Problem::from(IngestError::KeySeen { key: "k".into(), place: 0, first });
+        let problem = Problem::from(IngestError::KeyUsed { key: "k".into(), place: 0, first });
         let response = problem.error_response();
         assert_eq!(response.status(), 409);
         assert_eq!(response.headers().get("content-type").unwrap(), "application/problem+json");
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(response.status(), 503);
             assert_eq!(response.headers().get("retry-after").unwrap(), "5");
         }
-        let bug = Problem::from(StoreError::Abandoned("a bug".into())).error_response();
+        let bug = Problem::from(StoreError::Aborted("a bug".into())).error_response();
         assert_eq!((bug.status().as_u16(), bug.headers().contains_key("retry-after")), (500, false));
     }
 }

@@ -17,7 +17,7 @@ use crate::server::admin::http::json_response;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
 use crate::settings;
-use crate::store::prune::{SHORTEST_AGE, too_short};
+use crate::store::prune::{MIN_PRUNE_AGE, below_min_age};
 
 /// How long one request deletes jobs, and then files, at most.
 const TIME_SLICE: Duration = Duration::from_secs(5);
@@ -49,15 +49,15 @@ pub(super) async fn prune(
 
 fn age(text: &str) -> Result<Duration, Problem> {
     let age = settings::age(text).map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
-    if age < SHORTEST_AGE {
-        let detail = format!("`older_than`: {}", too_short(text));
+    if age < MIN_PRUNE_AGE {
+        let detail = format!("`older_than`: {}", below_min_age(text));
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     Ok(age)
 }
 
 async fn count(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Problem> {
-    let jobs = admin.server.store.count_old(before).await?;
+    let jobs = admin.server.store.count_prunable(before).await?;
     Ok(result(before, jobs, prune_files(admin, before, true).await?))
 }
 
@@ -66,7 +66,7 @@ async fn remove(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Pr
     let end = clock.tick().plus(TIME_SLICE);
     let (mut jobs, mut pruned) = (0, PrunedFiles { more: true, ..PrunedFiles::default() });
     while clock.tick() < end {
-        match store.forget_some(before).await? {
+        match store.prune_some(before).await? {
             0 => {
                 pruned = prune_files(admin, before, false).await?;
                 break;

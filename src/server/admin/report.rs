@@ -74,7 +74,7 @@ pub(super) async fn get_report(
     };
     let store = &admin.server.store;
     let found = store.report(since).await?;
-    let disputed = if disputes { Some(store.disputed(since, MAX_PAGE).await?) } else { None };
+    let disputed = if disputes { Some(store.disputed_jobs(since, MAX_PAGE).await?) } else { None };
     let groups = |groups: Vec<(String, Sums)>| {
         groups.into_iter().map(|(key, sums)| ReportGroup { key, totals: sums.into() }).collect()
     };

@@ -34,7 +34,7 @@ pub(super) async fn resolve_job(store: &Store, reference: String) -> Result<JobI
     };
     let mut candidates = Vec::new();
     for id in ids {
-        let details = store.look(id).await?;
+        let details = store.details(id).await?;
         let (name, state) = (details.job.identity().name.clone(), details.job.state_name());
         candidates.push(Candidate { id, name, state });
     }

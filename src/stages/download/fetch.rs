@@ -19,8 +19,8 @@ use crate::stages::download::DownloadTools;
 use crate::stages::download::permits::TransferPermit;
 use crate::stages::download::publish::Checked;
 use crate::stages::run_blocking;
+use crate::store::downloads::JobToDownload;
 use crate::store::error::StoreError;
-use crate::store::fetches::Fetching;
 use crate::store::query::JobDetails;
 
 /// How soon a download is retried after the disk was full.
@@ -33,7 +33,7 @@ impl DownloadTools {
     pub(super) async fn download_output(
         &self,
         client: &MediaClient,
-        fetching: &Fetching,
+        fetching: &JobToDownload,
         output: &Output,
         permit: TransferPermit,
     ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
@@ -43,7 +43,7 @@ impl DownloadTools {
         if let Some(stored) = self.finish_publishing(fetching, output).await? {
             return Ok(stored);
         }
-        match self.download_part(client, &fetching.sight, output, link, permit).await {
+        match self.download_part(client, &fetching.details, output, link, permit).await {
             Ok(checked) => self.publish(fetching, output, checked).await,
             Err(failure) => Ok(Err(failure)),
         }

@@ -25,8 +25,8 @@ use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, run_blocking};
 use crate::store::Store;
+use crate::store::downloads::DownloadQueue;
 use crate::store::error::StoreError;
-use crate::store::fetches::Fetches;
 use crate::store::notify::{Notifications, Topic};
 
 /// How many due jobs a pass reads beyond those in flight.
@@ -100,7 +100,7 @@ impl DownloadStage {
         for part in parts {
             let job = part.get(..36).and_then(JobId::parse);
             let needed = match job {
-                Some(job) => match self.tools.store.look(job).await {
+                Some(job) => match self.tools.store.details(job).await {
                     Ok(details) => !details.job.state_name().is_end(),
                     Err(StoreError::NoSuchJob(_)) => false,
                     Err(error) => return Err(error),
@@ -164,8 +164,8 @@ impl DownloadTools {
         permit: TransferPermit,
     ) -> Result<(), StoreError> {
         failpoints::hit(FailPoint::DownloadBegan);
-        let fetching = self.store.fetching(job).await?;
-        let details = &fetching.sight;
+        let fetching = self.store.job_to_download(job).await?;
+        let details = &fetching.details;
         // Another download of this job has completed since the pass read it.
         if !is_due(&details.job, NextAction::Download, self.clock.now()) {
             return Ok(());
@@ -212,7 +212,8 @@ impl Stage for DownloadStage {
         let now = self.tools.clock.now();
         let alert_until = now.plus(self.tools.alert_before_expiry);
         let limit = BATCH.saturating_add(u32::try_from(self.in_flight.count()).unwrap_or(u32::MAX));
-        let Fetches { alerts, suspensions, due } = self.tools.store.fetches(now, alert_until, limit).await?;
+        let DownloadQueue { alerts, suspensions, due } =
+            self.tools.store.download_queue(now, alert_until, limit).await?;
         self.alert(alerts).await?;
         if suspensions.iter().any(|suspension| suspension.cause.suspends_downloads()) {
             return Ok(Wake::OnNotify);

@@ -11,8 +11,8 @@ use crate::library::published::Published;
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::stages::run_blocking;
+use crate::store::downloads::JobToDownload;
 use crate::store::error::StoreError;
-use crate::store::fetches::Fetching;
 use crate::store::outputs::Plan;
 use crate::store::query::JobDetails;
 
@@ -31,10 +31,10 @@ impl DownloadTools {
     /// and still need it. `None`: there is nothing to finish.
     pub(super) async fn finish_publishing(
         &self,
-        fetching: &Fetching,
+        fetching: &JobToDownload,
         output: &Output,
     ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
-        let job = fetching.sight.job.id();
+        let job = fetching.details.job.id();
         let plan = fetching.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
         let Some(plan) = plan else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
@@ -70,7 +70,7 @@ impl DownloadTools {
     /// Finishes a file that has its name: writes the sidecar if it is missing, and flushes both.
     async fn complete_publishing(
         &self,
-        fetching: &Fetching,
+        fetching: &JobToDownload,
         output: &Output,
         published: &Published,
         plan: &Plan,
@@ -85,7 +85,7 @@ impl DownloadTools {
         .await;
         let text = mime.map(|mime| {
             let file = self.stored_file(published, plan.host.clone());
-            sidecar::text(&fetching.sight, &fetching.request, kind.as_str(), mime, &file)
+            sidecar::text(&fetching.details, &fetching.request, kind.as_str(), mime, &file)
         });
         let (library, found) = (self.library.clone(), published.clone());
         let complete = move || {
@@ -98,11 +98,11 @@ impl DownloadTools {
     /// Publishes a checked part under the first free name of the layout.
     pub(super) async fn publish(
         &self,
-        fetching: &Fetching,
+        fetching: &JobToDownload,
         output: &Output,
         checked: Checked,
     ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
-        let Fetching { sight: details, request, .. } = fetching;
+        let JobToDownload { details, request, .. } = fetching;
         let job = details.job.id();
         let Some(task) = details.job.task() else {
             return Ok(Err(super::fetch::transient("the job has no task")));

@@ -16,7 +16,7 @@ use crate::settings::{Hook, HookTarget};
 use crate::stages::{InFlight, Stage, Wake};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::hooks::{Call, Subscription};
+use crate::store::hooks::{HookCall, Subscription};
 use crate::store::notify::{Notifications, Topic};
 use webhook::WebhookSender;
 
@@ -87,7 +87,7 @@ impl HookStage {
 
 impl Inner {
     /// Returns whether the result was saved.
-    async fn call(self: Arc<Self>, call: Call) -> bool {
+    async fn call(self: Arc<Self>, call: HookCall) -> bool {
         let saved = self.try_call(&call).await;
         if let Err(error) = &saved {
             tracing::error!("saving the result of a hook failed; it is called again: {error}");
@@ -95,13 +95,13 @@ impl Inner {
         saved.is_ok()
     }
 
-    async fn try_call(&self, call: &Call) -> Result<(), StoreError> {
+    async fn try_call(&self, call: &HookCall) -> Result<(), StoreError> {
         let Some(hook) = self.hooks.iter().find(|hook| hook.name == call.hook) else {
             let outcome = "given up: this hook is no longer in the configuration".to_owned();
-            return self.store.call_ended(call.nr, outcome, None, self.clock.now()).await;
+            return self.store.finish_hook_call(call.nr, outcome, None, self.clock.now()).await;
         };
         let data = match call.job {
-            Some(job) => HookData::Job(Box::new(self.store.look(job).await?.view(&self.library_dir))),
+            Some(job) => HookData::Job(Box::new(self.store.details(job).await?.view(&self.library_dir))),
             None => HookData::MissedCallbacks {
                 consecutive_missed_callbacks: self.store.metrics().missed_callbacks(),
             },
@@ -144,7 +144,7 @@ impl Inner {
                 (why, retry_at)
             }
         };
-        self.store.call_ended(call.nr, outcome, retry_at, now).await
+        self.store.finish_hook_call(call.nr, outcome, retry_at, now).await
     }
 }
 
@@ -160,7 +160,7 @@ impl Stage for HookStage {
     const NAME: &'static str = "hooks";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let (calls, next) = self.inner.store.due_calls(self.inner.clock.now(), BATCH).await?;
+        let (calls, next) = self.inner.store.due_hook_calls(self.inner.clock.now(), BATCH).await?;
         for call in calls {
             if self.in_flight.is_full() {
                 return Ok(Wake::OnNotify);

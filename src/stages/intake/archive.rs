@@ -12,7 +12,7 @@ use crate::stages::intake::validate::ValidFile;
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
-use crate::store::intake::Unmoved;
+use crate::store::intake::UnmovedFile;
 
 /// Attempts to move a file whose metadata keeps changing.
 const MAX_ATTEMPTS: u32 = 100;
@@ -175,8 +175,12 @@ fn archive_if_same_content(
     Err(changed())
 }
 
-fn finish_move(inbox: &Inbox, folders: &IntakeFolders, unmoved: &Unmoved) -> Result<Option<String>, FsError> {
-    let folder = folders.accepted.join(unmoved.taken_at.date());
+fn finish_move(
+    inbox: &Inbox,
+    folders: &IntakeFolders,
+    unmoved: &UnmovedFile,
+) -> Result<Option<String>, FsError> {
+    let folder = folders.accepted.join(unmoved.ingested_at.date());
     let found = match inbox.hash_file(&unmoved.file_name) {
         Ok((sha256, version)) if sha256 == unmoved.sha256 => version,
         // Moved already, removed, or another file by now.

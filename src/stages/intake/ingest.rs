@@ -133,7 +133,7 @@ impl IntakeStage {
                     .iter_mut()
                     .map(|(name, file)| (intake(name, file), std::mem::take(&mut file.drafts)))
                     .collect();
-                self.store.take_in_together(together, now).await
+                self.store.ingest_batch(together, now).await
             }
         };
         match outcomes {
@@ -164,11 +164,11 @@ impl IntakeStage {
     ) -> Result<Taken, IngestError> {
         // Under a paused clock nothing may run concurrently, so that the order stays fixed.
         if self.clock.is_paused() {
-            return self.store.take_in(intake, drafts, now).await;
+            return self.store.ingest(intake, drafts, now).await;
         }
         let (read, drafts) = read_ahead(drafts);
         let (ingested, ()) =
-            join(self.store.take_in(intake, drafts, now), run_blocking(&self.clock, read)).await;
+            join(self.store.ingest(intake, drafts, now), run_blocking(&self.clock, read)).await;
         ingested
     }
 
@@ -193,14 +193,14 @@ impl IntakeStage {
                 }
                 return Some(Committed { nr: ingested.nr, name, file });
             }
-            Err(refusal @ IngestError::Repeated { .. }) => {
+            Err(refusal @ IngestError::Duplicate { .. }) => {
                 self.reject(&name, file.version, vec![file_problem(refusal.to_string())]).await;
             }
-            Err(refusal @ IngestError::KeySeen { .. }) => {
+            Err(refusal @ IngestError::KeyUsed { .. }) => {
                 let problem = Problem { pointer: key_pointer(&refusal), ..file_problem(refusal.to_string()) };
                 self.reject(&name, file.version, vec![problem]).await;
             }
-            Err(IngestError::Unread(why)) => self.warn_file_stays(&name, &why),
+            Err(IngestError::Unreadable(why)) => self.warn_file_stays(&name, &why),
             // A database error concerns the whole batch; `commit` handles it.
             Err(IngestError::Store(error)) => self.warn_file_stays(&name, &error.to_string()),
         }
@@ -219,9 +219,9 @@ fn intake(name: &str, file: &ValidFile) -> Intake {
 
 fn key_pointer(refusal: &IngestError) -> String {
     match refusal {
-        IngestError::KeySeen { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
-        IngestError::KeySeen { .. } => "/dropreel/key".into(),
-        IngestError::Repeated { .. } | IngestError::Unread(_) | IngestError::Store(_) => String::new(),
+        IngestError::KeyUsed { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
+        IngestError::KeyUsed { .. } => "/dropreel/key".into(),
+        IngestError::Duplicate { .. } | IngestError::Unreadable(_) | IngestError::Store(_) => String::new(),
     }
 }
 

@@ -45,7 +45,7 @@ impl ClockCheck {
     /// # Errors
     /// Any failure of the database.
     pub async fn open(store: Store, clock: Clock) -> Result<Self, StoreError> {
-        let state = State { skew: None, high_water: store.high_water().await?, set_back: false };
+        let state = State { skew: None, high_water: store.clock_high_water().await?, set_back: false };
         Ok(Self { store, clock, state: Mutex::new(state) })
     }
 
@@ -68,7 +68,7 @@ impl ClockCheck {
         };
         if set_back {
             // A person may have confirmed the clock meanwhile, by releasing a job.
-            high_water = self.store.high_water().await?;
+            high_water = self.store.clock_high_water().await?;
         }
         let behind = is_behind(now, high_water);
         if behind && !set_back {
@@ -79,10 +79,10 @@ impl ClockCheck {
         }
         if behind && self.state().skew.is_some_and(|skew| skew.difference <= CLOCK_TOLERANCE) {
             tracing::info!("the clock agrees with the provider's again");
-            self.store.reset_high_water(now).await?;
+            self.store.reset_clock_high_water(now).await?;
             high_water = Some(now);
         } else if high_water.is_none_or(|time| now >= time.plus(HIGH_WATER_STEP)) {
-            self.store.raise_high_water(now).await?;
+            self.store.raise_clock_high_water(now).await?;
             high_water = Some(now);
         }
         let mut state = self.state();

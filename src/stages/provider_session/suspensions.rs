@@ -23,11 +23,11 @@ impl SavedSuspensions {
     /// # Errors
     /// Any failure of the database.
     pub async fn restore(store: Store, gate: &Gate, key_fingerprint: i64) -> Result<Self, StoreError> {
-        if store.known_key().await? != Some(key_fingerprint) {
+        if store.api_key_fingerprint().await? != Some(key_fingerprint) {
             if store.lift_suspensions(vec![SuspensionCause::KeyRefused]).await? {
                 tracing::info!("the API key has changed; calls to the provider resume");
             }
-            store.note_key(key_fingerprint).await?;
+            store.set_api_key_fingerprint(key_fingerprint).await?;
         }
         gate.restore(store.suspensions().await?);
         Ok(Self { store, outdated: AtomicBool::new(false) })

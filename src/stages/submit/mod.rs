@@ -17,7 +17,7 @@ use crate::provider::gate::SubmitPermit;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition};
 use crate::store::Store;
-use crate::store::apply::Begun;
+use crate::store::apply::AttemptStart;
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
@@ -62,7 +62,7 @@ impl SubmitStage {
 
     /// Makes jobs ready whose `not_before` or pause after a refusal is over.
     async fn end_waits(&self, now: Timestamp) -> Result<Wake, StoreError> {
-        let due = self.inner.store.due(NextAction::Wait, now, BATCH).await?;
+        let due = self.inner.store.due_jobs(NextAction::Wait, now, BATCH).await?;
         for job in &due.jobs {
             let applied = self.inner.store.apply(*job, Event::TimeElapsed, now).await;
             isolate_corrupt_job(&self.inner.store, *job, applied).await?;
@@ -73,13 +73,13 @@ impl SubmitStage {
 
     /// Repeats submits whose outcome is not known. They come before new ones because their tasks may already be running.
     async fn repeat_submits(&self, now: Timestamp) -> Result<Wake, StoreError> {
-        let due = self.inner.store.due(NextAction::Resend, now, BATCH).await?;
+        let due = self.inner.store.due_jobs(NextAction::Resend, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
             // The list may be outdated: a call that has just ended may have repeated the submit.
             if self.in_flight.contains(job)
                 || !is_due(
-                    &self.inner.store.look(job).await?.job,
+                    &self.inner.store.details(job).await?.job,
                     NextAction::Resend,
                     self.inner.session.clock.now(),
                 )
@@ -102,7 +102,7 @@ impl SubmitStage {
     /// Submits new jobs while there is room for them.
     async fn submit_new(&self) -> Result<Wake, StoreError> {
         loop {
-            let (heads, running) = self.inner.store.line().await?;
+            let (heads, running) = self.inner.store.submit_queue().await?;
             let Some(turn) = next_to_submit(&heads, &running, &self.limits) else {
                 return Ok(Wake::OnNotify);
             };
@@ -125,14 +125,14 @@ impl SubmitStage {
         };
         let urls = self.callback_urls.clone();
         let begun =
-            self.inner.store.begin_try(job, Box::new(move |id| urls.url(id)), session.clock.now()).await;
+            self.inner.store.start_attempt(job, Box::new(move |id| urls.url(id)), session.clock.now()).await;
         failpoints::hit(FailPoint::AttemptCommitted);
         match isolate_corrupt_job(&self.inner.store, job, begun).await? {
-            Some(Begun::Send(attempt)) => {
+            Some(AttemptStart::Send(attempt)) => {
                 self.in_flight.spawn(job, self.inner.clone().send(permit, attempt));
             }
-            Some(Begun::Nothing(applied)) => log_transition(&applied),
-            Some(Begun::Paused) => return Ok(Some(Wake::OnNotify)),
+            Some(AttemptStart::Nothing(applied)) => log_transition(&applied),
+            Some(AttemptStart::Paused) => return Ok(Some(Wake::OnNotify)),
             None => {}
         }
         Ok(None)
@@ -160,7 +160,7 @@ impl Inner {
         let verdict = self.stored_errors.check(attempt, is_server_error, verdict, now);
         failpoints::hit(FailPoint::SubmitClassified);
         let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
-            Err(StoreError::TaskTaken(task)) => {
+            Err(StoreError::DuplicateTask(task)) => {
                 failpoints::hit(FailPoint::SubmitTaskShared);
                 let shared = Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task });
                 self.store.apply(job, shared, now).await?

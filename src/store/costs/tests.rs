@@ -9,7 +9,7 @@ use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::library::published::Published;
 use crate::secret::Secret;
-use crate::store::apply::Begun;
+use crate::store::apply::AttemptStart;
 use crate::store::intake::{Intake, Source};
 use crate::store::outputs::Plan;
 use crate::store::*;
@@ -62,14 +62,14 @@ impl Life {
                     bytes: 10,
                 };
                 let files = vec![(intake, vec![draft()])];
-                self.id = store.take_in_together(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];
+                self.id = store.ingest_batch(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];
             }
             "moved" => {
                 store.mark_moved(vec![(self.number, Some("accepted/sakura.json".into()))], NOW).await.unwrap()
             }
             "submitted" => {
-                let begun = store.begin_try(self.id, Box::new(|_| None), NOW).await.unwrap();
-                assert!(matches!(begun, Begun::Send(_)));
+                let begun = store.start_attempt(self.id, Box::new(|_| None), NOW).await.unwrap();
+                assert!(matches!(begun, AttemptStart::Send(_)));
             }
             "accepted" => {
                 let verdict = SubmitVerdict::Accepted { task: self.task.clone(), reserved: None };
@@ -77,9 +77,9 @@ impl Life {
             }
             "called back" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
             "told of the callback" => {
-                let delivery = store.unfolded(1).await.unwrap().remove(0);
+                let delivery = store.unprocessed_deliveries(1).await.unwrap().remove(0);
                 let knocked = Event::CallbackReceived { hint: None, quiet: false };
-                store.fold(&delivery, knocked, None, NOW).await.unwrap();
+                store.process_delivery(&delivery, knocked, None, NOW).await.unwrap();
             }
             "asked" => {
                 let (kind, index) = (self.key.kind, self.key.index);

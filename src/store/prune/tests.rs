@@ -29,7 +29,7 @@ impl Rig {
     async fn move_all(&self) {
         let moved = self.store.unmoved().await.unwrap().into_iter();
         let moved = moved.map(|file| {
-            let to = format!("/data/accepted/{}/{}", file.taken_at.date(), file.file_name);
+            let to = format!("/data/accepted/{}/{}", file.ingested_at.date(), file.file_name);
             (file.nr, Some(to))
         });
         self.store.mark_moved(moved.collect(), NOW).await.unwrap();
@@ -42,7 +42,7 @@ impl Rig {
     async fn forget_all(&self) -> u64 {
         let mut sum = 0;
         loop {
-            match self.store.forget_some(before()).await.unwrap() {
+            match self.store.prune_some(before()).await.unwrap() {
                 0 => return sum,
                 some => sum += some,
             }
@@ -81,9 +81,9 @@ async fn full_life(rig: &Rig, name: &str) -> JobId {
     rig.begin(id, url("https://a.example/1")).await;
     rig.store.apply(id, accepted(&format!("task-{name}")), NOW).await.unwrap();
     rig.store.keep_delivery(id, b"{}".to_vec(), NOW).await.unwrap();
-    for delivery in rig.store.unfolded(10).await.unwrap() {
+    for delivery in rig.store.unprocessed_deliveries(10).await.unwrap() {
         rig.store
-            .fold(&delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
+            .process_delivery(&delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
             .await
             .unwrap();
     }
@@ -110,14 +110,14 @@ async fn a_job_that_is_long_over_goes_with_all_that_was_written_of_it() {
     let id = full_life(&rig, "old").await;
     assert!(TABLES.iter().all(|table| rig.count(table) >= 1));
     rig.moved("newest").await;
-    assert_eq!(rig.store.count_old(NOW).await.unwrap(), 0, "not older than that very moment");
-    assert_eq!(rig.store.count_old(before()).await.unwrap(), 1);
+    assert_eq!(rig.store.count_prunable(NOW).await.unwrap(), 0, "not older than that very moment");
+    assert_eq!(rig.store.count_prunable(before()).await.unwrap(), 1);
     assert_eq!(rig.forget_all().await, 1);
     // What is left is the other one's.
     let left = TABLES.map(|table| rig.count(table));
     assert_eq!(left, [1, 1, 1, 1, 0, 0, 1, 0, 0]);
     rig.is_sound();
-    assert!(matches!(rig.store.look(id).await, Err(StoreError::NoSuchJob(_))));
+    assert!(matches!(rig.store.details(id).await, Err(StoreError::NoSuchJob(_))));
     assert_eq!(rig.store.find("old".into()).await.unwrap(), Found::None);
     assert!(matches!(rig.store.keep_delivery(id, vec![], NOW).await, Err(StoreError::NoSuchJob(_))));
     let retried = rig.store.apply(id, Event::Operator(OperatorAction::Retry), NOW).await;
@@ -155,7 +155,7 @@ async fn nothing_goes_that_is_not_over() {
 
     let all = ["again", "called back", "held", "in the inbox", "newest", "pending", "recent", "to tell"];
     let all = all.map(str::to_owned).to_vec();
-    assert_eq!(rig.store.count_old(before()).await.unwrap(), 0);
+    assert_eq!(rig.store.count_prunable(before()).await.unwrap(), 0);
     assert_eq!((rig.forget_all().await, rig.names()), (0, all));
 }
 
@@ -168,7 +168,7 @@ async fn a_key_outlives_its_job() {
     rig.moved("newest").await;
     assert_eq!(rig.forget_all().await, 1);
     let again = rig.take_file("again.json", "2", vec![keyed("again")], NOW.plus(DAY * 400)).await;
-    assert!(matches!(&again, Err(IngestError::KeySeen { first: by, .. }) if *by == first), "{again:?}");
+    assert!(matches!(&again, Err(IngestError::KeyUsed { first: by, .. }) if *by == first), "{again:?}");
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn it_goes_in_pieces_and_each_of_them_leaves_a_whole_database() {
     rig.moved("newest").await;
     let mut left = 121;
     for piece in [50, 50, 20, 0] {
-        assert_eq!(rig.store.forget_some(before()).await.unwrap(), piece);
+        assert_eq!(rig.store.prune_some(before()).await.unwrap(), piece);
         left -= i64::try_from(piece).unwrap();
         assert_eq!(rig.count("jobs"), left);
         // As long as one of its jobs is there, a file's row is.

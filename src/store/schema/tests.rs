@@ -74,7 +74,7 @@ async fn a_database_of_version_1_is_brought_to_this_one() {
     past.pragma_update(None, "user_version", 1).unwrap();
     drop(past);
     let store = open(&path).unwrap();
-    let (heads, _) = store.line().await.unwrap();
+    let (heads, _) = store.submit_queue().await.unwrap();
     assert!(heads.is_empty());
     let version: i64 = raw(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, VERSION);
@@ -127,7 +127,7 @@ async fn version_3_migrates_with_every_state_and_word() {
     let ids = rows("SELECT id FROM jobs ORDER BY nr");
     let mut states = std::collections::BTreeSet::new();
     for (number, id) in ids.iter().enumerate() {
-        let details = store.look(JobId::parse(id).unwrap()).await.unwrap();
+        let details = store.details(JobId::parse(id).unwrap()).await.unwrap();
         states.insert(details.job.state_name());
         // Everything of a job's row: each value is different from its neighbours' in the fixture.
         if number == 2 {
@@ -191,10 +191,10 @@ async fn version_3_migrates_with_every_state_and_word() {
         ]
     );
     assert_eq!(store.suspensions().await.unwrap().len(), 2);
-    assert_eq!((store.epoch().await.unwrap(), store.known_key().await.unwrap()), (7, Some(11)));
-    assert_eq!(store.high_water().await.unwrap(), Some(Timestamp::from_millis(1_775_285_160_000)));
-    assert_eq!(store.copied_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));
-    let unprocessed = store.unfolded(9).await.unwrap();
+    assert_eq!((store.epoch().await.unwrap(), store.api_key_fingerprint().await.unwrap()), (7, Some(11)));
+    assert_eq!(store.clock_high_water().await.unwrap(), Some(Timestamp::from_millis(1_775_285_160_000)));
+    assert_eq!(store.backup_made_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));
+    let unprocessed = store.unprocessed_deliveries(9).await.unwrap();
     assert_eq!((unprocessed.len(), unprocessed[0].more), (1, 3));
 }
 

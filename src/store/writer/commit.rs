@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::share::{BATCH, Share, next_batch};
-use super::{Manner, Work, Writing};
+use super::{Work, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::store::error::StoreError;
@@ -75,7 +75,8 @@ impl Loop {
         loop {
             let began = self.clock.tick();
             let patience = self.share.until_quiet(began);
-            let batch = next_batch(work, &mut patient, patience, |piece| piece.manner() == Manner::Patient);
+            let batch =
+                next_batch(work, &mut patient, patience, |piece| piece.kind() == WriteKind::Background);
             let Some(batch) = batch else { break };
             self.share.idle_for(self.clock.tick().since(began));
             if !self.settle(batch, &mut patient) {
@@ -154,7 +155,7 @@ impl Loop {
         told: &mut Told,
     ) -> Result<(), Broken> {
         let fenced =
-            batch.len() + patient.len() > 1 && batch.iter().any(|piece| piece.manner() == Manner::Once);
+            batch.len() + patient.len() > 1 && batch.iter().any(|piece| piece.kind() == WriteKind::Once);
         let (clock, others) = (self.clock.clone(), batch.len());
         let mut then = clock.tick();
         let mut took = || {

@@ -4,7 +4,7 @@ use crate::rng::Rng;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::tests::raw;
-use crate::store::writer::Manner;
+use crate::store::writer::WriteKind;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
@@ -12,38 +12,38 @@ async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
     let path = folder.path().join("dropreel.db");
     let (store, _closing) =
         Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
-    let write = |manner: Manner, name: String, end: fn() -> Result<(), StoreError>| {
-        store.writer.write_as(manner, move |writing| {
+    let write = |kind: WriteKind, name: String, end: fn() -> Result<(), StoreError>| {
+        store.writer.write_as(kind, move |writing| {
             writing.connection.execute("INSERT INTO meta (name, value) VALUES (?1, 1)", [&name])?;
             end()
         })
     };
-    let fails: fn() -> _ = || Err(StoreError::Abandoned("on purpose".into()));
+    let fails: fn() -> _ = || Err(StoreError::Aborted("on purpose".into()));
     let panics: fn() -> _ = || panic!("on purpose");
-    for (manner, end) in [(Manner::Plain, fails), (Manner::Once, fails), (Manner::Plain, panics)] {
-        assert!(write(manner, "alone".into(), end).await.is_err());
+    for (kind, end) in [(WriteKind::Normal, fails), (WriteKind::Once, fails), (WriteKind::Normal, panics)] {
+        assert!(write(kind, "alone".into(), end).await.is_err());
     }
     let mut kept = Vec::new();
-    for manner in [Manner::Plain, Manner::Once, Manner::Patient] {
+    for kind in [WriteKind::Normal, WriteKind::Once, WriteKind::Background] {
         for (how, end) in [("fails", fails), ("panics", panics)] {
             let (go, wait) = std::sync::mpsc::channel::<()>();
             let busy = store.writer.write(move |_| {
                 let _ = wait.recv();
                 Ok(())
             });
-            let name = |place: &str| format!("{place} {manner:?} that {how}");
+            let name = |place: &str| format!("{place} {kind:?} that {how}");
             let together = async {
                 let writes = futures_util::future::join3(
-                    write(Manner::Plain, name("before"), || Ok(())),
-                    write(manner, name("the one"), end),
-                    write(Manner::Plain, name("after"), || Ok(())),
+                    write(WriteKind::Normal, name("before"), || Ok(())),
+                    write(kind, name("the one"), end),
+                    write(WriteKind::Normal, name("after"), || Ok(())),
                 );
                 // All three are handed over while the writer is busy.
                 let go = async { drop(go) };
                 futures_util::future::join(writes, go).await.0
             };
             let (_, outcomes) = futures_util::future::join(busy, together).await;
-            assert!(matches!(outcomes, (Ok(()), Err(StoreError::Abandoned(_)), Ok(()))), "{outcomes:?}");
+            assert!(matches!(outcomes, (Ok(()), Err(StoreError::Aborted(_)), Ok(()))), "{outcomes:?}");
             kept.extend([name("after"), name("before")]);
         }
     }

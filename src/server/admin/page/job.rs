@@ -14,7 +14,7 @@ use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
-use crate::store::hooks::CallState;
+use crate::store::hooks::HookCallStatus;
 use crate::store::query::HistoryRow;
 
 /// Most other jobs of the same file shown before, and after, the job.
@@ -69,9 +69,9 @@ pub(super) async fn get_job_page(
 async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> Result<JobTemplate, Problem> {
     let (frame, store) = (Frame::load(request, admin).await?, &admin.server.store);
     let id = resolve_job(store, reference).await?;
-    let details = store.look(id).await?;
+    let details = store.details(id).await?;
     let body = store.request(id).await?;
-    let family = store.family(id, MAX_SIBLINGS).await?;
+    let family = store.jobs_of_same_file(id, MAX_SIBLINGS).await?;
     let (m, now) = (frame.m, frame.now);
     let time = |at| DisplayTime::new(m, at, now);
     let history_line = |entry: HistoryRow| HistoryLine {
@@ -79,7 +79,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         event: entry.event.replace('_', " "),
         detail: entry.detail,
     };
-    let hook_line = |call: CallState| HookLine {
+    let hook_line = |call: HookCallStatus| HookLine {
         event: call.event.replace('_', " "),
         next_attempt: call.due_at.map(time),
         last_attempt: call.tried_at.map(time),
@@ -94,7 +94,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         completed: facts.completed_at.map(time),
         request: format_request(&body),
         history: store.history(id).await?.into_iter().map(history_line).collect(),
-        hooks: store.calls_of(id).await?.into_iter().map(hook_line).collect(),
+        hooks: store.hook_calls_of(id).await?.into_iter().map(hook_line).collect(),
         file_name: family.file_name,
         file_jobs: family.jobs,
         siblings: siblings.iter().map(|details| JobRow::new(details, m, now)).collect(),

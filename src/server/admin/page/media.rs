@@ -17,7 +17,7 @@ pub(super) async fn get_media(
 ) -> Result<HttpResponse, Problem> {
     let (job, number) = path.into_inner();
     let job = JobId::parse(&job).ok_or_else(Problem::unknown_address)?;
-    let details = admin.server.store.look(job).await?;
+    let details = admin.server.store.details(job).await?;
     let file = number.checked_sub(1).and_then(|index| details.files.get(index));
     let (_, file) = file.ok_or_else(Problem::unknown_address)?;
     let path = admin.server.library_dir().join(&file.path);

@@ -53,14 +53,14 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let held_filter = JobFilter { state: Some(StateName::Held), ..Default::default() };
     let held = store.list(held_filter, None, MAX_ATTENTION).await?.jobs;
     let expiring =
-        store.dying(now.plus(server.settings.downloads.alert_before_expiry), MAX_ATTENTION).await?;
+        store.expiring_jobs(now.plus(server.settings.downloads.alert_before_expiry), MAX_ATTENTION).await?;
     let mut attention: Vec<JobRow> = held.iter().chain(&expiring).map(row).collect();
     for state in [StateName::Expired, StateName::Failed] {
-        attention.extend(store.ended(state, recent, MAX_ATTENTION).await?.iter().map(row));
+        attention.extend(store.ended_jobs(state, recent, MAX_ATTENTION).await?.iter().map(row));
     }
-    let running = store.under_way(MAX_RUNNING).await?;
-    let newest = store.ended(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
-    let spent = store.spent(recent).await?;
+    let running = store.active_jobs(MAX_RUNNING).await?;
+    let newest = store.ended_jobs(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
+    let spent = store.spent_since(recent).await?;
     let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
     Ok(OverviewTemplate {
         problems: health::problems(server).into_iter().chain(health::warnings(server)).collect(),

@@ -154,7 +154,7 @@ async fn bulk_action_applies_to_exactly_the_counted_jobs() {
     let done = admin.post("/api/v1/jobs/bulk", &request(json!({"expect": 3}))).await.json();
     assert_eq!((&done["jobs"], &done["done"], &done["rejected"]), (&json!(3), &json!(3), &json!([])));
     for id in &ids {
-        assert_eq!(admin.rig.store.look(*id).await.unwrap().job.state_name(), StateName::Pending);
+        assert_eq!(admin.rig.store.details(*id).await.unwrap().job.state_name(), StateName::Pending);
     }
     let refused = admin.post("/api/v1/jobs/bulk", r#"{"action":"release","state":"pending"}"#).await.json();
     assert_eq!((&refused["done"], refused["rejected"].as_array().unwrap().len()), (&json!(0), 4));

@@ -21,7 +21,7 @@ impl TestAdmin {
         let file_name = Some(format!("{name}.json"));
         let intake = Intake { source: Source::Inbox, file_name, sha256: name.into(), bytes: 2 };
         let drafts = Box::new(std::iter::once(Ok(draft(name))));
-        let taken = self.rig.store.take_in(intake, drafts, LONG_AGO).await.unwrap();
+        let taken = self.rig.store.ingest(intake, drafts, LONG_AGO).await.unwrap();
         let to = self.archive(&format!("accepted/{}/{name}.json", LONG_AGO.date()));
         put(&to, LONG_AGO);
         let moved = vec![(taken.nr, Some(to.display().to_string()))];

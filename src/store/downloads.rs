@@ -10,12 +10,12 @@ use crate::store::Store;
 use crate::store::due::{Due, due_in, to_alert_in};
 use crate::store::error::StoreError;
 use crate::store::outputs::{Plan, plans_in};
-use crate::store::query::{JobDetails, look_in, request_in};
+use crate::store::query::{JobDetails, details_in, request_in};
 use crate::store::suspensions::suspensions_in;
 
 /// What there is to fetch.
 #[derive(Clone, Debug)]
-pub struct Fetches {
+pub struct DownloadQueue {
     /// Jobs whose links die soon, and of which nobody has been told.
     pub alerts: Vec<JobId>,
     /// The suspensions in force.
@@ -26,9 +26,9 @@ pub struct Fetches {
 
 /// A job whose outputs are to be fetched.
 #[derive(Clone, Debug)]
-pub struct Fetching {
+pub struct JobToDownload {
     /// The job.
-    pub sight: JobDetails,
+    pub details: JobDetails,
     /// Its request, the user's own text.
     pub request: String,
     /// Its task's outputs that were planned before a crash and are not stored yet.
@@ -41,14 +41,14 @@ impl Store {
     ///
     /// # Errors
     /// What can befall the database.
-    pub async fn fetches(
+    pub async fn download_queue(
         &self,
         now: Timestamp,
         alert_until: Timestamp,
         limit: u32,
-    ) -> Result<Fetches, StoreError> {
+    ) -> Result<DownloadQueue, StoreError> {
         self.read(move |connection| {
-            Ok(Fetches {
+            Ok(DownloadQueue {
                 alerts: to_alert_in(connection, alert_until, limit)?,
                 suspensions: suspensions_in(connection)?,
                 due: due_in(connection, NextAction::Download, now, limit)?,
@@ -61,14 +61,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], and what can befall the database.
-    pub async fn fetching(&self, id: JobId) -> Result<Fetching, StoreError> {
+    pub async fn job_to_download(&self, id: JobId) -> Result<JobToDownload, StoreError> {
         self.read(move |connection| {
-            let sight = look_in(connection, id)?;
-            let plans = match sight.job.task() {
+            let details = details_in(connection, id)?;
+            let plans = match details.job.task() {
                 Some(task) => plans_in(connection, id, task)?,
                 None => Vec::new(),
             };
-            Ok(Fetching { request: request_in(connection, id)?, sight, plans })
+            Ok(JobToDownload { request: request_in(connection, id)?, details, plans })
         })
         .await
     }
