@@ -1,5 +1,5 @@
-//! The configuration as people meet it: real files, the real environment, whole error texts.
-#![allow(clippy::expect_used, reason = "a test's helpers may fail like a test")]
+//! The configuration as users meet it: real files, the real environment, complete error messages.
+#![allow(clippy::expect_used, reason = "a failing helper fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +11,7 @@ use dropreel::settings::{
     DEFAULT_CONFIG, Environment, LibraryMode, Purpose, Settings, Trust, keys_and_defaults, load, variable_of,
 };
 
-/// Every key, its default, and another value that is right for it: the documented table
-/// (docs/reference.md#configuration).
+/// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
 const TABLE: [(&str, &str, &str); 34] = [
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -50,8 +49,8 @@ const TABLE: [(&str, &str, &str); 34] = [
     ("provider.submit_per_second", "2.0", "3"),
 ];
 
-/// What must be set besides for a key to mean anything.
-const BESIDES: [(&str, &[(&str, &str)]); 5] = [
+/// Variables that must be set for a key to have an effect.
+const REQUIRED: [(&str, &[(&str, &str)]); 5] = [
     ("admin.read_token_file", &[("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/token")]),
     (
         "callbacks.signature.header",
@@ -71,16 +70,16 @@ const BESIDES: [(&str, &[(&str, &str)]); 5] = [
     ),
 ];
 
-struct Desk {
+struct Fixture {
     folder: tempfile::TempDir,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
-        let desk = Self { folder: tempfile::tempdir().expect("a folder") };
-        desk.private("key", "sk-from-file\n");
-        desk.private("token", "admin-token\n");
-        desk
+        let fixture = Self { folder: tempfile::tempdir().expect("a folder") };
+        fixture.private("key", "sk-from-file\n");
+        fixture.private("token", "admin-token\n");
+        fixture
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,7 +93,7 @@ impl Desk {
         path
     }
 
-    /// `text` as the configuration file, `FOLDER` replaced by the desk's own.
+    /// `text` as the configuration file, `FOLDER` replaced by the fixture's own.
     fn config(&self, text: &str) -> PathBuf {
         self.private("config.toml", &self.here(text))
     }
@@ -117,21 +116,21 @@ impl Desk {
         settings.provider.api_key.map(|key| key.expose().to_owned())
     }
 
-    fn told(&self, text: &str, variables: &[(&str, &str)]) -> String {
-        self.load(text, variables).expect_err("a fault")
+    fn error(&self, text: &str, variables: &[(&str, &str)]) -> String {
+        self.load(text, variables).expect_err("a problem")
     }
 }
 
 #[test]
-fn the_built_in_file_holds_the_documented_keys_and_defaults() {
+fn built_in_file_has_the_documented_keys_and_defaults() {
     let documented: Vec<_> =
         TABLE.iter().map(|(key, default, _)| (key.to_string(), default.to_string())).collect();
     assert_eq!(keys_and_defaults().expect("the built-in file"), documented);
 }
 
 #[test]
-fn the_defaults_are_the_documented_values() {
-    let settings = Desk::new().load("", &[("STATE_DIRECTORY", "/srv/reel")]).expect("the defaults");
+fn defaults_are_the_documented_values() {
+    let settings = Fixture::new().load("", &[("STATE_DIRECTORY", "/srv/reel")]).expect("the defaults");
     let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
     assert_eq!(settings.data_dir, Path::new("/srv/reel"));
     let provider = settings.provider;
@@ -159,14 +158,14 @@ fn the_defaults_are_the_documented_values() {
 }
 
 #[test]
-fn a_file_made_by_init_changes_nothing() {
-    let desk = Desk::new();
-    assert_eq!(desk.load(DEFAULT_CONFIG, &[]), desk.load("", &[]));
+fn file_written_by_init_changes_nothing() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.load(DEFAULT_CONFIG, &[]), fixture.load("", &[]));
 }
 
 #[test]
-fn every_key_can_be_set_in_the_file_and_overridden_by_the_environment() {
-    let desk = Desk::new();
+fn each_key_can_be_set_in_the_file_and_by_a_variable() {
+    let fixture = Fixture::new();
     for (key, default, other) in TABLE {
         let (section, name) = key
             .split_once('.')
@@ -176,27 +175,28 @@ fn every_key_can_be_set_in_the_file_and_overridden_by_the_environment() {
             if bare { format!("{section}{name} = {value}") } else { format!("{section}{name} = {value:?}") }
         };
 
-        let besides = BESIDES.iter().find(|(named, _)| *named == key).map_or(&[][..], |(_, besides)| besides);
-        let defaults = desk.load("", besides).unwrap_or_else(|told| panic!("{key}: {told}"));
-        let in_file = desk.load(&line(other), besides).unwrap_or_else(|told| panic!("{key}: {told}"));
+        let required =
+            REQUIRED.iter().find(|(named, _)| *named == key).map_or(&[][..], |(_, required)| required);
+        let defaults = fixture.load("", required).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let in_file = fixture.load(&line(other), required).unwrap_or_else(|error| panic!("{key}: {error}"));
         let variable = variable_of(key);
-        let in_environment = desk
-            .load("", &[besides, &[(&variable, other)]].concat())
-            .unwrap_or_else(|told| panic!("{key}: {told}"));
+        let in_environment = fixture
+            .load("", &[required, &[(&variable, other)]].concat())
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
         assert_eq!(in_file, in_environment, "{key}");
-        // Without a scheme, its secret is nobody's.
+        // The secret file has no effect without a scheme.
         assert_eq!(in_file == defaults, key == "callbacks.signature.secret_file", "{key} has an effect");
 
         let default = default.trim_matches('"');
-        let overridden = desk.load(&line(other), &[besides, &[(&variable, default)]].concat());
+        let overridden = fixture.load(&line(other), &[required, &[(&variable, default)]].concat());
         // An empty variable is a value, too: it brings back the default.
         assert_eq!(overridden.as_ref(), Ok(&defaults), "{key}");
     }
 }
 
 #[test]
-fn an_unknown_key_is_told_with_its_file_and_the_nearest_key() {
-    let desk = Desk::new();
+fn unknown_key_is_reported_with_file_and_nearest_key() {
+    let fixture = Fixture::new();
     let cases = [
         (
             "[provider]\nbase-url = \"https://canary.example\"",
@@ -218,24 +218,24 @@ fn an_unknown_key_is_told_with_its_file_and_the_nearest_key() {
         ("[media]\nserve = true", "unknown key `media`", "nearest valid key"),
     ];
     for (text, unknown, nearest) in cases {
-        let told = desk.told(text, &[]);
-        assert!(told.contains(unknown) && told.contains(nearest), "{told}");
-        assert!(told.contains(&desk.here("FOLDER/config.toml")) && !told.contains("canary"), "{told}");
+        let error = fixture.error(text, &[]);
+        assert!(error.contains(unknown) && error.contains(nearest), "{error}");
+        assert!(error.contains(&fixture.here("FOLDER/config.toml")) && !error.contains("canary"), "{error}");
     }
     for (variable, nearest) in [
         ("DROPREEL_PROVIDER__BASEURL", "DROPREEL_PROVIDER__BASE_URL"),
         ("DROPREEL_API_KEY", "DROPREEL_PROVIDER__API_KEY"),
         ("DROPREEL_inbox__dir", "DROPREEL_INBOX__DIR"),
     ] {
-        let told = desk.told("", &[(variable, "canary")]);
-        assert!(told.contains(&format!("environment variable {variable}")), "{told}");
-        assert!(told.contains(&format!("is {nearest}")) && !told.contains("canary"), "{told}");
+        let error = fixture.error("", &[(variable, "canary")]);
+        assert!(error.contains(&format!("environment variable {variable}")), "{error}");
+        assert!(error.contains(&format!("is {nearest}")) && !error.contains("canary"), "{error}");
     }
 }
 
 #[test]
-fn a_wrong_type_is_told_with_its_key_and_where_it_was_set() {
-    let desk = Desk::new();
+fn wrong_type_is_reported_with_key_and_origin() {
+    let fixture = Fixture::new();
     let cases = [
         ("data_dir = 7", "`data_dir` must be text in quotes, not a whole number"),
         (
@@ -249,47 +249,47 @@ fn a_wrong_type_is_told_with_its_key_and_where_it_was_set() {
         ("inbox = \"here\"", "`inbox` must be a section"),
     ];
     for (text, expected) in cases {
-        let told = desk.told(text, &[]);
-        assert!(told.contains(expected) && told.contains(&desk.here("FOLDER/config.toml")), "{told}");
+        let error = fixture.error(text, &[]);
+        assert!(error.contains(expected) && error.contains(&fixture.here("FOLDER/config.toml")), "{error}");
     }
-    let told = desk.told("", &[("DROPREEL_PROVIDER__MAX_RUNNING", "many")]);
+    let error = fixture.error("", &[("DROPREEL_PROVIDER__MAX_RUNNING", "many")]);
     assert!(
-        told.contains(
+        error.contains(
             "variable DROPREEL_PROVIDER__MAX_RUNNING: `provider.max_running` must be a whole number"
         ),
-        "{told}"
+        "{error}"
     );
 }
 
 #[test]
-fn what_secrets_must_not_be_is_told_without_them() {
-    let desk = Desk::new();
+fn bad_secret_is_reported_without_its_text() {
+    let fixture = Fixture::new();
     let scheme = ("DROPREEL_CALLBACKS__SIGNATURE__SCHEME", "standard-webhooks");
     let file = ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/signature");
     let token = ("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/token");
-    desk.private("signature", "whsec_canary!\n");
+    fixture.private("signature", "whsec_canary!\n");
     let cases: [(&[(&str, &str)], &str); 5] = [
         (&[scheme], "`callbacks.signature.scheme` needs it"),
-        (&[scheme, file], "must go on in base64"),
+        (&[scheme, file], "must continue in base64"),
         (&[scheme, ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/nowhere")], "nowhere"),
         (&[scheme, file, ("DROPREEL_CALLBACKS__SIGNATURE__HEADER", "x-made-by")], "must end in `-signature`"),
         (&[token, ("DROPREEL_ADMIN__READ_TOKEN_FILE", "FOLDER/token")], "the same token"),
     ];
     for (variables, expected) in cases {
-        let told = desk.told("", variables);
-        assert!(told.contains(expected) && !told.contains("canary"), "{told}");
+        let error = fixture.error("", variables);
+        assert!(error.contains(expected) && !error.contains("canary"), "{error}");
     }
-    // From systemd's own folder, whose modes are its own; several, for a change of secrets.
-    fs::create_dir_all(desk.path("credentials")).expect("made");
-    fs::write(desk.path("credentials/callback_signature"), "whsec_AAAA\nanother\n").expect("written");
+    // A credential may hold several secrets, for a rotation; its mode is not checked.
+    fs::create_dir_all(fixture.path("credentials")).expect("made");
+    fs::write(fixture.path("credentials/callback_signature"), "whsec_AAAA\nanother\n").expect("written");
     let settings =
-        desk.load("", &[scheme, ("CREDENTIALS_DIRECTORY", "FOLDER/credentials")]).expect("settings");
+        fixture.load("", &[scheme, ("CREDENTIALS_DIRECTORY", "FOLDER/credentials")]).expect("settings");
     assert_eq!(settings.callbacks.signature.map(|signature| signature.secrets.len()), Some(2));
 }
 
 #[test]
-fn a_value_out_of_range_is_told_with_the_range() {
-    let desk = Desk::new();
+fn value_out_of_range_is_reported_with_the_range() {
+    let fixture = Fixture::new();
     let cases = [
         ("data_dir", "", "must name a folder"),
         ("provider.submit_per_second", "0", "above 0 and at most 100"),
@@ -299,7 +299,7 @@ fn a_value_out_of_range_is_told_with_the_range() {
         ("provider.max_running", "-1", "1 to 10000"),
         ("provider.max_running_per_model", "{ \"wan2.5-t2v\" = 0 }", "`wan2.5-t2v` is 0; must be 1 to 10000"),
         ("provider.max_running_per_model", "{ a = \"2\" }", "whole number"),
-        ("provider.request_timeout", "0s", "longer than nothing"),
+        ("provider.request_timeout", "0s", "must be above zero"),
         ("provider.base_url", "http://qingbo.dev", "https://"),
         ("provider.proxy", "socks5://me:canary@proxy", "https:// or http://"),
         ("inbox.max_bytes", "257MiB", "at most 256MiB"),
@@ -309,14 +309,15 @@ fn a_value_out_of_range_is_told_with_the_range() {
         ("callbacks.trust", "blindly", "verify, payload"),
         ("callbacks.signature.scheme", "ed25519", "standard-webhooks, hmac-sha256-hex"),
         ("callbacks.signature.header", "a b", "name of an HTTP header"),
-        ("admin.read_token_file", "FOLDER/token", "without `admin.token_file` everybody here may order"),
+        ("admin.read_token_file", "FOLDER/token", "has no effect without `admin.token_file`"),
         ("callbacks.public_url", "hooks.example.com", "URL"),
         ("polling.interval", "61s", "longer than `polling.max_interval`"),
         ("polling.max_interval", "4s", "`polling.interval` must not be longer"),
         ("polling.interval", "5 s", "without a space"),
         ("downloads.concurrency", "65", "1 to 64"),
-        ("hooks", "[{ run = [\"x\"] }]", "number 1: missing"),
-        ("hooks", "[{ on = [], run = [\"x\"] }]", "`on` is empty; there are: succeeded, failed, held"),
+        ("hooks", "[{ run = [\"x\"] }]", "hook 1: missing"),
+        ("hooks", "[{ on = [\"held\"], run = \"https://canary.example\" }]", "hook 1: invalid type"),
+        ("hooks", "[{ on = [], run = [\"x\"] }]", "`on` is empty; valid events: succeeded, failed, held"),
         ("hooks", "[{ on = [\"succeded\"], run = [\"x\"] }]", "did you mean `succeeded`?"),
         ("hooks", "[{ on = [\"held\"] }]", "needs `run = "),
         ("hooks", "[{ on = [\"held\"], run = [\"x\"], url = \"https://canary.example\" }]", "and not both"),
@@ -335,8 +336,8 @@ fn a_value_out_of_range_is_told_with_the_range() {
         ),
         ("admin.listen", "localhost:8788", "127.0.0.1:8787"),
         ("admin.listen", "0.0.0.0:8788", "needs `admin.token_file`"),
-        ("admin.listen", "127.0.0.1:8787", "meet; give them different ports"),
-        ("callbacks.listen", "0.0.0.0:8788", "meet; give them different ports"),
+        ("admin.listen", "127.0.0.1:8787", "overlap; give them different ports"),
+        ("callbacks.listen", "0.0.0.0:8788", "overlap; give them different ports"),
         ("inbox.dir", "/reel/videos", "same folder as the library"),
         ("library.dir", "/reel/accepted", "same folder as `accepted`"),
     ];
@@ -346,165 +347,194 @@ fn a_value_out_of_range_is_told_with_the_range() {
         if key != "data_dir" {
             variables.push(("DROPREEL_DATA_DIR", "/reel"));
         }
-        let told = desk.told("", &variables);
+        let error = fixture.error("", &variables);
         assert!(
-            told.contains(expected) && told.contains(&format!("variable {variable}: `{key}`")),
-            "{key}: {told}"
+            error.contains(expected) && error.contains(&format!("variable {variable}: `{key}`")),
+            "{key}: {error}"
         );
-        assert!(!told.contains("canary"), "{told}");
+        assert!(!error.contains("canary"), "{error}");
     }
 }
 
 #[test]
-fn all_faults_are_told_at_once() {
-    let desk = Desk::new();
-    let told = desk.told(
+fn all_problems_are_reported_at_once() {
+    let fixture = Fixture::new();
+    let error = fixture.error(
         "[provider]\nbase_ur = 1\nmax_running = \"x\"\napi_key_file = \"FOLDER/none\"\n[polling]\ninterval = \"9\"",
         &[("DROPREEL_ADMIN__LISTEN", "here"), ("DROPREEL_NONSENSE", "1")],
     );
-    assert!(told.starts_with("the configuration cannot be used, for 6 reasons:"), "{told}");
+    assert!(error.starts_with("invalid configuration, 6 problems:"), "{error}");
 }
 
 #[test]
-fn a_fault_of_toml_is_told_with_its_line_and_without_its_text() {
-    let told = Desk::new().told("data_dir = \"x\"\napi_key = sk-canary\n", &[]);
-    assert!(told.contains("config.toml: not valid TOML") && told.contains("line 2"), "{told}");
-    assert!(!told.contains("canary"), "{told}");
+fn one_mistake_is_reported_once() {
+    let fixture = Fixture::new();
+    let cases: [&[(&str, &str)]; 4] = [
+        &[("DROPREEL_ADMIN__LISTEN", "0.0.0.0:8788"), ("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/none")],
+        &[
+            ("DROPREEL_CALLBACKS__TRUST", "payload"),
+            ("DROPREEL_CALLBACKS__SIGNATURE__SCHEME", "standard-webhooks"),
+            ("DROPREEL_CALLBACKS__SIGNATURE__SECRET_FILE", "FOLDER/none"),
+        ],
+        &[("DROPREEL_CALLBACKS__TRUST", "payload"), ("DROPREEL_CALLBACKS__SIGNATURE__SCHEME", "ed25519")],
+        &[("DROPREEL_POLLING__INTERVAL", "soon"), ("DROPREEL_POLLING__MAX_INTERVAL", "1s")],
+    ];
+    for variables in cases {
+        let error = fixture.error("", variables);
+        assert!(error.starts_with("invalid configuration: "), "{variables:?}: {error}");
+    }
 }
 
 #[test]
-fn the_key_comes_from_the_credential_then_the_file_then_the_environment() {
-    let desk = Desk::new();
-    fs::create_dir_all(desk.path("credentials")).expect("made");
+fn client_loads_signed_payload_callbacks_without_their_secret() {
+    let fixture = Fixture::new();
+    let file = fixture.config(
+        "[callbacks]\ntrust = \"payload\"\n[callbacks.signature]\nscheme = \"hmac-sha256-hex\"\nsecret_file = \"/root/none\"",
+    );
+    let settings = load(Some(&file), &Environment::default(), Purpose::Client).expect("settings");
+    assert_eq!(settings.callbacks.trust, Trust::Payload);
+}
+
+#[test]
+fn syntax_error_is_reported_with_its_line_but_not_its_text() {
+    let error = Fixture::new().error("data_dir = \"x\"\napi_key = sk-canary\n", &[]);
+    assert!(error.contains("config.toml: not valid TOML") && error.contains("line 2"), "{error}");
+    assert!(!error.contains("canary"), "{error}");
+}
+
+#[test]
+fn api_key_comes_from_credential_then_file_then_variable() {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.path("credentials")).expect("made");
     let in_environment = ("DROPREEL_PROVIDER__API_KEY", "sk-from-environment\n");
     let credentials = ("CREDENTIALS_DIRECTORY", "FOLDER/credentials");
     let with_file = "[provider]\napi_key_file = \"FOLDER/key\"";
 
-    assert_eq!(desk.api_key("", &[]), None);
-    assert_eq!(desk.api_key("", &[credentials]), None);
-    assert_eq!(desk.api_key("", &[in_environment, credentials]).as_deref(), Some("sk-from-environment"));
-    assert_eq!(desk.api_key(with_file, &[in_environment, credentials]).as_deref(), Some("sk-from-file"));
-    // systemd's own modes: more open than we ask of people.
-    fs::write(desk.path("credentials/api_key"), "sk-from-credential\n").expect("written");
-    fs::set_permissions(desk.path("credentials/api_key"), fs::Permissions::from_mode(0o440)).expect("set");
+    assert_eq!(fixture.api_key("", &[]), None);
+    assert_eq!(fixture.api_key("", &[credentials]), None);
+    assert_eq!(fixture.api_key("", &[in_environment, credentials]).as_deref(), Some("sk-from-environment"));
+    assert_eq!(fixture.api_key(with_file, &[in_environment, credentials]).as_deref(), Some("sk-from-file"));
+    // systemd sets the mode of a credential, so it is not checked.
+    fs::write(fixture.path("credentials/api_key"), "sk-from-credential\n").expect("written");
+    fs::set_permissions(fixture.path("credentials/api_key"), fs::Permissions::from_mode(0o440)).expect("set");
     assert_eq!(
-        desk.api_key(with_file, &[in_environment, credentials]).as_deref(),
+        fixture.api_key(with_file, &[in_environment, credentials]).as_deref(),
         Some("sk-from-credential")
     );
 }
 
 #[test]
-fn a_key_that_cannot_be_used_is_refused_and_not_shown() {
-    let desk = Desk::new();
+fn unusable_api_key_is_rejected_and_not_shown() {
+    let fixture = Fixture::new();
     for bad in ["\n", "two words", "sk-canary\nsk-canary2"] {
-        let told = desk.told("", &[("DROPREEL_PROVIDER__API_KEY", bad)]);
-        assert!(told.contains("DROPREEL_PROVIDER__API_KEY") && !told.contains("canary"), "{told}");
-        desk.private("key", bad);
-        let told = desk.told("", &[("DROPREEL_PROVIDER__API_KEY_FILE", "FOLDER/key")]);
-        assert!(told.contains("provider.api_key_file") && !told.contains("canary"), "{told}");
+        let error = fixture.error("", &[("DROPREEL_PROVIDER__API_KEY", bad)]);
+        assert!(error.contains("DROPREEL_PROVIDER__API_KEY") && !error.contains("canary"), "{error}");
+        fixture.private("key", bad);
+        let error = fixture.error("", &[("DROPREEL_PROVIDER__API_KEY_FILE", "FOLDER/key")]);
+        assert!(error.contains("provider.api_key_file") && !error.contains("canary"), "{error}");
     }
-    desk.private("key", "sk-canary\n");
-    fs::set_permissions(desk.path("key"), fs::Permissions::from_mode(0o644)).expect("set");
-    let told = desk.told("[provider]\napi_key_file = \"FOLDER/key\"", &[]);
-    assert!(told.contains(&desk.here("chmod 600 'FOLDER/key'")) && !told.contains("canary"), "{told}");
+    fixture.private("key", "sk-canary\n");
+    fs::set_permissions(fixture.path("key"), fs::Permissions::from_mode(0o644)).expect("set");
+    let error = fixture.error("[provider]\napi_key_file = \"FOLDER/key\"", &[]);
+    assert!(error.contains(&fixture.here("chmod 600 'FOLDER/key'")) && !error.contains("canary"), "{error}");
 }
 
 #[test]
-fn a_key_in_the_configuration_file_is_refused_and_not_shown() {
-    let desk = Desk::new();
+fn api_key_in_the_configuration_file_is_rejected_and_not_shown() {
+    let fixture = Fixture::new();
     for text in ["[provider]\napi_key = \"sk-canary\"", "api_key = \"sk-canary\""] {
-        let told = desk.told(text, &[]);
-        assert!(told.contains("does not belong in this file") && told.contains("api_key_file"), "{told}");
-        assert!(!told.contains("canary"), "{told}");
+        let error = fixture.error(text, &[]);
+        assert!(error.contains("does not belong in this file") && error.contains("api_key_file"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
     }
 }
 
 #[test]
-fn a_proxy_password_needs_a_file_that_not_everybody_can_read() {
-    let desk = Desk::new();
+fn proxy_password_needs_a_file_not_readable_by_all() {
+    let fixture = Fixture::new();
     let text = "[provider]\nproxy = \"http://me:canary@proxy.example:3128\"";
-    let settings = desk.load(text, &[]).expect("a private file");
+    let settings = fixture.load(text, &[]).expect("a private file");
     assert!(!format!("{settings:?}").contains("canary"));
-    let file = desk.config(text);
+    let file = fixture.config(text);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("set");
-    let told =
+    let error =
         load(Some(&file), &Environment::default(), Purpose::Daemon).expect_err("an open file").to_string();
-    assert!(told.contains("chmod 640") && !told.contains("canary"), "{told}");
+    assert!(error.contains("chmod 640") && !error.contains("canary"), "{error}");
 }
 
 #[test]
-fn only_the_secrets_that_are_needed_are_read() {
-    let desk = Desk::new();
+fn only_needed_secrets_are_read() {
+    let fixture = Fixture::new();
     let file =
-        desk.config("[provider]\napi_key_file = \"FOLDER/key\"\n[admin]\ntoken_file = \"FOLDER/token\"");
+        fixture.config("[provider]\napi_key_file = \"FOLDER/key\"\n[admin]\ntoken_file = \"FOLDER/token\"");
     let read = |purpose| {
         let settings = load(Some(&file), &Environment::default(), purpose).expect("settings");
         (settings.provider.api_key.is_some(), settings.admin.token.is_some())
     };
     assert_eq!(read(Purpose::Daemon), (true, true));
-    fs::remove_file(desk.path("key")).expect("removed");
+    fs::remove_file(fixture.path("key")).expect("removed");
     assert_eq!(read(Purpose::Client), (false, true));
-    fs::remove_file(desk.path("token")).expect("removed");
+    fs::remove_file(fixture.path("token")).expect("removed");
     assert_eq!(read(Purpose::Offline), (false, false));
 }
 
 #[test]
-fn the_admin_door_opens_to_others_only_with_a_token() {
-    let desk = Desk::new();
+fn admin_listener_off_loopback_needs_a_token() {
+    let fixture = Fixture::new();
     let text = "[admin]\nlisten = \"0.0.0.0:8788\"\ntoken_file = \"FOLDER/token\"";
-    let settings = desk.load(text, &[]).expect("a token");
+    let settings = fixture.load(text, &[]).expect("a token");
     assert_eq!(settings.admin.token.expect("read").expose(), "admin-token");
     let both_free =
         [("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0"), ("DROPREEL_CALLBACKS__LISTEN", "127.0.0.1:0")];
-    assert!(desk.load("", &both_free).is_ok());
+    assert!(fixture.load("", &both_free).is_ok());
 }
 
 #[test]
-fn the_state_folder_of_systemd_wins() {
-    let desk = Desk::new();
+fn state_directory_of_systemd_overrides_data_dir() {
+    let fixture = Fixture::new();
     let set = [("STATE_DIRECTORY", "/var/lib/dropreel:/var/lib/other"), ("DROPREEL_DATA_DIR", "/elsewhere")];
-    assert_eq!(desk.load("", &set).expect("settings").data_dir, Path::new("/var/lib/dropreel"));
-    assert!(desk.told("", &[("STATE_DIRECTORY", "relative")]).contains("STATE_DIRECTORY"));
+    assert_eq!(fixture.load("", &set).expect("settings").data_dir, Path::new("/var/lib/dropreel"));
+    assert!(fixture.error("", &[("STATE_DIRECTORY", "relative")]).contains("STATE_DIRECTORY"));
 }
 
 #[test]
-fn a_file_that_was_named_must_be_there() {
-    let desk = Desk::new();
-    let missing = desk.path("missing.toml");
+fn named_file_must_exist() {
+    let fixture = Fixture::new();
+    let missing = fixture.path("missing.toml");
     for (named, environment) in [
         (Some(missing.as_path()), Environment::default()),
-        (None, desk.environment(&[("DROPREEL_CONFIG", "FOLDER/missing.toml")])),
+        (None, fixture.environment(&[("DROPREEL_CONFIG", "FOLDER/missing.toml")])),
     ] {
-        let told = load(named, &environment, Purpose::Offline).expect_err("missing").to_string();
-        assert!(told.contains("missing.toml") && told.contains("--config"), "{told}");
+        let error = load(named, &environment, Purpose::Offline).expect_err("missing").to_string();
+        assert!(error.contains("missing.toml") && error.contains("--config"), "{error}");
     }
 }
 
-/// Run by the test below, as a program of its own with a folder and an environment of its own.
+/// The test below runs this in a process with a folder and an environment of its own.
 #[test]
-#[ignore = "a part of the_real_environment_and_the_search_order"]
-fn show_the_inbox() {
+#[ignore = "part of default_files_and_the_real_environment_are_read_in_order"]
+fn print_the_inbox() {
     let settings = load(None, &Environment::of_this_process(), Purpose::Daemon).expect("settings");
     println!("inbox={}", settings.inbox.dir.display());
 }
 
 #[test]
-fn the_real_environment_and_the_search_order() {
-    let desk = Desk::new();
+fn default_files_and_the_real_environment_are_read_in_order() {
+    let fixture = Fixture::new();
     let run = |variables: &[(&str, &str)]| {
         let output = Command::new(std::env::current_exe().expect("this program"))
-            .args(["show_the_inbox", "--exact", "--ignored", "--nocapture"])
-            .current_dir(desk.folder.path())
+            .args(["print_the_inbox", "--exact", "--ignored", "--nocapture"])
+            .current_dir(fixture.folder.path())
             .env_clear()
-            .envs(variables.iter().map(|(name, value)| (*name, desk.here(value))))
+            .envs(variables.iter().map(|(name, value)| (*name, fixture.here(value))))
             .output()
             .expect("run");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     assert!(run(&[]).contains("/dropreel-data/inbox"), "no file: the defaults");
-    desk.config("data_dir = \"/from-the-folder\"");
+    fixture.config("data_dir = \"/from-the-folder\"");
     assert!(run(&[]).contains("inbox=/from-the-folder/inbox"));
-    fs::write(desk.path("other.toml"), "data_dir = \"/from-the-variable\"").expect("written");
+    fs::write(fixture.path("other.toml"), "data_dir = \"/from-the-variable\"").expect("written");
     let other = ("DROPREEL_CONFIG", "FOLDER/other.toml");
     assert!(run(&[other]).contains("inbox=/from-the-variable/inbox"));
     assert!(run(&[other, ("DROPREEL_INBOX__DIR", "/by-name")]).contains("inbox=/by-name"));

@@ -83,12 +83,15 @@ impl Reader<'_> {
             let entry = entry.map_err(|error| without_quoted_text(error.message()));
             match entry.and_then(|entry| self.hook(&entry)) {
                 Ok(hook) => hooks.push(hook),
-                Err(why) => self.reject("hooks", format!("number {}: {why}", place + 1)),
+                Err(why) => self.reject("hooks", format!("hook {}: {why}", place + 1)),
             }
         }
         let names: BTreeSet<&str> = hooks.iter().map(|hook| hook.name.as_str()).collect();
         if names.len() < hooks.len() {
-            self.reject("hooks", "two of them have the same `run` or `url`; give one of them both `on`");
+            self.reject(
+                "hooks",
+                "two hooks have the same `run` or `url`; make them one hook with the events of both",
+            );
         }
         Ok(hooks)
     }
@@ -97,7 +100,7 @@ impl Reader<'_> {
         let on = entry.on.iter().map(|word| JobNotification::parse(word).ok_or_else(|| unknown_event(word)));
         let on = on.collect::<Result<BTreeSet<_>, _>>()?;
         if on.is_empty() {
-            return Err(format!("`on` is empty; there are: {}", events()));
+            return Err(format!("`on` is empty; valid events: {}", events()));
         }
         let timeout = duration(entry.timeout.as_deref().unwrap_or(DEFAULT_TIMEOUT))?;
         if timeout > MAX_TIMEOUT {
@@ -137,7 +140,7 @@ impl Reader<'_> {
                 let secret = read_secret(&file).map_err(|error| format!("`secret_file`: {error}"))?;
                 if SignatureScheme::StandardWebhooks.key(&secret).is_none() {
                     return Err(
-                        "`secret_file`: a secret that begins with `whsec_` must go on in base64".into()
+                        "`secret_file`: a secret that begins with `whsec_` must continue in base64".into()
                     );
                 }
                 Some(secret)
@@ -158,7 +161,7 @@ fn unknown_event(word: &str) -> String {
         .into_iter()
         .min_by_key(|known| strsim::osa_distance(known, word));
     format!(
-        "there is no event `{word}`; did you mean `{}`? There are: {}",
+        "unknown event `{word}`; did you mean `{}`? Valid events: {}",
         nearest.unwrap_or_default(),
         events()
     )

@@ -25,8 +25,8 @@ impl Reader<'_> {
             signature: self.signature(scheme)?,
         };
         if callbacks.trust == Trust::Payload && scheme.is_none() {
-            let why = "`payload` believes what a callback says, and whoever learns its address can say anything: \
-                       that needs signatures, `callbacks.signature.scheme`";
+            let why = "`payload` trusts the body of a callback, which anyone who learns its URL can send: it needs \
+                       signatures, `callbacks.signature.scheme`";
             self.reject_pair(["callbacks.trust", "callbacks.signature.scheme"], why);
         }
         Ok(callbacks)
@@ -39,7 +39,7 @@ impl Reader<'_> {
         let Some(scheme) = scheme else { return Ok(None) };
         if scheme == SignatureScheme::StandardWebhooks && !header.ends_with("-signature") {
             let why =
-                "must end in `-signature`, for the id and the time stand in headers of the same beginning";
+                "must end in `-signature`: the id and the timestamp are in headers with the same prefix";
             self.reject(header_key, why);
         }
         if self.purpose != Purpose::Daemon {
@@ -55,7 +55,7 @@ impl Reader<'_> {
         };
         let Some(secrets) = self.secret(file_key, read) else { return Ok(None) };
         if secrets.iter().any(|secret| scheme.key(secret).is_none()) {
-            self.reject(file_key, "a secret that begins with `whsec_` must go on in base64");
+            self.reject(file_key, "a secret that begins with `whsec_` must continue in base64");
         }
         Ok(Some(CallbackSignature { scheme, header, secrets }))
     }
@@ -66,15 +66,15 @@ impl Reader<'_> {
         let (_, read_token) = self.token("admin.read_token_file", "admin_read_token")?;
         let has_token = token_file.is_some() || self.credential("admin_token").is_some();
         if !has_token && !listen.ip().to_canonical().is_loopback() {
-            let why = format!("`{listen}` can be reached from other machines: that needs `admin.token_file`");
+            let why = format!("`{listen}` can be reached from other machines: it needs `admin.token_file`");
             self.reject("admin.listen", why);
         }
         if !has_token && read_token.is_some() {
-            let why = "without `admin.token_file` everybody here may order, and so look";
+            let why = "has no effect without `admin.token_file`: all users of this machine have full access";
             self.reject("admin.read_token_file", why);
         }
         if token.is_some() && token == read_token {
-            let why = "holds the same token as `admin.token_file`: who may look could order";
+            let why = "contains the same token as `admin.token_file`, so it would allow all actions";
             self.reject("admin.read_token_file", why);
         }
         Ok(AdminSettings { listen, token_file, token, read_token })

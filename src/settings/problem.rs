@@ -50,7 +50,7 @@ pub enum SettingsProblem {
         message: String,
     },
     /// A variable is not UTF-8.
-    #[error("{origin}: its value is not valid UTF-8 text")]
+    #[error("{origin}: the value is not valid UTF-8")]
     NotUtf8 {
         /// The variable.
         origin: Origin,
@@ -66,7 +66,7 @@ pub enum SettingsProblem {
         nearest: String,
     },
     /// A `DROPREEL_` variable that does not exist.
-    #[error("{origin}: there is no such setting; the nearest valid variable is {nearest}")]
+    #[error("{origin}: unknown variable; the nearest valid one is {nearest}")]
     UnknownVariable {
         /// The variable.
         origin: Origin,
@@ -76,7 +76,7 @@ pub enum SettingsProblem {
     /// The API key is in the configuration file, which is no place for a secret.
     #[error(
         "{origin}: `{key}`: the API key does not belong in this file; put it in a file of its own (chmod 600) and \
-         name that as `provider.api_key_file`, or give it as systemd credential `api_key`, or as environment \
+         set `provider.api_key_file` to its path, or pass it as systemd credential `api_key` or as environment \
          variable DROPREEL_PROVIDER__API_KEY"
     )]
     ApiKeyInFile {
@@ -142,9 +142,9 @@ pub struct InvalidSettings {
 impl fmt::Display for InvalidSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
-            [only] => write!(f, "the configuration cannot be used: {only}"),
+            [only] => write!(f, "invalid configuration: {only}"),
             several => {
-                write!(f, "the configuration cannot be used, for {} reasons:", several.len())?;
+                write!(f, "invalid configuration, {} problems:", several.len())?;
                 several.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }

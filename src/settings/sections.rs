@@ -91,7 +91,7 @@ impl Reader<'_> {
             let file = file.display();
             self.reject(
                 key,
-                format!("holds a password, and everybody may read this file; run: chmod 640 '{file}'"),
+                format!("contains a password, but all users can read this file; run: chmod 640 '{file}'"),
             );
         }
         Ok(Some(proxy))
@@ -195,7 +195,7 @@ impl Reader<'_> {
             public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
         if overlap && public.port() == admin.port() && public.port() != 0 {
             let why = format!(
-                "`admin.listen` ({admin}) and `callbacks.listen` ({public}) meet; give them different ports"
+                "`admin.listen` ({admin}) and `callbacks.listen` ({public}) overlap; give them different ports"
             );
             self.reject_pair(["admin.listen", "callbacks.listen"], why);
         }

@@ -42,9 +42,9 @@ pub fn age(text: &str) -> Result<Duration, String> {
 fn parse_at_most(max: Duration, text: &str) -> Result<Duration, String> {
     let how = "write a whole number and a unit without a space: 500ms, 90s, 5m, 24h or 2d";
     let millis =
-        number_and_unit(text, &DURATION_UNITS).ok_or_else(|| format!("`{text}` is not a time; {how}"))?;
+        number_and_unit(text, &DURATION_UNITS).ok_or_else(|| format!("`{text}` is not a duration; {how}"))?;
     match Duration::from_millis(millis) {
-        Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        Duration::ZERO => Err("must be above zero".to_owned()),
         long if long > max => Err(format!("`{text}` is too long; at most {}d", max.as_secs() / 86_400)),
         fits => Ok(fits),
     }

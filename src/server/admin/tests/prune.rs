@@ -40,7 +40,7 @@ async fn invalid_or_too_short_age_is_rejected() {
     for (body, status, detail) in [
         (r#"{"older_than":"30d"}"#, 422, "at least 31d"),
         (r#"{"older_than":"1h","dry_run":true}"#, 422, "this month"),
-        (r#"{"older_than":"soon"}"#, 400, "is not a time"),
+        (r#"{"older_than":"soon"}"#, 400, "is not a duration"),
         (r#"{"older_than":"9999d"}"#, 400, "at most 3660d"),
         (r#"{"older_than":"90d","force":true}"#, 400, "force"),
         (r#"["90d",true]"#, 400, "not a JSON object"),
