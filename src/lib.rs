@@ -24,5 +24,6 @@ pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod settings;
+pub mod sha256;
 pub mod stages;
 pub mod store;

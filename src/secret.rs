@@ -1,28 +1,28 @@
-//! Text that cannot be printed, and the tokens that admit a callback.
+//! Secret texts that cannot be printed, and the tokens of callback URLs.
 
 use std::fmt;
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// A secret text: the API key, a callback secret, a token, a URL that carries one. It has no `Display`, its `Debug`
-/// shows nothing, and its memory is zeroed when it is dropped. [`Secret::expose`] is the one way to the text.
+/// A secret text: the API key, a callback secret, a token, a URL that contains one. It has no `Display`, its `Debug`
+/// hides the text, and its memory is zeroed on drop. Only [`Secret::expose`] returns the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// A secret with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// 32 bytes from the operating system's generator, as base64url text.
+    /// Generates 32 random bytes as base64url text.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// When the operating system has no random bytes.
     pub fn generate() -> std::io::Result<Self> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         let mut filled = 0;
@@ -32,19 +32,19 @@ impl Secret {
         Ok(Self::new(BASE64URL_NOPAD.encode(&*bytes)))
     }
 
-    /// The text itself, for the one place that must send or write it. Never for a log, an error or a record.
+    /// The text, for code that sends or stores it. Never for a log, an error or a record.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// A number by which the same secret is known again, and nothing else about it: 40 bits of a MAC under it.
-    pub fn print(&self) -> i64 {
+    /// Recognises the same secret later without revealing it: 40 bits of a MAC under it.
+    pub fn fingerprint(&self) -> i64 {
         let mac = mac_under(self, b"dropreel: the same key?");
         mac.iter().take(5).fold(0, |number, byte| (number << 8) | i64::from(*byte))
     }
 
-    /// Whether `presented` is this secret, in time that depends on the lengths alone.
-    pub fn admits(&self, presented: &str) -> bool {
+    /// Whether `presented` is this secret. The time depends on the lengths only.
+    pub fn matches(&self, presented: &str) -> bool {
         self.0.as_bytes().ct_eq(presented.as_bytes()).into()
     }
 }
@@ -55,8 +55,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secrets behind callback tokens: new tokens are made under the first, tokens under the earlier ones
-/// stay valid through a rotation (docs/reference.md#http).
+/// The secrets of callback tokens (docs/reference.md#http). The current one makes new tokens; tokens of earlier ones stay
+/// valid after a rotation.
 #[derive(Clone, Debug)]
 pub struct CallbackSecrets {
     current: Secret,
@@ -64,22 +64,22 @@ pub struct CallbackSecrets {
 }
 
 impl CallbackSecrets {
-    /// `current` makes tokens; `earlier` only admits them.
+    /// `current` makes tokens; those of `earlier` stay valid.
     pub fn new(current: Secret, earlier: Vec<Secret>) -> Self {
         Self { current, earlier }
     }
 
-    /// The token of a job's callback URL: HMAC-SHA256 over the job id, base64url without padding (43 characters).
+    /// The token of a job's callback URL: HMAC-SHA256 of the job id, base64url without padding (43 characters).
     pub fn token(&self, job_id: &str) -> Secret {
         token_under(&self.current, job_id)
     }
 
-    /// Whether `presented` is the token of `job_id` under any of the secrets. Every secret is tried whatever the
-    /// others said, and compared as text, so that only the one canonical spelling of a token is admitted.
-    pub fn admit(&self, job_id: &str, presented: &str) -> bool {
+    /// Whether `presented` is the token of `job_id` under any of the secrets. It tries all of them, so that the time does
+    /// not tell which one matches, and compares texts, so that only the canonical encoding of a token is valid.
+    pub fn verify(&self, job_id: &str, presented: &str) -> bool {
         std::iter::once(&self.current)
             .chain(&self.earlier)
-            .fold(false, |admitted, secret| admitted | token_under(secret, job_id).admits(presented))
+            .fold(false, |valid, secret| valid | token_under(secret, job_id).matches(presented))
     }
 }
 
@@ -95,13 +95,10 @@ fn mac_under(secret: &Secret, message: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The SHA-256 of `bytes` in lower-case hexadecimal: how files, bodies and requests are told apart everywhere.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    HEXLOWER.encode(&Sha256::digest(bytes))
-}
-
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+
     use super::*;
 
     fn secrets(current: &str, earlier: &[&str]) -> CallbackSecrets {
@@ -109,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_prints_nothing() {
+    fn debug_output_hides_the_secret() {
         let secret = Secret::new("sk-canary");
         assert_eq!(
             format!("{secret:?} {:#?}", secrets("sk-canary", &["old-canary"])).matches("canary").count(),
@@ -118,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_the_hmac_of_the_job_id() {
+    fn token_is_the_hmac_of_the_job_id() {
         // RFC 4231, test case 2: key "Jefe".
         let token = secrets("Jefe", &[]).token("what do ya want for nothing?");
         let expected = HEXLOWER
@@ -128,16 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_admitted_for_its_own_job_and_through_a_rotation_only() {
+    fn token_is_valid_for_its_job_and_after_a_rotation_only() {
         let old = secrets("old", &[]);
         let token = old.token("job-1");
-        assert!(old.admit("job-1", token.expose()));
-        assert!(!old.admit("job-2", token.expose()));
-        assert!(secrets("new", &["old"]).admit("job-1", token.expose()));
-        assert!(!secrets("new", &[]).admit("job-1", token.expose()));
-        assert!(!old.admit("job-1", &token.expose()[1..]));
-        assert!(!old.admit("job-1", &format!("{}=", token.expose())));
-        assert!(!old.admit("job-1", ""));
+        assert!(old.verify("job-1", token.expose()));
+        assert!(!old.verify("job-2", token.expose()));
+        assert!(secrets("new", &["old"]).verify("job-1", token.expose()));
+        assert!(!secrets("new", &[]).verify("job-1", token.expose()));
+        assert!(!old.verify("job-1", &token.expose()[1..]));
+        assert!(!old.verify("job-1", &format!("{}=", token.expose())));
+        assert!(!old.verify("job-1", ""));
     }
 
     #[test]
@@ -148,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_of_a_token_is_right_does_not_show_in_the_time() {
+    fn token_check_takes_the_same_time_for_any_token() {
         let secrets = secrets("current", &["previous"]);
         let right = secrets.token("job-1").expose().to_owned();
         let wrong_at = |place: usize| {
@@ -159,11 +156,11 @@ mod tests {
         let presented = [wrong_at(0), wrong_at(right.len() - 1), right.clone()];
         let round = || {
             let mut times = [Vec::new(), Vec::new(), Vec::new()];
-            // In turns, so that whatever else the machine does falls on all of them.
+            // In turns, so that other load on the machine affects all of them.
             for _ in 0..2000 {
                 for (token, times) in presented.iter().zip(&mut times) {
                     let began = std::time::Instant::now();
-                    let admitted = secrets.admit("job-1", std::hint::black_box(token));
+                    let admitted = secrets.verify("job-1", std::hint::black_box(token));
                     times.push(began.elapsed());
                     assert_eq!(admitted, *token == right);
                 }
@@ -174,7 +171,7 @@ mod tests {
             });
             medians.iter().copied().fold(0.0_f64, f64::max) / medians.iter().copied().fold(f64::MAX, f64::min)
         };
-        // A difference that is there shows in every round; a busy machine spoils some.
+        // A real difference shows in every round; a busy machine disturbs some.
         let spread = (0..10).map(|_| round()).fold(f64::MAX, f64::min);
         assert!(spread < 1.1, "the slowest takes {spread} times as long as the fastest");
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use dropreel::secret::sha256_hex;
+use dropreel::sha256::sha256_hex;
 use rusqlite::Connection;
 
 use crate::Wanted;

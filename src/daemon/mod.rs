@@ -126,7 +126,7 @@ impl Daemon {
     /// See [`ReloadError`]; what could not be loaded stays as it was.
     pub async fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
         if let Some(key) = settings.provider.api_key.clone() {
-            let fingerprint = key.print();
+            let fingerprint = key.fingerprint();
             self.pipeline.session.client.set_key(key.clone())?;
             self.pipeline.media.set_key(key);
             self.pipeline.session.key_replaced(self.clock.now()).await?;

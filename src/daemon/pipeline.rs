@@ -101,7 +101,7 @@ impl Pipeline {
         store.set_subscriptions(subscriptions(&settings.hooks));
         epoch::begin(&store, settings, &clock).await?;
 
-        let fingerprint = key.print();
+        let fingerprint = key.fingerprint();
         let (client, media) = clients(settings, transports, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
         let session = ProviderSession::open(store.clone(), gate, client, fingerprint, clock.clone()).await?;

@@ -15,10 +15,6 @@ mod numbered;
 pub mod prune;
 mod rename;
 
-use std::io::{self, Read};
-
-use sha2::{Digest, Sha256};
-
 pub use crate::fs::durable::write_durably;
 pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
 pub use crate::fs::error::{FsError, is_transient};
@@ -28,17 +24,3 @@ pub(crate) use crate::fs::folder::{
 pub use crate::fs::folder::{create_private_folder, flush_folder};
 pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_within};
 pub(crate) use crate::fs::rename::{is_cross_device, rename_no_replace};
-
-/// Hashes the rest of `from` in constant memory and returns its length in bytes.
-pub(crate) fn hash_reader(hash: &mut Sha256, mut from: impl Read) -> io::Result<u64> {
-    let mut buffer = vec![0; 256 * 1024];
-    let mut bytes = 0;
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(bytes);
-        }
-        hash.update(&buffer[..read]);
-        bytes += read as u64;
-    }
-}

@@ -12,8 +12,9 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::fs::{FsError, hash_reader};
+use crate::fs::FsError;
 use crate::inbox::file_version::{FileVersion, irregular_kind};
+use crate::sha256::hash_reader;
 
 /// A directory entry of the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use rustix::fs::{CWD, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use crate::failpoints::{self, FailPoint};
-use crate::fs::{FsError, hash_reader};
+use crate::fs::FsError;
 use crate::library::Library;
 use crate::library::part::{Part, PartWriter, ValidatorFile};
+use crate::sha256::hash_reader;
 
 impl Library {
     /// Length and validator of an unfinished download that can be resumed.

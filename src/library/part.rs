@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::direct_writer::DirectWriter;
-use crate::fs::{FsError, flush, hash_reader};
+use crate::fs::{FsError, flush};
+use crate::sha256::hash_reader;
 
 /// A part of this length gets its validator file at once, so that it can be resumed even after the process was killed.
 /// A shorter one gets it only when the download breaks off: creating and removing one more file for every download

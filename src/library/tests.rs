@@ -47,7 +47,7 @@ fn published_file_has_a_sidecar_and_is_private() {
     let (_folder, library) = library();
     let part = part(&library, "job-video-0", b"content");
     let sha256 = part.sha256().to_owned();
-    assert_eq!(sha256, crate::secret::sha256_hex(b"content"));
+    assert_eq!(sha256, crate::sha256::sha256_hex(b"content"));
     let published = library.publish(part, "2026-04-04/a.mp4", b"{\"job\":\"x\"}", "x").unwrap();
     let file = library.root().join(published.path());
     assert_eq!(std::fs::read(&file).unwrap(), b"content");
@@ -126,7 +126,7 @@ fn resumed_part_is_hashed_from_its_beginning() {
     let mut writer = library.open_part("one", 5, Some("\"etag\"")).unwrap();
     writer.write(b"678").unwrap();
     let part = writer.finish().unwrap();
-    assert_eq!((part.bytes(), part.sha256()), (8, crate::secret::sha256_hex(b"12345678").as_str()));
+    assert_eq!((part.bytes(), part.sha256()), (8, crate::sha256::sha256_hex(b"12345678").as_str()));
     library.open_part("one", 0, None).unwrap();
     assert_eq!(library.resumable_part("one"), None, "without a validator nothing is resumed");
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::sandbox::faults::Kind;
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 
 const WIDE: [&[u8]; 2] = [include_bytes!("clips/wide-dawn.mp4"), include_bytes!("clips/wide-waves.mp4")];
 const TALL: [&[u8]; 2] = [include_bytes!("clips/tall-reef.mp4"), include_bytes!("clips/tall-ember.mp4")];

@@ -10,7 +10,8 @@ use crate::money::Quota;
 use crate::sandbox::clip::{self, Clip};
 use crate::sandbox::faults::{End, Flag, Kind};
 use crate::sandbox::plan::Plan;
-use crate::secret::{Secret, sha256_hex};
+use crate::secret::Secret;
+use crate::sha256::sha256_hex;
 
 /// A task.
 #[derive(Clone, Debug)]

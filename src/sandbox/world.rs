@@ -20,7 +20,8 @@ use crate::sandbox::plan::Plan;
 use crate::sandbox::scheduled_fault::{ApiFault, Planned, ScheduledFault, struck};
 use crate::sandbox::task::{Phase, Task};
 use crate::sandbox::value::Value as _;
-use crate::secret::{Secret, sha256_hex};
+use crate::secret::Secret;
+use crate::sha256::sha256_hex;
 
 /// Files above this are not hashed for the ledger.
 const HASHED: u64 = 8 << 20;
@@ -221,7 +222,7 @@ impl World {
         let Some(authorization) = &request.authorization else { return false };
         let Some(key) = authorization.expose().strip_prefix("Bearer ") else { return false };
         match &self.options.api_key {
-            Some(wanted) => wanted.admits(key),
+            Some(wanted) => wanted.matches(key),
             None => !key.trim().is_empty(),
         }
     }

@@ -229,8 +229,8 @@ mod tests {
         write_private(&mine, B);
         let secrets = load_callback_secrets(&settings).expect("the second");
         assert_eq!(secrets.token("job"), token(B));
-        assert!(secrets.admit("job", token(A).expose()));
-        assert!(!secrets.admit("job", token("cccccccccccccccc").expose()));
+        assert!(secrets.verify("job", token(A).expose()));
+        assert!(!secrets.verify("job", token("cccccccccccccccc").expose()));
     }
 
     #[test]
@@ -241,14 +241,14 @@ mod tests {
         let rotated = rotate_callback_secret(&settings).expect("rotated");
         let second = rotated.token("job");
         assert_ne!(first, second);
-        assert!(rotated.admit("job", first.expose()));
+        assert!(rotated.verify("job", first.expose()));
         let again = load_callback_secrets(&settings).expect("read");
         assert_eq!(again.token("job"), second);
-        assert!(again.admit("job", first.expose()));
+        assert!(again.verify("job", first.expose()));
         for _ in 0..MAX_KNOWN {
             rotate_callback_secret(&settings).expect("rotated");
         }
-        assert!(!load_callback_secrets(&settings).expect("read").admit("job", first.expose()));
+        assert!(!load_callback_secrets(&settings).expect("read").verify("job", first.expose()));
         let mode = fs::metadata(folder.path().join("callback.secret")).expect("there").permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
     }
@@ -278,7 +278,7 @@ mod tests {
         let all: Vec<String> = (10..20).map(secret).collect();
         write_private(&folder.path().join("mine"), &all.join("\n"));
         let secrets = load_callback_secrets(&settings).expect("read");
-        assert!(all.iter().all(|one| secrets.admit("job", token(one).expose())));
+        assert!(all.iter().all(|one| secrets.verify("job", token(one).expose())));
         assert_eq!(secrets.token("job"), token(&secret(10)));
     }
 

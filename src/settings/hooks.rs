@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::job::notification::JobNotification;
-use crate::secret::{Secret, sha256_hex};
+use crate::secret::Secret;
 use crate::settings::parse::{http_url, optional_path};
 use crate::settings::reader::{Reader, Unusable};
 use crate::settings::secret_file::read_secret;
 use crate::settings::units::duration;
 use crate::settings::{Purpose, SignatureScheme};
+use crate::sha256::sha256_hex;
 
 /// Default of `timeout`.
 const DEFAULT_TIMEOUT: &str = "60s";

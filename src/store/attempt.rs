@@ -4,7 +4,7 @@
 use crate::clock::Timestamp;
 use crate::job::attempt::attempt_key;
 use crate::job::id::JobId;
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 
 /// A committed attempt: one billable submit with its idempotency key and its exact body. The body contains the callback
 /// URL and is never logged.

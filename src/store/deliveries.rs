@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::step::Moment;
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
 use crate::store::error::StoreError;

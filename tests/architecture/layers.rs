@@ -9,6 +9,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("failpoints", 0),
     ("money", 0),
     ("secret", 0),
+    ("sha256", 0),
     ("fs", 0),
     ("job", 1),
     ("heartbeats", 1),

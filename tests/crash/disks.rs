@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dropreel::clock::{Clock, Timestamp};
-use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
+use dropreel::secret::{CallbackSecrets, Secret};
+use dropreel::sha256::sha256_hex;
 use rustix::process::Signal;
 
 use crate::bench::{Bench, Load, Mount, must, place_data, rng, tell, text, wish};

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use dropreel::secret::{CallbackSecrets, Secret, sha256_hex};
+use dropreel::secret::{CallbackSecrets, Secret};
+use dropreel::sha256::sha256_hex;
 
 use crate::points::in_parallel;
 use crate::points::stage::Stage;

@@ -1,6 +1,6 @@
 //! What a run leaves behind, looked at by the shared checker at its end.
 
-use dropreel::secret::sha256_hex;
+use dropreel::sha256::sha256_hex;
 
 use crate::support::checker::{Dropped, Evidence, HarnessLog, When, check};
 use crate::support::{KEY, Rig};

@@ -119,7 +119,7 @@ impl Machine {
         let path = url.split("/callbacks/").nth(1).unwrap_or_default().to_owned();
         self.runtime.spawn(async move {
             let (id, token) = path.split_once('/').unwrap_or_default();
-            let admitted = open.secrets.read().unwrap().admit(id, token);
+            let admitted = open.secrets.read().unwrap().verify(id, token);
             let status = match JobId::parse(id).filter(|_| admitted) {
                 None => 404,
                 Some(_) if body.len() > LONGEST => 413,

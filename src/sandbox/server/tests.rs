@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::sandbox::ledger::CallbackEntry;
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 
 const KEY: &str = "Bearer sk-test";
 

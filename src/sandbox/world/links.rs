@@ -10,7 +10,7 @@ use crate::sandbox::media_server;
 use crate::sandbox::plan::Plan;
 use crate::sandbox::value::Value as _;
 use crate::sandbox::world::{Handled, Link, Tried, World};
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 
 impl World {
     /// The link of a file: the one it has, or a new one if there is none or the plan wants it fresh.

@@ -94,7 +94,7 @@ impl RequestCheck {
         let Some(token) = &self.tokens.token else { return Ok(()) };
         let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let presented = authorization.and_then(presented_token);
-        let matches = |token: &Secret| presented.as_ref().is_some_and(|presented| token.admits(presented));
+        let matches = |token: &Secret| presented.as_ref().is_some_and(|presented| token.matches(presented));
         if matches(token) {
             return Ok(());
         }

@@ -11,12 +11,12 @@ use crate::api::problem::ProblemDetails;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines};
-use crate::secret::sha256_hex;
 use crate::server::admin::http::{json_response, media_type};
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, declared_length, read_body};
+use crate::sha256::sha256_hex;
 use crate::store::intake::{Drafts, Intake, Source};
 
 /// The name of jobs from a file without a name.

@@ -143,7 +143,7 @@ async fn receive_callback(
     if *request.method() != Method::POST {
         return Err(Rejection::NotFound);
     }
-    let admitted = server.secrets.read().unwrap_or_else(PoisonError::into_inner).admit(id, token);
+    let admitted = server.secrets.read().unwrap_or_else(PoisonError::into_inner).verify(id, token);
     if !admitted {
         return Err(Rejection::NotFound);
     }

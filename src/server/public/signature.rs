@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::secret::sha256_hex;
 use crate::settings::{CallbackSignature, SignatureScheme};
+use crate::sha256::sha256_hex;
 use crate::store::deliveries::Kept;
 
 /// Largest difference between the signed time and ours (standardwebhooks.com: "within some allowable tolerance").

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::fs::FsError;
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
 use crate::jobfile::{self, Cause, Draft, Form, JobFileLimits, LineError, Problem};
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 use crate::store::intake::Drafts;
 
 /// An empty file is rejected after this time: its writer may not have begun yet.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dropreel::secret::sha256_hex;
+use dropreel::sha256::sha256_hex;
 
 use super::database::Snapshot;
 use super::{Evidence, Findings, When};

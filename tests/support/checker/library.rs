@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use dropreel::secret::sha256_hex;
+use dropreel::sha256::sha256_hex;
 use serde_json::Value;
 
 use super::database::{Row, Snapshot};

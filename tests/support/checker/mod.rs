@@ -78,7 +78,7 @@ pub struct Limits {
 impl HarnessLog {
     /// A file was dropped, whole.
     pub fn dropped(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
-        let sha256 = dropreel::secret::sha256_hex(bytes);
+        let sha256 = dropreel::sha256::sha256_hex(bytes);
         self.drops.push(Dropped { name: name.to_owned(), sha256, jobs });
     }
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 
-use crate::secret::sha256_hex;
+use crate::sha256::sha256_hex;
 
 /// A digest of all assets. It is part of their addresses, so browsers may cache them forever.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
