@@ -1,8 +1,8 @@
-//! The records of the HTTP API (docs/reference.md#http): what the server writes, hooks send and the command line
-//! reads. Defined once, so that both sides agree; `schema/openapi.json` is generated from them.
+//! The records of the HTTP API (docs/reference.md#http): what the server writes, hooks send and the command
+//! line reads. Defined once, so that both sides agree; `schema/openapi.json` is generated from them.
 //!
-//! A record is not a database row: a row may change without the API, and a secret cannot end up in an answer because
-//! somebody added a column.
+//! A record is not a database row: a row may change without the API, and a secret cannot end up in an answer
+//! because somebody added a column.
 
 pub mod action;
 pub mod event;

@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 use crate::job::JobId;
 use crate::job::state::StateName;
 
-/// Problem details (RFC 9457). Further members depend on the type: `errors` of an invalid job file, `first_job` of a
-/// duplicate, `candidates` for an ambiguous reference, `reasons` of a daemon that is not ready.
+/// Problem details (RFC 9457). Further members depend on the type: `errors` of an invalid job file,
+/// `first_job` of a duplicate, `candidates` for an ambiguous reference, `reasons` of a daemon that is not
+/// ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemDetails {

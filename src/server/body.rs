@@ -58,8 +58,8 @@ pub(super) async fn read_body(
     clock.within(limit.timeout, read).await.unwrap_or(Err(BodyError::TooSlow(limit.timeout)))
 }
 
-/// Parses a body that must be one JSON object. serde would also accept an array of the fields in their order, which the
-/// API does not document.
+/// Parses a body that must be one JSON object. serde would also accept an array of the fields in their order,
+/// which the API does not document.
 pub(super) fn parse_object<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     match body.trim_ascii_start() {
         [b'{', ..] => serde_json::from_slice(body),

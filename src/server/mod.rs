@@ -1,7 +1,8 @@
-//! The two HTTP servers: `public` receives callbacks from the internet, `admin` serves operators and their programs.
+//! The two HTTP servers: `public` receives callbacks from the internet, `admin` serves operators and their
+//! programs.
 //!
-//! A handler reads the store or commits to it, and calls nobody else. Background stages do the rest: the store notifies
-//! them after a commit.
+//! A handler reads the store or commits to it, and calls nobody else. Background stages do the rest: the
+//! store notifies them after a commit.
 
 pub mod admin;
 mod body;

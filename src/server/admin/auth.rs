@@ -1,5 +1,5 @@
-//! Which requests the admin server answers. The checks stop two kinds of attackers: web pages in the operator's browser
-//! (cross-site requests, DNS rebinding), and clients without a token.
+//! Which requests the admin server answers. The checks stop two kinds of attackers: web pages in the
+//! operator's browser (cross-site requests, DNS rebinding), and clients without a token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -13,8 +13,8 @@ use crate::secret::Secret;
 use crate::server::admin::http::media_type;
 use crate::server::admin::problem::Problem;
 
-/// The paths that need no token and keep no secret. A path must match exactly, so that no other spelling gets around the
-/// check.
+/// The paths that need no token and keep no secret. A path must match exactly, so that no other spelling gets
+/// around the check.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -55,7 +55,8 @@ impl RequestCheck {
         if writes { check_media_type(&head.headers) } else { Ok(()) }
     }
 
-    /// Returns the host of the request if it is ours. A page whose name was rebound to our address still sends its name.
+    /// Returns the host of the request if it is ours. A page whose name was rebound to our address still
+    /// sends its name.
     fn check_host<'a>(&self, head: &'a RequestHead) -> Result<&'a str, Problem> {
         let mut hosts = head.headers.get_all(header::HOST).map(|host| host.to_str().unwrap_or(""));
         let authority = head.uri.authority().map(|authority| authority.as_str());
@@ -86,7 +87,8 @@ impl RequestCheck {
         let Some(ip) = parse_ip(name) else { return false };
         ip == own
             || (own.is_loopback() && (ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST))
-            // The addresses of this machine are unknown here; but only a name can be rebound, not an IP address.
+            // The addresses of this machine are unknown here; but only a name can be rebound, not an IP
+            // address.
             || own.is_unspecified()
     }
 

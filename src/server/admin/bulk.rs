@@ -5,14 +5,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::action::{BulkActionRequest, BulkActionResult, RejectedAction};
 use crate::api::list::{JobFilter, MAX_PAGE};
-use crate::api::problem::ProblemDetails;
 use crate::job::Job;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::step::ActionReply;
 use crate::money::Quota;
 use crate::server::admin::http::json_response;
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
+use crate::store::Store;
 
 /// Most jobs one request may act on; a wider filter is rejected.
 const MAX_JOBS: usize = 10_000;
@@ -28,8 +28,7 @@ const MAX_REJECTED_SHOWN: usize = 20;
     request_body(content = BulkActionRequest),
     responses(
         (status = 200, description = "The action was applied, or its jobs were counted", body = BulkActionResult),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn run_bulk_action(
@@ -37,35 +36,29 @@ pub(super) async fn run_bulk_action(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let how = r#"{"action":"retry","state":"failed","dry_run":true}"#;
-    let wanted: BulkActionRequest = admin.read_json(&request, &mut body, how).await?;
-    let jobs = matching_jobs(&admin, wanted.filter()).await?;
-    if let Some(expect) = wanted.expect.filter(|expect| *expect != jobs.len()) {
+    let example = r#"{"action":"retry","state":"failed","dry_run":true}"#;
+    let bulk: BulkActionRequest = admin.read_json(&request, &mut body, example).await?;
+    let (store, clock) = (&admin.server.store, &admin.server.clock);
+    let jobs = matching_jobs(store, bulk.filter()).await?;
+    if let Some(expect) = bulk.expect.filter(|expect| *expect != jobs.len()) {
         let detail = format!("expected {expect} jobs, but {} match now; nothing was done", jobs.len());
         return Err(Problem::action_rejected(detail));
     }
     let cost = jobs.iter().filter_map(|job| job.facts().cost).fold(Quota::ZERO, Quota::plus);
     let (mut done, mut rejected) = (0, Vec::new());
-    for job in jobs.iter().filter(|_| !wanted.dry_run) {
-        let id = job.id();
-        match admin
-            .server
-            .store
-            .apply(id, Event::Operator(wanted.action), admin.server.clock.now())
-            .await?
-            .reply
-        {
+    for job in jobs.iter().filter(|_| !bulk.dry_run) {
+        match store.apply(job.id(), Event::Operator(bulk.action), clock.now()).await?.reply {
             Some(ActionReply::Rejected(reason)) => {
-                rejected.push(RejectedAction { job: id, name: job.identity().name.clone(), reason });
+                rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
             }
             _ => done += 1,
         }
     }
-    let message = if wanted.dry_run {
-        format!("{} jobs match the filter", jobs.len())
+    let message = if bulk.dry_run {
+        format!("{} matched", count_jobs(jobs.len()))
     } else {
-        tracing::info!("bulk action {} applied to {done} {} jobs", wanted.action.as_str(), wanted.state);
-        summary(wanted.action, done, &rejected)
+        tracing::info!("bulk action {} applied to {done} {} jobs", bulk.action.as_str(), bulk.state);
+        summary(bulk.action, done, &rejected)
     };
     rejected.truncate(MAX_REJECTED_SHOWN);
     let result = BulkActionResult {
@@ -80,7 +73,7 @@ pub(super) async fn run_bulk_action(
 }
 
 fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> String {
-    let jobs = if done == 1 { "1 job".to_owned() } else { format!("{done} jobs") };
+    let jobs = count_jobs(done);
     let applied = match action {
         OperatorAction::Cancel => format!("cancellation requested for {jobs}"),
         OperatorAction::Retry => format!("{jobs} resubmitted"),
@@ -92,11 +85,15 @@ fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> 
     }
 }
 
+fn count_jobs(n: usize) -> String {
+    if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
+}
+
 /// All jobs that match, newest first.
-async fn matching_jobs(admin: &AdminState, filter: JobFilter) -> Result<Vec<Job>, Problem> {
+async fn matching_jobs(store: &Store, filter: JobFilter) -> Result<Vec<Job>, Problem> {
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {
-        let page = admin.server.store.list(filter.clone(), cursor, MAX_PAGE).await?;
+        let page = store.list(filter.clone(), cursor, MAX_PAGE).await?;
         jobs.extend(page.jobs.into_iter().map(|details| details.job));
         if jobs.len() > MAX_JOBS {
             let detail = format!("more than {MAX_JOBS} jobs match this filter; narrow it by label or text");

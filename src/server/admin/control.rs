@@ -5,12 +5,11 @@ use std::sync::PoisonError;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::api::problem::ProblemDetails;
 use crate::api::status::{PauseRequest, PauseTarget, RotationResult, StatusView};
 use crate::failpoints::{self, FailPoint};
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::server::admin::http::json_response;
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::server::admin::status::status_view;
 use crate::server::body::{parse_object, read_body};
@@ -27,8 +26,7 @@ const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
     summary = "How many jobs are in each state, and what is suspended",
     responses(
         (status = 200, description = "The current status", body = StatusView),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
@@ -46,8 +44,7 @@ pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpRespo
     request_body(content = Option<PauseRequest>, description = "An empty body, or no `what`, means both"),
     responses(
         (status = 200, description = "The current status", body = StatusView),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn pause(
@@ -65,7 +62,8 @@ pub(super) async fn pause(
     get_status(admin).await
 }
 
-/// `POST /api/v1/resume`: ends a pause. A suspension that the provider caused ends when the provider answers again.
+/// `POST /api/v1/resume`: ends a pause. A suspension that the provider caused ends when the provider answers
+/// again.
 #[utoipa::path(
     post,
     path = "/api/v1/resume",
@@ -74,8 +72,7 @@ pub(super) async fn pause(
     request_body(content = Option<PauseRequest>, description = "An empty body, or no `what`, means both"),
     responses(
         (status = 200, description = "The current status", body = StatusView),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn resume(
@@ -91,7 +88,8 @@ pub(super) async fn resume(
     get_status(admin).await
 }
 
-/// `POST /api/v1/callback-secret/rotate`: signs new callback addresses with a new secret; addresses in use stay valid.
+/// `POST /api/v1/callback-secret/rotate`: signs new callback addresses with a new secret; addresses in use
+/// stay valid.
 #[utoipa::path(
     post,
     path = "/api/v1/callback-secret/rotate",
@@ -99,8 +97,7 @@ pub(super) async fn resume(
     summary = "Sign new callback addresses with a new secret; addresses in use stay valid",
     responses(
         (status = 200, description = "The new secret is in use", body = RotationResult),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {

@@ -11,17 +11,17 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::api::event::{Hello, StreamEvent};
-use crate::api::problem::ProblemDetails;
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::{AdminServer, AdminState};
 use crate::server::admin::status::status_view;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
 
-/// A comment is sent after this much silence, so that proxies and both ends know that the connection is alive.
+/// A comment is sent after this much silence, so that proxies and both ends know that the connection is
+/// alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Most changed jobs read at once; the rest follow right after.
 const BATCH: u32 = 200;
@@ -53,8 +53,7 @@ struct EventStream {
     ),
     responses(
         (status = 200, description = "A stream without an end of its own", body = String, content_type = "text/event-stream"),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn stream_events(
@@ -124,7 +123,8 @@ impl EventStream {
         let after = match self.last_change {
             Some(last) => last,
             None => {
-                // A number from the future belongs to another database; waiting for it would hide every change.
+                // A number from the future belongs to another database; waiting for it would hide every
+                // change.
                 let newest = store.last_change().await?;
                 let after = self.resume_after.map_or(newest, |after| after.min(newest));
                 write_event(&mut events, None, &StreamEvent::Hello(Hello { change: after }));

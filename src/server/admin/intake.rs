@@ -7,12 +7,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
 use crate::api::list::CreatedJobs;
-use crate::api::problem::ProblemDetails;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines};
 use crate::server::admin::http::{json_response, media_type};
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, declared_length, read_body};
@@ -44,8 +43,7 @@ struct Upload {
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
     responses(
         (status = 201, description = "The jobs are committed", body = CreatedJobs),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn submit_jobs(
@@ -70,8 +68,8 @@ pub(super) async fn submit_jobs(
     Ok(created_response(&admin, &ingested.jobs).await)
 }
 
-/// The answer once the jobs are committed. It is 201 even if they cannot be read back: a client that sees an error would
-/// submit them again.
+/// The answer once the jobs are committed. It is 201 even if they cannot be read back: a client that sees an
+/// error would submit them again.
 async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
     let mut jobs_shown = Vec::new();
     for job in jobs.iter().take(MAX_SHOWN) {
@@ -150,7 +148,8 @@ impl Upload {
             }
             Form::Lines => {
                 check_lines(&bytes, &stem, &self.limits)?;
-                // Parsed again while the jobs are written: all drafts at once would need more memory than the file.
+                // Parsed again while the jobs are written: all drafts at once would need more memory than the
+                // file.
                 let lines = read_lines(Cursor::new(bytes), &stem, &self.limits);
                 Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
             }

@@ -7,13 +7,12 @@ use serde_json::value::RawValue;
 use crate::api::action::ActionResult;
 use crate::api::job::JobView;
 use crate::api::list::{JobPage, MAX_PAGE};
-use crate::api::problem::ProblemDetails;
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, OperatorAction};
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
 use crate::server::admin::http::json_response;
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::{parse_filter, resolve_job};
 use crate::server::admin::state::AdminState;
@@ -36,8 +35,7 @@ const DEFAULT_LIMIT: u32 = 100;
     ),
     responses(
         (status = 200, description = "A page of the list", body = JobPage),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn list_jobs(
@@ -71,8 +69,7 @@ fn parse_limit(query: &Query) -> Result<u32, Problem> {
     ),
     responses(
         (status = 200, description = "The job", body = JobView),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn get_job(
@@ -101,8 +98,7 @@ pub(super) async fn get_job(
     ),
     responses(
         (status = 200, description = "The action was applied; its effect may still be under way", body = ActionResult),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn run_action(
@@ -110,22 +106,20 @@ pub(super) async fn run_action(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let (reference, word) = path.into_inner();
-    let orders = [OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release];
-    let order =
-        orders.into_iter().find(|order| order.as_str() == word).ok_or_else(Problem::unknown_address)?;
+    let actions = [OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release];
+    let action = actions.into_iter().find(|action| action.as_str() == word);
+    let action = action.ok_or_else(Problem::unknown_address)?;
     let store = &admin.server.store;
     let job = resolve_job(store, reference).await?;
     failpoints::hit(FailPoint::ActionReceived);
-    let applied = store.apply(job, Event::Operator(order), admin.server.clock.now()).await?;
+    let applied = store.apply(job, Event::Operator(action), admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ActionApplied);
     let message = match applied.reply {
-        Some(ActionReply::Rejected(why)) => {
-            return Err(Problem::action_rejected(why));
-        }
+        Some(ActionReply::Rejected(reason)) => return Err(Problem::action_rejected(reason)),
         Some(ActionReply::Done(message)) => message.to_owned(),
         None => String::new(),
     };
-    tracing::info!(%job, "{word} applied to job {job}: {message}");
+    tracing::info!(%job, "{action} applied to job {job}: {message}", action = action.as_str());
     let job = store.details(job).await?.view(admin.server.library_dir());
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
 }

@@ -1,7 +1,8 @@
-//! `GET /metrics`: gauges of the current state and counters since the start, for Prometheus (OpenMetrics 1.0 text).
+//! `GET /metrics`: gauges of the current state and counters since the start, for Prometheus (OpenMetrics 1.0
+//! text).
 //!
-//! Gauges are read from the database at each scrape, from indexes that hold unfinished jobs only, so a scrape costs the
-//! same however long the history is.
+//! Gauges are read from the database at each scrape, from indexes that hold unfinished jobs only, so a scrape
+//! costs the same however long the history is.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;

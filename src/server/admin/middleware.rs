@@ -10,8 +10,8 @@ use crate::server::admin::auth;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
 
-/// For browsers, with every answer that sets no value of its own: run and load nothing, do not embed the answer in
-/// another page, send no referrer, do not guess the media type.
+/// For browsers, with every answer that sets no value of its own: run and load nothing, do not embed the
+/// answer in another page, send no referrer, do not guess the media type.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,

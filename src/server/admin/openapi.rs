@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::Value;
 use utoipa::OpenApi;
 
+use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::{bulk, control, event_stream, intake, jobs, prune, report};
@@ -30,6 +31,7 @@ use crate::server::admin::{bulk, control, event_stream, intake, jobs, prune, rep
         control::rotate_callback_secret,
         prune::prune
     ),
+    components(schemas(ProblemDetails)),
     tags(
         (name = "jobs", description = "Jobs and actions on them"),
         (name = "control", description = "The daemon as a whole")

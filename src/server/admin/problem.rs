@@ -5,6 +5,7 @@ use std::fmt;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use utoipa::IntoResponses;
 
 use crate::api::problem::{Candidate, JobFileProblem, ProblemDetails};
 use crate::job::JobId;
@@ -51,6 +52,18 @@ impl ProblemKind {
             Self::ActionRejected => Some("Action rejected"),
         }
     }
+}
+
+/// The error answers of every operation, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "describes what `Problem` answers")]
+pub(super) enum ProblemResponses {
+    /// The request is invalid or cannot be fulfilled.
+    #[response(status = "4XX", content_type = "application/problem+json")]
+    Client(ProblemDetails),
+    /// The daemon failed to answer.
+    #[response(status = "5XX", content_type = "application/problem+json")]
+    Server(ProblemDetails),
 }
 
 /// An error answer.

@@ -1,20 +1,20 @@
 //! `POST /api/v1/prune`: deletes jobs that finished long ago, and old files of the archives.
 //!
-//! Each request works for a few seconds and says whether there is more, so a client can stop between two requests.
-//! Rows are deleted before files; in the other order, a crash would leave a row whose job file is gone.
+//! Each request works for a few seconds and says whether there is more, so a client can stop between two
+//! requests. Rows are deleted before files; in the other order, a crash would leave a row whose job file is
+//! gone.
 
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
 use crate::clock::Timestamp;
 use crate::fs::prune::{FilePruner, PrunedFiles};
 use crate::jobfile;
 use crate::server::admin::http::json_response;
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::settings;
 use crate::store::prune::{MIN_PRUNE_AGE, below_min_age};
@@ -31,8 +31,7 @@ const TIME_SLICE: Duration = Duration::from_secs(5);
     request_body(content = PruneRequest),
     responses(
         (status = 200, description = "What was deleted within a few seconds; `more` says whether to repeat the request", body = PruneResult),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn prune(
@@ -40,14 +39,14 @@ pub(super) async fn prune(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let how = r#"{"older_than":"90d","dry_run":true}"#;
-    let wanted: PruneRequest = admin.read_json(&request, &mut body, how).await?;
-    let before = admin.server.clock.now().minus(age(&wanted.older_than)?);
-    let view = if wanted.dry_run { count(&admin, before).await? } else { remove(&admin, before).await? };
-    Ok(json_response(StatusCode::OK, &view))
+    let example = r#"{"older_than":"90d","dry_run":true}"#;
+    let prune: PruneRequest = admin.read_json(&request, &mut body, example).await?;
+    let before = admin.server.clock.now().minus(parse_age(&prune.older_than)?);
+    let result = if prune.dry_run { count(&admin, before).await? } else { remove(&admin, before).await? };
+    Ok(json_response(StatusCode::OK, &result))
 }
 
-fn age(text: &str) -> Result<Duration, Problem> {
+fn parse_age(text: &str) -> Result<Duration, Problem> {
     let age = settings::age(text).map_err(|why| Problem::bad_request(format!("`older_than`: {why}")))?;
     if age < MIN_PRUNE_AGE {
         let detail = format!("`older_than`: {}", below_min_age(text));
@@ -71,39 +70,38 @@ async fn remove(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Pr
                 pruned = prune_files(admin, before, false).await?;
                 break;
             }
-            some => jobs += some,
+            deleted => jobs += deleted,
         }
     }
-    tracing::info!(
-        "a person's prune of what was over before {before}; jobs forgotten: {jobs}, files removed: {}",
-        pruned.files
-    );
+    tracing::info!("pruned what finished before {before}: {jobs} jobs, {} files", pruned.files);
     if let Some(failure) = &pruned.failure {
-        tracing::warn!("{} old files could not be removed: {failure}", pruned.failed);
+        tracing::warn!("{} old files not deleted: {failure}", pruned.failed);
     }
     Ok(result(before, jobs, pruned))
 }
 
-/// Removes old files for a while, or counts all of them.
+/// Deletes old files for one time slice, or counts all of them.
 async fn prune_files(admin: &AdminState, before: Timestamp, dry_run: bool) -> Result<PrunedFiles, Problem> {
     let needed = admin.server.store.needed_files(before).await?;
     let (settings, clock) = (admin.server.settings.clone(), admin.server.clock.clone());
     let pruned = admin.server.clock.aside(move || {
         let end = clock.tick().plus(TIME_SLICE);
-        let enough = || !dry_run && clock.tick() >= end;
-        let mut pruner =
-            FilePruner::new(before.into(), dry_run, &[&settings.library.dir, &settings.inbox.dir], &enough);
+        let is_time_up = || !dry_run && clock.tick() >= end;
+        let mut pruner = FilePruner::new(
+            before.into(),
+            dry_run,
+            &[&settings.library.dir, &settings.inbox.dir],
+            &is_time_up,
+        );
         pruner.prune_day_folders(&settings.accepted_dir(), &before.date(), &|day, name| {
-            // What is no job file belongs to one of that day.
+            // Any other file belongs to a job file of the same day.
             needed.file(day, name) || !jobfile::is_job_file_name(name) && needed.in_day(day)
         });
         pruner.prune_with_companions(&settings.rejected_dir());
         pruner.prune_with_companions(&settings.quarantine_dir());
         pruner.finish()
     });
-    pruned.await.map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: a look at the old files panicked")
-    })
+    pruned.await.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: pruning files panicked"))
 }
 
 fn result(before: Timestamp, jobs: u64, pruned: PrunedFiles) -> PruneResult {

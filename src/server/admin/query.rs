@@ -21,8 +21,8 @@ impl Query {
         }
     }
 
-    /// Parses what a form sent. A form names every field, so an empty value counts as absent; from a program an empty
-    /// filter is a mistake that would select everything.
+    /// Parses what a form sent. A form names every field, so an empty value counts as absent; from a program
+    /// an empty filter is a mistake that would select everything.
     pub(super) fn parse_form(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let mut query = Self::parse(request, known)?;
         query.0.retain(|(_, value)| !value.is_empty());

@@ -6,11 +6,10 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::list::MAX_PAGE;
-use crate::api::problem::ProblemDetails;
 use crate::api::report::{ReportGroup, ReportTotals, ReportView};
 use crate::clock::Timestamp;
 use crate::server::admin::http::json_response;
-use crate::server::admin::problem::Problem;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
 use crate::store::report::Sums;
@@ -49,8 +48,7 @@ impl From<Sums> for ReportTotals {
     ),
     responses(
         (status = 200, description = "The report", body = ReportView),
-        (status = "4XX", description = "The request is invalid", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = "5XX", description = "The daemon failed to answer", body = ProblemDetails, content_type = "application/problem+json")
+        ProblemResponses
     )
 )]
 pub(super) async fn get_report(

@@ -27,8 +27,8 @@ pub(super) async fn guard_request(
     Ok(response.map_body(|_, body| BoxBody::new(GuardedBody { body, _payload: payload, _guard: guard })))
 }
 
-/// A request payload that the handler and the answer share. actix-web reads a chunked body that everybody dropped to its
-/// end, however long that takes; with a body that is still held, it closes the connection.
+/// A request payload that the handler and the answer share. actix-web reads a chunked body that everybody
+/// dropped to its end, however long that takes; with a body that is still held, it closes the connection.
 #[derive(Clone)]
 struct SharedPayload(Rc<RefCell<Payload>>);
 

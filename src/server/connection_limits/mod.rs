@@ -1,9 +1,9 @@
 //! Limits the number of connections of a listener and the time each may stay idle.
 //!
-//! actix-web bounds the first request head of a connection and the pause between two requests, and nothing else: a body,
-//! a second head or the rest of a rejected chunked body may take forever. So each connection is registered here. It is
-//! idle while no request of it is being answered, and is closed when it has been idle for too long, or when the listener
-//! is full and it has been idle the longest.
+//! actix-web bounds the first request head of a connection and the pause between two requests, and nothing
+//! else: a body, a second head or the rest of a rejected chunked body may take forever. So each connection is
+//! registered here. It is idle while no request of it is being answered, and is closed when it has been idle
+//! for too long, or when the listener is full and it has been idle the longest.
 
 mod connections;
 mod guard;
@@ -65,8 +65,8 @@ impl ConnectionLimits {
                 .client_request_timeout(head)
                 .client_disconnect_timeout(linger)
                 .keep_alive(keep_alive)
-                // A safety net above our limit. At its own limit actix-web accepts nobody, which a few idle clients could
-                // abuse; ours closes the idlest connection instead.
+                // A safety net above our limit. At its own limit actix-web accepts nobody, which a few idle
+                // clients could abuse; ours closes the idlest connection instead.
                 .max_connections(self.max_connections.saturating_mul(2))
                 .shutdown_timeout(SHUTDOWN_TIMEOUT)
                 .on_connect(move |socket, connection| self.register(socket, connection))
@@ -76,14 +76,15 @@ impl ConnectionLimits {
 
     fn register(&self, socket: &dyn Any, connection: &mut Extensions) {
         let Some(socket) = socket.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
-        // Without a free file descriptor the connection stays unregistered; actix-web's own limits still hold.
+        // Without a free file descriptor the connection stays unregistered; actix-web's own limits still
+        // hold.
         let Ok(handle) = socket.as_fd().try_clone_to_owned() else { return };
         let number = self.connections.register(handle.into(), self.max_connections.max(1));
         connection.insert(ConnectionToken::new(self.connections.clone(), number));
     }
 
-    /// Closes connections that have been idle for too long, for as long as the listener exists. Sleeps while no
-    /// connection is idle: an answer that takes hours, as an event stream does, causes no wake-ups.
+    /// Closes connections that have been idle for too long, for as long as the listener exists. Sleeps while
+    /// no connection is idle: an answer that takes hours, as an event stream does, causes no wake-ups.
     fn reap_idle(&self) {
         let (connections, clock) = (Arc::downgrade(&self.connections), self.connections.clock().clone());
         let idle_arrived = self.connections.idle_arrived();

@@ -1,7 +1,7 @@
 //! The public server: receives callbacks from anyone and trusts none (docs/reference.md#http).
 //!
-//! A callback is stored, then acknowledged, then processed: a 204 is made only from the proof that the delivery is
-//! committed.
+//! A callback is stored, then acknowledged, then processed: a 204 is made only from the proof that the
+//! delivery is committed.
 
 mod signature;
 
@@ -132,7 +132,8 @@ async fn handle(request: HttpRequest, mut body: web::Payload, state: web::Data<P
     }
 }
 
-/// Checks path, token, body and signature before it touches the database: a forged callback must cost nothing.
+/// Checks path, token, body and signature before it touches the database: a forged callback must cost
+/// nothing.
 async fn receive_callback(
     request: &HttpRequest,
     body: &mut web::Payload,
@@ -180,7 +181,8 @@ async fn receive_callback(
     })
 }
 
-/// The job id and the token of `/callbacks/{job_id}/{token}`. Nothing is decoded: a token has only one spelling.
+/// The job id and the token of `/callbacks/{job_id}/{token}`. Nothing is decoded: a token has only one
+/// spelling.
 pub fn split_callback_path(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("/callbacks/")?.split_once('/')
 }

@@ -1,4 +1,5 @@
-//! Verifies the provider's signature of a callback, where one is configured, and recognises repeated deliveries.
+//! Verifies the provider's signature of a callback, where one is configured, and recognises repeated
+//! deliveries.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,11 +18,13 @@ use crate::settings::{CallbackSignature, SignatureScheme};
 use crate::sha256::sha256_hex;
 use crate::store::deliveries::Kept;
 
-/// Largest difference between the signed time and ours (standardwebhooks.com: "within some allowable tolerance").
+/// Largest difference between the signed time and ours (standardwebhooks.com: "within some allowable
+/// tolerance").
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// How long a message is remembered. A later repeat fails the time check.
 const MEMORY_TIME: Duration = Duration::from_secs(10 * 60);
-/// Most messages remembered; the oldest is forgotten first. A sender who can sign this many needs no remembered.
+/// Most messages remembered; the oldest is forgotten first. A sender who can sign this many needs no
+/// remembered.
 const MAX_REMEMBERED: usize = 10_000;
 /// Longest message id, in bytes.
 const MAX_ID_LENGTH: usize = 256;
@@ -71,8 +74,8 @@ impl SignatureVerifier {
         Some(Self { scheme: settings.scheme, headers, keys: keys?, remembered: Mutex::default() })
     }
 
-    /// Verifies the signature and returns the message id, if the scheme has one. Every key is tried on every signature,
-    /// so that the time taken tells nothing about the keys.
+    /// Verifies the signature and returns the message id, if the scheme has one. Every key is tried on every
+    /// signature, so that the time taken tells nothing about the keys.
     ///
     /// # Errors
     /// See [`SignatureError`].

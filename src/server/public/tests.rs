@@ -10,8 +10,8 @@ use crate::secret::Secret;
 use crate::server::rig::{Rig, TEST_TIMEOUT, TestResponse, TestServer, draft};
 use crate::settings::SignatureScheme;
 
-/// The default limits, several times shorter. actix-web reads its own clock only every half second, so its timeouts may
-/// be that much shorter still.
+/// The default limits, several times shorter. actix-web reads its own clock only every half second, so its
+/// timeouts may be that much shorter still.
 fn short_limits() -> PublicLimits {
     PublicLimits {
         timeouts: ConnectionTimeouts {

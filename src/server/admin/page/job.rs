@@ -104,7 +104,8 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     })
 }
 
-/// Puts each key of the request on its own line. Key order and the spelling of values stay as the user wrote them.
+/// Puts each key of the request on its own line. Key order and the spelling of values stay as the user wrote
+/// them.
 fn format_request(body: &str) -> String {
     let members: Result<BTreeMap<String, &RawValue>, _> = serde_json::from_str(body);
     match members {

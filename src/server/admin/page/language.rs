@@ -1,4 +1,5 @@
-//! The language of a page: the one chosen on the page, else the first accepted one of the browser that exists.
+//! The language of a page: the one chosen on the page, else the first accepted one of the browser that
+//! exists.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};

@@ -1,4 +1,5 @@
-//! Serves the stored files of a job. A file is found by its number in the database, never by a path from the address.
+//! Serves the stored files of a job. A file is found by its number in the database, never by a path from the
+//! address.
 
 use actix_files::NamedFile;
 use actix_web::http::StatusCode;

@@ -1,8 +1,8 @@
 //! The web page: an overview, a list of jobs, and each job in full.
 //!
-//! Pages are rendered here, as a whole (`templates`). Scripts (`assets`) fetch a page again when something changes, take
-//! over the differences, and send actions to the API. So templates alone define how a page looks, and it can be read
-//! without scripts. Nothing is loaded from other hosts.
+//! Pages are rendered here, as a whole (`templates`). Scripts (`assets`) fetch a page again when something
+//! changes, take over the differences, and send actions to the API. So templates alone define how a page
+//! looks, and it can be read without scripts. Nothing is loaded from other hosts.
 
 mod assets;
 mod format;

@@ -71,10 +71,12 @@ export function handleActions() {
       // Count the jobs and their cost first. The action then applies to exactly as many, or to none.
       const request = JSON.parse(next.body);
       const counted = await send(next.address, JSON.stringify({ ...request, dry_run: true }));
-      const cost = `$${counted.cost_usd.toFixed(2)}`;
-      next.question = withJobs(next.question, counted.jobs).replace('{cost}', cost);
+      next.question = withJobs(next.question, counted.jobs);
       if (request.action === 'retry' && counted.cost_usd > 0) {
-        next.confirm = document.body.dataset.aboutCost.replace('{label}', next.confirm).replace('{cost}', cost);
+        const { lastCost, aboutCost } = document.body.dataset;
+        const cost = `$${counted.cost_usd.toFixed(2)}`;
+        next.question += lastCost.replace('{cost}', cost);
+        next.confirm = aboutCost.replace('{label}', next.confirm).replace('{cost}', cost);
       }
       confirm({ ...next, body: JSON.stringify({ ...request, expect: counted.jobs }) });
     } catch (error) {

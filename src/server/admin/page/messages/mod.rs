@@ -1,5 +1,5 @@
-//! The texts of the page in English and Chinese. Texts that the daemon writes itself (errors, reasons, history) are not
-//! translated: users look for them in logs and in the documentation.
+//! The texts of the page in English and Chinese. Texts that the daemon writes itself (errors, reasons,
+//! history) are not translated: users look for them in logs and in the documentation.
 //!
 //! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{label}`, `{time}`, `{line}` and `{column}` are placeholders.
 
@@ -94,6 +94,8 @@ pub(super) struct Messages {
     pub ask_cancel_pending: &'static str,
     pub ask_cancel_running: &'static str,
     pub ask_retry_all: &'static str,
+    /// After `ask_retry_all`, if the cost is known.
+    pub last_cost: &'static str,
     pub ask_release_all: &'static str,
     pub ask_cancel_all: &'static str,
     /// `{jobs}` for a single job.
