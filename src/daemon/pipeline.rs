@@ -19,9 +19,10 @@ use crate::job::scheduling::TaskLimits;
 use crate::jobfile;
 use crate::library::Library;
 use crate::library::layout::Layout;
-use crate::media::fetch::{MediaClient, Patience};
+use crate::media::client::MediaClient;
+use crate::media::download::MediaTimeouts;
 use crate::media::guard::Policy;
-use crate::media::transport::{self, Pinned};
+use crate::media::transport::{self, PinnedTransport};
 use crate::provider::client::{self, ClientError, ProviderClient};
 use crate::provider::gate::Gate;
 use crate::rng::Rng;
@@ -190,15 +191,21 @@ fn clients(
         Transports::Network => {
             let proxy = provider.proxy.as_ref().map_or("", Secret::expose);
             let client = ProviderClient::new(base, key.clone(), timeout, proxy, clock.clone())?;
-            (client, Arc::new(Pinned::new(policy, clock.clone())))
+            (client, Arc::new(PinnedTransport::new(policy, clock.clone())))
         }
         Transports::Simulated { provider, media } => {
             (ProviderClient::with_transport(provider, base, key.clone(), timeout, clock.clone())?, media)
         }
     };
     let home = Some((&provider.base_url, key));
-    let media =
-        MediaClient::over(transport, policy, Patience::default(), downloads.max_bytes, home, clock.clone());
+    let media = MediaClient::with_transport(
+        transport,
+        policy,
+        MediaTimeouts::default(),
+        downloads.max_bytes,
+        home,
+        clock.clone(),
+    );
     Ok((client, media))
 }
 

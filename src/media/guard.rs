@@ -1,4 +1,4 @@
-//! Where a link may lead: links are given by others, and must not become a way into the local network.
+//! Decides where a link may lead (SSRF protection): links come from others and must not reach the local network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,53 +15,38 @@ pub enum Policy {
     PrivateToo,
 }
 
-/// Why a link leads where we must not go. Never shows the link itself.
+/// Why a link must not be followed. Never contains the link itself.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Forbidden {
-    /// No URL at all.
+    /// Not a URL.
     #[error("the link is not a URL")]
     NotAUrl,
     /// `http:`, `file:`, ...
     #[error("the link of {host} is `{scheme}:`, not https")]
-    Scheme {
-        /// The scheme.
-        scheme: String,
-        /// The host, if it names one.
-        host: String,
-    },
-    /// A user or password in front of the host.
+    Scheme { scheme: String, host: String },
+    /// A user name or password before the host.
     #[error("the link to {host} carries a user name")]
-    UserInfo {
-        /// The host.
-        host: String,
-    },
+    UserInfo { host: String },
     /// Another port than 443.
     #[error("the link leads to port {port} of {host}")]
-    Port {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// An address that is not on the open internet.
+    Port { host: String, port: u16 },
+    /// An address that is not on the public internet.
     #[error("{host} is at {address}, {what}")]
     Address {
-        /// The host as named.
         host: String,
-        /// What it is at.
         address: IpAddr,
-        /// What kind of address that is.
+        /// What the address is for.
         what: &'static str,
     },
 }
 
 impl Policy {
-    /// Checks all of a link but the addresses of its host.
+    /// Checks a link, except for the addresses that its host name resolves to.
     ///
     /// # Errors
     /// See [`Forbidden`].
     pub fn check_link(self, link: &Url) -> Result<(), Forbidden> {
-        let host = link.host_str().unwrap_or("nowhere").to_owned();
+        let host = link.host_str().unwrap_or("unknown host").to_owned();
         let plain_allowed = self == Self::PrivateToo && link.scheme() == "http";
         if link.scheme() != "https" && !plain_allowed {
             return Err(Forbidden::Scheme { scheme: link.scheme().to_owned(), host });
@@ -80,71 +65,73 @@ impl Policy {
         }
     }
 
-    /// Checks one address that `host` is at. All of a host's addresses must pass.
+    /// Checks an address of `host`. All addresses of a host must pass.
     ///
     /// # Errors
     /// [`Forbidden::Address`].
     pub fn check_address(self, host: &str, address: IpAddr) -> Result<(), Forbidden> {
-        let kind = match address {
-            IpAddr::V4(address) => kind_of_v4(address),
-            IpAddr::V6(address) => kind_of_v6(address),
+        let address_use = match address {
+            IpAddr::V4(address) => use_of_v4(address),
+            IpAddr::V6(address) => use_of_v6(address),
         };
-        match (kind, self) {
-            (Kind::Global, _) | (Kind::Private(_), Self::PrivateToo) => Ok(()),
-            (Kind::Private(what), Self::PublicOnly) | (Kind::Never(what), _) => {
+        match (address_use, self) {
+            (AddressUse::Global, _) | (AddressUse::Private(_), Self::PrivateToo) => Ok(()),
+            (AddressUse::Private(what), Self::PublicOnly) | (AddressUse::Never(what), _) => {
                 Err(Forbidden::Address { host: host.to_owned(), address, what })
             }
         }
     }
 }
 
-/// What an address is for (IANA special-purpose address registries).
-enum Kind {
-    /// On the open internet.
+/// The use of an address (IANA special-purpose address registries).
+enum AddressUse {
+    /// On the public internet.
     Global,
     /// On this machine or a private network.
     Private(&'static str),
-    /// Nothing that a media host could be at, wherever it is.
+    /// No media host can have such an address.
     Never(&'static str),
 }
 
-fn kind_of_v4(address: Ipv4Addr) -> Kind {
+fn use_of_v4(address: Ipv4Addr) -> AddressUse {
     match address.octets() {
-        [0, ..] => Kind::Never("an address that means this host"),
-        [10, ..] | [192, 168, ..] => Kind::Private("a private network"),
-        [172, second, ..] if (16..32).contains(&second) => Kind::Private("a private network"),
-        [127, ..] => Kind::Private("this machine itself"),
-        [100, second, ..] if (64..128).contains(&second) => Kind::Private("a transport's inner network"),
-        [169, 254, ..] => Kind::Never("a link-local address"),
-        [192, 0, 0, _] | [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => {
-            Kind::Never("an address reserved for other purposes")
+        [0, ..] => AddressUse::Never("an address that means this host"),
+        [10, ..] | [192, 168, ..] => AddressUse::Private("a private network"),
+        [172, second, ..] if (16..32).contains(&second) => AddressUse::Private("a private network"),
+        [127, ..] => AddressUse::Private("this machine itself"),
+        [100, second, ..] if (64..128).contains(&second) => {
+            AddressUse::Private("a carrier's internal network")
         }
-        [198, 18 | 19, ..] => Kind::Never("an address reserved for benchmarks"),
-        [224..=239, ..] => Kind::Never("a multicast address"),
-        [240..=255, ..] => Kind::Never("a reserved address"),
-        _ => Kind::Global,
+        [169, 254, ..] => AddressUse::Never("a link-local address"),
+        [192, 0, 0, _] | [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] => {
+            AddressUse::Never("an address reserved for other purposes")
+        }
+        [198, 18 | 19, ..] => AddressUse::Never("an address reserved for benchmarks"),
+        [224..=239, ..] => AddressUse::Never("a multicast address"),
+        [240..=255, ..] => AddressUse::Never("a reserved address"),
+        _ => AddressUse::Global,
     }
 }
 
-fn kind_of_v6(address: Ipv6Addr) -> Kind {
+fn use_of_v6(address: Ipv6Addr) -> AddressUse {
     if let Some(inner) = address.to_ipv4_mapped() {
-        return match kind_of_v4(inner) {
-            Kind::Global => Kind::Never("an IPv4 address in disguise"),
+        return match use_of_v4(inner) {
+            AddressUse::Global => AddressUse::Never("an IPv4-mapped address"),
             other => other,
         };
     }
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Private("this machine itself"),
-        [first, ..] if first & 0xFE00 == 0xFC00 => Kind::Private("a private network"),
-        [first, ..] if first & 0xFFC0 == 0xFE80 => Kind::Never("a link-local address"),
-        [first, ..] if first & 0xFF00 == 0xFF00 => Kind::Never("a multicast address"),
-        // Only 2000::/3 is given out; what is below is carved out of it again.
-        [first, ..] if first & 0xE000 != 0x2000 => Kind::Never("a reserved address"),
-        [0x2001, second, ..] if second < 0x0200 => Kind::Never("an address of a tunnel or protocol"),
-        [0x2001, 0x0DB8, ..] => Kind::Never("an address for documentation"),
-        [0x2002, ..] => Kind::Never("a 6to4 address, which hides an IPv4 one"),
-        [0x3FFF, second, ..] if second < 0x1000 => Kind::Never("an address for documentation"),
-        _ => Kind::Global,
+        [0, 0, 0, 0, 0, 0, 0, 1] => AddressUse::Private("this machine itself"),
+        [first, ..] if first & 0xFE00 == 0xFC00 => AddressUse::Private("a private network"),
+        [first, ..] if first & 0xFFC0 == 0xFE80 => AddressUse::Never("a link-local address"),
+        [first, ..] if first & 0xFF00 == 0xFF00 => AddressUse::Never("a multicast address"),
+        // Only 2000::/3 is allocated; the cases below are reserved within it.
+        [first, ..] if first & 0xE000 != 0x2000 => AddressUse::Never("a reserved address"),
+        [0x2001, second, ..] if second < 0x0200 => AddressUse::Never("an address of a tunnel or protocol"),
+        [0x2001, 0x0DB8, ..] => AddressUse::Never("an address for documentation"),
+        [0x2002, ..] => AddressUse::Never("a 6to4 address, which hides an IPv4 one"),
+        [0x3FFF, second, ..] if second < 0x1000 => AddressUse::Never("an address for documentation"),
+        _ => AddressUse::Global,
     }
 }
 
@@ -152,7 +139,7 @@ fn kind_of_v6(address: Ipv6Addr) -> Kind {
 mod tests {
     use super::*;
 
-    /// Link, passes with public addresses only, passes with private ones too.
+    /// Link; allowed with public addresses only; allowed with private ones too.
     const LINKS: &[(&str, bool, bool)] = &[
         ("https://cdn.example/output/a.mp4?sig=1", true, true),
         ("https://cdn.example:443/a.mp4", true, true),
@@ -189,7 +176,7 @@ mod tests {
         ("https://100.128.0.1/", true, true),
         ("https://[fd00::1]/", false, true),
         ("https://[fc00::1]/", false, true),
-        // Never, wherever the media host is.
+        // Never allowed.
         ("https://169.254.169.254/latest/meta-data/", false, false),
         ("https://[::ffff:169.254.169.254]/", false, false),
         ("https://[fe80::1]/", false, false),
@@ -219,7 +206,7 @@ mod tests {
     ];
 
     #[test]
-    fn links_lead_to_the_open_internet_unless_allowed() {
+    fn links_lead_to_the_public_internet_unless_allowed() {
         for (link, public, private) in LINKS {
             let url = Url::parse(link).expect(link);
             assert_eq!(Policy::PublicOnly.check_link(&url).is_ok(), *public, "{link}");
@@ -228,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_host_but_never_the_link() {
+    fn refusals_name_the_host_but_not_the_link() {
         let url = Url::parse("http://cdn.example/secret-path?sig=secret").expect("a URL");
         let words = Policy::PublicOnly.check_link(&url).expect_err("plain http").to_string();
         assert!(words.contains("cdn.example") && !words.contains("secret"), "{words}");

@@ -1,10 +1,13 @@
-//! Foreign hosts: fetching an output from wherever its link leads, safely, and seeing whether it is one.
+//! Media hosts: downloads outputs safely, and checks whether they are media.
 //!
-//! Never the provider's client: no key but to the provider's own origin, no cookies, no decompression, no redirect
-//! followed unseen, no address that the policy forbids. One call is one try; what to try again is decided in `job`.
+//! Not the provider's client: no key except to the provider's own origin, no cookies, no decompression, no unchecked
+//! redirect, no address that the policy forbids. One call is one try; `job` decides about retries.
 
 mod boxes;
-pub mod fetch;
+pub mod client;
+pub mod download;
+pub mod error;
 pub mod guard;
 pub mod inspect;
+pub mod range;
 pub mod transport;

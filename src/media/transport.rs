@@ -1,4 +1,4 @@
-//! The way to a media host: one request to one checked address.
+//! Sends one request to a media host, to an address that the policy allows.
 #![expect(clippy::disallowed_methods, reason = "the one home of the media client")]
 
 use std::net::SocketAddr;
@@ -12,53 +12,48 @@ use reqwest::{Client, Response};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::media::fetch::{MediaError, host_of, network};
+use crate::media::error::{MediaError, host_of, network};
 use crate::media::guard::Policy;
 
-/// For looking a name up and connecting to where it leads.
-const CONNECT: Duration = Duration::from_secs(25);
-const LOOK_UP: Duration = Duration::from_secs(15);
-/// A connection waits so long for its next request: shorter than any host waits, so that none is closed while we ask.
-const KEPT: Duration = Duration::from_secs(2);
+/// Longest time for DNS lookup and connect together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(25);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an idle connection is kept. Shorter than hosts wait: otherwise the host may close it under a new request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What takes a GET to a media host and brings the head of the answer back: HTTP, or a simulation of it. Once, and
-/// without following anything.
+/// Sends a GET to a media host and returns the head of the response: HTTP, or its simulation. No retries, no redirects.
 pub trait MediaTransport: Send + Sync {
-    /// Asks for `url` with these headers.
-    ///
     /// # Errors
-    /// When no answer came.
-    fn carry<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>>;
+    /// When there is no response.
+    fn get<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>>;
 
-    /// One for a single thread. `None`: this one does for all.
+    /// A transport for one thread. `None`: this one serves all threads.
     fn per_thread(&self) -> Option<Arc<dyn MediaTransport>> {
         None
     }
 }
 
-/// HTTP, over connections to addresses that the policy allows.
+/// HTTP to addresses that the policy allows.
 ///
-/// The clients are made when they are first needed, and kept: the certificates of the system take time to read and
-/// room to hold. A connection is served by the thread that made it. So only where there is a single one does any outlive
-/// its request, for two seconds; otherwise each request has its own.
-pub struct Pinned {
-    checked: Checked,
-    keeps: bool,
-    /// Without TLS the system's certificates are not needed.
+/// Clients are built when first needed and then kept, because reading the system's certificates takes time and memory.
+/// A connection belongs to the thread that made it, so only a transport for one thread keeps connections.
+pub struct PinnedTransport {
+    resolver: CheckedResolver,
+    keeps_connections: bool,
+    /// For plain HTTP, without certificates.
     plain: OnceLock<Client>,
     secured: OnceLock<Client>,
 }
 
-impl Pinned {
-    /// Under this policy.
+impl PinnedTransport {
     pub fn new(policy: Policy, clock: Clock) -> Self {
-        // Set once for the process. That it already is, by the provider's client, is all right.
+        // Set once per process; the provider's client may already have done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self::of(Checked { policy, clock }, false)
+        Self::of(CheckedResolver { policy, clock }, false)
     }
 
-    fn of(checked: Checked, keeps: bool) -> Self {
-        Self { checked, keeps, plain: OnceLock::new(), secured: OnceLock::new() }
+    fn of(resolver: CheckedResolver, keeps_connections: bool) -> Self {
+        Self { resolver, keeps_connections, plain: OnceLock::new(), secured: OnceLock::new() }
     }
 
     fn client(&self, url: &Url) -> reqwest::Result<Client> {
@@ -73,10 +68,10 @@ impl Pinned {
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
-            .pool_max_idle_per_host(usize::from(self.keeps))
-            .pool_idle_timeout(KEPT)
-            .connect_timeout(CONNECT)
-            .dns_resolver(self.checked.clone())
+            .pool_max_idle_per_host(usize::from(self.keeps_connections))
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(self.resolver.clone())
             .user_agent(concat!("dropreel/", env!("CARGO_PKG_VERSION")));
         if plain {
             builder = builder.tls_certs_only([]);
@@ -86,8 +81,8 @@ impl Pinned {
     }
 }
 
-impl MediaTransport for Pinned {
-    fn carry<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
+impl MediaTransport for PinnedTransport {
+    fn get<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
         Box::pin(async move {
             let host = host_of(url);
             let client = self.client(url).map_err(|error| network(&host, error))?;
@@ -97,24 +92,24 @@ impl MediaTransport for Pinned {
     }
 
     fn per_thread(&self) -> Option<Arc<dyn MediaTransport>> {
-        Some(Arc::new(Self::of(self.checked.clone(), true)))
+        Some(Arc::new(Self::of(self.resolver.clone(), true)))
     }
 }
 
-/// Looks names up, and tells only addresses that the policy allows: a client connects to what it is told here and to
-/// nothing else. A literal address never comes here; [`Policy::check_link`] has seen it.
+/// Resolves names to addresses that the policy allows; the client connects to nothing else. Literal addresses do not
+/// pass through here: [`Policy::check_link`] checks them.
 #[derive(Clone)]
-struct Checked {
+struct CheckedResolver {
     policy: Policy,
     clock: Clock,
 }
 
-impl Resolve for Checked {
+impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let Self { policy, clock } = self.clone();
         Box::pin(async move {
-            let unknown = "its name cannot be looked up";
-            let found = clock.within(LOOK_UP, tokio::net::lookup_host((name.as_str(), 0))).await;
+            let unknown = "DNS lookup failed";
+            let found = clock.within(LOOKUP_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await;
             let addresses: Vec<SocketAddr> = found.ok_or(unknown)?.map_err(|_| unknown)?.collect();
             if addresses.is_empty() {
                 return Err(unknown.into());
@@ -133,9 +128,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_made_once_and_only_when_it_is_needed() {
-        let pinned = Pinned::new(Policy::PrivateToo, Clock::machine());
-        let made = |pinned: &Pinned| (pinned.plain.get().is_some(), pinned.secured.get().is_some());
+    fn clients_are_built_once_and_when_needed() {
+        let pinned = PinnedTransport::new(Policy::PrivateToo, Clock::machine());
+        let made = |pinned: &PinnedTransport| (pinned.plain.get().is_some(), pinned.secured.get().is_some());
         assert_eq!(made(&pinned), (false, false));
         pinned.client(&Url::parse("http://cdn.example/a.mp4").unwrap()).unwrap();
         assert_eq!(made(&pinned), (true, false), "plain HTTP reads no certificates");

@@ -6,7 +6,7 @@ use crate::source;
 
 /// Still to be renamed.
 const KNOWN_DUPLICATES: &[&str] =
-    &["Entry", "Filter", "Kind", "Outcome", "Output", "Patience", "Problem", "Report", "Sandbox"];
+    &["Entry", "Filter", "Kind", "Outcome", "Output", "Problem", "Report", "Sandbox"];
 
 fn public_types(items: &[syn::Item], names: &mut Vec<String>) {
     for item in items {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dropreel::media::fetch::MediaError;
+use dropreel::media::error::MediaError;
 use dropreel::media::transport;
 use dropreel::provider::client;
 use dropreel::provider::reply::CallOutcome;
@@ -105,7 +105,7 @@ impl client::ApiTransport for Network {
 }
 
 impl transport::MediaTransport for Network {
-    fn carry<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
+    fn get<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
         let request = plain(url, &headers);
         let host = url.host_str().unwrap_or_default().to_owned();
         Box::pin(async move {

@@ -12,8 +12,10 @@ use crate::job::event::DownloadFailure;
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
 use crate::library::boot_id;
 use crate::library::part::{Part, PartWriter};
-use crate::media::fetch::{Download, Head, MediaClient, MediaError, Resume};
-use crate::media::inspect::{Unfit, Verified, inspect};
+use crate::media::client::{MediaClient, Resume};
+use crate::media::download::{Download, Head};
+use crate::media::error::MediaError;
+use crate::media::inspect::{InvalidMedia, Verified, inspect};
 use crate::secret::Secret;
 use crate::stages::download::DownloadTools;
 use crate::stages::download::permits::TransferPermit;
@@ -33,18 +35,18 @@ impl DownloadTools {
     pub(super) async fn download_output(
         &self,
         client: &MediaClient,
-        fetching: &JobToDownload,
+        queued: &JobToDownload,
         output: &Output,
         permit: TransferPermit,
     ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
             return Ok(Err(transient("the output is not waiting")));
         };
-        if let Some(stored) = self.finish_publishing(fetching, output).await? {
+        if let Some(stored) = self.finish_publishing(queued, output).await? {
             return Ok(stored);
         }
-        match self.download_part(client, &fetching.details, output, link, permit).await {
-            Ok(checked) => self.publish(fetching, output, checked).await,
+        match self.download_part(client, &queued.details, output, link, permit).await {
+            Ok(checked) => self.publish(queued, output, checked).await,
             Err(failure) => Ok(Err(failure)),
         }
     }
@@ -194,7 +196,7 @@ impl DownloadTools {
 struct Received {
     head: Head,
     part: Part,
-    verified: Result<Verified, Unfit>,
+    verified: Result<Verified, InvalidMedia>,
 }
 
 /// Why a download failed.
@@ -215,7 +217,7 @@ impl From<FsError> for DownloadError {
     }
 }
 
-async fn copy_chunks(download: &mut Download<'_>, writer: &mut PartWriter) -> Result<(), DownloadError> {
+async fn copy_chunks(download: &mut Download, writer: &mut PartWriter) -> Result<(), DownloadError> {
     while let Some(chunk) = download.chunk().await? {
         writer.write(&chunk)?;
     }

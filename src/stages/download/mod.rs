@@ -20,7 +20,7 @@ use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::library::Library;
 use crate::library::layout::Layout;
-use crate::media::fetch::MediaClient;
+use crate::media::client::MediaClient;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, run_blocking};
@@ -164,8 +164,8 @@ impl DownloadTools {
         permit: TransferPermit,
     ) -> Result<(), StoreError> {
         failpoints::hit(FailPoint::DownloadBegan);
-        let fetching = self.store.job_to_download(job).await?;
-        let details = &fetching.details;
+        let queued = self.store.job_to_download(job).await?;
+        let details = &queued.details;
         // Another download of this job has completed since the pass read it.
         if !is_due(&details.job, NextAction::Download, self.clock.now()) {
             return Ok(());
@@ -176,7 +176,7 @@ impl DownloadTools {
                 Some(permit) => permit,
                 None => permits.acquire().await,
             };
-            let event = match self.download_output(client, &fetching, output, permit).await? {
+            let event = match self.download_output(client, &queued, output, permit).await? {
                 Ok(stored) => {
                     tracing::info!(%job, "stored {} of job {job}", stored.file().path);
                     Event::Stored(stored)

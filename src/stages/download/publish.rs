@@ -31,11 +31,11 @@ impl DownloadTools {
     /// and still need it. `None`: there is nothing to finish.
     pub(super) async fn finish_publishing(
         &self,
-        fetching: &JobToDownload,
+        queued: &JobToDownload,
         output: &Output,
     ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
-        let job = fetching.details.job.id();
-        let plan = fetching.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
+        let job = queued.details.job.id();
+        let plan = queued.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
         let Some(plan) = plan else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
         let published = run_blocking(&self.clock, move || {
@@ -44,7 +44,7 @@ impl DownloadTools {
         .await;
         if let Some(published) = published {
             failpoints::hit(FailPoint::PublishRecognised);
-            if let Err(error) = self.complete_publishing(fetching, output, &published, &plan).await {
+            if let Err(error) = self.complete_publishing(queued, output, &published, &plan).await {
                 return Ok(Some(Err(super::fetch::transient(error.to_string()))));
             }
             return Ok(Some(Ok(self.proof(output, published, plan.host))));
@@ -61,7 +61,7 @@ impl DownloadTools {
             Some((part, verified)) => {
                 failpoints::hit(FailPoint::PartRecognised);
                 let checked = Checked { part, verified, host: plan.host };
-                self.publish(fetching, output, checked).await.map(Some)
+                self.publish(queued, output, checked).await.map(Some)
             }
             None => Ok(None),
         }
@@ -70,7 +70,7 @@ impl DownloadTools {
     /// Finishes a file that has its name: writes the sidecar if it is missing, and flushes both.
     async fn complete_publishing(
         &self,
-        fetching: &JobToDownload,
+        queued: &JobToDownload,
         output: &Output,
         published: &Published,
         plan: &Plan,
@@ -85,7 +85,7 @@ impl DownloadTools {
         .await;
         let text = mime.map(|mime| {
             let file = self.stored_file(published, plan.host.clone());
-            sidecar::text(&fetching.details, &fetching.request, kind.as_str(), mime, &file)
+            sidecar::text(&queued.details, &queued.request, kind.as_str(), mime, &file)
         });
         let (library, found) = (self.library.clone(), published.clone());
         let complete = move || {
@@ -98,11 +98,11 @@ impl DownloadTools {
     /// Publishes a checked part under the first free name of the layout.
     pub(super) async fn publish(
         &self,
-        fetching: &JobToDownload,
+        queued: &JobToDownload,
         output: &Output,
         checked: Checked,
     ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
-        let JobToDownload { details, request, .. } = fetching;
+        let JobToDownload { details, request, .. } = queued;
         let job = details.job.id();
         let Some(task) = details.job.task() else {
             return Ok(Err(super::fetch::transient("the job has no task")));

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, allow_blocking};
-use crate::media::fetch::MediaClient;
+use crate::media::client::MediaClient;
 
 /// The threads' nice value (0 is normal, 19 yields most): downloads yield to callbacks and the page.
 const NICE: i32 = 10;
@@ -121,11 +121,12 @@ fn locked(idle: &Idle) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<Work>>> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::media::fetch::Patience;
+    use crate::media::download::MediaTimeouts;
     use crate::media::guard::Policy;
 
     fn workers(clock: Clock) -> WorkerPool {
-        let client = MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, None, clock.clone());
+        let client =
+            MediaClient::new(Policy::PrivateToo, MediaTimeouts::default(), 1000, None, clock.clone());
         WorkerPool::new(Arc::new(client), clock)
     }
 

@@ -7,8 +7,8 @@
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use dropreel::job::output::OutputKind;
-use dropreel::media::fetch::whole_of_range;
-use dropreel::media::inspect::{Unfit, Verified, inspect};
+use dropreel::media::range::total_length;
+use dropreel::media::inspect::{InvalidMedia, Verified, inspect};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn inspected(file: &[u8], kind: OutputKind) -> Result<Verified, Unfit> {
+fn inspected(file: &[u8], kind: OutputKind) -> Result<Verified, InvalidMedia> {
     let mut watched = Watched { file: Cursor::new(file), read: 0 };
     let verified = inspect(&mut watched, kind).expect("memory can be read");
     // The head, the tail, and of each level of boxes what lies between the contents.
@@ -67,7 +67,7 @@ fn boxes(file: &[u8]) -> Option<Vec<([u8; 4], usize)>> {
 fn check_range(text: &str) {
     let (offset, range) = text.split_once('\n').unwrap_or(("0", text));
     let offset = offset.parse::<u64>().unwrap_or(0);
-    let Some(whole) = whole_of_range(range, offset) else { return };
+    let Some(whole) = total_length(range, offset) else { return };
     assert!(whole > offset);
     let spelled = range.trim().trim_start_matches("bytes ");
     let numbers: Vec<&str> = spelled.split(['-', '/']).collect();

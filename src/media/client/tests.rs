@@ -29,7 +29,7 @@ async fn host(answers: Vec<String>) -> (SocketAddr, Arc<std::sync::Mutex<Vec<Str
 }
 
 fn client(policy: Policy) -> MediaClient {
-    MediaClient::new(policy, Patience::default(), 1000, None, Clock::machine())
+    MediaClient::new(policy, MediaTimeouts::default(), 1000, None, Clock::machine())
 }
 
 fn answer(head: &str, body: &str) -> String {
@@ -54,20 +54,20 @@ fn resume_at(offset: u64) -> Option<Resume> {
 
 #[tokio::test]
 async fn a_file_is_streamed_with_what_was_announced() {
-    let ok = answer("200 OK\r\ncontent-length: 4\r\netag: \"v1\"\r\ncontent-type: video/mp4", "film");
+    let ok = answer("200 OK\r\ncontent-length: 4\r\netag: \"v1\"\r\ncontent-type: video/mp4", "clip");
     let (head, body) = fetch(vec![ok], None).await.unwrap();
     assert_eq!((head.offset, head.length, head.validator.as_deref()), (0, Some(4), Some("\"v1\"")));
-    assert_eq!(body, b"film");
+    assert_eq!(body, b"clip");
 }
 
 #[tokio::test]
 async fn broken_answers_end_as_what_they_are() {
     type Check = fn(&MediaError) -> bool;
     let cases: Vec<(&str, String, Check)> = vec![
-        ("short", answer("200 OK\r\ncontent-length: 9", "film"), |error| {
-            matches!(error, MediaError::CutShort { got: 4, announced: 9, .. })
+        ("short", answer("200 OK\r\ncontent-length: 9", "clip"), |error| {
+            matches!(error, MediaError::CutShort { received: 4, announced: 9, .. })
         }),
-        ("chunks cut", answer("200 OK\r\ntransfer-encoding: chunked", "4\r\nfilm\r\n"), |error| {
+        ("chunks cut", answer("200 OK\r\ntransfer-encoding: chunked", "4\r\nclip\r\n"), |error| {
             matches!(error, MediaError::CutShort { .. } | MediaError::Network { .. })
         }),
         ("gzip", answer("200 OK\r\ncontent-encoding: gzip", "x"), |error| {
@@ -100,7 +100,7 @@ async fn broken_answers_end_as_what_they_are() {
         ("redirect to nowhere", answer("302 Found", ""), |error| {
             matches!(error, MediaError::Redirects { .. })
         }),
-        ("a part unasked", answer("206 Partial\r\ncontent-range: bytes 0-3/4", "film"), |error| {
+        ("a part unasked", answer("206 Partial\r\ncontent-range: bytes 0-3/4", "clip"), |error| {
             matches!(error, MediaError::Busy { status: 206, .. })
         }),
     ];
@@ -113,9 +113,9 @@ async fn broken_answers_end_as_what_they_are() {
 
 #[tokio::test]
 async fn a_redirect_is_followed_to_its_end_but_not_for_ever() {
-    let (target, _) = host(vec![answer("200 OK\r\ncontent-length: 4", "film")]).await;
+    let (target, _) = host(vec![answer("200 OK\r\ncontent-length: 4", "clip")]).await;
     let there = answer(&format!("302 Found\r\nlocation: http://{target}/b.mp4"), "");
-    assert_eq!(fetch(vec![there], None).await.unwrap().1, b"film");
+    assert_eq!(fetch(vec![there], None).await.unwrap().1, b"clip");
     let round = answer("302 Found\r\nlocation: /again", "");
     let error = fetch(vec![round; 6], None).await.unwrap_err();
     assert!(matches!(error, MediaError::Redirects { .. }), "{error:?}");
@@ -143,7 +143,7 @@ async fn a_download_is_resumed_only_where_it_is_the_same_file() {
         let error = fetch(vec![wrong.clone()], resume_at(4)).await.expect_err(&wrong);
         assert!(matches!(error, MediaError::CannotResume { .. }), "{wrong}: {error:?}");
     }
-    let anew = answer("200 OK\r\ncontent-length: 8", "filmreel");
+    let anew = answer("200 OK\r\ncontent-length: 8", "clipreel");
     assert_eq!(fetch(vec![anew], resume_at(4)).await.unwrap().0.offset, 0);
 }
 
@@ -161,7 +161,7 @@ async fn a_resume_asks_for_the_rest_of_this_very_file() {
 
 #[tokio::test]
 async fn a_weak_validator_allows_no_resume() {
-    let weak = answer("200 OK\r\ncontent-length: 4\r\netag: W/\"v1\"", "film");
+    let weak = answer("200 OK\r\ncontent-length: 4\r\netag: W/\"v1\"", "clip");
     assert_eq!(fetch(vec![weak], None).await.unwrap().0.validator, None);
 }
 
@@ -188,8 +188,13 @@ async fn the_key_goes_to_the_providers_own_origin_only() {
     let (other, asked_other) = host(ok()).await;
     let base = Url::parse(&format!("http://{home}")).unwrap();
     let key = Secret::new("sk-canary");
-    let client =
-        MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, Some((&base, key)), Clock::machine());
+    let client = MediaClient::new(
+        Policy::PrivateToo,
+        MediaTimeouts::default(),
+        1000,
+        Some((&base, key)),
+        Clock::machine(),
+    );
     for address in [home, other] {
         client.open(&Secret::new(format!("http://{address}/a.mp4")), None).await.unwrap();
     }
@@ -216,7 +221,7 @@ async fn a_host_that_dribbles_is_given_up() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });
-    let client = MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, None, clock);
+    let client = MediaClient::new(Policy::PrivateToo, MediaTimeouts::default(), 1000, None, clock);
     let mut download = client.open(&Secret::new(format!("http://{address}/a")), None).await.unwrap();
     let error = loop {
         match download.chunk().await {
@@ -226,29 +231,6 @@ async fn a_host_that_dribbles_is_given_up() {
         }
     };
     assert!(matches!(error, MediaError::TooSlow { .. }), "{error:?}");
-}
-
-#[test]
-fn a_content_range_is_taken_only_if_it_goes_on_where_we_stopped_and_runs_to_the_end() {
-    let cases = [
-        ("bytes 4-7/8", Some(8)),
-        (" bytes 4-7/8 ", Some(8)),
-        ("bytes 4-6/8", None),
-        ("bytes 3-7/8", None),
-        ("bytes 4-7/*", None),
-        ("bytes */8", None),
-        ("bytes +4-7/8", None),
-        ("bytes 4-+7/8", None),
-        ("bytes 4-7/+8", None),
-        ("bytes 4-18446744073709551615/0", None),
-        ("bytes 4-3/4", None),
-        ("bytes 4-/8", None),
-        ("items 4-7/8", None),
-        ("", None),
-    ];
-    for (range, whole) in cases {
-        assert_eq!(whole_of_range(range, 4), whole, "{range}");
-    }
 }
 
 #[tokio::test]
@@ -289,7 +271,7 @@ async fn a_new_key_reaches_the_clients_of_all_threads() {
     let (address, asked) = host(vec![ok.into()]).await;
     let base = Url::parse(&format!("http://{address}")).unwrap();
     let home = Some((&base, Secret::new("old")));
-    let client = MediaClient::new(Policy::PrivateToo, Patience::default(), 1000, home, Clock::machine());
+    let client = MediaClient::new(Policy::PrivateToo, MediaTimeouts::default(), 1000, home, Clock::machine());
     let another = client.per_thread();
     client.set_key(Secret::new("new"));
     another.open(&Secret::new(format!("{base}a.mp4")), None).await.unwrap();
