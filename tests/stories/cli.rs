@@ -1,12 +1,12 @@
-//! The commands, as a script would use them: what they print and how they end.
+//! The commands as a script uses them: output and exit codes.
 
 use serde_json::{Value, json};
 
-use crate::support::said::{document, err, out};
+use crate::support::output::{document, err, out};
 use crate::support::{KEY, Rig, quick};
 
 #[tokio::test]
-async fn jobs_are_submitted_waited_for_listed_and_shown() {
+async fn submitted_jobs_are_waited_for_listed_and_shown() {
     let rig = Rig::start("").await;
     let good = rig.beside("scene.json");
     std::fs::write(&good, format!("[{},{}]", quick("one", ""), quick("two", ""))).unwrap();
@@ -19,8 +19,8 @@ async fn jobs_are_submitted_waited_for_listed_and_shown() {
     assert_eq!(listed["next_cursor"], Value::Null);
     let shown = document(&rig.run(&["show", "one", "--json"]).await);
     assert_eq!(shown["history"][0]["event"], "accepted");
-    let told = rig.run(&["show", "one"]).await;
-    assert!(out(&told).contains(".mp4") && out(&told).contains("succeeded"), "{}", out(&told));
+    let text = rig.run(&["show", "one"]).await;
+    assert!(out(&text).contains(".mp4") && out(&text).contains("succeeded"), "{}", out(&text));
     let list = rig.run(&["list"]).await;
     assert!(out(&list).contains(shown["id"].as_str().unwrap()), "{}", out(&list));
     let unknown = rig.run(&["show", "nobody"]).await;
@@ -31,7 +31,7 @@ async fn jobs_are_submitted_waited_for_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn a_job_that_fails_ends_a_wait_with_three() {
+async fn wait_for_a_failed_job_exits_with_3() {
     let rig = Rig::start("").await;
     rig.drop("bad.json", quick("bad", "end=task_failed run=1s"));
     rig.until("bad", &["queued", "processing"]).await;
@@ -44,7 +44,7 @@ async fn a_job_that_fails_ends_a_wait_with_three() {
 }
 
 #[tokio::test]
-async fn a_bad_file_is_told_with_its_places_by_check_and_by_submit() {
+async fn check_and_submit_print_where_a_job_file_is_wrong() {
     let rig = Rig::start("").await;
     let bad = rig.beside("bad.json");
     std::fs::write(&bad, "{\n  \"model\": \"wan2.5-t2v\",\n  \"duration\": \"5\"\n}").unwrap();
@@ -62,7 +62,7 @@ async fn a_bad_file_is_told_with_its_places_by_check_and_by_submit() {
 }
 
 #[tokio::test]
-async fn many_jobs_are_acted_on_by_filter_and_only_when_meant() {
+async fn action_by_filter_needs_confirmation() {
     let mut rig = Rig::start("").await;
     for name in ["a", "b", "c"] {
         rig.drop(&format!("{name}.json"), quick(name, "end=task_failed"));
@@ -88,14 +88,18 @@ async fn many_jobs_are_acted_on_by_filter_and_only_when_meant() {
     assert!(out(&paused).contains('!'), "{}", out(&paused));
     rig.stop().await;
     rig.start_daemon().await;
-    assert_eq!(rig.get("/api/v1/status").await.1["suspensions"][0]["cause"], "paused_submits", "remembered");
-    assert!(err(&rig.run(&["list"]).await).contains('!'), "shown on every screen");
+    assert_eq!(
+        rig.get("/api/v1/status").await.1["suspensions"][0]["cause"],
+        "paused_submits",
+        "a pause survives a restart"
+    );
+    assert!(err(&rig.run(&["list"]).await).contains('!'), "list shows the pause");
     assert_eq!(rig.run(&["resume"]).await.status.code(), Some(0));
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn without_a_daemon_a_command_ends_with_four_and_says_what_to_do() {
+async fn command_without_a_daemon_exits_with_4_and_suggests_a_fix() {
     let mut rig = Rig::set_up("").await;
     rig.set("ADMIN__LISTEN", "127.0.0.1:9");
     for command in [vec!["list"], vec!["show", "x"], vec!["pause"], vec!["watch"]] {
@@ -106,7 +110,7 @@ async fn without_a_daemon_a_command_ends_with_four_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_no_failure() {
+async fn closed_output_is_no_failure() {
     let mut rig = Rig::set_up("").await;
     rig.set("ADMIN__LISTEN", "127.0.0.1:9");
     let (reader, closed) = std::io::pipe().unwrap();
@@ -120,7 +124,7 @@ async fn nobody_listening_is_no_failure() {
 }
 
 #[tokio::test]
-async fn all_jobs_of_a_long_file_are_told() {
+async fn submit_prints_every_job_of_a_long_file() {
     let rig = Rig::start("").await;
     rig.run(&["pause"]).await;
     let file = rig.beside("long.jsonl");
@@ -129,14 +133,14 @@ async fn all_jobs_of_a_long_file_are_told() {
     let ids: std::collections::BTreeSet<String> = out(&submitted).lines().map(str::to_owned).collect();
     assert_eq!((submitted.status.code(), ids.len()), (Some(0), 620), "{}", err(&submitted));
     let shown = rig.run(&["show", ids.first().unwrap()]).await;
-    assert!(err(&shown).contains("! "), "a pause is shown on every screen: {}", err(&shown));
+    assert!(err(&shown).contains("! "), "show prints the pause: {}", err(&shown));
     let cancelled = rig.run(&["cancel", "--state", "pending", "--yes"]).await;
     assert_eq!(out(&cancelled).lines().count(), 620);
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn what_the_inbox_would_not_take_is_refused_by_check() {
+async fn check_rejects_what_the_inbox_ignores_or_rejects() {
     let rig = Rig::set_up("").await;
     let good = quick("good", "");
     for name in ["a.sync-conflict-20260404-1.json", "b.txt", ".c.json"] {
@@ -160,7 +164,7 @@ async fn what_the_inbox_would_not_take_is_refused_by_check() {
 }
 
 #[tokio::test]
-async fn wrong_usage_and_configuration_end_with_two() {
+async fn wrong_usage_and_configuration_exit_with_2() {
     let mut rig = Rig::set_up("").await;
     for command in [
         vec!["nonsense"],
@@ -182,7 +186,7 @@ async fn wrong_usage_and_configuration_end_with_two() {
 }
 
 #[tokio::test]
-async fn without_a_key_the_daemon_says_where_to_put_it() {
+async fn daemon_without_a_key_names_the_places_for_it() {
     let mut rig = Rig::set_up("").await;
     rig.set("PROVIDER__API_KEY", "");
     let output = rig.run(&["serve"]).await;
@@ -191,18 +195,14 @@ async fn without_a_key_the_daemon_says_where_to_put_it() {
 }
 
 #[tokio::test]
-async fn papers_are_written_and_not_over_others() {
+async fn generated_files_never_replace_others() {
     let rig = Rig::set_up("").await;
     let path = rig.beside("made.toml");
     let path = path.to_str().unwrap();
     assert_eq!(rig.run(&["init", "--output", path]).await.status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(path).unwrap(), dropreel::settings::DEFAULT_CONFIG);
     assert_eq!(rig.run(&["init", "--output", path]).await.status.code(), Some(1));
-    assert_eq!(
-        rig.run(&["--config", path, "check", path]).await.status.code(),
-        Some(1),
-        "toml is no job file"
-    );
+    assert_eq!(rig.run(&["--config", path, "check", path]).await.status.code(), Some(1), "not a job file");
     for shell in ["bash", "zsh", "fish"] {
         assert!(out(&rig.run(&["completions", shell]).await).contains("dropreel"), "{shell}");
     }
@@ -215,7 +215,7 @@ async fn papers_are_written_and_not_over_others() {
 }
 
 #[tokio::test]
-async fn the_demo_needs_nothing_and_ends_well() {
+async fn demo_succeeds_without_key_and_network() {
     let rig = Rig::set_up("").await;
     let folder = rig.beside("demo");
     let output = rig.run(&["demo", "--jobs", "8", "--json", "--dir", folder.to_str().unwrap()]).await;
@@ -231,11 +231,14 @@ async fn the_demo_needs_nothing_and_ends_well() {
     let again = rig.run(&["demo", "--jobs", "1", "--json", "--dir", folder.to_str().unwrap()]).await;
     assert_eq!(again.status.code(), Some(0), "{}", err(&again));
     let first: Vec<_> = report["jobs"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect();
-    assert!(!first.contains(&document(&again)["jobs"][0]["id"]), "the jobs of the first run are not its own");
+    assert!(
+        !first.contains(&document(&again)["jobs"][0]["id"]),
+        "the jobs of the first run are reported again"
+    );
 }
 
 #[tokio::test]
-async fn the_demo_leaves_the_folders_of_others_alone() {
+async fn demo_refuses_a_folder_with_other_files() {
     let rig = Rig::set_up("").await;
     let folder = rig.beside("mine");
     std::fs::create_dir(&folder).unwrap();
@@ -247,7 +250,7 @@ async fn the_demo_leaves_the_folders_of_others_alone() {
 }
 
 #[tokio::test]
-async fn the_sandbox_alone_says_how_to_be_used() {
+async fn sandbox_lists_faults_and_corrects_wrong_ones() {
     let rig = Rig::set_up("").await;
     let faults = rig.run(&["sandbox", "--list-faults"]).await;
     assert!(out(&faults).contains("submit=") && out(&faults).contains("lost"), "{}", out(&faults));
@@ -258,7 +261,7 @@ async fn the_sandbox_alone_says_how_to_be_used() {
 }
 
 #[tokio::test]
-async fn a_report_tells_what_ended_what_it_cost_and_what_was_charged_for_nothing() {
+async fn report_sums_costs_and_lists_disputes() {
     let rig = Rig::start("").await;
     rig.drop("good.json", quick("good", ""));
     rig.drop("refunded.json", quick("refunded", "end=task_failed"));
@@ -274,13 +277,13 @@ async fn a_report_tells_what_ended_what_it_cost_and_what_was_charged_for_nothing
         (total["jobs"].as_u64(), total["succeeded"].as_u64(), total["failed"].as_u64()),
         (Some(3), Some(1), Some(2))
     );
-    assert_eq!(total["cost_quota"].as_i64(), Some(charged), "as the provider's own ledger has it");
+    assert_eq!(total["cost_quota"].as_i64(), Some(charged), "the provider's ledger agrees");
     assert!((total["success_rate"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9);
     assert!(total["average_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(report["by_model"][0]["key"], "wan2.5-t2v");
     assert_eq!(report["by_day"].as_array().unwrap().len(), 1);
-    let told = rig.run(&["report"]).await;
-    assert!(out(&told).contains("by model") && out(&told).contains("33%"), "{}", out(&told));
+    let text = rig.run(&["report"]).await;
+    assert!(out(&text).contains("by model") && out(&text).contains("33%"), "{}", out(&text));
     let none = document(&rig.run(&["report", "--json", "--since", "2099-01-01"]).await);
     assert_eq!(none["total"]["jobs"], 0);
 
@@ -288,8 +291,8 @@ async fn a_report_tells_what_ended_what_it_cost_and_what_was_charged_for_nothing
     let names: Vec<&str> =
         disputes["disputes"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["charged"]);
-    let told = rig.run(&["report", "--disputes"]).await;
-    assert!(out(&told).contains("charged") && err(&told).contains("no video"), "{}", out(&told));
+    let text = rig.run(&["report", "--disputes"]).await;
+    assert!(out(&text).contains("charged") && err(&text).contains("no video"), "{}", out(&text));
     let wrong = rig.run(&["report", "--since", "yesterday"]).await;
     assert_eq!(wrong.status.code(), Some(2), "{}", err(&wrong));
     rig.finish().await;

@@ -1,4 +1,4 @@
-//! What `doctor` finds, and what it says to do.
+//! `doctor`: its findings and the fixes it suggests.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -7,22 +7,22 @@ use serde_json::Value;
 
 use crate::support::{Rig, quick};
 
-/// The findings, and how the command ended.
+/// The findings, and the exit code.
 async fn findings(rig: &Rig) -> (Vec<Value>, Option<i32>) {
     let output = rig.run(&["doctor", "--json"]).await;
     let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     (document["findings"].as_array().unwrap().clone(), output.status.code())
 }
 
-/// The worst there is about something.
+/// The worst finding about `what`.
 fn about<'a>(findings: &'a [Value], what: &str) -> &'a Value {
     let rank = |one: &&Value| ["ok", "warning", "error"].iter().position(|level| one["level"] == *level);
     let found = findings.iter().filter(|one| one["about"] == what).max_by_key(rank);
-    found.unwrap_or_else(|| panic!("nothing about {what}: {findings:#?}"))
+    found.unwrap_or_else(|| panic!("no finding about {what}: {findings:#?}"))
 }
 
-/// A web server in front that always answers so.
-fn in_front(answer: &'static str) -> String {
+/// A web server in front of the daemon that always gives this answer.
+fn proxy(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -37,7 +37,7 @@ fn in_front(answer: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn where_all_is_well_the_doctor_says_so() {
+async fn doctor_finds_nothing_in_a_healthy_installation() {
     let mut rig = Rig::start("").await;
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
@@ -65,7 +65,7 @@ async fn where_all_is_well_the_doctor_says_so() {
 }
 
 #[tokio::test]
-async fn what_stands_in_front_and_spoils_callbacks_is_found_with_its_mend() {
+async fn doctor_finds_a_proxy_that_breaks_callbacks() {
     let cases = [
         (
             "HTTP/1.1 301 Moved\r\nLocation: https://www.example.com/\r\nContent-Length: 0\r\n\r\n",
@@ -93,7 +93,7 @@ async fn what_stands_in_front_and_spoils_callbacks_is_found_with_its_mend() {
     let mut rig = Rig::set_up("").await;
     rig.start_daemon().await;
     for (answer, what, fix) in cases {
-        rig.set("CALLBACKS__PUBLIC_URL", &in_front(answer));
+        rig.set("CALLBACKS__PUBLIC_URL", &proxy(answer));
         let (found, code) = findings(&rig).await;
         let finding = about(&found, "callbacks");
         assert_eq!((finding["level"].as_str(), code), (Some("error"), Some(1)), "{finding:#}");
@@ -107,20 +107,18 @@ async fn what_stands_in_front_and_spoils_callbacks_is_found_with_its_mend() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_a_wrong_address_and_a_daemon_that_is_not_there_are_told_apart() {
+async fn doctor_distinguishes_wrong_key_address_and_configuration() {
     let mut rig = Rig::set_up("").await;
     let (found, code) = findings(&rig).await;
     assert_eq!((about(&found, "daemon")["level"].as_str(), code), (Some("warning"), Some(0)), "{found:#?}");
 
-    rig.set("PROVIDER__BASE_URL", &in_front("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"));
+    rig.set("PROVIDER__BASE_URL", &proxy("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"));
     let (found, code) = findings(&rig).await;
     assert_eq!((about(&found, "key")["level"].as_str(), code), (Some("error"), Some(1)), "{found:#?}");
 
     rig.set(
         "PROVIDER__BASE_URL",
-        &in_front(
-            "HTTP/1.1 404 Not Found\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n",
-        ),
+        &proxy("HTTP/1.1 404 Not Found\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n"),
     );
     let (found, _) = findings(&rig).await;
     assert!(about(&found, "provider")["fix"].as_str().unwrap().contains("provider.base_url"), "{found:#?}");
@@ -142,6 +140,6 @@ async fn a_wrong_key_a_wrong_address_and_a_daemon_that_is_not_there_are_told_apa
         (Some("error"), Some(1)),
         "{found:#?}"
     );
-    let told = rig.run(&["doctor"]).await;
-    assert!(String::from_utf8_lossy(&told.stdout).contains("-> correct what is named"), "{told:?}");
+    let text = rig.run(&["doctor"]).await;
+    assert!(String::from_utf8_lossy(&text.stdout).contains("-> correct what is named"), "{text:?}");
 }

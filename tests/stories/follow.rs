@@ -1,4 +1,4 @@
-//! Following jobs: whatever the event stream does, a command that waits ends when its jobs have ended.
+//! Following jobs: `wait` and `watch` end when their jobs have ended, whatever the event stream does.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::support::{Rig, quick};
 
-/// No command here takes so long unless something is wrong.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// No command in these tests takes longer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 const ID: &str = "01a2069b-5192-7000-8002-4ba8a661699c";
 
 const STATUS: &str = r#"{"version": "0.1.0", "counts": {}, "suspensions": [], "message": null}"#;
@@ -26,28 +26,30 @@ fn job(state: &str) -> String {
     .to_string()
 }
 
-/// A daemon's door that answers as `answer` says, given the address asked for. For orders of events that a real daemon
-/// shows once in a thousand times. Returns where it is, and what it was asked.
-fn door(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
+/// A scripted daemon: `answer` writes the response for a path. For sequences that a real daemon produces once in a
+/// thousand runs. Returns its address, and the paths that were requested.
+fn scripted_daemon(
+    answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (answer, seen) = (Arc::new(answer), asked.clone());
+    let requested: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (answer, paths) = (Arc::new(answer), requested.clone());
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let (answer, seen) = (answer.clone(), seen.clone());
+            let (answer, paths) = (answer.clone(), paths.clone());
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 let mut head = String::new();
                 while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
                 let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                seen.lock().unwrap().push(path.clone());
+                paths.lock().unwrap().push(path.clone());
                 let mut stream = stream;
                 answer(&path, &mut stream);
             });
         }
     });
-    (address, asked)
+    (address, requested)
 }
 
 fn respond(to: &mut TcpStream, status: &str, body: &str) {
@@ -60,12 +62,12 @@ fn begin_stream(to: &mut TcpStream) {
         write!(to, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n: hi\n\n");
 }
 
-/// Kills the command once it has taken too long: a test fails then, where it would hang.
-fn kept_short(command: Child) -> Arc<Mutex<Child>> {
+/// Kills a command that takes too long, so that its test fails instead of hanging.
+fn with_timeout(command: Child) -> Arc<Mutex<Child>> {
     let command = Arc::new(Mutex::new(command));
     let watched = Arc::downgrade(&command);
     std::thread::spawn(move || {
-        std::thread::sleep(PATIENCE);
+        std::thread::sleep(TIMEOUT);
         if let Some(command) = watched.upgrade() {
             let _ = command.lock().unwrap().kill();
         }
@@ -73,29 +75,29 @@ fn kept_short(command: Child) -> Arc<Mutex<Child>> {
     command
 }
 
-/// Runs `wait` against a door, and says how it ended: its code, its stdout.
+/// Runs `wait` against a daemon and returns its exit code and standard output.
 async fn wait_at(address: &str) -> (Option<i32>, String) {
     let mut rig = Rig::set_up("").await;
     rig.set("ADMIN__LISTEN", address);
     let mut waiting = rig.command(&["wait", "scene"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = waiting.stdout.take().unwrap();
-    let waiting = kept_short(waiting);
-    let mut said = String::new();
-    stdout.read_to_string(&mut said).unwrap();
-    (waiting.lock().unwrap().wait().unwrap().code(), said)
+    let waiting = with_timeout(waiting);
+    let mut output = String::new();
+    stdout.read_to_string(&mut output).unwrap();
+    (waiting.lock().unwrap().wait().unwrap().code(), output)
 }
 
 #[tokio::test]
-async fn a_change_between_looking_and_listening_is_not_missed() {
+async fn change_before_the_stream_begins_is_not_missed() {
     let state = Mutex::new("processing");
-    let (address, _) = door(move |path, stream| match path {
+    let (address, _) = scripted_daemon(move |path, stream| match path {
         "/api/v1/status" => respond(stream, "200 OK", STATUS),
         path if path.starts_with("/api/v1/events") => {
             begin_stream(stream);
             std::thread::sleep(Duration::from_millis(300));
             *state.lock().unwrap() = "succeeded";
             let _ = write!(stream, "event: hello\ndata: {{\"change\":7}}\n\n");
-            // It stays open and says no more: all has been said before.
+            // The stream stays open and silent: the change came before it began.
             let _ = stream.read(&mut [0; 1]);
         }
         _ => respond(stream, "200 OK", &job(*state.lock().unwrap())),
@@ -104,9 +106,9 @@ async fn a_change_between_looking_and_listening_is_not_missed() {
 }
 
 #[tokio::test]
-async fn a_stream_that_broke_off_goes_on_where_it_stopped() {
+async fn broken_stream_continues_after_the_last_change() {
     let streams = Mutex::new(0);
-    let (address, asked) = door(move |path, stream| match path {
+    let (address, requested) = scripted_daemon(move |path, stream| match path {
         "/api/v1/status" => respond(stream, "200 OK", STATUS),
         path if path.starts_with("/api/v1/events") => {
             let mut streams = streams.lock().unwrap();
@@ -122,36 +124,36 @@ async fn a_stream_that_broke_off_goes_on_where_it_stopped() {
         _ => respond(stream, "200 OK", &job("queued")),
     });
     assert_eq!(wait_at(&address).await, (Some(3), "scene  failed\n".to_owned()));
-    let asked = asked.lock().unwrap();
-    let events: Vec<_> = asked.iter().filter(|path| path.contains("events")).collect();
+    let requested = requested.lock().unwrap();
+    let events: Vec<_> = requested.iter().filter(|path| path.contains("events")).collect();
     assert_eq!(events, ["/api/v1/events", "/api/v1/events?after=6"]);
 }
 
 #[tokio::test]
-async fn without_event_streams_jobs_are_looked_at_again_and_again() {
-    let looks = Mutex::new(0);
-    let (address, _) = door(move |path, stream| match path {
+async fn jobs_are_polled_where_there_are_no_event_streams() {
+    let reads = Mutex::new(0);
+    let (address, _) = scripted_daemon(move |path, stream| match path {
         "/api/v1/status" => respond(stream, "200 OK", STATUS),
         path if path.starts_with("/api/v1/events") => respond(stream, "404 Not Found", "{}"),
         _ => {
-            let mut looks = looks.lock().unwrap();
-            *looks += 1;
-            respond(stream, "200 OK", &job(if *looks < 4 { "processing" } else { "succeeded" }));
+            let mut reads = reads.lock().unwrap();
+            *reads += 1;
+            respond(stream, "200 OK", &job(if *reads < 4 { "processing" } else { "succeeded" }));
         }
     });
     assert_eq!(wait_at(&address).await, (Some(0), "scene  succeeded\n".to_owned()));
 }
 
 #[tokio::test]
-async fn watching_into_a_pipe_is_a_line_a_change_until_nobody_reads() {
+async fn watch_prints_a_line_per_change_until_the_pipe_closes() {
     let rig = Rig::start("").await;
     let mut watching = rig.command(&["watch"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    BufReader::new(watching.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    assert!(said.contains("ctrl-c"), "{said}");
+    let mut hint = String::new();
+    BufReader::new(watching.stderr.take().unwrap()).read_line(&mut hint).unwrap();
+    assert!(hint.contains("ctrl-c"), "{hint}");
     rig.drop("one.json", quick("one", ""));
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let watching = kept_short(watching);
+    let watching = with_timeout(watching);
     let last = lines.find(|line| line.contains(" one succeeded ")).unwrap();
     let time = last.split(' ').next().unwrap();
     assert!(dropreel::clock::Timestamp::parse_rfc3339(time).is_some(), "{last}");
@@ -164,6 +166,6 @@ async fn watching_into_a_pipe_is_a_line_a_change_until_nobody_reads() {
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     };
-    assert_eq!(ended.code(), Some(0), "a closed pipe ends it quietly");
+    assert_eq!(ended.code(), Some(0), "a closed pipe ends the command quietly");
     rig.finish().await;
 }

@@ -1,10 +1,10 @@
-//! Submits that go wrong: what costs nothing is tried again, what may have cost is repeated under its key.
+//! Submits that fail: what was certainly not executed is tried again, what may have been is repeated under its key.
 
 use std::time::Duration;
 
 use crate::support::{Rig, quick};
 
-/// Name, plan, how it must end.
+/// Name, sandbox plan, expected final state.
 const FAULTS: &[(&str, &str, &str)] = &[
     ("e400", "submit=400", "failed"),
     ("capability", "submit=capability", "failed"),
@@ -29,7 +29,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn every_fault_of_a_submit_ends_as_it_should_and_is_billed_once() {
+async fn submit_faults_end_as_expected_and_are_billed_once() {
     let rig = Rig::start("").await;
     for (name, plan, _) in FAULTS {
         rig.drop(&format!("{name}.json"), quick(name, plan));
@@ -45,7 +45,7 @@ async fn every_fault_of_a_submit_ends_as_it_should_and_is_billed_once() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_stops_all_calls_until_its_time() {
+async fn rate_limit_suspends_calls_until_its_time() {
     let rig = Rig::start("").await;
     rig.drop("a.json", quick("a", "submit=429:2s"));
     rig.until("a", &["succeeded"]).await;
@@ -56,9 +56,9 @@ async fn a_rate_limit_stops_all_calls_until_its_time() {
 }
 
 #[tokio::test]
-async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
+async fn empty_balance_suspends_submits_and_jobs_wait() {
     let mut rig = Rig::set_up("submit=402").await;
-    // Slowly, so that the answer to the first is there before the second.
+    // One per second, so that the first answer arrives before the second submit.
     rig.set("PROVIDER__SUBMIT_PER_SECOND", "1.0");
     rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
@@ -76,12 +76,12 @@ async fn an_empty_balance_stops_the_line_and_not_the_jobs() {
     let (_, status) = rig.get("/api/v1/status").await;
     assert_eq!(status["suspensions"][0]["cause"], "balance_empty", "{status:#}");
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one careful try, then a pause");
+    assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one try, then calls are suspended");
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
+async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
     let mut rig = Rig::set_up("submit=401").await;
     let key_file = rig.beside("key");
     write_private(&key_file, "sk-old-key-0123456789");
@@ -101,7 +101,7 @@ async fn a_refused_key_stops_everything_until_a_new_one_is_taken_up() {
 }
 
 #[tokio::test]
-async fn after_a_restart_a_refused_key_is_not_tried_at_once_and_another_one_is() {
+async fn restart_tries_a_new_key_at_once_but_not_a_refused_one() {
     let mut rig = Rig::set_up("submit=401").await;
     let key_file = rig.beside("key");
     write_private(&key_file, "sk-old-key-0123456789");
@@ -111,12 +111,12 @@ async fn after_a_restart_a_refused_key_is_not_tried_at_once_and_another_one_is()
     while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "key_refused" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let asked = |rig: &Rig| rig.sandbox.ledger().calls.get("submit").copied();
-    let before = asked(&rig);
+    let submits = |rig: &Rig| rig.sandbox.ledger().calls.get("submit").copied();
+    let before = submits(&rig);
     rig.stop().await;
     rig.start_daemon().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(asked(&rig), before, "the same key was tried again at once");
+    assert_eq!(submits(&rig), before, "the same key was tried again at once");
     rig.stop().await;
     rig.sandbox.set_plan("").unwrap();
     write_private(&key_file, "sk-new-key-0123456789");
@@ -126,7 +126,7 @@ async fn after_a_restart_a_refused_key_is_not_tried_at_once_and_another_one_is()
 }
 
 #[tokio::test]
-async fn a_task_that_belongs_to_another_job_is_never_shared() {
+async fn job_is_held_when_its_task_belongs_to_another_job() {
     let rig = Rig::start("").await;
     rig.drop("first.json", quick("first", ""));
     rig.until("first", &["succeeded"]).await;
@@ -138,10 +138,10 @@ async fn a_task_that_belongs_to_another_job_is_never_shared() {
 }
 
 #[tokio::test]
-async fn an_error_stored_under_a_key_is_handed_to_a_person() {
+async fn job_is_held_when_every_repeat_gets_a_stored_error() {
     let mut rig = Rig::start("").await;
     rig.drop("stuck.json", quick("stuck", "submit=stored500"));
-    // Other submits succeed meanwhile, so it is no outage.
+    // Other submits succeed, so this is no outage.
     for number in 0..40 {
         rig.drop(&format!("other-{number}.json"), quick(&format!("other-{number}"), ""));
         tokio::time::sleep(Duration::from_millis(1000)).await;
@@ -151,7 +151,7 @@ async fn an_error_stored_under_a_key_is_handed_to_a_person() {
     }
     let held = rig.until("stuck", &["held"]).await;
     assert!(held["reason"].as_str().unwrap().contains("dropreel release"), "{held:#}");
-    // A person's word is a new key.
+    // A release uses a new key.
     rig.sandbox.set_plan("").unwrap();
     let id = held["id"].as_str().unwrap().to_owned();
     let (status, _) = rig.post(&format!("/api/v1/jobs/{id}/release"), serde_json::json!({})).await;
@@ -167,7 +167,7 @@ async fn an_error_stored_under_a_key_is_handed_to_a_person() {
 }
 
 #[tokio::test]
-async fn limits_per_model_and_in_all_are_kept() {
+async fn limits_on_running_tasks_are_kept() {
     let mut rig = Rig::set_up("").await;
     rig.set("PROVIDER__MAX_RUNNING", "3");
     rig.set("PROVIDER__MAX_RUNNING_PER_MODEL", r#"{ "wan2.5-t2v" = 2 }"#);
@@ -181,7 +181,7 @@ async fn limits_per_model_and_in_all_are_kept() {
 }
 
 #[tokio::test]
-async fn the_highest_priority_goes_first_and_paused_submits_wait() {
+async fn highest_priority_is_submitted_first_after_a_pause() {
     let mut rig = Rig::set_up("").await;
     rig.set("PROVIDER__MAX_RUNNING", "1");
     rig.start_daemon().await;

@@ -4,7 +4,7 @@
 pub mod checker;
 pub mod lives;
 pub mod mutants;
-pub mod said;
+pub mod output;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

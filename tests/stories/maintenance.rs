@@ -1,4 +1,4 @@
-//! Copies of the database, and what is forgotten.
+//! Backups of the database, and pruning.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use dropreel::clock::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::said::{document, err, out};
+use crate::support::output::{document, err, out};
 use crate::support::{Rig, files_below, quick};
 
 const DAY_MS: i64 = 86_400_000;
@@ -16,7 +16,7 @@ fn database(rig: &Rig) -> Connection {
     Connection::open(rig.path("dropreel.db")).unwrap()
 }
 
-fn is_sound(path: &Path) {
+fn assert_intact(path: &Path) {
     let connection = Connection::open(path).unwrap();
     let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     let broken: i64 =
@@ -24,7 +24,7 @@ fn is_sound(path: &Path) {
     assert_eq!((sound.as_str(), broken), ("ok", 0));
 }
 
-/// Puts a copy in the place of the database. The daemon must not run.
+/// Replaces the database with a copy. The daemon must not run.
 fn restore(rig: &mut Rig, copy: &Path) {
     std::fs::copy(copy, rig.path("dropreel.db")).unwrap();
     for leftover in ["dropreel.db-wal", "dropreel.db-shm"] {
@@ -33,8 +33,8 @@ fn restore(rig: &mut Rig, copy: &Path) {
     rig.database_forgot = true;
 }
 
-/// Makes a job, its file and all that is known of them so much older. The daemon must not run.
-fn make_older(rig: &Rig, name: &str, days: i64) {
+/// Makes a job and its file `days` older. The daemon must not run.
+fn age_job(rig: &Rig, name: &str, days: i64) {
     let connection = database(rig);
     let (nr, taken_at): (i64, i64) = connection
         .query_row(
@@ -63,7 +63,7 @@ fn make_older(rig: &Rig, name: &str, days: i64) {
         .unwrap();
 }
 
-fn make_files_older(folder: &Path, days: u64) {
+fn age_files(folder: &Path, days: u64) {
     for file in files_below(folder) {
         let file = std::fs::File::options().write(true).open(file).unwrap();
         let then = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(days * 86_400);
@@ -72,7 +72,7 @@ fn make_files_older(folder: &Path, days: u64) {
 }
 
 #[tokio::test]
-async fn a_backup_made_while_jobs_run_is_one_to_start_from_and_pays_for_nothing_again() {
+async fn daemon_started_from_a_backup_pays_nothing_twice() {
     let mut rig = Rig::start("").await;
     rig.drop("done.json", quick("done", ""));
     let done = rig.until("done", &["succeeded"]).await;
@@ -82,13 +82,13 @@ async fn a_backup_made_while_jobs_run_is_one_to_start_from_and_pays_for_nothing_
 
     let copy = rig.beside("monday.db");
     let made = rig.run(&["backup", copy.to_str().unwrap(), "--json"]).await;
-    let told = document(&made);
-    assert_eq!((&told["jobs"], &told["schema"]), (&json!(2), &json!(4)), "{told}");
-    assert_eq!(told["bytes"], copy.metadata().unwrap().len());
+    let report = document(&made);
+    assert_eq!((&report["jobs"], &report["schema"]), (&json!(2), &json!(4)), "{report}");
+    assert_eq!(report["bytes"], copy.metadata().unwrap().len());
     let mode = std::os::unix::fs::PermissionsExt::mode(&copy.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 
-    // Without another start: only the copy itself can know that it is one.
+    // Without another start, only the copy itself shows that it is a backup.
     rig.post("/api/v1/resume", json!({})).await;
     rig.until("next", &["succeeded"]).await;
     rig.stop().await;
@@ -99,9 +99,9 @@ async fn a_backup_made_while_jobs_run_is_one_to_start_from_and_pays_for_nothing_
     assert!(next["reason"].as_str().unwrap().contains("submitted since"), "{next:#}");
     assert!(rig.said().contains("a backup made at 2"), "{}", rig.said());
     assert_eq!(rig.job("done").await, done);
-    assert_eq!(rig.sandbox.ledger().tasks.len(), 2, "nothing was submitted again");
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 2, "something was submitted again");
 
-    // It is the database by now, and what is dropped from now on runs.
+    // From now on the copy is the database, and new jobs run.
     rig.drop("later.json", quick("later", ""));
     rig.until("later", &["succeeded"]).await;
     rig.stop().await;
@@ -112,7 +112,7 @@ async fn a_backup_made_while_jobs_run_is_one_to_start_from_and_pays_for_nothing_
 }
 
 #[tokio::test]
-async fn a_backup_needs_no_daemon_and_replaces_nothing() {
+async fn backup_needs_no_daemon_and_replaces_no_file() {
     let mut rig = Rig::set_up("").await;
     let copy = rig.beside("monday.db");
     let path = copy.to_str().unwrap();
@@ -131,7 +131,7 @@ async fn a_backup_needs_no_daemon_and_replaces_nothing() {
     let made = rig.run(&["backup", path]).await;
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));
     assert!(out(&made).contains("copied 1 job, ") && out(&made).contains(path), "{}", out(&made));
-    is_sound(&copy);
+    assert_intact(&copy);
 
     let before = std::fs::read(&copy).unwrap();
     let again = rig.run(&["backup", path]).await;
@@ -148,14 +148,14 @@ async fn a_backup_needs_no_daemon_and_replaces_nothing() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_damaged_is_not_copied() {
+async fn damaged_database_is_not_copied() {
     let mut rig = Rig::start("").await;
     rig.drop("a.json", quick("a", ""));
     rig.until("a", &["succeeded"]).await;
     rig.stop().await;
-    for (damage, told) in [("nonsense", "CHECK constraint"), ("unreadable", "dropreel.db")] {
+    for (damage, message) in [("nonsense", "CHECK constraint"), ("unreadable", "dropreel.db")] {
         if damage == "nonsense" {
-            // It can be copied, and only a look at the copy tells.
+            // This damage can be copied: only a check of the copy finds it.
             let sql = "PRAGMA ignore_check_constraints = ON; UPDATE jobs SET state = 'nonsense'";
             database(&rig).execute_batch(sql).unwrap();
         } else {
@@ -166,13 +166,13 @@ async fn a_database_that_is_damaged_is_not_copied() {
         let copy = rig.beside("monday.db");
         let made = rig.run(&["backup", copy.to_str().unwrap()]).await;
         assert_eq!(made.status.code(), Some(1), "{}", out(&made));
-        assert!(err(&made).contains(told), "{}", err(&made));
+        assert!(err(&made).contains(message), "{}", err(&made));
         assert!(!copy.exists() && !rig.beside(".monday.db.tmp").exists());
     }
 }
 
 #[tokio::test]
-async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits() {
+async fn prune_deletes_old_jobs_but_no_video_and_no_waiting_job() {
     let mut rig = Rig::start("").await;
     rig.drop("old.json", quick("old", ""));
     rig.drop("page.json", quick("page", "media=html200x1"));
@@ -187,10 +187,10 @@ async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits()
     rig.until("young", &["succeeded"]).await;
     rig.until_said("rejected bad.json").await;
     rig.stop().await;
-    make_older(&rig, "old", 100);
-    make_older(&rig, "waits", 100);
-    make_files_older(&rig.path("rejected"), 100);
-    make_files_older(&rig.path("quarantine"), 80);
+    age_job(&rig, "old", 100);
+    age_job(&rig, "waits", 100);
+    age_files(&rig.path("rejected"), 100);
+    age_files(&rig.path("quarantine"), 80);
     rig.database_forgot = true;
     let unreachable = rig.run(&["prune", "--yes"]).await;
     assert_eq!(unreachable.status.code(), Some(4), "{}", err(&unreachable));
@@ -203,7 +203,7 @@ async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits()
     };
     let before = files();
     let dry = document(&rig.run(&["prune", "--dry-run", "--json"]).await);
-    // The job file, the bad one and its reason.
+    // A job file, a rejected one and its reason.
     assert_eq!((&dry["jobs"], &dry["files"], &dry["dry_run"]), (&json!(1), &json!(3), &json!(true)), "{dry}");
     let unasked = rig.run(&["prune"]).await;
     assert_eq!(unasked.status.code(), Some(2));
@@ -237,12 +237,12 @@ async fn prune_forgets_what_is_long_over_and_never_a_video_or_a_job_that_waits()
     assert!(Path::new(old["files"][0]["path"].as_str().unwrap()).is_file());
     let nothing = rig.run(&["prune", "--yes"]).await;
     assert_eq!((nothing.status.code(), err(&nothing).contains("nothing to prune")), (Some(0), true));
-    is_sound(&rig.path("dropreel.db"));
+    assert_intact(&rig.path("dropreel.db"));
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn a_prune_killed_in_the_middle_leaves_a_whole_database_and_goes_on() {
+async fn prune_continues_after_a_kill() {
     let mut rig = Rig::start("").await;
     let line = |number: usize| {
         json!({"model": "wan2.5-t2v", "prompt": "a",
@@ -269,7 +269,7 @@ async fn a_prune_killed_in_the_middle_leaves_a_whole_database_and_goes_on() {
     rig.start_daemon().await;
     let mut prune = rig.command(&["prune", "--yes"]);
     let prune = tokio::task::spawn_blocking(move || prune.output().unwrap());
-    // Some are gone and others are not.
+    // Kill once some jobs are deleted and others are not.
     while left(&rig) == 4_001 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -277,8 +277,8 @@ async fn a_prune_killed_in_the_middle_leaves_a_whole_database_and_goes_on() {
     let cut = prune.await.unwrap();
     assert_eq!(cut.status.code(), Some(4), "{}{}", out(&cut), err(&cut));
     let after = left(&rig);
-    assert!(after > 1, "it was quicker than the kill");
-    is_sound(&rig.path("dropreel.db"));
+    assert!(after > 1, "the prune ended before the kill");
+    assert_intact(&rig.path("dropreel.db"));
 
     rig.start_daemon().await;
     let done = document(&rig.run(&["prune", "--yes", "--json"]).await);

@@ -1,4 +1,4 @@
-//! What a command has said.
+//! What a command printed.
 
 use std::process::Output;
 
@@ -12,6 +12,7 @@ pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Standard output as JSON.
 pub fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
