@@ -79,7 +79,7 @@ pub struct HistoryView {
 }
 
 impl JobView {
-    /// Whether the job changes no more by itself: it ended, or waits for a person.
+    /// Whether the job no longer changes by itself: it ended, or is held.
     pub fn is_settled(&self) -> bool {
         self.state.is_end() || self.state == StateName::Held
     }

@@ -19,13 +19,13 @@ use crate::job::state::StateName;
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// After this many connections in a row without a message, the daemon counts as gone.
 const MAX_EMPTY_CONNECTIONS: u32 = 30;
-/// Most running jobs of one state that are shown when following begins.
+/// Most running jobs of one state that are read when following begins.
 const MAX_INITIAL_JOBS: u32 = 100;
 /// The states between a submit and the end.
 const RUNNING: [StateName; 4] =
     [StateName::Submitting, StateName::Queued, StateName::Processing, StateName::Downloading];
 
-/// What a follower is told.
+/// A change passed to the caller.
 #[derive(Debug)]
 pub(crate) enum Update {
     /// A job as it is now.
@@ -74,8 +74,8 @@ pub(crate) async fn follow_until_settled(
 
 /// Passes each change of the jobs in `only` (of all jobs, if `None`) to `on_update`, until that breaks.
 ///
-/// No change is missed: jobs are read only once the stream has said where it begins, and a stream that broke off is
-/// opened again after the last change that was received.
+/// No change is missed: jobs are read only after the stream has said where it begins, and a broken stream is opened again
+/// after the last change received.
 pub(crate) async fn follow(
     client: &ApiClient,
     clock: &Clock,

@@ -91,7 +91,7 @@ pub(crate) async fn fetch_jobs_of_file(
     }
 }
 
-/// Whether a list of this width has room for the model.
+/// Whether a list of this width has space for the model.
 fn is_wide(width: Option<u16>) -> bool {
     width.is_none_or(|width| width >= 100)
 }

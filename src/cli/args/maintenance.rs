@@ -38,7 +38,7 @@ pub(crate) struct PruneArgs {
     pub dry_run: bool,
 }
 
-/// The age as written, checked before anything is asked.
+/// The age as written, after a check that needs no daemon.
 fn parse_age(text: &str) -> Result<String, String> {
     if settings::age(text)? < MIN_PRUNE_AGE { Err(below_min_age(text)) } else { Ok(text.to_owned()) }
 }
