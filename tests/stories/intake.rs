@@ -1,4 +1,4 @@
-//! From the inbox to committed jobs: the intake stage on a real folder and a real database, with a hand-moved clock.
+//! From the inbox to committed jobs: the intake stage on a real folder and a real database, with a paused clock.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Inbox {
         std::fs::write(self.path("inbox").join(name), content).unwrap();
     }
 
-    /// A look at the folder, after `wait` of standing still.
+    /// Advances the clock by `wait`, then runs a pass of the stage.
     async fn look(&self, wait: Duration) {
         self.clock.advance(wait);
         self.stage.pass().await.unwrap();
@@ -94,7 +94,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_good_file_becomes_jobs_and_is_kept_byte_for_byte() {
+async fn accepted_file_becomes_jobs_and_is_kept_byte_for_byte() {
     let inbox = Inbox::new();
     let text = format!("[{JOB},\n  {JOB}]\n");
     inbox.drop("sakura.json", &text);
@@ -107,7 +107,7 @@ async fn a_good_file_becomes_jobs_and_is_kept_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn many_files_are_taken_in_in_the_order_of_their_names_and_a_bad_one_holds_up_none() {
+async fn files_are_ingested_by_name_and_a_bad_one_delays_none() {
     let inbox = Inbox::new();
     let name = |number: usize| format!("{number:03}");
     for number in 0..600 {
@@ -122,7 +122,7 @@ async fn many_files_are_taken_in_in_the_order_of_their_names_and_a_bad_one_holds
 }
 
 #[tokio::test]
-async fn a_half_written_file_is_left_alone_until_it_is_still() {
+async fn half_written_file_waits_until_unchanged() {
     let inbox = Inbox::new();
     inbox.drop("a.json", &JOB.as_bytes()[..20]);
     inbox.look(Duration::ZERO).await;
@@ -136,7 +136,7 @@ async fn a_half_written_file_is_left_alone_until_it_is_still() {
 }
 
 #[tokio::test]
-async fn a_broken_file_that_stays_still_is_rejected_with_its_reason() {
+async fn broken_unchanged_file_is_rejected_with_its_reason() {
     let inbox = Inbox::new();
     inbox.drop("a.json", &JOB.as_bytes()[..40]);
     inbox.settle().await;
@@ -149,7 +149,7 @@ async fn a_broken_file_that_stays_still_is_rejected_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_file_that_parses_and_is_wrong_is_rejected_at_once_with_every_problem() {
+async fn parsable_invalid_file_is_rejected_with_every_problem() {
     let inbox = Inbox::new();
     inbox.drop("a.json", "{\n \"model\": \"wan2.5-t2v\",\n \"prompt\": 7,\n \"duration\": \"5\"\n}");
     inbox.look(Duration::ZERO).await;
@@ -164,7 +164,7 @@ async fn a_file_that_parses_and_is_wrong_is_rejected_at_once_with_every_problem(
 }
 
 #[tokio::test]
-async fn a_line_file_is_judged_only_once_it_is_still_for_a_cut_one_parses_too() {
+async fn line_file_waits_until_unchanged_even_if_it_parses() {
     let inbox = Inbox::new();
     inbox.drop("a.jsonl", format!("{JOB}\n{JOB}"));
     inbox.look(Duration::ZERO).await;
@@ -177,7 +177,7 @@ async fn a_line_file_is_judged_only_once_it_is_still_for_a_cut_one_parses_too() 
 }
 
 #[tokio::test]
-async fn an_empty_file_is_given_a_minute() {
+async fn empty_file_is_given_a_minute() {
     let inbox = Inbox::new();
     inbox.drop("a.json", "");
     inbox.look(Duration::ZERO).await;
@@ -188,7 +188,7 @@ async fn an_empty_file_is_given_a_minute() {
 }
 
 #[tokio::test]
-async fn unfinished_names_and_other_files_are_left_alone() {
+async fn unfinished_names_and_other_files_are_ignored() {
     let inbox = Inbox::new();
     let names = [".a.json", "a.json.tmp", "a.json.part", "a.json~", "notes.txt", "a.json.swp"];
     for name in names {
@@ -213,7 +213,7 @@ async fn links_pipes_and_folders_are_never_opened() {
 }
 
 #[tokio::test]
-async fn conflict_copies_of_sync_tools_are_never_bought() {
+async fn conflict_copies_of_sync_tools_are_rejected() {
     let inbox = Inbox::new();
     inbox.drop("a.sync-conflict-20260404-101010-ABCDEFG.json", JOB);
     inbox.drop("a (conflicted copy 2026-04-04).json", JOB);
@@ -223,7 +223,7 @@ async fn conflict_copies_of_sync_tools_are_never_bought() {
 }
 
 #[tokio::test]
-async fn a_repeated_copy_is_rejected_and_names_the_first_job() {
+async fn repeated_copy_is_rejected_and_names_the_first_job() {
     let inbox = Inbox::new();
     inbox.drop("a.json", JOB);
     inbox.look(Duration::ZERO).await;
@@ -239,7 +239,7 @@ async fn a_repeated_copy_is_rejected_and_names_the_first_job() {
 }
 
 #[tokio::test]
-async fn a_key_seen_before_is_rejected_with_its_place() {
+async fn used_key_is_rejected_with_its_position() {
     let inbox = Inbox::new();
     let keyed = JOB.replace('}', r#","dropreel":{"key":"order-1"}}"#);
     inbox.drop("a.json", &keyed);
@@ -251,16 +251,16 @@ async fn a_key_seen_before_is_rejected_with_its_place() {
 }
 
 #[tokio::test]
-async fn a_move_cut_off_by_a_crash_is_finished_and_buys_nothing_twice() {
+async fn move_interrupted_by_a_crash_is_finished_without_new_jobs() {
     let inbox = Inbox::new();
     inbox.drop("a.json", JOB);
-    // The folder for accepted files cannot be made: jobs are committed, the file has to stay.
+    // The folder for accepted files cannot be created: jobs are committed, the file stays.
     std::fs::write(inbox.path("accepted"), "in the way").unwrap();
     inbox.look(Duration::ZERO).await;
     assert_eq!((inbox.jobs().await.len(), inbox.names("inbox").len()), (1, 1));
     inbox.look(Duration::from_secs(11)).await;
     assert_eq!((inbox.jobs().await.len(), inbox.names("rejected").len()), (1, 0));
-    // The process dies and starts again; the obstacle is gone.
+    // The process is restarted, and the folder can be created.
     std::fs::remove_file(inbox.path("accepted")).unwrap();
     let restarted = Inbox::over(inbox.folder);
     restarted.look(Duration::ZERO).await;
@@ -270,7 +270,7 @@ async fn a_move_cut_off_by_a_crash_is_finished_and_buys_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_inbox_that_was_removed_is_made_again() {
+async fn removed_inbox_is_created_again() {
     let inbox = Inbox::new();
     std::fs::remove_dir_all(inbox.path("inbox")).unwrap();
     inbox.look(Duration::ZERO).await;
@@ -280,7 +280,7 @@ async fn an_inbox_that_was_removed_is_made_again() {
 }
 
 #[tokio::test]
-async fn ten_thousand_lines_and_a_thousand_files_are_taken_in_order() {
+async fn ten_thousand_lines_and_a_thousand_files_keep_their_order() {
     let inbox = Inbox::new();
     inbox.drop("lines.jsonl", format!("{JOB}\n").repeat(10_000));
     for number in 0..1000 {

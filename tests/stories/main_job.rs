@@ -40,7 +40,7 @@ async fn every_mode_ends_as_a_video(rig: &Rig) {
 }
 
 #[tokio::test]
-async fn with_callbacks_every_mode_ends_as_a_video_and_hardly_asks() {
+async fn every_mode_succeeds_with_callbacks_and_few_polls() {
     let mut rig = Rig::set_up("").await;
     rig.set("POLLING__CALLBACK_GRACE", "1m");
     rig.start_daemon().await;
@@ -52,7 +52,7 @@ async fn with_callbacks_every_mode_ends_as_a_video_and_hardly_asks() {
 }
 
 #[tokio::test]
-async fn with_all_callbacks_lost_every_mode_ends_as_a_video() {
+async fn every_mode_succeeds_with_all_callbacks_lost() {
     let mut rig = Rig::set_up("callback=lost").await;
     rig.set("POLLING__CALLBACK_GRACE", "500ms");
     rig.start_daemon().await;
@@ -61,7 +61,7 @@ async fn with_all_callbacks_lost_every_mode_ends_as_a_video() {
 }
 
 #[tokio::test]
-async fn without_a_public_url_every_mode_ends_as_a_video() {
+async fn every_mode_succeeds_without_a_public_url() {
     let mut rig = Rig::set_up("").await;
     rig.set("CALLBACKS__PUBLIC_URL", "");
     rig.start_daemon().await;
@@ -71,7 +71,7 @@ async fn without_a_public_url_every_mode_ends_as_a_video() {
 }
 
 #[tokio::test]
-async fn the_users_own_text_is_what_the_provider_gets() {
+async fn provider_receives_the_users_own_text() {
     let rig = Rig::start("").await;
     let text = r#"{ "model" : "some-new-model", "strength":1.10, "big": 123456789012345678901234567890,
         "esc": "\u6625\/x", "dropreel": {"name": "odd", "priority": 3}, "z": [1e2, {"q":null}] }"#;
@@ -87,7 +87,7 @@ async fn the_users_own_text_is_what_the_provider_gets() {
 }
 
 #[tokio::test]
-async fn several_outputs_pictures_and_sounds_are_all_stored() {
+async fn several_outputs_of_every_kind_are_stored() {
     let rig = Rig::start("").await;
     rig.drop("two.json", quick("two", "outputs=2"));
     rig.drop("image.json", quick("image", "kind=image"));
@@ -110,7 +110,7 @@ async fn several_outputs_pictures_and_sounds_are_all_stored() {
 }
 
 #[tokio::test]
-async fn jobs_of_the_same_name_never_replace_each_others_files() {
+async fn jobs_with_one_name_never_replace_each_others_files() {
     let rig = Rig::start("").await;
     let same: Vec<String> = (0..4).map(|_| quick("same", "")).collect();
     rig.drop("same.json", format!("[{}]", same.join(",")));

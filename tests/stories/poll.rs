@@ -2,7 +2,7 @@
 
 use crate::support::{Rig, quick};
 
-/// Name, plan, how it must end.
+/// Name, sandbox plan, expected final state.
 const SHAPES: &[(&str, &str, &str)] = &[
     ("plain", "", "succeeded"),
     ("wrapped", "status-shape=wrapped", "succeeded"),
@@ -62,14 +62,14 @@ async fn all_shapes(rig: &Rig) {
 }
 
 #[tokio::test]
-async fn every_shape_of_a_status_is_read_with_callbacks() {
+async fn every_status_shape_is_read_with_callbacks() {
     let rig = Rig::start("").await;
     all_shapes(&rig).await;
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn every_shape_of_a_status_is_read_by_polling_alone() {
+async fn every_status_shape_is_read_by_polling_alone() {
     let mut rig = Rig::set_up("").await;
     rig.set("CALLBACKS__PUBLIC_URL", "");
     rig.start_daemon().await;
@@ -78,7 +78,7 @@ async fn every_shape_of_a_status_is_read_by_polling_alone() {
 }
 
 #[tokio::test]
-async fn an_empty_balance_does_not_stop_the_questions() {
+async fn empty_balance_does_not_suspend_polls() {
     let mut rig = Rig::set_up("status=402x2").await;
     rig.set("CALLBACKS__PUBLIC_URL", "");
     rig.start_daemon().await;
@@ -88,7 +88,7 @@ async fn an_empty_balance_does_not_stop_the_questions() {
 }
 
 #[tokio::test]
-async fn a_task_that_never_ends_is_held_and_can_be_given_more_time() {
+async fn endless_task_is_held_and_can_be_given_more_time() {
     let mut rig = Rig::set_up("").await;
     rig.set("POLLING__GIVE_UP", "1s");
     rig.start_daemon().await;
@@ -103,7 +103,7 @@ async fn a_task_that_never_ends_is_held_and_can_be_given_more_time() {
 }
 
 #[tokio::test]
-async fn a_queued_task_is_cancelled_and_a_running_one_goes_on() {
+async fn cancel_ends_a_queued_task_and_not_a_running_one() {
     let rig = Rig::start("").await;
     rig.drop("queued.json", quick("queued", "queue=30s"));
     rig.drop("running.json", quick("running", "run=4s callback=progress"));

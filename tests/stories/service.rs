@@ -1,4 +1,4 @@
-//! The daemon as a service: what it tells systemd, and what it puts on the disk.
+//! The daemon as a service: its notifications to systemd, its files and its log.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -19,7 +19,7 @@ fn next(socket: &UnixDatagram) -> String {
 }
 
 #[tokio::test]
-async fn systemd_is_told_of_readiness_of_life_and_of_the_end() {
+async fn systemd_is_notified_of_readiness_watchdog_and_stop() {
     let mut rig = Rig::set_up("").await;
     let socket = listen(&rig);
     rig.set_plain("NOTIFY_SOCKET", &rig.beside("notify").display().to_string());
@@ -35,7 +35,7 @@ async fn systemd_is_told_of_readiness_of_life_and_of_the_end() {
 }
 
 #[tokio::test]
-async fn all_that_is_written_is_private() {
+async fn all_files_are_private() {
     let rig = Rig::start("").await;
     rig.drop("good.json", quick("good", ""));
     rig.drop("bad.json", "{}");
@@ -57,7 +57,7 @@ async fn all_that_is_written_is_private() {
 }
 
 #[tokio::test]
-async fn logs_name_the_job_on_every_line_about_one_and_no_secret() {
+async fn log_lines_name_their_job_and_no_secret() {
     let rig = Rig::start("").await;
     rig.drop("sakura.json", quick("sakura", "submit=503 media=short"));
     let job = rig.until("sakura", &["succeeded"]).await;
@@ -70,12 +70,12 @@ async fn logs_name_the_job_on_every_line_about_one_and_no_secret() {
     }
     let about = said.lines().filter(|line| line.contains(id)).count();
     assert!(about >= 6, "{said}");
-    // `finish` looks for secrets in all of it.
+    // `finish` searches the log for secrets.
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn a_crash_leaves_no_picture_of_its_memory() {
+async fn crash_leaves_no_core_dump() {
     let rig = Rig::start("").await;
     let process = format!("/proc/{}", rig.pid());
     let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
