@@ -1,7 +1,7 @@
 //! The one thread that writes: what waits together is committed together, and answered after the commit.
 
+mod batches;
 mod commit;
-mod share;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -106,7 +106,7 @@ pub(super) enum WriteKind {
     Normal,
     /// Goes into the next commit, and is done once only: it uses up what it works on.
     Once,
-    /// Nobody outside waits for it: gives way to what is not patient, in part (see [`Share`]).
+    /// No caller outside waits for it: yields to the other kinds (see [`batches`]).
     Background,
 }
 
@@ -142,7 +142,7 @@ impl Writer {
         }
         let (sender, work) = mpsc::channel();
         let thread =
-            std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(&work))?;
+            std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(work))?;
         Ok((Self(Way::Thread(sender)), Some(thread)))
     }
 
@@ -172,7 +172,7 @@ impl Writer {
                     let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
                     while let Some(piece) = in_order.waiting.pop_front() {
                         if !in_order.writer.has_died() {
-                            in_order.writer.settle(vec![piece], &mut VecDeque::new());
+                            in_order.writer.settle(vec![piece]);
                         }
                     }
                 };

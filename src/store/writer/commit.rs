@@ -1,13 +1,12 @@
 //! How a batch is committed: one transaction, without a savepoint around each piece of work. If one fails in the middle,
 //! all of the batch is undone and done again, each piece behind a savepoint of its own: that costs twice, and is rare.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, mpsc};
 
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::share::{BATCH, Share, next_batch};
+use super::batches::Batches;
 use super::{Work, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
@@ -24,7 +23,6 @@ pub(super) struct Loop {
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     clock: Clock,
     died: watch::Sender<Option<String>>,
-    share: Share,
 }
 
 /// How a batch ended.
@@ -61,8 +59,7 @@ impl Loop {
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
-        let share = Share::default();
-        Self { connection, change: last_change, notifier, metrics, subscriptions, clock, died, share }
+        Self { connection, change: last_change, notifier, metrics, subscriptions, clock, died }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -70,16 +67,10 @@ impl Loop {
         self.died.borrow().is_some()
     }
 
-    pub(super) fn run(mut self, work: &mpsc::Receiver<Box<dyn Work>>) {
-        let mut patient = VecDeque::new();
-        loop {
-            let began = self.clock.tick();
-            let patience = self.share.until_quiet(began);
-            let batch =
-                next_batch(work, &mut patient, patience, |piece| piece.kind() == WriteKind::Background);
-            let Some(batch) = batch else { break };
-            self.share.idle_for(self.clock.tick().since(began));
-            if !self.settle(batch, &mut patient) {
+    pub(super) fn run(mut self, work: mpsc::Receiver<Box<dyn Work>>) {
+        let mut batches = Batches::new(work);
+        while let Some(batch) = batches.next(|piece| piece.kind() == WriteKind::Background) {
+            if !self.settle(batch) {
                 // Nothing more may be written over an unknown outcome; the next start looks again.
                 return;
             }
@@ -89,12 +80,12 @@ impl Loop {
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
-    /// Commits a batch with a share of patient work, and answers everybody in it. False: it is not known what was kept.
-    pub(super) fn settle(&mut self, mut batch: Batch, patient: &mut VecDeque<Box<dyn Work>>) -> bool {
+    /// Commits a batch, and answers everybody in it. False: it is not known what was kept.
+    pub(super) fn settle(&mut self, mut batch: Batch) -> bool {
         let change_before = self.change;
         let began = self.clock.tick();
         let mut told = Told::default();
-        match self.commit(&mut batch, patient, &mut told) {
+        match self.commit(&mut batch, &mut told) {
             Ended::Committed => {
                 failpoints::hit(FailPoint::CommitDone);
                 self.metrics.record_commit(batch.len(), self.clock.tick().since(began), told.counted);
@@ -124,12 +115,12 @@ impl Loop {
         }
     }
 
-    fn commit(&mut self, batch: &mut Batch, patient: &mut VecDeque<Box<dyn Work>>, told: &mut Told) -> Ended {
+    fn commit(&mut self, batch: &mut Batch, told: &mut Told) -> Ended {
         if let Err(error) = self.say("BEGIN IMMEDIATE") {
             return ended_by(&error);
         }
         let change_before = self.change;
-        let mut done = self.run_all(batch, patient, told);
+        let mut done = self.run_all(batch, told);
         if let Err(Broken::ApiFault) = done {
             self.change = change_before;
             *told = Told::default();
@@ -147,36 +138,10 @@ impl Loop {
         }
     }
 
-    /// Has the whole batch done, with what is let in of the patient work, which becomes part of the batch.
-    fn run_all(
-        &mut self,
-        batch: &mut Batch,
-        patient: &mut VecDeque<Box<dyn Work>>,
-        told: &mut Told,
-    ) -> Result<(), Broken> {
-        let fenced =
-            batch.len() + patient.len() > 1 && batch.iter().any(|piece| piece.kind() == WriteKind::Once);
-        let (clock, others) = (self.clock.clone(), batch.len());
-        let mut then = clock.tick();
-        let mut took = || {
-            let began = std::mem::replace(&mut then, clock.tick());
-            then.since(began)
-        };
-        for piece in batch.iter_mut() {
-            self.run_piece(piece.as_mut(), fenced, told)?;
-        }
-        if others > 0 {
-            let time = took();
-            self.share.others_took(time, self.clock.tick());
-        }
-        while if others == 0 { batch.len() < BATCH } else { self.share.is_left() } {
-            let Some(piece) = patient.pop_front() else { break };
-            batch.push(piece);
-            let Some(piece) = batch.last_mut() else { break };
-            self.run_piece(piece.as_mut(), fenced, told)?;
-            self.share.patient_took(took());
-        }
-        Ok(())
+    /// Has the whole batch done.
+    fn run_all(&mut self, batch: &mut Batch, told: &mut Told) -> Result<(), Broken> {
+        let fenced = batch.len() > 1 && batch.iter().any(|piece| piece.kind() == WriteKind::Once);
+        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), fenced, told))
     }
 
     /// Undoes all of a batch in which one piece failed, and has it done again, each piece for itself.

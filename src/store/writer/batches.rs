@@ -1,0 +1,136 @@
+//! Which writes share a commit.
+
+use std::collections::VecDeque;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Most foreground writes in a commit. With more, all callers are answered at once and the web server idles until then;
+/// with fewer, each caller waits for more flushes.
+const MAX_FOREGROUND: usize = 128;
+/// So many foreground writes admit one background write to their commit, so that background work proceeds under constant
+/// load.
+const FOREGROUND_PER_BACKGROUND: usize = 64;
+/// Most background writes in a commit without foreground writes. Bounds how long a foreground write waits that arrives
+/// meanwhile.
+const MAX_BACKGROUND: usize = 16;
+/// How long background writes wait for foreground writes before they are committed alone.
+const QUIET: Duration = Duration::from_millis(1);
+
+/// The writes of each commit, in order. Foreground writes go first; background writes are those that no caller outside
+/// waits for.
+pub(super) struct Batches<W> {
+    writes: mpsc::Receiver<W>,
+    background: VecDeque<W>,
+    /// Foreground writes since the last that admitted a background write.
+    foreground: usize,
+}
+
+impl<W> Batches<W> {
+    pub(super) fn new(writes: mpsc::Receiver<W>) -> Self {
+        Self { writes, background: VecDeque::new(), foreground: 0 }
+    }
+
+    /// Waits for the next batch: all that has arrived, up to the limits. It does not wait for more, because the next batch
+    /// gathers while this one is flushed. `None` once all senders are gone and nothing is left.
+    pub(super) fn next(&mut self, is_background: impl Fn(&W) -> bool) -> Option<Vec<W>> {
+        let mut batch = Vec::new();
+        let mut next = if self.background.is_empty() {
+            Some(self.writes.recv().ok()?)
+        } else {
+            self.writes.recv_timeout(QUIET).ok()
+        };
+        while let Some(write) = next {
+            if is_background(&write) {
+                self.background.push_back(write);
+            } else {
+                batch.push(write);
+            }
+            next = if batch.len() < MAX_FOREGROUND { self.writes.try_recv().ok() } else { None };
+        }
+        let admitted = if batch.is_empty() {
+            MAX_BACKGROUND
+        } else {
+            self.foreground += batch.len();
+            let admitted = self.foreground / FOREGROUND_PER_BACKGROUND;
+            self.foreground %= FOREGROUND_PER_BACKGROUND;
+            admitted
+        };
+        batch.extend(self.background.drain(..admitted.min(self.background.len())));
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Negative numbers are background writes.
+    fn batches() -> (mpsc::Sender<i32>, impl FnMut() -> Option<Vec<i32>>) {
+        let (sender, writes) = mpsc::channel();
+        let mut batches = Batches::new(writes);
+        (sender, move || batches.next(|write| *write < 0))
+    }
+
+    #[test]
+    fn background_writes_follow_in_a_commit_of_their_own() {
+        let (sender, mut next) = batches();
+        for number in 1..=4 {
+            sender.send(-number).unwrap();
+            sender.send(number).unwrap();
+        }
+        assert_eq!(next().unwrap(), [1, 2, 3, 4]);
+        assert_eq!(next().unwrap(), [-1, -2, -3, -4]);
+    }
+
+    #[test]
+    fn constant_load_admits_one_background_write_per_64_others() {
+        let (sender, mut next) = batches();
+        for number in 1..=2 * MAX_BACKGROUND as i32 {
+            sender.send(-number).unwrap();
+        }
+        let mut admitted = Vec::new();
+        for _ in 0..64 {
+            for number in 1..=10 {
+                sender.send(number).unwrap();
+            }
+            let batch = next().unwrap();
+            assert_eq!(batch[..10], (1..=10).collect::<Vec<_>>());
+            admitted.extend(batch[10..].iter().copied());
+        }
+        assert_eq!(admitted, (1..=10).map(|number| -number).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn commit_of_background_writes_is_short() {
+        let (sender, mut next) = batches();
+        let most = MAX_BACKGROUND as i32;
+        for number in 1..=most + 1 {
+            sender.send(-number).unwrap();
+        }
+        assert_eq!(next().unwrap().len(), MAX_BACKGROUND);
+        sender.send(1).unwrap();
+        assert_eq!(next().unwrap(), [1], "what arrived meanwhile goes first");
+        assert_eq!(next().unwrap(), [-most - 1]);
+    }
+
+    #[test]
+    fn commit_of_foreground_writes_is_bounded() {
+        let (sender, mut next) = batches();
+        for number in 1..=MAX_FOREGROUND as i32 + 1 {
+            sender.send(number).unwrap();
+        }
+        assert_eq!(next().unwrap().len(), MAX_FOREGROUND);
+        assert_eq!(next().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn background_writes_left_at_the_end_are_committed() {
+        let (sender, mut next) = batches();
+        sender.send(-1).unwrap();
+        sender.send(1).unwrap();
+        drop(sender);
+        assert_eq!(next().unwrap(), [1]);
+        assert_eq!(next().unwrap(), [-1]);
+        assert_eq!(next(), None);
+    }
+}
