@@ -82,9 +82,10 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route(get_or_head().to(jobs::list_jobs))
                 .route(web::post().to(intake::submit_jobs)),
         )
-        // Before `{job}`, which would match it too. GET still finds a job named `bulk`.
+        // Before `{job}`, which would match it too. GET still finds a job named `bulk`; `Allow` names only
+        // what the OpenAPI document has for this path.
         .service(
-            resource("/api/v1/jobs/{job:bulk}", &[Method::GET, Method::POST])
+            resource("/api/v1/jobs/{job:bulk}", &[Method::POST])
                 .route(get_or_head().to(jobs::get_job))
                 .route(web::post().to(bulk::run_bulk_action)),
         )
