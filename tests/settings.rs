@@ -33,7 +33,7 @@ const TABLE: [(&str, &str, &str); 34] = [
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
     ("inbox.rescan", r#""10s""#, "20s"),
     ("inbox.settle", r#""2s""#, "500ms"),
-    ("library.dir", r#""""#, "FOLDER/films"),
+    ("library.dir", r#""""#, "FOLDER/clips"),
     ("library.layout", r#""{date}/{name}.{ext}""#, "{label.project}/{id}.{ext}"),
     ("library.mode", r#""private""#, "group"),
     ("polling.callback_grace", r#""2m""#, "3m"),

@@ -76,6 +76,6 @@ fn the_unit_is_well_confined() {
     else {
         return; // No systemd here: the machines that have it judge.
     };
-    let told = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "{}", told.lines().last().unwrap_or_default());
+    let reported = String::from_utf8_lossy(&judged.stdout);
+    assert!(judged.status.success(), "{}", reported.lines().last().unwrap_or_default());
 }

@@ -179,7 +179,7 @@ impl Running {
         });
     }
 
-    /// In order, so that the next start has nothing to mend.
+    /// In order, so that the next start has nothing to fix.
     pub fn stop(mut self) {
         run(Command::new("kill").arg(self.child.id().to_string()));
         self.child.wait().unwrap();

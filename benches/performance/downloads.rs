@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::Wanted;
 use crate::bed::{self, Running};
+use crate::clips::Films;
 use crate::figures::{Series, Table};
-use crate::films::Films;
 
 pub struct Case {
     pub name: &'static str,
@@ -69,12 +69,12 @@ pub fn curl(folder: &Path, links: &[String]) -> Command {
 pub struct Source<'a> {
     case: &'a Case,
     sandbox: Running,
-    films: Option<Films>,
+    clips: Option<Films>,
 }
 
 impl<'a> Source<'a> {
     pub fn new(case: &'a Case) -> Self {
-        Self { case, sandbox: Running::sandbox(&["--run-time", "1ms"]), films: None }
+        Self { case, sandbox: Running::sandbox(&["--run-time", "1ms"]), clips: None }
     }
 
     /// A daemon whose tasks are all finished and whose downloads are paused, and the links of the videos.
@@ -91,14 +91,14 @@ impl<'a> Source<'a> {
         bed::until("the tasks' ends", || bed::count(&database, waiting) == case.files);
         daemon.until_idle();
         daemon.stop();
-        let films = self.films.get_or_insert_with(|| {
+        let clips = self.clips.get_or_insert_with(|| {
             let mut links = database.prepare("SELECT link FROM outputs").unwrap();
             let links = links.query_map([], |row| row.get(0)).unwrap();
             Films::of(&links.map(Result::unwrap).collect::<Vec<String>>(), case.line)
         });
-        films.take_over(data);
+        clips.take_over(data);
         // Still paused: that is kept.
-        (Running::daemon(data, &settings), films.links())
+        (Running::daemon(data, &settings), clips.links())
     }
 }
 

@@ -13,9 +13,9 @@
 
 mod answers;
 mod bed;
+mod clips;
 mod downloads;
 mod figures;
-mod films;
 mod history;
 mod ingest;
 mod meanwhile;

@@ -17,13 +17,13 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a program that is part of the bench itself. Without it nothing can be tested here, and that must be seen.
 pub fn must(program: &str, arguments: &[&str]) {
-    let told = tell(program, arguments);
+    let reported = tell(program, arguments);
     assert!(
-        told.is_ok(),
+        reported.is_ok(),
         "this machine cannot hold the crash lab: `{program} {}`: {}\nIt needs root, loop devices, ext4, xfs with \
          reflinks and tmpfs (Debian: e2fsprogs, xfsprogs, mount).",
         arguments.join(" "),
-        told.unwrap_err()
+        reported.unwrap_err()
     );
 }
 

@@ -193,9 +193,9 @@ async fn all_ended(stage: &Stage) -> bool {
 /// By itself, with a code and a word about it; never by a panic.
 fn ended(stage: &Stage, status: ExitStatus) -> Result<(), String> {
     let said = stage.rig.said();
-    let told = !said.trim().is_empty() && !said.contains("panicked");
+    let reported = !said.trim().is_empty() && !said.contains("panicked");
     match status.code() {
-        Some(1 | 2) if told => Ok(()),
+        Some(1 | 2) if reported => Ok(()),
         _ => Err(format!("the daemon ended with {status}:\n{said}")),
     }
 }
@@ -339,13 +339,13 @@ fn no_call_goes_past_the_shim() {
         strace.stderr(std::process::Stdio::null()).spawn().expect("strace, from Debian's package");
     let library_folder = stage.rig.path("videos");
     let start = Instant::now();
-    let films = || {
+    let clips = || {
         crate::support::files_below(&library_folder)
             .iter()
             .filter(|path| text(path).ends_with(".mp4"))
             .count()
     };
-    while films() < 6 {
+    while clips() < 6 {
         assert!(start.elapsed() < Duration::from_secs(90), "the daemon under strace stores nothing");
         std::thread::sleep(Duration::from_millis(100));
     }

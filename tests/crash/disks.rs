@@ -62,7 +62,7 @@ impl ReplyContext {
         tokio::time::sleep(Duration::from_millis(time)).await;
     }
 
-    /// Looks while the daemon stands still.
+    /// Looks while the daemon is paused.
     fn check(&mut self, at: &str) {
         let lives = self.stage.rig.lives();
         if lives {
@@ -177,7 +177,7 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
     let start = Instant::now();
     let mut scene = ReplyContext::set_up("full", |bench| {
         let disk = Mount::memory(&bench.path("disk"), 12 * 1024 + cycles * 32);
-        // Drops and films have room: it is the database's disk that fills up.
+        // Drops and clips have room: it is the database's disk that fills up.
         let beside = ["inbox", "videos"].map(|name| {
             let (folder, at) =
                 (bench.folder(&format!("roomy-{name}")), bench.path("disk").join("data").join(name));
@@ -213,14 +213,14 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
         }
     }
     assert!(scene.revive().await, "no start though there is room:\n{}", scene.stage.rig.said());
-    let told = scene.times_said("full");
+    let reported = scene.times_said("full");
     scene.finish().await;
     eprintln!(
-        "disks: full {cycles} times, told {told} times, callbacks put off {put_off} times, {deaths} deaths, {starts_refused} \
+        "disks: full {cycles} times, reported {reported} times, callbacks put off {put_off} times, {deaths} deaths, {starts_refused} \
          starts refused, in {:?}",
         start.elapsed()
     );
-    assert!(told as u64 >= cycles && put_off > 0, "the full disk was hardly felt");
+    assert!(reported as u64 >= cycles && put_off > 0, "the full disk was hardly felt");
 }
 
 /// `DROPREEL_LIBRARY_FULL=20` for the long run.

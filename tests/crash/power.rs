@@ -178,7 +178,7 @@ impl Round {
                 self.cut_for_real(stage, disks, hits, &at).await?;
                 hits.real += 1;
             } else if self.two_disks {
-                // Two disks cannot be copied in one instant: the daemon stands still meanwhile.
+                // Two disks cannot be copied in one instant: the daemon is paused meanwhile.
                 stage.rig.signal(Signal::STOP);
                 disks.copy();
                 let ledger = stage.rig.sandbox.ledger();
@@ -208,7 +208,7 @@ impl Round {
         disks.look_at_copy(|data| verdict(data, &ledger, log, &said, hits, at))
     }
 
-    /// Nothing the daemon does after the copy was made may be seen by anybody: it stands still until it is dead.
+    /// Nothing the daemon does after the copy was made may be seen by anybody: it is paused until it is dead.
     async fn cut_for_real(
         self,
         stage: &mut Stage,

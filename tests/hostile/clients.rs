@@ -1,4 +1,4 @@
-//! Slow, hostile and lying HTTP clients on both doors: each refused or cut in time, and nobody else kept waiting.
+//! Slow and hostile HTTP clients on both listeners: each is rejected or closed in time, and other clients do not wait.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const CLOSED_BY: Duration = Duration::from_secs(15);
 enum Sending {
     /// All at once.
     Whole,
-    /// Then nothing more, for ever: `close` must come from the door.
+    /// Sends nothing more: the listener must close.
     Dribble(Duration),
     /// All at once, then the last bytes over and over.
     Flood,
@@ -120,7 +120,7 @@ const ADMIN: &[(&str, &str, Sending, Ends)] = &[
 ];
 
 /// A daemon with one job that is queued for long, and what lets its callbacks in.
-struct Doors {
+struct Listeners {
     rig: Rig,
     public: SocketAddr,
     admin: SocketAddr,
@@ -128,7 +128,7 @@ struct Doors {
     job: String,
 }
 
-impl Doors {
+impl Listeners {
     async fn open() -> Self {
         raise_files();
         let rig = Rig::start("").await;
@@ -149,8 +149,8 @@ impl Doors {
         format!("/callbacks/{}/{}", self.job, self.token())
     }
 
-    fn filled(&self, bytes: &str, door: SocketAddr) -> String {
-        let bytes = bytes.replace("{P}", &self.path()).replace("{H}", &door.to_string());
+    fn filled(&self, bytes: &str, listener: SocketAddr) -> String {
+        let bytes = bytes.replace("{P}", &self.path()).replace("{H}", &listener.to_string());
         bytes.replace("{K}", &"k".repeat(1024))
     }
 }
@@ -162,10 +162,10 @@ fn raise_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
 }
 
-/// Sends the bytes, and reads until the door closes: all that it said, and how long that took.
-async fn exchange(door: SocketAddr, bytes: String, how: Sending) -> (String, Duration) {
+/// Sends the bytes and reads until the listener closes: its whole answer, and the time it took.
+async fn exchange(listener: SocketAddr, bytes: String, how: Sending) -> (String, Duration) {
     let start = Instant::now();
-    let socket = TcpStream::connect(door).await.unwrap();
+    let socket = TcpStream::connect(listener).await.unwrap();
     let (mut from, mut to) = socket.into_split();
     let sending = async move {
         match how {
@@ -219,18 +219,18 @@ fn status_of(said: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_client_is_answered_or_cut_in_time() {
-    let doors = Doors::open().await;
-    let log = log_of(&doors.rig);
-    let on = |door: SocketAddr, which: &'static str, cases: &'static [(&str, &str, Sending, Ends)]| {
-        cases.iter().map(move |case| (which, door, case)).collect::<Vec<_>>()
+    let listeners = Listeners::open().await;
+    let log = log_of(&listeners.rig);
+    let on = |listener: SocketAddr, which: &'static str, cases: &'static [(&str, &str, Sending, Ends)]| {
+        cases.iter().map(move |case| (which, listener, case)).collect::<Vec<_>>()
     };
-    let mut cases = on(doors.public, "public", BOTH);
-    cases.extend(on(doors.admin, "admin", BOTH));
-    cases.extend(on(doors.public, "public", PUBLIC));
-    cases.extend(on(doors.admin, "admin", ADMIN));
-    let exchanges = cases.iter().map(|(_, door, (_, bytes, how, _))| {
-        let bytes = doors.filled(bytes, *door);
-        exchange(*door, bytes, *how)
+    let mut cases = on(listeners.public, "public", BOTH);
+    cases.extend(on(listeners.admin, "admin", BOTH));
+    cases.extend(on(listeners.public, "public", PUBLIC));
+    cases.extend(on(listeners.admin, "admin", ADMIN));
+    let exchanges = cases.iter().map(|(_, listener, (_, bytes, how, _))| {
+        let bytes = listeners.filled(bytes, *listener);
+        exchange(*listener, bytes, *how)
     });
     let ended = futures_util::future::join_all(exchanges).await;
     let mut wrong = Vec::new();
@@ -242,17 +242,17 @@ async fn every_bad_client_is_answered_or_cut_in_time() {
             ));
         }
     }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), doors.rig.said());
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), listeners.rig.said());
     // Nothing that was pipelined behind a refusal was done.
-    let (_, status) = doors.rig.get("/api/v1/status").await;
+    let (_, status) = listeners.rig.get("/api/v1/status").await;
     assert_eq!(status["suspensions"], serde_json::json!([]), "somebody paused the line: {status:#}");
-    conclude(doors.rig, &log, When::Always).await;
+    conclude(listeners.rig, &log, When::Always).await;
 }
 
 /// Milliseconds from a fresh connection to the whole answer.
-async fn timed(door: SocketAddr, request: String, expected: u16) -> f64 {
+async fn timed(listener: SocketAddr, request: String, expected: u16) -> f64 {
     let start = Instant::now();
-    let mut socket = TcpStream::connect(door).await.unwrap();
+    let mut socket = TcpStream::connect(listener).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut said = String::new();
     let _ = socket.read_to_string(&mut said).await;
@@ -274,18 +274,18 @@ fn resident(rig: &Rig) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
-    let doors = Doors::open().await;
-    let mut log = log_of(&doors.rig);
-    let before = resident(&doors.rig);
+    let listeners = Listeners::open().await;
+    let mut log = log_of(&listeners.rig);
+    let before = resident(&listeners.rig);
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(65_536);
     let count = files.saturating_sub(300).min(2000);
     // Sockets that say nothing, come again as soon as they are cut.
     let mut flood = tokio::task::JoinSet::new();
     for _ in 0..count {
-        let door = doors.public;
+        let listener = listeners.public;
         flood.spawn(async move {
             loop {
-                if let Ok(mut socket) = TcpStream::connect(door).await {
+                if let Ok(mut socket) = TcpStream::connect(listener).await {
                     let _ = socket.read(&mut [0; 256]).await;
                 }
                 tokio::time::sleep(Duration::from_secs(3)).await;
@@ -294,10 +294,10 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
     }
     let busy = ["half-a-head", "body-dribble", "chunk-flood", "wrong-then-flood", "declared-over", "garbage"];
     for (_, bytes, how, _) in BOTH.iter().chain(PUBLIC).filter(|case| busy.contains(&case.0)) {
-        let (door, bytes, how) = (doors.public, doors.filled(bytes, doors.public), *how);
+        let (listener, bytes, how) = (listeners.public, listeners.filled(bytes, listeners.public), *how);
         flood.spawn(async move {
             loop {
-                exchange(door, bytes.clone(), how).await;
+                exchange(listener, bytes.clone(), how).await;
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
@@ -306,36 +306,38 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
     let (mut callbacks, mut healths, mut admins, mut most) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..60 {
         let body = format!("{{\"round\":{round}}}");
-        let head = format!("Host: {}\r\nContent-Length: {}\r\nConnection: close", doors.public, body.len());
-        let callback = format!("POST {} HTTP/1.1\r\n{head}\r\n\r\n{body}", doors.path());
-        callbacks.push(timed(doors.public, callback, 204).await);
+        let head =
+            format!("Host: {}\r\nContent-Length: {}\r\nConnection: close", listeners.public, body.len());
+        let callback = format!("POST {} HTTP/1.1\r\n{head}\r\n\r\n{body}", listeners.path());
+        callbacks.push(timed(listeners.public, callback, 204).await);
         log.knocks.push(Knock {
-            job: doors.job.clone(),
+            job: listeners.job.clone(),
             sha256: sha256_hex(body.as_bytes()),
             lawful: true,
             status: Some(204),
         });
-        let health = |door| format!("GET /healthz HTTP/1.1\r\nHost: {door}\r\nConnection: close\r\n\r\n");
-        healths.push(timed(doors.public, health(doors.public), 200).await);
-        admins.push(timed(doors.admin, health(doors.admin), 200).await);
-        most = most.max(resident(&doors.rig));
+        let health =
+            |listener| format!("GET /healthz HTTP/1.1\r\nHost: {listener}\r\nConnection: close\r\n\r\n");
+        healths.push(timed(listeners.public, health(listeners.public), 200).await);
+        admins.push(timed(listeners.admin, health(listeners.admin), 200).await);
+        most = most.max(resident(&listeners.rig));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     flood.abort_all();
     let (callback, health, admin) = (median(callbacks), median(healths), median(admins));
     println!(
-        "callback {callback:.1} ms, health {health:.1} ms, at the admin door {admin:.1} ms, {before} KiB before, {most} KiB at most"
+        "callback {callback:.1} ms, health {health:.1} ms, at the admin listener {admin:.1} ms, {before} KiB before, {most} KiB at most"
     );
     assert!(callback < 100.0, "a callback took {callback} ms");
     assert!(health < 100.0 && admin < 100.0, "health took {health} and {admin} ms");
     assert!(most < before + 48 * 1024, "memory grew from {before} to {most} KiB");
-    conclude(doors.rig, &log, When::Always).await;
+    conclude(listeners.rig, &log, When::Always).await;
 }
 
 /// The answer without what may differ: the date.
-async fn answer_to(door: SocketAddr, path: &str) -> String {
-    let request = format!("POST {path} HTTP/1.1\r\nHost: {door}\r\nContent-Length: 2\r\n\r\n{{}}");
-    let mut socket = TcpStream::connect(door).await.unwrap();
+async fn answer_to(listener: SocketAddr, path: &str) -> String {
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {listener}\r\nContent-Length: 2\r\n\r\n{{}}");
+    let mut socket = TcpStream::connect(listener).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut said = String::new();
     let _ = socket.read_to_string(&mut said).await;
@@ -358,9 +360,9 @@ fn a_hundred_thousand_random_tokens_are_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_forged_gets_one_and_the_same_answer() {
-    let doors = Doors::open().await;
-    let log = log_of(&doors.rig);
-    let (job, token) = (doors.job.clone(), doors.token());
+    let listeners = Listeners::open().await;
+    let log = log_of(&listeners.rig);
+    let (job, token) = (listeners.job.clone(), listeners.token());
     let nobody = "019d5cb9-2b40-7bbb-8ccc-1234567890ab";
     let other_key = CallbackSecrets::new(Secret::new("another secret"), Vec::new());
     let encoded: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -386,13 +388,13 @@ async fn everything_forged_gets_one_and_the_same_answer() {
         format!("/callbacks/{job}?token={token}"),
         format!("/Callbacks/{job}/{token}"),
         format!("//callbacks/{job}/{token}"),
-        format!("/callbacks/{job}/{}", doors.secrets.token(nobody).expose()),
+        format!("/callbacks/{job}/{}", listeners.secrets.token(nobody).expose()),
         format!("/callbacks/{nobody}/{token}"),
         // A token that is right, of a job that never was.
-        format!("/callbacks/{nobody}/{}", doors.secrets.token(nobody).expose()),
-        format!("/callbacks/../{}", doors.secrets.token("..").expose()),
+        format!("/callbacks/{nobody}/{}", listeners.secrets.token(nobody).expose()),
+        format!("/callbacks/../{}", listeners.secrets.token("..").expose()),
         format!("/callbacks/{job}/{}", other_key.token(&job).expose()),
-        format!("/callbacks/{job}/{}", doors.secrets.token("").expose()),
+        format!("/callbacks/{job}/{}", listeners.secrets.token("").expose()),
         "/callbacks/".to_owned(),
         "/".to_owned(),
     ];
@@ -404,17 +406,17 @@ async fn everything_forged_gets_one_and_the_same_answer() {
     }
     let rng = Rng::seeded(7);
     paths.extend((0..5000).map(|_| format!("/callbacks/{job}/{}", random_token(&rng))));
-    let uniform = answer_to(doors.public, "/nothing").await;
+    let uniform = answer_to(listeners.public, "/nothing").await;
     assert_eq!(status_of(&uniform), 404, "{uniform}");
     for some in paths.chunks(64) {
         let answers =
-            futures_util::future::join_all(some.iter().map(|path| answer_to(doors.public, path))).await;
+            futures_util::future::join_all(some.iter().map(|path| answer_to(listeners.public, path))).await;
         for (path, answer) in some.iter().zip(answers) {
             assert_eq!(answer, uniform, "{path}");
         }
     }
-    let history = doors.rig.job("sakura").await["history"].to_string();
+    let history = listeners.rig.job("sakura").await["history"].to_string();
     assert!(!history.contains("callback_received"), "{history}");
-    assert_eq!(status_of(&answer_to(doors.public, &format!("{}?x=1", doors.path())).await), 204);
-    conclude(doors.rig, &log, When::Always).await;
+    assert_eq!(status_of(&answer_to(listeners.public, &format!("{}?x=1", listeners.path())).await), 204);
+    conclude(listeners.rig, &log, When::Always).await;
 }

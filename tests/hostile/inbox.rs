@@ -1,4 +1,4 @@
-//! Whatever lies in the inbox: taken whole, rejected with its reason, or left alone and told once. And the next
+//! Objects in the inbox: ingested whole, rejected with a reason, or left alone and reported once. And the next
 //! ordinary file is taken as ever.
 
 use std::ffi::OsStr;
@@ -26,12 +26,12 @@ enum End {
     Taken(usize),
     /// In `rejected/` beside a reason with this in its first message.
     Rejected(&'static str),
-    /// Not touched; told in the log once, with this word.
-    Told(&'static str),
+    /// Left alone and reported in the log once, with this word.
+    Reported(&'static str),
     /// Not touched, and nothing said: somebody's own business, or too early to tell.
     Left,
 }
-use End::{Left, Rejected, Taken, Told};
+use End::{Left, Rejected, Reported, Taken};
 
 /// Where a case lays what.
 struct Place {
@@ -86,16 +86,16 @@ const CASES: &[(&str, Lay, End)] = &[
     ("plain", |at| { at.lay("plain.json"); }, Taken(1)),
     ("two-objects", |at| { at.put("two.json", format!("[{},{}]", at.good, at.good)); }, Taken(2)),
     // -- what is no file
-    ("link-to-good", |at| symlink(at.outside("target.json"), at.inbox.join("link-to-good.json")).unwrap(), Told("symbolic link")),
-    ("link-inside", |at| symlink("../inbox/.hidden.json", at.inbox.join("link-inside.json")).unwrap(), Told("symbolic link")),
-    ("link-dangling", |at| symlink("/nowhere/x.json", at.inbox.join("link-dangling.json")).unwrap(), Told("symbolic link")),
-    ("link-loop", |at| symlink("link-loop.json", at.inbox.join("link-loop.json")).unwrap(), Told("symbolic link")),
-    ("link-to-zeros", |at| symlink("/dev/zero", at.inbox.join("link-to-zeros.json")).unwrap(), Told("symbolic link")),
-    ("link-to-folder", |at| symlink("/etc", at.inbox.join("link-to-folder.jsonl")).unwrap(), Told("symbolic link")),
-    ("pipe", |at| at.node("pipe.json", &["p"]), Told("pipe")),
-    ("pipe-of-lines", |at| at.node("pipe-of-lines.ndjson", &["p"]), Told("pipe")),
-    ("socket", |at| drop(std::os::unix::net::UnixListener::bind(at.inbox.join("socket.json")).unwrap()), Told("socket")),
-    ("folder", |at| fs::create_dir(at.inbox.join("folder.json")).unwrap(), Told("folder")),
+    ("link-to-good", |at| symlink(at.outside("target.json"), at.inbox.join("link-to-good.json")).unwrap(), Reported("symbolic link")),
+    ("link-inside", |at| symlink("../inbox/.hidden.json", at.inbox.join("link-inside.json")).unwrap(), Reported("symbolic link")),
+    ("link-dangling", |at| symlink("/nowhere/x.json", at.inbox.join("link-dangling.json")).unwrap(), Reported("symbolic link")),
+    ("link-loop", |at| symlink("link-loop.json", at.inbox.join("link-loop.json")).unwrap(), Reported("symbolic link")),
+    ("link-to-zeros", |at| symlink("/dev/zero", at.inbox.join("link-to-zeros.json")).unwrap(), Reported("symbolic link")),
+    ("link-to-folder", |at| symlink("/etc", at.inbox.join("link-to-folder.jsonl")).unwrap(), Reported("symbolic link")),
+    ("pipe", |at| at.node("pipe.json", &["p"]), Reported("pipe")),
+    ("pipe-of-lines", |at| at.node("pipe-of-lines.ndjson", &["p"]), Reported("pipe")),
+    ("socket", |at| drop(std::os::unix::net::UnixListener::bind(at.inbox.join("socket.json")).unwrap()), Reported("socket")),
+    ("folder", |at| fs::create_dir(at.inbox.join("folder.json")).unwrap(), Reported("folder")),
     ("folder-moved-in", |at| {
         let folder = at.beside.join("batch");
         fs::create_dir(&folder).unwrap();
@@ -125,8 +125,8 @@ const CASES: &[(&str, Lay, End)] = &[
     ("name-newline", |at| { at.lay("a\n2026-01-01T00:00:00Z ERROR forged line.json"); }, Taken(1)),
     ("name-escape", |at| { at.lay("\u{1b}[2J\u{1b}]0;owned\u{7}.json"); }, Taken(1)),
     ("name-newline-bad", |at| { at.put("b\n2026-01-01T00:00:00Z ERROR forged line.json", BAD); }, Rejected("text")),
-    ("name-invalid", |at| { at.lay(OsStr::from_bytes(b"inv\xff.json")); }, Told("not valid UTF-8")),
-    ("name-invalid-too", |at| { at.lay(OsStr::from_bytes(b"inv\xfe.json")); }, Told("not valid UTF-8")),
+    ("name-invalid", |at| { at.lay(OsStr::from_bytes(b"inv\xff.json")); }, Reported("not valid UTF-8")),
+    ("name-invalid-too", |at| { at.lay(OsStr::from_bytes(b"inv\xfe.json")); }, Reported("not valid UTF-8")),
     ("name-replacement", |at| { at.lay("inv\u{fffd}.jsonl"); at.lay(OsStr::from_bytes(b"inv\xff.jsonl")); }, Taken(1)),
     ("name-space", |at| { at.lay(" .json"); }, Taken(1)),
     ("name-device", |at| { at.lay("CON.json"); at.put("nul.JSONL", at.good.replace('{', "{ ")); }, Taken(2)),
@@ -179,8 +179,8 @@ const CASES: &[(&str, Lay, End)] = &[
 /// Only where the tests may do everything.
 #[rustfmt::skip]
 const AS_ROOT: &[(&str, Lay, End)] = &[
-    ("device", |at| at.node("device.json", &["c", "1", "5"]), Told("device")),
-    ("block-device", |at| at.node("block.json", &["b", "7", "250"]), Told("device")),
+    ("device", |at| at.node("device.json", &["c", "1", "5"]), Reported("device")),
+    ("block-device", |at| at.node("block.json", &["b", "7", "250"]), Reported("device")),
     ("mode-000", |at| at.with_mode("mode-000.json", 0o000), Taken(1)),
     ("owned-by-another", |at| { let path = at.outside("anothers.json"); std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap(); fs::rename(path, at.inbox.join("anothers.json")).unwrap(); }, Taken(1)),
 ];
@@ -257,7 +257,7 @@ async fn every_object_has_its_one_right_end() {
         };
         let before = lying(&place.inbox);
         lay(&place);
-        if matches!(end, Left | Told(_)) {
+        if matches!(end, Left | Reported(_)) {
             left.extend(
                 lying(&place.inbox).into_iter().filter(|found| before.iter().all(|known| known.0 != found.0)),
             );
@@ -267,7 +267,7 @@ async fn every_object_has_its_one_right_end() {
     for (case, _, end) in &cases {
         match end {
             Taken(count) => until_taken(&rig, case, *count).await,
-            Rejected(_) | Told(_) | Left => {}
+            Rejected(_) | Reported(_) | Left => {}
         }
     }
     let start = Instant::now();
@@ -278,7 +278,7 @@ async fn every_object_has_its_one_right_end() {
         assert!(start.elapsed() < SOON, "{rejected:#?}\n{}", rig.said());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Looks enough for something to be told twice, or taken after all.
+    // Enough rescans for an object to be reported twice, or to be ingested after all.
     tokio::time::sleep(Duration::from_secs(4)).await;
     check_ends(&rig, &cases, &left).await;
     // Nobody wants to hash a terabyte of nothing, or to read the links that were laid there.
@@ -306,16 +306,17 @@ async fn check_ends(rig: &Rig, cases: &[&(&str, Lay, End)], left: &[(PathBuf, u6
     let strangers: Vec<_> = there.iter().filter(|found| !left.contains(found)).collect();
     let neighbour = |path: &Path| path.as_os_str().as_bytes().ends_with(b"inv\xff.jsonl");
     assert!(strangers.iter().all(|found| neighbour(&found.0)), "left in the inbox: {strangers:#?}\n{said}");
-    // Told once each: there are as many lines as things to tell.
+    // Reported once each: one line for each object.
     for word in ["symbolic link", "pipe", "socket", "folder", "device", "not valid UTF-8"] {
         let word_told = if word.starts_with("not") { word.to_owned() } else { format!("inbox: a {word} is") };
-        let told = said.lines().filter(|line| line.contains("stays in") && line.contains(&word_told)).count();
+        let reported =
+            said.lines().filter(|line| line.contains("stays in") && line.contains(&word_told)).count();
         let mut things =
-            cases.iter().filter(|(_, _, end)| matches!(end, Told(told) if *told == word)).count();
+            cases.iter().filter(|(_, _, end)| matches!(end, Reported(reported) if *reported == word)).count();
         if word == "not valid UTF-8" {
             things += 1;
         }
-        assert_eq!(told, things, "{word}\n{said}");
+        assert_eq!(reported, things, "{word}\n{said}");
     }
     check_reasons(rig, cases);
     // Nobody writes into the log through a name.

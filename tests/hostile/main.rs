@@ -1,4 +1,4 @@
-//! The hostile corpus: everything that foreign hands can push through the real doors, as data with its one right
+//! The hostile corpus: everything that others can send to the real listeners, as data with its one right
 //! outcome. The provider's answers, media hosts and their links, what lies in the inbox, and HTTP clients.
 #![allow(
     clippy::disallowed_methods,

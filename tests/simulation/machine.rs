@@ -112,7 +112,7 @@ impl Machine {
         self.shared.lock().unwrap().open.clone()
     }
 
-    /// A callback arrives at the public door. False: nobody listens.
+    /// Whether the public listener is reachable.
     pub fn knock(&self, number: u64, url: &str, body: Vec<u8>) -> bool {
         let Some(open) = self.open() else { return false };
         let (network, clock) = (self.network.clone(), self.clock.clone());

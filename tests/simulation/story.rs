@@ -403,7 +403,7 @@ fn job(rng: &Rng) -> String {
         _ => some(rng, OF_TASKS, 3),
     };
     let model = MODELS[usize::try_from(rng.below(MODELS.len() as u64)).unwrap()];
-    // A picture cut short under a length that says so cannot be told from a whole one.
+    // A picture cut short under a length that says so cannot be distinguished from a complete one.
     let picture = words.contains("kind=image");
     let hidden =
         |word: &&str| !picture || !(word.starts_with("media=half") || word.starts_with("media=long"));

@@ -1,4 +1,4 @@
-//! Hooks: programs and addresses are told what happens to jobs, at least once, and change nothing by failing.
+//! Hooks: programs and addresses are notified of what happens to jobs, at least once; a failing hook changes nothing.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,22 +14,22 @@ use crate::support::{Rig, quick};
 
 const SECRET: &str = "whsec_Y2FuYXJ5LW9mLXRoZS1ob29r";
 
-/// A program that writes what it is told into a folder, a file for each time, and ends as `then` says.
+/// A program that writes each notification to a file of its own, and exits as `then` says.
 fn program(rig: &Rig, then: &str) -> (PathBuf, PathBuf) {
-    let (program, told) = (rig.beside("after-video"), rig.beside("told"));
-    std::fs::create_dir_all(&told).unwrap();
+    let (program, reported) = (rig.beside("after-video"), rig.beside("reported"));
+    std::fs::create_dir_all(&reported).unwrap();
     let text = format!(
         "#!/bin/sh\nfile=$(mktemp -p {0} .new-XXXXXX)\nprintf '%s %s ' \"$DROPREEL_EVENT\" \"$DROPREEL_JOB_ID\" > $file\n\
          cat >> $file\nenv > {0}/.environment\nmv $file {0}/$(date +%s%N)\n{then}\n",
-        told.display()
+        reported.display()
     );
     std::fs::write(&program, text).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    (program, told)
+    (program, reported)
 }
 
-/// What it was told: event and job, in order.
-fn told(folder: &Path) -> Vec<(String, Value)> {
+/// The notifications it got: event and job, in order.
+fn reported(folder: &Path) -> Vec<(String, Value)> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
@@ -45,13 +45,13 @@ fn told(folder: &Path) -> Vec<(String, Value)> {
 
 async fn until_told(folder: &Path, count: usize) -> Vec<(String, Value)> {
     for _ in 0..300 {
-        let told = told(folder);
-        if told.len() >= count {
-            return told;
+        let reported = reported(folder);
+        if reported.len() >= count {
+            return reported;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("told only {:?}", told(folder));
+    panic!("reported only {:?}", reported(folder));
 }
 
 async fn with_hooks(hooks: &str) -> Rig {
@@ -89,7 +89,7 @@ async fn a_hook_that_fails_is_told_again_and_the_job_stays_what_it_is() {
     let (_, folder) = program(
         &rig,
         "test $(ls BESIDE | wc -l) -ge 2 || { echo no room >&2; exit 3; }"
-            .replace("BESIDE", &rig.beside("told").display().to_string())
+            .replace("BESIDE", &rig.beside("reported").display().to_string())
             .as_str(),
     );
     rig.set_plain("PATH", "/usr/bin:/bin");
@@ -112,7 +112,7 @@ async fn what_happened_before_a_kill_is_told_after_the_start() {
     let (_, folder) = program(
         &rig,
         "test $(ls BESIDE | wc -l) -ge 2 || exec sleep 600"
-            .replace("BESIDE", &rig.beside("told").display().to_string())
+            .replace("BESIDE", &rig.beside("reported").display().to_string())
             .as_str(),
     );
     rig.set_plain("PATH", "/usr/bin:/bin");
@@ -137,7 +137,7 @@ async fn what_a_program_leaves_running_is_not_waited_for() {
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
     rig.until_said("delivered to hook").await;
-    assert_eq!(told(&folder).len(), 1);
+    assert_eq!(reported(&folder).len(), 1);
     rig.finish().await;
 }
 

@@ -1,4 +1,4 @@
-//! What dropreel promises, told as stories: given these files and this provider, then that.
+//! What dropreel promises, as stories (end-to-end tests): given these files and this provider, this is the outcome.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

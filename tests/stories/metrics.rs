@@ -1,4 +1,4 @@
-//! What Prometheus is told, of what really happened.
+//! Metrics agree with what happened.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +30,8 @@ async fn what_was_done_and_what_stands_is_told_to_prometheus() {
     rig.drop("slow.json", quick("slow", "queue=60s"));
     rig.until("slow", &["queued"]).await;
     rig.post("/api/v1/pause", serde_json::json!({"what": "downloads"})).await;
-    let told = scrape(&rig).await;
-    let is = |name: &str, value: f64| assert_eq!(told.get(name), Some(&value), "{name}: {told:#?}");
+    let reported = scrape(&rig).await;
+    let is = |name: &str, value: f64| assert_eq!(reported.get(name), Some(&value), "{name}: {reported:#?}");
     is("dropreel_jobs_accepted_total", 3.0);
     is(r#"dropreel_jobs_finished_total{state="succeeded",model="wan2.5-t2v"}"#, 1.0);
     is(r#"dropreel_jobs_finished_total{state="failed",model="wan2.5-t2v"}"#, 1.0);
@@ -42,14 +42,15 @@ async fn what_was_done_and_what_stands_is_told_to_prometheus() {
     is(r#"dropreel_suspended{cause="key_refused"}"#, 0.0);
     is("dropreel_ready", 1.0);
     is("dropreel_inbox_files", 0.0);
-    assert!(told["dropreel_callbacks_received_total"] >= 2.0, "{told:#?}");
-    assert!(told["dropreel_charged_usd_total"] > 0.0, "{told:#?}");
-    assert!(told["dropreel_commit_duration_seconds_count"] > 5.0, "{told:#?}");
-    assert!(told[r#"dropreel_disk_free_bytes{folder="library"}"#] > 0.0, "{told:#?}");
+    assert!(reported["dropreel_callbacks_received_total"] >= 2.0, "{reported:#?}");
+    assert!(reported["dropreel_charged_usd_total"] > 0.0, "{reported:#?}");
+    assert!(reported["dropreel_commit_duration_seconds_count"] > 5.0, "{reported:#?}");
+    assert!(reported[r#"dropreel_disk_free_bytes{folder="library"}"#] > 0.0, "{reported:#?}");
     let bytes = rig.job("good").await["files"][0]["bytes"].as_f64().unwrap();
     is("dropreel_stored_bytes_total", bytes);
-    let learned: f64 = told.iter().filter(|(name, _)| name.contains("tasks_finished")).map(|(_, n)| n).sum();
-    assert!((learned - 2.0).abs() < 0.1, "{told:#?}");
+    let learned: f64 =
+        reported.iter().filter(|(name, _)| name.contains("tasks_finished")).map(|(_, n)| n).sum();
+    assert!((learned - 2.0).abs() < 0.1, "{reported:#?}");
     rig.post("/api/v1/resume", serde_json::json!({})).await;
     rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
     rig.until("slow", &["cancelled"]).await;
@@ -82,7 +83,7 @@ async fn rules_and_dashboard_ask_only_for_what_is_told() {
     rig.until("good", &["succeeded"]).await;
     rig.until("bad", &["failed"]).await;
     rig.until("waits", &["downloading"]).await;
-    let told = scrape(&rig).await;
+    let reported = scrape(&rig).await;
     let texts = [
         include_str!("../../docs/monitoring/alerts.yml"),
         include_str!("../../docs/monitoring/alerts.test.yml"),
@@ -93,11 +94,11 @@ async fn rules_and_dashboard_ask_only_for_what_is_told() {
         for asked in text.split("dropreel_").skip(1) {
             let end = asked.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(asked.len());
             let name = format!("dropreel_{}", &asked[..end]);
-            let is_told = told.keys().any(|told| {
-                let told = told.split('{').next().unwrap();
-                told == name || told.strip_suffix("_count") == Some(&name)
+            let is_told = reported.keys().any(|reported| {
+                let reported = reported.split('{').next().unwrap();
+                reported == name || reported.strip_suffix("_count") == Some(&name)
             });
-            assert!(is_told, "{name} is asked for, and there are {told:#?}");
+            assert!(is_told, "{name} is asked for, and there are {reported:#?}");
         }
     }
     rig.finish().await;

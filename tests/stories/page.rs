@@ -14,8 +14,8 @@ async fn get(rig: &Rig, path: &str, range: Option<&str>) -> reqwest::Response {
 #[tokio::test]
 async fn a_stored_video_is_played_in_ranges_and_nothing_else_is_given() {
     let rig = Rig::start("").await;
-    rig.drop("film.json", quick("film", ""));
-    let job = rig.until("film", &["succeeded"]).await;
+    rig.drop("clip.json", quick("clip", ""));
+    let job = rig.until("clip", &["succeeded"]).await;
     let id = job["id"].as_str().unwrap();
     let stored = std::fs::read(job["files"][0]["path"].as_str().unwrap()).unwrap();
     let address = format!("/media/{id}/1");
@@ -38,7 +38,7 @@ async fn a_stored_video_is_played_in_ranges_and_nothing_else_is_given() {
         format!("/media/{id}/0"),
         format!("/media/{id}/2"),
         format!("/media/{id}/1/..%2f..%2fdropreel.db"),
-        "/media/film/1".to_owned(),
+        "/media/clip/1".to_owned(),
         "/media/..%2f..%2fetc%2fpasswd/1".to_owned(),
         format!("/media/{}/1", id.replace(id.split('-').next().unwrap(), "00000000")),
     ];
@@ -47,7 +47,7 @@ async fn a_stored_video_is_played_in_ranges_and_nothing_else_is_given() {
     }
     let page = get(&rig, "/", None).await.text().await.unwrap();
     assert!(page.contains(&format!(r#"data-src="{address}""#)), "{page}");
-    let page = get(&rig, "/jobs/film", None).await.text().await.unwrap();
+    let page = get(&rig, "/jobs/clip", None).await.text().await.unwrap();
     assert!(page.contains(job["files"][0]["sha256"].as_str().unwrap()), "{page}");
 
     let (path, aside) = (job["files"][0]["path"].as_str().unwrap(), rig.beside("aside.mp4"));

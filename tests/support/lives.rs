@@ -15,7 +15,7 @@ use super::{Rig, Running};
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 impl Rig {
-    /// Gives the public door one port for all lives, so that callbacks find it again after a death.
+    /// Gives the public listener one port for all lives, so that callbacks find it again after a death.
     pub fn keep_public_port(&mut self) {
         let kept = KeptPort::find();
         let port = kept.0;
@@ -59,13 +59,13 @@ impl Rig {
         Some(status)
     }
 
-    /// A request to the admin door; `None` if nobody answers.
+    /// A request to the admin listener; `None` if nobody answers.
     pub async fn try_get(&self, path: &str) -> Option<(u16, Value)> {
         let admin = &self.daemon.as_ref()?.admin;
         self.ask(self.http.get(format!("{admin}{path}"))).await
     }
 
-    /// An order at the admin door; `None` if nobody answers.
+    /// An action through the admin listener; `None` if nobody answers.
     pub async fn try_post(&self, path: &str, body: String) -> Option<(u16, Value)> {
         let admin = &self.daemon.as_ref()?.admin;
         let request = self.http.post(format!("{admin}{path}"));

@@ -95,7 +95,7 @@ impl Stage {
             if let Some(status) = self.rig.buried() {
                 return self.how(status);
             }
-            // Not too often: what is asked of the admin door are places to die at as well.
+            // Not too often: requests to the admin listener hit failpoints too.
             looks += 1;
             if looks % 8 == 0 && self.is_at_rest().await {
                 return Ok(Ended::AtRest);
@@ -163,7 +163,7 @@ impl Stage {
         !lying && jobs.len() >= self.wanted.len() && jobs.iter().all(rests)
     }
 
-    /// No callback is under way, will be sent again, or has not been told to its job.
+    /// No callback is in flight, waits for a retry, or is unprocessed.
     fn is_quiet(&self) -> bool {
         let mut last = BTreeMap::new();
         for callback in self.rig.sandbox.ledger().callbacks {

@@ -117,7 +117,7 @@ impl Play {
         if self.story != Story::Stop {
             self.act(&mut stage).await;
         }
-        self.mend(&mut stage).await;
+        self.fix(&mut stage).await;
         let in_order = stage.rng.below(3) == 0;
         stage.finish(in_order).await.map(|()| died)
     }
@@ -236,7 +236,7 @@ impl Play {
     }
 
     /// What must be set right before all can come to rest.
-    async fn mend(&self, stage: &mut Stage) {
+    async fn fix(&self, stage: &mut Stage) {
         if matches!(self.story, Story::Pause | Story::Restored) {
             stage.rig.try_post("/api/v1/resume", "{}".to_owned()).await;
         }

@@ -44,9 +44,9 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
                 for row in rows {
                     let made =
                         snapshot.jobs.iter().filter(|job| job.number("intake") == row.number("nr")).count();
-                    let told = row.count("jobs");
-                    found.unless(told == i64::from(*wanted) && made as i64 == told, 2, || {
-                        format!("{name} has {wanted} jobs; its row says {told}, and {made} are there")
+                    let reported = row.count("jobs");
+                    found.unless(reported == i64::from(*wanted) && made as i64 == reported, 2, || {
+                        format!("{name} has {wanted} jobs; its row says {reported}, and {made} are there")
                     });
                 }
             }
@@ -67,12 +67,13 @@ fn check_reasons(rejected: &[(PathBuf, String)], found: &mut Findings) {
     let hidden = |path: &Path| named(path).starts_with('.');
     for (path, _) in rejected.iter().filter(|(path, _)| !is_reason(path) && !hidden(path)) {
         let reason = PathBuf::from(format!("{}.reason.json", path.display()));
-        let told = std::fs::read(&reason)
+        let reported = std::fs::read(&reason)
             .ok()
             .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
             .and_then(|reason| Some(!reason["errors"].as_array()?.is_empty()));
-        found
-            .unless(told == Some(true), 1, || format!("{} has no readable reason beside it", path.display()));
+        found.unless(reported == Some(true), 1, || {
+            format!("{} has no readable reason beside it", path.display())
+        });
     }
 }
 

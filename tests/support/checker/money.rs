@@ -92,7 +92,7 @@ fn no_orphans(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings
         found.unless(known && (is_end(state) || state == "held"), 5, || {
             format!("task {id} was charged, and job {} is {state}", job.text("id"))
         });
-        // Only a person gives up a job whose task is not known, and is told that it may have been billed.
+        // Only a person gives up a job whose task is not known, and the answer warns that it may have been billed.
         let given_up = state == "cancelled";
         let lost = owners.is_empty() && state != "held" && !given_up && !ordered;
         found.unless(!lost, 5, || {

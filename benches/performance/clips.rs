@@ -24,7 +24,7 @@ impl Drop for Films {
 }
 
 impl Films {
-    /// DownloadQueue what lies behind these links, once, and serves it: real films, each its own file. Each connection gets so
+    /// Fetches what these links lead to, once, and serves it: real clips, each its own file. Each connection gets so
     /// many MiB per second; 0: as many as there are.
     pub fn of(sources: &[String], line: u32) -> Self {
         let folder = bed::folder();
