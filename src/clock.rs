@@ -11,9 +11,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::watch;
 
@@ -139,7 +140,7 @@ struct Sleep<'a> {
 
 impl<'a> Sleep<'a> {
     fn begin(state: &'a Mutex<PausedState>, duration: Duration) -> Self {
-        let mut inside = held(state);
+        let mut inside = state.lock();
         let end = inside.ticked.saturating_add(duration);
         *inside.wakes.entry(end).or_default() += 1;
         inside.steps += 1;
@@ -149,7 +150,7 @@ impl<'a> Sleep<'a> {
 
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
-        let mut inside = held(self.state);
+        let mut inside = self.state.lock();
         if let Some(count) = inside.wakes.get_mut(&self.end) {
             *count -= 1;
             if *count == 0 {
@@ -183,7 +184,7 @@ impl Clock {
                 };
                 Timestamp(millis)
             }
-            Source::Paused { state, .. } => held(state).wall,
+            Source::Paused { state, .. } => state.lock().wall,
         }
     }
 
@@ -191,7 +192,7 @@ impl Clock {
     pub fn tick(&self) -> Tick {
         match &*self.0 {
             Source::Machine { origin } => Tick(origin.elapsed()),
-            Source::Paused { state, .. } => Tick(held(state).ticked),
+            Source::Paused { state, .. } => Tick(state.lock().ticked),
         }
     }
 
@@ -202,7 +203,7 @@ impl Clock {
             Source::Paused { state, changed } => {
                 let mut news = changed.subscribe();
                 let sleep = Sleep::begin(state, duration);
-                while held(state).ticked < sleep.end {
+                while state.lock().ticked < sleep.end {
                     // The sender lives in `self`, so the channel cannot close while we wait on it.
                     if news.changed().await.is_err() {
                         return;
@@ -244,7 +245,7 @@ impl Clock {
                 },
             };
         };
-        held(state).steps += 1;
+        state.lock().steps += 1;
         tokio::task::yield_now().await;
         let done = std::panic::catch_unwind(AssertUnwindSafe(work));
         tokio::task::yield_now().await;
@@ -259,7 +260,7 @@ impl Clock {
     /// How long until the first sleeper of a paused clock wakes; `None`: nobody sleeps.
     pub fn next_wake(&self) -> Option<Duration> {
         let Source::Paused { state, .. } = &*self.0 else { return None };
-        let inside = held(state);
+        let inside = state.lock();
         inside.wakes.first_key_value().map(|(end, _)| end.saturating_sub(inside.ticked))
     }
 
@@ -267,7 +268,7 @@ impl Clock {
     pub fn steps(&self) -> u64 {
         match &*self.0 {
             Source::Machine { .. } => 0,
-            Source::Paused { state, .. } => held(state).steps,
+            Source::Paused { state, .. } => state.lock().steps,
         }
     }
 
@@ -287,7 +288,7 @@ impl Clock {
 
     fn change(&self, change: impl FnOnce(&mut PausedState)) {
         if let Source::Paused { state, changed } = &*self.0 {
-            change(&mut held(state));
+            change(&mut state.lock());
             changed.send_modify(|count| *count += 1);
         }
     }
@@ -301,11 +302,6 @@ thread_local! {
 /// of work at a time: another thread, and the way there and back, would be for nothing.
 pub fn allow_blocking() {
     MAY_BLOCK.set(true);
-}
-
-/// No code that holds this lock can panic, so a poisoned one is still whole.
-fn held(state: &Mutex<PausedState>) -> MutexGuard<'_, PausedState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! When each stage last began a pass: recorded by the stages' loops, read by the watchdog and by `readyz`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Tick};
 
@@ -24,7 +26,7 @@ impl Heartbeats {
     /// Records that `stage` begins a pass now.
     pub fn record(&self, stage: &'static str) {
         let now = self.clock.tick();
-        let mut last = self.lock();
+        let mut last = self.last.lock();
         match last.iter_mut().find(|heartbeat| heartbeat.0 == stage) {
             Some(heartbeat) => heartbeat.1 = now,
             None => last.push((stage, now)),
@@ -34,14 +36,11 @@ impl Heartbeats {
     /// The stages whose last heartbeat is older than `limit`.
     pub fn missing(&self, limit: Duration) -> Vec<&'static str> {
         let now = self.clock.tick();
-        self.lock()
+        self.last
+            .lock()
             .iter()
             .filter(|heartbeat| now.since(heartbeat.1) > limit)
             .map(|(stage, _)| *stage)
             .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, Tick)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,10 @@
 //! Chance, seeded: jitter and the random part of ids. Never used for secrets (see [`crate::secret`]).
 #![expect(clippy::disallowed_methods, reason = "the one home of random numbers")]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// A source of chance. Clones share one sequence; a seed repeats it exactly.
 #[derive(Clone)]
@@ -42,7 +44,7 @@ impl Rng {
     }
 
     fn roll<T>(&self, with: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.0.lock())
     }
 }
 

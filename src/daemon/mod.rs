@@ -6,7 +6,7 @@ pub mod pipeline;
 pub mod service;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -133,7 +133,7 @@ impl Daemon {
             self.pipeline.store.set_api_key_fingerprint(fingerprint).await?;
         }
         let secrets = load_callback_secrets(settings)?;
-        *self.pipeline.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        *self.pipeline.secrets.write() = secrets;
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! The pipeline: folders, database, the session with the provider, and the stages on top. It has no server, no lock and
 //! no signal handler, so that the simulation runs exactly this code.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -1,9 +1,10 @@
 //! Requests a link: checks every redirect, and reads the response's head.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap,
     HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
@@ -100,7 +101,7 @@ impl MediaClient {
     /// Replaces the key, also in the clients made by [`per_thread`](Self::per_thread).
     pub fn set_key(&self, key: Secret) {
         if let Some((_, known)) = &self.provider {
-            *lock(known) = key;
+            *known.lock() = key;
         }
     }
 
@@ -138,7 +139,7 @@ impl MediaClient {
         }
         if let Some((origin, key)) = &self.provider
             && *origin == url.origin()
-            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", lock(key).expose()))
+            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", key.lock().expose()))
         {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -192,11 +193,6 @@ impl MediaClient {
         let head = Head { offset, length, validator, host, evidence };
         Ok(Download::new(head, response, self.timeouts, self.max_bytes, self.clock.clone()))
     }
-}
-
-/// No code that holds this lock can panic, so a poisoned one is still consistent.
-fn lock(key: &Mutex<Secret>) -> MutexGuard<'_, Secret> {
-    key.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

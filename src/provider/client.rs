@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
 use thiserror::Error;
@@ -139,7 +140,7 @@ impl ProviderClient {
     /// When the key cannot be sent; the old one stays.
     pub fn set_key(&self, key: Secret) -> Result<(), ClientError> {
         check_key(&key)?;
-        *lock(&self.key) = key;
+        *self.key.lock() = key;
         Ok(())
     }
 
@@ -209,7 +210,7 @@ impl ProviderClient {
     }
 
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
-        request::authorization(&lock(&self.key)).map_err(|_| ClientError::Key)
+        request::authorization(&self.key.lock()).map_err(|_| ClientError::Key)
     }
 
     async fn call(&self, request: Request) -> CallOutcome {
@@ -243,7 +244,7 @@ impl ProviderClient {
 
     /// The body without the API key, in case the provider quotes it.
     fn without_key(&self, body: Vec<u8>) -> Vec<u8> {
-        let key = lock(&self.key);
+        let key = self.key.lock();
         let text = String::from_utf8_lossy(&body);
         if !text.contains(key.expose()) {
             return body;
@@ -252,7 +253,7 @@ impl ProviderClient {
     }
 
     fn log_once(&self, word: &str, task: &TaskId) {
-        let mut known = lock(&self.unknown_words);
+        let mut known = self.unknown_words.lock();
         if known.len() < MAX_LOGGED_WORDS && known.insert(word.to_owned()) {
             warn!(%task, word, "unknown status {word:?} of task {task}; it counts as still running");
         }
@@ -294,11 +295,6 @@ fn describe(error: reqwest::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// No code that holds these locks can panic, so a poisoned one is still intact.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

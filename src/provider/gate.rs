@@ -2,8 +2,9 @@
 //!
 //! Pure over the time that it is given: it never waits, it answers until when it is closed.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::job::suspension::{MAX_SUSPENSION, PROBE_INTERVAL, Suspension, SuspensionCause};
@@ -136,7 +137,7 @@ impl Gate {
     }
 
     fn admit(&self, kind: CallKind, now: Timestamp) -> Result<Permit, Closed> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.drop_expired(now);
         let closed = state.active.iter().filter_map(|Active { suspension, .. }| {
             let until = suspension.until.filter(|until| *until > now)?;
@@ -168,7 +169,7 @@ impl Gate {
     /// the suspensions have changed, so that they must be saved again.
     pub fn settle<V>(&self, call: SentCall, classified: &Classified<V>) -> bool {
         let SentCall(number) = call;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let before = state.active.len();
         state.active.retain(|active| {
             number <= active.recorded_at || !classified.evidence.lifts(active.suspension.cause)
@@ -187,14 +188,14 @@ impl Gate {
 
     /// The key has been replaced: what the provider answered to the old one no longer counts.
     pub fn key_replaced(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.old_key = state.issued;
         state.active.retain(|active| active.suspension.cause != SuspensionCause::KeyRefused);
     }
 
     /// Restores the suspensions that the previous process saved. A person's pauses are not the gate's.
     pub fn restore(&self, suspensions: Vec<Suspension>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for suspension in suspensions.into_iter().filter(|suspension| !suspension.cause.is_pause()) {
             state.record(suspension);
         }
@@ -202,14 +203,9 @@ impl Gate {
 
     /// The suspensions in force.
     pub fn suspensions(&self, now: Timestamp) -> Vec<Suspension> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.drop_expired(now);
         state.active.iter().map(|active| active.suspension.clone()).collect()
-    }
-
-    /// No code that holds this lock can panic, so a poisoned one is still intact.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,13 +4,14 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -41,7 +42,7 @@ struct Inside {
 impl Shared {
     /// Looks at the world, or does what nobody waits for.
     pub fn look<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
-        look(&mut self.0.world.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.0.world.lock())
     }
 
     /// Changes the world and rings.
@@ -62,7 +63,7 @@ impl Shared {
 
     /// The headers that sign a callback.
     pub fn signed(&self, id: &str, body: &[u8], now: Timestamp) -> Vec<(&'static str, String)> {
-        let signing = self.0.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        let signing = self.0.signing.lock();
         signing.as_ref().map(|signing| signing.headers(id, body, now)).unwrap_or_default()
     }
 }
@@ -163,7 +164,7 @@ impl Sandbox {
 
     /// Signs callbacks in this way from now on, or not any more.
     pub fn set_signing(&self, signing: Option<Signing>) {
-        *self.shared.0.signing.lock().unwrap_or_else(PoisonError::into_inner) = signing;
+        *self.shared.0.signing.lock() = signing;
     }
 
     /// Waits until `seen` says so of the book, which it looks at after every call and callback.

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::lock;
 use crate::clock::{Clock, Tick};
 use crate::job::JobId;
 
@@ -51,25 +51,25 @@ impl InFlight {
 
     /// How many tasks are under way.
     pub fn count(&self) -> usize {
-        lock(&self.state.jobs).len()
+        self.state.jobs.lock().len()
     }
 
     /// Whether work for `job` is under way, or has failed on our side less than a cooldown ago.
     pub fn contains(&self, job: JobId) -> bool {
         let now = self.state.clock.tick();
-        let mut cooldown = lock(&self.state.cooldown);
+        let mut cooldown = self.state.cooldown.lock();
         cooldown.retain(|_, until| *until > now);
-        cooldown.contains_key(&job) || lock(&self.state.jobs).contains(&job)
+        cooldown.contains_key(&job) || self.state.jobs.lock().contains(&job)
     }
 
     /// Spawns `work` for `job`, unless it already [contains](Self::contains) the job. `work` returns whether its result
     /// was saved; if not, or if it panics, the job cools down.
     pub fn spawn(&self, job: JobId, work: impl Future<Output = bool> + Send + 'static) {
-        if self.contains(job) || !lock(&self.state.jobs).insert(job) {
+        if self.contains(job) || !self.state.jobs.lock().insert(job) {
             return;
         }
         let state = self.state.clone();
-        let mut tasks = lock(&self.state.tasks);
+        let mut tasks = self.state.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             let guard = CompletionGuard { state, job };
@@ -79,7 +79,7 @@ impl InFlight {
             }
             if !saved.unwrap_or(false) {
                 let until = guard.state.clock.tick().plus(COOLDOWN);
-                lock(&guard.state.cooldown).insert(job, until);
+                guard.state.cooldown.lock().insert(job, until);
             }
         });
     }
@@ -91,13 +91,13 @@ impl InFlight {
 
     /// Waits until all tasks have completed.
     pub async fn drain(&self) {
-        let mut tasks = std::mem::take(&mut *lock(&self.state.tasks));
+        let mut tasks = std::mem::take(&mut *self.state.tasks.lock());
         while tasks.join_next().await.is_some() {}
     }
 
     /// Aborts all tasks.
     pub async fn abort(&self) {
-        let mut tasks = std::mem::take(&mut *lock(&self.state.tasks));
+        let mut tasks = std::mem::take(&mut *self.state.tasks.lock());
         tasks.shutdown().await;
     }
 }
@@ -110,7 +110,7 @@ struct CompletionGuard {
 
 impl Drop for CompletionGuard {
     fn drop(&mut self) {
-        lock(&self.state.jobs).remove(&self.job);
+        self.state.jobs.lock().remove(&self.job);
         self.state.completed.notify_one();
     }
 }

@@ -13,7 +13,7 @@ pub mod provider_session;
 pub mod submit;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -167,11 +167,6 @@ pub(crate) fn log_transition(applied: &Applied) {
             tracing::info!(%job, %state, "job {job} ({name}) {state}{detail}");
         }
     }
-}
-
-/// No code that holds these locks can panic, so a poisoned one is still intact.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs file work off the async threads. A panic is passed on to the loop of the stage, which isolates it.

@@ -1,7 +1,9 @@
 //! Job files in: all jobs of a file or none, and who dropped what when.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use thiserror::Error;
 
@@ -144,7 +146,7 @@ impl Store {
     pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
         let rng = self.rng.clone();
         // The writer's own errors undo the work; a refusal must, too, and still be told.
-        let refusal = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let refusal = Arc::new(Mutex::new(None));
         let told = refusal.clone();
         let mut drafts = Some(drafts);
         let written = self
@@ -158,13 +160,13 @@ impl Store {
                     IngestError::Store(error) => error,
                     other => {
                         let words = other.to_string();
-                        *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(other);
+                        *told.lock() = Some(other);
                         StoreError::Aborted(words)
                     }
                 })
             })
             .await;
-        let refused = refusal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let refused = refusal.lock().take();
         match (written, refused) {
             (Ok(taken), _) => Ok(taken),
             (Err(_), Some(refusal)) => Err(refusal),

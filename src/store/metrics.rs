@@ -1,10 +1,11 @@
 //! Counts of what this process committed, for `GET /metrics` and for operators; nothing is decided by them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -196,7 +197,7 @@ impl Metrics {
 
     /// The label of a model.
     pub fn model_label(&self, model: &str) -> String {
-        let mut models = self.shared.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.shared.models.lock();
         if models.contains(model) || models.len() < MAX_MODELS {
             models.insert(model.to_owned());
             return model.to_owned();

@@ -5,8 +5,9 @@ mod commit;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
@@ -167,9 +168,9 @@ impl Writer {
             Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
             Way::InPlace(in_order, clock) => {
                 let in_order = in_order.clone();
-                in_order.lock().unwrap_or_else(PoisonError::into_inner).waiting.push_back(piece);
+                in_order.lock().waiting.push_back(piece);
                 let write = move || {
-                    let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut in_order = in_order.lock();
                     while let Some(piece) = in_order.waiting.pop_front() {
                         if !in_order.writer.has_died() {
                             in_order.writer.settle(vec![piece]);

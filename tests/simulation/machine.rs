@@ -1,7 +1,9 @@
 //! The daemon's pipeline on a runtime of its own, which can be killed between any two steps.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
+
+use parking_lot::RwLock;
 
 use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
@@ -119,7 +121,7 @@ impl Machine {
         let path = url.split("/callbacks/").nth(1).unwrap_or_default().to_owned();
         self.runtime.spawn(async move {
             let (id, token) = path.split_once('/').unwrap_or_default();
-            let admitted = open.secrets.read().unwrap().verify(id, token);
+            let admitted = open.secrets.read().verify(id, token);
             let status = match JobId::parse(id).filter(|_| admitted) {
                 None => 404,
                 Some(_) if body.len() > LONGEST => 413,

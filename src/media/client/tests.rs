@@ -10,17 +10,17 @@ use std::net::SocketAddr;
 use super::*;
 
 /// Answers each connection with the next of these texts, then closes it.
-async fn host(answers: Vec<String>) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
+async fn host(answers: Vec<String>) -> (SocketAddr, Arc<parking_lot::Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let log = asked.clone();
     tokio::spawn(async move {
         for answer in answers {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 4096];
             let read = socket.read(&mut request).await.unwrap();
-            log.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).to_ascii_lowercase());
+            log.lock().push(String::from_utf8_lossy(&request[..read]).to_ascii_lowercase());
             let _ = socket.write_all(answer.as_bytes()).await;
             let _ = socket.shutdown().await;
         }
@@ -153,7 +153,7 @@ async fn a_resume_asks_for_the_rest_of_this_very_file() {
     let (address, asked) = host(vec![answer(rest, "reel")]).await;
     let link = Secret::new(format!("http://{address}/a.mp4"));
     client(Policy::PrivateToo).open(&link, resume_at(4).as_ref()).await.unwrap();
-    let asked = asked.lock().unwrap()[0].clone();
+    let asked = asked.lock()[0].clone();
     for header in ["range: bytes=4-", "if-range: \"v1\"", "accept-encoding: identity"] {
         assert!(asked.contains(header), "{header} is not in {asked}");
     }
@@ -198,8 +198,8 @@ async fn the_key_goes_to_the_providers_own_origin_only() {
     for address in [home, other] {
         client.open(&Secret::new(format!("http://{address}/a.mp4")), None).await.unwrap();
     }
-    assert!(asked_home.lock().unwrap()[0].contains("authorization: bearer sk-canary"));
-    assert!(!asked_other.lock().unwrap()[0].contains("authorization"));
+    assert!(asked_home.lock()[0].contains("authorization: bearer sk-canary"));
+    assert!(!asked_other.lock()[0].contains("authorization"));
 }
 
 #[tokio::test]
@@ -275,5 +275,5 @@ async fn a_new_key_reaches_the_clients_of_all_threads() {
     let another = client.per_thread();
     client.set_key(Secret::new("new"));
     another.open(&Secret::new(format!("{base}a.mp4")), None).await.unwrap();
-    assert!(asked.lock().unwrap()[0].contains("authorization: bearer new"));
+    assert!(asked.lock()[0].contains("authorization: bearer new"));
 }

@@ -52,7 +52,7 @@ impl Server {
             for reaction in reactions {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
                 let request = read_request(&mut stream).await;
-                lock(&log).push(request);
+                log.lock().push(request);
                 notify.notify_one();
                 match reaction {
                     Reaction::Send(text) => drop(stream.write_all(text.as_bytes()).await),
@@ -75,7 +75,7 @@ impl Server {
     }
 
     fn requests(&self) -> Vec<String> {
-        lock(&self.requests).clone()
+        self.requests.lock().clone()
     }
 }
 

@@ -1,7 +1,5 @@
 //! The daemon as a whole: its status, pausing and resuming, and rotation of the callback secret.
 
-use std::sync::PoisonError;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -104,7 +102,7 @@ pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Resu
     let server = &admin.server;
     let secrets = settings::rotate_callback_secret(&server.settings)
         .map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
-    *server.callback_secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+    *server.callback_secrets.write() = secrets;
     tracing::info!("callback secret rotated; addresses signed with the last three secrets stay valid");
     Ok(json_response(StatusCode::OK, &RotationResult { rotated: true }))
 }

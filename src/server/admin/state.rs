@@ -1,7 +1,9 @@
 //! What the handlers of the admin server share.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, web};

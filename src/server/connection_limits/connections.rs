@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Tick};
@@ -60,7 +61,7 @@ impl SharedConnections {
     /// Adds a connection, idle as yet, and returns its number. Makes room by closing the idlest others.
     pub(super) fn register(&self, socket: TcpStream, max_connections: usize) -> u64 {
         let idle_since = Some(self.clock.tick());
-        let mut open = self.open();
+        let mut open = self.open.lock();
         while open.by_number.len() >= max_connections && open.evict_idlest() {}
         open.accepted += 1;
         let number = open.accepted;
@@ -70,12 +71,12 @@ impl SharedConnections {
     }
 
     pub(super) fn none_idle(&self) -> bool {
-        self.open().by_number.values().all(|connection| connection.idle_since.is_none())
+        self.open.lock().by_number.values().all(|connection| connection.idle_since.is_none())
     }
 
     pub(super) fn close_idle_for(&self, timeout: Duration) {
         let now = self.clock.tick();
-        self.open().by_number.retain(|_, connection| {
+        self.open.lock().by_number.retain(|_, connection| {
             let stays = connection.idle_since.is_none_or(|since| now.since(since) < timeout);
             if !stays {
                 connection.close();
@@ -85,17 +86,12 @@ impl SharedConnections {
     }
 
     fn set_idle(&self, number: u64, since: Option<Tick>) {
-        if let Some(connection) = self.open().by_number.get_mut(&number) {
+        if let Some(connection) = self.open.lock().by_number.get_mut(&number) {
             connection.idle_since = since;
         }
         if since.is_some() {
             self.idle_arrived.notify_one();
         }
-    }
-
-    fn open(&self) -> MutexGuard<'_, OpenConnections> {
-        // No code that holds this lock can panic.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,7 +131,7 @@ impl ConnectionToken {
 
 impl Drop for ConnectionToken {
     fn drop(&mut self) {
-        self.connections.open().by_number.remove(&self.number);
+        self.connections.open.lock().by_number.remove(&self.number);
     }
 }
 

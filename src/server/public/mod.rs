@@ -7,12 +7,13 @@ mod signature;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
@@ -144,7 +145,7 @@ async fn receive_callback(
     if *request.method() != Method::POST {
         return Err(Rejection::NotFound);
     }
-    let admitted = server.secrets.read().unwrap_or_else(PoisonError::into_inner).verify(id, token);
+    let admitted = server.secrets.read().verify(id, token);
     if !admitted {
         return Err(Rejection::NotFound);
     }

@@ -2,12 +2,12 @@
 //! deliveries.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -133,14 +133,14 @@ impl SignatureVerifier {
 
     /// The proof that this message was stored a short while ago, if it was.
     pub fn find_repeat(&self, message: &SignedMessage, now: Timestamp) -> Option<Kept> {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock();
         remembered.retain(|_, (at, _)| now.since(*at) < MEMORY_TIME);
         remembered.get(message).map(|(_, kept)| kept.clone())
     }
 
     /// Remembers that this message is stored.
     pub fn remember(&self, message: SignedMessage, kept: &Kept, now: Timestamp) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock();
         if remembered.len() >= MAX_REMEMBERED
             && let Some(oldest) =
                 remembered.iter().min_by_key(|(_, (at, _))| *at).map(|(message, _)| message.clone())

@@ -125,7 +125,7 @@ async fn chunked_body_of_the_largest_size_is_stored() {
 #[tokio::test]
 async fn every_request_but_a_valid_callback_gets_the_same_404() {
     let public = TestPublic::start().await;
-    let secrets = public.secrets.read().unwrap().clone();
+    let secrets = public.secrets.read().clone();
     let (job, token) = (public.job.to_string(), secrets.token(&public.job.to_string()));
     let token = token.expose();
     let nobody = "019d5cb9-2b40-7bbb-8ccc-1234567890ab";
@@ -170,7 +170,7 @@ async fn token_of_the_previous_secret_is_accepted_until_dropped() {
     let old = CallbackSecrets::new(Secret::new("previous"), Vec::new());
     let old_path = path_of(&old, &public.job.to_string());
     assert_eq!(public.server.send(&format!("POST {old_path}"), "1").await.status, 204);
-    *public.secrets.write().unwrap() = CallbackSecrets::new(Secret::new("current"), Vec::new());
+    *public.secrets.write() = CallbackSecrets::new(Secret::new("current"), Vec::new());
     assert_eq!(public.server.send(&format!("POST {old_path}"), "2").await.status, 404);
     assert_eq!(public.kept().await, 1);
 }

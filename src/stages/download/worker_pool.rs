@@ -2,10 +2,11 @@
 //! writes to the disk itself, without handing chunks over, and keeps its connection for the next file.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, allow_blocking};
@@ -62,7 +63,7 @@ impl WorkerPool {
     }
 
     fn take_idle(&self) -> Option<mpsc::UnboundedSender<Work>> {
-        locked(&self.idle).pop()
+        self.idle.lock().pop()
     }
 
     fn dispatch(&self, mut work: Work) -> io::Result<()> {
@@ -98,7 +99,7 @@ fn serve(
         while let Some(Some(work)) = clock.within(IDLE, receiver.recv()).await {
             work(client.clone()).await;
             let Some(idle) = idle.upgrade() else { return };
-            let mut idle = locked(&idle);
+            let mut idle = idle.lock();
             idle.retain(|worker| !worker.is_closed());
             idle.push(worker.clone());
         }
@@ -110,11 +111,6 @@ fn serve(
     });
     // Do not wait for a DNS lookup that is still running.
     runtime.shutdown_background();
-}
-
-/// No code that holds this lock can panic, so a poisoned one is still consistent.
-fn locked(idle: &Idle) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<Work>>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -136,7 +132,7 @@ mod tests {
 
     /// Waits until `count` threads are idle.
     async fn idle(workers: &WorkerPool, count: usize) {
-        while locked(&workers.idle).len() != count {
+        while workers.idle.lock().len() != count {
             workers.clock.sleep(Duration::from_millis(1)).await;
         }
     }
@@ -179,7 +175,7 @@ mod tests {
         let workers = workers(Clock::machine());
         let (ended, receiver) = mpsc::unbounded_channel();
         drop(receiver);
-        locked(&workers.idle).push(ended);
+        workers.idle.lock().push(ended);
         thread(&workers).await;
         idle(&workers, 1).await;
     }

@@ -3,11 +3,11 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join, ready};
 use futures_util::stream::{self, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
@@ -44,14 +44,14 @@ struct PassState {
 
 impl PassState {
     fn postpone(&self, left: Duration) {
-        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut result = self.result.lock();
         result.0 = Some(result.0.map_or(left, |next| next.min(left)));
     }
 
     /// Begins no more batches. Those under way finish, because committed files must be moved.
     fn stop(&self, fault: StoreError) {
         self.stopped.store(true, Ordering::Relaxed);
-        self.result.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(fault);
+        self.result.lock().1.get_or_insert(fault);
     }
 }
 
@@ -87,7 +87,7 @@ impl IntakeStage {
             }
         };
         join(validate_and_commit, archive).await;
-        let (next, fault) = std::mem::take(&mut *state.result.lock().unwrap_or_else(PoisonError::into_inner));
+        let (next, fault) = std::mem::take(&mut *state.result.lock());
         (next, fault.map_or(Ok(()), Err))
     }
 

@@ -9,10 +9,11 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::{Clock, Tick, Timestamp};
@@ -96,10 +97,6 @@ impl IntakeStage {
         }
     }
 
-    fn known_files(&self) -> MutexGuard<'_, BTreeMap<String, KnownFile>> {
-        self.known_files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Selects the files to validate now. Also returns the time until the next one can be.
     fn select_files(
         &self,
@@ -107,7 +104,7 @@ impl IntakeStage {
         unmoved: &BTreeSet<String>,
     ) -> (Vec<Candidate>, Option<Duration>) {
         let now = self.clock.tick();
-        let mut known_files = self.known_files();
+        let mut known_files = self.known_files.lock();
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         known_files.retain(|name, _| names.contains(name.as_str()));
         let mut candidates = Vec::new();
@@ -140,7 +137,7 @@ impl IntakeStage {
     /// Does not read the file again before it has been unchanged for `settle`. Returns the time until then.
     fn postpone(&self, name: &str, settle: Duration) -> Duration {
         let now = self.clock.tick();
-        let mut known_files = self.known_files();
+        let mut known_files = self.known_files.lock();
         let Some(known) = known_files.get_mut(name) else { return settle };
         known.settle = settle;
         settle.saturating_sub(now.since(known.unchanged_since))
@@ -148,7 +145,7 @@ impl IntakeStage {
 
     fn warn_file_stays(&self, name: &str, why: &str) {
         let now = self.clock.tick();
-        let mut known_files = self.known_files();
+        let mut known_files = self.known_files.lock();
         let known = known_files.get_mut(name);
         let warned_at = known.as_ref().and_then(|known| known.warned_at);
         if warned_at.is_some_and(|warned_at| now.since(warned_at) < WARNING_INTERVAL) {
@@ -194,7 +191,7 @@ impl IntakeStage {
     /// Time until the next scan; `None` if it is due or an event came in.
     fn time_until_scan(&self) -> Option<Duration> {
         let has_event = self.has_event.swap(false, Ordering::Relaxed);
-        let next = *self.next_scan.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = *self.next_scan.lock();
         let now = self.clock.tick();
         next.filter(|next| !has_event && *next > now).map(|next| next.since(now))
     }
@@ -243,7 +240,7 @@ impl Stage for IntakeStage {
             Err(error) => return Err(error),
         };
         let wait = [next, postponed, fault].into_iter().flatten().fold(self.folders.rescan, Duration::min);
-        *self.next_scan.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.tick().plus(wait));
+        *self.next_scan.lock() = Some(self.clock.tick().plus(wait));
         Ok(Wake::At(self.clock.now().plus(wait)))
     }
 

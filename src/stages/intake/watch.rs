@@ -2,9 +2,10 @@
 //! `inbox.rescan`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::inbox::FolderId;
@@ -33,7 +34,7 @@ impl Watch {
     /// Starts the watch, unless `folder` is watched already. A failure is logged once; the stage continues with its
     /// regular scans.
     pub fn start(&self, folder: FolderId) {
-        let mut active = self.active();
+        let mut active = self.active.lock();
         if active.watcher.is_some() && active.folder == Some(folder) {
             return;
         }
@@ -57,17 +58,13 @@ impl Watch {
 
     /// Stops the watch until it is started again.
     pub fn stop(&self) {
-        let mut active = self.active();
+        let mut active = self.active.lock();
         (active.watcher, active.folder) = (None, None);
     }
 
     /// Waits for an event.
     pub async fn changed(&self) {
         self.event.notified().await;
-    }
-
-    fn active(&self) -> MutexGuard<'_, Active> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

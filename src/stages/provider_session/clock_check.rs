@@ -2,8 +2,9 @@
 //!
 //! The age of an idempotency key decides whether a submit may be repeated, so a wrong clock could pay twice.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::{Clock, Timestamp};
@@ -52,7 +53,7 @@ impl ClockCheck {
     /// Compares the clock with the provider's at `now`.
     pub fn record_provider_time(&self, provider_time: Timestamp, now: Timestamp) {
         let difference = provider_time.since(now).max(now.since(provider_time));
-        self.state().skew = Some(Skew { provider_ahead: provider_time >= now, difference });
+        self.state.lock().skew = Some(Skew { provider_ahead: provider_time >= now, difference });
     }
 
     /// Saves the high water now and then. If the clock was set back, reschedules all unfinished jobs, once. If the
@@ -63,7 +64,7 @@ impl ClockCheck {
     pub async fn run(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let (mut high_water, set_back) = {
-            let state = self.state();
+            let state = self.state.lock();
             (state.high_water, state.set_back)
         };
         if set_back {
@@ -74,10 +75,10 @@ impl ClockCheck {
         if behind && !set_back {
             tracing::warn!(%now, "the clock was set back");
             // The provider's time must confirm the new clock, not the old one.
-            self.state().skew = None;
+            self.state.lock().skew = None;
             reschedule_all(&self.store, now).await?;
         }
-        if behind && self.state().skew.is_some_and(|skew| skew.difference <= CLOCK_TOLERANCE) {
+        if behind && self.state.lock().skew.is_some_and(|skew| skew.difference <= CLOCK_TOLERANCE) {
             tracing::info!("the clock agrees with the provider's again");
             self.store.reset_clock_high_water(now).await?;
             high_water = Some(now);
@@ -85,7 +86,7 @@ impl ClockCheck {
             self.store.raise_clock_high_water(now).await?;
             high_water = Some(now);
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.high_water = high_water;
         state.set_back = is_behind(now, high_water);
         Ok(())
@@ -94,18 +95,13 @@ impl ClockCheck {
     /// Why the clock cannot be trusted with the age of a key; `None` if it can.
     pub fn doubt(&self) -> Option<String> {
         let now = self.clock.now();
-        let state = self.state();
+        let state = self.state.lock();
         if let Some(high_water) = state.high_water.filter(|_| is_behind(now, state.high_water)) {
             return Some(format!("the clock says {now}, but it was already {high_water}"));
         }
         let skew = state.skew.filter(|skew| skew.difference > CLOCK_TOLERANCE)?;
         let side = if skew.provider_ahead { "behind" } else { "ahead of" };
         Some(format!("the clock is {} s {side} the provider's", skew.difference.as_secs()))
-    }
-
-    /// No code that holds this lock can panic, so a poisoned one is still intact.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Makes the callback URL of each attempt, under the secret in force.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use url::Url;
 
 use crate::job::JobId;
@@ -26,7 +27,7 @@ impl CallbackUrls {
 
     pub(super) fn url(&self, job: JobId) -> Option<Secret> {
         let base = self.base.as_ref()?;
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.secrets.read();
         let token = secrets.token(&job.to_string());
         Some(Secret::new(format!("{base}/callbacks/{job}/{}", token.expose())))
     }

@@ -2,7 +2,8 @@
 //! this key never do (docs/provider.md#headers).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::job::event::SubmitVerdict;
@@ -31,8 +32,7 @@ impl StoredErrors {
         verdict: SubmitVerdict,
         now: Timestamp,
     ) -> SubmitVerdict {
-        // No code that holds this lock can panic, so a poisoned one is still intact.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         match verdict {
             SubmitVerdict::Unknown { why, not_before } if is_server_error => {
                 let last_success = state.last_success;
