@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use dropreel::jobfile::{
-    Cause, Draft, Limits, MAX_DEPTH, MAX_PROBLEMS, Refusal, read_document, with_callback,
+    Cause, Draft, JobFileLimits, MAX_DEPTH, MAX_PROBLEMS, Refusal, read_document, with_callback,
 };
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 const CALLBACK: &str = "https://hooks.example/callbacks/\"id\"/token";
 
 fuzz_target!(|bytes: &[u8]| {
-    match read_document(bytes, "a-file", &Limits::default()) {
+    match read_document(bytes, "a-file", &JobFileLimits::default()) {
         Ok(drafts) => accepted(bytes, &drafts),
         Err(refusal) => refused(bytes, &refusal),
     }

@@ -39,8 +39,8 @@ fuzz_target!(|bytes: &[u8]| {
     let extension = format!(".{}", safe_name(extension));
     for (place, part) in components.iter().enumerate() {
         if place + 1 == components.len() {
-            let stem = part.strip_suffix(&ending);
-            check_component(stem.unwrap_or_else(|| panic!("{part:?} does not end in {ending:?}")), MAX_BYTES);
+            let stem = part.strip_suffix(&extension);
+            check_component(stem.unwrap_or_else(|| panic!("{part:?} does not end in {extension:?}")), MAX_BYTES);
         } else {
             check_component(part, MAX_BYTES);
         }
