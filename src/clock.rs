@@ -166,7 +166,7 @@ impl Clock {
         Self(Arc::new(Source::Machine { origin: Instant::now() }))
     }
 
-    /// A clock that stands still at `wall` until [`Clock::advance`] or [`Clock::jump_to`] moves it.
+    /// A clock paused at `wall` until [`Clock::advance`] or [`Clock::jump_to`] moves it.
     pub fn paused(wall: Timestamp) -> Self {
         let state = PausedState { wall, ticked: Duration::ZERO, wakes: BTreeMap::new(), steps: 0 };
         let state = Mutex::new(state);

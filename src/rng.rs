@@ -62,9 +62,9 @@ mod tests {
 
     #[test]
     fn jitter_stays_within_its_share() {
-        let dice = Rng::seeded(1);
+        let rng = Rng::seeded(1);
         for _ in 0..1000 {
-            let waited = dice.jitter(Duration::from_secs(10), 0.2);
+            let waited = rng.jitter(Duration::from_secs(10), 0.2);
             assert!(waited >= Duration::from_secs(8) && waited <= Duration::from_secs(12));
         }
     }

@@ -57,7 +57,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`]; [`StoreError::DuplicateTask`] for an accepted submit whose task belongs to another job
-    /// (nothing is changed then); and what can befall the database.
+    /// (nothing is changed then); or any failure of the database.
     pub async fn apply(&self, id: JobId, event: Event, now: Timestamp) -> Result<Applied, StoreError> {
         let (policy, jitter) = (self.policy, self.rng.fraction());
         self.writer

@@ -1,4 +1,4 @@
-//! Callback bodies: kept before they are answered, told to their jobs afterwards.
+//! Callback bodies: committed before they are answered, applied to their jobs afterwards.
 
 use rusqlite::OptionalExtension;
 
@@ -15,7 +15,7 @@ use crate::store::notify::Topic;
 use crate::store::rows::number_of;
 use crate::store::writer::WriteKind;
 
-/// So many bodies of one job are kept; of the others only the count.
+/// Most callback bodies kept per job; further ones are only counted.
 pub const KEPT_PER_JOB: i64 = 20;
 
 /// Proof that a delivery is committed: what a 204 is made from, each time that the same one is delivered.
@@ -39,7 +39,7 @@ impl Store {
     /// Keeps a callback's body. Once this answers, no crash forgets it.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn keep_delivery(&self, job: JobId, body: Vec<u8>, now: Timestamp) -> Result<Kept, StoreError> {
         let sha256 = sha256_hex(&body);
         let write = self.writer.write(move |writing| {
@@ -78,7 +78,7 @@ impl Store {
     /// The oldest deliveries whose jobs have not heard of them.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn unprocessed_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
@@ -99,7 +99,7 @@ impl Store {
         .await
     }
 
-    /// Tells a job of a delivery, and marks it as told, in one transaction: that it knocked, and what it says, if that is
+    /// Applies a delivery to its job and marks it as processed, in one transaction: that it was received, and its content if that is
     /// believed.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl Store {
     pub async fn process_delivery(
         &self,
         delivery: &Delivery,
-        knocked: Event,
+        received: Event,
         believed: Option<Event>,
         now: Timestamp,
     ) -> Result<Applied, StoreError> {
@@ -116,13 +116,13 @@ impl Store {
         // Nobody outside waits for it, and the ones who send callbacks do.
         self.writer
             .write_as(WriteKind::Background, move |writing| {
-                // One that came meanwhile stays to be told.
+                // A delivery that arrived since it was read stays unprocessed.
                 writing
                     .connection
                     .prepare_cached("UPDATE deliveries SET processed = 1 WHERE nr = ?1 AND overflow = ?2")?
                     .execute((nr, more))?;
                 let moment = Moment { now, jitter, policy: &policy };
-                let (applied, _) = apply_in(writing, job, &knocked, moment)?;
+                let (applied, _) = apply_in(writing, job, &received, moment)?;
                 match &believed {
                     Some(event) => apply_in(writing, job, event, moment).map(|(applied, _)| applied),
                     None => Ok(applied),
@@ -134,7 +134,7 @@ impl Store {
     /// The number of the newest delivery, 0 before the first.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn newest_delivery(&self) -> Result<i64, StoreError> {
         self.read(|connection| {
             let newest = "SELECT coalesce(max(nr), 0) FROM deliveries";
@@ -146,7 +146,7 @@ impl Store {
     /// How many deliveries a job has had, those of which only the count is kept included.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn count_deliveries(&self, job: JobId) -> Result<u64, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, job)?;

@@ -16,7 +16,7 @@ use crate::store::suspensions::suspensions_in;
 /// What there is to fetch.
 #[derive(Clone, Debug)]
 pub struct DownloadQueue {
-    /// Jobs whose links die soon, and of which nobody has been told.
+    /// Jobs whose links expire soon and that have not been alerted about.
     pub alerts: Vec<JobId>,
     /// The suspensions in force.
     pub suspensions: Vec<Suspension>,
@@ -40,7 +40,7 @@ impl Store {
     /// `alert_until`.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn download_queue(
         &self,
         now: Timestamp,
@@ -60,7 +60,7 @@ impl Store {
     /// A job with all that its fetching needs to know.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn job_to_download(&self, id: JobId) -> Result<JobToDownload, StoreError> {
         self.read(move |connection| {
             let details = details_in(connection, id)?;

@@ -89,7 +89,7 @@ pub(super) fn due_in(
     Ok(Due { jobs, next: next.map(Timestamp::from_millis) })
 }
 
-/// Jobs whose links die by `until`, and of which nobody has been told.
+/// Jobs whose links expire by `until` and that have not been alerted about.
 pub(super) fn to_alert_in(
     connection: &Connection,
     until: Timestamp,
@@ -102,7 +102,7 @@ impl Store {
     /// The jobs that need `what` by `now`, at most `limit`.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn due_jobs(&self, what: NextAction, now: Timestamp, limit: u32) -> Result<Due, StoreError> {
         self.read(move |connection| due_in(connection, what, now, limit)).await
     }
@@ -110,7 +110,7 @@ impl Store {
     /// The head of each model's line, and how many tasks are at the provider.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn submit_queue(&self) -> Result<(Vec<WaitingJob>, TaskCounts), StoreError> {
         self.read(|connection| {
             let mut heads = Vec::new();
@@ -135,7 +135,7 @@ impl Store {
     /// Takes a job whose row cannot be worked with out of every line, and notes why. Its state stays as it is.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn isolate_job(&self, job: JobId, why: String) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {

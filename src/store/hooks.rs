@@ -1,4 +1,4 @@
-//! The outbox of hooks: what is to be told to whom, written in the same transaction as what it tells of.
+//! The outbox of hooks: notifications to deliver, committed with the change that they report.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::store::notify::Topic;
 use crate::store::rows::number_of;
 use crate::store::writer::Writing;
 
-/// Who is to be told of what.
+/// A hook and the notifications it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// The hook's own name.
@@ -90,7 +90,7 @@ pub(super) fn write_calls(
 }
 
 impl Store {
-    /// From now on these are told. To be said before anything happens.
+    /// Sets the subscriptions of hooks. Call it before the first change: earlier notifications are not delivered.
     pub fn set_subscriptions(&self, subscriptions: Vec<Subscription>) {
         // Said once, at the start; a second time changes nothing.
         let _ = self.subscriptions.set(subscriptions);
@@ -99,7 +99,7 @@ impl Store {
     /// Tells of what is of no single job.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn notify_hooks(&self, event: JobNotification, now: Timestamp) -> Result<(), StoreError> {
         self.writer.write(move |writing| write_calls(writing, None, event, now)).await
     }
@@ -107,7 +107,7 @@ impl Store {
     /// Calls that are due, the oldest first, and when the next one will be.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn due_hook_calls(
         &self,
         now: Timestamp,
@@ -130,7 +130,7 @@ impl Store {
     /// A try of a call has ended. `again` is when it is tried next; `None`: it is over.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn finish_hook_call(
         &self,
         nr: i64,
@@ -156,7 +156,7 @@ impl Store {
     /// The calls of a job, oldest first.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn hook_calls_of(&self, job: JobId) -> Result<Vec<HookCallStatus>, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, job)?;

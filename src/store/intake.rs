@@ -117,7 +117,7 @@ impl Store {
     /// Takes many job files in, each whole or not at all, in this order and in one transaction. What became of each.
     ///
     /// # Errors
-    /// What can befall the database; nothing of any of them was kept then.
+    /// Any failure of the database; none of the files is ingested then.
     pub async fn ingest_batch(
         &self,
         files: Vec<(Intake, Vec<Draft>)>,
@@ -145,9 +145,9 @@ impl Store {
     /// See [`IngestError`]; whatever it is, nothing was kept.
     pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
         let rng = self.rng.clone();
-        // The writer's own errors undo the work; a refusal must, too, and still be told.
+        // An error of the writer undoes the work; a rejection must undo it too, and still reach the caller.
         let refusal = Arc::new(Mutex::new(None));
-        let told = refusal.clone();
+        let rejection = refusal.clone();
         let mut drafts = Some(drafts);
         let written = self
             .writer
@@ -160,7 +160,7 @@ impl Store {
                     IngestError::Store(error) => error,
                     other => {
                         let words = other.to_string();
-                        *told.lock() = Some(other);
+                        *rejection.lock() = Some(other);
                         StoreError::Aborted(words)
                     }
                 })
@@ -178,7 +178,7 @@ impl Store {
     /// anywhere.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn mark_moved(
         &self,
         moved: Vec<(i64, Option<String>)>,
@@ -200,7 +200,7 @@ impl Store {
     /// Job files whose jobs are committed but which may still lie in the inbox: what a crash left to finish.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(

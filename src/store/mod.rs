@@ -45,7 +45,7 @@ use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
 use notify::{Notifications, Notifier, Topic};
 use writer::Writer;
 
-/// So many reads run at once; more wait.
+/// Most reads at a time; further ones wait.
 const READERS: usize = 4;
 
 /// The database. Clones share it; when the last one is dropped, the writer ends.
@@ -74,7 +74,7 @@ pub struct WriterHandle(Option<std::thread::JoinHandle<()>>);
 impl WriterHandle {
     /// Waits until the writer has ended. Call it after the last [`Store`] is dropped.
     pub fn wait(self) {
-        // A writer that panicked has already been told of by its unanswered callers.
+        // The callers of a writer that panicked have already failed.
         let _ = self.0.map(std::thread::JoinHandle::join);
     }
 }
@@ -99,8 +99,8 @@ impl Store {
         let (died_sender, died) = watch::channel(None);
         let metrics = Metrics::default();
         let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
-        let told = (notifier.clone(), metrics.clone(), subscriptions.clone());
-        let (writer, thread) = Writer::start(connection, last_change, told, died_sender, clock.clone())
+        let shared = (notifier.clone(), metrics.clone(), subscriptions.clone());
+        let (writer, thread) = Writer::start(connection, last_change, shared, died_sender, clock.clone())
             .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
             path: path.to_owned(),

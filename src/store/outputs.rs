@@ -25,7 +25,7 @@ impl Store {
     /// Plans the name an output will be published under. False: another output has that name.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn plan_output(
         &self,
         job: JobId,

@@ -62,7 +62,7 @@ impl Store {
     /// What is unfinished, in numbers.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn unfinished_jobs(&self) -> Result<UnfinishedJobs, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(UNFINISHED)?;
@@ -85,7 +85,7 @@ impl Store {
     /// Jobs between their submit and their end, oldest first.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn active_jobs(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| details_where(connection, UNDER_WAY, vec![limit.into()])).await
     }
@@ -93,7 +93,7 @@ impl Store {
     /// Jobs that ended in `state` at `since` or later, newest end first.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn ended_jobs(
         &self,
         state: StateName,
@@ -107,7 +107,7 @@ impl Store {
     /// Jobs still to be fetched whose first link dies before `until`, the most pressing first.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn expiring_jobs(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
             details_where(connection, DYING, vec![until.millis().into(), limit.into()])
@@ -118,7 +118,7 @@ impl Store {
     /// What the jobs that ended at `since` or later cost.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn spent_since(&self, since: Timestamp) -> Result<Quota, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(SPENT)?;
@@ -130,7 +130,7 @@ impl Store {
     /// The job file that a job came in, with up to `each_side` of its jobs before and after it.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn jobs_of_same_file(&self, id: JobId, each_side: u32) -> Result<JobsOfFile, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, id)?;

@@ -27,13 +27,13 @@ pub fn below_min_age(age: &str) -> String {
     )
 }
 
-/// So many jobs are forgotten in one commit, at most.
+/// Most jobs pruned in one commit.
 const JOBS_AT_ONCE: u32 = 50;
-/// And no more once so many rows are gone: who sends callbacks waits meanwhile.
+/// Rows after which a commit prunes no further job: callbacks wait for its end.
 const ROWS_AT_ONCE: u64 = 2_000;
 
 /// A job that may be forgotten, once its state and its end say so, too. Its file was taken in before and has left the
-/// inbox; no callback and no hook is still to be told; and it is not the last change there was, whose number would be
+/// inbox; every callback is processed and every hook call finished; and it is not the last change there was, whose number would be
 /// given to another one after a restart.
 const OVER: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
     AND jobs.last_change < (SELECT max(last_change) FROM jobs)
@@ -80,7 +80,7 @@ impl Store {
     /// How many jobs ended before `before` and may be forgotten.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn count_prunable(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.read(move |connection| {
             let mut sum = 0;
@@ -98,7 +98,7 @@ impl Store {
     /// Forgets some of the jobs that ended before `before`. How many; 0 when none are left.
     ///
     /// # Errors
-    /// What can befall the database; none of these jobs is forgotten then.
+    /// Any failure of the database; none of these jobs is pruned then.
     pub async fn prune_some(&self, before: Timestamp) -> Result<u64, StoreError> {
         // Looked for beforehand, so that the writer finds on hand what it has to read.
         if self.read(move |connection| old(connection, before)).await?.is_empty() {
@@ -124,7 +124,7 @@ impl Store {
     /// forgotten yet, and those that have not left the inbox.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn needed_files(&self, before: Timestamp) -> Result<Needed, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&needed())?;

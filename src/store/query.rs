@@ -67,7 +67,7 @@ impl Store {
     /// One job.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn details(&self, id: JobId) -> Result<JobDetails, StoreError> {
         self.read(move |connection| details_in(connection, id)).await
     }
@@ -75,7 +75,7 @@ impl Store {
     /// A job's history, oldest first.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn history(&self, id: JobId) -> Result<Vec<HistoryRow>, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, id)?;
@@ -96,7 +96,7 @@ impl Store {
     /// The user's own text of a job's request: without our key, without the callback URL.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchJob`], and what can befall the database.
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn request(&self, id: JobId) -> Result<String, StoreError> {
         self.read(move |connection| request_in(connection, id)).await
     }
@@ -105,7 +105,7 @@ impl Store {
     /// [`MAX_PAGE`].
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn list(&self, filter: JobFilter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
         self.read(move |connection| list(connection, &filter, cursor, limit.clamp(1, MAX_PAGE))).await
     }
@@ -113,7 +113,7 @@ impl Store {
     /// How many jobs are in each state; states without any are left out.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn counts(&self) -> Result<BTreeMap<StateName, u64>, StoreError> {
         self.read(|connection| {
             let mut statement =
@@ -135,7 +135,7 @@ impl Store {
     /// many times comes once, as it is now.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn changes_since(&self, after: i64, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(BY_CHANGE)?;
@@ -152,7 +152,7 @@ impl Store {
     /// The number of the last change.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn last_change(&self) -> Result<i64, StoreError> {
         self.read(|connection| Ok(last_change(connection)?)).await
     }
@@ -160,7 +160,7 @@ impl Store {
     /// Finds the job that a person means: by id, by a beginning of its id (6 characters at least), or by name.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn find(&self, reference: String) -> Result<Found, StoreError> {
         self.read(move |connection| find(connection, &reference)).await
     }

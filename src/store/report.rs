@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::query::{COLUMNS, JobDetails, read_details};
 
-/// So many groups of a kind are told, those of the most jobs.
+/// Most groups in each part of a report: those with the most jobs.
 pub const GROUPS: u32 = 100;
 
 /// Jobs that ended, in numbers.
@@ -59,7 +59,7 @@ impl Store {
     /// What ended at `since` or later, in numbers.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn report(&self, since: Timestamp) -> Result<Report, StoreError> {
         self.read(move |connection| {
             // Added up here, row by row: to group them the database would sort them all, in memory.
@@ -94,7 +94,7 @@ impl Store {
     /// held. The newest first, at most `limit`, and how many there are.
     ///
     /// # Errors
-    /// What can befall the database.
+    /// Any failure of the database.
     pub async fn disputed_jobs(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&format!(

@@ -374,7 +374,7 @@ async fn the_change_feed_tells_each_changed_job_once_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_database_restored_from_an_older_state_is_told_by_its_epoch() {
+async fn restored_database_is_recognized_by_its_epoch() {
     let rig = Rig::new();
     assert_eq!(rig.store.epoch().await.unwrap(), 0);
     assert_eq!(rig.store.start_epoch(0).await.unwrap(), 1);

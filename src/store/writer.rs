@@ -36,7 +36,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Who is told of what.
+    /// The subscriptions of hooks.
     pub fn subscriptions(&self) -> &[Subscription] {
         self.subscriptions
     }

@@ -299,21 +299,21 @@ fn a_try_cut_short_by_a_crash_counts_as_unknown() {
 #[test]
 fn a_callback_before_the_submit_answer_hurries_repeat_and_question() {
     let waiting = after(new_job(), &[Event::AttemptStarted, unknown()]);
-    let knocked = after(waiting, &[Event::CallbackReceived { hint: None, quiet: false }]);
-    assert_eq!(next_word(&knocked, START), "resend +0s");
-    assert_eq!(next_word(&after(knocked, &[accepted()]), START), "poll +0s");
+    let received = after(waiting, &[Event::CallbackReceived { hint: None, quiet: false }]);
+    assert_eq!(next_word(&received, START), "resend +0s");
+    assert_eq!(next_word(&after(received, &[accepted()]), START), "poll +0s");
 }
 
 #[test]
 fn a_callback_during_a_question_leads_to_another_one() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
-    let knocked =
+    let received =
         step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
     let stale = Event::StatusPolled {
         sent_at: START,
         verdict: StatusVerdict::Answered(TaskFacts::of(Phase::Processing)),
     };
-    let job = step(&knocked, &stale, at(START.plus(HOUR))).job;
+    let job = step(&received, &stale, at(START.plus(HOUR))).job;
     assert_eq!(next_word(&job, START.plus(HOUR)), "poll +1s");
 }
 
@@ -445,8 +445,8 @@ proptest! {
 fn what_a_clock_a_day_ahead_has_put_off_is_due_again_when_it_is_set_back() {
     let ahead = START.plus(26 * HOUR);
     let mut job = after(new_job(), &[Event::AttemptStarted, accepted()]);
-    let knock = Event::CallbackReceived { hint: None, quiet: false };
-    for event in [unanswered(), knock] {
+    let callback = Event::CallbackReceived { hint: None, quiet: false };
+    for event in [unanswered(), callback] {
         job = step(&job, &event, at(ahead)).job;
     }
     assert!(next_action(&job, START).expect("a move").due > START.plus(25 * HOUR));

@@ -23,7 +23,7 @@ const STEPS: [(&str, u64, u64); 8] = [
     ("submitted", 8, 47),
     ("accepted", 7, 48),
     ("called back", 4, 18),
-    ("told of the callback", 8, 52),
+    ("callback processed", 8, 52),
     ("asked", 7, 59),
     ("planned and stored", 14, 98),
 ];
@@ -76,10 +76,10 @@ impl Life {
                 store.apply(self.id, Event::SubmitAnswered(verdict), NOW).await.unwrap();
             }
             "called back" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
-            "told of the callback" => {
+            "callback processed" => {
                 let delivery = store.unprocessed_deliveries(1).await.unwrap().remove(0);
-                let knocked = Event::CallbackReceived { hint: None, quiet: false };
-                store.process_delivery(&delivery, knocked, None, NOW).await.unwrap();
+                let received = Event::CallbackReceived { hint: None, quiet: false };
+                store.process_delivery(&delivery, received, None, NOW).await.unwrap();
             }
             "asked" => {
                 let (kind, index) = (self.key.kind, self.key.index);

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Most foreground writes in a commit. With more, all callers are answered at once and the web server idles until then;
 /// with fewer, each caller waits for more flushes.
 const MAX_FOREGROUND: usize = 128;
-/// So many foreground writes admit one background write to their commit, so that background work proceeds under constant
+/// Number of foreground writes that admits one background write to their commit, so that background work proceeds under constant
 /// load.
 const FOREGROUND_PER_BACKGROUND: usize = 64;
 /// Most background writes in a commit without foreground writes. Bounds how long a foreground write waits that arrives

@@ -35,16 +35,16 @@ enum Ended {
 }
 
 /// Why a piece of work could not stay in the transaction.
-enum Broken {
+enum WriteError {
     /// It failed and has left something behind that only the end of the transaction undoes.
-    ApiFault,
+    Failed,
     /// The transaction is over.
     Over(Ended),
 }
 
-/// What is to be told once a batch is committed.
+/// Sent once a batch is committed.
 #[derive(Default)]
-struct Told {
+struct AfterCommit {
     notified: Vec<Topic>,
     counted: Vec<MetricEvent>,
 }
@@ -84,16 +84,16 @@ impl Loop {
     pub(super) fn settle(&mut self, mut batch: Batch) -> bool {
         let change_before = self.change;
         let began = self.clock.tick();
-        let mut told = Told::default();
-        match self.commit(&mut batch, &mut told) {
+        let mut after_commit = AfterCommit::default();
+        match self.commit(&mut batch, &mut after_commit) {
             Ended::Committed => {
                 failpoints::hit(FailPoint::CommitDone);
-                self.metrics.record_commit(batch.len(), self.clock.tick().since(began), told.counted);
+                self.metrics.record_commit(batch.len(), self.clock.tick().since(began), after_commit.counted);
                 for piece in batch {
                     piece.answer(None);
                 }
                 failpoints::hit(FailPoint::CommitReported);
-                for topic in told.notified {
+                for topic in after_commit.notified {
                     self.notifier.notify(topic);
                 }
                 true
@@ -115,21 +115,21 @@ impl Loop {
         }
     }
 
-    fn commit(&mut self, batch: &mut Batch, told: &mut Told) -> Ended {
+    fn commit(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Ended {
         if let Err(error) = self.say("BEGIN IMMEDIATE") {
             return ended_by(&error);
         }
         let change_before = self.change;
-        let mut done = self.run_all(batch, told);
-        if let Err(Broken::ApiFault) = done {
+        let mut done = self.run_all(batch, after_commit);
+        if let Err(WriteError::Failed) = done {
             self.change = change_before;
-            *told = Told::default();
-            done = self.run_again(batch, told);
+            *after_commit = AfterCommit::default();
+            done = self.run_again(batch, after_commit);
         }
         match done {
             Ok(()) => {}
-            Err(Broken::Over(ended)) => return ended,
-            Err(Broken::ApiFault) => return self.roll_back_spoilt(),
+            Err(WriteError::Over(ended)) => return ended,
+            Err(WriteError::Failed) => return self.roll_back_failed(),
         }
         failpoints::hit(FailPoint::CommitPending);
         match self.say("COMMIT") {
@@ -139,27 +139,32 @@ impl Loop {
     }
 
     /// Has the whole batch done.
-    fn run_all(&mut self, batch: &mut Batch, told: &mut Told) -> Result<(), Broken> {
-        let fenced = batch.len() > 1 && batch.iter().any(|piece| piece.kind() == WriteKind::Once);
-        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), fenced, told))
+    fn run_all(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Result<(), WriteError> {
+        let isolated = batch.len() > 1 && batch.iter().any(|piece| piece.kind() == WriteKind::Once);
+        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), isolated, after_commit))
     }
 
     /// Undoes all of a batch in which one piece failed, and has it done again, each piece for itself.
-    fn run_again(&mut self, batch: &mut Batch, told: &mut Told) -> Result<(), Broken> {
+    fn run_again(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Result<(), WriteError> {
         if batch.len() == 1 {
-            return Err(Broken::ApiFault);
+            return Err(WriteError::Failed);
         }
         if let Err(error) = self.say("ROLLBACK").and_then(|()| self.say("BEGIN IMMEDIATE")) {
-            return Err(Broken::Over(self.roll_back(&error)));
+            return Err(WriteError::Over(self.roll_back(&error)));
         }
-        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), true, told))
+        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), true, after_commit))
     }
 
-    /// Has a piece done inside the transaction. Behind a fence it is undone by itself if it fails.
-    fn run_piece(&mut self, piece: &mut dyn Work, fenced: bool, told: &mut Told) -> Result<(), Broken> {
+    /// Has a piece done inside the transaction. Behind a savepoint it can be undone alone if it fails.
+    fn run_piece(
+        &mut self,
+        piece: &mut dyn Work,
+        isolated: bool,
+        after_commit: &mut AfterCommit,
+    ) -> Result<(), WriteError> {
         // A savepoint has each page copied before its first change.
-        if fenced && let Err(error) = self.say("SAVEPOINT piece") {
-            return Err(Broken::Over(self.roll_back(&error)));
+        if isolated && let Err(error) = self.say("SAVEPOINT piece") {
+            return Err(WriteError::Over(self.roll_back(&error)));
         }
         let changes_before = self.connection.total_changes();
         let (connection, change) = (&self.connection, &mut self.change);
@@ -170,23 +175,23 @@ impl Loop {
         let (topics, counts) = (writing.notified, writing.counted);
         // A full disk or a failing one makes SQLite undo the whole transaction by itself.
         if self.connection.is_autocommit() {
-            return Err(Broken::Over(Ended::Undone(|| StoreError::DiskFull)));
+            return Err(WriteError::Over(Ended::Undone(|| StoreError::DiskFull)));
         }
-        if fenced {
+        if isolated {
             let settled = if keep { Ok(()) } else { self.say("ROLLBACK TO piece") };
             if let Err(error) = settled.and_then(|()| self.say("RELEASE piece")) {
-                return Err(Broken::Over(self.roll_back(&error)));
+                return Err(WriteError::Over(self.roll_back(&error)));
             }
         } else if !keep && self.connection.total_changes() != changes_before {
-            return Err(Broken::ApiFault);
+            return Err(WriteError::Failed);
         }
         if keep {
             for topic in topics {
-                if !told.notified.contains(&topic) {
-                    told.notified.push(topic);
+                if !after_commit.notified.contains(&topic) {
+                    after_commit.notified.push(topic);
                 }
             }
-            told.counted.extend(counts);
+            after_commit.counted.extend(counts);
         }
         Ok(())
     }
@@ -204,7 +209,7 @@ impl Loop {
     }
 
     /// For a batch of one, whose piece tells its own failure.
-    fn roll_back_spoilt(&self) -> Ended {
+    fn roll_back_failed(&self) -> Ended {
         match self.say("ROLLBACK") {
             Ok(()) => Ended::Undone(|| StoreError::Closed),
             Err(error) => Ended::Unknown(error.to_string()),
