@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::terminal::{print_json, print_line};
 use crate::money::{QUOTA_PER_USD, Quota};
-use crate::sandbox::plan::Plan;
+use crate::sandbox::fault_plan::FaultPlan;
 use crate::sandbox::signing::Signing;
 use crate::sandbox::{Options, start};
 use crate::secret::Secret;
@@ -18,7 +18,7 @@ use crate::secret::Secret;
 /// `sandbox`
 pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exit, CliError> {
     if args.list_faults {
-        print_line(Plan::help().trim_end())?;
+        print_line(FaultPlan::help().trim_end())?;
         return Ok(Exit::Done);
     }
     let run_time = parse_run_time(&args.run_time).ok_or_else(|| {
@@ -26,7 +26,8 @@ pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exi
     })?;
     let options = Options {
         signing: signing(args)?,
-        plan: Plan::parse(&args.faults.join(" ")).map_err(|error| CliError::usage(error.to_string()))?,
+        fault_plan: FaultPlan::parse(&args.faults.join(" "))
+            .map_err(|error| CliError::usage(error.to_string()))?,
         seed: args.seed,
         run_time,
         balance: Quota::new(i64::from(args.balance) * QUOTA_PER_USD),

@@ -1,11 +1,11 @@
-//! The media: real, playable files small enough to live in the binary (made by `clips/make.sh`), and the ways to
-//! spoil them. A large file is never held in memory: it is a clip and, behind it, a `free` box of zeros.
+//! Media files: playable clips that are small enough for the binary (`clips/make.sh` makes them), and ways to corrupt
+//! them. A large file needs no memory: it is a clip followed by a `free` box of zeros.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::sandbox::faults::Kind;
+use crate::sandbox::faults::MediaKind;
 use crate::sha256::sha256_hex;
 
 const WIDE: [&[u8]; 2] = [include_bytes!("clips/wide-dawn.mp4"), include_bytes!("clips/wide-waves.mp4")];
@@ -15,10 +15,10 @@ const SQUARE: [&[u8]; 2] =
 const PICTURE: &[u8] = include_bytes!("clips/picture.jpg");
 const CHORD: &[u8] = include_bytes!("clips/chord.mp3");
 
-/// How many bytes [`Clip::piece`] gives at most.
-const PIECE: u64 = 64 * 1024;
+/// Largest chunk that [`Clip::chunk`] returns, in bytes.
+const CHUNK: u64 = 64 * 1024;
 
-/// One file: its first bytes, and zeros up to its length.
+/// A file: its first bytes, then zeros up to its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clip {
     head: Bytes,
@@ -26,22 +26,22 @@ pub struct Clip {
 }
 
 /// The extension and media type of a kind.
-pub fn names(kind: &Kind) -> (&'static str, &'static str) {
+pub fn extension_and_type(kind: &MediaKind) -> (&'static str, &'static str) {
     match kind {
-        Kind::Video => ("mp4", "video/mp4"),
-        Kind::Image => ("jpg", "image/jpeg"),
-        Kind::Audio => ("mp3", "audio/mpeg"),
+        MediaKind::Video => ("mp4", "video/mp4"),
+        MediaKind::Image => ("jpg", "image/jpeg"),
+        MediaKind::Audio => ("mp3", "audio/mpeg"),
     }
 }
 
 impl Clip {
-    /// The file for an output: `aspect` as in the request (`9:16`), `choice` picks one of several. A video is padded
-    /// to `size` bytes, if it is shorter, and stays playable.
-    pub fn choose(kind: &Kind, aspect: &str, choice: u64, size: Option<u64>) -> Self {
+    /// The file of an output: `aspect` as in the request (`9:16`), `choice` selects one of two clips. A video shorter
+    /// than `size` bytes is padded to that size, and stays playable.
+    pub fn choose(kind: &MediaKind, aspect: &str, choice: u64, size: Option<u64>) -> Self {
         let clips = match kind {
-            Kind::Image => return Self::whole(Bytes::from_static(PICTURE)),
-            Kind::Audio => return Self::whole(Bytes::from_static(CHORD)),
-            Kind::Video => match aspect {
+            MediaKind::Image => return Self::from_bytes(Bytes::from_static(PICTURE)),
+            MediaKind::Audio => return Self::from_bytes(Bytes::from_static(CHORD)),
+            MediaKind::Video => match aspect {
                 "9:16" | "3:4" => TALL,
                 "1:1" => SQUARE,
                 _ => WIDE,
@@ -51,17 +51,17 @@ impl Clip {
         Self::padded(clip, size)
     }
 
-    /// A file of just these bytes.
-    pub fn whole(head: Bytes) -> Self {
+    /// A file of these bytes.
+    pub fn from_bytes(head: Bytes) -> Self {
         Self { len: head.len() as u64, head }
     }
 
     fn padded(clip: &'static [u8], size: Option<u64>) -> Self {
         let len = size.unwrap_or(0).max(clip.len() as u64);
-        // A box cannot be shorter than its own header, so less than 16 bytes of padding are none.
+        // A box is never shorter than its header of 16 bytes.
         let padding = len - clip.len() as u64;
         if padding < 16 {
-            return Self::whole(Bytes::from_static(clip));
+            return Self::from_bytes(Bytes::from_static(clip));
         }
         // ISO/IEC 14496-12, section 4.2: size 1 means that 64 bits of it follow the type.
         let mut head = clip.to_vec();
@@ -81,9 +81,9 @@ impl Clip {
         self.len == 0
     }
 
-    /// The beginning of `range`, at most 64 KiB of it; empty once `range` is.
-    pub fn piece(&self, range: &Range<u64>) -> Bytes {
-        let end = range.end.min(self.len).min(range.start.saturating_add(PIECE));
+    /// The beginning of `range`, at most 64 KiB; empty if `range` is.
+    pub fn chunk(&self, range: &Range<u64>) -> Bytes {
+        let end = range.end.min(self.len).min(range.start.saturating_add(CHUNK));
         if range.start >= end {
             return Bytes::new();
         }
@@ -99,21 +99,21 @@ impl Clip {
     pub fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
-            let piece = self.piece(&(all.len() as u64..self.len));
-            if piece.is_empty() {
+            let chunk = self.chunk(&(all.len() as u64..self.len));
+            if chunk.is_empty() {
                 return all;
             }
-            all.extend_from_slice(&piece);
+            all.extend_from_slice(&chunk);
         }
     }
 
-    /// An entity tag of its first bytes and its length, without quotes.
+    /// An entity tag, without quotes.
     pub fn tag(&self) -> String {
         let sha256 = sha256_hex(&self.head);
         format!("{}-{:x}", &sha256[..16], self.len)
     }
 
-    /// The same film without an index: its `moov` box is called `free`.
+    /// The clip without an index: its `moov` box is named `free`.
     pub fn without_moov(&self) -> Self {
         let mut head = self.head.to_vec();
         if let Some(at) = head.windows(4).position(|name| name == b"moov") {
@@ -122,7 +122,7 @@ impl Clip {
         Self { head: head.into(), len: self.len }
     }
 
-    /// The same film with first bytes of no known kind.
+    /// The clip with first bytes of no known kind.
     pub fn without_magic(&self) -> Self {
         let mut head = self.head.to_vec();
         head.iter_mut().take(16).for_each(|byte| *byte ^= 0x5a);
@@ -136,7 +136,7 @@ impl Clip {
         Self { head, len }
     }
 
-    /// The film inside a gzip member (RFC 1952) of stored blocks (RFC 1951, section 3.2.4).
+    /// The clip inside a gzip member (RFC 1952) of stored blocks (RFC 1951, section 3.2.4).
     pub fn gzipped(&self) -> Self {
         let plain = self.bytes();
         let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -150,11 +150,11 @@ impl Clip {
         }
         packed.extend_from_slice(&crc32(&plain).to_le_bytes());
         packed.extend_from_slice(&(plain.len() as u32).to_le_bytes());
-        Self::whole(packed.into())
+        Self::from_bytes(packed.into())
     }
 }
 
-static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
+static ZEROS: [u8; CHUNK as usize] = [0; CHUNK as usize];
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
@@ -171,7 +171,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The names of the top boxes, if they tile the file exactly.
+    /// The names of the top-level boxes; `None` if they do not fill the file exactly.
     fn boxes(file: &[u8]) -> Option<Vec<String>> {
         let (mut at, mut names) = (0, Vec::new());
         while at < file.len() {
@@ -184,9 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn every_clip_is_an_mp4_with_its_index_first() {
+    fn every_video_clip_begins_with_its_index() {
         for aspect in ["16:9", "9:16", "1:1"] {
-            let both: Vec<_> = (0..2).map(|n| Clip::choose(&Kind::Video, aspect, n, None).bytes()).collect();
+            let both: Vec<_> =
+                (0..2).map(|n| Clip::choose(&MediaKind::Video, aspect, n, None).bytes()).collect();
             assert_ne!(both[0], both[1]);
             for clip in both {
                 assert_eq!(boxes(&clip).expect("tiled")[..2], ["ftyp", "moov"]);
@@ -197,26 +198,26 @@ mod tests {
     }
 
     #[test]
-    fn a_large_film_is_padded_with_a_free_box() {
-        let film = Clip::choose(&Kind::Video, "16:9", 0, Some(1 << 20));
-        let bytes = film.bytes();
-        assert_eq!((bytes.len(), film.len()), (1 << 20, 1 << 20));
+    fn large_clip_is_padded_with_a_free_box() {
+        let clip = Clip::choose(&MediaKind::Video, "16:9", 0, Some(1 << 20));
+        let bytes = clip.bytes();
+        assert_eq!((bytes.len(), clip.len()), (1 << 20, 1 << 20));
         assert_eq!(boxes(&bytes).expect("tiled").last().map(String::as_str), Some("free"));
-        let small = Clip::choose(&Kind::Video, "16:9", 0, Some(5));
+        let small = Clip::choose(&MediaKind::Video, "16:9", 0, Some(5));
         assert_eq!(small.bytes(), WIDE[0]);
-        assert_eq!(film.piece(&(film.len() - 3..film.len())).len(), 3);
+        assert_eq!(clip.chunk(&(clip.len() - 3..clip.len())).len(), 3);
     }
 
     #[test]
-    fn spoilt_films_are_spoilt_as_named() {
-        let film = Clip::choose(&Kind::Video, "1:1", 0, None);
-        assert!(!boxes(&film.without_moov().bytes()).expect("tiled").contains(&"moov".to_owned()));
-        assert_ne!(&film.without_magic().bytes()[4..8], b"ftyp");
-        assert_eq!(boxes(&film.half().bytes()), None);
-        assert_eq!(film.half().len(), film.len() / 2);
-        let packed = film.gzipped().bytes();
-        assert_eq!(packed[10], 1, "one last block");
-        assert_eq!(&packed[15..packed.len() - 8], film.bytes());
+    fn corrupt_clips_are_corrupt_as_named() {
+        let clip = Clip::choose(&MediaKind::Video, "1:1", 0, None);
+        assert!(!boxes(&clip.without_moov().bytes()).expect("tiled").contains(&"moov".to_owned()));
+        assert_ne!(&clip.without_magic().bytes()[4..8], b"ftyp");
+        assert_eq!(boxes(&clip.half().bytes()), None);
+        assert_eq!(clip.half().len(), clip.len() / 2);
+        let packed = clip.gzipped().bytes();
+        assert_eq!(packed[10], 1, "a single, last block");
+        assert_eq!(&packed[15..packed.len() - 8], clip.bytes());
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 }

@@ -1,132 +1,132 @@
-//! The vocabulary of a plan: closed lists of words, with a sentence of help each.
+//! The values that a fault plan accepts under each name, with a sentence of help for each.
 
 use std::time::Duration;
 
-use crate::sandbox::value::{Argument, Bytes, Choice, Target, Text, Value};
+use crate::sandbox::plan_value::{Argument, ByteCount, Choice, PlanValue, RedirectTarget, Text};
 
-/// One closed list of words: text and variant side by side, so that reading, showing and help cannot disagree.
-/// Words with an argument stand behind a `+`.
-macro_rules! words {
+/// A closed list of values. Text and variant stand side by side, so that parsing, printing and help cannot disagree.
+/// A `+` marks values that take an argument.
+macro_rules! plan_values {
     ($(#[$doc:meta])* $name:ident {
         $($unit:ident = $text:literal, $help:literal;)*
-        $(+ $held:ident($kind:ty) = $word:literal, $sentence:literal;)*
+        $(+ $with_argument:ident($kind:ty) = $word:literal, $sentence:literal;)*
     }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub enum $name { $(#[doc = $help] $unit,)* $(#[doc = $sentence] $held($kind),)* }
+        pub enum $name { $(#[doc = $help] $unit,)* $(#[doc = $sentence] $with_argument($kind),)* }
 
-        impl Value for $name {
+        impl PlanValue for $name {
             fn choices() -> Vec<Choice> {
                 vec![
                     $(Choice { text: $text.to_owned(), help: $help },)*
                     $(Choice {
-                        text: format!("{}:{}", $word, <$kind as Argument>::CALLED),
+                        text: format!("{}:{}", $word, <$kind as Argument>::PLACEHOLDER),
                         help: $sentence,
                     },)*
                 ]
             }
-            fn read(text: &str) -> Option<Self> {
+            fn parse(text: &str) -> Option<Self> {
                 $(if text == $text { return Some(Self::$unit); })*
-                $(if let Some(held) = text.strip_prefix(concat!($word, ":")) {
-                    return <$kind as Argument>::read(held).map(Self::$held);
+                $(if let Some(argument) = text.strip_prefix(concat!($word, ":")) {
+                    return <$kind as Argument>::parse(argument).map(Self::$with_argument);
                 })*
                 None
             }
-            fn show(&self) -> String {
+            fn to_text(&self) -> String {
                 match self {
                     $(Self::$unit => $text.to_owned(),)*
-                    $(Self::$held(held) => format!("{}:{}", $word, Argument::show(held)),)*
+                    $(Self::$with_argument(argument) => format!("{}:{}", $word, Argument::to_text(argument)),)*
                 }
             }
         }
     };
 }
 
-words! {
-    /// How a call of the API goes wrong. Where nothing else is said, the provider has done nothing.
+plan_values! {
+    /// How an API call goes wrong. The call is not executed unless the help says so.
     Fault {
-        BadRequest = "400", "400, the body is refused";
-        BadKey = "401", "401, the key is refused";
-        NoMoney = "402", "402, the balance is empty";
+        BadRequest = "400", "400 invalid_request";
+        Unauthorized = "401", "401, the key is refused";
+        PaymentRequired = "402", "402, the balance is empty";
         Forbidden = "403", "403";
         NotFound = "404", "404 task_not_found";
-        Conflict = "409", "409, a call with this key is under way";
-        SlowDown = "429", "429 with Retry-After: 1";
-        Window = "429-reset", "429 quota_window_exceeded with a reset_at in 2 s";
+        Conflict = "409", "409, a call with this key is in progress";
+        TooManyRequests = "429", "429 with Retry-After: 1";
+        QuotaWindow = "429-reset", "429 quota_window_exceeded with a reset_at in 2 s";
         Internal = "500", "500, internal error";
         BadGateway = "502", "502";
         Unavailable = "503", "503";
         GatewayTimeout = "504", "504";
         Capability = "capability", "400 capability_violation of `extra`";
         Price = "price", "500 price_not_configured, which is final";
-        Stored500 = "stored500", "500, kept under the idempotency key and replayed for ever (submit)";
-        SameId = "same-id", "hands out the id of an earlier task (submit)";
+        Stored500 = "stored500", "500, stored under the idempotency key and replayed for ever (submit)";
+        SameId = "same-id", "executed, answered with the id of an earlier task (submit)";
         Html200 = "html200", "200 with an HTML page";
         Html502 = "html502", "502 with an HTML page";
-        Empty = "empty", "200 with no body";
-        Cut = "cut", "done, but half of the answer is missing";
+        Empty = "empty", "200 without a body";
+        Cut = "cut", "executed, half of the response is missing";
         Huge = "huge", "200 with 4 MiB of JSON";
         Redirect = "redirect", "302 to another path";
-        Reset = "reset", "connection reset before an answer, nothing done";
-        Lost = "lost", "done, but the connection is reset instead of answered";
-        + SlowDownFor(Duration) = "429", "429 with this Retry-After";
-        + WindowFor(Duration) = "429-reset", "429 quota_window_exceeded with a reset_at so far away";
-        + Slow(Duration) = "slow", "done at once, answered late";
-        + Drip(Bytes) = "drip", "done, and answered so many bytes a second";
+        Reset = "reset", "connection reset before a response";
+        Lost = "lost", "executed, then the connection is reset";
+        + TooManyRequestsFor(Duration) = "429", "429 with this Retry-After";
+        + QuotaWindowFor(Duration) = "429-reset", "429 quota_window_exceeded with a reset_at in this time";
+        + Slow(Duration) = "slow", "executed at once, answered after this time";
+        + Drip(ByteCount) = "drip", "executed, answered at this many bytes a second";
     }
 }
 
-words! {
+plan_values! {
     /// How a download goes wrong.
     MediaFault {
         BadRequest = "400", "400 with JSON: not ready yet";
-        BadKey = "401", "401";
+        Unauthorized = "401", "401";
         Forbidden = "403", "403 with JSON: not ready yet";
         NotFound = "404", "404 with JSON: not ready yet";
         Gone = "410", "410";
-        BadRange = "416", "416, whatever was asked";
-        SlowDown = "429", "429 with Retry-After: 1";
+        BadRange = "416", "416, whatever range is requested";
+        TooManyRequests = "429", "429 with Retry-After: 1";
         Internal = "500", "500";
         BadGateway = "502", "502 with an HTML page";
         Unavailable = "503", "503";
-        Short = "short", "the length of the whole, half of it sent, closed";
-        Cut = "cut", "no length, half of it sent, closed as if whole";
+        Short = "short", "closed after half of the announced length";
+        Cut = "cut", "no length announced, closed after half as if complete";
         ChunkCut = "chunk-cut", "chunked, closed in the middle of a chunk";
-        Long = "long", "more bytes than the length says";
+        Long = "long", "more bytes than announced";
         Html = "html200", "an HTML page as video/mp4";
         Magic = "magic", "first bytes of no known kind";
         NoMoov = "no-moov", "an MP4 without its index";
-        Half = "half", "half a file, honestly announced as that";
-        Zero = "zero", "no bytes at all, with 200";
+        Half = "half", "the first half, announced as the whole";
+        Zero = "zero", "200 without a body";
         Gzip = "gzip", "Content-Encoding: gzip";
-        + Reset(Bytes) = "reset", "connection reset after so many bytes; 0: before the answer";
-        + Stall(Bytes) = "stall", "so many bytes, then silence";
-        + Drip(Bytes) = "drip", "so many bytes a second";
-        + Slow(Duration) = "slow", "nothing for so long, then as usual";
-        + Redirect(Target) = "redirect", "302 to: same, loop, private, metadata, file, userinfo, port, or a URL";
+        + Reset(ByteCount) = "reset", "connection reset after this many bytes; 0: before the response";
+        + Stall(ByteCount) = "stall", "silence after this many bytes";
+        + Drip(ByteCount) = "drip", "this many bytes a second";
+        + Slow(Duration) = "slow", "the usual answer after this time";
+        + Redirect(RedirectTarget) = "redirect", "302 to: same, loop, private, metadata, file, userinfo, port, or a URL";
     }
 }
 
-words! {
+plan_values! {
     /// What happens to the callbacks of a task. Several may be given, each with its own `callback=`.
     CallbackFault {
-        Lost = "lost", "none is ever sent";
-        Early = "early", "the task ends at once, and the callback is sent before the submit is answered";
+        Lost = "lost", "none is sent";
+        Early = "early", "the task ends at once, and its callback precedes the answer to the submit";
         Progress = "progress", "one more when processing begins";
         Stale = "stale", "one that says `processing` follows the last";
         Shuffled = "shuffled", "each up to 5 s late, in any order";
-        Garbage = "garbage", "the body is no JSON";
+        Garbage = "garbage", "the body is not JSON";
         Empty = "empty", "the body is empty";
         Huge = "huge", "the body has 1 MiB";
-        Forged = "forged", "before it one that lies, under a wrong token";
-        + Late(Duration) = "late", "so much later";
-        + Copies(u32) = "copies", "so many times";
+        Forged = "forged", "one with a wrong token and a false status comes first";
+        + Late(Duration) = "late", "later by this time";
+        + Copies(u32) = "copies", "this many copies";
     }
 }
 
-words! {
+plan_values! {
     /// How a task ends.
-    End {
+    TaskEnd {
         Completed = "completed", "with its outputs (default)";
         Cancelled = "cancelled", "cancelled by the provider";
         Never = "never", "stays `processing` for ever";
@@ -138,13 +138,13 @@ words! {
     }
 }
 
-words! {
+plan_values! {
     /// Yes or no.
-    Flag { Yes = "yes", "so it is"; No = "no", "it is not"; }
+    YesNo { Yes = "yes", "true"; No = "no", "false"; }
 }
 
-words! {
-    /// How a submit is answered.
+plan_values! {
+    /// The JSON of the answer to a submit.
     SubmitShape {
         Plain = "plain", "the object (default)";
         Wrapped = "wrapped", "the object in {\"code\",\"data\"}";
@@ -152,16 +152,16 @@ words! {
     }
 }
 
-words! {
-    /// How a status is answered.
+plan_values! {
+    /// The JSON of a status.
     StatusShape {
         Plain = "plain", "the object (default)";
         Wrapped = "wrapped", "the object in {\"code\",\"data\"}";
     }
 }
 
-words! {
-    /// How a callback body is built.
+plan_values! {
+    /// The JSON of a callback.
     CallbackShape {
         Bare = "bare", "the status object (default)";
         Event = "event", "{\"event\",\"data\"}";
@@ -170,26 +170,26 @@ words! {
     }
 }
 
-words! {
+plan_values! {
     /// Which ids tasks get.
     IdShape {
-        Plain = "plain", "as the provider's (default)";
+        Plain = "plain", "like the provider's (default)";
         Hostile = "hostile", "an id that climbs out of a URL's path";
-        Absent = "absent", "the submit answer names none";
+        Absent = "absent", "none in the answer to the submit";
     }
 }
 
-words! {
-    /// Which words stand for the five states.
-    WordChoice {
+plan_values! {
+    /// Which words name the five statuses.
+    StatusWords {
         Plain = "plain", "the documented ones (default)";
-        Any = "any", "synonyms met in the wild, in any case";
+        Any = "any", "synonyms met in practice, in any case";
     }
 }
 
-words! {
+plan_values! {
     /// How progress is written.
-    Progress {
+    ProgressFormat {
         Percent = "percent", "\"45%\" (default)";
         Int = "int", "45";
         Float = "float", "45.0";
@@ -201,22 +201,22 @@ words! {
     }
 }
 
-words! {
+plan_values! {
     /// How times are written.
-    Times {
-        Seconds = "s", "Unix seconds (default, but for the submit answer)";
+    TimeFormat {
+        Seconds = "s", "Unix seconds (default, except in the answer to a submit)";
         Millis = "ms", "Unix milliseconds";
         Micros = "us", "Unix microseconds";
         Text = "string", "Unix seconds in a string";
         Iso = "iso", "RFC 3339";
-        Absent = "absent", "none";
+        Absent = "absent", "no key";
         Zero = "zero", "0";
         Negative = "negative", "-1";
         Far = "far", "the year 9999";
     }
 }
 
-words! {
+plan_values! {
     /// How the URL of an output is written.
     UrlShape {
         Array = "array", "[\"https://...\"] (default)";
@@ -225,48 +225,48 @@ words! {
     }
 }
 
-words! {
-    /// When the result of a completed task can be seen.
+plan_values! {
+    /// When the result of a completed task appears.
     ResultShape {
         Full = "full", "at once (default)";
         None = "none", "never: no `result` key";
-        + Empty(u32) = "empty", "the first so many answers have empty lists";
-        + Absent(u32) = "absent", "the first so many answers have no `result`";
-        + Null(u32) = "null", "the first so many answers say null";
+        + Empty(u32) = "empty", "the first N answers have empty lists";
+        + Absent(u32) = "absent", "the first N answers have no `result`";
+        + Null(u32) = "null", "the first N answers have a null `result`";
     }
 }
 
-words! {
-    /// Which links a status query hands out.
-    Links {
-        Renew = "renew", "the same while it lives, then a fresh one (default)";
-        Fresh = "fresh", "a fresh one each time; earlier ones live on";
-        Same = "same", "always the first, dead or alive";
+plan_values! {
+    /// Which links a status has.
+    LinkPolicy {
+        Renew = "renew", "the same until it expires, then a fresh one (default)";
+        Fresh = "fresh", "a fresh one each time; earlier ones keep working";
+        Same = "same", "always the first, expired or not";
     }
 }
 
-words! {
-    /// How a failure tells why.
-    FailShape {
+plan_values! {
+    /// Where a failed status says why.
+    FailureShape {
         Error = "error", "{\"error\":{\"message\",\"code\"}} (default)";
         Reason = "reason", "fail_reason";
         Text = "text", "\"error\":\"words\"";
-        None = "none", "not at all";
+        None = "none", "nowhere";
     }
 }
 
-words! {
-    /// What an output is.
-    Kind {
+plan_values! {
+    /// The kind of an output.
+    MediaKind {
         Video = "video", "MP4";
         Image = "image", "JPEG";
         Audio = "audio", "MP3";
     }
 }
 
-words! {
+plan_values! {
     /// The entity tag of a file.
-    Etag {
+    EtagKind {
         Strong = "strong", "(default)";
         Weak = "weak", "W/\"...\"";
         Absent = "none", "no ETag";
@@ -274,32 +274,32 @@ words! {
     }
 }
 
-words! {
-    /// How ranges are answered.
-    Ranges {
+plan_values! {
+    /// How range requests are answered.
+    RangeSupport {
         Yes = "yes", "206 (default)";
         Ignored = "ignored", "200 with everything";
-        Wrong = "wrong", "206, but its Content-Range and bytes begin elsewhere";
-        Blind = "blind", "206 even where If-Range does not agree";
+        Wrong = "wrong", "206, but Content-Range and bytes begin elsewhere";
+        Blind = "blind", "206 even where If-Range does not match";
         Refused = "refused", "416";
     }
 }
 
-words! {
-    /// How the length of a file is told.
-    Length {
+plan_values! {
+    /// How the length of a file is announced.
+    LengthKind {
         Given = "given", "Content-Length (default)";
         Chunked = "chunked", "chunked";
-        Close = "close", "not at all: the connection ends";
+        Close = "close", "not at all: the body ends with the connection";
     }
 }
 
-words! {
-    /// What a dead link answers.
-    Expired {
-        Forbidden = "403", "(default)";
-        BadRequest = "400", "as the name says";
-        NotFound = "404", "as the name says";
-        Gone = "410", "as the name says";
+plan_values! {
+    /// What an expired link answers.
+    ExpiredLink {
+        Forbidden = "403", "403 (default)";
+        BadRequest = "400", "400";
+        NotFound = "404", "404";
+        Gone = "410", "410";
     }
 }

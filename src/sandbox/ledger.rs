@@ -1,5 +1,5 @@
-//! The provider's own book: what arrived, what was answered, and where the money went. A checker reads this and never
-//! asks the daemon. It holds no API key and no callback address; link signatures are the sandbox's own and worth nothing.
+//! The ledger of the simulated provider: requests, responses and charges. Checkers read it instead of trusting the
+//! daemon. It has no API keys and no callback addresses; its link signatures open nothing outside the sandbox.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,39 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::money::Quota;
 
-/// Requests other than submits kept one by one; later ones are only counted, so that a sandbox may run for weeks.
-const KEPT: usize = 100_000;
+/// Most requests kept, submits aside; later ones are only counted, so that a sandbox can run for weeks.
+const MAX_KEPT: usize = 100_000;
 
-/// Everything that happened, in order. Serialises to what `GET /sandbox/ledger` shows.
+/// Everything that happened, in order. `GET /sandbox/ledger` returns it as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Ledger {
     /// Every request, in the order of arrival.
-    pub requests: Vec<Arrival>,
-    /// Requests that were counted but not kept, after a hundred thousand.
+    pub requests: Vec<RequestEntry>,
+    /// Number of requests beyond the first hundred thousand, which are not kept.
     pub requests_not_kept: u64,
-    /// Requests by call: `submit`, `status`, ...
+    /// Number of requests by call: `submit`, `status`, ...
     pub calls: BTreeMap<&'static str, u64>,
-    /// By idempotency key: when it was first and last used.
-    pub keys: BTreeMap<String, KeyUse>,
+    /// The use of each idempotency key.
+    pub keys: BTreeMap<String, KeyEntry>,
     /// Every task, in the order of creation.
     pub tasks: Vec<TaskEntry>,
-    /// Every movement of money, in order.
-    pub money: Vec<Movement>,
-    /// Every link handed out.
+    /// Every charge and refund, in order.
+    pub money: Vec<MoneyEntry>,
+    /// Every link issued.
     pub links: Vec<LinkEntry>,
     /// Every callback sent.
     pub callbacks: Vec<CallbackEntry>,
-    /// How often each fault struck, as `submit=503`.
+    /// How often each fault happened, by its text in a plan (`submit=503`).
     pub faults: BTreeMap<String, u64>,
-    /// The most tasks that were queued or processing at one time.
+    /// Highest number of tasks queued or processing at one time.
     pub max_running: usize,
-    /// All charges less all refunds.
+    /// All charges minus all refunds.
     pub total: Quota,
 }
 
-/// One request.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Arrival {
+pub struct RequestEntry {
     /// When it arrived.
     pub at: Timestamp,
     /// `submit`, `status`, `cancel`, `balance`, `models`, `media` or `other`.
@@ -55,73 +55,73 @@ pub struct Arrival {
     pub body_sha256: String,
     /// The `Range` header.
     pub range: Option<String>,
-    /// The task it was about or made.
+    /// The task it names or created.
     pub task_id: Option<String>,
-    /// The fault that struck, as in a plan.
+    /// The fault that happened, as in a plan.
     pub fault: Option<String>,
-    /// The HTTP status answered; `None`: the connection was reset instead.
+    /// The HTTP status of the response; `None`: the connection was reset.
     pub status: Option<u16>,
 }
 
 /// The use of an idempotency key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct KeyUse {
-    /// First arrival of a submit with it.
+pub struct KeyEntry {
+    /// Arrival of the first submit with it.
     pub first: Timestamp,
-    /// Last arrival of a submit with it.
+    /// Arrival of the last submit with it.
     pub last: Timestamp,
-    /// How many there were.
+    /// Number of submits with it.
     pub submits: u64,
-    /// The distinct bodies sent under it, as SHA-256: more than one is a client's mistake.
+    /// SHA-256 of each distinct body sent with it; more than one is a mistake of the client.
     pub bodies: Vec<String>,
 }
 
-/// One task.
+/// A task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskEntry {
     /// The provider's id.
     pub task_id: String,
-    /// The idempotency key it was made under.
+    /// The idempotency key of its submit.
     pub key: Option<String>,
     /// The model.
     pub model: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// How it ended: `completed`, `failed`, `cancelled`; `None` while it runs.
     pub ended: Option<&'static str>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Charges less refunds so far.
+    /// Charges minus refunds so far.
     pub cost: Quota,
     /// Its files.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<OutputEntry>,
 }
 
-/// A file of a task.
+/// An output of a task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Output {
-    /// As in its link.
+pub struct OutputEntry {
+    /// Its name, as in its link.
     pub file: String,
-    /// Its length.
+    /// Its size.
     pub bytes: u64,
-    /// SHA-256 of the file as it should be stored; empty above 64 MiB.
+    /// SHA-256 of the file as it must be stored; empty for large files.
     pub sha256: String,
 }
 
-/// Money moved.
+/// A charge or a refund.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Movement {
+pub struct MoneyEntry {
     /// When.
     pub at: Timestamp,
-    /// For which task.
+    /// The task.
     pub task_id: String,
     /// `charge` or `refund`.
     pub kind: &'static str,
-    /// Above zero, whatever the kind.
+    /// Always positive.
     pub amount: Quota,
 }
 
-/// A link handed out.
+/// A link issued.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkEntry {
     /// The task.
@@ -130,57 +130,56 @@ pub struct LinkEntry {
     pub link: String,
     /// When.
     pub issued_at: Timestamp,
-    /// When it dies.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// A callback sent, or tried.
+/// An attempt to send a callback.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CallbackEntry {
-    /// Its number.
+    /// The number of the callback.
     pub number: u64,
     /// The task.
     pub task_id: String,
     /// When it was sent.
     pub sent_at: Timestamp,
-    /// Which try of this callback, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// Whether it went to a wrong token.
+    /// Whether its token was wrong.
     pub forged: bool,
     /// SHA-256 of the body.
     pub body_sha256: String,
-    /// When its outcome was known.
+    /// When its outcome became known.
     pub answered_at: Option<Timestamp>,
-    /// The HTTP status it got; `None`: none (yet).
+    /// The HTTP status of the answer; `None`: no answer (yet).
     pub status: Option<u16>,
 }
 
 impl Ledger {
-    /// A request has arrived and its answer is known.
-    pub(crate) fn arrived(&mut self, arrival: Arrival) {
-        *self.calls.entry(arrival.call).or_default() += 1;
-        if let Some(fault) = &arrival.fault {
-            *self.faults.entry(format!("{}={fault}", arrival.call)).or_default() += 1;
+    pub(crate) fn record_request(&mut self, entry: RequestEntry) {
+        *self.calls.entry(entry.call).or_default() += 1;
+        if let Some(fault) = &entry.fault {
+            *self.faults.entry(format!("{}={fault}", entry.call)).or_default() += 1;
         }
-        if let (Some(key), "submit") = (&arrival.key, arrival.call) {
-            let at = arrival.at;
+        if let (Some(key), "submit") = (&entry.key, entry.call) {
+            let at = entry.at;
             let uses = self.keys.entry(key.clone());
-            let uses = uses.or_insert(KeyUse { first: at, last: at, submits: 0, bodies: Vec::new() });
+            let uses = uses.or_insert(KeyEntry { first: at, last: at, submits: 0, bodies: Vec::new() });
             uses.last = at;
             uses.submits += 1;
-            if !uses.bodies.contains(&arrival.body_sha256) {
-                uses.bodies.push(arrival.body_sha256.clone());
+            if !uses.bodies.contains(&entry.body_sha256) {
+                uses.bodies.push(entry.body_sha256.clone());
             }
         }
-        if arrival.call == "submit" || self.requests.len() < KEPT {
-            self.requests.push(arrival);
+        if entry.call == "submit" || self.requests.len() < MAX_KEPT {
+            self.requests.push(entry);
         } else {
             self.requests_not_kept += 1;
         }
     }
 
-    /// Money is taken (above zero) or given back (below); zero moves nothing.
-    pub(crate) fn moved(&mut self, at: Timestamp, task: usize, amount: Quota) {
+    /// Records a charge (positive), a refund (negative), or nothing (zero).
+    pub(crate) fn record_money(&mut self, at: Timestamp, task: usize, amount: Quota) {
         let Some(entry) = self.tasks.get_mut(task) else { return };
         if amount == Quota::ZERO {
             return;
@@ -189,11 +188,17 @@ impl Ledger {
         self.total = self.total.plus(amount);
         let kind = if amount > Quota::ZERO { "charge" } else { "refund" };
         let amount = Quota::new(amount.get().saturating_abs());
-        self.money.push(Movement { at, task_id: entry.task_id.clone(), kind, amount });
+        self.money.push(MoneyEntry { at, task_id: entry.task_id.clone(), kind, amount });
     }
 
-    /// A callback was answered, or could not be delivered (`None`).
-    pub(crate) fn answered(&mut self, number: u64, attempt: u32, status: Option<u16>, at: Timestamp) {
+    /// Records how an attempt was answered; `None`: not at all.
+    pub(crate) fn record_callback_outcome(
+        &mut self,
+        number: u64,
+        attempt: u32,
+        status: Option<u16>,
+        at: Timestamp,
+    ) {
         let mut sent = self.callbacks.iter_mut().rev();
         if let Some(entry) = sent.find(|entry| entry.number == number && entry.attempt == attempt) {
             entry.answered_at = Some(at);

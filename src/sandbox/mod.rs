@@ -1,72 +1,73 @@
-//! The simulated provider: everything qingbo.dev's task API does, on a port of this machine, with faults at will. For
-//! dry runs, for other people's tests, for the demo and for our own.
+//! A simulated provider: the task API of qingbo.dev on a local port, with faults on request. For dry runs, the demo, and
+//! tests, here and in other programs.
 //!
-//! It stands apart from the rest of the house: it writes its own literal JSON and shares no type with the daemon.
-//! [`world::World`] is the provider without a wire, for simulations; [`start`] puts it on one. [`plan`] says how
-//! faults are written. Beside the provider's paths it serves `GET /sandbox/ledger`, `GET` and `POST /sandbox/plan`,
-//! `GET /sandbox/words`, `POST /sandbox/reset` and `GET /healthz`.
+//! It shares no type with the daemon and writes its JSON by hand, so that a misreading of the API cannot hide in code
+//! that both use. [`world::World`] is the provider without a network, for simulations; [`start`] serves it. The grammar
+//! of faults is in [`fault_plan`]. Beside the provider's paths it serves `GET /sandbox/ledger`, `GET` and
+//! `POST /sandbox/plan`, `GET /sandbox/faults`, `POST /sandbox/reset` and `GET /healthz`.
 
-mod answers;
-mod callbacks;
+mod callback_sender;
 mod checks;
 pub mod clip;
-pub mod exchange;
+pub mod fault_plan;
 pub mod faults;
+pub mod http_types;
 pub mod ledger;
 mod media_server;
 pub mod outbox;
-pub mod plan;
+pub mod plan_value;
+mod raw_response;
+mod responses;
 pub mod scheduled_fault;
 mod server;
 pub mod signing;
 mod task;
-pub mod value;
-mod wire;
+mod task_json;
 pub mod world;
 
 use std::time::Duration;
 
 use crate::money::Quota;
-use crate::sandbox::plan::Plan;
+use crate::sandbox::fault_plan::FaultPlan;
 use crate::sandbox::signing::Signing;
 use crate::secret::Secret;
 
 pub use crate::sandbox::server::{Sandbox, start};
 
-/// How a sandbox is set up.
+/// The settings of a sandbox.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Faults and shapes for the whole run.
-    pub plan: Plan,
-    /// The same seed, calls and times give the same answers.
+    pub fault_plan: FaultPlan,
+    /// The same seed, requests and times give the same responses.
     pub seed: u64,
     /// How long tasks are queued, at least and at most.
     pub queue_time: (Duration, Duration),
-    /// How long tasks run, at least and at most.
+    /// How long tasks are processed, at least and at most.
     pub run_time: (Duration, Duration),
-    /// The one key let in; `None`: any.
+    /// The only API key accepted; `None`: any.
     pub api_key: Option<Secret>,
-    /// How long links live.
-    pub link_life: Duration,
-    /// What the account has at the start.
+    /// How long links are valid.
+    pub link_lifetime: Duration,
+    /// The balance at the start.
     pub balance: Quota,
     /// How long a receiver may take to answer a callback.
     pub callback_timeout: Duration,
-    /// How callbacks are signed; `None`: they are not.
+    /// How callbacks are signed; `None`: not at all.
     pub signing: Option<Signing>,
-    /// What links begin with, where that is not the address listened on: behind a proxy, in a container.
+    /// What links begin with if not with the listener's address: behind a proxy, or in a container.
     pub public_url: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            plan: Plan::default(),
+            fault_plan: FaultPlan::default(),
             seed: 0,
             queue_time: (Duration::from_millis(300), Duration::from_millis(1200)),
             run_time: (Duration::from_secs(2), Duration::from_secs(6)),
             api_key: None,
-            link_life: Duration::from_secs(24 * 3600),
+            link_lifetime: Duration::from_secs(24 * 3600),
             balance: Quota::new(50_000_000),
             callback_timeout: Duration::from_secs(10),
             signing: None,

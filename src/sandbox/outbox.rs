@@ -1,4 +1,4 @@
-//! Callbacks waiting to be sent: which, when, and how often again.
+//! The outbox: callbacks to send, when, and how often to retry them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,31 +7,31 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::rng::Rng;
+use crate::sandbox::fault_plan::FaultPlan;
 use crate::sandbox::faults::CallbackFault;
-use crate::sandbox::plan::Plan;
 use crate::secret::Secret;
 
-/// One POST to be made now; its outcome is due at [`World::callback_answered`](crate::sandbox::world::World).
+/// A POST to send now. Report its outcome to [`World::callback_answered`](crate::sandbox::world::World).
 #[derive(Clone, Debug)]
 pub struct Callback {
-    /// Names it in the ledger and in its outcome.
+    /// Identifies it in the ledger and when its outcome is reported.
     pub number: u64,
-    /// Which try of it this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The task it is about.
     pub task_id: String,
-    /// Where to; carries the receiver's token.
+    /// The address, with the receiver's token.
     pub url: Secret,
-    /// What.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// What a callback says.
+/// The content of a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// The status at the time of sending.
-    Truth,
-    /// `processing`, whatever is true.
+    Genuine,
+    /// `processing`, whatever the status is.
     Processing,
     /// `failed`, under a wrong token.
     Forged,
@@ -41,35 +41,33 @@ pub(crate) enum Message {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingCallback {
     pub number: u64,
     pub task: usize,
     pub message: Message,
-    /// Tries so far.
-    pub tried: u32,
-    /// Tries allowed.
-    pub allowed: u32,
+    pub attempts: u32,
+    pub max_attempts: u32,
 }
 
-/// The callbacks of all tasks.
+/// The callbacks of all tasks: those to send, and those sent and not answered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
-    waiting: BTreeMap<(Timestamp, u64), Waiting>,
-    under_way: BTreeMap<u64, Waiting>,
-    made: u64,
+    waiting: BTreeMap<(Timestamp, u64), PendingCallback>,
+    in_flight: BTreeMap<u64, PendingCallback>,
+    last_number: u64,
 }
 
 impl Outbox {
-    /// A task has ended: what its plan makes of that.
-    pub fn ended(&mut self, task: usize, plan: &Plan, at: Timestamp, rng: &Rng) {
+    /// Schedules the callbacks of a task that ended at `at`, as its plan says.
+    pub fn task_ended(&mut self, task: usize, plan: &FaultPlan, at: Timestamp, rng: &Rng) {
         let has = |fault: CallbackFault| plan.callback.contains(&fault);
         if has(CallbackFault::Lost) {
             return;
         }
-        let (mut late, mut copies) = (Duration::ZERO, 1);
+        let (mut delay, mut copies) = (Duration::ZERO, 1);
         for fault in &plan.callback {
             match fault {
-                CallbackFault::Late(by) => late = *by,
+                CallbackFault::Late(time) => delay = *time,
                 CallbackFault::Copies(count) => copies = *count,
                 _ => {}
             }
@@ -82,80 +80,82 @@ impl Outbox {
             () if has(CallbackFault::Garbage) => Message::Garbage,
             () if has(CallbackFault::Empty) => Message::Empty,
             () if has(CallbackFault::Huge) => Message::Huge,
-            () => Message::Truth,
+            () => Message::Genuine,
         };
-        let at = at.plus(late);
+        let at = at.plus(delay);
         if has(CallbackFault::Forged) {
-            self.post(task, Message::Forged, at, 1);
+            self.schedule(task, Message::Forged, at, 1);
         }
         for _ in 0..copies {
-            self.post(task, message, at.plus(shuffled()), plan.callback_tries.unwrap_or(3));
+            self.schedule(task, message, at.plus(shuffled()), plan.callback_tries.unwrap_or(3));
         }
         if has(CallbackFault::Stale) {
-            self.post(task, Message::Processing, at.plus(Duration::from_millis(50)).plus(shuffled()), 1);
+            self.schedule(task, Message::Processing, at.plus(Duration::from_millis(50)).plus(shuffled()), 1);
         }
     }
 
-    /// A task's processing begins at `at`.
-    pub fn begun(&mut self, task: usize, plan: &Plan, at: Timestamp) {
+    /// Schedules the callback of a task whose processing begins at `at`, if its plan asks for one.
+    pub fn processing_began(&mut self, task: usize, plan: &FaultPlan, at: Timestamp) {
         if plan.callback.contains(&CallbackFault::Progress) {
-            self.post(task, Message::Truth, at, 1);
+            self.schedule(task, Message::Genuine, at, 1);
         }
     }
 
-    fn post(&mut self, task: usize, message: Message, at: Timestamp, allowed: u32) {
-        self.made += 1;
-        let number = self.made;
-        self.waiting.insert((at, number), Waiting { number, task, message, tried: 0, allowed });
+    fn schedule(&mut self, task: usize, message: Message, at: Timestamp, max_attempts: u32) {
+        self.last_number += 1;
+        let number = self.last_number;
+        self.waiting
+            .insert((at, number), PendingCallback { number, task, message, attempts: 0, max_attempts });
     }
 
-    /// The next callback due at `now`, now under way.
-    pub fn take(&mut self, now: Timestamp) -> Option<Waiting> {
+    /// Takes the next callback due at `now`. It is in flight until [`Outbox::record_outcome`].
+    pub fn take_due(&mut self, now: Timestamp) -> Option<PendingCallback> {
         let entry = self.waiting.first_entry()?;
         if entry.key().0 > now {
             return None;
         }
         let mut due = entry.remove();
-        due.tried += 1;
-        self.under_way.insert(due.number, due.clone());
+        due.attempts += 1;
+        self.in_flight.insert(due.number, due.clone());
         Some(due)
     }
 
-    /// One that was under way has its outcome; without a 2xx it is tried again after 1, 2, 4, ... seconds.
-    pub fn answered(&mut self, number: u64, status: Option<u16>, now: Timestamp) -> Option<u32> {
-        let sent = self.under_way.remove(&number)?;
-        let tried = sent.tried;
-        let well = status.is_some_and(|status| (200..300).contains(&status));
-        if !well && tried < sent.allowed {
-            let wait = Duration::from_secs(1 << (tried - 1).min(10));
+    /// Records how a callback was answered; without a 2xx it is sent again after 1, 2, 4, ... seconds. Returns the
+    /// number of the attempt.
+    pub fn record_outcome(&mut self, number: u64, status: Option<u16>, now: Timestamp) -> Option<u32> {
+        let sent = self.in_flight.remove(&number)?;
+        let attempt = sent.attempts;
+        let accepted = status.is_some_and(|status| (200..300).contains(&status));
+        if !accepted && attempt < sent.max_attempts {
+            let wait = Duration::from_secs(1 << (attempt - 1).min(10));
             self.waiting.insert((now.plus(wait), number), sent);
         }
-        Some(tried)
+        Some(attempt)
     }
 
-    /// Whether a first try for this task is still to come or under way.
-    pub fn untried(&self, task: usize) -> bool {
-        let waiting = self.waiting.values().any(|waiting| waiting.task == task && waiting.tried == 0);
-        waiting || self.under_way.values().any(|sent| sent.task == task && sent.tried == 1)
+    /// Whether the first attempt of a callback for this task is still to come or in flight.
+    pub fn awaits_first_attempt(&self, task: usize) -> bool {
+        let waiting = self.waiting.values().any(|waiting| waiting.task == task && waiting.attempts == 0);
+        waiting || self.in_flight.values().any(|sent| sent.task == task && sent.attempts == 1)
     }
 
-    /// When the next is due.
-    pub fn next(&self) -> Option<Timestamp> {
+    /// When the next callback is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
         self.waiting.keys().next().map(|(at, _)| *at)
     }
 }
 
-/// What a message carries, given the true status object as a callback tells it.
-pub(crate) fn body(message: Message, mut truth: Value) -> Vec<u8> {
+/// The body of a callback, made from the genuine one.
+pub(crate) fn body(message: Message, mut genuine: Value) -> Vec<u8> {
     match message {
-        Message::Truth => truth.to_string().into_bytes(),
+        Message::Genuine => genuine.to_string().into_bytes(),
         Message::Processing => {
-            restate(&mut truth, "processing");
-            truth.to_string().into_bytes()
+            replace_status(&mut genuine, "processing");
+            genuine.to_string().into_bytes()
         }
         Message::Forged => {
-            restate(&mut truth, "failed");
-            truth.to_string().into_bytes()
+            replace_status(&mut genuine, "failed");
+            genuine.to_string().into_bytes()
         }
         Message::Garbage => b"\xff\xfe{\"task_id\": <not json".to_vec(),
         Message::Empty => Vec::new(),
@@ -163,7 +163,7 @@ pub(crate) fn body(message: Message, mut truth: Value) -> Vec<u8> {
     }
 }
 
-fn restate(value: &mut Value, status: &str) {
+fn replace_status(value: &mut Value, status: &str) {
     let Some(object) = value.as_object_mut() else { return };
     if object.contains_key("status") {
         object.insert("status".to_owned(), status.into());
@@ -173,7 +173,7 @@ fn restate(value: &mut Value, status: &str) {
     }
     for inner in ["data", "task"] {
         if let Some(inner) = object.get_mut(inner) {
-            restate(inner, status);
+            replace_status(inner, status);
         }
     }
 }
@@ -198,21 +198,21 @@ mod tests {
 
     fn sent(plan: &str) -> Vec<(Message, i64)> {
         let mut outbox = Outbox::default();
-        outbox.ended(0, &Plan::parse(plan).expect(plan), at(100), &Rng::seeded(1));
+        outbox.task_ended(0, &FaultPlan::parse(plan).expect(plan), at(100), &Rng::seeded(1));
         let keys: Vec<_> = outbox.waiting.keys().map(|(at, _)| at.millis() - 100_000).collect();
-        let messages = std::iter::from_fn(|| outbox.take(at(1000))).map(|waiting| waiting.message);
+        let messages = std::iter::from_fn(|| outbox.take_due(at(1000))).map(|waiting| waiting.message);
         messages.zip(keys).collect()
     }
 
     #[test]
-    fn a_plan_decides_what_is_sent_and_when() {
-        assert_eq!(sent(""), [(Message::Truth, 0)]);
+    fn plan_decides_what_is_sent_and_when() {
+        assert_eq!(sent(""), [(Message::Genuine, 0)]);
         assert_eq!(sent("callback=lost"), []);
         assert_eq!(sent("callback=late:5s callback=garbage"), [(Message::Garbage, 5000)]);
         assert_eq!(sent("callback=copies:10").len(), 10);
         assert_eq!(
             sent("callback=forged callback=stale"),
-            [(Message::Forged, 0), (Message::Truth, 0), (Message::Processing, 50)]
+            [(Message::Forged, 0), (Message::Genuine, 0), (Message::Processing, 50)]
         );
         let times: std::collections::BTreeSet<_> =
             sent("callback=copies:10 callback=shuffled").into_iter().map(|(_, at)| at).collect();
@@ -220,25 +220,25 @@ mod tests {
     }
 
     #[test]
-    fn a_callback_is_tried_again_until_it_is_answered_well_or_the_tries_are_up() {
+    fn callback_is_retried_until_accepted_or_out_of_attempts() {
         let mut outbox = Outbox::default();
-        outbox.ended(7, &Plan::default(), at(0), &Rng::seeded(1));
+        outbox.task_ended(7, &FaultPlan::default(), at(0), &Rng::seeded(1));
         for (attempt, due, next) in [(1, 0, Some(1)), (2, 1, Some(3)), (3, 3, None)] {
-            assert!(attempt == 1 || outbox.take(at(due - 1)).is_none());
-            let waiting = outbox.take(at(due)).expect("due");
-            assert_eq!(waiting.tried, attempt);
-            assert_eq!(outbox.untried(7), attempt == 1);
-            assert_eq!(outbox.answered(waiting.number, Some(503), at(due)), Some(attempt));
-            assert_eq!(outbox.next(), next.map(at));
+            assert!(attempt == 1 || outbox.take_due(at(due - 1)).is_none());
+            let waiting = outbox.take_due(at(due)).expect("due");
+            assert_eq!(waiting.attempts, attempt);
+            assert_eq!(outbox.awaits_first_attempt(7), attempt == 1);
+            assert_eq!(outbox.record_outcome(waiting.number, Some(503), at(due)), Some(attempt));
+            assert_eq!(outbox.next_due(), next.map(at));
         }
-        outbox.ended(8, &Plan::default(), at(0), &Rng::seeded(1));
-        let waiting = outbox.take(at(0)).expect("due");
-        outbox.answered(waiting.number, Some(204), at(0));
-        assert_eq!(outbox.next(), None);
+        outbox.task_ended(8, &FaultPlan::default(), at(0), &Rng::seeded(1));
+        let waiting = outbox.take_due(at(0)).expect("due");
+        outbox.record_outcome(waiting.number, Some(204), at(0));
+        assert_eq!(outbox.next_due(), None);
     }
 
     #[test]
-    fn a_wrong_token_differs_only_in_the_token() {
+    fn wrong_token_differs_only_in_the_token() {
         assert_eq!(wrong_token("http://h/callbacks/id/token"), "http://h/callbacks/id/Aoken");
         assert_eq!(wrong_token("http://h/callbacks/id/Atoken?a=/b"), "http://h/callbacks/id/Btoken?a=/b");
     }

@@ -1,120 +1,128 @@
-//! Faults that strike: which, how often, and whether the work is done all the same.
+//! Faults that replace the usual answer to a call: which, how often, and whether the call is executed nevertheless.
 
 use crate::sandbox::faults::{Fault, MediaFault};
-use crate::sandbox::value::{Choice, Value};
+use crate::sandbox::plan_value::{Choice, PlanValue};
 
-/// How often a fault strikes.
+/// How often a fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// So many times.
+    /// This many times.
     Times(u32),
-    /// For ever.
+    /// Every time.
     Always,
 }
 
-/// A fault and how often it strikes.
+/// A fault and how often it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledFault<F> {
-    /// What happens.
+    /// The fault.
     pub fault: F,
-    /// As written; `None`: what is usual for the fault.
-    pub often: Option<Repeat>,
+    /// As written; `None`: once, or always for a permanent fault.
+    pub repeat: Option<Repeat>,
 }
 
-/// What a fault needs to be planned.
-pub trait Planned: Value {
-    /// Whether it holds for ever unless a count is given.
-    fn lasts(&self) -> bool;
+/// A fault that can be part of a schedule.
+pub trait Schedulable: PlanValue {
+    /// Whether it happens every time unless a count is given.
+    fn is_permanent(&self) -> bool;
 }
 
-/// A fault of an API call, and whether the work is done all the same.
+/// A fault of an API call, and whether the call is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiFault {
-    /// How the answer is spoilt.
+    /// What the caller sees.
     pub fault: Fault,
-    /// Whether the provider does what was asked before it spoils the answer.
+    /// Whether `-done` asks to execute the call all the same.
     pub done: bool,
 }
 
-impl Value for ApiFault {
+impl PlanValue for ApiFault {
     fn choices() -> Vec<Choice> {
         Fault::choices()
     }
 
-    fn read(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix("-done") {
-            Some(text) => Some(Self { fault: Fault::read(text)?, done: true }),
-            None => Some(Self { fault: Fault::read(text)?, done: false }),
+            Some(text) => Some(Self { fault: Fault::parse(text)?, done: true }),
+            None => Some(Self { fault: Fault::parse(text)?, done: false }),
         }
     }
 
-    fn show(&self) -> String {
-        format!("{}{}", self.fault.show(), if self.done { "-done" } else { "" })
+    fn to_text(&self) -> String {
+        format!("{}{}", self.fault.to_text(), if self.done { "-done" } else { "" })
     }
 }
 
 impl ApiFault {
-    /// Whether the provider does what was asked, whatever it answers.
-    pub fn works(&self) -> bool {
+    /// Whether the provider executes the call, whatever the caller sees.
+    pub fn executes(&self) -> bool {
         use Fault::{Cut, Drip, Lost, SameId, Slow};
         self.done || matches!(self.fault, Lost | Slow(_) | Drip(_) | Cut | SameId)
     }
 }
 
-impl Planned for ApiFault {
-    fn lasts(&self) -> bool {
-        use Fault::{BadKey, BadRequest, Capability, Forbidden, NoMoney, Price, Redirect, Stored500};
+impl Schedulable for ApiFault {
+    fn is_permanent(&self) -> bool {
+        use Fault::{
+            BadRequest, Capability, Forbidden, PaymentRequired, Price, Redirect, Stored500, Unauthorized,
+        };
         matches!(
             self.fault,
-            BadRequest | BadKey | NoMoney | Forbidden | Capability | Price | Stored500 | Redirect
+            BadRequest
+                | Unauthorized
+                | PaymentRequired
+                | Forbidden
+                | Capability
+                | Price
+                | Stored500
+                | Redirect
         )
     }
 }
 
-impl Planned for MediaFault {
-    fn lasts(&self) -> bool {
+impl Schedulable for MediaFault {
+    fn is_permanent(&self) -> bool {
         use MediaFault::{Drip, Gone, Gzip, Half, Html, Long, Magic, NoMoov, Redirect, Zero};
         matches!(self, Gone | Long | Html | Magic | NoMoov | Half | Zero | Gzip | Drip(_) | Redirect(_))
     }
 }
 
-impl<F: Planned> ScheduledFault<F> {
-    /// How often, said or usual.
-    fn often(&self) -> Repeat {
-        self.often.unwrap_or(if self.fault.lasts() { Repeat::Always } else { Repeat::Times(1) })
+impl<F: Schedulable> ScheduledFault<F> {
+    fn repeat(&self) -> Repeat {
+        self.repeat.unwrap_or(if self.fault.is_permanent() { Repeat::Always } else { Repeat::Times(1) })
     }
 }
 
-impl<F: Planned> Value for ScheduledFault<F> {
+impl<F: Schedulable> PlanValue for ScheduledFault<F> {
     fn choices() -> Vec<Choice> {
         F::choices()
     }
 
-    fn read(text: &str) -> Option<Self> {
-        if let Some(fault) = F::read(text) {
-            return Some(Self { fault, often: None });
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(fault) = F::parse(text) {
+            return Some(Self { fault, repeat: None });
         }
-        let (fault, often) = text.rsplit_once('x')?;
-        let often = if often == "all" { Repeat::Always } else { Repeat::Times(often.parse().ok()?) };
-        Some(Self { fault: F::read(fault)?, often: Some(often) })
+        let (fault, count) = text.rsplit_once('x')?;
+        let repeat = if count == "all" { Repeat::Always } else { Repeat::Times(count.parse().ok()?) };
+        Some(Self { fault: F::parse(fault)?, repeat: Some(repeat) })
     }
 
-    fn show(&self) -> String {
-        match self.often {
-            None => self.fault.show(),
-            Some(Repeat::Always) => format!("{}xall", self.fault.show()),
-            Some(Repeat::Times(times)) => format!("{}x{times}", self.fault.show()),
+    fn to_text(&self) -> String {
+        match self.repeat {
+            None => self.fault.to_text(),
+            Some(Repeat::Always) => format!("{}xall", self.fault.to_text()),
+            Some(Repeat::Times(times)) => format!("{}x{times}", self.fault.to_text()),
         }
     }
 }
 
-/// The fault that strikes the try after `tries` earlier ones; `None`: all is well.
-pub fn struck<F: Planned>(strikes: &[ScheduledFault<F>], tries: u32) -> Option<&F> {
-    let mut left = tries;
-    for strike in strikes {
-        match strike.often() {
-            Repeat::Always => return Some(&strike.fault),
-            Repeat::Times(times) if left < times => return Some(&strike.fault),
+/// The fault of the call that follows `earlier_calls` others; `None`: the usual answer.
+pub fn fault_of_call<F: Schedulable>(schedule: &[ScheduledFault<F>], earlier_calls: u32) -> Option<&F> {
+    let mut left = earlier_calls;
+    for scheduled in schedule {
+        match scheduled.repeat() {
+            Repeat::Always => return Some(&scheduled.fault),
+            Repeat::Times(times) if left < times => return Some(&scheduled.fault),
             Repeat::Times(times) => left -= times,
         }
     }
@@ -124,10 +132,10 @@ pub fn struck<F: Planned>(strikes: &[ScheduledFault<F>], tries: u32) -> Option<&
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::plan::Plan;
+    use crate::sandbox::fault_plan::FaultPlan;
 
     #[test]
-    fn faults_strike_in_the_order_written_and_as_often_as_said() {
+    fn faults_happen_in_the_order_and_number_written() {
         let cases = [
             ("submit=503x2 submit=lost", "503 503 lost - -"),
             ("submit=401", "401 401 401 401 401"),
@@ -136,10 +144,9 @@ mod tests {
             ("submit=429x0 submit=504-donexall", "504-done 504-done 504-done 504-done 504-done"),
         ];
         for (text, expected) in cases {
-            let plan = Plan::parse(text).expect(text);
-            let seen: Vec<_> =
-                (0..5).map(|tries| struck(&plan.submit, tries).map_or("-".to_owned(), Value::show)).collect();
-            assert_eq!(seen.join(" "), expected, "{text}");
+            let plan = FaultPlan::parse(text).expect(text);
+            let fault = |call| fault_of_call(&plan.submit, call).map_or("-".to_owned(), PlanValue::to_text);
+            assert_eq!((0..5).map(fault).collect::<Vec<_>>().join(" "), expected, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Signs callbacks as providers do that sign them.
+//! Signatures of callbacks, as some providers send them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,15 +13,15 @@ use crate::secret::Secret;
 /// How callbacks are signed.
 #[derive(Clone, Debug)]
 pub struct Signing {
-    /// After whose fashion.
+    /// The scheme.
     pub scheme: Scheme,
-    /// With what: for [`Scheme::StandardWebhooks`] `whsec_` and base64, or the bytes themselves.
+    /// The key: for [`Scheme::StandardWebhooks`] `whsec_` and base64, or the bytes themselves.
     pub secret: Secret,
-    /// The signer's clock is so many seconds ahead of ours, or behind.
+    /// How far the signer's clock is ahead; negative: behind.
     pub seconds_ahead: i64,
 }
 
-/// After whose fashion.
+/// A scheme for signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// `webhook-id`, `webhook-timestamp`, `webhook-signature` (standardwebhooks.com).
@@ -58,19 +58,19 @@ impl Signing {
         let text = self.secret.expose();
         match self.scheme {
             Scheme::HmacSha256Hex => {
-                let made = HEXLOWER.encode(&hmac(text.as_bytes(), &[body]));
-                vec![("x-hub-signature-256", format!("sha256={made}"))]
+                let signature = HEXLOWER.encode(&hmac(text.as_bytes(), &[body]));
+                vec![("x-hub-signature-256", format!("sha256={signature}"))]
             }
             Scheme::StandardWebhooks => {
                 let key = text.strip_prefix("whsec_").and_then(|key| BASE64.decode(key.as_bytes()).ok());
                 let key = key.unwrap_or_else(|| text.as_bytes().to_vec());
                 let time = (now.millis() / 1000 + self.seconds_ahead).to_string();
                 let content: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", body];
-                let made = BASE64.encode(&hmac(&key, &content));
+                let signature = BASE64.encode(&hmac(&key, &content));
                 vec![
                     ("webhook-id", id.to_owned()),
                     ("webhook-timestamp", time),
-                    ("webhook-signature", format!("v1,{made}")),
+                    ("webhook-signature", format!("v1,{signature}")),
                 ]
             }
         }

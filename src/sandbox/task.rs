@@ -1,5 +1,5 @@
-//! One task of the simulated provider: what was asked, how it will go and end. All of that is decided when the task
-//! is made; time only uncovers it.
+//! A task of the simulated provider. Its schedule, end and outputs are fixed when it is created; its status follows from
+//! the time.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sandbox::clip::{self, Clip};
-use crate::sandbox::faults::{End, Flag, Kind};
-use crate::sandbox::plan::Plan;
+use crate::sandbox::fault_plan::FaultPlan;
+use crate::sandbox::faults::{MediaKind, TaskEnd, YesNo};
 use crate::secret::Secret;
 use crate::sha256::sha256_hex;
 
@@ -19,16 +19,16 @@ pub(crate) struct Task {
     pub id: String,
     pub model: String,
     pub action: String,
-    /// From the prompt; it wins over the run's.
-    pub own: Plan,
+    /// The plan in the prompt, which precedes the run's.
+    pub prompt_plan: FaultPlan,
     pub callback_url: Option<Secret>,
     pub created: Timestamp,
     pub started: Timestamp,
-    /// `None`: it never ends.
+    /// When it ends; `None`: never.
     pub ended: Option<Timestamp>,
-    pub end: End,
-    pub frozen: Quota,
-    /// What it costs in the end.
+    pub end: TaskEnd,
+    pub reserved: Quota,
+    /// The final cost.
     pub cost: Quota,
     pub files: Vec<File>,
 }
@@ -37,52 +37,52 @@ pub(crate) struct Task {
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub name: String,
-    pub kind: Kind,
+    pub kind: MediaKind,
     pub aspect: String,
     pub choice: u64,
     pub size: Option<u64>,
-    /// The signature of the link last handed out.
+    /// The signature of the link issued last.
     pub link: Option<String>,
 }
 
-/// Where a task stands at a moment.
+/// The status of a task at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Queued,
-    /// With its progress, 1 to 99.
+    /// With its progress in percent, 1 to 99.
     Processing(u8),
     Completed,
     Failed,
     Cancelled,
 }
 
-/// The two waits of a task.
-pub(crate) struct Schedule {
+/// How long a task is queued and processed.
+pub(crate) struct Durations {
     pub queue: Duration,
     pub run: Duration,
 }
 
 impl Task {
-    /// A task as asked for by `body`, under `plan` (the prompt's over the run's) of which `own` is the prompt's part.
+    /// A task for the request `body`. `plan` is the effective plan, `prompt_plan` the part of it in the prompt.
     pub fn new(
         id: String,
         body: &Map<String, Value>,
-        own: Plan,
-        plan: &Plan,
+        prompt_plan: FaultPlan,
+        plan: &FaultPlan,
         now: Timestamp,
-        pace: &Schedule,
+        durations: &Durations,
     ) -> Self {
         let text = |key: &str| body.get(key).and_then(Value::as_str);
         let model = text("model").unwrap_or_default().to_owned();
-        let end = plan.end.clone().unwrap_or(End::Completed);
-        let started = now.plus(pace.queue);
-        let ended = (end != End::Never).then(|| started.plus(pace.run));
-        let frozen = price(&model, body);
-        let refunded = plan.refund != Some(Flag::No);
+        let end = plan.end.clone().unwrap_or(TaskEnd::Completed);
+        let started = now.plus(durations.queue);
+        let ended = (end != TaskEnd::Never).then(|| started.plus(durations.run));
+        let reserved = price(&model, body);
+        let refunded = plan.refund != Some(YesNo::No);
         let cost = match end {
-            End::Completed => plan.cost.map_or(frozen, |cost| Quota::new(i64::from(cost))),
+            TaskEnd::Completed => plan.cost.map_or(reserved, |cost| Quota::new(i64::from(cost))),
             _ if refunded => Quota::ZERO,
-            _ => frozen,
+            _ => reserved,
         };
         Self {
             files: files(&id, &model, body, plan),
@@ -90,22 +90,21 @@ impl Task {
             callback_url: text("callback_url").map(Secret::new),
             id,
             model,
-            own,
+            prompt_plan,
             created: now,
             started,
             ended,
             end,
-            frozen,
+            reserved,
             cost,
         }
     }
 
-    /// Where it stands.
     pub fn phase(&self, now: Timestamp) -> Phase {
         match self.ended {
             Some(ended) if now >= ended => match self.end {
-                End::Completed => Phase::Completed,
-                End::Cancelled => Phase::Cancelled,
+                TaskEnd::Completed => Phase::Completed,
+                TaskEnd::Cancelled => Phase::Cancelled,
                 _ => Phase::Failed,
             },
             _ if now < self.started => Phase::Queued,
@@ -120,7 +119,7 @@ impl Task {
 }
 
 impl Phase {
-    /// The documented word.
+    /// The documented status word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -131,31 +130,30 @@ impl Phase {
         }
     }
 
-    /// Whether nothing follows.
-    pub fn is_last(self) -> bool {
+    pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Processing(_))
     }
 }
 
 impl File {
-    /// Its content; another `version` is another film.
-    pub fn film(&self, version: u32) -> Clip {
+    /// Its content. Another `version` selects another clip.
+    pub fn clip(&self, version: u32) -> Clip {
         Clip::choose(&self.kind, &self.aspect, self.choice.wrapping_add(u64::from(version)), self.size)
     }
 }
 
-fn files(id: &str, model: &str, body: &Map<String, Value>, plan: &Plan) -> Vec<File> {
+fn files(id: &str, model: &str, body: &Map<String, Value>, plan: &FaultPlan) -> Vec<File> {
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
     let kind = plan.kind.clone().unwrap_or_else(|| kind_of(model));
     let outputs = plan.outputs.unwrap_or(if model.ends_with("-multi") { 2 } else { 1 });
     let hash = sha256_hex(text("prompt").as_bytes());
     let choice = u64::from_str_radix(&hash[..8], 16).unwrap_or_default();
-    let (extension, _) = clip::names(&kind);
-    // The tail of the id, so that a hostile id makes no hostile file name: those are the media plan's to give.
-    let tail: String = id.chars().filter(char::is_ascii_digit).collect();
+    let (extension, _) = clip::extension_and_type(&kind);
+    // Only the digits of the id: a hostile id must not make a hostile file name.
+    let digits: String = id.chars().filter(char::is_ascii_digit).collect();
     (1..=outputs.min(100))
         .map(|n| File {
-            name: format!("{tail}-{n}.{extension}"),
+            name: format!("{digits}-{n}.{extension}"),
             kind: kind.clone(),
             aspect: text("aspect_ratio").to_owned(),
             choice: choice.wrapping_add(u64::from(n)),
@@ -165,24 +163,24 @@ fn files(id: &str, model: &str, body: &Map<String, Value>, plan: &Plan) -> Vec<F
         .collect()
 }
 
-fn kind_of(model: &str) -> Kind {
+fn kind_of(model: &str) -> MediaKind {
     let has = |words: &[&str]| words.iter().any(|word| model.contains(word));
     if has(&["image", "t2i", "banana", "flux", "seedream"]) {
-        Kind::Image
+        MediaKind::Image
     } else if has(&["audio", "music", "tts", "speech", "suno"]) {
-        Kind::Audio
+        MediaKind::Audio
     } else {
-        Kind::Video
+        MediaKind::Video
     }
 }
 
-/// A plausible price: by the second for videos (75,000 quota, fifteen cents, for five seconds of `wan2.5-t2v` at 720p),
-/// by the piece for the rest.
+/// A plausible price, by the second for videos (75,000 quota, or $0.15, for five seconds of `wan2.5-t2v` at 720p), by the
+/// file for images and audio.
 fn price(model: &str, body: &Map<String, Value>) -> Quota {
     let seconds = body.get("duration").and_then(Value::as_i64).unwrap_or(5).clamp(1, 600);
     let per_second = match (kind_of(model), model) {
-        (Kind::Image, _) => return Quota::new(20_000),
-        (Kind::Audio, _) => return Quota::new(5500),
+        (MediaKind::Image, _) => return Quota::new(20_000),
+        (MediaKind::Audio, _) => return Quota::new(5500),
         (_, model) if model.contains("flash") => 5000,
         (_, model) if model.contains("wan2.2") => 10_000,
         _ => 15_000,

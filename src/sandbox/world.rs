@@ -1,67 +1,65 @@
-//! The simulated provider itself: tasks, keys, links, balance and the book of it all. It does no input or output and
-//! reads no clock: given the same options, calls and times it gives the same answers, to the byte.
+//! The simulated provider without a network: tasks, idempotency keys, links, balance and ledger. It does no I/O and
+//! reads no clock: the same options, requests and times give the same responses, byte for byte.
 
 mod links;
 mod submit;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sandbox::Options;
-use crate::sandbox::answers;
-use crate::sandbox::exchange::{Answer, End, Request};
-use crate::sandbox::faults::{Fault, Flag};
-use crate::sandbox::ledger::{Arrival, CallbackEntry, Ledger, Output};
+use crate::sandbox::fault_plan::FaultPlan;
+use crate::sandbox::faults::Fault;
+use crate::sandbox::http_types::{Request, Response, TransmissionEnd};
+use crate::sandbox::ledger::{CallbackEntry, Ledger, RequestEntry};
 use crate::sandbox::outbox::{self, Callback, Message, Outbox};
-use crate::sandbox::plan::Plan;
-use crate::sandbox::scheduled_fault::{ApiFault, Planned, ScheduledFault, struck};
-use crate::sandbox::task::{Phase, Task};
-use crate::sandbox::value::Value as _;
+use crate::sandbox::plan_value::PlanValue as _;
+use crate::sandbox::responses;
+use crate::sandbox::scheduled_fault::{ApiFault, Schedulable, ScheduledFault, fault_of_call};
+use crate::sandbox::task::Task;
+use crate::sandbox::task_json;
 use crate::secret::Secret;
 use crate::sha256::sha256_hex;
-
-/// Files above this are not hashed for the ledger.
-const HASHED: u64 = 8 << 20;
 
 /// The simulated provider.
 #[derive(Clone, Debug)]
 pub struct World {
     options: Options,
     base_url: String,
-    plan: Plan,
+    /// The run's plan.
+    plan: FaultPlan,
     tasks: Vec<Task>,
-    by_id: BTreeMap<String, usize>,
+    tasks_by_id: BTreeMap<String, usize>,
     keys: BTreeMap<String, KeyRecord>,
     links: BTreeMap<String, Link>,
-    /// Tasks that have not ended yet, by the time when they will.
+    /// Tasks that have not ended, by the time when they will.
     ends: BTreeSet<(Timestamp, usize)>,
     running: usize,
-    tries: BTreeMap<Tried, u32>,
+    calls: BTreeMap<CallKey, u32>,
     outbox: Outbox,
     balance: Quota,
     ledger: Ledger,
 }
 
-/// What tries are counted by.
+/// What calls are counted by, to find the next fault of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tried {
-    /// Whether the prompt's plan is walked; the run's may be replaced, and is then walked anew.
-    own: bool,
+struct CallKey {
+    /// Whether the schedule is the prompt's. The run's can be replaced, and its count then begins again.
+    from_prompt: bool,
     call: &'static str,
-    /// The key, task or file.
-    about: String,
+    /// The idempotency key, task or file.
+    subject: String,
 }
 
 #[derive(Clone, Debug)]
 struct KeyRecord {
     body_sha256: String,
-    first: Timestamp,
-    /// Until then the first call is being handled.
+    first_used: Timestamp,
+    /// Until then the first call is in progress.
     answered: Timestamp,
-    /// `None`: a 500 is kept instead of a task.
+    /// `None`: a 500 is stored instead of a task.
     task: Option<usize>,
 }
 
@@ -72,87 +70,86 @@ struct Link {
     expires: Timestamp,
 }
 
-/// An answer and what the ledger says about it.
-struct Handled {
-    answer: Answer,
+/// A response, and what the ledger records about it.
+struct Exchange {
+    response: Response,
     task: Option<usize>,
     fault: Option<String>,
 }
 
-impl From<Answer> for Handled {
-    fn from(answer: Answer) -> Self {
-        Self { answer, task: None, fault: None }
+impl From<Response> for Exchange {
+    fn from(response: Response) -> Self {
+        Self { response, task: None, fault: None }
     }
 }
 
 impl World {
-    /// A provider without tasks. Links begin with `base_url` (no slash at its end).
+    /// A provider without tasks. Links begin with `base_url`, which has no slash at its end.
     pub fn new(options: Options, base_url: &str) -> Self {
         Self {
-            plan: options.plan.clone(),
+            plan: options.fault_plan.clone(),
             balance: options.balance,
             base_url: base_url.to_owned(),
             options,
             tasks: Vec::new(),
-            by_id: BTreeMap::new(),
+            tasks_by_id: BTreeMap::new(),
             keys: BTreeMap::new(),
             links: BTreeMap::new(),
             ends: BTreeSet::new(),
             running: 0,
-            tries: BTreeMap::new(),
+            calls: BTreeMap::new(),
             outbox: Outbox::default(),
             ledger: Ledger::default(),
         }
     }
 
-    /// The book.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// What the run's plan is now.
-    pub fn plan(&self) -> &Plan {
+    /// The run's plan.
+    pub fn fault_plan(&self) -> &FaultPlan {
         &self.plan
     }
 
-    /// Replaces the run's plan, and counts its faults from the beginning.
-    pub fn set_plan(&mut self, plan: Plan) {
+    /// Replaces the run's plan. Its schedules begin anew.
+    pub fn set_fault_plan(&mut self, plan: FaultPlan) {
         self.plan = plan;
-        self.tries.retain(|tried, _| tried.own);
+        self.calls.retain(|key, _| key.from_prompt);
     }
 
-    /// Forgets everything: as it was at the start.
+    /// Returns to the initial state.
     pub fn reset(&mut self) {
         *self = Self::new(self.options.clone(), &self.base_url);
     }
 
-    /// Answers one call that arrives at `now`. Times must not run backwards from call to call.
-    pub fn answer(&mut self, request: &Request, now: Timestamp) -> Answer {
+    /// Handles a request that arrives at `now`. Times must not run backwards from request to request.
+    pub fn handle(&mut self, request: &Request, now: Timestamp) -> Response {
         self.advance(now);
         let body_sha256 = sha256_hex(&request.body);
         let segments: Vec<&str> = request.path.split('/').skip(1).collect();
-        let (call, handled) = match (request.method.as_str(), segments.as_slice()) {
+        let (call, exchange) = match (request.method.as_str(), segments.as_slice()) {
             ("GET" | "HEAD", ["output", "moved", file]) => ("media", self.media(request, file, true, now)),
             ("GET" | "HEAD", ["output", file]) => ("media", self.media(request, file, false, now)),
-            _ if !self.is_let_in(request) => {
-                ("other", answers::spoilt(&Fault::BadKey, answers::nothing(), now).into())
+            _ if !self.is_authorized(request) => {
+                ("other", responses::with_fault(&Fault::Unauthorized, responses::no_response(), now).into())
             }
             ("POST", ["v1", "tasks"]) => ("submit", self.submit(request, &body_sha256, now)),
             ("GET", ["v1", "tasks", id]) => ("status", self.status(id, now)),
             ("POST", ["v1", "tasks", id, "cancel"]) => ("cancel", self.cancel(id, now)),
             ("GET", ["v1", "dashboard", "billing", "balance"]) => {
-                let strikes = self.plan.balance.clone();
-                let honest = |world: &mut Self| answers::balance(world.options.balance, world.balance, now);
-                ("balance", self.plain("balance", &strikes, now, honest))
+                let schedule = self.plan.balance.clone();
+                let usual = |world: &mut Self| responses::balance(world.options.balance, world.balance, now);
+                ("balance", self.account_call("balance", &schedule, now, usual))
             }
             ("GET", ["v1", "models"]) => {
-                let strikes = self.plan.models.clone();
-                ("models", self.plain("models", &strikes, now, |_| answers::models()))
+                let schedule = self.plan.models.clone();
+                ("models", self.account_call("models", &schedule, now, |_| responses::models()))
             }
-            _ => ("other", answers::error(404, "not_found", "no such endpoint", None).into()),
+            _ => ("other", responses::error(404, "not_found", "no such endpoint", None).into()),
         };
-        let Handled { answer, task, fault } = handled;
-        self.ledger.arrived(Arrival {
+        let Exchange { response, task, fault } = exchange;
+        self.ledger.record_request(RequestEntry {
             at: now,
             call,
             method: request.method.clone(),
@@ -162,221 +159,134 @@ impl World {
             range: request.range.clone(),
             task_id: task.and_then(|task| self.tasks.get(task)).map(|task| task.id.clone()),
             fault,
-            status: (answer.wire.end != End::Nothing).then_some(answer.status),
+            status: (response.transmission.end != TransmissionEnd::NoResponse).then_some(response.status),
         });
         // The provider's clock, which a client may compare with its own (RFC 9110, section 6.6.1).
-        match answers::date(now) {
-            Some(date) => answer.with("Date", date),
-            None => answer,
+        match responses::date(now) {
+            Some(date) => response.with("Date", date),
+            None => response,
         }
     }
 
-    /// The callbacks due at `now`. Each is handed out once for each of its tries, and wants its outcome told.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Callback> {
+    /// Takes the callbacks due at `now`. Each must be sent, and its outcome reported to [`World::callback_answered`].
+    pub fn take_due_callbacks(&mut self, now: Timestamp) -> Vec<Callback> {
         self.advance(now);
         let mut due = Vec::new();
-        while let Some(waiting) = self.outbox.take(now) {
-            let Some(url) = self.tasks.get(waiting.task).and_then(|task| task.callback_url.clone()) else {
+        while let Some(pending) = self.outbox.take_due(now) {
+            let Some(url) = self.tasks.get(pending.task).and_then(|task| task.callback_url.clone()) else {
                 continue;
             };
-            let plan = self.plan_of(waiting.task);
-            let truth = answers::callback_body(self.status_object(waiting.task, &plan, now), &plan);
-            let forged = waiting.message == Message::Forged;
+            let plan = self.effective_plan(pending.task);
+            let genuine = task_json::callback_body(self.status_object(pending.task, &plan, now), &plan);
+            let forged = pending.message == Message::Forged;
             let url = if forged { Secret::new(outbox::wrong_token(url.expose())) } else { url };
-            let body = outbox::body(waiting.message, truth);
-            let task_id = self.tasks.get(waiting.task).map(|task| task.id.clone()).unwrap_or_default();
+            let body = outbox::body(pending.message, genuine);
+            let task_id = self.tasks.get(pending.task).map(|task| task.id.clone()).unwrap_or_default();
             self.ledger.callbacks.push(CallbackEntry {
-                number: waiting.number,
+                number: pending.number,
                 task_id: task_id.clone(),
                 sent_at: now,
-                attempt: waiting.tried,
+                attempt: pending.attempts,
                 forged,
                 body_sha256: sha256_hex(&body),
                 answered_at: None,
                 status: None,
             });
-            due.push(Callback { number: waiting.number, attempt: waiting.tried, task_id, url, body });
+            due.push(Callback { number: pending.number, attempt: pending.attempts, task_id, url, body });
         }
         due
     }
 
-    /// How a callback was answered; `None`: not at all. Without a 2xx it is sent again, if its plan allows.
+    /// Records how a callback was answered; `None`: not at all. Without a 2xx it is sent again, if its plan allows.
     pub fn callback_answered(&mut self, number: u64, status: Option<u16>, now: Timestamp) {
-        if let Some(attempt) = self.outbox.answered(number, status, now) {
-            self.ledger.answered(number, attempt, status, now);
+        if let Some(attempt) = self.outbox.record_outcome(number, status, now) {
+            self.ledger.record_callback_outcome(number, attempt, status, now);
         }
     }
 
-    /// Whether a callback of this task has not even been tried yet.
-    pub fn callback_untried(&self, task_id: &str) -> bool {
-        self.by_id.get(task_id).is_some_and(|task| self.outbox.untried(*task))
+    /// Whether the first attempt of a callback for this task is still to come or in flight.
+    pub fn awaits_first_callback(&self, task_id: &str) -> bool {
+        self.tasks_by_id.get(task_id).is_some_and(|task| self.outbox.awaits_first_attempt(*task))
     }
 
-    /// When something happens next of itself: a task ends, or a callback is due.
+    /// When something happens next without a request: a task ends, or a callback is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         let end = self.ends.first().map(|(at, _)| *at);
-        end.into_iter().chain(self.outbox.next()).min()
+        end.into_iter().chain(self.outbox.next_due()).min()
     }
 
-    fn is_let_in(&self, request: &Request) -> bool {
+    fn is_authorized(&self, request: &Request) -> bool {
         let Some(authorization) = &request.authorization else { return false };
         let Some(key) = authorization.expose().strip_prefix("Bearer ") else { return false };
         match &self.options.api_key {
-            Some(wanted) => wanted.matches(key),
+            Some(expected) => expected.matches(key),
             None => !key.trim().is_empty(),
         }
     }
 
-    fn plan_of(&self, task: usize) -> Plan {
-        self.tasks.get(task).map_or_else(|| self.plan.clone(), |task| task.own.over(&self.plan))
+    /// The prompt's plan of a task over the run's.
+    fn effective_plan(&self, task: usize) -> FaultPlan {
+        self.tasks.get(task).map_or_else(|| self.plan.clone(), |task| task.prompt_plan.over(&self.plan))
     }
 
-    /// The fault that strikes now, from the prompt's list if it has one.
-    fn strike<F: Planned + Clone>(
+    /// The fault of this call, from the prompt's schedule if there is one, and counts the call.
+    fn next_fault<F: Schedulable + Clone>(
         &mut self,
         call: &'static str,
-        about: &str,
-        own: &[ScheduledFault<F>],
-        run: &[ScheduledFault<F>],
+        subject: &str,
+        prompt_schedule: &[ScheduledFault<F>],
+        run_schedule: &[ScheduledFault<F>],
     ) -> Option<F> {
-        let (list, own) = if own.is_empty() { (run, false) } else { (own, true) };
-        if list.is_empty() {
+        let from_prompt = !prompt_schedule.is_empty();
+        let schedule = if from_prompt { prompt_schedule } else { run_schedule };
+        if schedule.is_empty() {
             return None;
         }
-        let tries = self.tries.entry(Tried { own, call, about: about.to_owned() }).or_default();
-        let fault = struck(list, *tries).cloned();
-        *tries = tries.saturating_add(1);
-        fault
+        let earlier_calls = self.count_call(CallKey { from_prompt, call, subject: subject.to_owned() });
+        fault_of_call(schedule, earlier_calls).cloned()
     }
 
-    fn plain(
+    /// Counts a call and returns how many preceded it.
+    fn count_call(&mut self, key: CallKey) -> u32 {
+        let count = self.calls.entry(key).or_default();
+        let earlier = *count;
+        *count = count.saturating_add(1);
+        earlier
+    }
+
+    /// A call about the account, not about a task.
+    fn account_call(
         &mut self,
         call: &'static str,
-        strikes: &[ScheduledFault<ApiFault>],
+        schedule: &[ScheduledFault<ApiFault>],
         now: Timestamp,
-        honest: impl FnOnce(&mut Self) -> Answer,
-    ) -> Handled {
-        let fault = self.strike(call, "", &[], strikes);
-        let answer = self.spoil(fault.as_ref(), now, honest);
-        Handled { answer, task: None, fault: fault.map(|fault| fault.show()) }
+        usual: impl FnOnce(&mut Self) -> Response,
+    ) -> Exchange {
+        let fault = self.next_fault(call, "", &[], schedule);
+        let response = self.execute(fault.as_ref(), now, usual);
+        Exchange { response, task: None, fault: fault.map(|fault| fault.to_text()) }
     }
 
-    /// Does what was asked unless the fault says otherwise, and answers as it says.
-    fn spoil(
+    /// Executes a call, unless its fault prevents that, and returns what the caller sees.
+    fn execute(
         &mut self,
         fault: Option<&ApiFault>,
         now: Timestamp,
-        work: impl FnOnce(&mut Self) -> Answer,
-    ) -> Answer {
+        call: impl FnOnce(&mut Self) -> Response,
+    ) -> Response {
         match fault {
-            None => work(self),
+            None => call(self),
             Some(fault) => {
-                let honest = if fault.works() { work(self) } else { answers::nothing() };
-                answers::spoilt(&fault.fault, honest, now)
+                let usual = if fault.executes() { call(self) } else { responses::no_response() };
+                responses::with_fault(&fault.fault, usual, now)
             }
         }
     }
 
-    fn pay(&mut self, now: Timestamp, task: usize, amount: Quota) {
+    /// Takes `amount` from the balance; a negative amount is a refund.
+    fn charge(&mut self, now: Timestamp, task: usize, amount: Quota) {
         self.balance = self.balance.plus(Quota::new(-amount.get()));
-        self.ledger.moved(now, task, amount);
-    }
-
-    /// Lets everything happen that is due by `now`: tasks end, are settled, and have callbacks to send.
-    fn advance(&mut self, now: Timestamp) {
-        while let Some((at, number)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
-            self.ends.remove(&(at, number));
-            self.settle(number, at);
-        }
-    }
-
-    fn settle(&mut self, number: usize, at: Timestamp) {
-        let plan = self.plan_of(number);
-        let rng = self.dice_of(number);
-        let Some(task) = self.tasks.get(number) else { return };
-        let difference = Quota::new(task.cost.get() - task.frozen.get());
-        let phase = task.phase(at);
-        if let Some(entry) = self.ledger.tasks.get_mut(number) {
-            entry.ended = Some(phase.word());
-            entry.ended_at = Some(at);
-            let files = if phase == Phase::Completed { task.files.as_slice() } else { &[] };
-            let outputs = files.iter().map(|file| {
-                let film = file.film(0);
-                let sha256 = if film.len() > HASHED { String::new() } else { sha256_hex(&film.bytes()) };
-                Output { file: file.name.clone(), bytes: film.len(), sha256 }
-            });
-            entry.outputs = outputs.collect();
-        }
-        self.running = self.running.saturating_sub(1);
-        if task.callback_url.is_some() {
-            self.outbox.ended(number, &plan, at, &rng);
-        }
-        self.pay(at, number, difference);
-    }
-
-    fn status(&mut self, id: &str, now: Timestamp) -> Handled {
-        let number = self.by_id.get(id).copied();
-        let own = number.and_then(|number| self.tasks.get(number)).map(|task| task.own.status.clone());
-        let run = self.plan.status.clone();
-        let fault = self.strike("status", id, &own.unwrap_or_default(), &run);
-        let answer = self.spoil(fault.as_ref(), now, |world| {
-            let plan = number.map(|number| world.plan_of(number)).unwrap_or_default();
-            match number.filter(|number| !world.is_dead(*number, &plan, now)) {
-                Some(number) => answers::status_answer(world.status_object(number, &plan, now), &plan),
-                None => answers::error(404, "task_not_found", "no such task", None),
-            }
-        });
-        Handled { answer, task: number, fault: fault.map(|fault| fault.show()) }
-    }
-
-    fn is_dead(&self, number: usize, plan: &Plan, now: Timestamp) -> bool {
-        let ended = self.tasks.get(number).and_then(|task| task.ended);
-        matches!((ended, plan.dies), (Some(ended), Some(dies)) if now >= ended.plus(dies))
-    }
-
-    fn cancel(&mut self, id: &str, now: Timestamp) -> Handled {
-        let number = self.by_id.get(id).copied();
-        let own = number.and_then(|number| self.tasks.get(number)).map(|task| task.own.cancel.clone());
-        let run = self.plan.cancel.clone();
-        let fault = self.strike("cancel", id, &own.unwrap_or_default(), &run);
-        let answer = self.spoil(fault.as_ref(), now, |world| {
-            let Some(number) = number else {
-                return answers::error(404, "task_not_found", "no such task", None);
-            };
-            let plan = world.plan_of(number);
-            let Some(task) = world.tasks.get_mut(number) else { return answers::nothing() };
-            if task.phase(now) != Phase::Queued {
-                let message = "only queued tasks can be cancelled";
-                return answers::error(400, "task_not_cancellable", message, None);
-            }
-            if let Some(end) = task.ended {
-                world.ends.remove(&(end, number));
-            }
-            task.end = crate::sandbox::faults::End::Cancelled;
-            task.ended = Some(now);
-            if plan.refund != Some(Flag::No) {
-                task.cost = Quota::ZERO;
-            }
-            world.settle(number, now);
-            answers::status_answer(world.status_object(number, &plan, now), &plan)
-        });
-        Handled { answer, task: number, fault: fault.map(|fault| fault.show()) }
-    }
-
-    /// What is true of a task now, with links as the plan hands them out.
-    fn status_object(&mut self, number: usize, plan: &Plan, now: Timestamp) -> Value {
-        let Some(task) = self.tasks.get(number) else { return Value::Null };
-        let phase = task.phase(now);
-        let (mut seen, mut links) = (0, Vec::new());
-        if phase == Phase::Completed {
-            let tried = Tried { own: true, call: "result", about: task.id.clone() };
-            let told = self.tries.entry(tried).or_default();
-            seen = *told;
-            *told = told.saturating_add(1);
-            links = (0..task.files.len()).filter_map(|file| self.link(number, file, plan, now)).collect();
-        }
-        let Some(task) = self.tasks.get(number) else { return Value::Null };
-        answers::status(task, plan, phase, &links, seen, &self.base_url)
+        self.ledger.record_money(now, task, amount);
     }
 }
 

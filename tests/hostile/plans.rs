@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use dropreel::sandbox::plan::Plan;
+use dropreel::sandbox::fault_plan::FaultPlan;
 use serde_json::Value;
 
 use crate::evidence::note;
@@ -50,7 +50,7 @@ pub fn size(corpus: &str) -> usize {
 pub fn unused(corpus: &str, names: &[&str]) -> Vec<String> {
     let used: Vec<&str> = corpus.split([' ', '\n', '|']).collect();
     let mut unused = Vec::new();
-    for entry in Plan::vocabulary().into_iter().filter(|entry| names.contains(&entry.name)) {
+    for entry in FaultPlan::names().into_iter().filter(|entry| names.contains(&entry.name)) {
         for choice in entry.choices {
             let word = format!("{}={}", entry.name, choice.text.split(':').next().unwrap());
             let argument = choice.text.contains(':') || choice.text.chars().all(|c| c.is_ascii_uppercase());
@@ -126,7 +126,7 @@ pub fn never_struck(rig: &Rig, cases: &[Case], calls: &[&str]) -> Vec<String> {
     let struck = rig.sandbox.ledger().faults;
     let mut missing = Vec::new();
     for word in cases.iter().flat_map(|case| case.plan.split_whitespace()) {
-        let canonical = Plan::parse(word).unwrap().to_string();
+        let canonical = FaultPlan::parse(word).unwrap().to_string();
         let Some((call, fault)) = canonical.split_once('=') else { continue };
         let bare = match fault.rsplit_once('x') {
             Some((bare, often)) if often == "all" || often.parse::<u32>().is_ok() => bare,

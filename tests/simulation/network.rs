@@ -10,7 +10,7 @@ use dropreel::media::error::MediaError;
 use dropreel::media::transport;
 use dropreel::provider::client;
 use dropreel::provider::reply::CallOutcome;
-use dropreel::sandbox::exchange::{Answer, End, Framing, Request};
+use dropreel::sandbox::http_types::{self, Framing, Request, TransmissionEnd};
 use dropreel::secret::Secret;
 use futures_util::future::BoxFuture;
 use reqwest::Response;
@@ -26,7 +26,7 @@ pub struct Outgoing {
 
 /// What comes back.
 pub enum Delivered {
-    Answer(Box<Answer>),
+    Answer(Box<http_types::Response>),
     /// The connection broke; the request may have arrived.
     Lost,
     /// No connection came to be.
@@ -96,7 +96,9 @@ impl client::ApiTransport for Network {
         let request = Request { method, body, ..plain(request.url(), request.headers()) };
         Box::pin(async move {
             match self.carry(request).await {
-                Delivered::Answer(answer) if answer.wire.end != End::Nothing => Ok(response(&answer)),
+                Delivered::Answer(answer) if answer.transmission.end != TransmissionEnd::NoResponse => {
+                    Ok(response(&answer))
+                }
                 Delivered::NotSent => Err(CallOutcome::NotSent("connection refused".into())),
                 Delivered::Answer(_) | Delivered::Lost => Err(CallOutcome::Lost("connection reset".into())),
             }
@@ -110,7 +112,9 @@ impl transport::MediaTransport for Network {
         let host = url.host_str().unwrap_or_default().to_owned();
         Box::pin(async move {
             match self.carry(request).await {
-                Delivered::Answer(answer) if answer.wire.end != End::Nothing => Ok(response(&answer)),
+                Delivered::Answer(answer) if answer.transmission.end != TransmissionEnd::NoResponse => {
+                    Ok(response(&answer))
+                }
                 _ => Err(MediaError::Network { host, why: "connection reset".into() }),
             }
         })
@@ -130,19 +134,21 @@ fn plain(url: &Url, headers: &HeaderMap) -> Request {
 }
 
 /// The answer as an HTTP client would see it come in.
-fn response(answer: &Answer) -> Response {
+fn response(answer: &http_types::Response) -> Response {
     let all = Bytes::from(answer.body.bytes());
     let len = all.len() as u64;
-    let announced = match answer.wire.framing {
+    let announced = match answer.transmission.framing {
         Framing::Length => Some(len),
-        Framing::Claims(length) => Some(length),
+        Framing::FalseLength(length) => Some(length),
         Framing::Chunked | Framing::Close => None,
     };
-    let (sent, end) = match answer.wire.end {
-        End::Whole | End::Nothing => (len, Last::Clean),
-        End::Close(bytes) if answer.wire.framing == Framing::Close => (bytes, Last::Clean),
-        End::Close(bytes) | End::Reset(bytes) => (bytes, Last::Broken),
-        End::Silence(bytes) => (bytes, Last::Silent),
+    let (sent, end) = match answer.transmission.end {
+        TransmissionEnd::Complete | TransmissionEnd::NoResponse => (len, Last::Clean),
+        TransmissionEnd::Close(bytes) if answer.transmission.framing == Framing::Close => {
+            (bytes, Last::Clean)
+        }
+        TransmissionEnd::Close(bytes) | TransmissionEnd::Reset(bytes) => (bytes, Last::Broken),
+        TransmissionEnd::Stall(bytes) => (bytes, Last::Silent),
     };
     let end =
         if end == Last::Clean && announced.is_some_and(|length| length > sent) { Last::Broken } else { end };

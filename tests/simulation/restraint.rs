@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
-use dropreel::sandbox::exchange::{Answer, Request};
+use dropreel::sandbox::http_types::{Request, Response};
 use dropreel::settings::Settings;
 
 const CAREFUL: Duration = Duration::from_secs(300);
@@ -54,9 +54,9 @@ impl Restraint {
         self.asked.clear();
     }
 
-    pub fn heard(&mut self, answer: &Answer, at: Timestamp) {
+    pub fn heard(&mut self, answer: &Response, at: Timestamp) {
         // An answer that does not come whole says nothing that could be relied on.
-        if !answer.arrives() {
+        if !answer.is_complete() {
             return;
         }
         match answer.status {

@@ -8,10 +8,10 @@ use dropreel::clock::Timestamp;
 use dropreel::job::event::OperatorAction;
 use dropreel::rng::Rng;
 use dropreel::sandbox::Options;
-use dropreel::sandbox::exchange::{End, Request};
+use dropreel::sandbox::fault_plan::FaultPlan;
+use dropreel::sandbox::http_types::{Request, TransmissionEnd};
 use dropreel::sandbox::ledger::Ledger;
 use dropreel::sandbox::outbox::Callback;
-use dropreel::sandbox::plan::Plan;
 use dropreel::sandbox::world::World;
 use dropreel::settings::Settings;
 use tokio::sync::oneshot;
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
     /// A run of `story` in an empty `folder`.
     pub fn new(seed: u64, story: Story, folder: &'a Path, settings: &Settings, plan: &str) -> Self {
         let options = Options {
-            plan: Plan::parse(plan).unwrap(),
+            fault_plan: FaultPlan::parse(plan).unwrap(),
             seed,
             queue_time: (Duration::from_millis(100), Duration::from_secs(20)),
             run_time: (Duration::from_secs(2), Duration::from_secs(120)),
@@ -312,25 +312,25 @@ impl<'a> Run<'a> {
     }
 
     fn arrive(&mut self, request: &Request, reply: Option<oneshot::Sender<Delivered>>) {
-        let answer = self.world.answer(request, self.real);
+        let answer = self.world.handle(request, self.real);
         self.note(format_args!(
             "{} is answered {}{}",
             shown(request),
             answer.status,
-            if answer.arrives() { "" } else { ", not whole" }
+            if answer.is_complete() { "" } else { ", not whole" }
         ));
         let Some(reply) = reply else { return };
-        let mut wait = self.hop() + answer.wire.delay;
-        if answer.wire.after_callback.is_some() {
+        let mut wait = self.hop() + answer.transmission.delay;
+        if answer.transmission.after_callback.is_some() {
             wait += Duration::from_secs(3);
         }
-        if let Some(pace) = answer.wire.pace {
-            wait += Duration::from_secs(answer.body.len() / pace.max(1));
+        if let Some(bytes_per_second) = answer.transmission.bytes_per_second {
+            wait += Duration::from_secs(answer.body.len() / bytes_per_second.max(1));
         }
         let delivered = if self.chance(self.weather.answer_lost) {
             self.fired("answer lost");
             Delivered::Lost
-        } else if answer.wire.end == End::Nothing {
+        } else if answer.transmission.end == TransmissionEnd::NoResponse {
             Delivered::Lost
         } else {
             Delivered::Answer(Box::new(answer))
@@ -343,7 +343,7 @@ impl<'a> Run<'a> {
     }
 
     fn send_callbacks(&mut self) {
-        for callback in self.world.due(self.real) {
+        for callback in self.world.take_due_callbacks(self.real) {
             if self.chance(self.weather.callback_lost) {
                 self.fired("callback lost");
                 self.world.callback_answered(callback.number, None, self.real);
@@ -408,7 +408,7 @@ impl<'a> Run<'a> {
         let name = format!("{happening:?}");
         self.fired(name.split([' ', '(']).next().unwrap_or_default());
         match happening {
-            Happening::Plan(words) => self.world.set_plan(Plan::parse(&words).unwrap()),
+            Happening::Plan(words) => self.world.set_fault_plan(FaultPlan::parse(&words).unwrap()),
             Happening::Crash { down, after_steps } => {
                 self.drain(Some(after_steps));
                 self.crash(down);
@@ -490,7 +490,7 @@ impl<'a> Run<'a> {
     fn heal(&mut self) {
         self.note("all faults end");
         self.weather = Weather::CALM;
-        self.world.set_plan(Plan::parse(&self.plan).unwrap());
+        self.world.set_fault_plan(FaultPlan::parse(&self.plan).unwrap());
         self.free_disk();
         if self.skew != 0 {
             self.set_skew(0);

@@ -61,7 +61,7 @@ async fn a_callback_after_the_end_is_kept_and_changes_nothing() {
     let both = |ledger: &dropreel::sandbox::ledger::Ledger| {
         ledger.callbacks.iter().filter(|callback| callback.status == Some(204)).count() == 2
     };
-    rig.sandbox.until(both).await;
+    rig.sandbox.wait_until(both).await;
     let after = rig.job("a").await;
     assert_eq!((&after["state"], &after["files"]), (&job["state"], &job["files"]));
     rig.finish().await;

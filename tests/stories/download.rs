@@ -73,7 +73,7 @@ async fn what_is_never_a_video_is_handed_to_a_person() {
     let job = rig.until("page", &["held"]).await;
     assert!(job["reason"].as_str().unwrap().contains("quarantine"), "{job:#}");
     assert!(job["files"].as_array().unwrap().is_empty());
-    rig.sandbox.set_plan("").unwrap();
+    rig.sandbox.set_fault_plan("").unwrap();
     rig.finish().await;
 }
 

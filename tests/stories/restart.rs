@@ -41,7 +41,7 @@ async fn a_stop_in_the_middle_is_quick_and_orderly() {
     let start = std::time::Instant::now();
     assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
-    rig.sandbox.set_plan("").unwrap();
+    rig.sandbox.set_fault_plan("").unwrap();
     rig.start_daemon().await;
     assert_eq!(rig.job("slow").await["state"], "downloading");
     rig.kill();

@@ -84,7 +84,9 @@ async fn unsigned_wrongly_signed_and_old_callbacks_are_refused_and_the_job_is_fo
         let rig = signing(Scheme::StandardWebhooks, "verify", secret, seconds_ahead, "8s").await;
         rig.drop("a.json", quick("a", ""));
         rig.until("a", &["queued", "processing"]).await;
-        rig.sandbox.until(|ledger| ledger.callbacks.iter().any(|callback| callback.status.is_some())).await;
+        rig.sandbox
+            .wait_until(|ledger| ledger.callbacks.iter().any(|callback| callback.status.is_some()))
+            .await;
         let callbacks = rig.sandbox.ledger().callbacks;
         assert!(
             callbacks.iter().all(|callback| callback.status.is_none_or(|status| status == 401)),

@@ -91,7 +91,7 @@ async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
     while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "key_refused" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    rig.sandbox.set_plan("").unwrap();
+    rig.sandbox.set_fault_plan("").unwrap();
     write_private(&key_file, "sk-new-key-0123456789");
     rig.drop("b.json", quick("b", ""));
     rig.signal(rustix::process::Signal::HUP);
@@ -118,7 +118,7 @@ async fn restart_tries_a_new_key_at_once_but_not_a_refused_one() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(submits(&rig), before, "the same key was tried again at once");
     rig.stop().await;
-    rig.sandbox.set_plan("").unwrap();
+    rig.sandbox.set_fault_plan("").unwrap();
     write_private(&key_file, "sk-new-key-0123456789");
     rig.start_daemon().await;
     rig.until("a", &["succeeded"]).await;
@@ -152,7 +152,7 @@ async fn job_is_held_when_every_repeat_gets_a_stored_error() {
     let held = rig.until("stuck", &["held"]).await;
     assert!(held["reason"].as_str().unwrap().contains("dropreel release"), "{held:#}");
     // A release uses a new key.
-    rig.sandbox.set_plan("").unwrap();
+    rig.sandbox.set_fault_plan("").unwrap();
     let id = held["id"].as_str().unwrap().to_owned();
     let (status, _) = rig.post(&format!("/api/v1/jobs/{id}/release"), serde_json::json!({})).await;
     assert_eq!(status, 200);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dropreel::clock::Clock;
-use dropreel::sandbox::plan::Plan;
+use dropreel::sandbox::fault_plan::FaultPlan;
 use dropreel::sandbox::{Options, Sandbox};
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let options = Options {
-            plan: Plan::parse(plan).unwrap(),
+            fault_plan: FaultPlan::parse(plan).unwrap(),
             queue_time: (Duration::from_millis(50), Duration::from_millis(100)),
             run_time: (Duration::from_millis(200), Duration::from_millis(500)),
             balance: dropreel::money::Quota::new(1_000_000_000_000),

@@ -1,36 +1,43 @@
-//! Links: handed out, opened, dead.
+//! Download links: issued, opened, expired.
 
 use crate::clock::Timestamp;
-use crate::sandbox::answers::{self, Shown};
 use crate::sandbox::clip;
-use crate::sandbox::exchange::{Answer, Request};
-use crate::sandbox::faults::{Etag, Expired, Flag, Links};
+use crate::sandbox::fault_plan::FaultPlan;
+use crate::sandbox::faults::{EtagKind, ExpiredLink, LinkPolicy, YesNo};
+use crate::sandbox::http_types::{Request, Response};
 use crate::sandbox::ledger::LinkEntry;
 use crate::sandbox::media_server;
-use crate::sandbox::plan::Plan;
-use crate::sandbox::value::Value as _;
-use crate::sandbox::world::{Handled, Link, Tried, World};
+use crate::sandbox::plan_value::PlanValue as _;
+use crate::sandbox::responses;
+use crate::sandbox::task_json::ResultLink;
+use crate::sandbox::world::{CallKey, Exchange, Link, World};
 use crate::sha256::sha256_hex;
 
 impl World {
-    /// The link of a file: the one it has, or a new one if there is none or the plan wants it fresh.
-    pub(super) fn link(&mut self, number: usize, index: usize, plan: &Plan, now: Timestamp) -> Option<Shown> {
-        let life = plan.link.unwrap_or(self.options.link_life);
+    /// The link of a file: the one it has, or a new one if it has none or the plan wants a fresh one.
+    pub(super) fn link(
+        &mut self,
+        number: usize,
+        index: usize,
+        plan: &FaultPlan,
+        now: Timestamp,
+    ) -> Option<ResultLink> {
+        let lifetime = plan.link.unwrap_or(self.options.link_lifetime);
         let task = self.tasks.get_mut(number)?;
         let file = task.files.get_mut(index)?;
         let known = file.link.as_ref().and_then(|sig| Some((sig.clone(), self.links.get(sig)?.expires)));
         let path = format!("/output/{}?sig=", file.name);
-        let kept = known.filter(|(_, expires)| match plan.links.as_ref().unwrap_or(&Links::Renew) {
-            Links::Same => true,
-            Links::Renew => now < *expires,
-            Links::Fresh => false,
+        let kept = known.filter(|(_, expires)| match plan.links.as_ref().unwrap_or(&LinkPolicy::Renew) {
+            LinkPolicy::Same => true,
+            LinkPolicy::Renew => now < *expires,
+            LinkPolicy::Fresh => false,
         });
         let (sig, expires) = match kept {
             Some(kept) => kept,
             None => {
-                // The first link lives from the end of the task on, whenever it is asked for.
+                // The first link is valid from the end of the task on, whenever a status query asks for it.
                 let issued = if file.link.is_none() { task.ended.unwrap_or(now) } else { now };
-                let expires = issued.plus(life);
+                let expires = issued.plus(lifetime);
                 let seed = format!("{} {} {}", self.options.seed, file.name, self.ledger.links.len());
                 let sig = sha256_hex(seed.as_bytes())[..40].to_owned();
                 file.link = Some(sig.clone());
@@ -40,52 +47,51 @@ impl World {
                 (sig, expires)
             }
         };
-        Some(Shown { url: format!("{}{path}{sig}", self.base_url), expires })
+        Some(ResultLink { url: format!("{}{path}{sig}", self.base_url), expires })
     }
 
-    pub(super) fn media(&mut self, request: &Request, name: &str, moved: bool, now: Timestamp) -> Handled {
-        let sig =
-            request.query.expose().split('&').find_map(|pair| pair.strip_prefix("sig=")).unwrap_or_default();
+    /// A download. `moved`: the client followed a redirect of this server, which leads to the file without a fault.
+    pub(super) fn media(&mut self, request: &Request, name: &str, moved: bool, now: Timestamp) -> Exchange {
+        let query = request.query.expose();
+        let sig = query.split('&').find_map(|pair| pair.strip_prefix("sig=")).unwrap_or_default();
         let Some(link) = self.links.get(sig).cloned() else {
-            return answers::error(403, "bad_signature", "this link was never handed out", None).into();
+            return responses::error(403, "bad_signature", "this link was never issued", None).into();
         };
-        let plan = self.plan_of(link.task);
-        let Some(task) = self.tasks.get(link.task) else { return answers::nothing().into() };
+        let plan = self.effective_plan(link.task);
+        let Some(task) = self.tasks.get(link.task) else { return responses::no_response().into() };
         let Some(file) = task.files.get(link.file).filter(|file| file.name == name).cloned() else {
-            return answers::error(403, "bad_signature", "this link is another file's", None).into();
+            return responses::error(403, "bad_signature", "this link is another file's", None).into();
         };
-        let about = |answer: Answer| Handled { task: Some(link.task), ..answer.into() };
-        if plan.media_key == Some(Flag::Yes) && !self.is_let_in(request) {
-            return about(media_server::key_wanted());
+        let refuse = |response: Response| Exchange { task: Some(link.task), ..response.into() };
+        if plan.media_key == Some(YesNo::Yes) && !self.is_authorized(request) {
+            return refuse(media_server::key_required());
         }
         if now >= link.expires {
-            let status = match plan.expired.as_ref().unwrap_or(&Expired::Forbidden) {
-                Expired::Forbidden => 403,
-                Expired::BadRequest => 400,
-                Expired::NotFound => 404,
-                Expired::Gone => 410,
+            let status = match plan.expired.as_ref().unwrap_or(&ExpiredLink::Forbidden) {
+                ExpiredLink::Forbidden => 403,
+                ExpiredLink::BadRequest => 400,
+                ExpiredLink::NotFound => 404,
+                ExpiredLink::Gone => 410,
             };
-            return about(answers::error(status, "link_expired", "the link has expired", None));
+            return refuse(responses::error(status, "link_expired", "the link has expired", None));
         }
         if let (Some(ready), Some(ended)) = (plan.ready, task.ended)
             && now < ended.plus(ready)
         {
-            return about(answers::error(404, "not_ready", "the file is not ready yet", None));
+            return refuse(responses::error(404, "not_ready", "the file is not ready yet", None));
         }
-        let own = task.own.media.clone();
-        let run = self.plan.media.clone();
-        let fault = if moved { None } else { self.strike("media", name, &own, &run) };
+        let prompt_schedule = task.prompt_plan.media.clone();
+        let run_schedule = self.plan.media.clone();
+        let fault =
+            if moved { None } else { self.next_fault("media", name, &prompt_schedule, &run_schedule) };
         let version = match plan.etag {
-            Some(Etag::Changes) => {
-                let tried = Tried { own: true, call: "version", about: name.to_owned() };
-                let versions = self.tries.entry(tried).or_default();
-                *versions += 1;
-                *versions - 1
+            Some(EtagKind::Changes) => {
+                self.count_call(CallKey { from_prompt: true, call: "version", subject: name.to_owned() })
             }
             _ => 0,
         };
-        let (_, media_type) = clip::names(&file.kind);
-        let answer = media_server::serve(&file.film(version), media_type, request, &plan, fault.as_ref());
-        Handled { answer, task: Some(link.task), fault: fault.map(|fault| fault.show()) }
+        let (_, media_type) = clip::extension_and_type(&file.kind);
+        let response = media_server::serve(&file.clip(version), media_type, request, &plan, fault.as_ref());
+        Exchange { response, task: Some(link.task), fault: fault.map(|fault| fault.to_text()) }
     }
 }

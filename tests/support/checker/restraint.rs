@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dropreel::sandbox::ledger::Arrival;
+use dropreel::sandbox::ledger::RequestEntry;
 
 use super::database::{Snapshot, is_end};
 use super::{Evidence, Findings, Limits, When};
@@ -22,7 +22,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
     found.unless(most <= limits.max_running, 13, || {
         format!("{most} tasks were at the provider at once, and {} are allowed", limits.max_running)
     });
-    let calls: Vec<&Arrival> = evidence
+    let calls: Vec<&RequestEntry> = evidence
         .ledger
         .requests
         .iter()
@@ -48,7 +48,7 @@ fn at_rest(snapshot: &Snapshot, found: &mut Findings) {
     });
 }
 
-fn spaced(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
+fn spaced(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
     let submits: Vec<_> = calls.iter().filter(|arrival| arrival.call == "submit").collect();
     for pair in submits.windows(2) {
         let apart = pair[1].at.since(pair[0].at);
@@ -59,7 +59,7 @@ fn spaced(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
             )
         });
     }
-    let mut asked: BTreeMap<&str, &Arrival> = BTreeMap::new();
+    let mut asked: BTreeMap<&str, &RequestEntry> = BTreeMap::new();
     for arrival in calls.iter().filter(|arrival| arrival.call == "status") {
         if let Some(before) = asked.insert(&arrival.path, arrival) {
             let apart = arrival.at.since(before.at);
@@ -70,7 +70,7 @@ fn spaced(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
     }
 }
 
-fn stops(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
+fn stops(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
     for (place, arrival) in calls.iter().enumerate() {
         let Some(fault) = arrival.fault.as_deref() else { continue };
         let heard = arrival.at.plus(limits.in_flight);
@@ -85,7 +85,7 @@ fn stops(calls: &[&Arrival], limits: &Limits, found: &mut Findings) {
                 );
             }
         }
-        let stopped = |later: &&&Arrival| match arrival.status {
+        let stopped = |later: &&&RequestEntry| match arrival.status {
             Some(401) => true,
             Some(402) => later.call == "submit",
             _ => false,

@@ -1,5 +1,5 @@
-//! What is asked of the simulated provider and what it answers, as plain values: a server makes them real bytes on a
-//! wire, a simulation hands them over directly.
+//! HTTP requests and responses as plain values. The server turns them into bytes on a connection; the simulation of
+//! `tests/simulation` passes them directly.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::sandbox::clip::Clip;
 use crate::secret::Secret;
 
-/// One call.
+/// An API call or a download.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// `GET`, `HEAD` or `POST`.
     pub method: String,
     /// Without the query.
     pub path: String,
-    /// Without the question mark; empty if there is none. Of a media link it is the secret part.
+    /// Without the question mark; empty if there is none. In a media link this is the secret.
     pub query: Secret,
     /// The value of `Authorization`.
     pub authorization: Option<Secret>,
@@ -27,12 +27,12 @@ pub struct Request {
     pub range: Option<String>,
     /// The value of `If-Range`.
     pub if_range: Option<String>,
-    /// As sent.
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// A call without a body, under a key that any sandbox accepts unless it was given one of its own.
+    /// A `GET` with an API key that every sandbox accepts, unless its options name another.
     pub fn get(path: &str) -> Self {
         Self {
             method: "GET".to_owned(),
@@ -62,7 +62,7 @@ impl Request {
         Self { method: "POST".to_owned(), ..Self::get(&format!("/v1/tasks/{task_id}/cancel")) }
     }
 
-    /// A download: `link` is a URL the provider handed out, `from` the byte to go on from.
+    /// A download of a link from a result, from byte `from` on.
     pub fn media(link: &str, from: Option<u64>) -> Self {
         let path = link.find("/output/").map_or("", |at| &link[at..]);
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -75,108 +75,108 @@ impl Request {
     }
 }
 
-/// One answer.
+/// A response, and how it is transmitted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// In order; `Content-Length` and `Transfer-Encoding` are not among them, they follow from `wire`.
+    /// In order, without `Content-Length` and `Transfer-Encoding`, which follow from `transmission`.
     pub headers: Vec<(&'static str, String)>,
-    /// What is sent.
+    /// The body.
     pub body: Body,
-    /// How it is sent.
-    pub wire: Wire,
+    /// How it is transmitted.
+    pub transmission: Transmission,
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// In memory.
     Bytes(Bytes),
-    /// A part of a film.
+    /// A range of a clip.
     Clip(Clip, Range<u64>),
 }
 
-/// How an answer goes over the wire. The default is how every honest server does it.
+/// How a response is transmitted. The default is what a correct server does.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wire {
-    /// Nothing is sent for so long; what was asked is done at once.
+pub struct Transmission {
+    /// Nothing is sent before this time; the call is executed at once.
     pub delay: Duration,
-    /// The answer waits until the first callback of this task was sent (10 s at most).
+    /// The response waits until the first callback of this task has been sent (10 s at most).
     pub after_callback: Option<String>,
-    /// How the length is told.
+    /// How the length is announced.
     pub framing: Framing,
-    /// Where the sending stops.
-    pub end: End,
-    /// Bytes a second; `None`: as fast as it goes.
-    pub pace: Option<u64>,
+    /// Where the transmission ends.
+    pub end: TransmissionEnd,
+    /// `None`: unlimited.
+    pub bytes_per_second: Option<u64>,
 }
 
-/// How the length of a body is told.
+/// How the length of a body is announced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// `Content-Length`.
     #[default]
     Length,
-    /// A `Content-Length` that says this instead of the truth.
-    Claims(u64),
+    /// This `Content-Length`, whatever the body has.
+    FalseLength(u64),
     /// Chunked.
     Chunked,
-    /// Not told: the body ends where the connection does.
+    /// Not at all: the body ends with the connection.
     Close,
 }
 
-/// Where the sending of an answer stops.
+/// Where the transmission of a response ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum End {
-    /// After its last byte.
+pub enum TransmissionEnd {
+    /// After the last byte.
     #[default]
-    Whole,
-    /// Before its first: the connection is reset instead.
-    Nothing,
-    /// The connection is closed after so many bytes of the body.
+    Complete,
+    /// Before the first byte: the connection is reset.
+    NoResponse,
+    /// The connection is closed after this many bytes of the body.
     Close(u64),
-    /// The connection is reset after so many bytes of the body.
+    /// The connection is reset after this many bytes of the body.
     Reset(u64),
-    /// Nothing more comes after so many bytes of the body, and nothing is closed.
-    Silence(u64),
+    /// Nothing follows this many bytes of the body, and the connection stays open.
+    Stall(u64),
 }
 
-impl Answer {
-    /// JSON under a status.
+impl Response {
+    /// A JSON response.
     pub fn json(status: u16, value: &Value) -> Self {
         Self::text(status, "application/json", value.to_string())
     }
 
-    /// Any text under a status and media type.
+    /// A response with any text.
     pub fn text(status: u16, media_type: &str, text: impl Into<Bytes>) -> Self {
         Self {
             status,
             headers: vec![("Content-Type", media_type.to_owned())],
             body: Body::Bytes(text.into()),
-            wire: Wire::default(),
+            transmission: Transmission::default(),
         }
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// The value of a header, by its name as the sandbox writes it.
+    /// The value of a header, in the spelling the sandbox uses.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.body.bytes()).unwrap_or_default()
     }
 
-    /// Whether the asker ever gets it whole: not reset, cut or silent.
-    pub fn arrives(&self) -> bool {
-        self.wire.end == End::Whole
+    /// Whether the client receives all of it: no reset, early close or stall.
+    pub fn is_complete(&self) -> bool {
+        self.transmission.end == TransmissionEnd::Complete
     }
 }
 
@@ -194,11 +194,11 @@ impl Body {
         self.len() == 0
     }
 
-    /// From byte `at` on, at most 64 KiB; empty at the end.
-    pub fn piece(&self, at: u64) -> Bytes {
+    /// The bytes from `at` on, for a clip at most 64 KiB; empty at the end.
+    pub fn chunk(&self, at: u64) -> Bytes {
         match self {
             Self::Bytes(bytes) => bytes.slice(bytes.len().min(usize::try_from(at).unwrap_or(usize::MAX))..),
-            Self::Clip(film, range) => film.piece(&(range.start.saturating_add(at)..range.end)),
+            Self::Clip(clip, range) => clip.chunk(&(range.start.saturating_add(at)..range.end)),
         }
     }
 
@@ -206,11 +206,11 @@ impl Body {
     pub fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
-            let piece = self.piece(all.len() as u64);
-            if piece.is_empty() {
+            let chunk = self.chunk(all.len() as u64);
+            if chunk.is_empty() {
                 return all;
             }
-            all.extend_from_slice(&piece);
+            all.extend_from_slice(&chunk);
         }
     }
 }
