@@ -56,7 +56,7 @@ pub struct Intake {
 
 /// A job file taken in: its jobs are committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct Ingested {
     /// The number of its row.
     pub nr: i64,
     /// Its jobs, in order.
@@ -111,7 +111,7 @@ pub struct UnmovedFile {
 pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 
 /// What became of a job file; whatever it is, of one that was not taken in nothing was kept.
-pub type Outcome = Result<Taken, IngestError>;
+pub type IngestResult = Result<Ingested, IngestError>;
 
 impl Store {
     /// Takes many job files in, each whole or not at all, in this order and in one transaction. What became of each.
@@ -122,7 +122,7 @@ impl Store {
         &self,
         files: Vec<(Intake, Vec<Draft>)>,
         now: Timestamp,
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<Vec<IngestResult>, StoreError> {
         let rng = self.rng.clone();
         self.writer
             .write(move |writing| {
@@ -143,7 +143,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`IngestError`]; whatever it is, nothing was kept.
-    pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> Outcome {
+    pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> IngestResult {
         let rng = self.rng.clone();
         // An error of the writer undoes the work; a rejection must undo it too, and still reach the caller.
         let refusal = Arc::new(Mutex::new(None));
@@ -229,7 +229,7 @@ fn ingest_drafts(
     drafts: &[Draft],
     now: Timestamp,
     new_id: &impl Fn(u64) -> JobId,
-) -> Outcome {
+) -> IngestResult {
     if !drafts.iter().any(|draft| draft.again) && !drafts.iter().all(|draft| draft.key.is_some()) {
         refuse_repeat(writing.connection, intake, i64::MAX, now)?;
     }
@@ -248,7 +248,7 @@ fn ingest_drafts(
         }
         say("RELEASE file")?;
     }
-    jobs.map(|jobs| taken(writing, nr, jobs))
+    jobs.map(|jobs| ingested(writing, nr, jobs))
 }
 
 /// Takes in a file whose jobs are read while they are written. An error undoes all of the writer's work with it.
@@ -258,7 +258,7 @@ fn ingest_stream(
     drafts: Drafts,
     now: Timestamp,
     new_id: &impl Fn(u64) -> JobId,
-) -> Outcome {
+) -> IngestResult {
     let nr = insert_intake(writing.connection, intake, 0, now)?;
     let mut inserts = Inserts::prepare(writing.connection)?;
     let mut jobs = Vec::new();
@@ -278,16 +278,16 @@ fn ingest_stream(
         .prepare_cached("UPDATE intakes SET jobs = ?2 WHERE nr = ?1")
         .and_then(|mut statement| statement.execute((nr, count(jobs.len()))))
         .map_err(StoreError::from)?;
-    Ok(taken(writing, nr, jobs))
+    Ok(ingested(writing, nr, jobs))
 }
 
-fn taken(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Taken {
+fn ingested(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Ingested {
     for _ in &jobs {
         writing.count(MetricEvent::Accepted);
     }
     writing.notify(Topic::Changes);
     failpoints::hit(FailPoint::IntakeRowsWritten);
-    Taken { nr, jobs }
+    Ingested { nr, jobs }
 }
 
 fn insert_intake(

@@ -20,7 +20,7 @@ use crate::stages::intake::read_ahead::read_ahead;
 use crate::stages::intake::validate::{Candidate, ValidFile, Validation, file_problem};
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
-use crate::store::intake::{Drafts, IngestError, Intake, Source, Taken};
+use crate::store::intake::{Drafts, IngestError, Ingested, Intake, Source};
 
 /// Most files per commit.
 const MAX_BATCH_FILES: usize = 512;
@@ -161,7 +161,7 @@ impl IntakeStage {
         intake: Intake,
         drafts: Drafts,
         now: Timestamp,
-    ) -> Result<Taken, IngestError> {
+    ) -> Result<Ingested, IngestError> {
         // Under a paused clock nothing may run concurrently, so that the order stays fixed.
         if self.clock.is_paused() {
             return self.store.ingest(intake, drafts, now).await;
@@ -178,7 +178,7 @@ impl IntakeStage {
         &self,
         name: String,
         file: ValidFile,
-        outcome: Result<Taken, IngestError>,
+        outcome: Result<Ingested, IngestError>,
         large_batch: bool,
     ) -> Option<Committed> {
         match outcome {

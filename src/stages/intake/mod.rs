@@ -177,7 +177,7 @@ impl IntakeStage {
             }
             // Edited while it was validated: the next pass validates it again.
             Err(FsError::Changed(_) | FsError::NotFound(_)) => {}
-            Err(error) => self.warn_file_stays(name, &format!("it is bad but cannot be moved: {error}")),
+            Err(error) => self.warn_file_stays(name, &format!("it is invalid but cannot be moved: {error}")),
         }
     }
 

@@ -93,8 +93,7 @@ impl Validator {
             return Validation::Stay("its name is not valid UTF-8; rename it".into());
         }
         if jobfile::is_conflict_copy(&entry.name) {
-            let message =
-                "a copy made by a sync tool in a conflict is never bought; if it is wanted, rename it";
+            let message = "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
             return Validation::Reject(vec![file_problem(message)], entry.version);
         }
         let validated = match Form::of_name(&entry.name) {
@@ -203,7 +202,7 @@ impl Validator {
             }
         }
         if jobs == 0 && problems.is_empty() {
-            problems.push(file_problem("there is no job in it"));
+            problems.push(file_problem("the file contains no job"));
         }
         Ok(problems)
     }
