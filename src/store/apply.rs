@@ -1,4 +1,4 @@
-//! The one way to change a job: read it, ask [`step`], write job, history and outputs in one transaction.
+//! The only way to change a job: read it, call [`step`], write job, history and outputs in one transaction.
 
 use rusqlite::OptionalExtension;
 
@@ -38,10 +38,10 @@ pub struct Applied {
     pub reply: Option<ActionReply>,
 }
 
-/// What came of the wish to begin a try.
+/// The result of starting an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptStart {
-    /// This is to be sent. To have it is the proof that it is committed.
+    /// Send this. It is committed.
     Send(Attempt),
     /// There is nothing to send; the job as it is.
     Nothing(Box<Applied>),
@@ -49,11 +49,11 @@ pub enum AttemptStart {
     Paused,
 }
 
-/// What the callback URL of a new attempt is to be, or `None` for none.
+/// Makes the callback URL of a new attempt; `None` for no callbacks.
 pub type CallbackUrl = Box<dyn Fn(JobId) -> Option<Secret> + Send>;
 
 impl Store {
-    /// Tells the job of `id` that `event` happened at `now`.
+    /// Applies `event`, which happened at `now`, to the job `id`.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`]; [`StoreError::DuplicateTask`] for an accepted submit whose task belongs to another job
@@ -68,8 +68,8 @@ impl Store {
             .await
     }
 
-    /// Begins a try of a submit: freezes a new attempt with its key and exact body, or takes the frozen one again.
-    /// A person's pause is looked at in the same transaction: once it is acknowledged, no try begins any more.
+    /// Starts an attempt: creates a new one with its key and exact body, or reads the pending one to send it again.
+    /// Checks for a pause in the same transaction: once a pause is acknowledged, no attempt starts any more.
     ///
     /// # Errors
     /// As [`Store::apply`].
@@ -182,7 +182,7 @@ pub(super) fn write_history(
     Ok(())
 }
 
-/// Binds a task to the attempt that made it, or says that it is another job's.
+/// Binds a task to the attempt that made it; fails if the task belongs to another job.
 fn bind_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<(), StoreError> {
     let owner: Option<i64> = writing
         .connection

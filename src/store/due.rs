@@ -1,4 +1,4 @@
-//! What is due: the state is the queue, and these are its heads. Each answer costs the same however many jobs rest.
+//! The queues: which jobs are due. Each query costs the same however many jobs there are.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +132,7 @@ impl Store {
         .await
     }
 
-    /// Takes a job whose row cannot be worked with out of every line, and notes why. Its state stays as it is.
+    /// Takes a job with a corrupt row out of every queue and stores why. Its state stays as it is.
     ///
     /// # Errors
     /// Any failure of the database.

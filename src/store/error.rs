@@ -1,4 +1,4 @@
-//! What can go wrong with the database, sorted by what it means for the caller.
+//! The errors of the database, sorted by what they mean for the caller.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub enum StoreError {
     #[error("another program holds the database locked")]
     Busy,
     /// A row of the database does not make sense. The job is left alone.
-    #[error("the database holds a broken job: {0}")]
+    #[error("the database holds a corrupt job: {0}")]
     CorruptJob(#[from] CorruptRecord),
     /// A value of the database is not one of ours.
     #[error("the database holds an unknown {what}: `{value}`")]
@@ -41,7 +41,7 @@ pub enum StoreError {
     Sqlite(#[source] rusqlite::Error),
     /// It is not known whether the change was kept. The process must end and look again (a commit that answers
     /// "I/O error" may still be committed).
-    #[error("the database could not be written, and it is not known how much was: {0}")]
+    #[error("the database could not be written, and it is unknown how much was: {0}")]
     Fatal(String),
     /// The writer has ended; the process is about to.
     #[error("the database is closed")]

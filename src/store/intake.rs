@@ -1,4 +1,4 @@
-//! Job files in: all jobs of a file or none, and who dropped what when.
+//! Ingesting job files: all jobs of a file or none.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,18 @@
-//! The database: all state, one SQLite file, one thread that writes. The only room with SQL in it.
+//! The database: all state in one SQLite file, written by one thread. The only module with SQL in it.
 //!
-//! A change is answered once it is committed with `synchronous=FULL`. What a state means is decided in `job`, never
-//! here: the store reads a row, asks the job machine, and writes what it says.
+//! A change is answered once it is committed with `synchronous=FULL`. The store does not decide what a state means: it
+//! reads a row, calls [`step`](crate::job::step::step), and writes the result.
+//!
+//! The operations of [`Store`], by file:
+//! - `apply`: apply an event to a job, start an attempt
+//! - `intake`: ingest job files, mark them as moved
+//! - `due`, `downloads`: the queues of the stages; isolate a corrupt job
+//! - `deliveries`: keep and process callbacks
+//! - `outputs`: plan the path of an output before it is published
+//! - `hooks`: the outbox of notifications
+//! - `suspensions`, `meta`: what is paused; epoch, API key and clock
+//! - `query`, `overview`, `report`: read one job, lists, numbers
+//! - `prune`, `backup`: remove old jobs, copy the database
 
 pub mod apply;
 pub mod attempt;

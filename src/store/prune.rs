@@ -1,4 +1,4 @@
-//! Forgetting: jobs that ended long ago, with all that was written of them, a few in each commit.
+//! Pruning: removes jobs that ended long ago, a few per commit.
 //!
 //! What must outlive a job stays: its key, so that it is never run again, and every row of a job that is not over.
 

@@ -1,4 +1,4 @@
-//! Looking: one job, lists, filters, cursors, and what has changed since.
+//! Reading jobs: one job, lists with filters and cursors, and the change feed.
 
 use std::collections::BTreeMap;
 

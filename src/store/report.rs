@@ -1,4 +1,4 @@
-//! Looking back: how jobs ended, how long they took and what they cost; and what was charged without a video.
+//! The report: how jobs ended, how long they took, what they cost, and which were billed without a video.
 
 use std::collections::BTreeMap;
 
