@@ -46,7 +46,7 @@ fn check_path(path: &str) {
         .replace("OLD!", &token_of(EARLIER, id))
         .replace("STRANGE!", &token_of(STRANGE, id));
     let right = [CURRENT, EARLIER].iter().any(|secret| token_of(secret, id) == token);
-    assert_eq!(SECRETS.admit(id, &token), right);
+    assert_eq!(SECRETS.verify(id, &token), right);
     assert_eq!(SECRETS.token(id).expose(), token_of(CURRENT, id));
     if let Some(job) = JobId::parse(id) {
         assert_eq!(job.to_string(), id);

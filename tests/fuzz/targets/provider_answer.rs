@@ -63,7 +63,7 @@ fn outcome(bytes: &[u8]) -> CallOutcome {
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
     let first = lines.next().unwrap_or_default();
-    let why = || String::from_utf8_lossy(&planted(body)).into_owned();
+    let why = || String::from_utf8_lossy(&with_secrets(body)).into_owned();
     match first {
         "lost" => return CallOutcome::Lost(why()),
         "unsent" => return CallOutcome::NotSent(why()),
@@ -75,37 +75,37 @@ fn outcome(bytes: &[u8]) -> CallOutcome {
     };
     let mut headers = HeaderMap::new();
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        let value = HeaderValue::from_bytes(&planted(value.as_bytes()));
+        let value = HeaderValue::from_bytes(&with_secrets(value.as_bytes()));
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value) {
             headers.append(name, value);
         }
     }
-    let body = if whole { Ok(planted(body)) } else { Err(why()) };
+    let body = if whole { Ok(with_secrets(body)) } else { Err(why()) };
     CallOutcome::Reply(ApiReply { status: status.parse().unwrap_or(200), headers, body })
 }
 
-/// With an address full of secrets wherever one is asked for, in the spellings in which services quote them.
-fn planted(bytes: &[u8]) -> Vec<u8> {
+/// Replaces each mark by an address full of secrets, in a spelling in which services quote one.
+fn with_secrets(bytes: &[u8]) -> Vec<u8> {
     const LINKS: [(&[u8], &[u8]); 3] = [
         (b"LINK!", b"https://c4n4ry:c4n4ry@hooks.example/callbacks/c4n4ry/c4n4ry?k=c4n4ry#c4n4ry"),
         (b"LINK/", br"https:\/\/hooks.example\/callbacks\/c4n4ry\/c4n4ry?k=c4n4ry"),
         (b"LINK%", b"https%3A%2F%2Fhooks.example%2Fcallbacks%2Fc4n4ry%2Fc4n4ry%3Fk%3Dc4n4ry"),
     ];
-    let mut planted = Vec::with_capacity(bytes.len());
+    let mut with_secrets = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let [first, after @ ..] = rest {
         match LINKS.iter().find(|(mark, _)| rest.starts_with(mark)) {
             Some((mark, link)) => {
-                planted.extend_from_slice(link);
+                with_secrets.extend_from_slice(link);
                 rest = &rest[mark.len()..];
             }
             None => {
-                planted.push(*first);
+                with_secrets.push(*first);
                 rest = after;
             }
         }
     }
-    planted
+    with_secrets
 }
 
 fn status(outcome: &CallOutcome) -> u16 {
