@@ -1,8 +1,9 @@
 //! Permits that limit concurrent transfers and flushes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many files are flushed at once. The commit that a callback's answer waits for queues at the disk behind these
 /// flushes; with two, the slowest answers take a third longer.
@@ -11,16 +12,16 @@ const CONCURRENT_FLUSHES: usize = 1;
 /// All permits. Clones share them.
 #[derive(Clone)]
 pub(super) struct TransferPermits {
-    free: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
     flushes: Arc<Semaphore>,
-    released: Arc<Notify>,
+    /// Whether the last try found no permit.
+    exhausted: Arc<AtomicBool>,
 }
 
 /// Allows one transfer, until it is dropped.
 pub(super) struct TransferPermit {
     permit: Option<OwnedSemaphorePermit>,
     flushes: Arc<Semaphore>,
-    released: Arc<Notify>,
 }
 
 /// Allows the flush of one file, until it is dropped.
@@ -28,47 +29,44 @@ pub(super) struct FlushPermit(#[expect(dead_code, reason = "held, not used")] Op
 
 impl TransferPermits {
     pub fn new(count: usize) -> Self {
-        let flushes = Arc::new(Semaphore::new(CONCURRENT_FLUSHES));
-        Self { free: Arc::new(Semaphore::new(count.max(1))), flushes, released: Arc::default() }
+        let transfers = Arc::new(Semaphore::new(count.max(1)));
+        Self { transfers, flushes: Arc::new(Semaphore::new(CONCURRENT_FLUSHES)), exhausted: Arc::default() }
     }
 
     /// A permit, if one is free.
     pub fn try_acquire(&self) -> Option<TransferPermit> {
-        let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(self.permit(Some(permit)))
+        let permit = self.transfers.clone().try_acquire_owned().ok();
+        self.exhausted.store(permit.is_none(), Ordering::Relaxed);
+        Some(self.permit(Some(permit?)))
     }
 
     /// Waits for a permit.
     pub async fn acquire(&self) -> TransferPermit {
         // The semaphore is never closed.
-        let permit = self.free.clone().acquire_owned().await.ok();
-        self.permit(permit)
+        self.permit(self.transfers.clone().acquire_owned().await.ok())
     }
 
     fn permit(&self, permit: Option<OwnedSemaphorePermit>) -> TransferPermit {
-        TransferPermit { permit, flushes: self.flushes.clone(), released: self.released.clone() }
+        TransferPermit { permit, flushes: self.flushes.clone() }
     }
 
-    /// Waits until a permit is given back.
+    /// After a try that found no permit: waits until one is free. Otherwise forever.
     pub async fn released(&self) {
-        self.released.notified().await;
+        if !self.exhausted.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        drop(self.transfers.acquire().await);
+        // Not again before the next try: the pass that follows may have no use for a permit.
+        self.exhausted.store(false, Ordering::Relaxed);
     }
 }
 
 impl TransferPermit {
     /// Gives the permit back and waits for one to flush the file.
     pub async fn into_flush_permit(self) -> FlushPermit {
-        let flushes = self.flushes.clone();
-        drop(self);
+        let Self { permit, flushes } = self;
+        drop(permit);
         FlushPermit(flushes.acquire_owned().await.ok())
-    }
-}
-
-impl Drop for TransferPermit {
-    fn drop(&mut self) {
-        // Free the permit before notifying: the waiter tries to acquire one at once, and would find none.
-        drop(self.permit.take());
-        self.released.notify_one();
     }
 }
 

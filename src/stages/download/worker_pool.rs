@@ -1,41 +1,86 @@
-//! Threads that each download one job's files at a time over connections of their own. A thread reads from the network and
-//! writes to the disk itself, without handing chunks over, and keeps its connection for the next file.
+//! A thread for each job that downloads. The thread reads from the network and writes to the disk itself, without handing
+//! chunks over. Its runtime and client pass on to the next thread, so that the next file uses the same connection.
 
 use std::io;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use crate::clock::{Clock, allow_blocking};
 use crate::media::client::MediaClient;
 
 /// The threads' nice value (0 is normal, 19 yields most): downloads yield to callbacks and the page.
 const NICE: i32 = 10;
-/// How long a thread waits for work before it ends: at rest there are none.
-const IDLE: Duration = Duration::from_secs(10);
 
-type Work = Box<dyn FnOnce(Arc<MediaClient>) -> BoxFuture<'static, ()> + Send>;
-/// The idle threads, the last used on top.
-type Idle = Mutex<Vec<mpsc::UnboundedSender<Work>>>;
-
-/// The threads, each started when it is first needed.
+/// Starts the threads and keeps idle workers for the next ones.
 pub struct WorkerPool {
     clock: Clock,
     client: Arc<MediaClient>,
-    idle: Arc<Idle>,
+    workers: Arc<Mutex<Workers>>,
+}
+
+#[derive(Default)]
+struct Workers {
+    threads: usize,
+    /// The last used on top.
+    idle: Vec<Worker>,
+}
+
+/// What a thread works with. A connection lives on the runtime that opened it.
+struct Worker {
+    /// Taken only on drop.
+    runtime: Option<Runtime>,
+    client: Arc<MediaClient>,
+}
+
+impl Worker {
+    /// Its client is [like this one](MediaClient::per_thread).
+    fn new(client: &MediaClient) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime: Some(runtime), client: Arc::new(client.per_thread()) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Do not wait for a DNS lookup that is still running; an async thread could not wait at all.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Counts a thread while it lives. The last one to end closes the idle connections: at rest there are none.
+struct ThreadGuard(Arc<Mutex<Workers>>);
+
+impl ThreadGuard {
+    fn new(workers: &Arc<Mutex<Workers>>) -> Self {
+        workers.lock().threads += 1;
+        Self(workers.clone())
+    }
+}
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        let mut workers = self.0.lock();
+        workers.threads -= 1;
+        let closed = if workers.threads == 0 { std::mem::take(&mut workers.idle) } else { Vec::new() };
+        // Close connections without the lock.
+        drop(workers);
+        drop(closed);
+    }
 }
 
 impl WorkerPool {
-    /// Starts no thread yet. Each gets a client [like this one](MediaClient::per_thread).
+    /// Starts no thread yet.
     pub fn new(client: Arc<MediaClient>, clock: Clock) -> Self {
-        Self { clock, client, idle: Arc::default() }
+        Self { clock, client, workers: Arc::default() }
     }
 
-    /// Runs work on one of the threads, where it may block between its awaits. Under a paused clock the work runs in place.
-    /// If the returned future is dropped, the work ends at its next await.
+    /// Runs work on a thread of its own, where it may block between its awaits. Under a paused clock the work runs in
+    /// place. If the returned future is dropped, the work ends at its next await.
     ///
     /// # Errors
     /// When no thread could be started, or the work panicked.
@@ -49,72 +94,34 @@ impl WorkerPool {
             return Ok(work(self.client.clone()).await);
         }
         let (mut done, result) = oneshot::channel();
-        self.dispatch(Box::new(move |client| {
-            let work = work(client);
-            Box::pin(async move {
-                tokio::select! {
-                    biased;
-                    answer = work => drop(done.send(answer)),
-                    () = done.closed() => {}
-                }
-            })
-        }))?;
+        let guard = ThreadGuard::new(&self.workers);
+        let idle = self.workers.lock().idle.pop();
+        let worker = idle.map_or_else(|| Worker::new(&self.client), Ok)?;
+        let serve = move || {
+            // The nice value is per thread, so the thread cannot be one of the async runtime.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            allow_blocking();
+            let work = work(worker.client.clone());
+            if let Some(runtime) = &worker.runtime {
+                runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        answer = work => drop(done.send(answer)),
+                        () = done.closed() => {}
+                    }
+                });
+            }
+            guard.0.lock().idle.push(worker);
+        };
+        std::thread::Builder::new().name("download".into()).spawn(serve)?;
         result.await.map_err(|_| io::Error::other("bug: the download thread panicked"))
     }
-
-    fn take_idle(&self) -> Option<mpsc::UnboundedSender<Work>> {
-        self.idle.lock().pop()
-    }
-
-    fn dispatch(&self, mut work: Work) -> io::Result<()> {
-        while let Some(worker) = self.take_idle() {
-            match worker.send(work) {
-                Ok(()) => return Ok(()),
-                // The thread has just ended.
-                Err(mpsc::error::SendError(back)) => work = back,
-            }
-        }
-        let (worker, receiver) = mpsc::unbounded_channel();
-        let _ = worker.send(work);
-        let (clock, idle) = (self.clock.clone(), Arc::downgrade(&self.idle));
-        let client = self.client.per_thread();
-        let thread = std::thread::Builder::new().name("download".into());
-        thread.spawn(move || serve(&clock, &Arc::new(client), &idle, &worker, receiver)).map(drop)
-    }
-}
-
-/// A thread's loop, until it has been idle for a while.
-fn serve(
-    clock: &Clock,
-    client: &Arc<MediaClient>,
-    idle: &Weak<Idle>,
-    worker: &mpsc::UnboundedSender<Work>,
-    mut receiver: mpsc::UnboundedReceiver<Work>,
-) {
-    // The nice value is per thread, so the threads cannot be those of the async runtime.
-    let _ = rustix::process::setpriority_process(None, NICE);
-    allow_blocking();
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
-        while let Some(Some(work)) = clock.within(IDLE, receiver.recv()).await {
-            work(client.clone()).await;
-            let Some(idle) = idle.upgrade() else { return };
-            let mut idle = idle.lock();
-            idle.retain(|worker| !worker.is_closed());
-            idle.push(worker.clone());
-        }
-        // A caller that has just taken this thread from the idle list either fails to send now, or is still served.
-        receiver.close();
-        if let Ok(work) = receiver.try_recv() {
-            work(client.clone()).await;
-        }
-    });
-    // Do not wait for a DNS lookup that is still running.
-    runtime.shutdown_background();
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::media::download::MediaTimeouts;
@@ -126,13 +133,18 @@ mod tests {
         WorkerPool::new(Arc::new(client), clock)
     }
 
-    async fn thread(workers: &WorkerPool) -> std::thread::ThreadId {
-        workers.run(|_| async { std::thread::current().id() }).await.unwrap()
+    /// The client that work is given, as an address.
+    async fn client(workers: &WorkerPool) -> usize {
+        workers.run(|client| async move { Arc::as_ptr(&client) as usize }).await.unwrap()
     }
 
-    /// Waits until `count` threads are idle.
-    async fn idle(workers: &WorkerPool, count: usize) {
-        while workers.idle.lock().len() != count {
+    /// Waits until this many threads run and this many workers are idle.
+    async fn until(workers: &WorkerPool, threads: usize, idle: usize) {
+        let counts = || {
+            let workers = workers.workers.lock();
+            (workers.threads, workers.idle.len())
+        };
+        while counts() != (threads, idle) {
             workers.clock.sleep(Duration::from_millis(1)).await;
         }
     }
@@ -154,30 +166,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn idle_threads_are_reused_unless_they_panicked() {
+    async fn idle_workers_are_reused_until_the_last_thread_ends() {
         let workers = workers(Clock::machine());
-        let first = thread(&workers).await;
-        idle(&workers, 1).await;
-        assert_eq!(thread(&workers).await, first);
-        idle(&workers, 1).await;
-        let bug = workers.run(|_| async { assert!(std::hint::black_box(false), "work") });
-        assert!(bug.await.is_err());
-        assert_ne!(thread(&workers).await, first);
-        idle(&workers, 1).await;
         let (go, gone) = oneshot::channel::<()>();
-        let both = async { tokio::join!(workers.run(|_| gone), thread(&workers)) };
-        let (_, (_, second)) = tokio::join!(async { go.send(()).unwrap() }, both);
-        assert_ne!(second, first);
-    }
-
-    #[tokio::test]
-    async fn ended_threads_are_skipped() {
-        let workers = workers(Clock::machine());
-        let (ended, receiver) = mpsc::unbounded_channel();
-        drop(receiver);
-        workers.idle.lock().push(ended);
-        thread(&workers).await;
-        idle(&workers, 1).await;
+        let others = async {
+            until(&workers, 1, 0).await;
+            let first = client(&workers).await;
+            until(&workers, 1, 1).await;
+            assert_eq!(client(&workers).await, first);
+            until(&workers, 1, 1).await;
+            let bug = workers.run(|_| async { assert!(std::hint::black_box(false), "work") });
+            assert!(bug.await.is_err());
+            until(&workers, 1, 0).await;
+            client(&workers).await;
+            until(&workers, 1, 1).await;
+            go.send(()).unwrap();
+        };
+        let (_, ()) = tokio::join!(workers.run(|_| gone), others);
+        until(&workers, 0, 0).await;
     }
 
     #[tokio::test]
@@ -191,6 +197,7 @@ mod tests {
     #[tokio::test]
     async fn paused_clock_runs_work_in_place() {
         let here = std::thread::current().id();
-        assert_eq!(thread(&workers(Clock::paused(Timestamp::from_millis(0)))).await, here);
+        let workers = workers(Clock::paused(Timestamp::from_millis(0)));
+        assert_eq!(workers.run(|_| async { std::thread::current().id() }).await.unwrap(), here);
     }
 }
