@@ -77,11 +77,11 @@ struct HookEntry {
 
 impl Reader<'_> {
     pub(super) fn hooks(&mut self) -> Result<Vec<Hook>, Unusable> {
-        let entries: Vec<toml::Value> = self.read("hooks", Ok)?;
+        let entries: Vec<config::Value> = self.read("hooks", Ok)?;
         let mut hooks = Vec::new();
         for (place, entry) in entries.into_iter().enumerate() {
-            let entry: Result<HookEntry, _> = entry.try_into();
-            let entry = entry.map_err(|error| without_quoted_text(error.message()));
+            let entry: Result<HookEntry, _> = entry.try_deserialize();
+            let entry = entry.map_err(|error| without_quoted_text(&error.to_string()));
             match entry.and_then(|entry| self.hook(&entry)) {
                 Ok(hook) => hooks.push(hook),
                 Err(why) => self.reject("hooks", format!("hook {}: {why}", place + 1)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml::{Table, Value};
+use config::{File, FileFormat, Source, Value, ValueKind};
 
 use crate::settings::environment::Environment;
 use crate::settings::problem::{Origin, SettingsProblem};
@@ -34,12 +34,12 @@ impl Keys {
         let mut keys = Self { defaults: BTreeMap::new(), sections: BTreeSet::new() };
         let mut open: Vec<(String, Value)> = parse(text, &Origin::Defaults)?.into_iter().collect();
         while let Some((name, value)) = open.pop() {
-            match value {
-                Value::Table(section) if !section.is_empty() => {
+            match value.kind {
+                ValueKind::Table(section) if !section.is_empty() => {
                     open.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
                     keys.sections.insert(name);
                 }
-                value => drop(keys.defaults.insert(name, value)),
+                _ => drop(keys.defaults.insert(name, value)),
             }
         }
         Ok(keys)
@@ -83,15 +83,15 @@ impl Keys {
         problems: &mut Vec<SettingsProblem>,
     ) {
         let is_section = self.sections.contains(&key);
-        match value {
-            Value::Table(section) if is_section => {
-                for (name, value) in section {
+        let value = match value.kind {
+            ValueKind::Table(section) if is_section => {
+                for (name, value) in section.into_iter().collect::<BTreeMap<_, _>>() {
                     self.read_entry(values, format!("{key}.{name}"), value, origin, problems);
                 }
                 return;
             }
-            _ => {}
-        }
+            _ => value,
+        };
         let origin = origin.clone();
         if let Some(default) = self.defaults.get(&key) {
             let (wanted, found) = (type_name(default), type_name(&value));
@@ -160,48 +160,63 @@ impl Keys {
 }
 
 /// Parses TOML. The error names the line but does not show it: it may hold a secret.
-fn parse(text: &str, origin: &Origin) -> Result<Table, SettingsProblem> {
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = 1 + before.matches('\n').count();
-        SettingsProblem::Syntax { origin: origin.clone(), line, message: error.message().to_owned() }
-    })
+fn parse(text: &str, origin: &Origin) -> Result<BTreeMap<String, Value>, SettingsProblem> {
+    match File::from_str(text, FileFormat::Toml).collect() {
+        Ok(table) => Ok(table.into_iter().collect()),
+        Err(error) => {
+            let (line, message) = without_shown_lines(&error.to_string());
+            Err(SettingsProblem::Syntax { origin: origin.clone(), line, message })
+        }
+    }
+}
+
+/// The line number and the message of a parse error: its other lines (`3 | key = ...`) show the text.
+fn without_shown_lines(error: &str) -> (usize, String) {
+    let is_shown =
+        |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty() && !is_shown(line));
+    let place = lines.next().unwrap_or_default();
+    let number = place.rsplit_once("line ").map_or("", |(_, rest)| rest);
+    let number = number.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    (number.parse().unwrap_or(1), lines.collect::<Vec<_>>().join(": "))
 }
 
 /// `value` if it has the type of `default`. A whole number also counts as a fraction.
 fn with_type_of(default: &Value, value: Value) -> Option<Value> {
-    match (&value, default) {
+    match (&value.kind, &default.kind) {
         // The clamp keeps the conversion exact; no fraction has a range beyond it.
-        (Value::Integer(whole), Value::Float(_)) => {
-            Some(Value::Float(f64::from(i32::try_from(*whole).unwrap_or(i32::MAX))))
+        (ValueKind::I64(whole), ValueKind::Float(_)) => {
+            Some(Value::from(f64::from(i32::try_from(*whole).unwrap_or(i32::MAX))))
         }
-        _ => value.same_type(default).then_some(value),
+        _ => (type_name(&value) == type_name(default)).then_some(value),
     }
 }
 
 /// The text of a variable as a value of the default's type. Tables and lists are written as TOML:
 /// `{ "wan2.5-t2v" = 2 }`.
 fn from_variable(text: &str, default: &Value) -> Option<Value> {
-    match default {
-        Value::String(_) => Some(Value::from(text)),
-        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
-        Value::Integer(_) => text.parse().ok().map(Value::Integer),
-        Value::Float(_) => text.parse().ok().map(Value::Float),
-        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
-            with_type_of(default, format!("value = {text}").parse::<Table>().ok()?.remove("value")?)
+    match default.kind {
+        ValueKind::String(_) => Some(Value::from(text)),
+        ValueKind::Boolean(_) => text.parse::<bool>().ok().map(Value::from),
+        ValueKind::I64(_) => text.parse::<i64>().ok().map(Value::from),
+        ValueKind::Float(_) => text.parse::<f64>().ok().map(Value::from),
+        _ => {
+            let line = format!("value = {text}");
+            let mut table = File::from_str(&line, FileFormat::Toml).collect().ok()?;
+            with_type_of(default, table.remove("value")?)
         }
     }
 }
 
 fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Boolean(_) => "true or false",
-        Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number",
-        Value::String(_) => "text in quotes",
-        Value::Datetime(_) => "a date",
-        Value::Table(_) => "a table",
-        Value::Array(_) => "a list",
+    match value.kind {
+        ValueKind::Nil => "nothing",
+        ValueKind::Boolean(_) => "true or false",
+        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) => "a whole number",
+        ValueKind::Float(_) => "a number",
+        ValueKind::String(_) => "text in quotes",
+        ValueKind::Table(_) => "a table",
+        ValueKind::Array(_) => "a list",
     }
 }
 
@@ -254,7 +269,7 @@ mod tests {
             ("a = \"sk-canary\nb = 1\n", 1),
             ("[provider]\nproxy = \"http://me:canary@host\"\nproxy = \"canary2\"\n", 3),
             ("canary\n", 1),
-            ("a = \"\"\"canary\ncanary | canary\n", 3),
+            ("a = \"\"\"canary\ncanary | canary\n", 2),
         ];
         for (text, expected) in cases {
             let Err(SettingsProblem::Syntax { line, message, .. }) = parse(text, &Origin::Defaults) else {

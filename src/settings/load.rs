@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use config::ValueKind;
+
 use crate::settings::environment::Environment;
 use crate::settings::keys::{FILE_VARIABLE, Keys};
 use crate::settings::problem::{InvalidSettings, Origin, SettingsProblem};
@@ -50,7 +52,17 @@ pub fn load(
 /// Only if the built-in file were not TOML.
 pub fn keys_and_defaults() -> Result<Vec<(String, String)>, SettingsProblem> {
     let keys = Keys::from_complete_file(DEFAULT_CONFIG)?;
-    Ok(keys.iter().map(|(key, value)| (key.to_owned(), value.to_string())).collect())
+    Ok(keys.iter().map(|(key, value)| (key.to_owned(), as_toml(&value.kind))).collect())
+}
+
+fn as_toml(value: &ValueKind) -> String {
+    match value {
+        ValueKind::String(text) => format!("{text:?}"),
+        ValueKind::Float(number) => format!("{number:?}"),
+        ValueKind::Table(table) if table.is_empty() => "{}".to_owned(),
+        ValueKind::Array(list) if list.is_empty() => "[]".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The configuration file and its text. A file that was named must exist.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use toml::{Table, Value};
+use config::{Map, Value, ValueKind};
 use url::{Host, Url};
 
 /// A count from `min` to `max`.
@@ -16,9 +16,9 @@ pub(super) fn within(count: i64, min: u32, max: u32) -> Result<u32, String> {
     }
 }
 
-pub(super) fn per_model(models: Table) -> Result<BTreeMap<String, u32>, String> {
-    let parse = |(model, value): (String, Value)| match value {
-        Value::Integer(count) => match within(count, 1, 10_000) {
+pub(super) fn per_model(models: Map<String, Value>) -> Result<BTreeMap<String, u32>, String> {
+    let parse = |(model, value): (String, Value)| match value.kind {
+        ValueKind::I64(count) => match within(count, 1, 10_000) {
             Ok(count) => Ok((model, count)),
             Err(why) => Err(format!("`{model}` {why}")),
         },

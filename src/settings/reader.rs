@@ -37,7 +37,7 @@ impl Reader<'_> {
         let parse_in = |values: &Values| {
             let value = values.get(key).map(|(value, _)| value.clone());
             // The layers hold valid keys and types only.
-            let value = value.and_then(|value| value.try_into().ok());
+            let value = value.and_then(|value| value.try_deserialize().ok());
             value.ok_or_else(|| "cannot be read; this is a bug".to_owned()).and_then(&parse)
         };
         parse_in(&self.values).or_else(|why| {
