@@ -59,9 +59,9 @@ fn texts() -> BTreeMap<PathBuf, String> {
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut in_code = false;
     text.lines().filter(move |line| {
-        let fence = line.trim_start().starts_with("```");
-        in_code ^= fence;
-        !in_code && !fence
+        let is_marker = line.trim_start().starts_with("```");
+        in_code ^= is_marker;
+        !in_code && !is_marker
     })
 }
 

@@ -199,7 +199,7 @@ pub fn count(connection: &Connection, sql: &str) -> u64 {
     connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
 }
 
-/// So many jobs, one a line.
+/// Jobs, one per line.
 pub fn lines(jobs: u64, directive: &str) -> String {
     let line = |number: u64| {
         format!(
@@ -216,7 +216,7 @@ pub fn drop_file(data: &Path, name: &str, text: &str) {
     std::fs::rename(beside, data.join("inbox").join(name)).unwrap();
 }
 
-/// A data folder with so many jobs that wait, because submits are paused.
+/// A data folder with jobs that wait because submits are paused.
 pub fn waiting(jobs: u64) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     let data = folder.path().join("data");
@@ -240,7 +240,7 @@ pub fn copied(from: &Path) -> (tempfile::TempDir, PathBuf) {
     (folder, to)
 }
 
-/// An order of so many things that is another each round.
+/// A new random order for each round.
 pub fn shuffled(count: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     fastrand::Rng::with_seed(round as u64 + 1).shuffle(&mut order);

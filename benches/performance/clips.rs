@@ -9,21 +9,21 @@ use tempfile::TempDir;
 
 use crate::bed;
 
-/// Films behind links, as long as it lives.
-pub struct Films {
+/// ClipServer behind links, as long as it lives.
+pub struct ClipServer {
     server: Child,
     _folder: TempDir,
     links: Vec<String>,
 }
 
-impl Drop for Films {
+impl Drop for ClipServer {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
 }
 
-impl Films {
+impl ClipServer {
     /// Fetches what these links lead to, once, and serves it: real clips, each its own file. Each connection gets so
     /// many MiB per second; 0: as many as there are.
     pub fn of(sources: &[String], line: u32) -> Self {

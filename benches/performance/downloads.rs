@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::Wanted;
 use crate::bed::{self, Running};
-use crate::clips::Films;
+use crate::clips::ClipServer;
 use crate::figures::{Series, Table};
 
 pub struct Case {
@@ -69,7 +69,7 @@ pub fn curl(folder: &Path, links: &[String]) -> Command {
 pub struct Source<'a> {
     case: &'a Case,
     sandbox: Running,
-    clips: Option<Films>,
+    clips: Option<ClipServer>,
 }
 
 impl<'a> Source<'a> {
@@ -94,7 +94,7 @@ impl<'a> Source<'a> {
         let clips = self.clips.get_or_insert_with(|| {
             let mut links = database.prepare("SELECT link FROM outputs").unwrap();
             let links = links.query_map([], |row| row.get(0)).unwrap();
-            Films::of(&links.map(Result::unwrap).collect::<Vec<String>>(), case.line)
+            ClipServer::of(&links.map(Result::unwrap).collect::<Vec<String>>(), case.line)
         });
         clips.take_over(data);
         // Still paused: that is kept.

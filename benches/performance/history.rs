@@ -39,7 +39,7 @@ fn copied(table: &str, column: &str) -> String {
     }
 }
 
-/// A database of so many jobs, made of real ones.
+/// A database with a number of jobs, made of real ones.
 fn fill(data: &Path, jobs: u64) {
     let sandbox = Running::sandbox(&["--run-time", "1ms"]);
     let settings = [("PROVIDER__BASE_URL", sandbox.address.as_str()), ("POLLING__CALLBACK_GRACE", "2m")];

@@ -1,7 +1,7 @@
 //! What dropreel reaches, each figure beside something measured in the same run.
 //!
 //! `cargo bench --profile dist` measures all of it, in the build that is shipped; with `-- answers downloads` these parts; `--rounds N` so often (5);
-//! `--rows N` fills the database of `history` with so many jobs (1,000,000); `--write` puts the tables into
+//! `--rows N` sets the number of jobs in the database of `history` (1,000,000); `--write` puts the tables into
 //! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and some quiet.
 #![allow(
     clippy::disallowed_methods,

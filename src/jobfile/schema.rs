@@ -38,7 +38,7 @@ pub fn schema() -> Value {
                         "description": "Which model makes it; those named here are checked, others pass.",
                         "anyOf": [{ "enum": names }, {}],
                     },
-                    "prompt": { "type": "string", "description": "What is to be seen." },
+                    "prompt": { "type": "string", "description": "What the video shows." },
                     "callback_url": { "not": {}, "description": "dropreel sets its own." },
                     "dropreel": dropreel_member::schema(),
                 },

@@ -57,7 +57,7 @@ pub fn misfit(rest: &str) -> Option<String> {
 /// What is wrong with a number that is none.
 pub fn of_number(written: &str) -> String {
     let digits = written.trim_start_matches('-');
-    let mend =
+    let fix =
         if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit()) {
             ": leave out the leading zeros"
         } else if written.contains('_') {
@@ -65,7 +65,7 @@ pub fn of_number(written: &str) -> String {
         } else {
             ""
         };
-    format!("{} is not a JSON number{mend}", quoted(written))
+    format!("{} is not a JSON number{fix}", quoted(written))
 }
 
 /// What is wrong where a value should begin, but `first` stands, the first character of the bare word `written`.

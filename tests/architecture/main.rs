@@ -7,6 +7,7 @@ mod layers;
 mod source;
 mod states;
 mod types;
+mod words;
 
 /// Names that say nothing about what is in a file.
 const MEANINGLESS_NAMES: &[&str] = &["utils", "helpers", "manager", "common", "misc"];

@@ -79,14 +79,14 @@ impl Bench {
         path
     }
 
-    /// An empty ext4 disk as a file of so many MiB.
+    /// An empty ext4 disk as a file, in MiB.
     pub fn ext4(&self, name: &str, mib: u64) -> PathBuf {
         let image = self.image(name, mib);
         must("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", text(&image)]);
         image
     }
 
-    /// An empty xfs disk as a file of so many MiB, on which files can be copied in an instant.
+    /// An empty xfs disk as a file, in MiB, on which files can be copied in an instant.
     pub fn xfs(&self, name: &str, mib: u64) -> PathBuf {
         let image = self.image(name, mib);
         must("mkfs.xfs", &["-q", "-f", "-m", "reflink=1", text(&image)]);
@@ -118,7 +118,7 @@ impl Mount {
         Self(Some(at.to_owned()))
     }
 
-    /// Mounts an empty tmpfs of so many KiB.
+    /// Mounts an empty tmpfs, size in KiB.
     pub fn memory(at: &Path, kib: u64) -> Self {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={kib}k,mode=0700");

@@ -156,15 +156,15 @@ impl Case {
     /// Until the daemon has ended, has nothing left to do, or has had time enough with the fault.
     async fn struggle(self, stage: &mut Stage, report: &Path) -> Result<Reaction, String> {
         let start = Instant::now();
-        let mut struck: Option<Instant> = None;
+        let mut fired_at: Option<Instant> = None;
         while !all_ended(stage).await {
-            if let Some(status) = stage.rig.buried() {
+            if let Some(status) = stage.rig.exit_status() {
                 return ended(stage, status).map(|()| Reaction::Ended);
             }
-            if struck.is_none() && read_report(report)[FIRED] > 0 {
-                struck = Some(Instant::now());
+            if fired_at.is_none() && read_report(report)[FIRED] > 0 {
+                fired_at = Some(Instant::now());
             }
-            if struck.map_or(start.elapsed() > UNSTRUCK, |struck| struck.elapsed() > STRUGGLE) {
+            if fired_at.map_or(start.elapsed() > UNSTRUCK, |fired_at| fired_at.elapsed() > STRUGGLE) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -272,9 +272,9 @@ fn whatever_call_fails_a_fresh_start_brings_all_to_its_end() {
     eprintln!("calls: {} cases, {reactions:?} in {:?}", cases.len(), start.elapsed());
     for (kind, (name, _)) in KINDS.iter().enumerate() {
         let (runs, hits) = fired.get(&kind).copied().unwrap_or_default();
-        eprintln!("  {name:12}{:5} calls, struck in {hits} of {runs} cases", counts[kind]);
+        eprintln!("  {name:12}{:5} calls, failed in {hits} of {runs} cases", counts[kind]);
         if single.is_none() && (hits * 2 < runs || (counts[kind] > 0 && hits == 0)) {
-            wrong.push(format!("{name} was struck in {hits} of {runs} cases only"));
+            wrong.push(format!("{name} failed in {hits} of {runs} cases only"));
         }
     }
     for name in ["write", "pwrite", "fsync", "rename", "open", "mkdir", "unlink"] {

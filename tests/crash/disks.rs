@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use crate::bench::{Bench, Load, Mount, must, place_data, rng, tell, text, wish};
 use crate::points::stage::Stage;
-use crate::support::checker::{Knock, When};
+use crate::support::checker::{SentCallback, When};
 use crate::support::files_below;
 
 const LOAD: &[&str] = &["callback=copies:3", "outputs=2", "submit=lost", "media=drip:200KiB size=64KiB", ""];
@@ -101,7 +101,7 @@ impl ReplyContext {
 
     /// As a service manager would: a daemon that ended with 1 is started again.
     async fn revive(&mut self) -> bool {
-        match self.stage.rig.buried() {
+        match self.stage.rig.exit_status() {
             None if self.stage.rig.lives() => true,
             status => {
                 let code = status.and_then(|status| status.code());
@@ -129,26 +129,26 @@ impl ReplyContext {
         stage.finish(true).await.unwrap_or_else(|why| panic!("{why}"));
     }
 
-    async fn knock(&mut self, number: usize) -> Option<u16> {
+    async fn send_callback(&mut self, number: usize) -> Option<u16> {
         let tasks = self.stage.rig.sandbox.ledger().tasks;
         // Each at another job, for only the first bodies of one are kept.
         let task = tasks.get(number % tasks.len().max(1))?;
         let job = task.key.as_ref()?.split('.').next()?.to_owned();
         let secret = std::fs::read_to_string(self.data.join("callback.secret")).ok()?;
         let token = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new()).token(&job);
-        let body = format!(r#"{{"knock":{number},"padding":"{}"}}"#, "x".repeat(2000));
+        let body = format!(r#"{{"callback":{number},"padding":"{}"}}"#, "x".repeat(2000));
         let sha256 = sha256_hex(body.as_bytes());
-        let status = self.stage.rig.try_knock(&job, token.expose(), body).await;
-        self.stage.log.knocks.push(Knock { job, sha256, lawful: true, status });
+        let status = self.stage.rig.try_send_callback(&job, token.expose(), body).await;
+        self.stage.log.sent_callbacks.push(SentCallback { job, sha256, lawful: true, status });
         status
     }
 
     /// Callbacks until one is put off, or for a while: a full disk may still have room for some in what the database
     /// holds already. Whether one was put off.
-    async fn knock_in_vain(&mut self) -> bool {
+    async fn send_callback_until_refused(&mut self) -> bool {
         let since = Instant::now();
         while self.stage.rig.lives() && since.elapsed() < Duration::from_millis(300) {
-            if self.knock(self.stage.log.knocks.len()).await == Some(503) {
+            if self.send_callback(self.stage.log.sent_callbacks.len()).await == Some(503) {
                 return true;
             }
         }
@@ -197,7 +197,7 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
         fill(&filler);
         scene.drop_some(1);
         scene.pause(50, 350).await;
-        put_off += u64::from(scene.knock_in_vain().await);
+        put_off += u64::from(scene.send_callback_until_refused().await);
         if cycle % 4 == 3 && scene.stage.rig.lives() {
             scene.stage.rig.kill();
         }
@@ -296,10 +296,10 @@ async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
         });
         let since = Instant::now();
         let status = loop {
-            if let Some(status) = scene.stage.rig.buried() {
+            if let Some(status) = scene.stage.rig.exit_status() {
                 break status;
             }
-            match scene.knock(put_off + 1000 * usize::try_from(round).unwrap()).await {
+            match scene.send_callback(put_off + 1000 * usize::try_from(round).unwrap()).await {
                 Some(204) => {
                     panic!("a callback is acknowledged on a read-only disk:\n{}", scene.stage.rig.said())
                 }
@@ -322,7 +322,7 @@ async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
         );
         assert!(last.contains("read-only file system"), "{last}");
         scene.mounts.pop().unwrap().unmount();
-        // It answers 1 for what it has mended.
+        // It exits with 1 if it fixed something.
         let _ = tell("e2fsck", &["-fy", text(&image)]);
         scene.mounts.push(Mount::image(&image, &at, options));
         doubtful.extend(scene.flushed_in_vain(fault));

@@ -7,12 +7,12 @@ use dropreel::sha256::sha256_hex;
 
 use crate::points::in_parallel;
 use crate::points::stage::Stage;
-use crate::support::checker::{Knock, When};
+use crate::support::checker::{SentCallback, When};
 use crate::support::mutants;
 
 const DONE: &[&str] = &["succeeded"];
 /// A cancel may come too late.
-const CALLED_OFF: &[&str] = &["cancelled", "succeeded", "failed"];
+const CANCELLED: &[&str] = &["cancelled", "succeeded", "failed"];
 
 /// What the provider does with the jobs, and how they end unless they are cancelled.
 const LOAD: &[(&str, &[&str])] = &[
@@ -63,10 +63,10 @@ pub struct Hits {
     jobs: u64,
     /// Keys that were sent more than once.
     repeats: u64,
-    /// Downloads that were gone on with.
+    /// Downloads that were resumed.
     resumes: u64,
     /// The harness's own callbacks that were acknowledged.
-    knocks: u64,
+    sent_callbacks: u64,
     cancels: u64,
     checks: u64,
 }
@@ -83,7 +83,7 @@ impl Round {
         for life in 0..self.kills {
             let time = Duration::from_millis(stage.rng.below(500));
             let started = if life % 4 == 0 {
-                stage.rig.start_doomed(time).await
+                stage.rig.start_and_kill_after(time).await
             } else {
                 stage.rig.try_start_daemon().await.inspect(|()| stage.rig.doom(time))
             };
@@ -113,7 +113,7 @@ impl Round {
     async fn live(&self, stage: &mut Stage, life: u64, hits: &mut Hits) -> Result<(), String> {
         let mut dropped = 0;
         let status = loop {
-            if let Some(status) = stage.rig.buried() {
+            if let Some(status) = stage.rig.exit_status() {
                 break status;
             }
             match stage.rng.below(8) {
@@ -127,7 +127,7 @@ impl Round {
                     stage.drop_file(&format!("bad-{life:03}-{dropped}.json"), text.as_bytes(), None);
                     dropped += 1;
                 }
-                4 => self.knock(stage, hits).await,
+                4 => self.send_callback(stage, hits).await,
                 5 => self.cancel(stage, hits).await,
                 _ => tokio::time::sleep(Duration::from_millis(stage.rng.below(60))).await,
             }
@@ -136,24 +136,29 @@ impl Round {
     }
 
     /// A callback for one of the newest jobs, under its token or another's.
-    async fn knock(&self, stage: &mut Stage, hits: &mut Hits) {
+    async fn send_callback(&self, stage: &mut Stage, hits: &mut Hits) {
         let Some(job) = some_job(stage, "").await else { return };
         let id = job["id"].as_str().unwrap_or_default().to_owned();
         let secret = std::fs::read_to_string(stage.rig.path("callback.secret")).unwrap();
         let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
         let lawful = stage.rng.below(4) > 0;
         let token = secrets.token(if lawful { &id } else { "another" });
-        let body = format!(r#"{{"task_id":"task-wave1","knock":{}}}"#, stage.log.knocks.len());
-        let status = stage.rig.try_knock(&id, token.expose(), body.clone()).await;
-        hits.knocks += u64::from(status == Some(204));
-        stage.log.knocks.push(Knock { job: id, sha256: sha256_hex(body.as_bytes()), lawful, status });
+        let body = format!(r#"{{"task_id":"task-wave1","callback":{}}}"#, stage.log.sent_callbacks.len());
+        let status = stage.rig.try_send_callback(&id, token.expose(), body.clone()).await;
+        hits.sent_callbacks += u64::from(status == Some(204));
+        stage.log.sent_callbacks.push(SentCallback {
+            job: id,
+            sha256: sha256_hex(body.as_bytes()),
+            lawful,
+            status,
+        });
     }
 
     /// A person's cancel of one of the jobs that are not done yet.
     async fn cancel(&self, stage: &mut Stage, hits: &mut Hits) {
         let Some(job) = some_job(stage, "&state=queued").await else { return };
         let name = job["name"].as_str().unwrap_or_default().to_owned();
-        stage.wanted.insert(name.clone(), CALLED_OFF);
+        stage.wanted.insert(name.clone(), CANCELLED);
         let path = format!("/api/v1/jobs/{name}/cancel");
         let answer = stage.rig.try_post(&path, "{}".to_owned()).await;
         hits.cancels += u64::from(answer.is_some_and(|(status, _)| status == 200));
@@ -192,13 +197,13 @@ fn killed_at_any_moment_nothing_is_lost_or_paid_twice() {
     }
     eprintln!("{all:?} in {:?}", start.elapsed());
     assert!(wrong.is_empty(), "{} of {} went wrong:\n{}", wrong.len(), rounds.len(), wrong.join("\n\n"));
-    let Hits { jobs, in_starts, repeats, resumes, knocks, cancels, checks, .. } = all;
+    let Hits { jobs, in_starts, repeats, resumes, sent_callbacks, cancels, checks, .. } = all;
     for (what, count, least) in [
         ("jobs", jobs, kills / 2),
         ("kills in starts", in_starts, kills / 100),
         ("repeated submits", repeats, kills / 20),
         ("resumed downloads", resumes, kills / 50),
-        ("callbacks of our own", knocks, kills / 50),
+        ("callbacks of our own", sent_callbacks, kills / 50),
         ("cancels", cancels, kills / 100),
         ("checks", checks, kills / 6),
     ] {
@@ -213,7 +218,7 @@ impl Hits {
         self.jobs += other.jobs;
         self.repeats += other.repeats;
         self.resumes += other.resumes;
-        self.knocks += other.knocks;
+        self.sent_callbacks += other.sent_callbacks;
         self.cancels += other.cancels;
         self.checks += other.checks;
     }

@@ -16,7 +16,7 @@ use stage::{Ended, Stage};
 use story::Play;
 use table::POINTS;
 
-/// So many at once: a daemon waits most of the time.
+/// Concurrent daemons; each waits most of the time.
 pub const AT_ONCE: usize = 14;
 
 /// Plays all `cases`, many at once, and returns what came of each, in order.

@@ -22,7 +22,7 @@ const LOAD: &[&str] = &[
     "callback=copies:25",
     "submit=503",
 ];
-/// So many cuts are one round on one disk: it must not fill up.
+/// Cuts in one round on one disk, which must not fill up.
 const ROUND: u64 = 100;
 
 /// Cuts on one folder, some of which the daemon does not survive.
@@ -30,7 +30,7 @@ const ROUND: u64 = 100;
 struct Round {
     seed: u64,
     cuts: u64,
-    /// Every so many cuts are real: the copy becomes the disk.
+    /// One cut in this many is real: the copy becomes the disk.
     real_every: u64,
     /// The library has a disk of its own, which is flushed by nothing but what happens in it.
     two_disks: bool,
@@ -170,7 +170,7 @@ impl Round {
                 load.drop_one(stage).map_err(|error| format!("no room for a drop: {error}"))?;
             }
             tokio::time::sleep(Duration::from_millis(stage.rng.below(160))).await;
-            if let Some(status) = stage.rig.buried() {
+            if let Some(status) = stage.rig.exit_status() {
                 return Err(format!("the daemon ended with {status}:\n{}", stage.rig.said()));
             }
             let at = format!("after cut {cut} of {self:?}");

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::evidence::{conclude, log_of};
-use crate::support::checker::{Knock, When};
+use crate::support::checker::{SentCallback, When};
 use crate::support::{Rig, quick};
 
 /// By then every bad connection is closed.
@@ -310,7 +310,7 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
             format!("Host: {}\r\nContent-Length: {}\r\nConnection: close", listeners.public, body.len());
         let callback = format!("POST {} HTTP/1.1\r\n{head}\r\n\r\n{body}", listeners.path());
         callbacks.push(timed(listeners.public, callback, 204).await);
-        log.knocks.push(Knock {
+        log.sent_callbacks.push(SentCallback {
             job: listeners.job.clone(),
             sha256: sha256_hex(body.as_bytes()),
             lawful: true,

@@ -5,7 +5,7 @@ use dropreel::sha256::sha256_hex;
 use crate::support::checker::{Dropped, Evidence, HarnessLog, When, check};
 use crate::support::{KEY, Rig};
 
-/// A log with the rig's own secrets planted.
+/// A log with the rig's secrets as canaries.
 pub fn log_of(rig: &Rig) -> HarnessLog {
     let mut log = HarnessLog::default();
     log.canaries.push(("the API key".to_owned(), KEY.to_owned()));

@@ -22,7 +22,7 @@ const BAD: &str = "{\"model\": \"wan2.5-t2v\", \"prompt\": 7}";
 /// What must become of it.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// So many jobs, and nothing left in the inbox under its name.
+    /// This many jobs, and nothing left in the inbox under its name.
     Taken(usize),
     /// In `rejected/` beside a reason with this in its first message.
     Rejected(&'static str),
@@ -72,7 +72,7 @@ impl Place {
     }
 }
 
-/// A name of just so many bytes.
+/// A name of exactly this many bytes.
 fn long(bytes: usize, of: &str) -> String {
     let mut name = of.repeat((bytes - 5) / of.len());
     name.push_str(&"_".repeat(bytes - 5 - name.len()));
@@ -308,9 +308,10 @@ async fn check_ends(rig: &Rig, cases: &[&(&str, Lay, End)], left: &[(PathBuf, u6
     assert!(strangers.iter().all(|found| neighbour(&found.0)), "left in the inbox: {strangers:#?}\n{said}");
     // Reported once each: one line for each object.
     for word in ["symbolic link", "pipe", "socket", "folder", "device", "not valid UTF-8"] {
-        let word_told = if word.starts_with("not") { word.to_owned() } else { format!("inbox: a {word} is") };
+        let expected_line =
+            if word.starts_with("not") { word.to_owned() } else { format!("inbox: a {word} is") };
         let reported =
-            said.lines().filter(|line| line.contains("stays in") && line.contains(&word_told)).count();
+            said.lines().filter(|line| line.contains("stays in") && line.contains(&expected_line)).count();
         let mut things =
             cases.iter().filter(|(_, _, end)| matches!(end, Reported(reported) if *reported == word)).count();
         if word == "not valid UTF-8" {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::evidence::{conclude, log_of};
-use crate::plans::{self, Case, charges, drop_all, never_struck, told, until_there};
+use crate::plans::{self, Case, charges, described, drop_all, never_fired, until_there};
 use crate::support::checker::When;
 use crate::support::{Rig, files_below};
 
 const CORPUS: &str = include_str!("media.txt");
-/// A connection is reset at every so many bytes of a film of 1 MiB; with DROPREEL_LONG set, at every 4 KiB.
+/// A connection is reset at regular offsets of a clip of 1 MiB; with DROPREEL_LONG set, at every 4 KiB.
 const STEP: u64 = 32 * 1024;
 
 #[test]
@@ -37,14 +37,18 @@ fn files_of(rig: &Rig, folder: &str, name: &str) -> usize {
 async fn check_files(rig: &Rig, cases: &[Case]) {
     for case in cases {
         let job = rig.job(&case.name).await;
-        assert_eq!(job["state"], case.state.as_str(), "{}", told(case, &job));
+        assert_eq!(job["state"], case.state.as_str(), "{}", described(case, &job));
         let kept = job["files"].as_array().unwrap().len();
         let files = (kept, files_of(rig, "videos", &case.name), files_of(rig, "quarantine", &case.name));
         let expected = (case.counts[0], case.counts[0], case.counts[1]);
-        assert_eq!(files, expected, "files told, in the library, set aside: {}", told(case, &job));
-        assert_eq!(charges(rig, &job), 1, "{}", told(case, &job));
+        assert_eq!(files, expected, "files listed, in the library, quarantined: {}", described(case, &job));
+        assert_eq!(charges(rig, &job), 1, "{}", described(case, &job));
         if case.state == "held" {
-            assert!(job["reason"].as_str().unwrap().contains("dropreel release"), "{}", told(case, &job));
+            assert!(
+                job["reason"].as_str().unwrap().contains("dropreel release"),
+                "{}",
+                described(case, &job)
+            );
         }
     }
 }
@@ -60,7 +64,7 @@ async fn every_fault_of_a_download_ends_in_a_whole_file_or_in_words() {
     drop_all(&rig, &mut log, &cases);
     rig.until_settled(cases.len()).await;
     check_files(&rig, &cases).await;
-    assert_eq!(never_struck(&rig, &cases, &["media"]), [""; 0]);
+    assert_eq!(never_fired(&rig, &cases, &["media"]), [""; 0]);
     conclude(rig, &log, When::Finally).await;
 }
 
@@ -72,12 +76,12 @@ async fn a_link_that_is_refused_is_given_time() {
     drop_all(&rig, &mut log, &cases);
     until_there(&rig, &cases, Duration::from_secs(60), Duration::from_secs(12)).await;
     check_files(&rig, &cases).await;
-    assert_eq!(never_struck(&rig, &cases, &["media"]), [""; 0]);
+    assert_eq!(never_fired(&rig, &cases, &["media"]), [""; 0]);
     conclude(rig, &log, When::Always).await;
 }
 
 #[tokio::test]
-async fn wherever_a_film_is_broken_off_it_is_gone_on_with_there() {
+async fn broken_downloads_resume_where_they_stopped() {
     let mut rig = Rig::set_up("size=1MiB").await;
     rig.set("DOWNLOADS__CONCURRENCY", "16");
     rig.start_daemon().await;

@@ -88,7 +88,7 @@ pub async fn until_there(rig: &Rig, cases: &[Case], patience: Duration, calm: Du
         for case in cases {
             let job = rig.job(&case.name).await;
             if job["state"] != case.state.as_str() {
-                elsewhere.push(told(case, &job));
+                elsewhere.push(described(case, &job));
             }
         }
         match (elsewhere.is_empty(), there_since) {
@@ -109,7 +109,7 @@ pub async fn until_there(rig: &Rig, cases: &[Case], patience: Duration, calm: Du
 }
 
 /// A case and what became of it, for people.
-pub fn told(case: &Case, job: &Value) -> String {
+pub fn described(case: &Case, job: &Value) -> String {
     format!("{} ({}) should be {} but is\n{job:#}", case.name, case.plan, case.state)
 }
 
@@ -121,9 +121,9 @@ pub fn charges(rig: &Rig, job: &Value) -> usize {
     ledger.tasks.iter().filter(|task| of_job(&task.key) && task.cost.get() > 0).count()
 }
 
-/// A fault that never struck proves nothing: those of these calls that did not.
-pub fn never_struck(rig: &Rig, cases: &[Case], calls: &[&str]) -> Vec<String> {
-    let struck = rig.sandbox.ledger().faults;
+/// A fault that never fired proves nothing. Returns the faults of these calls that did not.
+pub fn never_fired(rig: &Rig, cases: &[Case], calls: &[&str]) -> Vec<String> {
+    let fired = rig.sandbox.ledger().faults;
     let mut missing = Vec::new();
     for word in cases.iter().flat_map(|case| case.plan.split_whitespace()) {
         let canonical = FaultPlan::parse(word).unwrap().to_string();
@@ -132,7 +132,7 @@ pub fn never_struck(rig: &Rig, cases: &[Case], calls: &[&str]) -> Vec<String> {
             Some((bare, often)) if often == "all" || often.parse::<u32>().is_ok() => bare,
             _ => fault,
         };
-        if calls.contains(&call) && !struck.contains_key(&format!("{call}={bare}")) {
+        if calls.contains(&call) && !fired.contains_key(&format!("{call}={bare}")) {
             missing.push(word.to_owned());
         }
     }

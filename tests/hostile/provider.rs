@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::evidence::{conclude, log_of, note};
-use crate::plans::{self, Case, charges, drop_all, never_struck, told, until_there};
+use crate::plans::{self, Case, charges, described, drop_all, never_fired, until_there};
 use crate::support::checker::{HarnessLog, When};
 use crate::support::{Rig, quick};
 
@@ -53,8 +53,8 @@ async fn cancel_those_meant(rig: &Rig, cases: &[Case]) {
 async fn check_charges(rig: &Rig, cases: &[Case]) {
     for case in cases {
         let job = rig.job(&case.name).await;
-        assert_eq!(job["state"], case.state.as_str(), "{}", told(case, &job));
-        assert_eq!(charges(rig, &job), case.counts[0], "charges of {}", told(case, &job));
+        assert_eq!(job["state"], case.state.as_str(), "{}", described(case, &job));
+        assert_eq!(charges(rig, &job), case.counts[0], "charges of {}", described(case, &job));
     }
 }
 
@@ -84,7 +84,7 @@ async fn every_answer_leads_to_its_one_right_end_and_at_most_one_charge() {
     cancel_those_meant(&rig, &cases).await;
     rig.until_settled(cases.len()).await;
     check_charges(&rig, &cases).await;
-    assert_eq!(never_struck(&rig, &cases, &CALLS), [""; 0]);
+    assert_eq!(never_fired(&rig, &cases, &CALLS), [""; 0]);
     refused_cancels_are_not_repeated(&rig, &cases).await;
     let afterwards = plans::section(CORPUS, "afterwards");
     drop_all(&rig, &mut log, &afterwards);
@@ -104,7 +104,7 @@ async fn what_nobody_can_know_yet_waits_and_is_paid_for_once() {
     drop_all(&rig, &mut log, &cases);
     until_there(&rig, &cases, Duration::from_secs(60), Duration::from_secs(12)).await;
     check_charges(&rig, &cases).await;
-    assert_eq!(never_struck(&rig, &cases, &CALLS), [""; 0]);
+    assert_eq!(never_fired(&rig, &cases, &CALLS), [""; 0]);
     no_path_was_climbed(&rig);
     conclude(rig, &log, When::Always).await;
 }
@@ -134,6 +134,6 @@ async fn stopped(case: Vec<Case>) {
     check_charges(&rig, &case).await;
     assert_eq!(rig.job("waits").await["state"], "pending", "{name}");
     assert_eq!(rig.sandbox.ledger().calls.get("submit").copied(), before, "{name}: a submit in vain");
-    assert_eq!(never_struck(&rig, &case, &CALLS), [""; 0], "{name}");
+    assert_eq!(never_fired(&rig, &case, &CALLS), [""; 0], "{name}");
     conclude(rig, &log, When::Always).await;
 }

@@ -115,7 +115,7 @@ impl Machine {
     }
 
     /// Whether the public listener is reachable.
-    pub fn knock(&self, number: u64, url: &str, body: Vec<u8>) -> bool {
+    pub fn send_callback(&self, number: u64, url: &str, body: Vec<u8>) -> bool {
         let Some(open) = self.open() else { return false };
         let (network, clock) = (self.network.clone(), self.clock.clone());
         let path = url.split("/callbacks/").nth(1).unwrap_or_default().to_owned();
@@ -131,7 +131,7 @@ impl Machine {
                     Err(_) => 503,
                 },
             };
-            network.door_answered(number, status);
+            network.callback_answered(number, status);
         });
         true
     }

@@ -33,7 +33,7 @@ pub enum Delivered {
     NotSent,
 }
 
-/// How a callback was answered by the door.
+/// How the listener answered a callback.
 pub struct Answered {
     pub number: u64,
     pub status: u16,
@@ -59,7 +59,7 @@ impl Network {
         std::mem::take(&mut self.inside().outgoing)
     }
 
-    pub fn door_answered(&self, number: u64, status: u16) {
+    pub fn callback_answered(&self, number: u64, status: u16) {
         let mut inside = self.inside();
         inside.answered.push(Answered { number, status });
         inside.moved += 1;
@@ -152,7 +152,7 @@ fn response(answer: &http_types::Response) -> Response {
     };
     let end =
         if end == Last::Clean && announced.is_some_and(|length| length > sent) { Last::Broken } else { end };
-    // No client reads on beyond the length it was told.
+    // No client reads beyond the announced length.
     let sent = sent.min(announced.unwrap_or(u64::MAX)).min(len);
     let sent = all.slice(..usize::try_from(sent).unwrap());
     let body = Sent { pieces: sent.chunks(64 * 1024).map(|piece| sent.slice_ref(piece)).collect(), end };

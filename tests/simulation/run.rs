@@ -23,7 +23,7 @@ use crate::restraint::Restraint;
 use crate::story::{Happening, Story, Weather};
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
-/// No honest work takes so many steps without time passing.
+/// More steps without time passing mean an endless loop.
 const MOST_STEPS: u64 = 200_000;
 /// Where the simulated provider and its media are.
 pub const BASE: &str = "http://127.0.0.1:9";
@@ -32,8 +32,8 @@ pub const BASE: &str = "http://127.0.0.1:9";
 enum Due {
     Arrive(Box<Request>, Option<oneshot::Sender<Delivered>>),
     Deliver(oneshot::Sender<Delivered>, Delivered),
-    Knock(Box<Callback>),
-    KnockAnswered(u64, Option<u16>),
+    Callback(Box<Callback>),
+    CallbackAnswered(u64, Option<u16>),
     Drop(usize),
     Happen(Happening),
     Start,
@@ -67,7 +67,7 @@ pub struct Run<'a> {
     settings: Settings,
     log: HarnessLog,
     weather: Weather,
-    at_door: BTreeSet<u64>,
+    awaiting_answer: BTreeSet<u64>,
     remembered: Option<[Option<Vec<u8>>; 2]>,
     restored: bool,
     disk_full: bool,
@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
             settings,
             log: HarnessLog::default(),
             weather: story.weather.clone(),
-            at_door: BTreeSet::new(),
+            awaiting_answer: BTreeSet::new(),
             remembered: None,
             restored: false,
             disk_full: false,
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Lets the daemon work until everybody in it waits, or for so many steps.
+    /// Runs the daemon until all of it waits, or for a number of steps.
     fn drain(&mut self, steps: Option<u64>) {
         let (mut idle, mut last, mut count) = (0, u64::MAX, 0);
         while idle < 3 && steps.is_none_or(|most| count < most) {
@@ -267,11 +267,11 @@ impl<'a> Run<'a> {
             self.after(wait, Due::Arrive(Box::new(request), Some(reply)));
         }
         for answered in self.network.answered() {
-            self.at_door.remove(&answered.number);
+            self.awaiting_answer.remove(&answered.number);
             self.note(format_args!("callback {} is answered {}", answered.number, answered.status));
             let lost = self.chance(self.weather.answer_lost);
             let wait = self.hop();
-            self.after(wait, Due::KnockAnswered(answered.number, (!lost).then_some(answered.status)));
+            self.after(wait, Due::CallbackAnswered(answered.number, (!lost).then_some(answered.status)));
         }
     }
 
@@ -287,18 +287,18 @@ impl<'a> Run<'a> {
                 }
                 let _ = reply.send(delivered);
             }
-            Due::Knock(callback) => {
+            Due::Callback(callback) => {
                 let heard = self.machine.as_ref().is_some_and(|machine| {
-                    machine.knock(callback.number, callback.url.expose(), callback.body.clone())
+                    machine.send_callback(callback.number, callback.url.expose(), callback.body.clone())
                 });
-                self.note(format_args!("callback {} for {} knocks", callback.number, callback.task_id));
+                self.note(format_args!("callback {} for {} arrives", callback.number, callback.task_id));
                 if heard {
-                    self.at_door.insert(callback.number);
+                    self.awaiting_answer.insert(callback.number);
                 } else {
                     self.world.callback_answered(callback.number, None, self.real);
                 }
             }
-            Due::KnockAnswered(number, status) => self.world.callback_answered(number, status, self.real),
+            Due::CallbackAnswered(number, status) => self.world.callback_answered(number, status, self.real),
             Due::Drop(number) => self.drop_file(number),
             Due::Start => self.start(),
             Due::Heal => self.heal(),
@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             let wait = self.hop();
-            self.after(wait, Due::Knock(Box::new(callback)));
+            self.after(wait, Due::Callback(Box::new(callback)));
         }
     }
 
@@ -397,7 +397,7 @@ impl<'a> Run<'a> {
         self.restraint.died(self.real);
         drop(self.network.outgoing());
         drop(self.network.answered());
-        for number in std::mem::take(&mut self.at_door) {
+        for number in std::mem::take(&mut self.awaiting_answer) {
             self.world.callback_answered(number, None, self.real);
         }
         self.check(When::Always);

@@ -39,7 +39,7 @@ pub enum Happening {
     Stop {
         down: Duration,
     },
-    /// The wall clock jumps by so many milliseconds.
+    /// The wall clock jumps by this many milliseconds.
     Jump(i64),
     /// The clock of the machine is lost: it starts in 1970 until somebody sets it.
     LoseClock,
@@ -49,7 +49,7 @@ pub enum Happening {
     Release(u64),
     Pause,
     Resume,
-    /// So many bytes are left on the disk.
+    /// This many bytes are left on the disk.
     FillDisk(u64),
     FreeDisk,
     /// The database is put back to what it was earlier.
@@ -209,7 +209,7 @@ const OF_TASKS: &[&str] = &[
 /// Submits that never come to anything: they are repeated until their key is too old, which takes a day.
 const ENDLESS: &[&str] = &["submit=stored500", "id=absent", "id=hostile"];
 
-/// What befalls everybody for a while.
+/// A fault for all jobs, for a while.
 const OF_ALL: &[&str] = &[
     "submit=401",
     "submit=402",

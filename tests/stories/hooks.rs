@@ -43,7 +43,7 @@ fn reported(folder: &Path) -> Vec<(String, Value)> {
     files.iter().map(read).collect()
 }
 
-async fn until_told(folder: &Path, count: usize) -> Vec<(String, Value)> {
+async fn until_notified(folder: &Path, count: usize) -> Vec<(String, Value)> {
     for _ in 0..300 {
         let reported = reported(folder);
         if reported.len() >= count {
@@ -71,7 +71,7 @@ async fn a_program_is_handed_the_job_and_none_of_our_secrets() {
     rig.until("good", &["succeeded"]).await;
     rig.drop("bad.json", quick("bad", "end=task_failed"));
     rig.until("bad", &["failed"]).await;
-    let heard = until_told(&folder, 2).await;
+    let heard = until_notified(&folder, 2).await;
     let good = heard.iter().find(|(event, _)| event == "succeeded").unwrap();
     assert_eq!((good.1["name"].as_str(), good.1["state"].as_str()), (Some("good"), Some("succeeded")));
     assert!(Path::new(good.1["files"][0]["path"].as_str().unwrap()).is_file());
@@ -84,7 +84,7 @@ async fn a_program_is_handed_the_job_and_none_of_our_secrets() {
 }
 
 #[tokio::test]
-async fn a_hook_that_fails_is_told_again_and_the_job_stays_what_it_is() {
+async fn failed_hook_is_retried_and_changes_no_job() {
     let mut rig = with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"] }]"#).await;
     let (_, folder) = program(
         &rig,
@@ -97,7 +97,7 @@ async fn a_hook_that_fails_is_told_again_and_the_job_stays_what_it_is() {
     rig.drop("good.json", quick("good", ""));
     let job = rig.until("good", &["succeeded"]).await;
     rig.until_said("failed; it is tried again: exit status: 3: no room").await;
-    assert_eq!(until_told(&folder, 2).await.len(), 2, "the second time, ten seconds later, it went well");
+    assert_eq!(until_notified(&folder, 2).await.len(), 2, "the second time, ten seconds later, it went well");
     rig.until_said("delivered to hook").await;
     let after = rig.job("good").await;
     assert_eq!((&after["state"], &after["history"]), (&job["state"], &rig.job("good").await["history"]));
@@ -105,7 +105,7 @@ async fn a_hook_that_fails_is_told_again_and_the_job_stays_what_it_is() {
 }
 
 #[tokio::test]
-async fn what_happened_before_a_kill_is_told_after_the_start() {
+async fn hook_is_notified_after_a_kill_and_restart() {
     let mut rig =
         with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"], timeout = "1h" }]"#).await;
     // The first time it hangs, and is killed with us.
@@ -119,10 +119,10 @@ async fn what_happened_before_a_kill_is_told_after_the_start() {
     rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
-    until_told(&folder, 1).await;
+    until_notified(&folder, 1).await;
     rig.kill();
     rig.start_daemon().await;
-    let heard = until_told(&folder, 2).await;
+    let heard = until_notified(&folder, 2).await;
     assert_eq!(heard[0].1["id"], heard[1].1["id"]);
     rig.until_said("delivered to hook").await;
     rig.finish().await;
@@ -152,7 +152,7 @@ async fn a_program_that_does_not_end_is_killed_with_all_it_started() {
     rig.until("slow", &["queued"]).await;
     rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
     rig.until("slow", &["cancelled"]).await;
-    until_told(&folder, 1).await;
+    until_notified(&folder, 1).await;
     rig.until_said("ran longer than 0 s and was killed").await;
     let running = std::process::Command::new("pgrep").args(["-f", "sleep 424[23]"]).output().unwrap();
     assert!(running.stdout.is_empty(), "{}", String::from_utf8_lossy(&running.stdout));
@@ -188,7 +188,7 @@ async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<St
 }
 
 #[tokio::test]
-async fn an_address_is_told_signed_and_again_with_the_same_id() {
+async fn url_hook_is_signed_and_retried_with_the_same_id() {
     let (address, heard) = listener(&["500 No", "204 Thanks"]).await;
     let mut rig = Rig::set_up("").await;
     let file = rig.beside("hook.secret");
@@ -232,7 +232,7 @@ async fn an_address_is_told_signed_and_again_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn callbacks_that_stay_away_are_told_to_who_wants_to_know() {
+async fn missing_callbacks_notify_hooks() {
     let (address, heard) = listener(&["410 Gone"]).await;
     let mut rig = Rig::set_up("callback=lost").await;
     rig.set("POLLING__CALLBACK_GRACE", "100ms");

@@ -21,7 +21,7 @@ async fn scrape(rig: &Rig) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn what_was_done_and_what_stands_is_told_to_prometheus() {
+async fn metrics_count_what_happened() {
     let rig = Rig::start("").await;
     rig.drop("good.json", quick("good", "callback=copies:2"));
     rig.drop("bad.json", quick("bad", "end=task_failed"));
@@ -58,7 +58,7 @@ async fn what_was_done_and_what_stands_is_told_to_prometheus() {
 }
 
 #[tokio::test]
-async fn callbacks_that_stay_away_are_told_with_what_to_look_at() {
+async fn missing_callbacks_are_logged_with_advice() {
     let mut rig = Rig::set_up("callback=lost").await;
     rig.set("POLLING__CALLBACK_GRACE", "100ms");
     rig.start_daemon().await;
@@ -75,7 +75,7 @@ async fn callbacks_that_stay_away_are_told_with_what_to_look_at() {
 }
 
 #[tokio::test]
-async fn rules_and_dashboard_ask_only_for_what_is_told() {
+async fn alert_rules_and_dashboard_use_existing_metrics() {
     let rig = Rig::start("").await;
     rig.drop("good.json", quick("good", ""));
     rig.drop("bad.json", quick("bad", "end=task_failed"));
@@ -94,11 +94,11 @@ async fn rules_and_dashboard_ask_only_for_what_is_told() {
         for asked in text.split("dropreel_").skip(1) {
             let end = asked.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(asked.len());
             let name = format!("dropreel_{}", &asked[..end]);
-            let is_told = reported.keys().any(|reported| {
+            let is_reported = reported.keys().any(|reported| {
                 let reported = reported.split('{').next().unwrap();
                 reported == name || reported.strip_suffix("_count") == Some(&name)
             });
-            assert!(is_told, "{name} is asked for, and there are {reported:#?}");
+            assert!(is_reported, "{name} is asked for, and there are {reported:#?}");
         }
     }
     rig.finish().await;

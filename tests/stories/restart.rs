@@ -18,9 +18,9 @@ async fn killed_at_rest_the_jobs_are_as_they_were() {
 }
 
 #[tokio::test]
-async fn many_files_that_waited_are_told_in_one_line_and_the_next_one_is_seen_at_once() {
+async fn waiting_files_are_logged_in_one_line_and_the_next_at_once() {
     let mut rig = Rig::set_up("").await;
-    // Whoever is not told by the watch waits for longer than this test does.
+    // Without a watch event the file would wait for longer than this test runs.
     rig.set("INBOX__RESCAN", "1h");
     for number in 0..300 {
         rig.drop(&format!("many-{number:03}.json"), quick("many", ""));

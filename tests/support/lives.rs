@@ -25,7 +25,7 @@ impl Rig {
     }
 
     /// Starts a daemon that is killed after so long, whatever it does then; an error if it ends before it is ready.
-    pub async fn start_doomed(&mut self, after: Duration) -> Result<(), ExitStatus> {
+    pub async fn start_and_kill_after(&mut self, after: Duration) -> Result<(), ExitStatus> {
         let (mut child, ready) = self.launch();
         kill_later(&child, after);
         match ready.await {
@@ -53,7 +53,7 @@ impl Rig {
     }
 
     /// How the daemon ended, if it has.
-    pub fn buried(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         let status = self.daemon.as_mut()?.child.try_wait().unwrap()?;
         self.daemon = None;
         Some(status)
@@ -73,7 +73,7 @@ impl Rig {
     }
 
     /// A callback of the harness's own; `None` if nobody answers.
-    pub async fn try_knock(&self, job: &str, token: &str, body: String) -> Option<u16> {
+    pub async fn try_send_callback(&self, job: &str, token: &str, body: String) -> Option<u16> {
         let public = &self.daemon.as_ref()?.public;
         let request = self.http.post(format!("{public}/callbacks/{job}/{token}")).body(body);
         Some(self.ask(request).await?.0)

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 /// The provider page's own request.
 pub const SAKURA: &str = "春天的樱花树下,花瓣随风飘落";
-/// Planted as the API key: must be found nowhere in what the daemon says or writes for people.
+/// The API key, as a canary: must appear nowhere in what the daemon prints or writes for people.
 pub const KEY: &str = "sk-canary-5f1c0ffee";
 /// No story takes so long unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -44,12 +44,12 @@ pub struct Rig {
     daemon: Option<Running>,
     said: Arc<Mutex<String>>,
     http: reqwest::Client,
-    /// So many charges a job may have: 1, unless a person ordered more.
+    /// Charges allowed for a job: 1, unless a person asked for more.
     pub charges_allowed: BTreeMap<String, usize>,
     /// The story put the database back to an older state, or made it older: what it forgot cannot be held against the
     /// daemon.
     pub database_forgot: bool,
-    /// Where the public door is opened in every life, if it must be the same.
+    /// The public listener's address, if it must be the same after each restart.
     kept_port: Option<lives::KeptPort>,
 }
 
@@ -170,7 +170,7 @@ impl Rig {
         }
     }
 
-    /// Launches the daemon. The addresses of its doors come once it is ready; if it ends before, they never do.
+    /// Launches the daemon. Its addresses are known once it is ready.
     fn launch(&self) -> (Child, tokio::sync::oneshot::Receiver<(String, String)>) {
         let mut child =
             self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

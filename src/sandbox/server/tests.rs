@@ -242,7 +242,7 @@ async fn media_faults_reach_the_client() {
 #[tokio::test]
 async fn media_faults_send_the_documented_bytes() {
     let client = Client::with_faults("").await;
-    for (plan, told, whole, reset) in [
+    for (plan, described, whole, reset) in [
         ("media=short", "Content-Length: ", false, false),
         ("media=cut", "Connection: close", false, false),
         ("media=chunk-cut", "Transfer-Encoding: chunked", false, false),
@@ -254,10 +254,10 @@ async fn media_faults_send_the_documented_bytes() {
         let path = &link[link.find("/output/").expect("a path")..];
         let (answer, was_reset) = raw(&client.sandbox, path, "Connection: close\r\n").await;
         let (head, _) = answer.split_once("\r\n\r\n").expect("a head");
-        assert!(head.contains(told) && head.contains("ETag: \""), "{plan}: {head}");
+        assert!(head.contains(described) && head.contains("ETag: \""), "{plan}: {head}");
         assert_eq!(
             (head.contains("Content-Length"), was_reset),
-            (told == "Content-Length: ", reset),
+            (described == "Content-Length: ", reset),
             "{plan}"
         );
         let output = client.sandbox.ledger().tasks.last().expect("a task").outputs[0].bytes;
@@ -408,9 +408,9 @@ async fn early_callback_precedes_the_answer_to_the_submit() {
     let mut body = body("a cat");
     body["callback_url"] = url.into();
     let (status, answer) = client.submit("a", &body).await;
-    let (_, told) = got.try_recv().expect("the callback was there first");
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!((status, &told["task_id"]), (200, &answer["task_id"]));
+    let (_, described) = got.try_recv().expect("the callback was there first");
+    let described: Value = serde_json::from_str(&described).expect("JSON");
+    assert_eq!((status, &described["task_id"]), (200, &answer["task_id"]));
 }
 
 #[tokio::test]

@@ -176,7 +176,7 @@ async fn receive_callback(
     kept.map_err(|error| match error {
         StoreError::NoSuchJob(_) => Rejection::NotFound,
         error => {
-            tracing::warn!(%job, "callback of job {job} not stored, its sender is told to retry: {error}");
+            tracing::warn!(%job, "callback of job {job} not stored; its sender gets 503: {error}");
             Rejection::Unavailable
         }
     })

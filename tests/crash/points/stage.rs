@@ -92,7 +92,7 @@ impl Stage {
         let start = Instant::now();
         let mut looks = 0;
         loop {
-            if let Some(status) = self.rig.buried() {
+            if let Some(status) = self.rig.exit_status() {
                 return self.how(status);
             }
             // Not too often: requests to the admin listener hit failpoints too.
@@ -132,7 +132,7 @@ impl Stage {
     pub async fn settle(&mut self) -> Result<(), String> {
         let start = Instant::now();
         while !(self.is_at_rest().await && self.is_quiet()) {
-            if let Some(status) = self.rig.buried() {
+            if let Some(status) = self.rig.exit_status() {
                 return Err(format!("the daemon ended with {status}:\n{}", self.rig.said()));
             }
             if start.elapsed() > self.patience {
@@ -175,7 +175,7 @@ impl Stage {
             let given_up = |at| Clock::machine().now().since(at) > Duration::from_secs(3);
             callback.answered_at.is_some_and(|at| good || callback.forged || given_up(at))
         });
-        over && unheard(&self.rig.path("dropreel.db")) == 0
+        over && unprocessed(&self.rig.path("dropreel.db")) == 0
     }
 
     async fn moving(&self) -> String {
@@ -263,7 +263,7 @@ fn rests(job: &Value) -> bool {
 }
 
 /// Callbacks that are kept and of which their jobs have not heard.
-fn unheard(database: &std::path::Path) -> i64 {
+fn unprocessed(database: &std::path::Path) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(database, flags).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();

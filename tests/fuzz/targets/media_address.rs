@@ -106,14 +106,14 @@ fn check_refusal(policy: Policy, link: &Url, forbidden: &Forbidden) {
     if let Forbidden::Address { address, .. } = forbidden {
         assert!(!may(policy, *address), "{link} is refused, but {address} is open to all");
     }
-    let mut planted = link.clone();
-    planted.set_query(Some("c4n4ry"));
-    planted.set_fragment(Some("c4n4ry"));
-    if !planted.cannot_be_a_base() {
-        planted.set_path("/c4n4ry");
+    let mut canary = link.clone();
+    canary.set_query(Some("c4n4ry"));
+    canary.set_fragment(Some("c4n4ry"));
+    if !canary.cannot_be_a_base() {
+        canary.set_path("/c4n4ry");
     }
-    let _ = planted.set_password(Some("c4n4ry"));
-    let words = policy.check_link(&planted).expect_err("still refused").to_string();
+    let _ = canary.set_password(Some("c4n4ry"));
+    let words = policy.check_link(&canary).expect_err("still refused").to_string();
     let host = link.host_str().unwrap_or_default();
     assert!(host.contains("c4n4ry") || !words.contains("c4n4ry"), "{words}");
     assert!(!words.chars().any(char::is_control), "{words:?}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::database::Snapshot;
 use super::{Evidence, Findings, job_of_key};
 
-/// So many bodies of a job are kept; of the others only the count.
+/// Bodies kept for a job; the others are only counted.
 const KEPT: usize = 20;
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
@@ -24,11 +24,11 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             acknowledged.entry(job).or_default().push(&callback.body_sha256);
         }
     }
-    for knock in evidence.log.knocks.iter().filter(|knock| good(knock.status)) {
-        if knock.lawful {
-            acknowledged.entry(&knock.job).or_default().push(&knock.sha256);
+    for callback in evidence.log.sent_callbacks.iter().filter(|callback| good(callback.status)) {
+        if callback.lawful {
+            acknowledged.entry(&callback.job).or_default().push(&callback.sha256);
         } else {
-            found.add(6, format!("an unlawful callback for job {} was answered 2xx", knock.job));
+            found.add(6, format!("an unlawful callback for job {} was answered 2xx", callback.job));
         }
     }
     for (id, bodies) in acknowledged {

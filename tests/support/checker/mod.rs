@@ -52,10 +52,10 @@ pub struct HarnessLog {
     /// Every file dropped into the inbox.
     pub drops: Vec<Dropped>,
     /// Every callback the harness itself sent; those of the sandbox are in its ledger.
-    pub knocks: Vec<Knock>,
-    /// So many more charges a person's orders allow, by job id.
+    pub sent_callbacks: Vec<SentCallback>,
+    /// Further charges that actions of a person allow, by job id.
     pub orders: BTreeMap<String, u32>,
-    /// Secrets planted, with a name for each: none of them may be found where people look.
+    /// Canary secrets by name: none may appear where people look.
     pub canaries: Vec<(String, String)>,
     /// Library files seen earlier, by path below the library: their hashes must stay for ever. Filled by
     /// [`HarnessLog::note_library`].
@@ -101,7 +101,7 @@ pub struct Dropped {
 
 /// A callback that the harness sent.
 #[derive(Clone, Debug)]
-pub struct Knock {
+pub struct SentCallback {
     /// Its job.
     pub job: String,
     /// Of its body.

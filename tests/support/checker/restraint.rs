@@ -35,17 +35,15 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
 fn at_rest(snapshot: &Snapshot, found: &mut Findings) {
     for job in &snapshot.jobs {
         let (id, state) = (job.text("id"), job.text("state"));
-        let told = !job.text("status_message").is_empty() || !snapshot.suspensions.is_empty();
-        let rests = is_end(state) || state == "held" || (state == "pending" && told);
+        let explained = !job.text("status_message").is_empty() || !snapshot.suspensions.is_empty();
+        let rests = is_end(state) || state == "held" || (state == "pending" && explained);
         found.unless(rests, 12, || {
             let next = format!("{} at {:?}", job.text("next_action"), job.number("next_action_at"));
             format!("job {id} is still {state} (next: {next}; {})", job.text("status_message"))
         });
     }
-    let unheard = snapshot.deliveries.iter().filter(|row| row.number("processed") == Some(0)).count();
-    found.unless(unheard == 0, 12, || {
-        format!("{unheard} callbacks were kept, and their jobs never heard of them")
-    });
+    let unprocessed = snapshot.deliveries.iter().filter(|row| row.number("processed") == Some(0)).count();
+    found.unless(unprocessed == 0, 12, || format!("{unprocessed} callbacks were kept and never processed"));
 }
 
 fn spaced(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {

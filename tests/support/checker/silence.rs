@@ -1,4 +1,4 @@
-//! I14 and I15: planted secrets are found nowhere they may be seen, and files are private.
+//! I14 and I15: canary secrets appear nowhere they could be seen, and files are private.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 use super::database::{Row, Snapshot};
 use super::{Evidence, Findings};
 
-/// The only columns that may hold a secret: what is to be sent, where to fetch from, what was received.
+/// The only columns that may hold a secret: bodies to send, links, received bodies.
 const SECRET_COLUMNS: &[(&str, &str)] = &[("attempts", "body"), ("outputs", "link"), ("deliveries", "body")];
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {

@@ -90,7 +90,7 @@ async fn job_texts_never_become_markup() {
 #[actix_web::test]
 async fn list_page_follows_its_cursor_and_explains_filters() {
     let admin = TestAdmin::start();
-    let names: Vec<String> = (1..=120).map(|number| format!("film-{number:03}")).collect();
+    let names: Vec<String> = (1..=120).map(|number| format!("clip-{number:03}")).collect();
     admin.add_jobs(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let (mut path, mut seen) = ("/jobs?label=project%3Dspring".to_owned(), Vec::new());
     loop {
@@ -109,9 +109,9 @@ async fn list_page_follows_its_cursor_and_explains_filters() {
 #[actix_web::test]
 async fn pages_are_fast_with_ten_thousand_jobs() {
     let admin = TestAdmin::start();
-    let drafts = (0..10_000).map(|number| draft(&format!("film-{number}"))).collect();
+    let drafts = (0..10_000).map(|number| draft(&format!("clip-{number}"))).collect();
     admin.rig.add_jobs(drafts).await;
-    for path in ["/", "/jobs", "/jobs?state=pending", "/jobs/film-77"] {
+    for path in ["/", "/jobs", "/jobs?state=pending", "/jobs/clip-77"] {
         let mut took = Vec::new();
         for _ in 0..5 {
             took.push(admin.get(path).await.took);
