@@ -4,14 +4,31 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_dropreel");
+/// Another binary than the one built with this harness.
+static OTHER: RwLock<Option<PathBuf>> = RwLock::new(None);
+
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The binary built with this harness.
+pub fn built() -> PathBuf {
+    env!("CARGO_BIN_EXE_dropreel").into()
+}
+
+/// From now on, this binary is measured.
+pub fn measure_with(binary: &Path) {
+    *OTHER.write().unwrap() = Some(binary.to_owned());
+}
+
+fn binary() -> PathBuf {
+    OTHER.read().unwrap().clone().unwrap_or_else(built)
+}
 
 /// An empty folder on the disk that the project is on.
 pub fn folder() -> tempfile::TempDir {
@@ -87,14 +104,14 @@ impl Running {
 
     /// A simulated provider.
     pub fn sandbox(arguments: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.args(["sandbox", "--listen", "127.0.0.1:0", "--balance", "100000000"]).args(arguments);
         Self::start(&mut command, true)
     }
 
     /// The daemon, with its data in `data`.
     pub fn daemon(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command
             .arg("serve")
             .env_clear()

@@ -1,8 +1,9 @@
 //! What dropreel reaches, each figure beside something measured in the same run.
 //!
-//! `cargo bench --profile dist` measures all of it, in the build that is shipped; with `-- answers downloads` these parts; `--rounds N` so often (5);
-//! `--rows N` sets the number of jobs in the database of `history` (1,000,000); `--write` puts the tables into
-//! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and some quiet.
+//! `cargo bench --profile dist` measures all of it, in the build that is shipped; with `-- answers downloads` only these
+//! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000);
+//! `--against BINARY` measures another build of dropreel in turn with this one; `--write` puts the tables into
+//! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -11,6 +12,7 @@
     reason = "a harness"
 )]
 
+mod against;
 mod answers;
 mod bed;
 mod clips;
@@ -24,7 +26,12 @@ mod plain_server;
 mod rest;
 mod whole;
 
+use std::path::PathBuf;
+
 use figures::Table;
+
+/// One of the things that can be measured.
+pub type Part = fn(&Wanted) -> Vec<Table>;
 
 /// What is asked for.
 pub struct Wanted {
@@ -42,7 +49,6 @@ fn main() {
     };
     let wanted =
         Wanted { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
-    type Part = fn(&Wanted) -> Vec<Table>;
     let parts: [(&str, Part, &[&str]); 8] = [
         ("answers", answers::measure, &["wrk"]),
         ("peers", peers::measure, &["wrk", "python3"]),
@@ -53,6 +59,10 @@ fn main() {
         ("history", history::measure, &[]),
         ("rest", rest::measure, &[]),
     ];
+    let other = arguments
+        .iter()
+        .position(|argument| argument == "--against")
+        .map(|at| PathBuf::from(&arguments[at + 1]));
     let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, ..)| is_named(name));
     let chosen: Vec<_> = parts.into_iter().filter(|(name, ..)| all || is_named(name)).collect();
@@ -63,7 +73,10 @@ fn main() {
         }
     }
     for (name, part, _) in chosen {
-        let tables = part(&wanted);
+        let tables = match &other {
+            Some(other) => against::measure(part, &wanted, other),
+            None => part(&wanted),
+        };
         for table in &tables {
             println!("\n{table}");
         }
