@@ -385,7 +385,7 @@ async fn a_name_that_a_kill_left_unflushed_is_flushed_before_it_counts() {
     let library = stage.rig.path("videos").canonicalize().unwrap();
     stage.rig.set_plain("DROPREEL_FAIL_CALLS_FOLDER", text(&library));
     stage.rig.start_daemon().await;
-    stage.rig.until_said("is not stored yet").await;
+    stage.rig.until_said("not stored yet").await;
     assert_eq!(stage.rig.job("half").await["state"], "downloading");
     stage.rig.kill();
     unload(&mut stage);
