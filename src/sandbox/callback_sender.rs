@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::clock::Clock;
 use crate::sandbox::outbox::Callback;
-use crate::sandbox::server::SharedWorld;
+use crate::sandbox::shared_world::SharedWorld;
 
 /// Runs until it is dropped.
 pub(crate) async fn run(shared: SharedWorld, client: reqwest::Client, clock: Clock) {

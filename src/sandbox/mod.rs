@@ -20,6 +20,7 @@ mod raw_response;
 mod responses;
 pub mod scheduled_fault;
 mod server;
+mod shared_world;
 pub mod signing;
 mod task;
 mod task_json;

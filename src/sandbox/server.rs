@@ -4,22 +4,20 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::sandbox::fault_plan::{FaultPlan, FaultPlanError};
 use crate::sandbox::http_types::{Body, Framing, Request, Response};
 use crate::sandbox::ledger::Ledger;
 use crate::sandbox::raw_response::{self, RawConnection};
+use crate::sandbox::shared_world::SharedWorld;
 use crate::sandbox::signing::Signing;
 use crate::sandbox::world::World;
 use crate::sandbox::{Options, callback_sender};
@@ -27,46 +25,6 @@ use crate::secret::Secret;
 
 /// How long the answer to a submit waits for its callback at most (`callback=early`).
 const EARLY_CALLBACK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The world, shared by the server and the callback sender, which learn of each other's changes.
-#[derive(Clone)]
-pub(crate) struct SharedWorld(Arc<Inner>);
-
-struct Inner {
-    world: Mutex<World>,
-    changes: watch::Sender<u64>,
-    callback_timeout: Duration,
-    signing: Mutex<Option<Signing>>,
-}
-
-impl SharedWorld {
-    /// Reads the world.
-    pub fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
-        read(&self.0.world.lock())
-    }
-
-    /// Changes the world and wakes all subscribers.
-    pub fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        let changed = change(&mut self.0.world.lock());
-        self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
-        changed
-    }
-
-    /// Sees every change from now on.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
-    }
-
-    pub fn callback_timeout(&self) -> Duration {
-        self.0.callback_timeout
-    }
-
-    /// The headers that sign a callback.
-    pub fn signature_headers(&self, id: &str, body: &[u8], now: Timestamp) -> Vec<(&'static str, String)> {
-        let signing = self.0.signing.lock();
-        signing.as_ref().map(|signing| signing.headers(id, body, now)).unwrap_or_default()
-    }
-}
 
 /// A running sandbox. [`Sandbox::stop`] ends it in good order; dropping it ends it too.
 pub struct Sandbox {
@@ -85,13 +43,7 @@ pub struct Sandbox {
 pub async fn start(listener: TcpListener, options: Options, clock: Clock) -> io::Result<Sandbox> {
     let address = listener.local_addr()?;
     let base_url = options.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
-    let (changes, _) = watch::channel(0);
-    let shared = SharedWorld(Arc::new(Inner {
-        callback_timeout: options.callback_timeout,
-        signing: Mutex::new(options.signing.clone()),
-        world: Mutex::new(World::new(options, base_url.trim_end_matches('/'))),
-        changes,
-    }));
+    let shared = SharedWorld::new(options, base_url.trim_end_matches('/'));
     let client = callback_sender::client().map_err(io::Error::other)?;
     let data = (shared.clone(), clock.clone());
     let server = HttpServer::new(move || {
@@ -163,7 +115,7 @@ impl Sandbox {
 
     /// Changes how callbacks are signed; `None`: not at all.
     pub fn set_signing(&self, signing: Option<Signing>) {
-        *self.shared.0.signing.lock() = signing;
+        self.shared.set_signing(signing);
     }
 
     /// Waits until the ledger satisfies `condition`, which is checked after every request and callback.

@@ -1,7 +1,5 @@
 //! The outbox of hooks: notifications to deliver, committed with the change that they report.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{OptionalExtension, Row};
 
 use crate::clock::Timestamp;
@@ -11,16 +9,8 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
 use crate::store::rows::number_of;
+use crate::store::subscription::Subscription;
 use crate::store::writer::Writing;
-
-/// A hook and the notifications it wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// The hook's own name.
-    pub hook: String,
-    /// Of what.
-    pub on: BTreeSet<JobNotification>,
-}
 
 /// A hook to call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -36,6 +36,7 @@ pub mod query;
 pub mod report;
 mod rows;
 pub mod schema;
+pub mod subscription;
 pub mod suspensions;
 mod view;
 mod writer;
@@ -51,9 +52,9 @@ use crate::clock::Clock;
 use crate::job::policy::PollingPolicy;
 use crate::rng::Rng;
 use error::{OpenError, StoreError};
-use hooks::Subscription;
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
 use notify::{Notifications, Notifier, Topic};
+use subscription::Subscription;
 use writer::Writer;
 
 /// Most reads at a time; further ones wait.

@@ -13,9 +13,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::store::error::StoreError;
-use crate::store::hooks::Subscription;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
+use crate::store::subscription::Subscription;
 use commit::Loop;
 
 /// What a piece of work may use while the transaction is open.

@@ -137,6 +137,9 @@ fn scenes() -> Vec<(&'static str, Job)> {
     let queued = after(submitting.clone(), &[accepted()]);
     let processing = after(queued.clone(), &[seen(TaskFacts::of(Phase::Processing))]);
     let downloading = after(queued.clone(), &[seen(completed(&["https://cdn.example/a"]))]);
+    let overdue = [Event::AttemptStarted, accepted(), seen(TaskFacts::of(Phase::Processing))]
+        .iter()
+        .fold(new_job(), |job, event| step(&job, event, at(START.minus(25 * HOUR))).job);
     let expired = {
         let mut job = downloading.clone();
         for event in [refused(410), seen(completed(&["https://cdn.example/a"])), refused(410)] {
@@ -146,25 +149,33 @@ fn scenes() -> Vec<(&'static str, Job)> {
     };
     vec![
         ("pending", pending.clone()),
-        ("pending, refused before", after(submitting.clone(), &[not_executed()])),
+        ("pending, not executed before", after(submitting.clone(), &[not_executed()])),
         ("submitting", submitting.clone()),
         ("submitting, outcome unknown", after(submitting.clone(), &[unknown()])),
-        ("submitting, cancel wanted", after(submitting.clone(), &[Event::Operator(OperatorAction::Cancel)])),
+        (
+            "submitting, cancel requested",
+            after(submitting.clone(), &[Event::Operator(OperatorAction::Cancel)]),
+        ),
         ("queued", queued.clone()),
-        ("queued, cancel wanted", after(queued.clone(), &[Event::Operator(OperatorAction::Cancel)])),
+        ("queued, cancel requested", after(queued.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("processing", processing.clone()),
+        ("processing, overdue", overdue),
         ("downloading", downloading.clone()),
         ("downloading, link refused", after(downloading.clone(), &[refused(404)])),
+        (
+            "downloading, refusal confirmed",
+            after(downloading.clone(), &[refused(410), seen(completed(&["https://cdn.example/a"]))]),
+        ),
         ("succeeded", after(downloading.clone(), &[stored(0)])),
         ("failed", after(queued.clone(), &[seen(TaskFacts::of(Phase::Failed))])),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
         ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
-        ("held, clock doubted", held(&submitting, HoldReason::ClockUnreliable)),
-        ("held, slow", held(&processing, HoldReason::TimedOut)),
+        ("held, clock unreliable", held(&submitting, HoldReason::ClockUnreliable)),
+        ("held, timed out", held(&processing, HoldReason::TimedOut)),
         ("held, task missing", held(&processing, HoldReason::TaskMissing)),
-        ("held, output unfit", held(&downloading, HoldReason::InvalidOutput)),
+        ("held, invalid output", held(&downloading, HoldReason::InvalidOutput)),
     ]
 }
 
@@ -172,52 +183,58 @@ fn events() -> Vec<(&'static str, Event)> {
     let later = START.plus(HOUR);
     let error = JobError { code: "capability_violation".into(), message: "no such duration".into() };
     vec![
-        ("a try begins", Event::AttemptStarted),
+        ("attempt started", Event::AttemptStarted),
         ("submit: accepted", accepted()),
         ("submit: refused", Event::SubmitAnswered(SubmitVerdict::Refused(error))),
         ("submit: not executed", not_executed()),
         ("submit: unknown", unknown()),
-        ("submit: replayed", Event::SubmitAnswered(SubmitVerdict::Replayed { why: "HTTP 500".into() })),
-        ("submit: shared", Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task: task() })),
-        ("asked: queued", seen(TaskFacts::of(Phase::Queued))),
-        ("asked: processing", seen(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
-        ("asked: unclear", seen(TaskFacts::of(Phase::Unclear("pondering".into())))),
-        ("asked: completed", seen(completed(&["https://cdn.example/a"]))),
-        ("asked: completed, fresh link", seen(completed(&["https://cdn.example/b"]))),
-        ("asked: completed, no output", seen(completed(&[]))),
         (
-            "asked: completed, two outputs",
+            "submit: stored error replayed",
+            Event::SubmitAnswered(SubmitVerdict::Replayed { why: "HTTP 500".into() }),
+        ),
+        ("submit: task of another job", Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task: task() })),
+        ("poll: queued", seen(TaskFacts::of(Phase::Queued))),
+        ("poll: processing", seen(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
+        ("poll: unclear", seen(TaskFacts::of(Phase::Unclear("pondering".into())))),
+        ("poll: completed", seen(completed(&["https://cdn.example/a"]))),
+        ("poll: completed, fresh link", seen(completed(&["https://cdn.example/b"]))),
+        ("poll: completed, no output", seen(completed(&[]))),
+        (
+            "poll: completed, two outputs",
             seen(completed(&["https://cdn.example/a", "https://cdn.example/c"])),
         ),
-        ("asked: failed", seen(TaskFacts::of(Phase::Failed))),
-        ("asked: cancelled", seen(TaskFacts::of(Phase::Cancelled))),
-        ("asked: missing", missing()),
-        ("asked: unanswered", unanswered()),
-        ("cancel: taken", Event::CancelAnswered(CancelVerdict::Accepted)),
+        ("poll: failed", seen(TaskFacts::of(Phase::Failed))),
+        ("poll: cancelled", seen(TaskFacts::of(Phase::Cancelled))),
+        ("poll: task unknown", missing()),
+        ("poll: no answer", unanswered()),
+        ("cancel: accepted", Event::CancelAnswered(CancelVerdict::Accepted)),
         ("cancel: too late", Event::CancelAnswered(CancelVerdict::TooLate { why: "running".into() })),
         (
-            "cancel: unanswered",
+            "cancel: no answer",
             Event::CancelAnswered(CancelVerdict::Unanswered {
                 why: "HTTP 502".into(),
                 not_before: Some(later),
             }),
         ),
-        ("a callback", Event::CallbackReceived { hint: Some(task()), quiet: false }),
-        ("a callback too many", Event::CallbackReceived { hint: None, quiet: true }),
+        ("callback received", Event::CallbackReceived { hint: Some(task()), quiet: false }),
+        ("callback over the limit", Event::CallbackReceived { hint: None, quiet: true }),
         ("stored", stored(0)),
         ("stored, unknown output", stored(9)),
-        ("link refused", refused(403)),
-        ("link gone", refused(410)),
-        ("fetch failed", fetch_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None })),
-        ("unfit", unfit()),
-        ("forbidden", fetch_failed(DownloadFailure::Forbidden { why: "10.0.0.1".into() })),
-        ("time came", Event::TimeElapsed),
+        ("link refused (403)", refused(403)),
+        ("link expired (410)", refused(410)),
+        (
+            "download failed",
+            fetch_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None }),
+        ),
+        ("not media", unfit()),
+        ("address forbidden", fetch_failed(DownloadFailure::Forbidden { why: "10.0.0.1".into() })),
+        ("time elapsed", Event::TimeElapsed),
         ("clock set back", Event::ClockSetBack),
-        ("clock doubted", Event::SubmitDoubted(Doubt::Clock)),
+        ("clock unreliable", Event::SubmitDoubted(Doubt::Clock)),
         ("database restored", Event::SubmitDoubted(Doubt::Restored)),
-        ("person: cancel", Event::Operator(OperatorAction::Cancel)),
-        ("person: retry", Event::Operator(OperatorAction::Retry)),
-        ("person: release", Event::Operator(OperatorAction::Release)),
+        ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
+        ("operator: retry", Event::Operator(OperatorAction::Retry)),
+        ("operator: release", Event::Operator(OperatorAction::Release)),
     ]
 }
 

@@ -16,8 +16,9 @@ use crate::settings::{Hook, HookTarget};
 use crate::stages::{InFlight, Stage, Wake};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::hooks::{HookCall, Subscription};
+use crate::store::hooks::HookCall;
 use crate::store::notify::{Notifications, Topic};
+use crate::store::subscription::Subscription;
 use webhook::WebhookSender;
 
 /// Most hooks called at the same time.

@@ -11,9 +11,9 @@ use super::{Work, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::store::error::StoreError;
-use crate::store::hooks::Subscription;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
+use crate::store::subscription::Subscription;
 
 pub(super) struct Loop {
     connection: Connection,
