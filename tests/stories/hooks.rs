@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -226,7 +227,15 @@ async fn url_hook_is_signed_and_retried_with_the_same_id() {
     }
     assert_eq!(ids[0], ids[1], "so that a receiver can tell it has heard it");
     assert!(!rig.said().contains("canary"), "{}", rig.said());
-    let page = reqwest::get(format!("{}/jobs/good", rig.admin())).await.unwrap().text().await.unwrap();
+    let mut page = String::new();
+    // The log line comes before the commit of the outcome.
+    for _ in 0..200 {
+        page = reqwest::get(format!("{}/jobs/good", rig.admin())).await.unwrap().text().await.unwrap();
+        if page.contains("delivered") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
     assert!(page.contains("Hooks") && page.contains("delivered") && !page.contains("canary"), "{page}");
     rig.finish().await;
 }
