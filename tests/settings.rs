@@ -389,7 +389,7 @@ fn one_mistake_is_reported_once() {
 fn client_loads_signed_payload_callbacks_without_their_secret() {
     let fixture = Fixture::new();
     let file = fixture.config(
-        "[callbacks]\ntrust = \"payload\"\n[callbacks.signature]\nscheme = \"hmac-sha256-hex\"\nsecret_file = \"/root/none\"",
+        "[callbacks]\ntrust = \"payload\"\n[callbacks.signature]\nscheme = \"hmac-sha256-hex\"\nsecret_file = \"/nonexistent/secret\"",
     );
     let settings = load(Some(&file), &Environment::default(), Purpose::Client).expect("settings");
     assert_eq!(settings.callbacks.trust, Trust::Payload);
