@@ -2,7 +2,7 @@
 //!
 //! Two kinds of time are kept apart by type: [`Timestamp`] is the wall clock (it may jump), [`Tick`] is monotonic
 //! (it never does, and means nothing outside this process). Stages are given a [`Clock`]; tests give them a paused
-//! one, so that days of waiting pass in a moment. Work that blocks goes [`aside`](Clock::aside) through it too: under a
+//! one, so that days of waiting pass in a moment. Work that blocks goes [`run_blocking`](Clock::run_blocking) through it too: under a
 //! paused clock nothing may take time of its own, so it is done in place, and all that happens follows one order.
 #![expect(clippy::disallowed_methods, reason = "the one home of the wall clock and of sleeping")]
 
@@ -228,7 +228,7 @@ impl Clock {
     ///
     /// # Errors
     /// With what the work panicked with.
-    pub async fn aside<T: Send + 'static>(
+    pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Box<dyn Any + Send>> {
@@ -298,7 +298,7 @@ thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on, what this thread would have done [aside](Clock::aside) it does itself. For one that serves a single piece
+/// From now on, what this thread would have done [on another thread](Clock::run_blocking) it does itself. For one that serves a single piece
 /// of work at a time: another thread, and the way there and back, would be for nothing.
 pub fn allow_blocking() {
     MAY_BLOCK.set(true);

@@ -48,9 +48,9 @@ async fn a_paused_clock_knows_when_its_next_sleeper_wakes_and_does_work_in_place
     tokio::task::yield_now().await;
     assert_eq!(clock.next_wake(), Some(Duration::from_secs(4)));
     let here = std::thread::current().id();
-    let done = clock.aside(move || std::thread::current().id() == here).await;
+    let done = clock.run_blocking(move || std::thread::current().id() == here).await;
     assert!(done.is_ok_and(|same| same), "on this very thread");
-    assert!(clock.aside(|| panic!("work")).await.is_err());
+    assert!(clock.run_blocking(|| panic!("work")).await.is_err());
 }
 
 #[tokio::test]
@@ -68,10 +68,10 @@ async fn a_thread_that_may_block_does_by_itself_what_others_do_aside() {
     let elsewhere = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let here = || std::thread::current().id();
-        let before = runtime.block_on(clock.aside(here)).is_ok_and(|there| there == here());
+        let before = runtime.block_on(clock.run_blocking(here)).is_ok_and(|there| there == here());
         allow_blocking();
-        let after = runtime.block_on(clock.aside(here)).is_ok_and(|there| there == here());
-        (before, after, runtime.block_on(clock.aside(|| panic!("work"))).is_err())
+        let after = runtime.block_on(clock.run_blocking(here)).is_ok_and(|there| there == here());
+        (before, after, runtime.block_on(clock.run_blocking(|| panic!("work"))).is_err())
     });
     assert_eq!(elsewhere.join().unwrap(), (false, true, true));
 }

@@ -174,7 +174,7 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     clock: &Clock,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    clock.aside(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    clock.run_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ impl Store {
     {
         let readers = self.readers.clone();
         let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
-        let looked = self.clock.aside(move || {
+        let looked = self.clock.run_blocking(move || {
             let connection = match readers.take() {
                 Some(connection) => connection,
                 None => schema::open_reader(&readers.path)

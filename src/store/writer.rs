@@ -1,4 +1,4 @@
-//! The one thread that writes: what waits together is committed together, and answered after the commit.
+//! The writer thread: writes that wait together share a commit, and are answered after it.
 
 mod batches;
 mod commit;
@@ -16,9 +16,9 @@ use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
 use crate::store::subscription::Subscription;
-use commit::Loop;
+use commit::WriterLoop;
 
-/// What a piece of work may use while the transaction is open.
+/// What a write may use while the transaction is open.
 pub(super) struct Writing<'a> {
     /// The writer's connection, inside a transaction.
     pub connection: &'a Connection,
@@ -29,19 +29,18 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Sends a notification once the work is committed.
+    /// Sends a notification after the commit.
     pub fn notify(&mut self, topic: Topic) {
         if !self.notified.contains(&topic) {
             self.notified.push(topic);
         }
     }
 
-    /// The subscriptions of hooks.
     pub fn subscriptions(&self) -> &[Subscription] {
         self.subscriptions
     }
 
-    /// Counts it once the work is committed.
+    /// Records a metric after the commit.
     pub fn count(&mut self, counted: MetricEvent) {
         self.counted.push(counted);
     }
@@ -53,24 +52,23 @@ impl Writing<'_> {
     }
 }
 
-/// A piece of work for the writer, and the one who waits for its answer.
-trait Work: Send {
-    /// How it stands among others.
+/// A write with the caller that waits for its answer. A trait, since each write has a result type of its own.
+trait PendingWrite: Send {
     fn kind(&self) -> WriteKind;
-    /// Does it, again if need be after it was undone. False: undo it.
+    /// Runs the write; runs it again if the batch was rolled back. False: undo it.
     fn run(&mut self, writing: &mut Writing<'_>) -> bool;
-    /// Answers: what came of it, or the reason why it was not committed.
+    /// Answers with the result, or with why nothing was committed.
     fn answer(self: Box<Self>, failure: Option<StoreError>);
 }
 
-struct Piece<T, F> {
+struct QueuedWrite<T, F> {
     kind: WriteKind,
     work: F,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Work for Piece<T, F>
+impl<T, F> PendingWrite for QueuedWrite<T, F>
 where
     T: Send,
     F: FnMut(&mut Writing<'_>) -> Result<T, StoreError> + Send,
@@ -100,7 +98,7 @@ where
     }
 }
 
-/// How a piece of work stands among others.
+/// How a write of work stands among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteKind {
     /// Goes into the next commit, and may be done again: if another's work fails in the middle, all of it is.
@@ -111,21 +109,20 @@ pub(super) enum WriteKind {
     Background,
 }
 
-/// The way to the one who writes. Dropping the last one ends it.
+/// A handle to the writer. The writer ends when the last one is dropped.
 #[derive(Clone)]
-pub(super) struct Writer(Way);
+pub(super) struct Writer(WriterHandle);
 
 #[derive(Clone)]
-enum Way {
-    /// A thread of its own.
-    Thread(mpsc::Sender<Box<dyn Work>>),
-    /// Under a paused clock everything happens in one order: each piece is committed by itself, in place, and none
-    /// before those that came before it.
+enum WriterHandle {
+    Thread(mpsc::Sender<Box<dyn PendingWrite>>),
+    /// Under a paused clock, without a thread: each write is committed by itself, in the order of the calls, so that a
+    /// simulation is repeatable.
     InPlace(Arc<Mutex<InOrder>>, Clock),
 }
 
 impl Writer {
-    /// Starts the thread. `died` turns true when a commit fails in a way that leaves its outcome unknown.
+    /// Starts the thread. `died` gets the reason when a commit fails with an unknown outcome.
     pub fn start(
         connection: Connection,
         last_change: i64,
@@ -134,20 +131,23 @@ impl Writer {
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
         let writer =
-            Loop::new(connection, last_change, (notifier, metrics, subscriptions), died, clock.clone());
+            WriterLoop::new(connection, last_change, (notifier, metrics, subscriptions), died, clock.clone());
         if clock.is_paused() {
             return Ok((
-                Self(Way::InPlace(Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })), clock)),
+                Self(WriterHandle::InPlace(
+                    Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })),
+                    clock,
+                )),
                 None,
             ));
         }
         let (sender, work) = mpsc::channel();
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(work))?;
-        Ok((Self(Way::Thread(sender)), Some(thread)))
+        Ok((Self(WriterHandle::Thread(sender)), Some(thread)))
     }
 
-    /// Has `work` done in a transaction and waits until it is committed.
+    /// Runs `work` in a transaction and waits for its commit.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -156,28 +156,28 @@ impl Writer {
         self.write_as(WriteKind::Normal, work).await
     }
 
-    /// [`Writer::write`], in another kind than most.
+    /// Like [`Writer::write`], for another kind.
     pub async fn write_as<T, F>(&self, kind: WriteKind, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut Writing<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, wait) = oneshot::channel();
-        let piece: Box<dyn Work> = Box::new(Piece { kind, work, result: None, answer });
+        let write: Box<dyn PendingWrite> = Box::new(QueuedWrite { kind, work, result: None, answer });
         match &self.0 {
-            Way::Thread(sender) => sender.send(piece).map_err(|_| StoreError::Closed)?,
-            Way::InPlace(in_order, clock) => {
+            WriterHandle::Thread(sender) => sender.send(write).map_err(|_| StoreError::Closed)?,
+            WriterHandle::InPlace(in_order, clock) => {
                 let in_order = in_order.clone();
-                in_order.lock().waiting.push_back(piece);
-                let write = move || {
+                in_order.lock().waiting.push_back(write);
+                let commit_all = move || {
                     let mut in_order = in_order.lock();
-                    while let Some(piece) = in_order.waiting.pop_front() {
+                    while let Some(write) = in_order.waiting.pop_front() {
                         if !in_order.writer.has_died() {
-                            in_order.writer.settle(vec![piece]);
+                            in_order.writer.commit_and_answer(vec![write]);
                         }
                     }
                 };
-                clock.aside(write).await.map_err(|_| StoreError::Closed)?;
+                clock.run_blocking(commit_all).await.map_err(|_| StoreError::Closed)?;
             }
         }
         wait.await.map_err(|_| StoreError::Closed)?
@@ -185,8 +185,8 @@ impl Writer {
 }
 
 struct InOrder {
-    writer: Loop,
-    waiting: VecDeque<Box<dyn Work>>,
+    writer: WriterLoop,
+    waiting: VecDeque<Box<dyn PendingWrite>>,
 }
 
 #[cfg(test)]

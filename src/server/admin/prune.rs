@@ -84,7 +84,7 @@ async fn remove(admin: &AdminState, before: Timestamp) -> Result<PruneResult, Pr
 async fn prune_files(admin: &AdminState, before: Timestamp, dry_run: bool) -> Result<PrunedFiles, Problem> {
     let needed = admin.server.store.needed_files(before).await?;
     let (settings, clock) = (admin.server.settings.clone(), admin.server.clock.clone());
-    let pruned = admin.server.clock.aside(move || {
+    let pruned = admin.server.clock.run_blocking(move || {
         let end = clock.tick().plus(TIME_SLICE);
         let is_time_up = || !dry_run && clock.tick() >= end;
         let mut pruner = FilePruner::new(

@@ -1,5 +1,5 @@
-//! How a batch is committed: one transaction, without a savepoint around each piece of work. If one fails in the middle,
-//! all of the batch is undone and done again, each piece behind a savepoint of its own: that costs twice, and is rare.
+//! Commits a batch of writes in one transaction, without a savepoint for each write. If a write fails after it changed
+//! something, the batch is rolled back and run again with a savepoint for each write: twice the cost, and rare.
 
 use std::sync::{Arc, OnceLock, mpsc};
 
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::batches::Batches;
-use super::{Work, WriteKind, Writing};
+use super::{PendingWrite, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::store::error::StoreError;
@@ -15,7 +15,7 @@ use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
 use crate::store::subscription::Subscription;
 
-pub(super) struct Loop {
+pub(super) struct WriterLoop {
     connection: Connection,
     change: i64,
     notifier: Notifier,
@@ -26,20 +26,20 @@ pub(super) struct Loop {
 }
 
 /// How a batch ended.
-enum Ended {
+enum BatchOutcome {
     Committed,
-    /// Nothing of it was kept.
+    /// Rolled back: nothing is committed.
     Undone(fn() -> StoreError),
-    /// It is not known what was kept.
+    /// Unknown what is committed.
     Unknown(String),
 }
 
-/// Why a piece of work could not stay in the transaction.
+/// Why a write ends the attempt to run a batch.
 enum WriteError {
-    /// It failed and has left something behind that only the end of the transaction undoes.
+    /// The write failed after it changed something: only a rollback undoes that.
     Failed,
-    /// The transaction is over.
-    Over(Ended),
+    /// The transaction has ended.
+    Over(BatchOutcome),
 }
 
 /// Sent once a batch is committed.
@@ -49,9 +49,9 @@ struct AfterCommit {
     counted: Vec<MetricEvent>,
 }
 
-type Batch = Vec<Box<dyn Work>>;
+type Batch = Vec<Box<dyn PendingWrite>>;
 
-impl Loop {
+impl WriterLoop {
     pub(super) fn new(
         connection: Connection,
         last_change: i64,
@@ -67,30 +67,30 @@ impl Loop {
         self.died.borrow().is_some()
     }
 
-    pub(super) fn run(mut self, work: mpsc::Receiver<Box<dyn Work>>) {
+    pub(super) fn run(mut self, work: mpsc::Receiver<Box<dyn PendingWrite>>) {
         let mut batches = Batches::new(work);
-        while let Some(batch) = batches.next(|piece| piece.kind() == WriteKind::Background) {
-            if !self.settle(batch) {
+        while let Some(batch) = batches.next(|write| write.kind() == WriteKind::Background) {
+            if !self.commit_and_answer(batch) {
                 // Nothing more may be written over an unknown outcome; the next start looks again.
                 return;
             }
         }
         failpoints::hit(FailPoint::CheckpointBegan);
-        // An orderly end leaves one whole file. If it fails, the log beside it is read at the next start.
+        // A clean shutdown leaves a single file. If this fails, the next start reads the WAL.
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
-    /// Commits a batch, and answers everybody in it. False: it is not known what was kept.
-    pub(super) fn settle(&mut self, mut batch: Batch) -> bool {
+    /// Commits a batch and answers every caller in it. False if the outcome is unknown.
+    pub(super) fn commit_and_answer(&mut self, mut batch: Batch) -> bool {
         let change_before = self.change;
         let began = self.clock.tick();
         let mut after_commit = AfterCommit::default();
         match self.commit(&mut batch, &mut after_commit) {
-            Ended::Committed => {
+            BatchOutcome::Committed => {
                 failpoints::hit(FailPoint::CommitDone);
                 self.metrics.record_commit(batch.len(), self.clock.tick().since(began), after_commit.counted);
-                for piece in batch {
-                    piece.answer(None);
+                for write in batch {
+                    write.answer(None);
                 }
                 failpoints::hit(FailPoint::CommitReported);
                 for topic in after_commit.notified {
@@ -98,26 +98,26 @@ impl Loop {
                 }
                 true
             }
-            Ended::Undone(error) => {
+            BatchOutcome::Undone(error) => {
                 self.change = change_before;
-                for piece in batch {
-                    piece.answer(Some(error()));
+                for write in batch {
+                    write.answer(Some(error()));
                 }
                 true
             }
-            Ended::Unknown(why) => {
+            BatchOutcome::Unknown(why) => {
                 self.died.send_replace(Some(why.clone()));
-                for piece in batch {
-                    piece.answer(Some(StoreError::Fatal(why.clone())));
+                for write in batch {
+                    write.answer(Some(StoreError::Fatal(why.clone())));
                 }
                 false
             }
         }
     }
 
-    fn commit(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Ended {
+    fn commit(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> BatchOutcome {
         if let Err(error) = self.say("BEGIN IMMEDIATE") {
-            return ended_by(&error);
+            return outcome_of(&error);
         }
         let change_before = self.change;
         let mut done = self.run_all(batch, after_commit);
@@ -133,18 +133,18 @@ impl Loop {
         }
         failpoints::hit(FailPoint::CommitPending);
         match self.say("COMMIT") {
-            Ok(()) => Ended::Committed,
+            Ok(()) => BatchOutcome::Committed,
             Err(error) => self.roll_back(&error),
         }
     }
 
-    /// Has the whole batch done.
+    /// Runs all writes of a batch.
     fn run_all(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Result<(), WriteError> {
-        let isolated = batch.len() > 1 && batch.iter().any(|piece| piece.kind() == WriteKind::Once);
-        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), isolated, after_commit))
+        let isolated = batch.len() > 1 && batch.iter().any(|write| write.kind() == WriteKind::Once);
+        batch.iter_mut().try_for_each(|write| self.run_piece(write.as_mut(), isolated, after_commit))
     }
 
-    /// Undoes all of a batch in which one piece failed, and has it done again, each piece for itself.
+    /// Rolls the batch back and runs it again with a savepoint for each write.
     fn run_again(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Result<(), WriteError> {
         if batch.len() == 1 {
             return Err(WriteError::Failed);
@@ -152,18 +152,18 @@ impl Loop {
         if let Err(error) = self.say("ROLLBACK").and_then(|()| self.say("BEGIN IMMEDIATE")) {
             return Err(WriteError::Over(self.roll_back(&error)));
         }
-        batch.iter_mut().try_for_each(|piece| self.run_piece(piece.as_mut(), true, after_commit))
+        batch.iter_mut().try_for_each(|write| self.run_piece(write.as_mut(), true, after_commit))
     }
 
-    /// Has a piece done inside the transaction. Behind a savepoint it can be undone alone if it fails.
+    /// Runs a write inside the transaction. With a savepoint, a failed write is undone alone.
     fn run_piece(
         &mut self,
-        piece: &mut dyn Work,
+        write: &mut dyn PendingWrite,
         isolated: bool,
         after_commit: &mut AfterCommit,
     ) -> Result<(), WriteError> {
-        // A savepoint has each page copied before its first change.
-        if isolated && let Err(error) = self.say("SAVEPOINT piece") {
+        // Not always: a savepoint copies each page before its first change.
+        if isolated && let Err(error) = self.say("SAVEPOINT one_write") {
             return Err(WriteError::Over(self.roll_back(&error)));
         }
         let changes_before = self.connection.total_changes();
@@ -171,15 +171,15 @@ impl Loop {
         let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
         let mut writing =
             Writing { connection, notified: Vec::new(), counted: Vec::new(), change, subscriptions };
-        let keep = piece.run(&mut writing);
+        let keep = write.run(&mut writing);
         let (topics, counts) = (writing.notified, writing.counted);
         // A full disk or a failing one makes SQLite undo the whole transaction by itself.
         if self.connection.is_autocommit() {
-            return Err(WriteError::Over(Ended::Undone(|| StoreError::DiskFull)));
+            return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull)));
         }
         if isolated {
-            let settled = if keep { Ok(()) } else { self.say("ROLLBACK TO piece") };
-            if let Err(error) = settled.and_then(|()| self.say("RELEASE piece")) {
+            let settled = if keep { Ok(()) } else { self.say("ROLLBACK TO one_write") };
+            if let Err(error) = settled.and_then(|()| self.say("RELEASE one_write")) {
                 return Err(WriteError::Over(self.roll_back(&error)));
             }
         } else if !keep && self.connection.total_changes() != changes_before {
@@ -196,32 +196,32 @@ impl Loop {
         Ok(())
     }
 
-    /// One of the few words around pieces of work, compiled once.
+    /// Executes one of the few transaction statements, prepared once.
     fn say(&self, word: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(word)?.execute([]).map(drop)
     }
 
-    fn roll_back(&self, cause: &rusqlite::Error) -> Ended {
+    fn roll_back(&self, cause: &rusqlite::Error) -> BatchOutcome {
         if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
-            return Ended::Unknown(cause.to_string());
+            return BatchOutcome::Unknown(cause.to_string());
         }
-        ended_by(cause)
+        outcome_of(cause)
     }
 
-    /// For a batch of one, whose piece tells its own failure.
-    fn roll_back_failed(&self) -> Ended {
+    /// For a batch of one: the write itself reports its failure.
+    fn roll_back_failed(&self) -> BatchOutcome {
         match self.say("ROLLBACK") {
-            Ok(()) => Ended::Undone(|| StoreError::Closed),
-            Err(error) => Ended::Unknown(error.to_string()),
+            Ok(()) => BatchOutcome::Undone(|| StoreError::Closed),
+            Err(error) => BatchOutcome::Unknown(error.to_string()),
         }
     }
 }
 
 /// A full disk or a lock leaves nothing behind. Any other failure of a commit is an unknown outcome.
-fn ended_by(error: &rusqlite::Error) -> Ended {
+fn outcome_of(error: &rusqlite::Error) -> BatchOutcome {
     match StoreError::from_kind(error) {
-        Some(kind) => Ended::Undone(kind),
-        None => Ended::Unknown(error.to_string()),
+        Some(kind) => BatchOutcome::Undone(kind),
+        None => BatchOutcome::Unknown(error.to_string()),
     }
 }
 
