@@ -72,6 +72,14 @@ pub enum SubmitVerdict {
         /// Not before this time.
         not_before: Option<Timestamp>,
     },
+    /// Something else than the provider answered, such as a firewall with its page: certainly not executed. It may be
+    /// about this one job, so the job backs off.
+    Blocked {
+        /// Why, in a sentence.
+        why: String,
+        /// Not before this time.
+        not_before: Option<Timestamp>,
+    },
     /// Perhaps executed: the same attempt must be sent again.
     Unknown {
         /// Why, in a sentence.
@@ -100,6 +108,13 @@ pub enum StatusVerdict {
     Missing,
     /// No usable answer: poll again.
     Unanswered {
+        /// Why, in a sentence.
+        why: String,
+        /// Not before this time.
+        not_before: Option<Timestamp>,
+    },
+    /// The provider answered with success, but the answer cannot be read: poll again.
+    Unreadable {
         /// Why, in a sentence.
         why: String,
         /// Not before this time.

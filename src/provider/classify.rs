@@ -131,7 +131,10 @@ pub fn classify_status(
     match StatusClass::of(reply.status) {
         StatusClass::Success => match (&reply.body, read_status(reply.bytes(), task, context.now)) {
             (Ok(_), Ok(facts)) => answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Answered(facts)),
-            (Ok(_), Err(unreadable)) => answer.verdict(unanswered(answer.describe_unreadable(&unreadable))),
+            (Ok(_), Err(unreadable)) => answer.verdict(StatusVerdict::Unreadable {
+                why: answer.describe_unreadable(&unreadable),
+                not_before: answer.not_before(),
+            }),
             (Err(_), _) => answer.verdict(unanswered(answer.describe())),
         },
         StatusClass::NotFound | StatusClass::Invalid if missing => {

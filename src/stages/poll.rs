@@ -92,7 +92,9 @@ impl Inner {
             StatusVerdict::Missing => {
                 tracing::warn!(%job, "the provider does not know task {task} of job {job}");
             }
-            StatusVerdict::Unanswered { why, .. } => tracing::warn!(%job, "no status of job {job}: {why}"),
+            StatusVerdict::Unanswered { why, .. } | StatusVerdict::Unreadable { why, .. } => {
+                tracing::warn!(%job, "no status of job {job}: {why}");
+            }
         }
         failpoints::hit(FailPoint::PollClassified);
         let now = self.session.clock.now();

@@ -145,6 +145,7 @@ fn submit_outcome(verdict: &SubmitVerdict) -> &'static str {
         SubmitVerdict::Accepted { .. } => "accepted",
         SubmitVerdict::Refused(_) => "rejected",
         SubmitVerdict::NotExecuted { .. } => "not_executed",
+        SubmitVerdict::Blocked { .. } => "blocked",
         SubmitVerdict::Unknown { .. } => "unknown",
         SubmitVerdict::Replayed { .. } => "replayed",
         SubmitVerdict::DuplicateTask { .. } => "duplicate_task",
@@ -156,6 +157,7 @@ fn poll_outcome(verdict: &StatusVerdict) -> &'static str {
         StatusVerdict::Answered(_) => "answered",
         StatusVerdict::Missing => "not_found",
         StatusVerdict::Unanswered { .. } => "unanswered",
+        StatusVerdict::Unreadable { .. } => "unreadable",
     }
 }
 

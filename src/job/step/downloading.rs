@@ -51,7 +51,7 @@ impl Change<'_> {
                 downloading.refresh_links = self.job.outputs.is_empty();
                 downloading.schedule.due = self.next_download(&downloading);
             }
-            StatusVerdict::Unanswered { why, not_before } => {
+            StatusVerdict::Unanswered { why, not_before } | StatusVerdict::Unreadable { why, not_before } => {
                 self.job.facts.status_message = Some(why.clone());
                 downloading.schedule =
                     self.retry_later(downloading.schedule, Backoff::FRESH_LINK, *not_before);

@@ -67,7 +67,7 @@ impl Change<'_> {
                 self.job.facts.status_message = Some(unknown.into());
                 None
             }
-            StatusVerdict::Unanswered { why, not_before } => {
+            StatusVerdict::Unanswered { why, not_before } | StatusVerdict::Unreadable { why, not_before } => {
                 self.job.facts.status_message = Some(why.clone());
                 *not_before
             }

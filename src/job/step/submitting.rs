@@ -85,8 +85,11 @@ impl Change<'_> {
                     self.fail(error.clone(), None);
                 }
             }
-            SubmitVerdict::NotExecuted { .. } | SubmitVerdict::Unknown { .. } if held => {}
-            SubmitVerdict::NotExecuted { why, not_before } => {
+            SubmitVerdict::NotExecuted { .. }
+            | SubmitVerdict::Blocked { .. }
+            | SubmitVerdict::Unknown { .. }
+                if held => {}
+            SubmitVerdict::NotExecuted { why, not_before } | SubmitVerdict::Blocked { why, not_before } => {
                 self.record(HistoryEvent::SubmitNotExecuted, why.clone());
                 let schedule = self.retry_later(schedule, Backoff::SUBMIT, *not_before);
                 if pending_attempt.outcome_unknown {

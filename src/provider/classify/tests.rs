@@ -45,6 +45,7 @@ fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
         SubmitVerdict::Accepted { task, .. } => (format!("accepted {task}"), None),
         SubmitVerdict::Refused(error) => (format!("refused {}", error.code), None),
         SubmitVerdict::NotExecuted { not_before, .. } => ("not executed".into(), secs(*not_before)),
+        SubmitVerdict::Blocked { not_before, .. } => ("blocked".into(), secs(*not_before)),
         SubmitVerdict::Unknown { not_before, .. } => ("unknown".into(), secs(*not_before)),
         SubmitVerdict::Replayed { .. } => ("replayed".into(), None),
         SubmitVerdict::DuplicateTask { .. } => ("shared".into(), None),
@@ -285,9 +286,9 @@ fn status_answers_and_their_verdicts() {
             None,
             None,
         ),
-        (200, &[], r#"{"task_id":"t-2","status":"completed"}"#, "unanswered", None, None),
-        (200, &[], HTML, "unanswered", None, None),
-        (200, &[], PLAIN, "unanswered", None, None),
+        (200, &[], r#"{"task_id":"t-2","status":"completed"}"#, "unreadable", None, None),
+        (200, &[], HTML, "unreadable", None, None),
+        (200, &[], PLAIN, "unreadable", None, None),
         (404, &[], r#"{"error":{"code":"task_not_found","message":"no"}}"#, "missing", None, None),
         (400, &[], r#"{"code":"task_not_exist","message":"no","data":null}"#, "missing", None, None),
         (404, &[], r#"{"error":{"message":"Invalid URL"}}"#, "unanswered", None, None),
@@ -311,12 +312,13 @@ fn status_answers_and_their_verdicts() {
             }
             StatusVerdict::Missing => ("missing", None),
             StatusVerdict::Unanswered { not_before, .. } => ("unanswered", secs(*not_before)),
+            StatusVerdict::Unreadable { not_before, .. } => ("unreadable", secs(*not_before)),
         };
         assert_eq!(found, (*expected, *not_before), "{status} {body}");
         assert_eq!(classified.suspension.map(|suspension| suspension.cause), *cause, "{status} {body}");
         assert_eq!(
             classified.evidence == Evidence::None,
-            *expected == "unanswered" && *status != 402,
+            matches!(*expected, "unanswered" | "unreadable") && *status != 402,
             "{status} {body}"
         );
     }

@@ -51,6 +51,7 @@ impl StoredErrors {
             }
             SubmitVerdict::Refused(_)
             | SubmitVerdict::NotExecuted { .. }
+            | SubmitVerdict::Blocked { .. }
             | SubmitVerdict::Replayed { .. }
             | SubmitVerdict::DuplicateTask { .. } => {
                 state.server_errors.remove(&attempt.key());

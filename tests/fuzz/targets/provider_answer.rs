@@ -156,6 +156,11 @@ fn check_submit(outcome: &CallOutcome, classified: &Classified<SubmitVerdict>, w
             assert!(matches!(outcome, CallOutcome::NotSent(_)) || matches!(status, 300..=499));
             assert!(!matches!(status, 408 | 409 | 425 | 499));
         }
+        SubmitVerdict::Blocked { why, not_before } => {
+            words.push(why.clone());
+            check_wait(*not_before);
+            assert!(matches!(status, 300..=499) && !matches!(status, 408 | 409 | 425 | 499));
+        }
         SubmitVerdict::Unknown { why, not_before } => {
             words.push(why.clone());
             check_wait(*not_before);
@@ -182,7 +187,7 @@ fn check_status(outcome: &CallOutcome, classified: &Classified<StatusVerdict>, w
             }
         }
         StatusVerdict::Missing => assert!(matches!(status(outcome), 400 | 404 | 422) && whole(outcome)),
-        StatusVerdict::Unanswered { why, not_before } => {
+        StatusVerdict::Unanswered { why, not_before } | StatusVerdict::Unreadable { why, not_before } => {
             check_wait(*not_before);
             words.push(why.clone());
         }
