@@ -1,9 +1,9 @@
-//! The machine's clocks, and the only room that reads them or sleeps.
+//! The machine's clocks. Only this module reads them or sleeps.
 //!
-//! Two kinds of time are kept apart by type: [`Timestamp`] is the wall clock (it may jump), [`Tick`] is monotonic
-//! (it never does, and means nothing outside this process). Stages are given a [`Clock`]; tests give them a paused
-//! one, so that days of waiting pass in a moment. Work that blocks goes [`run_blocking`](Clock::run_blocking) through it too: under a
-//! paused clock nothing may take time of its own, so it is done in place, and all that happens follows one order.
+//! Two types keep two kinds of time apart: a [`Timestamp`] is wall-clock time, which may jump; a [`Tick`] is
+//! monotonic and means nothing outside this process. Everything takes a [`Clock`] from outside. Tests pass a
+//! paused one, under which days of waiting take no time. [`Clock::run_blocking`] is here too: under a paused clock
+//! it runs the work in place, so that no other thread can change the order of events.
 #![expect(clippy::disallowed_methods, reason = "the one home of the wall clock and of sleeping")]
 
 use std::any::Any;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::watch;
 
-/// A moment of the wall clock: Unix time in milliseconds, UTC. Shown and serialised as RFC 3339.
+/// Wall-clock time: Unix time in milliseconds, UTC. Printed and serialised as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -43,12 +43,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The duration from `earlier` to this time; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
 
-    /// Reads an RFC 3339 time with an offset, such as `2026-11-23T08:00:00Z` or `2026-11-23T16:00:00+08:00`.
+    /// Parses an RFC 3339 time with an offset, such as `2026-11-23T08:00:00Z` or `2026-11-23T16:00:00+08:00`.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let parsed: jiff::Timestamp = text.parse().ok()?;
         Some(Self(parsed.as_millisecond()))
@@ -56,13 +56,13 @@ impl Timestamp {
 
     /// The date in UTC, `YYYY-MM-DD`.
     pub fn date(self) -> String {
-        self.shown("%Y-%m-%d")
+        self.format("%Y-%m-%d")
     }
 
-    fn shown(self, format: &str) -> String {
+    fn format(self, format: &str) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(moment) => moment.strftime(format).to_string(),
-            // Outside the years -9999 to 9999: no calendar has a date for it.
+            // Outside the years -9999 to 9999, which have a date.
             Err(_) => format!("@{}ms", self.0),
         }
     }
@@ -76,7 +76,7 @@ impl From<Timestamp> for SystemTime {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown("%Y-%m-%dT%H:%M:%S.%3fZ"))
+        f.write_str(&self.format("%Y-%m-%dT%H:%M:%S.%3fZ"))
     }
 }
 
@@ -94,12 +94,12 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A moment of the monotonic clock: time since this process's clock was made.
+/// Monotonic time since the clock was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(Duration);
 
 impl Tick {
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The duration from `earlier` to this time; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -114,7 +114,7 @@ fn whole_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where time comes from: the machine, or a test's hand. Clones share one clock.
+/// The source of time: the machine's clocks, or a paused clock that a test moves. Clones share one clock.
 #[derive(Clone)]
 pub struct Clock(Arc<Source>);
 
@@ -126,13 +126,13 @@ enum Source {
 struct PausedState {
     wall: Timestamp,
     ticked: Duration,
-    /// When sleepers wake: how many at each time.
+    /// The number of sleepers that wake at each time.
     wakes: BTreeMap<Duration, usize>,
-    /// Pieces of work done in place, and sleeps begun: who counts them sees whether anything still moves.
+    /// The number of times that work was run in place or a sleep began. While it grows, something still runs.
     steps: u64,
 }
 
-/// A sleep under a paused clock, on the list as long as somebody waits for it.
+/// A sleep under a paused clock. Listed in `wakes` until it is dropped.
 struct Sleep<'a> {
     state: &'a Mutex<PausedState>,
     end: Duration,
@@ -161,7 +161,7 @@ impl Drop for Sleep<'_> {
 }
 
 impl Clock {
-    /// The machine's own clocks.
+    /// The machine's clocks.
     pub fn machine() -> Self {
         Self(Arc::new(Source::Machine { origin: Instant::now() }))
     }
@@ -174,7 +174,7 @@ impl Clock {
         Self(Arc::new(Source::Paused { state, changed }))
     }
 
-    /// The wall clock now.
+    /// The current wall-clock time.
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
             Source::Machine { .. } => {
@@ -188,7 +188,7 @@ impl Clock {
         }
     }
 
-    /// The monotonic clock now.
+    /// The current monotonic time.
     pub fn tick(&self) -> Tick {
         match &*self.0 {
             Source::Machine { origin } => Tick(origin.elapsed()),
@@ -201,11 +201,11 @@ impl Clock {
         match &*self.0 {
             Source::Machine { .. } => tokio::time::sleep(duration).await,
             Source::Paused { state, changed } => {
-                let mut news = changed.subscribe();
+                let mut changes = changed.subscribe();
                 let sleep = Sleep::begin(state, duration);
                 while state.lock().ticked < sleep.end {
                     // The sender lives in `self`, so the channel cannot close while we wait on it.
-                    if news.changed().await.is_err() {
+                    if changes.changed().await.is_err() {
                         return;
                     }
                 }
@@ -213,21 +213,20 @@ impl Clock {
         }
     }
 
-    /// `future`'s answer, or `None` once `limit` of monotonic time has passed without one.
+    /// The output of `future`, or `None` after `limit` of monotonic time.
     pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         tokio::select! {
             biased;
-            answer = future => Some(answer),
+            output = future => Some(output),
             () = self.sleep(limit) => None,
         }
     }
 
-    /// Has work that blocks done where it holds up nobody: on a thread of its own; in place, if this one [may
-    /// block](allow_blocking); under a paused clock in place, between two points at which everybody else may go
-    /// on.
+    /// Runs blocking work: on another thread; or in place, if this thread [may block](allow_blocking) or the clock is
+    /// paused. Under a paused clock other tasks can run before and after it.
     ///
     /// # Errors
-    /// With what the work panicked with.
+    /// The panic of `work`.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -240,7 +239,7 @@ impl Clock {
                 Ok(done) => Ok(done),
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => Err(panic),
-                    // Only at the end of the runtime, when nobody waits any more.
+                    // Cancelled: only at the end of the runtime, which drops this future too.
                     Err(_) => std::future::pending().await,
                 },
             };
@@ -257,14 +256,14 @@ impl Clock {
         matches!(&*self.0, Source::Paused { .. })
     }
 
-    /// How long until the first sleeper of a paused clock wakes; `None`: nobody sleeps.
+    /// How long until the first sleeper of a paused clock wakes; `None`: there is no sleeper.
     pub fn next_wake(&self) -> Option<Duration> {
         let Source::Paused { state, .. } = &*self.0 else { return None };
         let inside = state.lock();
         inside.wakes.first_key_value().map(|(end, _)| end.saturating_sub(inside.ticked))
     }
 
-    /// How much has been done under a paused clock: the same number twice means that everybody waits.
+    /// Counts work and sleeps under a paused clock: if it stays the same, everything waits.
     pub fn steps(&self) -> u64 {
         match &*self.0 {
             Source::Machine { .. } => 0,
@@ -272,8 +271,8 @@ impl Clock {
         }
     }
 
-    /// Moves a paused clock on, wall and monotonic alike, and wakes whoever slept until then.
-    /// A machine's clock is not ours to move: there it does nothing.
+    /// Moves a paused clock forward, wall-clock and monotonic time alike, and wakes the sleepers whose time has come.
+    /// Does nothing to the machine's clocks.
     pub fn advance(&self, by: Duration) {
         self.change(|state| {
             state.wall = state.wall.plus(by);
@@ -281,7 +280,7 @@ impl Clock {
         });
     }
 
-    /// Sets a paused clock's wall time, leaving the monotonic one alone, as an operator or NTP would.
+    /// Sets the wall-clock time of a paused clock and leaves the monotonic time, as an operator or NTP does.
     pub fn jump_to(&self, wall: Timestamp) {
         self.change(|state| state.wall = wall);
     }
@@ -298,8 +297,8 @@ thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on, what this thread would have done [on another thread](Clock::run_blocking) it does itself. For one that serves a single piece
-/// of work at a time: another thread, and the way there and back, would be for nothing.
+/// Makes [`Clock::run_blocking`] run its work on this thread from now on. For threads that serve one job at a time:
+/// there a second thread gains nothing.
 pub fn allow_blocking() {
     MAY_BLOCK.set(true);
 }

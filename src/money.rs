@@ -1,19 +1,19 @@
-//! Money as the provider counts it: whole quota, 500,000 to the US dollar (docs/provider.md#status-answers).
+//! Amounts in the provider's quota: integers, 500,000 to the US dollar (docs/provider.md#status-answers).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An amount in the provider's quota. Integers only: no cent is ever lost to rounding.
+/// An amount in the provider's quota. An integer, so that sums are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Quota(i64);
 
-/// Quota that make one US dollar.
+/// Quota per US dollar.
 pub const QUOTA_PER_USD: i64 = 500_000;
 
 impl Quota {
-    /// Nothing: also what a refunded task costs.
+    /// No quota: also the cost of a refunded task.
     pub const ZERO: Self = Self(0);
 
     /// From the provider's integer.
@@ -28,7 +28,7 @@ impl Quota {
 
     /// In US dollars, for people and reports; calculations stay in quota.
     pub fn usd(self) -> f64 {
-        // Exact below 2^53 quota, which is eighteen thousand million dollars.
+        // Exact below 2^53 quota: 18 billion dollars.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         {
             self.0 as f64 / QUOTA_PER_USD as f64
@@ -42,7 +42,7 @@ impl Quota {
 }
 
 impl fmt::Display for Quota {
-    /// Dollars with four places: the smallest known price is a fraction of a cent.
+    /// Dollars with four decimal places: the smallest known price is a fraction of a cent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let ten_thousandths = (i128::from(self.0.unsigned_abs()) * 10_000 + i128::from(QUOTA_PER_USD) / 2)
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quota_is_shown_in_dollars() {
+    fn quota_is_printed_in_dollars() {
         assert_eq!(Quota::new(75_000).to_string(), "$0.1500");
         assert_eq!(Quota::new(-1_250_000).to_string(), "-$2.5000");
         assert_eq!(Quota::ZERO.to_string(), "$0.0000");

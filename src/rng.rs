@@ -1,4 +1,4 @@
-//! Chance, seeded: jitter and the random part of ids. Never used for secrets (see [`crate::secret`]).
+//! Random numbers from a seed, for jitter and ids. Never for secrets (see [`crate::secret`]).
 #![expect(clippy::disallowed_methods, reason = "the one home of random numbers")]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// A source of chance. Clones share one sequence; a seed repeats it exactly.
+/// A random number generator. Clones share one sequence; the same seed gives the same sequence.
 #[derive(Clone)]
 pub struct Rng(Arc<Mutex<fastrand::Rng>>);
 
@@ -24,18 +24,18 @@ impl Rng {
     /// Ten random bytes: the random part of a version 7 UUID (RFC 9562, section 5.7).
     pub fn id_bytes(&self) -> [u8; 10] {
         let mut bytes = [0; 10];
-        self.roll(|rng| rng.fill(&mut bytes));
+        self.with_generator(|rng| rng.fill(&mut bytes));
         bytes
     }
 
     /// A whole number from 0 up to, not including, `end`; 0 if `end` is 0.
     pub fn below(&self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.roll(|rng| rng.u64(0..end)) }
+        if end == 0 { 0 } else { self.with_generator(|rng| rng.u64(0..end)) }
     }
 
-    /// A number from 0 up to, not including, 1: what turns a wait into a wait with jitter.
+    /// A number from 0 up to, not including, 1.
     pub fn fraction(&self) -> f64 {
-        self.roll(fastrand::Rng::f64)
+        self.with_generator(fastrand::Rng::f64)
     }
 
     /// `duration` made longer or shorter by up to `share` of it (0.2: between 80 % and 120 %).
@@ -43,8 +43,8 @@ impl Rng {
         duration.mul_f64(1.0 + share * (2.0 * self.fraction() - 1.0))
     }
 
-    fn roll<T>(&self, with: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        with(&mut self.0.lock())
+    fn with_generator<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.0.lock())
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_rolls_the_same_numbers() {
+    fn same_seed_gives_the_same_numbers() {
         let (one, two) = (Rng::seeded(7), Rng::seeded(7));
         assert_eq!(one.id_bytes(), two.id_bytes());
         assert_eq!(one.below(1000), two.below(1000));

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_timestamp_is_shown_and_read_as_rfc_3339() {
+fn timestamp_is_printed_and_parsed_as_rfc_3339() {
     let moment = Timestamp::from_millis(1_775_285_160_040);
     assert_eq!(moment.to_string(), "2026-04-04T06:46:00.040Z");
     assert_eq!(Timestamp::parse_rfc3339("2026-04-04T06:46:00.040Z"), Some(moment));
@@ -11,7 +11,7 @@ fn a_timestamp_is_shown_and_read_as_rfc_3339() {
 }
 
 #[test]
-fn arithmetic_at_the_ends_of_time_saturates() {
+fn timestamp_arithmetic_saturates() {
     let end = Timestamp::from_millis(i64::MAX);
     assert_eq!(end.plus(Duration::MAX), end);
     assert_eq!(Timestamp::from_millis(0).since(end), Duration::ZERO);
@@ -19,7 +19,7 @@ fn arithmetic_at_the_ends_of_time_saturates() {
 }
 
 #[tokio::test]
-async fn a_paused_clock_wakes_its_sleepers_when_it_is_moved() {
+async fn advanced_clock_wakes_its_sleepers() {
     let clock = Clock::paused(Timestamp::from_millis(1000));
     let sleeper = tokio::spawn({
         let clock = clock.clone();
@@ -35,7 +35,7 @@ async fn a_paused_clock_wakes_its_sleepers_when_it_is_moved() {
 }
 
 #[tokio::test]
-async fn a_paused_clock_knows_when_its_next_sleeper_wakes_and_does_work_in_place() {
+async fn paused_clock_knows_its_next_wake_and_runs_work_in_place() {
     let clock = Clock::paused(Timestamp::from_millis(0));
     assert_eq!(clock.next_wake(), None);
     for seconds in [3, 9] {
@@ -49,12 +49,12 @@ async fn a_paused_clock_knows_when_its_next_sleeper_wakes_and_does_work_in_place
     assert_eq!(clock.next_wake(), Some(Duration::from_secs(4)));
     let here = std::thread::current().id();
     let done = clock.run_blocking(move || std::thread::current().id() == here).await;
-    assert!(done.is_ok_and(|same| same), "on this very thread");
+    assert!(done.is_ok_and(|same| same), "on the same thread");
     assert!(clock.run_blocking(|| panic!("work")).await.is_err());
 }
 
 #[tokio::test]
-async fn a_jump_of_the_wall_clock_moves_no_sleeper() {
+async fn jump_of_the_wall_clock_wakes_no_sleeper() {
     let clock = Clock::paused(Timestamp::from_millis(0));
     let before = clock.tick();
     clock.jump_to(Timestamp::from_millis(5_000_000));
@@ -63,7 +63,7 @@ async fn a_jump_of_the_wall_clock_moves_no_sleeper() {
 }
 
 #[tokio::test]
-async fn a_thread_that_may_block_does_by_itself_what_others_do_aside() {
+async fn thread_that_may_block_runs_blocking_work_itself() {
     let clock = Clock::machine();
     let elsewhere = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
