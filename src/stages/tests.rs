@@ -40,7 +40,7 @@ async fn let_others_run() {
 }
 
 #[tokio::test]
-async fn a_stage_survives_panics_and_failures() {
+async fn stage_survives_panics_and_failures() {
     let (clock, stage) = (Clock::paused(START), Arc::new(Faulty::default()));
     let (stop, stopped) = watch::channel(false);
     let heartbeats = Heartbeats::new(clock.clone());
@@ -71,7 +71,7 @@ async fn a_stage_survives_panics_and_failures() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_the_work_of_one_job_only() {
+async fn panic_ends_the_work_of_one_job_only() {
     let clock = Clock::paused(START);
     let in_flight = InFlight::new(2, clock.clone());
     let [one, two] = [0, 1].map(|order| JobId::new(START, order, &Rng::seeded(1)));
@@ -110,7 +110,7 @@ async fn work_for_one_job_is_spawned_once() {
 }
 
 #[test]
-fn the_earlier_of_two_wakes_wins() {
+fn earlier_of_two_wakes_wins() {
     let later = START.plus(Duration::from_secs(1));
     assert_eq!(Wake::At(later).or(Wake::At(START)), Wake::At(START));
     assert_eq!(Wake::OnNotify.or(Wake::At(START)), Wake::At(START));

@@ -1,4 +1,4 @@
-//! `step` over all states and events: `table.txt` has a row for every pair, and the stories below have the times.
+//! `step` over all states and events: `table.txt` has a row for every pair; the tests below add time.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn not_executed() -> Event {
     Event::SubmitAnswered(SubmitVerdict::NotExecuted { why: "HTTP 402".into(), not_before: None })
 }
 
-fn seen(facts: TaskFacts) -> Event {
+fn polled(facts: TaskFacts) -> Event {
     Event::StatusPolled { sent_at: START, verdict: StatusVerdict::Answered(facts) }
 }
 
@@ -93,20 +93,20 @@ fn stored(index: u16) -> Event {
     Event::Stored(Stored::new(key(index), &published, "cdn.example".into(), START))
 }
 
-fn fetch_failed(failure: DownloadFailure) -> Event {
+fn download_failed(failure: DownloadFailure) -> Event {
     Event::DownloadFailed { key: key(0), failure }
 }
 
 fn refused(status: u16) -> Event {
-    fetch_failed(DownloadFailure::LinkRefused { status, host: "cdn.example".into() })
+    download_failed(DownloadFailure::LinkRefused { status, host: "cdn.example".into() })
 }
 
-fn unfit() -> Event {
-    fetch_failed(DownloadFailure::Invalid { why: "an error page".into() })
+fn invalid_download() -> Event {
+    download_failed(DownloadFailure::Invalid { why: "an error page".into() })
 }
 
 /// One job in each state, and one held from each state that a job can be held from.
-fn scenes() -> Vec<(&'static str, Job)> {
+fn jobs_by_state() -> Vec<(&'static str, Job)> {
     let held = |job: &Job, reason| {
         let mut change = Change {
             job: job.clone(),
@@ -135,14 +135,14 @@ fn scenes() -> Vec<(&'static str, Job)> {
     let pending = new_job();
     let submitting = after(pending.clone(), &[Event::AttemptStarted]);
     let queued = after(submitting.clone(), &[accepted()]);
-    let processing = after(queued.clone(), &[seen(TaskFacts::of(Phase::Processing))]);
-    let downloading = after(queued.clone(), &[seen(completed(&["https://cdn.example/a"]))]);
-    let overdue = [Event::AttemptStarted, accepted(), seen(TaskFacts::of(Phase::Processing))]
+    let processing = after(queued.clone(), &[polled(TaskFacts::of(Phase::Processing))]);
+    let downloading = after(queued.clone(), &[polled(completed(&["https://cdn.example/a"]))]);
+    let overdue = [Event::AttemptStarted, accepted(), polled(TaskFacts::of(Phase::Processing))]
         .iter()
         .fold(new_job(), |job, event| step(&job, event, at(START.minus(25 * HOUR))).job);
     let expired = {
         let mut job = downloading.clone();
-        for event in [refused(410), seen(completed(&["https://cdn.example/a"])), refused(410)] {
+        for event in [refused(410), polled(completed(&["https://cdn.example/a"])), refused(410)] {
             job = step(&job, &event, at(START)).job;
         }
         job
@@ -164,10 +164,10 @@ fn scenes() -> Vec<(&'static str, Job)> {
         ("downloading, link refused", after(downloading.clone(), &[refused(404)])),
         (
             "downloading, refusal confirmed",
-            after(downloading.clone(), &[refused(410), seen(completed(&["https://cdn.example/a"]))]),
+            after(downloading.clone(), &[refused(410), polled(completed(&["https://cdn.example/a"]))]),
         ),
         ("succeeded", after(downloading.clone(), &[stored(0)])),
-        ("failed", after(queued.clone(), &[seen(TaskFacts::of(Phase::Failed))])),
+        ("failed", after(queued.clone(), &[polled(TaskFacts::of(Phase::Failed))])),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
@@ -193,18 +193,18 @@ fn events() -> Vec<(&'static str, Event)> {
             Event::SubmitAnswered(SubmitVerdict::Replayed { why: "HTTP 500".into() }),
         ),
         ("submit: task of another job", Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task: task() })),
-        ("poll: queued", seen(TaskFacts::of(Phase::Queued))),
-        ("poll: processing", seen(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
-        ("poll: unclear", seen(TaskFacts::of(Phase::Unclear("pondering".into())))),
-        ("poll: completed", seen(completed(&["https://cdn.example/a"]))),
-        ("poll: completed, fresh link", seen(completed(&["https://cdn.example/b"]))),
-        ("poll: completed, no output", seen(completed(&[]))),
+        ("poll: queued", polled(TaskFacts::of(Phase::Queued))),
+        ("poll: processing", polled(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
+        ("poll: unclear", polled(TaskFacts::of(Phase::Unclear("pondering".into())))),
+        ("poll: completed", polled(completed(&["https://cdn.example/a"]))),
+        ("poll: completed, fresh link", polled(completed(&["https://cdn.example/b"]))),
+        ("poll: completed, no output", polled(completed(&[]))),
         (
             "poll: completed, two outputs",
-            seen(completed(&["https://cdn.example/a", "https://cdn.example/c"])),
+            polled(completed(&["https://cdn.example/a", "https://cdn.example/c"])),
         ),
-        ("poll: failed", seen(TaskFacts::of(Phase::Failed))),
-        ("poll: cancelled", seen(TaskFacts::of(Phase::Cancelled))),
+        ("poll: failed", polled(TaskFacts::of(Phase::Failed))),
+        ("poll: cancelled", polled(TaskFacts::of(Phase::Cancelled))),
         ("poll: task unknown", missing()),
         ("poll: no answer", unanswered()),
         ("cancel: accepted", Event::CancelAnswered(CancelVerdict::Accepted)),
@@ -224,10 +224,10 @@ fn events() -> Vec<(&'static str, Event)> {
         ("link expired (410)", refused(410)),
         (
             "download failed",
-            fetch_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None }),
+            download_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None }),
         ),
-        ("not media", unfit()),
-        ("address forbidden", fetch_failed(DownloadFailure::Forbidden { why: "10.0.0.1".into() })),
+        ("not media", invalid_download()),
+        ("address forbidden", download_failed(DownloadFailure::Forbidden { why: "10.0.0.1".into() })),
         ("time elapsed", Event::TimeElapsed),
         ("clock set back", Event::ClockSetBack),
         ("clock unreliable", Event::SubmitDoubted(Doubt::Clock)),
@@ -238,18 +238,18 @@ fn events() -> Vec<(&'static str, Event)> {
     ]
 }
 
-fn next_word(job: &Job, now: Timestamp) -> String {
+fn next_action_text(job: &Job, now: Timestamp) -> String {
     next_action(job, now)
         .map_or("rest".into(), |next| format!("{} +{}s", next.action.as_str(), next.due.since(now).as_secs()))
 }
 
-/// Each pair's row: state, event → state, next move, history. Read `table.txt` as the behaviour; after a wanted
-/// change write it anew with `DROPREEL_GOLDEN=write cargo test --lib job::step` and read the difference.
+/// A row for each pair: the event, the new state, the next action, the history. `table.txt` describes the behaviour;
+/// after an intended change write it with `DROPREEL_GOLDEN=write cargo test --lib job::step` and review the diff.
 #[test]
-fn every_state_answers_every_event_as_the_table_says() {
+fn every_state_handles_every_event_as_in_the_table() {
     let mut table = String::new();
-    for (scene, job) in scenes() {
-        table.push_str(&format!("## {scene} ({})\n", next_word(&job, START)));
+    for (title, job) in jobs_by_state() {
+        table.push_str(&format!("## {title} ({})\n", next_action_text(&job, START)));
         for (name, event) in events() {
             let outcome = step(&job, &event, at(START));
             let history: Vec<_> = outcome.history.iter().map(|entry| entry.event.as_str()).collect();
@@ -260,7 +260,7 @@ fn every_state_answers_every_event_as_the_table_says() {
             } else if same {
                 "-".into()
             } else {
-                let next = next_word(&outcome.job, START);
+                let next = next_action_text(&outcome.job, START);
                 format!("{} ({next}) {}", outcome.job.state_name(), history.join(" "))
             };
             table.push_str(format!("{name:32} {row}").trim_end());
@@ -276,16 +276,16 @@ fn every_state_answers_every_event_as_the_table_says() {
 }
 
 #[test]
-fn a_key_of_23_hours_is_never_sent_again() {
+fn key_older_than_23_hours_is_never_sent_again() {
     let job = after(new_job(), &[Event::AttemptStarted, unknown()]);
-    let young = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR - Duration::from_secs(1))));
-    assert_eq!(young.send, Some(AttemptToSend::Pending(1)));
+    let just_younger = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR - Duration::from_secs(1))));
+    assert_eq!(just_younger.send, Some(AttemptToSend::Pending(1)));
     let old = step(&job, &Event::AttemptStarted, at(START.plus(23 * HOUR)));
     assert_eq!((old.send, old.job.state_name()), (None, StateName::Held));
 }
 
 #[test]
-fn a_job_whose_tries_were_all_refused_outlives_its_key() {
+fn old_key_that_was_never_executed_is_replaced() {
     let job = after(new_job(), &[Event::AttemptStarted, not_executed()]);
     assert_eq!(
         step(&job, &Event::AttemptStarted, at(START.plus(22 * HOUR))).send,
@@ -298,7 +298,7 @@ fn a_job_whose_tries_were_all_refused_outlives_its_key() {
 }
 
 #[test]
-fn one_unknown_try_is_not_forgotten_by_a_later_refusal() {
+fn unknown_outcome_remains_after_a_later_refusal() {
     let job = after(new_job(), &[Event::AttemptStarted, unknown(), Event::AttemptStarted, not_executed()]);
     assert_eq!(job.state_name(), StateName::Submitting);
     assert_eq!(
@@ -308,21 +308,21 @@ fn one_unknown_try_is_not_forgotten_by_a_later_refusal() {
 }
 
 #[test]
-fn a_try_cut_short_by_a_crash_counts_as_unknown() {
+fn submit_interrupted_by_a_crash_has_an_unknown_outcome() {
     let job = after(new_job(), &[Event::AttemptStarted, Event::AttemptStarted, not_executed()]);
     assert_eq!(job.state_name(), StateName::Submitting);
 }
 
 #[test]
-fn a_callback_before_the_submit_answer_hurries_repeat_and_question() {
+fn callback_before_the_submit_answer_hastens_resend_and_poll() {
     let waiting = after(new_job(), &[Event::AttemptStarted, unknown()]);
     let received = after(waiting, &[Event::CallbackReceived { hint: None, quiet: false }]);
-    assert_eq!(next_word(&received, START), "resend +0s");
-    assert_eq!(next_word(&after(received, &[accepted()]), START), "poll +0s");
+    assert_eq!(next_action_text(&received, START), "resend +0s");
+    assert_eq!(next_action_text(&after(received, &[accepted()]), START), "poll +0s");
 }
 
 #[test]
-fn a_callback_during_a_question_leads_to_another_one() {
+fn callback_during_a_poll_leads_to_another_poll() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let received =
         step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
@@ -331,33 +331,33 @@ fn a_callback_during_a_question_leads_to_another_one() {
         verdict: StatusVerdict::Answered(TaskFacts::of(Phase::Processing)),
     };
     let job = step(&received, &stale, at(START.plus(HOUR))).job;
-    assert_eq!(next_word(&job, START.plus(HOUR)), "poll +1s");
+    assert_eq!(next_action_text(&job, START.plus(HOUR)), "poll +1s");
 }
 
 #[test]
-fn a_task_unfinished_after_a_day_is_held_and_still_obeyed() {
+fn unfinished_task_is_held_after_a_day_and_can_still_complete() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
-    let held = step(&queued, &seen(TaskFacts::of(Phase::Processing)), at(START.plus(24 * HOUR))).job;
+    let held = step(&queued, &polled(TaskFacts::of(Phase::Processing)), at(START.plus(24 * HOUR))).job;
     assert_eq!(held.state_name(), StateName::Held);
-    assert_eq!(next_word(&held, START.plus(24 * HOUR)), "poll +900s");
-    let done = step(&held, &seen(completed(&["https://cdn.example/a"])), at(START.plus(30 * HOUR))).job;
+    assert_eq!(next_action_text(&held, START.plus(24 * HOUR)), "poll +900s");
+    let done = step(&held, &polled(completed(&["https://cdn.example/a"])), at(START.plus(30 * HOUR))).job;
     assert_eq!(done.state_name(), StateName::Downloading);
 }
 
 #[test]
-fn a_task_denied_for_a_quarter_of_an_hour_is_held() {
+fn task_unknown_to_the_provider_for_15_minutes_is_held() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let once = step(&queued, &missing(), at(START)).job;
     assert_eq!(once.state_name(), StateName::Queued);
-    let back = step(&once, &seen(TaskFacts::of(Phase::Queued)), at(START.plus(HOUR))).job;
+    let back = step(&once, &polled(TaskFacts::of(Phase::Queued)), at(START.plus(HOUR))).job;
     assert_eq!(step(&back, &missing(), at(START.plus(2 * HOUR))).job.state_name(), StateName::Queued);
     let twice = step(&once, &missing(), at(START.plus(Duration::from_secs(900)))).job;
     assert_eq!(twice.state_name(), StateName::Held);
 }
 
 #[test]
-fn a_link_is_given_up_only_by_the_hosts_word_twice_and_past_its_time() {
-    let link = || seen(completed(&["https://cdn.example/a"]));
+fn job_expires_only_after_two_refusals_of_its_link() {
+    let link = || polled(completed(&["https://cdn.example/a"]));
     let downloading = after(new_job(), &[Event::AttemptStarted, accepted(), link()]);
     let state = |events: &[Event], now| {
         let mut job = downloading.clone();
@@ -373,34 +373,34 @@ fn a_link_is_given_up_only_by_the_hosts_word_twice_and_past_its_time() {
     assert_eq!(state(&[refused(404), link(), refused(404)], late), StateName::Expired);
     assert_eq!(state(&[refused(404), missing(), refused(404)], late), StateName::Expired);
     assert_eq!(state(&[refused(410), link(), refused(410)], soon), StateName::Expired);
-    let fresh = seen(completed(&["https://cdn.example/fresh"]));
+    let fresh = polled(completed(&["https://cdn.example/fresh"]));
     assert_eq!(state(&[refused(410), fresh, refused(410)], late), StateName::Downloading);
 }
 
 #[test]
-fn one_of_two_outputs_is_no_success() {
-    let two = seen(completed(&["https://cdn.example/a", "https://cdn.example/b"]));
+fn job_succeeds_only_with_all_outputs() {
+    let two = polled(completed(&["https://cdn.example/a", "https://cdn.example/b"]));
     let job = after(new_job(), &[Event::AttemptStarted, accepted(), two, stored(1)]);
     assert_eq!(job.state_name(), StateName::Downloading);
     assert_eq!(after(job, &[stored(0)]).state_name(), StateName::Succeeded);
 }
 
 #[test]
-fn unfit_downloads_are_handed_to_a_person_after_the_fifth() {
+fn fifth_invalid_download_holds_the_job() {
     let job =
-        after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
-    let four = after(job, &vec![unfit(); 4]);
+        after(new_job(), &[Event::AttemptStarted, accepted(), polled(completed(&["https://cdn.example/a"]))]);
+    let four = after(job, &vec![invalid_download(); 4]);
     assert_eq!(four.state_name(), StateName::Downloading);
-    let five = after(four, &[unfit()]);
+    let five = after(four, &[invalid_download()]);
     assert_eq!(five.state_name(), StateName::Held);
-    let released = after(five, &[Event::Operator(OperatorAction::Release), unfit()]);
+    let released = after(five, &[Event::Operator(OperatorAction::Release), invalid_download()]);
     assert_eq!(released.state_name(), StateName::Downloading);
 }
 
 #[test]
-fn the_early_alert_is_given_once() {
+fn expiry_alert_is_given_once() {
     let job =
-        after(new_job(), &[Event::AttemptStarted, accepted(), seen(completed(&["https://cdn.example/a"]))]);
+        after(new_job(), &[Event::AttemptStarted, accepted(), polled(completed(&["https://cdn.example/a"]))]);
     assert!(step(&job, &Event::TimeElapsed, at(START.plus(19 * HOUR))).history.is_empty());
     let alerted = step(&job, &Event::TimeElapsed, at(START.plus(20 * HOUR)));
     assert_eq!(alerted.history[0].event, HistoryEvent::Expiring);
@@ -408,22 +408,22 @@ fn the_early_alert_is_given_once() {
 }
 
 #[test]
-fn a_job_not_to_run_before_its_time_waits_for_it() {
+fn job_with_not_before_waits() {
     let identity = new_job().identity;
     let job = Job::accept(identity, Some(START.plus(HOUR)));
-    assert_eq!(next_word(&job, START), "wait +3600s");
-    assert_eq!(next_word(&job, START.plus(HOUR)), "submit +0s");
+    assert_eq!(next_action_text(&job, START), "wait +3600s");
+    assert_eq!(next_action_text(&job, START.plus(HOUR)), "submit +0s");
     assert_eq!(next_action(&job, START.plus(HOUR)).map(|next| next.action), Some(NextAction::Submit));
 }
 
 #[test]
-fn a_retry_is_a_new_key_and_forgets_the_old_task() {
+fn retry_uses_a_new_key_and_drops_the_old_task() {
     let failed = after(
         new_job(),
         &[
             Event::AttemptStarted,
             accepted(),
-            seen(TaskFacts::of(Phase::Failed)),
+            polled(TaskFacts::of(Phase::Failed)),
             Event::Operator(OperatorAction::Retry),
         ],
     );
@@ -432,10 +432,10 @@ fn a_retry_is_a_new_key_and_forgets_the_old_task() {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: nothing but a person's retry leaves an end, a record restores to the same
-    /// job, and a job that is neither at its end nor held always has a next move.
+    /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
+    /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_walk_is_lawful(picks in prop::collection::vec((0_usize..36, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..36, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;
@@ -443,48 +443,51 @@ proptest! {
             now = now.plus(Duration::from_secs(seconds));
             let event = &events[pick % events.len()].1;
             let outcome = step(&job, event, at(now));
-            let left_an_end = job.state_name().is_end() && outcome.job.state_name() != job.state_name();
-            prop_assert!(!left_an_end || *event == Event::Operator(OperatorAction::Retry));
+            let left_final_state = job.state_name().is_end() && outcome.job.state_name() != job.state_name();
+            prop_assert!(!left_final_state || *event == Event::Operator(OperatorAction::Retry));
             prop_assert!(outcome.send.is_none() || *event == Event::AttemptStarted);
             prop_assert!(outcome.job.attempts >= job.attempts && outcome.job.attempts <= job.attempts + 1);
             let restored = Job::restore(outcome.job.record());
             prop_assert_eq!(restored.as_ref(), Ok(&outcome.job));
             let name = outcome.job.state_name();
-            let rests = next_action(&outcome.job, now).is_none();
-            prop_assert!(!rests || name.is_end() || name == StateName::Held);
-            prop_assert!(!name.is_end() || (rests && outcome.job.facts.finished_at.is_some()));
+            let has_no_action = next_action(&outcome.job, now).is_none();
+            prop_assert!(!has_no_action || name.is_end() || name == StateName::Held);
+            prop_assert!(!name.is_end() || (has_no_action && outcome.job.facts.finished_at.is_some()));
             job = outcome.job;
         }
     }
 }
 
 #[test]
-fn what_a_clock_a_day_ahead_has_put_off_is_due_again_when_it_is_set_back() {
+fn clock_set_back_by_a_day_makes_delayed_work_due_again() {
     let ahead = START.plus(26 * HOUR);
     let mut job = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let callback = Event::CallbackReceived { hint: None, quiet: false };
     for event in [unanswered(), callback] {
         job = step(&job, &event, at(ahead)).job;
     }
-    assert!(next_action(&job, START).expect("a move").due > START.plus(25 * HOUR));
-    let righted = step(&job, &Event::ClockSetBack, at(START)).job;
-    assert!(next_action(&righted, START).expect("a move").due <= START.plus(HOUR));
-    let asked = Event::StatusPolled { sent_at: START.plus(HOUR), verdict: StatusVerdict::Missing };
-    let asked = step(&righted, &asked, at(START.plus(HOUR))).job;
-    let next = next_action(&asked, START).expect("a move").due;
-    assert!(next > START.plus(HOUR + Duration::from_secs(2)), "the callback of then is answered: {next}");
+    assert!(next_action(&job, START).expect("a next action").due > START.plus(25 * HOUR));
+    let corrected = step(&job, &Event::ClockSetBack, at(START)).job;
+    assert!(next_action(&corrected, START).expect("a next action").due <= START.plus(HOUR));
+    let poll = Event::StatusPolled { sent_at: START.plus(HOUR), verdict: StatusVerdict::Missing };
+    let answered = step(&corrected, &poll, at(START.plus(HOUR))).job;
+    let next = next_action(&answered, START).expect("a next action").due;
+    assert!(
+        next > START.plus(HOUR + Duration::from_secs(2)),
+        "the callback of the wrong time counts as answered: {next}"
+    );
 }
 
 #[test]
-fn a_time_that_a_person_named_outlives_a_clock_set_back() {
+fn not_before_is_kept_when_the_clock_is_set_back() {
     let identity = new_job().identity().clone();
     let job = Job::accept(identity, Some(START.plus(48 * HOUR)));
-    let righted = step(&job, &Event::ClockSetBack, at(START)).job;
-    assert_eq!(righted.state().schedule().map(|schedule| schedule.due), Some(START.plus(48 * HOUR)));
+    let corrected = step(&job, &Event::ClockSetBack, at(START)).job;
+    assert_eq!(corrected.state().schedule().map(|schedule| schedule.due), Some(START.plus(48 * HOUR)));
 }
 
 #[test]
-fn a_key_frozen_at_a_time_still_to_come_is_never_sent_again() {
+fn key_created_in_the_future_is_never_sent_again() {
     let mut job = new_job();
     for event in [Event::AttemptStarted, unknown()] {
         job = step(&job, &event, at(START.plus(20 * HOUR))).job;
@@ -494,7 +497,7 @@ fn a_key_frozen_at_a_time_still_to_come_is_never_sent_again() {
 }
 
 #[test]
-fn a_refusal_after_a_try_of_unknown_outcome_loses_no_task() {
+fn refusal_after_an_unknown_outcome_loses_no_task() {
     let error = JobError { code: "forbidden".into(), message: "not allowed".into() };
     let refusal = Event::SubmitAnswered(SubmitVerdict::Refused(error));
     let mut job = after(new_job(), &[Event::AttemptStarted, unknown(), Event::AttemptStarted]);
@@ -503,7 +506,7 @@ fn a_refusal_after_a_try_of_unknown_outcome_loses_no_task() {
         assert_eq!(job.state_name(), StateName::Submitting);
     }
     let found = step(&job, &accepted(), at(START.plus(HOUR)));
-    assert_eq!(found.job.state_name(), StateName::Queued, "the task of the first try");
+    assert_eq!(found.job.state_name(), StateName::Queued, "the task of the first submit");
     let held = step(&job, &refusal, at(START.plus(HOUR))).job;
     assert_eq!(held.state_name(), StateName::Held);
     let first = after(new_job(), &[Event::AttemptStarted]);
