@@ -1,4 +1,4 @@
-//! What a job's life costs the database, counted: a guard that does not depend on how fast a machine is.
+//! Counts the statements that a job costs. Unlike a time, the count does not depend on the machine.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,10 +13,9 @@ thread_local! {
     static JOB_UPDATE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// From now on, what this connection runs is counted for the thread that has it run, and the last update of a job's row
-/// is kept.
+/// Counts the statements of this connection, per thread, and keeps the text of the last update of a job's row.
 pub(super) fn count_statements(connection: &mut Connection) -> rusqlite::Result<()> {
-    let counts = |event: TraceEvent<'_>| {
+    let count = |event: TraceEvent<'_>| {
         STATEMENTS.set(STATEMENTS.get() + 1);
         if let TraceEvent::Stmt(_, sql) = event
             && sql.starts_with("UPDATE jobs")
@@ -24,5 +23,5 @@ pub(super) fn count_statements(connection: &mut Connection) -> rusqlite::Result<
             JOB_UPDATE.with_borrow_mut(|last| sql.clone_into(last));
         }
     };
-    connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(counts))
+    connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(count))
 }

@@ -155,7 +155,7 @@ impl Store {
 
 /// What every opening of the first page asks.
 #[cfg(test)]
-pub(super) fn first_look() -> Vec<(&'static str, String)> {
+pub(super) fn page_statements() -> Vec<(&'static str, String)> {
     let jobs = |rest: &str| format!("SELECT jobs.nr FROM jobs {}", rest.replace("JOIN_REQUESTS", ""));
     vec![("ended", jobs(ENDED)), ("dying", jobs(DYING)), ("spent", SPENT.to_owned())]
 }

@@ -14,9 +14,9 @@ use crate::store::query::{COLUMNS, JobDetails, read_details};
 /// Most groups in each part of a report: those with the most jobs.
 pub const GROUPS: u32 = 100;
 
-/// Jobs that ended, in numbers.
+/// Totals of finished jobs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sums {
+pub struct JobTotals {
     /// How many ended.
     pub jobs: u64,
     /// How many of them succeeded.
@@ -25,11 +25,11 @@ pub struct Sums {
     pub failed: u64,
     /// How many were cancelled.
     pub cancelled: u64,
-    /// How many lost their video.
+    /// How many expired: the link died before the video was stored.
     pub expired: u64,
     /// What they were charged.
     pub cost: Quota,
-    /// From submit to end, on average of those that succeeded, in seconds.
+    /// Average seconds from submit to end, of those that succeeded.
     pub seconds: Option<f64>,
     /// The longest of these times.
     pub longest_seconds: Option<f64>,
@@ -38,60 +38,68 @@ pub struct Sums {
 /// The whole report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// All of them.
-    pub total: Sums,
+    /// All finished jobs.
+    pub total: JobTotals,
     /// By model.
-    pub by_model: Vec<(String, Sums)>,
+    pub by_model: Vec<(String, JobTotals)>,
     /// By label, as `KEY=VALUE`. A job counts for each of its labels.
-    pub by_label: Vec<(String, Sums)>,
+    pub by_label: Vec<(String, JobTotals)>,
     /// By the day of their end, UTC, newest first.
-    pub by_day: Vec<(String, Sums)>,
+    pub by_day: Vec<(String, JobTotals)>,
 }
 
-const ENDED: &str = "SELECT COLUMNS state, finished_at, submitted_at, cost_quota FROM jobs JOINED
+const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, cost_quota FROM jobs JOINED
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// Charged, and no video for it: the provider's to explain.
+/// Charged without a video.
 const DISPUTED: &str = "jobs.cost_quota > 0 AND jobs.state IN ('failed', 'cancelled', 'expired', 'held')
     AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)";
 
 impl Store {
-    /// What ended at `since` or later, in numbers.
+    /// Totals of the jobs that finished at `since` or later.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn report(&self, since: Timestamp) -> Result<Report, StoreError> {
         self.read(move |connection| {
-            // Added up here, row by row: to group them the database would sort them all, in memory.
-            let mut total = Adding::default();
+            // Added up row by row: with `GROUP BY` the database would sort all jobs in memory.
+            let mut total = RunningTotals::default();
             let (mut by_model, mut by_day) = (BTreeMap::new(), BTreeMap::new());
-            each_ended(connection, ["model,", ""], since, |row| {
-                let ended = Ended::of(row)?;
-                total.add(ended);
-                add_to(&mut by_model, text(row, "model")?, ended);
-                by_day.entry(ended.finished_at.div_euclid(DAY_MS)).or_insert_with(Adding::default).add(ended);
+            for_each_finished(connection, ["model,", ""], since, |row| {
+                let job = FinishedJob::of(row)?;
+                total.add(job);
+                add_to(&mut by_model, text(row, "model")?, job);
+                by_day
+                    .entry(job.finished_at.div_euclid(DAY_MS))
+                    .or_insert_with(RunningTotals::default)
+                    .add(job);
                 Ok(())
             })?;
             let mut by_label = BTreeMap::new();
-            each_ended(connection, ["key, value,", "JOIN labels ON labels.job = jobs.nr"], since, |row| {
-                let label = format!("{}={}", text(row, "key")?, text(row, "value")?);
-                add_to(&mut by_label, &label, Ended::of(row)?);
-                Ok(())
-            })?;
+            for_each_finished(
+                connection,
+                ["key, value,", "JOIN labels ON labels.job = jobs.nr"],
+                since,
+                |row| {
+                    let label = format!("{}={}", text(row, "key")?, text(row, "value")?);
+                    add_to(&mut by_label, &label, FinishedJob::of(row)?);
+                    Ok(())
+                },
+            )?;
             let date = |day: i64| Timestamp::from_millis(day.saturating_mul(DAY_MS)).date();
             let days = by_day.into_iter().rev().take(GROUPS as usize);
             Ok(Report {
-                total: total.sums(),
-                by_model: of_the_most_jobs(by_model),
-                by_label: of_the_most_jobs(by_label),
-                by_day: days.map(|(day, adding)| (date(day), adding.sums())).collect(),
+                total: total.finish(),
+                by_model: largest_groups(by_model),
+                by_label: largest_groups(by_label),
+                by_day: days.map(|(day, totals)| (date(day), totals.finish())).collect(),
             })
         })
         .await
     }
 
-    /// Jobs that were charged and have no video to show for it: failed, cancelled or expired at `since` or later, or
-    /// held. The newest first, at most `limit`, and how many there are.
+    /// Jobs that were charged and have no video: failed, cancelled or expired at `since` or later, or held. The newest
+    /// `limit` of them, newest first.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -104,10 +112,10 @@ impl Store {
             let mut rows = statement.query((since.millis(), limit))?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                let seen = read_details(connection, row)?;
-                // A held job may have some of its files already; it is in dispute for what it lacks.
-                if seen.job.state_name() == StateName::Held || seen.files.is_empty() {
-                    found.push(seen);
+                let details = read_details(connection, row)?;
+                // A held job may have some of its files already; the others are in dispute.
+                if details.job.state_name() == StateName::Held || details.files.is_empty() {
+                    found.push(details);
                 }
             }
             Ok(found)
@@ -116,13 +124,13 @@ impl Store {
     }
 }
 
-fn each_ended(
+fn for_each_finished(
     connection: &Connection,
     [columns, joined]: [&str; 2],
     since: Timestamp,
     mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let sql = ENDED.replace("COLUMNS", columns).replace("JOINED", joined);
+    let sql = FINISHED.replace("COLUMNS", columns).replace("JOINED", joined);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([since.millis()])?;
     while let Some(row) = rows.next()? {
@@ -135,30 +143,30 @@ fn text<'a>(row: &'a Row<'_>, column: &str) -> rusqlite::Result<&'a str> {
     Ok(row.get_ref(column)?.as_str()?)
 }
 
-fn add_to(groups: &mut BTreeMap<String, Adding>, key: &str, ended: Ended) {
+fn add_to(groups: &mut BTreeMap<String, RunningTotals>, key: &str, job: FinishedJob) {
     match groups.get_mut(key) {
-        Some(adding) => adding.add(ended),
-        None => groups.entry(key.to_owned()).or_default().add(ended),
+        Some(totals) => totals.add(job),
+        None => groups.entry(key.to_owned()).or_default().add(job),
     }
 }
 
-fn of_the_most_jobs(groups: BTreeMap<String, Adding>) -> Vec<(String, Sums)> {
-    let mut groups: Vec<_> = groups.into_iter().map(|(key, adding)| (key, adding.sums())).collect();
-    groups.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.jobs));
+fn largest_groups(groups: BTreeMap<String, RunningTotals>) -> Vec<(String, JobTotals)> {
+    let mut groups: Vec<_> = groups.into_iter().map(|(key, totals)| (key, totals.finish())).collect();
+    groups.sort_by_key(|(_, totals)| std::cmp::Reverse(totals.jobs));
     groups.truncate(GROUPS as usize);
     groups
 }
 
-/// What of a job that ended is added up.
+/// The parts of a finished job that count in a report.
 #[derive(Clone, Copy)]
-struct Ended {
+struct FinishedJob {
     state: StateName,
     finished_at: i64,
     cost: i64,
     seconds: Option<f64>,
 }
 
-impl Ended {
+impl FinishedJob {
     fn of(row: &Row<'_>) -> Result<Self, StoreError> {
         let word = text(row, "state")?;
         let state = StateName::parse(word)
@@ -171,26 +179,26 @@ impl Ended {
     }
 }
 
-/// Sums on their way.
+/// Totals while jobs are being added.
 #[derive(Default)]
-struct Adding {
-    sums: Sums,
+struct RunningTotals {
+    totals: JobTotals,
     cost: i64,
     seconds: f64,
     timed: u32,
 }
 
-impl Adding {
-    fn add(&mut self, ended: Ended) {
-        self.sums.jobs += 1;
-        self.cost = self.cost.saturating_add(ended.cost);
-        let succeeded = ended.state == StateName::Succeeded;
-        match ended.state {
-            StateName::Succeeded => self.sums.succeeded += 1,
-            StateName::Failed => self.sums.failed += 1,
-            StateName::Cancelled => self.sums.cancelled += 1,
-            StateName::Expired => self.sums.expired += 1,
-            // The statement asks for none of these.
+impl RunningTotals {
+    fn add(&mut self, job: FinishedJob) {
+        self.totals.jobs += 1;
+        self.cost = self.cost.saturating_add(job.cost);
+        let succeeded = job.state == StateName::Succeeded;
+        match job.state {
+            StateName::Succeeded => self.totals.succeeded += 1,
+            StateName::Failed => self.totals.failed += 1,
+            StateName::Cancelled => self.totals.cancelled += 1,
+            StateName::Expired => self.totals.expired += 1,
+            // The statement selects none of these.
             StateName::Pending
             | StateName::Submitting
             | StateName::Queued
@@ -198,17 +206,17 @@ impl Adding {
             | StateName::Downloading
             | StateName::Held => {}
         }
-        if let Some(seconds) = ended.seconds.filter(|_| succeeded) {
+        if let Some(seconds) = job.seconds.filter(|_| succeeded) {
             self.seconds += seconds;
             self.timed += 1;
-            let longest = self.sums.longest_seconds.map_or(seconds, |longest| longest.max(seconds));
-            self.sums.longest_seconds = Some(longest);
+            let longest = self.totals.longest_seconds.map_or(seconds, |longest| longest.max(seconds));
+            self.totals.longest_seconds = Some(longest);
         }
     }
 
-    fn sums(self) -> Sums {
+    fn finish(self) -> JobTotals {
         let seconds = (self.timed > 0).then(|| self.seconds / f64::from(self.timed));
-        Sums { cost: Quota::new(self.cost), seconds, ..self.sums }
+        JobTotals { cost: Quota::new(self.cost), seconds, ..self.totals }
     }
 }
 
@@ -217,16 +225,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_are_added_up_and_only_what_succeeded_is_timed() {
-        let ended = |state, cost, seconds| Ended { state, finished_at: 0, cost, seconds };
-        let mut adding = Adding::default();
-        adding.add(ended(StateName::Succeeded, 5, Some(10.0)));
-        adding.add(ended(StateName::Succeeded, 7, Some(20.0)));
-        adding.add(ended(StateName::Succeeded, 0, None));
-        adding.add(ended(StateName::Failed, 0, Some(900.0)));
-        adding.add(ended(StateName::Cancelled, 0, None));
-        adding.add(ended(StateName::Expired, 3, Some(800.0)));
-        let expected = Sums {
+    fn only_succeeded_jobs_count_for_the_time() {
+        let job = |state, cost, seconds| FinishedJob { state, finished_at: 0, cost, seconds };
+        let mut totals = RunningTotals::default();
+        totals.add(job(StateName::Succeeded, 5, Some(10.0)));
+        totals.add(job(StateName::Succeeded, 7, Some(20.0)));
+        totals.add(job(StateName::Succeeded, 0, None));
+        totals.add(job(StateName::Failed, 0, Some(900.0)));
+        totals.add(job(StateName::Cancelled, 0, None));
+        totals.add(job(StateName::Expired, 3, Some(800.0)));
+        let expected = JobTotals {
             jobs: 6,
             succeeded: 3,
             failed: 1,
@@ -236,18 +244,18 @@ mod tests {
             seconds: Some(15.0),
             longest_seconds: Some(20.0),
         };
-        assert_eq!(adding.sums(), expected);
-        assert_eq!(Adding::default().sums(), Sums::default());
+        assert_eq!(totals.finish(), expected);
+        assert_eq!(RunningTotals::default().finish(), JobTotals::default());
     }
 
     #[test]
-    fn the_groups_of_the_most_jobs_come_first_and_equal_ones_by_name() {
+    fn groups_are_sorted_by_number_of_jobs_then_by_name() {
         let mut groups = BTreeMap::new();
-        let one = Ended { state: StateName::Failed, finished_at: 0, cost: 0, seconds: None };
+        let job = FinishedJob { state: StateName::Failed, finished_at: 0, cost: 0, seconds: None };
         for key in ["b", "c", "a", "c"] {
-            add_to(&mut groups, key, one);
+            add_to(&mut groups, key, job);
         }
-        let names: Vec<String> = of_the_most_jobs(groups).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = largest_groups(groups).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["c", "a", "b"]);
     }
 }

@@ -6,7 +6,7 @@ use super::apply::{AttemptStart, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::due::hot_statements;
 use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
-use super::overview::first_look;
+use super::overview::page_statements;
 use super::query::Found;
 use super::*;
 use crate::api::list::JobFilter;
@@ -43,10 +43,10 @@ impl Rig {
 
     pub(super) async fn ingest(&self, drafts: Vec<Draft>) -> Vec<JobId> {
         let sha256 = format!("{drafts:?}");
-        self.take_file("a.json", &sha256, drafts, NOW).await.unwrap()
+        self.ingest_file("a.json", &sha256, drafts, NOW).await.unwrap()
     }
 
-    pub(super) async fn take_file(
+    pub(super) async fn ingest_file(
         &self,
         name: &str,
         sha256: &str,
@@ -56,14 +56,14 @@ impl Rig {
         let intake =
             Intake { source: Source::Inbox, file_name: Some(name.into()), sha256: sha256.into(), bytes: 10 };
         let drafts = Box::new(drafts.into_iter().map(Ok));
-        self.store.ingest(intake, drafts, now).await.map(|taken| taken.jobs)
+        self.store.ingest(intake, drafts, now).await.map(|ingested| ingested.jobs)
     }
 
-    async fn one(&self) -> JobId {
+    async fn ingest_one(&self) -> JobId {
         self.ingest(vec![draft("sakura")]).await[0]
     }
 
-    pub(super) async fn begin(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
+    pub(super) async fn start_attempt(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
         match self.store.start_attempt(id, callback_url, NOW).await.unwrap() {
             AttemptStart::Send(attempt) => attempt,
             other => panic!("{other:?}"),
@@ -103,11 +103,11 @@ pub(super) fn accepted(task: &str) -> Event {
 }
 
 #[tokio::test]
-async fn a_file_is_taken_in_whole_or_not_at_all() {
+async fn file_is_ingested_whole_or_not_at_all() {
     let rig = Rig::new();
     let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
-    let first = rig.take_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
-    let refused = rig.take_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
+    let first = rig.ingest_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
+    let refused = rig.ingest_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
     assert!(
         matches!(refused, Err(IngestError::KeyUsed { place: 1, first: by, .. }) if by == first[0]),
         "{refused:?}"
@@ -120,7 +120,7 @@ async fn a_file_is_taken_in_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_stay() {
+async fn rejected_file_of_a_batch_leaves_nothing_and_the_others_stay() {
     let rig = Rig::new();
     let file = |name: &str, drafts: Vec<Draft>| {
         let (file_name, sha256) = (Some(format!("{name}.json")), name.to_owned());
@@ -151,32 +151,32 @@ async fn of_files_taken_in_together_a_refused_one_leaves_nothing_and_the_others_
 }
 
 #[tokio::test]
-async fn the_same_file_within_a_day_is_a_repeated_copy() {
+async fn same_file_within_a_day_is_a_repeated_copy() {
     let rig = Rig::new();
-    let first = rig.take_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();
+    let first = rig.ingest_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();
     let soon = NOW.plus(REPEAT_WINDOW - Duration::from_secs(1));
-    let repeated = rig.take_file("a.json", "1", vec![draft("one")], soon).await;
+    let repeated = rig.ingest_file("a.json", "1", vec![draft("one")], soon).await;
     assert!(
         matches!(repeated, Err(IngestError::Duplicate { first: by, .. }) if by == first[0]),
         "{repeated:?}"
     );
-    assert!(rig.take_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
-    assert!(rig.take_file("a.json", "2", vec![draft("one")], soon).await.is_ok());
+    assert!(rig.ingest_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
+    assert!(rig.ingest_file("a.json", "2", vec![draft("one")], soon).await.is_ok());
     let again = Draft { again: true, ..draft("one") };
-    assert!(rig.take_file("a.json", "1", vec![again], soon).await.is_ok());
+    assert!(rig.ingest_file("a.json", "1", vec![again], soon).await.is_ok());
     let late = soon.plus(REPEAT_WINDOW);
-    assert!(rig.take_file("a.json", "1", vec![draft("one")], late).await.is_ok());
+    assert!(rig.ingest_file("a.json", "1", vec![draft("one")], late).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_try_is_frozen_once_and_repeated_byte_for_byte() {
+async fn attempt_is_created_once_and_resent_byte_for_byte() {
     let rig = Rig::new();
-    let id = rig.one().await;
-    let first = rig.begin(id, url("https://a.example/1")).await;
+    let id = rig.ingest_one().await;
+    let first = rig.start_attempt(id, url("https://a.example/1")).await;
     assert_eq!(first.key(), id.to_string());
     assert!(first.body().contains("1.10") && first.body().contains("https://a.example/1"));
-    // The public URL changed meanwhile: the repeat does not know.
-    let again = rig.begin(id, url("https://b.example/2")).await;
+    // A public URL that changed meanwhile does not change the attempt.
+    let again = rig.start_attempt(id, url("https://b.example/2")).await;
     assert_eq!(again, first);
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let nothing = rig.store.start_attempt(id, url("https://b.example/2"), NOW).await.unwrap();
@@ -187,28 +187,28 @@ async fn a_try_is_frozen_once_and_repeated_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn once_a_pause_is_acknowledged_no_try_begins_however_early_it_was_picked() {
+async fn acknowledged_pause_stops_even_jobs_already_chosen() {
     let rig = Rig::new();
     let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
-    rig.begin(ids[0], url("https://a.example")).await;
+    rig.start_attempt(ids[0], url("https://a.example")).await;
     let pause =
         Suspension { cause: SuspensionCause::PausedSubmits, until: None, message: String::new(), since: NOW };
     rig.store.suspend(pause).await.unwrap();
     for id in &ids {
-        let begun = rig.store.start_attempt(*id, url("https://a.example"), NOW).await.unwrap();
-        assert_eq!(begun, AttemptStart::Paused);
+        let start = rig.store.start_attempt(*id, url("https://a.example"), NOW).await.unwrap();
+        assert_eq!(start, AttemptStart::Paused);
     }
     assert_eq!(rig.state(ids[1]).await, StateName::Pending);
     rig.store.lift_suspensions(vec![SuspensionCause::PausedSubmits]).await.unwrap();
-    rig.begin(ids[1], url("https://a.example")).await;
+    rig.start_attempt(ids[1], url("https://a.example")).await;
 }
 
 #[tokio::test]
-async fn no_task_belongs_to_two_jobs() {
+async fn task_of_another_job_is_refused() {
     let rig = Rig::new();
     let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
     for id in &ids {
-        rig.begin(*id, url("https://a.example")).await;
+        rig.start_attempt(*id, url("https://a.example")).await;
     }
     rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
     let refused = rig.store.apply(ids[1], accepted("task-1"), NOW).await;
@@ -217,9 +217,9 @@ async fn no_task_belongs_to_two_jobs() {
 }
 
 #[tokio::test]
-async fn work_that_fails_does_not_undo_the_work_beside_it() {
+async fn failing_write_does_not_undo_the_writes_beside_it() {
     let rig = Rig::new();
-    let id = rig.one().await;
+    let id = rig.ingest_one().await;
     let writes = (0..200_u8).map(|n| {
         let store = rig.store.clone();
         async move {
@@ -236,9 +236,9 @@ async fn work_that_fails_does_not_undo_the_work_beside_it() {
 }
 
 #[tokio::test]
-async fn work_that_panics_harms_no_other() {
+async fn panicking_write_fails_alone() {
     let rig = Rig::new();
-    let id = rig.one().await;
+    let id = rig.ingest_one().await;
     let panicking: CallbackUrl = Box::new(|_| panic!("a bug in one job"));
     let (broken, kept) =
         tokio::join!(rig.store.start_attempt(id, panicking, NOW), rig.store.keep_delivery(id, vec![1], NOW));
@@ -248,9 +248,9 @@ async fn work_that_panics_harms_no_other() {
 }
 
 #[tokio::test]
-async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
+async fn first_twenty_callback_bodies_are_kept_and_the_rest_counted() {
     let rig = Rig::new();
-    let id = rig.one().await;
+    let id = rig.ingest_one().await;
     for n in 0..25 {
         rig.store.keep_delivery(id, vec![n], NOW).await.unwrap();
     }
@@ -268,12 +268,12 @@ async fn the_first_twenty_bodies_are_kept_and_the_others_counted() {
     assert_eq!(
         rig.store.unprocessed_deliveries(100).await.unwrap().len(),
         1,
-        "one too many still wakes the job"
+        "a callback over the limit still wakes the job"
     );
 }
 
 #[tokio::test]
-async fn what_is_due_is_found_by_time_and_turn() {
+async fn due_jobs_are_found_by_time_and_priority() {
     let rig = Rig::new();
     let later = Draft { not_before: Some(NOW.plus(Duration::from_secs(60))), ..draft("later") };
     let urgent = Draft { priority: 10, ..draft("urgent") };
@@ -290,17 +290,17 @@ async fn what_is_due_is_found_by_time_and_turn() {
     let due = rig.store.due_jobs(NextAction::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
     assert_eq!(due.jobs, [ids[1]]);
 
-    rig.begin(ids[2], url("https://a.example")).await;
+    rig.start_attempt(ids[2], url("https://a.example")).await;
     let (heads, running) = rig.store.submit_queue().await.unwrap();
     assert!(heads.iter().any(|head| head.id == ids[0]));
     assert_eq!(running.of("wan2.5-t2v"), 1);
 }
 
 #[tokio::test]
-async fn everything_about_a_job_survives_a_reopening() {
+async fn job_is_the_same_after_the_database_is_reopened() {
     let rig = Rig::new();
-    let id = rig.one().await;
-    rig.begin(id, url("https://a.example")).await;
+    let id = rig.ingest_one().await;
+    rig.start_attempt(id, url("https://a.example")).await;
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let outputs = (0..2)
         .map(|index| ReportedOutput {
@@ -311,8 +311,8 @@ async fn everything_about_a_job_survives_a_reopening() {
         })
         .collect();
     let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-    let asked = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
-    let applied = rig.store.apply(id, asked, NOW).await.unwrap();
+    let polled = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
+    let applied = rig.store.apply(id, polled, NOW).await.unwrap();
     let reopened = open(&rig.path()).unwrap();
     let details = reopened.details(id).await.unwrap();
     assert_eq!(details.job, applied.job);
@@ -348,7 +348,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
 }
 
 #[tokio::test]
-async fn a_job_is_found_by_id_by_its_beginning_and_by_name() {
+async fn job_is_found_by_id_id_prefix_and_name() {
     let rig = Rig::new();
     let ids = rig.ingest(vec![draft("sakura"), draft("rain"), draft("rain")]).await;
     let found = async |text: &str| rig.store.find(text.into()).await.unwrap();
@@ -361,11 +361,11 @@ async fn a_job_is_found_by_id_by_its_beginning_and_by_name() {
 }
 
 #[tokio::test]
-async fn the_change_feed_tells_each_changed_job_once_as_it_is_now() {
+async fn change_feed_lists_each_changed_job_once_in_its_current_state() {
     let rig = Rig::new();
     let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
     let start = rig.store.last_change().await.unwrap();
-    rig.begin(ids[0], url("https://a.example")).await;
+    rig.start_attempt(ids[0], url("https://a.example")).await;
     rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
     let changes = rig.store.changes_since(start, 10).await.unwrap();
     assert_eq!(changes.len(), 1);
@@ -385,10 +385,10 @@ async fn restored_database_is_recognized_by_its_epoch() {
 }
 
 #[tokio::test]
-async fn the_file_is_private_and_durable() {
+async fn database_file_is_private_and_uses_the_wal() {
     use std::os::unix::fs::PermissionsExt;
     let rig = Rig::new();
-    rig.one().await;
+    rig.ingest_one().await;
     for suffix in ["", "-wal"] {
         let path = format!("{}{suffix}", rig.path().display());
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -398,18 +398,18 @@ async fn the_file_is_private_and_durable() {
 }
 
 #[tokio::test]
-async fn no_hot_statement_looks_at_jobs_that_rest() {
+async fn frequent_statements_scan_no_table() {
     let rig = Rig::new();
-    rig.one().await;
+    rig.ingest_one().await;
     let connection = raw(&rig.path());
     let mut tables = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").unwrap();
     let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     for (name, sql) in hot_statements()
         .into_iter()
-        .chain(first_look())
+        .chain(page_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::prune::hot_statements())
-        .chain([("dropped before", REPEATED.to_owned())])
+        .chain([("repeated copy", REPEATED.to_owned())])
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
@@ -428,7 +428,7 @@ async fn no_hot_statement_looks_at_jobs_that_rest() {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a look from outside")]
+#[allow(clippy::disallowed_methods, reason = "a test reads what the store wrote")]
 pub(super) fn raw(path: &Path) -> Connection {
     Connection::open(path).unwrap()
 }

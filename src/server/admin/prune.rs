@@ -95,7 +95,7 @@ async fn prune_files(admin: &AdminState, before: Timestamp, dry_run: bool) -> Re
         );
         pruner.prune_day_folders(&settings.accepted_dir(), &before.date(), &|day, name| {
             // Any other file belongs to a job file of the same day.
-            needed.file(day, name) || !jobfile::is_job_file_name(name) && needed.in_day(day)
+            needed.contains(day, name) || !jobfile::is_job_file_name(name) && needed.contains_day(day)
         });
         pruner.prune_with_companions(&settings.rejected_dir());
         pruner.prune_with_companions(&settings.quarantine_dir());

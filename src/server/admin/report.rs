@@ -12,26 +12,26 @@ use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
-use crate::store::report::Sums;
+use crate::store::report::JobTotals;
 
 /// How far back a report goes by default.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
 
-impl From<Sums> for ReportTotals {
+impl From<JobTotals> for ReportTotals {
     #[expect(clippy::cast_precision_loss, reason = "a rate, of fewer jobs than 2^53")]
-    fn from(sums: Sums) -> Self {
-        let judged = sums.jobs - sums.cancelled;
+    fn from(totals: JobTotals) -> Self {
+        let counted = totals.jobs - totals.cancelled;
         Self {
-            success_rate: (judged > 0).then(|| sums.succeeded as f64 / judged as f64),
-            jobs: sums.jobs,
-            succeeded: sums.succeeded,
-            failed: sums.failed,
-            cancelled: sums.cancelled,
-            expired: sums.expired,
-            cost_quota: sums.cost.get(),
-            cost_usd: sums.cost.usd(),
-            average_seconds: sums.seconds,
-            longest_seconds: sums.longest_seconds,
+            success_rate: (counted > 0).then(|| totals.succeeded as f64 / counted as f64),
+            jobs: totals.jobs,
+            succeeded: totals.succeeded,
+            failed: totals.failed,
+            cancelled: totals.cancelled,
+            expired: totals.expired,
+            cost_quota: totals.cost.get(),
+            cost_usd: totals.cost.usd(),
+            average_seconds: totals.seconds,
+            longest_seconds: totals.longest_seconds,
         }
     }
 }
@@ -73,8 +73,8 @@ pub(super) async fn get_report(
     let store = &admin.server.store;
     let found = store.report(since).await?;
     let disputed = if disputes { Some(store.disputed_jobs(since, MAX_PAGE).await?) } else { None };
-    let groups = |groups: Vec<(String, Sums)>| {
-        groups.into_iter().map(|(key, sums)| ReportGroup { key, totals: sums.into() }).collect()
+    let groups = |groups: Vec<(String, JobTotals)>| {
+        groups.into_iter().map(|(key, totals)| ReportGroup { key, totals: totals.into() }).collect()
     };
     let view = ReportView {
         since,

@@ -15,17 +15,17 @@ use crate::store::outputs::Plan;
 use crate::store::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
-/// What each step of a plain life runs, with its `BEGIN` and `COMMIT`, which steps share when they come together; and how
-/// many allocations it may take, a fifth more than it does.
+/// The steps of a job that goes well. The number of statements that each runs, with `BEGIN` and `COMMIT`; and the most
+/// allocations it may make, a fifth more than it makes today.
 const STEPS: [(&str, u64, u64); 8] = [
-    ("taken in", 8, 41),
+    ("ingested", 8, 41),
     ("moved", 3, 10),
     ("submitted", 8, 47),
     ("accepted", 7, 48),
-    ("called back", 4, 18),
+    ("delivery kept", 4, 18),
     ("callback processed", 8, 52),
-    ("asked", 7, 59),
-    ("planned and stored", 14, 98),
+    ("polled", 7, 59),
+    ("stored", 14, 98),
 ];
 
 fn draft() -> Draft {
@@ -42,7 +42,7 @@ fn draft() -> Draft {
     }
 }
 
-struct Life {
+struct Lifecycle {
     store: Store,
     number: i64,
     id: JobId,
@@ -50,11 +50,11 @@ struct Life {
     key: OutputKey,
 }
 
-impl Life {
+impl Lifecycle {
     async fn step(&mut self, step: &str) {
         let store = &self.store;
         match step {
-            "taken in" => {
+            "ingested" => {
                 let intake = Intake {
                     source: Source::Inbox,
                     file_name: Some("sakura.json".into()),
@@ -68,26 +68,26 @@ impl Life {
                 store.mark_moved(vec![(self.number, Some("accepted/sakura.json".into()))], NOW).await.unwrap()
             }
             "submitted" => {
-                let begun = store.start_attempt(self.id, Box::new(|_| None), NOW).await.unwrap();
-                assert!(matches!(begun, AttemptStart::Send(_)));
+                let start = store.start_attempt(self.id, Box::new(|_| None), NOW).await.unwrap();
+                assert!(matches!(start, AttemptStart::Send(_)));
             }
             "accepted" => {
                 let verdict = SubmitVerdict::Accepted { task: self.task.clone(), reserved: None };
                 store.apply(self.id, Event::SubmitAnswered(verdict), NOW).await.unwrap();
             }
-            "called back" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
+            "delivery kept" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
             "callback processed" => {
                 let delivery = store.unprocessed_deliveries(1).await.unwrap().remove(0);
                 let received = Event::CallbackReceived { hint: None, quiet: false };
                 store.process_delivery(&delivery, received, None, NOW).await.unwrap();
             }
-            "asked" => {
+            "polled" => {
                 let (kind, index) = (self.key.kind, self.key.index);
                 let link = Secret::new("https://cdn.example/1");
                 let outputs = vec![ReportedOutput { kind, index, link, expires_at: None }];
                 let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-                let asked = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
-                store.apply(self.id, asked, NOW).await.unwrap();
+                let polled = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
+                store.apply(self.id, polled, NOW).await.unwrap();
             }
             _ => {
                 let (path, sha256, host) =
@@ -103,8 +103,8 @@ impl Life {
     }
 }
 
-impl Life {
-    fn begin(store: &Store, number: i64) -> Self {
+impl Lifecycle {
+    fn new(store: &Store, number: i64) -> Self {
         let task = TaskId::parse(&format!("task-{number}")).unwrap();
         let key = OutputKey { kind: OutputKind::Video, index: 0 };
         Self { store: store.clone(), number, id: JobId::NONE, task, key }
@@ -112,25 +112,25 @@ impl Life {
 }
 
 fn open(folder: &Path) -> (Store, tokio::runtime::Runtime) {
-    // Under a paused clock all work is done by the thread that asks for it.
+    // Under a paused clock the caller's thread does all the work, so the thread-local counters see it.
     let (path, clock) = (folder.join("dropreel.db"), Clock::paused(NOW));
     let (store, _closing) = Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), clock).unwrap();
     (store, tokio::runtime::Builder::new_current_thread().build().unwrap())
 }
 
 #[test]
-fn an_answer_without_news_writes_to_no_index_but_those_of_the_next_question_and_of_changes() {
+fn poll_without_news_updates_only_its_time_and_schedule() {
     let folder = tempfile::tempdir().unwrap();
     let (store, runtime) = open(folder.path());
-    let mut life = Life::begin(&store, 1);
+    let mut job = Lifecycle::new(&store, 1);
     runtime.block_on(async {
-        for step in ["taken in", "submitted", "accepted"] {
-            life.step(step).await;
+        for step in ["ingested", "submitted", "accepted"] {
+            job.step(step).await;
         }
         for seconds in [5, 10] {
-            let began = NOW.plus(std::time::Duration::from_secs(seconds));
+            let sent_at = NOW.plus(std::time::Duration::from_secs(seconds));
             let verdict = StatusVerdict::Answered(TaskFacts::of(Phase::Processing));
-            store.apply(life.id, Event::StatusPolled { sent_at: began, verdict }, began).await.unwrap();
+            store.apply(job.id, Event::StatusPolled { sent_at, verdict }, sent_at).await.unwrap();
         }
     });
     assert_eq!(
@@ -140,22 +140,22 @@ fn an_answer_without_news_writes_to_no_index_but_those_of_the_next_question_and_
 }
 
 #[test]
-fn a_step_of_a_job_s_life_takes_so_many_statements_and_no_more_allocations() {
+fn step_of_a_job_keeps_its_number_of_statements_and_allocations() {
     let folder = tempfile::tempdir().unwrap();
     let (store, runtime) = open(folder.path());
     let mut counted = Vec::new();
-    // The first life prepares the statements.
+    // The first job prepares the statements.
     for number in 1..=2 {
-        let mut life = Life::begin(&store, number);
+        let mut job = Lifecycle::new(&store, number);
         counted.clear();
         for (step, ..) in STEPS {
             let before = STATEMENTS.get();
-            let allocated = allocation_counter::measure(|| runtime.block_on(life.step(step)));
+            let allocated = allocation_counter::measure(|| runtime.block_on(job.step(step)));
             counted.push((step, STATEMENTS.get() - before, allocated.count_total));
         }
     }
-    for ((step, statements, allocations), (_, may_run, may_allocate)) in counted.iter().zip(STEPS) {
-        assert_eq!(*statements, may_run, "statements of a job {step}: {counted:?}");
-        assert!(*allocations <= may_allocate, "allocations of a job {step}: {counted:?}");
+    for ((step, statements, allocations), (_, expected, limit)) in counted.iter().zip(STEPS) {
+        assert_eq!(*statements, expected, "statements of a job {step}: {counted:?}");
+        assert!(*allocations <= limit, "allocations of a job {step}: {counted:?}");
     }
 }

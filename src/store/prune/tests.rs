@@ -10,23 +10,23 @@ use crate::store::tests::{NOW, Rig, accepted, draft, raw, url};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn before() -> Timestamp {
+fn day_later() -> Timestamp {
     NOW.plus(DAY)
 }
 
 impl Rig {
-    /// A job of a file of its own, which has left the inbox.
-    async fn moved(&self, name: &str) -> JobId {
-        self.file(name, vec![draft(name)]).await[0]
+    /// Ingests a file of one job and moves it out of the inbox.
+    async fn ingest_and_move(&self, name: &str) -> JobId {
+        self.ingest_and_move_all(name, vec![draft(name)]).await[0]
     }
 
-    async fn file(&self, name: &str, drafts: Vec<Draft>) -> Vec<JobId> {
-        let jobs = self.take_file(&format!("{name}.json"), name, drafts, NOW).await.unwrap();
-        self.move_all().await;
+    async fn ingest_and_move_all(&self, name: &str, drafts: Vec<Draft>) -> Vec<JobId> {
+        let jobs = self.ingest_file(&format!("{name}.json"), name, drafts, NOW).await.unwrap();
+        self.move_files().await;
         jobs
     }
 
-    async fn move_all(&self) {
+    async fn move_files(&self) {
         let moved = self.store.unmoved().await.unwrap().into_iter();
         let moved = moved.map(|file| {
             let to = format!("/data/accepted/{}/{}", file.ingested_at.date(), file.file_name);
@@ -35,21 +35,21 @@ impl Rig {
         self.store.mark_moved(moved.collect(), NOW).await.unwrap();
     }
 
-    async fn end(&self, job: JobId, at: Timestamp) {
+    async fn cancel(&self, job: JobId, at: Timestamp) {
         self.store.apply(job, Event::Operator(OperatorAction::Cancel), at).await.unwrap();
     }
 
-    async fn forget_all(&self) -> u64 {
+    async fn prune_all(&self) -> u64 {
         let mut sum = 0;
         loop {
-            match self.store.prune_some(before()).await.unwrap() {
+            match self.store.prune_some(day_later()).await.unwrap() {
                 0 => return sum,
                 some => sum += some,
             }
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    fn job_names(&self) -> Vec<String> {
         let connection = raw(&self.path());
         let mut statement = connection.prepare("SELECT name FROM jobs ORDER BY name").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
@@ -59,7 +59,7 @@ impl Rig {
         raw(&self.path()).query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     }
 
-    fn is_sound(&self) {
+    fn assert_sound(&self) {
         let connection = raw(&self.path());
         let broken: i64 = connection
             .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))
@@ -75,10 +75,10 @@ impl Rig {
     }
 }
 
-/// A job that ended at `NOW` with a row in each table.
-async fn full_life(rig: &Rig, name: &str) -> JobId {
-    let id = rig.moved(name).await;
-    rig.begin(id, url("https://a.example/1")).await;
+/// A job that failed at `NOW` and has a row in each table.
+async fn failed_job_with_all_rows(rig: &Rig, name: &str) -> JobId {
+    let id = rig.ingest_and_move(name).await;
+    rig.start_attempt(id, url("https://a.example/1")).await;
     rig.store.apply(id, accepted(&format!("task-{name}")), NOW).await.unwrap();
     rig.store.keep_delivery(id, b"{}".to_vec(), NOW).await.unwrap();
     for delivery in rig.store.unprocessed_deliveries(10).await.unwrap() {
@@ -105,18 +105,22 @@ const TABLES: [&str; 9] =
     ["intakes", "jobs", "requests", "labels", "attempts", "outputs", "history", "deliveries", "hook_calls"];
 
 #[tokio::test]
-async fn a_job_that_is_long_over_goes_with_all_that_was_written_of_it() {
+async fn old_finished_job_is_pruned_with_all_its_rows() {
     let rig = Rig::new();
-    let id = full_life(&rig, "old").await;
+    let id = failed_job_with_all_rows(&rig, "old").await;
     assert!(TABLES.iter().all(|table| rig.count(table) >= 1));
-    rig.moved("newest").await;
-    assert_eq!(rig.store.count_prunable(NOW).await.unwrap(), 0, "not older than that very moment");
-    assert_eq!(rig.store.count_prunable(before()).await.unwrap(), 1);
-    assert_eq!(rig.forget_all().await, 1);
-    // What is left is the other one's.
+    rig.ingest_and_move("newest").await;
+    assert_eq!(
+        rig.store.count_prunable(NOW).await.unwrap(),
+        0,
+        "a job that ended at the limit is not older than it"
+    );
+    assert_eq!(rig.store.count_prunable(day_later()).await.unwrap(), 1);
+    assert_eq!(rig.prune_all().await, 1);
+    // The rows that are left belong to the newest job.
     let left = TABLES.map(|table| rig.count(table));
     assert_eq!(left, [1, 1, 1, 1, 0, 0, 1, 0, 0]);
-    rig.is_sound();
+    rig.assert_sound();
     assert!(matches!(rig.store.details(id).await, Err(StoreError::NoSuchJob(_))));
     assert_eq!(rig.store.find("old".into()).await.unwrap(), Found::None);
     assert!(matches!(rig.store.keep_delivery(id, vec![], NOW).await, Err(StoreError::NoSuchJob(_))));
@@ -125,113 +129,113 @@ async fn a_job_that_is_long_over_goes_with_all_that_was_written_of_it() {
 }
 
 #[tokio::test]
-async fn nothing_goes_that_is_not_over() {
+async fn needed_job_is_never_pruned() {
     let rig = Rig::new();
-    // None of these is old and over.
-    rig.moved("pending").await;
-    let recent = rig.moved("recent").await;
-    rig.end(recent, before()).await;
-    let again = rig.moved("again").await;
-    rig.end(again, NOW).await;
+    // Each of these has one reason to stay.
+    rig.ingest_and_move("pending").await;
+    let recent = rig.ingest_and_move("recent").await;
+    rig.cancel(recent, day_later()).await;
+    let again = rig.ingest_and_move("again").await;
+    rig.cancel(again, NOW).await;
     rig.store.apply(again, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
-    let held = rig.moved("held").await;
-    rig.end(held, NOW).await;
-    let called_back = rig.moved("called back").await;
-    rig.end(called_back, NOW).await;
+    let held = rig.ingest_and_move("held").await;
+    rig.cancel(held, NOW).await;
+    let called_back = rig.ingest_and_move("called back").await;
+    rig.cancel(called_back, NOW).await;
     rig.store.keep_delivery(called_back, vec![1], NOW).await.unwrap();
-    let to_tell = rig.moved("to tell").await;
-    rig.end(to_tell, NOW).await;
+    let unnotified = rig.ingest_and_move("unnotified").await;
+    rig.cancel(unnotified, NOW).await;
     let sql = format!(
         "UPDATE jobs SET state = 'held', reason = 'timed_out', held_from = 'pending' WHERE id = '{held}';
          INSERT INTO hook_calls (hook, event, job, at, tries, due_at)
-         SELECT 'h', 'cancelled', nr, 1, 1, 5 FROM jobs WHERE id = '{to_tell}';"
+         SELECT 'h', 'cancelled', nr, 1, 1, 5 FROM jobs WHERE id = '{unnotified}';"
     );
     raw(&rig.path()).execute_batch(&sql).unwrap();
-    let in_the_inbox = rig.take_file("x.json", "x", vec![draft("in the inbox")], NOW).await.unwrap()[0];
-    rig.end(in_the_inbox, NOW).await;
-    let newest = rig.file("newest", vec![draft("newest")]).await[0];
+    let in_the_inbox = rig.ingest_file("x.json", "x", vec![draft("in the inbox")], NOW).await.unwrap()[0];
+    rig.cancel(in_the_inbox, NOW).await;
+    let newest = rig.ingest_and_move_all("newest", vec![draft("newest")]).await[0];
     raw(&rig.path()).execute("UPDATE intakes SET moved_at = NULL WHERE sha256 = 'x'", []).unwrap();
-    rig.end(newest, NOW).await;
+    rig.cancel(newest, NOW).await;
 
-    let all = ["again", "called back", "held", "in the inbox", "newest", "pending", "recent", "to tell"];
+    let all = ["again", "called back", "held", "in the inbox", "newest", "pending", "recent", "unnotified"];
     let all = all.map(str::to_owned).to_vec();
-    assert_eq!(rig.store.count_prunable(before()).await.unwrap(), 0);
-    assert_eq!((rig.forget_all().await, rig.names()), (0, all));
+    assert_eq!(rig.store.count_prunable(day_later()).await.unwrap(), 0);
+    assert_eq!((rig.prune_all().await, rig.job_names()), (0, all));
 }
 
 #[tokio::test]
-async fn a_key_outlives_its_job() {
+async fn key_stays_used_after_its_job_is_pruned() {
     let rig = Rig::new();
     let keyed = |name: &str| Draft { key: Some("order-1".into()), ..draft(name) };
-    let first = rig.file("first", vec![keyed("first")]).await[0];
-    rig.end(first, NOW).await;
-    rig.moved("newest").await;
-    assert_eq!(rig.forget_all().await, 1);
-    let again = rig.take_file("again.json", "2", vec![keyed("again")], NOW.plus(DAY * 400)).await;
+    let first = rig.ingest_and_move_all("first", vec![keyed("first")]).await[0];
+    rig.cancel(first, NOW).await;
+    rig.ingest_and_move("newest").await;
+    assert_eq!(rig.prune_all().await, 1);
+    let again = rig.ingest_file("again.json", "2", vec![keyed("again")], NOW.plus(DAY * 400)).await;
     assert!(matches!(&again, Err(IngestError::KeyUsed { first: by, .. }) if *by == first), "{again:?}");
 }
 
 #[tokio::test]
-async fn it_goes_in_pieces_and_each_of_them_leaves_a_whole_database() {
+async fn pruning_takes_several_commits_each_of_which_is_consistent() {
     let rig = Rig::new();
     let names: Vec<String> = (0..120).map(|number| format!("job {number}")).collect();
-    let jobs = rig.file("many", names.iter().map(|name| draft(name)).collect()).await;
+    let jobs = rig.ingest_and_move_all("many", names.iter().map(|name| draft(name)).collect()).await;
     for job in &jobs {
-        rig.end(*job, NOW).await;
+        rig.cancel(*job, NOW).await;
     }
-    rig.moved("newest").await;
+    rig.ingest_and_move("newest").await;
     let mut left = 121;
-    for piece in [50, 50, 20, 0] {
-        assert_eq!(rig.store.prune_some(before()).await.unwrap(), piece);
-        left -= i64::try_from(piece).unwrap();
+    for pruned in [50, 50, 20, 0] {
+        assert_eq!(rig.store.prune_some(day_later()).await.unwrap(), pruned);
+        left -= i64::try_from(pruned).unwrap();
         assert_eq!(rig.count("jobs"), left);
-        // As long as one of its jobs is there, a file's row is.
+        // A file's row stays until the last of its jobs is pruned.
         assert_eq!(rig.count("intakes"), if left > 1 { 2 } else { 1 });
-        rig.is_sound();
+        rig.assert_sound();
     }
-    assert_eq!(rig.names(), ["newest"]);
+    assert_eq!(rig.job_names(), ["newest"]);
 }
 
 #[tokio::test]
-async fn numbers_of_changes_are_never_given_out_twice() {
+async fn last_change_number_is_never_reused() {
     let rig = Rig::new();
-    rig.moved("older").await;
-    let last = rig.moved("last").await;
-    rig.end(last, NOW).await;
+    rig.ingest_and_move("older").await;
+    let last = rig.ingest_and_move("last").await;
+    rig.cancel(last, NOW).await;
     let change = rig.store.last_change().await.unwrap();
-    assert_eq!(rig.forget_all().await, 0);
+    assert_eq!(rig.prune_all().await, 0);
     let reopened = crate::store::tests::open(&rig.path()).unwrap();
     assert_eq!(reopened.last_change().await.unwrap(), change);
 }
 
 #[tokio::test]
-async fn files_are_needed_as_long_as_one_of_their_jobs_is_not_to_go() {
+async fn file_is_needed_while_one_of_its_jobs_cannot_be_pruned() {
     let rig = Rig::new();
-    let over = rig.moved("over").await;
-    rig.end(over, NOW).await;
-    let both = rig.file("both", vec![draft("one"), draft("two")]).await;
-    rig.end(both[0], NOW).await;
-    rig.moved("newest").await;
+    let old = rig.ingest_and_move("old").await;
+    rig.cancel(old, NOW).await;
+    let both = rig.ingest_and_move_all("both", vec![draft("one"), draft("two")]).await;
+    rig.cancel(both[0], NOW).await;
+    rig.ingest_and_move("newest").await;
     let day = NOW.date();
-    let needed = rig.store.needed_files(before()).await.unwrap();
-    let files = ["over.json", "both.json", "newest.json"].map(|name| needed.file(&day, name));
+    let needed = rig.store.needed_files(day_later()).await.unwrap();
+    let files = ["old.json", "both.json", "newest.json"].map(|name| needed.contains(&day, name));
     assert_eq!(files, [false, true, true]);
-    assert!(needed.in_day(&day) && !needed.in_day("2020-01-01"));
-    assert!(!needed.file("2020-01-01", "both.json"));
+    assert!(needed.contains_day(&day) && !needed.contains_day("2020-01-01"));
+    assert!(!needed.contains("2020-01-01", "both.json"));
     let earlier = rig.store.needed_files(NOW).await.unwrap();
-    assert_eq!(earlier, Needed::default(), "what is younger is not asked about");
+    assert_eq!(earlier, NeededFiles::default(), "younger files are not listed");
 
-    // It is not known how it is called there.
-    rig.take_file("lost.json", "3", vec![draft("lost")], NOW).await.unwrap();
+    // A file that has not left the inbox may get any name in the day's folder.
+    rig.ingest_file("lost.json", "3", vec![draft("lost")], NOW).await.unwrap();
     let needed = rig.store.needed_files(NOW).await.unwrap();
-    assert!(needed.file(&day, "over.json") && needed.file(&day, "lost-1.json"));
+    assert!(needed.contains(&day, "old.json") && needed.contains(&day, "lost-1.json"));
 }
 
 #[tokio::test]
-async fn no_table_is_looked_through_for_a_job_that_goes() {
+async fn pruning_a_job_scans_no_table() {
     let rig = Rig::new();
     for number in 0..40 {
-        full_life(&rig, &format!("job-{number}")).await;
+        failed_job_with_all_rows(&rig, &format!("job-{number}")).await;
     }
     let connection = raw(&rig.path());
     connection.pragma_update(None, "foreign_keys", "ON").unwrap();
@@ -240,10 +244,10 @@ async fn no_table_is_looked_through_for_a_job_that_goes() {
         statement.execute(values).unwrap();
         assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0, "{sql}");
     };
-    run(LABEL, &[&"project", &"spring", &1]);
-    for sql in ROWS {
+    run(DELETE_LABEL, &[&"project", &"spring", &1]);
+    for sql in DELETE_ROWS {
         run(sql, &[&1]);
     }
-    run(JOB, &[&1]);
-    run(INTAKE, &[&1]);
+    run(DELETE_JOB, &[&1]);
+    run(DELETE_INTAKE, &[&1]);
 }

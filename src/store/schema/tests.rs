@@ -9,17 +9,17 @@ use crate::store::error::OpenError;
 use crate::store::tests::{open, raw};
 
 #[tokio::test]
-async fn a_database_that_a_crash_left_without_tables_is_gone_on_with() {
+async fn database_left_without_tables_by_a_crash_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let begun = folder.path().join("begun.db");
     raw(&begun).pragma_update(None, "journal_mode", "WAL").unwrap();
-    assert!(begun.metadata().unwrap().len() > 0, "the mark is on the disk");
+    assert!(begun.metadata().unwrap().len() > 0, "the header is on the disk");
     let store = open(&begun).unwrap();
     assert_eq!(store.epoch().await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn databases_that_are_not_ours_are_refused_and_left_as_they_are() {
+async fn foreign_or_newer_database_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.db");
     drop(open(&newer).unwrap());
@@ -27,7 +27,7 @@ async fn databases_that_are_not_ours_are_refused_and_left_as_they_are() {
     assert!(matches!(open(&newer), Err(OpenError::Newer { .. })));
 
     let foreign = folder.path().join("foreign.db");
-    raw(&foreign).execute_batch("CREATE TABLE theirs (x)").unwrap();
+    raw(&foreign).execute_batch("CREATE TABLE foreign_table (x)").unwrap();
     assert!(matches!(open(&foreign), Err(OpenError::Foreign { .. })));
 
     let text = folder.path().join("text.db");
@@ -48,7 +48,7 @@ fn schema_and_code_know_the_same_states() {
 }
 
 #[test]
-fn no_list_in_the_schema_is_built_anew_for_each_row_written() {
+fn schema_checks_build_no_list_for_each_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
     drop(open(&path).unwrap());
@@ -66,13 +66,13 @@ fn no_list_in_the_schema_is_built_anew_for_each_row_written() {
 }
 
 #[tokio::test]
-async fn a_database_of_version_1_is_brought_to_this_one() {
+async fn version_1_migrates_to_the_current_version() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
-    let past = raw(&path);
-    past.execute_batch(include_str!("../../../tests/fixtures/version-1.sql")).unwrap();
-    past.pragma_update(None, "user_version", 1).unwrap();
-    drop(past);
+    let old = raw(&path);
+    old.execute_batch(include_str!("../../../tests/fixtures/version-1.sql")).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
     let store = open(&path).unwrap();
     let (heads, _) = store.submit_queue().await.unwrap();
     assert!(heads.is_empty());
@@ -81,13 +81,13 @@ async fn a_database_of_version_1_is_brought_to_this_one() {
 }
 
 #[tokio::test]
-async fn labels_and_keys_of_version_2_are_there_in_this_one() {
+async fn version_2_migrates_with_its_labels_and_keys() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
-    let past = raw(&path);
-    past.execute_batch(include_str!("../../../tests/fixtures/version-2.sql")).unwrap();
-    past.pragma_update(None, "user_version", 2).unwrap();
-    past.execute_batch(
+    let old = raw(&path);
+    old.execute_batch(include_str!("../../../tests/fixtures/version-2.sql")).unwrap();
+    old.pragma_update(None, "user_version", 2).unwrap();
+    old.execute_batch(
         "INSERT INTO intakes (nr, source, sha256, bytes, jobs, taken_at) VALUES (7, 'api', '', 1, 1, 1);
          INSERT INTO jobs (nr, id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted,
                            alerted, progress, changed)
@@ -97,29 +97,29 @@ async fn labels_and_keys_of_version_2_are_there_in_this_one() {
          INSERT INTO keys (key, job) VALUES ('order-1', 3);",
     )
     .unwrap();
-    drop(past);
+    drop(old);
     drop(open(&path).unwrap());
-    let now = raw(&path);
-    let text = |sql: &str| now.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let migrated = raw(&path);
+    let text = |sql: &str| migrated.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     assert_eq!(text("SELECT job FROM keys WHERE key = 'order-1'"), "019d560a-9ec0-7000-8000-000000000000");
     assert_eq!(text("SELECT key || value || job FROM labels"), "projectspring3");
     assert_eq!(text("PRAGMA integrity_check"), "ok");
-    assert_eq!(shape(&now), shape(&fresh()));
+    assert_eq!(structure(&migrated), structure(&new_database()));
 }
 
 #[tokio::test]
 async fn version_3_migrates_with_every_state_and_word() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
-    let past = raw(&path);
-    past.execute_batch(include_str!("../../../tests/fixtures/version-3.sql")).unwrap();
-    past.pragma_update(None, "user_version", 3).unwrap();
-    drop(past);
+    let old = raw(&path);
+    old.execute_batch(include_str!("../../../tests/fixtures/version-3.sql")).unwrap();
+    old.pragma_update(None, "user_version", 3).unwrap();
+    drop(old);
     let store = open(&path).unwrap();
-    let now = raw(&path);
-    assert_eq!(shape(&now), shape(&fresh()));
+    let migrated = raw(&path);
+    assert_eq!(structure(&migrated), structure(&new_database()));
     let rows = |sql: &str| -> Vec<String> {
-        let mut statement = now.prepare(sql).unwrap();
+        let mut statement = migrated.prepare(sql).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     assert_eq!(rows("PRAGMA integrity_check"), ["ok"]);
@@ -129,7 +129,7 @@ async fn version_3_migrates_with_every_state_and_word() {
     for (number, id) in ids.iter().enumerate() {
         let details = store.details(JobId::parse(id).unwrap()).await.unwrap();
         states.insert(details.job.state_name());
-        // Everything of a job's row: each value is different from its neighbours' in the fixture.
+        // The fixture has a different value in each column of this row, so a swap of two columns shows.
         if number == 2 {
             let record = details.job.record();
             assert_eq!(record.callback_at, Some(Timestamp::from_millis(130)));
@@ -198,14 +198,14 @@ async fn version_3_migrates_with_every_state_and_word() {
     assert_eq!((unprocessed.len(), unprocessed[0].more), (1, 3));
 }
 
-fn fresh() -> Connection {
-    let fresh = raw(Path::new(":memory:"));
-    fresh.execute_batch(SCHEMA).unwrap();
-    fresh
+fn new_database() -> Connection {
+    let connection = raw(Path::new(":memory:"));
+    connection.execute_batch(SCHEMA).unwrap();
+    connection
 }
 
 /// The tables with their columns, and the indexes with their text.
-fn shape(connection: &Connection) -> Vec<String> {
+fn structure(connection: &Connection) -> Vec<String> {
     let sql = "SELECT m.name || ' ' || i.cid || ' ' || i.name || ' ' || i.type || i.\"notnull\" || i.pk
                FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS i WHERE m.type = 'table'
                UNION SELECT coalesce(sql, name) FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
@@ -215,7 +215,7 @@ fn shape(connection: &Connection) -> Vec<String> {
 }
 
 #[test]
-fn sqlite_is_built_without_what_no_statement_here_uses() {
+fn sqlite_is_built_without_unused_features() {
     let connection = raw(Path::new(":memory:"));
     let mut options = connection.prepare("PRAGMA compile_options").unwrap();
     let options: Vec<String> = options.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();

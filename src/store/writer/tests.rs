@@ -7,7 +7,7 @@ use crate::store::tests::raw;
 use crate::store::writer::WriteKind;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
+async fn failing_write_is_undone_alone_and_in_a_shared_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
     let (store, _closing) =
@@ -35,10 +35,10 @@ async fn work_that_fails_is_undone_whether_it_is_alone_or_shares_its_commit() {
             let together = async {
                 let writes = futures_util::future::join3(
                     write(WriteKind::Normal, name("before"), || Ok(())),
-                    write(kind, name("the one"), end),
+                    write(kind, name("failing"), end),
                     write(WriteKind::Normal, name("after"), || Ok(())),
                 );
-                // All three are handed over while the writer is busy.
+                // The writer receives all three while it is busy, so they share a commit.
                 let go = async { drop(go) };
                 futures_util::future::join(writes, go).await.0
             };
