@@ -12,7 +12,8 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 34] = [
+const TABLE: [(&str, &str, &str); 35] = [
+    ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
     ("admin.token_file", r#""""#, "FOLDER/token"),
@@ -334,6 +335,7 @@ fn value_out_of_range_is_reported_with_the_range() {
             "[{ on = [\"held\"], run = [\"x\"] }, { on = [\"failed\"], run = [\"x\"] }]",
             "the same `run` or `url`",
         ),
+        ("admin.hosts", "[\"https://reel.example\"]", "name of a host alone"),
         ("admin.listen", "localhost:8788", "127.0.0.1:8787"),
         ("admin.listen", "0.0.0.0:8788", "needs `admin.token_file`"),
         ("admin.listen", "127.0.0.1:8787", "overlap; give them different ports"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
-use crate::settings::parse::{address, header_name, optional_path, public_url};
+use crate::settings::parse::{address, header_name, host_names, optional_path, public_url};
 use crate::settings::reader::{Reader, Unusable};
 use crate::settings::secret_file::{read_credential, read_secret, read_secrets};
 use crate::settings::{AdminSettings, CallbackSettings, CallbackSignature, Purpose, SignatureScheme, Trust};
@@ -62,6 +62,7 @@ impl Reader<'_> {
 
     pub(super) fn admin(&mut self) -> Result<AdminSettings, Unusable> {
         let listen = self.text("admin.listen", address)?;
+        let hosts = self.read("admin.hosts", host_names)?;
         let (token_file, token) = self.token("admin.token_file", "admin_token")?;
         let (_, read_token) = self.token("admin.read_token_file", "admin_read_token")?;
         let has_token = token_file.is_some() || self.credential("admin_token").is_some();
@@ -77,7 +78,7 @@ impl Reader<'_> {
             let why = "contains the same token as `admin.token_file`, so it would allow all actions";
             self.reject("admin.read_token_file", why);
         }
-        Ok(AdminSettings { listen, token_file, token, read_token })
+        Ok(AdminSettings { listen, hosts, token_file, token, read_token })
     }
 
     /// The configured file, and the token in it or in the systemd credential.

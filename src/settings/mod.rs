@@ -241,6 +241,8 @@ pub struct DownloadSettings {
 pub struct AdminSettings {
     /// The address to listen on; off loopback only with a token. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Names that the listener may be asked for by, besides its address and localhost.
+    pub hosts: Vec<String>,
     /// The file of the token.
     pub token_file: Option<PathBuf>,
     /// The token; `None` if none is set, or the [`Purpose`] needs none.

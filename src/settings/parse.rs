@@ -101,6 +101,23 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Names of hosts, without scheme, port or path.
+pub(super) fn host_names(names: Vec<String>) -> Result<Vec<String>, String> {
+    let is_name = |name: &String| {
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        name.split('.').all(label)
+    };
+    match names.iter().find(|name| !is_name(name)) {
+        Some(bad) => Err(format!(
+            "`{bad}` is not the name of a host alone, such as \"reel.example.com\": no port, no scheme"
+        )),
+        None => Ok(names),
+    }
+}
+
 /// The name of an HTTP header, in lower case.
 pub(super) fn header_name(text: &str) -> Result<String, String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -160,6 +177,19 @@ mod tests {
         }
         for bad in ["", "8787", ":8787", "localhost:8787", "127.0.0.1", "127.0.0.1:99999"] {
             assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_name_has_neither_scheme_nor_port() {
+        let parse = |name: &str| host_names(vec![name.to_owned()]);
+        for good in ["reel.example.com", "dropreel", "my_host", "xn--fiq228c.example"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "reel.example.com:8443", "https://reel.example.com", "a/b", "*", "*.example.com", "a..b"]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 

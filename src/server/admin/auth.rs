@@ -1,7 +1,7 @@
 //! Which requests the admin server answers. The checks stop two kinds of attackers: web pages in the
 //! operator's browser (cross-site requests, DNS rebinding), and clients without a token.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -13,8 +13,8 @@ use crate::secret::Secret;
 use crate::server::admin::http::media_type;
 use crate::server::admin::problem::Problem;
 
-/// The paths that need no token and keep no secret. A path must match exactly, so that no other spelling gets
-/// around the check.
+/// The paths that need no token, answer for any host and keep no secret: health checks ask by an address of
+/// their own. A path must match exactly, so that no other spelling gets around the check.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -22,6 +22,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Debug)]
 pub(super) struct RequestCheck {
     address: SocketAddr,
+    /// `admin.hosts`.
+    hosts: Vec<String>,
     tokens: AuthTokens,
 }
 
@@ -40,15 +42,15 @@ pub(super) fn is_open(head: &RequestHead) -> bool {
 }
 
 impl RequestCheck {
-    pub(super) fn new(address: SocketAddr, tokens: AuthTokens) -> Self {
-        Self { address, tokens }
+    pub(super) fn new(address: SocketAddr, hosts: Vec<String>, tokens: AuthTokens) -> Self {
+        Self { address, hosts, tokens }
     }
 
     pub(super) fn check(&self, head: &RequestHead) -> Result<(), Problem> {
-        let host = self.check_host(head)?;
         if is_open(head) {
             return Ok(());
         }
+        let host = self.check_host(head)?;
         check_origin(&head.headers, host)?;
         let writes = !matches!(head.method, Method::GET | Method::HEAD);
         self.check_token(&head.headers, writes)?;
@@ -66,30 +68,36 @@ impl RequestCheck {
             }
             _ => Err(Problem::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                format!("this server is {}; use that address", self.address),
+                format!(
+                    "this server is {}; use that address or localhost, or add the name you use to `admin.hosts`",
+                    self.address
+                ),
             )),
         }
     }
 
+    /// Whether this host, with or without a port, is ours. Only a name can be rebound, not an IP address. The
+    /// port is that of a tunnel or a proxy as often as our own, and pages of another port have another origin.
     fn is_own(&self, host: &str) -> bool {
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !port.ends_with(']') => (name, port),
-            _ => (host, "80"),
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => {
+                let is_port = !port.starts_with(['+', '0']) && port.parse::<u16>().is_ok();
+                if !is_port {
+                    return false;
+                }
+                name
+            }
+            _ => host,
         };
-        if port != self.address.port().to_string() {
-            return false;
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
         }
         let own = self.address.ip();
-        let is_local = own.is_loopback() || own.is_unspecified();
-        if name.eq_ignore_ascii_case("localhost") {
-            return is_local;
+        match parse_ip(name) {
+            // The addresses of this machine are unknown here.
+            Some(ip) => ip == own || ip.to_canonical().is_loopback() || own.is_unspecified(),
+            None => self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name)),
         }
-        let Some(ip) = parse_ip(name) else { return false };
-        ip == own
-            || (own.is_loopback() && (ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST))
-            // The addresses of this machine are unknown here; but only a name can be rebound, not an IP
-            // address.
-            || own.is_unspecified()
     }
 
     fn check_token(&self, headers: &HeaderMap, writes: bool) -> Result<(), Problem> {
@@ -146,13 +154,16 @@ fn parse_ip(name: &str) -> Option<IpAddr> {
     }
 }
 
-/// Rejects what another page sends, reads included. Browsers name the origin of a request.
+/// Rejects what another page sends, reads included. Browsers name the origin of a request; a proxy in front
+/// may have served our page by https.
 fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
-    let own = format!("http://{host}");
-    let origins =
-        headers.get_all(header::ORIGIN).all(|origin| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes()));
+    let own = [format!("http://{host}"), format!("https://{host}")];
+    let is_own =
+        |origin: &HeaderValue| own.iter().any(|own| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes()));
     let mut sites = headers.get_all(SEC_FETCH_SITE);
-    if origins && sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none")) {
+    if headers.get_all(header::ORIGIN).all(is_own)
+        && sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
+    {
         return Ok(());
     }
     Err(Problem::new(StatusCode::FORBIDDEN, "requests from other web pages are rejected"))

@@ -59,7 +59,7 @@ pub fn serve_with_limits(
 ) -> io::Result<Server> {
     let settings = &server.settings.admin;
     let tokens = AuthTokens { token: settings.token.clone(), read_token: settings.read_token.clone() };
-    let request_check = RequestCheck::new(listener.local_addr()?, tokens);
+    let request_check = RequestCheck::new(listener.local_addr()?, settings.hosts.clone(), tokens);
     let connections = ConnectionLimits::new(server.clock.clone(), limits.timeouts, limits.max_connections);
     let state = AdminState { server, limits, request_check, long_upload: Semaphore::new(1) };
     let state = web::Data::new(state);

@@ -11,6 +11,10 @@ fn tokens(token: &str, read_token: Option<&str>) -> AuthTokens {
     AuthTokens { token: Some(Secret::new(token)), read_token: read_token.map(Secret::new) }
 }
 
+fn request_check(address: &str, tokens: AuthTokens) -> RequestCheck {
+    RequestCheck::new(address.parse().unwrap(), Vec::new(), tokens)
+}
+
 fn status_of(check: &RequestCheck, request: TestRequest, headers: &[(&str, &str)]) -> u16 {
     let request =
         headers.iter().fold(request, |request, (name, value)| request.append_header((*name, *value)));
@@ -19,48 +23,68 @@ fn status_of(check: &RequestCheck, request: TestRequest, headers: &[(&str, &str)
 }
 
 #[test]
-fn only_own_addresses_with_the_port_are_answered() {
+fn only_own_hosts_are_answered_on_any_port() {
     let loopback = "127.0.0.1:8788";
     let cases = [
         (loopback, "127.0.0.1:8788", true),
         (loopback, "localhost:8788", true),
         (loopback, "LOCALHOST:8788", true),
         (loopback, "[::1]:8788", true),
-        (loopback, "127.0.0.1", false),
-        (loopback, "127.0.0.1:80", false),
+        // A tunnel has a port of its own.
+        (loopback, "127.0.0.1:9000", true),
+        (loopback, "localhost:9000", true),
+        (loopback, "127.0.0.1", true),
+        (loopback, "localhost", true),
+        (loopback, "[::1]", true),
+        (loopback, "127.0.0.2:8788", true),
+        (loopback, "[::ffff:127.0.0.1]:8788", true),
+        // `admin.hosts`, with the port of a proxy or without one.
+        (loopback, "reel.example", true),
+        (loopback, "Reel.Example:8443", true),
+        (loopback, "dropreel", true),
+        (loopback, "other.reel.example", false),
+        (loopback, "reel.example.evil.example", false),
+        (loopback, "reel.example.", false),
         (loopback, "127.0.0.1:08788", false),
-        (loopback, "localhost", false),
-        (loopback, "127.0.0.2:8788", false),
+        (loopback, "127.0.0.1:", false),
+        (loopback, "127.0.0.1:+80", false),
+        (loopback, "127.0.0.1:99999", false),
         (loopback, "127.1:8788", false),
         (loopback, "2130706433:8788", false),
         (loopback, "localhost.:8788", false),
         (loopback, "evil.example:8788", false),
         (loopback, "localhost:8788@evil.example", false),
         (loopback, "evil.example:8788:8788", false),
+        (loopback, "localhost:8788:8788", false),
         (loopback, "[::1]:8788.evil.example", false),
         (loopback, "::1:8788", false),
+        (loopback, "192.168.1.5:8788", false),
         (loopback, "", false),
         ("127.0.0.2:8788", "127.0.0.2:8788", true),
         ("[::1]:8788", "[::1]:8788", true),
         ("[::1]:8788", "localhost:8788", true),
         ("[::1]:8788", "[0:0::1]:8788", true),
-        ("127.0.0.1:80", "localhost", true),
-        ("[::1]:80", "[::1]", true),
         ("192.168.1.5:8788", "192.168.1.5:8788", true),
-        ("192.168.1.5:8788", "localhost:8788", false),
-        ("192.168.1.5:8788", "127.0.0.1:8788", false),
+        ("192.168.1.5:8788", "192.168.1.5:80", true),
+        ("192.168.1.5:8788", "192.168.1.6:8788", false),
+        ("192.168.1.5:8788", "localhost:8788", true),
+        ("192.168.1.5:8788", "127.0.0.1:9000", true),
         ("0.0.0.0:8788", "192.168.1.5:8788", true),
         ("0.0.0.0:8788", "localhost:8788", true),
         ("[::]:8788", "[2001:db8::1]:8788", true),
         ("0.0.0.0:8788", "nas.example:8788", false),
     ];
+    let hosts = vec!["reel.example".to_owned(), "dropreel".to_owned()];
     for (address, host, is_own) in cases {
-        let check = RequestCheck::new(address.parse().unwrap(), AuthTokens::default());
+        let check = RequestCheck::new(address.parse().unwrap(), hosts.clone(), AuthTokens::default());
         let status = status_of(&check, TestRequest::get().uri("/"), &[("host", host)]);
         assert_eq!(status, if is_own { 200 } else { 421 }, "{host} at {address}");
+        for path in ["/healthz", "/readyz"] {
+            let status = status_of(&check, TestRequest::get().uri(path), &[("host", host)]);
+            assert_eq!(status, 200, "{path} for {host}");
+        }
     }
-    let check = RequestCheck::new(loopback.parse().unwrap(), AuthTokens::default());
-    assert_eq!(status_of(&check, TestRequest::get().uri("/healthz"), &[]), 421);
+    let check = request_check(loopback, AuthTokens::default());
     let twice = [("host", loopback), ("host", loopback)];
     assert_eq!(status_of(&check, TestRequest::get().uri("/"), &twice), 421);
     let absolute = TestRequest::get().uri("http://evil.example:8788/");
@@ -69,12 +93,13 @@ fn only_own_addresses_with_the_port_are_answered() {
 
 #[test]
 fn requests_from_other_pages_are_rejected() {
-    let check = RequestCheck::new("127.0.0.1:8788".parse().unwrap(), AuthTokens::default());
-    let cases: [(&[(&str, &str)], u16); 9] = [
+    let check = request_check("127.0.0.1:8788", AuthTokens::default());
+    let cases: [(&[(&str, &str)], u16); 10] = [
         (&[], 200),
         (&[("origin", "http://127.0.0.1:8788")], 200),
         (&[("origin", "http://localhost:8788")], 403),
-        (&[("origin", "https://127.0.0.1:8788")], 403),
+        (&[("origin", "https://127.0.0.1:8788")], 200),
+        (&[("origin", "https://127.0.0.1:8789")], 403),
         (&[("origin", "http://evil.example")], 403),
         (&[("origin", "null")], 403),
         (&[("sec-fetch-site", "same-origin")], 200),
@@ -92,7 +117,7 @@ fn requests_from_other_pages_are_rejected() {
 
 #[test]
 fn writes_need_a_media_type_that_forms_cannot_send() {
-    let check = RequestCheck::new("127.0.0.1:8788".parse().unwrap(), AuthTokens::default());
+    let check = request_check("127.0.0.1:8788", AuthTokens::default());
     let cases: [(&[(&str, &str)], u16); 9] = [
         (&[], 200),
         (&[("content-length", "0")], 200),
@@ -117,7 +142,7 @@ fn writes_need_a_media_type_that_forms_cannot_send() {
 
 #[test]
 fn only_health_is_answered_without_the_configured_token() {
-    let check = RequestCheck::new("192.168.1.5:8788".parse().unwrap(), tokens("t0ken", None));
+    let check = request_check("192.168.1.5:8788", tokens("t0ken", None));
     let request = |path: &str, authorization: &str| {
         let headers = [("host", "192.168.1.5:8788"), ("authorization", authorization)];
         status_of(&check, TestRequest::get().uri(path), &headers)
@@ -137,7 +162,7 @@ fn only_health_is_answered_without_the_configured_token() {
 
 #[test]
 fn read_token_does_not_allow_writes() {
-    let check = RequestCheck::new("127.0.0.1:8788".parse().unwrap(), tokens("t0ken", Some("r3ad")));
+    let check = request_check("127.0.0.1:8788", tokens("t0ken", Some("r3ad")));
     let basic = |password: &str| format!("Basic {}", BASE64.encode(format!("me:{password}").as_bytes()));
     let cases = [
         ("Bearer t0ken".to_owned(), 200, 200),
