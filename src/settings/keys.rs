@@ -1,6 +1,7 @@
 //! The keys that can be set, as the built-in file defines them, and the values that a file or the environment sets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 
 use config::{File, FileFormat, Source, Value, ValueKind};
 
@@ -129,6 +130,9 @@ impl Keys {
             }
             let origin = Origin::Variable(name.clone());
             let Some(key) = keys.get(&name).copied() else {
+                if is_service_link(&name[PREFIX.len()..], text) {
+                    continue;
+                }
                 let wrong = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
                 let candidates = self.iter().map(|(key, _)| key).chain(["provider.api_key"]);
                 let nearest = variable_of(nearest(&wrong, candidates));
@@ -157,6 +161,26 @@ impl Keys {
         let sections = self.sections.iter().filter(|_| !wrong.contains('.'));
         nearest(wrong, sections.chain(self.defaults.keys()).map(String::as_str)).to_owned()
     }
+}
+
+/// Whether Kubernetes sets this variable, without [`PREFIX`], for a service called `dropreel`, or `dropreel-` and more:
+/// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT` and `PORT_8788_TCP`, with `_PROTO`, `_PORT`, `_ADDR` or
+/// without (kubernetes.io, "Accessing the Service").
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let in_service = |word: &str| name.starts_with(word) || name.contains(&format!("_{word}"));
+    if in_service("SERVICE_HOST") || in_service("SERVICE_PORT") {
+        return true;
+    }
+    let is_protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
+    let mut words = name.rsplit('_').skip_while(|word| matches!(*word, "PROTO" | "PORT" | "ADDR")).peekable();
+    if words.peek().copied().is_some_and(is_protocol) {
+        let number = words.nth(1).unwrap_or_default();
+        return number.parse::<u16>().is_ok() && words.next() == Some("PORT");
+    }
+    // A user may mean a key of ours by `PORT`, but not with this value.
+    let value = value.as_encoded_bytes();
+    name.ends_with("PORT")
+        && [&b"tcp://"[..], b"udp://", b"sctp://"].iter().any(|start| value.starts_with(start))
 }
 
 /// Parses TOML. The error names the line but does not show it: it may hold a secret.
@@ -297,6 +321,34 @@ mod tests {
         assert_eq!(sections, expected);
         assert!(keys.defaults.contains_key("provider.max_running_per_model"));
         assert!(keys.defaults.contains_key("callbacks.signature.scheme"));
+    }
+
+    #[test]
+    fn variables_of_kubernetes_services_are_ignored() {
+        let cases = [
+            ("DROPREEL_SERVICE_HOST", "10.0.0.11", true),
+            ("DROPREEL_SERVICE_PORT", "8788", true),
+            ("DROPREEL_SERVICE_PORT_ADMIN", "8788", true),
+            ("DROPREEL_PORT", "tcp://10.0.0.11:8788", true),
+            ("DROPREEL_PORT_8788_TCP", "tcp://10.0.0.11:8788", true),
+            ("DROPREEL_PORT_8788_TCP_PROTO", "tcp", true),
+            ("DROPREEL_PORT_8788_TCP_PORT", "8788", true),
+            ("DROPREEL_PORT_8788_TCP_ADDR", "10.0.0.11", true),
+            ("DROPREEL_PORT_53_UDP_ADDR", "10.0.0.11", true),
+            ("DROPREEL_ADMIN_SERVICE_HOST", "10.0.0.12", true),
+            ("DROPREEL_ADMIN_SERVICE_PORT", "8788", true),
+            ("DROPREEL_ADMIN_PORT", "tcp://10.0.0.12:8788", true),
+            ("DROPREEL_ADMIN_PORT_8788_TCP_ADDR", "10.0.0.12", true),
+            ("DROPREEL_PORT", "8788", false),
+            ("DROPREEL_ADMIN__PORT", "8788", false),
+            ("DROPREEL_PORT_TCP", "8788", false),
+            ("DROPREEL_SERVICE", "10.0.0.11", false),
+        ];
+        for (name, value, ignored) in cases {
+            let mut problems = Vec::new();
+            keys().read_environment(&[(name, value)].into_iter().collect(), &mut problems);
+            assert_eq!(problems.is_empty(), ignored, "{name}={value}");
+        }
     }
 
     #[test]
