@@ -6,11 +6,10 @@ use crate::support::{Rig, quick};
 
 /// Every sample of a scrape, by its name with labels.
 async fn scrape(rig: &Rig) -> BTreeMap<String, f64> {
-    let answer = reqwest::get(format!("{}/metrics", rig.admin())).await.unwrap();
-    assert_eq!(
-        answer.headers()["content-type"],
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    );
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let request = reqwest::Client::new().get(format!("{}/metrics", rig.admin())).header("accept", open);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], open);
     let text = answer.text().await.unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");
     let lines = text.lines().filter(|line| !line.starts_with('#'));

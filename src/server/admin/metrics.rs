@@ -1,12 +1,14 @@
-//! `GET /metrics`: gauges of the current state and counters since the start, for Prometheus (OpenMetrics 1.0
-//! text).
+//! `GET /metrics`: gauges of the current state and counters since the start, for Prometheus: in its text format, or in
+//! OpenMetrics 1.0 for who accepts that.
 //!
 //! Gauges are read from the database at each scrape, from indexes that hold unfinished jobs only, so a scrape
 //! costs the same however long the history is.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{HttpResponse, web};
+use actix_web::http::header::{Accept, CONTENT_TYPE, Header, Quality};
+use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -25,7 +27,58 @@ use crate::server::admin::state::{AdminServer, AdminState};
 use crate::store::metrics::JobLabels;
 use crate::store::overview::UnfinishedJobs;
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A text format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TextFormat {
+    /// Prometheus' own, version 0.0.4, which every scraper reads.
+    Prometheus,
+    OpenMetrics,
+}
+
+impl TextFormat {
+    /// OpenMetrics only for who asks for it by name, and not for something else rather.
+    fn accepted_by(request: &HttpRequest) -> Self {
+        let Ok(Accept(accepted)) = Accept::parse(request) else { return Self::Prometheus };
+        let quality = |name: &str| {
+            let named = accepted.iter().filter(|accepted| accepted.item.essence_str() == name);
+            named.map(|accepted| accepted.quality).max().unwrap_or(Quality::ZERO)
+        };
+        let wanted = quality("application/openmetrics-text");
+        if wanted > Quality::ZERO && wanted >= quality("text/plain") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
+    }
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// From OpenMetrics text. The formats differ in the name of a counter, which OpenMetrics writes without `_total`
+    /// above its samples, and in the end.
+    fn convert(self, text: String) -> String {
+        if self == Self::OpenMetrics {
+            return text;
+        }
+        let counters: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+        let convert = |line: &str| {
+            for kind in ["# HELP ", "# TYPE "] {
+                if let Some((name, rest)) = line.strip_prefix(kind).and_then(|line| line.split_once(' '))
+                    && counters.contains(name)
+                {
+                    return format!("{kind}{name}_total {rest}\n");
+                }
+            }
+            format!("{line}\n")
+        };
+        text.lines().filter(|line| *line != "# EOF").map(convert).collect()
+    }
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct VersionLabel {
@@ -48,7 +101,10 @@ struct StateLabel {
 }
 
 /// `GET /metrics`.
-pub(super) async fn get_metrics(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get_metrics(
+    request: HttpRequest,
+    admin: web::Data<AdminState>,
+) -> Result<HttpResponse, Problem> {
     let mut registry = Registry::with_prefix("dropreel");
     register_counters(&mut registry, &admin);
     register_state(&mut registry, &admin).await?;
@@ -61,7 +117,8 @@ pub(super) async fn get_metrics(admin: web::Data<AdminState>) -> Result<HttpResp
     let registry = registry.await.map_err(|_| internal_error("a bug: reading the folders panicked"))?;
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| internal_error(&error.to_string()))?;
-    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
+    let format = TextFormat::accepted_by(&request);
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, format.media_type())).body(format.convert(text)))
 }
 
 fn internal_error(why: &str) -> Problem {
@@ -158,4 +215,46 @@ fn register_folders(registry: &mut Registry, server: &AdminServer) {
     registry.register("inbox_files", "Job files in the inbox", count);
     let help = "Age of the oldest job file in the inbox, in seconds";
     registry.register("inbox_oldest_file_age_seconds", help, oldest);
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn open_metrics_is_for_who_accepts_that_by_name() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let cases = [
+            (None, TextFormat::Prometheus),
+            (Some(""), TextFormat::Prometheus),
+            (Some("*/*"), TextFormat::Prometheus),
+            (Some("text/plain"), TextFormat::Prometheus),
+            (Some("text/html,*/*;q=0.8"), TextFormat::Prometheus),
+            (Some("application/openmetrics-text;q=0"), TextFormat::Prometheus),
+            (Some("application/openmetrics-text;q=0.2,text/plain"), TextFormat::Prometheus),
+            (Some("application/openmetrics-text"), TextFormat::OpenMetrics),
+            (Some(prometheus), TextFormat::OpenMetrics),
+        ];
+        for (accept, format) in cases {
+            let request = TestRequest::get();
+            let request = match accept {
+                Some(accept) => request.insert_header(("accept", accept)),
+                None => request,
+            };
+            assert_eq!(TextFormat::accepted_by(&request.to_http_request()), format, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn prometheus_text_has_counters_under_their_full_name() {
+        let open = "# HELP a_jobs Jobs.\n# TYPE a_jobs counter\na_jobs_total 1\n\
+                    # HELP a_jobs_now Now.\n# TYPE a_jobs_now gauge\na_jobs_now{s=\"# EOF\"} 2\n# EOF\n";
+        let classic = "# HELP a_jobs_total Jobs.\n# TYPE a_jobs_total counter\na_jobs_total 1\n\
+                       # HELP a_jobs_now Now.\n# TYPE a_jobs_now gauge\na_jobs_now{s=\"# EOF\"} 2\n";
+        assert_eq!(TextFormat::Prometheus.convert(open.to_owned()), classic);
+        assert_eq!(TextFormat::OpenMetrics.convert(open.to_owned()), open);
+    }
 }
