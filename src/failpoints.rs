@@ -4,210 +4,198 @@
 //! process with SIGKILL when that point is hit for the third time, and `DROPREEL_FAIL_STOP_AT` stops it there with
 //! SIGSTOP, so that a test can look at the disk as a power cut would leave it.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// Variables that begin like this control failures. They are not settings.
 #[cfg(feature = "failpoints")]
 pub const VARIABLE_PREFIX: &str = "DROPREEL_FAIL_";
 
-macro_rules! fail_points {
-    ($($(#[$doc:meta])* $point:ident = $name:literal,)+) => {
-        /// A point where a sudden death is worth a test.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum FailPoint { $($(#[$doc])* $point,)+ }
-
-        impl FailPoint {
-            /// All points, in the order in which a job meets them.
-            pub const ALL: &'static [Self] = &[$(Self::$point,)+];
-
-            /// The name that the environment variables use.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$point => $name,)+ }
-            }
-        }
-    };
-}
-
-fail_points! {
+/// A point where a sudden death is worth a test. The environment variables use its word; the order is that in which a
+/// job meets the points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum FailPoint {
     // Start
     /// The data folder is locked; nothing else has happened yet.
-    StartLocked = "start-locked",
+    StartLocked,
     /// All folders exist, the library's among them.
-    FoldersCreated = "folders-created",
+    FoldersCreated,
     /// A new database is in WAL mode and has no tables.
-    WalModeSet = "wal-mode-set",
+    WalModeSet,
     /// The tables of a new database are committed.
-    SchemaCreated = "schema-created",
+    SchemaCreated,
     /// This start is counted in the database, but not yet in the file beside it.
-    EpochCommitted = "epoch-committed",
+    EpochCommitted,
     /// This start is counted in both places.
-    EpochFileWritten = "epoch-file-written",
+    EpochFileWritten,
     /// One job of a restored database is held; others may follow.
-    RestoredJobHeld = "restored-job-held",
+    RestoredJobHeld,
     /// Both listeners are open; no stage runs yet.
-    ListenersOpen = "listeners-open",
+    ListenersOpen,
     /// Everything runs; readiness is not reported yet.
-    Ready = "ready",
+    Ready,
 
     // Database
     /// A transaction is complete and not committed.
-    CommitPending = "commit-pending",
+    CommitPending,
     /// A transaction is committed; its callers have no answer yet.
-    CommitDone = "commit-done",
+    CommitDone,
     /// The callers of a commit have their answers; no topic is notified yet.
-    CommitReported = "commit-reported",
+    CommitReported,
     /// Shutdown is about to write the WAL back into the database.
-    CheckpointBegan = "checkpoint-began",
+    CheckpointBegan,
 
     // Durable writes
     /// A durable write is flushed under its temporary name.
-    DurableWritten = "durable-written",
+    DurableWritten,
     /// A durable write has its final name; the folder is not flushed.
-    DurableRenamed = "durable-renamed",
+    DurableRenamed,
     /// A durable write is complete.
-    DurableFlushed = "durable-flushed",
+    DurableFlushed,
     /// A durable write that replaces nothing is flushed under its temporary name.
-    CreateWritten = "create-written",
+    CreateWritten,
     /// A durable write that replaces nothing has its final name; the folder is not flushed.
-    CreateRenamed = "create-renamed",
+    CreateRenamed,
 
     // Intake
     /// An inbox scan is due; nothing is read yet.
-    IntakeBegan = "intake-began",
+    IntakeBegan,
     /// A file is valid; nothing of it is committed.
-    IntakeValidated = "intake-validated",
+    IntakeValidated,
     /// All jobs of a file are inserted; their transaction is open.
-    IntakeRowsWritten = "intake-rows-written",
+    IntakeRowsWritten,
     /// The jobs of a file are committed; the file is still in the inbox.
-    IntakeCommitted = "intake-committed",
+    IntakeCommitted,
     /// A file about to be moved has been checked for changes once more.
-    ArchiveChecked = "archive-checked",
+    ArchiveChecked,
     /// A file that cannot be renamed is copied, and still in the inbox too.
-    ArchiveCopied = "archive-copied",
+    ArchiveCopied,
     /// A file is moved; neither folder is flushed.
-    ArchiveRenamed = "archive-renamed",
+    ArchiveRenamed,
     /// The folder a file was moved to is flushed; the inbox is not.
-    ArchiveTargetFlushed = "archive-target-flushed",
+    ArchiveTargetFlushed,
     /// A file is moved and both folders are flushed; the database does not know it.
-    ArchiveFlushed = "archive-flushed",
+    ArchiveFlushed,
     /// The move of a file is committed.
-    MoveRecorded = "move-recorded",
+    MoveRecorded,
     /// A move that a crash interrupted is about to be finished.
-    MoveResumed = "move-resumed",
+    MoveResumed,
     /// The reason for a rejection is in `rejected/`; the bad file is still in the inbox.
-    ReasonWritten = "reason-written",
+    ReasonWritten,
     /// A bad file is moved; neither folder is flushed.
-    RejectRenamed = "reject-renamed",
+    RejectRenamed,
     /// A bad file is moved and both folders are flushed.
-    RejectFlushed = "reject-flushed",
+    RejectFlushed,
     /// Jobs posted to the admin server are committed; the request is not answered.
-    ApiJobsCommitted = "api-jobs-committed",
+    ApiJobsCommitted,
 
     // Submitting
     /// The end of a job's wait is committed.
-    WaitEnded = "wait-ended",
+    WaitEnded,
     /// An attempt is committed; nothing is sent yet.
-    AttemptCommitted = "attempt-committed",
+    AttemptCommitted,
     /// A submit is about to be sent.
-    SubmitSending = "submit-sending",
+    SubmitSending,
     /// The answer to a submit is read, not classified.
-    SubmitReceived = "submit-received",
+    SubmitReceived,
     /// Suspensions that follow from the answer to a submit are stored; its job is unchanged.
-    SubmitClassified = "submit-classified",
+    SubmitClassified,
     /// A submit was answered with another job's task; that is not stored.
-    SubmitTaskShared = "submit-task-shared",
+    SubmitTaskShared,
     /// The outcome of a submit is committed.
-    SubmitApplied = "submit-applied",
+    SubmitApplied,
     /// A suspension is committed.
-    SuspensionCommitted = "suspension-committed",
+    SuspensionCommitted,
     /// The end of a suspension is committed.
-    SuspensionLifted = "suspension-lifted",
+    SuspensionLifted,
 
     // Polling and cancelling
     /// A status query is about to be sent.
-    PollSending = "poll-sending",
+    PollSending,
     /// A status is read, not classified.
-    PollReceived = "poll-received",
+    PollReceived,
     /// A status is classified; nothing of it is stored.
-    PollClassified = "poll-classified",
+    PollClassified,
     /// The outcome of a status query is committed.
-    PollApplied = "poll-applied",
+    PollApplied,
     /// A cancel is about to be sent.
-    CancelSending = "cancel-sending",
+    CancelSending,
     /// The answer to a cancel is read; nothing of it is stored.
-    CancelReceived = "cancel-received",
+    CancelReceived,
     /// The outcome of a cancel is committed.
-    CancelApplied = "cancel-applied",
+    CancelApplied,
 
     // Callbacks
     /// A callback is read to its end, not stored.
-    CallbackReceived = "callback-received",
+    CallbackReceived,
     /// A callback is committed, not answered.
-    CallbackCommitted = "callback-committed",
+    CallbackCommitted,
     /// The last byte of a response of either server is written.
-    ResponseWritten = "response-written",
+    ResponseWritten,
     /// A stored callback is about to be applied to its job.
-    CallbackProcessingBegan = "callback-processing-began",
+    CallbackProcessingBegan,
     /// A callback's effect on its job is committed.
-    CallbackProcessed = "callback-processed",
+    CallbackProcessed,
 
     // Downloads
     /// The alert that a link expires soon is committed, not logged.
-    AlertCommitted = "alert-committed",
+    AlertCommitted,
     /// A job's outputs are about to be downloaded.
-    DownloadBegan = "download-began",
+    DownloadBegan,
     /// A host has begun to answer; nothing is written.
-    DownloadOpened = "download-opened",
+    DownloadOpened,
     /// An existing part is about to be continued.
-    DownloadResumed = "download-resumed",
+    DownloadResumed,
     /// The validator under which a part may be resumed is written.
-    ValidatorWritten = "validator-written",
+    ValidatorWritten,
     /// A chunk of a part is written.
-    ChunkWritten = "chunk-written",
+    ChunkWritten,
     /// All of a part is written, not flushed.
-    PartWritten = "part-written",
+    PartWritten,
     /// A part is flushed.
-    PartFlushed = "part-flushed",
+    PartFlushed,
     /// A part has passed inspection; no name is planned for it.
-    PartInspected = "part-inspected",
+    PartInspected,
     /// The name of an output is committed; no file has it.
-    OutputNameCommitted = "output-name-committed",
+    OutputNameCommitted,
     /// A sidecar exists; the file it describes does not.
-    SidecarWritten = "sidecar-written",
+    SidecarWritten,
     /// A part with its final mode is flushed and has no name in the library.
-    PublishFlushed = "publish-flushed",
+    PublishFlushed,
     /// A file has its name in the library; no folder is flushed.
-    PublishRenamed = "publish-renamed",
+    PublishRenamed,
     /// The folder of a published file is flushed; the one it came from is not.
-    PublishTargetFlushed = "publish-target-flushed",
+    PublishTargetFlushed,
     /// A file is published; the database does not know it.
-    Published = "published",
+    Published,
     /// A file that was published before a crash is recognised.
-    PublishRecognised = "publish-recognised",
+    PublishRecognised,
     /// A whole part that was planned before a crash is recognised.
-    PartRecognised = "part-recognised",
+    PartRecognised,
     /// That an output is stored is committed.
-    StoredApplied = "stored-applied",
+    StoredApplied,
     /// The failure of a download is committed.
-    DownloadFailureApplied = "download-failure-applied",
+    DownloadFailureApplied,
     /// An unfit download is in quarantine, without its response headers.
-    QuarantineMoved = "quarantine-moved",
+    QuarantineMoved,
     /// An unfit download and its response headers are in quarantine, flushed; nothing is committed.
-    QuarantineFlushed = "quarantine-flushed",
+    QuarantineFlushed,
 
     // Operator
     /// An operator's action is parsed; nothing of it is stored.
-    ActionReceived = "action-received",
+    ActionReceived,
     /// An operator's action is committed, not answered.
-    ActionApplied = "action-applied",
+    ActionApplied,
     /// An operator's pause is committed, not answered.
-    PauseCommitted = "pause-committed",
+    PauseCommitted,
 
     // Shutdown
     /// An orderly shutdown begins.
-    ShutdownBegan = "shutdown-began",
+    ShutdownBegan,
     /// All work has ended or is abandoned; the database is open.
-    ShutdownDrained = "shutdown-drained",
+    ShutdownDrained,
     /// The database is closed; the process still runs.
-    ShutdownClosed = "shutdown-closed",
+    ShutdownClosed,
 }
 
 /// Kills or stops the process here if the environment asks for it.
@@ -252,25 +240,13 @@ mod triggers {
 
     /// Kills or stops the process here if the environment asks for it.
     pub fn hit(point: FailPoint) {
-        for trigger in triggers().iter().filter(|trigger| trigger.point == point.as_str()) {
+        for trigger in triggers().iter().filter(|trigger| trigger.point == point.into_str()) {
             if trigger.countdown.fetch_sub(1, Ordering::SeqCst) != 1 {
                 continue;
             }
-            eprintln!("failpoint: {:?} at {}", trigger.signal, point.as_str());
+            eprintln!("failpoint: {:?} at {}", trigger.signal, point.into_str());
             // The signal arrives before this call returns, or at once after.
             let _ = rustix::process::kill_process(rustix::process::getpid(), trigger.signal);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_point_has_its_own_name() {
-        let names: std::collections::BTreeSet<_> =
-            FailPoint::ALL.iter().map(|point| point.as_str()).collect();
-        assert_eq!(names.len(), FailPoint::ALL.len());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use strum::VariantArray;
 
 use dropreel::job::hold::HoldReason;
 use dropreel::job::notification::JobNotification;
@@ -178,11 +179,13 @@ fn reference_lists_what_the_code_knows() {
     let api: serde_json::Value = serde_json::from_str(&read("schema/openapi.json")).expect("JSON");
     let paths = api["paths"].as_object().expect("paths").keys().map(String::as_str);
     let commands = help.lines().filter_map(|line| line.strip_prefix("---- "));
-    let words = StateName::ALL.map(StateName::as_str).into_iter();
-    let words = words.chain(HoldReason::ALL.map(HoldReason::as_str));
-    let words = words.chain(SuspensionCause::ALL.map(SuspensionCause::as_str)).chain(commands).chain(paths);
+    let words: Vec<_> = (StateName::VARIANTS.iter().map(StateName::into_str))
+        .chain(HoldReason::VARIANTS.iter().map(HoldReason::into_str))
+        .chain(SuspensionCause::VARIANTS.iter().map(SuspensionCause::into_str))
+        .collect();
+    let words = words.into_iter().chain(commands).chain(paths);
     let words = words.map(|word| (word, &reference, "docs/reference.md"));
-    let events = JobNotification::ALL.map(|event| (event.as_str(), &hooks, "docs/hooks.md"));
+    let events = JobNotification::VARIANTS.iter().map(|event| (event.into_str(), &hooks, "docs/hooks.md"));
     let mut count = 0;
     for (word, text, name) in words.chain(events) {
         // In code, alone or as the beginning of a longer piece: `serve`, `GET /api/v1/jobs`, `check FILE...`.

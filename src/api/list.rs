@@ -56,7 +56,7 @@ pub struct CreatedJobs {
 impl JobFilter {
     /// The filter as query parameters.
     pub fn query_pairs(&self) -> Vec<(&'static str, String)> {
-        let state = self.state.map(|state| ("state", state.as_str().to_owned()));
+        let state = self.state.map(|state| ("state", state.into_str().to_owned()));
         let labels = self.labels.iter().map(|label| ("label", label.to_string()));
         let text = self.text.clone().map(|text| ("q", text));
         state.into_iter().chain(labels).chain(text).collect()

@@ -71,7 +71,7 @@ fn print_selection(context: &Context, action: OperatorAction, jobs: &[JobView]) 
         print_json(&JobsDocument { jobs })?;
         return Ok(Exit::Done);
     }
-    eprint_line(&format!("{} to {}", count(jobs.len() as u64, "job"), action.as_str()));
+    eprint_line(&format!("{} to {}", count(jobs.len() as u64, "job"), action.into_str()));
     for job in jobs {
         print_line(&format!("{}  {}  {}", job.id, job.state, printable(&job.name)))?;
     }

@@ -118,7 +118,7 @@ impl ApiClient {
     /// Cancels, retries or releases a job.
     pub async fn act(&self, job: JobId, action: OperatorAction) -> Result<ActionResult, CliError> {
         let id = job.to_string();
-        self.post(&["api", "v1", "jobs", &id, action.as_str()], &serde_json::json!({})).await
+        self.post(&["api", "v1", "jobs", &id, action.into_str()], &serde_json::json!({})).await
     }
 
     /// Jobs by state, and what is paused or suspended.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -243,9 +244,12 @@ pub enum Doubt {
 }
 
 /// What the operator can do to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, Display, EnumString, IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = JobAction)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum OperatorAction {
     /// Cancel it, if that is still possible.
     Cancel,
@@ -253,15 +257,4 @@ pub enum OperatorAction {
     Retry,
     /// Let a held job continue.
     Release,
-}
-
-impl OperatorAction {
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Retry => "retry",
-            Self::Release => "release",
-        }
-    }
 }

@@ -1,7 +1,10 @@
 //! The history of a job: the words for what happened to it.
 
+use strum::IntoStaticStr;
+
 /// What happened. The word of each is stored in the database and shown by the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HistoryEvent {
     /// The job file was ingested.
     Accepted,
@@ -59,42 +62,6 @@ pub enum HistoryEvent {
     Cancelled,
     /// An output of the job is lost.
     Expired,
-}
-
-impl HistoryEvent {
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Submitting => "submitting",
-            Self::SubmitNotExecuted => "submit_not_executed",
-            Self::SubmitOutcomeUnknown => "submit_outcome_unknown",
-            Self::Submitted => "submitted",
-            Self::Processing => "processing",
-            Self::CallbackReceived => "callback_received",
-            Self::TaskMissing => "task_missing",
-            Self::TaskFound => "task_found",
-            Self::TaskFinished => "task_finished",
-            Self::Completed => "completed",
-            Self::LinkRefused => "link_refused",
-            Self::LinkExpired => "link_expired",
-            Self::Expiring => "expiring",
-            Self::Quarantined => "quarantined",
-            Self::Stored => "stored",
-            Self::CancelRequested => "cancel_requested",
-            Self::CancelAccepted => "cancel_accepted",
-            Self::CancelRefused => "cancel_refused",
-            Self::CancelAbandoned => "cancel_abandoned",
-            Self::Held => "held",
-            Self::Released => "released",
-            Self::Retried => "retried",
-            Self::Ignored => "ignored",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
 }
 
 /// An entry for a job's history.

@@ -1,9 +1,14 @@
 //! Why a job is held, and what the operator can do about it.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::job::JobId;
 
 /// Why a job is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HoldReason {
     /// The key is older than 23 hours and the outcome of the submit is unknown.
     OutcomeUnknown,
@@ -28,41 +33,6 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::OutcomeUnknown,
-        Self::ErrorReplayed,
-        Self::DuplicateTask,
-        Self::ClockUnreliable,
-        Self::DatabaseRestored,
-        Self::TimedOut,
-        Self::TaskMissing,
-        Self::NoOutput,
-        Self::AddressForbidden,
-        Self::InvalidOutput,
-    ];
-
-    /// The word for programs and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::ErrorReplayed => "error_replayed",
-            Self::DuplicateTask => "duplicate_task",
-            Self::ClockUnreliable => "clock_unreliable",
-            Self::DatabaseRestored => "database_restored",
-            Self::TimedOut => "timed_out",
-            Self::TaskMissing => "task_missing",
-            Self::NoOutput => "no_output",
-            Self::AddressForbidden => "address_forbidden",
-            Self::InvalidOutput => "invalid_output",
-        }
-    }
-
-    /// Reads [`HoldReason::as_str`].
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
-    }
-
     /// Whether `release` may be billed a second time.
     pub const fn release_may_pay(self) -> bool {
         match self {

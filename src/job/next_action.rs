@@ -1,12 +1,17 @@
 //! What a job needs next, and when: the state is the queue.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::clock::Timestamp;
 use crate::job::Job;
 use crate::job::retry::MAX_LINK_LIFETIME;
 use crate::job::state::{HeldFrom, State};
 
 /// What a job needs next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum NextAction {
     /// To be submitted when there is room at the provider.
     Submit,
@@ -20,29 +25,6 @@ pub enum NextAction {
     Download,
     /// Nothing until the time comes.
     Wait,
-}
-
-impl NextAction {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Submit, Self::Resend, Self::Poll, Self::Cancel, Self::Download, Self::Wait];
-
-    /// The word in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Resend => "resend",
-            Self::Poll => "poll",
-            Self::Cancel => "cancel",
-            Self::Download => "download",
-            Self::Wait => "wait",
-        }
-    }
-
-    /// Reads [`NextAction::as_str`].
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.as_str() == word)
-    }
 }
 
 /// An action and the time it is due.

@@ -1,11 +1,16 @@
 //! The notifications that hooks can subscribe to: the words of `[[hooks]] on` (docs/hooks.md).
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::job::Job;
 use crate::job::history::{HistoryEntry, HistoryEvent};
 use crate::job::state::StateName;
 
 /// A notification for hooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum JobNotification {
     /// Every output is in the library.
     Succeeded,
@@ -24,35 +29,6 @@ pub enum JobNotification {
 }
 
 impl JobNotification {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Succeeded,
-        Self::Failed,
-        Self::Held,
-        Self::Expiring,
-        Self::Expired,
-        Self::Cancelled,
-        Self::CallbacksMissing,
-    ];
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Held => "held",
-            Self::Expiring => "expiring",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-            Self::CallbacksMissing => "callbacks_missing",
-        }
-    }
-
-    /// Reads [`JobNotification::as_str`].
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|notification| notification.as_str() == word)
-    }
-
     /// The notification that a step causes.
     pub fn of(before: &Job, after: &Job, history: &[HistoryEntry]) -> Option<Self> {
         let (was, is) = (before.state_name(), after.state_name());
@@ -70,18 +46,5 @@ impl JobNotification {
         });
         let expiring = history.iter().any(|entry| entry.event == HistoryEvent::Expiring);
         reached.flatten().or(expiring.then_some(Self::Expiring))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_notification_word_reads_back() {
-        for notification in JobNotification::ALL {
-            assert_eq!(JobNotification::parse(notification.as_str()), Some(notification));
-        }
-        assert_eq!(JobNotification::parse("done"), None);
     }
 }

@@ -1,8 +1,7 @@
 //! The ten states of a job, the data each needs, and their words (docs/reference.md#job-states).
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -10,9 +9,26 @@ use crate::job::hold::HoldReason;
 use crate::job::id::{JobId, TaskId};
 
 /// The word for a state, the same in the database, the API, the command line and the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = JobState)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum StateName {
     /// Accepted, waiting to be submitted.
     Pending,
@@ -37,50 +53,9 @@ pub enum StateName {
 }
 
 impl StateName {
-    /// All of them, in the order a job passes through them.
-    pub const ALL: [Self; 10] = [
-        Self::Pending,
-        Self::Submitting,
-        Self::Queued,
-        Self::Processing,
-        Self::Downloading,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Held,
-    ];
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Submitting => "submitting",
-            Self::Queued => "queued",
-            Self::Processing => "processing",
-            Self::Downloading => "downloading",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Held => "held",
-        }
-    }
-
-    /// Reads [`StateName::as_str`].
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|name| name.as_str() == word)
-    }
-
     /// Whether it is an end: only the operator's `retry` leaves it.
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
-    }
-}
-
-impl fmt::Display for StateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -296,19 +271,5 @@ impl HeldFrom {
             Self::Running(running) => &running.schedule,
             Self::Downloading(downloading) => &downloading.schedule,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_state_word_reads_back() {
-        for name in StateName::ALL {
-            assert_eq!(StateName::parse(name.as_str()), Some(name));
-        }
-        assert_eq!(StateName::parse("success"), None);
-        assert_eq!(StateName::parse("Queued"), None);
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -14,8 +15,23 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 pub const MAX_SUSPENSION: Duration = Duration::from_secs(24 * 3600);
 
 /// Why work is suspended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum SuspensionCause {
     /// A person paused submits.
     PausedSubmits,
@@ -32,33 +48,6 @@ pub enum SuspensionCause {
 }
 
 impl SuspensionCause {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::PausedSubmits,
-        Self::PausedDownloads,
-        Self::RateLimited,
-        Self::KeyRefused,
-        Self::BalanceEmpty,
-        Self::Misconfigured,
-    ];
-
-    /// The word for programs and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PausedSubmits => "paused_submits",
-            Self::PausedDownloads => "paused_downloads",
-            Self::RateLimited => "rate_limited",
-            Self::KeyRefused => "key_refused",
-            Self::BalanceEmpty => "balance_empty",
-            Self::Misconfigured => "misconfigured",
-        }
-    }
-
-    /// The cause of that word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == word)
-    }
-
     /// Whether a person paused the work and only a person resumes it. All other causes come from the provider's
     /// answers.
     pub const fn is_pause(self) -> bool {
@@ -99,17 +88,4 @@ pub struct Suspension {
     /// When the work was suspended.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_cause_reads_back_from_its_word() {
-        for cause in SuspensionCause::ALL {
-            assert_eq!(SuspensionCause::parse(cause.as_str()), Some(cause));
-        }
-        assert_eq!(SuspensionCause::parse("401"), None);
-    }
 }

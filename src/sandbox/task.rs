@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use strum::IntoStaticStr;
 
 use crate::clock::Timestamp;
 use crate::money::Quota;
@@ -46,7 +47,8 @@ pub(crate) struct File {
 }
 
 /// The status of a task at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(crate) enum Phase {
     Queued,
     /// With its progress in percent, 1 to 99.
@@ -119,17 +121,6 @@ impl Task {
 }
 
 impl Phase {
-    /// The documented status word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Processing(_) => "processing",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Processing(_))
     }

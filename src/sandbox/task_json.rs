@@ -117,7 +117,7 @@ fn status_word(task: &Task, phase: Phase, plan: &FaultPlan) -> Value {
         return chosen.0.clone().into();
     }
     if plan.words != Some(StatusWords::Any) {
-        return phase.word().into();
+        return phase.into_str().into();
     }
     // Chosen by the task id, so that a task keeps its word from answer to answer.
     let sum = task.id.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));

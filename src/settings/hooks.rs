@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use strum::VariantArray;
+
 use crate::job::notification::JobNotification;
 use crate::secret::Secret;
 use crate::settings::parse::{http_url, optional_path};
@@ -98,7 +100,7 @@ impl Reader<'_> {
     }
 
     fn hook(&self, entry: &HookEntry) -> Result<Hook, String> {
-        let on = entry.on.iter().map(|word| JobNotification::parse(word).ok_or_else(|| unknown_event(word)));
+        let on = entry.on.iter().map(|word| word.parse().map_err(|_| unknown_event(word)));
         let on = on.collect::<Result<BTreeSet<_>, _>>()?;
         if on.is_empty() {
             return Err(format!("`on` is empty; valid events: {}", events()));
@@ -153,13 +155,13 @@ impl Reader<'_> {
 }
 
 fn events() -> String {
-    JobNotification::ALL.map(JobNotification::as_str).join(", ")
+    JobNotification::VARIANTS.iter().map(JobNotification::into_str).collect::<Vec<_>>().join(", ")
 }
 
 fn unknown_event(word: &str) -> String {
-    let nearest = JobNotification::ALL
-        .map(JobNotification::as_str)
-        .into_iter()
+    let nearest = JobNotification::VARIANTS
+        .iter()
+        .map(JobNotification::into_str)
         .min_by_key(|known| strsim::osa_distance(known, word));
     format!(
         "unknown event `{word}`; did you mean `{}`? Valid events: {}",

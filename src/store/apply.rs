@@ -177,7 +177,7 @@ pub(super) fn write_history(
         writing
             .connection
             .prepare_cached("INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((nr, now.millis(), entry.event.as_str(), &entry.detail))?;
+            .execute((nr, now.millis(), entry.event.into_str(), &entry.detail))?;
     }
     Ok(())
 }

@@ -44,19 +44,22 @@ const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
 /// The hot statements, so that a test can look at their plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    use strum::VariantArray;
     let fixed = [
         ("next to fetch", FETCH),
         ("heads of the lines", HEADS),
         ("running by model", RUNNING),
         ("to alert", ALERTS),
     ];
-    let of_moves =
-        NextAction::ALL.into_iter().flat_map(|what| [("due", of(DUE, what)), ("next due", of(NEXT, what))]);
+    let of_moves = NextAction::VARIANTS
+        .iter()
+        .copied()
+        .flat_map(|what| [("due", of(DUE, what)), ("next due", of(NEXT, what))]);
     fixed.into_iter().map(|(name, sql)| (name, sql.to_owned())).chain(of_moves).collect()
 }
 
 fn of(sql: &str, what: NextAction) -> String {
-    sql.replace("ACTION", what.as_str())
+    sql.replace("ACTION", what.into_str())
 }
 
 fn ids(

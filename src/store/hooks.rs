@@ -73,7 +73,7 @@ pub(super) fn write_calls(
             .prepare_cached(
                 "INSERT INTO hook_calls (hook, event, job, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, 0, ?4)",
             )?
-            .execute((hook, event.as_str(), job, now.millis()))?;
+            .execute((hook, event.into_str(), job, now.millis()))?;
         writing.notify(Topic::Hooks);
     }
     Ok(())
@@ -180,7 +180,7 @@ fn call(row: &Row<'_>) -> Result<HookCall, StoreError> {
     Ok(HookCall {
         nr: row.get(0)?,
         hook: row.get(1)?,
-        event: JobNotification::parse(&event).ok_or_else(|| unknown("event", event.clone()))?,
+        event: event.parse().map_err(|_| unknown("event", event.clone()))?,
         job,
         at: Timestamp::from_millis(row.get(4)?),
         tries: row.get(5)?,

@@ -236,7 +236,7 @@ impl Metrics {
             }
         }
         if let Some((state, model)) = counted.finished_job {
-            let labels = JobLabels { state: state.as_str(), model: self.model_label(&model) };
+            let labels = JobLabels { state: state.into_str(), model: self.model_label(&model) };
             self.finished_jobs.get_or_create(&labels).inc();
         }
         self.stored_bytes.inc_by(counted.stored_bytes);

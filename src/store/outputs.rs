@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::job::output::{OutputKey, OutputKind};
+use crate::job::output::OutputKey;
 use crate::job::{JobId, TaskId};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -42,7 +42,7 @@ impl Store {
                         "SELECT 1 FROM outputs WHERE path = ?1
                          AND NOT (job = ?2 AND task_id = ?3 AND kind = ?4 AND idx = ?5)",
                     )?
-                    .exists((&plan.path, nr, task.as_str(), key.kind.as_str(), key.index))?;
+                    .exists((&plan.path, nr, task.as_str(), key.kind.into_str(), key.index))?;
                 if taken {
                     return Ok(false);
                 }
@@ -55,7 +55,7 @@ impl Store {
                     .execute((
                         nr,
                         task.as_str(),
-                        key.kind.as_str(),
+                        key.kind.into_str(),
                         key.index,
                         &plan.path,
                         i64::try_from(plan.bytes).unwrap_or(i64::MAX),
@@ -83,8 +83,7 @@ pub(super) fn plans_in(
     let mut plans = Vec::new();
     while let Some(row) = rows.next()? {
         let word: String = row.get(0)?;
-        let kind =
-            OutputKind::parse(&word).ok_or(StoreError::UnknownWord { what: "output kind", value: word })?;
+        let kind = word.parse().map_err(|_| StoreError::UnknownWord { what: "output kind", value: word })?;
         let plan = Plan {
             path: row.get(2)?,
             bytes: row.get::<_, i64>(3)?.unsigned_abs(),

@@ -71,7 +71,7 @@ impl Store {
             while let Some(row) = rows.next()? {
                 let word: String = row.get(0)?;
                 let state =
-                    StateName::parse(&word).ok_or(StoreError::UnknownWord { what: "state", value: word })?;
+                    word.parse().map_err(|_| StoreError::UnknownWord { what: "state", value: word })?;
                 let oldest = Timestamp::from_millis(row.get(3)?);
                 unfinished.push(Group { state, model: row.get(1)?, jobs: row.get(2)?, oldest });
             }
@@ -100,7 +100,7 @@ impl Store {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobDetails>, StoreError> {
-        let values = vec![state.as_str().to_owned().into(), since.millis().into(), limit.into()];
+        let values = vec![state.into_str().to_owned().into(), since.millis().into(), limit.into()];
         self.read(move |connection| details_where(connection, ENDED, values)).await
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use strum::VariantArray;
+
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::store::Store;
@@ -139,13 +141,13 @@ impl Store {
 }
 
 fn final_states() -> impl Iterator<Item = StateName> {
-    StateName::ALL.into_iter().filter(|state| state.is_end())
+    StateName::VARIANTS.iter().copied().filter(|state| state.is_end())
 }
 
 fn count_statement(state: StateName) -> String {
     format!(
         "SELECT count(*) FROM jobs INDEXED BY jobs_by_end WHERE jobs.state = '{}' AND {PRUNABLE}",
-        state.as_str()
+        state.into_str()
     )
 }
 
@@ -153,13 +155,13 @@ fn prunable_statement(state: StateName) -> String {
     format!(
         "SELECT jobs.nr, jobs.intake FROM jobs INDEXED BY jobs_by_end WHERE jobs.state = '{}' AND {PRUNABLE}
          ORDER BY jobs.finished_at LIMIT {JOBS_AT_ONCE}",
-        state.as_str()
+        state.into_str()
     )
 }
 
 fn needed_statement() -> String {
     let ended: Vec<String> =
-        final_states().map(|state| format!("jobs.state = '{}'", state.as_str())).collect();
+        final_states().map(|state| format!("jobs.state = '{}'", state.into_str())).collect();
     format!(
         "SELECT ingested_at, moved_to FROM intakes WHERE source = 'inbox' AND (moved_at IS NULL OR ingested_at < ?1
          AND EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = intakes.nr AND NOT (({}) AND {PRUNABLE})))",

@@ -123,7 +123,7 @@ impl Store {
             while let Some(row) = rows.next()? {
                 let word: String = row.get(0)?;
                 let state =
-                    StateName::parse(&word).ok_or(StoreError::UnknownWord { what: "state", value: word })?;
+                    word.parse().map_err(|_| StoreError::UnknownWord { what: "state", value: word })?;
                 counts.insert(state, row.get::<_, i64>(1)?.unsigned_abs());
             }
             Ok(counts)
@@ -200,8 +200,7 @@ pub(super) fn read_details(connection: &Connection, row: &Row<'_>) -> Result<Job
     let mut files = Vec::new();
     while let Some(row) = rows.next()? {
         let word: String = row.get("kind")?;
-        let kind =
-            OutputKind::parse(&word).ok_or(StoreError::UnknownWord { what: "output kind", value: word })?;
+        let kind = word.parse().map_err(|_| StoreError::UnknownWord { what: "output kind", value: word })?;
         files.push((kind, read_stored(row)?));
     }
     Ok(JobDetails {
@@ -225,7 +224,7 @@ fn list(
     let mut values: Vec<rusqlite::types::Value> = vec![cursor.unwrap_or(i64::MAX).into()];
     if let Some(state) = filter.state {
         conditions.push("jobs.state = ?".into());
-        values.push(state.as_str().to_owned().into());
+        values.push(state.into_str().to_owned().into());
     }
     for label in &filter.labels {
         conditions.push("jobs.nr IN (SELECT job FROM labels WHERE key = ? AND value = ?)".into());

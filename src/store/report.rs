@@ -169,8 +169,8 @@ struct FinishedJob {
 impl FinishedJob {
     fn of(row: &Row<'_>) -> Result<Self, StoreError> {
         let word = text(row, "state")?;
-        let state = StateName::parse(word)
-            .ok_or_else(|| StoreError::UnknownWord { what: "state", value: word.to_owned() })?;
+        let state =
+            word.parse().map_err(|_| StoreError::UnknownWord { what: "state", value: word.to_owned() })?;
         let (finished_at, submitted_at): (i64, Option<i64>) =
             (row.get("finished_at")?, row.get("submitted_at")?);
         let cost: Option<i64> = row.get("cost_quota")?;

@@ -8,11 +8,10 @@ use rusqlite::{
 };
 
 use crate::clock::Timestamp;
-use crate::job::hold::HoldReason;
-use crate::job::next_action::{DueAction, NextAction, next_action};
-use crate::job::output::{Output, OutputKey, OutputKind, OutputState, Refusals, StoredFile};
+use crate::job::next_action::{DueAction, next_action};
+use crate::job::output::{Output, OutputKey, OutputState, Refusals, StoredFile};
 use crate::job::record::Record;
-use crate::job::state::{PendingAttempt, Schedule, StateName};
+use crate::job::state::{PendingAttempt, Schedule};
 use crate::job::{Identity, Job, JobError, JobFacts, JobId, Priority, TaskId};
 use crate::money::Quota;
 use crate::secret::Secret;
@@ -74,11 +73,11 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
             created_at: need_time(row, const { place("created_at") })?,
         },
         facts: read_learned(row)?,
-        state: word("state", &row.get::<_, String>(const { place("state") })?, StateName::parse)?,
-        hold: optional_word("reason", row.get(const { place("reason") })?, HoldReason::parse)?
+        state: word("state", &row.get::<_, String>(const { place("state") })?, |word| word.parse().ok())?,
+        hold: optional_word("reason", row.get(const { place("reason") })?, |word| word.parse().ok())?
             .map(|reason| Ok::<_, StoreError>((reason, row.get(const { place("reason_detail") })?)))
             .transpose()?,
-        held_from: optional_word("state", row.get(const { place("held_from") })?, StateName::parse)?,
+        held_from: optional_word("state", row.get(const { place("held_from") })?, |word| word.parse().ok())?,
         attempts: row.get(const { place("attempts") })?,
         pending_attempt: read_trial(row)?,
         task,
@@ -96,7 +95,8 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
 }
 
 fn read_next(row: &Row<'_>) -> Result<Option<DueAction>, StoreError> {
-    let what = optional_word("next_action", row.get(const { place("next_action") })?, NextAction::parse)?;
+    let what =
+        optional_word("next_action", row.get(const { place("next_action") })?, |word| word.parse().ok())?;
     let due = time(row, const { place("next_action_at") })?;
     Ok(what.zip(due).map(|(action, due)| DueAction { action, due }))
 }
@@ -157,7 +157,7 @@ fn read_outputs(connection: &Connection, nr: i64, task: &TaskId) -> Result<Vec<O
 }
 
 fn read_output(row: &Row<'_>) -> Result<Output, StoreError> {
-    let kind = word("output kind", &row.get::<_, String>("kind")?, OutputKind::parse)?;
+    let kind = word("output kind", &row.get::<_, String>("kind")?, |word| word.parse().ok())?;
     let state = match row.get::<_, String>("state")?.as_str() {
         "waiting" => OutputState::Waiting {
             link: Secret::new(row.get::<_, String>("link")?),
@@ -199,12 +199,12 @@ fn changing(record: &Record, next: Option<DueAction>, change: i64) -> Changing<'
     let facts = &record.facts;
     let (hold, pending_attempt, schedule) = (record.hold.as_ref(), record.pending_attempt, record.schedule);
     [
-        ("state", text(Some(record.state.as_str()))),
-        ("reason", text(hold.map(|hold| hold.0.as_str()))),
+        ("state", text(Some(record.state.into_str()))),
+        ("reason", text(hold.map(|hold| hold.0.into_str()))),
         ("reason_detail", text(hold.map(|hold| hold.1.as_str()))),
-        ("held_from", text(record.held_from.map(StateName::as_str))),
+        ("held_from", text(record.held_from.map(<&str>::from))),
         ("status_message", text(facts.status_message.as_deref())),
-        ("next_action", text(next.map(|next| next.action.as_str()))),
+        ("next_action", text(next.map(|next| next.action.into_str()))),
         ("next_action_at", at(next.map(|next| next.due))),
         ("due_at", at(schedule.map(|schedule| schedule.due))),
         ("tries", number(schedule.map(|schedule| schedule.tries.into()))),
@@ -267,8 +267,8 @@ pub(super) fn insert_job(
         identity.model,
         identity.priority.get(),
         identity.created_at.millis(),
-        job.state_name().as_str(),
-        text(next.map(|next| next.action.as_str())),
+        job.state_name().into_str(),
+        text(next.map(|next| next.action.into_str())),
         at(next.map(|next| next.due)),
         at(schedule.map(|schedule| schedule.due)),
         number(schedule.map(|schedule| schedule.tries.into())),
@@ -334,7 +334,7 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
         statement.execute(named_params! {
             ":job": nr,
             ":task": task.as_str(),
-            ":kind": output.key.kind.as_str(),
+            ":kind": output.key.kind.into_str(),
             ":idx": output.key.index,
             ":position": position,
             ":state": state,
@@ -354,7 +354,7 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
                 .execute((
                     nr,
                     task.as_str(),
-                    output.key.kind.as_str(),
+                    output.key.kind.into_str(),
                     output.key.index,
                     &file.path,
                     i64::try_from(file.bytes).unwrap_or(i64::MAX),

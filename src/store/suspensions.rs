@@ -18,7 +18,7 @@ pub(super) fn suspensions_in(connection: &Connection) -> Result<Vec<Suspension>,
         let cause: String = row.get(0)?;
         let unknown = |value| StoreError::UnknownWord { what: "cause of a suspension", value };
         suspensions.push(Suspension {
-            cause: SuspensionCause::parse(&cause).ok_or_else(|| unknown(cause))?,
+            cause: cause.parse().map_err(|_| unknown(cause))?,
             until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
             message: row.get(2)?,
             since: Timestamp::from_millis(row.get(3)?),
@@ -30,7 +30,7 @@ pub(super) fn suspensions_in(connection: &Connection) -> Result<Vec<Suspension>,
 /// Whether work is suspended for `cause`.
 pub(super) fn is_suspended(connection: &Connection, cause: SuspensionCause) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?;
-    Ok(statement.exists([cause.as_str()])?)
+    Ok(statement.exists([cause.into_str()])?)
 }
 
 impl Store {
@@ -49,7 +49,7 @@ impl Store {
                          ON CONFLICT (cause) DO UPDATE SET until = ?2, message = ?3",
                     )?
                     .execute((
-                        suspension.cause.as_str(),
+                        suspension.cause.into_str(),
                         suspension.until.map(Timestamp::millis),
                         &suspension.message,
                         suspension.since.millis(),
@@ -72,7 +72,7 @@ impl Store {
                     lifted += writing
                         .connection
                         .prepare_cached("DELETE FROM suspensions WHERE cause = ?1")?
-                        .execute([cause.as_str()])?;
+                        .execute([cause.into_str()])?;
                 }
                 if lifted > 0 {
                     for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Download] {

@@ -375,7 +375,7 @@ fn no_call_goes_past_the_shim() {
 async fn a_name_that_a_kill_left_unflushed_is_flushed_before_it_counts() {
     let shim = Shim::build();
     let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.as_str()));
+    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
     stage.rig.start_daemon().await;
     stage.drop_job("half", "", &[], &["succeeded"]);
     assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));

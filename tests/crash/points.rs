@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use dropreel::failpoints::FailPoint;
 
+use strum::VariantArray;
+
 use crate::support::files_below;
 use stage::{Ended, Stage};
 use story::Play;
@@ -48,7 +50,8 @@ where
 fn wherever_the_daemon_dies_nothing_is_lost_or_paid_twice() {
     let rounds: u64 = std::env::var("DROPREEL_POINTS").map_or(10, |text| text.parse().unwrap());
     let only = std::env::var("DROPREEL_SITE").ok();
-    let points = POINTS.iter().filter(|point| only.as_deref().is_none_or(|only| point.site.as_str() == only));
+    let points =
+        POINTS.iter().filter(|point| only.as_deref().is_none_or(|only| point.site.into_str() == only));
     let cases: Vec<(FailPoint, Play)> =
         points.flat_map(|point| (0..rounds).map(|round| (point.site, point.play(round)))).collect();
     let start = Instant::now();
@@ -64,9 +67,9 @@ fn wherever_the_daemon_dies_nothing_is_lost_or_paid_twice() {
     let total: usize = fired.values().sum();
     eprintln!("{total} deaths of {} at {} places in {:?}", cases.len(), fired.len(), start.elapsed());
     for (site, times) in &fired {
-        eprintln!("  {:24}{times}", site.as_str());
+        eprintln!("  {:24}{times}", site.into_str());
         if (*times as u64) < rounds.div_ceil(2) {
-            wrong.push(format!("{} was reached in {times} of {rounds} runs only", site.as_str()));
+            wrong.push(format!("{} was reached in {times} of {rounds} runs only", site.into_str()));
         }
     }
     assert!(wrong.is_empty(), "{} of {} went wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
@@ -75,9 +78,9 @@ fn wherever_the_daemon_dies_nothing_is_lost_or_paid_twice() {
 #[test]
 fn every_place_has_its_story() {
     let listed: Vec<FailPoint> = POINTS.iter().map(|point| point.site).collect();
-    for site in FailPoint::ALL {
+    for site in FailPoint::VARIANTS {
         let count = listed.iter().filter(|known| *known == site).count();
-        assert_eq!(count, 1, "{} has {count} stories", site.as_str());
+        assert_eq!(count, 1, "{} has {count} stories", site.into_str());
     }
 }
 
@@ -87,7 +90,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_file_whose_sidecar_alone_was_taken_by_a_power_cut_is_given_it_again() {
     let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.as_str()));
+    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
     stage.rig.start_daemon().await;
     stage.drop_job("half", "", &[], &["succeeded"]);
     assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));

@@ -200,5 +200,5 @@ impl Machine {
 
 /// States that nothing moves any more by itself.
 pub fn rests(state: &str) -> bool {
-    StateName::parse(state).is_some_and(|state| state.is_end() || state == StateName::Held)
+    state.parse().is_ok_and(|state: StateName| state.is_end() || state == StateName::Held)
 }

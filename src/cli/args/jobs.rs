@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use strum::VariantArray;
+
 use crate::api::list::{JobFilter, Label};
 use crate::api::status::PauseTarget;
 use crate::job::state::StateName;
@@ -108,6 +110,6 @@ impl FilterArgs {
 }
 
 fn state_parser() -> impl TypedValueParser<Value = StateName> {
-    let words = PossibleValuesParser::new(StateName::ALL.map(StateName::as_str));
-    words.try_map(|word| StateName::parse(&word).ok_or("not a state"))
+    let words = PossibleValuesParser::new(StateName::VARIANTS.iter().map(StateName::into_str));
+    words.try_map(|word| word.parse().map_err(|_| "not a state"))
 }

@@ -1,10 +1,12 @@
 //! A finding: what was checked, what is wrong, how to fix it.
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub(super) enum Level {
     Ok,
     /// It works, but not as well or as safely as it could.
@@ -22,16 +24,6 @@ pub(super) struct Finding {
     pub what: String,
     /// What to do; empty if there is nothing to do.
     pub fix: String,
-}
-
-impl Level {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
 }
 
 impl Finding {

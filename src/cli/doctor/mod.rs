@@ -68,7 +68,7 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
 
 fn print(finding: &Finding) -> Result<(), CliError> {
     let what = printable(&finding.what.replace('\n', " "));
-    print_line(&format!("{:<8} {:<13} {what}", finding.level.as_str(), finding.about))?;
+    print_line(&format!("{:<8} {:<13} {what}", finding.level.into_str(), finding.about))?;
     if finding.fix.is_empty() {
         return Ok(());
     }

@@ -128,9 +128,9 @@ impl Change<'_> {
     fn hold(&mut self, reason: HoldReason, detail: impl Into<String>, held_from: HeldFrom) {
         let detail = detail.into();
         let entry = if detail.is_empty() {
-            reason.as_str().to_owned()
+            reason.into_str().to_owned()
         } else {
-            format!("{}: {detail}", reason.as_str())
+            format!("{}: {detail}", reason.into_str())
         };
         self.record(HistoryEvent::Held, entry);
         self.job.facts.status_message = None;

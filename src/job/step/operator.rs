@@ -120,7 +120,7 @@ impl Change<'_> {
             return ActionReply::Rejected(format!("not held: it {}", self.past_state()));
         };
         let now = self.now();
-        self.record(HistoryEvent::Released, hold.reason.as_str());
+        self.record(HistoryEvent::Released, hold.reason.into_str());
         self.clock_confirmed = hold.reason == HoldReason::ClockUnreliable;
         match hold.reason {
             HoldReason::OutcomeUnknown | HoldReason::ErrorReplayed | HoldReason::DuplicateTask => {

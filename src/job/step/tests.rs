@@ -239,8 +239,9 @@ fn events() -> Vec<(&'static str, Event)> {
 }
 
 fn next_action_text(job: &Job, now: Timestamp) -> String {
-    next_action(job, now)
-        .map_or("rest".into(), |next| format!("{} +{}s", next.action.as_str(), next.due.since(now).as_secs()))
+    next_action(job, now).map_or("rest".into(), |next| {
+        format!("{} +{}s", next.action.into_str(), next.due.since(now).as_secs())
+    })
 }
 
 /// A row for each pair: the event, the new state, the next action, the history. `table.txt` describes the behaviour;
@@ -252,7 +253,7 @@ fn every_state_handles_every_event_as_in_the_table() {
         table.push_str(&format!("## {title} ({})\n", next_action_text(&job, START)));
         for (name, event) in events() {
             let outcome = step(&job, &event, at(START));
-            let history: Vec<_> = outcome.history.iter().map(|entry| entry.event.as_str()).collect();
+            let history: Vec<_> = outcome.history.iter().map(|entry| entry.event.into_str()).collect();
             let refused = matches!(outcome.reply, Some(ActionReply::Rejected(_)));
             let same = outcome.job == job && outcome.history.is_empty();
             let row = if refused {

@@ -10,7 +10,7 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn suspension(cause: SuspensionCause, until: Timestamp) -> Suspension {
-    Suspension { cause, until: Some(until), message: cause.as_str().into(), since: START }
+    Suspension { cause, until: Some(until), message: cause.into_str().into(), since: START }
 }
 
 fn classified(suspension: Option<Suspension>, evidence: Evidence) -> Classified<()> {

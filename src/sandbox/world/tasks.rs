@@ -34,7 +34,7 @@ impl World {
         let difference = Quota::new(task.cost.get() - task.reserved.get());
         let phase = task.phase(at);
         if let Some(entry) = self.ledger.tasks.get_mut(number) {
-            entry.ended = Some(phase.word());
+            entry.ended = Some(phase.into_str());
             entry.ended_at = Some(at);
             let files = if phase == Phase::Completed { task.files.as_slice() } else { &[] };
             let outputs = files.iter().map(|file| {

@@ -57,7 +57,7 @@ pub(super) async fn run_bulk_action(
     let message = if bulk.dry_run {
         format!("{} matched", count_jobs(jobs.len()))
     } else {
-        tracing::info!("bulk action {} applied to {done} {} jobs", bulk.action.as_str(), bulk.state);
+        tracing::info!("bulk action {} applied to {done} {} jobs", bulk.action.into_str(), bulk.state);
         summary(bulk.action, done, &rejected)
     };
     rejected.truncate(MAX_REJECTED_SHOWN);

@@ -106,9 +106,7 @@ pub(super) async fn run_action(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let (reference, word) = path.into_inner();
-    let actions = [OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release];
-    let action = actions.into_iter().find(|action| action.as_str() == word);
-    let action = action.ok_or_else(Problem::unknown_address)?;
+    let action: OperatorAction = word.parse().map_err(|_| Problem::unknown_address())?;
     let store = &admin.server.store;
     let job = resolve_job(store, reference).await?;
     failpoints::hit(FailPoint::ActionReceived);
@@ -119,7 +117,7 @@ pub(super) async fn run_action(
         Some(ActionReply::Done(message)) => message.to_owned(),
         None => String::new(),
     };
-    tracing::info!(%job, "{action} applied to job {job}: {message}", action = action.as_str());
+    tracing::info!(%job, "{action} applied to job {job}: {message}");
     let job = store.details(job).await?.view(admin.server.library_dir());
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
 }

@@ -16,6 +16,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use strum::VariantArray;
+
 use crate::fs::file_system::FileSystem;
 use crate::inbox::Inbox;
 use crate::job::suspension::SuspensionCause;
@@ -163,10 +165,10 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
     let oldest = Family::<StateLabel, Gauge>::default();
     for group in unfinished {
         let model = store.metrics().model_label(&group.model);
-        let labels = JobLabels { state: group.state.as_str(), model };
+        let labels = JobLabels { state: group.state.into_str(), model };
         jobs.get_or_create(&labels).inc_by(group.jobs);
         let age = i64::try_from(now.since(group.oldest).as_secs()).unwrap_or(i64::MAX);
-        let gauge = oldest.get_or_create(&StateLabel { state: group.state.as_str() });
+        let gauge = oldest.get_or_create(&StateLabel { state: group.state.into_str() });
         gauge.set(gauge.get().max(age));
     }
     registry.register("jobs", "Unfinished jobs, including held ones, by state and model", jobs);
@@ -180,9 +182,9 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
     }
     let suspended = Family::<CauseLabel, Gauge>::default();
     let suspensions = store.suspensions().await?;
-    for cause in SuspensionCause::ALL {
+    for cause in SuspensionCause::VARIANTS.iter().copied() {
         let in_force = suspensions.iter().any(|suspension| suspension.cause == cause);
-        suspended.get_or_create(&CauseLabel { cause: cause.as_str() }).set(in_force.into());
+        suspended.get_or_create(&CauseLabel { cause: cause.into_str() }).set(in_force.into());
     }
     let help = "1 while submits or downloads are suspended for this cause, else 0";
     registry.register("suspended", help, suspended);

@@ -1,5 +1,7 @@
 //! Which jobs a request means: one by reference, or all that match a filter.
 
+use strum::VariantArray;
+
 use crate::api::list::{JobFilter, LabelError};
 use crate::api::problem::Candidate;
 use crate::job::JobId;
@@ -19,8 +21,8 @@ pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {
 }
 
 fn parse_state(word: &str) -> Result<StateName, Problem> {
-    StateName::parse(word).ok_or_else(|| {
-        let words = StateName::ALL.map(StateName::as_str).join(", ");
+    word.parse().map_err(|_| {
+        let words = StateName::VARIANTS.iter().map(StateName::into_str).collect::<Vec<_>>().join(", ");
         Problem::bad_request(format!("unknown state `{word}`; use one of {words}"))
     })
 }

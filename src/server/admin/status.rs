@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use strum::VariantArray;
+
 use crate::api::status::StatusView;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
@@ -25,7 +27,7 @@ pub(super) async fn status_view(
 pub(super) async fn counts(store: &Store) -> Result<BTreeMap<StateName, u64>, StoreError> {
     let counts = store.counts().await?;
     let count = |state| (state, counts.get(&state).copied().unwrap_or(0));
-    Ok(StateName::ALL.into_iter().map(count).collect())
+    Ok(StateName::VARIANTS.iter().copied().map(count).collect())
 }
 
 fn message(suspensions: &[Suspension]) -> Option<String> {

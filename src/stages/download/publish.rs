@@ -85,7 +85,7 @@ impl DownloadTools {
         .await;
         let text = mime.map(|mime| {
             let file = self.stored_file(published, plan.host.clone());
-            sidecar::text(&queued.details, &queued.request, kind.as_str(), mime, &file)
+            sidecar::text(&queued.details, &queued.request, kind.into_str(), mime, &file)
         });
         let (library, found) = (self.library.clone(), published.clone());
         let complete = move || {
@@ -130,7 +130,7 @@ impl DownloadTools {
                 stored_at: now,
             };
             let text =
-                sidecar::text(details, request, output.key.kind.as_str(), checked.verified.mime, &file);
+                sidecar::text(details, request, output.key.kind.into_str(), checked.verified.mime, &file);
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
             let published = run_blocking(&self.clock, move || {

@@ -108,7 +108,7 @@ impl Inner {
             },
         };
         let about = call.job.map_or_else(|| "dropreel".to_owned(), |job| job.to_string());
-        let id = format!("{about}.{}.{}", call.event.as_str(), call.nr);
+        let id = format!("{about}.{}.{}", call.event.into_str(), call.nr);
         let message = Message { id, event: call.event, job: call.job, data, at: call.at };
         let result = match &hook.target {
             HookTarget::Program { program, arguments, environment } => {
@@ -120,7 +120,7 @@ impl Inner {
         };
         let now = self.clock.now();
         let retry_at = RETRY_DELAYS.get(call.tries as usize).map(|delay| now.plus(*delay));
-        let (hook, event) = (display_name(hook), call.event.as_str());
+        let (hook, event) = (display_name(hook), call.event.into_str());
         let about = call.job.map(|job| format!(" of job {job}")).unwrap_or_default();
         let (outcome, retry_at) = match result {
             Ok(()) => {

@@ -32,7 +32,7 @@ pub(super) async fn run(
         .args(arguments)
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
-        .env("DROPREEL_EVENT", message.event.as_str())
+        .env("DROPREEL_EVENT", message.event.into_str())
         .env("DROPREEL_MESSAGE_ID", &message.id)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

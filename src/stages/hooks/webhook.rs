@@ -44,7 +44,7 @@ impl WebhookSender {
     ) -> Result<(), HookFailure> {
         let subject = if message.job.is_some() { "job" } else { "dropreel" };
         let body = WebhookBody {
-            r#type: format!("{subject}.{}", message.event.as_str()),
+            r#type: format!("{subject}.{}", message.event.into_str()),
             timestamp: message.at,
             data: &message.data,
         };

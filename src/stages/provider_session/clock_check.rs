@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use strum::VariantArray;
+
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::{Clock, Timestamp};
 use crate::job::event::Event;
@@ -111,7 +113,7 @@ fn is_behind(now: Timestamp, high_water: Option<Timestamp>) -> bool {
 
 /// Applies [`Event::ClockSetBack`] to every unfinished job.
 async fn reschedule_all(store: &Store, now: Timestamp) -> Result<(), StoreError> {
-    for state in StateName::ALL.into_iter().filter(|state| !state.is_end()) {
+    for state in StateName::VARIANTS.iter().copied().filter(|state| !state.is_end()) {
         let mut cursor = None;
         loop {
             let filter = JobFilter { state: Some(state), ..JobFilter::default() };

@@ -79,7 +79,7 @@ impl ProviderSession {
             self.clock_check.record_provider_time(provider_time, now);
         }
         if let Some(Suspension { cause, until: Some(until), message, .. }) = &classified.suspension {
-            let cause = cause.as_str();
+            let cause = cause.into_str();
             tracing::warn!(cause, %until, "calls to the provider are suspended until {until}: {message}");
         }
         if self.gate.settle(call, &classified) {

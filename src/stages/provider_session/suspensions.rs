@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use strum::VariantArray;
+
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::suspension::{Suspension, SuspensionCause};
@@ -43,7 +45,7 @@ impl SavedSuspensions {
         let is_over = |cause: &SuspensionCause| {
             !cause.is_pause() && in_force.iter().all(|suspension| suspension.cause != *cause)
         };
-        let over = SuspensionCause::ALL.into_iter().filter(is_over).collect();
+        let over = SuspensionCause::VARIANTS.iter().copied().filter(is_over).collect();
         if self.store.lift_suspensions(over).await? {
             failpoints::hit(FailPoint::SuspensionLifted);
             tracing::info!("calls to the provider resume");

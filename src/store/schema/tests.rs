@@ -7,6 +7,7 @@ use crate::job::next_action::NextAction;
 use crate::job::state::StateName;
 use crate::store::error::OpenError;
 use crate::store::tests::{open, raw};
+use strum::VariantArray;
 
 #[tokio::test]
 async fn database_left_without_tables_by_a_crash_is_created_again() {
@@ -43,8 +44,11 @@ fn schema_and_code_know_the_same_states() {
         let chain = schema.split(&format!("CHECK ({column} = ")).nth(1).unwrap().split(')').next().unwrap();
         chain.split('\'').skip(1).step_by(2).collect()
     };
-    assert_eq!(in_schema("state"), StateName::ALL.map(StateName::as_str));
-    assert_eq!(in_schema("next_action"), NextAction::ALL.map(NextAction::as_str));
+    assert_eq!(in_schema("state"), StateName::VARIANTS.iter().map(StateName::into_str).collect::<Vec<_>>());
+    assert_eq!(
+        in_schema("next_action"),
+        NextAction::VARIANTS.iter().map(NextAction::into_str).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -138,7 +142,7 @@ async fn version_3_migrates_with_every_state_and_word() {
             assert_eq!(record.facts.status_message.as_deref(), Some("HTTP 500"));
         }
     }
-    assert_eq!(states, StateName::ALL.into());
+    assert_eq!(states, StateName::VARIANTS.iter().copied().collect());
     let actions =
         "SELECT nr || ' ' || next_action || ' ' || next_action_at FROM jobs WHERE next_action IS NOT NULL";
     assert_eq!(

@@ -117,7 +117,7 @@ impl Stage {
 
     /// Whether the last thing said was that the lab kills here. It may be read a little after the death is seen.
     pub async fn was_killed_at(&self, site: FailPoint) -> bool {
-        let line = format!("at {}", site.as_str());
+        let line = format!("at {}", site.into_str());
         for _ in 0..100 {
             let said = self.rig.said();
             if said.lines().any(|said| said.starts_with("failpoint:") && said.ends_with(&line)) {

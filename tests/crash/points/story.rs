@@ -79,7 +79,7 @@ impl Play {
         let mut died = Vec::new();
         self.prepare(&mut stage).await?;
         for (life, (site, nth)) in self.deaths.iter().enumerate() {
-            stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:{nth}", site.as_str()));
+            stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:{nth}", site.into_str()));
             let ended = match stage.rig.try_start_daemon().await {
                 Err(status) if life == 0 => {
                     self.drop_all(&mut stage, jobs);
@@ -94,7 +94,7 @@ impl Play {
                     stage.until_ended_or_at_rest().await?
                 }
             };
-            let at = format!("{}:{nth} in life {life}", site.as_str());
+            let at = format!("{}:{nth} in life {life}", site.into_str());
             match ended {
                 Ended::Died => {
                     if !stage.was_killed_at(*site).await {

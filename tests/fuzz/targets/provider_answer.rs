@@ -215,10 +215,10 @@ fn check_facts(facts: &TaskFacts, words: &mut Vec<String>) {
     let links: HashSet<&str> = outputs.iter().map(|output| output.link.expose()).collect();
     assert_eq!(links.len(), outputs.len(), "no output twice");
     let places: HashSet<(&str, u16)> =
-        outputs.iter().map(|output| (output.kind.as_str(), output.index)).collect();
+        outputs.iter().map(|output| (output.kind.into_str(), output.index)).collect();
     assert_eq!(places.len(), outputs.len(), "no place twice");
     for output in outputs {
-        assert!(output.index == 0 || places.contains(&(output.kind.as_str(), output.index - 1)));
+        assert!(output.index == 0 || places.contains(&(output.kind.into_str(), output.index - 1)));
         if let Some(time) = output.expires_at {
             check_time(time);
             assert!(time <= facts.completed_at.unwrap_or(NOW).plus(MAX_LINK_LIFETIME));

@@ -92,7 +92,7 @@ impl Banner {
             detail: if is_pause { String::new() } else { suspension.message },
             since: format::DisplayTime::new(m, suspension.since, now),
             is_pause,
-            cause: suspension.cause.as_str(),
+            cause: suspension.cause.into_str(),
         }
     }
 }

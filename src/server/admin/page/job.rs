@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::json;
 use serde_json::value::RawValue;
+use strum::VariantArray;
 
 use crate::job::state::StateName;
 use crate::server::admin::page::format::DisplayTime;

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use strum::VariantArray;
 
 use crate::api::action::BulkActionRequest;
 use crate::api::list::JobFilter;

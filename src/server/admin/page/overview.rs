@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use strum::VariantArray;
 
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;

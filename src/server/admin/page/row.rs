@@ -130,7 +130,7 @@ fn media_files(details: &JobDetails) -> Vec<MediaFile> {
     let id = details.job.id();
     let media_file = |(index, (kind, file)): (usize, &(OutputKind, StoredFile))| MediaFile {
         address: format!("/media/{id}/{}", index + 1),
-        kind: kind.as_str(),
+        kind: kind.into_str(),
         path: file.path.clone(),
         size: format::bytes(file.bytes),
         sha256: file.sha256.clone(),

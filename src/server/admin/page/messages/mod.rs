@@ -163,12 +163,14 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     #[test]
     fn every_state_has_its_text() {
-        for state in StateName::ALL {
-            assert_eq!(english::ENGLISH.state(state), state.as_str());
+        for state in StateName::VARIANTS.iter().copied() {
+            assert_eq!(english::ENGLISH.state(state), state.into_str());
         }
         assert_eq!(chinese::CHINESE.state(StateName::Held), "需人工处理");
     }
