@@ -213,7 +213,7 @@ pub fn drop_flushed(stage: &mut Stage, name: &str, bytes: &[u8], jobs: Option<u3
     }
     std::fs::rename(unfinished, inbox.join(name))?;
     // From here on it is the daemon's: flushed or not, it may be taken in.
-    stage.log.dropped(name, bytes, jobs);
+    stage.log.record_drop(name, bytes, jobs);
     File::open(inbox)?.sync_all()
 }
 

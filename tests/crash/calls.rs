@@ -88,7 +88,7 @@ impl Shim {
             ("DROPREEL_FAIL_CALLS_ERRNO", case.errno.raw_os_error().to_string()),
             ("DROPREEL_FAIL_CALLS_ON", u8::from(case.on).to_string()),
         ] {
-            stage.rig.set_plain(name, &value);
+            stage.rig.set_variable(name, &value);
         }
         report
     }
@@ -96,8 +96,8 @@ impl Shim {
 
 fn unload(stage: &mut Stage) {
     for name in ["LD_PRELOAD", "FOLDER", "REPORT", "KIND", "NTH", "ERRNO", "ON"] {
-        stage.rig.unset_plain(name);
-        stage.rig.unset_plain(&format!("DROPREEL_FAIL_CALLS_{name}"));
+        stage.rig.unset_variable(name);
+        stage.rig.unset_variable(&format!("DROPREEL_FAIL_CALLS_{name}"));
     }
 }
 
@@ -145,7 +145,7 @@ impl Case {
         let counted = read_report(&report);
         unload(&mut stage);
         if let Err(status) = stage.rig.try_start_daemon().await {
-            return Err(format!("no start after the fault ({status}):\n{}", stage.rig.said()));
+            return Err(format!("no start after the fault ({status}):\n{}", stage.rig.output()));
         }
         stage.finish(true).await?;
         let mut calls = [0; KINDS.len()];
@@ -174,8 +174,8 @@ impl Case {
             let stopped = tokio::time::timeout(Duration::from_secs(30), stage.rig.stop()).await;
             match stopped {
                 Ok(Some(0 | 1)) => {}
-                Ok(code) => return Err(format!("stopped with {code:?}:\n{}", stage.rig.said())),
-                Err(_) => return Err(format!("does not stop:\n{}", stage.rig.said())),
+                Ok(code) => return Err(format!("stopped with {code:?}:\n{}", stage.rig.output())),
+                Err(_) => return Err(format!("does not stop:\n{}", stage.rig.output())),
             }
         } else {
             stage.rig.kill();
@@ -192,11 +192,11 @@ async fn all_ended(stage: &Stage) -> bool {
 
 /// By itself, with a code and a word about it; never by a panic.
 fn ended(stage: &Stage, status: ExitStatus) -> Result<(), String> {
-    let said = stage.rig.said();
-    let reported = !said.trim().is_empty() && !said.contains("panicked");
+    let output = stage.rig.output();
+    let reported = !output.trim().is_empty() && !output.contains("panicked");
     match status.code() {
         Some(1 | 2) if reported => Ok(()),
-        _ => Err(format!("the daemon ended with {status}:\n{said}")),
+        _ => Err(format!("the daemon ended with {status}:\n{output}")),
     }
 }
 
@@ -322,7 +322,7 @@ fn no_call_goes_past_the_shim() {
         (stage, report, trace)
     });
     let library = format!("LD_PRELOAD={}", text(&shim.folder.path().join("failing_calls.so")));
-    stage.rig.unset_plain("LD_PRELOAD");
+    stage.rig.unset_variable("LD_PRELOAD");
     let daemon = stage.rig.command(&["serve"]);
     let calls = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,renameat,renameat2,open,openat,openat2,\
                  creat,mkdir,mkdirat,ftruncate,truncate,fallocate,sync_file_range,copy_file_range,sendfile,unlink,\
@@ -375,17 +375,17 @@ fn no_call_goes_past_the_shim() {
 async fn a_name_that_a_kill_left_unflushed_is_flushed_before_it_counts() {
     let shim = Shim::build();
     let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
+    stage.rig.set_variable("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
     stage.rig.start_daemon().await;
     stage.drop_job("half", "", &[], &["succeeded"]);
     assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));
-    stage.rig.unset_plain("DROPREEL_FAIL_KILL_AT");
+    stage.rig.unset_variable("DROPREEL_FAIL_KILL_AT");
     let kind = KINDS.iter().position(|(name, _)| *name == "fsync").unwrap();
     shim.load(&mut stage, Case { kind, nth: 1, errno: Errno::IO, on: true });
     let library = stage.rig.path("videos").canonicalize().unwrap();
-    stage.rig.set_plain("DROPREEL_FAIL_CALLS_FOLDER", text(&library));
+    stage.rig.set_variable("DROPREEL_FAIL_CALLS_FOLDER", text(&library));
     stage.rig.start_daemon().await;
-    stage.rig.until_said("not stored yet").await;
+    stage.rig.until_output("not stored yet").await;
     assert_eq!(stage.rig.job("half").await["state"], "downloading");
     stage.rig.kill();
     unload(&mut stage);

@@ -32,7 +32,7 @@ struct ReplyContext {
 
 impl Drop for ReplyContext {
     fn drop(&mut self) {
-        if self.stage.rig.lives() {
+        if self.stage.rig.is_running() {
             self.stage.rig.kill();
         }
         while self.mounts.pop().is_some() {}
@@ -64,7 +64,7 @@ impl ReplyContext {
 
     /// Looks while the daemon is paused.
     fn check(&mut self, at: &str) {
-        let lives = self.stage.rig.lives();
+        let lives = self.stage.rig.is_running();
         if lives {
             self.stage.rig.signal(Signal::STOP);
         }
@@ -96,24 +96,28 @@ impl ReplyContext {
         found.retain(|violation| !([3, 6].contains(&violation.invariant) && forgiven(&violation.what)));
         found.retain(|violation| when == When::Finally || !violation.what.contains("/rejected/."));
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert!(lines.is_empty(), "{at}:\n{}\n{}", lines.join("\n"), self.stage.rig.said());
+        assert!(lines.is_empty(), "{at}:\n{}\n{}", lines.join("\n"), self.stage.rig.output());
     }
 
     /// As a service manager would: a daemon that ended with 1 is started again.
     async fn revive(&mut self) -> bool {
         match self.stage.rig.exit_status() {
-            None if self.stage.rig.lives() => true,
+            None if self.stage.rig.is_running() => true,
             status => {
                 let code = status.and_then(|status| status.code());
-                assert!(matches!(code, None | Some(1)), "ended with {status:?}:\n{}", self.stage.rig.said());
+                assert!(
+                    matches!(code, None | Some(1)),
+                    "ended with {status:?}:\n{}",
+                    self.stage.rig.output()
+                );
                 match self.stage.rig.try_start_daemon().await {
                     Ok(()) => true,
                     Err(status) => {
-                        let said = self.stage.rig.said();
+                        let output = self.stage.rig.output();
                         assert_eq!(
                             status.code(),
                             Some(1),
-                            "a full disk is no matter of configuration:\n{said}"
+                            "a full disk is no matter of configuration:\n{output}"
                         );
                         false
                     }
@@ -139,7 +143,7 @@ impl ReplyContext {
         let body = format!(r#"{{"callback":{number},"padding":"{}"}}"#, "x".repeat(2000));
         let sha256 = sha256_hex(body.as_bytes());
         let status = self.stage.rig.try_send_callback(&job, token.expose(), body).await;
-        self.stage.log.sent_callbacks.push(SentCallback { job, sha256, lawful: true, status });
+        self.stage.log.sent_callbacks.push(SentCallback { job, sha256, valid: true, status });
         status
     }
 
@@ -147,7 +151,7 @@ impl ReplyContext {
     /// holds already. Whether one was put off.
     async fn send_callback_until_refused(&mut self) -> bool {
         let since = Instant::now();
-        while self.stage.rig.lives() && since.elapsed() < Duration::from_millis(300) {
+        while self.stage.rig.is_running() && since.elapsed() < Duration::from_millis(300) {
             if self.send_callback(self.stage.log.sent_callbacks.len()).await == Some(503) {
                 return true;
             }
@@ -155,8 +159,8 @@ impl ReplyContext {
         false
     }
 
-    fn times_said(&self, words: &str) -> usize {
-        self.stage.rig.said().matches(words).count()
+    fn times_in_output(&self, words: &str) -> usize {
+        self.stage.rig.output().matches(words).count()
     }
 }
 
@@ -198,10 +202,10 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
         scene.drop_some(1);
         scene.pause(50, 350).await;
         put_off += u64::from(scene.send_callback_until_refused().await);
-        if cycle % 4 == 3 && scene.stage.rig.lives() {
+        if cycle % 4 == 3 && scene.stage.rig.is_running() {
             scene.stage.rig.kill();
         }
-        deaths += u64::from(!scene.stage.rig.lives());
+        deaths += u64::from(!scene.stage.rig.is_running());
         starts_refused += u64::from(!scene.revive().await);
         // What was removed may be taken again before anybody notices.
         fill(&filler);
@@ -212,8 +216,8 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
             scene.check(&format!("after cycle {cycle}"));
         }
     }
-    assert!(scene.revive().await, "no start though there is room:\n{}", scene.stage.rig.said());
-    let reported = scene.times_said("full");
+    assert!(scene.revive().await, "no start though there is room:\n{}", scene.stage.rig.output());
+    let reported = scene.times_in_output("full");
     scene.finish().await;
     eprintln!(
         "disks: full {cycles} times, reported {reported} times, callbacks put off {put_off} times, {deaths} deaths, {starts_refused} \
@@ -236,7 +240,7 @@ async fn a_library_that_fills_up_in_a_download_is_filled_once_there_is_room() {
     let filler = scene.data.join("videos/.incoming/filler");
     let mut felt = 0;
     for cycle in 0..wish("DROPREEL_LIBRARY_FULL", 1) {
-        let before = scene.times_said("is full");
+        let before = scene.times_in_output("is full");
         for number in 0..3 {
             let words = "size=2MiB media=drip:1MiB";
             scene.stage.drop_job(&format!("large-{cycle}-{number}"), words, &[], &["succeeded"]);
@@ -249,13 +253,13 @@ async fn a_library_that_fills_up_in_a_download_is_filled_once_there_is_room() {
         };
         let asked = Instant::now();
         while !growing() {
-            assert!(asked.elapsed() < Duration::from_secs(60), "no download:\n{}", scene.stage.rig.said());
+            assert!(asked.elapsed() < Duration::from_secs(60), "no download:\n{}", scene.stage.rig.output());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         fill(&filler);
         scene.drop_some(2);
-        while scene.times_said("is full") == before {
-            assert!(asked.elapsed() < Duration::from_secs(60), "never full:\n{}", scene.stage.rig.said());
+        while scene.times_in_output("is full") == before {
+            assert!(asked.elapsed() < Duration::from_secs(60), "never full:\n{}", scene.stage.rig.output());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         felt += 1;
@@ -301,20 +305,20 @@ async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
             }
             match scene.send_callback(put_off + 1000 * usize::try_from(round).unwrap()).await {
                 Some(204) => {
-                    panic!("a callback is acknowledged on a read-only disk:\n{}", scene.stage.rig.said())
+                    panic!("a callback is acknowledged on a read-only disk:\n{}", scene.stage.rig.output())
                 }
                 Some(503) => put_off += 1,
                 _ => {}
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "it goes on:\n{}", scene.stage.rig.said());
+            assert!(since.elapsed() < Duration::from_secs(60), "it goes on:\n{}", scene.stage.rig.output());
         };
-        let said = scene.stage.rig.said();
-        assert_eq!(status.code(), Some(1), "a new start shows what was kept:\n{said}");
+        let output = scene.stage.rig.output();
+        assert_eq!(status.code(), Some(1), "a new start shows what was kept:\n{output}");
         // Started on it, it says what is the matter, and touches nothing.
         let refused = scene.stage.rig.try_start_daemon().await.expect_err("a start on a read-only disk");
-        let said = scene.stage.rig.said();
-        let last = said.lines().last().unwrap_or_default();
-        assert_eq!(refused.code(), Some(2), "{said}");
+        let output = scene.stage.rig.output();
+        let last = output.lines().last().unwrap_or_default();
+        assert_eq!(refused.code(), Some(2), "{output}");
         assert!(
             last.contains(text(&scene.data))
                 || last.contains(text(&scene.stage.rig.path("")).trim_end_matches('/')),
@@ -330,7 +334,7 @@ async fn a_disk_that_turns_read_only_ends_the_daemon_and_keeps_every_promise() {
     }
     scene.stage.rig.start_daemon().await;
     scene.stage.settle().await.unwrap_or_else(|why| panic!("{why}"));
-    assert_eq!(scene.stage.rig.stop().await, Some(0), "{}", scene.stage.rig.said());
+    assert_eq!(scene.stage.rig.stop().await, Some(0), "{}", scene.stage.rig.output());
     scene.check_but(When::Finally, &doubtful, "in the end");
     eprintln!("disks: read-only, {} jobs had promises in the moment of the fault", doubtful.len());
     eprintln!("disks: read-only, {put_off} callbacks put off");
@@ -359,7 +363,7 @@ async fn a_library_that_is_pulled_out_is_waited_for_and_its_mount_point_stays_em
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(2) {
             let left: Vec<_> = std::fs::read_dir(&at).unwrap().flatten().map(|entry| entry.path()).collect();
-            assert!(left.is_empty(), "the bare mount point holds {left:?}:\n{}", scene.stage.rig.said());
+            assert!(left.is_empty(), "the bare mount point holds {left:?}:\n{}", scene.stage.rig.output());
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
         if round % 2 == 1 {
@@ -367,7 +371,7 @@ async fn a_library_that_is_pulled_out_is_waited_for_and_its_mount_point_stays_em
             scene.stage.rig.kill();
             scene.stage.rig.start_daemon().await;
             scene.pause(100, 500).await;
-            assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0, "{}", scene.stage.rig.said());
+            assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0, "{}", scene.stage.rig.output());
         }
         let (status, ready) = scene.stage.rig.try_get("/readyz").await.expect("an answer");
         assert_eq!(status, 503, "{ready}");
@@ -395,7 +399,7 @@ async fn an_inbox_that_is_removed_and_made_again_is_watched_again() {
         // Only an empty folder can be removed without taking somebody's file along.
         let since = Instant::now();
         while std::fs::remove_dir(&inbox).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(30), "never empty:\n{}", scene.stage.rig.said());
+            assert!(since.elapsed() < Duration::from_secs(30), "never empty:\n{}", scene.stage.rig.output());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         if round % 2 == 0 {

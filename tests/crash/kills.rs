@@ -77,7 +77,7 @@ impl Round {
         let mut stage = Stage::set_up("", self.seed).await;
         stage.patience = self.patience;
         if let Some(mutant) = self.mutant {
-            stage.rig.set_plain(mutants::VARIABLE, mutant);
+            stage.rig.set_variable(mutants::VARIABLE, mutant);
         }
         let mut hits = Hits::default();
         for life in 0..self.kills {
@@ -85,7 +85,7 @@ impl Round {
             let started = if life % 4 == 0 {
                 stage.rig.start_and_kill_after(time).await
             } else {
-                stage.rig.try_start_daemon().await.inspect(|()| stage.rig.doom(time))
+                stage.rig.try_start_daemon().await.inspect(|()| stage.rig.kill_after(time))
             };
             match started {
                 Ok(()) => self.live(&mut stage, life, &mut hits).await?,
@@ -141,15 +141,15 @@ impl Round {
         let id = job["id"].as_str().unwrap_or_default().to_owned();
         let secret = std::fs::read_to_string(stage.rig.path("callback.secret")).unwrap();
         let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
-        let lawful = stage.rng.below(4) > 0;
-        let token = secrets.token(if lawful { &id } else { "another" });
+        let valid = stage.rng.below(4) > 0;
+        let token = secrets.token(if valid { &id } else { "another" });
         let body = format!(r#"{{"task_id":"task-wave1","callback":{}}}"#, stage.log.sent_callbacks.len());
         let status = stage.rig.try_send_callback(&id, token.expose(), body.clone()).await;
         hits.sent_callbacks += u64::from(status == Some(204));
         stage.log.sent_callbacks.push(SentCallback {
             job: id,
             sha256: sha256_hex(body.as_bytes()),
-            lawful,
+            valid,
             status,
         });
     }

@@ -105,7 +105,7 @@ async fn stage(mutant: Option<&str>) -> Stage {
     let mut stage = Stage::set_up("", 1).await;
     stage.patience = TIMEOUT;
     if let Some(mutant) = mutant {
-        stage.rig.set_plain(mutants::VARIABLE, mutant);
+        stage.rig.set_variable(mutants::VARIABLE, mutant);
     }
     stage.rig.start_daemon().await;
     stage

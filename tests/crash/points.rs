@@ -90,7 +90,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn a_file_whose_sidecar_alone_was_taken_by_a_power_cut_is_given_it_again() {
     let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
+    stage.rig.set_variable("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
     stage.rig.start_daemon().await;
     stage.drop_job("half", "", &[], &["succeeded"]);
     assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));
@@ -99,7 +99,7 @@ async fn a_file_whose_sidecar_alone_was_taken_by_a_power_cut_is_given_it_again()
         files_below(&stage.rig.path("videos")).into_iter().filter(|path| path.ends_with("half.mp4.json"));
     let removed = sidecars.map(|path| std::fs::remove_file(path).unwrap()).count();
     assert_eq!(removed, 1);
-    stage.rig.unset_plain("DROPREEL_FAIL_KILL_AT");
+    stage.rig.unset_variable("DROPREEL_FAIL_KILL_AT");
     stage.rig.start_daemon().await;
     stage.finish(true).await.unwrap();
 }

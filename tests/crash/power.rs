@@ -141,7 +141,7 @@ impl Round {
         let mut disks = Disks::set_up(self.two_disks);
         place_data(&stage, &disks.data());
         if let Some(mutant) = self.mutant {
-            stage.rig.set_plain(mutants::VARIABLE, mutant);
+            stage.rig.set_variable(mutants::VARIABLE, mutant);
         }
         stage.rig.start_daemon().await;
         let mut load = Load::new("power", LOAD);
@@ -171,7 +171,7 @@ impl Round {
             }
             tokio::time::sleep(Duration::from_millis(stage.rng.below(160))).await;
             if let Some(status) = stage.rig.exit_status() {
-                return Err(format!("the daemon ended with {status}:\n{}", stage.rig.said()));
+                return Err(format!("the daemon ended with {status}:\n{}", stage.rig.output()));
             }
             let at = format!("after cut {cut} of {self:?}");
             if cut % self.real_every == 0 {
@@ -203,9 +203,9 @@ impl Round {
         hits: &mut Hits,
         at: &str,
     ) -> Result<(), String> {
-        let said = stage.rig.said();
+        let output = stage.rig.output();
         let log = &mut stage.log;
-        disks.look_at_copy(|data| verdict(data, &ledger, log, &said, hits, at))
+        disks.look_at_copy(|data| verdict(data, &ledger, log, &output, hits, at))
     }
 
     /// Nothing the daemon does after the copy was made may be seen by anybody: it is paused until it is dead.
@@ -221,8 +221,8 @@ impl Round {
         stage.rig.kill();
         disks.fall_back();
         let ledger = stage.rig.sandbox.ledger();
-        let said = stage.rig.said();
-        verdict(&disks.data(), &ledger, &mut stage.log, &said, hits, at)?;
+        let output = stage.rig.output();
+        verdict(&disks.data(), &ledger, &mut stage.log, &output, hits, at)?;
         stage.rig.start_daemon().await;
         Ok(())
     }
@@ -233,13 +233,13 @@ fn verdict(
     data_dir: &Path,
     ledger: &Ledger,
     log: &mut HarnessLog,
-    said: &str,
+    output: &str,
     hits: &mut Hits,
     at: &str,
 ) -> Result<(), String> {
-    let mut found = check(&Evidence { data_dir, ledger, log, said, when: When::Always });
+    let mut found = check(&Evidence { data_dir, ledger, log, output, when: When::Always });
     found.retain(|violation| !violation.what.contains("/rejected/."));
-    log.note_library(data_dir);
+    log.record_library(data_dir);
     hits.submits += ledger.keys.len() as u64;
     hits.callbacks += ledger.callbacks.iter().filter(|sent| sent.status == Some(204)).count() as u64;
     hits.files += log.published.len() as u64;
@@ -249,7 +249,7 @@ fn verdict(
         return Ok(());
     }
     let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-    Err(format!("{at}:\n{}\n{said}", lines.join("\n")))
+    Err(format!("{at}:\n{}\n{output}", lines.join("\n")))
 }
 
 /// `DROPREEL_CUTS=5000` for the long run.

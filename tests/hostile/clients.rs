@@ -196,22 +196,23 @@ async fn exchange(listener: SocketAddr, bytes: String, how: Sending) -> (String,
         std::future::pending::<()>().await;
     };
     let reading = async {
-        let mut said = Vec::new();
+        let mut answer = Vec::new();
         let mut piece = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut piece).await {
-            said.extend_from_slice(&piece[..count]);
+            answer.extend_from_slice(&piece[..count]);
         }
-        String::from_utf8_lossy(&said).into_owned()
+        String::from_utf8_lossy(&answer).into_owned()
     };
     let limit = CLOSED_BY + Duration::from_secs(10);
     tokio::select! {
         () = sending => unreachable!(),
-        said = tokio::time::timeout(limit, reading) => (said.unwrap_or_else(|_| "open".into()), start.elapsed()),
+        answer = tokio::time::timeout(limit, reading) => (answer.unwrap_or_else(|_| "open".into()), start.elapsed()),
     }
 }
 
-fn status_of(said: &str) -> u16 {
-    said.strip_prefix("HTTP/1.")
+fn status_of(answer: &str) -> u16 {
+    answer
+        .strip_prefix("HTTP/1.")
         .and_then(|rest| rest.get(2..5))
         .and_then(|text| text.parse().ok())
         .unwrap_or(0)
@@ -234,15 +235,15 @@ async fn every_bad_client_is_answered_or_cut_in_time() {
     });
     let ended = futures_util::future::join_all(exchanges).await;
     let mut wrong = Vec::new();
-    for ((which, _, (name, _, how, ends)), (said, took)) in cases.iter().zip(ended) {
-        let status = status_of(&said);
-        if said == "open" || took > CLOSED_BY || !ends.contains(&status) {
+    for ((which, _, (name, _, how, ends)), (answer, took)) in cases.iter().zip(ended) {
+        let status = status_of(&answer);
+        if answer == "open" || took > CLOSED_BY || !ends.contains(&status) {
             wrong.push(format!(
-                "{which} {name} ({how:?}): {status} after {took:?}, not {ends:?}: {said:.300}"
+                "{which} {name} ({how:?}): {status} after {took:?}, not {ends:?}: {answer:.300}"
             ));
         }
     }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), listeners.rig.said());
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), listeners.rig.output());
     // Nothing that was pipelined behind a refusal was done.
     let (_, status) = listeners.rig.get("/api/v1/status").await;
     assert_eq!(status["suspensions"], serde_json::json!([]), "somebody paused the line: {status:#}");
@@ -254,9 +255,9 @@ async fn timed(listener: SocketAddr, request: String, expected: u16) -> f64 {
     let start = Instant::now();
     let mut socket = TcpStream::connect(listener).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut said = String::new();
-    let _ = socket.read_to_string(&mut said).await;
-    assert_eq!(status_of(&said), expected, "{said}");
+    let mut answer = String::new();
+    let _ = socket.read_to_string(&mut answer).await;
+    assert_eq!(status_of(&answer), expected, "{answer}");
     start.elapsed().as_secs_f64() * 1000.0
 }
 
@@ -313,7 +314,7 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
         log.sent_callbacks.push(SentCallback {
             job: listeners.job.clone(),
             sha256: sha256_hex(body.as_bytes()),
-            lawful: true,
+            valid: true,
             status: Some(204),
         });
         let health =
@@ -339,9 +340,9 @@ async fn answer_to(listener: SocketAddr, path: &str) -> String {
     let request = format!("POST {path} HTTP/1.1\r\nHost: {listener}\r\nContent-Length: 2\r\n\r\n{{}}");
     let mut socket = TcpStream::connect(listener).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut said = String::new();
-    let _ = socket.read_to_string(&mut said).await;
-    said.lines().filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\n")
+    let mut answer = String::new();
+    let _ = socket.read_to_string(&mut answer).await;
+    answer.lines().filter(|line| !line.starts_with("date:")).collect::<Vec<_>>().join("\n")
 }
 
 const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

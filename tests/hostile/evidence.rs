@@ -23,12 +23,12 @@ pub fn note(log: &mut HarnessLog, name: &str, content: impl AsRef<[u8]>, jobs: O
 
 /// Stops the daemon in order, and lets the checker and the rig look at all that is left.
 pub async fn conclude(mut rig: Rig, log: &HarnessLog, when: When) {
-    assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
+    assert_eq!(rig.stop().await, Some(0), "{}", rig.output());
     let ledger = rig.sandbox.ledger();
-    let said = rig.said();
+    let output = rig.output();
     let data_dir = rig.path("");
-    let found = check(&Evidence { data_dir: &data_dir, ledger: &ledger, log, said: &said, when });
+    let found = check(&Evidence { data_dir: &data_dir, ledger: &ledger, log, output: &output, when });
     let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-    assert!(found.is_empty(), "{}\n{said}", found.join("\n"));
+    assert!(found.is_empty(), "{}\n{output}", found.join("\n"));
     rig.finish().await;
 }

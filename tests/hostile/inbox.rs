@@ -28,7 +28,7 @@ enum End {
     Rejected(&'static str),
     /// Left alone and reported in the log once, with this word.
     Reported(&'static str),
-    /// Not touched, and nothing said: somebody's own business, or too early to tell.
+    /// Neither touched nor reported: not a job file, or possibly unfinished.
     Left,
 }
 use End::{Left, Rejected, Reported, Taken};
@@ -203,7 +203,7 @@ async fn until_taken(rig: &Rig, case: &str, count: usize) {
     while jobs_of(rig, case).await.len() != count {
         let elapsed = start.elapsed();
         let found = jobs_of(rig, case).await.len();
-        assert!(elapsed < SOON, "{case}: {found} jobs, not {count}, after {elapsed:?}\n{}", rig.said());
+        assert!(elapsed < SOON, "{case}: {found} jobs, not {count}, after {elapsed:?}\n{}", rig.output());
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
@@ -275,7 +275,7 @@ async fn every_object_has_its_one_right_end() {
     // `name-reason` has two.
     while files_below(&rig.path("rejected")).len() < 2 * (rejections + 1) + 2 {
         let rejected = files_below(&rig.path("rejected"));
-        assert!(start.elapsed() < SOON, "{rejected:#?}\n{}", rig.said());
+        assert!(start.elapsed() < SOON, "{rejected:#?}\n{}", rig.output());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // Enough rescans for an object to be reported twice, or to be ingested after all.
@@ -292,11 +292,11 @@ async fn every_object_has_its_one_right_end() {
 }
 
 async fn check_ends(rig: &Rig, cases: &[&(&str, Lay, End)], left: &[(PathBuf, u64, i64)]) {
-    let said = rig.said();
+    let output = rig.output();
     for (case, _, end) in cases {
         let jobs = jobs_of(rig, case).await;
         let expected = if let Taken(count) = end { *count } else { 0 };
-        assert_eq!(jobs.len(), expected, "{case}: {jobs:#?}\n{said}");
+        assert_eq!(jobs.len(), expected, "{case}: {jobs:#?}\n{output}");
     }
     let there = lying(&rig.path("inbox"));
     for found in left {
@@ -305,24 +305,24 @@ async fn check_ends(rig: &Rig, cases: &[&(&str, Lay, End)], left: &[(PathBuf, u6
     // A good one under a replacement character has a neighbour that is not readable.
     let strangers: Vec<_> = there.iter().filter(|found| !left.contains(found)).collect();
     let neighbour = |path: &Path| path.as_os_str().as_bytes().ends_with(b"inv\xff.jsonl");
-    assert!(strangers.iter().all(|found| neighbour(&found.0)), "left in the inbox: {strangers:#?}\n{said}");
+    assert!(strangers.iter().all(|found| neighbour(&found.0)), "left in the inbox: {strangers:#?}\n{output}");
     // Reported once each: one line for each object.
     for word in ["symbolic link", "pipe", "socket", "folder", "device", "not valid UTF-8"] {
         let expected_line =
             if word.starts_with("not") { word.to_owned() } else { format!("inbox: a {word} is") };
         let reported =
-            said.lines().filter(|line| line.contains("stays in") && line.contains(&expected_line)).count();
+            output.lines().filter(|line| line.contains("stays in") && line.contains(&expected_line)).count();
         let mut things =
             cases.iter().filter(|(_, _, end)| matches!(end, Reported(reported) if *reported == word)).count();
         if word == "not valid UTF-8" {
             things += 1;
         }
-        assert_eq!(reported, things, "{word}\n{said}");
+        assert_eq!(reported, things, "{word}\n{output}");
     }
     check_reasons(rig, cases);
     // Nobody writes into the log through a name.
-    assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{said:?}");
-    assert!(!said.lines().any(|line| line.starts_with("2026-01-01T00:00:00Z ERROR forged")), "{said}");
+    assert!(!output.contains('\u{1b}') && !output.contains('\u{202e}'), "{output:?}");
+    assert!(!output.lines().any(|line| line.starts_with("2026-01-01T00:00:00Z ERROR forged")), "{output}");
     // Nothing outside was touched, and nothing of what was kept can be run or changed by others.
     assert!(!rig.beside("elsewhere/victim").exists(), "written through a link");
     assert_eq!(fs::read_to_string(rig.beside("elsewhere/kept.json")).unwrap(), good("hard-link-outside"));
@@ -396,8 +396,8 @@ async fn a_link_in_the_inbox_s_place_is_not_followed() {
         fs::remove_dir(&inbox).unwrap();
     }
     let start = Instant::now();
-    while !rig.said().contains("symbolic link") {
-        assert!(start.elapsed() < SOON, "{}", rig.said());
+    while !rig.output().contains("symbolic link") {
+        assert!(start.elapsed() < SOON, "{}", rig.output());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -474,7 +474,7 @@ async fn a_heap_of_files_at_once_is_taken_to_the_last() {
     }
     let start = Instant::now();
     while fs::read_dir(&inbox).unwrap().count() > 0 {
-        assert!(start.elapsed() < Duration::from_secs(patience), "{}", rig.said());
+        assert!(start.elapsed() < Duration::from_secs(patience), "{}", rig.output());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(files_below(&rig.path("accepted")).len(), count);

@@ -72,7 +72,7 @@ async fn texts_that_want_to_be_obeyed_are_shown_and_nothing_more() {
             let content = job.to_string();
             if kind == "bad" {
                 rig.drop(&name, &content);
-                log.dropped(&name, content.as_bytes(), None);
+                log.record_drop(&name, content.as_bytes(), None);
             }
         }
     }
@@ -96,9 +96,9 @@ async fn texts_that_want_to_be_obeyed_are_shown_and_nothing_more() {
             assert!(!text.chars().any(obeyed), "{text:?}");
         }
     }
-    let said = rig.said();
-    assert!(!said.lines().any(|line| line.chars().any(obeyed)), "{said:?}");
-    assert!(!said.lines().any(|line| line.starts_with("2026-01-01")), "{said}");
+    let output = rig.output();
+    assert!(!output.lines().any(|line| line.chars().any(obeyed)), "{output:?}");
+    assert!(!output.lines().any(|line| line.starts_with("2026-01-01")), "{output}");
     let library = rig.path("videos");
     for file in files_below(&library) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();

@@ -16,7 +16,7 @@ pub struct Case {
     pub name: String,
     pub plan: String,
     pub state: String,
-    /// What the columns after the state mean is said at the head of each corpus.
+    /// The columns after the state. The head of each corpus says what they count.
     pub counts: Vec<usize>,
 }
 
@@ -102,7 +102,7 @@ pub async fn until_there(rig: &Rig, cases: &[Case], patience: Duration, calm: Du
             start.elapsed() < patience,
             "not where they belong:\n{}\n{}",
             elsewhere.join("\n"),
-            rig.said()
+            rig.output()
         );
         tokio::time::sleep(Duration::from_millis(250)).await;
     }

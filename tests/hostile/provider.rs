@@ -34,7 +34,7 @@ fn every_word_of_the_grammar_that_concerns_the_api_is_in_the_corpus() {
         "twice",
     ];
     let mut unused = plans::unused(CORPUS, &names);
-    // The default, said by all the others.
+    // The default: every other plan uses it.
     unused.retain(|word| !["refund=yes"].contains(&word.as_str()));
     assert_eq!(unused, [""; 0]);
     assert!(plans::size(CORPUS) >= 60);
@@ -44,9 +44,9 @@ fn every_word_of_the_grammar_that_concerns_the_api_is_in_the_corpus() {
 async fn cancel_those_meant(rig: &Rig, cases: &[Case]) {
     for case in cases.iter().filter(|case| case.name.starts_with("cancel")) {
         rig.until(&case.name, &["queued"]).await;
-        let (status, said) =
+        let (status, answer) =
             rig.post(&format!("/api/v1/jobs/{}/cancel", case.name), serde_json::json!({})).await;
-        assert_eq!(status, 200, "{}: {said}", case.name);
+        assert_eq!(status, 200, "{}: {answer}", case.name);
     }
 }
 

@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
             return self.after(Duration::from_secs(20), Due::Drop(number));
         }
         crate::rename(&hidden, &inbox.join(&file.name));
-        self.log.dropped(&file.name, &file.bytes, file.jobs);
+        self.log.record_drop(&file.name, &file.bytes, file.jobs);
         let text = String::from_utf8_lossy(&file.bytes).replace('\n', " ");
         self.note(format_args!("{} is dropped: {text}", file.name));
     }
@@ -385,7 +385,7 @@ impl<'a> Run<'a> {
 
     fn take_orders(&mut self, machine: &Machine) {
         for job in machine.orders() {
-            *self.log.orders.entry(job.to_string()).or_default() += 1;
+            *self.log.extra_charges.entry(job.to_string()).or_default() += 1;
         }
     }
 
@@ -518,14 +518,15 @@ impl<'a> Run<'a> {
 
     fn check(&mut self, when: When) {
         let ledger: &Ledger = self.world.ledger();
-        let evidence = Evidence { data_dir: &self.settings.data_dir, ledger, log: &self.log, said: "", when };
+        let evidence =
+            Evidence { data_dir: &self.settings.data_dir, ledger, log: &self.log, output: "", when };
         let found = checker::check(&evidence);
         // What an older database has forgotten cannot be held against the daemon; paying twice can.
         let counts = |violation: &checker::Violation| !self.restored || (violation.invariant == 4);
         let found: Vec<String> = found.iter().filter(|one| counts(one)).map(ToString::to_string).collect();
         self.violations.extend(found);
         if !self.restored {
-            self.log.note_library(&self.settings.data_dir);
+            self.log.record_library(&self.settings.data_dir);
         }
     }
 

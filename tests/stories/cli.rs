@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::output::{document, err, out};
+use crate::support::output::{stderr, stdout, stdout_json};
 use crate::support::{KEY, Rig, quick};
 
 #[tokio::test]
@@ -11,18 +11,18 @@ async fn submitted_jobs_are_waited_for_listed_and_shown() {
     let good = rig.beside("scene.json");
     std::fs::write(&good, format!("[{},{}]", quick("one", ""), quick("two", ""))).unwrap();
     let submitted = rig.run(&["submit", "--wait", good.to_str().unwrap()]).await;
-    assert_eq!(submitted.status.code(), Some(0), "{}", err(&submitted));
-    assert!(out(&submitted).contains("one  succeeded  /"), "{}", out(&submitted));
+    assert_eq!(submitted.status.code(), Some(0), "{}", stderr(&submitted));
+    assert!(stdout(&submitted).contains("one  succeeded  /"), "{}", stdout(&submitted));
 
-    let listed = document(&rig.run(&["list", "--json", "--state", "succeeded"]).await);
+    let listed = stdout_json(&rig.run(&["list", "--json", "--state", "succeeded"]).await);
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 2);
     assert_eq!(listed["next_cursor"], Value::Null);
-    let shown = document(&rig.run(&["show", "one", "--json"]).await);
+    let shown = stdout_json(&rig.run(&["show", "one", "--json"]).await);
     assert_eq!(shown["history"][0]["event"], "accepted");
     let text = rig.run(&["show", "one"]).await;
-    assert!(out(&text).contains(".mp4") && out(&text).contains("succeeded"), "{}", out(&text));
+    assert!(stdout(&text).contains(".mp4") && stdout(&text).contains("succeeded"), "{}", stdout(&text));
     let list = rig.run(&["list"]).await;
-    assert!(out(&list).contains(shown["id"].as_str().unwrap()), "{}", out(&list));
+    assert!(stdout(&list).contains(shown["id"].as_str().unwrap()), "{}", stdout(&list));
     let unknown = rig.run(&["show", "nobody"]).await;
     assert_eq!(unknown.status.code(), Some(1));
     let waited = rig.run(&["wait", "one", "two"]).await;
@@ -36,8 +36,8 @@ async fn wait_for_a_failed_job_exits_with_3() {
     rig.drop("bad.json", quick("bad", "end=task_failed run=1s"));
     rig.until("bad", &["queued", "processing"]).await;
     let waited = rig.run(&["wait", "bad"]).await;
-    assert_eq!(waited.status.code(), Some(3), "{}", err(&waited));
-    assert!(out(&waited).contains("bad  failed  the task failed"), "{}", out(&waited));
+    assert_eq!(waited.status.code(), Some(3), "{}", stderr(&waited));
+    assert!(stdout(&waited).contains("bad  failed  the task failed"), "{}", stdout(&waited));
     let submitted = rig.run(&["submit", "-"]).await;
     assert_eq!(submitted.status.code(), Some(1), "nothing on standard input");
     rig.finish().await;
@@ -50,13 +50,13 @@ async fn check_and_submit_print_where_a_job_file_is_wrong() {
     std::fs::write(&bad, "{\n  \"model\": \"wan2.5-t2v\",\n  \"duration\": \"5\"\n}").unwrap();
     let checked = rig.run(&["check", bad.to_str().unwrap()]).await;
     assert_eq!(checked.status.code(), Some(1));
-    assert!(out(&checked).contains("bad.json:3:15: /duration: "), "{}", out(&checked));
-    let report = document(&rig.run(&["check", "--json", bad.to_str().unwrap()]).await);
+    assert!(stdout(&checked).contains("bad.json:3:15: /duration: "), "{}", stdout(&checked));
+    let report = stdout_json(&rig.run(&["check", "--json", bad.to_str().unwrap()]).await);
     assert_eq!(report["files"][0]["ok"], false);
     let submitted = rig.run(&["submit", bad.to_str().unwrap()]).await;
     assert_eq!(submitted.status.code(), Some(1));
     let place = format!("{}:3:15: /duration: ", bad.display());
-    assert!(err(&submitted).contains(&place), "{}", err(&submitted));
+    assert!(stderr(&submitted).contains(&place), "{}", stderr(&submitted));
     assert!(rig.sandbox.ledger().tasks.is_empty());
     rig.finish().await;
 }
@@ -69,23 +69,23 @@ async fn action_by_filter_needs_confirmation() {
     }
     rig.until_settled(3).await;
     let unasked = rig.run(&["retry", "--state", "failed"]).await;
-    assert_eq!(unasked.status.code(), Some(2), "{}", err(&unasked));
-    assert!(err(&unasked).contains("Retry 3 jobs?"), "{}", err(&unasked));
+    assert_eq!(unasked.status.code(), Some(2), "{}", stderr(&unasked));
+    assert!(stderr(&unasked).contains("Retry 3 jobs?"), "{}", stderr(&unasked));
     let dry = rig.run(&["retry", "--state", "failed", "--dry-run"]).await;
-    assert_eq!((dry.status.code(), out(&dry).lines().count()), (Some(0), 3));
+    assert_eq!((dry.status.code(), stdout(&dry).lines().count()), (Some(0), 3));
     let release = rig.run(&["release", "--state", "failed"]).await;
-    assert!(err(&release).contains("may be billed again"), "{}", err(&release));
+    assert!(stderr(&release).contains("may be billed again"), "{}", stderr(&release));
     let done = rig.run(&["retry", "--state", "failed", "--yes"]).await;
-    assert_eq!((done.status.code(), out(&done).lines().count()), (Some(0), 3), "{}", err(&done));
+    assert_eq!((done.status.code(), stdout(&done).lines().count()), (Some(0), 3), "{}", stderr(&done));
     rig.until_settled(3).await;
     let job = rig.job("a").await;
     let keys = rig.sandbox.ledger().keys;
     assert!(keys.contains_key(&format!("{}.2", job["id"].as_str().unwrap())), "{keys:?}");
     let refused = rig.run(&["release", "a"]).await;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(err(&refused).contains("not held"), "{}", err(&refused));
+    assert!(stderr(&refused).contains("not held"), "{}", stderr(&refused));
     let paused = rig.run(&["pause", "submits"]).await;
-    assert!(out(&paused).contains('!'), "{}", out(&paused));
+    assert!(stdout(&paused).contains('!'), "{}", stdout(&paused));
     rig.stop().await;
     rig.start_daemon().await;
     assert_eq!(
@@ -93,7 +93,7 @@ async fn action_by_filter_needs_confirmation() {
         "paused_submits",
         "a pause survives a restart"
     );
-    assert!(err(&rig.run(&["list"]).await).contains('!'), "list shows the pause");
+    assert!(stderr(&rig.run(&["list"]).await).contains('!'), "list shows the pause");
     assert_eq!(rig.run(&["resume"]).await.status.code(), Some(0));
     rig.finish().await;
 }
@@ -104,8 +104,8 @@ async fn command_without_a_daemon_exits_with_4_and_suggests_a_fix() {
     rig.set("ADMIN__LISTEN", "127.0.0.1:9");
     for command in [vec!["list"], vec!["show", "x"], vec!["pause"], vec!["watch"]] {
         let output = rig.run(&command).await;
-        assert_eq!(output.status.code(), Some(4), "{command:?}: {}", err(&output));
-        assert!(err(&output).contains("dropreel serve"), "{}", err(&output));
+        assert_eq!(output.status.code(), Some(4), "{command:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("dropreel serve"), "{}", stderr(&output));
     }
 }
 
@@ -130,12 +130,12 @@ async fn submit_prints_every_job_of_a_long_file() {
     let file = rig.beside("long.jsonl");
     std::fs::write(&file, format!("{}\n", quick("scene", "")).repeat(620)).unwrap();
     let submitted = rig.run(&["submit", file.to_str().unwrap()]).await;
-    let ids: std::collections::BTreeSet<String> = out(&submitted).lines().map(str::to_owned).collect();
-    assert_eq!((submitted.status.code(), ids.len()), (Some(0), 620), "{}", err(&submitted));
+    let ids: std::collections::BTreeSet<String> = stdout(&submitted).lines().map(str::to_owned).collect();
+    assert_eq!((submitted.status.code(), ids.len()), (Some(0), 620), "{}", stderr(&submitted));
     let shown = rig.run(&["show", ids.first().unwrap()]).await;
-    assert!(err(&shown).contains("! "), "show prints the pause: {}", err(&shown));
+    assert!(stderr(&shown).contains("! "), "show prints the pause: {}", stderr(&shown));
     let cancelled = rig.run(&["cancel", "--state", "pending", "--yes"]).await;
-    assert_eq!(out(&cancelled).lines().count(), 620);
+    assert_eq!(stdout(&cancelled).lines().count(), 620);
     rig.finish().await;
 }
 
@@ -157,10 +157,10 @@ async fn check_rejects_what_the_inbox_ignores_or_rejects() {
     .unwrap();
     for name in ["a.sync-conflict-20260404-1.json", "b.txt", ".c.json", "pipe.json"] {
         let checked = rig.run(&["check", name]).await;
-        assert_eq!(checked.status.code(), Some(1), "{name}: {}", out(&checked));
+        assert_eq!(checked.status.code(), Some(1), "{name}: {}", stdout(&checked));
     }
     std::fs::write(rig.beside("\u{1b}[2J.json"), &good).unwrap();
-    assert_eq!(out(&rig.run(&["check", "\u{1b}[2J.json"]).await), "·[2J.json: 1 job\n");
+    assert_eq!(stdout(&rig.run(&["check", "\u{1b}[2J.json"]).await), "·[2J.json: 1 job\n");
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn wrong_usage_and_configuration_exit_with_2() {
     rig.set("PROVIDER__MAX_RUNING", "3");
     let output = rig.run(&["serve"]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("MAX_RUNNING"), "{}", err(&output));
+    assert!(stderr(&output).contains("MAX_RUNNING"), "{}", stderr(&output));
     let help = rig.run(&["--help"]).await;
     assert_eq!(help.status.code(), Some(0));
 }
@@ -191,7 +191,7 @@ async fn daemon_without_a_key_names_the_places_for_it() {
     rig.set("PROVIDER__API_KEY", "");
     let output = rig.run(&["serve"]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("DROPREEL_PROVIDER__API_KEY"), "{}", err(&output));
+    assert!(stderr(&output).contains("DROPREEL_PROVIDER__API_KEY"), "{}", stderr(&output));
 }
 
 #[tokio::test]
@@ -204,10 +204,10 @@ async fn generated_files_never_replace_others() {
     assert_eq!(rig.run(&["init", "--output", path]).await.status.code(), Some(1));
     assert_eq!(rig.run(&["--config", path, "check", path]).await.status.code(), Some(1), "not a job file");
     for shell in ["bash", "zsh", "fish"] {
-        assert!(out(&rig.run(&["completions", shell]).await).contains("dropreel"), "{shell}");
+        assert!(stdout(&rig.run(&["completions", shell]).await).contains("dropreel"), "{shell}");
     }
-    assert!(out(&rig.run(&["man"]).await).contains(".TH dropreel"));
-    let page = out(&rig.run(&["man", "list"]).await);
+    assert!(stdout(&rig.run(&["man"]).await).contains(".TH dropreel"));
+    let page = stdout(&rig.run(&["man", "list"]).await);
     assert!(page.contains(concat!(".TH dropreel-list 1  \"dropreel ", env!("CARGO_PKG_VERSION"))), "{page}");
     let pages = rig.beside("man");
     assert_eq!(rig.run(&["man", "--dir", pages.to_str().unwrap()]).await.status.code(), Some(0));
@@ -219,20 +219,20 @@ async fn demo_succeeds_without_key_and_network() {
     let rig = Rig::set_up("").await;
     let folder = rig.beside("demo");
     let output = rig.run(&["demo", "--jobs", "8", "--json", "--dir", folder.to_str().unwrap()]).await;
-    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    let report = document(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = stdout_json(&output);
     assert!(report["seconds"].as_f64().unwrap() < 55.0);
     for job in report["jobs"].as_array().unwrap() {
         let file = job["files"][0]["path"].as_str().unwrap();
         assert_eq!(&std::fs::read(file).unwrap()[4..8], b"ftyp", "{job:#}");
     }
-    assert!(!err(&output).contains(KEY));
+    assert!(!stderr(&output).contains(KEY));
 
     let again = rig.run(&["demo", "--jobs", "1", "--json", "--dir", folder.to_str().unwrap()]).await;
-    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     let first: Vec<_> = report["jobs"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect();
     assert!(
-        !first.contains(&document(&again)["jobs"][0]["id"]),
+        !first.contains(&stdout_json(&again)["jobs"][0]["id"]),
         "the jobs of the first run are reported again"
     );
 }
@@ -244,7 +244,7 @@ async fn demo_refuses_a_folder_with_other_files() {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("config.toml"), "data_dir = \"mine\"").unwrap();
     let output = rig.run(&["demo", "--jobs", "1", "--dir", folder.to_str().unwrap()]).await;
-    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     assert_eq!(std::fs::read_to_string(folder.join("config.toml")).unwrap(), "data_dir = \"mine\"");
 }
@@ -253,10 +253,10 @@ async fn demo_refuses_a_folder_with_other_files() {
 async fn sandbox_lists_faults_and_corrects_wrong_ones() {
     let rig = Rig::set_up("").await;
     let faults = rig.run(&["sandbox", "--list-faults"]).await;
-    assert!(out(&faults).contains("submit=") && out(&faults).contains("lost"), "{}", out(&faults));
+    assert!(stdout(&faults).contains("submit=") && stdout(&faults).contains("lost"), "{}", stdout(&faults));
     let wrong = rig.run(&["sandbox", "--fault", "submit=lots"]).await;
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(err(&wrong).contains("submit=lost"), "{}", err(&wrong));
+    assert!(stderr(&wrong).contains("submit=lost"), "{}", stderr(&wrong));
     assert_eq!(rig.post_to(&rig.sandbox.base_url(), "/v1/tasks", json!({})).await, 401);
 }
 
@@ -269,7 +269,7 @@ async fn report_sums_costs_and_lists_disputes() {
     for (name, state) in [("good", "succeeded"), ("refunded", "failed"), ("charged", "failed")] {
         rig.until(name, &[state]).await;
     }
-    let report = document(&rig.run(&["report", "--json", "--since", "1h"]).await);
+    let report = stdout_json(&rig.run(&["report", "--json", "--since", "1h"]).await);
     let ledger = rig.sandbox.ledger();
     let charged: i64 = ledger.tasks.iter().map(|task| task.cost.get()).sum();
     let total = &report["total"];
@@ -283,17 +283,17 @@ async fn report_sums_costs_and_lists_disputes() {
     assert_eq!(report["by_model"][0]["key"], "wan2.5-t2v");
     assert_eq!(report["by_day"].as_array().unwrap().len(), 1);
     let text = rig.run(&["report"]).await;
-    assert!(out(&text).contains("by model") && out(&text).contains("33%"), "{}", out(&text));
-    let none = document(&rig.run(&["report", "--json", "--since", "2099-01-01"]).await);
+    assert!(stdout(&text).contains("by model") && stdout(&text).contains("33%"), "{}", stdout(&text));
+    let none = stdout_json(&rig.run(&["report", "--json", "--since", "2099-01-01"]).await);
     assert_eq!(none["total"]["jobs"], 0);
 
-    let disputes = document(&rig.run(&["report", "--disputes", "--json"]).await);
+    let disputes = stdout_json(&rig.run(&["report", "--disputes", "--json"]).await);
     let names: Vec<&str> =
         disputes["disputes"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["charged"]);
     let text = rig.run(&["report", "--disputes"]).await;
-    assert!(out(&text).contains("charged") && err(&text).contains("no video"), "{}", out(&text));
+    assert!(stdout(&text).contains("charged") && stderr(&text).contains("no video"), "{}", stdout(&text));
     let wrong = rig.run(&["report", "--since", "yesterday"]).await;
-    assert_eq!(wrong.status.code(), Some(2), "{}", err(&wrong));
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
     rig.finish().await;
 }

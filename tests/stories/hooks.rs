@@ -66,7 +66,7 @@ async fn with_hooks(hooks: &str) -> Rig {
 async fn a_program_is_handed_the_job_and_none_of_our_secrets() {
     let mut rig = with_hooks(r#"[{ on = ["succeeded", "failed"], run = ["BESIDEafter-video"] }]"#).await;
     let (_, folder) = program(&rig, "exit 0");
-    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.set_variable("PATH", "/usr/bin:/bin");
     rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
@@ -93,13 +93,13 @@ async fn failed_hook_is_retried_and_changes_no_job() {
             .replace("BESIDE", &rig.beside("reported").display().to_string())
             .as_str(),
     );
-    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.set_variable("PATH", "/usr/bin:/bin");
     rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     let job = rig.until("good", &["succeeded"]).await;
-    rig.until_said("failed; it is tried again: exit status: 3: no room").await;
+    rig.until_output("failed; it is tried again: exit status: 3: no room").await;
     assert_eq!(until_notified(&folder, 2).await.len(), 2, "the second time, ten seconds later, it went well");
-    rig.until_said("delivered to hook").await;
+    rig.until_output("delivered to hook").await;
     let after = rig.job("good").await;
     assert_eq!((&after["state"], &after["history"]), (&job["state"], &rig.job("good").await["history"]));
     rig.finish().await;
@@ -116,7 +116,7 @@ async fn hook_is_notified_after_a_kill_and_restart() {
             .replace("BESIDE", &rig.beside("reported").display().to_string())
             .as_str(),
     );
-    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.set_variable("PATH", "/usr/bin:/bin");
     rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
@@ -125,7 +125,7 @@ async fn hook_is_notified_after_a_kill_and_restart() {
     rig.start_daemon().await;
     let heard = until_notified(&folder, 2).await;
     assert_eq!(heard[0].1["id"], heard[1].1["id"]);
-    rig.until_said("delivered to hook").await;
+    rig.until_output("delivered to hook").await;
     rig.finish().await;
 }
 
@@ -133,11 +133,11 @@ async fn hook_is_notified_after_a_kill_and_restart() {
 async fn what_a_program_leaves_running_is_not_waited_for() {
     let mut rig = with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"] }]"#).await;
     let (_, folder) = program(&rig, "sleep 20 &");
-    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.set_variable("PATH", "/usr/bin:/bin");
     rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
-    rig.until_said("delivered to hook").await;
+    rig.until_output("delivered to hook").await;
     assert_eq!(reported(&folder).len(), 1);
     rig.finish().await;
 }
@@ -147,14 +147,14 @@ async fn a_program_that_does_not_end_is_killed_with_all_it_started() {
     let mut rig =
         with_hooks(r#"[{ on = ["cancelled"], run = ["BESIDEafter-video"], timeout = "500ms" }]"#).await;
     let (_, folder) = program(&rig, "sleep 4242 & sleep 4243");
-    rig.set_plain("PATH", "/usr/bin:/bin");
+    rig.set_variable("PATH", "/usr/bin:/bin");
     rig.start_daemon().await;
     rig.drop("slow.json", quick("slow", "queue=60s"));
     rig.until("slow", &["queued"]).await;
     rig.post("/api/v1/jobs/slow/cancel", serde_json::json!({})).await;
     rig.until("slow", &["cancelled"]).await;
     until_notified(&folder, 1).await;
-    rig.until_said("ran longer than 0 s and was killed").await;
+    rig.until_output("ran longer than 0 s and was killed").await;
     let running = std::process::Command::new("pgrep").args(["-f", "sleep 424[23]"]).output().unwrap();
     assert!(running.stdout.is_empty(), "{}", String::from_utf8_lossy(&running.stdout));
     rig.finish().await;
@@ -200,7 +200,7 @@ async fn url_hook_is_signed_and_retried_with_the_same_id() {
     rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
-    rig.until_said("delivered to hook 127.0.0.1").await;
+    rig.until_output("delivered to hook 127.0.0.1").await;
     let heard = heard.lock().unwrap().clone();
     assert_eq!(heard.len(), 2);
     let mut ids = Vec::new();
@@ -226,7 +226,7 @@ async fn url_hook_is_signed_and_retried_with_the_same_id() {
         ids.push(id);
     }
     assert_eq!(ids[0], ids[1], "so that a receiver can tell it has heard it");
-    assert!(!rig.said().contains("canary"), "{}", rig.said());
+    assert!(!rig.output().contains("canary"), "{}", rig.output());
     let mut page = String::new();
     // The log line comes before the commit of the outcome.
     for _ in 0..200 {
@@ -251,7 +251,7 @@ async fn missing_callbacks_notify_hooks() {
         rig.drop(&format!("{name}.json"), quick(name, ""));
         rig.until(name, &["succeeded"]).await;
     }
-    rig.until_said("hook 127.0.0.1 declines `callbacks_missing`").await;
+    rig.until_output("hook 127.0.0.1 declines `callbacks_missing`").await;
     let heard = heard.lock().unwrap().clone();
     assert_eq!(heard.len(), 1, "410 asks not to come again");
     assert!(heard[0].contains(r#""type":"dropreel.callbacks_missing""#), "{}", heard[0]);

@@ -7,7 +7,7 @@ use dropreel::clock::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::output::{document, err, out};
+use crate::support::output::{stderr, stdout, stdout_json};
 use crate::support::{Rig, files_below, quick};
 
 const DAY_MS: i64 = 86_400_000;
@@ -30,7 +30,7 @@ fn restore(rig: &mut Rig, copy: &Path) {
     for leftover in ["dropreel.db-wal", "dropreel.db-shm"] {
         let _ = std::fs::remove_file(rig.path(leftover));
     }
-    rig.database_forgot = true;
+    rig.database_rolled_back = true;
 }
 
 /// Makes a job and its file `days` older. The daemon must not run.
@@ -82,7 +82,7 @@ async fn daemon_started_from_a_backup_pays_nothing_twice() {
 
     let copy = rig.beside("monday.db");
     let made = rig.run(&["backup", copy.to_str().unwrap(), "--json"]).await;
-    let report = document(&made);
+    let report = stdout_json(&made);
     assert_eq!((&report["jobs"], &report["schema"]), (&json!(2), &json!(4)), "{report}");
     assert_eq!(report["bytes"], copy.metadata().unwrap().len());
     let mode = std::os::unix::fs::PermissionsExt::mode(&copy.metadata().unwrap().permissions());
@@ -97,7 +97,7 @@ async fn daemon_started_from_a_backup_pays_nothing_twice() {
     rig.post("/api/v1/resume", json!({})).await;
     let next = rig.until("next", &["held"]).await;
     assert!(next["reason"].as_str().unwrap().contains("submitted since"), "{next:#}");
-    assert!(rig.said().contains("a backup made at 2"), "{}", rig.said());
+    assert!(rig.output().contains("a backup made at 2"), "{}", rig.output());
     assert_eq!(rig.job("done").await, done);
     assert_eq!(rig.sandbox.ledger().tasks.len(), 2, "something was submitted again");
 
@@ -107,7 +107,7 @@ async fn daemon_started_from_a_backup_pays_nothing_twice() {
     rig.stop().await;
     rig.start_daemon().await;
     assert_eq!(rig.job("later").await["state"], "succeeded");
-    assert_eq!(rig.said().matches("a backup made at 2").count(), 1);
+    assert_eq!(rig.output().matches("a backup made at 2").count(), 1);
     rig.finish().await;
 }
 
@@ -119,9 +119,9 @@ async fn backup_needs_no_daemon_and_replaces_no_file() {
     let none = rig.run(&["backup", path]).await;
     assert_eq!(none.status.code(), Some(1));
     assert!(
-        err(&none).contains("there is no database at") && err(&none).contains("data_dir"),
+        stderr(&none).contains("there is no database at") && stderr(&none).contains("data_dir"),
         "{}",
-        err(&none)
+        stderr(&none)
     );
 
     rig.start_daemon().await;
@@ -129,18 +129,22 @@ async fn backup_needs_no_daemon_and_replaces_no_file() {
     rig.until("a", &["succeeded"]).await;
     rig.stop().await;
     let made = rig.run(&["backup", path]).await;
-    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
-    assert!(out(&made).contains("copied 1 job, ") && out(&made).contains(path), "{}", out(&made));
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(stdout(&made).contains("copied 1 job, ") && stdout(&made).contains(path), "{}", stdout(&made));
     assert_intact(&copy);
 
     let before = std::fs::read(&copy).unwrap();
     let again = rig.run(&["backup", path]).await;
     assert_eq!(again.status.code(), Some(1));
-    assert!(err(&again).contains("exists") && err(&again).contains("never replaces"), "{}", err(&again));
+    assert!(
+        stderr(&again).contains("exists") && stderr(&again).contains("never replaces"),
+        "{}",
+        stderr(&again)
+    );
     assert_eq!(std::fs::read(&copy).unwrap(), before);
     let nowhere = rig.run(&["backup", "not/made/monday.db"]).await;
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(err(&nowhere).contains("not/made does not exist"), "{}", err(&nowhere));
+    assert!(stderr(&nowhere).contains("not/made does not exist"), "{}", stderr(&nowhere));
     let hidden = std::fs::read_dir(rig.beside("")).unwrap().map(|entry| entry.unwrap().file_name());
     let hidden: Vec<_> = hidden.filter(|name| name.to_string_lossy().starts_with('.')).collect();
     assert!(hidden.is_empty(), "{hidden:?}");
@@ -165,8 +169,8 @@ async fn damaged_database_is_not_copied() {
         }
         let copy = rig.beside("monday.db");
         let made = rig.run(&["backup", copy.to_str().unwrap()]).await;
-        assert_eq!(made.status.code(), Some(1), "{}", out(&made));
-        assert!(err(&made).contains(message), "{}", err(&made));
+        assert_eq!(made.status.code(), Some(1), "{}", stdout(&made));
+        assert!(stderr(&made).contains(message), "{}", stderr(&made));
         assert!(!copy.exists() && !rig.beside(".monday.db.tmp").exists());
     }
 }
@@ -185,15 +189,15 @@ async fn prune_deletes_old_jobs_but_no_video_and_no_waiting_job() {
     rig.until("waits", &["pending"]).await;
     rig.drop("young.json", quick("young", ""));
     rig.until("young", &["succeeded"]).await;
-    rig.until_said("rejected bad.json").await;
+    rig.until_output("rejected bad.json").await;
     rig.stop().await;
     age_job(&rig, "old", 100);
     age_job(&rig, "waits", 100);
     age_files(&rig.path("rejected"), 100);
     age_files(&rig.path("quarantine"), 80);
-    rig.database_forgot = true;
+    rig.database_rolled_back = true;
     let unreachable = rig.run(&["prune", "--yes"]).await;
-    assert_eq!(unreachable.status.code(), Some(4), "{}", err(&unreachable));
+    assert_eq!(unreachable.status.code(), Some(4), "{}", stderr(&unreachable));
     rig.start_daemon().await;
     let old = rig.job("old").await;
 
@@ -202,31 +206,31 @@ async fn prune_deletes_old_jobs_but_no_video_and_no_waiting_job() {
         folders.iter().flat_map(|folder| files_below(&rig.path(folder))).collect::<Vec<_>>()
     };
     let before = files();
-    let dry = document(&rig.run(&["prune", "--dry-run", "--json"]).await);
+    let dry = stdout_json(&rig.run(&["prune", "--dry-run", "--json"]).await);
     // A job file, a rejected one and its reason.
     assert_eq!((&dry["jobs"], &dry["files"], &dry["dry_run"]), (&json!(1), &json!(3), &json!(true)), "{dry}");
     let unasked = rig.run(&["prune"]).await;
     assert_eq!(unasked.status.code(), Some(2));
     assert!(
-        err(&unasked).contains("Delete 1 job and 3 files") && err(&unasked).contains("--yes"),
+        stderr(&unasked).contains("Delete 1 job and 3 files") && stderr(&unasked).contains("--yes"),
         "{}",
-        err(&unasked)
+        stderr(&unasked)
     );
     let too_young = rig.run(&["prune", "--older-than", "30d", "--yes"]).await;
     assert_eq!(too_young.status.code(), Some(2));
     assert!(
-        err(&too_young).contains("at least 31d") && err(&too_young).contains("month"),
+        stderr(&too_young).contains("at least 31d") && stderr(&too_young).contains("month"),
         "{}",
-        err(&too_young)
+        stderr(&too_young)
     );
     assert_eq!(files(), before);
     assert_eq!(rig.job("old").await, old);
 
     let done = rig.run(&["prune", "--yes"]).await;
-    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
-    assert!(out(&done).contains("deleted 1 job and 3 files"), "{}", out(&done));
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    assert!(stdout(&done).contains("deleted 1 job and 3 files"), "{}", stdout(&done));
     let gone = rig.run(&["show", "old"]).await;
-    assert_eq!(gone.status.code(), Some(1), "{}", out(&gone));
+    assert_eq!(gone.status.code(), Some(1), "{}", stdout(&gone));
     for name in ["page", "waits", "young"] {
         assert_eq!(rig.run(&["show", name]).await.status.code(), Some(0), "{name}");
     }
@@ -236,7 +240,7 @@ async fn prune_deletes_old_jobs_but_no_video_and_no_waiting_job() {
     assert!(removed.iter().all(|file| !file.starts_with(rig.path("videos"))), "{removed:?}");
     assert!(Path::new(old["files"][0]["path"].as_str().unwrap()).is_file());
     let nothing = rig.run(&["prune", "--yes"]).await;
-    assert_eq!((nothing.status.code(), err(&nothing).contains("nothing to prune")), (Some(0), true));
+    assert_eq!((nothing.status.code(), stderr(&nothing).contains("nothing to prune")), (Some(0), true));
     assert_intact(&rig.path("dropreel.db"));
     rig.finish().await;
 }
@@ -251,7 +255,7 @@ async fn prune_continues_after_a_kill() {
     };
     let lines: String = (0..4_000).map(|number| format!("{}\n", line(number))).collect();
     rig.drop("many.jsonl", lines);
-    rig.until_said("accepted many.jsonl: 4000 jobs").await;
+    rig.until_output("accepted many.jsonl: 4000 jobs").await;
     rig.drop("young.json", quick("young", ""));
     rig.until("young", &["succeeded"]).await;
     rig.stop().await;
@@ -262,7 +266,7 @@ async fn prune_continues_after_a_kill() {
         ago = 100 * DAY_MS
     );
     database(&rig).execute_batch(&long_ago).unwrap();
-    rig.database_forgot = true;
+    rig.database_rolled_back = true;
     let left = |rig: &Rig| -> i64 {
         database(rig).query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)).unwrap()
     };
@@ -275,13 +279,13 @@ async fn prune_continues_after_a_kill() {
     }
     rig.kill();
     let cut = prune.await.unwrap();
-    assert_eq!(cut.status.code(), Some(4), "{}{}", out(&cut), err(&cut));
+    assert_eq!(cut.status.code(), Some(4), "{}{}", stdout(&cut), stderr(&cut));
     let after = left(&rig);
     assert!(after > 1, "the prune ended before the kill");
     assert_intact(&rig.path("dropreel.db"));
 
     rig.start_daemon().await;
-    let done = document(&rig.run(&["prune", "--yes", "--json"]).await);
+    let done = stdout_json(&rig.run(&["prune", "--yes", "--json"]).await);
     assert_eq!(done["jobs"], after - 1, "{done}");
     assert_eq!(left(&rig), 1);
     rig.drop("next.json", quick("next", ""));

@@ -65,7 +65,7 @@ async fn missing_callbacks_are_logged_with_advice() {
         rig.drop(&format!("{name}.json"), quick(name, ""));
         rig.until(name, &["succeeded"]).await;
     }
-    rig.until_said("the last 5 tasks ended without a callback").await;
+    rig.until_output("the last 5 tasks ended without a callback").await;
     let page = reqwest::get(rig.admin()).await.unwrap().text().await.unwrap();
     assert!(page.contains("the last 5 tasks ended without a callback"), "{page}");
     let ready = reqwest::get(format!("{}/readyz", rig.admin())).await.unwrap();

@@ -26,10 +26,10 @@ async fn waiting_files_are_logged_in_one_line_and_the_next_at_once() {
         rig.drop(&format!("many-{number:03}.json"), quick("many", ""));
     }
     rig.start_daemon().await;
-    rig.until_said("accepted 300 files, many-000.json to many-299.json: 300 jobs").await;
+    rig.until_output("accepted 300 files, many-000.json to many-299.json: 300 jobs").await;
     rig.drop("next.json", quick("next", ""));
-    rig.until_said("accepted next.json: 1 job").await;
-    assert_eq!(rig.said().matches("accepted ").count(), 2, "{}", rig.said());
+    rig.until_output("accepted next.json: 1 job").await;
+    assert_eq!(rig.output().matches("accepted ").count(), 2, "{}", rig.output());
     rig.kill();
 }
 
@@ -39,7 +39,7 @@ async fn a_stop_in_the_middle_is_quick_and_orderly() {
     rig.drop("slow.json", quick("slow", "size=2MiB media=drip:20KiB run=100ms"));
     rig.until("slow", &["downloading"]).await;
     let start = std::time::Instant::now();
-    assert_eq!(rig.stop().await, Some(0), "{}", rig.said());
+    assert_eq!(rig.stop().await, Some(0), "{}", rig.output());
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     rig.sandbox.set_fault_plan("").unwrap();
     rig.start_daemon().await;
@@ -53,8 +53,8 @@ async fn a_second_daemon_is_kept_out() {
     let rig = Rig::start("").await;
     let second = rig.run(&["serve"]).await;
     assert_eq!(second.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(said.contains("another dropreel is running"), "{said}");
+    let output = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(output.contains("another dropreel is running"), "{output}");
     rig.finish().await;
 }
 
@@ -71,7 +71,7 @@ async fn a_database_restored_from_yesterday_submits_nothing_by_itself() {
     rig.until("a", &["succeeded"]).await;
     rig.stop().await;
     std::fs::write(rig.path("dropreel.db"), copy).unwrap();
-    rig.database_forgot = true;
+    rig.database_rolled_back = true;
     for leftover in ["dropreel.db-wal", "dropreel.db-shm"] {
         let _ = std::fs::remove_file(rig.path(leftover));
     }

@@ -22,8 +22,8 @@ fn next(socket: &UnixDatagram) -> String {
 async fn systemd_is_notified_of_readiness_watchdog_and_stop() {
     let mut rig = Rig::set_up("").await;
     let socket = listen(&rig);
-    rig.set_plain("NOTIFY_SOCKET", &rig.beside("notify").display().to_string());
-    rig.set_plain("WATCHDOG_USEC", "400000");
+    rig.set_variable("NOTIFY_SOCKET", &rig.beside("notify").display().to_string());
+    rig.set_variable("WATCHDOG_USEC", "400000");
     rig.start_daemon().await;
     assert_eq!(next(&socket), "READY=1");
     assert_eq!(next(&socket), "WATCHDOG=1");
@@ -62,14 +62,14 @@ async fn log_lines_name_their_job_and_no_secret() {
     rig.drop("sakura.json", quick("sakura", "submit=503 media=short"));
     let job = rig.until("sakura", &["succeeded"]).await;
     let id = job["id"].as_str().unwrap();
-    let said = rig.said();
+    let output = rig.output();
     for news in
         ["accepted sakura.json: 1 job", "submitting job", "queued", "is downloading", "stored", "succeeded"]
     {
-        assert!(said.contains(news), "`{news}` is not in:\n{said}");
+        assert!(output.contains(news), "`{news}` is not in:\n{output}");
     }
-    let about = said.lines().filter(|line| line.contains(id)).count();
-    assert!(about >= 6, "{said}");
+    let about = output.lines().filter(|line| line.contains(id)).count();
+    assert!(about >= 6, "{output}");
     // `finish` searches the log for secrets.
     rig.finish().await;
 }

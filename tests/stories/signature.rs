@@ -43,7 +43,7 @@ async fn signed_callbacks_are_taken_in_both_fashions() {
         rig.drop("a.json", quick("a", "callback=copies:3"));
         rig.until("a", &["succeeded"]).await;
         assert!(status_queries(&rig) >= 1, "a callback is a hint, signed or not");
-        assert!(!rig.said().contains("canary"), "{}", rig.said());
+        assert!(!rig.output().contains("canary"), "{}", rig.output());
         rig.finish().await;
     }
 }
@@ -60,7 +60,7 @@ async fn a_signed_body_is_believed_where_that_is_set() {
             (states["good"].as_str(), states["bad"].as_str(), states["wrapped"].as_str()),
             ("succeeded", "failed", "succeeded")
         );
-        assert_eq!(status_queries(&rig), 0, "{}", rig.said());
+        assert_eq!(status_queries(&rig), 0, "{}", rig.output());
         rig.finish().await;
     }
 }
@@ -92,7 +92,7 @@ async fn unsigned_wrongly_signed_and_old_callbacks_are_refused_and_the_job_is_fo
             callbacks.iter().all(|callback| callback.status.is_none_or(|status| status == 401)),
             "{what}"
         );
-        rig.until_said("callback of job").await;
+        rig.until_output("callback of job").await;
         assert_eq!(status_queries(&rig), 0, "{what}: asked before the grace was over");
         rig.until("a", &["succeeded"]).await;
         rig.finish().await;
@@ -122,7 +122,7 @@ async fn the_callback_secret_is_changed_under_a_running_daemon_and_no_callback_i
         "{callbacks:?}"
     );
     for secret in after.lines() {
-        assert!(!rig.said().contains(secret), "a secret is in the log");
+        assert!(!rig.output().contains(secret), "a secret is in the log");
     }
     rig.finish().await;
 }

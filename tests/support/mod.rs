@@ -1,8 +1,8 @@
-//! The rig of the stories: a folder, a real simulated provider, and the real binary as a child process.
+//! The rig of the integration tests: a folder, the sandbox on a real port, and the real binary as a child process.
 #![allow(dead_code, reason = "each test program uses its own part of the rig")]
 
 pub mod checker;
-pub mod lives;
+pub mod lifecycle;
 pub mod mutants;
 pub mod output;
 
@@ -19,12 +19,12 @@ use dropreel::sandbox::fault_plan::FaultPlan;
 use dropreel::sandbox::{Options, Sandbox};
 use serde_json::Value;
 
-/// The provider page's own request.
+/// The example prompt of the provider's documentation.
 pub const SAKURA: &str = "春天的樱花树下,花瓣随风飘落";
-/// The API key, as a canary: must appear nowhere in what the daemon prints or writes for people.
+/// The API key. It must appear nowhere in what the daemon prints or writes for people.
 pub const KEY: &str = "sk-canary-5f1c0ffee";
-/// No story takes so long unless something is wrong.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// No wait takes this long unless something is wrong.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A job that runs half a second at the provider.
 pub fn quick(name: &str, plan: &str) -> String {
@@ -36,21 +36,20 @@ pub fn quick(name: &str, plan: &str) -> String {
     .to_string()
 }
 
-/// What a story plays on.
+/// A test's daemon, sandbox and folders.
 pub struct Rig {
     folder: tempfile::TempDir,
     pub sandbox: Sandbox,
     settings: BTreeMap<String, String>,
     daemon: Option<Running>,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
     http: reqwest::Client,
-    /// Charges allowed for a job: 1, unless a person asked for more.
+    /// Charges allowed for a job: 1, unless an operator asked for another attempt.
     pub charges_allowed: BTreeMap<String, usize>,
-    /// The story put the database back to an older state, or made it older: what it forgot cannot be held against the
-    /// daemon.
-    pub database_forgot: bool,
-    /// The public listener's address, if it must be the same after each restart.
-    kept_port: Option<lives::KeptPort>,
+    /// The test put the database back to an older state, so the checker would find facts missing.
+    pub database_rolled_back: bool,
+    /// The public listener's port, if it must be the same after each restart.
+    kept_port: Option<lifecycle::KeptPort>,
 }
 
 struct Running {
@@ -60,7 +59,7 @@ struct Running {
 }
 
 impl Rig {
-    /// A provider that behaves as `plan` says, and a daemon that is set up for it but not started.
+    /// Starts a sandbox with this fault plan, and prepares a daemon for it without starting it.
     pub async fn set_up(plan: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -96,15 +95,15 @@ impl Rig {
             sandbox,
             settings,
             daemon: None,
-            said: Arc::default(),
+            output: Arc::default(),
             http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
             charges_allowed: BTreeMap::new(),
-            database_forgot: false,
+            database_rolled_back: false,
             kept_port: None,
         }
     }
 
-    /// The same with the daemon running.
+    /// Starts a sandbox with this fault plan, and a daemon for it.
     pub async fn start(plan: &str) -> Self {
         let mut rig = Self::set_up(plan).await;
         rig.start_daemon().await;
@@ -115,8 +114,8 @@ impl Rig {
         self.settings.insert(format!("DROPREEL_{key}"), value.to_owned());
     }
 
-    /// A variable that is none of dropreel's settings.
-    pub fn set_plain(&mut self, key: &str, value: &str) {
+    /// Sets an environment variable that is not a setting of dropreel.
+    pub fn set_variable(&mut self, key: &str, value: &str) {
         self.settings.insert(key.to_owned(), value.to_owned());
     }
 
@@ -124,12 +123,12 @@ impl Rig {
         self.folder.path().join("data").join(relative)
     }
 
-    /// Beside the data folder.
+    /// A path outside the data folder.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A command of the real binary, with the rig's settings.
+    /// The real binary with the rig's settings and these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dropreel"));
         command.env_clear().envs(&self.settings).current_dir(self.folder.path()).args(arguments);
@@ -149,34 +148,34 @@ impl Rig {
 
     pub async fn start_daemon(&mut self) {
         if let Err(status) = self.try_start_daemon().await {
-            panic!("the daemon did not start ({status}):\n{}", self.said());
+            panic!("the daemon did not start ({status}):\n{}", self.output());
         }
     }
 
     /// Starts the daemon; an error if it ends before it is ready.
     pub async fn try_start_daemon(&mut self) -> Result<(), ExitStatus> {
-        let (mut child, ready) = self.launch();
-        match tokio::time::timeout(PATIENCE, ready).await {
+        let (mut child, ready) = self.spawn();
+        match tokio::time::timeout(TIMEOUT, ready).await {
             Ok(Ok((admin, public))) => {
                 self.daemon = Some(Running { child, admin, public });
                 Ok(())
             }
-            // All that it had to say is read: it is gone.
+            // The pipe is closed, so its output is complete.
             Ok(Err(_)) => Err(child.wait().unwrap()),
             Err(_) => {
                 let _ = child.kill();
-                panic!("the daemon did not start:\n{}", self.said());
+                panic!("the daemon did not start:\n{}", self.output());
             }
         }
     }
 
-    /// Launches the daemon. Its addresses are known once it is ready.
-    fn launch(&self) -> (Child, tokio::sync::oneshot::Receiver<(String, String)>) {
+    /// Spawns the daemon. The receiver gets its addresses once it is ready.
+    fn spawn(&self) -> (Child, tokio::sync::oneshot::Receiver<(String, String)>) {
         let mut child =
             self.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (ready, found) = tokio::sync::oneshot::channel();
-        let said = self.said.clone();
+        let output = self.output.clone();
         std::thread::spawn(move || {
             let mut ready = Some(ready);
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -185,9 +184,9 @@ impl Rig {
                 {
                     let _ = ready.send((admin, public));
                 }
-                let mut said = said.lock().unwrap();
-                said.push_str(&line);
-                said.push('\n');
+                let mut output = output.lock().unwrap();
+                output.push_str(&line);
+                output.push('\n');
             }
         });
         (child, found)
@@ -205,16 +204,16 @@ impl Rig {
         self.running().public.clone()
     }
 
-    /// All that the daemon has said so far.
-    pub fn said(&self) -> String {
-        self.said.lock().unwrap().clone()
+    /// What the daemon has logged so far.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
     }
 
-    /// Waits until the daemon has said it: its lines reach us by a thread of their own.
-    pub async fn until_said(&self, what: &str) {
+    /// Waits until the daemon has logged this text. Another thread reads the log, so a line may arrive late.
+    pub async fn until_output(&self, what: &str) {
         let start = Instant::now();
-        while !self.said().contains(what) {
-            assert!(start.elapsed() < PATIENCE, "the daemon never said {what:?} but\n{}", self.said());
+        while !self.output().contains(what) {
+            assert!(start.elapsed() < TIMEOUT, "the daemon never logged {what:?} but\n{}", self.output());
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
@@ -236,7 +235,7 @@ impl Rig {
         read(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
-    /// A request to somebody else: the status alone.
+    /// A request to another server. Returns the status.
     pub async fn post_to(&self, base: &str, path: &str, body: Value) -> u16 {
         read(self.http.post(format!("{base}{path}")).body(body.to_string())).await.0
     }
@@ -253,14 +252,14 @@ impl Rig {
             if job["state"].as_str().is_some_and(|state| states.contains(&state)) {
                 return job;
             }
-            if start.elapsed() >= PATIENCE {
-                panic!("{reference} is not {states:?} but\n{job:#}\n{}", self.said());
+            if start.elapsed() >= TIMEOUT {
+                panic!("{reference} is not {states:?} but\n{job:#}\n{}", self.output());
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
 
-    /// Waits until no job moves by itself any more: all ended or held. Their states by name.
+    /// Waits until there are `count` jobs and all are finished or held. Returns their states by name.
     pub async fn until_settled(&self, count: usize) -> BTreeMap<String, String> {
         let start = Instant::now();
         loop {
@@ -268,14 +267,14 @@ impl Rig {
             let text = |job: &Value, key: &str| job[key].as_str().unwrap_or_default().to_owned();
             let states: BTreeMap<_, _> =
                 jobs.iter().map(|job| (text(job, "name"), text(job, "state"))).collect();
-            let rests = ["succeeded", "failed", "cancelled", "expired", "held"];
-            if jobs.len() == count && jobs.iter().all(|job| rests.contains(&text(job, "state").as_str())) {
+            let settled = ["succeeded", "failed", "cancelled", "expired", "held"];
+            if jobs.len() == count && jobs.iter().all(|job| settled.contains(&text(job, "state").as_str())) {
                 return states;
             }
-            if start.elapsed() >= PATIENCE {
-                let moving: Vec<_> =
-                    jobs.iter().filter(|job| !rests.contains(&text(job, "state").as_str())).collect();
-                panic!("not settled after {PATIENCE:?}: {moving:#?}\n{}", self.said());
+            if start.elapsed() >= TIMEOUT {
+                let others: Vec<_> =
+                    jobs.iter().filter(|job| !settled.contains(&text(job, "state").as_str())).collect();
+                panic!("not settled after {TIMEOUT:?}: {others:#?}\n{}", self.output());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -293,14 +292,14 @@ impl Rig {
         }
     }
 
-    /// SIGKILL: no time for anything.
+    /// Kills the daemon with SIGKILL.
     pub fn kill(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon is running");
         daemon.child.kill().unwrap();
         daemon.child.wait().unwrap();
     }
 
-    /// The daemon's process.
+    /// The daemon's process id.
     pub fn pid(&self) -> u32 {
         self.running().child.id()
     }
@@ -310,28 +309,27 @@ impl Rig {
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
-    /// SIGTERM, and the exit code.
+    /// Stops the daemon with SIGTERM. Returns its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
         let mut daemon = self.daemon.take().expect("the daemon is running");
         tokio::task::spawn_blocking(move || daemon.child.wait().unwrap().code()).await.unwrap()
     }
 
-    /// The end of every story: the daemon stops in order, the ledger balances, no secret was said, and all files in
-    /// the library are whole.
+    /// Ends every story: stops the daemon, runs the checker, and searches for secrets in what people can see.
     pub async fn finish(mut self) {
         if self.daemon.is_some() {
             let line = std::fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap();
             assert!(!String::from_utf8_lossy(&line).contains(KEY), "the key is in the process list");
-            assert_eq!(self.stop().await, Some(0), "{}", self.said());
+            assert_eq!(self.stop().await, Some(0), "{}", self.output());
         }
         self.check_invariants();
-        self.check_silence();
+        self.check_secrets();
     }
 
-    /// What the checker says of the folders as they are, under the harness's own `log`. The daemon must not run.
+    /// What the checker finds wrong, given the harness's own `log`. The daemon must not be running.
     pub fn violations(&self, log: &checker::HarnessLog, when: checker::When) -> Vec<checker::Violation> {
-        let (ledger, said) = (self.sandbox.ledger(), self.said());
+        let (ledger, output) = (self.sandbox.ledger(), self.output());
         let mut log = log.clone();
         log.canaries.push(("the API key".to_owned(), KEY.to_owned()));
         let secrets = std::fs::read_to_string(self.path("callback.secret")).unwrap_or_default();
@@ -339,30 +337,30 @@ impl Rig {
             log.canaries.push(("a callback secret".to_owned(), secret.to_owned()));
         }
         for (job, charges) in &self.charges_allowed {
-            *log.orders.entry(job.clone()).or_default() += u32::try_from(charges - 1).unwrap();
+            *log.extra_charges.entry(job.clone()).or_default() += u32::try_from(charges - 1).unwrap();
         }
         let data_dir = self.path("");
         checker::check(&checker::Evidence {
             data_dir: &data_dir,
             ledger: &ledger,
             log: &log,
-            said: &said,
+            output: &output,
             when,
         })
     }
 
     fn check_invariants(&self) {
-        if self.database_forgot || !self.path("dropreel.db").exists() {
+        if self.database_rolled_back || !self.path("dropreel.db").exists() {
             return;
         }
         let broken = self.violations(&checker::HarnessLog::default(), checker::When::Always);
         let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
-        assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.said());
+        assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.output());
     }
 
-    fn check_silence(&self) {
-        let said = self.said();
-        let mut places = vec![("the log", said.clone())];
+    fn check_secrets(&self) {
+        let output = self.output();
+        let mut places = vec![("the log", output.clone())];
         for folder in ["videos", "rejected", "quarantine"] {
             for file in files_below(&self.path(folder)) {
                 if file.extension().is_some_and(|ending| ending == "json") {
@@ -374,7 +372,7 @@ impl Rig {
             assert!(!text.contains("/callbacks/"), "a callback address is in {place}");
             assert!(!text.contains("sig="), "a link is in {place}");
         }
-        assert!(!said.contains("a bug:"), "a bug shows:\n{said}");
+        assert!(!output.contains("a bug:"), "the log has a bug:\n{output}");
     }
 }
 

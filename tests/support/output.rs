@@ -1,19 +1,19 @@
-//! What a command printed.
+//! Reads what a command printed.
 
 use std::process::Output;
 
 use serde_json::Value;
 
-pub fn out(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn err(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Standard output as JSON.
-pub fn document(output: &Output) -> Value {
+pub fn stdout_json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("no document: {}{}", out(output), err(output)))
+        .unwrap_or_else(|_| panic!("no JSON: {}{}", stdout(output), stderr(output)))
 }

@@ -84,7 +84,7 @@ impl Stage {
         // The daemon may have died before it made the folder.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.rig.path("inbox")).unwrap();
         self.rig.drop(name, bytes);
-        self.log.dropped(name, bytes, jobs);
+        self.log.record_drop(name, bytes, jobs);
     }
 
     /// Waits until the daemon has ended, or all is at rest.
@@ -111,16 +111,16 @@ impl Stage {
         match (status.signal(), status.code()) {
             (Some(9), _) => Ok(Ended::Died),
             (_, Some(0)) => Ok(Ended::Stopped),
-            _ => Err(format!("the daemon ended with {status}:\n{}", self.rig.said())),
+            _ => Err(format!("the daemon ended with {status}:\n{}", self.rig.output())),
         }
     }
 
-    /// Whether the last thing said was that the lab kills here. It may be read a little after the death is seen.
+    /// Whether the last thing output was that the lab kills here. It may be read a little after the death is seen.
     pub async fn was_killed_at(&self, site: FailPoint) -> bool {
         let line = format!("at {}", site.into_str());
         for _ in 0..100 {
-            let said = self.rig.said();
-            if said.lines().any(|said| said.starts_with("failpoint:") && said.ends_with(&line)) {
+            let output = self.rig.output();
+            if output.lines().any(|output| output.starts_with("failpoint:") && output.ends_with(&line)) {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -133,7 +133,7 @@ impl Stage {
         let start = Instant::now();
         while !(self.is_at_rest().await && self.is_quiet()) {
             if let Some(status) = self.rig.exit_status() {
-                return Err(format!("the daemon ended with {status}:\n{}", self.rig.said()));
+                return Err(format!("the daemon ended with {status}:\n{}", self.rig.output()));
             }
             if start.elapsed() > self.patience {
                 return Err(format!("not at rest:\n{}", self.moving().await));
@@ -186,13 +186,13 @@ impl Stage {
             }
         }
         let ledger = self.rig.sandbox.ledger();
-        let _ = writeln!(text, "faults {:?}, calls {:?}\n{}", ledger.faults, ledger.calls, self.rig.said());
+        let _ = writeln!(text, "faults {:?}, calls {:?}\n{}", ledger.faults, ledger.calls, self.rig.output());
         text
     }
 
     /// What the checker has to say; nothing before there is a database.
     pub fn check(&mut self, when: When, at: &str) -> Result<(), String> {
-        if !self.rig.path("dropreel.db").exists() || self.rig.database_forgot {
+        if !self.rig.path("dropreel.db").exists() || self.rig.database_rolled_back {
             return Ok(());
         }
         let mut found = self.rig.violations(&self.log, when);
@@ -205,18 +205,18 @@ impl Stage {
         found.retain(|violation| {
             !repeated(&violation.what) && (when == When::Finally || !hidden(&violation.what))
         });
-        self.log.note_library(&self.rig.path(""));
+        self.log.record_library(&self.rig.path(""));
         if found.is_empty() {
             return Ok(());
         }
         let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-        Err(format!("{at}:\n{}\n{}", lines.join("\n"), self.rig.said()))
+        Err(format!("{at}:\n{}\n{}", lines.join("\n"), self.rig.output()))
     }
 
     /// The last look: every job ended as it had to, and everything holds that must hold in the end.
     pub async fn finish(mut self, in_order: bool) -> Result<(), String> {
         if let Err(why) = self.settle().await {
-            if self.rig.lives() {
+            if self.rig.is_running() {
                 self.rig.kill();
             }
             self.check(When::Always, "before it could come to rest")?;
@@ -228,28 +228,28 @@ impl Stage {
             let name = job["name"].as_str().unwrap_or_default().to_owned();
             let state = job["state"].as_str().unwrap_or_default().to_owned();
             if ended.insert(name.clone(), state).is_some() {
-                return Err(format!("{name} is there twice:\n{}", self.rig.said()));
+                return Err(format!("{name} is there twice:\n{}", self.rig.output()));
             }
         }
         for (name, ends) in &self.wanted {
             let state = ended.get(name).map_or("nowhere", String::as_str);
             if !ends.contains(&state) {
-                return Err(format!("{name} is {state}, not {ends:?}:\n{}", self.rig.said()));
+                return Err(format!("{name} is {state}, not {ends:?}:\n{}", self.rig.output()));
             }
         }
         if in_order {
             let code = self.rig.stop().await;
             if code != Some(0) {
-                return Err(format!("stopped with {code:?}:\n{}", self.rig.said()));
+                return Err(format!("stopped with {code:?}:\n{}", self.rig.output()));
             }
         } else {
             self.rig.kill();
         }
         self.check(When::Finally, "in the end")?;
-        let said = self.rig.said();
+        let output = self.rig.output();
         for word in ["sig=", "/callbacks/", "a bug:"] {
-            if said.contains(word) {
-                return Err(format!("`{word}` is in the log:\n{said}"));
+            if output.contains(word) {
+                return Err(format!("`{word}` is in the log:\n{output}"));
             }
         }
         Ok(())

@@ -73,13 +73,13 @@ impl Play {
         let mut stage = Stage::set_up("", self.seed).await;
         stage.patience = self.patience;
         if let Some(mutant) = self.mutant {
-            stage.rig.set_plain(mutants::VARIABLE, mutant);
+            stage.rig.set_variable(mutants::VARIABLE, mutant);
         }
         let jobs = 1 + stage.rng.below(4);
         let mut died = Vec::new();
         self.prepare(&mut stage).await?;
         for (life, (site, nth)) in self.deaths.iter().enumerate() {
-            stage.rig.set_plain("DROPREEL_FAIL_KILL_AT", &format!("{}:{nth}", site.into_str()));
+            stage.rig.set_variable("DROPREEL_FAIL_KILL_AT", &format!("{}:{nth}", site.into_str()));
             let ended = match stage.rig.try_start_daemon().await {
                 Err(status) if life == 0 => {
                     self.drop_all(&mut stage, jobs);
@@ -98,7 +98,7 @@ impl Play {
             match ended {
                 Ended::Died => {
                     if !stage.was_killed_at(*site).await {
-                        return Err(format!("it died, but not at {at}:\n{}", stage.rig.said()));
+                        return Err(format!("it died, but not at {at}:\n{}", stage.rig.output()));
                     }
                     died.push(*site);
                 }
@@ -107,7 +107,7 @@ impl Play {
             }
             stage.check(When::Always, &at)?;
         }
-        stage.rig.unset_plain("DROPREEL_FAIL_KILL_AT");
+        stage.rig.unset_variable("DROPREEL_FAIL_KILL_AT");
         if self.deaths.is_empty() {
             stage.rig.start_daemon().await;
             self.drop_all(&mut stage, jobs);
@@ -148,7 +148,7 @@ impl Play {
                     let _ = std::fs::remove_file(stage.rig.path(leftover));
                 }
                 // What it forgot cannot be held against the daemon.
-                stage.rig.database_forgot = true;
+                stage.rig.database_rolled_back = true;
             }
             _ => {}
         }
@@ -172,7 +172,7 @@ impl Play {
                     std::fs::write(&other, job_file(&name, "", &[])).unwrap();
                     std::fs::create_dir_all(stage.rig.path("inbox")).unwrap();
                     std::fs::hard_link(&other, stage.rig.path("inbox").join(&file)).unwrap();
-                    stage.log.dropped(&file, &std::fs::read(&other).unwrap(), Some(1));
+                    stage.log.record_drop(&file, &std::fs::read(&other).unwrap(), Some(1));
                     stage.wanted.insert(name, DONE);
                 }
                 Story::Cancel => stage.drop_job(&name, "queue=30s", &[], &["cancelled"]),
@@ -203,7 +203,7 @@ impl Play {
                     }
                     // Until the task is known, a cancel would be another story.
                     let path = format!("/api/v1/jobs/{name}");
-                    while stage.rig.lives() {
+                    while stage.rig.is_running() {
                         let job = stage.rig.try_get(&path).await.map(|answer| answer.1).unwrap_or_default();
                         match job["state"].as_str() {
                             Some("queued") => {
@@ -227,7 +227,7 @@ impl Play {
             Story::Stop => {
                 let wait = stage.rng.below(700);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
-                if stage.rig.lives() {
+                if stage.rig.is_running() {
                     stage.rig.signal(Signal::TERM);
                 }
             }

@@ -1,4 +1,4 @@
-//! The database as it is on disk: a copy, with its log, read by SQL of the checker's own.
+//! Reads a copy of the database file and its write-ahead log with SQL of the checker's own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
-/// All rows of interest.
+/// The rows that the checker needs.
 #[derive(Default)]
 pub struct Snapshot {
     pub jobs: Vec<Row>,
@@ -28,12 +28,12 @@ pub struct Snapshot {
 pub struct Row(pub BTreeMap<String, Value>);
 
 impl Row {
-    /// The value of a column. A renamed column must not blind the checker.
+    /// The value of a column. Panics without one: after a rename the checker would check nothing.
     fn value(&self, column: &str) -> &Value {
         self.0.get(column).unwrap_or_else(|| panic!("the table has no column {column}"))
     }
 
-    /// A text; empty if null.
+    /// The text of a column; empty if null.
     pub fn text(&self, column: &str) -> &str {
         match self.value(column) {
             Value::Text(text) => text,
@@ -48,20 +48,20 @@ impl Row {
         }
     }
 
-    /// A number that is never null.
+    /// The number of a column that is never null.
     pub fn count(&self, column: &str) -> i64 {
         self.number(column).unwrap_or(i64::MIN)
     }
 }
 
 impl Snapshot {
-    /// Copies the database with its log and reads the copy, so that looking changes nothing.
+    /// Copies the database with its log and reads the copy, so that the original does not change.
     pub fn take(data_dir: &Path) -> Result<Self, String> {
         let place = tempfile::tempdir_in(scratch()).map_err(|error| error.to_string())?;
         let copy = place.path().join("copy.db");
         let from = data_dir.join("dropreel.db");
         if !from.exists() {
-            // Killed before there was one: then nothing may have been done either.
+            // The daemon was killed before it created one, so there must be no job anywhere.
             return Ok(Self { integrity: "ok".into(), journal_mode: "wal".into(), ..Self::default() });
         }
         std::fs::copy(&from, &copy).map_err(|error| format!("{}: {error}", from.display()))?;
@@ -125,13 +125,13 @@ impl Snapshot {
     }
 }
 
-/// Memory rather than disk, where there is such a folder: looking should not slow down what is looked at.
+/// A folder in memory, if there is one: copies should not slow down the disk under test.
 fn scratch() -> std::path::PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
-/// Whether nothing leaves this state but a person's retry.
+/// Whether this state is final.
 pub fn is_end(state: &str) -> bool {
     ["succeeded", "failed", "cancelled", "expired"].contains(&state)
 }

@@ -1,11 +1,11 @@
-//! I8: each job's history is a path in the allowed graph that ends where the job is, and the file is sound.
+//! I8: the database file is sound, and each job's history is a path through the states that ends in its current state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Findings;
 use super::database::Snapshot;
 
-const RUNS: &[&str] = &["pending", "submitting", "queued", "processing", "downloading"];
+const RUNNING: &[&str] = &["pending", "submitting", "queued", "processing", "downloading"];
 const ANY: &[&str] = &[
     "pending",
     "submitting",
@@ -19,8 +19,8 @@ const ANY: &[&str] = &[
     "held",
 ];
 
-/// What an event may be met in, and where it leads; no place: it stays where it is. A release goes back to where the
-/// job was held from, which only the daemon knows: any of the running states.
+/// A history event, the states in which it can happen, and the states it can lead to; none: the state stays. A release
+/// can lead to any running state: only the daemon knows where the job was held from.
 const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submitting", &["pending", "submitting"], &["submitting"]),
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
@@ -33,8 +33,8 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("expired", &["downloading", "held"], &["expired"]),
     ("failed", &["submitting", "queued", "processing", "downloading", "held"], &["failed"]),
     ("cancelled", &["pending", "submitting", "queued", "processing", "downloading", "held"], &["cancelled"]),
-    ("held", RUNS, &["held"]),
-    ("released", &["held"], RUNS),
+    ("held", RUNNING, &["held"]),
+    ("released", &["held"], RUNNING),
     ("retried", &["failed", "cancelled", "expired", "held"], &["pending"]),
     ("cancel_requested", &["submitting", "queued", "processing"], &[]),
     ("cancel_requested", &["held"], &["processing"]),
@@ -63,7 +63,7 @@ pub fn check(snapshot: &Snapshot, found: &mut Findings) {
     for job in &snapshot.jobs {
         let (id, state) = (job.text("id"), job.text("state"));
         let events = lines.remove(&job.count("nr")).unwrap_or_default();
-        match walk(&events) {
+        match final_states(&events) {
             Err(why) => found.add(8, format!("job {id}: {why}; its history: {}", events.join(" "))),
             Ok(ends) => found.unless(ends.contains(state), 8, || {
                 format!("job {id} is {state}, but its history ends in {ends:?}: {}", events.join(" "))
@@ -72,11 +72,11 @@ pub fn check(snapshot: &Snapshot, found: &mut Findings) {
         let reason = !job.text("reason").is_empty() && !job.text("held_from").is_empty();
         found.unless(state != "held" || reason, 8, || format!("job {id} is held without a reason"));
     }
-    found.unless(lines.is_empty(), 8, || format!("history of jobs that are not there: {:?}", lines.keys()));
+    found.unless(lines.is_empty(), 8, || format!("history of jobs that do not exist: {:?}", lines.keys()));
 }
 
-/// The states a history can have led to.
-fn walk(events: &[&str]) -> Result<BTreeSet<&'static str>, String> {
+/// The states to which a history can have led.
+fn final_states(events: &[&str]) -> Result<BTreeSet<&'static str>, String> {
     if events.first() != Some(&"accepted") {
         return Err("it does not begin with `accepted`".to_owned());
     }
@@ -84,7 +84,7 @@ fn walk(events: &[&str]) -> Result<BTreeSet<&'static str>, String> {
     for (place, event) in events.iter().enumerate().skip(1) {
         let edges: Vec<_> = EDGES.iter().filter(|(name, ..)| name == event).collect();
         if edges.is_empty() {
-            return Err(format!("`{event}` is no event of this graph"));
+            return Err(format!("`{event}` is not a known event"));
         }
         let mut next = BTreeSet::new();
         for (_, from, to) in edges {

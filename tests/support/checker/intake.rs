@@ -1,4 +1,4 @@
-//! I1 and I2: every drop is a file in the inbox, or all its jobs, or a rejected file with its reason; once.
+//! I1 and I2: every dropped file is either in the inbox, or all its jobs exist, or it is rejected with a reason.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,37 +22,37 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             .filter(|row| row.text("file_name") == *name && row.text("sha256") == *sha256)
             .collect();
         let unmoved = rows.iter().filter(|row| row.number("moved_at").is_none()).count();
-        let lying = inbox.iter().filter(|(path, hash)| named(path) == *name && hash == sha256).count();
+        let in_inbox = inbox.iter().filter(|(path, hash)| file_name(path) == *name && hash == sha256).count();
         let stem = name.rsplit_once('.').map_or(*name, |(stem, _)| stem);
         let refused = rejected
             .iter()
-            .filter(|(path, hash)| named(path).starts_with(stem) && hash == sha256 && !is_reason(path))
+            .filter(|(path, hash)| file_name(path).starts_with(stem) && hash == sha256 && !is_reason(path))
             .count();
-        // While a file is moved, its row and its name in the inbox are both there.
-        let waiting = lying.saturating_sub(unmoved);
+        // Until its move is recorded, a file can be in the inbox and have a row.
+        let waiting = in_inbox.saturating_sub(unmoved);
         let kept = rows.len() + waiting + refused;
         found.unless(kept == *times, 1, || {
             format!(
-                "{name} was dropped {times} times: {} rows, {lying} in the inbox, {refused} rejected",
+                "{name} was dropped {times} times: {} rows, {in_inbox} in the inbox, {refused} rejected",
                 rows.len()
             )
         });
-        found.unless(rows.len() <= *times, 2, || format!("{name} was taken in {} times", rows.len()));
+        found.unless(rows.len() <= *times, 2, || format!("{name} was ingested {} times", rows.len()));
         match jobs {
-            None => found.unless(rows.is_empty(), 1, || format!("{name} is bad and was taken in")),
+            None => found.unless(rows.is_empty(), 1, || format!("{name} is invalid and was ingested")),
             Some(wanted) => {
                 for row in rows {
-                    let made =
+                    let existing =
                         snapshot.jobs.iter().filter(|job| job.number("intake") == row.number("nr")).count();
                     let reported = row.count("jobs");
-                    found.unless(reported == i64::from(*wanted) && made as i64 == reported, 2, || {
-                        format!("{name} has {wanted} jobs; its row says {reported}, and {made} are there")
+                    found.unless(reported == i64::from(*wanted) && existing as i64 == reported, 2, || {
+                        format!("{name} has {wanted} jobs; its row says {reported}, and {existing} exist")
                     });
                 }
             }
         }
-        found.unless(evidence.when == When::Always || lying == 0, 12, || {
-            format!("{name} still lies in the inbox")
+        found.unless(evidence.when == When::Always || in_inbox == 0, 12, || {
+            format!("{name} is still in the inbox")
         });
     }
     for (path, hash) in below(&evidence.data_dir.join("accepted")) {
@@ -63,8 +63,8 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
 }
 
 fn check_reasons(rejected: &[(PathBuf, String)], found: &mut Findings) {
-    // A hidden file there is a reason still being written.
-    let hidden = |path: &Path| named(path).starts_with('.');
+    // A hidden file is a reason that is being written.
+    let hidden = |path: &Path| file_name(path).starts_with('.');
     for (path, _) in rejected.iter().filter(|(path, _)| !is_reason(path) && !hidden(path)) {
         let reason = PathBuf::from(format!("{}.reason.json", path.display()));
         let reported = std::fs::read(&reason)
@@ -77,12 +77,12 @@ fn check_reasons(rejected: &[(PathBuf, String)], found: &mut Findings) {
     }
 }
 
-fn named(path: &Path) -> &str {
+fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn is_reason(path: &Path) -> bool {
-    named(path).ends_with(".reason.json")
+    file_name(path).ends_with(".reason.json")
 }
 
 /// The regular files directly in a folder, with their hashes.

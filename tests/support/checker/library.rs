@@ -1,5 +1,5 @@
-//! I9, I10 and the evidence of I11: what is published is complete, success is everything, and nothing is called
-//! expired without a refusal and a later answer.
+//! I9: published files are complete and never change. I10: a job succeeds only with all outputs. I11: a job expires only
+//! after a refusal by the media host and a later status query.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -16,27 +16,27 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
     let now = files(evidence.data_dir);
     for (path, hash) in &evidence.log.published {
         found.unless(now.get(path) == Some(hash), 9, || {
-            format!("{path} was published and is now another file, or gone")
+            format!("{path} was published and is now changed or gone")
         });
     }
     for (path, hash) in &now {
-        published(evidence, snapshot, &library, path, hash, found);
+        check_published(evidence, snapshot, &library, path, hash, found);
     }
     for row in snapshot.outputs.iter().filter(|row| row.text("state") == "stored") {
         let path = row.text("path");
         found.unless(now.get(path).is_some_and(|hash| hash == row.text("sha256")), 9, || {
-            format!("{path} is stored by the database's word, and is not in the library")
+            format!("{path} is stored in the database, but not in the library")
         });
     }
     for job in &snapshot.jobs {
-        success(evidence, snapshot, job, found);
+        check_success(evidence, snapshot, job, found);
         if job.text("state") == "expired" {
-            expired(evidence, job, found);
+            check_expired(evidence, job, found);
         }
     }
 }
 
-fn published(
+fn check_published(
     evidence: &Evidence<'_>,
     snapshot: &Snapshot,
     library: &Path,
@@ -46,36 +46,37 @@ fn published(
 ) {
     let file = library.join(path);
     let Some(row) = snapshot.outputs.iter().find(|row| row.text("path") == path) else {
-        return found.add(9, format!("{path} is in the library, and no output was planned there"));
+        return found.add(9, format!("{path} is in the library, but no output has this path"));
     };
     let metadata = std::fs::metadata(&file);
     let (bytes, mode) = metadata.map_or((0, 0), |found| (found.len(), found.permissions().mode() & 0o777));
     let agrees = row.text("sha256") == hash && row.count("bytes") == i64::try_from(bytes).unwrap_or(-1);
-    found.unless(agrees, 9, || format!("{path} is not what its row says"));
+    found.unless(agrees, 9, || format!("{path} differs from its row"));
     found.unless(mode & 0o177 == 0, 15, || format!("{path} has mode {mode:o}"));
     let made = evidence.ledger.tasks.iter().find(|task| task.task_id == row.text("task_id"));
     let known = made.is_some_and(|task| {
-        // Empty: too large for the ledger to hash.
+        // The ledger has no hash of large files.
         task.outputs
             .iter()
             .any(|output| output.bytes == bytes && (output.sha256 == hash || output.sha256.is_empty()))
     });
-    found
-        .unless(known || is_changing(evidence, &file), 9, || format!("{path} is not what the provider made"));
+    found.unless(known || is_changing(evidence, &file), 9, || {
+        format!("{path} differs from the provider's output")
+    });
     let sidecar = std::fs::read(format!("{}.json", file.display()));
     let sidecar: Value = sidecar.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let same = sidecar["sha256"] == hash && sidecar["bytes"] == bytes && sidecar["file"] == path;
-    found.unless(same, 9, || format!("the sidecar of {path} does not agree with it: {sidecar}"));
+    found.unless(same, 9, || format!("the sidecar of {path} differs from it: {sidecar}"));
 }
 
-/// Where the provider makes another file at each request, the ledger knows but the first.
+/// Whether the sandbox serves another file at each request: the ledger knows only the first.
 fn is_changing(evidence: &Evidence<'_>, file: &Path) -> bool {
     let sidecar = std::fs::read_to_string(format!("{}.json", file.display())).unwrap_or_default();
     sidecar.contains("etag=changes")
         || evidence.ledger.faults.keys().any(|fault| fault.contains("etag=changes"))
 }
 
-fn success(evidence: &Evidence<'_>, snapshot: &Snapshot, job: &Row, found: &mut Findings) {
+fn check_success(evidence: &Evidence<'_>, snapshot: &Snapshot, job: &Row, found: &mut Findings) {
     let (id, task) = (job.text("id"), job.text("task_id"));
     let rows: Vec<_> = snapshot
         .outputs
@@ -88,34 +89,34 @@ fn success(evidence: &Evidence<'_>, snapshot: &Snapshot, job: &Row, found: &mut 
     if job.text("state") == "succeeded" {
         let completed = made.is_some_and(|entry| entry.ended == Some("completed"));
         found.unless(completed && wanted > 0, 10, || {
-            format!("job {id} succeeded, and task {task} did not complete")
+            format!("job {id} succeeded, but task {task} did not complete")
         });
         found.unless(stored == wanted && rows.len() == wanted, 10, || {
             format!("job {id} succeeded with {stored} of {wanted} outputs stored")
         });
     } else if job.text("state") == "failed" && made.is_some_and(|entry| entry.ended == Some("completed")) {
-        found.add(10, format!("job {id} failed, and its task {task} completed"));
+        found.add(10, format!("job {id} failed, but its task {task} completed"));
     } else if evidence.when == When::Finally && wanted > 0 && stored == wanted {
         found
-            .add(10, format!("all {wanted} outputs of job {id} are stored, and it is {}", job.text("state")));
+            .add(10, format!("all {wanted} outputs of job {id} are stored, but it is {}", job.text("state")));
     }
 }
 
-fn expired(evidence: &Evidence<'_>, job: &Row, found: &mut Findings) {
+fn check_expired(evidence: &Evidence<'_>, job: &Row, found: &mut Findings) {
     let (id, task) = (job.text("id"), job.text("task_id"));
-    let about = |call: &'static str| {
+    let requests = |call: &'static str| {
         let all = evidence.ledger.requests.iter();
         all.filter(move |arrival| arrival.call == call && arrival.task_id.as_deref() == Some(task))
     };
     let refused = |status: Option<u16>| status.is_some_and(|status| (400..500).contains(&status));
-    let first = about("media").find(|arrival| refused(arrival.status)).map(|arrival| arrival.at);
-    let asked = first.is_some_and(|first| about("status").any(|arrival| arrival.at >= first));
-    found.unless(asked || evidence.ledger.requests_not_kept > 0, 11, || {
-        format!("job {id} is expired, and the media host refused it and the status was asked again? no")
+    let first = requests("media").find(|arrival| refused(arrival.status)).map(|arrival| arrival.at);
+    let polled = first.is_some_and(|first| requests("status").any(|arrival| arrival.at >= first));
+    found.unless(polled || evidence.ledger.requests_not_kept > 0, 11, || {
+        format!("job {id} is expired without a refusal by the media host and a later status query")
     });
 }
 
-/// Every file of the library under its final name, with its hash; sidecars and the hidden folder left out.
+/// The hashes of the library's files by path, without sidecars and hidden folders.
 pub fn files(data_dir: &Path) -> BTreeMap<String, String> {
     let library = data_dir.join("videos");
     let mut files = BTreeMap::new();

@@ -1,6 +1,6 @@
-//! The checker: database, folders, the simulated provider's ledger, the harness's own log and the daemon's output in;
-//! every violated invariant out, by its number. It believes nothing that only the daemon says: the database is read
-//! by SQL of its own from a copy, files are read and hashed, and the money is the ledger's.
+//! The checker: compares the database, the folders and the daemon's output with the sandbox's ledger and the harness's
+//! own log, and returns each violated invariant by its number. It does not use the daemon's own code to read them: it
+//! reads a copy of the database with SQL of its own, hashes the files, and takes charges from the ledger.
 
 #![allow(clippy::disallowed_methods, reason = "the checker reads the database by SQL of its own")]
 
@@ -9,9 +9,9 @@ mod database;
 mod history;
 mod intake;
 mod library;
+mod limits;
 mod money;
-mod restraint;
-mod silence;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,17 +23,17 @@ use dropreel::sandbox::ledger::Ledger;
 #[allow(unused_imports, reason = "each harness uses its own part")]
 pub use database::{Row, Snapshot};
 
-/// What there is to look at.
+/// What the checker compares.
 pub struct Evidence<'a> {
     /// The daemon's data folder with everything in it, or a copy of it.
     pub data_dir: &'a Path,
-    /// The provider's book.
+    /// The sandbox's ledger.
     pub ledger: &'a Ledger,
-    /// What the harness did and saw.
+    /// What the harness did and received.
     pub log: &'a HarnessLog,
-    /// All that the daemon has said.
-    pub said: &'a str,
-    /// When it is looked at.
+    /// The daemon's log.
+    pub output: &'a str,
+    /// Which invariants must hold.
     pub when: When,
 }
 
@@ -42,60 +42,60 @@ pub struct Evidence<'a> {
 pub enum When {
     /// At any moment, in the middle of work or after a crash.
     Always,
-    /// All faults are over and everything had time to come to rest.
+    /// After all faults have ended and every job has had time to settle.
     Finally,
 }
 
-/// What a harness did and saw, by its own account.
+/// What a harness did and received, recorded by itself.
 #[derive(Clone, Debug, Default)]
 pub struct HarnessLog {
-    /// Every file dropped into the inbox.
+    /// Every file that the harness dropped into the inbox.
     pub drops: Vec<Dropped>,
-    /// Every callback the harness itself sent; those of the sandbox are in its ledger.
+    /// Every callback that the harness sent; the sandbox's own are in its ledger.
     pub sent_callbacks: Vec<SentCallback>,
-    /// Further charges that actions of a person allow, by job id.
-    pub orders: BTreeMap<String, u32>,
-    /// Canary secrets by name: none may appear where people look.
+    /// Charges beyond the first that an operator's actions allow, by job id.
+    pub extra_charges: BTreeMap<String, u32>,
+    /// Secrets by name: none may appear where people can see it.
     pub canaries: Vec<(String, String)>,
-    /// Library files seen earlier, by path below the library: their hashes must stay for ever. Filled by
-    /// [`HarnessLog::note_library`].
+    /// Hashes of library files found earlier, by path below the library. They must never change. Filled by
+    /// [`HarnessLog::record_library`].
     pub published: BTreeMap<String, String>,
-    /// What the daemon was set to keep to, where a harness wants it checked.
+    /// The limits set for the daemon, if the harness wants them checked.
     pub limits: Option<Limits>,
 }
 
-/// What the daemon was set to keep to towards the provider.
+/// Limits on calls to the provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The least time between two submits.
     pub submit_spacing: Duration,
     /// The most tasks at the provider at one time.
     pub max_running: usize,
-    /// How long a call that was sent before a stop was heard of may still arrive.
+    /// How long after an answer that suspends calls another call, sent before it, may still arrive.
     pub in_flight: Duration,
 }
 
 impl HarnessLog {
-    /// A file was dropped, whole.
-    pub fn dropped(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
+    /// Records a complete file that was dropped.
+    pub fn record_drop(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
         let sha256 = dropreel::sha256::sha256_hex(bytes);
         self.drops.push(Dropped { name: name.to_owned(), sha256, jobs });
     }
 
-    /// Remembers what the library holds now.
-    pub fn note_library(&mut self, data_dir: &Path) {
+    /// Records the library's current files.
+    pub fn record_library(&mut self, data_dir: &Path) {
         self.published.extend(library::files(data_dir));
     }
 }
 
-/// A file dropped into the inbox, whole.
+/// A complete file dropped into the inbox.
 #[derive(Clone, Debug)]
 pub struct Dropped {
     /// Its name.
     pub name: String,
-    /// Of its bytes.
+    /// SHA-256 of its bytes.
     pub sha256: String,
-    /// How many jobs it asks for; `None`: it is bad and must be rejected.
+    /// The number of its jobs; `None`: it is invalid and must be rejected.
     pub jobs: Option<u32>,
 }
 
@@ -104,15 +104,15 @@ pub struct Dropped {
 pub struct SentCallback {
     /// Its job.
     pub job: String,
-    /// Of its body.
+    /// SHA-256 of its body.
     pub sha256: String,
-    /// Whether its token was the right one and its body whole and small enough.
-    pub lawful: bool,
-    /// The HTTP status it got; `None`: no answer came.
+    /// Whether its token was right and its body complete and within the limit.
+    pub valid: bool,
+    /// The status of the answer; `None`: there was no answer.
     pub status: Option<u16>,
 }
 
-/// An invariant broken.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     /// Its number: 1 to 15.
@@ -127,7 +127,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Every invariant that does not hold. The daemon must not be writing meanwhile: dead, stopped, or somebody's copy.
+/// Returns every violated invariant. The daemon must not be writing: it must be dead or paused, or the folder a copy.
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut found = Findings::default();
     let snapshot = match Snapshot::take(evidence.data_dir) {
@@ -142,19 +142,13 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     money::check(evidence, &snapshot, &mut found);
     callbacks::check(evidence, &snapshot, &mut found);
     library::check(evidence, &snapshot, &mut found);
-    restraint::check(evidence, &snapshot, &mut found);
-    silence::check(evidence, &snapshot, &mut found);
+    limits::check(evidence, &snapshot, &mut found);
+    secrets::check(evidence, &snapshot, &mut found);
     found.0.sort();
     found.0
 }
 
-/// Panics with every invariant that does not hold.
-pub fn demand(evidence: &Evidence<'_>, at: &str) {
-    let violations: Vec<String> = check(evidence).iter().map(Violation::to_string).collect();
-    assert!(violations.is_empty(), "{at}:\n{}\n{}", violations.join("\n"), evidence.said);
-}
-
-/// What was found so far.
+/// The violations found so far.
 #[derive(Default)]
 struct Findings(Vec<Violation>);
 
@@ -163,14 +157,15 @@ impl Findings {
         self.0.push(Violation { invariant, what: what.into() });
     }
 
-    fn unless(&mut self, holds: bool, invariant: u8, what: impl FnOnce() -> String) {
-        if !holds {
+    /// Adds a violation unless `condition` holds.
+    fn unless(&mut self, condition: bool, invariant: u8, what: impl FnOnce() -> String) {
+        if !condition {
             self.add(invariant, what());
         }
     }
 }
 
-/// The job a key belongs to: `<job id>` or `<job id>.N`.
+/// The job id of an idempotency key: `JOB_ID` or `JOB_ID.N`.
 fn job_of_key(key: &str) -> &str {
     key.split('.').next().unwrap_or(key)
 }

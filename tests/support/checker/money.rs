@@ -1,4 +1,5 @@
-//! I3, I4 and I5: intent first, billed once, no orphan money. The ledger tells what was paid.
+//! I3: an attempt is committed before it is sent. I4: a job is billed once. I5: every charge belongs to a job. The ledger
+//! says what was charged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use super::database::{Row, Snapshot, is_end};
 use super::{Evidence, Findings, When, job_of_key};
 
-/// No key may be used for longer, on the provider's clock.
+/// The longest use of a key, on the provider's clock.
 const KEY_LIFETIME: Duration = Duration::from_secs(23 * 3600 + 60);
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
@@ -17,25 +18,25 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             format!("key {key} was sent with {} bodies", used.bodies.len())
         });
         match row {
-            None => found.add(3, format!("key {key} was sent, and there is no attempt for it")),
+            None => found.add(3, format!("key {key} was sent, but there is no attempt for it")),
             Some(row) => {
                 let same = used.bodies.iter().all(|body| body == row.text("body_sha256"));
-                found.unless(same, 3, || format!("key {key} was sent with a body that is not the attempt's"));
+                found.unless(same, 3, || format!("key {key} was sent with another body than the attempt's"));
             }
         }
-        let life = used.last.since(used.first);
-        found.unless(life < KEY_LIFETIME, 4, || format!("key {key} was used for {life:?}"));
+        let age = used.last.since(used.first);
+        found.unless(age < KEY_LIFETIME, 4, || format!("key {key} was used for {age:?}"));
     }
     for arrival in evidence.ledger.requests.iter().filter(|arrival| arrival.call == "submit") {
         found.unless(arrival.key.is_some(), 3, || "a submit without a key".to_owned());
     }
-    billed_once(evidence, snapshot, found);
+    check_billed_once(evidence, snapshot, found);
     if evidence.when == When::Finally {
-        no_orphans(evidence, snapshot, found);
+        check_orphans(evidence, snapshot, found);
     }
 }
 
-fn billed_once(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+fn check_billed_once(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
     let mut charged: BTreeMap<&str, u32> = BTreeMap::new();
     let mut charged_keys: BTreeMap<&str, u32> = BTreeMap::new();
     for task in evidence.ledger.tasks.iter().filter(|task| task.cost.get() > 0) {
@@ -45,38 +46,40 @@ fn billed_once(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Finding
         }
     }
     for (job, times) in charged {
-        let ordered = evidence.log.orders.get(job).copied().unwrap_or(0);
-        found.unless(times <= 1 + ordered, 4, || {
-            format!("job {job} was charged {times} times, {ordered} ordered")
+        let extra = evidence.log.extra_charges.get(job).copied().unwrap_or(0);
+        found.unless(times <= 1 + extra, 4, || {
+            format!("job {job} was charged {times} times; operators allowed {extra} more than one")
         });
     }
     for job in &snapshot.jobs {
         let id = job.text("id");
-        let ordered = evidence.log.orders.get(id).copied().unwrap_or(0);
+        let extra = evidence.log.extra_charges.get(id).copied().unwrap_or(0);
         let keys = snapshot.attempts.iter().filter(|row| row.number("job") == job.number("nr"));
         let mut attempts: Vec<_> = keys.map(|row| (row.count("number"), row.text("key"))).collect();
         attempts.sort_unstable();
-        // A key that was charged may be followed by another only at a person's word.
+        // After a charged key only an operator can start another attempt.
         let followed =
             attempts.iter().rev().skip(1).filter(|(_, key)| charged_keys.contains_key(key)).count();
-        found.unless(followed <= ordered as usize, 4, || {
-            format!("job {id} has a further key although an earlier one was charged, and nobody ordered it")
+        found.unless(followed <= extra as usize, 4, || {
+            format!(
+                "job {id} has a further key although an earlier one was charged and no operator asked for it"
+            )
         });
     }
 }
 
-fn no_orphans(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+fn check_orphans(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
     for task in evidence.ledger.tasks.iter().filter(|task| task.cost.get() > 0) {
         let id = &task.task_id;
         let owners: Vec<_> = snapshot.attempts.iter().filter(|row| row.text("task_id") == *id).collect();
         let key = task.key.as_deref().unwrap_or_default();
         let owner = match owners.as_slice() {
             [owner] => *owner,
-            // Held with an unknown outcome, the job does not know its task; its key does.
+            // A job held with an unknown outcome has no task id yet, but its key is known.
             [] => match snapshot.attempts.iter().find(|row| row.text("key") == key) {
                 Some(attempt) => attempt,
                 None => {
-                    found.add(5, format!("task {id} was charged and belongs to no job"));
+                    found.add(5, format!("task {id} was charged but belongs to no job"));
                     continue;
                 }
             },
@@ -87,16 +90,16 @@ fn no_orphans(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings
         };
         let Some(job) = snapshot.job(owner.count("job")) else { continue };
         let state = job.text("state");
-        let ordered = evidence.log.orders.contains_key(job.text("id"));
-        let known = !owners.is_empty() || state == "held" || ordered || is_end(state);
+        let extra = evidence.log.extra_charges.contains_key(job.text("id"));
+        let known = !owners.is_empty() || state == "held" || extra || is_end(state);
         found.unless(known && (is_end(state) || state == "held"), 5, || {
-            format!("task {id} was charged, and job {} is {state}", job.text("id"))
+            format!("task {id} was charged, but job {} is {state}", job.text("id"))
         });
-        // Only a person gives up a job whose task is not known, and the answer warns that it may have been billed.
-        let given_up = state == "cancelled";
-        let lost = owners.is_empty() && state != "held" && !given_up && !ordered;
+        // An operator may cancel a job whose task is unknown; the answer warns that it may have been billed.
+        let abandoned = state == "cancelled";
+        let lost = owners.is_empty() && state != "held" && !abandoned && !extra;
         found.unless(!lost, 5, || {
-            format!("task {id} was charged, and job {} does not know it", job.text("id"))
+            format!("task {id} was charged, but job {} does not know it", job.text("id"))
         });
     }
 }

@@ -1,4 +1,4 @@
-//! For tests in which the daemon may die at any moment: nothing here takes for granted that it is there.
+//! Methods of the rig for tests in which the daemon may die at any moment. None of them expects it to be running.
 
 use std::collections::BTreeSet;
 use std::process::{Child, ExitStatus};
@@ -11,11 +11,12 @@ use serde_json::Value;
 
 use super::{Rig, Running};
 
-/// Below the ports that the system gives out by itself, so that nobody takes one between two lives of a daemon.
+/// Counts the ports given out. They are outside the range from which the system assigns ports, so that no other
+/// process takes one while the daemon restarts.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 impl Rig {
-    /// Gives the public listener one port for all lives, so that callbacks find it again after a death.
+    /// Gives the public listener the same port at each start, so that callbacks arrive after a restart.
     pub fn keep_public_port(&mut self) {
         let kept = KeptPort::find();
         let port = kept.0;
@@ -24,9 +25,9 @@ impl Rig {
         self.kept_port = Some(kept);
     }
 
-    /// Starts a daemon that is killed after so long, whatever it does then; an error if it ends before it is ready.
+    /// Starts a daemon and kills it after `after`, also during its start. An error if it ends before it is ready.
     pub async fn start_and_kill_after(&mut self, after: Duration) -> Result<(), ExitStatus> {
-        let (mut child, ready) = self.launch();
+        let (mut child, ready) = self.spawn();
         kill_later(&child, after);
         match ready.await {
             Ok((admin, public)) => {
@@ -37,49 +38,49 @@ impl Rig {
         }
     }
 
-    /// Has the daemon that runs killed after so long, whatever it does then.
-    pub fn doom(&self, after: Duration) {
+    /// Kills the running daemon after `after`.
+    pub fn kill_after(&self, after: Duration) {
         kill_later(&self.running().child, after);
     }
 
-    /// Forgets a variable.
-    pub fn unset_plain(&mut self, key: &str) {
+    /// Removes an environment variable.
+    pub fn unset_variable(&mut self, key: &str) {
         self.settings.remove(key);
     }
 
-    /// Whether there is a daemon that lives.
-    pub fn lives(&mut self) -> bool {
+    /// Whether the daemon is running.
+    pub fn is_running(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.child.try_wait().unwrap().is_none())
     }
 
-    /// How the daemon ended, if it has.
+    /// The exit status of the daemon, if it has ended.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         let status = self.daemon.as_mut()?.child.try_wait().unwrap()?;
         self.daemon = None;
         Some(status)
     }
 
-    /// A request to the admin listener; `None` if nobody answers.
+    /// A GET request to the admin listener; `None` without an answer.
     pub async fn try_get(&self, path: &str) -> Option<(u16, Value)> {
         let admin = &self.daemon.as_ref()?.admin;
-        self.ask(self.http.get(format!("{admin}{path}"))).await
+        self.send(self.http.get(format!("{admin}{path}"))).await
     }
 
-    /// An action through the admin listener; `None` if nobody answers.
+    /// A POST request to the admin listener; `None` without an answer.
     pub async fn try_post(&self, path: &str, body: String) -> Option<(u16, Value)> {
         let admin = &self.daemon.as_ref()?.admin;
         let request = self.http.post(format!("{admin}{path}"));
-        self.ask(request.header("content-type", "application/json").body(body)).await
+        self.send(request.header("content-type", "application/json").body(body)).await
     }
 
-    /// A callback of the harness's own; `None` if nobody answers.
+    /// A callback from the harness itself. Returns the status; `None` without an answer.
     pub async fn try_send_callback(&self, job: &str, token: &str, body: String) -> Option<u16> {
         let public = &self.daemon.as_ref()?.public;
         let request = self.http.post(format!("{public}/callbacks/{job}/{token}")).body(body);
-        Some(self.ask(request).await?.0)
+        Some(self.send(request).await?.0)
     }
 
-    async fn ask(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
         let answer = request.timeout(Duration::from_secs(10)).send().await.ok()?;
         let status = answer.status().as_u16();
         let text = answer.text().await.ok()?;
@@ -88,15 +89,15 @@ impl Rig {
 }
 
 fn kill_later(child: &Child, after: Duration) {
-    // Not the number, which may be another's by then.
-    let victim = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    // Not by process id, which another process may have by then.
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
     std::thread::spawn(move || {
         std::thread::sleep(after);
-        let _ = pidfd_send_signal(&victim, Signal::KILL);
+        let _ = pidfd_send_signal(&process, Signal::KILL);
     });
 }
 
-/// A port that no other rig of this process gets while this one lives, whether or not somebody listens there just now.
+/// A port reserved for one rig of this process, whether or not the daemon is listening.
 #[derive(Debug)]
 pub struct KeptPort(u16);
 
@@ -104,11 +105,11 @@ static KEPT: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 impl KeptPort {
     fn find() -> Self {
-        // Below the range from which the system takes ports, and apart from other test processes.
+        // Below the range from which the system assigns ports; each test process has its own 500 ports.
         let first = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
         loop {
             let port = first + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 500;
-            // Asked before it is tried: a try would be in the way of a daemon that is just coming back.
+            // Reserve first: a bind on another rig's port would make its restarting daemon fail.
             if !KEPT.lock().unwrap().insert(port) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! I12 and I13: everything comes to rest, and the provider is left in peace. By the ledger's clock.
+//! I12: every job settles. I13: calls to the provider keep to rate, limits and suspensions, by the ledger's times.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use dropreel::sandbox::ledger::RequestEntry;
 use super::database::{Snapshot, is_end};
 use super::{Evidence, Findings, Limits, When};
 
-/// Two questions about one task are never closer.
-const SPACING: Duration = Duration::from_secs(1);
-/// After a refused key or an empty balance, one careful try in so long.
-const CAREFUL: Duration = Duration::from_secs(300);
+/// Least time between two polls of one task.
+const POLL_SPACING: Duration = Duration::from_secs(1);
+/// After a refused key or an empty balance, one probe in this time.
+const PROBE_INTERVAL: Duration = Duration::from_secs(300);
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
     if evidence.when == When::Finally {
-        at_rest(snapshot, found);
+        check_settled(snapshot, found);
     }
     let Some(limits) = evidence.log.limits else { return };
-    let most = evidence.ledger.max_running;
-    found.unless(most <= limits.max_running, 13, || {
-        format!("{most} tasks were at the provider at once, and {} are allowed", limits.max_running)
+    let max_running = evidence.ledger.max_running;
+    found.unless(max_running <= limits.max_running, 13, || {
+        format!("{max_running} tasks ran at the provider at once; {} are allowed", limits.max_running)
     });
     let calls: Vec<&RequestEntry> = evidence
         .ledger
@@ -28,25 +28,25 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         .iter()
         .filter(|arrival| !["media", "other"].contains(&arrival.call))
         .collect();
-    spaced(&calls, &limits, found);
-    stops(&calls, &limits, found);
+    check_spacing(&calls, &limits, found);
+    check_suspensions(&calls, &limits, found);
 }
 
-fn at_rest(snapshot: &Snapshot, found: &mut Findings) {
+fn check_settled(snapshot: &Snapshot, found: &mut Findings) {
     for job in &snapshot.jobs {
         let (id, state) = (job.text("id"), job.text("state"));
         let explained = !job.text("status_message").is_empty() || !snapshot.suspensions.is_empty();
-        let rests = is_end(state) || state == "held" || (state == "pending" && explained);
-        found.unless(rests, 12, || {
+        let is_settled = is_end(state) || state == "held" || (state == "pending" && explained);
+        found.unless(is_settled, 12, || {
             let next = format!("{} at {:?}", job.text("next_action"), job.number("next_action_at"));
             format!("job {id} is still {state} (next: {next}; {})", job.text("status_message"))
         });
     }
     let unprocessed = snapshot.deliveries.iter().filter(|row| row.number("processed") == Some(0)).count();
-    found.unless(unprocessed == 0, 12, || format!("{unprocessed} callbacks were kept and never processed"));
+    found.unless(unprocessed == 0, 12, || format!("{unprocessed} callbacks were stored but never processed"));
 }
 
-fn spaced(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
+fn check_spacing(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
     let submits: Vec<_> = calls.iter().filter(|arrival| arrival.call == "submit").collect();
     for pair in submits.windows(2) {
         let apart = pair[1].at.since(pair[0].at);
@@ -57,24 +57,24 @@ fn spaced(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
             )
         });
     }
-    let mut asked: BTreeMap<&str, &RequestEntry> = BTreeMap::new();
+    let mut polls: BTreeMap<&str, &RequestEntry> = BTreeMap::new();
     for arrival in calls.iter().filter(|arrival| arrival.call == "status") {
-        if let Some(before) = asked.insert(&arrival.path, arrival) {
+        if let Some(before) = polls.insert(&arrival.path, arrival) {
             let apart = arrival.at.since(before.at);
-            found.unless(apart >= SPACING, 13, || {
-                format!("{} was asked about twice within {apart:?}", arrival.path)
+            found.unless(apart >= POLL_SPACING, 13, || {
+                format!("{} was polled twice within {apart:?}", arrival.path)
             });
         }
     }
 }
 
-fn stops(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
+fn check_suspensions(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
     for (place, arrival) in calls.iter().enumerate() {
         let Some(fault) = arrival.fault.as_deref() else { continue };
-        let heard = arrival.at.plus(limits.in_flight);
+        let effective_from = arrival.at.plus(limits.in_flight);
         if let Some(pause) = fault.strip_prefix("429:").and_then(seconds) {
             let until = arrival.at.plus(pause).minus(Duration::from_secs(1));
-            let early = calls[place + 1..].iter().find(|later| later.at > heard && later.at < until);
+            let early = calls[place + 1..].iter().find(|later| later.at > effective_from && later.at < until);
             if let Some(early) = early {
                 let wait = early.at.since(arrival.at);
                 found.add(
@@ -83,14 +83,16 @@ fn stops(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
                 );
             }
         }
-        let stopped = |later: &&&RequestEntry| match arrival.status {
+        let is_suspended = |later: &&&RequestEntry| match arrival.status {
             Some(401) => true,
             Some(402) => later.call == "submit",
             _ => false,
         };
-        let until = arrival.at.plus(CAREFUL).minus(Duration::from_secs(1));
-        let early =
-            calls[place + 1..].iter().filter(|later| later.at > heard && later.at < until).find(stopped);
+        let until = arrival.at.plus(PROBE_INTERVAL).minus(Duration::from_secs(1));
+        let early = calls[place + 1..]
+            .iter()
+            .filter(|later| later.at > effective_from && later.at < until)
+            .find(is_suspended);
         if let Some(early) = early {
             let (wait, status) = (early.at.since(arrival.at), arrival.status);
             found.add(13, format!("a {} {wait:?} after {status:?} at {}", early.call, arrival.at));
@@ -98,7 +100,7 @@ fn stops(calls: &[&RequestEntry], limits: &Limits, found: &mut Findings) {
     }
 }
 
-/// `30s`, `5m`, `2h` or `500ms`, as the sandbox writes them.
+/// Parses a duration as the sandbox writes it: `500ms`, `30s`, `5m`, `2h`.
 fn seconds(text: &str) -> Option<Duration> {
     let text = text.trim_end_matches("-done");
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);

@@ -1,4 +1,4 @@
-//! I14 and I15: canary secrets appear nowhere they could be seen, and files are private.
+//! I14: secrets appear nowhere where people can see them. I15: files are private.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -9,11 +9,11 @@ use rusqlite::types::Value;
 use super::database::{Row, Snapshot};
 use super::{Evidence, Findings};
 
-/// The only columns that may hold a secret: bodies to send, links, received bodies.
+/// The columns that may hold a secret: bodies to send, links, received bodies.
 const SECRET_COLUMNS: &[(&str, &str)] = &[("attempts", "body"), ("outputs", "link"), ("deliveries", "body")];
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
-    private(evidence.data_dir, evidence.data_dir, found);
+    check_modes(evidence.data_dir, evidence.data_dir, found);
     let canaries: Vec<(String, Vec<String>)> =
         evidence.log.canaries.iter().map(|(name, secret)| (name.clone(), spellings(secret))).collect();
     let mut search = |place: &str, text: &str| {
@@ -23,7 +23,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             }
         }
     };
-    search("the daemon's output", evidence.said);
+    search("the daemon's output", evidence.output);
     for folder in ["rejected", "videos", "quarantine"] {
         texts_below(&evidence.data_dir.join(folder), &mut search);
     }
@@ -52,12 +52,12 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
     }
 }
 
-/// Every way in which a secret may be written down by accident.
+/// The encodings in which a secret may appear.
 fn spellings(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
     let mut all = vec![secret.to_owned(), HEXLOWER.encode(bytes), percent];
-    // Inside a longer text, base64 begins at any of three places; the bytes at the edges are another's too.
+    // Inside a longer text, base64 has one of three alignments. Characters at the edges also encode other bytes.
     for skip in 0..3 {
         let inner = bytes.get(skip..).unwrap_or_default();
         let whole = inner.len() / 3 * 3;
@@ -81,23 +81,25 @@ fn texts_below(folder: &Path, search: &mut impl FnMut(&str, &str)) {
     }
 }
 
-/// Files 0600, folders 0700, or stricter. What lies in the inbox is its writer's business.
-fn private(data_dir: &Path, folder: &Path, found: &mut Findings) {
+/// Files have mode 0600, folders 0700, or stricter. Files in the inbox have the mode that their writer chose.
+fn check_modes(data_dir: &Path, folder: &Path, found: &mut Findings) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.path().symlink_metadata() else { continue };
         let (path, mode) = (entry.path(), metadata.permissions().mode() & 0o7777);
         if metadata.is_dir() {
-            // A person may make the inbox, and open it to those who may drop files.
-            let persons = path == data_dir.join("inbox");
-            found
-                .unless(mode & 0o077 == 0 || persons, 15, || format!("{} has mode {mode:o}", path.display()));
-            if path != data_dir.join("inbox") && entry.file_name() != "lost+found" {
-                private(data_dir, &path, found);
+            // A person may create the inbox and let others drop files there.
+            let is_inbox = path == data_dir.join("inbox");
+            found.unless(mode & 0o077 == 0 || is_inbox, 15, || {
+                format!("{} has mode {mode:o}", path.display())
+            });
+            if !is_inbox && entry.file_name() != "lost+found" {
+                check_modes(data_dir, &path, found);
             }
         } else {
-            // A rejected or accepted file of another's is closed to him by its folder.
-            let ours = metadata.uid() == rustix::process::getuid().as_raw();
-            found.unless(mode & 0o177 == 0 || !ours, 15, || format!("{} has mode {mode:o}", path.display()));
+            // The mode of another user's file cannot be changed; its folder keeps that user out.
+            let is_own = metadata.uid() == rustix::process::getuid().as_raw();
+            found
+                .unless(mode & 0o177 == 0 || !is_own, 15, || format!("{} has mode {mode:o}", path.display()));
         }
     }
 }
