@@ -18,6 +18,9 @@ pub enum FsError {
     /// The file is not the version that was read before.
     #[error("{} has changed in the meantime", .0.display())]
     Changed(PathBuf),
+    /// The file changed during each of many attempts to work on it.
+    #[error("{} keeps changing; it is tried again later", .0.display())]
+    KeepsChanging(PathBuf),
     /// The path does not exist.
     #[error("{} does not exist", .0.display())]
     NotFound(PathBuf),

@@ -22,5 +22,5 @@ pub(crate) use crate::fs::folder::{
     create_folder, flush_names, open_folder, open_folder_no_follow, split_path,
 };
 pub use crate::fs::folder::{create_private_folder, flush_folder};
-pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_within};
+pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_as_copy, numbered_within};
 pub(crate) use crate::fs::rename::{is_cross_device, rename_no_replace};

@@ -12,18 +12,30 @@ pub(crate) fn numbered(name: &str, number: u32) -> String {
 
 /// [`numbered`], at most `max_bytes` long: the text before the number is cut.
 pub(crate) fn numbered_within(name: &str, number: u32, max_bytes: usize) -> String {
+    let mark = if number == 0 { String::new() } else { format!("-{number}") };
+    marked_within(name, &mark, max_bytes)
+}
+
+/// `name` with ` (1)`, ` (2)`, ... before its extension; unchanged for 0. This is how other programs name a copy, so a
+/// file that gets such a name is recognized by its bytes as a copy of `name`.
+pub(crate) fn numbered_as_copy(name: &str, number: u32) -> String {
+    let mark = if number == 0 { String::new() } else { format!(" ({number})") };
+    marked_within(name, &mark, MAX_NAME_BYTES)
+}
+
+/// `name` with `mark` before its extension, at most `max_bytes` long.
+fn marked_within(name: &str, mark: &str, max_bytes: usize) -> String {
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() && extension.len() < MAX_EXTENSION_BYTES => {
             (stem, format!(".{extension}"))
         }
         _ => (name, String::new()),
     };
-    let number = if number == 0 { String::new() } else { format!("-{number}") };
-    let mut end = stem.len().min(max_bytes.saturating_sub(number.len() + extension.len()));
+    let mut end = stem.len().min(max_bytes.saturating_sub(mark.len() + extension.len()));
     while !stem.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{number}{extension}", &stem[..end])
+    format!("{}{mark}{extension}", &stem[..end])
 }
 
 #[cfg(test)]
@@ -36,6 +48,7 @@ mod tests {
         assert_eq!(numbered("a.b.json", 2), "a.b-2.json");
         assert_eq!(numbered(".hidden", 1), ".hidden-1");
         assert_eq!(numbered("plain", 1), "plain-1");
+        assert_eq!([0, 2].map(|number| numbered_as_copy("a.json", number)), ["a.json", "a (2).json"]);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use rustix::fs::AtFlags;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{
     FsError, MAX_NAME_BYTES, create_durably, create_private_folder, flush_folder, is_cross_device, numbered,
-    numbered_within, open_folder, rename_no_replace, write_durably,
+    numbered_as_copy, numbered_within, open_folder, rename_no_replace, write_durably,
 };
 use crate::inbox::file_version::FileVersion;
-use crate::inbox::open_inbox::OpenInbox;
+use crate::inbox::open_inbox::{OpenInbox, hash_file_in};
 
 /// Suffix of the file that says why another was rejected.
 const REASON_SUFFIX: &str = ".reason.json";
+/// Attempts to move a file whose metadata keeps changing.
+const MAX_ATTEMPTS: u32 = 100;
 
 /// A folder that files of the inbox are moved to. Both folders are open.
 #[derive(Debug)]
@@ -44,12 +46,43 @@ impl<'a> Destination<'a> {
     /// the move. A file with further hard links is copied instead, so that an edit through one of them does not change
     /// the archive.
     ///
+    /// What counts is the content, whose hash is `sha256`: another program may change the file's times, mode or links
+    /// meanwhile, or replace it by a copy. It is the same drop, and if it stayed in the inbox it would be bought again.
+    ///
     /// # Errors
-    /// When the file is no longer this version (then nothing is moved), or cannot be moved.
-    pub fn archive(&self, name: &str, version: &FileVersion) -> Result<PathBuf, FsError> {
+    /// [`FsError::Changed`] when the name belongs to another content by now (then nothing is moved), or when the file
+    /// cannot be moved.
+    pub fn archive(&self, name: &str, version: &FileVersion, sha256: &str) -> Result<PathBuf, FsError> {
+        match self.archive_version(name, version, sha256) {
+            Err(FsError::Changed(_)) => self.archive_content(name, sha256),
+            moved => moved,
+        }
+    }
+
+    /// [`archive`](Self::archive) for a file whose version is not known, such as one that a crash left behind.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn archive_content(&self, name: &str, sha256: &str) -> Result<PathBuf, FsError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let version = match self.inbox.hash_file(name) {
+                Ok((found, version)) if found == sha256 => version,
+                Ok(_) => return Err(self.inbox.changed(name)),
+                Err(FsError::Changed(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            match self.archive_version(name, &version, sha256) {
+                Err(FsError::Changed(_)) => {}
+                moved => return moved,
+            }
+        }
+        Err(FsError::KeepsChanging(self.inbox.path.join(name)))
+    }
+
+    fn archive_version(&self, name: &str, version: &FileVersion, sha256: &str) -> Result<PathBuf, FsError> {
         let version = self.inbox.make_private(name, version)?;
         failpoints::hit(FailPoint::ArchiveChecked);
-        let path = self.move_to_free_name(name, &version)?;
+        let path = self.move_to_free_name(name, &version, Some(sha256))?;
         failpoints::hit(FailPoint::ArchiveRenamed);
         Ok(path)
     }
@@ -74,7 +107,7 @@ impl<'a> Destination<'a> {
             }
             write_durably(&reason_path, &reason(&free_name))?;
             failpoints::hit(FailPoint::ReasonWritten);
-            let moved = self.move_as(name, version, &free_name);
+            let moved = self.move_as(name, version, None, &free_name);
             if moved.is_err() {
                 let _ = std::fs::remove_file(&reason_path);
             }
@@ -93,9 +126,14 @@ impl<'a> Destination<'a> {
         Err(FsError::AlreadyExists(self.path.join(name)))
     }
 
-    pub(super) fn move_to_free_name(&self, name: &str, version: &FileVersion) -> Result<PathBuf, FsError> {
+    pub(super) fn move_to_free_name(
+        &self,
+        name: &str,
+        version: &FileVersion,
+        sha256: Option<&str>,
+    ) -> Result<PathBuf, FsError> {
         for number in 0.. {
-            match self.move_as(name, version, &numbered(name, number)) {
+            match self.move_as(name, version, sha256, &numbered(name, number)) {
                 Err(FsError::AlreadyExists(_)) => {}
                 moved => return moved,
             }
@@ -103,7 +141,13 @@ impl<'a> Destination<'a> {
         Err(FsError::AlreadyExists(self.path.join(name)))
     }
 
-    fn move_as(&self, name: &str, version: &FileVersion, new_name: &str) -> Result<PathBuf, FsError> {
+    fn move_as(
+        &self,
+        name: &str,
+        version: &FileVersion,
+        sha256: Option<&str>,
+        new_name: &str,
+    ) -> Result<PathBuf, FsError> {
         let path = self.path.join(new_name);
         if version.has_other_names() {
             return self.copy_as(name, version, new_name);
@@ -113,18 +157,31 @@ impl<'a> Destination<'a> {
             Err(error) if is_cross_device(&error) => self.copy_as(name, version, new_name),
             Err(FsError::NotFound(_)) => Err(FsError::NotFound(self.inbox.path.join(name))),
             Err(error) => Err(error),
-            Ok(()) if !version.was_renamed_to(&self.folder, new_name) => {
+            Ok(()) if version.was_renamed_to(&self.folder, new_name) => Ok(path),
+            // Touched, or replaced by a copy, just before the rename.
+            Ok(()) if sha256.is_some_and(|sha256| self.has_content(new_name, sha256)) => Ok(path),
+            Ok(()) => {
                 // Another file got this name just before the rename: it is a new drop.
                 self.move_back(name, new_name)?;
                 Err(self.inbox.changed(name))
             }
-            Ok(()) => Ok(path),
         }
     }
 
-    fn move_back(&self, name: &str, moved_name: &str) -> Result<(), FsError> {
+    /// Whether a moved file has this content. If so, it is made private like any other that is moved.
+    fn has_content(&self, moved_name: &str, sha256: &str) -> bool {
+        let hashed = hash_file_in(&self.folder, self.path, moved_name);
+        hashed.is_ok_and(|(found, version, file)| {
+            let _ = version.make_private(&file);
+            found == sha256
+        })
+    }
+
+    /// Puts a file back into the inbox. If its name is taken by now, it gets that of a copy, so that the rule about
+    /// repeated copies still applies to it.
+    pub(super) fn move_back(&self, name: &str, moved_name: &str) -> Result<(), FsError> {
         for number in 0.. {
-            let free_name = numbered(name, number);
+            let free_name = numbered_as_copy(name, number);
             let path = self.inbox.path.join(&free_name);
             let from = (&self.folder, Path::new(moved_name));
             match rename_no_replace(from, (&self.inbox.folder, Path::new(&free_name)), &path) {

@@ -82,20 +82,12 @@ impl Inbox {
         self.open()?.open_file(name)
     }
 
-    /// [`OpenInbox::hash_file`] for a single file.
+    /// [`Destination::archive_content`] for a single file.
     ///
     /// # Errors
     /// As there.
-    pub fn hash_file(&self, name: &str) -> Result<(String, FileVersion), FsError> {
-        self.open()?.hash_file(name)
-    }
-
-    /// [`Destination::archive`] for a single file.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn archive(&self, name: &str, version: &FileVersion, folder: &Path) -> Result<PathBuf, FsError> {
-        Destination::create(&self.open()?, folder)?.archive(name, version)
+    pub fn archive_content(&self, name: &str, sha256: &str, folder: &Path) -> Result<PathBuf, FsError> {
+        Destination::create(&self.open()?, folder)?.archive_content(name, sha256)
     }
 
     /// [`Destination::reject`] for a single file.

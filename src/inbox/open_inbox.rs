@@ -73,17 +73,7 @@ impl<'a> OpenInbox<'a> {
     /// # Errors
     /// When the file does not exist, is not regular, or cannot be opened.
     pub fn open_file(&self, name: &str) -> Result<(File, FileVersion), FsError> {
-        let not_regular = |kind| FsError::NotRegular { path: self.path.join(name), kind };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&self.folder, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP => not_regular("symbolic link"),
-            other => self.error(name, other),
-        })?;
-        let stat = fstat(&file).map_err(|error| self.error(name, error))?;
-        match irregular_kind(&stat) {
-            Some(kind) => Err(not_regular(kind)),
-            None => Ok((file.into(), FileVersion::of(&stat))),
-        }
+        open_file_in(&self.folder, self.path, name)
     }
 
     /// Reads a file of at most `max_bytes`. The returned file is still open.
@@ -98,7 +88,7 @@ impl<'a> OpenInbox<'a> {
             read => read.map(|()| true).map_err(|error| self.error(name, error))?,
         };
         // The version after the read also shows whether the file has grown.
-        let after = self.version_of(name, &file)?;
+        let after = version_of(&file, &self.path.join(name))?;
         if after.bytes > max_bytes {
             return Err(FsError::TooLarge { path: self.path.join(name), limit: max_bytes });
         }
@@ -110,13 +100,7 @@ impl<'a> OpenInbox<'a> {
     /// # Errors
     /// As [`open_file`](Self::open_file), and when the file changes while it is read.
     pub fn hash_file(&self, name: &str) -> Result<(String, FileVersion), FsError> {
-        let (mut file, version) = self.open_file(name)?;
-        let mut hash = Sha256::new();
-        hash_reader(&mut hash, &mut file).map_err(|error| self.error(name, error))?;
-        if self.version_of(name, &file)? != version {
-            return Err(self.changed(name));
-        }
-        Ok((HEXLOWER.encode(&hash.finalize()), version))
+        hash_file_in(&self.folder, self.path, name).map(|(hash, version, _)| (hash, version))
     }
 
     /// Makes a file private before it is moved, and returns its version after that.
@@ -141,11 +125,6 @@ impl<'a> OpenInbox<'a> {
         if found == *version { Ok(()) } else { Err(self.changed(name)) }
     }
 
-    fn version_of(&self, name: &str, file: &File) -> Result<FileVersion, FsError> {
-        let stat = fstat(file).map_err(|error| self.error(name, error))?;
-        Ok(FileVersion::of(&stat))
-    }
-
     pub(super) fn error(&self, name: &str, error: impl Into<io::Error>) -> FsError {
         FsError::new(&self.path.join(name), error)
     }
@@ -153,4 +132,39 @@ impl<'a> OpenInbox<'a> {
     pub(super) fn changed(&self, name: &str) -> FsError {
         FsError::Changed(self.path.join(name))
     }
+}
+
+fn open_file_in(folder: &OwnedFd, folder_path: &Path, name: &str) -> Result<(File, FileVersion), FsError> {
+    let path = folder_path.join(name);
+    let not_regular = |kind| FsError::NotRegular { path: path.clone(), kind };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP => not_regular("symbolic link"),
+        other => FsError::new(&path, other),
+    })?;
+    let stat = fstat(&file).map_err(|error| FsError::new(&path, error))?;
+    match irregular_kind(&stat) {
+        Some(kind) => Err(not_regular(kind)),
+        None => Ok((file.into(), FileVersion::of(&stat))),
+    }
+}
+
+/// Hashes a file of an open folder; see [`OpenInbox::hash_file`].
+pub(super) fn hash_file_in(
+    folder: &OwnedFd,
+    folder_path: &Path,
+    name: &str,
+) -> Result<(String, FileVersion, File), FsError> {
+    let path = folder_path.join(name);
+    let (mut file, version) = open_file_in(folder, folder_path, name)?;
+    let mut hash = Sha256::new();
+    hash_reader(&mut hash, &mut file).map_err(|error| FsError::new(&path, error))?;
+    if version_of(&file, &path)? != version {
+        return Err(FsError::Changed(path));
+    }
+    Ok((HEXLOWER.encode(&hash.finalize()), version, file))
+}
+
+fn version_of(file: &File, path: &Path) -> Result<FileVersion, FsError> {
+    fstat(file).map(|stat| FileVersion::of(&stat)).map_err(|error| FsError::new(path, error))
 }

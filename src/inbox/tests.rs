@@ -3,6 +3,17 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::fs::Mode;
 
 use super::*;
+use crate::sha256::sha256_hex;
+
+fn archive(
+    inbox: &Inbox,
+    name: &str,
+    version: &FileVersion,
+    content: &str,
+    to: &Path,
+) -> Result<PathBuf, FsError> {
+    Destination::create(&inbox.open()?, to)?.archive(name, version, &sha256_hex(content.as_bytes()))
+}
 
 fn test_inbox() -> (tempfile::TempDir, Inbox) {
     let folder = tempfile::tempdir().unwrap();
@@ -36,7 +47,7 @@ fn archive_never_replaces_a_file() {
     let day = folder.path().join("accepted/2026-04-04");
     for content in ["one", "two", "three"] {
         write(&inbox, "a.json", content);
-        inbox.archive("a.json", &read(&inbox, "a.json").0, &day).unwrap();
+        archive(&inbox, "a.json", &read(&inbox, "a.json").0, content, &day).unwrap();
     }
     let read = |name: &str| std::fs::read_to_string(day.join(name)).unwrap();
     assert_eq!([read("a.json"), read("a-1.json"), read("a-2.json")], ["one", "two", "three"]);
@@ -66,7 +77,7 @@ fn file_is_made_private_before_its_move_unless_it_has_links() {
         let version = opened.make_private(name, &read(&inbox, name).0).unwrap();
         assert_eq!(mode(&inbox.path().join(name)), mode_before_move, "{name}");
         let destination = Destination::create(&opened, folder.path()).unwrap();
-        let moved = destination.move_to_free_name(name, &version).unwrap();
+        let moved = destination.move_to_free_name(name, &version, None).unwrap();
         assert_eq!(mode(&moved), 0o600, "{name}");
     }
 }
@@ -77,7 +88,7 @@ fn file_edited_after_the_read_stays_in_the_inbox() {
     let path = write(&inbox, "a.json", "one");
     let (version, _) = read(&inbox, "a.json");
     std::fs::write(&path, "edited").unwrap();
-    let moved = inbox.archive("a.json", &version, &folder.path().join("accepted"));
+    let moved = archive(&inbox, "a.json", &version, "one", &folder.path().join("accepted"));
     assert!(matches!(moved, Err(FsError::Changed(_))), "{moved:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "edited");
 }
@@ -89,7 +100,7 @@ fn edit_through_a_hard_link_does_not_change_the_archive() {
     std::fs::write(&other, "one").unwrap();
     std::fs::hard_link(&other, inbox.path().join("a.json")).unwrap();
     let (version, _) = read(&inbox, "a.json");
-    let archived = inbox.archive("a.json", &version, &folder.path().join("accepted")).unwrap();
+    let archived = archive(&inbox, "a.json", &version, "one", &folder.path().join("accepted")).unwrap();
     std::fs::write(&other, "edited").unwrap();
     assert_eq!(std::fs::read_to_string(archived).unwrap(), "one");
 }
@@ -132,7 +143,7 @@ fn edit_before_the_change_of_mode_is_noticed() {
     let (version, file) = read(&inbox, "a.json");
     std::fs::write(&path, "edited").unwrap();
     let version = version.make_private(&file);
-    let moved = inbox.archive("a.json", &version, &folder.path().join("accepted"));
+    let moved = archive(&inbox, "a.json", &version, "one", &folder.path().join("accepted"));
     assert!(matches!(moved, Err(FsError::Changed(_))), "{moved:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "edited");
 }
@@ -144,15 +155,16 @@ fn failed_copy_leaves_the_file_in_the_inbox() {
     let path = write(&inbox, &name, "one");
     std::fs::hard_link(&path, folder.path().join("other")).unwrap();
     let (version, _) = read(&inbox, &name);
-    let archive = folder.path().join("accepted");
-    let temporary = archive.join(format!(".{name}.tmp"));
+    let accepted = folder.path().join("accepted");
+    let temporary = accepted.join(format!(".{name}.tmp"));
     // A folder with the temporary name makes the write fail, as a full disk would.
     std::fs::create_dir_all(temporary.join("full")).unwrap();
-    inbox.archive(&name, &version, &archive).unwrap_err();
-    assert!(path.is_file() && !archive.join(&name).exists());
+    archive(&inbox, &name, &version, "one", &accepted).unwrap_err();
+    assert!(path.is_file() && !accepted.join(&name).exists());
     std::fs::remove_dir_all(&temporary).unwrap();
-    inbox.archive(&name, &version, &archive).unwrap();
-    let left: Vec<_> = std::fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    archive(&inbox, &name, &version, "one", &accepted).unwrap();
+    let left: Vec<_> =
+        std::fs::read_dir(&accepted).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, [std::ffi::OsString::from(name)]);
 }
 
@@ -177,4 +189,61 @@ fn file_over_the_limit_is_not_read() {
     let opened = inbox.open().unwrap();
     assert!(matches!(opened.read_file("a.json", 4), Err(FsError::TooLarge { limit: 4, .. })));
     assert_eq!(opened.read_file("a.json", 5).unwrap().0, b"12345");
+}
+
+#[test]
+fn touched_file_is_archived_whenever_the_touch_comes() {
+    let (folder, inbox) = test_inbox();
+    let accepted = folder.path().join("accepted");
+    let touch = |path: &Path| File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let path = write(&inbox, "before.json", "one");
+    let (version, _) = read(&inbox, "before.json");
+    touch(&path);
+    let moved = archive(&inbox, "before.json", &version, "one", &accepted).unwrap();
+    assert_eq!(moved, accepted.join("before.json"));
+
+    // Between the check of the version and the rename.
+    let path = write(&inbox, "during.json", "one");
+    let (version, _) = read(&inbox, "during.json");
+    touch(&path);
+    let opened = inbox.open().unwrap();
+    let destination = Destination::create(&opened, &accepted).unwrap();
+    let (one, other) = (sha256_hex(b"one"), sha256_hex(b"other"));
+    let put_back = destination.move_to_free_name("during.json", &version, Some(&other));
+    assert!(matches!(put_back, Err(FsError::Changed(_))), "{put_back:?}");
+    assert!(path.is_file() && !accepted.join("during.json").exists());
+    let moved = destination.move_to_free_name("during.json", &version, Some(&one)).unwrap();
+    assert_eq!((moved, inbox.list().unwrap().len()), (accepted.join("during.json"), 0));
+}
+
+#[test]
+fn file_put_back_where_its_name_is_taken_gets_the_name_of_a_copy() {
+    let (folder, inbox) = test_inbox();
+    let accepted = folder.path().join("accepted");
+    let opened = inbox.open().unwrap();
+    let destination = Destination::create(&opened, &accepted).unwrap();
+    std::fs::write(accepted.join("a.json"), "one").unwrap();
+    write(&inbox, "a.json", "two");
+    destination.move_back("a.json", "a.json").unwrap();
+    assert_eq!(std::fs::read_to_string(inbox.path().join("a (1).json")).unwrap(), "one");
+    assert_eq!(std::fs::read_to_string(inbox.path().join("a.json")).unwrap(), "two");
+}
+
+#[test]
+fn file_whose_mode_changes_all_the_time_is_archived_once() {
+    let (folder, inbox) = test_inbox();
+    let path = write(&inbox, "a.json", "one");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let changing = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let _ = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640));
+        }
+    });
+    let accepted = folder.path().join("accepted");
+    let moved = (0..1000).find_map(|_| inbox.archive_content("a.json", &sha256_hex(b"one"), &accepted).ok());
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    changing.join().unwrap();
+    assert_eq!(moved, Some(accepted.join("a.json")));
+    assert!(inbox.list().unwrap().is_empty(), "nothing left for sale");
 }

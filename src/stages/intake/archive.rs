@@ -14,9 +14,6 @@ use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::intake::UnmovedFile;
 
-/// Attempts to move a file whose metadata keeps changing.
-const MAX_ATTEMPTS: u32 = 100;
-
 /// Files whose jobs were committed together, to be moved.
 pub(super) struct Batch {
     pub now: Timestamp,
@@ -138,11 +135,7 @@ fn archive(
     committed: &Committed,
 ) -> Result<Option<PathBuf>, FsError> {
     let Committed { name, file, .. } = committed;
-    let moved = match destination.archive(name, &file.version) {
-        Err(FsError::Changed(_)) => archive_if_same_content(inbox, destination, name, &file.sha256),
-        moved => moved,
-    };
-    match (moved, &file.bytes) {
+    match (destination.archive(name, &file.version, &file.sha256), &file.bytes) {
         // Edited or removed just before the move: the edited file is a new drop, and the archive gets what was read.
         (Err(FsError::Changed(_) | FsError::NotFound(_)), Some(bytes)) => {
             inbox.save_copy(name, bytes, destination.path()).map(Some)
@@ -152,49 +145,21 @@ fn archive(
     }
 }
 
-/// Archives a file that has changed if its content has not: it is the same drop and must not be bought again. Another
-/// program may change its mode or remove one of its hard links, even repeatedly.
-fn archive_if_same_content(
-    inbox: &Inbox,
-    destination: &Destination<'_>,
-    name: &str,
-    sha256: &str,
-) -> Result<PathBuf, FsError> {
-    let changed = || FsError::Changed(inbox.path().join(name));
-    for _ in 0..MAX_ATTEMPTS {
-        let version = match inbox.hash_file(name) {
-            Ok((found, version)) if found == sha256 => version,
-            Err(FsError::Changed(_)) => continue,
-            Ok(_) | Err(_) => return Err(changed()),
-        };
-        match destination.archive(name, &version) {
-            Err(FsError::Changed(_)) => {}
-            moved => return moved,
-        }
-    }
-    Err(changed())
-}
-
 fn finish_move(
     inbox: &Inbox,
     folders: &IntakeFolders,
     unmoved: &UnmovedFile,
 ) -> Result<Option<String>, FsError> {
     let folder = folders.accepted.join(unmoved.ingested_at.date());
-    let found = match inbox.hash_file(&unmoved.file_name) {
-        Ok((sha256, version)) if sha256 == unmoved.sha256 => version,
+    match inbox.archive_content(&unmoved.file_name, &unmoved.sha256, &folder) {
         // Moved already, removed, or another file by now.
-        Ok(_) | Err(FsError::NotFound(_) | FsError::NotRegular { .. } | FsError::Changed(_)) => {
+        Err(FsError::Changed(_) | FsError::NotFound(_) | FsError::NotRegular { .. }) => {
             // The move may not be flushed. It must be before it is recorded, or a power cut could undo it unnoticed.
             if folder.is_dir() {
                 inbox.flush_moves(&folder)?;
             }
-            return Ok(None);
+            Ok(None)
         }
-        Err(error) => return Err(error),
-    };
-    match inbox.archive(&unmoved.file_name, &found, &folder) {
-        Err(FsError::Changed(_) | FsError::NotFound(_)) => Ok(None),
         moved => {
             let to = moved?;
             inbox.flush_moves(&folder)?;
