@@ -1,5 +1,5 @@
-//! Every call to the file system fails once: the daemon may refuse to start, end, or hold on; started again without
-//! the fault, it brings everything to its right end.
+//! Each call to the file system fails in one of the cases. The daemon may refuse to start, end, or keep running. Started
+//! again without the fault, it finishes every job.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use dropreel::failpoints::FailPoint;
 use rustix::io::Errno;
 
-use crate::bench::{must, text};
+use crate::file_systems::{run_or_panic, text};
+use crate::points::crash_harness::{CrashHarness, Ended};
 use crate::points::in_parallel;
-use crate::points::stage::{Ended, Stage};
 use crate::support::checker::When;
 
-/// The kinds of calls, in the order of `enum kind` in failing_calls.c, with what each may fail with.
+/// The kinds of calls, in the order of `enum kind` in failing_calls.c, with the errors of each.
 const KINDS: &[(&str, &[Errno])] = &[
     ("write", &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
     ("pwrite", &[Errno::NOSPC, Errno::IO, Errno::ROFS]),
@@ -29,20 +29,20 @@ const KINDS: &[(&str, &[Errno])] = &[
 ];
 /// Where the shim counts how often a call failed.
 const FIRED: usize = 16;
-/// How long the daemon may struggle with a fault before it is stopped.
-const STRUGGLE: Duration = Duration::from_millis(1500);
-/// How long it may take to reach the call that fails.
-const UNSTRUCK: Duration = Duration::from_secs(20);
+/// How long the daemon runs with a fault before it is stopped.
+const TIME_WITH_FAULT: Duration = Duration::from_millis(1500);
+/// How long the daemon may take to reach the call that fails.
+const TIME_TO_FAULT: Duration = Duration::from_secs(20);
 
 /// Which call fails.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     kind: usize,
-    /// From 1; 0: none.
+    /// Counted from 1; 0: no call fails.
     nth: u64,
     errno: Errno,
-    /// All later ones of its kind fail too.
-    on: bool,
+    /// All later calls of its kind fail too.
+    all_later: bool,
 }
 
 /// What the daemon did about it.
@@ -50,7 +50,7 @@ struct Case {
 enum Reaction {
     RefusedToStart,
     Ended,
-    HeldOn,
+    KeptRunning,
 }
 
 struct Outcome {
@@ -69,14 +69,17 @@ impl Shim {
         let folder = tempfile::tempdir().unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crash/failing_calls.c");
         let library = folder.path().join("failing_calls.so");
-        must("cc", &["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", text(&library), source, "-ldl"]);
+        run_or_panic(
+            "cc",
+            &["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", text(&library), source, "-ldl"],
+        );
         Self { folder }
     }
 
-    /// Puts it before the daemon. Where it will report.
-    fn load(&self, stage: &mut Stage, case: Case) -> PathBuf {
-        let below = stage.rig.beside("data").canonicalize().unwrap();
-        let report = stage.rig.beside("calls");
+    /// Preloads the shim into the daemon. Returns the path of its report.
+    fn load(&self, harness: &mut CrashHarness, case: Case) -> PathBuf {
+        let below = harness.rig.beside("data").canonicalize().unwrap();
+        let report = harness.rig.beside("calls");
         std::fs::write(&report, [0; 256]).unwrap();
         let library = self.folder.path().join("failing_calls.so");
         for (name, value) in [
@@ -86,18 +89,18 @@ impl Shim {
             ("DROPREEL_FAIL_CALLS_KIND", case.kind.to_string()),
             ("DROPREEL_FAIL_CALLS_NTH", case.nth.to_string()),
             ("DROPREEL_FAIL_CALLS_ERRNO", case.errno.raw_os_error().to_string()),
-            ("DROPREEL_FAIL_CALLS_ON", u8::from(case.on).to_string()),
+            ("DROPREEL_FAIL_CALLS_ON", u8::from(case.all_later).to_string()),
         ] {
-            stage.rig.set_variable(name, &value);
+            harness.rig.set_variable(name, &value);
         }
         report
     }
 }
 
-fn unload(stage: &mut Stage) {
+fn unload(harness: &mut CrashHarness) {
     for name in ["LD_PRELOAD", "FOLDER", "REPORT", "KIND", "NTH", "ERRNO", "ON"] {
-        stage.rig.unset_variable(name);
-        stage.rig.unset_variable(&format!("DROPREEL_FAIL_CALLS_{name}"));
+        harness.rig.unset_variable(name);
+        harness.rig.unset_variable(&format!("DROPREEL_FAIL_CALLS_{name}"));
     }
 }
 
@@ -110,14 +113,14 @@ fn read_report(report: &Path) -> [u64; 32] {
     numbers
 }
 
-fn small_load(stage: &mut Stage) {
-    stage.drop_job("plain", "callback=copies:2", &[], &["succeeded"]);
-    stage.drop_job("two", "outputs=2", &[], &["succeeded"]);
-    stage.drop_job("late", "media=html200x1 run=150ms", &[], &["succeeded"]);
-    stage.drop_file("lines.jsonl", LINES.as_bytes(), Some(2));
-    stage.wanted.insert("one".to_owned(), &["succeeded"]);
-    stage.wanted.insert("other".to_owned(), &["succeeded"]);
-    stage.drop_file("bad.json", br#"{"model": 7}"#, None);
+fn small_load(harness: &mut CrashHarness) {
+    harness.drop_job("plain", "callback=copies:2", &[], &["succeeded"]);
+    harness.drop_job("two", "outputs=2", &[], &["succeeded"]);
+    harness.drop_job("late", "media=html200x1 run=150ms", &[], &["succeeded"]);
+    harness.drop_file("lines.jsonl", LINES.as_bytes(), Some(2));
+    harness.expected.insert("one".to_owned(), &["succeeded"]);
+    harness.expected.insert("other".to_owned(), &["succeeded"]);
+    harness.drop_file("bad.json", br#"{"model": 7}"#, None);
 }
 
 const LINES: &str = concat!(
@@ -128,71 +131,73 @@ const LINES: &str = concat!(
 );
 
 impl Case {
-    const NONE: Self = Self { kind: 0, nth: 0, errno: Errno::IO, on: false };
+    const NONE: Self = Self { kind: 0, nth: 0, errno: Errno::IO, all_later: false };
 
     async fn run(self, shim: &Shim) -> Result<Outcome, String> {
-        let mut stage = Stage::set_up("", self.nth).await;
-        stage.patience = Duration::from_secs(100);
-        small_load(&mut stage);
-        let report = shim.load(&mut stage, self);
-        let reaction = match stage.rig.try_start_daemon().await {
-            Err(status) => ended(&stage, status).map(|()| Reaction::RefusedToStart)?,
-            Ok(()) => self.struggle(&mut stage, &report).await?,
+        let mut harness = CrashHarness::set_up("", self.nth).await;
+        harness.timeout = Duration::from_secs(100);
+        small_load(&mut harness);
+        let report = shim.load(&mut harness, self);
+        let reaction = match harness.rig.try_start_daemon().await {
+            Err(status) => check_exit(&harness, status).map(|()| Reaction::RefusedToStart)?,
+            Ok(()) => self.run_with_fault(&mut harness, &report).await?,
         };
         if reaction != Reaction::RefusedToStart {
-            stage.check(When::Always, "after the fault")?;
+            harness.check(When::Always, "after the fault")?;
         }
         let counted = read_report(&report);
-        unload(&mut stage);
-        if let Err(status) = stage.rig.try_start_daemon().await {
-            return Err(format!("no start after the fault ({status}):\n{}", stage.rig.output()));
+        unload(&mut harness);
+        if let Err(status) = harness.rig.try_start_daemon().await {
+            return Err(format!("no start after the fault ({status}):\n{}", harness.rig.output()));
         }
-        stage.finish(true).await?;
+        harness.finish(true).await?;
         let mut calls = [0; KINDS.len()];
         calls.copy_from_slice(&counted[..KINDS.len()]);
         Ok(Outcome { calls, fired: counted[FIRED], reaction })
     }
 
-    /// Until the daemon has ended, has nothing left to do, or has had time enough with the fault.
-    async fn struggle(self, stage: &mut Stage, report: &Path) -> Result<Reaction, String> {
+    /// Waits until the daemon has ended, every job has succeeded, or the time with the fault is over.
+    async fn run_with_fault(self, harness: &mut CrashHarness, report: &Path) -> Result<Reaction, String> {
         let start = Instant::now();
         let mut fired_at: Option<Instant> = None;
-        while !all_ended(stage).await {
-            if let Some(status) = stage.rig.exit_status() {
-                return ended(stage, status).map(|()| Reaction::Ended);
+        while !all_ended(harness).await {
+            if let Some(status) = harness.rig.exit_status() {
+                return check_exit(harness, status).map(|()| Reaction::Ended);
             }
             if fired_at.is_none() && read_report(report)[FIRED] > 0 {
                 fired_at = Some(Instant::now());
             }
-            if fired_at.map_or(start.elapsed() > UNSTRUCK, |fired_at| fired_at.elapsed() > STRUGGLE) {
+            if fired_at
+                .map_or(start.elapsed() > TIME_TO_FAULT, |fired_at| fired_at.elapsed() > TIME_WITH_FAULT)
+            {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        // Half of them are asked to stop, which has to work as well.
+        // Half of them get SIGTERM: a stop must work after a fault, too.
         if self.nth.is_multiple_of(2) {
-            let stopped = tokio::time::timeout(Duration::from_secs(30), stage.rig.stop()).await;
+            let stopped = tokio::time::timeout(Duration::from_secs(30), harness.rig.stop()).await;
             match stopped {
                 Ok(Some(0 | 1)) => {}
-                Ok(code) => return Err(format!("stopped with {code:?}:\n{}", stage.rig.output())),
-                Err(_) => return Err(format!("does not stop:\n{}", stage.rig.output())),
+                Ok(code) => return Err(format!("stopped with {code:?}:\n{}", harness.rig.output())),
+                Err(_) => return Err(format!("does not stop:\n{}", harness.rig.output())),
             }
         } else {
-            stage.rig.kill();
+            harness.rig.kill();
         }
-        Ok(Reaction::HeldOn)
+        Ok(Reaction::KeptRunning)
     }
 }
 
-async fn all_ended(stage: &Stage) -> bool {
-    let Some(jobs) = stage.jobs().await else { return false };
-    let over = |job: &serde_json::Value| job["state"] == "succeeded";
-    jobs.len() >= stage.wanted.len() && jobs.iter().all(over)
+async fn all_ended(harness: &CrashHarness) -> bool {
+    let Some(jobs) = harness.jobs().await else { return false };
+    let succeeded = |job: &serde_json::Value| job["state"] == "succeeded";
+    jobs.len() >= harness.expected.len() && jobs.iter().all(succeeded)
 }
 
-/// By itself, with a code and a word about it; never by a panic.
-fn ended(stage: &Stage, status: ExitStatus) -> Result<(), String> {
-    let output = stage.rig.output();
+/// Checks that the daemon ended with an exit code and a message, and not by a panic.
+fn check_exit(harness: &CrashHarness, status: ExitStatus) -> Result<(), String> {
+    let output = harness.rig.output();
     let reported = !output.trim().is_empty() && !output.contains("panicked");
     match status.code() {
         Some(1 | 2) if reported => Ok(()),
@@ -200,56 +205,66 @@ fn ended(stage: &Stage, status: ExitStatus) -> Result<(), String> {
     }
 }
 
-fn cases(counts: &[u64; KINDS.len()], everything: bool) -> Vec<Case> {
+fn cases(counts: &[u64; KINDS.len()], all: bool) -> Vec<Case> {
     let mut cases = Vec::new();
     for (kind, (_, errnos)) in KINDS.iter().enumerate() {
         let last = counts[kind];
-        if everything {
-            // Beyond the number of calls: how many there are differs a little from run to run.
+        if all {
+            // Beyond the number of calls, which differs a little from run to run.
             for nth in 1..=last + last / 10 {
                 for (place, errno) in errnos.iter().enumerate() {
-                    cases.push(Case { kind, nth, errno: *errno, on: (nth + place as u64).is_multiple_of(3) });
+                    cases.push(Case {
+                        kind,
+                        nth,
+                        errno: *errno,
+                        all_later: (nth + place as u64).is_multiple_of(3),
+                    });
                 }
             }
             continue;
         }
-        // A download that finds the disk full waits a minute, which CI has not.
+        // A download that finds the disk full waits a minute: too long for CI.
         let quick = |errno: &&Errno| **errno != Errno::NOSPC || !["write", "open"].contains(&KINDS[kind].0);
         let errnos: Vec<&Errno> = errnos.iter().filter(quick).collect();
-        // A first start is all flushes, and each has a place in what becomes of the database.
+        // A first start consists of flushes, and each leaves the database in another state.
         if KINDS[kind].0 == "fsync" {
-            cases.extend((1..=18.min(last)).map(|nth| Case { kind, nth, errno: Errno::IO, on: false }));
+            cases.extend((1..=18.min(last)).map(|nth| Case {
+                kind,
+                nth,
+                errno: Errno::IO,
+                all_later: false,
+            }));
         }
         let picked = last.min(9);
         for place in 0..picked {
             let nth = 1 + place * (last - 1) / (picked - 1).max(1);
             let errno = *errnos[usize::try_from(place).unwrap() % errnos.len()];
-            cases.push(Case { kind, nth, errno, on: place % 3 == 2 });
+            cases.push(Case { kind, nth, errno, all_later: place % 3 == 2 });
         }
     }
     cases
 }
 
-/// `fsync:15:28:false`: what a red run prints.
-fn one_case(text: &str) -> Option<Case> {
+/// Parses a case as a failed run prints it: `fsync:15:28:false`.
+fn parse_case(text: &str) -> Option<Case> {
     let mut parts = text.split(':');
     let name = parts.next()?;
     let kind = KINDS.iter().position(|(known, _)| *known == name)?;
     let nth = parts.next()?.parse().ok()?;
     let errno = Errno::from_raw_os_error(parts.next()?.parse().ok()?);
-    Some(Case { kind, nth, errno, on: parts.next()?.parse().ok()? })
+    Some(Case { kind, nth, errno, all_later: parts.next()?.parse().ok()? })
 }
 
 /// `DROPREEL_CALLS=all` for every call with every error; `DROPREEL_CALLS=fsync:15:28:false` for that case alone.
 #[test]
-fn whatever_call_fails_a_fresh_start_brings_all_to_its_end() {
-    let wish = std::env::var("DROPREEL_CALLS").unwrap_or_default();
+fn restart_after_any_failed_call_finishes_every_job() {
+    let filter = std::env::var("DROPREEL_CALLS").unwrap_or_default();
     let start = Instant::now();
     let shim = Shim::build();
-    let quiet = in_parallel(&[Case::NONE], async |case| case.run(&shim).await).remove(0);
-    let counts = quiet.unwrap_or_else(|why| panic!("without a fault: {why}")).calls;
-    let single = one_case(&wish);
-    let cases = single.map_or_else(|| cases(&counts, wish == "all"), |case| vec![case]);
+    let without_fault = in_parallel(&[Case::NONE], async |case| case.run(&shim).await).remove(0);
+    let counts = without_fault.unwrap_or_else(|why| panic!("without a fault: {why}")).calls;
+    let single = parse_case(&filter);
+    let cases = single.map_or_else(|| cases(&counts, filter == "all"), |case| vec![case]);
     let results = in_parallel(&cases, async |case| case.run(&shim).await);
     let mut fired: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     let mut reactions: BTreeMap<Reaction, u64> = BTreeMap::new();
@@ -264,7 +279,7 @@ fn whatever_call_fails_a_fresh_start_brings_all_to_its_end() {
             }
             Err(why) => {
                 let (name, errno) = (KINDS[case.kind].0, case.errno.raw_os_error());
-                let replay = format!("DROPREEL_CALLS={name}:{}:{errno}:{}", case.nth, case.on);
+                let replay = format!("DROPREEL_CALLS={name}:{}:{errno}:{}", case.nth, case.all_later);
                 wrong.push(format!("{replay}\n{why}"));
             }
         }
@@ -279,13 +294,13 @@ fn whatever_call_fails_a_fresh_start_brings_all_to_its_end() {
     }
     for name in ["write", "pwrite", "fsync", "rename", "open", "mkdir", "unlink"] {
         let kind = KINDS.iter().position(|(known, _)| *known == name).unwrap();
-        assert!(counts[kind] > 0, "there is no {name} at all: the shim is not in the way");
+        assert!(counts[kind] > 0, "no {name} was counted: the shim is not loaded");
     }
     assert!(wrong.is_empty(), "{} of {} went wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n\n"));
 }
 
-/// The calls of each kind that the kernel saw, by strace's account, in a file that `strace -y` has written.
-fn seen_by_kernel(trace: &str, below: &str) -> [u64; KINDS.len()] {
+/// The calls of each kind in the output of `strace -y`.
+fn calls_in_trace(trace: &str, below: &str) -> [u64; KINDS.len()] {
     let mut counts = [0; KINDS.len()];
     for line in trace.lines() {
         let Some((call, arguments)) = line.split_once('(') else { continue };
@@ -300,10 +315,11 @@ fn seen_by_kernel(trace: &str, below: &str) -> [u64; KINDS.len()] {
             "link" | "linkat" => "link",
             other => other,
         };
-        // The C library lists folders by calls of its own, which only look.
+        // The C library lists folders with calls that the shim does not count.
         let lists = kind == "open" && arguments.contains("O_NONBLOCK|O_CLOEXEC|O_DIRECTORY");
-        let ours = arguments.contains(&format!("<{below}")) || arguments.contains(&format!("\"{below}"));
-        if let Some(place) = KINDS.iter().position(|(known, _)| *known == kind).filter(|_| ours && !lists) {
+        let is_below = arguments.contains(&format!("<{below}")) || arguments.contains(&format!("\"{below}"));
+        if let Some(place) = KINDS.iter().position(|(known, _)| *known == kind).filter(|_| is_below && !lists)
+        {
             counts[place] += 1;
         }
     }
@@ -311,19 +327,19 @@ fn seen_by_kernel(trace: &str, below: &str) -> [u64; KINDS.len()] {
 }
 
 #[test]
-fn no_call_goes_past_the_shim() {
+fn shim_counts_every_call_that_the_kernel_sees() {
     let shim = Shim::build();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (mut stage, report, trace) = runtime.block_on(async {
-        let mut stage = Stage::set_up("", 1).await;
-        small_load(&mut stage);
-        let report = shim.load(&mut stage, Case::NONE);
-        let trace = stage.rig.beside("trace");
-        (stage, report, trace)
+    let (mut harness, report, trace) = runtime.block_on(async {
+        let mut harness = CrashHarness::set_up("", 1).await;
+        small_load(&mut harness);
+        let report = shim.load(&mut harness, Case::NONE);
+        let trace = harness.rig.beside("trace");
+        (harness, report, trace)
     });
     let library = format!("LD_PRELOAD={}", text(&shim.folder.path().join("failing_calls.so")));
-    stage.rig.unset_variable("LD_PRELOAD");
-    let daemon = stage.rig.command(&["serve"]);
+    harness.rig.unset_variable("LD_PRELOAD");
+    let daemon = harness.rig.command(&["serve"]);
     let calls = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,renameat,renameat2,open,openat,openat2,\
                  creat,mkdir,mkdirat,ftruncate,truncate,fallocate,sync_file_range,copy_file_range,sendfile,unlink,\
                  unlinkat,rmdir,link,linkat,symlinkat";
@@ -337,7 +353,7 @@ fn no_call_goes_past_the_shim() {
     }
     let mut strace =
         strace.stderr(std::process::Stdio::null()).spawn().expect("strace, from Debian's package");
-    let library_folder = stage.rig.path("videos");
+    let library_folder = harness.rig.path("videos");
     let start = Instant::now();
     let clips = || {
         crate::support::files_below(&library_folder)
@@ -354,41 +370,41 @@ fn no_call_goes_past_the_shim() {
     let daemon = rustix::process::Pid::from_raw(children.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(daemon, rustix::process::Signal::TERM).unwrap();
     strace.wait().unwrap();
-    let below = stage.rig.path("").canonicalize().unwrap();
+    let below = harness.rig.path("").canonicalize().unwrap();
     let trace = std::fs::read_to_string(trace).unwrap();
-    let (kernel, counted) = (seen_by_kernel(&trace, text(&below)), read_report(&report));
-    eprintln!("calls: by the kernel's account {kernel:?}");
+    let (kernel, counted) = (calls_in_trace(&trace, text(&below)), read_report(&report));
+    eprintln!("calls: the kernel saw {kernel:?}");
     assert_eq!(kernel, counted[..KINDS.len()], "in the order of KINDS");
     for other in
         ["pwritev", "openat2", "creat(", "truncate(", "fallocate", "copy_file_range", "sendfile", "symlinkat"]
     {
-        let escaped = trace.lines().find(|line| {
+        let uncounted = trace.lines().find(|line| {
             line.split('(').next().is_some_and(|call| !call.ends_with("ftruncate"))
                 && line.contains(other)
                 && line.contains(text(&below))
         });
-        assert_eq!(escaped, None, "the shim knows nothing of it");
+        assert_eq!(uncounted, None, "the shim does not know this call");
     }
 }
 
 #[tokio::test]
-async fn a_name_that_a_kill_left_unflushed_is_flushed_before_it_counts() {
+async fn name_left_unflushed_by_a_kill_is_flushed_before_the_job_succeeds() {
     let shim = Shim::build();
-    let mut stage = Stage::set_up("", 1).await;
-    stage.rig.set_variable("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
-    stage.rig.start_daemon().await;
-    stage.drop_job("half", "", &[], &["succeeded"]);
-    assert!(matches!(stage.until_ended_or_at_rest().await, Ok(Ended::Died)));
-    stage.rig.unset_variable("DROPREEL_FAIL_KILL_AT");
+    let mut harness = CrashHarness::set_up("", 1).await;
+    harness.rig.set_variable("DROPREEL_FAIL_KILL_AT", &format!("{}:1", FailPoint::PublishRenamed.into_str()));
+    harness.rig.start_daemon().await;
+    harness.drop_job("half", "", &[], &["succeeded"]);
+    assert!(matches!(harness.until_ended_or_settled().await, Ok(Ended::Died)));
+    harness.rig.unset_variable("DROPREEL_FAIL_KILL_AT");
     let kind = KINDS.iter().position(|(name, _)| *name == "fsync").unwrap();
-    shim.load(&mut stage, Case { kind, nth: 1, errno: Errno::IO, on: true });
-    let library = stage.rig.path("videos").canonicalize().unwrap();
-    stage.rig.set_variable("DROPREEL_FAIL_CALLS_FOLDER", text(&library));
-    stage.rig.start_daemon().await;
-    stage.rig.until_output("not stored yet").await;
-    assert_eq!(stage.rig.job("half").await["state"], "downloading");
-    stage.rig.kill();
-    unload(&mut stage);
-    stage.rig.start_daemon().await;
-    stage.finish(true).await.unwrap();
+    shim.load(&mut harness, Case { kind, nth: 1, errno: Errno::IO, all_later: true });
+    let library = harness.rig.path("videos").canonicalize().unwrap();
+    harness.rig.set_variable("DROPREEL_FAIL_CALLS_FOLDER", text(&library));
+    harness.rig.start_daemon().await;
+    harness.rig.until_output("not stored yet").await;
+    assert_eq!(harness.rig.job("half").await["state"], "downloading");
+    harness.rig.kill();
+    unload(&mut harness);
+    harness.rig.start_daemon().await;
+    harness.finish(true).await.unwrap();
 }

@@ -1,10 +1,10 @@
 // Makes the n-th file-system call of one kind below one folder fail. Preloaded into the daemon by tests/crash/calls.rs:
-//   DROPREEL_FAIL_CALLS_FOLDER  absolute, without links; calls elsewhere are neither counted nor touched
+//   DROPREEL_FAIL_CALLS_FOLDER  absolute, without links; calls elsewhere are not counted and never fail
 //   DROPREEL_FAIL_CALLS_REPORT  a file of 32 64-bit numbers: how often each kind was called, then how often a call failed
 //   DROPREEL_FAIL_CALLS_KIND    a number of `enum kind`
 //   DROPREEL_FAIL_CALLS_NTH     from 1; 0: only count
-//   DROPREEL_FAIL_CALLS_ERRNO   what it fails with
-//   DROPREEL_FAIL_CALLS_ON      1: this and all later calls of the kind; 0: this one alone
+//   DROPREEL_FAIL_CALLS_ERRNO   the error number
+//   DROPREEL_FAIL_CALLS_ON      1: this and all later calls of the kind fail; 0: only this one
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -66,8 +66,8 @@ static int fd_path(int fd, char *path) {
     return 1;
 }
 
-// Whether a path, from a folder's descriptor if it is relative, is ours. Leaves errno alone.
-static int ours_at(int dir, const char *path) {
+// Whether a path is in or below the folder; a relative one starts at the descriptor `dir`. Keeps errno.
+static int is_watched_at(int dir, const char *path) {
     if (!report || !path) return 0;
     if (path[0] == '/') return below(path);
     char base[PATH_MAX];
@@ -78,16 +78,16 @@ static int ours_at(int dir, const char *path) {
     return known && below(base);
 }
 
-static int ours_fd(int fd) {
+static int is_watched_fd(int fd) {
     char path[PATH_MAX];
     int before = errno, known = report && fd_path(fd, path);
     errno = before;
     return known && below(path);
 }
 
-// Counts a call of ours, and says whether it is to fail.
-static int strikes(enum kind kind, int ours) {
-    if (!ours) return 0;
+// Counts a watched call. Returns whether it must fail; then errno is set.
+static int should_fail(enum kind kind, int watched) {
+    if (!watched) return 0;
     unsigned long count = atomic_fetch_add(&report[kind], 1) + 1;
     if ((int)kind != chosen || nth == 0 || count < nth || (count > nth && !on)) return 0;
     atomic_fetch_add(&report[FIRED], 1);
@@ -102,7 +102,7 @@ static int strikes(enum kind kind, int ours) {
 #define ON_FD(kind, type, name, params, args, ...)                                                                     \
     type name params {                                                                                                 \
         REAL(type, name, __VA_ARGS__);                                                                                 \
-        return strikes(kind, ours_fd(fd)) ? -1 : real args;                                                            \
+        return should_fail(kind, is_watched_fd(fd)) ? -1 : real args;                                                            \
     }
 
 ON_FD(WRITE, ssize_t, write, (int fd, const void *b, size_t n), (fd, b, n), int, const void *, size_t)
@@ -116,47 +116,47 @@ ON_FD(FTRUNCATE, int, ftruncate64, (int fd, off64_t l), (fd, l), int, off64_t)
 
 int rename(const char *a, const char *b) {
     REAL(int, rename, const char *, const char *);
-    return strikes(RENAME, ours_at(AT_FDCWD, b)) ? -1 : real(a, b);
+    return should_fail(RENAME, is_watched_at(AT_FDCWD, b)) ? -1 : real(a, b);
 }
 
 int renameat(int d, const char *a, int e, const char *b) {
     REAL(int, renameat, int, const char *, int, const char *);
-    return strikes(RENAME, ours_at(e, b)) ? -1 : real(d, a, e, b);
+    return should_fail(RENAME, is_watched_at(e, b)) ? -1 : real(d, a, e, b);
 }
 
 int renameat2(int d, const char *a, int e, const char *b, unsigned f) {
     REAL(int, renameat2, int, const char *, int, const char *, unsigned);
-    return strikes(RENAME, ours_at(e, b)) ? -1 : real(d, a, e, b, f);
+    return should_fail(RENAME, is_watched_at(e, b)) ? -1 : real(d, a, e, b, f);
 }
 
 int link(const char *a, const char *b) {
     REAL(int, link, const char *, const char *);
-    return strikes(LINK, ours_at(AT_FDCWD, b)) ? -1 : real(a, b);
+    return should_fail(LINK, is_watched_at(AT_FDCWD, b)) ? -1 : real(a, b);
 }
 
 int linkat(int d, const char *a, int e, const char *b, int f) {
     REAL(int, linkat, int, const char *, int, const char *, int);
-    return strikes(LINK, ours_at(e, b)) ? -1 : real(d, a, e, b, f);
+    return should_fail(LINK, is_watched_at(e, b)) ? -1 : real(d, a, e, b, f);
 }
 
 int unlink(const char *a) {
     REAL(int, unlink, const char *);
-    return strikes(UNLINK, ours_at(AT_FDCWD, a)) ? -1 : real(a);
+    return should_fail(UNLINK, is_watched_at(AT_FDCWD, a)) ? -1 : real(a);
 }
 
 int unlinkat(int d, const char *a, int f) {
     REAL(int, unlinkat, int, const char *, int);
-    return strikes(UNLINK, ours_at(d, a)) ? -1 : real(d, a, f);
+    return should_fail(UNLINK, is_watched_at(d, a)) ? -1 : real(d, a, f);
 }
 
 int mkdir(const char *a, mode_t m) {
     REAL(int, mkdir, const char *, mode_t);
-    return strikes(MKDIR, ours_at(AT_FDCWD, a)) ? -1 : real(a, m);
+    return should_fail(MKDIR, is_watched_at(AT_FDCWD, a)) ? -1 : real(a, m);
 }
 
 int mkdirat(int d, const char *a, mode_t m) {
     REAL(int, mkdirat, int, const char *, mode_t);
-    return strikes(MKDIR, ours_at(d, a)) ? -1 : real(d, a, m);
+    return should_fail(MKDIR, is_watched_at(d, a)) ? -1 : real(d, a, m);
 }
 
 static mode_t mode_of(int flags, va_list rest) {
@@ -170,7 +170,7 @@ static mode_t mode_of(int flags, va_list rest) {
         va_start(rest, flags);                                                                                         \
         mode_t mode = mode_of(flags, rest);                                                                            \
         va_end(rest);                                                                                                  \
-        return strikes(OPEN, ours_at(AT_FDCWD, a)) ? -1 : real(a, flags, mode);                                        \
+        return should_fail(OPEN, is_watched_at(AT_FDCWD, a)) ? -1 : real(a, flags, mode);                                        \
     }
 
 #define OPENS_AT(name)                                                                                                 \
@@ -180,7 +180,7 @@ static mode_t mode_of(int flags, va_list rest) {
         va_start(rest, flags);                                                                                         \
         mode_t mode = mode_of(flags, rest);                                                                            \
         va_end(rest);                                                                                                  \
-        return strikes(OPEN, ours_at(d, a)) ? -1 : real(d, a, flags, mode);                                            \
+        return should_fail(OPEN, is_watched_at(d, a)) ? -1 : real(d, a, flags, mode);                                            \
     }
 
 OPENS(open)

@@ -1,4 +1,4 @@
-//! The crash lab: the real binary dies, again and again, and afterwards everything is still as promised.
+//! The crash tests: the real binary is killed, its disks fail or its calls do, and afterwards every promise holds.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -10,9 +10,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod bench;
 mod calls;
 mod disks;
+mod file_systems;
 mod kills;
 mod mutants;
 mod points;

@@ -8,16 +8,16 @@ use std::time::Duration;
 use dropreel::failpoints::FailPoint;
 
 use crate::kills::Round;
+use crate::points::crash_harness::CrashHarness;
 use crate::points::in_parallel;
-use crate::points::stage::Stage;
-use crate::points::story::{Play, Story};
+use crate::points::scenario::{CrashRun, Scenario};
 use crate::support::checker::Limits;
 use crate::support::mutants::{self, Mutant};
 
-/// Far longer than a run without a mutant takes; with one, the jobs may never settle.
+/// Far longer than a run takes without a mutant. With one, the jobs may never settle.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A run that shows a bug.
+/// A run in which a bug shows.
 #[derive(Clone, Copy, Debug)]
 enum Case {
     /// A kill at this point, with jobs under these faults.
@@ -63,16 +63,16 @@ const CASES: &[(&str, Case)] = &[
 ];
 
 impl Case {
-    /// Runs it with a mutant or without. Fails with what the run found wrong.
+    /// Runs it with a mutant or without. The error is what went wrong.
     async fn run(self, mutant: Option<&'static str>, seed: u64) -> Result<(), String> {
         match self {
-            Self::Kill(point, faults) => play(Story::Jobs(faults), vec![(point, 1)], mutant, seed).await,
+            Self::Kill(point, faults) => play(Scenario::Jobs(faults), vec![(point, 1)], mutant, seed).await,
             Self::Race(point, faults) => {
-                play(Story::Jobs(faults), vec![(point, 2 + seed % 10)], mutant, seed).await
+                play(Scenario::Jobs(faults), vec![(point, 2 + seed % 10)], mutant, seed).await
             }
-            Self::NoKill(faults) => play(Story::Jobs(faults), Vec::new(), mutant, seed).await,
+            Self::NoKill(faults) => play(Scenario::Jobs(faults), Vec::new(), mutant, seed).await,
             Self::RandomKills => {
-                let round = Round { seed, kills: 10, mutant, patience: Duration::from_secs(60) };
+                let round = Round { seed, kills: 10, mutant, timeout: Duration::from_secs(60) };
                 round.run().await.map(|_| ())
             }
             Self::LateCallback => late_callback(mutant).await,
@@ -82,8 +82,8 @@ impl Case {
         }
     }
 
-    /// How many seeds a mutant may take to show itself.
-    fn tries(self) -> u64 {
+    /// The number of seeds within which a mutant must show.
+    fn max_seeds(self) -> u64 {
         match self {
             Self::Race(..) => 60,
             Self::RandomKills => 15,
@@ -93,76 +93,76 @@ impl Case {
 }
 
 async fn play(
-    story: Story,
+    scenario: Scenario,
     deaths: Vec<(FailPoint, u64)>,
     mutant: Option<&'static str>,
     seed: u64,
 ) -> Result<(), String> {
-    Play { story, deaths, mutant, seed, patience: TIMEOUT }.run().await.map(|_| ())
+    CrashRun { scenario, deaths, mutant, seed, timeout: TIMEOUT }.run().await.map(|_| ())
 }
 
-async fn stage(mutant: Option<&str>) -> Stage {
-    let mut stage = Stage::set_up("", 1).await;
-    stage.patience = TIMEOUT;
+async fn start(mutant: Option<&str>) -> CrashHarness {
+    let mut harness = CrashHarness::set_up("", 1).await;
+    harness.timeout = TIMEOUT;
     if let Some(mutant) = mutant {
-        stage.rig.set_variable(mutants::VARIABLE, mutant);
+        harness.rig.set_variable(mutants::VARIABLE, mutant);
     }
-    stage.rig.start_daemon().await;
-    stage
+    harness.rig.start_daemon().await;
+    harness
 }
 
 async fn late_callback(mutant: Option<&str>) -> Result<(), String> {
-    let mut stage = stage(mutant).await;
-    stage.drop_job("late", "callback=late:2s", &[], &["succeeded"]);
-    stage.settle().await?;
-    while !stage.rig.sandbox.ledger().callbacks.iter().any(|callback| callback.status == Some(204)) {
+    let mut harness = start(mutant).await;
+    harness.drop_job("late", "callback=late:2s", &[], &["succeeded"]);
+    harness.settle().await?;
+    while !harness.rig.sandbox.ledger().callbacks.iter().any(|callback| callback.status == Some(204)) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    stage.finish(true).await
+    harness.finish(true).await
 }
 
 async fn redirect(mutant: Option<&str>) -> Result<(), String> {
     let forbidden = TcpListener::bind("127.0.0.1:0").unwrap();
     forbidden.set_nonblocking(true).unwrap();
-    let mut stage = stage(mutant).await;
+    let mut harness = start(mutant).await;
     let fault = format!("media=redirect:http://user:word@{}/a.mp4", forbidden.local_addr().unwrap());
-    stage.drop_job("redirected", &fault, &[], &["held"]);
-    let settled = stage.settle().await;
+    harness.drop_job("redirected", &fault, &[], &["held"]);
+    let settled = harness.settle().await;
     if forbidden.accept().is_ok() {
         return Err("I15: a forbidden address was connected to".to_owned());
     }
     settled?;
-    stage.finish(true).await
+    harness.finish(true).await
 }
 
 async fn rate_limit(mutant: Option<&str>) -> Result<(), String> {
-    let mut stage = stage(mutant).await;
+    let mut harness = start(mutant).await;
     let in_flight = Duration::from_millis(500);
-    stage.log.limits = Some(Limits { submit_spacing: Duration::ZERO, max_running: 200, in_flight });
-    stage.drop_job("limited", "submit=429:4s", &[], &["succeeded"]);
-    while stage.rig.sandbox.ledger().faults.is_empty() {
+    harness.log.limits = Some(Limits { submit_spacing: Duration::ZERO, max_running: 200, in_flight });
+    harness.drop_job("limited", "submit=429:4s", &[], &["succeeded"]);
+    while harness.rig.sandbox.ledger().faults.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(2 * in_flight).await;
-    stage.drop_job("other", "", &[], &["succeeded"]);
-    stage.settle().await?;
-    stage.finish(true).await
+    harness.drop_job("other", "", &[], &["succeeded"]);
+    harness.settle().await?;
+    harness.finish(true).await
 }
 
 async fn changed_file(mutant: Option<&str>) -> Result<(), String> {
-    let mut stage = stage(mutant).await;
-    stage.drop_job("changed", "media=reset:4KiB etag=changes", &[], &["succeeded"]);
-    stage.settle().await?;
+    let mut harness = start(mutant).await;
+    harness.drop_job("changed", "media=reset:4KiB etag=changes", &[], &["succeeded"]);
+    harness.settle().await?;
     // The sandbox sends the rest of a changed file only if the request does not say which file it continues.
-    let ledger = stage.rig.sandbox.ledger();
+    let ledger = harness.rig.sandbox.ledger();
     let mut ranges = ledger.requests.iter().filter(|arrival| arrival.range.is_some()).peekable();
     if ranges.peek().is_none() {
-        return Err("no download was resumed: this shows nothing".to_owned());
+        return Err("no download was resumed: the case proves nothing".to_owned());
     }
     if ranges.any(|arrival| arrival.status == Some(206)) {
         return Err("I9: the end of one file was appended to the beginning of another".to_owned());
     }
-    stage.finish(true).await
+    harness.finish(true).await
 }
 
 #[test]
@@ -187,22 +187,22 @@ fn mutants_fail_their_cases() {
     let runs: Vec<(&'static str, Case, bool)> =
         CASES.iter().flat_map(|(name, case)| [(*name, *case, true), (*name, *case, false)]).collect();
     let results = in_parallel(&runs, async |(mutant, case, on)| {
-        let mut seen = Ok(());
-        let tries = if *on { case.tries() } else { case.tries().min(3) };
-        for seed in 0..tries {
-            seen = case.run(on.then_some(*mutant), 7 + seed).await;
-            // A bug that only keeps a job from settling has not shown which promise it breaks: the next seed may.
-            let shown = seen.as_ref().is_err_and(|why| !on || !why.starts_with("not at rest"));
-            if shown {
+        let mut outcome = Ok(());
+        let seeds = if *on { case.max_seeds() } else { case.max_seeds().min(3) };
+        for seed in 0..seeds {
+            outcome = case.run(on.then_some(*mutant), 7 + seed).await;
+            // If the jobs only fail to settle, no violated promise is known yet: another seed may show one.
+            let is_shown = outcome.as_ref().is_err_and(|why| !on || !why.starts_with("not settled"));
+            if is_shown {
                 break;
             }
         }
-        seen
+        outcome
     });
     let mut wrong = Vec::new();
     for ((mutant, case, on), result) in runs.iter().zip(results) {
         match (on, result) {
-            (true, Err(why)) if why.starts_with("not at rest") => {
+            (true, Err(why)) if why.starts_with("not settled") => {
                 wrong.push(format!("{case:?} with {mutant} only never settles:\n{why}"));
             }
             (true, Err(why)) => {

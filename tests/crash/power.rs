@@ -1,5 +1,5 @@
-//! Power cuts: the data folder lies on ext4 in a file, the file on xfs, where it is copied in an instant while the
-//! daemon works. The copy is what a disk that keeps order and has no memory of its own would hold after a cut.
+//! Power cuts: the data folder is on an ext4 image, and the image on xfs, where a reflink copies it at one moment while
+//! the daemon works. The copy is what a disk without a write cache would hold after a power cut.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dropreel::sandbox::ledger::Ledger;
 use rustix::process::Signal;
 
-use crate::bench::{Bench, Load, Mount, must, place_data, rng, text, wish};
-use crate::points::stage::Stage;
+use crate::file_systems::{Load, Mount, ScratchFolder, env_number, place_data, rng, run_or_panic, text};
+use crate::points::crash_harness::CrashHarness;
 use crate::support::checker::{Evidence, HarnessLog, When, check};
 use crate::support::mutants;
 
@@ -22,51 +22,51 @@ const LOAD: &[&str] = &[
     "callback=copies:25",
     "submit=503",
 ];
-/// Cuts in one round on one disk, which must not fill up.
+/// Cuts in one round; with more, the disk would fill up.
 const ROUND: u64 = 100;
 
-/// Cuts on one folder, some of which the daemon does not survive.
+/// Power cuts on one data folder. At some of them the daemon is killed and restarted on the copy.
 #[derive(Clone, Copy, Debug)]
 struct Round {
     seed: u64,
     cuts: u64,
-    /// One cut in this many is real: the copy becomes the disk.
+    /// One cut in this many is real: the daemon continues on the copy.
     real_every: u64,
-    /// The library has a disk of its own, which is flushed by nothing but what happens in it.
+    /// The library has a disk of its own, which a flush of the database does not flush.
     two_disks: bool,
     mutant: Option<&'static str>,
 }
 
-/// How much happened: without it, that nothing went wrong means nothing.
+/// Counts of what happened: a run in which little happened proves nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Hits {
     cuts: u64,
     real: u64,
     jobs: u64,
-    /// Submits, acknowledged callbacks and stored files that had to be kept at a cut, summed over all cuts.
+    /// Submits, acknowledged callbacks and stored files that had to survive a cut, summed over all cuts.
     submits: u64,
     callbacks: u64,
     files: u64,
-    /// Cuts with a task at the provider.
-    restless: u64,
+    /// Cuts while a task was running at the provider.
+    with_tasks: u64,
 }
 
-/// The disks, what they lie on, and where they are mounted.
+/// The disks, the file system of their images, and their mount points.
 struct Disks {
     mounted: Vec<Mount>,
     images: Vec<(PathBuf, PathBuf)>,
-    look: PathBuf,
+    copies: PathBuf,
     _backing: Mount,
-    _bench: Bench,
+    _scratch: ScratchFolder,
 }
 
 impl Disks {
     fn set_up(two: bool) -> Self {
-        let bench = Bench::in_memory();
-        let backing = Mount::image(&bench.xfs("xfs.img", 2048), &bench.path("backing"), "noatime");
-        let (data, look) = (bench.path("disk"), bench.folder("look"));
+        let scratch = ScratchFolder::in_memory();
+        let backing = Mount::image(&scratch.xfs("xfs.img", 2048), &scratch.path("backing"), "noatime");
+        let (data, copies) = (scratch.path("disk"), scratch.folder("copies"));
         let mut disks =
-            Self { mounted: Vec::new(), images: Vec::new(), look, _backing: backing, _bench: bench };
+            Self { mounted: Vec::new(), images: Vec::new(), copies, _backing: backing, _scratch: scratch };
         disks.add("data.img", &data);
         if two {
             std::fs::create_dir(data.join("data")).unwrap();
@@ -76,7 +76,7 @@ impl Disks {
     }
 
     fn add(&mut self, name: &str, at: &Path) {
-        let image = self._bench.ext4(&format!("backing/{name}"), 512);
+        let image = self._scratch.ext4(&format!("backing/{name}"), 512);
         self.mounted.push(Mount::image(&image, at, "noatime"));
         std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o700)).unwrap();
         std::fs::File::open(at).unwrap().sync_all().unwrap();
@@ -87,32 +87,32 @@ impl Disks {
         self.images[0].1.join("data")
     }
 
-    /// As the disks are at this moment.
+    /// Copies the disks as they are now.
     fn copy(&self) {
         for (image, _) in &self.images {
-            must("cp", &["--reflink=always", text(image), text(&image.with_extension("cut"))]);
+            run_or_panic("cp", &["--reflink=always", text(image), text(&image.with_extension("cut"))]);
         }
     }
 
-    /// Mounts the copies beside the originals, and has them looked at.
-    fn look_at_copy<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
+    /// Mounts the copies, calls `inspect` with the copied data folder, and removes them.
+    fn with_copy<T>(&self, inspect: impl FnOnce(&Path) -> T) -> T {
         let mut mounted = Vec::new();
         for (image, at) in &self.images {
             let below = at.strip_prefix(&self.images[0].1).unwrap();
-            mounted.push(Mount::image(&image.with_extension("cut"), &self.look.join(below), "noatime"));
+            mounted.push(Mount::image(&image.with_extension("cut"), &self.copies.join(below), "noatime"));
         }
-        let seen = look(&self.look.join("data"));
+        let result = inspect(&self.copies.join("data"));
         for mount in mounted.into_iter().rev() {
             mount.unmount();
         }
         for (image, _) in &self.images {
             std::fs::remove_file(image.with_extension("cut")).unwrap();
         }
-        seen
+        result
     }
 
-    /// The copies take the place of the originals.
-    fn fall_back(&mut self) {
+    /// Replaces the disks by their copies.
+    fn restore_copies(&mut self) {
         for mount in self.mounted.drain(..).rev() {
             mount.unmount();
         }
@@ -129,107 +129,108 @@ impl Drop for Disks {
     }
 }
 
-/// The book as it was before, as far as it binds the daemon; as it is now, as far as it tells what there is.
-fn promised(before: Ledger, now: Ledger) -> Ledger {
+/// The ledger for a copy that was made between `before` and `now`: promises that the daemon made before the copy, and the
+/// tasks and files of now.
+fn ledger_at_copy(before: Ledger, now: Ledger) -> Ledger {
     Ledger { requests: before.requests, keys: before.keys, callbacks: before.callbacks, ..now }
 }
 
 impl Round {
-    /// Plays it. How much happened, or what was wrong.
+    /// Runs the round. Returns the counts, or what went wrong.
     async fn run(self) -> Result<Hits, String> {
-        let mut stage = Stage::set_up("", self.seed).await;
+        let mut harness = CrashHarness::set_up("", self.seed).await;
         let mut disks = Disks::set_up(self.two_disks);
-        place_data(&stage, &disks.data());
+        place_data(&harness, &disks.data());
         if let Some(mutant) = self.mutant {
-            stage.rig.set_variable(mutants::VARIABLE, mutant);
+            harness.rig.set_variable(mutants::VARIABLE, mutant);
         }
-        stage.rig.start_daemon().await;
+        harness.rig.start_daemon().await;
         let mut load = Load::new("power", LOAD);
         let mut hits = Hits::default();
-        let played = self.play(&mut stage, &mut disks, &mut load, &mut hits).await;
-        let played = match played {
-            Ok(()) => stage.finish(true).await,
-            // First the daemon, then its disk.
+        let result = self.cut_all(&mut harness, &mut disks, &mut load, &mut hits).await;
+        let result = match result {
+            Ok(()) => harness.finish(true).await,
+            // Kill the daemon before its disk is unmounted.
             Err(why) => {
-                drop(stage);
+                drop(harness);
                 Err(why)
             }
         };
-        played.map(|()| hits)
+        result.map(|()| hits)
     }
 
-    async fn play(
+    async fn cut_all(
         self,
-        stage: &mut Stage,
+        harness: &mut CrashHarness,
         disks: &mut Disks,
         load: &mut Load,
         hits: &mut Hits,
     ) -> Result<(), String> {
         for cut in 1..=self.cuts {
-            for _ in 0..=stage.rng.below(3) {
-                load.drop_one(stage).map_err(|error| format!("no room for a drop: {error}"))?;
+            for _ in 0..=harness.rng.below(3) {
+                load.drop_one(harness).map_err(|error| format!("a file cannot be dropped: {error}"))?;
             }
-            tokio::time::sleep(Duration::from_millis(stage.rng.below(160))).await;
-            if let Some(status) = stage.rig.exit_status() {
-                return Err(format!("the daemon ended with {status}:\n{}", stage.rig.output()));
+            tokio::time::sleep(Duration::from_millis(harness.rng.below(160))).await;
+            if let Some(status) = harness.rig.exit_status() {
+                return Err(format!("the daemon ended with {status}:\n{}", harness.rig.output()));
             }
             let at = format!("after cut {cut} of {self:?}");
             if cut % self.real_every == 0 {
-                self.cut_for_real(stage, disks, hits, &at).await?;
+                self.cut_for_real(harness, disks, hits, &at).await?;
                 hits.real += 1;
             } else if self.two_disks {
-                // Two disks cannot be copied in one instant: the daemon is paused meanwhile.
-                stage.rig.signal(Signal::STOP);
+                // Two disks cannot be copied at the same moment, so the daemon is paused.
+                harness.rig.signal(Signal::STOP);
                 disks.copy();
-                let ledger = stage.rig.sandbox.ledger();
-                stage.rig.signal(Signal::CONT);
-                self.look(stage, disks, ledger, hits, &at)?;
+                let ledger = harness.rig.sandbox.ledger();
+                harness.rig.signal(Signal::CONT);
+                self.check_copy(harness, disks, ledger, hits, &at)?;
             } else {
-                let before = stage.rig.sandbox.ledger();
+                let before = harness.rig.sandbox.ledger();
                 disks.copy();
-                let ledger = promised(before, stage.rig.sandbox.ledger());
-                self.look(stage, disks, ledger, hits, &at)?;
+                let ledger = ledger_at_copy(before, harness.rig.sandbox.ledger());
+                self.check_copy(harness, disks, ledger, hits, &at)?;
             }
             hits.cuts += 1;
         }
         Ok(())
     }
 
-    fn look(
+    fn check_copy(
         self,
-        stage: &mut Stage,
+        harness: &mut CrashHarness,
         disks: &Disks,
         ledger: Ledger,
         hits: &mut Hits,
         at: &str,
     ) -> Result<(), String> {
-        let output = stage.rig.output();
-        let log = &mut stage.log;
-        disks.look_at_copy(|data| verdict(data, &ledger, log, &output, hits, at))
+        let output = harness.rig.output();
+        let log = &mut harness.log;
+        disks.with_copy(|data| check_data_dir(data, &ledger, log, &output, hits, at))
     }
 
-    /// Nothing the daemon does after the copy was made may be seen by anybody: it is paused until it is dead.
+    /// Pauses the daemon from the copy until its death: nobody may see what it would do in between.
     async fn cut_for_real(
         self,
-        stage: &mut Stage,
+        harness: &mut CrashHarness,
         disks: &mut Disks,
         hits: &mut Hits,
         at: &str,
     ) -> Result<(), String> {
-        stage.rig.signal(Signal::STOP);
+        harness.rig.signal(Signal::STOP);
         disks.copy();
-        stage.rig.kill();
-        disks.fall_back();
-        let ledger = stage.rig.sandbox.ledger();
-        let output = stage.rig.output();
-        verdict(&disks.data(), &ledger, &mut stage.log, &output, hits, at)?;
-        stage.rig.start_daemon().await;
+        harness.rig.kill();
+        disks.restore_copies();
+        let ledger = harness.rig.sandbox.ledger();
+        let output = harness.rig.output();
+        check_data_dir(&disks.data(), &ledger, &mut harness.log, &output, hits, at)?;
+        harness.rig.start_daemon().await;
         Ok(())
     }
 }
 
-/// What the checker says of a data folder as a cut has left it.
-fn verdict(
+/// Runs the checker on a data folder as a cut has left it.
+fn check_data_dir(
     data_dir: &Path,
     ledger: &Ledger,
     log: &mut HarnessLog,
@@ -244,7 +245,7 @@ fn verdict(
     hits.callbacks += ledger.callbacks.iter().filter(|sent| sent.status == Some(204)).count() as u64;
     hits.files += log.published.len() as u64;
     hits.jobs = ledger.tasks.len() as u64;
-    hits.restless += u64::from(ledger.tasks.iter().any(|task| task.ended.is_none()));
+    hits.with_tasks += u64::from(ledger.tasks.iter().any(|task| task.ended.is_none()));
     if found.is_empty() {
         return Ok(());
     }
@@ -254,13 +255,13 @@ fn verdict(
 
 /// `DROPREEL_CUTS=5000` for the long run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_power_cut_takes_back_what_was_promised() {
-    let wanted = wish("DROPREEL_CUTS", 100);
+async fn power_cut_breaks_no_promise() {
+    let total = env_number("DROPREEL_CUTS", 100);
     let start = Instant::now();
     let mut all = Hits::default();
-    let mut left = wanted;
+    let mut left = total;
     while left > 0 {
-        // A third of the cuts with the library on a disk of its own.
+        // In a third of the cuts the library has a disk of its own.
         for (two_disks, share) in [(false, ROUND * 2 / 3), (true, ROUND / 3 + 1)] {
             let cuts = share.min(left);
             left -= cuts;
@@ -276,23 +277,23 @@ async fn no_power_cut_takes_back_what_was_promised() {
             all.submits += hits.submits;
             all.callbacks += hits.callbacks;
             all.files += hits.files;
-            all.restless += hits.restless;
+            all.with_tasks += hits.with_tasks;
         }
     }
     eprintln!("power: {all:?} in {:?}", start.elapsed());
-    assert_eq!(all.cuts, wanted);
-    assert!(all.real >= wanted / 10 && all.restless >= wanted / 6, "too little happened: {all:?}");
-    assert!(all.jobs >= wanted / 2 && all.callbacks > wanted && all.files > wanted, "{all:?}");
+    assert_eq!(all.cuts, total);
+    assert!(all.real >= total / 10 && all.with_tasks >= total / 6, "too little happened: {all:?}");
+    assert!(all.jobs >= total / 2 && all.callbacks > total && all.files > total, "{all:?}");
 }
 
-/// Each mutant, and whether the library needs a disk of its own to show it.
+/// Each mutant, and whether it shows only if the library has a disk of its own.
 pub const MUTANTS: &[(&str, bool)] =
     &[("commit-without-flush", false), ("no-file-flush", false), ("no-folder-flush", true)];
 
 /// `DROPREEL_MUTANT` picks one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "ci/mutants runs this, on a copy of the repository that has the mutants"]
-async fn mutants_lose_what_was_promised_in_a_power_cut() {
+async fn mutants_break_promises_in_a_power_cut() {
     let only = std::env::var("DROPREEL_MUTANT").ok();
     for (mutant, two_disks) in MUTANTS {
         if only.as_deref().is_some_and(|only| only != *mutant) {
@@ -300,8 +301,8 @@ async fn mutants_lose_what_was_promised_in_a_power_cut() {
         }
         let round =
             Round { seed: 3, cuts: 60, real_every: u64::MAX, two_disks: *two_disks, mutant: Some(mutant) };
-        let seen = round.run().await;
-        let why = seen.err().unwrap_or_else(|| panic!("power cuts do not catch {mutant}"));
+        let result = round.run().await;
+        let why = result.err().unwrap_or_else(|| panic!("power cuts do not catch {mutant}"));
         let first = why.lines().nth(1).unwrap_or(&why).to_owned();
         let kinds: &[&str] = match *mutant {
             "commit-without-flush" => &["I1:", "I3:", "I6:", "I8:"],

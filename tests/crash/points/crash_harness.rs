@@ -1,4 +1,4 @@
-//! What a play needs: a rig, what was dropped, how each job must end, and chance from a seed.
+//! The crash tests' harness: a rig, a log of what was dropped, the expected end of each job, and seeded random numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,45 +15,45 @@ use serde_json::{Value, json};
 use crate::support::Rig;
 use crate::support::checker::{HarnessLog, When};
 
-/// States in which a job waits for nobody but a person.
-const RESTS: &[&str] = &["succeeded", "failed", "cancelled", "expired", "held"];
+/// States that only a person changes.
+const SETTLED: &[&str] = &["succeeded", "failed", "cancelled", "expired", "held"];
 
-/// What the sandbox refuses `submit=400` with. If a try of unknown outcome went before, that is asked again for a quarter
-/// of an hour before a person is to look.
+/// The error code of `submit=400`. After a submit of unknown outcome the refused submit is repeated for 15 minutes
+/// before the job is held.
 const REFUSED: &str = "invalid_request";
 
-/// How an armed life came to its end.
+/// How a run of the daemon with a failpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// By the signal of the lab.
+    /// Killed at the failpoint.
     Died,
-    /// By itself, in order.
+    /// An orderly stop.
     Stopped,
-    /// Not at all: all jobs are at rest.
-    AtRest,
+    /// Still running, and all jobs are settled.
+    Settled,
 }
 
-pub struct Stage {
+pub struct CrashHarness {
     pub rig: Rig,
     pub log: HarnessLog,
     pub rng: Rng,
-    /// The states a job may end in, by its name.
-    pub wanted: BTreeMap<String, &'static [&'static str]>,
-    /// For everything to come to rest.
-    pub patience: Duration,
+    /// The states in which each job may end, by name.
+    pub expected: BTreeMap<String, &'static [&'static str]>,
+    /// How long every job may take to settle.
+    pub timeout: Duration,
 }
 
 /// A job file with one job.
-pub fn job_file(name: &str, words: &str, more: &[(&str, Value)]) -> String {
-    let mut ours = json!({"name": name});
+pub fn job_file(name: &str, faults: &str, more: &[(&str, Value)]) -> String {
+    let mut member = json!({"name": name});
     for (key, value) in more {
-        ours[*key] = value.clone();
+        member[*key] = value.clone();
     }
-    let prompt = format!("{} [sandbox: queue=20ms run=60ms {words}]", crate::support::SAKURA);
-    json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": 5, "dropreel": ours}).to_string()
+    let prompt = format!("{} [sandbox: queue=20ms run=60ms {faults}]", crate::support::SAKURA);
+    json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": 5, "dropreel": member}).to_string()
 }
 
-impl Stage {
+impl CrashHarness {
     pub async fn set_up(plan: &str, seed: u64) -> Self {
         let mut rig = Rig::set_up(plan).await;
         rig.keep_public_port();
@@ -64,50 +64,50 @@ impl Stage {
             rig,
             log: HarnessLog::default(),
             rng: Rng::seeded(seed),
-            wanted: BTreeMap::new(),
-            patience: Duration::from_secs(60),
+            expected: BTreeMap::new(),
+            timeout: Duration::from_secs(60),
         }
     }
 
     pub fn drop_job(
         &mut self,
         name: &str,
-        words: &str,
+        faults: &str,
         more: &[(&str, Value)],
         ends: &'static [&'static str],
     ) {
-        self.drop_file(&format!("{name}.json"), job_file(name, words, more).as_bytes(), Some(1));
-        self.wanted.insert(name.to_owned(), ends);
+        self.drop_file(&format!("{name}.json"), job_file(name, faults, more).as_bytes(), Some(1));
+        self.expected.insert(name.to_owned(), ends);
     }
 
     pub fn drop_file(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
-        // The daemon may have died before it made the folder.
+        // The daemon may have died before it created the folder.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.rig.path("inbox")).unwrap();
         self.rig.drop(name, bytes);
         self.log.record_drop(name, bytes, jobs);
     }
 
-    /// Waits until the daemon has ended, or all is at rest.
-    pub async fn until_ended_or_at_rest(&mut self) -> Result<Ended, String> {
+    /// Waits until the daemon has ended or every job is settled.
+    pub async fn until_ended_or_settled(&mut self) -> Result<Ended, String> {
         let start = Instant::now();
-        let mut looks = 0;
+        let mut rounds = 0;
         loop {
             if let Some(status) = self.rig.exit_status() {
-                return self.how(status);
+                return self.classify_exit(status);
             }
-            // Not too often: requests to the admin listener hit failpoints too.
-            looks += 1;
-            if looks % 8 == 0 && self.is_at_rest().await {
-                return Ok(Ended::AtRest);
+            // Not in each round: requests to the admin listener hit failpoints, too.
+            rounds += 1;
+            if rounds % 8 == 0 && self.is_settled().await {
+                return Ok(Ended::Settled);
             }
-            if start.elapsed() > self.patience {
-                return Err(format!("neither dead nor at rest:\n{}", self.moving().await));
+            if start.elapsed() > self.timeout {
+                return Err(format!("neither dead nor settled:\n{}", self.describe_unsettled().await));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    pub fn how(&self, status: ExitStatus) -> Result<Ended, String> {
+    pub fn classify_exit(&self, status: ExitStatus) -> Result<Ended, String> {
         match (status.signal(), status.code()) {
             (Some(9), _) => Ok(Ended::Died),
             (_, Some(0)) => Ok(Ended::Stopped),
@@ -115,12 +115,12 @@ impl Stage {
         }
     }
 
-    /// Whether the last thing output was that the lab kills here. It may be read a little after the death is seen.
-    pub async fn was_killed_at(&self, site: FailPoint) -> bool {
-        let line = format!("at {}", site.into_str());
+    /// Whether the log says that the daemon was killed at `point`. The line may arrive a little after the death.
+    pub async fn was_killed_at(&self, point: FailPoint) -> bool {
+        let line = format!("at {}", point.into_str());
         for _ in 0..100 {
             let output = self.rig.output();
-            if output.lines().any(|output| output.starts_with("failpoint:") && output.ends_with(&line)) {
+            if output.lines().any(|found| found.starts_with("failpoint:") && found.ends_with(&line)) {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -128,22 +128,22 @@ impl Stage {
         false
     }
 
-    /// Waits until all is at rest and every callback has had its answer.
+    /// Waits until every job is settled and every callback answered and processed.
     pub async fn settle(&mut self) -> Result<(), String> {
         let start = Instant::now();
-        while !(self.is_at_rest().await && self.is_quiet()) {
+        while !(self.is_settled().await && self.is_quiet()) {
             if let Some(status) = self.rig.exit_status() {
                 return Err(format!("the daemon ended with {status}:\n{}", self.rig.output()));
             }
-            if start.elapsed() > self.patience {
-                return Err(format!("not at rest:\n{}", self.moving().await));
+            if start.elapsed() > self.timeout {
+                return Err(format!("not settled:\n{}", self.describe_unsettled().await));
             }
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
         Ok(())
     }
 
-    /// The jobs, as the daemon tells of them; `None` if it does not.
+    /// The jobs, as the daemon lists them; `None` without an answer.
     pub async fn jobs(&self) -> Option<Vec<Value>> {
         let (mut jobs, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -156,11 +156,11 @@ impl Stage {
         }
     }
 
-    async fn is_at_rest(&self) -> bool {
+    async fn is_settled(&self) -> bool {
         let inbox = std::fs::read_dir(self.rig.path("inbox"));
-        let lying = inbox.into_iter().flatten().flatten().any(|entry| entry.path().is_file());
+        let has_files = inbox.into_iter().flatten().flatten().any(|entry| entry.path().is_file());
         let Some(jobs) = self.jobs().await else { return false };
-        !lying && jobs.len() >= self.wanted.len() && jobs.iter().all(rests)
+        !has_files && jobs.len() >= self.expected.len() && jobs.iter().all(is_job_settled)
     }
 
     /// No callback is in flight, waits for a retry, or is unprocessed.
@@ -169,19 +169,19 @@ impl Stage {
         for callback in self.rig.sandbox.ledger().callbacks {
             last.insert(callback.number, callback);
         }
-        let over = last.values().all(|callback| {
-            let good = callback.status.is_some_and(|status| (200..300).contains(&status));
-            // The sandbox comes again after 1 and 2 seconds, if at all.
-            let given_up = |at| Clock::machine().now().since(at) > Duration::from_secs(3);
-            callback.answered_at.is_some_and(|at| good || callback.forged || given_up(at))
+        let all_answered = last.values().all(|callback| {
+            let is_accepted = callback.status.is_some_and(|status| (200..300).contains(&status));
+            // The sandbox repeats a callback after 1 and 2 seconds, if at all.
+            let is_given_up = |at| Clock::machine().now().since(at) > Duration::from_secs(3);
+            callback.answered_at.is_some_and(|at| is_accepted || callback.forged || is_given_up(at))
         });
-        over && unprocessed(&self.rig.path("dropreel.db")) == 0
+        all_answered && unprocessed(&self.rig.path("dropreel.db")) == 0
     }
 
-    async fn moving(&self) -> String {
+    async fn describe_unsettled(&self) -> String {
         let mut text = String::new();
         for job in self.jobs().await.unwrap_or_default() {
-            if !rests(&job) {
+            if !is_job_settled(&job) {
                 let _ = writeln!(text, "{job:#}");
             }
         }
@@ -190,13 +190,13 @@ impl Stage {
         text
     }
 
-    /// What the checker has to say; nothing before there is a database.
+    /// Runs the checker, unless there is no database yet.
     pub fn check(&mut self, when: When, at: &str) -> Result<(), String> {
         if !self.rig.path("dropreel.db").exists() || self.rig.database_rolled_back {
             return Ok(());
         }
         let mut found = self.rig.violations(&self.log, when);
-        // A reason on its way: hidden, and replaced when its file is rejected again.
+        // A hidden file is a reason that is being written. It is replaced when its file is rejected again.
         let hidden = |what: &str| {
             let below = |place: &str| what.split(place).nth(1).unwrap_or_default().to_owned();
             below("/rejected/").starts_with('.') || below("/accepted/").contains("/.")
@@ -213,26 +213,26 @@ impl Stage {
         Err(format!("{at}:\n{}\n{}", lines.join("\n"), self.rig.output()))
     }
 
-    /// The last look: every job ended as it had to, and everything holds that must hold in the end.
+    /// Waits until every job has settled, compares their states, ends the daemon and runs the checker.
     pub async fn finish(mut self, in_order: bool) -> Result<(), String> {
         if let Err(why) = self.settle().await {
             if self.rig.is_running() {
                 self.rig.kill();
             }
-            self.check(When::Always, "before it could come to rest")?;
+            self.check(When::Always, "before it was settled")?;
             return Err(why);
         }
         let jobs = self.jobs().await.unwrap_or_default();
-        let mut ended = BTreeMap::new();
+        let mut states = BTreeMap::new();
         for job in &jobs {
             let name = job["name"].as_str().unwrap_or_default().to_owned();
             let state = job["state"].as_str().unwrap_or_default().to_owned();
-            if ended.insert(name.clone(), state).is_some() {
-                return Err(format!("{name} is there twice:\n{}", self.rig.output()));
+            if states.insert(name.clone(), state).is_some() {
+                return Err(format!("{name} exists twice:\n{}", self.rig.output()));
             }
         }
-        for (name, ends) in &self.wanted {
-            let state = ended.get(name).map_or("nowhere", String::as_str);
+        for (name, ends) in &self.expected {
+            let state = states.get(name).map_or("missing", String::as_str);
             if !ends.contains(&state) {
                 return Err(format!("{name} is {state}, not {ends:?}:\n{}", self.rig.output()));
             }
@@ -245,7 +245,7 @@ impl Stage {
         } else {
             self.rig.kill();
         }
-        self.check(When::Finally, "in the end")?;
+        self.check(When::Finally, "at the end")?;
         let output = self.rig.output();
         for word in ["sig=", "/callbacks/", "a bug:"] {
             if output.contains(word) {
@@ -256,13 +256,13 @@ impl Stage {
     }
 }
 
-/// Whether this job moves no more by itself, or not for longer than a test takes.
-fn rests(job: &Value) -> bool {
+/// Whether only a person changes this job, or nothing happens to it for longer than a test takes.
+fn is_job_settled(job: &Value) -> bool {
     let word = |key: &str| job[key].as_str().unwrap_or_default();
-    RESTS.contains(&word("state")) || word("state") == "submitting" && word("reason").contains(REFUSED)
+    SETTLED.contains(&word("state")) || word("state") == "submitting" && word("reason").contains(REFUSED)
 }
 
-/// Callbacks that are kept and of which their jobs have not heard.
+/// The number of stored deliveries that are not processed.
 fn unprocessed(database: &std::path::Path) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(database, flags).unwrap();
