@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::rng::Rng;
 
 /// A job's id: a version 7 UUID (RFC 9562), so ids sort by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);
 

@@ -61,7 +61,7 @@ pub struct JobError {
 }
 
 /// What identifies a job and never changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Its id.
     pub id: JobId,

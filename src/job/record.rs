@@ -9,21 +9,29 @@ use crate::job::output::Output;
 use crate::job::state::{
     Downloading, HeldFrom, Hold, PendingAttempt, RunningTask, Schedule, State, StateName,
 };
-use crate::job::{Identity, Job, JobFacts};
+use crate::job::{Identity, Job, JobError, JobFacts};
 
-/// Every field of a job, whatever its state: one row of the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Every field of a job, whatever its state: one row of the database, but for its outputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     pub identity: Identity,
+    /// Without the error, which has two columns.
     pub facts: JobFacts,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
     pub state: StateName,
-    pub hold: Option<(HoldReason, String)>,
+    pub reason: Option<HoldReason>,
+    pub reason_detail: Option<String>,
     pub held_from: Option<StateName>,
     pub attempts: u32,
-    pub pending_attempt: Option<PendingAttempt>,
-    pub task: Option<TaskId>,
-    pub schedule: Option<Schedule>,
-    pub missing_since: Option<Timestamp>,
+    pub pending_attempt_number: Option<u32>,
+    pub pending_attempt_created_at: Option<Timestamp>,
+    pub pending_attempt_outcome_unknown: Option<bool>,
+    pub task_id: Option<TaskId>,
+    pub due_at: Option<Timestamp>,
+    pub tries: Option<u32>,
+    pub state_since: Option<Timestamp>,
+    pub task_missing_since: Option<Timestamp>,
     pub polled_at: Option<Timestamp>,
     pub refresh_links: bool,
     pub cancel_requested: bool,
@@ -43,37 +51,39 @@ pub struct CorruptRecord {
 impl Job {
     /// The job as a flat record.
     pub fn record(&self) -> Record {
+        let mut facts = self.facts.clone();
+        let (error_code, error_message) = facts.error.take().map(|error| (error.code, error.message)).unzip();
+        let schedule = self.state.schedule();
         let mut record = Record {
             identity: self.identity.clone(),
-            facts: self.facts.clone(),
+            facts,
+            error_code,
+            error_message,
             state: self.state.name(),
-            hold: None,
-            held_from: None,
             attempts: self.attempts,
-            pending_attempt: None,
-            task: self.state.task().cloned(),
-            schedule: self.state.schedule().copied(),
-            missing_since: None,
-            polled_at: None,
-            refresh_links: false,
+            task_id: self.state.task().cloned(),
+            due_at: schedule.map(|schedule| schedule.due),
+            tries: schedule.map(|schedule| schedule.tries),
+            state_since: schedule.map(|schedule| schedule.since),
             cancel_requested: self.cancel_requested,
             expiry_alerted: self.expiry_alerted,
             callback_at: self.callback_at,
             outputs: self.outputs.clone(),
+            ..Record::default()
         };
         match &self.state {
-            State::Pending { pending_attempt, .. } => record.pending_attempt = *pending_attempt,
-            State::Submitting { pending_attempt, .. } => record.pending_attempt = Some(*pending_attempt),
+            State::Pending { pending_attempt: None, .. } => {}
+            State::Pending { pending_attempt: Some(attempt), .. }
+            | State::Submitting { pending_attempt: attempt, .. } => record.set_pending_attempt(*attempt),
             State::Queued(running) | State::Processing(running) => record.set_running(running),
             State::Downloading(downloading) => record.set_downloading(downloading),
             State::Held(hold) => {
-                record.hold = Some((hold.reason, hold.detail.clone()));
+                record.reason = Some(hold.reason);
+                record.reason_detail = Some(hold.detail.clone());
                 record.held_from = Some(hold.held_from.name());
                 match &hold.held_from {
                     HeldFrom::Pending(_) => {}
-                    HeldFrom::Submitting(_, pending_attempt) => {
-                        record.pending_attempt = Some(*pending_attempt);
-                    }
+                    HeldFrom::Submitting(_, attempt) => record.set_pending_attempt(*attempt),
                     HeldFrom::Running(running) => record.set_running(running),
                     HeldFrom::Downloading(downloading) => record.set_downloading(downloading),
                 }
@@ -94,7 +104,9 @@ impl Job {
         let state = match record.state {
             StateName::Held => State::Held(record.hold()?),
             StateName::Pending => {
-                State::Pending { schedule: record.schedule()?, pending_attempt: record.pending_attempt }
+                let pending_attempt =
+                    record.pending_attempt_number.map(|_| record.pending_attempt()).transpose()?;
+                State::Pending { schedule: record.schedule()?, pending_attempt }
             }
             StateName::Submitting => {
                 State::Submitting { schedule: record.schedule()?, pending_attempt: record.pending_attempt()? }
@@ -103,13 +115,15 @@ impl Job {
             StateName::Processing => State::Processing(record.running()?),
             StateName::Downloading => State::Downloading(record.downloading()?),
             StateName::Succeeded => State::Succeeded { task: record.task()? },
-            StateName::Failed => State::Failed { task: record.task.clone() },
-            StateName::Cancelled => State::Cancelled { task: record.task.clone() },
+            StateName::Failed => State::Failed { task: record.task_id.clone() },
+            StateName::Cancelled => State::Cancelled { task: record.task_id.clone() },
             StateName::Expired => State::Expired { task: record.task()? },
         };
+        let error = record.error_code.zip(record.error_message);
+        let error = error.map(|(code, message)| JobError { code, message });
         Ok(Self {
             identity: record.identity,
-            facts: record.facts,
+            facts: JobFacts { error, ..record.facts },
             state,
             attempts: record.attempts,
             cancel_requested: record.cancel_requested,
@@ -121,8 +135,14 @@ impl Job {
 }
 
 impl Record {
+    fn set_pending_attempt(&mut self, attempt: PendingAttempt) {
+        self.pending_attempt_number = Some(attempt.number);
+        self.pending_attempt_created_at = Some(attempt.created_at);
+        self.pending_attempt_outcome_unknown = Some(attempt.outcome_unknown);
+    }
+
     fn set_running(&mut self, running: &RunningTask) {
-        self.missing_since = running.missing_since;
+        self.task_missing_since = running.missing_since;
         self.polled_at = running.polled_at;
     }
 
@@ -136,22 +156,34 @@ impl Record {
     }
 
     fn schedule(&self) -> Result<Schedule, CorruptRecord> {
-        self.schedule.ok_or(self.without("due time"))
+        match (self.due_at, self.tries, self.state_since) {
+            (Some(due), Some(tries), Some(since)) => Ok(Schedule { due, tries, since }),
+            _ => Err(self.without("due time")),
+        }
     }
 
     fn pending_attempt(&self) -> Result<PendingAttempt, CorruptRecord> {
-        self.pending_attempt.ok_or(self.without("attempt"))
+        match (
+            self.pending_attempt_number,
+            self.pending_attempt_created_at,
+            self.pending_attempt_outcome_unknown,
+        ) {
+            (Some(number), Some(created_at), Some(outcome_unknown)) => {
+                Ok(PendingAttempt { number, created_at, outcome_unknown })
+            }
+            _ => Err(self.without("attempt")),
+        }
     }
 
     fn task(&self) -> Result<TaskId, CorruptRecord> {
-        self.task.clone().ok_or(self.without("task"))
+        self.task_id.clone().ok_or(self.without("task"))
     }
 
     fn running(&self) -> Result<RunningTask, CorruptRecord> {
         Ok(RunningTask {
             task: self.task()?,
             schedule: self.schedule()?,
-            missing_since: self.missing_since,
+            missing_since: self.task_missing_since,
             polled_at: self.polled_at,
         })
     }
@@ -166,7 +198,8 @@ impl Record {
     }
 
     fn hold(&self) -> Result<Hold, CorruptRecord> {
-        let (reason, detail) = self.hold.clone().ok_or(self.without("reason"))?;
+        let reason = self.reason.ok_or(self.without("reason"))?;
+        let detail = self.reason_detail.clone().unwrap_or_default();
         let held_from = match self.held_from.ok_or(self.without("state it was held from"))? {
             StateName::Pending => HeldFrom::Pending(self.schedule()?),
             StateName::Submitting => HeldFrom::Submitting(self.schedule()?, self.pending_attempt()?),

@@ -13,6 +13,7 @@ use crate::job::id::{JobId, TaskId};
     Clone,
     Copy,
     Debug,
+    Default,
     PartialEq,
     Eq,
     PartialOrd,
@@ -31,6 +32,7 @@ use crate::job::id::{JobId, TaskId};
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum StateName {
     /// Accepted, waiting to be submitted.
+    #[default]
     Pending,
     /// A submit call is in progress, or its outcome is unknown.
     Submitting,

@@ -21,7 +21,8 @@ use crate::store::hooks::write_calls;
 use crate::store::meta::set_clock_high_water;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
-use crate::store::rows::{read_job, update_job, write_outputs};
+use crate::store::output_rows::write_outputs;
+use crate::store::rows::{read_job, update_job};
 use crate::store::suspensions::is_suspended;
 use crate::store::writer::Writing;
 

@@ -64,11 +64,17 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::FromSqlConversionFailure;
         use rusqlite::ErrorCode;
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::DiskFull,
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            _ => Self::Sqlite(error),
+        match (error.sqlite_error_code(), error) {
+            (Some(ErrorCode::DiskFull), _) => Self::DiskFull,
+            (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Self::Busy,
+            // A value that is not one of ours.
+            (_, FromSqlConversionFailure(column, kind, source)) => match source.downcast::<Self>() {
+                Ok(unknown) => *unknown,
+                Err(source) => Self::Sqlite(FromSqlConversionFailure(column, kind, source)),
+            },
+            (_, error) => Self::Sqlite(error),
         }
     }
 }

@@ -17,6 +17,7 @@
 pub mod apply;
 pub mod attempt;
 pub mod backup;
+mod columns;
 #[cfg(test)]
 mod costs;
 pub mod deliveries;
@@ -28,14 +29,15 @@ pub mod intake;
 mod meta;
 pub mod metrics;
 pub mod notify;
+mod output_rows;
 pub mod outputs;
 pub mod overview;
-mod places;
 pub mod prune;
 pub mod query;
 pub mod report;
 mod rows;
 pub mod schema;
+mod sql_types;
 pub mod subscription;
 pub mod suspensions;
 mod view;

@@ -9,7 +9,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::query::{COLUMNS, JobDetails, read_details};
+use crate::store::query::{JobDetails, details_from};
 use crate::store::rows::number_of;
 
 /// The jobs of one job file.
@@ -166,12 +166,5 @@ fn details_where(
     values: Vec<Value>,
 ) -> Result<Vec<JobDetails>, StoreError> {
     let rest = rest.replace("JOIN_REQUESTS", "JOIN requests ON requests.job = jobs.nr");
-    let sql = format!("SELECT {COLUMNS} FROM jobs {rest}");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read_details(connection, row)?);
-    }
-    Ok(found)
+    details_from(connection, &format!("jobs {rest}"), params_from_iter(values))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
 
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::Timestamp;
@@ -11,11 +11,14 @@ use crate::job::state::StateName;
 use crate::job::{Job, JobId, Labels};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::rows::{number_of, read_row, read_stored};
+use crate::store::output_rows::read_stored;
+use crate::store::rows::{JobColumns, number_of, read_row};
 
 /// A job with what is only shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobDetails {
+    /// The number of its row, which a page's cursor is.
+    pub(super) nr: i64,
     /// The job.
     pub job: Job,
     /// Its prompt, if it has one.
@@ -59,10 +62,6 @@ pub enum Found {
     Many(Vec<JobId>),
 }
 
-pub(super) const COLUMNS: &str = "jobs.*, requests.prompt AS prompt, requests.labels AS labels";
-const BY_CHANGE: &str = "SELECT jobs.*, requests.prompt AS prompt, requests.labels AS labels FROM jobs
-    JOIN requests ON requests.job = jobs.nr WHERE jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
-
 impl Store {
     /// One job.
     ///
@@ -82,11 +81,7 @@ impl Store {
             let mut statement = connection
                 .prepare_cached("SELECT at, event, detail FROM history WHERE job = ?1 ORDER BY nr")?;
             let entries = statement.query_map([nr], |row| {
-                Ok(HistoryRow {
-                    at: Timestamp::from_millis(row.get(0)?),
-                    event: row.get(1)?,
-                    detail: row.get(2)?,
-                })
+                Ok(HistoryRow { at: row.get(0)?, event: row.get(1)?, detail: row.get(2)? })
             })?;
             Ok(entries.collect::<Result<_, _>>()?)
         })
@@ -121,10 +116,7 @@ impl Store {
             let mut rows = statement.query([])?;
             let mut counts = BTreeMap::new();
             while let Some(row) = rows.next()? {
-                let word: String = row.get(0)?;
-                let state =
-                    word.parse().map_err(|_| StoreError::UnknownWord { what: "state", value: word })?;
-                counts.insert(state, row.get::<_, i64>(1)?.unsigned_abs());
+                counts.insert(row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
             }
             Ok(counts)
         })
@@ -138,13 +130,9 @@ impl Store {
     /// Any failure of the database.
     pub async fn changes_since(&self, after: i64, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(BY_CHANGE)?;
-            let mut rows = statement.query((after, limit))?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                found.push(read_details(connection, row)?);
-            }
-            Ok(found)
+            let changed = "jobs JOIN requests ON requests.job = jobs.nr
+                           WHERE jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
+            details_from(connection, changed, (after, limit))
         })
         .await
     }
@@ -175,12 +163,8 @@ pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// One job.
 pub(super) fn details_in(connection: &Connection, id: JobId) -> Result<JobDetails, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1"
-    ))?;
-    let mut rows = statement.query([id.to_string()])?;
-    let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
-    read_details(connection, row)
+    let one = "jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1";
+    details_from(connection, one, [id])?.pop().ok_or(StoreError::NoSuchJob(id))
 }
 
 /// The user's own text of its request.
@@ -190,7 +174,23 @@ pub(super) fn request_in(connection: &Connection, id: JobId) -> Result<String, S
     Ok(statement.query_row([nr], |row| row.get(0))?)
 }
 
-pub(super) fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
+/// The jobs `from` which rows of `jobs` joined with `requests`: what follows the `FROM` of a `SELECT`.
+pub(super) fn details_from(
+    connection: &Connection,
+    from: &str,
+    values: impl Params,
+) -> Result<Vec<JobDetails>, StoreError> {
+    let select = format!("SELECT {}, requests.prompt, requests.labels FROM {from}", JobColumns::SELECT);
+    let mut statement = connection.prepare_cached(&select)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read_details(connection, row)?);
+    }
+    Ok(found)
+}
+
+fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
     let known = read_row(connection, row)?;
     let labels: String = row.get("labels")?;
     let mut statement = connection.prepare_cached(
@@ -199,18 +199,17 @@ pub(super) fn read_details(connection: &Connection, row: &Row<'_>) -> Result<Job
     let mut rows = statement.query([known.nr])?;
     let mut files = Vec::new();
     while let Some(row) = rows.next()? {
-        let word: String = row.get("kind")?;
-        let kind = word.parse().map_err(|_| StoreError::UnknownWord { what: "output kind", value: word })?;
-        files.push((kind, read_stored(row)?));
+        files.push((row.get("kind")?, read_stored(row)?));
     }
     Ok(JobDetails {
+        nr: known.nr,
         job: known.job,
         prompt: row.get("prompt")?,
         // Written by us from a map of strings; what cannot be read back has been tampered with.
         labels: serde_json::from_str(&labels)
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
         files,
-        changed: row.get("last_change")?,
+        changed: known.change,
     })
 }
 
@@ -240,23 +239,15 @@ fn list(
         values.extend(std::iter::repeat_n(rusqlite::types::Value::from(text.clone()), 3));
     }
     values.push(i64::from(limit + 1).into());
-    let sql = format!(
-        "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {} ORDER BY jobs.nr DESC LIMIT ?",
+    let from = format!(
+        "jobs JOIN requests ON requests.job = jobs.nr WHERE {} ORDER BY jobs.nr DESC LIMIT ?",
         conditions.join(" AND ")
     );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut jobs = Vec::new();
-    let mut next = None;
-    let mut last = None;
-    while let Some(row) = rows.next()? {
-        if jobs.len() == limit as usize {
-            next = last;
-            break;
-        }
-        last = Some(row.get("nr")?);
-        jobs.push(read_details(connection, row)?);
-    }
+    let mut jobs = details_from(connection, &from, params_from_iter(values))?;
+    // One more than asked for shows that there is another page.
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let next = jobs.last().filter(|_| more).map(|last| last.nr);
     Ok(Page { jobs, next })
 }
 

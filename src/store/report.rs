@@ -9,7 +9,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::query::{COLUMNS, JobDetails, read_details};
+use crate::store::query::{JobDetails, details_from};
 
 /// Most groups in each part of a report: those with the most jobs.
 pub const GROUPS: u32 = 100;
@@ -105,19 +105,12 @@ impl Store {
     /// Any failure of the database.
     pub async fn disputed_jobs(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {DISPUTED}
-                 ORDER BY jobs.nr DESC LIMIT ?2"
-            ))?;
-            let mut rows = statement.query((since.millis(), limit))?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let details = read_details(connection, row)?;
-                // A held job may have some of its files already; the others are in dispute.
-                if details.job.state_name() == StateName::Held || details.files.is_empty() {
-                    found.push(details);
-                }
-            }
+            let disputed = format!(
+                "jobs JOIN requests ON requests.job = jobs.nr WHERE {DISPUTED} ORDER BY jobs.nr DESC LIMIT ?2"
+            );
+            let mut found = details_from(connection, &disputed, (since, limit))?;
+            // A held job may have some of its files already; the others are in dispute.
+            found.retain(|details| details.job.state_name() == StateName::Held || details.files.is_empty());
             Ok(found)
         })
         .await

@@ -68,7 +68,7 @@ mod tests {
     use crate::job::output::{Output, OutputKey, OutputState, Refusals};
     use crate::job::record::Record;
     use crate::job::state::StateName;
-    use crate::job::{Identity, Job, JobError, JobFacts, JobId, Priority, TaskId};
+    use crate::job::{Identity, Job, JobFacts, JobId, Priority, TaskId};
     use crate::money::Quota;
     use crate::secret::Secret;
 
@@ -102,7 +102,7 @@ mod tests {
                 status_message: Some("media.example.com is busy".into()),
                 ..JobFacts::default()
             },
-            task: TaskId::parse("task_1"),
+            task_id: TaskId::parse("task_1"),
             outputs: vec![Output { key, expires_at: NOW, state: waiting }],
             state: StateName::Downloading,
             ..Job::accept(identity, None).record()
@@ -118,6 +118,7 @@ mod tests {
             stored_at: NOW,
         };
         JobDetails {
+            nr: 1,
             job,
             prompt: Some("春天的\"樱花\"树下".into()),
             labels: [("project".to_owned(), "spring".to_owned())].into(),
@@ -158,17 +159,21 @@ mod tests {
             let details = details(Job::restore(record).unwrap());
             serde_json::to_value(details.view(Path::new("/v"))).unwrap()
         };
-        let hold = Some((HoldReason::AddressForbidden, "10.0.0.1".to_owned()));
-        let held_from = Some(StateName::Downloading);
-        let held = view(Record { state: StateName::Held, hold, held_from, ..record() });
+        let held = view(Record {
+            state: StateName::Held,
+            reason: Some(HoldReason::AddressForbidden),
+            reason_detail: Some("10.0.0.1".into()),
+            held_from: Some(StateName::Downloading),
+            ..record()
+        });
         assert!(held["reason"].as_str().unwrap().contains("dropreel release 019d5cb9-"), "{held}");
         assert!(!held["expires_at"].is_null());
         assert!(held.get("history").is_none() && held.get("request").is_none());
 
-        let error = Some(JobError { code: "task_failed".into(), message: "no".into() });
         let failed = view(Record {
             state: StateName::Failed,
-            facts: JobFacts { error, ..record().facts },
+            error_code: Some("task_failed".into()),
+            error_message: Some("no".into()),
             ..record()
         });
         assert_eq!(failed["error"], serde_json::json!({"code": "task_failed", "message": "no"}));

@@ -137,8 +137,8 @@ async fn version_3_migrates_with_every_state_and_word() {
         if number == 2 {
             let record = details.job.record();
             assert_eq!(record.callback_at, Some(Timestamp::from_millis(130)));
-            assert_eq!(record.pending_attempt.unwrap().created_at, Timestamp::from_millis(120));
-            assert!(record.pending_attempt.unwrap().outcome_unknown && record.cancel_requested);
+            assert_eq!(record.pending_attempt_created_at, Some(Timestamp::from_millis(120)));
+            assert!(record.pending_attempt_outcome_unknown.unwrap() && record.cancel_requested);
             assert_eq!(record.facts.status_message.as_deref(), Some("HTTP 500"));
         }
     }
