@@ -111,7 +111,7 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
         let task = job.task().unwrap().clone();
         let now = clock.now();
         let body = format!(r#"{{"task_id":"{}","status":"processing","progress":1}}"#, task.as_str());
-        let facts = read_status(body.as_bytes(), &task, now).unwrap();
+        let facts = read_status(body.as_bytes(), &task, now, None).unwrap();
         (id, Event::StatusPolled { sent_at: now, verdict: StatusVerdict::Answered(facts) })
     };
     let [mut together, mut alone]: [Series; 2] = Default::default();

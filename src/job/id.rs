@@ -43,8 +43,8 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A task's id at the provider: at most 128 letters, digits and `-_.:`, so that it is safe in a URL, a log line and a
-/// file name.
+/// A task's id at the provider: at most 512 letters, digits and `-_.:/=+~`, without empty or dotted path segments, so
+/// that it is safe in a log line and, as one percent-encoded segment, in the path of a URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TaskId(String);
@@ -52,9 +52,13 @@ pub struct TaskId(String);
 impl TaskId {
     /// `None` when the text is not a safe task id.
     pub fn parse(text: &str) -> Option<Self> {
-        let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+        let safe =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '=' | '+' | '~');
         let named = text.chars().any(|c| c.is_ascii_alphanumeric());
-        (text.len() <= 128 && named && text.chars().all(safe)).then(|| Self(text.to_owned()))
+        // A server that decodes the path before it resolves it must not be led elsewhere.
+        let leads_elsewhere = text.split('/').any(|segment| matches!(segment, "" | "." | ".."));
+        let is_safe = text.len() <= 512 && named && !leads_elsewhere && text.chars().all(safe);
+        is_safe.then(|| Self(text.to_owned()))
     }
 
     /// The id as the provider wrote it.
@@ -87,10 +91,26 @@ mod tests {
 
     #[test]
     fn unsafe_task_ids_are_rejected() {
-        for safe in ["task-wave1775285160b950328499", "a", "A.b:c_d-1"] {
+        for safe in
+            ["task-wave1775285160b950328499", "a", "A.b:c_d-1", "models/veo/op=1+2~3", &"x".repeat(512)]
+        {
             assert_eq!(TaskId::parse(safe).map(|id| id.to_string()).as_deref(), Some(safe));
         }
-        for unsafe_id in ["", "..", "a/b", "a b", "a?b", "a%2f", "é", "a\n", &"x".repeat(129)] {
+        for unsafe_id in [
+            "",
+            "..",
+            "a/../b",
+            "/a",
+            "a//b",
+            "./a",
+            "a/",
+            "a b",
+            "a?b",
+            "a%2f",
+            "é",
+            "a\n",
+            &"x".repeat(513),
+        ] {
             assert_eq!(TaskId::parse(unsafe_id), None, "{unsafe_id}");
         }
     }

@@ -4,6 +4,8 @@
 //! For a submit, only a refusal that must come from the provider's own API ends the job. Only what certainly did not
 //! reach that API counts as not executed. Everything else may have been executed.
 
+use url::Url;
+
 use crate::job::TaskId;
 use crate::job::event::{CancelVerdict, StatusVerdict, SubmitVerdict};
 use crate::job::suspension::SuspensionCause;
@@ -129,7 +131,10 @@ pub fn classify_status(
         |cause| answer.suspension(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before });
     let missing = answer.error.as_ref().is_some_and(|error| error.is_one_of(&NO_TASK));
     match StatusClass::of(reply.status) {
-        StatusClass::Success => match (&reply.body, read_status(reply.bytes(), task, context.now)) {
+        StatusClass::Success => match (
+            &reply.body,
+            read_status(reply.bytes(), task, context.now, Url::parse(context.base_url).ok().as_ref()),
+        ) {
             (Ok(_), Ok(facts)) => answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Answered(facts)),
             (Ok(_), Err(unreadable)) => answer.verdict(StatusVerdict::Unreadable {
                 why: answer.describe_unreadable(&unreadable),
@@ -229,5 +234,7 @@ fn mentions(error: &ProviderError, words: &[&str]) -> bool {
     })
 }
 
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod tests;

@@ -22,11 +22,10 @@ use crate::provider::classify::{classify_cancel, classify_status, classify_submi
 use crate::provider::gate::{QueryPermit, SentCall, SubmitPermit};
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
+use crate::provider::wire::compression::{BODY_LIMIT, decompressed};
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
-/// The longest body that is read, in bytes.
-pub const BODY_LIMIT: usize = 1024 * 1024;
 /// How long an idle connection is kept. Shorter than common servers do: a submit on a connection that the server has
 /// just closed would have an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -235,7 +234,7 @@ impl ProviderClient {
                     break Err(format!("the answer is longer than {BODY_LIMIT} bytes"));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break Ok(self.without_key(body)),
+                Ok(None) => break Ok(self.without_key(decompressed(&body, BODY_LIMIT).into_owned())),
                 Err(error) => break Err(format!("the answer was cut off: {}", describe(error))),
             }
         };

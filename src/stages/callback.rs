@@ -50,7 +50,7 @@ impl CallbackStage {
         }
         let job = self.store.details(delivery.job).await.ok()?.job;
         let task = job.task().filter(|_| is_running(job.state_name()))?;
-        let facts = read_status(&delivery.body, task, now).ok()?;
+        let facts = read_status(&delivery.body, task, now, None).ok()?;
         let is_clear = match facts.phase {
             Phase::Completed => !facts.outputs.is_empty(),
             Phase::Queued | Phase::Processing | Phase::Failed | Phase::Cancelled => true,

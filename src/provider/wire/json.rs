@@ -5,10 +5,14 @@ use serde_json::{Map, Value};
 use crate::job::TaskId;
 use crate::money::Quota;
 use crate::provider::wire::Unreadable;
+use crate::provider::wire::compression::{BODY_LIMIT, decompressed};
+use crate::provider::wire::repair::repaired;
 use crate::provider::wire::text::{WORD, beginning, clean};
 
 /// Keys under which gateways and callbacks nest the task.
 const WRAPPERS: [&str; 3] = ["data", "task", "payload"];
+/// Keys under which some services nest the task, and others its result, which names no task.
+const TASK_OR_RESULT: [&str; 3] = ["output", "result", "response"];
 /// Deeper than any nesting seen so far.
 const MAX_NESTING: usize = 5;
 
@@ -20,7 +24,12 @@ pub(crate) fn nested_objects(answer: &Value) -> Vec<&Map<String, Value>> {
         && found.len() < MAX_NESTING
     {
         found.push(object);
-        next = WRAPPERS.iter().find_map(|key| object_of(object.get(*key)?));
+        let names_task = |inner: &&Map<String, Value>| {
+            field(inner, "task_id").is_some() || field(inner, "task_status").is_some()
+        };
+        next = WRAPPERS.iter().find_map(|key| object_of(object.get(*key)?)).or_else(|| {
+            TASK_OR_RESULT.iter().find_map(|key| object_of(object.get(*key)?).filter(names_task))
+        });
     }
     found
 }
@@ -34,9 +43,18 @@ fn object_of(value: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
+/// The value under `key`, in whatever style it is written: `task_id`, `taskId`, `TaskID`.
+pub(crate) fn field<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let letters = |text: &'a str| text.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase());
+    let is_same = |other: &'a str| {
+        letters(other).eq(key.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase()))
+    };
+    object.get(key).or_else(|| object.iter().find(|(other, _)| is_same(other)).map(|(_, value)| value))
+}
+
 /// The task id under `key`, from text or an integer.
 pub(crate) fn id_under(object: &Map<String, Value>, key: &str) -> Option<TaskId> {
-    match object.get(key)? {
+    match field(object, key)? {
         Value::String(text) => TaskId::parse(text.trim()),
         Value::Number(number) if number.is_u64() => TaskId::parse(&number.to_string()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
@@ -68,60 +86,13 @@ pub(crate) fn read_quota(value: &Value) -> Option<Quota> {
     (0.0..=9_007_199_254_740_992.0).contains(&amount).then(|| Quota::new(amount.round() as i64))
 }
 
-/// Parses JSON, even with a byte order mark, invalid UTF-8 or half of a surrogate pair, which services on the way may have
-/// caused: a paid video must not be lost to that.
+/// Parses JSON, even compressed, with a byte order mark, invalid UTF-8 or what [`repaired`] repairs: services on the way
+/// may have caused it.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
-    let text = String::from_utf8_lossy(bytes);
+    let plain = decompressed(bytes, BODY_LIMIT);
+    let text = String::from_utf8_lossy(&plain);
     let text = text.trim_start_matches('\u{feff}');
     serde_json::from_str(text)
-        .or_else(|_| serde_json::from_str(&replace_lone_surrogates(text)))
+        .or_else(|_| serde_json::from_str(&repaired(text)))
         .map_err(|_| Unreadable::NotJson { beginning: beginning(text) })
-}
-
-/// Replaces each surrogate escape without its other half by the replacement character.
-fn replace_lone_surrogates(text: &str) -> String {
-    let escape = |at: usize| -> Option<u32> {
-        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
-        digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
-    };
-    let mut replaced = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(found) = text[at..].find('\\') {
-        replaced.push_str(&text[at..at + found]);
-        at += found;
-        let length = match (escape(at), escape(at + 6)) {
-            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
-            (Some(0xd800..=0xdfff), _) => {
-                replaced.push('\u{fffd}');
-                at += 6;
-                continue;
-            }
-            // Skips the escaped character too: in `\\ud800`, it is a backslash.
-            _ => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-        replaced.push_str(&text[at..at + length]);
-        at += length;
-    }
-    replaced.push_str(&text[at..]);
-    replaced
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lone_surrogates_are_replaced() {
-        let cases = [
-            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
-            (r#""a\ud83d b""#, "\"a\u{fffd} b\""),
-            (r#""\ude00\ud83d""#, "\"\u{fffd}\u{fffd}\""),
-            (r#""\\ud83d \n\u0041""#, r#""\\ud83d \n\u0041""#),
-            ("\\", "\\"),
-            ("\\樱\\ud8", "\\樱\\ud8"),
-        ];
-        for (given, expected) in cases {
-            assert_eq!(replace_lone_surrogates(given), expected);
-        }
-    }
 }

@@ -2,13 +2,16 @@
 //! the types of [`crate::job::event`]. The provider's spelling appears here and nowhere else.
 //!
 //! The readers are lenient: gateways change formats, and a paid video must not be lost to that. Input is at most
-//! [`crate::provider::client::BODY_LIMIT`] bytes long and nested at most 128 deep, the limit of the JSON parser. No reader
+//! [`compression::BODY_LIMIT`] bytes long and nested at most 128 deep, the limit of the JSON parser. No reader
 //! panics, whatever the bytes.
 
+pub mod compression;
 pub mod error;
 mod json;
+mod media_link;
 mod outputs;
 mod phase;
+mod repair;
 mod status;
 mod submit;
 pub mod text;

@@ -57,7 +57,7 @@ fn read_all(bytes: &[u8], now: Timestamp) {
     let _ = read_submit(bytes);
     let _ = task_hint(bytes);
     let _ = read_error(bytes, now);
-    if let Ok(facts) = read_status(bytes, &task, now) {
+    if let Ok(facts) = read_status(bytes, &task, now, None) {
         assert!(facts.progress.is_none_or(|progress| progress <= 100));
         assert!(facts.cost.is_none_or(|cost| cost >= Quota::ZERO));
     }

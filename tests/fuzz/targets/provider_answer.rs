@@ -228,9 +228,9 @@ fn check_facts(facts: &TaskFacts, words: &mut Vec<String>) {
 }
 
 fn check_task(task: &TaskId) {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    assert!((1..=128).contains(&task.as_str().len()) && task.as_str().bytes().all(safe), "{task}");
-    assert!(!matches!(task.as_str(), "." | ".."));
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+~".contains(&byte);
+    assert!((1..=512).contains(&task.as_str().len()) && task.as_str().bytes().all(safe), "{task}");
+    assert!(!task.as_str().split('/').any(|segment| matches!(segment, "" | "." | "..")));
 }
 
 fn check_error(error: &JobError, words: &mut Vec<String>) {
