@@ -2,6 +2,7 @@
 
 mod epoch;
 pub mod error;
+mod listener_watch;
 pub mod pipeline;
 pub mod service;
 
@@ -22,6 +23,7 @@ use crate::server::admin::{self, AdminServer};
 use crate::server::public::{self, PublicServer};
 use crate::settings::{Settings, load_callback_secrets};
 use error::{ReloadError, StartError};
+use listener_watch::WatchedListener;
 use pipeline::{Pipeline, Transports, file_limits};
 
 /// How long a shutdown waits for work that is under way. What is aborted then, the next start resumes.
@@ -36,6 +38,8 @@ pub struct Daemon {
     pipeline: Pipeline,
     clock: Clock,
     stop: watch::Sender<bool>,
+    /// Why a listener failed.
+    listener_failure: watch::Receiver<Option<String>>,
     servers: Vec<actix_web::dev::ServerHandle>,
     tasks: JoinSet<()>,
     _lock: DataLock,
@@ -72,19 +76,22 @@ impl Daemon {
             clock: clock.clone(),
         };
         let admin = admin_server(&settings, &pipeline, clock.clone(), stopped.clone());
-        let failed = |address, key| move |source| StartError::Listen { address, key, source };
+        let public_listen = WatchedListener { address: public_address, key: "callbacks.listen" };
+        let admin_listen = WatchedListener { address: admin_address, key: "admin.listen" };
+        let unusable = |listener: WatchedListener| {
+            let WatchedListener { address, key } = listener;
+            move |source| StartError::Listen { address, key, source }
+        };
         let servers = [
-            public::serve(public_listener, public).map_err(failed(public_address, "callbacks.listen"))?,
-            admin::serve(admin_listener, admin).map_err(failed(admin_address, "admin.listen"))?,
+            (public_listen, public::serve(public_listener, public).map_err(unusable(public_listen))?),
+            (admin_listen, admin::serve(admin_listener, admin).map_err(unusable(admin_listen))?),
         ];
-        let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
+        let handles = servers.iter().map(|(_, server)| server.handle()).collect();
         failpoints::hit(FailPoint::ListenersOpen);
-        for server in servers {
-            tasks.spawn(async move {
-                if let Err(error) = server.await {
-                    tracing::error!("an HTTP server failed: {error}");
-                }
-            });
+        let (failed, listener_failure) = watch::channel(None);
+        for (listener, server) in servers {
+            let (clock, stopped) = (clock.clone(), stopped.clone());
+            tasks.spawn(listener_watch::serve(listener, server, clock, stopped, failed.clone()));
         }
         pipeline.spawn_stages(&settings, public_address.port(), &stopped, &mut tasks);
         failpoints::hit(FailPoint::Ready);
@@ -94,6 +101,7 @@ impl Daemon {
             pipeline,
             clock,
             stop,
+            listener_failure,
             servers: handles,
             tasks,
             _lock: lock,
@@ -113,6 +121,16 @@ impl Daemon {
     /// Waits until the database fails in such a way that only a restart shows what was committed. Returns why.
     pub async fn database_failure(&self) -> String {
         self.pipeline.store.fatal_error().await
+    }
+
+    /// Waits until a listener fails. Returns which and why.
+    pub async fn listener_failure(&self) -> String {
+        let mut failure = self.listener_failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // No listener is watched any more: the daemon is stopping.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// The stages that have not begun a pass for too long.

@@ -24,6 +24,9 @@ pub enum ServeError {
     /// The database failed; only a restart shows what was committed.
     #[error("the database failed: {0}; a restart shows what was committed")]
     Database(String),
+    /// A listener failed, so nobody could reach the daemon.
+    #[error("{0}; a restart opens it again")]
+    Listener(String),
     /// No signal handler can be installed.
     #[error("cannot install signal handlers: {0}")]
     Signals(#[from] std::io::Error),
@@ -35,7 +38,7 @@ impl ServeError {
         match self {
             Self::Start(error) if error.is_transient() => 1,
             Self::Settings(_) | Self::Start(_) => 2,
-            Self::Database(_) | Self::Signals(_) => 1,
+            Self::Database(_) | Self::Listener(_) | Self::Signals(_) => 1,
         }
     }
 }
@@ -80,6 +83,12 @@ pub async fn serve(
                 tracing::error!("the database failed: {why}");
                 return Err(ServeError::Database(why));
             }
+            ServiceEvent::ListenerFailed(why) => {
+                tracing::error!("{why}; shutting down");
+                notify_systemd(&[NotifyState::Stopping]);
+                daemon.stop().await;
+                return Err(ServeError::Listener(why));
+            }
             ServiceEvent::WatchdogDue => {
                 let stalled = daemon.stalled_stages();
                 if stalled.is_empty() {
@@ -110,6 +119,7 @@ enum ServiceEvent {
     Stop(&'static str),
     Reload,
     DatabaseFailed(String),
+    ListenerFailed(String),
     WatchdogDue,
 }
 
@@ -140,6 +150,7 @@ impl Signals {
             _ = self.interrupt.recv() => ServiceEvent::Stop("SIGINT"),
             _ = self.hang_up.recv() => ServiceEvent::Reload,
             why = daemon.database_failure() => ServiceEvent::DatabaseFailed(why),
+            why = daemon.listener_failure() => ServiceEvent::ListenerFailed(why),
             () = watchdog_due => ServiceEvent::WatchdogDue,
         }
     }
