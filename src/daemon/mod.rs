@@ -1,5 +1,6 @@
 //! The daemon: opens everything, starts stages and servers, and shuts them down in order.
 
+mod database_watch;
 mod epoch;
 pub mod error;
 mod listener_watch;
@@ -22,6 +23,7 @@ use crate::rng::Rng;
 use crate::server::admin::{self, AdminServer};
 use crate::server::public::{self, PublicServer};
 use crate::settings::{Settings, load_callback_secrets};
+use database_watch::watch_database;
 use error::{ReloadError, StartError};
 use listener_watch::WatchedListener;
 use pipeline::{Pipeline, Transports, file_limits};
@@ -93,6 +95,7 @@ impl Daemon {
             let (clock, stopped) = (clock.clone(), stopped.clone());
             tasks.spawn(listener_watch::serve(listener, server, clock, stopped, failed.clone()));
         }
+        tasks.spawn(watch_database(pipeline.store.clone(), clock.clone(), stopped.clone()));
         pipeline.spawn_stages(&settings, public_address.port(), &stopped, &mut tasks);
         failpoints::hit(FailPoint::Ready);
         Ok(Self {

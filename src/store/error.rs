@@ -22,6 +22,12 @@ pub enum StoreError {
     /// Somebody else holds the database locked: nothing was kept, and it may be tried again.
     #[error("another program holds the database locked")]
     Busy,
+    /// Another file, or none, has the name of the database now. Nothing was kept, and it may be tried again.
+    #[error(
+        "the database file was removed or replaced while dropreel runs; nothing is written or submitted until it is back: \
+         restore its files under their names, or restart dropreel to continue with what is there"
+    )]
+    FileReplaced,
     /// A row of the database does not make sense. The job is left alone.
     #[error("the database holds a corrupt job: {0}")]
     CorruptJob(#[from] CorruptRecord),
@@ -57,7 +63,12 @@ impl StoreError {
             | Self::CorruptJob(_)
             | Self::UnknownWord { .. }
             | Self::Aborted(_) => true,
-            Self::DiskFull | Self::Busy | Self::Sqlite(_) | Self::Fatal(_) | Self::Closed => false,
+            Self::DiskFull
+            | Self::Busy
+            | Self::FileReplaced
+            | Self::Sqlite(_)
+            | Self::Fatal(_)
+            | Self::Closed => false,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod backup;
 mod columns;
 #[cfg(test)]
 mod costs;
+mod database_file;
 pub mod deliveries;
 pub mod downloads;
 pub mod due;
@@ -53,6 +54,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::Clock;
 use crate::job::policy::PollingPolicy;
 use crate::rng::Rng;
+use database_file::DatabaseFile;
 use error::{OpenError, StoreError};
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
 use notify::{Notifications, Notifier, Topic};
@@ -78,6 +80,7 @@ pub struct Store {
 
 struct Readers {
     path: PathBuf,
+    file: Arc<DatabaseFile>,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
@@ -114,10 +117,13 @@ impl Store {
         let metrics = Metrics::default();
         let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
         let shared = (notifier.clone(), metrics.clone(), subscriptions.clone());
-        let (writer, thread) = Writer::start(connection, last_change, shared, died_sender, clock.clone())
+        let file = Arc::new(DatabaseFile::opened(path));
+        let opened = (connection, file.clone());
+        let (writer, thread) = Writer::start(opened, last_change, shared, died_sender, clock.clone())
             .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
             path: path.to_owned(),
+            file,
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
         });
@@ -130,6 +136,15 @@ impl Store {
     /// The counters since the start of the process.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Whether the database is still the file under its name. Otherwise nothing is written any more, and so nothing is
+    /// submitted, until it is back.
+    ///
+    /// # Errors
+    /// [`StoreError::FileReplaced`]
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        self.readers.file.check()
     }
 
     /// How many tasks in a row ended without a callback, where callbacks are expected and chance is out of question.
@@ -171,8 +186,11 @@ impl Store {
         let looked = self.clock.run_blocking(move || {
             let connection = match readers.take() {
                 Some(connection) => connection,
-                None => schema::open_reader(&readers.path)
-                    .map_err(|error| StoreError::Aborted(error.to_string()))?,
+                None => {
+                    readers.file.check()?;
+                    schema::open_reader(&readers.path)
+                        .map_err(|error| StoreError::Aborted(error.to_string()))?
+                }
             };
             let result = look(&connection);
             readers.put_back(connection);

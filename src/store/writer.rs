@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
+use crate::store::database_file::DatabaseFile;
 use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
@@ -124,14 +125,14 @@ enum WriterHandle {
 impl Writer {
     /// Starts the thread. `died` gets the reason when a commit fails with an unknown outcome.
     pub fn start(
-        connection: Connection,
+        opened: (Connection, Arc<DatabaseFile>),
         last_change: i64,
         (notifier, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
         let writer =
-            WriterLoop::new(connection, last_change, (notifier, metrics, subscriptions), died, clock.clone());
+            WriterLoop::new(opened, last_change, (notifier, metrics, subscriptions), died, clock.clone());
         if clock.is_paused() {
             return Ok((
                 Self(WriterHandle::InPlace(

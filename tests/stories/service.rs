@@ -83,3 +83,35 @@ async fn crash_leaves_no_core_dump() {
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn removed_database_stops_submits_until_it_is_back() {
+    let rig = Rig::start("").await;
+    rig.drop("before.json", quick("before", ""));
+    rig.until("before", &["succeeded"]).await;
+    let names = ["dropreel.db", "dropreel.db-wal", "dropreel.db-shm"];
+    let away = rig.beside("away");
+    std::fs::create_dir(&away).unwrap();
+    for name in names {
+        std::fs::rename(rig.path(name), away.join(name)).unwrap();
+    }
+    let (status, answer) = rig.get("/readyz").await;
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("removed or replaced"), "{answer}");
+    let (status, answer) = rig.post("/api/v1/jobs", serde_json::from_str(&quick("lost", "")).unwrap()).await;
+    assert_eq!(status, 503, "{answer}");
+    rig.drop("meanwhile.json", quick("meanwhile", ""));
+    rig.until_output("ERROR the database file was removed or replaced").await;
+    rig.until_output("job files stay in the inbox").await;
+    let doctor = rig.run(&["doctor"]).await;
+    let text = String::from_utf8_lossy(&doctor.stdout);
+    assert!(doctor.status.code() == Some(1) && text.contains("removed or replaced"), "{text}");
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 1, "a job was bought that would be forgotten");
+    for name in names {
+        std::fs::rename(away.join(name), rig.path(name)).unwrap();
+    }
+    rig.until("meanwhile", &["succeeded"]).await;
+    rig.until_output("the database file is back").await;
+    assert_eq!(rig.get("/readyz").await.0, 200);
+    rig.finish().await;
+}

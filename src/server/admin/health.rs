@@ -8,6 +8,7 @@ pub(super) fn problems(server: &AdminServer) -> Vec<String> {
     let stalled = server.heartbeats.missing(STALLED_AFTER);
     let mut problems: Vec<String> =
         stalled.into_iter().map(|stage| format!("the {stage} stage is stalled")).collect();
+    problems.extend(server.store.check_file().err().map(|error| error.to_string()));
     if !server.library.is_present() {
         problems.push(format!("the library at {} is missing", server.library.root().display()));
     }

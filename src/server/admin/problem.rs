@@ -180,7 +180,7 @@ impl From<StoreError> for Problem {
                 tracing::warn!("admin request failed for now: {error}");
                 Self::unavailable(error.to_string())
             }
-            StoreError::Fatal(_) | StoreError::Closed => {
+            StoreError::FileReplaced | StoreError::Fatal(_) | StoreError::Closed => {
                 tracing::error!("admin request failed: {error}");
                 Self::unavailable(error.to_string())
             }
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn only_transient_store_errors_have_retry_after() {
-        for error in [StoreError::DiskFull, StoreError::Busy, StoreError::Closed] {
+        for error in [StoreError::DiskFull, StoreError::Busy, StoreError::FileReplaced, StoreError::Closed] {
             let response = Problem::from(error).error_response();
             assert_eq!(response.status(), 503);
             assert_eq!(response.headers().get("retry-after").unwrap(), "5");

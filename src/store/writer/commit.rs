@@ -4,12 +4,14 @@
 use std::sync::{Arc, OnceLock, mpsc};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::watch;
 
 use super::batches::Batches;
 use super::{PendingWrite, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
+use crate::store::database_file::DatabaseFile;
 use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
@@ -17,6 +19,7 @@ use crate::store::subscription::Subscription;
 
 pub(super) struct WriterLoop {
     connection: Connection,
+    file: Arc<DatabaseFile>,
     change: i64,
     notifier: Notifier,
     metrics: Metrics,
@@ -53,13 +56,13 @@ type Batch = Vec<Box<dyn PendingWrite>>;
 
 impl WriterLoop {
     pub(super) fn new(
-        connection: Connection,
+        (connection, file): (Connection, Arc<DatabaseFile>),
         last_change: i64,
         (notifier, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
-        Self { connection, change: last_change, notifier, metrics, subscriptions, clock, died }
+        Self { connection, file, change: last_change, notifier, metrics, subscriptions, clock, died }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -74,6 +77,11 @@ impl WriterLoop {
                 // Nothing more may be written over an unknown outcome; the next start looks again.
                 return;
             }
+        }
+        if self.file.check().is_err() {
+            // SQLite would remove the WAL by its name, which may be that of another database now.
+            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            return;
         }
         failpoints::hit(FailPoint::CheckpointBegan);
         // A clean shutdown leaves a single file. If this fails, the next start reads the WAL.
@@ -116,6 +124,9 @@ impl WriterLoop {
     }
 
     fn commit(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> BatchOutcome {
+        if self.file.check().is_err() {
+            return BatchOutcome::Undone(|| StoreError::FileReplaced);
+        }
         if let Err(error) = self.say("BEGIN IMMEDIATE") {
             return outcome_of(&error);
         }
