@@ -13,7 +13,7 @@ use crate::evidence::{conclude, log_of};
 use crate::support::checker::{SentCallback, When};
 use crate::support::{Rig, quick};
 
-/// By then every bad connection is closed.
+/// Every bad connection is closed within this time.
 const CLOSED_BY: Duration = Duration::from_secs(15);
 
 /// How the bytes of a case are sent.
@@ -21,17 +21,17 @@ const CLOSED_BY: Duration = Duration::from_secs(15);
 enum Sending {
     /// All at once.
     Whole,
-    /// Sends nothing more: the listener must close.
+    /// One byte at a time, with this pause.
     Dribble(Duration),
     /// All at once, then the last bytes over and over.
     Flood,
 }
 use Sending::{Dribble, Flood, Whole};
 
-/// What must come of it: one of these statuses (0: closed without a word).
+/// The allowed statuses; 0: closed without an answer.
 type Ends = &'static [u16];
 
-/// What is sent. `{P}` is the address of a callback that would be let in, `{H}` the host, `{K}` 1 KiB of text.
+/// The cases for both listeners. In the bytes, `{P}` is the path of a valid callback, `{H}` the host, `{K}` 1 KiB of text.
 #[rustfmt::skip]
 const BOTH: &[(&str, &str, Sending, Ends)] = &[
     ("silence", "", Whole, &[0, 408]),
@@ -119,7 +119,7 @@ const ADMIN: &[(&str, &str, Sending, Ends)] = &[
     ("callback-here", "POST {P} HTTP/1.1\r\nHost: {H}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", Whole, &[404]),
 ];
 
-/// A daemon with one job that is queued for long, and what lets its callbacks in.
+/// A daemon with one job that stays queued, and the secrets for its callbacks.
 struct Listeners {
     rig: Rig,
     public: SocketAddr,
@@ -149,20 +149,20 @@ impl Listeners {
         format!("/callbacks/{}/{}", self.job, self.token())
     }
 
-    fn filled(&self, bytes: &str, listener: SocketAddr) -> String {
+    fn fill_in(&self, bytes: &str, listener: SocketAddr) -> String {
         let bytes = bytes.replace("{P}", &self.path()).replace("{H}", &listener.to_string());
         bytes.replace("{K}", &"k".repeat(1024))
     }
 }
 
-/// Thousands of sockets are wanted, here and, by inheritance, in the daemon.
+/// Allows thousands of sockets in this process, and in the daemon, which inherits the limit.
 fn raise_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
 }
 
-/// Sends the bytes and reads until the listener closes: its whole answer, and the time it took.
+/// Sends the bytes and reads until the listener closes. Returns the whole answer and the time it took.
 async fn exchange(listener: SocketAddr, bytes: String, how: Sending) -> (String, Duration) {
     let start = Instant::now();
     let socket = TcpStream::connect(listener).await.unwrap();
@@ -171,7 +171,7 @@ async fn exchange(listener: SocketAddr, bytes: String, how: Sending) -> (String,
         match how {
             Whole => to.write_all(bytes.as_bytes()).await.map_err(drop).ok(),
             Dribble(pause) => {
-                // The head of a body case goes at once.
+                // If the case has a body, the head is sent at once.
                 let head =
                     bytes.find("\r\n\r\n").filter(|end| end + 4 < bytes.len()).map_or(0, |end| end + 4);
                 let _ = to.write_all(&bytes.as_bytes()[..head]).await;
@@ -192,14 +192,14 @@ async fn exchange(listener: SocketAddr, bytes: String, how: Sending) -> (String,
                 Some(())
             }
         };
-        // Never the first to close.
+        // The listener must close first.
         std::future::pending::<()>().await;
     };
     let reading = async {
         let mut answer = Vec::new();
-        let mut piece = [0; 4096];
-        while let Ok(count @ 1..) = from.read(&mut piece).await {
-            answer.extend_from_slice(&piece[..count]);
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..count]);
         }
         String::from_utf8_lossy(&answer).into_owned()
     };
@@ -219,7 +219,7 @@ fn status_of(answer: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_client_is_answered_or_cut_in_time() {
+async fn every_bad_client_is_answered_or_closed_in_time() {
     let listeners = Listeners::open().await;
     let log = log_of(&listeners.rig);
     let on = |listener: SocketAddr, which: &'static str, cases: &'static [(&str, &str, Sending, Ends)]| {
@@ -230,7 +230,7 @@ async fn every_bad_client_is_answered_or_cut_in_time() {
     cases.extend(on(listeners.public, "public", PUBLIC));
     cases.extend(on(listeners.admin, "admin", ADMIN));
     let exchanges = cases.iter().map(|(_, listener, (_, bytes, how, _))| {
-        let bytes = listeners.filled(bytes, *listener);
+        let bytes = listeners.fill_in(bytes, *listener);
         exchange(*listener, bytes, *how)
     });
     let ended = futures_util::future::join_all(exchanges).await;
@@ -244,9 +244,9 @@ async fn every_bad_client_is_answered_or_cut_in_time() {
         }
     }
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), listeners.rig.output());
-    // Nothing that was pipelined behind a refusal was done.
+    // Nothing that was pipelined after a rejected request was done.
     let (_, status) = listeners.rig.get("/api/v1/status").await;
-    assert_eq!(status["suspensions"], serde_json::json!([]), "somebody paused the line: {status:#}");
+    assert_eq!(status["suspensions"], serde_json::json!([]), "a rejected request paused submits: {status:#}");
     conclude(listeners.rig, &log, When::Always).await;
 }
 
@@ -274,13 +274,13 @@ fn resident(rig: &Rig) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
+async fn flood_of_connections_delays_no_client_and_uses_little_memory() {
     let listeners = Listeners::open().await;
     let mut log = log_of(&listeners.rig);
     let before = resident(&listeners.rig);
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(65_536);
     let count = files.saturating_sub(300).min(2000);
-    // Sockets that say nothing, come again as soon as they are cut.
+    // Silent connections, opened again after they are closed.
     let mut flood = tokio::task::JoinSet::new();
     for _ in 0..count {
         let listener = listeners.public;
@@ -295,7 +295,7 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
     }
     let busy = ["half-a-head", "body-dribble", "chunk-flood", "wrong-then-flood", "declared-over", "garbage"];
     for (_, bytes, how, _) in BOTH.iter().chain(PUBLIC).filter(|case| busy.contains(&case.0)) {
-        let (listener, bytes, how) = (listeners.public, listeners.filled(bytes, listeners.public), *how);
+        let (listener, bytes, how) = (listeners.public, listeners.fill_in(bytes, listeners.public), *how);
         flood.spawn(async move {
             loop {
                 exchange(listener, bytes.clone(), how).await;
@@ -304,7 +304,7 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
         });
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (mut callbacks, mut healths, mut admins, mut most) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut callbacks, mut healths, mut admins, mut max_memory) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for round in 0..60 {
         let body = format!("{{\"round\":{round}}}");
         let head =
@@ -321,17 +321,17 @@ async fn a_flood_keeps_nobody_waiting_and_eats_no_memory() {
             |listener| format!("GET /healthz HTTP/1.1\r\nHost: {listener}\r\nConnection: close\r\n\r\n");
         healths.push(timed(listeners.public, health(listeners.public), 200).await);
         admins.push(timed(listeners.admin, health(listeners.admin), 200).await);
-        most = most.max(resident(&listeners.rig));
+        max_memory = max_memory.max(resident(&listeners.rig));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     flood.abort_all();
     let (callback, health, admin) = (median(callbacks), median(healths), median(admins));
     println!(
-        "callback {callback:.1} ms, health {health:.1} ms, at the admin listener {admin:.1} ms, {before} KiB before, {most} KiB at most"
+        "callback {callback:.1} ms, health {health:.1} ms, at the admin listener {admin:.1} ms, {before} KiB before, {max_memory} KiB at most"
     );
     assert!(callback < 100.0, "a callback took {callback} ms");
     assert!(health < 100.0 && admin < 100.0, "health took {health} and {admin} ms");
-    assert!(most < before + 48 * 1024, "memory grew from {before} to {most} KiB");
+    assert!(max_memory < before + 48 * 1024, "memory grew from {before} to {max_memory} KiB");
     conclude(listeners.rig, &log, When::Always).await;
 }
 
@@ -352,7 +352,7 @@ fn random_token(rng: &Rng) -> String {
 }
 
 #[test]
-fn a_hundred_thousand_random_tokens_are_none() {
+fn hundred_thousand_random_tokens_are_rejected() {
     let secrets = CallbackSecrets::new(Secret::new("current"), vec![Secret::new("previous")]);
     let (job, rng) = ("019d5cb9-2b40-7bbb-8ccc-1234567890ab", Rng::seeded(1));
     assert!((0..100_000).all(|_| !secrets.verify(job, &random_token(&rng))));
@@ -360,7 +360,7 @@ fn a_hundred_thousand_random_tokens_are_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_forged_gets_one_and_the_same_answer() {
+async fn every_forged_callback_gets_the_same_answer() {
     let listeners = Listeners::open().await;
     let log = log_of(&listeners.rig);
     let (job, token) = (listeners.job.clone(), listeners.token());
@@ -391,7 +391,7 @@ async fn everything_forged_gets_one_and_the_same_answer() {
         format!("//callbacks/{job}/{token}"),
         format!("/callbacks/{job}/{}", listeners.secrets.token(nobody).expose()),
         format!("/callbacks/{nobody}/{token}"),
-        // A token that is right, of a job that never was.
+        // The right token of a job that does not exist.
         format!("/callbacks/{nobody}/{}", listeners.secrets.token(nobody).expose()),
         format!("/callbacks/../{}", listeners.secrets.token("..").expose()),
         format!("/callbacks/{job}/{}", other_key.token(&job).expose()),
@@ -399,7 +399,7 @@ async fn everything_forged_gets_one_and_the_same_answer() {
         "/callbacks/".to_owned(),
         "/".to_owned(),
     ];
-    // All of them but for one character.
+    // The right token with one character changed, at each position.
     for place in 0..token.len() {
         let mut bytes = token.clone().into_bytes();
         bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };

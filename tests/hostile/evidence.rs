@@ -1,4 +1,4 @@
-//! What a run leaves behind, looked at by the shared checker at its end.
+//! The log of what a test dropped, and the checks at its end.
 
 use dropreel::sha256::sha256_hex;
 
@@ -16,12 +16,12 @@ pub fn log_of(rig: &Rig) -> HarnessLog {
     log
 }
 
-/// Notes a whole file dropped under this name.
-pub fn note(log: &mut HarnessLog, name: &str, content: impl AsRef<[u8]>, jobs: Option<u32>) {
+/// Records a complete file dropped under this name.
+pub fn record_drop(log: &mut HarnessLog, name: &str, content: impl AsRef<[u8]>, jobs: Option<u32>) {
     log.drops.push(Dropped { name: name.to_owned(), sha256: sha256_hex(content.as_ref()), jobs });
 }
 
-/// Stops the daemon in order, and lets the checker and the rig look at all that is left.
+/// Stops the daemon and runs the checker and the rig's own checks.
 pub async fn conclude(mut rig: Rig, log: &HarnessLog, when: When) {
     assert_eq!(rig.stop().await, Some(0), "{}", rig.output());
     let ledger = rig.sandbox.ledger();

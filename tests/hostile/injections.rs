@@ -1,4 +1,4 @@
-//! Texts that want to be obeyed, in everything a person can name: nothing obeys them.
+//! Injections in every text that a user can set: terminals, pages and logs show them as plain text.
 
 use crate::evidence::conclude;
 use crate::support::checker::{HarnessLog, When};
@@ -36,18 +36,18 @@ fn unescape(line: &str) -> String {
     text + rest
 }
 
-/// Characters that a terminal obeys, or that turn the direction of a line.
-fn obeyed(c: char) -> bool {
+/// Control characters, and those that change the direction of text.
+fn is_dangerous(c: char) -> bool {
     c.is_control() && c != '\n'
         || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
 }
 
-fn at_rest(jobs: &[serde_json::Value], count: usize) -> bool {
+fn all_finished(jobs: &[serde_json::Value], count: usize) -> bool {
     jobs.len() == count && jobs.iter().all(|job| job["state"] == "succeeded" || job["state"] == "failed")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn texts_that_want_to_be_obeyed_are_shown_and_nothing_more() {
+async fn injected_texts_are_printed_without_effect() {
     let texts = texts();
     assert!(texts.len() >= 25, "{}", texts.len());
     let mut rig = Rig::set_up("run=20ms queue=10ms").await;
@@ -62,7 +62,7 @@ async fn texts_that_want_to_be_obeyed_are_shown_and_nothing_more() {
             "dropreel": {"name": text, "labels": label}});
         let plain = serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": 5,
             "dropreel": {"labels": label}});
-        // In a value that is refused, it is quoted in the reason.
+        // The reason quotes a rejected value.
         let bad = serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": text});
         for (kind, job) in [("named", named), ("plain", plain), ("bad", bad)] {
             let name = format!("{kind}-{number}.json");
@@ -77,7 +77,7 @@ async fn texts_that_want_to_be_obeyed_are_shown_and_nothing_more() {
         }
     }
     assert!(jobs >= texts.len(), "{jobs} jobs of {} texts", texts.len());
-    while !at_rest(&rig.all_jobs().await, jobs) {
+    while !all_finished(&rig.all_jobs().await, jobs) {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     let rejected = || files_below(&rig.path("rejected")).len();
@@ -85,24 +85,24 @@ async fn texts_that_want_to_be_obeyed_are_shown_and_nothing_more() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 
-    let mut shown = vec![rig.run(&["list", "--limit", "500"]).await];
+    let mut outputs = vec![rig.run(&["list", "--limit", "500"]).await];
     for job in rig.all_jobs().await {
-        shown.push(rig.run(&["show", job["id"].as_str().unwrap()]).await);
+        outputs.push(rig.run(&["show", job["id"].as_str().unwrap()]).await);
     }
-    shown.push(rig.run(&["check", &rig.path("rejected").join("bad-0.json").display().to_string()]).await);
-    for output in shown {
+    outputs.push(rig.run(&["check", &rig.path("rejected").join("bad-0.json").display().to_string()]).await);
+    for output in outputs {
         for bytes in [output.stdout, output.stderr] {
             let text = String::from_utf8(bytes).unwrap();
-            assert!(!text.chars().any(obeyed), "{text:?}");
+            assert!(!text.chars().any(is_dangerous), "{text:?}");
         }
     }
     let output = rig.output();
-    assert!(!output.lines().any(|line| line.chars().any(obeyed)), "{output:?}");
+    assert!(!output.lines().any(|line| line.chars().any(is_dangerous)), "{output:?}");
     assert!(!output.lines().any(|line| line.starts_with("2026-01-01")), "{output}");
     let library = rig.path("videos");
     for file in files_below(&library) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-        assert!(!name.chars().any(|c| obeyed(c) || c == '\n' || "<>\"/\\".contains(c)), "{name:?}");
+        assert!(!name.chars().any(|c| is_dangerous(c) || c == '\n' || "<>\"/\\".contains(c)), "{name:?}");
     }
     assert!(!std::path::Path::new("/tmp/pwned").exists());
     conclude(rig, &log, When::Finally).await;

@@ -1,5 +1,5 @@
-//! The hostile corpus: everything that others can send to the real listeners, as data with its one right
-//! outcome. The provider's answers, media hosts and their links, what lies in the inbox, and HTTP clients.
+//! The hostile corpus: hostile and broken input of every kind, as data with the expected outcome. Answers of the provider
+//! and of media hosts, links, objects in the inbox, texts, and HTTP clients.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

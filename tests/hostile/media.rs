@@ -1,18 +1,18 @@
-//! Whatever a media host does: a whole and checked file, or a job that says why not.
+//! Faults of media hosts: a job ends with complete, checked files, or says why not.
 
 use std::time::Duration;
 
 use crate::evidence::{conclude, log_of};
-use crate::plans::{self, Case, charges, described, drop_all, never_fired, until_there};
+use crate::plans::{self, Case, charges, describe, drop_all, never_fired, until_stable};
 use crate::support::checker::When;
 use crate::support::{Rig, files_below};
 
 const CORPUS: &str = include_str!("media.txt");
-/// A connection is reset at regular offsets of a clip of 1 MiB; with DROPREEL_LONG set, at every 4 KiB.
+/// The connection is reset at each multiple of this offset of a 1 MiB clip; with `DROPREEL_LONG`, of 4 KiB.
 const STEP: u64 = 32 * 1024;
 
 #[test]
-fn every_word_of_the_grammar_that_concerns_media_is_in_the_corpus() {
+fn corpus_has_every_fault_of_media() {
     let names = ["media", "etag", "ranges", "length", "kind", "links", "expired", "media-key", "media-type"];
     assert_eq!(plans::unused(CORPUS, &names), [""; 0]);
     assert!(plans::size(CORPUS) >= 40);
@@ -21,7 +21,7 @@ fn every_word_of_the_grammar_that_concerns_media_is_in_the_corpus() {
 /// Files of this job in `folder`, without their sidecars.
 fn files_of(rig: &Rig, folder: &str, name: &str) -> usize {
     // `NAME.mp4`, `NAME-2.mp4`; in quarantine `NAME-video-1.bin`.
-    let own = |rest: &str| {
+    let is_of_job = |rest: &str| {
         let kinds = ["-video", "-image", "-audio"];
         let numbered =
             rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
@@ -30,37 +30,33 @@ fn files_of(rig: &Rig, folder: &str, name: &str) -> usize {
     files_below(&rig.path(folder))
         .iter()
         .filter(|path| path.extension().is_none_or(|ending| ending != "json"))
-        .filter(|path| path.file_name().unwrap().to_string_lossy().strip_prefix(name).is_some_and(own))
+        .filter(|path| path.file_name().unwrap().to_string_lossy().strip_prefix(name).is_some_and(is_of_job))
         .count()
 }
 
 async fn check_files(rig: &Rig, cases: &[Case]) {
     for case in cases {
         let job = rig.job(&case.name).await;
-        assert_eq!(job["state"], case.state.as_str(), "{}", described(case, &job));
+        assert_eq!(job["state"], case.state.as_str(), "{}", describe(case, &job));
         let kept = job["files"].as_array().unwrap().len();
         let files = (kept, files_of(rig, "videos", &case.name), files_of(rig, "quarantine", &case.name));
         let expected = (case.counts[0], case.counts[0], case.counts[1]);
-        assert_eq!(files, expected, "files listed, in the library, quarantined: {}", described(case, &job));
-        assert_eq!(charges(rig, &job), 1, "{}", described(case, &job));
+        assert_eq!(files, expected, "files listed, in the library, quarantined: {}", describe(case, &job));
+        assert_eq!(charges(rig, &job), 1, "{}", describe(case, &job));
         if case.state == "held" {
-            assert!(
-                job["reason"].as_str().unwrap().contains("dropreel release"),
-                "{}",
-                described(case, &job)
-            );
+            assert!(job["reason"].as_str().unwrap().contains("dropreel release"), "{}", describe(case, &job));
         }
     }
 }
 
 #[tokio::test]
-async fn every_fault_of_a_download_ends_in_a_whole_file_or_in_words() {
+async fn every_media_fault_has_its_expected_outcome() {
     let mut rig = Rig::set_up("").await;
     rig.set("DOWNLOADS__CONCURRENCY", "8");
     rig.start_daemon().await;
     let mut log = log_of(&rig);
     let mut cases = plans::section(CORPUS, "settles");
-    cases.extend(plans::section(CORPUS, "dies"));
+    cases.extend(plans::section(CORPUS, "expires"));
     drop_all(&rig, &mut log, &cases);
     rig.until_settled(cases.len()).await;
     check_files(&rig, &cases).await;
@@ -69,12 +65,12 @@ async fn every_fault_of_a_download_ends_in_a_whole_file_or_in_words() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_refused_is_given_time() {
+async fn refused_link_is_not_given_up_at_once() {
     let rig = Rig::start("").await;
     let mut log = log_of(&rig);
     let cases = plans::section(CORPUS, "waits");
     drop_all(&rig, &mut log, &cases);
-    until_there(&rig, &cases, Duration::from_secs(60), Duration::from_secs(12)).await;
+    until_stable(&rig, &cases, Duration::from_secs(60), Duration::from_secs(12)).await;
     check_files(&rig, &cases).await;
     assert_eq!(never_fired(&rig, &cases, &["media"]), [""; 0]);
     conclude(rig, &log, When::Always).await;
@@ -87,7 +83,7 @@ async fn broken_downloads_resume_where_they_stopped() {
     rig.start_daemon().await;
     let mut log = log_of(&rig);
     let step = if std::env::var_os("DROPREEL_LONG").is_some() { 4096 } else { STEP };
-    // Off the border of any piece, too.
+    // Also at offsets that are not multiples of the step.
     let places = (1..(1 << 20) / step).map(|place| place * step - place % 3);
     let case = |place: u64| Case {
         name: format!("reset-{place}"),
@@ -101,7 +97,7 @@ async fn broken_downloads_resume_where_they_stopped() {
     for case in &cases {
         assert_eq!(states[&case.name], "succeeded", "{}", case.name);
     }
-    // None was begun anew.
+    // No download started again from the beginning.
     let ledger = rig.sandbox.ledger();
     let resumed =
         ledger.requests.iter().filter(|request| request.call == "media" && request.status == Some(206));

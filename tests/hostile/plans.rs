@@ -1,4 +1,4 @@
-//! The corpora of plans: `NAME | PLAN | STATE | COUNT...`, a line each, in sections.
+//! Reads and runs the corpora of fault plans: `NAME | PLAN | STATE | COUNT...`, one per line, in sections.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use dropreel::sandbox::fault_plan::FaultPlan;
 use serde_json::Value;
 
-use crate::evidence::note;
+use crate::evidence::record_drop;
 use crate::support::checker::HarnessLog;
 use crate::support::{Rig, quick};
 
-/// One plan with its one right outcome.
+/// A plan with its expected outcome.
 #[derive(Debug)]
 pub struct Case {
     pub name: String,
@@ -20,7 +20,7 @@ pub struct Case {
     pub counts: Vec<usize>,
 }
 
-/// The cases under `[section]`; `#` begins a remark.
+/// The cases under `[section]`. Lines that begin with `#` are comments.
 pub fn section(corpus: &str, section: &str) -> Vec<Case> {
     let mut inside = false;
     let mut cases = Vec::new();
@@ -41,12 +41,12 @@ pub fn section(corpus: &str, section: &str) -> Vec<Case> {
     cases
 }
 
-/// How many plans a corpus has in all its sections.
+/// The number of plans in a corpus.
 pub fn size(corpus: &str) -> usize {
     corpus.lines().filter(|line| !line.starts_with('#') && line.contains('|')).count()
 }
 
-/// The words of the grammar under these names that no plan of the corpus uses.
+/// The faults with these names that no plan of the corpus uses.
 pub fn unused(corpus: &str, names: &[&str]) -> Vec<String> {
     let used: Vec<&str> = corpus.split([' ', '\n', '|']).collect();
     let mut unused = Vec::new();
@@ -57,7 +57,7 @@ pub fn unused(corpus: &str, names: &[&str]) -> Vec<String> {
             let stem = if choice.text.contains(':') { format!("{word}:") } else { word.clone() };
             let is_used = |used: &&str| match used.strip_prefix(stem.as_str()) {
                 Some("") => true,
-                // Behind it only how often, whether it is done all the same, or its argument.
+                // After the word: its argument, how often it happens, or `-done`.
                 Some(rest) => argument || rest.starts_with('x') || rest.starts_with("-done"),
                 None => {
                     argument && !choice.text.contains(':') && used.starts_with(&format!("{}=", entry.name))
@@ -74,46 +74,46 @@ pub fn unused(corpus: &str, names: &[&str]) -> Vec<String> {
 pub fn drop_all(rig: &Rig, log: &mut HarnessLog, cases: &[Case]) {
     for case in cases {
         let (file, content) = (format!("{}.json", case.name), quick(&case.name, &case.plan));
-        note(log, &file, &content, Some(1));
+        record_drop(log, &file, &content, Some(1));
         rig.drop(&file, content);
     }
 }
 
-/// Waits until every job is where it belongs, and then for `calm` that it stays there.
-pub async fn until_there(rig: &Rig, cases: &[Case], patience: Duration, calm: Duration) {
+/// Waits until every job is in its expected state, and checks that it stays there for `stable`.
+pub async fn until_stable(rig: &Rig, cases: &[Case], timeout: Duration, stable: Duration) {
     let start = Instant::now();
-    let mut there_since: Option<Instant> = None;
+    let mut stable_since: Option<Instant> = None;
     loop {
-        let mut elsewhere = Vec::new();
+        let mut others = Vec::new();
         for case in cases {
             let job = rig.job(&case.name).await;
             if job["state"] != case.state.as_str() {
-                elsewhere.push(described(case, &job));
+                others.push(describe(case, &job));
             }
         }
-        match (elsewhere.is_empty(), there_since) {
-            (true, None) => there_since = Some(Instant::now()),
-            (true, Some(since)) if since.elapsed() >= calm => return,
+        match (others.is_empty(), stable_since) {
+            (true, None) => stable_since = Some(Instant::now()),
+            (true, Some(since)) if since.elapsed() >= stable => return,
             (true, Some(_)) => {}
-            (false, Some(_)) => panic!("it did not stay where it belongs:\n{}", elsewhere.join("\n")),
+            (false, Some(_)) => panic!("a job left its expected state:\n{}", others.join("\n")),
             (false, None) => {}
         }
         assert!(
-            start.elapsed() < patience,
-            "not where they belong:\n{}\n{}",
-            elsewhere.join("\n"),
+            start.elapsed() < timeout,
+            "not in their expected states:\n{}\n{}",
+            others.join("\n"),
             rig.output()
         );
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
-/// A case and what became of it, for people.
-pub fn described(case: &Case, job: &Value) -> String {
+/// A case and the job that it became, for messages.
+pub fn describe(case: &Case, job: &Value) -> String {
     format!("{} ({}) should be {} but is\n{job:#}", case.name, case.plan, case.state)
 }
 
-/// The job's net charges: tasks that were paid for and not given back.
+/// The job's tasks that were charged and not refunded.
 pub fn charges(rig: &Rig, job: &Value) -> usize {
     let id = job["id"].as_str().unwrap_or_default();
     let ledger = rig.sandbox.ledger();
@@ -121,7 +121,7 @@ pub fn charges(rig: &Rig, job: &Value) -> usize {
     ledger.tasks.iter().filter(|task| of_job(&task.key) && task.cost.get() > 0).count()
 }
 
-/// A fault that never fired proves nothing. Returns the faults of these calls that did not.
+/// The faults of these calls that never happened: their cases prove nothing.
 pub fn never_fired(rig: &Rig, cases: &[Case], calls: &[&str]) -> Vec<String> {
     let fired = rig.sandbox.ledger().faults;
     let mut missing = Vec::new();

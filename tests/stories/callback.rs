@@ -1,4 +1,4 @@
-//! Callbacks change how soon we know, never what happens.
+//! Callbacks: they make polls come sooner and never change how a job ends.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const KINDS: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn whatever_callbacks_do_every_job_ends_the_same() {
+async fn every_job_ends_the_same_whatever_its_callbacks() {
     let mut rig = Rig::set_up("cost=75000").await;
     rig.set("POLLING__CALLBACK_GRACE", "1s");
     rig.start_daemon().await;
@@ -41,21 +41,21 @@ async fn whatever_callbacks_do_every_job_ends_the_same() {
         let expected: &[u16] = if callback.forged { &[404] } else { &[204, 413] };
         assert!(callback.status.is_none_or(|status| expected.contains(&status)), "{callback:?}");
     }
-    // A dozen callbacks of one task are at most one question a second.
+    // A dozen callbacks of one task cause at most one poll per second.
     let job = rig.job("copies").await;
     let task = job["task_id"].as_str().unwrap();
-    let asked =
+    let polls =
         ledger.requests.iter().filter(|r| r.call == "status" && r.task_id.as_deref() == Some(task)).count();
-    assert!(asked <= 4, "{asked} questions");
+    assert!(polls <= 4, "{polls} polls");
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn a_callback_after_the_end_is_kept_and_changes_nothing() {
+async fn callback_after_the_end_is_stored_and_changes_nothing() {
     let mut rig = Rig::set_up("").await;
     rig.set("POLLING__CALLBACK_GRACE", "200ms");
     rig.start_daemon().await;
-    // The polls find out first.
+    // The callbacks are late, so a poll reports the end first.
     rig.drop("a.json", quick("a", "callback=late:3s callback=copies:2"));
     let job = rig.until("a", &["succeeded"]).await;
     let both = |ledger: &dropreel::sandbox::ledger::Ledger| {
@@ -68,7 +68,7 @@ async fn a_callback_after_the_end_is_kept_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_right_address_is_let_in() {
+async fn wrong_callback_address_gets_the_same_404_as_any_other_path() {
     let rig = Rig::start("").await;
     rig.drop("a.json", quick("a", "queue=20s"));
     let job = rig.until("a", &["queued"]).await;
@@ -88,7 +88,7 @@ async fn nothing_but_the_right_address_is_let_in() {
         answers.push((answer.status().as_u16(), answer.text().await.unwrap()));
     }
     answers.dedup();
-    assert_eq!(answers.len(), 1, "one answer for everything wrong: {answers:?}");
+    assert_eq!(answers.len(), 1, "wrong addresses get different answers: {answers:?}");
     assert_eq!(answers[0].0, 404);
     assert_eq!(
         http.get(format!("{}/healthz", rig.public())).send().await.unwrap().text().await.unwrap(),

@@ -1,10 +1,10 @@
-//! Downloads that go wrong: nothing unfit gets a name, nothing reachable is lost.
+//! Faults of downloads: no invalid file is published, and no output that can be downloaded is given up.
 
 use std::time::Duration;
 
 use crate::support::{Rig, files_below, quick};
 
-/// Name, plan, how it must end.
+/// Name, sandbox plan, expected final state.
 const FAULTS: &[(&str, &str, &str)] = &[
     ("not-ready", "ready=1500ms", "succeeded"),
     ("not-ready-403", "media=403x2", "succeeded"),
@@ -48,7 +48,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn every_fault_of_a_download_ends_as_it_should() {
+async fn download_faults_end_as_expected() {
     let rig = Rig::start("").await;
     for (name, plan, _) in FAULTS {
         rig.drop(&format!("{name}.json"), quick(name, plan));
@@ -67,7 +67,7 @@ async fn every_fault_of_a_download_ends_as_it_should() {
 }
 
 #[tokio::test]
-async fn what_is_never_a_video_is_handed_to_a_person() {
+async fn page_instead_of_a_video_holds_the_job() {
     let rig = Rig::start("").await;
     rig.drop("page.json", quick("page", "media=html200"));
     let job = rig.until("page", &["held"]).await;
@@ -78,7 +78,7 @@ async fn what_is_never_a_video_is_handed_to_a_person() {
 }
 
 #[tokio::test]
-async fn private_addresses_are_not_fetched_from_unless_allowed() {
+async fn private_address_is_never_contacted_unless_allowed() {
     let mut rig = Rig::set_up("").await;
     rig.set("DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "false");
     rig.start_daemon().await;
@@ -90,7 +90,7 @@ async fn private_addresses_are_not_fetched_from_unless_allowed() {
 }
 
 #[tokio::test]
-async fn a_link_that_died_is_replaced_by_a_fresh_one() {
+async fn expired_link_is_replaced_by_a_fresh_one() {
     let mut rig = Rig::set_up("link=1s").await;
     rig.set("DOWNLOADS__CONCURRENCY", "1");
     rig.start_daemon().await;

@@ -15,22 +15,22 @@ use crate::support::{Rig, quick};
 
 const SECRET: &str = "whsec_Y2FuYXJ5LW9mLXRoZS1ob29r";
 
-/// A program that writes each notification to a file of its own, and exits as `then` says.
+/// A program that writes each notification to a file of its own and then runs the shell command `then`.
 fn program(rig: &Rig, then: &str) -> (PathBuf, PathBuf) {
-    let (program, reported) = (rig.beside("after-video"), rig.beside("reported"));
-    std::fs::create_dir_all(&reported).unwrap();
+    let (program, notifications) = (rig.beside("after-video"), rig.beside("reported"));
+    std::fs::create_dir_all(&notifications).unwrap();
     let text = format!(
         "#!/bin/sh\nfile=$(mktemp -p {0} .new-XXXXXX)\nprintf '%s %s ' \"$DROPREEL_EVENT\" \"$DROPREEL_JOB_ID\" > $file\n\
          cat >> $file\nenv > {0}/.environment\nmv $file {0}/$(date +%s%N)\n{then}\n",
-        reported.display()
+        notifications.display()
     );
     std::fs::write(&program, text).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    (program, reported)
+    (program, notifications)
 }
 
-/// The notifications it got: event and job, in order.
-fn reported(folder: &Path) -> Vec<(String, Value)> {
+/// The notifications that the program received: event and job, in order.
+fn notifications(folder: &Path) -> Vec<(String, Value)> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'));
@@ -46,13 +46,13 @@ fn reported(folder: &Path) -> Vec<(String, Value)> {
 
 async fn until_notified(folder: &Path, count: usize) -> Vec<(String, Value)> {
     for _ in 0..300 {
-        let reported = reported(folder);
-        if reported.len() >= count {
-            return reported;
+        let notifications = notifications(folder);
+        if notifications.len() >= count {
+            return notifications;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("reported only {:?}", reported(folder));
+    panic!("received only {:?}", notifications(folder));
 }
 
 async fn with_hooks(hooks: &str) -> Rig {
@@ -63,7 +63,7 @@ async fn with_hooks(hooks: &str) -> Rig {
 }
 
 #[tokio::test]
-async fn a_program_is_handed_the_job_and_none_of_our_secrets() {
+async fn program_receives_the_job_and_no_secret() {
     let mut rig = with_hooks(r#"[{ on = ["succeeded", "failed"], run = ["BESIDEafter-video"] }]"#).await;
     let (_, folder) = program(&rig, "exit 0");
     rig.set_variable("PATH", "/usr/bin:/bin");
@@ -72,11 +72,11 @@ async fn a_program_is_handed_the_job_and_none_of_our_secrets() {
     rig.until("good", &["succeeded"]).await;
     rig.drop("bad.json", quick("bad", "end=task_failed"));
     rig.until("bad", &["failed"]).await;
-    let heard = until_notified(&folder, 2).await;
-    let good = heard.iter().find(|(event, _)| event == "succeeded").unwrap();
+    let received = until_notified(&folder, 2).await;
+    let good = received.iter().find(|(event, _)| event == "succeeded").unwrap();
     assert_eq!((good.1["name"].as_str(), good.1["state"].as_str()), (Some("good"), Some("succeeded")));
     assert!(Path::new(good.1["files"][0]["path"].as_str().unwrap()).is_file());
-    let bad = heard.iter().find(|(event, _)| event == "failed").unwrap();
+    let bad = received.iter().find(|(event, _)| event == "failed").unwrap();
     assert_eq!(bad.1["error"]["code"], "task_failed");
     let environment = std::fs::read_to_string(folder.join(".environment")).unwrap();
     assert!(environment.contains("PATH=/usr/bin:/bin"), "{environment}");
@@ -98,7 +98,7 @@ async fn failed_hook_is_retried_and_changes_no_job() {
     rig.drop("good.json", quick("good", ""));
     let job = rig.until("good", &["succeeded"]).await;
     rig.until_output("failed; it is tried again: exit status: 3: no room").await;
-    assert_eq!(until_notified(&folder, 2).await.len(), 2, "the second time, ten seconds later, it went well");
+    assert_eq!(until_notified(&folder, 2).await.len(), 2, "the second call succeeds, ten seconds later");
     rig.until_output("delivered to hook").await;
     let after = rig.job("good").await;
     assert_eq!((&after["state"], &after["history"]), (&job["state"], &rig.job("good").await["history"]));
@@ -109,7 +109,7 @@ async fn failed_hook_is_retried_and_changes_no_job() {
 async fn hook_is_notified_after_a_kill_and_restart() {
     let mut rig =
         with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"], timeout = "1h" }]"#).await;
-    // The first time it hangs, and is killed with us.
+    // The first call hangs, and is killed with the daemon.
     let (_, folder) = program(
         &rig,
         "test $(ls BESIDE | wc -l) -ge 2 || exec sleep 600"
@@ -123,14 +123,14 @@ async fn hook_is_notified_after_a_kill_and_restart() {
     until_notified(&folder, 1).await;
     rig.kill();
     rig.start_daemon().await;
-    let heard = until_notified(&folder, 2).await;
-    assert_eq!(heard[0].1["id"], heard[1].1["id"]);
+    let received = until_notified(&folder, 2).await;
+    assert_eq!(received[0].1["id"], received[1].1["id"]);
     rig.until_output("delivered to hook").await;
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn what_a_program_leaves_running_is_not_waited_for() {
+async fn background_process_of_a_hook_is_not_awaited() {
     let mut rig = with_hooks(r#"[{ on = ["succeeded"], run = ["BESIDEafter-video"] }]"#).await;
     let (_, folder) = program(&rig, "sleep 20 &");
     rig.set_variable("PATH", "/usr/bin:/bin");
@@ -138,12 +138,12 @@ async fn what_a_program_leaves_running_is_not_waited_for() {
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
     rig.until_output("delivered to hook").await;
-    assert_eq!(reported(&folder).len(), 1);
+    assert_eq!(notifications(&folder).len(), 1);
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_end_is_killed_with_all_it_started() {
+async fn hook_over_its_timeout_is_killed_with_its_children() {
     let mut rig =
         with_hooks(r#"[{ on = ["cancelled"], run = ["BESIDEafter-video"], timeout = "500ms" }]"#).await;
     let (_, folder) = program(&rig, "sleep 4242 & sleep 4243");
@@ -160,12 +160,12 @@ async fn a_program_that_does_not_end_is_killed_with_all_it_started() {
     rig.finish().await;
 }
 
-/// A listener that answers each request so, and keeps what came.
+/// A server that gives these answers in turn and keeps the requests.
 async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/hook/sk-hook-canary", socket.local_addr().unwrap());
-    let heard = Arc::<Mutex<Vec<String>>>::default();
-    let kept = heard.clone();
+    let requests = Arc::<Mutex<Vec<String>>>::default();
+    let kept = requests.clone();
     tokio::spawn(async move {
         for place in 0.. {
             let (mut stream, _) = socket.accept().await.unwrap();
@@ -185,12 +185,12 @@ async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<St
             stream.write_all(text.as_bytes()).await.unwrap();
         }
     });
-    (address, heard)
+    (address, requests)
 }
 
 #[tokio::test]
 async fn url_hook_is_signed_and_retried_with_the_same_id() {
-    let (address, heard) = listener(&["500 No", "204 Thanks"]).await;
+    let (address, requests) = listener(&["500 No", "204 Thanks"]).await;
     let mut rig = Rig::set_up("").await;
     let file = rig.beside("hook.secret");
     std::fs::write(&file, SECRET).unwrap();
@@ -201,10 +201,10 @@ async fn url_hook_is_signed_and_retried_with_the_same_id() {
     rig.drop("good.json", quick("good", ""));
     rig.until("good", &["succeeded"]).await;
     rig.until_output("delivered to hook 127.0.0.1").await;
-    let heard = heard.lock().unwrap().clone();
-    assert_eq!(heard.len(), 2);
+    let requests = requests.lock().unwrap().clone();
+    assert_eq!(requests.len(), 2);
     let mut ids = Vec::new();
-    for request in &heard {
+    for request in &requests {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         let header = |name: &str| {
             let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
@@ -225,7 +225,7 @@ async fn url_hook_is_signed_and_retried_with_the_same_id() {
         );
         ids.push(id);
     }
-    assert_eq!(ids[0], ids[1], "so that a receiver can tell it has heard it");
+    assert_eq!(ids[0], ids[1], "a receiver must be able to recognise the repetition");
     assert!(!rig.output().contains("canary"), "{}", rig.output());
     let mut page = String::new();
     // The log line comes before the commit of the outcome.
@@ -242,7 +242,7 @@ async fn url_hook_is_signed_and_retried_with_the_same_id() {
 
 #[tokio::test]
 async fn missing_callbacks_notify_hooks() {
-    let (address, heard) = listener(&["410 Gone"]).await;
+    let (address, requests) = listener(&["410 Gone"]).await;
     let mut rig = Rig::set_up("callback=lost").await;
     rig.set("POLLING__CALLBACK_GRACE", "100ms");
     rig.set("HOOKS", &format!(r#"[{{ on = ["callbacks_missing"], url = "{address}" }}]"#));
@@ -252,9 +252,9 @@ async fn missing_callbacks_notify_hooks() {
         rig.until(name, &["succeeded"]).await;
     }
     rig.until_output("hook 127.0.0.1 declines `callbacks_missing`").await;
-    let heard = heard.lock().unwrap().clone();
-    assert_eq!(heard.len(), 1, "410 asks not to come again");
-    assert!(heard[0].contains(r#""type":"dropreel.callbacks_missing""#), "{}", heard[0]);
-    assert!(!heard[0].contains("webhook-signature"), "without a secret nothing is signed");
+    let requests = requests.lock().unwrap().clone();
+    assert_eq!(requests.len(), 1, "410 asks for no further requests");
+    assert!(requests[0].contains(r#""type":"dropreel.callbacks_missing""#), "{}", requests[0]);
+    assert!(!requests[0].contains("webhook-signature"), "a hook without a secret must not be signed");
     rig.finish().await;
 }

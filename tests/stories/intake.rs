@@ -24,10 +24,10 @@ struct Inbox {
 
 impl Inbox {
     fn new() -> Self {
-        Self::over(tempfile::tempdir().unwrap())
+        Self::in_folder(tempfile::tempdir().unwrap())
     }
 
-    fn over(folder: tempfile::TempDir) -> Self {
+    fn in_folder(folder: tempfile::TempDir) -> Self {
         let clock = Clock::paused(NOW);
         let (store, _) = Store::open(
             &folder.path().join("dropreel.db"),
@@ -50,19 +50,19 @@ impl Inbox {
     }
 
     /// Advances the clock by `wait`, then runs a pass of the stage.
-    async fn look(&self, wait: Duration) {
+    async fn pass_after(&self, wait: Duration) {
         self.clock.advance(wait);
         self.stage.pass().await.unwrap();
     }
 
     async fn settle(&self) {
-        self.look(Duration::from_secs(20)).await;
-        self.look(Duration::from_secs(20)).await;
+        self.pass_after(Duration::from_secs(20)).await;
+        self.pass_after(Duration::from_secs(20)).await;
     }
 
     async fn jobs(&self) -> Vec<String> {
         let page = self.store.list(JobFilter::default(), None, 500).await.unwrap();
-        page.jobs.into_iter().rev().map(|sight| sight.job.identity().name.clone()).collect()
+        page.jobs.into_iter().rev().map(|details| details.job.identity().name.clone()).collect()
     }
 
     fn names(&self, relative: &str) -> Vec<String> {
@@ -98,7 +98,7 @@ async fn accepted_file_becomes_jobs_and_is_kept_byte_for_byte() {
     let inbox = Inbox::new();
     let text = format!("[{JOB},\n  {JOB}]\n");
     inbox.drop("sakura.json", &text);
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     assert_eq!(inbox.jobs().await, ["sakura", "sakura-2"]);
     assert_eq!(inbox.names("inbox"), [""; 0]);
     let kept = std::fs::read_to_string(inbox.path("accepted/2026-04-04/sakura.json")).unwrap();
@@ -113,7 +113,7 @@ async fn files_are_ingested_by_name_and_a_bad_one_delays_none() {
     for number in 0..600 {
         inbox.drop(&format!("{}.json", name(number)), if number == 300 { "7" } else { JOB });
     }
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     let newest: Vec<_> = (99..600).filter(|number| *number != 300).map(name).collect();
     assert_eq!(inbox.jobs().await, newest);
     assert_eq!(inbox.names("accepted/2026-04-04").len(), 599);
@@ -125,13 +125,13 @@ async fn files_are_ingested_by_name_and_a_bad_one_delays_none() {
 async fn half_written_file_waits_until_unchanged() {
     let inbox = Inbox::new();
     inbox.drop("a.json", &JOB.as_bytes()[..20]);
-    inbox.look(Duration::ZERO).await;
-    inbox.look(Duration::from_millis(1900)).await;
+    inbox.pass_after(Duration::ZERO).await;
+    inbox.pass_after(Duration::from_millis(1900)).await;
     inbox.drop("a.json", &JOB.as_bytes()[..40]);
-    inbox.look(Duration::from_secs(11)).await;
+    inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!((inbox.names("inbox"), inbox.names("rejected")), (vec!["a.json".to_owned()], vec![]));
     inbox.drop("a.json", JOB);
-    inbox.look(Duration::from_secs(11)).await;
+    inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!(inbox.jobs().await, ["a"]);
 }
 
@@ -152,7 +152,7 @@ async fn broken_unchanged_file_is_rejected_with_its_reason() {
 async fn parsable_invalid_file_is_rejected_with_every_problem() {
     let inbox = Inbox::new();
     inbox.drop("a.json", "{\n \"model\": \"wan2.5-t2v\",\n \"prompt\": 7,\n \"duration\": \"5\"\n}");
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     let reason: serde_json::Value = serde_json::from_str(&inbox.reason("a.json")).unwrap();
     let places: Vec<_> = reason["errors"]
         .as_array()
@@ -167,8 +167,8 @@ async fn parsable_invalid_file_is_rejected_with_every_problem() {
 async fn line_file_waits_until_unchanged_even_if_it_parses() {
     let inbox = Inbox::new();
     inbox.drop("a.jsonl", format!("{JOB}\n{JOB}"));
-    inbox.look(Duration::ZERO).await;
-    inbox.look(Duration::from_millis(1500)).await;
+    inbox.pass_after(Duration::ZERO).await;
+    inbox.pass_after(Duration::from_millis(1500)).await;
     assert!(inbox.jobs().await.is_empty());
     inbox.drop("a.jsonl", format!("{JOB}\n{JOB}\n\n{JOB}\n"));
     inbox.settle().await;
@@ -180,10 +180,10 @@ async fn line_file_waits_until_unchanged_even_if_it_parses() {
 async fn empty_file_is_given_a_minute() {
     let inbox = Inbox::new();
     inbox.drop("a.json", "");
-    inbox.look(Duration::ZERO).await;
-    inbox.look(Duration::from_secs(55)).await;
+    inbox.pass_after(Duration::ZERO).await;
+    inbox.pass_after(Duration::from_secs(55)).await;
     assert_eq!(inbox.names("inbox"), ["a.json"]);
-    inbox.look(Duration::from_secs(6)).await;
+    inbox.pass_after(Duration::from_secs(6)).await;
     assert_eq!(inbox.names("rejected"), ["a.json", "a.json.reason.json"]);
 }
 
@@ -217,7 +217,7 @@ async fn conflict_copies_of_sync_tools_are_rejected() {
     let inbox = Inbox::new();
     inbox.drop("a.sync-conflict-20260404-101010-ABCDEFG.json", JOB);
     inbox.drop("a (conflicted copy 2026-04-04).json", JOB);
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     assert!(inbox.jobs().await.is_empty());
     assert_eq!(inbox.names("rejected").len(), 4);
 }
@@ -226,14 +226,14 @@ async fn conflict_copies_of_sync_tools_are_rejected() {
 async fn repeated_copy_is_rejected_and_names_the_first_job() {
     let inbox = Inbox::new();
     inbox.drop("a.json", JOB);
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     inbox.drop("a.json", JOB);
-    inbox.look(Duration::from_secs(3600)).await;
+    inbox.pass_after(Duration::from_secs(3600)).await;
     assert_eq!(inbox.jobs().await, ["a"]);
     let first = inbox.store.list(JobFilter::default(), None, 1).await.unwrap().jobs[0].job.id();
     assert!(inbox.reason("a.json").contains(&first.to_string()));
     inbox.drop("a.json", JOB.replace('{', "{ "));
-    inbox.look(Duration::from_secs(11)).await;
+    inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!(inbox.jobs().await, ["a", "a"], "other bytes are another job");
     assert_eq!(inbox.names("accepted/2026-04-04"), ["a-1.json", "a.json"]);
 }
@@ -243,9 +243,9 @@ async fn used_key_is_rejected_with_its_position() {
     let inbox = Inbox::new();
     let keyed = JOB.replace('}', r#","dropreel":{"key":"order-1"}}"#);
     inbox.drop("a.json", &keyed);
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     inbox.drop("b.json", format!("[{JOB},{keyed}]"));
-    inbox.look(Duration::from_secs(11)).await;
+    inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!(inbox.jobs().await, ["a"]);
     assert!(inbox.reason("b.json").contains("/1/dropreel/key"));
 }
@@ -256,14 +256,14 @@ async fn move_interrupted_by_a_crash_is_finished_without_new_jobs() {
     inbox.drop("a.json", JOB);
     // The folder for accepted files cannot be created: jobs are committed, the file stays.
     std::fs::write(inbox.path("accepted"), "in the way").unwrap();
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     assert_eq!((inbox.jobs().await.len(), inbox.names("inbox").len()), (1, 1));
-    inbox.look(Duration::from_secs(11)).await;
+    inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!((inbox.jobs().await.len(), inbox.names("rejected").len()), (1, 0));
     // The process is restarted, and the folder can be created.
     std::fs::remove_file(inbox.path("accepted")).unwrap();
-    let restarted = Inbox::over(inbox.folder);
-    restarted.look(Duration::ZERO).await;
+    let restarted = Inbox::in_folder(inbox.folder);
+    restarted.pass_after(Duration::ZERO).await;
     assert_eq!(restarted.jobs().await, ["a"]);
     assert_eq!(restarted.names("inbox"), [""; 0]);
     assert_eq!(restarted.names("accepted/2026-04-04"), ["a.json"]);
@@ -273,9 +273,9 @@ async fn move_interrupted_by_a_crash_is_finished_without_new_jobs() {
 async fn removed_inbox_is_created_again() {
     let inbox = Inbox::new();
     std::fs::remove_dir_all(inbox.path("inbox")).unwrap();
-    inbox.look(Duration::ZERO).await;
+    inbox.pass_after(Duration::ZERO).await;
     inbox.drop("a.json", JOB);
-    inbox.look(Duration::from_secs(11)).await;
+    inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!(inbox.jobs().await, ["a"]);
 }
 
@@ -295,7 +295,7 @@ async fn ten_thousand_lines_and_a_thousand_files_keep_their_order() {
         .list(JobFilter { text: Some("f0".into()), ..JobFilter::default() }, None, 500)
         .await
         .unwrap();
-    page.jobs.sort_by_key(|sight| sight.job.id());
-    let names: Vec<_> = page.jobs.iter().map(|sight| sight.job.identity().name.clone()).collect();
+    page.jobs.sort_by_key(|details| details.job.id());
+    let names: Vec<_> = page.jobs.iter().map(|details| details.job.identity().name.clone()).collect();
     assert!(names.is_sorted(), "ids follow the names");
 }

@@ -1,4 +1,4 @@
-//! What dropreel promises, as stories (end-to-end tests): given these files and this provider, this is the outcome.
+//! The stories: end-to-end tests of the behaviour that a user sees, with the real binary and the sandbox.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

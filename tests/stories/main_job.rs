@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Rig, SAKURA, files_below, quick};
 
-/// The provider page's own requests: four models, three modes.
+/// The example requests of the provider's documentation: four models, three modes.
 fn requests() -> Vec<(&'static str, Value)> {
     let image = "https://example.com/reference.png";
     let (first, last) = ("https://example.com/first.png", "https://example.com/last.png");
@@ -47,7 +47,7 @@ async fn every_mode_succeeds_with_callbacks_and_few_polls() {
     every_mode_ends_as_a_video(&rig).await;
     let ledger = rig.sandbox.ledger();
     assert!(ledger.callbacks.iter().all(|callback| callback.status == Some(204)), "{:?}", ledger.callbacks);
-    assert_eq!(ledger.calls.get("status").copied(), Some(5), "one question for each callback");
+    assert_eq!(ledger.calls.get("status").copied(), Some(5), "one poll for each callback");
     rig.finish().await;
 }
 

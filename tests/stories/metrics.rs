@@ -69,7 +69,7 @@ async fn missing_callbacks_are_logged_with_advice() {
     let page = reqwest::get(rig.admin()).await.unwrap().text().await.unwrap();
     assert!(page.contains("the last 5 tasks ended without a callback"), "{page}");
     let ready = reqwest::get(format!("{}/readyz", rig.admin())).await.unwrap();
-    assert_eq!(ready.status(), 200, "it works all the same");
+    assert_eq!(ready.status(), 200, "missing callbacks do not make the daemon unready");
     rig.finish().await;
 }
 
@@ -90,14 +90,14 @@ async fn alert_rules_and_dashboard_use_existing_metrics() {
         include_str!("../../docs/monitoring.md"),
     ];
     for text in texts {
-        for asked in text.split("dropreel_").skip(1) {
-            let end = asked.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(asked.len());
-            let name = format!("dropreel_{}", &asked[..end]);
+        for rest in text.split("dropreel_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+            let name = format!("dropreel_{}", &rest[..end]);
             let is_reported = reported.keys().any(|reported| {
                 let reported = reported.split('{').next().unwrap();
                 reported == name || reported.strip_suffix("_count") == Some(&name)
             });
-            assert!(is_reported, "{name} is asked for, and there are {reported:#?}");
+            assert!(is_reported, "{name} is used, but the daemon exports {reported:#?}");
         }
     }
     rig.finish().await;

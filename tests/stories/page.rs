@@ -1,4 +1,4 @@
-//! The page's videos: a job's own files, whole and in ranges, and nothing besides.
+//! The page's media route: serves a job's own files, whole and in ranges, and nothing else.
 
 use crate::support::{Rig, quick};
 
@@ -12,7 +12,7 @@ async fn get(rig: &Rig, path: &str, range: Option<&str>) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn a_stored_video_is_played_in_ranges_and_nothing_else_is_given() {
+async fn media_route_serves_ranges_of_stored_files_only() {
     let rig = Rig::start("").await;
     rig.drop("clip.json", quick("clip", ""));
     let job = rig.until("clip", &["succeeded"]).await;

@@ -1,11 +1,11 @@
-//! Whatever ends the process, the next start goes on where it stopped.
+//! Restarts: after any end of the process, the next start continues its jobs.
 
 use std::time::Duration;
 
 use crate::support::{Rig, quick};
 
 #[tokio::test]
-async fn killed_at_rest_the_jobs_are_as_they_were() {
+async fn finished_jobs_are_unchanged_after_a_kill() {
     let mut rig = Rig::start("").await;
     rig.drop("done.json", quick("done", ""));
     rig.drop("failed.json", quick("failed", "end=task_failed"));
@@ -34,7 +34,7 @@ async fn waiting_files_are_logged_in_one_line_and_the_next_at_once() {
 }
 
 #[tokio::test]
-async fn a_stop_in_the_middle_is_quick_and_orderly() {
+async fn stop_during_a_download_is_quick_and_orderly() {
     let mut rig = Rig::start("").await;
     rig.drop("slow.json", quick("slow", "size=2MiB media=drip:20KiB run=100ms"));
     rig.until("slow", &["downloading"]).await;
@@ -49,7 +49,7 @@ async fn a_stop_in_the_middle_is_quick_and_orderly() {
 }
 
 #[tokio::test]
-async fn a_second_daemon_is_kept_out() {
+async fn second_daemon_does_not_start() {
     let rig = Rig::start("").await;
     let second = rig.run(&["serve"]).await;
     assert_eq!(second.status.code(), Some(2));
@@ -59,7 +59,7 @@ async fn a_second_daemon_is_kept_out() {
 }
 
 #[tokio::test]
-async fn a_database_restored_from_yesterday_submits_nothing_by_itself() {
+async fn restored_older_database_submits_nothing_by_itself() {
     let mut rig = Rig::start("").await;
     rig.post("/api/v1/pause", serde_json::json!({"what": "submits"})).await;
     rig.drop("a.json", quick("a", ""));
@@ -84,7 +84,7 @@ async fn a_database_restored_from_yesterday_submits_nothing_by_itself() {
 }
 
 #[tokio::test]
-async fn a_callback_url_changed_meanwhile_does_not_change_a_try_already_begun() {
+async fn changed_callback_url_does_not_change_a_started_attempt() {
     let mut rig = Rig::start("submit=503x3").await;
     rig.drop("a.json", quick("a", ""));
     while !rig.sandbox.ledger().calls.contains_key("submit") {

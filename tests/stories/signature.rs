@@ -1,4 +1,4 @@
-//! Where the provider signs its callbacks, and where the secret behind their addresses is changed.
+//! Signed callbacks, and a new callback secret while the daemon runs.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,10 +9,10 @@ use crate::support::{Rig, quick};
 
 const SECRET: &str = "whsec_Y2FuYXJ5LW9mLXRoZS1zaWduYXR1cmU=";
 const OTHER: &str = "whsec_YW5vdGhlcidzLXNlY3JldA==";
-/// No secret of the daemon's.
-const STRANGER: &str = "whsec_bm9ib2R5J3Mtc2VjcmV0";
+/// A secret that the daemon does not know.
+const UNKNOWN: &str = "whsec_bm9ib2R5J3Mtc2VjcmV0";
 
-/// A rig whose daemon demands signatures and first polls after `grace`, and whose provider signs so.
+/// A rig whose daemon requires signatures and first polls after `grace`, and whose sandbox signs with `secret`.
 async fn signing(scheme: Scheme, trust: &str, secret: &str, seconds_ahead: i64, grace: &str) -> Rig {
     let mut rig = Rig::set_up("").await;
     let file = rig.beside("signature.secret");
@@ -37,19 +37,19 @@ fn status_queries(rig: &Rig) -> usize {
 }
 
 #[tokio::test]
-async fn signed_callbacks_are_taken_in_both_fashions() {
+async fn signed_callbacks_are_accepted_in_both_schemes() {
     for scheme in [Scheme::StandardWebhooks, Scheme::HmacSha256Hex] {
         let rig = signing(scheme, "verify", SECRET, 0, "10m").await;
         rig.drop("a.json", quick("a", "callback=copies:3"));
         rig.until("a", &["succeeded"]).await;
-        assert!(status_queries(&rig) >= 1, "a callback is a hint, signed or not");
+        assert!(status_queries(&rig) >= 1, "a callback leads to a poll, signed or not");
         assert!(!rig.output().contains("canary"), "{}", rig.output());
         rig.finish().await;
     }
 }
 
 #[tokio::test]
-async fn a_signed_body_is_believed_where_that_is_set() {
+async fn signed_body_replaces_the_poll_with_trust_payload() {
     for scheme in [Scheme::StandardWebhooks, Scheme::HmacSha256Hex] {
         let rig = signing(scheme, "payload", SECRET, 0, "10m").await;
         rig.drop("good.json", quick("good", "callback=progress"));
@@ -66,7 +66,7 @@ async fn a_signed_body_is_believed_where_that_is_set() {
 }
 
 #[tokio::test]
-async fn what_is_signed_but_not_clear_only_makes_us_ask() {
+async fn signed_body_that_is_unclear_leads_to_a_poll() {
     let rig = signing(Scheme::HmacSha256Hex, "payload", SECRET, 0, "10m").await;
     rig.drop("a.json", quick("a", "callback=garbage"));
     rig.drop("b.json", quick("b", "callback=empty"));
@@ -77,9 +77,9 @@ async fn what_is_signed_but_not_clear_only_makes_us_ask() {
 }
 
 #[tokio::test]
-async fn unsigned_wrongly_signed_and_old_callbacks_are_refused_and_the_job_is_found_out_by_asking() {
+async fn wrongly_signed_and_old_callbacks_get_401_and_the_job_is_polled() {
     for (what, secret, seconds_ahead) in
-        [("another's secret", STRANGER, 0), ("a clock ahead", SECRET, 400), ("a clock behind", SECRET, -400)]
+        [("an unknown secret", UNKNOWN, 0), ("a clock ahead", SECRET, 400), ("a clock behind", SECRET, -400)]
     {
         let rig = signing(Scheme::StandardWebhooks, "verify", secret, seconds_ahead, "8s").await;
         rig.drop("a.json", quick("a", ""));
@@ -93,14 +93,14 @@ async fn unsigned_wrongly_signed_and_old_callbacks_are_refused_and_the_job_is_fo
             "{what}"
         );
         rig.until_output("callback of job").await;
-        assert_eq!(status_queries(&rig), 0, "{what}: asked before the grace was over");
+        assert_eq!(status_queries(&rig), 0, "{what}: polled before the grace was over");
         rig.until("a", &["succeeded"]).await;
         rig.finish().await;
     }
 }
 
 #[tokio::test]
-async fn the_callback_secret_is_changed_under_a_running_daemon_and_no_callback_is_lost() {
+async fn rotated_callback_secret_loses_no_callback() {
     let mut rig = Rig::set_up("").await;
     rig.set("POLLING__CALLBACK_GRACE", "10m");
     rig.set("POLLING__MAX_INTERVAL", "20m");
@@ -112,7 +112,7 @@ async fn the_callback_secret_is_changed_under_a_running_daemon_and_no_callback_i
     let rotated = rig.run(&["rotate", "callback-secret"]).await;
     assert!(rotated.status.success(), "{rotated:?}");
     let after = std::fs::read_to_string(&file).unwrap();
-    assert!(after.ends_with(&before) && after.lines().count() == 2, "the old one stays below the new one");
+    assert!(after.ends_with(&before) && after.lines().count() == 2, "the old secret stays below the new one");
     rig.drop("new.json", quick("new", ""));
     let states = rig.until_settled(2).await;
     assert!(states.values().all(|state| state == "succeeded"), "{states:?}");

@@ -1,4 +1,4 @@
-//! Submits that fail: what was certainly not executed is tried again, what may have been is repeated under its key.
+//! Submits that fail: one that was not executed is sent again; one of unknown outcome is repeated under its key.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn empty_balance_suspends_submits_and_jobs_wait() {
     let (_, status) = rig.get("/api/v1/status").await;
     assert_eq!(status["suspensions"][0]["cause"], "balance_empty", "{status:#}");
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one try, then calls are suspended");
+    assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "one submit, then submits are suspended");
     rig.finish().await;
 }
 
