@@ -1,53 +1,67 @@
 //! The columns of a table as one list: what is selected, read, inserted and updated follows from it.
 
-/// Makes the struct `$row` readable and writable as a row of `$table`. `$column = $field` keeps a column in a field, or
-/// in a field of a field; `FromSql` and `ToSql` convert. The `key` is given by SQLite, `fixed` columns never change.
+/// Makes the struct `$columns` readable and writable as a row of `$table`. `column = field` keeps a column in a field of the
+/// row or of a struct in it; `FromSql` and `ToSql` convert. SQLite gives the `key`, and `fixed` columns never change.
+/// `rest` ends the pattern of a struct: a field that has neither a column nor a place in `rest` does not compile
+/// ("pattern requires `..`").
 ///
 /// A row is read by position: to look columns up by name would cost as much as reading them.
 macro_rules! columns {
     (
-        $row:ident in $table:ident;
+        $columns:ident as $row:ident in $table:ident;
         key { $key:ident }
-        fixed { $($fixed:ident = $($fixed_field:ident).+,)+ }
-        changing { $($column:ident = $($field:ident).+,)+ }
+        fixed { $($fixed_struct:ident: $fixed_part:expr => {
+            $($fixed:ident = $fixed_field:ident,)+
+        } rest { $($fixed_rest:tt)* })+ }
+        changing { $($struct:ident: $part:expr => {
+            $($column:ident = $field:ident,)+
+        } rest { $($rest:tt)* })+ }
     ) => {
-        impl $row {
+        impl $columns {
             /// The columns, for a `SELECT`. Others may follow them.
             pub const SELECT: &str = concat!(
                 stringify!($table.$key),
-                $(", ", stringify!($table.$fixed),)+
-                $(", ", stringify!($table.$column),)+
+                $($(", ", stringify!($table.$fixed),)+)+
+                $($(", ", stringify!($table.$column),)+)+
             );
 
-            /// Inserts a row; its values are [`Self::fixed`], then [`Self::changing`].
+            /// Inserts a row. Its values are [`Self::fixed`], then [`Self::changing`].
             pub const INSERT: &str = concat!(
                 "INSERT INTO ", stringify!($table), " (", stringify!($key),
-                $(", ", stringify!($fixed),)+ $(", ", stringify!($column),)+
+                $($(", ", stringify!($fixed),)+)+
+                $($(", ", stringify!($column),)+)+
                 ") VALUES (NULL",
-                $(", :", stringify!($fixed),)+ $(", :", stringify!($column),)+
+                $($(", :", stringify!($fixed),)+)+
+                $($(", :", stringify!($column),)+)+
                 ")",
             );
 
             /// Reads a row of a statement that begins with [`Self::SELECT`].
-            pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+            pub fn read(stored: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
                 #[expect(non_camel_case_types, reason = "the names are those of the columns")]
-                enum Position { $key, $($fixed,)+ $($column,)+ }
-                let mut read = Self { $key: row.get(Position::$key as usize)?, ..Self::default() };
-                $(read.$($fixed_field).+ = row.get(Position::$fixed as usize)?;)+
-                $(read.$($field).+ = row.get(Position::$column as usize)?;)+
-                Ok(read)
+                enum Position { $key, $($($fixed,)+)+ $($($column,)+)+ }
+                let mut $row = Self { $key: stored.get(Position::$key as usize)?, ..Self::default() };
+                $($($fixed_part.$fixed_field = stored.get(Position::$fixed as usize)?;)+)+
+                $($($part.$field = stored.get(Position::$column as usize)?;)+)+
+                $(let $fixed_struct { $($fixed_field: _,)+ $($fixed_rest)* } = &$fixed_part;)+
+                $(let $struct { $($field: _,)+ $($rest)* } = &$part;)+
+                Ok($row)
             }
 
             /// The values of the columns that never change.
-            pub fn fixed(&self) -> rusqlite::Result<[ToSqlOutput<'_>; [$(stringify!($fixed)),+].len()]> {
-                Ok([$(self.$($fixed_field).+.to_sql()?,)+])
+            pub fn fixed(
+                &self,
+            ) -> rusqlite::Result<[ToSqlOutput<'_>; [$($(stringify!($fixed),)+)+].len()]> {
+                let $row = self;
+                Ok([$($($fixed_part.$fixed_field.to_sql()?,)+)+])
             }
 
             /// The columns that change, with their values.
             pub fn changing(
                 &self,
-            ) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); [$(stringify!($column)),+].len()]> {
-                Ok([$((stringify!($column), self.$($field).+.to_sql()?),)+])
+            ) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); [$($(stringify!($column),)+)+].len()]> {
+                let $row = self;
+                Ok([$($((stringify!($column), $part.$field.to_sql()?),)+)+])
             }
         }
     };

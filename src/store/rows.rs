@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params_from_iter};
 use crate::clock::Timestamp;
 use crate::job::next_action::{DueAction, NextAction, next_action};
 use crate::job::record::Record;
-use crate::job::{Job, JobId};
+use crate::job::{Identity, Job, JobFacts, JobId};
 use crate::store::columns::columns;
 use crate::store::error::StoreError;
 use crate::store::output_rows::read_outputs;
@@ -25,48 +25,56 @@ pub(super) struct JobColumns {
 }
 
 columns! {
-    JobColumns in jobs;
+    JobColumns as row in jobs;
     key { nr }
     fixed {
-        id = record.identity.id,
-        intake = intake,
-        name = record.identity.name,
-        model = record.identity.model,
-        priority = record.identity.priority,
-        created_at = record.identity.created_at,
+        JobColumns: row => { intake = intake, } rest { .. }
+        Identity: row.record.identity => {
+            id = id,
+            name = name,
+            model = model,
+            priority = priority,
+            created_at = created_at,
+        } rest {}
     }
     changing {
-        state = record.state,
-        reason = record.reason,
-        reason_detail = record.reason_detail,
-        held_from = record.held_from,
-        status_message = record.facts.status_message,
-        next_action = next_action,
-        next_action_at = next_action_at,
-        due_at = record.due_at,
-        tries = record.tries,
-        state_since = record.state_since,
-        attempts = record.attempts,
-        pending_attempt_number = record.pending_attempt_number,
-        pending_attempt_created_at = record.pending_attempt_created_at,
-        pending_attempt_outcome_unknown = record.pending_attempt_outcome_unknown,
-        task_id = record.task_id,
-        task_missing_since = record.task_missing_since,
-        polled_at = record.polled_at,
-        callback_at = record.callback_at,
-        refresh_links = record.refresh_links,
-        cancel_requested = record.cancel_requested,
-        expiry_alerted = record.expiry_alerted,
-        progress = record.facts.progress,
-        reserved_quota = record.facts.reserved,
-        cost_quota = record.facts.cost,
-        submitted_at = record.facts.submitted_at,
-        completed_at = record.facts.completed_at,
-        finished_at = record.facts.finished_at,
-        expires_at = record.facts.expires_at,
-        error_code = record.error_code,
-        error_message = record.error_message,
-        last_change = last_change,
+        JobColumns: row => {
+            next_action = next_action,
+            next_action_at = next_action_at,
+            last_change = last_change,
+        } rest { .. }
+        Record: row.record => {
+            state = state,
+            reason = reason,
+            reason_detail = reason_detail,
+            held_from = held_from,
+            due_at = due_at,
+            tries = tries,
+            state_since = state_since,
+            attempts = attempts,
+            pending_attempt_number = pending_attempt_number,
+            pending_attempt_created_at = pending_attempt_created_at,
+            pending_attempt_outcome_unknown = pending_attempt_outcome_unknown,
+            task_id = task_id,
+            task_missing_since = task_missing_since,
+            polled_at = polled_at,
+            callback_at = callback_at,
+            refresh_links = refresh_links,
+            cancel_requested = cancel_requested,
+            expiry_alerted = expiry_alerted,
+            error_code = error_code,
+            error_message = error_message,
+        } rest { identity: _, facts: _, outputs: _ }
+        JobFacts: row.record.facts => {
+            status_message = status_message,
+            progress = progress,
+            reserved_quota = reserved,
+            cost_quota = cost,
+            submitted_at = submitted_at,
+            completed_at = completed_at,
+            finished_at = finished_at,
+            expires_at = expires_at,
+        } rest { error: _ }
     }
 }
 

@@ -135,7 +135,7 @@ fn poll_without_news_updates_only_its_time_and_schedule() {
     });
     assert_eq!(
         JOB_UPDATE.take(),
-        "UPDATE jobs SET next_action_at = ?2, due_at = ?3, tries = ?4, polled_at = ?5, last_change = ?6 WHERE nr = ?1"
+        "UPDATE jobs SET next_action_at = ?2, last_change = ?3, due_at = ?4, tries = ?5, polled_at = ?6 WHERE nr = ?1"
     );
 }
 
