@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::fs::FsError;
 
@@ -63,6 +64,27 @@ pub(crate) fn open_folder_no_follow(path: &Path) -> Result<OwnedFd, FsError> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| FsError::new(path, error))
 }
 
+/// Opens a regular file below `folder`, which may itself be reached by links; below it none is followed. Neither a pipe
+/// nor a device is waited for.
+pub(crate) fn open_file_below(folder: &Path, relative: &Path) -> Result<File, FsError> {
+    let path = folder.join(relative);
+    let failed = |error: Errno| match error {
+        Errno::LOOP | Errno::NOTDIR => FsError::NotRegular { path: path.clone(), kind: "symbolic link" },
+        error => FsError::new(&path, error),
+    };
+    let mut below = open_folder(folder)?;
+    let mut names = relative.components().peekable();
+    while let Some(component) = names.next() {
+        let Component::Normal(name) = component else { return Err(failed(Errno::INVAL)) };
+        let kind = if names.peek().is_some() { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
+        below = openat(&below, name, flags, Mode::empty()).map_err(failed)?;
+    }
+    let file = File::from(below);
+    let found = file.metadata().map_err(|error| FsError::new(&path, error))?;
+    if found.is_file() { Ok(file) } else { Err(FsError::NotRegular { path, kind: "folder, pipe or device" }) }
+}
+
 /// Splits a path into its folder and its UTF-8 name.
 pub(crate) fn split_path(path: &Path) -> Result<(&Path, &str), FsError> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -86,5 +108,41 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(create_private_folder(&file), Err(FsError::NotRegular { .. })));
+    }
+
+    #[test]
+    fn only_regular_files_below_a_folder_are_opened() {
+        use rustix::fs::{FileType, mknodat};
+
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("library");
+        std::fs::create_dir_all(folder.join("day/sub")).unwrap();
+        std::fs::write(root.path().join("secret"), "").unwrap();
+        std::fs::write(folder.join("day/video.mp4"), "").unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
+        link("../secret", "link.mp4");
+        link("day", "other-day");
+        link("video.mp4", "day/link.mp4");
+        mknodat(CWD, folder.join("pipe.mp4"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        link("library", "../linked-library");
+        let cases = [
+            ("day/video.mp4", true),
+            ("link.mp4", false),
+            ("day/link.mp4", false),
+            ("other-day/video.mp4", false),
+            ("pipe.mp4", false),
+            ("day/sub", false),
+            ("day/video.mp4/x", false),
+            ("../secret", false),
+            ("", false),
+            ("missing.mp4", false),
+        ];
+        for (path, opens) in cases {
+            for folder in [folder.clone(), root.path().join("linked-library")] {
+                assert_eq!(open_file_below(&folder, Path::new(path)).is_ok(), opens, "{path}");
+            }
+            let absolute = folder.join("day/video.mp4");
+            assert!(open_file_below(&folder, &absolute).is_err());
+        }
     }
 }

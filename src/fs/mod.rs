@@ -19,7 +19,7 @@ pub use crate::fs::durable::write_durably;
 pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
 pub use crate::fs::error::{FsError, is_transient};
 pub(crate) use crate::fs::folder::{
-    create_folder, flush_names, open_folder, open_folder_no_follow, split_path,
+    create_folder, flush_names, open_file_below, open_folder, open_folder_no_follow, split_path,
 };
 pub use crate::fs::folder::{create_private_folder, flush_folder};
 pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_as_copy, numbered_within};

@@ -53,6 +53,12 @@ async fn media_route_serves_ranges_of_stored_files_only() {
     let (path, aside) = (job["files"][0]["path"].as_str().unwrap(), rig.beside("aside.mp4"));
     std::fs::rename(path, &aside).unwrap();
     assert_eq!(get(&rig, &address, None).await.status(), 404);
+    for target in [aside.clone(), rig.path("callback.secret")] {
+        std::os::unix::fs::symlink(target, path).unwrap();
+        assert_eq!(get(&rig, &address, None).await.status(), 404, "a link is followed");
+        std::fs::remove_file(path).unwrap();
+    }
     std::fs::rename(&aside, path).unwrap();
+    assert_eq!(get(&rig, &address, None).await.status(), 200);
     rig.finish().await;
 }

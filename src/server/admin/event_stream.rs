@@ -13,6 +13,7 @@ use futures_util::Stream;
 use crate::api::event::{Hello, StreamEvent};
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
+use crate::server::admin::answer_limit::hold;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::{AdminServer, AdminState};
@@ -68,12 +69,16 @@ pub(super) async fn stream_events(
         JobId::parse(id).ok_or_else(|| Problem::bad_request(format!("`{id}` is not a full job id")))
     });
     let only = ids.collect::<Result<BTreeSet<_>, _>>()?;
+    let permit = admin.event_streams.clone().try_acquire_owned();
+    let permit =
+        permit.map_err(|_| Problem::busy("too many event streams are open; close some of their readers"))?;
     let stream = EventStream::subscribe(admin.server.clone(), after, only);
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         // For proxies that would otherwise buffer the stream.
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(stream.into_stream()))
+        .streaming(stream.into_stream())
+        .map_body(|_, body| hold(permit, body)))
 }
 
 impl EventStream {

@@ -2,6 +2,7 @@
 //!
 //! Listening on loopback is not authentication: every request is checked before it is routed.
 
+mod answer_limit;
 mod auth;
 mod bulk;
 mod control;
@@ -24,6 +25,7 @@ mod status;
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::http::{Method, StatusCode};
@@ -61,7 +63,14 @@ pub fn serve_with_limits(
     let tokens = AuthTokens { token: settings.token.clone(), read_token: settings.read_token.clone() };
     let request_check = RequestCheck::new(listener.local_addr()?, settings.hosts.clone(), tokens);
     let connections = ConnectionLimits::new(server.clock.clone(), limits.timeouts, limits.max_connections);
-    let state = AdminState { server, limits, request_check, long_upload: Semaphore::new(1) };
+    let state = AdminState {
+        server,
+        limits,
+        request_check,
+        long_upload: Semaphore::new(1),
+        event_streams: Arc::new(Semaphore::new(limits.max_event_streams)),
+        media_answers: Arc::new(Semaphore::new(limits.max_media_answers)),
+    };
     let state = web::Data::new(state);
     connections.serve(listener, move |config| {
         config.app_data(state.clone()).service(

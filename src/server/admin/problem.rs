@@ -150,6 +150,11 @@ impl Problem {
         problem
     }
 
+    /// A limit is reached for now.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        Self::unavailable(detail)
+    }
+
     /// A transient problem.
     fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)

@@ -57,6 +57,10 @@ pub struct AdminLimits {
     pub timeouts: ConnectionTimeouts,
     /// Most connections at a time; a further one closes the idlest.
     pub max_connections: usize,
+    /// Most event streams at a time. Fewer than connections, whose rest is for everybody else.
+    pub max_event_streams: usize,
+    /// Most files of the library being read at a time.
+    pub max_media_answers: usize,
     /// Limits of a JSON request body.
     pub request: BodyLimit,
     /// Time to receive a JSON document; its size limit is that of the inbox.
@@ -76,6 +80,8 @@ impl Default for AdminLimits {
                 idle: Duration::from_secs(60),
             },
             max_connections: 256,
+            max_event_streams: 96,
+            max_media_answers: 96,
             request: BodyLimit { max_bytes: 16 * 1024, timeout: Duration::from_secs(10) },
             document_timeout: Duration::from_secs(30),
             lines_timeout: Duration::from_secs(300),
@@ -90,6 +96,8 @@ pub(super) struct AdminState {
     pub request_check: RequestCheck,
     /// A long job file is held in memory until its jobs are committed, so only one is accepted at a time.
     pub long_upload: Semaphore,
+    pub event_streams: Arc<Semaphore>,
+    pub media_answers: Arc<Semaphore>,
 }
 
 impl AdminState {

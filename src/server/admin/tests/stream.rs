@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
-use super::TestAdmin;
+use super::{TestAdmin, admin_server, assert_problem};
 use crate::job::event::OperatorAction;
-use crate::server::rig::{TEST_TIMEOUT, TestResponse, draft};
+use crate::server::admin::{AdminLimits, serve_with_limits};
+use crate::server::rig::{Rig, TEST_TIMEOUT, TestResponse, TestServer, draft};
 
 /// A client of the event stream.
 struct EventClient {
@@ -18,16 +20,22 @@ struct EventClient {
 
 impl EventClient {
     async fn connect(admin: &TestAdmin, query: &str, header: &str) -> Self {
+        let (events, head) = Self::request(admin, query, header).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        assert!(head.contains("cache-control: no-store"), "{head}");
+        events
+    }
+
+    /// The stream, and the head of the answer.
+    async fn request(admin: &TestAdmin, query: &str, header: &str) -> (Self, String) {
         let mut socket = admin.server.connect().await;
         let host = admin.server.address;
         let request = format!("GET /api/v1/events{query} HTTP/1.1\r\nHost: {host}\r\n{header}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut events = Self { socket, unread: Vec::new() };
         let head = events.until("\r\n\r\n").await;
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert!(head.contains("content-type: text/event-stream"), "{head}");
-        assert!(head.contains("cache-control: no-store"), "{head}");
-        events
+        (events, head)
     }
 
     async fn until(&mut self, end: &str) -> String {
@@ -148,4 +156,29 @@ async fn streams_end_when_the_daemon_stops() {
     let rest = TestResponse::read(&mut events.socket).await;
     assert!(rest.head.ends_with("0"), "the last chunk is empty: {rest:?}");
     assert!(rest.took < Duration::from_secs(10), "{rest:?}");
+}
+
+#[tokio::test]
+async fn full_event_streams_lock_nobody_out() {
+    let rig = Rig::new();
+    let (shutdown, stopped) = watch::channel(false);
+    let limits = AdminLimits { max_event_streams: 2, max_connections: 3, ..AdminLimits::default() };
+    let admin = admin_server(&rig, stopped);
+    let server = TestServer::start(|listener| serve_with_limits(limits, listener, admin).unwrap());
+    let admin = TestAdmin { rig, server, shutdown };
+    let mut first = EventClient::connect(&admin, "", "").await;
+    let mut second = EventClient::connect(&admin, "", "").await;
+    let full = admin.get("/api/v1/events").await;
+    assert_problem(&full, 503, "too many event streams");
+    assert_eq!(full.header("retry-after"), Some("5"));
+    assert_eq!(admin.get("/api/v1/status").await.status, 200);
+    first.greeting().await;
+    second.greeting().await;
+    drop(first);
+    // The server notices at its next write that the client is gone.
+    admin.add_jobs(&["a"]).await;
+    let started = std::time::Instant::now();
+    while !EventClient::request(&admin, "", "").await.1.starts_with("HTTP/1.1 200") {
+        assert!(started.elapsed() < TEST_TIMEOUT, "a closed stream still counts");
+    }
 }
