@@ -1,10 +1,10 @@
-//! The seeded simulation: the daemon's own stages over the real store, with a simulated provider, network, clock and
-//! person. A seed decides everything, and repeats it exactly.
+//! The simulation: the daemon's own stages and the real store, with a simulated provider, network, clock and operator. A
+//! seed decides everything, and repeats it exactly.
 //!
-//! `cargo test --test simulation -- --seeds 10000` runs many; `--seed 17` one, with its trace; `--from N` begins
-//! elsewhere. `--demand-all` fails when a kind of fault never fired. `--callbacks N` compares what becomes of N quiet
-//! seeds under every way of calling back. `--mutants N`, which `ci/mutants` runs, demands that each mutant the simulation
-//! must catch is caught within N seeds.
+//! `cargo test --test simulation -- --seeds 10000` runs many seeds, `--seed 17` one and prints its trace; `--from N` starts
+//! at another seed. `--require-all-faults` fails if a kind of fault never happened. `--callbacks N` compares the outcomes
+//! of N seeds under each behaviour of callbacks. `--mutants N`, which `ci/mutants` runs, fails unless each mutant that the
+//! simulation must catch is caught within N seeds.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -13,16 +13,16 @@
     reason = "a harness"
 )]
 
+mod call_limits;
 #[path = "../support/checker/mod.rs"]
 #[allow(dead_code, reason = "each harness uses its own part of the checker")]
 mod checker;
-mod machine;
 #[path = "../support/mutants.rs"]
 mod mutants;
 mod network;
-mod restraint;
+mod process;
 mod run;
-mod story;
+mod scenario;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -36,15 +36,15 @@ use dropreel::settings::{Environment, Purpose, Settings};
 
 use mutants::Mutant;
 use run::{Outcome, Run};
-use story::Story;
+use scenario::Scenario;
 
-/// What a run of many seeds is asked for.
-struct Wanted {
+/// The command line of a run of many seeds.
+struct Arguments {
     from: u64,
     seeds: u64,
-    /// One seed, with its trace.
+    /// Run only this seed, with its trace.
     only: Option<u64>,
-    demand_all: bool,
+    require_all_faults: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,19 +57,19 @@ fn main() -> ExitCode {
         let place = arguments.iter().position(|argument| argument == name)?;
         arguments.get(place + 1)?.parse::<u64>().ok()
     };
-    let wanted = Wanted {
+    let options = Arguments {
         from: number("--from").unwrap_or(1),
         seeds: number("--seeds").unwrap_or(100),
         only: number("--seed"),
-        demand_all: arguments.iter().any(|argument| argument == "--demand-all"),
+        require_all_faults: arguments.iter().any(|argument| argument == "--require-all-faults"),
     };
     std::panic::set_hook(Box::new(|_| {}));
-    let disks = Disks::make();
-    let ok = match (wanted.only, number("--callbacks")) {
-        (Some(seed), _) => one(seed, &disks),
+    let disks = Disks::mount();
+    let ok = match (options.only, number("--callbacks")) {
+        (Some(seed), _) => run_with_trace(seed, &disks),
         (None, Some(seeds)) => callbacks_change_nothing(seeds, &disks),
         _ if number("--mutants").is_some() => catches_mutants(number("--mutants").unwrap_or_default()),
-        _ => many(&wanted, &disks) && callbacks_change_nothing((wanted.seeds / 200).max(1), &disks),
+        _ => run_seeds(&options, &disks) && callbacks_change_nothing((options.seeds / 200).max(1), &disks),
     };
     drop(disks);
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -94,14 +94,14 @@ fn settings() -> &'static Settings {
     })
 }
 
-fn play(seed: u64, place: &Path) -> Outcome {
-    played(seed, place, Story::of(seed), "")
+fn run_seed(seed: u64, place: &Path) -> Outcome {
+    run_scenario(seed, place, Scenario::from_seed(seed), "")
 }
 
-fn played(seed: u64, place: &Path, story: Story, plan: &str) -> Outcome {
+fn run_scenario(seed: u64, place: &Path, scenario: Scenario, plan: &str) -> Outcome {
     let folder = tempfile::tempdir_in(place).unwrap();
     free(folder.path());
-    let run = AssertUnwindSafe(|| Run::new(seed, story, folder.path(), settings(), plan).play());
+    let run = AssertUnwindSafe(|| Run::new(seed, scenario, folder.path(), settings(), plan).run());
     std::panic::catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -109,46 +109,46 @@ fn played(seed: u64, place: &Path, story: Story, plan: &str) -> Outcome {
             violations: vec![format!("a panic: {}", text.unwrap_or_default())],
             trace: Vec::new(),
             fired: BTreeMap::new(),
-            ends: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             simulated: Duration::ZERO,
         }
     })
 }
 
-/// I7: with callbacks lost, doubled, early, late, shuffled, forged, or none at all, every job ends the same.
+/// I7: every job ends the same with callbacks lost, repeated, early, late, shuffled, forged, or without any.
 fn callbacks_change_nothing(seeds: u64, disks: &Disks) -> bool {
     let began = Instant::now();
     for seed in 1..=seeds {
         let mut first: Option<BTreeMap<String, String>> = None;
-        for callbacks in story::CALLBACKS {
-            let story = Story::calm(seed, callbacks.is_some());
-            let outcome = played(seed, &disks.places[0], story, callbacks.unwrap_or_default());
-            let same = first.get_or_insert_with(|| outcome.ends.clone()) == &outcome.ends;
+        for callbacks in scenario::CALLBACKS {
+            let scenario = Scenario::without_faults(seed, callbacks.is_some());
+            let outcome = run_scenario(seed, &disks.places[0], scenario, callbacks.unwrap_or_default());
+            let same = first.get_or_insert_with(|| outcome.outcomes.clone()) == &outcome.outcomes;
             if !outcome.violations.is_empty() || !same {
                 println!("seed {seed} with {callbacks:?}: {:?}", outcome.violations);
-                println!("I7: it ends in {:#?}, and without it in {first:#?}", outcome.ends);
+                println!("I7: the outcomes are {:#?}, with other callbacks {first:#?}", outcome.outcomes);
                 return false;
             }
         }
     }
-    let ways = story::CALLBACKS.len();
+    let behaviours = scenario::CALLBACKS.len();
     let took = began.elapsed().as_secs_f64();
-    println!("{seeds} seeds ended the same in {ways} ways of calling back, in {took:.1} s");
+    println!("{seeds} seeds ended the same with {behaviours} behaviours of callbacks, in {took:.1} s");
     true
 }
 
-/// Runs this program again with each mutant that the simulation must catch, and demands that it fails.
+/// Runs this program again with each mutant that the simulation must catch. Each run must fail.
 fn catches_mutants(seeds: u64) -> bool {
     let mut all = true;
     for mutant in Mutant::all().iter().filter(|mutant| mutant.is_caught_by("simulation")) {
         let began = Instant::now();
-        let mut again = Command::new(std::env::current_exe().unwrap());
-        let again = again.args(["--seeds", &seeds.to_string()]).env(mutants::VARIABLE, &mutant.name);
-        let ran = again.output().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let command = command.args(["--seeds", &seeds.to_string()]).env(mutants::VARIABLE, &mutant.name);
+        let ran = command.output().unwrap();
         let output = String::from_utf8_lossy(&ran.stdout).into_owned();
-        let seen = output.lines().find(|line| line.starts_with("seed ")).map(str::to_owned);
+        let violation = output.lines().find(|line| line.starts_with("seed ")).map(str::to_owned);
         let took = began.elapsed().as_secs_f64();
-        match seen.filter(|_| !ran.status.success()) {
+        match violation.filter(|_| !ran.status.success()) {
             Some(line) => println!("{}: caught in {took:.1} s: {line}", mutant.name),
             None => {
                 println!("{}: NOT CAUGHT in {seeds} seeds", mutant.name);
@@ -159,18 +159,18 @@ fn catches_mutants(seeds: u64) -> bool {
     all
 }
 
-fn one(seed: u64, disks: &Disks) -> bool {
-    let outcome = play(seed, &disks.places[0]);
+fn run_with_trace(seed: u64, disks: &Disks) -> bool {
+    let outcome = run_seed(seed, &disks.places[0]);
     for line in &outcome.trace {
         println!("{line}");
     }
-    let again = play(seed, &disks.places[0]);
+    let again = run_seed(seed, &disks.places[0]);
     if again.trace != outcome.trace {
-        println!("the same seed went another way the second time");
+        println!("the same seed had another trace the second time");
         return false;
     }
-    for (name, end) in &outcome.ends {
-        println!("{name}: {end}");
+    for (name, result) in &outcome.outcomes {
+        println!("{name}: {result}");
     }
     report(seed, &outcome)
 }
@@ -180,13 +180,13 @@ fn report(seed: u64, outcome: &Outcome) -> bool {
         println!("seed {seed}: {violation}");
     }
     if !outcome.violations.is_empty() {
-        println!("again: cargo test --release --test simulation -- --seed {seed}");
+        println!("to repeat: cargo test --release --test simulation -- --seed {seed}");
     }
     outcome.violations.is_empty()
 }
 
-fn many(wanted: &Wanted, disks: &Disks) -> bool {
-    let (next, failed) = (AtomicU64::new(wanted.from), AtomicBool::new(false));
+fn run_seeds(options: &Arguments, disks: &Disks) -> bool {
+    let (next, failed) = (AtomicU64::new(options.from), AtomicBool::new(false));
     let (fired, simulated) = (Mutex::new(BTreeMap::<String, u64>::new()), Mutex::new(Duration::ZERO));
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -195,15 +195,15 @@ fn many(wanted: &Wanted, disks: &Disks) -> bool {
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= wanted.from + wanted.seeds || failed.load(Ordering::Relaxed) {
+                    if seed >= options.from + options.seeds || failed.load(Ordering::Relaxed) {
                         return;
                     }
-                    let outcome = play(seed, place);
+                    let outcome = run_seed(seed, place);
                     if !report(seed, &outcome) {
                         failed.store(true, Ordering::Relaxed);
                     }
-                    if seed % 50 == 0 && play(seed, place).trace != outcome.trace {
-                        println!("seed {seed} went another way the second time");
+                    if seed % 50 == 0 && run_seed(seed, place).trace != outcome.trace {
+                        println!("seed {seed} had another trace the second time");
                         failed.store(true, Ordering::Relaxed);
                     }
                     *simulated.lock().unwrap() += outcome.simulated;
@@ -216,25 +216,25 @@ fn many(wanted: &Wanted, disks: &Disks) -> bool {
         }
     });
     let (fired, simulated) = (fired.into_inner().unwrap(), simulated.into_inner().unwrap());
-    let seeds = next.into_inner().min(wanted.from + wanted.seeds) - wanted.from;
+    let seeds = next.into_inner().min(options.from + options.seeds) - options.from;
     println!(
-        "{seeds} seeds, {} simulated hours, in {:.1} s; faults fired:",
+        "{seeds} seeds, {} simulated hours, in {:.1} s; faults:",
         simulated.as_secs() / 3600,
         began.elapsed().as_secs_f64()
     );
     for (fault, times) in &fired {
         println!("{times:>9} {fault}");
     }
-    let missing: Vec<&&str> = DEMANDED.iter().filter(|fault| !fired.contains_key(**fault)).collect();
-    if wanted.demand_all && !missing.is_empty() {
-        println!("these never fired: {missing:?}");
+    let missing: Vec<&&str> = REQUIRED_FAULTS.iter().filter(|fault| !fired.contains_key(**fault)).collect();
+    if options.require_all_faults && !missing.is_empty() {
+        println!("these faults never happened: {missing:?}");
         return false;
     }
     !failed.into_inner()
 }
 
-/// Kinds of fault that a long run must have met.
-const DEMANDED: &[&str] = &[
+/// Faults that a long run must contain.
+const REQUIRED_FAULTS: &[&str] = &[
     "Crash",
     "Stop",
     "Jump",
@@ -253,19 +253,19 @@ const DEMANDED: &[&str] = &[
     "Plan",
 ];
 
-/// A place in memory for each worker; each on a small disk of its own, where that can be had.
+/// A folder in memory for each worker, on a small file system of its own if one can be mounted.
 struct Disks {
     places: Vec<PathBuf>,
     root: PathBuf,
     mounted: bool,
 }
 
-/// Room for the database, the videos, and what the daemon leaves free for others.
+/// Space for the database, the videos, and what the daemon leaves free.
 const DISK_BYTES: u64 = 100 << 20;
 static OWN_DISKS: AtomicBool = AtomicBool::new(false);
 
 impl Disks {
-    fn make() -> Self {
+    fn mount() -> Self {
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let root = base.join(format!("dropreel-simulation-{}", std::process::id()));
@@ -279,9 +279,7 @@ impl Disks {
             mounted &= made.is_ok_and(|made| made.status.success());
         }
         if !mounted {
-            println!(
-                "no disk of our own can be mounted here (that needs root): no disk gets full in this run"
-            );
+            println!("cannot mount a disk (that needs root): no disk gets full in this run");
         }
         OWN_DISKS.store(mounted, Ordering::Relaxed);
         Self { places, root, mounted }
@@ -303,7 +301,7 @@ fn has_own_disk() -> bool {
     OWN_DISKS.load(Ordering::Relaxed)
 }
 
-/// The file that fills a disk lies beside the seed's own folder.
+/// The file that fills the disk, beside the seed's folder.
 fn filler(folder: &Path) -> PathBuf {
     folder.parent().unwrap().join("filler")
 }
@@ -329,21 +327,21 @@ fn rename(from: &Path, to: &Path) {
     std::fs::rename(from, to).unwrap();
 }
 
-/// The states of all jobs, read from the file itself.
+/// The states of all jobs, read from the database file.
 fn states(data_dir: &Path) -> Vec<String> {
     let connection = rusqlite::Connection::open(data_dir.join("dropreel.db")).unwrap();
     let mut statement = connection.prepare("SELECT state FROM jobs").unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// What became of each job, by name: state, cost, and the hashes of its files.
-fn ends(data_dir: &Path) -> BTreeMap<String, String> {
+/// The outcome of each job by name: state, cost, and the hashes of its files.
+fn outcomes(data_dir: &Path) -> BTreeMap<String, String> {
     let Ok(snapshot) = checker::Snapshot::take(data_dir) else { return BTreeMap::new() };
-    let end = |job: &checker::Row| {
+    let outcome = |job: &checker::Row| {
         let files = snapshot.outputs.iter().filter(|row| row.number("job") == job.number("nr"));
         let mut hashes: Vec<&str> = files.map(|row| row.text("sha256")).collect();
         hashes.sort_unstable();
         format!("{} {:?} {hashes:?} {}", job.text("state"), job.number("cost_quota"), job.text("reason"))
     };
-    snapshot.jobs.iter().map(|job| (job.text("name").to_owned(), end(job))).collect()
+    snapshot.jobs.iter().map(|job| (job.text("name").to_owned(), outcome(job))).collect()
 }

@@ -1,4 +1,4 @@
-//! The wires: what the daemon sends is held here until the scheduler decides what becomes of it.
+//! The simulated network: holds what the daemon sends until the scheduler decides what happens to it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -18,28 +18,28 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, IF_RANGE, RANGE};
 use tokio::sync::oneshot;
 use url::Url;
 
-/// A request on its way out.
+/// A request that the daemon has sent.
 pub struct Outgoing {
     pub request: Request,
     pub reply: oneshot::Sender<Delivered>,
 }
 
-/// What comes back.
+/// What the daemon receives.
 pub enum Delivered {
     Answer(Box<http_types::Response>),
     /// The connection broke; the request may have arrived.
     Lost,
-    /// No connection came to be.
+    /// There was no connection.
     NotSent,
 }
 
-/// How the listener answered a callback.
+/// The answer to a callback.
 pub struct Answered {
     pub number: u64,
     pub status: u16,
 }
 
-/// Everything between the daemon and the world.
+/// The network between the daemon and the simulated provider.
 #[derive(Clone, Default)]
 pub struct Network(Arc<Mutex<Inside>>);
 
@@ -47,7 +47,7 @@ pub struct Network(Arc<Mutex<Inside>>);
 struct Inside {
     outgoing: Vec<Outgoing>,
     answered: Vec<Answered>,
-    moved: u64,
+    events: u64,
 }
 
 impl Network {
@@ -62,28 +62,28 @@ impl Network {
     pub fn callback_answered(&self, number: u64, status: u16) {
         let mut inside = self.inside();
         inside.answered.push(Answered { number, status });
-        inside.moved += 1;
+        inside.events += 1;
     }
 
     pub fn answered(&self) -> Vec<Answered> {
         std::mem::take(&mut self.inside().answered)
     }
 
-    /// Rises with everything that passes.
-    pub fn moved(&self) -> u64 {
-        self.inside().moved
+    /// Grows with each request and callback answer.
+    pub fn events(&self) -> u64 {
+        self.inside().events
     }
 
-    async fn carry(&self, request: Request) -> Delivered {
+    async fn exchange(&self, request: Request) -> Delivered {
         let (reply, wait) = oneshot::channel();
         {
             let mut inside = self.inside();
             inside.outgoing.push(Outgoing { request, reply });
-            inside.moved += 1;
+            inside.events += 1;
         }
         match wait.await {
             Ok(delivered) => delivered,
-            // Nobody answers any more: only the clock ends this.
+            // The scheduler dropped the request: only a timeout ends the call.
             Err(_) => std::future::pending().await,
         }
     }
@@ -93,9 +93,9 @@ impl client::ApiTransport for Network {
     fn send(&self, request: reqwest::Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
         let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default().to_vec();
         let method = request.method().to_string();
-        let request = Request { method, body, ..plain(request.url(), request.headers()) };
+        let request = Request { method, body, ..request_of(request.url(), request.headers()) };
         Box::pin(async move {
-            match self.carry(request).await {
+            match self.exchange(request).await {
                 Delivered::Answer(answer) if answer.transmission.end != TransmissionEnd::NoResponse => {
                     Ok(response(&answer))
                 }
@@ -108,10 +108,10 @@ impl client::ApiTransport for Network {
 
 impl transport::MediaTransport for Network {
     fn get<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
-        let request = plain(url, &headers);
+        let request = request_of(url, &headers);
         let host = url.host_str().unwrap_or_default().to_owned();
         Box::pin(async move {
-            match self.carry(request).await {
+            match self.exchange(request).await {
                 Delivered::Answer(answer) if answer.transmission.end != TransmissionEnd::NoResponse => {
                     Ok(response(&answer))
                 }
@@ -121,7 +121,7 @@ impl transport::MediaTransport for Network {
     }
 }
 
-fn plain(url: &Url, headers: &HeaderMap) -> Request {
+fn request_of(url: &Url, headers: &HeaderMap) -> Request {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Request {
         query: Secret::new(url.query().unwrap_or_default()),
@@ -133,7 +133,7 @@ fn plain(url: &Url, headers: &HeaderMap) -> Request {
     }
 }
 
-/// The answer as an HTTP client would see it come in.
+/// The answer as an HTTP client receives it.
 fn response(answer: &http_types::Response) -> Response {
     let all = Bytes::from(answer.body.bytes());
     let len = all.len() as u64;
@@ -143,19 +143,22 @@ fn response(answer: &http_types::Response) -> Response {
         Framing::Chunked | Framing::Close => None,
     };
     let (sent, end) = match answer.transmission.end {
-        TransmissionEnd::Complete | TransmissionEnd::NoResponse => (len, Last::Clean),
+        TransmissionEnd::Complete | TransmissionEnd::NoResponse => (len, BodyEnd::Complete),
         TransmissionEnd::Close(bytes) if answer.transmission.framing == Framing::Close => {
-            (bytes, Last::Clean)
+            (bytes, BodyEnd::Complete)
         }
-        TransmissionEnd::Close(bytes) | TransmissionEnd::Reset(bytes) => (bytes, Last::Broken),
-        TransmissionEnd::Stall(bytes) => (bytes, Last::Silent),
+        TransmissionEnd::Close(bytes) | TransmissionEnd::Reset(bytes) => (bytes, BodyEnd::Broken),
+        TransmissionEnd::Stall(bytes) => (bytes, BodyEnd::Silent),
     };
-    let end =
-        if end == Last::Clean && announced.is_some_and(|length| length > sent) { Last::Broken } else { end };
+    let end = if end == BodyEnd::Complete && announced.is_some_and(|length| length > sent) {
+        BodyEnd::Broken
+    } else {
+        end
+    };
     // No client reads beyond the announced length.
     let sent = sent.min(announced.unwrap_or(u64::MAX)).min(len);
     let sent = all.slice(..usize::try_from(sent).unwrap());
-    let body = Sent { pieces: sent.chunks(64 * 1024).map(|piece| sent.slice_ref(piece)).collect(), end };
+    let body = SentBody { chunks: sent.chunks(64 * 1024).map(|chunk| sent.slice_ref(chunk)).collect(), end };
     let mut built = http::Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         built = built.header(*name, value);
@@ -166,19 +169,19 @@ fn response(answer: &http_types::Response) -> Response {
     Response::from(built.body(reqwest::Body::wrap(body)).unwrap())
 }
 
-struct Sent {
-    pieces: VecDeque<Bytes>,
-    end: Last,
+struct SentBody {
+    chunks: VecDeque<Bytes>,
+    end: BodyEnd,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Last {
-    Clean,
+enum BodyEnd {
+    Complete,
     Broken,
     Silent,
 }
 
-impl http_body::Body for Sent {
+impl http_body::Body for SentBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -186,13 +189,14 @@ impl http_body::Body for Sent {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
-        match (self.pieces.pop_front(), self.end) {
-            (Some(piece), _) => Poll::Ready(Some(Ok(http_body::Frame::data(piece)))),
-            (None, Last::Clean) => Poll::Ready(None),
-            (None, Last::Broken) => {
-                Poll::Ready(Some(Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "broken off"))))
-            }
-            (None, Last::Silent) => Poll::Pending,
+        match (self.chunks.pop_front(), self.end) {
+            (Some(chunk), _) => Poll::Ready(Some(Ok(http_body::Frame::data(chunk)))),
+            (None, BodyEnd::Complete) => Poll::Ready(None),
+            (None, BodyEnd::Broken) => Poll::Ready(Some(Err(std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "connection closed",
+            )))),
+            (None, BodyEnd::Silent) => Poll::Pending,
         }
     }
 }

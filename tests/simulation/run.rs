@@ -1,4 +1,4 @@
-//! One seed: the scheduler that alone decides what happens next, and when.
+//! Runs one seed: the scheduler that decides what happens next, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,42 +16,42 @@ use dropreel::sandbox::world::World;
 use dropreel::settings::Settings;
 use tokio::sync::oneshot;
 
+use crate::call_limits::CallLimits;
 use crate::checker::{self, Evidence, HarnessLog, When};
-use crate::machine::{Machine, rests};
 use crate::network::{Delivered, Network, Outgoing};
-use crate::restraint::Restraint;
-use crate::story::{Happening, Story, Weather};
+use crate::process::{DaemonProcess, is_settled};
+use crate::scenario::{Incident, NetworkFaults, Scenario};
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
-/// More steps without time passing mean an endless loop.
-const MOST_STEPS: u64 = 200_000;
-/// Where the simulated provider and its media are.
+/// More steps than this at one time mean an endless loop.
+const MAX_STEPS: u64 = 200_000;
+/// The address of the simulated provider and its media.
 pub const BASE: &str = "http://127.0.0.1:9";
 
-/// What waits for its time.
+/// What is scheduled.
 enum Due {
     Arrive(Box<Request>, Option<oneshot::Sender<Delivered>>),
     Deliver(oneshot::Sender<Delivered>, Delivered),
     Callback(Box<Callback>),
     CallbackAnswered(u64, Option<u16>),
     Drop(usize),
-    Happen(Happening),
+    Incident(Incident),
     Start,
-    Heal,
+    EndFaults,
 }
 
-/// What came of a seed.
+/// The outcome of a seed.
 pub struct Outcome {
     pub violations: Vec<String>,
     pub trace: Vec<String>,
     pub fired: BTreeMap<String, u64>,
-    /// Name of each job, with what became of it: state, cost, hashes of its files.
-    pub ends: BTreeMap<String, String>,
+    /// The outcome of each job by name: state, cost, hashes of its files.
+    pub outcomes: BTreeMap<String, String>,
     pub simulated: Duration,
 }
 
 pub struct Run<'a> {
-    story: Story,
+    scenario: Scenario,
     seed: u64,
     rng: Rng,
     real: Timestamp,
@@ -59,30 +59,30 @@ pub struct Run<'a> {
     network: Network,
     due: BTreeMap<(Timestamp, u64), Due>,
     made: u64,
-    machine: Option<Machine>,
+    process: Option<DaemonProcess>,
     starts: u64,
-    /// The daemon's wall clock less the world's, in milliseconds.
+    /// The daemon's wall clock minus the world's, in milliseconds.
     skew: i64,
     folder: &'a Path,
     settings: Settings,
     log: HarnessLog,
-    weather: Weather,
+    network_faults: NetworkFaults,
     awaiting_answer: BTreeSet<u64>,
-    remembered: Option<[Option<Vec<u8>>; 2]>,
+    saved_database: Option<[Option<Vec<u8>>; 2]>,
     restored: bool,
     disk_full: bool,
-    healed: Option<Timestamp>,
-    restraint: Restraint,
+    faults_ended: Option<Timestamp>,
+    call_limits: CallLimits,
     violations: Vec<String>,
     trace: Vec<String>,
     fired: BTreeMap<String, u64>,
-    /// What the provider does when nothing else is planned.
+    /// The fault plan when no incident has set another.
     plan: String,
 }
 
 impl<'a> Run<'a> {
-    /// A run of `story` in an empty `folder`.
-    pub fn new(seed: u64, story: Story, folder: &'a Path, settings: &Settings, plan: &str) -> Self {
+    /// A run of `scenario` in an empty `folder`.
+    pub fn new(seed: u64, scenario: Scenario, folder: &'a Path, settings: &Settings, plan: &str) -> Self {
         let options = Options {
             fault_plan: FaultPlan::parse(plan).unwrap(),
             seed,
@@ -96,10 +96,10 @@ impl<'a> Run<'a> {
         settings.inbox.dir = settings.data_dir.join("inbox");
         settings.library.dir = settings.data_dir.join("videos");
         settings.callbacks.secret_file = settings.data_dir.join("callback.secret");
-        settings.provider.max_running = story.settings.max_running;
-        settings.provider.submit_per_second = story.settings.submit_per_second;
-        settings.downloads.concurrency = story.settings.concurrency;
-        if !story.settings.callbacks {
+        settings.provider.max_running = scenario.settings.max_running;
+        settings.provider.submit_per_second = scenario.settings.submit_per_second;
+        settings.downloads.concurrency = scenario.settings.concurrency;
+        if !scenario.settings.callbacks {
             settings.callbacks.public_url = None;
         }
         let mut run = Self {
@@ -110,46 +110,46 @@ impl<'a> Run<'a> {
             network: Network::default(),
             due: BTreeMap::new(),
             made: 0,
-            machine: None,
+            process: None,
             starts: 0,
             skew: 0,
             folder,
-            restraint: Restraint::new(&settings),
+            call_limits: CallLimits::new(&settings),
             settings,
             log: HarnessLog::default(),
-            weather: story.weather.clone(),
+            network_faults: scenario.network_faults.clone(),
             awaiting_answer: BTreeSet::new(),
-            remembered: None,
+            saved_database: None,
             restored: false,
             disk_full: false,
-            healed: None,
+            faults_ended: None,
             violations: Vec::new(),
             trace: Vec::new(),
             fired: BTreeMap::new(),
             plan: plan.to_owned(),
-            story,
+            scenario,
         };
-        for number in 0..run.story.files.len() {
-            let after = run.story.files[number].0;
+        for number in 0..run.scenario.files.len() {
+            let after = run.scenario.files[number].0;
             run.after(after, Due::Drop(number));
         }
-        for (after, happening) in run.story.happenings.clone() {
-            run.after(after, Due::Happen(happening));
+        for (after, incident) in run.scenario.incidents.clone() {
+            run.after(after, Due::Incident(incident));
         }
-        let heal = run.story.heal;
-        run.after(heal, Due::Heal);
+        let faults_end = run.scenario.faults_end;
+        run.after(faults_end, Due::EndFaults);
         run.after(Duration::ZERO, Due::Start);
         run
     }
 
-    /// Runs to the end and says what came of it.
-    pub fn play(mut self) -> Outcome {
+    /// Runs to the end and returns the outcome.
+    pub fn run(mut self) -> Outcome {
         self.prepare();
-        let end = BEGIN.plus(self.story.heal).plus(self.story.patience);
-        let mut look = self.real;
+        let end = BEGIN.plus(self.scenario.faults_end).plus(self.scenario.timeout);
+        let mut last_check = self.real;
         while self.real < end && self.violations.is_empty() {
-            self.drain(None);
-            let wake = self.machine.as_ref().and_then(|machine| machine.clock.next_wake());
+            self.run_daemon(None);
+            let wake = self.process.as_ref().and_then(|process| process.clock.next_wake());
             let times = [
                 self.due.first_key_value().map(|((at, _), _)| *at),
                 self.world.next_due(),
@@ -157,18 +157,19 @@ impl<'a> Run<'a> {
                 Some(end),
             ];
             let next = times.into_iter().flatten().min().unwrap_or(end).max(self.real);
-            self.pass_time(next);
+            self.advance_to(next);
             while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= self.real) {
                 let due = entry.remove();
-                self.happens(due);
-                self.drain(None);
+                self.handle(due);
+                self.run_daemon(None);
             }
             self.send_callbacks();
-            // A stage whose work failed looks again within a minute, whether anything rings or not.
-            let healed = self.healed.is_some_and(|healed| self.real.since(healed) >= Duration::from_secs(60));
-            if healed && self.real.since(look) >= Duration::from_secs(30) {
-                look = self.real;
-                if self.at_rest() {
+            // A stage whose work failed runs again within a minute, even without a notification.
+            let is_over =
+                self.faults_ended.is_some_and(|ended| self.real.since(ended) >= Duration::from_secs(60));
+            if is_over && self.real.since(last_check) >= Duration::from_secs(30) {
+                last_check = self.real;
+                if self.is_settled() {
                     break;
                 }
             }
@@ -190,13 +191,13 @@ impl<'a> Run<'a> {
         self.due.insert((self.real.plus(wait), self.made), due);
     }
 
-    fn note(&mut self, what: impl std::fmt::Display) {
+    fn trace(&mut self, what: impl std::fmt::Display) {
         let after = self.real.since(BEGIN).as_millis();
         let what = what.to_string().replace(&*self.folder.to_string_lossy(), "FOLDER");
         self.trace.push(format!("{:>6}.{:03} {what}", after / 1000, after % 1000));
     }
 
-    fn fired(&mut self, what: &str) {
+    fn count_fault(&mut self, what: &str) {
         *self.fired.entry(what.to_owned()).or_default() += 1;
     }
 
@@ -204,95 +205,94 @@ impl<'a> Run<'a> {
         share > 0.0 && self.rng.fraction() < share
     }
 
-    fn hop(&self) -> Duration {
-        let most = u64::try_from(self.weather.slowest.as_millis()).unwrap();
-        // Mostly quick, now and then as slow as it gets.
+    fn latency(&self) -> Duration {
+        let most = u64::try_from(self.network_faults.slowest.as_millis()).unwrap();
+        // Mostly fast, sometimes as slow as possible.
         let most = if self.rng.below(8) == 0 { most } else { most / 10 };
         Duration::from_millis(1 + self.rng.below(most.max(1)))
     }
 
-    fn pass_time(&mut self, to: Timestamp) {
+    fn advance_to(&mut self, to: Timestamp) {
         let by = to.since(self.real);
         self.real = to;
-        if let Some(machine) = &self.machine {
-            machine.clock.advance(by);
+        if let Some(process) = &self.process {
+            process.clock.advance(by);
         }
     }
 
-    /// Runs the daemon until all of it waits, or for a number of steps.
-    fn drain(&mut self, steps: Option<u64>) {
+    /// Runs the daemon until all its tasks wait, or for a number of steps.
+    fn run_daemon(&mut self, steps: Option<u64>) {
         let (mut idle, mut last, mut count) = (0, u64::MAX, 0);
         while idle < 3 && steps.is_none_or(|most| count < most) {
-            let Some(machine) = &self.machine else { return };
-            let now = machine.step();
+            let Some(process) = &self.process else { return };
+            let now = process.step();
             idle = if now == last { idle + 1 } else { 0 };
             last = now;
             count += 1;
             self.collect();
-            if let Some(why) = self.machine.as_ref().and_then(Machine::ended) {
-                self.note(format_args!("the daemon ends: {why}"));
-                self.fired("ended by itself");
-                // As the service unit has it.
+            if let Some(why) = self.process.as_ref().and_then(DaemonProcess::ended) {
+                self.trace(format_args!("the daemon ends: {why}"));
+                self.count_fault("ended by itself");
+                // The service unit restarts it after ten seconds.
                 return self.crash(Duration::from_secs(10));
             }
-            if count > MOST_STEPS {
-                self.violations
-                    .push("I12: the daemon works on and on without waiting for anything".to_owned());
+            if count > MAX_STEPS {
+                self.violations.push("I12: the daemon works without ever waiting".to_owned());
                 return;
             }
         }
     }
 
-    /// Takes what the daemon has sent and answered, and decides what becomes of it.
+    /// Takes the requests and answers that the daemon has sent, and schedules their arrival or loss.
     fn collect(&mut self) {
         for Outgoing { request, reply } in self.network.outgoing() {
             let (real, skewed) = (self.real, self.skew != 0);
-            self.restraint.sent(&request, real, skewed, &mut self.violations);
-            let shown = shown(&request);
-            if self.chance(self.weather.request_lost) {
-                self.fired("request lost");
+            self.call_limits.sent(&request, real, skewed, &mut self.violations);
+            let text = describe(&request);
+            if self.chance(self.network_faults.request_lost) {
+                self.count_fault("request lost");
                 let lost = if self.rng.below(2) == 0 { Delivered::NotSent } else { Delivered::Lost };
-                self.note(format_args!("{shown} is lost on its way"));
-                let wait = self.hop();
+                self.trace(format_args!("{text} is lost"));
+                let wait = self.latency();
                 self.after(wait, Due::Deliver(reply, lost));
                 continue;
             }
-            self.note(format_args!("{shown} goes out"));
-            if self.chance(self.weather.doubled) {
-                self.fired("request doubled");
-                let wait = self.hop() + self.hop();
+            self.trace(format_args!("{text} is sent"));
+            if self.chance(self.network_faults.doubled) {
+                self.count_fault("request doubled");
+                let wait = self.latency() + self.latency();
                 self.after(wait, Due::Arrive(Box::new(request.clone()), None));
             }
-            let wait = self.hop();
+            let wait = self.latency();
             self.after(wait, Due::Arrive(Box::new(request), Some(reply)));
         }
         for answered in self.network.answered() {
             self.awaiting_answer.remove(&answered.number);
-            self.note(format_args!("callback {} is answered {}", answered.number, answered.status));
-            let lost = self.chance(self.weather.answer_lost);
-            let wait = self.hop();
+            self.trace(format_args!("callback {} is answered {}", answered.number, answered.status));
+            let lost = self.chance(self.network_faults.answer_lost);
+            let wait = self.latency();
             self.after(wait, Due::CallbackAnswered(answered.number, (!lost).then_some(answered.status)));
         }
     }
 
-    fn happens(&mut self, due: Due) {
+    fn handle(&mut self, due: Due) {
         match due {
             Due::Arrive(request, reply) => self.arrive(&request, reply),
             Due::Deliver(reply, delivered) => {
-                // A process that died meanwhile, or has given up waiting, hears nothing.
+                // A process that has died or stopped waiting receives nothing.
                 if let Delivered::Answer(answer) = &delivered
                     && !reply.is_closed()
                 {
-                    self.restraint.heard(answer, self.real);
+                    self.call_limits.answer_received(answer, self.real);
                 }
                 let _ = reply.send(delivered);
             }
             Due::Callback(callback) => {
-                let heard = self.machine.as_ref().is_some_and(|machine| {
-                    machine.send_callback(callback.number, callback.url.expose(), callback.body.clone())
+                let is_listening = self.process.as_ref().is_some_and(|process| {
+                    process.send_callback(callback.number, callback.url.expose(), callback.body.clone())
                 });
-                self.note(format_args!("callback {} for {} arrives", callback.number, callback.task_id));
-                if heard {
+                self.trace(format_args!("callback {} for {} arrives", callback.number, callback.task_id));
+                if is_listening {
                     self.awaiting_answer.insert(callback.number);
                 } else {
                     self.world.callback_answered(callback.number, None, self.real);
@@ -301,11 +301,11 @@ impl<'a> Run<'a> {
             Due::CallbackAnswered(number, status) => self.world.callback_answered(number, status, self.real),
             Due::Drop(number) => self.drop_file(number),
             Due::Start => self.start(),
-            Due::Heal => self.heal(),
-            Due::Happen(happening) => {
-                if self.healed.is_none() {
-                    self.note(format_args!("{happening:?}"));
-                    self.happening(happening);
+            Due::EndFaults => self.end_faults(),
+            Due::Incident(incident) => {
+                if self.faults_ended.is_none() {
+                    self.trace(format_args!("{incident:?}"));
+                    self.apply_incident(incident);
                 }
             }
         }
@@ -313,29 +313,29 @@ impl<'a> Run<'a> {
 
     fn arrive(&mut self, request: &Request, reply: Option<oneshot::Sender<Delivered>>) {
         let answer = self.world.handle(request, self.real);
-        self.note(format_args!(
+        self.trace(format_args!(
             "{} is answered {}{}",
-            shown(request),
+            describe(request),
             answer.status,
-            if answer.is_complete() { "" } else { ", not whole" }
+            if answer.is_complete() { "" } else { ", incomplete" }
         ));
         let Some(reply) = reply else { return };
-        let mut wait = self.hop() + answer.transmission.delay;
+        let mut wait = self.latency() + answer.transmission.delay;
         if answer.transmission.after_callback.is_some() {
             wait += Duration::from_secs(3);
         }
         if let Some(bytes_per_second) = answer.transmission.bytes_per_second {
             wait += Duration::from_secs(answer.body.len() / bytes_per_second.max(1));
         }
-        let delivered = if self.chance(self.weather.answer_lost) {
-            self.fired("answer lost");
+        let delivered = if self.chance(self.network_faults.answer_lost) {
+            self.count_fault("answer lost");
             Delivered::Lost
         } else if answer.transmission.end == TransmissionEnd::NoResponse {
             Delivered::Lost
         } else {
             Delivered::Answer(Box::new(answer))
         };
-        // Without any sign, only the daemon's own patience ends the call.
+        // Without a reset, only the daemon's timeout ends the call.
         if matches!(delivered, Delivered::Lost) && self.rng.below(3) == 0 {
             wait += Duration::from_secs(3600);
         }
@@ -344,18 +344,18 @@ impl<'a> Run<'a> {
 
     fn send_callbacks(&mut self) {
         for callback in self.world.take_due_callbacks(self.real) {
-            if self.chance(self.weather.callback_lost) {
-                self.fired("callback lost");
+            if self.chance(self.network_faults.callback_lost) {
+                self.count_fault("callback lost");
                 self.world.callback_answered(callback.number, None, self.real);
                 continue;
             }
-            let wait = self.hop();
+            let wait = self.latency();
             self.after(wait, Due::Callback(Box::new(callback)));
         }
     }
 
     fn drop_file(&mut self, number: usize) {
-        let file = self.story.files[number].1.clone();
+        let file = self.scenario.files[number].1.clone();
         let inbox = &self.settings.inbox.dir;
         let hidden = inbox.join(format!(".{}", file.name));
         let made = dropreel::fs::create_private_folder(inbox).is_ok();
@@ -366,35 +366,35 @@ impl<'a> Run<'a> {
         crate::rename(&hidden, &inbox.join(&file.name));
         self.log.record_drop(&file.name, &file.bytes, file.jobs);
         let text = String::from_utf8_lossy(&file.bytes).replace('\n', " ");
-        self.note(format_args!("{} is dropped: {text}", file.name));
+        self.trace(format_args!("{} is dropped: {text}", file.name));
     }
 
-    fn wall(&self) -> Timestamp {
+    fn daemon_clock(&self) -> Timestamp {
         Timestamp::from_millis(self.real.millis() + self.skew)
     }
 
     fn start(&mut self) {
-        if self.machine.is_some() {
+        if self.process.is_some() {
             return;
         }
         self.starts += 1;
-        self.note("the daemon starts");
+        self.trace("the daemon starts");
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.starts);
-        self.machine = Some(Machine::start(&self.settings, &self.network, self.wall(), seed));
+        self.process = Some(DaemonProcess::start(&self.settings, &self.network, self.daemon_clock(), seed));
     }
 
-    fn take_orders(&mut self, machine: &Machine) {
-        for job in machine.orders() {
+    fn record_paid_actions(&mut self, process: &DaemonProcess) {
+        for job in process.paid_actions() {
             *self.log.extra_charges.entry(job.to_string()).or_default() += 1;
         }
     }
 
     fn crash(&mut self, down: Duration) {
-        let Some(machine) = self.machine.take() else { return };
-        self.note(format_args!("the daemon dies, down for {down:?}"));
-        self.take_orders(&machine);
-        machine.kill(&self.settings.data_dir);
-        self.restraint.died(self.real);
+        let Some(process) = self.process.take() else { return };
+        self.trace(format_args!("the daemon dies, down for {down:?}"));
+        self.record_paid_actions(&process);
+        process.kill(&self.settings.data_dir);
+        self.call_limits.process_died(self.real);
         drop(self.network.outgoing());
         drop(self.network.answered());
         for number in std::mem::take(&mut self.awaiting_answer) {
@@ -404,66 +404,66 @@ impl<'a> Run<'a> {
         self.after(down, Due::Start);
     }
 
-    fn happening(&mut self, happening: Happening) {
-        let name = format!("{happening:?}");
-        self.fired(name.split([' ', '(']).next().unwrap_or_default());
-        match happening {
-            Happening::Plan(words) => self.world.set_fault_plan(FaultPlan::parse(&words).unwrap()),
-            Happening::Crash { down, after_steps } => {
-                self.drain(Some(after_steps));
+    fn apply_incident(&mut self, incident: Incident) {
+        let name = format!("{incident:?}");
+        self.count_fault(name.split([' ', '(']).next().unwrap_or_default());
+        match incident {
+            Incident::Plan(words) => self.world.set_fault_plan(FaultPlan::parse(&words).unwrap()),
+            Incident::Crash { down, after_steps } => {
+                self.run_daemon(Some(after_steps));
                 self.crash(down);
             }
-            Happening::Stop { down } => {
-                if let Some(machine) = &self.machine {
-                    machine.ask_to_stop();
+            Incident::Stop { down } => {
+                if let Some(process) = &self.process {
+                    process.request_stop();
                 }
-                self.drain(None);
+                self.run_daemon(None);
                 self.crash(down);
             }
-            Happening::Jump(millis) => self.set_skew(self.skew + millis),
-            Happening::LoseClock => {
+            Incident::Jump(millis) => self.set_skew(self.skew + millis),
+            Incident::LoseClock => {
                 self.crash(Duration::from_secs(30));
                 self.skew = -self.real.millis();
             }
-            Happening::SetClock => self.set_skew(0),
-            Happening::Cancel(nth) => self.order(OperatorAction::Cancel, nth),
-            Happening::Retry(nth) => self.order(OperatorAction::Retry, nth),
-            Happening::Release(nth) => self.order(OperatorAction::Release, nth),
-            Happening::Pause => self.pause(true),
-            Happening::Resume => self.pause(false),
-            Happening::FillDisk(left) => self.fill_disk(left),
-            Happening::FreeDisk => self.free_disk(),
-            Happening::Remember => self.remembered = Some(database(&self.settings.data_dir)),
-            Happening::Restore => self.restore(),
+            Incident::SetClock => self.set_skew(0),
+            Incident::Cancel(nth) => self.act(OperatorAction::Cancel, nth),
+            Incident::Retry(nth) => self.act(OperatorAction::Retry, nth),
+            Incident::Release(nth) => self.act(OperatorAction::Release, nth),
+            Incident::Pause => self.pause(true),
+            Incident::Resume => self.pause(false),
+            Incident::FillDisk(left) => self.fill_disk(left),
+            Incident::FreeDisk => self.free_disk(),
+            Incident::SaveDatabase => self.saved_database = Some(database(&self.settings.data_dir)),
+            Incident::Restore => self.restore(),
         }
     }
 
     fn set_skew(&mut self, skew: i64) {
         self.skew = skew;
-        self.restraint.clock_moved();
-        if let Some(machine) = &self.machine {
-            machine.clock.jump_to(self.wall());
+        self.call_limits.clock_moved();
+        if let Some(process) = &self.process {
+            process.clock.jump_to(self.daemon_clock());
         }
     }
 
-    fn order(&self, order: OperatorAction, nth: u64) {
-        if let Some(machine) = &self.machine {
-            machine.order(order, nth);
+    fn act(&self, action: OperatorAction, nth: u64) {
+        if let Some(process) = &self.process {
+            process.act(action, nth);
         }
     }
 
     fn pause(&self, paused: bool) {
-        if let Some(machine) = &self.machine {
-            machine.pause(paused);
+        if let Some(process) = &self.process {
+            process.pause(paused);
         }
     }
 
     fn fill_disk(&mut self, left: u64) {
-        // Only a disk of our own may be filled.
+        // Without a file system of its own, the run would fill the machine's.
         if crate::has_own_disk() {
             crate::fill(self.folder, left);
             self.disk_full = true;
-            self.fired("disk full");
+            self.count_fault("disk full");
         }
     }
 
@@ -473,10 +473,10 @@ impl<'a> Run<'a> {
     }
 
     fn restore(&mut self) {
-        let Some(files) = self.remembered.take() else { return };
+        let Some(files) = self.saved_database.take() else { return };
         self.crash(Duration::from_secs(5));
         self.restored = true;
-        self.restraint.forget();
+        self.call_limits.database_restored();
         for (name, bytes) in DATABASE.iter().zip(files) {
             let path = self.settings.data_dir.join(name);
             match bytes {
@@ -486,34 +486,34 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// All faults end: what still goes wrong after this is the daemon's own doing.
-    fn heal(&mut self) {
-        self.note("all faults end");
-        self.weather = Weather::CALM;
+    /// Ends all faults: any later problem is the daemon's.
+    fn end_faults(&mut self) {
+        self.trace("all faults end");
+        self.network_faults = NetworkFaults::NONE;
         self.world.set_fault_plan(FaultPlan::parse(&self.plan).unwrap());
         self.free_disk();
         if self.skew != 0 {
             self.set_skew(0);
         }
         self.pause(false);
-        self.healed = Some(self.real);
-        if self.machine.is_none() {
+        self.faults_ended = Some(self.real);
+        if self.process.is_none() {
             self.start();
         }
-        // A person's pause may have been on the disk and not in this process.
-        self.drain(None);
+        // The new process may have read a pause from the database.
+        self.run_daemon(None);
         self.pause(false);
     }
 
-    /// Whether nothing is left to do, by the database's own rows.
-    fn at_rest(&mut self) -> bool {
-        let Some(machine) = &self.machine else { return false };
-        if !machine.is_open() {
+    /// Whether nothing is left to do, by the rows of the database.
+    fn is_settled(&mut self) -> bool {
+        let Some(process) = &self.process else { return false };
+        if !process.is_open() {
             return false;
         }
         let inbox = std::fs::read_dir(&self.settings.inbox.dir).map_or(0, |entries| entries.count());
-        let network = self.due.values().all(|due| matches!(due, Due::Deliver(..) | Due::Happen(_)));
-        inbox == 0 && network && crate::states(&self.settings.data_dir).iter().all(|state| rests(state))
+        let network = self.due.values().all(|due| matches!(due, Due::Deliver(..) | Due::Incident(_)));
+        inbox == 0 && network && crate::states(&self.settings.data_dir).iter().all(|state| is_settled(state))
     }
 
     fn check(&mut self, when: When) {
@@ -521,7 +521,7 @@ impl<'a> Run<'a> {
         let evidence =
             Evidence { data_dir: &self.settings.data_dir, ledger, log: &self.log, output: "", when };
         let found = checker::check(&evidence);
-        // What an older database has forgotten cannot be held against the daemon; paying twice can.
+        // An older database lacks facts, so only double charges count.
         let counts = |violation: &checker::Violation| !self.restored || (violation.invariant == 4);
         let found: Vec<String> = found.iter().filter(|one| counts(one)).map(ToString::to_string).collect();
         self.violations.extend(found);
@@ -531,9 +531,9 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self) -> Outcome {
-        if let Some(machine) = self.machine.take() {
-            self.take_orders(&machine);
-            machine.kill(&self.settings.data_dir);
+        if let Some(process) = self.process.take() {
+            self.record_paid_actions(&process);
+            process.kill(&self.settings.data_dir);
         }
         if self.violations.is_empty() {
             self.check(When::Finally);
@@ -542,7 +542,7 @@ impl<'a> Run<'a> {
             *self.fired.entry(format!("provider {fault}")).or_default() += times;
         }
         Outcome {
-            ends: crate::ends(&self.settings.data_dir),
+            outcomes: crate::outcomes(&self.settings.data_dir),
             violations: self.violations,
             trace: self.trace,
             fired: self.fired,
@@ -560,7 +560,7 @@ fn database(data_dir: &Path) -> [Option<Vec<u8>>; 2] {
     })
 }
 
-fn shown(request: &Request) -> String {
+fn describe(request: &Request) -> String {
     let key = request.idempotency_key.as_deref().map_or(String::new(), |key| format!(" {key}"));
     let range = request.range.as_deref().map_or(String::new(), |range| format!(" {range}"));
     format!("{} {}{key}{range}", request.method, request.path)

@@ -1,4 +1,4 @@
-//! The daemon's pipeline on a runtime of its own, which can be killed between any two steps.
+//! The daemon's pipeline on a runtime of its own, which can be killed between any two steps of its tasks.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -23,11 +23,11 @@ use tokio::task::JoinSet;
 
 use crate::network::Network;
 
-/// What a callback may be long.
-const LONGEST: usize = 256 * 1024;
+/// The largest callback body.
+const MAX_BODY: usize = 256 * 1024;
 
 /// A process of the daemon.
-pub struct Machine {
+pub struct DaemonProcess {
     runtime: Runtime,
     pub clock: Clock,
     network: Network,
@@ -40,10 +40,10 @@ struct Shared {
     open: Option<Open>,
     /// Why the process has ended by itself.
     ended: Option<String>,
-    /// Orders that may cost money again, by job.
-    orders: Vec<JobId>,
-    /// Those of them that were refused after all.
-    refused: Vec<JobId>,
+    /// The jobs of actions that may lead to another charge.
+    paid_actions: Vec<JobId>,
+    /// Those of them that were rejected.
+    rejected: Vec<JobId>,
     tasks: JoinSet<()>,
 }
 
@@ -53,16 +53,16 @@ struct Open {
     secrets: Arc<RwLock<CallbackSecrets>>,
 }
 
-impl Machine {
-    /// Starts the daemon on what lies in its folders.
+impl DaemonProcess {
+    /// Starts the daemon on its folders as they are.
     pub fn start(settings: &Settings, network: &Network, wall: Timestamp, seed: u64) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (stop, stopped) = watch::channel(false);
         let (clock, shared) = (Clock::paused(wall), Arc::new(Mutex::new(Shared::default())));
-        let machine =
+        let process =
             Self { runtime, clock: clock.clone(), network: network.clone(), shared: shared.clone(), stop };
         let (settings, network) = (settings.clone(), network.clone());
-        machine.runtime.spawn(async move {
+        process.runtime.spawn(async move {
             let transports =
                 Transports::Simulated { provider: Arc::new(network.clone()), media: Arc::new(network) };
             match Pipeline::open(&settings, transports, clock, Rng::seeded(seed)).await {
@@ -80,13 +80,13 @@ impl Machine {
                 }
             }
         });
-        machine
+        process
     }
 
-    /// Lets everybody go on by a little. Returns a number that stays the same when nobody did.
+    /// Runs each ready task once. Returns a number that stays the same if nothing happened.
     pub fn step(&self) -> u64 {
         self.runtime.block_on(tokio::task::yield_now());
-        self.clock.steps() + self.network.moved()
+        self.clock.steps() + self.network.events()
     }
 
     pub fn is_open(&self) -> bool {
@@ -98,23 +98,23 @@ impl Machine {
         self.shared.lock().unwrap().ended.clone()
     }
 
-    /// Orders given that may cost money again, less those refused.
-    pub fn orders(&self) -> Vec<JobId> {
+    /// The jobs of applied actions that may lead to another charge.
+    pub fn paid_actions(&self) -> Vec<JobId> {
         let inside = self.shared.lock().unwrap();
-        let mut orders = inside.orders.clone();
-        for refused in &inside.refused {
-            if let Some(place) = orders.iter().position(|order| order == refused) {
-                orders.swap_remove(place);
+        let mut actions = inside.paid_actions.clone();
+        for rejected in &inside.rejected {
+            if let Some(place) = actions.iter().position(|job| job == rejected) {
+                actions.swap_remove(place);
             }
         }
-        orders
+        actions
     }
 
     fn open(&self) -> Option<Open> {
         self.shared.lock().unwrap().open.clone()
     }
 
-    /// Whether the public listener is reachable.
+    /// Sends a callback. Returns false if the daemon is not listening.
     pub fn send_callback(&self, number: u64, url: &str, body: Vec<u8>) -> bool {
         let Some(open) = self.open() else { return false };
         let (network, clock) = (self.network.clone(), self.clock.clone());
@@ -124,7 +124,7 @@ impl Machine {
             let admitted = open.secrets.read().verify(id, token);
             let status = match JobId::parse(id).filter(|_| admitted) {
                 None => 404,
-                Some(_) if body.len() > LONGEST => 413,
+                Some(_) if body.len() > MAX_BODY => 413,
                 Some(job) => match open.store.keep_delivery(job, body, clock.now()).await {
                     Ok(_) => 204,
                     Err(StoreError::NoSuchJob(_)) => 404,
@@ -136,35 +136,37 @@ impl Machine {
         true
     }
 
-    /// A person's order about the `nth` job of the list.
-    pub fn order(&self, order: OperatorAction, nth: u64) {
+    /// An operator's action on the `nth` job of the list.
+    pub fn act(&self, action: OperatorAction, nth: u64) {
         let Some(open) = self.open() else { return };
         let (clock, shared) = (self.clock.clone(), self.shared.clone());
         self.runtime.spawn(async move {
             let Ok(page) = open.store.list(JobFilter::default(), None, 100).await else { return };
-            let Some(sight) = page.jobs.get(usize::try_from(nth).unwrap() % page.jobs.len().max(1)) else {
+            let Some(details) = page.jobs.get(usize::try_from(nth).unwrap() % page.jobs.len().max(1)) else {
                 return;
             };
-            let job = sight.job.id();
-            // Written down before it is known whether it was kept: from then on it may be.
-            let pays = matches!(order, OperatorAction::Retry | OperatorAction::Release);
-            if pays {
-                shared.lock().unwrap().orders.push(job);
+            let job = details.job.id();
+            // Recorded before the outcome is known: a process killed in between may have committed it.
+            let may_cost = matches!(action, OperatorAction::Retry | OperatorAction::Release);
+            if may_cost {
+                shared.lock().unwrap().paid_actions.push(job);
             }
-            let applied = open.store.apply(job, Event::Operator(order), clock.now()).await;
-            if pays && matches!(&applied, Ok(done) if matches!(done.reply, Some(ActionReply::Rejected(_)))) {
-                shared.lock().unwrap().refused.push(job);
+            let applied = open.store.apply(job, Event::Operator(action), clock.now()).await;
+            if may_cost
+                && matches!(&applied, Ok(done) if matches!(done.reply, Some(ActionReply::Rejected(_))))
+            {
+                shared.lock().unwrap().rejected.push(job);
             }
         });
     }
 
-    /// A person pauses submits, or lets them go on.
+    /// An operator pauses submits, or resumes them.
     pub fn pause(&self, paused: bool) {
         let Some(open) = self.open() else { return };
         let now = self.clock.now();
         self.runtime.spawn(async move {
             let cause = SuspensionCause::PausedSubmits;
-            // Whether it was kept is the person's to look after.
+            // An operator would see a failure and repeat it; here it does not matter.
             let _ = if paused {
                 let pause = Suspension { cause, until: None, message: String::new(), since: now };
                 open.store.suspend(pause).await
@@ -174,15 +176,15 @@ impl Machine {
         });
     }
 
-    /// An orderly stop is asked for.
-    pub fn ask_to_stop(&self) {
+    /// Requests an orderly stop.
+    pub fn request_stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// SIGKILL: what is in memory is gone; the database is what it was at this moment.
+    /// SIGKILL: memory is lost, and the database files stay as they are at this moment.
     pub fn kill(self, data_dir: &Path) {
         let files = ["dropreel.db", "dropreel.db-wal"];
-        // Closing a connection would tidy up, which a killed process does not.
+        // Closing the connections changes the files; a killed process does not close them.
         let kept = files.map(|name| std::fs::read(data_dir.join(name)).ok());
         let Self { runtime, shared, .. } = self;
         drop(runtime);
@@ -198,7 +200,7 @@ impl Machine {
     }
 }
 
-/// States that nothing moves any more by itself.
-pub fn rests(state: &str) -> bool {
+/// Whether only an operator changes this state.
+pub fn is_settled(state: &str) -> bool {
     state.parse().is_ok_and(|state: StateName| state.is_end() || state == StateName::Held)
 }

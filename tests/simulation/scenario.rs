@@ -1,19 +1,20 @@
-//! What a seed makes happen: job files, faults, crashes, orders, jumps of the clock; all drawn before it begins.
+//! What happens in a seed: job files, faults, crashes, an operator's actions, jumps of the clock. All of it is chosen before
+//! the run begins.
 
 use std::time::Duration;
 
 use dropreel::rng::Rng;
 
-/// Everything that is drawn for a seed.
-pub struct Story {
+/// Everything that a seed decides before the run.
+pub struct Scenario {
     pub files: Vec<(Duration, File)>,
-    pub happenings: Vec<(Duration, Happening)>,
+    pub incidents: Vec<(Duration, Incident)>,
     /// When all faults end.
-    pub heal: Duration,
-    /// After that, so long until everything must rest.
-    pub patience: Duration,
-    pub weather: Weather,
-    pub settings: Knobs,
+    pub faults_end: Duration,
+    /// How long after that every job may take to settle.
+    pub timeout: Duration,
+    pub network_faults: NetworkFaults,
+    pub settings: VariedSettings,
 }
 
 /// A job file.
@@ -21,27 +22,27 @@ pub struct Story {
 pub struct File {
     pub name: String,
     pub bytes: Vec<u8>,
-    /// `None`: it is bad.
+    /// `None`: it is invalid.
     pub jobs: Option<u32>,
 }
 
-/// One thing that happens to the daemon.
+/// Something that happens to the daemon.
 #[derive(Clone, Debug)]
-pub enum Happening {
-    /// The provider behaves like this from now on.
+pub enum Incident {
+    /// The provider has this fault plan from now on.
     Plan(String),
-    /// SIGKILL, in the middle of what follows; down for so long.
+    /// SIGKILL after this many further steps; a restart after `down`.
     Crash {
         down: Duration,
         after_steps: u64,
     },
-    /// An orderly stop; down for so long.
+    /// An orderly stop; a restart after `down`.
     Stop {
         down: Duration,
     },
     /// The wall clock jumps by this many milliseconds.
     Jump(i64),
-    /// The clock of the machine is lost: it starts in 1970 until somebody sets it.
+    /// The machine restarts with its clock in 1970.
     LoseClock,
     SetClock,
     Cancel(u64),
@@ -52,14 +53,14 @@ pub enum Happening {
     /// This many bytes are left on the disk.
     FillDisk(u64),
     FreeDisk,
-    /// The database is put back to what it was earlier.
-    Remember,
+    /// The database is saved, to be restored later.
+    SaveDatabase,
     Restore,
 }
 
-/// What the network does to what passes, in shares of one.
+/// How often the network loses or repeats messages, as probabilities.
 #[derive(Clone, Debug)]
-pub struct Weather {
+pub struct NetworkFaults {
     pub request_lost: f64,
     pub answer_lost: f64,
     pub doubled: f64,
@@ -67,8 +68,8 @@ pub struct Weather {
     pub slowest: Duration,
 }
 
-impl Weather {
-    pub const CALM: Self = Self {
+impl NetworkFaults {
+    pub const NONE: Self = Self {
         request_lost: 0.0,
         answer_lost: 0.0,
         doubled: 0.0,
@@ -77,17 +78,17 @@ impl Weather {
     };
 }
 
-/// Settings that are worth varying.
+/// Settings that differ from seed to seed.
 #[derive(Clone, Debug)]
-pub struct Knobs {
+pub struct VariedSettings {
     pub callbacks: bool,
     pub max_running: u32,
     pub submit_per_second: f64,
     pub concurrency: usize,
 }
 
-/// Faults and shapes of a single task. None of them lasts.
-const OF_TASKS: &[&str] = &[
+/// Faults and formats of a single task. All of them end.
+const TASK_FAULTS: &[&str] = &[
     "submit=lost",
     "submit=lost",
     "submit=504-done",
@@ -206,11 +207,11 @@ const OF_TASKS: &[&str] = &[
     "media-key=yes",
 ];
 
-/// Submits that never come to anything: they are repeated until their key is too old, which takes a day.
+/// Submits that never get a readable task: they are repeated until their key is too old, which takes a day.
 const ENDLESS: &[&str] = &["submit=stored500", "id=absent", "id=hostile"];
 
-/// A fault for all jobs, for a while.
-const OF_ALL: &[&str] = &[
+/// Faults for all jobs, for a while.
+const PROVIDER_FAULTS: &[&str] = &[
     "submit=401",
     "submit=402",
     "submit=429",
@@ -242,83 +243,83 @@ const OF_ALL: &[&str] = &[
 
 const MODELS: &[&str] = &["wan2.5-t2v", "wan2.5-t2v", "other-model"];
 
-impl Story {
-    pub fn of(seed: u64) -> Self {
+impl Scenario {
+    pub fn from_seed(seed: u64) -> Self {
         let rng = Rng::seeded(seed ^ 0x5eed_0000);
-        let heal = seconds(60 + rng.below(600));
-        let mut happenings = Vec::new();
-        let mut at = |happening| happenings.push((seconds(rng.below(heal.as_secs())), happening));
+        let faults_end = seconds(60 + rng.below(600));
+        let mut incidents = Vec::new();
+        let mut at = |incident| incidents.push((seconds(rng.below(faults_end.as_secs())), incident));
         for _ in 0..rng.below(4) {
-            at(Happening::Plan(some(&rng, OF_ALL, 2)));
+            at(Incident::Plan(random_words(&rng, PROVIDER_FAULTS, 2)));
         }
         for _ in 0..rng.below(4) {
             let down = down_time(&rng);
             at(match rng.below(5) {
-                0 => Happening::Stop { down },
-                _ => Happening::Crash { down, after_steps: rng.below(60) },
+                0 => Incident::Stop { down },
+                _ => Incident::Crash { down, after_steps: rng.below(60) },
             });
         }
         for _ in 0..rng.below(4) {
             let nth = rng.below(1000);
             at(match rng.below(3) {
-                0 => Happening::Cancel(nth),
-                1 => Happening::Retry(nth),
-                _ => Happening::Release(nth),
+                0 => Incident::Cancel(nth),
+                1 => Incident::Retry(nth),
+                _ => Incident::Release(nth),
             });
         }
         match rng.below(12) {
             0 => {
                 let far = [120, 600, 7200, 93_600, 200_000][usize::try_from(rng.below(5)).unwrap()] * 1000;
-                at(Happening::Jump(if rng.below(2) == 0 { far } else { -far }));
-                at(Happening::SetClock);
+                at(Incident::Jump(if rng.below(2) == 0 { far } else { -far }));
+                at(Incident::SetClock);
             }
             1 => {
-                at(Happening::LoseClock);
-                at(Happening::SetClock);
+                at(Incident::LoseClock);
+                at(Incident::SetClock);
             }
             2 => {
-                at(Happening::Pause);
-                at(Happening::Resume);
+                at(Incident::Pause);
+                at(Incident::Resume);
             }
             3 | 4 => {
-                at(Happening::FillDisk(rng.below(3) * 40_000));
-                at(Happening::FreeDisk);
-                at(Happening::FillDisk(rng.below(40_000)));
+                at(Incident::FillDisk(rng.below(3) * 40_000));
+                at(Incident::FreeDisk);
+                at(Incident::FillDisk(rng.below(40_000)));
             }
             5 => {
-                at(Happening::Remember);
-                at(Happening::Restore);
+                at(Incident::SaveDatabase);
+                at(Incident::Restore);
             }
             _ => {}
         }
-        happenings.sort_by_key(|(at, _)| *at);
-        let rough = |most: f64| if rng.below(2) == 0 { 0.0 } else { rng.fraction() * most };
-        let weather = Weather {
-            request_lost: rough(0.2),
-            answer_lost: rough(0.3),
-            doubled: rough(0.2),
-            callback_lost: rough(0.6),
+        incidents.sort_by_key(|(at, _)| *at);
+        let probability = |most: f64| if rng.below(2) == 0 { 0.0 } else { rng.fraction() * most };
+        let network_faults = NetworkFaults {
+            request_lost: probability(0.2),
+            answer_lost: probability(0.3),
+            doubled: probability(0.2),
+            callback_lost: probability(0.6),
             slowest: Duration::from_millis([50, 300, 3000, 40_000][usize::try_from(rng.below(4)).unwrap()]),
         };
-        let settings = Knobs {
+        let settings = VariedSettings {
             callbacks: rng.below(4) > 0,
             max_running: [1, 2, 20, 20][usize::try_from(rng.below(4)).unwrap()],
             submit_per_second: [0.2, 2.0, 10.0][usize::try_from(rng.below(3)).unwrap()],
             concurrency: [1, 4][usize::try_from(rng.below(2)).unwrap()],
         };
-        let files = files(&rng, heal);
-        // A submit that is never answered with a task is waited out as long as its key lives.
-        let endless = |file: &File| {
+        let files = files(&rng, faults_end);
+        // The job of a submit that never gets a task settles only when its key is too old.
+        let is_endless = |file: &File| {
             let text = String::from_utf8_lossy(&file.bytes);
             ENDLESS.iter().any(|word| text.contains(word))
         };
-        let endless = files.iter().any(|(_, file)| endless(file));
-        let patience = if endless { 27 * 3600 } else { 2 * 3600 };
-        Self { files, happenings, heal, patience: seconds(patience), weather, settings }
+        let endless = files.iter().any(|(_, file)| is_endless(file));
+        let timeout = if endless { 27 * 3600 } else { 2 * 3600 };
+        Self { files, incidents, faults_end, timeout: seconds(timeout), network_faults, settings }
     }
 }
 
-/// What a callback may do that must change no outcome; `None`: no callbacks at all.
+/// Behaviours of callbacks, which must not change an outcome; `None`: no callbacks.
 pub const CALLBACKS: &[Option<&str>] = &[
     Some(""),
     None,
@@ -332,8 +333,8 @@ pub const CALLBACKS: &[Option<&str>] = &[
     Some("callback=stale callback=progress"),
 ];
 
-/// Ends and shapes that hang on nothing but the task.
-const SETTLED: &[&str] = &[
+/// Ends and formats that depend on the task only.
+const FAULTS_WITHOUT_CHANCE: &[&str] = &[
     "outputs=2",
     "outputs=3",
     "end=task_failed",
@@ -353,31 +354,32 @@ const SETTLED: &[&str] = &[
     "twice=yes",
 ];
 
-impl Story {
-    /// A quiet story whose outcome must not hang on callbacks.
-    pub fn calm(seed: u64, callbacks: bool) -> Self {
+impl Scenario {
+    /// A scenario without network faults and incidents. Its outcome must not depend on callbacks.
+    pub fn without_faults(seed: u64, callbacks: bool) -> Self {
         let rng = Rng::seeded(seed ^ 0xca11);
         let file = |number: u64| {
-            let prompt = format!("scene {number} [sandbox: {}]", some(&rng, SETTLED, 2));
+            let prompt =
+                format!("scene {number} [sandbox: {}]", random_words(&rng, FAULTS_WITHOUT_CHANCE, 2));
             let body = serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt});
             let name = format!("job-{number}.json");
             (seconds(30 * number), File { name, bytes: body.to_string().into_bytes(), jobs: Some(1) })
         };
         Self {
             files: (0..4).map(file).collect(),
-            happenings: Vec::new(),
-            heal: seconds(150),
-            patience: seconds(2 * 3600),
-            weather: Weather::CALM,
-            settings: Knobs { callbacks, max_running: 20, submit_per_second: 10.0, concurrency: 4 },
+            incidents: Vec::new(),
+            faults_end: seconds(150),
+            timeout: seconds(2 * 3600),
+            network_faults: NetworkFaults::NONE,
+            settings: VariedSettings { callbacks, max_running: 20, submit_per_second: 10.0, concurrency: 4 },
         }
     }
 }
 
-fn files(rng: &Rng, heal: Duration) -> Vec<(Duration, File)> {
+fn files(rng: &Rng, faults_end: Duration) -> Vec<(Duration, File)> {
     let mut files: Vec<(Duration, File)> = Vec::new();
     for number in 0..1 + rng.below(4) {
-        let at = seconds(rng.below(heal.as_secs() * 2 / 3));
+        let at = seconds(rng.below(faults_end.as_secs() * 2 / 3));
         let (name, bytes, jobs) = match rng.below(10) {
             0 => (format!("bad-{number}.json"), "{\"prompt\": \"no model\"}".to_owned(), None),
             1 | 2 => {
@@ -399,21 +401,21 @@ fn files(rng: &Rng, heal: Duration) -> Vec<(Duration, File)> {
 
 fn job(rng: &Rng) -> String {
     let words = match rng.below(2000) {
-        0 => some(rng, ENDLESS, 1),
-        _ => some(rng, OF_TASKS, 3),
+        0 => random_words(rng, ENDLESS, 1),
+        _ => random_words(rng, TASK_FAULTS, 3),
     };
     let model = MODELS[usize::try_from(rng.below(MODELS.len() as u64)).unwrap()];
-    // A picture cut short under a length that says so cannot be distinguished from a complete one.
+    // A picture cut to the length that its header states looks complete.
     let picture = words.contains("kind=image");
-    let hidden =
+    let is_detectable =
         |word: &&str| !picture || !(word.starts_with("media=half") || word.starts_with("media=long"));
-    let words = words.split(' ').filter(hidden).collect::<Vec<_>>().join(" ");
-    // No two jobs ask for the same, so that no file is taken for a repeated copy.
+    let words = words.split(' ').filter(is_detectable).collect::<Vec<_>>().join(" ");
+    // Each prompt is different, so that no file is a repeated copy.
     let prompt = format!("scene {} [sandbox: {words}]", rng.below(1 << 40));
     serde_json::json!({"model": model, "prompt": prompt, "duration": 5}).to_string()
 }
 
-fn some(rng: &Rng, of: &[&str], most: u64) -> String {
+fn random_words(rng: &Rng, of: &[&str], most: u64) -> String {
     let count = rng.below(most + 1);
     let words: Vec<&str> =
         (0..count).map(|_| of[usize::try_from(rng.below(of.len() as u64)).unwrap()]).collect();

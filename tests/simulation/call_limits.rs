@@ -1,4 +1,4 @@
-//! I13, at the moment of sending: the rate is kept, stops are obeyed, and no task is asked about too often.
+//! I13, checked when a call is sent: it keeps to the rate, to suspensions, and to the time between polls of one task.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,55 +7,58 @@ use dropreel::clock::Timestamp;
 use dropreel::sandbox::http_types::{Request, Response};
 use dropreel::settings::Settings;
 
-const CAREFUL: Duration = Duration::from_secs(300);
-const SPACING: Duration = Duration::from_secs(1);
+/// After a refused key or an empty balance, one probe in this time.
+const PROBE_INTERVAL: Duration = Duration::from_secs(300);
+/// Least time between two polls of one task.
+const POLL_SPACING: Duration = Duration::from_secs(1);
 
-/// What has been sent and heard, as far as the next call depends on it.
-pub struct Restraint {
+/// What limits the next call: calls sent and answers received.
+pub struct CallLimits {
     submit_spacing: Duration,
     last_submit: Option<Timestamp>,
-    asked: BTreeMap<String, Timestamp>,
-    /// No call before.
+    last_polls: BTreeMap<String, Timestamp>,
+    /// A rate limit: when it was received, and until when no call may be sent.
     limited: Option<(Timestamp, Timestamp)>,
-    /// Only one careful try in a while: the last refusal heard, and whether only submits are meant.
+    /// When a refusal that allows only probes was received, and whether it concerns submits only.
     refused: Option<(Timestamp, bool)>,
-    /// While the wall clock is not the world's, the gate's times are its own.
+    /// The daemon's wall clock is wrong, so its suspensions end at other times.
     skewed: bool,
 }
 
-impl Restraint {
+impl CallLimits {
     pub fn new(settings: &Settings) -> Self {
         Self {
             submit_spacing: Duration::from_secs_f64(1.0 / settings.provider.submit_per_second),
             last_submit: None,
-            asked: BTreeMap::new(),
+            last_polls: BTreeMap::new(),
             limited: None,
             refused: None,
             skewed: false,
         }
     }
 
-    /// The stops written down are those of an older state.
-    pub fn forget(&mut self) {
+    /// After an older database is restored, its suspensions count.
+    pub fn database_restored(&mut self) {
         (self.limited, self.refused) = (None, None);
     }
 
     pub fn clock_moved(&mut self) {
         self.skewed = true;
-        *self = Self { limited: None, refused: None, last_submit: None, asked: BTreeMap::new(), ..*self };
+        *self =
+            Self { limited: None, refused: None, last_submit: None, last_polls: BTreeMap::new(), ..*self };
     }
 
-    /// What was heard in the last moments may have died with the process before it was written down.
-    pub fn died(&mut self, at: Timestamp) {
-        let fresh = |heard: Timestamp| at.since(heard) < Duration::from_millis(1);
-        self.limited = self.limited.filter(|(heard, _)| !fresh(*heard));
-        self.refused = self.refused.filter(|(heard, _)| !fresh(*heard));
-        // A question under way is forgotten with the process, which takes longer to come back than in here.
-        self.asked.clear();
+    /// An answer received in the last moment may have been lost with the process before it was committed.
+    pub fn process_died(&mut self, at: Timestamp) {
+        let is_fresh = |received: Timestamp| at.since(received) < Duration::from_millis(1);
+        self.limited = self.limited.filter(|(received, _)| !is_fresh(*received));
+        self.refused = self.refused.filter(|(received, _)| !is_fresh(*received));
+        // A poll in progress is lost with the process, and a real restart takes longer than one here.
+        self.last_polls.clear();
     }
 
-    pub fn heard(&mut self, answer: &Response, at: Timestamp) {
-        // An answer that does not come whole says nothing that could be relied on.
+    pub fn answer_received(&mut self, answer: &Response, at: Timestamp) {
+        // An incomplete answer does not count.
         if !answer.is_complete() {
             return;
         }
@@ -83,17 +86,18 @@ impl Restraint {
             return;
         }
         let submit = request.idempotency_key.is_some();
-        if let Some((heard, until)) = self.limited.filter(|(_, until)| at < *until) {
+        if let Some((received, until)) = self.limited.filter(|(_, until)| at < *until) {
             violations.push(format!(
-                "I13: {} at {at}, though a limit until {until} was heard at {heard}",
+                "I13: {} at {at}, although a limit until {until} was received at {received}",
                 request.path
             ));
         }
-        if let Some((heard, submits)) = self.refused
+        if let Some((received, submits)) = self.refused
             && (submit || !submits)
-            && at < heard.plus(CAREFUL).minus(Duration::from_secs(1))
+            && at < received.plus(PROBE_INTERVAL).minus(Duration::from_secs(1))
         {
-            violations.push(format!("I13: {} at {at}, though the line was refused at {heard}", request.path));
+            violations
+                .push(format!("I13: {} at {at}, although calls were refused at {received}", request.path));
         }
         if submit {
             if let Some(last) = self
@@ -104,11 +108,11 @@ impl Restraint {
             }
             self.last_submit = Some(at);
         } else if request.method == "GET"
-            && let Some(last) = self.asked.insert(request.path.clone(), at)
+            && let Some(last) = self.last_polls.insert(request.path.clone(), at)
         {
             let apart = at.since(last);
-            if apart < SPACING {
-                violations.push(format!("I13: {} was asked about again after {apart:?}", request.path));
+            if apart < POLL_SPACING {
+                violations.push(format!("I13: {} was polled again after {apart:?}", request.path));
             }
         }
     }
