@@ -67,7 +67,7 @@ impl<'a> Destination<'a> {
         for _ in 0..MAX_ATTEMPTS {
             let version = match self.inbox.hash_file(name) {
                 Ok((found, version)) if found == sha256 => version,
-                Ok(_) => return Err(self.inbox.changed(name)),
+                Ok(_) | Err(FsError::NotRegular { .. }) => return Err(self.inbox.changed(name)),
                 Err(FsError::Changed(_)) => continue,
                 Err(error) => return Err(error),
             };

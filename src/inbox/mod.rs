@@ -82,14 +82,6 @@ impl Inbox {
         self.open()?.open_file(name)
     }
 
-    /// [`Destination::archive_content`] for a single file.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn archive_content(&self, name: &str, sha256: &str, folder: &Path) -> Result<PathBuf, FsError> {
-        Destination::create(&self.open()?, folder)?.archive_content(name, sha256)
-    }
-
     /// [`Destination::reject`] for a single file.
     ///
     /// # Errors

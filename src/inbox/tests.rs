@@ -241,7 +241,9 @@ fn file_whose_mode_changes_all_the_time_is_archived_once() {
         }
     });
     let accepted = folder.path().join("accepted");
-    let moved = (0..1000).find_map(|_| inbox.archive_content("a.json", &sha256_hex(b"one"), &accepted).ok());
+    let opened = inbox.open().unwrap();
+    let destination = Destination::create(&opened, &accepted).unwrap();
+    let moved = (0..1000).find_map(|_| destination.archive_content("a.json", &sha256_hex(b"one")).ok());
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     changing.join().unwrap();
     assert_eq!(moved, Some(accepted.join("a.json")));

@@ -151,13 +151,13 @@ fn finish_move(
     unmoved: &UnmovedFile,
 ) -> Result<Option<String>, FsError> {
     let folder = folders.accepted.join(unmoved.ingested_at.date());
-    match inbox.archive_content(&unmoved.file_name, &unmoved.sha256, &folder) {
+    let opened = inbox.open()?;
+    let destination = Destination::create(&opened, &folder)?;
+    match destination.archive_content(&unmoved.file_name, &unmoved.sha256) {
         // Moved already, removed, or another file by now.
-        Err(FsError::Changed(_) | FsError::NotFound(_) | FsError::NotRegular { .. }) => {
+        Err(FsError::Changed(_) | FsError::NotFound(_)) => {
             // The move may not be flushed. It must be before it is recorded, or a power cut could undo it unnoticed.
-            if folder.is_dir() {
-                inbox.flush_moves(&folder)?;
-            }
+            inbox.flush_moves(&folder)?;
             Ok(None)
         }
         moved => {
