@@ -24,6 +24,7 @@ CREATE TABLE intakes (
     nr          INTEGER PRIMARY KEY,
     source      TEXT NOT NULL CHECK (source = 'inbox' OR source = 'api'),
     file_name   TEXT,                    -- as dropped; null: submitted without a name
+    base_name   TEXT,                    -- in Unicode NFC and without what marks a copy; null: like file_name
     sha256      TEXT NOT NULL,           -- of the file's bytes
     bytes       INTEGER NOT NULL,
     jobs        INTEGER NOT NULL,        -- number of jobs in it, all committed with this row
@@ -32,9 +33,9 @@ CREATE TABLE intakes (
     moved_to    TEXT                     -- where it is now; null: it had vanished, or there was no file
 ) STRICT;
 
--- Finds an earlier drop of the same file. The name comes first because the names of many files usually rise, so that new
--- entries share pages; digests are random and touch a page each.
-CREATE INDEX intakes_by_content ON intakes (file_name, sha256) WHERE file_name IS NOT NULL;
+-- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually
+-- rise, so that new entries share pages; digests are random and touch a page each.
+CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 -- Moves to finish after a crash.
 CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
 

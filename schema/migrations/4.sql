@@ -1,5 +1,5 @@
--- Version 4: the words of docs/glossary.md. `jobs` is built anew because its CHECK lists the actions; foreign keys are off
--- meanwhile (src/store/schema.rs).
+-- Version 4: the words of docs/glossary.md, and the base names of job files. `jobs` is built anew because its CHECK lists
+-- the actions, `intakes` for the order of its columns; foreign keys are off meanwhile (src/store/schema.rs).
 CREATE TABLE jobs_4 (
     nr                   INTEGER PRIMARY KEY,
     id                   TEXT NOT NULL UNIQUE,
@@ -71,7 +71,24 @@ CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_intake ON jobs (intake);
 
-ALTER TABLE intakes RENAME COLUMN taken_at TO ingested_at;
+CREATE TABLE intakes_4 (
+    nr          INTEGER PRIMARY KEY,
+    source      TEXT NOT NULL CHECK (source = 'inbox' OR source = 'api'),
+    file_name   TEXT,
+    base_name   TEXT,
+    sha256      TEXT NOT NULL,
+    bytes       INTEGER NOT NULL,
+    jobs        INTEGER NOT NULL,
+    ingested_at INTEGER NOT NULL,
+    moved_at    INTEGER,
+    moved_to    TEXT
+) STRICT;
+INSERT INTO intakes_4 (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to)
+SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to FROM intakes ORDER BY nr;
+DROP TABLE intakes;
+ALTER TABLE intakes_4 RENAME TO intakes;
+CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
 ALTER TABLE outputs RENAME COLUMN refusals TO link_refusals;

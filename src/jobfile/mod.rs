@@ -6,6 +6,7 @@
 
 mod body;
 mod check;
+mod copies;
 mod cursor;
 mod dropreel_member;
 mod encoding;
@@ -29,8 +30,9 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 
 pub use body::with_callback;
+pub use copies::{are_same_or_copy, base_name, is_conflict_copy};
 pub use lines::{Lines, read_lines};
-pub use names::{is_conflict_copy, is_job_file_name, is_unfinished, stem};
+pub use names::{is_job_file_name, is_unfinished, stem};
 pub use read::read_document;
 pub use schema::schema;
 

@@ -28,13 +28,6 @@ pub fn is_job_file_name(name: &str) -> bool {
     !is_unfinished(name) && Form::of_name(name).is_some()
 }
 
-/// Whether a sync tool gives this name to the losing copy of a conflict (Syncthing: `.sync-conflict-`; Dropbox,
-/// Nextcloud: `conflicted copy`). Such a file is rejected and never submitted.
-pub fn is_conflict_copy(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    lower.contains(".sync-conflict-") || lower.contains("conflicted copy")
-}
-
 /// The name without its ending: the default name of the file's jobs.
 pub fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
@@ -73,20 +66,6 @@ mod tests {
         for (name, form, job) in cases {
             assert_eq!(Form::of_name(name), form, "{name}");
             assert_eq!(is_job_file_name(name), job, "{name}");
-        }
-    }
-
-    #[test]
-    fn conflict_copies_are_recognised_by_name() {
-        for name in [
-            "sakura.sync-conflict-20260404-064600-ABCDEFG.json",
-            "sakura (Li's conflicted copy 2026-04-04).json",
-            "sakura (Conflicted Copy 2026-04-04 064600).jsonl",
-        ] {
-            assert!(is_conflict_copy(name), "{name}");
-        }
-        for name in ["sakura.json", "conflict.json", "my copy.json", "resync-conflict-free.json"] {
-            assert!(!is_conflict_copy(name), "{name}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::next_action::next_action;
 use crate::job::{Identity, Job, JobId, Priority};
-use crate::jobfile::Draft;
+use crate::jobfile::{self, Draft};
 use crate::store::Store;
 use crate::store::apply::topic_of;
 use crate::store::error::StoreError;
@@ -20,7 +20,8 @@ use crate::store::notify::Topic;
 use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::writer::{WriteKind, Writing};
 
-/// The same name and bytes within this time are taken for a repeated copy (docs/reference.md#job-files).
+/// The same bytes under the same name, or that of a copy, within this time are taken for a repeated copy
+/// (docs/reference.md#job-files).
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a job file came from.
@@ -296,14 +297,17 @@ fn insert_intake(
     jobs: usize,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
+    let file_name = intake.file_name.as_deref();
+    let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
-            "INSERT INTO intakes (source, file_name, sha256, bytes, jobs, ingested_at, moved_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO intakes (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute((
             intake.source.as_str(),
             &intake.file_name,
+            base_name.as_deref(),
             &intake.sha256,
             i64::try_from(intake.bytes).unwrap_or(i64::MAX),
             count(jobs),
@@ -320,11 +324,13 @@ fn count(jobs: usize) -> i64 {
     i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
-/// The first job of the newest intake of the same file.
+/// Earlier intakes of the same bytes under the same base name, the newest first, each with its first job.
 pub(super) const REPEATED: &str =
-    "SELECT jobs.id, intakes.ingested_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr
-     WHERE intakes.sha256 = ?1 AND intakes.file_name = ?2 AND intakes.nr < ?3 AND intakes.ingested_at > ?4
-     ORDER BY intakes.nr DESC, jobs.nr LIMIT 1";
+    "SELECT (SELECT id FROM jobs WHERE jobs.intake = intakes.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
+     FROM intakes
+     WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND nr < ?3
+       AND ingested_at > ?4
+     ORDER BY nr DESC";
 
 fn refuse_repeat(
     connection: &Connection,
@@ -333,20 +339,26 @@ fn refuse_repeat(
     now: Timestamp,
 ) -> Result<(), IngestError> {
     let Some(file_name) = &intake.file_name else { return Ok(()) };
-    let earlier: Option<(String, i64)> = connection
-        .prepare_cached(REPEATED)
-        .and_then(|mut statement| {
-            let since = now.minus(REPEAT_WINDOW).millis();
-            statement
-                .query_row((&intake.sha256, file_name, nr, since), |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()
-        })
-        .map_err(StoreError::from)?;
-    match earlier {
+    let since = now.minus(REPEAT_WINDOW).millis();
+    let earlier = || -> rusqlite::Result<Option<(String, i64)>> {
+        let mut statement = connection.prepare_cached(REPEATED)?;
+        let base_name = jobfile::base_name(file_name);
+        let mut rows = statement.query((&*base_name, &intake.sha256, nr, since))?;
+        while let Some(row) = rows.next()? {
+            let (first, name): (Option<String>, String) = (row.get(0)?, row.get(2)?);
+            if let Some(first) = first
+                && jobfile::are_same_or_copy(&name, file_name)
+            {
+                return Ok(Some((first, row.get(1)?)));
+            }
+        }
+        Ok(None)
+    };
+    match earlier().map_err(StoreError::from)? {
         None => Ok(()),
-        Some((id, taken_at)) => {
+        Some((id, ingested_at)) => {
             let first = known_id(&id)?;
-            Err(IngestError::Duplicate { first, ingested_at: Timestamp::from_millis(taken_at) })
+            Err(IngestError::Duplicate { first, ingested_at: Timestamp::from_millis(ingested_at) })
         }
     }
 }

@@ -238,6 +238,38 @@ async fn repeated_copy_is_rejected_and_names_the_first_job() {
     assert_eq!(inbox.names("accepted/2026-04-04"), ["a-1.json", "a.json"]);
 }
 
+/// What was dropped first, what came next with the same bytes, and whether it is rejected as a copy of the first.
+const COPIES: &[(&str, &str, bool)] = &[
+    ("order.json", "order (1).json", true),
+    ("order (1).json", "order.json", true),
+    ("order.json", "order - Kopie.json", true),
+    ("order.json", "order 2.json", true),
+    ("order.json", "order-1.json", false),
+    ("shot 2.json", "shot 3.json", false),
+    ("m\u{fc}ller.json", "mu\u{308}ller.json", true),
+    ("mu\u{308}ller.json", "m\u{fc}ller.json", true),
+    ("mu\u{308}ller.json", "m\u{fc}ller (1).json", true),
+];
+
+#[tokio::test]
+async fn copy_under_the_name_of_a_copy_is_rejected_and_names_the_first_job() {
+    for (first, copy, rejected) in COPIES {
+        let inbox = Inbox::new();
+        inbox.drop(first, JOB);
+        inbox.look(Duration::ZERO).await;
+        inbox.drop(copy, JOB);
+        inbox.look(Duration::from_secs(3600)).await;
+        assert_eq!(inbox.jobs().await.len(), if *rejected { 1 } else { 2 }, "{first}, {copy}");
+        if *rejected {
+            let id = inbox.store.list(JobFilter::default(), None, 1).await.unwrap().jobs[0].job.id();
+            assert!(inbox.reason(copy).contains(&id.to_string()), "{copy}");
+            inbox.drop(copy, JOB.replace('}', r#","dropreel":{"again":true}}"#));
+            inbox.look(Duration::from_secs(11)).await;
+            assert_eq!(inbox.jobs().await.len(), 2, "{copy}: again");
+        }
+    }
+}
+
 #[tokio::test]
 async fn used_key_is_rejected_with_its_position() {
     let inbox = Inbox::new();
