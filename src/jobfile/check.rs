@@ -7,6 +7,7 @@ use crate::jobfile::dropreel_member::{self, DropreelMember};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::models::{FIELDS, MEDIA_KEYS, MODELS, Mode, Model};
+use crate::jobfile::records;
 
 /// The member with dropreel's own keys.
 const DROPREEL_KEY: &str = "dropreel";
@@ -25,6 +26,10 @@ pub fn job(
         return None;
     };
     let object = Object { node, members, pointer };
+    if let Some(what) = records::kind(|key| object.find(key).is_some()) {
+        findings.add(pointer, node.at, what);
+        return None;
+    }
     let own_keys = match object.find(DROPREEL_KEY) {
         Some((_, member)) => dropreel_member::read(member, pointer, findings),
         None => DropreelMember::default(),

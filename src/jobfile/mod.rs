@@ -18,6 +18,7 @@ mod links;
 mod models;
 mod names;
 mod read;
+mod records;
 mod schema;
 mod strings;
 mod syntax_hints;

@@ -142,6 +142,10 @@ const CASES: &[(&str, Create, End)] = &[
     ("name-syncthing", |at| { at.write_good("s.sync-conflict-20260404-101010-ABCDEFG.json"); }, Rejected("sync tool")),
     ("name-dropbox", |at| { at.write_good("d (conflicted copy 2026-04-04).json"); }, Rejected("sync tool")),
     ("name-reason", |at| { at.write("r.json.reason.json", BAD); at.write("r.json", BAD); }, Rejected("text")),
+    ("name-in-german", |at| { at.write_good("d (In Konflikt stehende Kopie von A 2026-11-28).json"); }, Rejected("sync tool")),
+    ("name-synology", |at| { at.write_good("d_NAS01_Nov-28-100000-2026_Conflict.json"); }, Rejected("sync tool")),
+    ("a-sidecar", |at| { at.write("k.mp4.json", r#"{"job":"j","task_id":"t","model":"m","request":{"model":"m","prompt":"p"},"file":"k.mp4","sha256":"0"}"#); }, Rejected("sidecar")),
+    ("a-reason", |at| { at.write("k.reason.json", r#"{"file":"k.json","at":"2026-11-28T10:00:00Z","errors":[]}"#); }, Rejected("a file was rejected")),
     ("name-taken-by-link", |at| {
         symlink(at.beside.join("victim"), at.rejected.join("taken.json")).unwrap();
         symlink(at.beside.join("victim"), at.rejected.join("taken-1.json.reason.json")).unwrap();
@@ -345,7 +349,7 @@ fn check_reasons(rig: &Rig, cases: &[&(&str, Create, End)]) {
         .iter()
         .filter(|path| path.to_string_lossy().ends_with(".reason.json") && !path.is_symlink())
         .filter_map(|path| serde_json::from_slice(&fs::read(path).unwrap()).ok())
-        .filter(|reason: &Value| reason["errors"].is_array())
+        .filter(|reason: &Value| reason["errors"][0].is_object())
         .collect();
     for reason in &reasons {
         let file = rig.path("rejected").join(reason["file"].as_str().unwrap());
@@ -488,5 +492,52 @@ async fn every_file_of_a_large_batch_is_ingested() {
         status["counts"].as_object().map_or(0, |counts| counts.values().filter_map(Value::as_u64).sum());
     assert_eq!(jobs, count as u64, "{status:#}");
     assert_ordinary_file_is_ingested(&rig, &mut log, "ordinary").await;
+    conclude(rig, &log, When::Always).await;
+}
+
+/// Renames the same bytes to one name, touches them, and renames others over it, all while the daemon moves files.
+#[tokio::test]
+async fn files_renamed_over_each_other_are_bought_once_for_each_content() {
+    let rig = start().await;
+    let mut log = log_of(&rig);
+    let (inbox, outside) = (rig.path("inbox"), rig.beside("elsewhere"));
+    let content = |number: usize, kind: &str| {
+        format!(
+            r#"{{"model": "wan2.5-t2v", "prompt": "{number} {kind} [sandbox: queue=60s]", "dropreel": {{"labels": {{"case": "over"}}}}}}"#
+        )
+    };
+    let rounds = 150;
+    let over = std::thread::spawn(move || {
+        for number in 0..rounds {
+            let (name, staged) = (inbox.join(format!("over-{number}.json")), outside.join("staged"));
+            let put = |text: String| {
+                fs::write(&staged, text).unwrap();
+                fs::rename(&staged, &name).unwrap();
+            };
+            let pause = || std::thread::sleep(Duration::from_micros(number as u64 * 61 % 1500));
+            put(content(number, "one"));
+            pause();
+            let _ = fs::File::open(&name).map(|file| file.set_modified(std::time::SystemTime::now()));
+            match number % 2 {
+                0 => (0..2).for_each(|_| put(content(number, "one"))),
+                _ => put(content(number, "two")),
+            }
+        }
+    });
+    tokio::task::spawn_blocking(move || over.join().unwrap()).await.unwrap();
+    assert_ordinary_file_is_ingested(&rig, &mut log, "ordinary").await;
+    let start = Instant::now();
+    while fs::read_dir(rig.path("inbox")).unwrap().count() > 0 {
+        assert!(start.elapsed() < TIMEOUT, "{}", rig.output());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut prompts: Vec<String> =
+        jobs_of(&rig, "over").await.iter().map(|job| job["prompt"].to_string()).collect();
+    let bought = prompts.len();
+    prompts.sort();
+    prompts.dedup();
+    assert_eq!(prompts.len(), bought, "each content is bought once");
+    // What was replaced before it was read is not there to be bought; the last of each name is.
+    assert!(bought >= rounds, "{bought}");
     conclude(rig, &log, When::Always).await;
 }
