@@ -249,7 +249,7 @@ mod tests {
     const CASES: &str = include_str!("../../tests/jobfiles/names.txt");
 
     #[test]
-    fn names_of_conflict_copies_other_copies_and_jobs_are_told_apart() {
+    fn names_of_conflict_copies_copies_and_jobs_are_distinguished() {
         let mut cases = 0;
         for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (kind, rest) = line.split_once(' ').unwrap();

@@ -256,15 +256,15 @@ async fn copy_under_the_name_of_a_copy_is_rejected_and_names_the_first_job() {
     for (first, copy, rejected) in COPIES {
         let inbox = Inbox::new();
         inbox.drop(first, JOB);
-        inbox.look(Duration::ZERO).await;
+        inbox.pass_after(Duration::ZERO).await;
         inbox.drop(copy, JOB);
-        inbox.look(Duration::from_secs(3600)).await;
+        inbox.pass_after(Duration::from_secs(3600)).await;
         assert_eq!(inbox.jobs().await.len(), if *rejected { 1 } else { 2 }, "{first}, {copy}");
         if *rejected {
             let id = inbox.store.list(JobFilter::default(), None, 1).await.unwrap().jobs[0].job.id();
             assert!(inbox.reason(copy).contains(&id.to_string()), "{copy}");
             inbox.drop(copy, JOB.replace('}', r#","dropreel":{"again":true}}"#));
-            inbox.look(Duration::from_secs(11)).await;
+            inbox.pass_after(Duration::from_secs(11)).await;
             assert_eq!(inbox.jobs().await.len(), 2, "{copy}: again");
         }
     }
