@@ -50,7 +50,7 @@ impl Store {
                     "SELECT nr, (SELECT count(*) FROM deliveries WHERE deliveries.job = jobs.nr) FROM jobs
                      WHERE id = ?1",
                 )?
-                .query_row([job.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row([job], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?
                 .ok_or(StoreError::NoSuchJob(job))?;
             if kept < KEPT_PER_JOB {
@@ -59,7 +59,7 @@ impl Store {
                         "INSERT INTO deliveries (job, received_at, sha256, body, overflow, processed)
                          VALUES (?1, ?2, ?3, ?4, 0, 0)",
                     )?
-                    .execute((nr, now.millis(), &sha256, &body))?;
+                    .execute((nr, now, &sha256, &body))?;
             } else {
                 connection
                     .prepare_cached(
@@ -86,15 +86,10 @@ impl Store {
                  FROM deliveries JOIN jobs ON jobs.nr = deliveries.job
                  WHERE deliveries.processed = 0 ORDER BY deliveries.nr LIMIT ?1",
             )?;
-            let mut rows = statement.query([limit])?;
-            let mut deliveries = Vec::new();
-            while let Some(row) = rows.next()? {
-                let id: String = row.get(1)?;
-                let job = JobId::parse(&id)
-                    .ok_or_else(|| StoreError::UnknownWord { what: "job id", value: id.clone() })?;
-                deliveries.push(Delivery { nr: row.get(0)?, job, body: row.get(2)?, more: row.get(3)? });
-            }
-            Ok(deliveries)
+            let deliveries = statement.query_map([limit], |row| {
+                Ok(Delivery { nr: row.get(0)?, job: row.get(1)?, body: row.get(2)?, more: row.get(3)? })
+            })?;
+            Ok(deliveries.collect::<Result<_, _>>()?)
         })
         .await
     }

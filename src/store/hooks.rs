@@ -1,6 +1,6 @@
 //! The outbox of hooks: notifications to deliver, committed with the change that they report.
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
@@ -73,7 +73,7 @@ pub(super) fn write_calls(
             .prepare_cached(
                 "INSERT INTO hook_calls (hook, event, job, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, 0, ?4)",
             )?
-            .execute((hook, event.into_str(), job, now.millis()))?;
+            .execute((hook, event, job, now))?;
         writing.notify(Topic::Hooks);
     }
     Ok(())
@@ -105,14 +105,19 @@ impl Store {
     ) -> Result<(Vec<HookCall>, Option<Timestamp>), StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(DUE)?;
-            let mut rows = statement.query((now.millis(), limit))?;
-            let mut calls = Vec::new();
-            while let Some(row) = rows.next()? {
-                calls.push(call(row)?);
-            }
+            let calls = statement.query_map((now, limit), |row| {
+                Ok(HookCall {
+                    nr: row.get(0)?,
+                    hook: row.get(1)?,
+                    event: row.get(2)?,
+                    job: row.get(3)?,
+                    at: row.get(4)?,
+                    tries: row.get(5)?,
+                })
+            })?;
+            let calls = calls.collect::<Result<_, _>>()?;
             let mut statement = connection.prepare_cached(NEXT)?;
-            let next: Option<i64> = statement.query_row([now.millis()], |row| row.get(0)).optional()?;
-            Ok((calls, next.map(Timestamp::from_millis)))
+            Ok((calls, statement.query_row([now], |row| row.get(0)).optional()?))
         })
         .await
     }
@@ -130,14 +135,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
-                let due_at = again.map(Timestamp::millis);
                 writing
                     .connection
                     .prepare_cached(
                         "UPDATE hook_calls SET tries = tries + 1, due_at = ?2, tried_at = ?3, outcome = ?4
                          WHERE nr = ?1",
                     )?
-                    .execute((nr, due_at, now.millis(), &outcome))?;
+                    .execute((nr, again, now, &outcome))?;
                 Ok(())
             })
             .await
@@ -154,13 +158,12 @@ impl Store {
                 "SELECT event, hook, tries, due_at, tried_at, outcome FROM hook_calls WHERE job = ?1 ORDER BY nr",
             )?;
             let calls = statement.query_map([nr], |row| {
-                let time = |at: Option<i64>| at.map(Timestamp::from_millis);
                 Ok(HookCallStatus {
                     event: row.get(0)?,
                     hook: row.get(1)?,
                     tries: row.get(2)?,
-                    due_at: time(row.get(3)?),
-                    tried_at: time(row.get(4)?),
+                    due_at: row.get(3)?,
+                    tried_at: row.get(4)?,
                     outcome: row.get(5)?,
                 })
             })?;
@@ -168,23 +171,6 @@ impl Store {
         })
         .await
     }
-}
-
-fn call(row: &Row<'_>) -> Result<HookCall, StoreError> {
-    let (event, job): (String, Option<String>) = (row.get(2)?, row.get(3)?);
-    let unknown = |what, value| StoreError::UnknownWord { what, value };
-    let job = match job {
-        Some(id) => Some(JobId::parse(&id).ok_or_else(|| unknown("job id", id.clone()))?),
-        None => None,
-    };
-    Ok(HookCall {
-        nr: row.get(0)?,
-        hook: row.get(1)?,
-        event: event.parse().map_err(|_| unknown("event", event.clone()))?,
-        job,
-        at: Timestamp::from_millis(row.get(4)?),
-        tries: row.get(5)?,
-    })
 }
 
 #[cfg(test)]

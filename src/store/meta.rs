@@ -1,6 +1,7 @@
 //! Facts about the database itself: its epoch, whether it is a backup, the API key and the latest clock it has seen.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use crate::clock::Timestamp;
 use crate::store::Store;
@@ -43,7 +44,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn backup_made_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| Ok(get(connection, BACKUP_MADE_AT)?.map(Timestamp::from_millis))).await
+        self.read(|connection| get(connection, BACKUP_MADE_AT)).await
     }
 
     /// The fingerprint of the API key that the last process used.
@@ -67,7 +68,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn clock_high_water(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| Ok(get(connection, CLOCK_HIGH_WATER)?.map(Timestamp::from_millis))).await
+        self.read(|connection| get(connection, CLOCK_HIGH_WATER)).await
     }
 
     /// Raises the high water mark of the clock to `now`; never lowers it.
@@ -77,8 +78,8 @@ impl Store {
     pub async fn raise_clock_high_water(&self, now: Timestamp) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
-                let known = get(writing.connection, CLOCK_HIGH_WATER)?.unwrap_or(i64::MIN);
-                set(writing.connection, CLOCK_HIGH_WATER, known.max(now.millis()))
+                let known = get(writing.connection, CLOCK_HIGH_WATER)?.unwrap_or(now);
+                set(writing.connection, CLOCK_HIGH_WATER, known.max(now))
             })
             .await
     }
@@ -94,22 +95,22 @@ impl Store {
 
 /// Sets the high water mark of the clock, up or down.
 pub(super) fn set_clock_high_water(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
-    set(connection, CLOCK_HIGH_WATER, now.millis())
+    set(connection, CLOCK_HIGH_WATER, now)
 }
 
 /// Marks a database as a backup made at `now`.
 pub(super) fn mark_backup(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
-    set(connection, BACKUP_MADE_AT, now.millis())
+    set(connection, BACKUP_MADE_AT, now)
 }
 
-fn get(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
+fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, StoreError> {
     Ok(connection
         .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
         .optional()?)
 }
 
-fn set(connection: &Connection, name: &str, value: i64) -> Result<(), StoreError> {
+fn set(connection: &Connection, name: &str, value: impl ToSql) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",

@@ -42,7 +42,7 @@ impl Store {
                         "SELECT 1 FROM outputs WHERE path = ?1
                          AND NOT (job = ?2 AND task_id = ?3 AND kind = ?4 AND idx = ?5)",
                     )?
-                    .exists((&plan.path, nr, task.as_str(), key.kind.into_str(), key.index))?;
+                    .exists((&plan.path, nr, &task, key.kind, key.index))?;
                 if taken {
                     return Ok(false);
                 }
@@ -54,8 +54,8 @@ impl Store {
                     )?
                     .execute((
                         nr,
-                        task.as_str(),
-                        key.kind.into_str(),
+                        &task,
+                        key.kind,
                         key.index,
                         &plan.path,
                         i64::try_from(plan.bytes).unwrap_or(i64::MAX),
@@ -79,18 +79,14 @@ pub(super) fn plans_in(
         "SELECT kind, idx, path, bytes, sha256, host FROM outputs
          WHERE job = ?1 AND task_id = ?2 AND state = 'waiting' AND path IS NOT NULL",
     )?;
-    let mut rows = statement.query((nr, task.as_str()))?;
-    let mut plans = Vec::new();
-    while let Some(row) = rows.next()? {
-        let word: String = row.get(0)?;
-        let kind = word.parse().map_err(|_| StoreError::UnknownWord { what: "output kind", value: word })?;
+    let plans = statement.query_map((nr, task), |row| {
         let plan = Plan {
             path: row.get(2)?,
             bytes: row.get::<_, i64>(3)?.unsigned_abs(),
             sha256: row.get(4)?,
             host: row.get(5)?,
         };
-        plans.push((OutputKey { kind, index: row.get(1)? }, plan));
-    }
-    Ok(plans)
+        Ok((OutputKey { kind: row.get(0)?, index: row.get(1)? }, plan))
+    })?;
+    Ok(plans.collect::<Result<_, _>>()?)
 }

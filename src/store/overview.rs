@@ -1,7 +1,6 @@
 //! The first look: what runs, what ended last, which links die soon, who came in the same file, what was spent.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Params};
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
@@ -66,18 +65,13 @@ impl Store {
     pub async fn unfinished_jobs(&self) -> Result<UnfinishedJobs, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(UNFINISHED)?;
-            let mut rows = statement.query([])?;
-            let mut unfinished = Vec::new();
-            while let Some(row) = rows.next()? {
-                let word: String = row.get(0)?;
-                let state =
-                    word.parse().map_err(|_| StoreError::UnknownWord { what: "state", value: word })?;
-                let oldest = Timestamp::from_millis(row.get(3)?);
-                unfinished.push(Group { state, model: row.get(1)?, jobs: row.get(2)?, oldest });
-            }
+            let groups = statement.query_map([], |row| {
+                Ok(Group { state: row.get(0)?, model: row.get(1)?, jobs: row.get(2)?, oldest: row.get(3)? })
+            })?;
+            let unfinished = groups.collect::<Result<_, _>>()?;
             let mut statement = connection.prepare_cached(FIRST_TO_DIE)?;
-            let nearest: Option<i64> = statement.query_row([], |row| row.get(0)).optional()?;
-            Ok(UnfinishedJobs { unfinished, nearest_expiry: nearest.map(Timestamp::from_millis) })
+            let nearest_expiry = statement.query_row([], |row| row.get(0)).optional()?;
+            Ok(UnfinishedJobs { unfinished, nearest_expiry })
         })
         .await
     }
@@ -87,7 +81,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn active_jobs(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, UNDER_WAY, vec![limit.into()])).await
+        self.read(move |connection| details_where(connection, UNDER_WAY, [limit])).await
     }
 
     /// Jobs that ended in `state` at `since` or later, newest end first.
@@ -100,8 +94,7 @@ impl Store {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobDetails>, StoreError> {
-        let values = vec![state.into_str().to_owned().into(), since.millis().into(), limit.into()];
-        self.read(move |connection| details_where(connection, ENDED, values)).await
+        self.read(move |connection| details_where(connection, ENDED, (state, since, limit))).await
     }
 
     /// Jobs still to be fetched whose first link dies before `until`, the most pressing first.
@@ -109,10 +102,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn expiring_jobs(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| {
-            details_where(connection, DYING, vec![until.millis().into(), limit.into()])
-        })
-        .await
+        self.read(move |connection| details_where(connection, DYING, (until, limit))).await
     }
 
     /// What the jobs that ended at `since` or later cost.
@@ -122,7 +112,7 @@ impl Store {
     pub async fn spent_since(&self, since: Timestamp) -> Result<Quota, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(SPENT)?;
-            Ok(Quota::new(statement.query_row([since.millis()], |row| row.get(0))?))
+            Ok(statement.query_row([since], |row| row.get(0))?)
         })
         .await
     }
@@ -142,7 +132,7 @@ impl Store {
                 .query_row([nr], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let side = |condition: &str, limit: u32| {
                 let rest = format!("JOIN_REQUESTS WHERE jobs.intake = ?1 AND jobs.nr {condition} LIMIT ?3");
-                details_where(connection, &rest, vec![intake.into(), nr.into(), limit.into()])
+                details_where(connection, &rest, (intake, nr, limit))
             };
             let mut near = side("< ?2 ORDER BY jobs.nr DESC", each_side)?;
             near.reverse();
@@ -163,8 +153,8 @@ pub(super) fn page_statements() -> Vec<(&'static str, String)> {
 fn details_where(
     connection: &Connection,
     rest: &str,
-    values: Vec<Value>,
+    values: impl Params,
 ) -> Result<Vec<JobDetails>, StoreError> {
     let rest = rest.replace("JOIN_REQUESTS", "JOIN requests ON requests.job = jobs.nr");
-    details_from(connection, &format!("jobs {rest}"), params_from_iter(values))
+    details_from(connection, &format!("jobs {rest}"), values)
 }

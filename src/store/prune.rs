@@ -87,7 +87,7 @@ impl Store {
             for state in final_states() {
                 let count: i64 = connection
                     .prepare_cached(&count_statement(state))?
-                    .query_row([before.millis()], |row| row.get(0))?;
+                    .query_row([before], |row| row.get(0))?;
                 sum += count.unsigned_abs();
             }
             Ok(sum)
@@ -128,11 +128,11 @@ impl Store {
     pub async fn needed_files(&self, before: Timestamp) -> Result<NeededFiles, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&needed_statement())?;
-            let mut rows = statement.query([before.millis()])?;
+            let mut rows = statement.query([before])?;
             let mut needed = NeededFiles::default();
             while let Some(row) = rows.next()? {
                 let moved_to: Option<String> = row.get(1)?;
-                needed.add(Timestamp::from_millis(row.get(0)?), moved_to.as_deref());
+                needed.add(row.get(0)?, moved_to.as_deref());
             }
             Ok(needed)
         })
@@ -173,7 +173,7 @@ fn needed_statement() -> String {
 fn prunable_jobs(connection: &Connection, before: Timestamp) -> Result<Vec<(i64, i64)>, StoreError> {
     for state in final_states() {
         let mut statement = connection.prepare_cached(&prunable_statement(state))?;
-        let found = statement.query_map([before.millis()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found = statement.query_map([before], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let found: Vec<_> = found.collect::<Result<_, _>>()?;
         if !found.is_empty() {
             return Ok(found);

@@ -113,12 +113,9 @@ impl Store {
         self.read(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
-            let mut rows = statement.query([])?;
-            let mut counts = BTreeMap::new();
-            while let Some(row) = rows.next()? {
-                counts.insert(row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
-            }
-            Ok(counts)
+            let counts =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+            Ok(counts.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -182,12 +179,7 @@ pub(super) fn details_from(
 ) -> Result<Vec<JobDetails>, StoreError> {
     let select = format!("SELECT {}, requests.prompt, requests.labels FROM {from}", JobColumns::SELECT);
     let mut statement = connection.prepare_cached(&select)?;
-    let mut rows = statement.query(values)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read_details(connection, row)?);
-    }
-    Ok(found)
+    statement.query_and_then(values, |row| read_details(connection, row))?.collect()
 }
 
 fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
@@ -196,11 +188,9 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
     let mut statement = connection.prepare_cached(
         "SELECT * FROM outputs WHERE job = ?1 AND state = 'stored' ORDER BY stored_at, position",
     )?;
-    let mut rows = statement.query([known.nr])?;
-    let mut files = Vec::new();
-    while let Some(row) = rows.next()? {
-        files.push((row.get("kind")?, read_stored(row)?));
-    }
+    let files = statement
+        .query_and_then([known.nr], |row| Ok((row.get("kind")?, read_stored(row)?)))?
+        .collect::<Result<_, StoreError>>()?;
     Ok(JobDetails {
         nr: known.nr,
         job: known.job,

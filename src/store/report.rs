@@ -125,7 +125,7 @@ fn for_each_finished(
 ) -> Result<(), StoreError> {
     let sql = FINISHED.replace("COLUMNS", columns).replace("JOINED", joined);
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([since.millis()])?;
+    let mut rows = statement.query([since])?;
     while let Some(row) = rows.next()? {
         each(row)?;
     }
@@ -160,15 +160,12 @@ struct FinishedJob {
 }
 
 impl FinishedJob {
-    fn of(row: &Row<'_>) -> Result<Self, StoreError> {
-        let word = text(row, "state")?;
-        let state =
-            word.parse().map_err(|_| StoreError::UnknownWord { what: "state", value: word.to_owned() })?;
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let (finished_at, submitted_at): (i64, Option<i64>) =
             (row.get("finished_at")?, row.get("submitted_at")?);
         let cost: Option<i64> = row.get("cost_quota")?;
         let seconds = submitted_at.map(|submitted_at| (finished_at - submitted_at) as f64 / 1000.0);
-        Ok(Self { state, finished_at, cost: cost.unwrap_or(0), seconds })
+        Ok(Self { state: row.get("state")?, finished_at, cost: cost.unwrap_or(0), seconds })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use rusqlite::Connection;
 
-use crate::clock::Timestamp;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -12,25 +11,16 @@ use crate::store::notify::Topic;
 pub(super) fn suspensions_in(connection: &Connection) -> Result<Vec<Suspension>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT cause, until, message, since FROM suspensions ORDER BY since")?;
-    let mut rows = statement.query([])?;
-    let mut suspensions = Vec::new();
-    while let Some(row) = rows.next()? {
-        let cause: String = row.get(0)?;
-        let unknown = |value| StoreError::UnknownWord { what: "cause of a suspension", value };
-        suspensions.push(Suspension {
-            cause: cause.parse().map_err(|_| unknown(cause))?,
-            until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
-            message: row.get(2)?,
-            since: Timestamp::from_millis(row.get(3)?),
-        });
-    }
-    Ok(suspensions)
+    let suspensions = statement.query_map([], |row| {
+        Ok(Suspension { cause: row.get(0)?, until: row.get(1)?, message: row.get(2)?, since: row.get(3)? })
+    })?;
+    Ok(suspensions.collect::<Result<_, _>>()?)
 }
 
 /// Whether work is suspended for `cause`.
 pub(super) fn is_suspended(connection: &Connection, cause: SuspensionCause) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?;
-    Ok(statement.exists([cause.into_str()])?)
+    Ok(statement.exists([cause])?)
 }
 
 impl Store {
@@ -48,12 +38,7 @@ impl Store {
                         "INSERT INTO suspensions (cause, until, message, since) VALUES (?1, ?2, ?3, ?4)
                          ON CONFLICT (cause) DO UPDATE SET until = ?2, message = ?3",
                     )?
-                    .execute((
-                        suspension.cause.into_str(),
-                        suspension.until.map(Timestamp::millis),
-                        &suspension.message,
-                        suspension.since.millis(),
-                    ))?;
+                    .execute((suspension.cause, suspension.until, &suspension.message, suspension.since))?;
                 writing.notify(Topic::Changes);
                 Ok(())
             })
@@ -72,7 +57,7 @@ impl Store {
                     lifted += writing
                         .connection
                         .prepare_cached("DELETE FROM suspensions WHERE cause = ?1")?
-                        .execute([cause.into_str()])?;
+                        .execute([cause])?;
                 }
                 if lifted > 0 {
                     for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Download] {
