@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 35] = [
+const TABLE: [(&str, &str, &str); 38] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -28,7 +28,9 @@ const TABLE: [(&str, &str, &str); 35] = [
     ("downloads.alert_before_expiry", r#""4h""#, "2h"),
     ("downloads.allow_private_addresses", "false", "true"),
     ("downloads.concurrency", "4", "8"),
+    ("downloads.hosts", "[]", r#"["cdn.example", "10.0.0.7:9000"]"#),
     ("downloads.max_bytes", r#""4GiB""#, "1GiB"),
+    ("downloads.plain_http", "true", "false"),
     ("hooks", "[]", r#"[{ on = ["held"], run = ["/bin/true"] }]"#),
     ("inbox.dir", r#""""#, "FOLDER/drop"),
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
@@ -48,6 +50,7 @@ const TABLE: [(&str, &str, &str); 35] = [
     ("provider.proxy", r#""""#, "http://proxy.example:3128"),
     ("provider.request_timeout", r#""30s""#, "45s"),
     ("provider.submit_per_second", "2.0", "3"),
+    ("quarantine.max_bytes", r#""1GiB""#, "2GiB"),
 ];
 
 /// Variables that must be set for a key to have an effect.
@@ -154,6 +157,8 @@ fn defaults_are_the_documented_values() {
     let downloads = settings.downloads;
     assert_eq!((downloads.concurrency, downloads.max_bytes), (4, 4 << 30));
     assert_eq!((downloads.allow_private_addresses, downloads.alert_before_expiry), (false, 4 * hour));
+    assert_eq!((downloads.plain_http, downloads.hosts.len()), (true, 0));
+    assert_eq!(settings.quarantine.max_bytes, 1 << 30);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:8788");
     assert_eq!((settings.admin.token_file, settings.admin.token), (None, None));
 }
@@ -316,6 +321,7 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("polling.max_interval", "4s", "`polling.interval` must not be longer"),
         ("polling.interval", "5 s", "without a space"),
         ("downloads.concurrency", "65", "1 to 64"),
+        ("downloads.hosts", r#"["https://cdn.example"]"#, "is not a host"),
         ("hooks", "[{ run = [\"x\"] }]", "hook 1: missing"),
         ("hooks", "[{ on = [\"held\"], run = \"https://canary.example\" }]", "hook 1: invalid type"),
         ("hooks", "[{ on = [], run = [\"x\"] }]", "`on` is empty; valid events: succeeded, failed, held"),

@@ -21,6 +21,7 @@ use crate::job::scheduling::TaskLimits;
 use crate::jobfile;
 use crate::library::Library;
 use crate::library::layout::Layout;
+use crate::library::quarantine::Quarantine;
 use crate::media::client::MediaClient;
 use crate::media::download::MediaTimeouts;
 use crate::media::guard::Policy;
@@ -140,7 +141,10 @@ impl Pipeline {
             clock: clock.clone(),
             workers: WorkerPool::new(self.media.clone(), clock.clone()),
             library: self.library.clone(),
-            quarantine: settings.quarantine_dir(),
+            quarantine: Quarantine {
+                folder: settings.quarantine_dir(),
+                max_bytes: settings.quarantine.max_bytes,
+            },
             layout: self.layout.clone(),
             alert_before_expiry: settings.downloads.alert_before_expiry,
         };
@@ -187,13 +191,17 @@ fn clients(
     clock: &Clock,
 ) -> Result<(ProviderClient, MediaClient), ClientError> {
     let (provider, downloads) = (&settings.provider, &settings.downloads);
-    let policy = if downloads.allow_private_addresses { Policy::PrivateToo } else { Policy::PublicOnly };
+    let policy = Policy {
+        private_addresses: downloads.allow_private_addresses,
+        plain_http: downloads.plain_http,
+        hosts: downloads.hosts.clone(),
+    };
     let (base, timeout) = (provider.base_url.as_str(), provider.request_timeout);
     let (client, transport): (_, Arc<dyn transport::MediaTransport>) = match transports {
         Transports::Network => {
             let proxy = provider.proxy.as_ref().map_or("", Secret::expose);
             let client = ProviderClient::new(base, key.clone(), timeout, proxy, clock.clone())?;
-            (client, Arc::new(PinnedTransport::new(policy, clock.clone())))
+            (client, Arc::new(PinnedTransport::new(policy.clone(), clock.clone())))
         }
         Transports::Simulated { provider, media } => {
             (ProviderClient::with_transport(provider, base, key.clone(), timeout, clock.clone())?, media)

@@ -7,6 +7,7 @@ use strum::{Display, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::job::hold::HoldReason;
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::{JobError, TaskId};
 use crate::money::Quota;
@@ -213,13 +214,15 @@ pub enum DownloadFailure {
         /// Not before this time.
         not_before: Option<Timestamp>,
     },
-    /// The download is not the media it should be; it was moved to quarantine.
+    /// The download is not the media it should be.
     Invalid {
         /// Why, in a sentence.
         why: String,
     },
-    /// The link leads to an address that the policy forbids.
+    /// The settings forbid the download; only a person can change that.
     Forbidden {
+        /// What is forbidden.
+        kind: ForbiddenKind,
         /// Why, with the host but not the link.
         why: String,
     },
@@ -229,7 +232,37 @@ impl fmt::Display for DownloadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LinkRefused { status, host } => write!(f, "{host} refused the link with HTTP {status}"),
-            Self::Transient { why, .. } | Self::Invalid { why } | Self::Forbidden { why } => f.write_str(why),
+            Self::Transient { why, .. } | Self::Invalid { why } | Self::Forbidden { why, .. } => {
+                f.write_str(why)
+            }
+        }
+    }
+}
+
+/// What the settings forbid about a download. Each kind has its own advice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForbiddenKind {
+    /// A private address.
+    Address,
+    /// A host that `downloads.hosts` does not list.
+    Host,
+    /// A link on `http:`, where `downloads.plain_http` is off.
+    PlainHttp,
+    /// A link that nothing can be downloaded from: no URL, another scheme or the port of another protocol, a user name.
+    Link,
+    /// A file over `downloads.max_bytes`.
+    Size,
+}
+
+impl ForbiddenKind {
+    /// Why the job is held.
+    pub const fn hold_reason(self) -> HoldReason {
+        match self {
+            Self::Address => HoldReason::AddressForbidden,
+            Self::Host => HoldReason::HostNotAllowed,
+            Self::PlainHttp => HoldReason::PlainHttpForbidden,
+            Self::Link => HoldReason::LinkUnusable,
+            Self::Size => HoldReason::FileTooLarge,
         }
     }
 }

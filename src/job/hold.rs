@@ -26,9 +26,17 @@ pub enum HoldReason {
     TaskMissing,
     /// Completed, but without any output.
     NoOutput,
-    /// The link leads to an address that the policy forbids.
+    /// The link leads to an address that is not on the public internet.
     AddressForbidden,
-    /// Download after download was not the media it should be; kept in `quarantine/`.
+    /// The link leads to a host that `downloads.hosts` does not list.
+    HostNotAllowed,
+    /// The link is on `http:`, and `downloads.plain_http` is off.
+    PlainHttpForbidden,
+    /// The link is no address that media can be downloaded from.
+    LinkUnusable,
+    /// The file is larger than `downloads.max_bytes`.
+    FileTooLarge,
+    /// Download after download was not the media it should be.
     InvalidOutput,
 }
 
@@ -42,6 +50,10 @@ impl HoldReason {
             | Self::TaskMissing
             | Self::NoOutput
             | Self::AddressForbidden
+            | Self::HostNotAllowed
+            | Self::PlainHttpForbidden
+            | Self::LinkUnusable
+            | Self::FileTooLarge
             | Self::InvalidOutput => false,
         }
     }
@@ -62,7 +74,11 @@ impl HoldReason {
             Self::TaskMissing => "the provider no longer knows the task",
             Self::NoOutput => "the task completed without any output",
             Self::AddressForbidden => "the link leads to an address that is not allowed",
-            Self::InvalidOutput => "the link returned something else than the video; see quarantine/",
+            Self::HostNotAllowed => "the link leads to a host that is not in `downloads.hosts`",
+            Self::PlainHttpForbidden => "the link is on `http:`, and `downloads.plain_http` is off",
+            Self::LinkUnusable => "the link is not an address that can be downloaded from",
+            Self::FileTooLarge => "the file is larger than `downloads.max_bytes`",
+            Self::InvalidOutput => "the link returned something else than the expected media",
         }
     }
 
@@ -89,9 +105,22 @@ impl HoldReason {
                 format!("`dropreel release {id}` polls it again, `dropreel retry {id}` pays for a new one")
             }
             Self::AddressForbidden => format!(
-                "if you trust that host, set `downloads.allow_private_addresses`; `dropreel release {id}` downloads \
-                 again"
+                "if the host really is on your own network, set `downloads.allow_private_addresses`; \
+                 `dropreel release {id}` downloads again"
             ),
+            Self::HostNotAllowed => format!(
+                "if you trust that host, add it to `downloads.hosts`; `dropreel release {id}` downloads again"
+            ),
+            Self::PlainHttpForbidden => format!(
+                "if the file may come without TLS, set `downloads.plain_http`; `dropreel release {id}` downloads again"
+            ),
+            Self::LinkUnusable => format!(
+                "`dropreel release {id}` tries again, which helps once the provider names another link; `dropreel \
+                 retry {id}` pays for a new one"
+            ),
+            Self::FileTooLarge => {
+                format!("raise `downloads.max_bytes` and restart; `dropreel release {id}` downloads again")
+            }
             Self::InvalidOutput => {
                 format!("`dropreel release {id}` downloads again, `dropreel retry {id}` pays for a new one")
             }

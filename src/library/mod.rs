@@ -6,7 +6,7 @@ pub mod layout;
 pub mod part;
 mod publish;
 pub mod published;
-mod quarantine;
+pub mod quarantine;
 mod safe_name;
 
 use std::os::fd::OwnedFd;

@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::library::part::Part;
+use crate::library::quarantine::Quarantine;
 
 fn library() -> (tempfile::TempDir, Library) {
     let folder = tempfile::tempdir().unwrap();
@@ -179,13 +180,46 @@ fn removed_library_is_not_present() {
     assert!(!library.is_present(), "an empty mount point is not the library");
 }
 
+fn unlimited(folder: &Path) -> Quarantine {
+    Quarantine { folder: folder.to_owned(), max_bytes: u64::MAX }
+}
+
+#[test]
+fn full_quarantine_loses_its_oldest_evidence() {
+    let (folder, library) = library();
+    // Room for two files of one block with one block of evidence each.
+    let quarantine = Quarantine { folder: folder.path().join("quarantine"), max_bytes: 4 * 4096 };
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(&quarantine.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let age = |name: &str, hours: u64| {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs((9 - hours) * 3600);
+        let file = std::fs::File::options().write(true).open(quarantine.folder.join(name)).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    for (name, hours) in [("b.bin", 3), ("a.bin", 2), ("c.bin", 1)] {
+        library.quarantine(part(&library, "one", b"<html>"), &quarantine, name, b"{}").unwrap();
+        age(name, hours);
+        age(&format!("{name}.evidence.json"), hours);
+    }
+    assert_eq!(names(), ["a.bin", "a.bin.evidence.json", "c.bin", "c.bin.evidence.json"]);
+    library.quarantine(part(&library, "one", &[b'x'; 5 * 4096]), &quarantine, "d.bin", b"{}").unwrap();
+    assert_eq!(names(), ["d.bin", "d.bin.evidence.json"]);
+    assert_eq!(quarantine.folder.join("d.bin").metadata().unwrap().len(), 4 * 4096, "its beginning");
+}
+
 #[test]
 fn quarantined_file_keeps_its_evidence() {
     let (folder, library) = library();
     let quarantine = folder.path().join("quarantine");
     for _ in 0..2 {
         let part = part(&library, "one", b"<html>");
-        library.quarantine(part, &quarantine, "sakura.html", b"{}").unwrap();
+        library.quarantine(part, &unlimited(&quarantine), "sakura.html", b"{}").unwrap();
     }
     assert!(quarantine.join("sakura.html").is_file() && quarantine.join("sakura-1.html").is_file());
     assert!(quarantine.join("sakura-1.html.evidence.json").is_file());
@@ -197,7 +231,8 @@ fn quarantine_on_another_disk_keeps_earlier_evidence() {
     let Ok(other_disk) = tempfile::tempdir_in("/dev/shm") else { return };
     let (_folder, library) = library();
     for content in [b"<one>", b"<two>"] {
-        library.quarantine(part(&library, "one", content), other_disk.path(), "a.html", b"{}").unwrap();
+        let quarantine = unlimited(other_disk.path());
+        library.quarantine(part(&library, "one", content), &quarantine, "a.html", b"{}").unwrap();
     }
     assert_eq!(std::fs::read(other_disk.path().join("a.html")).unwrap(), b"<one>");
     assert_eq!(std::fs::read(other_disk.path().join("a-1.html")).unwrap(), b"<two>");

@@ -7,6 +7,7 @@ use std::ops::Range;
 const MAX_BOXES: usize = 10_000;
 /// Most tracks; real files have far fewer.
 const MAX_TRACKS: usize = 64;
+const ENDS_INSIDE: &str = "the file ends inside a box";
 
 struct FoundBox {
     kind: [u8; 4],
@@ -16,9 +17,26 @@ struct FoundBox {
     open_ended: bool,
 }
 
-/// Whether the boxes prove that the file is complete: they fill it exactly, and the index (`moov`) and the last data
-/// that it refers to are there. In a fragmented file (`mvex`) only the list of fragments (`mfra`), which is written
-/// last, shows that none is missing. A file without this proof may still be complete, if its length is right.
+/// The kinds of box that a file may end in the middle of; any other rest is something else that follows the file.
+const TOP_LEVEL: [&[u8; 4]; 18] = [
+    b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"free", b"skip", b"wide", b"uuid", b"sidx",
+    b"ssix", b"emsg", b"prft", b"meta", b"udta", b"pdin", b"imda",
+];
+
+/// What follows the last whole box.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    /// The beginning of a box.
+    CutBox(&'static str),
+    /// No box, or too short to tell.
+    Unknown,
+}
+
+/// Whether the boxes prove that the file is complete: the index (`moov`) and the last data that it refers to are there,
+/// and no box is cut. Something else may follow. In a fragmented file (`mvex`) only the list of fragments (`mfra`),
+/// which is written last, shows that none is missing. A file without this proof may still be complete, if its length
+/// is right.
 ///
 /// # Errors
 /// `Ok(Err(_))` when the file is damaged or cut; `Err` when it cannot be read.
@@ -26,10 +44,13 @@ pub(crate) fn is_provably_complete(
     file: &mut (impl Read + Seek),
     length: u64,
 ) -> io::Result<Result<bool, &'static str>> {
-    let boxes = match boxes(file, 0..length)? {
-        Ok(boxes) => boxes,
+    let (boxes, rest) = match boxes_and_rest(file, 0..length)? {
+        Ok(found) => found,
         Err(damage) => return Ok(Err(damage)),
     };
+    if let Rest::CutBox(damage) = rest {
+        return Ok(Err(damage));
+    }
     let Some(index) = boxes.iter().find(|found| &found.kind == b"moov") else {
         return Ok(Err("the index (`moov`) is missing"));
     };
@@ -43,12 +64,16 @@ pub(crate) fn is_provably_complete(
     let Ok(inside) = self::boxes(file, index.inner.clone())? else {
         return Ok(Ok(false));
     };
-    if inside.iter().any(|found| &found.kind == b"mvex") {
+    if inside.iter().any(|found| &found.kind == b"mvex") || count(b"moof") > 0 {
         let listed = boxes.last().is_some_and(|last| &last.kind == b"mfra") && count(b"mfra") == 1;
-        return Ok(Ok(listed));
+        return Ok(match rest {
+            // It may be the beginning of the next fragment.
+            Rest::Unknown if !listed => Err(ENDS_INSIDE),
+            _ => Ok(listed),
+        });
     }
     let last_chunk = last_chunk(file, &inside)?;
-    Ok(Ok(count(b"moof") == 0 && last_chunk.is_some_and(|at| data.inner.contains(&at))))
+    Ok(Ok(last_chunk.is_some_and(|at| data.inner.contains(&at))))
 }
 
 /// The boxes that fill `within`, in order.
@@ -56,6 +81,18 @@ fn boxes(
     file: &mut (impl Read + Seek),
     within: Range<u64>,
 ) -> io::Result<Result<Vec<FoundBox>, &'static str>> {
+    Ok(match boxes_and_rest(file, within)? {
+        Ok((found, Rest::Nothing)) => Ok(found),
+        Ok((_, Rest::CutBox(_) | Rest::Unknown)) => Err(ENDS_INSIDE),
+        Err(damage) => Err(damage),
+    })
+}
+
+/// The whole boxes of `within`, in order, and what follows them.
+fn boxes_and_rest(
+    file: &mut (impl Read + Seek),
+    within: Range<u64>,
+) -> io::Result<Result<(Vec<FoundBox>, Rest), &'static str>> {
     let (mut found, mut at) = (Vec::new(), within.start);
     while at < within.end {
         if found.len() == MAX_BOXES {
@@ -63,26 +100,31 @@ fn boxes(
         }
         let left = within.end - at;
         if left < 8 {
-            return Ok(Err("the file ends inside a box"));
+            return Ok(Ok((found, Rest::Unknown)));
         }
         file.seek(SeekFrom::Start(at))?;
         let (short, kind) = (u32::from_be_bytes(read_bytes(file)?), read_bytes(file)?);
+        let known = TOP_LEVEL.contains(&&kind);
         let (header, size) = match short {
+            0 if !known && !found.is_empty() => return Ok(Ok((found, Rest::Unknown))),
             0 => (8, left),
-            1 if left < 16 => return Ok(Err("the file ends inside a box")),
+            1 if left < 16 => (16, u64::MAX),
             1 => (16, u64::from_be_bytes(read_bytes(file)?)),
             size => (8, u64::from(size)),
         };
-        if size < header {
-            return Ok(Err("a box has an impossible length"));
-        }
-        let Some(end) = at.checked_add(size).filter(|end| *end <= within.end) else {
-            return Ok(Err("the file ends inside a box"));
+        let end = at.checked_add(size).filter(|end| size >= header && *end <= within.end);
+        let Some(end) = end else {
+            let rest = match (known, size < header) {
+                (false, _) => Rest::Unknown,
+                (true, true) => Rest::CutBox("a box has an impossible length"),
+                (true, false) => Rest::CutBox(ENDS_INSIDE),
+            };
+            return Ok(Ok((found, rest)));
         };
         found.push(FoundBox { kind, inner: at + header..end, open_ended: short == 0 });
         at = end;
     }
-    Ok(Ok(found))
+    Ok(Ok((found, Rest::Nothing)))
 }
 
 /// The offset of the last chunk of data by the tables of all tracks (section 8.7.5); `None` if the index is malformed.
@@ -187,6 +229,21 @@ pub(crate) mod tests {
             assert_ne!(check(&clip[..cut]), Ok(true), "cut at {cut}");
         }
         assert_eq!(check(&[clip, boxed(b"free", b"")].concat()), Ok(true));
+    }
+
+    #[test]
+    fn whole_clip_may_be_followed_by_something_else() {
+        let head = [ftyp(), moov(&[0])].concat();
+        let data = u32::try_from(head.len() + 8).unwrap();
+        let clip = [ftyp(), moov(&[data]), boxed(b"mdat", &[1; 40])].concat();
+        for rest in [&b"\0\0\0"[..], &[0; 200], b"<!-- served by cache 7 -->", &[b'x'; 200]] {
+            assert_eq!(check(&[&clip[..], rest].concat()), Ok(true), "{rest:?}");
+        }
+        let cut_box = &boxed(b"mdat", &[1; 40])[..20];
+        assert_eq!(check(&[&clip[..], cut_box].concat()), Err(ENDS_INSIDE));
+        let fragments =
+            [ftyp(), boxed(b"moov", &boxed(b"mvex", b"")), boxed(b"moof", b""), boxed(b"mdat", b"")];
+        assert_eq!(check(&[&fragments.concat()[..], b"\0\0\0"].concat()), Err(ENDS_INSIDE));
     }
 
     #[test]

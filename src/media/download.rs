@@ -33,23 +33,52 @@ impl Default for MediaTimeouts {
 }
 
 /// What a response's head announces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Where the body begins in the file: 0, or the requested offset.
     pub offset: u64,
     /// Length of the whole file, if announced.
     pub length: Option<u64>,
+    /// Sent in chunks: the last one proves that none is missing.
+    pub chunked: bool,
     /// A strong entity tag, which allows to resume later.
     pub validator: Option<String>,
     pub host: String,
+    /// Received without TLS.
+    pub plain_http: bool,
+    /// The host and port, if the link says `http:` and the response came by TLS.
+    pub tried_tls: Option<String>,
     /// Headers to keep as evidence if the file is not valid.
     pub evidence: Vec<(String, String)>,
+}
+
+impl Head {
+    /// Of a body from `host` of which nothing else is known.
+    pub(super) fn of(host: String) -> Self {
+        Self { host, ..Self::default() }
+    }
+}
+
+/// Where the bytes come from.
+pub(super) enum Body {
+    Response(Response),
+    /// All of them; empty once they are taken.
+    Whole(Bytes),
+}
+
+impl Body {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, reqwest::Error> {
+        match self {
+            Self::Response(response) => response.chunk().await,
+            Self::Whole(bytes) => Ok(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
+        }
+    }
 }
 
 /// A response whose body is being read.
 pub struct Download {
     head: Head,
-    response: Response,
+    body: Body,
     timeouts: MediaTimeouts,
     max_bytes: u64,
     clock: Clock,
@@ -61,16 +90,10 @@ pub struct Download {
 }
 
 impl Download {
-    pub(super) fn new(
-        head: Head,
-        response: Response,
-        timeouts: MediaTimeouts,
-        max_bytes: u64,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(head: Head, body: Body, timeouts: MediaTimeouts, max_bytes: u64, clock: Clock) -> Self {
         let now = clock.tick();
         let (received, window) = (head.offset, (now, head.offset));
-        Self { head, response, timeouts, max_bytes, clock, received, began: now, window }
+        Self { head, body, timeouts, max_bytes, clock, received, began: now, window }
     }
 
     pub fn head(&self) -> &Head {
@@ -84,7 +107,7 @@ impl Download {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, MediaError> {
         let host = || self.head.host.clone();
         let timeouts = self.timeouts;
-        let chunk = match self.clock.within(timeouts.silence, self.response.chunk()).await {
+        let chunk = match self.clock.within(timeouts.silence, self.body.chunk()).await {
             None => return Err(MediaError::TooSlow { host: host() }),
             Some(Err(error)) => {
                 // reqwest reports a body shorter than announced as a connection error.

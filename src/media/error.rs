@@ -32,9 +32,9 @@ pub enum MediaError {
     /// The part cannot be resumed: start again.
     #[error("{host} cannot resume the download")]
     CannotResume { host: String },
-    /// Compressed although the request forbids it: the length could not be checked.
-    #[error("{host} sent a compressed file (`{encoding}`)")]
-    Encoded { host: String, encoding: String },
+    /// A part where the whole file was requested.
+    #[error("{host} sent only a part of the file")]
+    Partial { host: String },
     /// Over `downloads.max_bytes`.
     #[error("{host} sent more than `downloads.max_bytes` ({limit} bytes)")]
     TooLarge { host: String, limit: u64 },

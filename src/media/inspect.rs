@@ -9,6 +9,11 @@ use crate::media::boxes::is_provably_complete;
 
 /// How many leading bytes determine the type.
 const HEAD: u64 = 8192;
+/// From this size on, a RIFF header does not know its own: such a file was written as a stream.
+const RIFF_STREAM: u64 = 0x7FFF_0000;
+/// Most chunks of a PNG; real files have far fewer.
+const MAX_CHUNKS: usize = 1_000_000;
+const NO_END: &str = "the end is missing";
 
 /// The type of a valid download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +63,20 @@ pub fn inspect(
     if let Some(page) = page(&head) {
         return Ok(Err(InvalidMedia::Page(page)));
     }
-    let Some(kind) = infer::get(&head) else {
-        return Ok(Err(InvalidMedia::Unknown));
+    let Some(Found { family, extension, mime }) = recognise(&head) else {
+        return Ok(Err(match infer::get(&head) {
+            Some(kind) => InvalidMedia::OtherKind { found: kind.extension(), expected },
+            None => InvalidMedia::Unknown,
+        }));
     };
-    let (family, extension, mime) = match (kind.matcher_type(), kind.extension()) {
-        (infer::MatcherType::Video, extension) => (OutputKind::Video, extension, kind.mime_type()),
-        (infer::MatcherType::Image, extension) => (OutputKind::Image, extension, kind.mime_type()),
-        (infer::MatcherType::Audio, extension) => (OutputKind::Audio, extension, kind.mime_type()),
-        (_, found) => return Ok(Err(InvalidMedia::OtherKind { found, expected })),
+    // An animated picture counts as a video too, and a video container may hold sound alone.
+    let fits = match expected {
+        OutputKind::Video => family == OutputKind::Video || matches!(extension, "gif" | "webp"),
+        OutputKind::Audio => {
+            family == OutputKind::Audio || matches!(extension, "mp4" | "mov" | "webm" | "mkv")
+        }
+        OutputKind::Image => family == OutputKind::Image,
     };
-    // A GIF counts as a video too, and an MP4 with only sound is still an MP4.
-    let fits = family == expected || (extension, expected) == ("gif", OutputKind::Video);
     if !fits {
         return Ok(Err(InvalidMedia::OtherKind { found: mime, expected }));
     }
@@ -77,17 +85,113 @@ pub fn inspect(
             Ok(complete) => complete,
             Err(damage) => return Ok(Err(InvalidMedia::Damaged(damage))),
         },
-        "png" => tail(file, length)?.windows(8).any(|end| end == b"IEND\xAE\x42\x60\x82"),
+        "png" if has_png_end(file, length)? => true,
+        "svg" if ends_with_svg(&tail(file, length)?) => true,
+        "png" | "svg" => return Ok(Err(InvalidMedia::Damaged(NO_END))),
         // The end marker has two bytes, which also occur inside a cut file: only the very end counts.
         "jpg" => unpadded(&tail(file, length)?).ends_with(b"\xFF\xD9"),
         "gif" => unpadded(&tail(file, length)?).ends_with(b"\x3B"),
-        "webp" | "wav" | "avi" => riff_length(&head).is_some_and(|riff| riff <= length),
+        "webp" | "wav" | "avi" => match riff_length(&head) {
+            // Who writes as a stream does not know the length: only the host does.
+            Some(RIFF_STREAM..) | None => false,
+            Some(size) if size <= 8 => false,
+            Some(size) if size > length => return Ok(Err(InvalidMedia::Damaged(NO_END))),
+            // A large AVI goes on in a second list.
+            Some(size) => extension != "avi" || size == length,
+        },
         _ => false,
     };
-    if !complete && matches!(extension, "png" | "webp" | "wav" | "avi") {
-        return Ok(Err(InvalidMedia::Damaged("the end is missing")));
-    }
     Ok(Ok(Verified { extension, mime, complete }))
+}
+
+struct Found {
+    family: OutputKind,
+    extension: &'static str,
+    mime: &'static str,
+}
+
+/// The type by the first bytes.
+fn recognise(head: &[u8]) -> Option<Found> {
+    let found = |family, extension, mime| Some(Found { family, extension, mime });
+    if is_svg(head) {
+        return found(OutputKind::Image, "svg", "image/svg+xml");
+    }
+    if let Some(kind) = infer::get(head) {
+        let family = match kind.matcher_type() {
+            infer::MatcherType::Video => OutputKind::Video,
+            infer::MatcherType::Image => OutputKind::Image,
+            infer::MatcherType::Audio => OutputKind::Audio,
+            _ => return None,
+        };
+        return found(family, kind.extension(), kind.mime_type());
+    }
+    match (head.get(..4)?, head.get(4..8)?) {
+        // Of any brand, or from before there were brands; the boxes are checked.
+        (_, b"ftyp" | b"styp") => found(OutputKind::Video, "mp4", "video/mp4"),
+        (_, b"wide" | b"free" | b"skip" | b"pnot") => found(OutputKind::Video, "mov", "video/quicktime"),
+        (b"RF64" | b"BW64", _) if head.get(8..12) == Some(b"WAVE") => {
+            found(OutputKind::Audio, "wav", "audio/x-wav")
+        }
+        (b"\x1A\x45\xDF\xA3", _) => {
+            let is_webm = head.windows(4).take(256).any(|name| name == b"webm");
+            let (extension, mime) =
+                if is_webm { ("webm", "video/webm") } else { ("mkv", "video/x-matroska") };
+            found(OutputKind::Video, extension, mime)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the root element is `svg`, behind declarations and comments.
+fn is_svg(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head);
+    let mut rest = head.trim_start_matches('\u{FEFF}').trim_start();
+    loop {
+        let end = if rest.starts_with("<?") {
+            "?>"
+        } else if rest.starts_with("<!--") {
+            "-->"
+        } else if rest.get(..9).is_some_and(|begin| begin.eq_ignore_ascii_case("<!doctype")) {
+            if rest.contains('[') && rest.find('[') < rest.find('>') { "]>" } else { ">" }
+        } else {
+            break;
+        };
+        let Some((_, behind)) = rest.split_once(end) else { return false };
+        rest = behind.trim_start();
+    }
+    let name = rest.strip_prefix('<').and_then(|rest| rest.split([' ', '\t', '\r', '\n', '>', '/']).next());
+    name.is_some_and(|name| name == "svg" || name.ends_with(":svg"))
+}
+
+/// Whether an SVG file ends with its root element, or a comment behind it.
+fn ends_with_svg(tail: &[u8]) -> bool {
+    let tail = String::from_utf8_lossy(unpadded(tail)).into_owned();
+    let last = tail.rsplit_once("</").and_then(|(_, last)| last.split_once('>'));
+    last.is_some_and(|(name, behind)| {
+        let name = name.trim_end();
+        let behind = behind.trim_start();
+        (name == "svg" || name.ends_with(":svg"))
+            && (behind.is_empty() || (behind.starts_with("<!--") && behind.ends_with("-->")))
+    })
+}
+
+/// Whether the chunks of a PNG lead to its end; something else may follow it.
+fn has_png_end(file: &mut (impl Read + Seek), length: u64) -> io::Result<bool> {
+    let mut at = 8;
+    for _ in 0..MAX_CHUNKS {
+        if at + 12 > length {
+            return Ok(false);
+        }
+        file.seek(SeekFrom::Start(at))?;
+        let mut header = [0; 8];
+        file.read_exact(&mut header)?;
+        let [a, b, c, d, kind @ ..] = header;
+        at += 12 + u64::from(u32::from_be_bytes([a, b, c, d]));
+        if &kind == b"IEND" {
+            return Ok(at <= length);
+        }
+    }
+    Ok(false)
 }
 
 /// Recognises text where media should be: a page, or an error object.
@@ -97,9 +201,9 @@ fn page(head: &[u8]) -> Option<&'static str> {
     let start = &text[start..];
     let begins =
         |with: &str| start.len() >= with.len() && start[..with.len()].eq_ignore_ascii_case(with.as_bytes());
-    if begins("<!doctype") || begins("<html") || begins("<head") || begins("<body") {
+    if (begins("<!doctype") && !is_svg(head)) || begins("<html") || begins("<head") || begins("<body") {
         Some("a web page")
-    } else if begins("<?xml") || begins("<error") || begins("<svg") {
+    } else if (begins("<?xml") || begins("<error")) && !is_svg(head) {
         Some("an XML document")
     } else if begins("{") || begins("[") {
         Some("a JSON document")
@@ -153,7 +257,7 @@ mod tests {
         for cut in 0..clip.len() {
             assert!(inspected(&clip[..cut], OutputKind::Video).is_err(), "cut at {cut}");
         }
-        assert!(inspected(&[clip, vec![0; 3]].concat(), OutputKind::Video).is_err());
+        assert!(inspected(&[clip, vec![0; 3]].concat(), OutputKind::Video).unwrap().complete);
     }
 
     #[test]
@@ -191,10 +295,52 @@ mod tests {
     }
 
     #[test]
+    fn every_brand_and_container_is_recognised() {
+        let clip = clip();
+        for brand in [b"iso8", b"hvc1", b"avc1", b"cmfc", b"xxxx"] {
+            let mut clip = clip.clone();
+            clip[8..12].copy_from_slice(brand);
+            assert_eq!(inspected(&clip, OutputKind::Video).unwrap().extension, "mp4", "{brand:?}");
+            assert!(inspected(&clip, OutputKind::Image).is_err());
+        }
+        let without_brand = [boxed(b"wide", b""), clip[ftyp().len()..].to_vec()].concat();
+        assert_eq!(inspected(&without_brand, OutputKind::Video).unwrap().extension, "mov");
+        let short_webm = b"\x1A\x45\xDF\xA3\x01\0\0\0\0\0\0\x1F\x42\x82\x40\x04webm".to_vec();
+        assert_eq!(inspected(&short_webm, OutputKind::Video).unwrap().extension, "webm");
+        assert!(!inspected(b"RF64\xFF\xFF\xFF\xFFWAVEds64....", OutputKind::Audio).unwrap().complete);
+    }
+
+    #[test]
+    fn vector_graphics_are_images_to_their_last_tag() {
+        for good in [
+            "<svg xmlns='http://www.w3.org/2000/svg'><path/></svg>\n",
+            "\u{FEFF}<?xml version=\"1.0\"?>\n<!-- made by a model -->\n<svg><g></g></svg>",
+            "<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\" \"x.dtd\">\n<svg></svg><!-- end -->",
+            "<?xml version='1.0'?><s:svg xmlns:s='http://www.w3.org/2000/svg'></s:svg>",
+        ] {
+            let found = inspected(good.as_bytes(), OutputKind::Image).unwrap();
+            assert_eq!((found.extension, found.complete), ("svg", true), "{good}");
+        }
+        assert!(inspected(b"<svg><path/></svg>", OutputKind::Video).is_err());
+        for bad in [
+            "<svg><path d='M0 0'",
+            "<svg><g></g>",
+            "<!DOCTYPE html><html><svg></svg></html>",
+            "<html><svg></svg></html>",
+            "<?xml version='1.0'?><Error><Code>svg</Code></Error>",
+        ] {
+            assert!(inspected(bad.as_bytes(), OutputKind::Image).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn images_and_sounds_are_checked_to_their_end() {
-        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR....\0\0\0\0IEND\xAE\x42\x60\x82";
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR0123456789abcCRC.\0\0\0\0IEND\xAE\x42\x60\x82";
         assert_eq!(inspected(png, OutputKind::Image).unwrap().extension, "png");
-        assert!(inspected(&png[..png.len() - 4], OutputKind::Image).is_err());
+        assert!(inspected(&[&png[..], &[7; 200]].concat(), OutputKind::Image).unwrap().complete);
+        for cut in 16..png.len() {
+            assert!(inspected(&png[..cut], OutputKind::Image).is_err(), "cut at {cut}");
+        }
         let gif = b"GIF89a\x01\0\x01\0\0\0\0;,\0\0\0\0\x01\0\x01\0\0\x02\x02L\x01\0;";
         assert!(inspected(&[&gif[..], b"\0\n"].concat(), OutputKind::Image).unwrap().complete);
         assert!(!inspected(&gif[..gif.len() - 1], OutputKind::Image).unwrap().complete);
@@ -202,5 +348,9 @@ mod tests {
         assert_eq!(inspected(wav, OutputKind::Audio).unwrap().mime, "audio/x-wav");
         let cut = b"RIFF\x40\0\0\0WAVEfmt ";
         assert!(inspected(cut, OutputKind::Audio).is_err());
+        for size in [[0xFF; 4], [0; 4], 0x7FFF_FFFF_u32.to_le_bytes(), 0x8000_0024_u32.to_le_bytes()] {
+            let streamed = [&b"RIFF"[..], &size, b"WAVEfmt \x10\0\0\0data\xFF\xFF\xFF\xFFsamples"].concat();
+            assert!(!inspected(&streamed, OutputKind::Audio).unwrap().complete, "{size:?}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Media hosts: downloads outputs safely, and checks whether they are media.
 //!
-//! Not the provider's client: no key except to the provider's own origin, no cookies, no decompression, no unchecked
-//! redirect, no address that the policy forbids. One call is one try; `job` decides about retries.
+//! Not the provider's client: no key except to the provider's own origin, no cookies, no unchecked redirect, no address that the policy forbids. One call is one try; `job` decides about retries.
 
 mod boxes;
 pub mod client;
@@ -11,3 +10,4 @@ pub mod guard;
 pub mod inspect;
 pub mod range;
 pub mod transport;
+pub mod unpack;

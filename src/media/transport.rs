@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn clients_are_built_once_and_when_needed() {
-        let pinned = PinnedTransport::new(Policy::PrivateToo, Clock::machine());
+        let pinned =
+            PinnedTransport::new(Policy { private_addresses: true, ..Policy::default() }, Clock::machine());
         let made = |pinned: &PinnedTransport| (pinned.plain.get().is_some(), pinned.secured.get().is_some());
         assert_eq!(made(&pinned), (false, false));
         pinned.client(&Url::parse("http://cdn.example/a.mp4").unwrap()).unwrap();

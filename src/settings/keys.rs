@@ -317,6 +317,7 @@ mod tests {
             "library",
             "polling",
             "provider",
+            "quarantine",
         ];
         assert_eq!(sections, expected);
         assert!(keys.defaults.contains_key("provider.max_running_per_model"));

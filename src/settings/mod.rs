@@ -71,6 +71,8 @@ pub struct Settings {
     pub polling: PollingSettings,
     /// `[downloads]`
     pub downloads: DownloadSettings,
+    /// `[quarantine]`
+    pub quarantine: QuarantineSettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[[hooks]]`
@@ -224,7 +226,7 @@ pub struct PollingSettings {
 }
 
 /// `[downloads]`: fetching finished files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownloadSettings {
     /// Concurrent downloads: 1 to 64.
     pub concurrency: usize,
@@ -232,8 +234,28 @@ pub struct DownloadSettings {
     pub max_bytes: u64,
     /// Whether media hosts may have private addresses.
     pub allow_private_addresses: bool,
+    /// Whether links on `http:` are downloaded, if TLS does not work on the same host.
+    pub plain_http: bool,
+    /// If not empty, only these media hosts.
+    pub hosts: Vec<MediaHost>,
     /// How long before a link expires to warn about a file that is not stored yet.
     pub alert_before_expiry: Duration,
+}
+
+/// A media host that may be downloaded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaHost {
+    /// As in a URL: lower case, an IPv6 address in brackets.
+    pub name: String,
+    /// `None`: any port.
+    pub port: Option<u16>,
+}
+
+/// `[quarantine]`: downloads that are not the media they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuarantineSettings {
+    /// Largest size of the folder in bytes; the oldest files go first.
+    pub max_bytes: u64,
 }
 
 /// `[admin]`: the page, the API, metrics.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use config::{Map, Value, ValueKind};
 use url::{Host, Url};
 
+use crate::settings::MediaHost;
+
 /// A count from `min` to `max`.
 pub(super) fn within(count: i64, min: u32, max: u32) -> Result<u32, String> {
     match u32::try_from(count) {
@@ -118,6 +120,26 @@ pub(super) fn host_names(names: Vec<String>) -> Result<Vec<String>, String> {
     }
 }
 
+/// Media hosts, `HOST` or `HOST:PORT`, written as URLs write them.
+pub(super) fn media_hosts(entries: Vec<String>) -> Result<Vec<MediaHost>, String> {
+    let parse = |entry: &String| {
+        let url = Url::parse(&format!("https://{entry}")).ok()?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !bare || url.username() != "" || url.password().is_some() || entry.ends_with('/') {
+            return None;
+        }
+        // The URL does not tell whether its default port was written.
+        let port = entry.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        Some(MediaHost { name: url.host_str()?.to_owned(), port })
+    };
+    let parsed = |entry: &String| {
+        parse(entry).ok_or_else(|| {
+            format!("`{entry}` is not a host, such as \"cdn.example.com\" or \"cdn.example.com:8443\": no scheme, no path")
+        })
+    };
+    entries.iter().map(parsed).collect()
+}
+
 /// The name of an HTTP header, in lower case.
 pub(super) fn header_name(text: &str) -> Result<String, String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -130,6 +152,26 @@ pub(super) fn header_name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_host_is_a_host_with_an_optional_port() {
+        for (entry, name, port) in [
+            ("CDN.example", "cdn.example", None),
+            ("cdn.example:8443", "cdn.example", Some(8443)),
+            ("cdn.example:443", "cdn.example", Some(443)),
+            ("10.0.0.7:9000", "10.0.0.7", Some(9000)),
+            ("[2606::1]", "[2606::1]", None),
+            ("[2606::1]:80", "[2606::1]", Some(80)),
+        ] {
+            let expected = MediaHost { name: name.to_owned(), port };
+            assert_eq!(media_hosts(vec![entry.to_owned()]), Ok(vec![expected]), "{entry}");
+        }
+        for bad in
+            ["", "https://cdn.example", "cdn.example/x", "cdn.example/", "me@cdn.example", "*.cdn.example:x"]
+        {
+            assert!(media_hosts(vec![bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn base_url_needs_https_except_on_loopback() {

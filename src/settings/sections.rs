@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
 use crate::settings::keys::API_KEY_VARIABLE;
-use crate::settings::parse::{base_url, http_url, layout, optional_path, path, per_model, within};
+use crate::settings::parse::{
+    base_url, http_url, layout, media_hosts, optional_path, path, per_model, within,
+};
 use crate::settings::problem::{Origin, SettingsProblem};
 use crate::settings::reader::{Reader, Unusable};
 use crate::settings::secret_file::{parse_secret, read_credential, read_secret};
 use crate::settings::units::size;
 use crate::settings::{
     DownloadSettings, InboxSettings, LibraryMode, LibrarySettings, PollingSettings, ProviderSettings,
-    Purpose, Settings,
+    Purpose, QuarantineSettings, Settings,
 };
 
 impl Reader<'_> {
@@ -29,6 +31,7 @@ impl Reader<'_> {
             callbacks: self.callbacks(&data_dir)?,
             polling: self.polling()?,
             downloads: self.downloads()?,
+            quarantine: self.quarantine()?,
             admin: self.admin()?,
             hooks: self.hooks()?,
             data_dir,
@@ -165,8 +168,14 @@ impl Reader<'_> {
             concurrency: self.read("downloads.concurrency", |count| within(count, 1, 64))? as usize,
             max_bytes: self.text("downloads.max_bytes", size)?,
             allow_private_addresses: self.read("downloads.allow_private_addresses", Ok)?,
+            plain_http: self.read("downloads.plain_http", Ok)?,
+            hosts: self.read("downloads.hosts", media_hosts)?,
             alert_before_expiry: self.duration("downloads.alert_before_expiry")?,
         })
+    }
+
+    fn quarantine(&mut self) -> Result<QuarantineSettings, Unusable> {
+        Ok(QuarantineSettings { max_bytes: self.text("quarantine.max_bytes", size)? })
     }
 
     /// The inbox must not be a folder into which dropreel itself writes JSON: it would read sidecars and reasons as job

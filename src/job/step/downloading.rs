@@ -151,9 +151,9 @@ impl Change<'_> {
                 downloading.refresh_links = true;
                 downloading.schedule = self.retry_later(downloading.schedule, Backoff::DOWNLOAD, None);
             }
-            DownloadFailure::Forbidden { why } => {
+            DownloadFailure::Forbidden { kind, why } => {
                 let held_from = HeldFrom::Downloading(downloading);
-                return self.hold(HoldReason::AddressForbidden, why.clone(), held_from);
+                return self.hold(kind.hold_reason(), why.clone(), held_from);
             }
         }
         self.job.state = State::Downloading(downloading);

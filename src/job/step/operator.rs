@@ -133,6 +133,10 @@ impl Change<'_> {
             | HoldReason::TaskMissing
             | HoldReason::NoOutput
             | HoldReason::AddressForbidden
+            | HoldReason::HostNotAllowed
+            | HoldReason::PlainHttpForbidden
+            | HoldReason::LinkUnusable
+            | HoldReason::FileTooLarge
             | HoldReason::InvalidOutput => {
                 self.resume(hold.held_from, Schedule::starting(now, now));
                 ActionReply::Done("it continues where it stopped")

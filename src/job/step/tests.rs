@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::event::{
-    CancelVerdict, Doubt, DownloadFailure, OperatorAction, Phase, ReportedOutput, StatusVerdict,
-    SubmitVerdict, TaskFacts,
+    CancelVerdict, Doubt, DownloadFailure, ForbiddenKind, OperatorAction, Phase, ReportedOutput,
+    StatusVerdict, SubmitVerdict, TaskFacts,
 };
 use crate::job::next_action::{NextAction, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored};
@@ -179,6 +179,10 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
     ]
 }
 
+fn forbidden(kind: ForbiddenKind) -> Event {
+    download_failed(DownloadFailure::Forbidden { kind, why: "10.0.0.1".into() })
+}
+
 fn events() -> Vec<(&'static str, Event)> {
     let later = START.plus(HOUR);
     let error = JobError { code: "capability_violation".into(), message: "no such duration".into() };
@@ -227,7 +231,8 @@ fn events() -> Vec<(&'static str, Event)> {
             download_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None }),
         ),
         ("not media", invalid_download()),
-        ("address forbidden", download_failed(DownloadFailure::Forbidden { why: "10.0.0.1".into() })),
+        ("address forbidden", forbidden(ForbiddenKind::Address)),
+        ("file too large", forbidden(ForbiddenKind::Size)),
         ("time elapsed", Event::TimeElapsed),
         ("clock set back", Event::ClockSetBack),
         ("clock unreliable", Event::SubmitDoubted(Doubt::Clock)),

@@ -1,5 +1,6 @@
 //! Downloads one output: from its link to a checked part file, or a failure.
 
+use std::io::{self, Read as _};
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,14 +9,16 @@ use url::Url;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::fs::file_system::FileSystem;
-use crate::job::event::DownloadFailure;
+use crate::job::event::{DownloadFailure, ForbiddenKind};
 use crate::job::output::{Output, OutputKind, OutputState, Stored};
 use crate::library::boot_id;
 use crate::library::part::{Part, PartWriter};
 use crate::media::client::{MediaClient, Resume};
 use crate::media::download::{Download, Head};
 use crate::media::error::MediaError;
+use crate::media::guard::Forbidden;
 use crate::media::inspect::{InvalidMedia, Verified, inspect};
+use crate::media::unpack::unpack;
 use crate::secret::Secret;
 use crate::stages::download::DownloadTools;
 use crate::stages::download::permits::TransferPermit;
@@ -29,6 +32,8 @@ use crate::store::query::JobDetails;
 const FULL_DISK_RETRY: Duration = Duration::from_secs(60);
 /// Bytes left free for the database and other programs.
 const DISK_RESERVE: u64 = 64 << 20;
+/// How much is decompressed at once.
+const UNPACK_BYTES: usize = 64 << 10;
 
 impl DownloadTools {
     /// Brings an output into the library: finishes what a crash left, or downloads its link.
@@ -64,14 +69,18 @@ impl DownloadTools {
         let received = self.receive(client, &name, link, output.key.kind, permit).await;
         let Received { head, part, verified } = received.map_err(|error| self.to_failure(error))?;
         let why = match verified {
-            Ok(verified) if verified.complete || head.length.is_some() => {
+            Ok(verified) if verified.complete || head.length.is_some() || head.chunked => {
                 failpoints::hit(FailPoint::PartInspected);
-                return Ok(Checked { part, verified, host: head.host });
+                return Ok(Checked { part, verified, host: head.host, plain_http: head.plain_http });
             }
             Ok(_) => "neither its length nor its structure proves that the file is whole".to_owned(),
             Err(unfit) => unfit.to_string(),
         };
-        self.quarantine(details, output, part, &head, &why).await;
+        client.reject_file(&head);
+        let why = match self.quarantine(details, output, part, &head, &why).await {
+            Some(name) => format!("{why}; see quarantine/{name}"),
+            None => why,
+        };
         Err(DownloadFailure::Invalid { why })
     }
 
@@ -93,11 +102,55 @@ impl DownloadTools {
         };
         // Give the transfer permit back first: the next file's bytes can arrive while this one is flushed and published.
         let flush_permit = permit.into_flush_permit().await;
-        let part = writer.finish()?;
+        let mut part = writer.finish()?;
+        let unpacked = self.unpack(name, &part, client.max_bytes(), &head)?;
         drop(flush_permit);
-        let verified = inspect(&mut part.open()?, expected)
-            .map_err(|source| FsError::Io { path: "the download".into(), source })?;
+        let verified = match unpacked {
+            Err(damage) => Err(damage),
+            Ok(unpacked) => {
+                if let Some(unpacked) = unpacked {
+                    self.library.remove_part(name);
+                    part = unpacked;
+                }
+                inspect(&mut part.open()?, expected).map_err(cannot_read)?
+            }
+        };
         Ok(Received { head, part, verified })
+    }
+
+    /// Decompresses a file that came compressed, into a part of its own.
+    fn unpack(
+        &self,
+        name: &str,
+        packed: &Part,
+        max_bytes: u64,
+        head: &Head,
+    ) -> Result<Result<Option<Part>, InvalidMedia>, DownloadError> {
+        let mut file = packed.open()?;
+        let Some(mut reader) = unpack(&mut file).map_err(cannot_read)? else { return Ok(Ok(None)) };
+        let name = format!("{name}-unpacked");
+        let mut writer = self.library.open_part(&name, 0, None)?;
+        let (mut buffer, mut bytes) = (vec![0; UNPACK_BYTES], 0);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Ok(Some(writer.finish()?))),
+                Ok(read) => {
+                    bytes += read as u64;
+                    if bytes > max_bytes {
+                        self.library.remove_part(&name);
+                        return Err(MediaError::TooLarge { host: head.host.clone(), limit: max_bytes }.into());
+                    }
+                    writer.write(&buffer[..read])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.library.remove_part(&name);
+                    return Ok(Err(InvalidMedia::Damaged(
+                        "it is compressed, and the end is missing or wrong",
+                    )));
+                }
+            }
+        }
     }
 
     /// Streams the link into a part file. Resumes an existing part if it is certainly of the same file.
@@ -143,16 +196,19 @@ impl DownloadTools {
         let now = self.clock.now();
         match error {
             DownloadError::Media(error) => match error {
-                MediaError::Forbidden(why) => DownloadFailure::Forbidden { why: why.to_string() },
-                MediaError::LinkRefused { status, host } => DownloadFailure::LinkRefused { status, host },
-                MediaError::Encoded { .. } | MediaError::TooLarge { .. } => {
-                    DownloadFailure::Invalid { why: error.to_string() }
+                MediaError::Forbidden(why) => {
+                    DownloadFailure::Forbidden { kind: forbidden_kind(&why), why: why.to_string() }
                 }
+                MediaError::TooLarge { .. } => {
+                    DownloadFailure::Forbidden { kind: ForbiddenKind::Size, why: error.to_string() }
+                }
+                MediaError::LinkRefused { status, host } => DownloadFailure::LinkRefused { status, host },
                 MediaError::Busy { wait, .. } => DownloadFailure::Transient {
                     why: error.to_string(),
                     not_before: wait.map(|wait| now.plus(wait.min(Duration::from_secs(3600)))),
                 },
                 MediaError::CannotResume { .. }
+                | MediaError::Partial { .. }
                 | MediaError::TooSlow { .. }
                 | MediaError::CutShort { .. }
                 | MediaError::Redirects { .. }
@@ -166,7 +222,15 @@ impl DownloadTools {
         }
     }
 
-    async fn quarantine(&self, details: &JobDetails, output: &Output, part: Part, head: &Head, why: &str) {
+    /// Keeps a download as evidence, and returns its name in quarantine.
+    async fn quarantine(
+        &self,
+        details: &JobDetails,
+        output: &Output,
+        part: Part,
+        head: &Head,
+        why: &str,
+    ) -> Option<String> {
         let (job, key) = (details.job.id(), output.key);
         let evidence = json!({
             "job": job.to_string(),
@@ -180,14 +244,18 @@ impl DownloadTools {
             "bytes": part.bytes(),
             "sha256": part.sha256(),
         });
-        let (library, folder) = (self.library.clone(), self.quarantine.clone());
+        let (library, quarantine) = (self.library.clone(), self.quarantine.clone());
         let name = format!("{}-{key}.bin", crate::library::safe_name(&details.job.identity().name));
         let evidence = serde_json::to_vec_pretty(&evidence).unwrap_or_default();
         let kept =
-            run_blocking(&self.clock, move || library.quarantine(part, &folder, &name, &evidence)).await;
-        if let Err(error) = kept {
-            tracing::warn!(%job, "cannot quarantine a download of job {job}: {error}");
-            self.library.remove_part(&Self::part_name(job, key));
+            run_blocking(&self.clock, move || library.quarantine(part, &quarantine, &name, &evidence)).await;
+        match kept {
+            Ok(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()),
+            Err(error) => {
+                tracing::warn!(%job, "cannot quarantine a download of job {job}: {error}");
+                self.library.remove_part(&Self::part_name(job, key));
+                None
+            }
         }
     }
 }
@@ -227,6 +295,22 @@ async fn copy_chunks(download: &mut Download, writer: &mut PartWriter) -> Result
 /// What must be unchanged for a part to be resumed: boot, host and entity tag.
 fn resume_condition(host: &str, tag: &str) -> Option<String> {
     Some(format!("{} {host} {}", boot_id()?, tag.replace(' ', "")))
+}
+
+fn cannot_read(source: io::Error) -> FsError {
+    FsError::Io { path: "the download".into(), source }
+}
+
+fn forbidden_kind(why: &Forbidden) -> ForbiddenKind {
+    match why {
+        Forbidden::Address { .. } => ForbiddenKind::Address,
+        Forbidden::Host { .. } => ForbiddenKind::Host,
+        Forbidden::PlainHttp { .. } => ForbiddenKind::PlainHttp,
+        Forbidden::NotAUrl
+        | Forbidden::Scheme { .. }
+        | Forbidden::UserInfo { .. }
+        | Forbidden::Port { .. } => ForbiddenKind::Link,
+    }
 }
 
 pub(super) fn transient(why: impl Into<String>) -> DownloadFailure {

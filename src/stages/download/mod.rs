@@ -6,7 +6,6 @@ mod publish;
 mod sidecar;
 pub mod worker_pool;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::job::state::StateName;
 use crate::job::{JobId, output::OutputKey};
 use crate::library::Library;
 use crate::library::layout::Layout;
+use crate::library::quarantine::Quarantine;
 use crate::media::client::MediaClient;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;
@@ -43,8 +43,8 @@ pub struct DownloadTools {
     /// The threads that download.
     pub workers: WorkerPool,
     pub library: Library,
-    /// The folder for downloads that are not media.
-    pub quarantine: PathBuf,
+    /// For downloads that are not media.
+    pub quarantine: Quarantine,
     pub layout: Layout,
     /// How long before a link expires to warn.
     pub alert_before_expiry: Duration,

@@ -1,10 +1,12 @@
 //! Publishes a checked part under its final name. The name is committed before the rename: otherwise a crash between
 //! the two would leave a file that no job knows, and download it again.
 
+use url::Url;
+
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::job::event::DownloadFailure;
-use crate::job::output::{Output, Stored, StoredFile};
+use crate::job::output::{Output, OutputState, Stored, StoredFile};
 use crate::library::layout::LayoutValues;
 use crate::library::part::Part;
 use crate::library::published::Published;
@@ -24,6 +26,8 @@ pub(super) struct Checked {
     pub part: Part,
     pub verified: Verified,
     pub host: String,
+    /// It came without TLS.
+    pub plain_http: bool,
 }
 
 impl DownloadTools {
@@ -60,7 +64,9 @@ impl DownloadTools {
         match whole {
             Some((part, verified)) => {
                 failpoints::hit(FailPoint::PartRecognised);
-                let checked = Checked { part, verified, host: plan.host };
+                // How it came is not known any more.
+                let plain_http = is_plain_http(output);
+                let checked = Checked { part, verified, host: plan.host, plain_http };
                 self.publish(queued, output, checked).await.map(Some)
             }
             None => Ok(None),
@@ -85,7 +91,8 @@ impl DownloadTools {
         .await;
         let text = mime.map(|mime| {
             let file = self.stored_file(published, plan.host.clone());
-            sidecar::text(&queued.details, &queued.request, kind.into_str(), mime, &file)
+            let origin = sidecar::Origin { kind, mime, plain_http: is_plain_http(output) };
+            sidecar::text(&queued.details, &queued.request, &origin, &file)
         });
         let (library, found) = (self.library.clone(), published.clone());
         let complete = move || {
@@ -129,8 +136,9 @@ impl DownloadTools {
                 host: checked.host.clone(),
                 stored_at: now,
             };
-            let text =
-                sidecar::text(details, request, output.key.kind.into_str(), checked.verified.mime, &file);
+            let (mime, plain_http) = (checked.verified.mime, checked.plain_http);
+            let origin = sidecar::Origin { kind: output.key.kind, mime, plain_http };
+            let text = sidecar::text(details, request, &origin, &file);
             let Some(whole) = part.take() else { break };
             let library = self.library.clone();
             let published = run_blocking(&self.clock, move || {
@@ -175,6 +183,16 @@ impl DownloadTools {
             extension,
             labels: &details.labels,
         })
+    }
+}
+
+/// Whether an output's link is on `http:`.
+fn is_plain_http(output: &Output) -> bool {
+    match &output.state {
+        OutputState::Waiting { link, .. } => {
+            Url::parse(link.expose()).is_ok_and(|url| url.scheme() == "http")
+        }
+        OutputState::Stored(_) | OutputState::Lost => false,
     }
 }
 

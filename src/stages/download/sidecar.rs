@@ -7,18 +7,12 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::output::StoredFile;
+use crate::job::output::{OutputKind, StoredFile};
 use crate::store::query::JobDetails;
 
 /// The sidecar's text: one JSON object. `request` is the user's text, without API key and callback URL, so that it
 /// contains no secret of ours.
-pub(super) fn text(
-    details: &JobDetails,
-    request: &str,
-    kind: &str,
-    mime: &str,
-    file: &StoredFile,
-) -> Vec<u8> {
+pub(super) fn text(details: &JobDetails, request: &str, origin: &Origin, file: &StoredFile) -> Vec<u8> {
     let (identity, facts) = (details.job.identity(), details.job.facts());
     let sidecar = Sidecar {
         job: identity.id,
@@ -35,8 +29,9 @@ pub(super) fn text(
         stored_at: file.stored_at,
         url_host: &file.host,
         file: &file.path,
-        kind,
-        mime,
+        plain_http: origin.plain_http,
+        kind: origin.kind.into_str(),
+        mime: origin.mime,
         bytes: file.bytes,
         sha256: &file.sha256,
     };
@@ -44,6 +39,14 @@ pub(super) fn text(
     let mut text = serde_json::to_vec_pretty(&sidecar).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+/// What a file is, and how it came.
+pub(super) struct Origin {
+    pub kind: OutputKind,
+    pub mime: &'static str,
+    /// Without TLS.
+    pub plain_http: bool,
 }
 
 #[derive(Serialize)]
@@ -61,6 +64,9 @@ struct Sidecar<'a> {
     completed_at: Option<Timestamp>,
     stored_at: Timestamp,
     url_host: &'a str,
+    /// Only where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    plain_http: bool,
     file: &'a str,
     kind: &'a str,
     mime: &'a str,

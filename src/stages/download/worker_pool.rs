@@ -128,8 +128,13 @@ mod tests {
     use crate::media::guard::Policy;
 
     fn workers(clock: Clock) -> WorkerPool {
-        let client =
-            MediaClient::new(Policy::PrivateToo, MediaTimeouts::default(), 1000, None, clock.clone());
+        let client = MediaClient::new(
+            Policy { private_addresses: true, ..Policy::default() },
+            MediaTimeouts::default(),
+            1000,
+            None,
+            clock.clone(),
+        );
         WorkerPool::new(Arc::new(client), clock)
     }
 
