@@ -1,13 +1,13 @@
-//! Two builds compared: the same parts, measured with one and the other in turn.
+//! Compares two builds: measures the same parts with both in turn.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::bed;
-use crate::figures::{Series, Table};
-use crate::{Part, Wanted};
+use crate::harness;
+use crate::tables::{Series, Table};
+use crate::{Options, Part};
 
-/// What a part measured with both builds, by table, row, column and place in the cell.
+/// The values of a part for both builds, by table, row, column and place in the cell.
 type Cells = BTreeMap<(usize, usize, usize, usize), [Series; 2]>;
 
 /// The number that a cell begins with.
@@ -17,16 +17,16 @@ fn value(cell: &str) -> Option<f64> {
     number[..end].parse().ok()
 }
 
-/// Measures a part with the build made with this harness and with `other`, one round each in turn. A ratio is taken round
-/// by round: the other's figure by ours.
-pub fn measure(part: Part, wanted: &Wanted, other: &Path) -> Vec<Table> {
-    let builds = [bed::built(), other.to_owned()];
+/// Measures a part with this build and with `other`, one round each in turn. A ratio is the other build's value divided by
+/// this build's, per round.
+pub fn measure(part: Part, options: &Options, other: &Path) -> Vec<Table> {
+    let builds = [harness::built(), other.to_owned()];
     let mut cells = Cells::new();
     let mut tables = Vec::new();
-    for round in 0..wanted.rounds {
-        for who in bed::shuffled(2, round) {
-            bed::measure_with(&builds[who]);
-            tables = part(&Wanted { rounds: 1, rows: wanted.rows });
+    for round in 0..options.rounds {
+        for who in harness::random_order(2, round) {
+            harness::measure_with(&builds[who]);
+            tables = part(&Options { rounds: 1, rows: options.rows });
             for (at, table) in tables.iter().enumerate() {
                 for (row, texts) in table.rows.iter().enumerate() {
                     for (column, text) in texts.iter().enumerate().skip(1) {
@@ -38,14 +38,14 @@ pub fn measure(part: Part, wanted: &Wanted, other: &Path) -> Vec<Table> {
             }
         }
     }
-    bed::measure_with(&builds[0]);
+    harness::measure_with(&builds[0]);
     let compared = |(at, table): (usize, &Table)| {
         let mut compared =
             Table::new(table.title.clone(), &["what", "this build", "the other", "other by this"]);
-        for ((_, row, column, place), [ours, others]) in cells.range((at, 0, 0, 0)..(at + 1, 0, 0, 0)) {
+        for ((_, row, column, place), [this, others]) in cells.range((at, 0, 0, 0)..(at + 1, 0, 0, 0)) {
             let place = if *place == 0 { "" } else { ", the second" };
             let name = format!("{}: {}{place}", table.rows[*row][0], table.head[*column]);
-            compared.row(&[&name, &ours.shown(), &others.shown(), &others.by(ours).shown()]);
+            compared.row(&[&name, &this.to_text(), &others.to_text(), &others.ratio_to(this).to_text()]);
         }
         compared
     };

@@ -1,4 +1,4 @@
--- Callbacks as the provider sends them, each of another body, to one job after another.
+-- Callbacks as the provider sends them, each with a different body, to one job after another.
 local number, threads = 0, 0
 function setup(thread)
   thread:set("number", threads)

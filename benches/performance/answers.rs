@@ -1,23 +1,23 @@
-//! Callbacks answered: with nothing behind the answer, with a transaction each, with a shared one, and as dropreel does
-//! it, which also tells each job of its callbacks meanwhile.
+//! Callbacks answered: without any work, with a transaction each, with a shared transaction, and by dropreel, which also
+//! processes each callback for its job.
 
 use std::path::Path;
 use std::process::Command;
 
 use dropreel::secret::{CallbackSecrets, Secret};
 
-use crate::Wanted;
-use crate::bed::{self, Running};
-use crate::figures::{Series, Table, number};
-use crate::plain_server::{self, Deed};
+use crate::Options;
+use crate::harness::{self, Process};
+use crate::plain_server::{self, Work};
+use crate::tables::{Series, Table, number};
 
-/// Enough that no job has more callbacks than are kept.
+/// Enough jobs that none gets more callbacks than are stored.
 pub const JOBS: u64 = 20_000;
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 const SECONDS: &str = "2s";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/performance/answers.lua");
 
-/// What a load of requests came to.
+/// The results of `wrk`.
 #[derive(Default)]
 pub struct Load {
     pub per_second: Series,
@@ -26,9 +26,9 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn take(&mut self, base: &str, paths: &Path, connections: usize) {
+    pub fn measure(&mut self, base: &str, paths: &Path, connections: usize) {
         let threads = connections.min(2).to_string();
-        let said = bed::run(
+        let output = harness::run(
             Command::new("wrk")
                 .args([
                     "-t",
@@ -44,10 +44,10 @@ impl Load {
                 .args([base, "--"])
                 .arg(paths),
         );
-        assert!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{said}");
+        assert!(!output.contains("Non-2xx") && !output.contains("Socket errors"), "{output}");
         let after = |label: &str| {
-            let line = said.lines().find_map(|line| line.trim().strip_prefix(label));
-            line.unwrap_or_else(|| panic!("no {label} in {said}")).trim().to_owned()
+            let line = output.lines().find_map(|line| line.trim().strip_prefix(label));
+            line.unwrap_or_else(|| panic!("no {label} in {output}")).trim().to_owned()
         };
         let milliseconds = |label: &str| {
             let text = after(label);
@@ -64,43 +64,43 @@ impl Load {
     }
 }
 
-/// The callback path of each job, one a line.
+/// Writes the callback path of each job, one per line.
 pub fn write_paths(data: &Path, to: &Path) {
     let secret = std::fs::read_to_string(data.join("callback.secret")).unwrap();
     let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
-    let database = bed::look(data);
+    let database = harness::open_database(data);
     let mut ids = database.prepare("SELECT id FROM jobs").unwrap();
     let path = |id: String| format!("/callbacks/{id}/{}\n", secrets.token(&id).expose());
     let paths: String = ids.query_map([], |row| row.get(0)).unwrap().map(|id| path(id.unwrap())).collect();
     std::fs::write(to, paths).unwrap();
 }
 
-pub fn measure(wanted: &Wanted) -> Vec<Table> {
-    let (_kept, template) = bed::waiting(JOBS);
-    let folder = bed::folder();
+pub fn measure(options: &Options) -> Vec<Table> {
+    let (_folder, template) = harness::data_with_waiting_jobs(JOBS);
+    let folder = harness::folder();
     let paths = folder.path().join("paths");
     write_paths(&template, &paths);
-    let plain = [Deed::Nothing, Deed::OwnTransaction, Deed::SharedTransaction];
+    let plain = [Work::Nothing, Work::OwnTransaction, Work::SharedTransaction];
     let mut loads: Vec<Vec<Load>> =
         CONNECTIONS.map(|_| (0..=plain.len()).map(|_| Load::default()).collect()).into();
-    for round in 0..wanted.rounds {
-        let (_kept, data) = bed::copied(&template);
-        let daemon = Running::daemon(&data, &[]);
-        for at in bed::shuffled(CONNECTIONS.len(), round) {
-            for server in bed::shuffled(plain.len() + 1, round * 31 + at) {
+    for round in 0..options.rounds {
+        let (_folder, data) = harness::copy_of(&template);
+        let daemon = Process::daemon(&data, &[]);
+        for at in harness::random_order(CONNECTIONS.len(), round) {
+            for server in harness::random_order(plain.len() + 1, round * 31 + at) {
                 let load = &mut loads[at][server];
-                if let Some(deed) = plain.get(server) {
-                    let folder = bed::folder();
-                    load.take(&plain_server::start(*deed, folder.path()), &paths, CONNECTIONS[at]);
+                if let Some(work) = plain.get(server) {
+                    let folder = harness::folder();
+                    load.measure(&plain_server::start(*work, folder.path()), &paths, CONNECTIONS[at]);
                 } else {
                     daemon.until_idle();
-                    load.take(&daemon.public, &paths, CONNECTIONS[at]);
-                    // What it has to tell the jobs shall not be held against the others.
+                    load.measure(&daemon.public, &paths, CONNECTIONS[at]);
+                    // Let it process the callbacks, so that this does not slow down the next server.
                     daemon.until_idle();
                 }
             }
         }
-        eprintln!("answers: round {} of {}", round + 1, wanted.rounds);
+        eprintln!("answers: round {} of {}", round + 1, options.rounds);
     }
     let mut speeds = Table::new(
         "Callbacks answered per second, by connections",
@@ -127,15 +127,15 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         ],
     );
     for (connections, loads) in CONNECTIONS.iter().zip(&loads) {
-        let [nothing, own, shared, ours] = &loads[..] else { unreachable!() };
-        let speed = |load: &Load| load.per_second.shown();
-        let by = |load: &Load| ours.per_second.by(&load.per_second).shown();
+        let [nothing, own, shared, dropreel] = &loads[..] else { unreachable!() };
+        let speed = |load: &Load| load.per_second.to_text();
+        let by = |load: &Load| dropreel.per_second.ratio_to(&load.per_second).to_text();
         speeds.row(&[
             &connections.to_string(),
             &speed(nothing),
             &speed(own),
             &speed(shared),
-            &speed(ours),
+            &speed(dropreel),
             &by(nothing),
             &by(shared),
             &by(own),
@@ -147,8 +147,8 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
             &time(nothing),
             &time(own),
             &time(shared),
-            &time(ours),
-            &ours.p99_ms.by(&nothing.p99_ms).shown(),
+            &time(dropreel),
+            &dropreel.p99_ms.ratio_to(&nothing.p99_ms).to_text(),
         ]);
     }
     vec![speeds, times]

@@ -1,4 +1,4 @@
-//! A long history: what is asked of the database when a million jobs lie in it, a tenth of them at the provider.
+//! A long history: queries and updates in a database of a million jobs, a tenth of them at the provider.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use dropreel::store::Store;
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
-use crate::Wanted;
-use crate::bed::{self, Running};
-use crate::figures::{Series, Table, number};
+use crate::Options;
+use crate::harness::{self, Process};
+use crate::tables::{Series, Table, number};
 
-/// Real jobs that the others are copies of: these at the provider, the others stored.
+/// Real jobs, of which the others are copies. `RUNNING` of them are at the provider, the others are stored.
 const BASE: u64 = 20;
 const RUNNING: u64 = 2;
 
-/// How a column's value differs from copy to copy, so that what must be unique is.
-fn copied(table: &str, column: &str) -> String {
+/// The SQL expression of a column in a copy: unique values must stay unique.
+fn copied_column(table: &str, column: &str) -> String {
     match (table, column) {
         ("jobs" | "history", "nr") => format!("{column} + k * (SELECT max(nr) FROM {table} WHERE nr <= old)"),
         ("jobs", "id") => "printf('%08x-%04x-7000-8000-%012x', 1795500000 + k, nr, k * 1000 + nr)".to_owned(),
@@ -39,22 +39,23 @@ fn copied(table: &str, column: &str) -> String {
     }
 }
 
-/// A database with a number of jobs, made of real ones.
+/// Fills a database with copies of real jobs.
 fn fill(data: &Path, jobs: u64) {
-    let sandbox = Running::sandbox(&["--run-time", "1ms"]);
+    let sandbox = Process::sandbox(&["--run-time", "1ms"]);
     let settings = [("PROVIDER__BASE_URL", sandbox.address.as_str()), ("POLLING__CALLBACK_GRACE", "2m")];
-    let daemon = Running::daemon(data, &settings);
-    let stored = bed::lines(BASE - RUNNING, "");
-    bed::drop_file(data, "stored.jsonl", &stored);
-    let looked = bed::look(data);
-    let in_state =
-        |state: &str| bed::count(&looked, &format!("SELECT count(*) FROM jobs WHERE state = '{state}'"));
-    bed::until("the videos", || in_state("succeeded") == BASE - RUNNING);
-    bed::drop_file(data, "running.jsonl", &bed::lines(RUNNING, "[sandbox: run=10h]"));
-    bed::until("the tasks", || in_state("queued") + in_state("processing") == RUNNING);
+    let daemon = Process::daemon(data, &settings);
+    let stored = harness::job_lines(BASE - RUNNING, "");
+    harness::drop_file(data, "stored.jsonl", &stored);
+    let database = harness::open_database(data);
+    let in_state = |state: &str| {
+        harness::count(&database, &format!("SELECT count(*) FROM jobs WHERE state = '{state}'"))
+    };
+    harness::until("the videos", || in_state("succeeded") == BASE - RUNNING);
+    harness::drop_file(data, "running.jsonl", &harness::job_lines(RUNNING, "[sandbox: run=10h]"));
+    harness::until("the tasks", || in_state("queued") + in_state("processing") == RUNNING);
     daemon.until_idle();
     daemon.stop();
-    drop(looked);
+    drop(database);
     let connection = Connection::open(data.join("dropreel.db")).unwrap();
     connection
         .execute_batch(
@@ -65,8 +66,8 @@ fn fill(data: &Path, jobs: u64) {
         let mut columns = connection.prepare(&format!("PRAGMA table_info({table})")).unwrap();
         let columns: Vec<String> =
             columns.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
-        let values: Vec<String> = columns.iter().map(|column| copied(table, column)).collect();
-        let old = bed::count(
+        let values: Vec<String> = columns.iter().map(|column| copied_column(table, column)).collect();
+        let old = harness::count(
             &connection,
             &format!("SELECT max(rowid) FROM {}", if table == "outputs" { "jobs" } else { table }),
         );
@@ -82,7 +83,7 @@ fn fill(data: &Path, jobs: u64) {
             .unwrap();
     }
     connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    assert_eq!(bed::count(&connection, "SELECT count(*) FROM jobs"), jobs);
+    assert_eq!(harness::count(&connection, "SELECT count(*) FROM jobs"), jobs);
 }
 
 fn milliseconds(work: impl FnOnce()) -> f64 {
@@ -91,8 +92,8 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
     began.elapsed().as_secs_f64() * 1000.0
 }
 
-/// What the stages ask of the store, in microseconds.
-async fn asked_of_store(data: &Path, table: &mut Table) {
+/// Measures what the stages do with the store, in microseconds.
+async fn measure_store(data: &Path, table: &mut Table) {
     let clock = Clock::machine();
     let (store, _closing) =
         Store::open(&data.join("dropreel.db"), PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone())
@@ -105,8 +106,8 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
         assert_eq!(store.due_jobs(NextAction::Poll, later, 100).await.unwrap().jobs.len(), 100);
         pick.push(began.elapsed().as_secs_f64() * 1e6);
     }
-    table.row(&["the next 100 due of 100,000 picked, µs", &pick.shown()]);
-    let asked = async |id: JobId| {
+    table.row(&["query the next 100 due of 100,000, µs", &pick.to_text()]);
+    let poll_of = async |id: JobId| {
         let job = store.details(id).await.unwrap().job;
         let task = job.task().unwrap().clone();
         let now = clock.now();
@@ -117,50 +118,50 @@ async fn asked_of_store(data: &Path, table: &mut Table) {
     let [mut together, mut alone]: [Series; 2] = Default::default();
     for _ in 0..20 {
         let ids = store.due_jobs(NextAction::Poll, later, 100).await.unwrap().jobs;
-        let events = join_all(ids.into_iter().map(&asked)).await;
+        let events = join_all(ids.into_iter().map(&poll_of)).await;
         let began = Instant::now();
         let applied =
             join_all(events.into_iter().map(|(id, event)| store.apply(id, event, clock.now()))).await;
         together.push(began.elapsed().as_secs_f64() * 1e6 / applied.len() as f64);
         applied.into_iter().for_each(|applied| drop(applied.unwrap()));
         let ids = store.due_jobs(NextAction::Poll, later, 1).await.unwrap().jobs;
-        let (id, event) = asked(ids[0]).await;
+        let (id, event) = poll_of(ids[0]).await;
         let began = Instant::now();
         store.apply(id, event, clock.now()).await.unwrap();
         alone.push(began.elapsed().as_secs_f64() * 1e6);
     }
-    table.row(&["a job asked about and rescheduled, 100 at a time, µs each", &together.shown()]);
-    table.row(&["the same alone, µs", &alone.shown()]);
+    table.row(&["poll and reschedule a job, 100 at a time, µs each", &together.to_text()]);
+    table.row(&["the same alone, µs", &alone.to_text()]);
 }
 
-pub fn measure(wanted: &Wanted) -> Vec<Table> {
-    let folder = bed::folder();
+pub fn measure(options: &Options) -> Vec<Table> {
+    let folder = harness::folder();
     let data = folder.path().join("data");
-    fill(&data, wanted.rows);
+    fill(&data, options.rows);
     let size = std::fs::metadata(data.join("dropreel.db")).unwrap().len() as f64;
     let mut table = Table::new(
-        format!("A database of {} jobs, a tenth of them at the provider", number(wanted.rows as f64)),
+        format!("A database of {} jobs, a tenth of them at the provider", number(options.rows as f64)),
         &["what", "median (range)"],
     );
-    table.row(&["bytes per job in the database", &number(size / wanted.rows as f64)]);
+    table.row(&["bytes per job in the database", &number(size / options.rows as f64)]);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap()
-        .block_on(asked_of_store(&data, &mut table));
+        .block_on(measure_store(&data, &mut table));
     let [mut start, mut memory]: [Series; 2] = Default::default();
-    // Nothing is asked of the provider meanwhile: it is not there, and all it has is asked about later.
-    let mut daemon: Option<Running> = None;
-    for _ in 0..wanted.rounds {
+    // The daemon calls nobody meanwhile: there is no provider, and every poll is due later.
+    let mut daemon: Option<Process> = None;
+    for _ in 0..options.rounds {
         if let Some(daemon) = daemon.take() {
             daemon.stop();
         }
         let began = Instant::now();
-        daemon = Some(Running::daemon(&data, &[]));
+        daemon = Some(Process::daemon(&data, &[]));
         start.push(began.elapsed().as_secs_f64() * 1000.0);
     }
     let daemon = daemon.unwrap();
-    table.row(&["start to ready, ms", &start.shown()]);
+    table.row(&["start to ready, ms", &start.to_text()]);
     let last =
         daemon.json("/api/v1/jobs?limit=50&state=succeeded")["next_cursor"].as_str().unwrap().to_owned();
     for (name, path) in [
@@ -173,12 +174,12 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         ("report of 30 days, ms", "/api/v1/report".to_owned()),
     ] {
         let mut series = Series::default();
-        for _ in 0..wanted.rounds * 2 {
+        for _ in 0..options.rounds * 2 {
             series.push(milliseconds(|| drop(daemon.get(&path))));
         }
-        table.row(&[&format!("{name}, with curl's own start"), &series.shown()]);
+        table.row(&[&format!("{name}, with curl's own start"), &series.to_text()]);
     }
     memory.push(daemon.memory_mib().0);
-    table.row(&["memory after all this, MiB", &memory.shown()]);
+    table.row(&["memory after all this, MiB", &memory.to_text()]);
     vec![table]
 }

@@ -1,5 +1,5 @@
-//! Job files taken in: many small ones against reading and moving them alone, and one long one against parsing it and
-//! writing its lines into a plain database.
+//! Job files ingested: many small ones, compared with only reading and moving them; and a long one, compared with parsing
+//! it and inserting its lines into a plain table.
 
 use std::path::Path;
 use std::time::Instant;
@@ -7,25 +7,25 @@ use std::time::Instant;
 use dropreel::sha256::sha256_hex;
 use rusqlite::Connection;
 
-use crate::Wanted;
-use crate::bed::{self, Running};
-use crate::figures::{Series, Table, number};
+use crate::Options;
+use crate::harness::{self, Process};
+use crate::tables::{Series, Table, number};
 
 const FILES: u64 = 10_000;
 const LINES: u64 = 100_000;
 
-/// What was taken in, and has left the inbox.
-fn taken_in(data: &Path, jobs: u64) -> impl FnMut() -> bool {
-    let database = bed::look(data);
+/// Whether this many jobs exist and every file has left the inbox.
+fn is_ingested(data: &Path, jobs: u64) -> impl FnMut() -> bool {
+    let database = harness::open_database(data);
     move || {
-        bed::count(&database, "SELECT count(*) FROM jobs") == jobs
-            && bed::count(&database, "SELECT count(*) FROM intakes WHERE moved_at IS NULL") == 0
+        harness::count(&database, "SELECT count(*) FROM jobs") == jobs
+            && harness::count(&database, "SELECT count(*) FROM intakes WHERE moved_at IS NULL") == 0
     }
 }
 
 fn write_files(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
-    for (number, line) in bed::lines(FILES, &"花".repeat(180)).lines().enumerate() {
+    for (number, line) in harness::job_lines(FILES, &"花".repeat(180)).lines().enumerate() {
         std::fs::write(folder.join(format!("{number}.json")), line).unwrap();
     }
 }
@@ -45,9 +45,9 @@ fn floor(folder: &Path) -> f64 {
     FILES as f64 / began.elapsed().as_secs_f64()
 }
 
-/// The least that a program does that keeps what it reads: parse, hash, one row in one table with an index of the hashes,
-/// 256 files a commit, and moved once that is flushed.
-fn kept_files(folder: &Path) -> f64 {
+/// The least that a program with a database does: parse, hash, insert one row into a table with an index of the hashes, 256
+/// files per commit, and move the files after the commit.
+fn stored_files(folder: &Path) -> f64 {
     let (from, to) = (folder.join("from"), folder.join("to"));
     write_files(&from);
     std::fs::create_dir_all(&to).unwrap();
@@ -81,10 +81,10 @@ fn kept_files(folder: &Path) -> f64 {
 }
 
 fn files(template: &Path) -> f64 {
-    let (_kept, data) = bed::copied(template);
+    let (_folder, data) = harness::copy_of(template);
     let beside = data.join("beside");
     write_files(&beside);
-    let daemon = Running::daemon(&data, &[]);
+    let daemon = Process::daemon(&data, &[]);
     daemon.until_idle();
     std::fs::remove_dir(data.join("inbox"))
         .or_else(|_| std::fs::rename(data.join("inbox"), data.join("old")))
@@ -92,19 +92,19 @@ fn files(template: &Path) -> f64 {
     drop(daemon);
     std::fs::rename(&beside, data.join("inbox")).unwrap();
     let began = Instant::now();
-    let _daemon = Running::daemon(&data, &[]);
-    bed::until("the files", taken_in(&data, FILES));
+    let _daemon = Process::daemon(&data, &[]);
+    harness::until("the files", is_ingested(&data, FILES));
     FILES as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Files written beside and moved in one after the other, while the daemon takes them in. How many a second were dropped,
-/// and how many were dropped and taken in.
+/// Writes files and moves them into the inbox one by one while the daemon ingests them. Returns how many were dropped per
+/// second, and how many were dropped and ingested.
 fn live(template: &Path) -> (f64, f64) {
-    let (_kept, data) = bed::copied(template);
-    let daemon = Running::daemon(&data, &[]);
+    let (_folder, data) = harness::copy_of(template);
+    let daemon = Process::daemon(&data, &[]);
     daemon.until_idle();
-    let mut taken_in = taken_in(&data, FILES);
-    let text = bed::lines(FILES, &"花".repeat(180));
+    let mut is_ingested = is_ingested(&data, FILES);
+    let text = harness::job_lines(FILES, &"花".repeat(180));
     let began = Instant::now();
     for (number, line) in text.lines().enumerate() {
         let beside = data.join(format!(".{number}.json"));
@@ -112,7 +112,7 @@ fn live(template: &Path) -> (f64, f64) {
         std::fs::rename(&beside, data.join("inbox").join(format!("{number}.json"))).unwrap();
     }
     let dropped = FILES as f64 / began.elapsed().as_secs_f64();
-    bed::until("the files", &mut taken_in);
+    harness::until("the files", &mut is_ingested);
     (dropped, FILES as f64 / began.elapsed().as_secs_f64())
 }
 
@@ -142,21 +142,21 @@ fn plain_lines(folder: &Path, text: &str) -> f64 {
 }
 
 fn lines(template: &Path, text: &str, memory: &mut Series) -> f64 {
-    let (_kept, data) = bed::copied(template);
-    let daemon = Running::daemon(&data, &[]);
-    let mut taken_in = taken_in(&data, LINES);
+    let (_folder, data) = harness::copy_of(template);
+    let daemon = Process::daemon(&data, &[]);
+    let mut is_ingested = is_ingested(&data, LINES);
     let began = Instant::now();
-    bed::drop_file(&data, "jobs.jsonl", text);
-    bed::until("the lines", &mut taken_in);
+    harness::drop_file(&data, "jobs.jsonl", text);
+    harness::until("the lines", &mut is_ingested);
     let rate = LINES as f64 / began.elapsed().as_secs_f64();
     daemon.until_idle();
     memory.push(daemon.memory_mib().0);
     rate
 }
 
-pub fn measure(wanted: &Wanted) -> Vec<Table> {
-    let (_kept, template) = bed::waiting(0);
-    let text = bed::lines(LINES, "");
+pub fn measure(options: &Options) -> Vec<Table> {
+    let (_folder, template) = harness::data_with_waiting_jobs(0);
+    let text = harness::job_lines(LINES, "");
     let [
         mut floor_rate,
         mut file_rate,
@@ -167,9 +167,9 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
         mut live_rate,
         mut kept_rate,
     ]: [Series; 8] = Default::default();
-    for round in 0..wanted.rounds {
-        for what in bed::shuffled(6, round) {
-            let folder = bed::folder();
+    for round in 0..options.rounds {
+        for what in harness::random_order(6, round) {
+            let folder = harness::folder();
             match what {
                 0 => floor_rate.push(floor(folder.path())),
                 1 => file_rate.push(files(&template)),
@@ -178,45 +178,39 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
                     dropped_rate.push(dropped);
                     live_rate.push(taken);
                 }
-                3 => kept_rate.push(kept_files(folder.path())),
+                3 => kept_rate.push(stored_files(folder.path())),
                 4 => plain_rate.push(plain_lines(folder.path(), &text)),
                 _ => line_rate.push(lines(&template, &text, &mut memory)),
             }
         }
-        eprintln!("ingest: round {} of {}", round + 1, wanted.rounds);
+        eprintln!("ingest: round {} of {}", round + 1, options.rounds);
     }
-    let mut table = Table::new("Jobs taken in per second", &["from", "floor", "dropreel", "of the floor"]);
+    let mut table = Table::new("Jobs ingested per second", &["from", "floor", "dropreel", "of the floor"]);
     table.row(&[
-        &format!("{} files; floor: read each and move it, nothing kept", number(FILES as f64)),
-        &floor_rate.shown(),
-        &file_rate.shown(),
-        &file_rate.by(&floor_rate).shown(),
+        &format!("{} files; floor: read and move each", number(FILES as f64)),
+        &floor_rate.to_text(),
+        &file_rate.to_text(),
+        &file_rate.ratio_to(&floor_rate).to_text(),
     ]);
     table.row(&[
-        "the same; floor: also parse, hash, one row each, 256 a commit",
-        &kept_rate.shown(),
-        &file_rate.shown(),
-        &file_rate.by(&kept_rate).shown(),
+        "the same; floor: also parse, hash, insert a row, 256 per commit",
+        &kept_rate.to_text(),
+        &file_rate.to_text(),
+        &file_rate.ratio_to(&kept_rate).to_text(),
     ]);
     table.row(&[
-        &format!(
-            "{} files dropped one after the other meanwhile; floor: who drops them",
-            number(FILES as f64)
-        ),
-        &dropped_rate.shown(),
-        &live_rate.shown(),
-        &live_rate.by(&dropped_rate).shown(),
+        &format!("{} files dropped one by one; floor: the drops alone", number(FILES as f64)),
+        &dropped_rate.to_text(),
+        &live_rate.to_text(),
+        &live_rate.ratio_to(&dropped_rate).to_text(),
     ]);
     table.row(&[
-        &format!(
-            "one file of {} lines; floor: parse each, one insert each, one commit",
-            number(LINES as f64)
-        ),
-        &plain_rate.shown(),
-        &line_rate.shown(),
-        &line_rate.by(&plain_rate).shown(),
+        &format!("one file of {} lines; floor: parse and insert each, one commit", number(LINES as f64)),
+        &plain_rate.to_text(),
+        &line_rate.to_text(),
+        &line_rate.ratio_to(&plain_rate).to_text(),
     ]);
     let mut held = Table::new("Memory with many jobs waiting", &["what", "MiB"]);
-    held.row(&[&format!("{} jobs waiting", number(LINES as f64)), &memory.shown()]);
+    held.row(&[&format!("{} jobs waiting", number(LINES as f64)), &memory.to_text()]);
     vec![table, held]
 }

@@ -1,8 +1,8 @@
-//! What dropreel reaches, each figure beside something measured in the same run.
+//! The benchmark: measures dropreel beside something comparable in the same run.
 //!
-//! `cargo bench --profile dist` measures all of it, in the build that is shipped; with `-- answers downloads` only these
-//! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000);
-//! `--against BINARY` measures another build of dropreel in turn with this one; `--write` puts the tables into
+//! `cargo bench --profile dist` measures everything in the build that is shipped; with `-- answers downloads` only these
+//! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000).
+//! `--against BINARY` compares another build of dropreel with this one, in turn. `--write` puts the tables into
 //! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
 #![allow(
     clippy::disallowed_methods,
@@ -14,50 +14,50 @@
 
 mod against;
 mod answers;
-mod bed;
 mod clips;
+mod concurrent;
 mod downloads;
-mod figures;
+mod harness;
 mod history;
+mod idle;
 mod ingest;
-mod meanwhile;
 mod peers;
+mod pipeline;
 mod plain_server;
-mod rest;
-mod whole;
+mod tables;
 
 use std::path::PathBuf;
 
-use figures::Table;
+use tables::Table;
 
-/// One of the things that can be measured.
-pub type Part = fn(&Wanted) -> Vec<Table>;
+/// Measures one part and returns its tables.
+pub type Part = fn(&Options) -> Vec<Table>;
 
-/// What is asked for.
-pub struct Wanted {
-    /// How often each thing is measured.
+/// The command line.
+pub struct Options {
+    /// How often each value is measured.
     pub rounds: usize,
-    /// How many jobs a long history has.
+    /// The number of jobs in the database of `history`.
     pub rows: u64,
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let number = |name: &str, otherwise: u64| {
+    let number = |name: &str, default: u64| {
         let place = arguments.iter().position(|argument| argument == name);
-        place.map_or(otherwise, |place| arguments[place + 1].parse().unwrap())
+        place.map_or(default, |place| arguments[place + 1].parse().unwrap())
     };
-    let wanted =
-        Wanted { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
+    let options =
+        Options { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
     let parts: [(&str, Part, &[&str]); 8] = [
         ("answers", answers::measure, &["wrk"]),
         ("peers", peers::measure, &["wrk", "python3"]),
         ("ingest", ingest::measure, &[]),
         ("downloads", downloads::measure, &["nginx", "aria2c", "openssl"]),
-        ("meanwhile", meanwhile::measure, &["nginx"]),
-        ("whole", whole::measure, &[]),
+        ("concurrent", concurrent::measure, &["nginx"]),
+        ("pipeline", pipeline::measure, &[]),
         ("history", history::measure, &[]),
-        ("rest", rest::measure, &[]),
+        ("idle", idle::measure, &[]),
     ];
     let other = arguments
         .iter()
@@ -66,22 +66,22 @@ fn main() {
     let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, ..)| is_named(name));
     let chosen: Vec<_> = parts.into_iter().filter(|(name, ..)| all || is_named(name)).collect();
-    // Before the first of them: nobody shall wait long to hear of the last.
+    // Check all programs before the first part, which takes minutes.
     for (name, _, programs) in &chosen {
         for program in programs.iter().chain(&["curl"]) {
-            assert!(bed::find(program).is_some(), "`{name}` needs `{program}`, which is not installed");
+            assert!(harness::find(program).is_some(), "`{name}` needs `{program}`, which is not installed");
         }
     }
     for (name, part, _) in chosen {
         let tables = match &other {
-            Some(other) => against::measure(part, &wanted, other),
-            None => part(&wanted),
+            Some(other) => against::measure(part, &options, other),
+            None => part(&options),
         };
         for table in &tables {
             println!("\n{table}");
         }
         if is_named("--write") {
-            figures::write(name, &tables);
+            tables::write(name, &tables);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What durable answers are measured against: the same web server, with nothing or next to nothing behind it.
+//! The baselines for durable answers: the same web server with no work, or as little as possible.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,24 +8,24 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-/// What is done with a body before it is answered.
+/// What the server does with a body before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
-    /// Nothing: how fast an answer can be.
+pub enum Work {
+    /// Nothing: the fastest possible answer.
     Nothing,
-    /// A transaction of its own, flushed: what is usually written first.
+    /// A transaction of its own, flushed: the obvious implementation.
     OwnTransaction,
-    /// What waits together is committed together: how fast a durable answer can be.
+    /// One transaction for all waiting bodies: the fastest durable answer.
     SharedTransaction,
 }
 
-type Piece = (web::Bytes, oneshot::Sender<()>);
+type PendingBody = (web::Bytes, oneshot::Sender<()>);
 
 #[derive(Clone)]
-enum Behind {
+enum Backend {
     Nothing,
     Own(Arc<Mutex<Connection>>),
-    Shared(mpsc::Sender<Piece>),
+    Shared(mpsc::Sender<PendingBody>),
 }
 
 const INSERT: &str = "INSERT INTO bodies (body) VALUES (?1)";
@@ -41,12 +41,12 @@ fn database(folder: &Path) -> Connection {
     connection
 }
 
-fn commit_together(connection: &Connection, work: &mpsc::Receiver<Piece>) {
+fn commit_together(connection: &Connection, work: &mpsc::Receiver<PendingBody>) {
     while let Ok(first) = work.recv() {
         let mut batch = vec![first];
         while batch.len() < 256 {
-            let Ok(piece) = work.try_recv() else { break };
-            batch.push(piece);
+            let Ok(pending) = work.try_recv() else { break };
+            batch.push(pending);
         }
         connection.prepare_cached("BEGIN IMMEDIATE").unwrap().execute([]).unwrap();
         for (body, _) in &batch {
@@ -59,14 +59,14 @@ fn commit_together(connection: &Connection, work: &mpsc::Receiver<Piece>) {
     }
 }
 
-async fn answer(body: web::Bytes, behind: web::Data<Behind>) -> HttpResponse {
-    match behind.get_ref() {
-        Behind::Nothing => {}
-        Behind::Own(connection) => {
+async fn answer(body: web::Bytes, backend: web::Data<Backend>) -> HttpResponse {
+    match backend.get_ref() {
+        Backend::Nothing => {}
+        Backend::Own(connection) => {
             let connection = connection.lock().unwrap();
             connection.prepare_cached(INSERT).unwrap().execute([body.as_ref()]).unwrap();
         }
-        Behind::Shared(writer) => {
+        Backend::Shared(writer) => {
             let (answer, wait) = oneshot::channel();
             writer.send((body, answer)).unwrap();
             wait.await.unwrap();
@@ -75,23 +75,23 @@ async fn answer(body: web::Bytes, behind: web::Data<Behind>) -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-/// A server that goes on until the program ends. Where it is.
-pub fn start(deed: Deed, folder: &Path) -> String {
+/// Starts a server that runs until the program ends. Returns its address.
+pub fn start(work: Work, folder: &Path) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let behind = match deed {
-        Deed::Nothing => Behind::Nothing,
-        Deed::OwnTransaction => Behind::Own(Arc::new(Mutex::new(database(folder)))),
-        Deed::SharedTransaction => {
+    let backend = match work {
+        Work::Nothing => Backend::Nothing,
+        Work::OwnTransaction => Backend::Own(Arc::new(Mutex::new(database(folder)))),
+        Work::SharedTransaction => {
             let (writer, work) = mpsc::channel();
             let connection = database(folder);
             std::thread::spawn(move || commit_together(&connection, &work));
-            Behind::Shared(writer)
+            Backend::Shared(writer)
         }
     };
     std::thread::spawn(move || {
         let server = HttpServer::new(move || {
-            App::new().app_data(web::Data::new(behind.clone())).default_service(web::post().to(answer))
+            App::new().app_data(web::Data::new(backend.clone())).default_service(web::post().to(answer))
         });
         let server = server.workers(1).disable_signals().listen(listener).unwrap().run();
         actix_web::rt::System::new().block_on(server).unwrap();

@@ -1,5 +1,4 @@
-//! What is measured on: folders on a real disk, the real binary as daemon and as simulated provider, and what the kernel
-//! says of them.
+//! Folders on a real disk, the real binary as daemon and as sandbox, and what the kernel counts for them.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,15 +12,15 @@ use serde_json::Value;
 /// Another binary than the one built with this harness.
 static OTHER: RwLock<Option<PathBuf>> = RwLock::new(None);
 
-/// Nothing here takes so long.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// No wait takes longer.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The binary built with this harness.
 pub fn built() -> PathBuf {
     env!("CARGO_BIN_EXE_dropreel").into()
 }
 
-/// From now on, this binary is measured.
+/// Measures this binary from now on.
 pub fn measure_with(binary: &Path) {
     *OTHER.write().unwrap() = Some(binary.to_owned());
 }
@@ -30,16 +29,16 @@ fn binary() -> PathBuf {
     OTHER.read().unwrap().clone().unwrap_or_else(built)
 }
 
-/// An empty folder on the disk that the project is on.
+/// Creates an empty folder below `target`, which is on a real disk.
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Waits until it is so.
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+/// Waits until `condition` holds.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < PATIENCE, "{what} never came");
+    while !condition() {
+        assert!(began.elapsed() < TIMEOUT, "{what} never came");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -51,65 +50,65 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Where a program lies. Servers lie where not everybody looks.
+/// Finds a program. Servers may be in `/usr/sbin`, which `PATH` may lack.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
     folders.find_map(|folder| Some(folder.join(program)).filter(|found| found.is_file()))
 }
 
-/// A process that ends with us.
-pub struct Running {
+/// A child process. Dropping it kills it.
+pub struct Process {
     child: Child,
-    /// What it is reached by.
+    /// The address that it printed.
     pub address: String,
-    /// Of the daemon: where callbacks go.
+    /// The address of the daemon's public listener.
     pub public: String,
 }
 
-impl Drop for Running {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Running {
-    /// Starts it, and waits until it says where it is reached.
+impl Process {
+    /// Starts a process and waits until it prints its address.
     pub fn start(command: &mut Command, in_stdout: bool) -> Self {
         let (out, err) =
             if in_stdout { (Stdio::piped(), Stdio::null()) } else { (Stdio::null(), Stdio::piped()) };
         let mut child = command.stdout(out).stderr(err).spawn().unwrap();
-        let said: Box<dyn std::io::Read + Send> = match child.stdout.take() {
+        let output: Box<dyn std::io::Read + Send> = match child.stdout.take() {
             Some(out) => Box::new(out),
             None => Box::new(child.stderr.take().unwrap()),
         };
-        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
-        let mut heard = String::new();
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        let mut printed = String::new();
         let ready = lines.by_ref().find(|line| {
-            heard.push_str(line);
+            printed.push_str(line);
             line.contains("http://127")
         });
-        let ready = ready.unwrap_or_else(|| panic!("it did not start: {heard}"));
+        let ready = ready.unwrap_or_else(|| panic!("it did not start: {printed}"));
         let mut addresses = ready.split("http://").skip(1).map(|rest| {
             let end = rest.find([',', ';', ' ']).unwrap_or(rest.len());
             format!("http://{}", &rest[..end])
         });
         let address = addresses.next().unwrap();
         let public = addresses.next().unwrap_or_default();
-        // What it says further on is let through.
+        // Read and drop the rest, so that the pipe never fills up.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address, public }
     }
 
-    /// A simulated provider.
+    /// Starts a sandbox.
     pub fn sandbox(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args(["sandbox", "--listen", "127.0.0.1:0", "--balance", "100000000"]).args(arguments);
         Self::start(&mut command, true)
     }
 
-    /// The daemon, with its data in `data`.
+    /// Starts the daemon on the data folder `data`.
     pub fn daemon(data: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
         command
@@ -149,14 +148,14 @@ impl Running {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
-    /// Time on a processor so far, in milliseconds.
+    /// Processor time so far, in milliseconds.
     pub fn cpu_ms(&self) -> f64 {
         let stat = self.proc("stat");
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
     }
 
-    /// Memory now and at its highest, in MiB.
+    /// Memory now and its peak, in MiB.
     pub fn memory_mib(&self) -> (f64, f64) {
         let status = self.proc("status");
         let of = |name: &str| {
@@ -166,14 +165,14 @@ impl Running {
         (of("VmRSS"), of("VmHWM"))
     }
 
-    /// What it had the disk write, in KiB.
+    /// Bytes written to the disk so far, in KiB.
     pub fn written_kib(&self) -> f64 {
         let io = self.proc("io");
         let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
         line.parse::<f64>().unwrap() / 1024.0
     }
 
-    /// How often its threads went to sleep, to be woken up again.
+    /// How often its threads were put to sleep, and so woken up again.
     pub fn sleeps(&self) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let of = |task: std::fs::DirEntry| {
@@ -184,10 +183,10 @@ impl Running {
         tasks.map(|task| of(task.unwrap())).sum()
     }
 
-    /// Waits until it does nothing any more.
+    /// Waits until the process uses no processor time.
     pub fn until_idle(&self) {
         let mut last = -1.0;
-        until("rest", || {
+        until("idleness", || {
             std::thread::sleep(Duration::from_millis(300));
             let now = self.cpu_ms();
             let idle = now - last < 1.0;
@@ -196,28 +195,28 @@ impl Running {
         });
     }
 
-    /// In order, so that the next start has nothing to fix.
+    /// Stops it with SIGTERM, so that the next start has nothing to recover.
     pub fn stop(mut self) {
         run(Command::new("kill").arg(self.child.id().to_string()));
         self.child.wait().unwrap();
     }
 }
 
-/// Its database, to be looked at.
-pub fn look(data: &Path) -> Connection {
+/// Opens the daemon's database for reading.
+pub fn open_database(data: &Path) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(data.join("dropreel.db"), flags).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     connection
 }
 
-/// A number that the database is asked for.
+/// Runs a query that returns one number.
 pub fn count(connection: &Connection, sql: &str) -> u64 {
     connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
 }
 
 /// Jobs, one per line.
-pub fn lines(jobs: u64, directive: &str) -> String {
+pub fn job_lines(jobs: u64, directive: &str) -> String {
     let line = |number: u64| {
         format!(
             "{{\"model\":\"wan2.5-t2v\",\"prompt\":\"春天的樱花树下,花瓣随风飘落 {number} {directive}\",\"duration\":5}}\n"
@@ -226,22 +225,22 @@ pub fn lines(jobs: u64, directive: &str) -> String {
     (0..jobs).map(line).collect()
 }
 
-/// As a person drops it: beside, and then moved in.
+/// Drops a file: writes it outside the inbox and moves it in.
 pub fn drop_file(data: &Path, name: &str, text: &str) {
-    let beside = data.join(name);
-    std::fs::write(&beside, text).unwrap();
-    std::fs::rename(beside, data.join("inbox").join(name)).unwrap();
+    let unfinished = data.join(name);
+    std::fs::write(&unfinished, text).unwrap();
+    std::fs::rename(unfinished, data.join("inbox").join(name)).unwrap();
 }
 
-/// A data folder with jobs that wait because submits are paused.
-pub fn waiting(jobs: u64) -> (tempfile::TempDir, PathBuf) {
+/// Creates a data folder with jobs that wait because submits are paused.
+pub fn data_with_waiting_jobs(jobs: u64) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     let data = folder.path().join("data");
-    let daemon = Running::daemon(&data, &[]);
+    let daemon = Process::daemon(&data, &[]);
     daemon.post("/api/v1/pause", "{}");
     if jobs > 0 {
-        drop_file(&data, "jobs.jsonl", &lines(jobs, ""));
-        let database = look(&data);
+        drop_file(&data, "jobs.jsonl", &job_lines(jobs, ""));
+        let database = open_database(&data);
         until("the jobs", || count(&database, "SELECT count(*) FROM jobs") == jobs);
     }
     daemon.until_idle();
@@ -249,16 +248,16 @@ pub fn waiting(jobs: u64) -> (tempfile::TempDir, PathBuf) {
     (folder, data)
 }
 
-/// A copy of a folder, sharing its blocks where the disk can.
-pub fn copied(from: &Path) -> (tempfile::TempDir, PathBuf) {
+/// Copies a folder, by reflink if the file system can.
+pub fn copy_of(from: &Path) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     let to = folder.path().join("data");
     run(Command::new("cp").args(["-r", "--preserve=mode", "--reflink=auto"]).args([from, &to]));
     (folder, to)
 }
 
-/// A new random order for each round.
-pub fn shuffled(count: usize, round: usize) -> Vec<usize> {
+/// A random order, different in each round.
+pub fn random_order(count: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     fastrand::Rng::with_seed(round as u64 + 1).shuffle(&mut order);
     order

@@ -1,9 +1,9 @@
-//! Medians, their spread, and the tables they stand in.
+//! Series of measurements and the tables that show them.
 
 use std::fmt;
 use std::path::Path;
 
-/// The same thing, measured several times.
+/// One value, measured several times.
 #[derive(Clone, Default)]
 pub struct Series(pub Vec<f64>);
 
@@ -12,9 +12,9 @@ impl Series {
         self.0.push(value);
     }
 
-    /// Round by round, this by that.
-    pub fn by(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine / theirs).collect())
+    /// The ratio to `other`, per round.
+    pub fn ratio_to(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(own, other)| own / other).collect())
     }
 
     fn sorted(&self) -> Vec<f64> {
@@ -28,14 +28,14 @@ impl Series {
         sorted[sorted.len() / 2]
     }
 
-    /// The value that so large a share is below.
+    /// The value below which this share of the measurements is.
     pub fn quantile(&self, share: f64) -> f64 {
         let sorted = self.sorted();
         sorted[((sorted.len() - 1) as f64 * share).round() as usize]
     }
 
-    /// Median and, if there is one, the spread: `12.3 (11.0–14.5)`.
-    pub fn shown(&self) -> String {
+    /// Median with minimum and maximum, if there are several values: `12.3 (11.0–14.5)`.
+    pub fn to_text(&self) -> String {
         let sorted = self.sorted();
         let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
         if sorted.len() == 1 {
@@ -45,7 +45,7 @@ impl Series {
     }
 }
 
-/// Three significant digits, thousands apart.
+/// Three significant digits, with commas between thousands.
 pub fn number(value: f64) -> String {
     let digits = if value == 0.0 { 0 } else { 2 - value.abs().log10().floor() as i32 };
     if digits > 0 {
@@ -62,7 +62,7 @@ pub fn number(value: f64) -> String {
     if value < 0.0 { format!("-{spaced}") } else { spaced }
 }
 
-/// A table, as Markdown has it.
+/// A Markdown table.
 pub struct Table {
     pub title: String,
     pub head: Vec<&'static str>,
@@ -91,13 +91,13 @@ impl fmt::Display for Table {
     }
 }
 
-/// Puts the tables where docs/performance.md has room for those of this part.
+/// Writes the tables of a part between its markers in docs/performance.md.
 pub fn write(part: &str, tables: &[Table]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (begin, end) = (format!("<!-- {part} -->\n"), format!("<!-- end of {part} -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no room for {part}"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end of {part}"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no marker for {part}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end marker for {part}"));
     let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
     std::fs::write(&path, format!("{before}{begin}\n{}\n{end}{after}", tables.join("\n"))).unwrap();
 }

@@ -1,25 +1,25 @@
-//! At rest: what it costs to have it running.
+//! The cost of an idle daemon.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::Wanted;
-use crate::bed::{self, Running};
-use crate::figures::{Series, Table, number};
+use crate::Options;
+use crate::harness::{self, Process};
+use crate::tables::{Series, Table, number};
 
 const SECONDS: u64 = 20;
 const RUNNING: u64 = 1_000;
 
-pub fn measure(wanted: &Wanted) -> Vec<Table> {
+pub fn measure(options: &Options) -> Vec<Table> {
     let mut table = Table::new(
-        format!("At rest, over {SECONDS} s"),
+        format!("Idle, over {SECONDS} s"),
         &["what", "wake-ups per second", "processor time, ms per minute", "memory, MiB"],
     );
-    for (name, page) in [("nothing to do", false), ("the page open in a browser's place", true)] {
+    for (name, page) in [("nothing to do", false), ("an event stream open, as of the page", true)] {
         let [mut switches, mut cpu, mut memory]: [Series; 3] = Default::default();
-        for _ in 0..wanted.rounds.min(3) {
-            let folder = bed::folder();
-            let daemon = Running::daemon(&folder.path().join("data"), &[]);
+        for _ in 0..options.rounds.min(3) {
+            let folder = harness::folder();
+            let daemon = Process::daemon(&folder.path().join("data"), &[]);
             let mut reader = None;
             if page {
                 daemon.get("/");
@@ -38,24 +38,24 @@ pub fn measure(wanted: &Wanted) -> Vec<Table> {
                 let _ = reader.wait();
             }
         }
-        table.row(&[name, &switches.shown(), &cpu.shown(), &memory.shown()]);
+        table.row(&[name, &switches.to_text(), &cpu.to_text(), &memory.to_text()]);
     }
     let mut running = Series::default();
-    for _ in 0..wanted.rounds.min(3) {
-        let folder = bed::folder();
+    for _ in 0..options.rounds.min(3) {
+        let folder = harness::folder();
         let data = folder.path().join("data");
-        let sandbox = Running::sandbox(&["--run-time", "10h"]);
+        let sandbox = Process::sandbox(&["--run-time", "10h"]);
         let settings = [("PROVIDER__BASE_URL", sandbox.address.as_str()), ("POLLING__MAX_INTERVAL", "5s")];
-        let daemon = Running::daemon(&data, &settings);
-        bed::drop_file(&data, "jobs.jsonl", &bed::lines(RUNNING, ""));
-        let database = bed::look(&data);
+        let daemon = Process::daemon(&data, &settings);
+        harness::drop_file(&data, "jobs.jsonl", &harness::job_lines(RUNNING, ""));
+        let database = harness::open_database(&data);
         let at_provider = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'processing')";
-        bed::until("the tasks", || bed::count(&database, at_provider) == RUNNING);
+        harness::until("the tasks", || harness::count(&database, at_provider) == RUNNING);
         std::thread::sleep(Duration::from_secs(6));
         running.push(daemon.memory_mib().0);
     }
     let mut load = Table::new("Memory with many tasks at the provider", &["what", "MiB"]);
-    load.row(&[&format!("{} tasks, each asked about every 5 s", number(RUNNING as f64)), &running.shown()]);
+    load.row(&[&format!("{} tasks, each polled every 5 s", number(RUNNING as f64)), &running.to_text()]);
     let mut size = Table::new("Size", &["what", "MB"]);
     let binary = std::fs::metadata(env!("CARGO_BIN_EXE_dropreel")).unwrap().len();
     size.row(&["the release binary, stripped", &number(binary as f64 / 1e6)]);
