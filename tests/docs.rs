@@ -1,4 +1,4 @@
-//! Links between documents, code and configuration lead somewhere.
+//! Links and names in documents, code and configuration: each leads to something that exists.
 #![allow(clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use dropreel::job::notification::JobNotification;
 use dropreel::job::state::StateName;
 use dropreel::job::suspension::SuspensionCause;
 
-/// Where links are looked for, from the root of the repository. Folders are searched whole.
+/// Files and folders that are searched for links, from the root of the repository.
 const SEARCHED: &[&str] = &[
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -27,9 +27,9 @@ const SEARCHED: &[&str] = &[
     "systemd",
     "tests",
 ];
-/// Generated or foreign files, and this one, which has links that lead nowhere.
+/// Generated or foreign files, and this one, which has broken links for its tests.
 const SKIPPED: &[&str] = &["node_modules", "corpus", "found", "jobfiles", "docs.rs"];
-/// Documents outside the repository that earlier comments cited.
+/// Documents outside the repository that old comments cited.
 const LOST: [&str; 2] = [concat!("contract", ", section"), concat!("provider", "-api")];
 
 fn root() -> &'static Path {
@@ -105,8 +105,8 @@ fn markdown_links(path: &Path, text: &str) -> Vec<String> {
 
 /// Paths of documents as comments write them: `docs/reference.md#http`.
 fn plain_paths(text: &str) -> Vec<String> {
-    let part = |c: char| c.is_ascii_alphanumeric() || "-_./#".contains(c);
-    let words = text.split(|c: char| !part(c)).map(|word| word.trim_end_matches(['.', '/']));
+    let is_path_part = |c: char| c.is_ascii_alphanumeric() || "-_./#".contains(c);
+    let words = text.split(|c: char| !is_path_part(c)).map(|word| word.trim_end_matches(['.', '/']));
     let documents = words.filter(|word| {
         let file = word.split('#').next().unwrap_or_default();
         let in_docs = file.strip_prefix("docs/").is_some_and(|rest| !rest.is_empty());
@@ -117,15 +117,15 @@ fn plain_paths(text: &str) -> Vec<String> {
 
 /// Files and folders of the repository that a document names: `src/lib.rs`.
 fn named_files(text: &str) -> impl Iterator<Item = &str> {
-    let part = |c: char| c.is_ascii_alphanumeric() || "-_./*".contains(c);
-    let words = text.split(move |c: char| !part(c)).map(|word| word.trim_end_matches(['.', '/']));
+    let is_path_part = |c: char| c.is_ascii_alphanumeric() || "-_./*".contains(c);
+    let words = text.split(move |c: char| !is_path_part(c)).map(|word| word.trim_end_matches(['.', '/']));
     words.filter(|word| {
         let folder = word.split_once('/').map(|(folder, _)| folder);
         folder.is_some_and(|folder| SEARCHED.contains(&folder)) && !word.contains('*')
     })
 }
 
-/// Why a link leads nowhere, if it does.
+/// Why a link is broken, if it is.
 fn fault(link: &str, texts: &BTreeMap<PathBuf, String>) -> Option<&'static str> {
     let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
     if !root().join(file).exists() {
@@ -161,7 +161,7 @@ fn files_named_in_documents_exist() {
     let mut missing = Vec::new();
     for (path, text) in texts() {
         if path.extension().is_some_and(|ending| ending == "md") {
-            // A document may name its neighbours by paths from its own folder.
+            // A document may name files by paths from its own folder.
             let folder = root().join(path.parent().expect("a file's folder"));
             let exists = |file: &&str| root().join(file).exists() || folder.join(file).exists();
             let named = named_files(&text).filter(|file| !exists(file));
@@ -188,7 +188,7 @@ fn reference_lists_what_the_code_knows() {
     let events = JobNotification::VARIANTS.iter().map(|event| (event.into_str(), &hooks, "docs/hooks.md"));
     let mut count = 0;
     for (word, text, name) in words.chain(events) {
-        // In code, alone or as the beginning of a longer piece: `serve`, `GET /api/v1/jobs`, `check FILE...`.
+        // As code, alone or as a word of it: `serve`, `GET /api/v1/jobs`, `check FILE...`.
         let listed = text.split('`').skip(1).step_by(2).any(|code| code.split(' ').any(|part| part == word));
         assert!(listed, "{name} does not list {word}");
         count += 1;
@@ -199,7 +199,7 @@ fn reference_lists_what_the_code_knows() {
 #[test]
 fn lost_documents_are_not_cited() {
     for (path, text) in texts() {
-        // A citation may be broken over two lines of a comment.
+        // A citation may continue on the next line of a comment.
         let words: Vec<&str> = text.split_whitespace().filter(|word| !word.starts_with("//")).collect();
         let text = words.join(" ").to_lowercase();
         for lost in LOST {

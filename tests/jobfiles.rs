@@ -1,9 +1,9 @@
-//! The corpus of job files: every bad one is refused for the reasons and at the places written beside it, every good
-//! one gives the drafts written beside it. And what holds for any bytes at all.
+//! The corpus of job files: every bad file is rejected with the problems in its `.expect` file, every good one gives the
+//! drafts in its. And properties that hold for any bytes.
 //!
-//! `bad/NAME.expect` holds the cause, then a line for each problem: pointer (`root` for the whole), line, column, and
-//! a part of the message. `good/NAME.expect` holds a line for each draft: name, priority, model and the body as it is
-//! to be sent, as a JSON string.
+//! `bad/NAME.expect` has the cause, then a line for each problem: pointer (`root` for the whole), line, column, and a part
+//! of the message. `good/NAME.expect` has a line for each draft: name, priority, model, and the body to be sent as a JSON
+//! string.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may end the test")]
 
@@ -19,13 +19,13 @@ use dropreel::jobfile::{
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
-/// Reads a file in its form; the refusals of lines are put together, the first one's cause standing for all.
+/// Reads a file in its form. Rejections of lines are joined, with the cause of the first.
 fn read(name: &str, bytes: &[u8], limits: &JobFileLimits) -> Result<Vec<Draft>, Refusal> {
     if Form::of_name(name) == Some(Form::Document) {
         return read_document(bytes, stem(name), limits);
     }
     let (mut drafts, mut refused) = (Vec::new(), None::<Refusal>);
-    // Small pieces, as a slow disk gives them.
+    // A small buffer, so that lines arrive in chunks.
     for read in read_lines(BufReader::with_capacity(7, bytes), stem(name), limits) {
         match (read, &mut refused) {
             (Ok(draft), _) => drafts.push(draft),
@@ -52,19 +52,19 @@ fn corpus(folder: &str) -> Vec<(String, Vec<u8>, PathBuf)> {
     files
 }
 
-/// `a.json` has `a.json.expect` beside it.
+/// The text of `a.json.expect` beside `a.json`.
 fn expectation(path: &Path) -> String {
-    let beside = PathBuf::from(format!("{}.expect", path.display()));
-    fs::read_to_string(&beside).unwrap_or_default()
+    let path = PathBuf::from(format!("{}.expect", path.display()));
+    fs::read_to_string(&path).unwrap_or_default()
 }
 
-fn reported(problem: &Problem) -> String {
+fn to_line(problem: &Problem) -> String {
     let pointer = if problem.pointer.is_empty() { "root" } else { &problem.pointer };
     format!("{pointer} {} {} {}", problem.line, problem.column, problem.message)
 }
 
-/// Whether a reported problem is the expected one: same place, and the expected words in its message.
-fn meets(reported: &str, expected: &str) -> bool {
+/// Whether a reported problem is the expected one: same position, and the expected text in its message.
+fn matches_expected(reported: &str, expected: &str) -> bool {
     let (reported, expected): (Vec<_>, Vec<_>) =
         (reported.splitn(4, ' ').collect(), expected.splitn(4, ' ').collect());
     reported.len() == 4
@@ -77,32 +77,32 @@ fn meets(reported: &str, expected: &str) -> bool {
 fn bad_files_are_rejected_with_their_expected_problems() {
     let files = corpus("bad");
     assert!(files.len() >= 70, "only {} bad files", files.len());
-    let mut drifted = String::new();
+    let mut different = String::new();
     for (name, bytes, path) in files {
         let refusal = match read(&name, &bytes, &JobFileLimits::default()) {
             Err(refusal) => refusal,
             Ok(drafts) => panic!("{name} passes as {drafts:?}"),
         };
-        let reported: Vec<String> = refusal.problems.iter().map(reported).collect();
+        let reported: Vec<String> = refusal.problems.iter().map(to_line).collect();
         let expected = expectation(&path);
         let (cause, expected) = expected.split_once('\n').unwrap_or_default();
         let expected: Vec<&str> = expected.lines().collect();
-        let met = cause == format!("{:?}", refusal.cause)
+        let is_expected = cause == format!("{:?}", refusal.cause)
             && reported.len() == expected.len()
-            && reported.iter().zip(expected).all(|(reported, expected)| meets(reported, expected));
-        if !met {
-            drifted += &format!("--- {name}\n{:?}\n{}\n", refusal.cause, reported.join("\n"));
+            && reported.iter().zip(expected).all(|(reported, expected)| matches_expected(reported, expected));
+        if !is_expected {
+            different += &format!("--- {name}\n{:?}\n{}\n", refusal.cause, reported.join("\n"));
         }
         assert!(!reported.concat().contains("canary"), "{name}: an address is shown");
     }
-    assert!(drifted.is_empty(), "these are reported otherwise than expected:\n{drifted}");
+    assert!(different.is_empty(), "problems differ from the expected ones:\n{different}");
 }
 
 #[test]
 fn good_files_give_their_expected_drafts() {
     let files = corpus("good");
     assert!(files.len() >= 25, "only {} good files", files.len());
-    let mut drifted = String::new();
+    let mut different = String::new();
     for (name, bytes, path) in files {
         let drafts = match read(&name, &bytes, &JobFileLimits::default()) {
             Ok(drafts) => drafts,
@@ -116,10 +116,10 @@ fn good_files_give_their_expected_drafts() {
             })
             .collect();
         if given != expectation(&path) {
-            drifted += &format!("--- {name}\n{given}");
+            different += &format!("--- {name}\n{given}");
         }
     }
-    assert!(drifted.is_empty(), "these are read otherwise than expected:\n{drifted}");
+    assert!(different.is_empty(), "drafts differ from the expected ones:\n{different}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn cut_documents_count_as_unfinished() {
 }
 
 fn nested(levels: usize) -> String {
-    // The object is one level, the member the others.
+    // The object is the first level.
     format!(r#"{{"model": "m", "deep": {}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
 }
 
@@ -187,8 +187,8 @@ fn files_over_the_size_limit_are_rejected() {
         assert!(refusal.unfinished() && refusal.problems[0].message.contains("1048576"), "{refusal}");
     }
     let lines = format!("{}\n{{\"model\":\"m\"}}\n", padded((2 << 20) + 1));
-    let read_on: Vec<_> = read_lines(lines.as_bytes(), "x", &limits).collect();
-    let [Err(LineError::Refused(too_long)), Ok(draft)] = &read_on[..] else { panic!("{read_on:?}") };
+    let items: Vec<_> = read_lines(lines.as_bytes(), "x", &limits).collect();
+    let [Err(LineError::Refused(too_long)), Ok(draft)] = &items[..] else { panic!("{items:?}") };
     assert_eq!((too_long.problems[0].line, draft.name.as_str()), (1, "x-2"));
 
     let stream = "{\"model\":\"m\"}\n".repeat(20);
@@ -199,7 +199,7 @@ fn files_over_the_size_limit_are_rejected() {
     assert_eq!((refusal.problems.len(), refusal.problems[0].line), (1, 20), "{refusal}");
 }
 
-/// Gives `left` lines of `x`, interrupted by signals before each, then what `end` says.
+/// Yields `left` lines of `x`, each after an interrupted read, and then the error `end`.
 struct Endless {
     left: u64,
     end: Option<std::io::ErrorKind>,
@@ -256,7 +256,7 @@ fn problems_over_a_thousand_are_only_counted() {
     assert_eq!(refusal.problems[MAX_PROBLEMS].message, "and 500 more problems, not listed");
 }
 
-/// Values as people write them: none of these survives being parsed and written again by a usual library.
+/// Values that change if a usual library parses and writes them again.
 fn written_value() -> impl Strategy<Value = String> {
     let odd = r#"1.10 1e400 -0 123456789012345678901234567890 0.1E+2 true null "\u6625\/\ud83c\udf38" "}{,\"" {} [] [1,{"dropreel":{}}]"#;
     let odd: Vec<String> = odd.split(' ').map(str::to_owned).collect();
@@ -288,19 +288,19 @@ fn texts(object: &str) -> Vec<(String, String)> {
 proptest! {
     #[test]
     fn body_is_the_text_without_the_dropreel_member(
-        mut members in members(), ours in blanks(), model_at in 0_usize..7, ours_at in 0_usize..8,
+        mut members in members(), blank in blanks(), model_at in 0_usize..7, member_at in 0_usize..8,
     ) {
         members.insert(model_at.min(members.len()), r#""model":"m""#.to_owned());
-        members.insert(ours_at.min(members.len()), format!(r#"{ours}"dropreel": {{"name": "n, }}"}}{ours}"#));
+        members.insert(member_at.min(members.len()), format!(r#"{blank}"dropreel": {{"name": "n, }}"}}{blank}"#));
         let object = format!("{{{}}}", members.join(","));
         let drafts = read("x.json", object.as_bytes(), &JobFileLimits::default());
         let body = &drafts.expect("a good object")[0].body;
 
-        // One piece was taken out and nothing else changed...
+        // One part was removed and nothing else changed...
         let head = object.bytes().zip(body.bytes()).take_while(|(a, b)| a == b).count();
         let tail = object.bytes().rev().zip(body.bytes().rev()).take_while(|(a, b)| a == b).count();
         prop_assert!(head + tail >= body.len(), "{} became {}", object, body);
-        // ...which was our member and no more.
+        // ...and it was the `dropreel` member.
         let mut left = texts(&object);
         left.retain(|(key, _)| key != "dropreel");
         prop_assert_eq!(texts(body), left);

@@ -1,5 +1,4 @@
-//! The files of `systemd/` agree with each other, with docs/reference.md#command-line, and with the bar for
-//! confinement.
+//! The files of `systemd/`: they agree with each other and with docs/reference.md#command-line, and the unit is confined.
 #![allow(clippy::expect_used, reason = "a test's helpers may fail like a test")]
 
 use std::path::Path;
@@ -15,15 +14,15 @@ fn values(key: &str) -> Vec<&'static str> {
     lines.filter(|(name, _)| *name == key).map(|(_, value)| value).collect()
 }
 
-/// The lines of a table that hold something, as words.
+/// The lines of a table as words, without comments and empty lines.
 fn rows(table: &'static str) -> Vec<Vec<&'static str>> {
     let lines = table.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     lines.map(|line| line.split_whitespace().collect()).collect()
 }
 
 #[test]
-fn the_unit_starts_watches_and_stops_the_daemon_as_promised() {
-    let promised = [
+fn unit_starts_watches_and_stops_the_daemon_as_documented() {
+    let documented = [
         ("Type", "notify"),
         ("NotifyAccess", "main"),
         ("WatchdogSec", "60"),
@@ -40,7 +39,7 @@ fn the_unit_starts_watches_and_stops_the_daemon_as_promised() {
         ("CapabilityBoundingSet", ""),
         ("ProtectSystem", "strict"),
     ];
-    for (key, value) in promised {
+    for (key, value) in documented {
         assert_eq!(values(key), [value], "{key}");
     }
     for bound in ["StartLimitIntervalSec", "RestartSec", "LimitNOFILE", "MemoryMax", "TasksMax"] {
@@ -62,20 +61,20 @@ fn user_and_folders_are_the_same_in_all_three_files() {
         u32::from_str_radix(row[2], 8).expect("octal")
     };
     assert_eq!(format!("{:04o}", mode(&state)), values("StateDirectoryMode")[0]);
-    assert_eq!(mode(&state) & 0o017, 0o010, "the group passes through, others do not");
+    assert_eq!(mode(&state) & 0o017, 0o010, "the group can enter the folder, others cannot");
     assert_eq!(mode(&inbox), 0o3770, "the group drops files, the daemon can read and only it can move them");
 }
 
 #[test]
-fn the_unit_is_well_confined() {
+fn unit_has_a_low_exposure_in_systemd_analyze() {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/dropreel.service");
-    let Ok(judged) = Command::new("systemd-analyze")
+    let Ok(analysis) = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager", "--threshold=15"])
         .arg(unit)
         .output()
     else {
-        return; // No systemd here: the machines that have it judge.
+        return; // Without systemd there is nothing to check; CI has it.
     };
-    let reported = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "{}", reported.lines().last().unwrap_or_default());
+    let reported = String::from_utf8_lossy(&analysis.stdout);
+    assert!(analysis.status.success(), "{}", reported.lines().last().unwrap_or_default());
 }

@@ -52,7 +52,7 @@ const CASES: &[(&str, Case)] = &[
     ("unknown-status-fails", Case::NoKill("processing=pondering run=1s")),
     ("link-logged", Case::NoKill("")),
     ("token-unchecked", Case::NoKill("callback=forged")),
-    ("end-left", Case::LateCallback),
+    ("final-state-left", Case::LateCallback),
     ("redirect-unchecked", Case::Redirect),
     ("pause-ignored", Case::RateLimit),
     ("resume-blindly", Case::ChangedFile),

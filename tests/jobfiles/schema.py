@@ -1,5 +1,5 @@
-"""The schema of job files against the corpus: what the reader takes, the schema takes; what only a schema of types can
-see, it refuses."""
+"""Checks the JSON Schema of job files against the corpus: it accepts every good file, and rejects most of the bad ones
+that are JSON."""
 import json
 import pathlib
 import sys
@@ -29,7 +29,7 @@ def files(folder):
 wrong, refused, passed = [], 0, []
 for path in files("good"):
     if not all(verdicts(path)):
-        wrong.append(f"{path.name} is good, and the schema refuses it")
+        wrong.append(f"{path.name} is good, but the schema rejects it")
 for path in files("bad"):
     try:
         found = verdicts(path)
@@ -39,9 +39,9 @@ for path in files("bad"):
         passed.append(path.name)
     else:
         refused += 1
-print(f"of the bad files that are JSON, the schema refuses {refused}; the reader alone {len(passed)}: {', '.join(passed)}")
+print(f"of the bad files that are JSON, the schema rejects {refused}; only the reader rejects {len(passed)}: {', '.join(passed)}")
 if refused < 2 * len(passed):
-    wrong.append("the schema sees too little")
+    wrong.append("the schema rejects too few bad files")
 for line in wrong:
     print(line, file=sys.stderr)
 sys.exit(1 if wrong else 0)

@@ -1,8 +1,8 @@
-//! What anybody may send to the public server: a path, a token, a body. A token is admitted only if it is the one
-//! HMAC, computed here a second time, and a body is never more than a hint.
+//! Callback paths, tokens and bodies of any bytes. Only the right token is accepted, which this target computes by itself;
+//! a body is never more than a hint.
 //!
-//! An input is a path on its first line and a body; `TOKEN!`, `OLD!` and `STRANGE!` in the path stand for the job's
-//! token under the current, the earlier and a strange secret.
+//! An input is a path on its first line and a body. `TOKEN!`, `OLD!` and `STRANGE!` in the path are replaced by the job's
+//! token under the current, the earlier and an unknown secret.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -59,14 +59,14 @@ fn check_body(body: &[u8]) {
     if let Some(hint) = task_hint(body) {
         assert!((1..=128).contains(&hint.as_str().len()) && hint.as_str().bytes().all(safe), "{hint}");
         assert!(hint.as_str().bytes().any(|byte| byte.is_ascii_alphanumeric()), "{hint}");
-        // As the body of an answer about that task it can be read or not, but never as one about another task.
+        // Reading it as a status answer about that task or another must not panic.
         let other = TaskId::parse("surely-another-task").expect("an id");
         let _ = read_status(body, &hint, NOW);
         let _ = read_status(body, &other, NOW);
     }
 }
 
-/// RFC 2104 and RFC 4648, written out.
+/// The token, by RFC 2104 and RFC 4648, without the crates that the daemon uses.
 fn token_of(secret: &str, id: &str) -> String {
     let mut key = [0_u8; 64];
     if secret.len() > key.len() {

@@ -1,5 +1,5 @@
-//! A job file, whatever its bytes: accepted only if another reader understands it the same way, and never altered;
-//! refused only with a reason that has a place.
+//! Job files of any bytes. An accepted file means the same to another parser and its bodies are unchanged; a rejected one
+//! has problems with positions.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,16 +16,16 @@ const CALLBACK: &str = "https://hooks.example/callbacks/\"id\"/token";
 
 fuzz_target!(|bytes: &[u8]| {
     match read_document(bytes, "a-file", &JobFileLimits::default()) {
-        Ok(drafts) => accepted(bytes, &drafts),
-        Err(refusal) => refused(bytes, &refusal),
+        Ok(drafts) => check_accepted(bytes, &drafts),
+        Err(refusal) => check_rejected(bytes, &refusal),
     }
 });
 
-fn accepted(bytes: &[u8], drafts: &[Draft]) {
+fn check_accepted(bytes: &[u8], drafts: &[Draft]) {
     let text = std::str::from_utf8(bytes).expect("only UTF-8 is accepted");
     let whole: &RawValue = serde_json::from_str(text).expect("only JSON is accepted");
-    if let Err(error) = serde_json::from_str::<OneOfEach>(text) {
-        // Its own limit is one level lower than ours, and it wants numbers to fit.
+    if let Err(error) = serde_json::from_str::<UniqueKeys>(text) {
+        // Its depth limit is one lower than dropreel's, and it rejects numbers that do not fit.
         let why = error.to_string();
         assert!(why.contains("recursion limit") || why.contains("number out of range"), "{why}");
     }
@@ -37,21 +37,21 @@ fn accepted(bytes: &[u8], drafts: &[Draft]) {
     assert!(!objects.is_empty());
     assert_eq!(objects.len(), drafts.len(), "one job for each object");
     for (object, draft) in objects.iter().zip(drafts) {
-        one_job(object.get(), draft);
+        check_job(object.get(), draft);
     }
 }
 
-fn one_job(object: &str, draft: &Draft) {
+fn check_job(object: &str, draft: &Draft) {
     let mut given = members(object);
-    let ours = given.remove("dropreel");
+    let member = given.remove("dropreel");
     assert_eq!(members(&draft.body), given, "the same members with the same text are sent");
     assert!(!given.contains_key("callback_url"));
-    if ours.is_none() {
+    if member.is_none() {
         assert_eq!(draft.body, object);
     }
     let kept =
         common(object.bytes(), draft.body.bytes()) + common(object.bytes().rev(), draft.body.bytes().rev());
-    assert!(kept >= draft.body.len(), "the body is the user's text with one piece cut out");
+    assert!(kept >= draft.body.len(), "the body is the user's text without one part");
 
     let body = with_callback(&draft.body, CALLBACK);
     let mut sent = members(&body);
@@ -73,7 +73,7 @@ fn one_job(object: &str, draft: &Draft) {
     assert!(!format!("{draft:?}").contains(&draft.body));
 }
 
-fn refused(bytes: &[u8], refusal: &Refusal) {
+fn check_rejected(bytes: &[u8], refusal: &Refusal) {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.split('\n').collect();
     assert!((1..=MAX_PROBLEMS + 1).contains(&refusal.problems.len()));
@@ -91,14 +91,14 @@ fn refused(bytes: &[u8], refusal: &Refusal) {
     let parses = std::str::from_utf8(bytes).is_ok() && serde_json::from_str::<&RawValue>(text).is_ok();
     match refusal.cause {
         Cause::Empty => assert!(text.trim().is_empty()),
-        Cause::Unparsable => assert!(!parses, "called broken, but it parses: {refusal}"),
+        Cause::Unparsable => assert!(!parses, "rejected as broken, but it parses: {refusal}"),
         Cause::Wrong => {
-            assert!(parses || depth(text) > MAX_DEPTH, "called wrong, but it is broken: {refusal}")
+            assert!(parses || depth(text) > MAX_DEPTH, "rejected as wrong, but it is broken: {refusal}")
         }
     }
 }
 
-/// The members of an object with their own text, as another reader sees them.
+/// The members of an object with their text, as another parser reads them.
 fn members(object: &str) -> BTreeMap<String, &str> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_str(object).expect("an object");
     members.into_iter().map(|(key, value)| (key, value.get())).collect()
@@ -125,60 +125,60 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-/// Any JSON value in which no key is given twice.
-struct OneOfEach;
+/// Any JSON value without duplicate keys.
+struct UniqueKeys;
 
-impl<'de> Deserialize<'de> for OneOfEach {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Look)
+        from.deserialize_any(UniqueKeysVisitor)
     }
 }
 
-struct Look;
+struct UniqueKeysVisitor;
 
-impl<'de> Visitor<'de> for Look {
-    type Value = OneOfEach;
+impl<'de> Visitor<'de> for UniqueKeysVisitor {
+    type Value = UniqueKeys;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OneOfEach, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
         let mut keys = BTreeSet::new();
-        while let Some((key, OneOfEach)) = map.next_entry::<String, OneOfEach>()? {
+        while let Some((key, UniqueKeys)) = map.next_entry::<String, UniqueKeys>()? {
             if !keys.insert(key) {
                 return Err(A::Error::custom("a key twice"));
             }
         }
-        Ok(OneOfEach)
+        Ok(UniqueKeys)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOfEach, A::Error> {
-        while items.next_element::<OneOfEach>()?.is_some() {}
-        Ok(OneOfEach)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<UniqueKeys, A::Error> {
+        while items.next_element::<UniqueKeys>()?.is_some() {}
+        Ok(UniqueKeys)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<OneOfEach, E> {
-        Ok(OneOfEach)
+    fn visit_bool<E>(self, _: bool) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<OneOfEach, E> {
-        Ok(OneOfEach)
+    fn visit_i64<E>(self, _: i64) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<OneOfEach, E> {
-        Ok(OneOfEach)
+    fn visit_u64<E>(self, _: u64) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<OneOfEach, E> {
-        Ok(OneOfEach)
+    fn visit_f64<E>(self, _: f64) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<OneOfEach, E> {
-        Ok(OneOfEach)
+    fn visit_str<E>(self, _: &str) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
     }
 
-    fn visit_unit<E>(self) -> Result<OneOfEach, E> {
-        Ok(OneOfEach)
+    fn visit_unit<E>(self) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
     }
 }

@@ -1,7 +1,7 @@
-//! A line file: read in pieces of any size, in one go or each line for itself, it gives the same jobs and the same
-//! problems, and none that a document of that line would not give.
+//! Line files of any bytes. Read in chunks of any size, at once, or line by line, they give the same jobs and problems, and
+//! each line gives the same as a document of that line.
 //!
-//! The first two bytes choose the size of the pieces and the limits.
+//! The first two bytes choose the size of the chunks and the limits.
 #![no_main]
 
 use std::io::{BufReader, Cursor};
@@ -19,9 +19,9 @@ fuzz_target!(|bytes: &[u8]| {
         _ => JobFileLimits::default(),
     };
     let whole: Vec<Item> = read_lines(bytes, "a-file", &limits).map(readable).collect();
-    let pieces = BufReader::with_capacity(usize::from(*size) + 1, Cursor::new(bytes));
-    let in_pieces: Vec<Item> = read_lines(pieces, "a-file", &limits).map(readable).collect();
-    assert!(whole == in_pieces, "{whole:?}\nin pieces of {}: {in_pieces:?}", u32::from(*size) + 1);
+    let chunks = BufReader::with_capacity(usize::from(*size) + 1, Cursor::new(bytes));
+    let in_chunks: Vec<Item> = read_lines(chunks, "a-file", &limits).map(readable).collect();
+    assert!(whole == in_chunks, "{whole:?}\nin chunks of {}: {in_chunks:?}", u32::from(*size) + 1);
     check_places(bytes, &whole);
     if limits == JobFileLimits::default() {
         check_lines(bytes, &whole, &limits);
@@ -50,7 +50,7 @@ fn check_places(bytes: &[u8], items: &[Item]) {
 fn check_lines(bytes: &[u8], whole: &[Item], limits: &JobFileLimits) {
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let problems: usize = whole.iter().filter_map(|item| item.as_ref().err()).map(|r| r.problems.len()).sum();
-    // A wide mark ends the reading.
+    // A byte-order mark of UTF-16 or UTF-32 ends the reading.
     let wide = matches!(bytes, [one, other, ..] if (*one == 0) != (*other == 0) || one.min(other) >= &0xFE);
     if lines.len() > 40 || problems >= MAX_PROBLEMS || wide {
         return;

@@ -1,4 +1,4 @@
-//! Paths in the library: any layout and any values give a safe relative path with as many components as the layout.
+//! Library paths: any layout with any values gives a safe relative path with as many components as the layout.
 //!
 //! An input is a layout, a name, a model, the value of a label, an extension and a number, separated by `¦`.
 #![no_main]

@@ -1,5 +1,5 @@
-//! Where a link may lead: whatever its spelling, an allowed one never names an address off the open internet, by
-//! tables written here a second time.
+//! Links of any spelling. An allowed link never leads to an address outside the public internet, by tables that this target
+//! has of its own.
 //!
 //! An input is a link, or `4` or `6` and the bytes of an address.
 #![no_main]
@@ -10,7 +10,7 @@ use dropreel::media::guard::{Forbidden, Policy};
 use libfuzzer_sys::fuzz_target;
 use url::{Host, Url};
 
-/// IANA special-purpose registries, and what embeds an IPv4 address: on this machine or in a private network.
+/// Addresses of this machine and of private networks (IANA special-purpose registries), and those that embed IPv4.
 const PRIVATE: [&str; 8] = [
     "127.0.0.0/8",
     "10.0.0.0/8",
@@ -21,7 +21,7 @@ const PRIVATE: [&str; 8] = [
     "fc00::/7",
     "::ffff:0:0/96",
 ];
-/// Nobody's, whatever is allowed.
+/// Addresses that are never allowed.
 const NEVER: [&str; 26] = [
     "0.0.0.0/8",
     "169.254.0.0/16",
@@ -95,7 +95,7 @@ fn check_allowed(policy: &Policy, link: &Url) {
             assert!(name.parse::<Ipv4Addr>().is_err() && name.parse::<Ipv6Addr>().is_err(), "{name}");
         }
     }
-    // Neither a port nor a user goes unseen.
+    // A user name or a forbidden port is always noticed.
     let mut other = link.clone();
     if other.set_username("somebody").is_ok() {
         assert!(matches!(policy.check_link(&other), Err(Forbidden::UserInfo { .. })));
@@ -108,7 +108,7 @@ fn check_allowed(policy: &Policy, link: &Url) {
 
 fn check_refusal(policy: &Policy, link: &Url, forbidden: &Forbidden) {
     if let Forbidden::Address { address, .. } = forbidden {
-        assert!(!may(policy, *address), "{link} is refused, but {address} is open to all");
+        assert!(!may(policy, *address), "{link} is refused, but {address} is public");
     }
     let mut canary = link.clone();
     canary.set_query(Some("c4n4ry"));
@@ -130,12 +130,12 @@ fn check_address(address: IpAddr) {
     }
 }
 
-/// What the tables say.
+/// Whether the tables allow the address.
 fn may(policy: &Policy, address: IpAddr) -> bool {
     if let IpAddr::V6(inner) = address
         && let Some(inner) = inner.to_ipv4_mapped()
     {
-        // In disguise, a private address may be meant; a public one is always a trick.
+        // A private address may be written as mapped; a public one has no reason to be.
         let private = within(&PRIVATE, inner.into()) && !within(&NEVER, inner.into());
         return policy.private_addresses && private;
     }
@@ -147,7 +147,7 @@ fn may(policy: &Policy, address: IpAddr) -> bool {
     }
     match address {
         IpAddr::V4(_) => true,
-        // Nothing else has been given out, and 2001::/23 is for protocols.
+        // No other block is assigned, and 2001::/23 is for protocols.
         IpAddr::V6(address) => {
             within(&["2000::/3"], address.into()) && !within(&["2001::/23"], address.into())
         }

@@ -1,5 +1,5 @@
-//! A download, whatever its bytes: never called whole unless its boxes prove it, never when its end is missing, and
-//! looked at in little reads within its length.
+//! Downloads of any bytes. A file counts as complete only if its boxes prove it and its end is there, and the inspection
+//! reads little and only within the file.
 //!
 //! An input is `v`, `i` or `a` for the kind expected, and the file; or `R` and a `Content-Range`.
 #![no_main]
@@ -27,13 +27,13 @@ fuzz_target!(|bytes: &[u8]| {
     if !(boxed && verified.complete) {
         return;
     }
-    let boxes = boxes(file).expect("a whole file is tiled by its boxes");
+    let boxes = boxes(file).expect("the boxes of a complete file fill it");
     assert!(boxes.iter().any(|(name, _)| name == b"moov"));
     let step = (file.len() / 64).max(1);
     let ends = boxes.iter().flat_map(|(_, end)| [end.saturating_sub(1), *end, end + 1, end + 8]);
     for cut in (0..file.len()).step_by(step).chain(ends).filter(|cut| *cut < file.len()) {
         let whole = inspected(&file[..cut], kind).is_ok_and(|verified| verified.complete);
-        // What is neither index nor data may go: nothing plays it.
+        // Other boxes than index and data may be missing: players skip them.
         let lost = |(name, end): &([u8; 4], usize)| *end > cut && matches!(name, b"moov" | b"moof" | b"mdat");
         assert!(!whole || !boxes.iter().any(lost), "cut at {cut} of {}: {boxes:?}", file.len());
     }
@@ -42,12 +42,12 @@ fuzz_target!(|bytes: &[u8]| {
 fn inspected(file: &[u8], kind: OutputKind) -> Result<Verified, InvalidMedia> {
     let mut watched = Watched { file: Cursor::new(file), read: 0 };
     let verified = inspect(&mut watched, kind).expect("memory can be read");
-    // The head, the tail, and of each level of boxes what lies between the contents.
+    // The inspection reads the head, the tail, and the headers of each level of boxes.
     assert!(watched.read <= 8192 + 64 + 2 * file.len(), "{} bytes read", watched.read);
     verified
 }
 
-/// The top boxes with where they end, if they tile the file and none is open-ended.
+/// The top-level boxes with their ends, if they fill the file and none has an open end.
 fn boxes(file: &[u8]) -> Option<Vec<([u8; 4], usize)>> {
     let (mut boxes, mut at) = (Vec::new(), 0_usize);
     while at < file.len() {
@@ -76,7 +76,7 @@ fn check_range(text: &str) {
     assert_eq!(numbers, [offset, whole - 1, whole]);
 }
 
-/// A file that knows how much is read of it, and is never sought beyond its end.
+/// A file that counts the bytes read and forbids seeking beyond its end.
 struct Watched<'a> {
     file: Cursor<&'a [u8]>,
     read: usize,

@@ -1,8 +1,8 @@
-//! What the provider, or whatever stands in its place, may answer: every answer has a verdict, no verdict claims more
-//! than the answer proves, and no word of it carries a secret or a control character.
+//! Answers of any bytes, of the provider or a server in its place. Every answer has a verdict, no verdict claims more than
+//! the answer proves, and its texts contain no secrets and no control characters.
 //!
 //! An input is a status (or `cut STATUS`, `lost`, `unsent`) on its first line, headers, an empty line and a body.
-//! `LINK!` in it stands for an address with secrets in it, `LINK%` and `LINK/` for other spellings of the same.
+//! `LINK!` in it is replaced by an address with secrets, `LINK%` and `LINK/` by other spellings of it.
 #![no_main]
 
 use std::collections::HashSet;
@@ -84,7 +84,7 @@ fn outcome(bytes: &[u8]) -> CallOutcome {
     CallOutcome::Reply(ApiReply { status: status.parse().unwrap_or(200), headers, body })
 }
 
-/// Replaces each mark by an address full of secrets, in a spelling in which services quote one.
+/// Replaces each placeholder by an address with secrets, in a spelling in which services quote one.
 fn with_secrets(bytes: &[u8]) -> Vec<u8> {
     const LINKS: [(&[u8], &[u8]); 3] = [
         (b"LINK!", b"https://c4n4ry:c4n4ry@hooks.example/callbacks/c4n4ry/c4n4ry?k=c4n4ry#c4n4ry"),
