@@ -11,9 +11,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::watch;
@@ -56,12 +57,16 @@ impl Timestamp {
 
     /// The date in UTC, `YYYY-MM-DD`.
     pub fn date(self) -> String {
-        self.format("%Y-%m-%d")
+        self.date_in(TimeZone::UTC)
     }
 
-    fn format(self, format: &str) -> String {
+    fn date_in(self, zone: TimeZone) -> String {
+        self.format(zone, "%Y-%m-%d")
+    }
+
+    fn format(self, zone: TimeZone, format: &str) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(moment) => moment.strftime(format).to_string(),
+            Ok(moment) => moment.to_zoned(zone).strftime(format).to_string(),
             // Outside the years -9999 to 9999, which have a date.
             Err(_) => format!("@{}ms", self.0),
         }
@@ -76,7 +81,7 @@ impl From<Timestamp> for SystemTime {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format("%Y-%m-%dT%H:%M:%S.%3fZ"))
+        f.write_str(&self.format(TimeZone::UTC, "%Y-%m-%dT%H:%M:%S.%3fZ"))
     }
 }
 
@@ -119,7 +124,7 @@ fn whole_millis(duration: Duration) -> i64 {
 pub struct Clock(Arc<Source>);
 
 enum Source {
-    Machine { origin: Instant },
+    Machine { origin: Instant, zone: OnceLock<TimeZone> },
     Paused { state: Mutex<PausedState>, changed: watch::Sender<u64> },
 }
 
@@ -163,7 +168,7 @@ impl Drop for Sleep<'_> {
 impl Clock {
     /// The machine's clocks.
     pub fn machine() -> Self {
-        Self(Arc::new(Source::Machine { origin: Instant::now() }))
+        Self(Arc::new(Source::Machine { origin: Instant::now(), zone: OnceLock::new() }))
     }
 
     /// A clock paused at `wall` until [`Clock::advance`] or [`Clock::jump_to`] moves it.
@@ -188,10 +193,19 @@ impl Clock {
         }
     }
 
+    /// The date of a moment in the time zone of this machine (`TZ`, else the system's), `YYYY-MM-DD`. A paused clock is in
+    /// UTC.
+    pub fn local_date(&self, moment: Timestamp) -> String {
+        match &*self.0 {
+            Source::Machine { zone, .. } => moment.date_in(zone.get_or_init(local_zone).clone()),
+            Source::Paused { .. } => moment.date(),
+        }
+    }
+
     /// The current monotonic time.
     pub fn tick(&self) -> Tick {
         match &*self.0 {
-            Source::Machine { origin } => Tick(origin.elapsed()),
+            Source::Machine { origin, .. } => Tick(origin.elapsed()),
             Source::Paused { state, .. } => Tick(state.lock().ticked),
         }
     }
@@ -291,6 +305,13 @@ impl Clock {
             changed.send_modify(|count| *count += 1);
         }
     }
+}
+
+fn local_zone() -> TimeZone {
+    TimeZone::try_system().unwrap_or_else(|error| {
+        tracing::warn!("the time zone cannot be read, so dates are in UTC: {error}");
+        TimeZone::UTC
+    })
 }
 
 thread_local! {

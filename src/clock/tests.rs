@@ -11,6 +11,15 @@ fn timestamp_is_printed_and_parsed_as_rfc_3339() {
 }
 
 #[test]
+fn date_is_that_of_the_time_zone() {
+    let moment = Timestamp::from_millis(1_775_285_160_040);
+    let in_zone = |hours| moment.date_in(TimeZone::fixed(jiff::tz::offset(hours)));
+    assert_eq!((in_zone(0), in_zone(17)), ("2026-04-04".into(), "2026-04-04".into()));
+    assert_eq!((in_zone(18), in_zone(-7)), ("2026-04-05".into(), "2026-04-03".into()));
+    assert_eq!(Clock::paused(moment).local_date(moment), "2026-04-04");
+}
+
+#[test]
 fn timestamp_arithmetic_saturates() {
     let end = Timestamp::from_millis(i64::MAX);
     assert_eq!(end.plus(Duration::MAX), end);

@@ -28,6 +28,9 @@ pub fn below_min_age(age: &str) -> String {
     )
 }
 
+/// Most that a folder's local date differs from the date in UTC.
+pub const ZONE_MARGIN: Duration = Duration::from_secs(24 * 3600);
+
 /// Most jobs pruned in one commit.
 const JOBS_AT_ONCE: u32 = 50;
 /// After deleting this many rows a commit prunes no further job: callbacks wait for the end of the commit.
@@ -45,7 +48,7 @@ const PRUNABLE: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
 /// Archived job files that a job still needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NeededFiles {
-    /// By the day (UTC) on which a file was ingested: the names in that day's folder.
+    /// By the day of the folder that a file may be in: the names in that folder.
     days: BTreeMap<String, NeededOfDay>,
 }
 
@@ -57,7 +60,7 @@ struct NeededOfDay {
 }
 
 impl NeededFiles {
-    /// Whether a file of that day (`YYYY-MM-DD`, UTC) is needed. Then the other files of its folder may belong to it.
+    /// Whether a file of that day (`YYYY-MM-DD`) is needed. Then the other files of its folder may belong to it.
     pub fn contains_day(&self, day: &str) -> bool {
         self.days.contains_key(day)
     }
@@ -67,11 +70,14 @@ impl NeededFiles {
         self.days.get(day).is_some_and(|of_day| of_day.all || of_day.names.contains(name))
     }
 
+    /// Folders have the date of the time zone that was in use then, at most a day from that in UTC.
     fn add(&mut self, ingested_at: Timestamp, moved_to: Option<&str>) {
-        let of_day = self.days.entry(ingested_at.date()).or_default();
-        match moved_to.and_then(|path| path.rsplit('/').next()) {
-            Some(name) => drop(of_day.names.insert(name.to_owned())),
-            None => of_day.all = true,
+        for moment in [ingested_at.minus(ZONE_MARGIN), ingested_at, ingested_at.plus(ZONE_MARGIN)] {
+            let of_day = self.days.entry(moment.date()).or_default();
+            match moved_to.and_then(|path| path.rsplit('/').next()) {
+                Some(name) => drop(of_day.names.insert(name.to_owned())),
+                None => of_day.all = true,
+            }
         }
     }
 }

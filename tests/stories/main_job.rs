@@ -125,3 +125,22 @@ async fn jobs_with_one_name_never_replace_each_others_files() {
     assert_eq!(paths.len(), 4);
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn date_folders_follow_the_local_time_zone() {
+    let now = dropreel::clock::Clock::machine().now();
+    let hour: u32 = now.to_string()[11..13].parse().unwrap();
+    // 14 hours east of Greenwich it is tomorrow already, or 12 hours west of it still yesterday.
+    let zone = if hour >= 11 { "EAST-14" } else { "WEST+12" };
+    let mut rig = Rig::set_up("").await;
+    rig.set_variable("TZ", zone);
+    rig.start_daemon().await;
+    rig.drop("here.json", quick("here", ""));
+    let job = rig.until("here", &["succeeded"]).await;
+    let folder = std::fs::read_dir(rig.path("accepted")).unwrap().next().unwrap().unwrap();
+    let date = folder.file_name().into_string().unwrap();
+    assert_ne!(date, now.date(), "the date is that of UTC");
+    let video = job["files"][0]["path"].as_str().unwrap();
+    assert!(video.ends_with(&format!("/{date}/here.mp4")), "{video}");
+    rig.finish().await;
+}

@@ -88,6 +88,7 @@ impl Rig {
             ("DROPREEL_POLLING__MAX_INTERVAL", "1s".to_owned()),
             ("DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
             ("DROPREEL_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
+            ("TZ", "UTC".to_owned()),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into();
         Self {

@@ -17,7 +17,7 @@ use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::settings;
-use crate::store::prune::{MIN_PRUNE_AGE, below_min_age};
+use crate::store::prune::{MIN_PRUNE_AGE, ZONE_MARGIN, below_min_age};
 
 /// How long one request deletes jobs, and then files, at most.
 const TIME_SLICE: Duration = Duration::from_secs(5);
@@ -93,7 +93,8 @@ async fn prune_files(admin: &AdminState, before: Timestamp, dry_run: bool) -> Re
             &[&settings.library.dir, &settings.inbox.dir],
             &is_time_up,
         );
-        pruner.prune_day_folders(&settings.accepted_dir(), &before.date(), &|day, name| {
+        let first_kept_day = before.minus(ZONE_MARGIN).date();
+        pruner.prune_day_folders(&settings.accepted_dir(), &first_kept_day, &|day, name| {
             // Any other file belongs to a job file of the same day.
             needed.contains(day, name) || !jobfile::is_job_file_name(name) && needed.contains_day(day)
         });

@@ -175,7 +175,7 @@ impl DownloadTools {
         let identity = details.job.identity();
         let position = details.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
         self.layout.path(&LayoutValues {
-            date: &self.clock.now().date(),
+            date: &self.clock.local_date(self.clock.now()),
             name: &identity.name,
             id: &identity.id.to_string(),
             model: &identity.model,

@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::inbox::{Destination, Inbox};
+use crate::stages::intake::IntakeStage;
 use crate::stages::intake::validate::ValidFile;
-use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::intake::UnmovedFile;
@@ -41,11 +41,12 @@ impl IntakeStage {
     pub(super) async fn resume_moves(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut still_unmoved = BTreeSet::new();
         for unmoved in self.store.unmoved().await? {
-            let (validator, folders) = (self.validator.clone(), self.folders.clone());
+            let validator = self.validator.clone();
+            let folder = self.folders.accepted.join(self.clock.local_date(unmoved.ingested_at));
             let name = unmoved.file_name.clone();
             failpoints::hit(FailPoint::MoveResumed);
             match run_blocking(&self.clock, move || {
-                finish_move(&validator.inbox, &folders, &unmoved).map(|to| (unmoved.nr, to))
+                finish_move(&validator.inbox, &folder, &unmoved).map(|to| (unmoved.nr, to))
             })
             .await
             {
@@ -61,7 +62,7 @@ impl IntakeStage {
 
     /// Moves files whose jobs are committed out of the inbox. The next pass retries those that could not be moved.
     pub(super) async fn archive(&self, batch: Batch) -> Moved {
-        let folder = self.folders.accepted.join(batch.now.date());
+        let folder = self.folders.accepted.join(self.clock.local_date(batch.now));
         if batch.files.is_empty() {
             return Moved { folder, files: Vec::new() };
         }
@@ -145,24 +146,19 @@ fn archive(
     }
 }
 
-fn finish_move(
-    inbox: &Inbox,
-    folders: &IntakeFolders,
-    unmoved: &UnmovedFile,
-) -> Result<Option<String>, FsError> {
-    let folder = folders.accepted.join(unmoved.ingested_at.date());
+fn finish_move(inbox: &Inbox, folder: &Path, unmoved: &UnmovedFile) -> Result<Option<String>, FsError> {
     let opened = inbox.open()?;
-    let destination = Destination::create(&opened, &folder)?;
+    let destination = Destination::create(&opened, folder)?;
     match destination.archive_content(&unmoved.file_name, &unmoved.sha256) {
         // Moved already, removed, or another file by now.
         Err(FsError::Changed(_) | FsError::NotFound(_)) => {
             // The move may not be flushed. It must be before it is recorded, or a power cut could undo it unnoticed.
-            inbox.flush_moves(&folder)?;
+            inbox.flush_moves(folder)?;
             Ok(None)
         }
         moved => {
             let to = moved?;
-            inbox.flush_moves(&folder)?;
+            inbox.flush_moves(folder)?;
             Ok(display_path(Some(to)))
         }
     }
