@@ -1,12 +1,15 @@
 //! The messages of the event stream (`GET /api/v1/events`).
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::api::job::JobView;
 use crate::api::status::StatusView;
 
-/// One message.
-#[derive(Clone, Debug)]
+/// One message: its word is the `event` field, its JSON the `data` field.
+#[derive(Clone, Debug, Serialize, IntoStaticStr)]
+#[serde(untagged)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum StreamEvent {
     /// The first message of every stream.
     Hello(Hello),
@@ -24,24 +27,6 @@ pub struct Hello {
 }
 
 impl StreamEvent {
-    /// Its `event` field.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Hello(_) => "hello",
-            Self::Job(_) => "job",
-            Self::Status(_) => "status",
-        }
-    }
-
-    /// Its `data` field, on one line: JSON escapes line ends.
-    pub fn data(&self) -> serde_json::Result<String> {
-        match self {
-            Self::Hello(hello) => serde_json::to_string(hello),
-            Self::Job(job) => serde_json::to_string(job),
-            Self::Status(status) => serde_json::to_string(status),
-        }
-    }
-
     /// Reads a message; `None` if its name is unknown, which a newer daemon may send.
     pub fn parse(name: &str, data: &str) -> Option<serde_json::Result<Self>> {
         match name {

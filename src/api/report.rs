@@ -33,7 +33,7 @@ pub struct ReportGroup {
 }
 
 /// Totals of finished jobs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportTotals {
     pub jobs: u64,
     pub succeeded: u64,

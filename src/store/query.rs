@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
 
+use crate::api::job::HistoryView;
 use crate::api::list::{JobFilter, MAX_PAGE};
-use crate::clock::Timestamp;
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::StateName;
 use crate::job::{Job, JobId, Labels};
@@ -29,17 +29,6 @@ pub struct JobDetails {
     pub files: Vec<(OutputKind, StoredFile)>,
     /// The number of its last change: what the change feed counts with.
     pub changed: i64,
-}
-
-/// A line of a job's history as kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryRow {
-    /// When.
-    pub at: Timestamp,
-    /// What, one word.
-    pub event: String,
-    /// The particulars.
-    pub detail: String,
 }
 
 /// A page of a list, newest first.
@@ -75,13 +64,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
-    pub async fn history(&self, id: JobId) -> Result<Vec<HistoryRow>, StoreError> {
+    pub async fn history(&self, id: JobId) -> Result<Vec<HistoryView>, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, id)?;
             let mut statement = connection
                 .prepare_cached("SELECT at, event, detail FROM history WHERE job = ?1 ORDER BY nr")?;
             let entries = statement.query_map([nr], |row| {
-                Ok(HistoryRow { at: row.get(0)?, event: row.get(1)?, detail: row.get(2)? })
+                Ok(HistoryView { at: row.get(0)?, event: row.get(1)?, detail: row.get(2)? })
             })?;
             Ok(entries.collect::<Result<_, _>>()?)
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
+use crate::api::report::{ReportGroup, ReportTotals};
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::money::Quota;
@@ -14,38 +15,17 @@ use crate::store::query::{JobDetails, details_from};
 /// Most groups in each part of a report: those with the most jobs.
 pub const GROUPS: u32 = 100;
 
-/// Totals of finished jobs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct JobTotals {
-    /// How many ended.
-    pub jobs: u64,
-    /// How many of them succeeded.
-    pub succeeded: u64,
-    /// How many failed.
-    pub failed: u64,
-    /// How many were cancelled.
-    pub cancelled: u64,
-    /// How many expired: the link died before the video was stored.
-    pub expired: u64,
-    /// What they were charged.
-    pub cost: Quota,
-    /// Average seconds from submit to end, of those that succeeded.
-    pub seconds: Option<f64>,
-    /// The longest of these times.
-    pub longest_seconds: Option<f64>,
-}
-
 /// The whole report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// All finished jobs.
-    pub total: JobTotals,
+    pub total: ReportTotals,
     /// By model.
-    pub by_model: Vec<(String, JobTotals)>,
+    pub by_model: Vec<ReportGroup>,
     /// By label, as `KEY=VALUE`. A job counts for each of its labels.
-    pub by_label: Vec<(String, JobTotals)>,
+    pub by_label: Vec<ReportGroup>,
     /// By the day of their end, UTC, newest first.
-    pub by_day: Vec<(String, JobTotals)>,
+    pub by_day: Vec<ReportGroup>,
 }
 
 const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, cost_quota FROM jobs JOINED
@@ -92,7 +72,9 @@ impl Store {
                 total: total.finish(),
                 by_model: largest_groups(by_model),
                 by_label: largest_groups(by_label),
-                by_day: days.map(|(day, totals)| (date(day), totals.finish())).collect(),
+                by_day: days
+                    .map(|(day, totals)| ReportGroup { key: date(day), totals: totals.finish() })
+                    .collect(),
             })
         })
         .await
@@ -143,9 +125,10 @@ fn add_to(groups: &mut BTreeMap<String, RunningTotals>, key: &str, job: Finished
     }
 }
 
-fn largest_groups(groups: BTreeMap<String, RunningTotals>) -> Vec<(String, JobTotals)> {
-    let mut groups: Vec<_> = groups.into_iter().map(|(key, totals)| (key, totals.finish())).collect();
-    groups.sort_by_key(|(_, totals)| std::cmp::Reverse(totals.jobs));
+fn largest_groups(groups: BTreeMap<String, RunningTotals>) -> Vec<ReportGroup> {
+    let mut groups: Vec<_> =
+        groups.into_iter().map(|(key, totals)| ReportGroup { key, totals: totals.finish() }).collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.totals.jobs));
     groups.truncate(GROUPS as usize);
     groups
 }
@@ -172,8 +155,7 @@ impl FinishedJob {
 /// Totals while jobs are being added.
 #[derive(Default)]
 struct RunningTotals {
-    totals: JobTotals,
-    cost: i64,
+    totals: ReportTotals,
     seconds: f64,
     timed: u32,
 }
@@ -181,7 +163,7 @@ struct RunningTotals {
 impl RunningTotals {
     fn add(&mut self, job: FinishedJob) {
         self.totals.jobs += 1;
-        self.cost = self.cost.saturating_add(job.cost);
+        self.totals.cost_quota = self.totals.cost_quota.saturating_add(job.cost);
         let succeeded = job.state == StateName::Succeeded;
         match job.state {
             StateName::Succeeded => self.totals.succeeded += 1,
@@ -204,9 +186,16 @@ impl RunningTotals {
         }
     }
 
-    fn finish(self) -> JobTotals {
-        let seconds = (self.timed > 0).then(|| self.seconds / f64::from(self.timed));
-        JobTotals { cost: Quota::new(self.cost), seconds, ..self.totals }
+    #[expect(clippy::cast_precision_loss, reason = "a rate, of fewer jobs than 2^53")]
+    fn finish(self) -> ReportTotals {
+        let totals = self.totals;
+        let counted = totals.jobs - totals.cancelled;
+        ReportTotals {
+            success_rate: (counted > 0).then(|| totals.succeeded as f64 / counted as f64),
+            cost_usd: Quota::new(totals.cost_quota).usd(),
+            average_seconds: (self.timed > 0).then(|| self.seconds / f64::from(self.timed)),
+            ..totals
+        }
     }
 }
 
@@ -224,18 +213,20 @@ mod tests {
         totals.add(job(StateName::Failed, 0, Some(900.0)));
         totals.add(job(StateName::Cancelled, 0, None));
         totals.add(job(StateName::Expired, 3, Some(800.0)));
-        let expected = JobTotals {
+        let expected = ReportTotals {
             jobs: 6,
             succeeded: 3,
             failed: 1,
             cancelled: 1,
             expired: 1,
-            cost: Quota::new(15),
-            seconds: Some(15.0),
+            success_rate: Some(0.6),
+            cost_quota: 15,
+            cost_usd: Quota::new(15).usd(),
+            average_seconds: Some(15.0),
             longest_seconds: Some(20.0),
         };
         assert_eq!(totals.finish(), expected);
-        assert_eq!(RunningTotals::default().finish(), JobTotals::default());
+        assert_eq!(RunningTotals::default().finish(), ReportTotals::default());
     }
 
     #[test]
@@ -245,7 +236,7 @@ mod tests {
         for key in ["b", "c", "a", "c"] {
             add_to(&mut groups, key, job);
         }
-        let names: Vec<String> = largest_groups(groups).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = largest_groups(groups).into_iter().map(|group| group.key).collect();
         assert_eq!(names, ["c", "a", "b"]);
     }
 }

@@ -61,3 +61,32 @@ fn parse<T>(
     let value = stored.as_str()?;
     parse(value).ok_or_else(|| FromSqlError::other(StoreError::UnknownWord { what, value: value.to_owned() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn read<T: FromSql>(value: &str) -> Result<T, StoreError> {
+        let connection = Connection::open_in_memory()?;
+        Ok(connection.query_row("SELECT ?1", [value], |row| row.get(0))?)
+    }
+
+    #[test]
+    fn unknown_value_is_named_and_concerns_one_job() {
+        let errors = [
+            read::<StateName>("odd").unwrap_err(),
+            read::<NextAction>("odd").unwrap_err(),
+            read::<JobId>("odd").unwrap_err(),
+            read::<TaskId>("odd/").unwrap_err(),
+        ];
+        for (error, what) in
+            errors.iter().zip(["state: `odd`", "next_action: `odd`", "job id: `odd`", "`odd/`"])
+        {
+            assert!(error.concerns_one_job() && error.to_string().ends_with(what), "{error}");
+        }
+        assert_eq!(read::<StateName>("held").unwrap(), StateName::Held);
+        assert!(!read::<Timestamp>("odd").unwrap_err().concerns_one_job());
+    }
+}

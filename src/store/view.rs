@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::api::job::{FileView, HistoryView, JobView};
+use crate::api::job::{FileView, JobView};
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::State;
 use crate::money::Quota;
-use crate::store::query::{HistoryRow, JobDetails};
+use crate::store::query::JobDetails;
 
 impl JobDetails {
     /// The job without history and request; files with their absolute path below `library_dir`.
@@ -42,12 +42,6 @@ impl JobDetails {
     }
 }
 
-impl From<HistoryRow> for HistoryView {
-    fn from(entry: HistoryRow) -> Self {
-        Self { at: entry.at, event: entry.event, detail: entry.detail }
-    }
-}
-
 fn file_view(kind: OutputKind, file: &StoredFile, library_dir: &Path) -> FileView {
     FileView {
         path: library_dir.join(&file.path).to_string_lossy().into_owned(),
@@ -63,6 +57,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::api::job::HistoryView;
     use crate::clock::Timestamp;
     use crate::job::hold::HoldReason;
     use crate::job::output::{Output, OutputKey, OutputState, Refusals};
@@ -130,10 +125,10 @@ mod tests {
     #[test]
     fn job_view_matches_the_reference() {
         let details = details(Job::restore(record()).unwrap());
-        let history = [HistoryRow { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
+        let history = vec![HistoryView { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
         let request = serde_json::from_str(r#"{"model":"wan2.5-t2v", "seed":1.10}"#).unwrap();
         let mut view = details.view(Path::new("/srv/videos"));
-        view.history = Some(history.into_iter().map(Into::into).collect());
+        view.history = Some(history);
         view.request = Some(request);
         let expected = concat!(
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,

@@ -157,8 +157,8 @@ impl EventStream {
 }
 
 fn write_event(text: &mut String, id: Option<i64>, event: &StreamEvent) {
-    // Strings, numbers and maps of strings always serialize.
-    let (event, data) = (event.name(), event.data().unwrap_or_default());
+    // Strings, numbers and maps of strings always serialize, on one line: JSON escapes line ends.
+    let (event, data) = (event.into_str(), serde_json::to_string(event).unwrap_or_default());
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // Writing to a string cannot fail.
     let _ = write!(text, "event: {event}\n{id}data: {data}\n\n");

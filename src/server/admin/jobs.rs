@@ -79,8 +79,7 @@ pub(super) async fn get_job(
     let store = &admin.server.store;
     let id = resolve_job(store, job.into_inner()).await?;
     let mut view = store.details(id).await?.view(admin.server.library_dir());
-    let history = store.history(id).await?;
-    view.history = Some(history.into_iter().map(Into::into).collect());
+    view.history = Some(store.history(id).await?);
     // Byte for byte, with numbers and key order as the user wrote them.
     view.request = RawValue::from_string(store.request(id).await?).ok();
     Ok(json_response(StatusCode::OK, &view))

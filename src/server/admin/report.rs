@@ -6,35 +6,15 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::list::MAX_PAGE;
-use crate::api::report::{ReportGroup, ReportTotals, ReportView};
+use crate::api::report::ReportView;
 use crate::clock::Timestamp;
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
-use crate::store::report::JobTotals;
 
 /// How far back a report goes by default.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
-
-impl From<JobTotals> for ReportTotals {
-    #[expect(clippy::cast_precision_loss, reason = "a rate, of fewer jobs than 2^53")]
-    fn from(totals: JobTotals) -> Self {
-        let counted = totals.jobs - totals.cancelled;
-        Self {
-            success_rate: (counted > 0).then(|| totals.succeeded as f64 / counted as f64),
-            jobs: totals.jobs,
-            succeeded: totals.succeeded,
-            failed: totals.failed,
-            cancelled: totals.cancelled,
-            expired: totals.expired,
-            cost_quota: totals.cost.get(),
-            cost_usd: totals.cost.usd(),
-            average_seconds: totals.seconds,
-            longest_seconds: totals.longest_seconds,
-        }
-    }
-}
 
 /// `GET /api/v1/report?since=&disputes=true`.
 #[utoipa::path(
@@ -73,16 +53,13 @@ pub(super) async fn get_report(
     let store = &admin.server.store;
     let found = store.report(since).await?;
     let disputed = if disputes { Some(store.disputed_jobs(since, MAX_PAGE).await?) } else { None };
-    let groups = |groups: Vec<(String, JobTotals)>| {
-        groups.into_iter().map(|(key, totals)| ReportGroup { key, totals: totals.into() }).collect()
-    };
     let view = ReportView {
         since,
         until: now,
-        total: found.total.into(),
-        by_model: groups(found.by_model),
-        by_label: groups(found.by_label),
-        by_day: groups(found.by_day),
+        total: found.total,
+        by_model: found.by_model,
+        by_label: found.by_label,
+        by_day: found.by_day,
         disputes: disputed
             .map(|jobs| jobs.iter().map(|details| details.view(admin.server.library_dir())).collect()),
     };

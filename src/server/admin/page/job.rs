@@ -8,6 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use strum::VariantArray;
 
+use crate::api::job::HistoryView;
 use crate::job::state::StateName;
 use crate::server::admin::page::format::DisplayTime;
 use crate::server::admin::page::frame::{Frame, render};
@@ -16,7 +17,6 @@ use crate::server::admin::problem::Problem;
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
 use crate::store::hooks::HookCallStatus;
-use crate::store::query::HistoryRow;
 
 /// Most other jobs of the same file shown before, and after, the job.
 const MAX_SIBLINGS: u32 = 6;
@@ -75,7 +75,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let family = store.jobs_of_same_file(id, MAX_SIBLINGS).await?;
     let (m, now) = (frame.m, frame.now);
     let time = |at| DisplayTime::new(m, at, now);
-    let history_line = |entry: HistoryRow| HistoryLine {
+    let history_line = |entry: HistoryView| HistoryLine {
         at: time(entry.at),
         event: entry.event.replace('_', " "),
         detail: entry.detail,
