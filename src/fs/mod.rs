@@ -12,6 +12,7 @@ pub mod file_system;
 mod folder;
 pub mod lock;
 mod numbered;
+mod open_files;
 pub mod prune;
 mod rename;
 
@@ -23,4 +24,5 @@ pub(crate) use crate::fs::folder::{
 };
 pub use crate::fs::folder::{create_private_folder, flush_folder};
 pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_as_copy, numbered_within};
+pub(crate) use crate::fs::open_files::{FileId, open_for_writing};
 pub(crate) use crate::fs::rename::{is_cross_device, rename_no_replace};

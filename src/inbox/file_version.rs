@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, Stat, fchmod, fstat, statat};
 
 use crate::clock::Timestamp;
+use crate::fs::FileId;
 
 /// Identity, length, times and mode of a file: two reads that find the same version read the same content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,16 @@ impl FileVersion {
             links: wide(stat.st_nlink.into()),
             mode: stat.st_mode,
         }
+    }
+
+    /// Device and inode.
+    pub(crate) fn id(&self) -> FileId {
+        (self.device, self.inode)
+    }
+
+    /// Whether the file has another length than in an `earlier` version that had content: it is being written.
+    pub fn has_grown_since(&self, earlier: &Self) -> bool {
+        self.id() == earlier.id() && earlier.bytes > 0 && self.bytes != earlier.bytes
     }
 
     /// When its content, name or mode changed last.

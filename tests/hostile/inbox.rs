@@ -541,3 +541,29 @@ async fn files_renamed_over_each_other_are_bought_once_for_each_content() {
     assert!(bought >= rounds, "{bought}");
     conclude(rig, &log, When::Always).await;
 }
+
+#[tokio::test]
+async fn file_open_for_writing_is_left_alone_and_then_rejected_whole() {
+    let rig = start().await;
+    let mut log = log_of(&rig);
+    let (inbox, outside) = (rig.path("inbox"), rig.beside("elsewhere/open.json"));
+    let script = format!("for i in 1 2 3; do echo '{}'; sleep 1; done > stream.json", good("open"));
+    let mut shell =
+        std::process::Command::new("sh").args(["-c", &script]).current_dir(&inbox).spawn().unwrap();
+    // Renamed in while its writer continues.
+    fs::write(&outside, good("open")).unwrap();
+    let mut renamed = fs::File::options().append(true).open(&outside).unwrap();
+    fs::rename(outside, inbox.join("open.json")).unwrap();
+    tokio::task::spawn_blocking(move || shell.wait().unwrap()).await.unwrap();
+    assert!(jobs_of(&rig, "open").await.is_empty(), "{}", rig.output());
+    renamed.write_all(good("open").as_bytes()).unwrap();
+    drop(renamed);
+    let start = Instant::now();
+    while fs::read_dir(rig.path("rejected")).unwrap().count() < 4 {
+        assert!(start.elapsed() < TIMEOUT, "{}", rig.output());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_ordinary_file_is_ingested(&rig, &mut log, "ordinary").await;
+    assert!(jobs_of(&rig, "open").await.is_empty(), "nothing of them is bought");
+    conclude(rig, &log, When::Always).await;
+}

@@ -132,7 +132,41 @@ async fn half_written_file_waits_until_unchanged() {
     assert_eq!((inbox.names("inbox"), inbox.names("rejected")), (vec!["a.json".to_owned()], vec![]));
     inbox.drop("a.json", JOB);
     inbox.pass_after(Duration::from_secs(11)).await;
+    assert!(inbox.jobs().await.is_empty(), "it has grown since it was seen");
+    inbox.pass_after(Duration::from_secs(2)).await;
     assert_eq!(inbox.jobs().await, ["a"]);
+}
+
+#[tokio::test]
+async fn file_open_for_writing_is_left_alone_until_it_is_closed() {
+    let bad = JOB.replace("\"model\"", "\"dropreel\"");
+    // The name, what has been written so far, and what becomes of the file: its jobs, or none if it is rejected.
+    let cases = [
+        ("a.json", JOB.to_owned(), 1),
+        ("bad.json", bad.clone(), 0),
+        ("lines.jsonl", format!("{JOB}\n{JOB}\n"), 2),
+        ("bad-lines.ndjson", format!("{JOB}\n{bad}\n"), 0),
+        ("long-lines.ndjson", format!("{JOB}\n").repeat(1000), 500),
+        ("c (conflicted copy 2026-11-28).json", JOB.to_owned(), 0),
+    ];
+    for (name, text, jobs) in cases {
+        let inbox = Inbox::new();
+        let path = inbox.path("inbox").join(name);
+        std::fs::write(&path, &text).unwrap();
+        let writer = std::fs::File::options().append(true).open(&path).unwrap();
+        for wait in [0, 1, 30, 200, 10_000] {
+            inbox.pass_after(Duration::from_secs(wait)).await;
+            assert_eq!(
+                (inbox.jobs().await.len(), inbox.names("inbox").len()),
+                (0, 1),
+                "{name} after {wait} s"
+            );
+        }
+        drop(writer);
+        inbox.settle().await;
+        let outcome = (inbox.jobs().await.len(), inbox.names("rejected").len());
+        assert_eq!(outcome, if jobs > 0 { (jobs, 0) } else { (0, 2) }, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -121,7 +121,9 @@ impl IntakeStage {
             };
             let known = known_files.entry(entry.name.clone()).or_insert(new);
             if known.version != entry.version {
-                *known = KnownFile { warned_at: known.warned_at, ..new };
+                let is_growing = entry.version.has_grown_since(&known.version);
+                let settle = if is_growing { self.folders.settle } else { Duration::ZERO };
+                *known = KnownFile { settle, warned_at: known.warned_at, ..new };
             }
             let unchanged_for = now.since(known.unchanged_since);
             if unchanged_for < known.settle {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::fs::FsError;
+use crate::fs::{FsError, open_for_writing};
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
 use crate::jobfile::{self, Cause, Draft, Form, JobFileLimits, LineError, Problem};
 use crate::sha256::sha256_hex;
@@ -15,6 +15,8 @@ use crate::store::intake::Drafts;
 
 /// An empty file is rejected after this time: its writer may not have begun yet.
 const EMPTY_SETTLE: Duration = Duration::from_secs(60);
+/// A file that is unchanged for this long and still open for writing is reported.
+const OPEN_REPORT: Duration = Duration::from_secs(60);
 /// Line files up to this size are held in memory, like documents.
 const MAX_BUFFERED_LINES_BYTES: u64 = 64 << 10;
 /// Read buffer for larger ones.
@@ -51,6 +53,16 @@ pub(super) enum Validation {
     Valid(ValidFile),
 }
 
+impl Validation {
+    /// Whether the file is ingested or rejected.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Valid(_) | Self::Reject(..) => true,
+            Self::Postpone(_) | Self::Stay(_) => false,
+        }
+    }
+}
+
 /// A file whose every object is a job.
 #[derive(Debug)]
 pub(super) struct ValidFile {
@@ -79,9 +91,29 @@ impl Validator {
                 Ok(inbox) => self.validate(inbox, &candidate),
                 Err(error) => self.after_read_error(error),
             };
+            (candidate, validation)
+        });
+        self.postpone_open_files(validated.collect())
+    }
+
+    /// Postpones files that a process has open for writing: what is read of them may be the first part only. After they
+    /// are read, so that a writer that opened one before that is seen.
+    fn postpone_open_files(&self, validated: Vec<(Candidate, Validation)>) -> Vec<(String, Validation)> {
+        let judged = validated.iter().filter(|(_, validation)| validation.is_final());
+        let open_files =
+            open_for_writing(&judged.map(|(candidate, _)| candidate.entry.version.id()).collect());
+        let postponed = validated.into_iter().map(|(candidate, validation)| {
+            let is_open = validation.is_final() && open_files.contains(&candidate.entry.version.id());
+            let validation = match is_open {
+                false => validation,
+                true if candidate.unchanged_for < OPEN_REPORT => {
+                    Validation::Postpone(candidate.unchanged_for + self.settle)
+                }
+                true => Validation::Stay("another program has it open for writing".into()),
+            };
             (candidate.entry.name, validation)
         });
-        validated.collect()
+        postponed.collect()
     }
 
     fn validate(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Validation {
