@@ -71,7 +71,7 @@ impl StartError {
     /// files. The exit code must be 1 then: at 2, a service manager would not start the daemon again.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Open(error) => error.passes(),
+            Self::Open(error) => error.is_transient(),
             Self::Store(error) => !error.concerns_one_job(),
             Self::Disk(FsError::StorageFull(_)) => true,
             Self::Disk(_) | Self::Lock(_) | Self::Secrets(_) => {

@@ -33,20 +33,20 @@ pub struct Applied {
     pub before: StateName,
     /// The job as it is now.
     pub job: Job,
-    /// What its history says of the event.
+    /// The history entries of the event.
     pub history: Vec<HistoryEntry>,
-    /// What to answer a person.
+    /// The answer to an operator.
     pub reply: Option<ActionReply>,
 }
 
 /// The result of starting an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptStart {
-    /// Send this. It is committed.
+    /// Send this attempt, which is committed.
     Send(Attempt),
     /// There is nothing to send; the job as it is.
     Nothing(Box<Applied>),
-    /// A person has paused submits; nothing was changed.
+    /// An operator has paused submits; nothing was changed.
     Paused,
 }
 
@@ -103,13 +103,13 @@ impl Store {
     }
 }
 
-/// What [`apply_in`] knows besides what it answers.
+/// The job's row, for callers of [`apply_in`].
 pub(super) struct StepRow {
     pub nr: i64,
     send: Option<AttemptToSend>,
 }
 
-/// [`Store::apply`], inside a transaction that others share.
+/// [`Store::apply`] inside an open transaction.
 pub(super) fn apply_in(
     writing: &mut Writing<'_>,
     id: JobId,
@@ -128,7 +128,7 @@ pub(super) fn apply_in(
         set_clock_high_water(writing.connection, moment.now)?;
     }
     let next = next_action(&job, moment.now);
-    // Time alone changes no job, but it may change what the job needs.
+    // Elapsed time does not change the job, but may change what it needs next.
     if job != *before || *event == Event::TimeElapsed {
         let change = writing.next_change();
         update_job(writing.connection, &known, &job, next, change)?;
@@ -148,7 +148,7 @@ pub(super) fn apply_in(
         writing.notify(topic_of(next.action));
     }
     if at_provider(before.state_name()) && !at_provider(job.state_name()) {
-        // A task that has left the provider makes room for another.
+        // A task has left the provider, so another may be submitted.
         writing.notify(Topic::Submit);
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
@@ -183,7 +183,7 @@ pub(super) fn write_history(
     Ok(())
 }
 
-/// Binds a task to the attempt that made it; fails if the task belongs to another job.
+/// Binds a task to the attempt that created it. Fails if the task belongs to another job.
 fn bind_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<(), StoreError> {
     let owner: Option<i64> = writing
         .connection

@@ -5,7 +5,7 @@
 /// `rest` ends the pattern of a struct: a field that has neither a column nor a place in `rest` does not compile
 /// ("pattern requires `..`").
 ///
-/// A row is read by position: to look columns up by name would cost as much as reading them.
+/// A row is read by position: finding columns by name would cost as much as reading them.
 macro_rules! columns {
     (
         $columns:ident as $row:ident in $table:ident;

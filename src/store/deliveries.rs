@@ -18,25 +18,25 @@ use crate::store::writer::WriteKind;
 /// Most callback bodies kept per job; further ones are only counted.
 pub const KEPT_PER_JOB: i64 = 20;
 
-/// Proof that a delivery is committed: what a 204 is made from, each time that the same one is delivered.
+/// Proof that a delivery is committed. The 204 is made from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept(());
 
-/// A delivery its job has not heard of yet.
+/// A delivery that is not processed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The number of its row.
     pub nr: i64,
-    /// Whose it is.
+    /// Its job.
     pub job: JobId,
-    /// What was sent, whatever that is.
+    /// The body as sent.
     pub body: Vec<u8>,
-    /// How many more came of which only the count is kept.
+    /// How many further callbacks were only counted.
     pub more: u32,
 }
 
 impl Store {
-    /// Keeps a callback's body. Once this answers, no crash forgets it.
+    /// Commits a callback's body. After this returns, no crash can lose it.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
@@ -44,7 +44,7 @@ impl Store {
         let sha256 = sha256_hex(&body);
         let write = self.writer.write(move |writing| {
             let connection = writing.connection;
-            // Asked for beforehand: an INSERT that reads the table it writes to makes a copy of what it reads.
+            // Queried first: an INSERT that reads its own table copies what it reads.
             let (nr, kept): (i64, i64) = connection
                 .prepare_cached(
                     "SELECT nr, (SELECT count(*) FROM deliveries WHERE deliveries.job = jobs.nr) FROM jobs
@@ -75,7 +75,7 @@ impl Store {
         write.await
     }
 
-    /// The oldest deliveries whose jobs have not heard of them.
+    /// The oldest deliveries that are not processed.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -94,8 +94,8 @@ impl Store {
         .await
     }
 
-    /// Applies a delivery to its job and marks it as processed, in one transaction: that it was received, and its content if that is
-    /// believed.
+    /// Applies a delivery to its job and marks it as processed, in one transaction. `believed` is its content, if the
+    /// settings trust it.
     ///
     /// # Errors
     /// As [`Store::apply`].
@@ -108,7 +108,7 @@ impl Store {
     ) -> Result<Applied, StoreError> {
         let (policy, jitter) = (self.policy, self.rng.fraction());
         let (nr, job, more) = (delivery.nr, delivery.job, delivery.more);
-        // Nobody outside waits for it, and the ones who send callbacks do.
+        // In the background: no caller waits for it, but senders of callbacks wait for their 204.
         self.writer
             .write_as(WriteKind::Background, move |writing| {
                 // A delivery that arrived since it was read stays unprocessed.
@@ -138,7 +138,7 @@ impl Store {
         .await
     }
 
-    /// How many deliveries a job has had, those of which only the count is kept included.
+    /// How many deliveries a job has had, including those that were only counted.
     ///
     /// # Errors
     /// Any failure of the database.

@@ -1,5 +1,5 @@
-//! What the download stage looks at, in one look each: every look is a way to another thread and back, and files may come
-//! by the hundred in a second.
+//! The queries of the download stage. Each is one read, because a read costs a switch to another thread and back, and
+//! hundreds of files may be downloaded in a second.
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
@@ -13,31 +13,30 @@ use crate::store::outputs::{Plan, plans_in};
 use crate::store::query::{JobDetails, details_in, request_in};
 use crate::store::suspensions::suspensions_in;
 
-/// What there is to fetch.
+/// What the download stage has to do.
 #[derive(Clone, Debug)]
 pub struct DownloadQueue {
     /// Jobs whose links expire soon and that have not been alerted about.
     pub alerts: Vec<JobId>,
     /// The suspensions in force.
     pub suspensions: Vec<Suspension>,
-    /// Jobs with outputs to fetch.
+    /// Jobs with outputs to download.
     pub due: Due,
 }
 
-/// A job whose outputs are to be fetched.
+/// A job with outputs to download.
 #[derive(Clone, Debug)]
 pub struct JobToDownload {
     /// The job.
     pub details: JobDetails,
-    /// Its request, the user's own text.
+    /// Its request: the user's own text.
     pub request: String,
-    /// Its task's outputs that were planned before a crash and are not stored yet.
+    /// Outputs of its task whose path was planned before a crash and that are not stored yet.
     pub plans: Vec<(OutputKey, Plan)>,
 }
 
 impl Store {
-    /// What there is to fetch by `now`, at most `limit` jobs, and at most `limit` of those whose links die by
-    /// `alert_until`.
+    /// At most `limit` jobs with downloads due by `now`, and at most `limit` whose links expire by `alert_until`.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -57,7 +56,7 @@ impl Store {
         .await
     }
 
-    /// A job with all that its fetching needs to know.
+    /// A job with everything that its downloads need.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.

@@ -1,4 +1,4 @@
-//! The queues: which jobs are due. Each query costs the same however many jobs there are.
+//! The queues: which jobs are due. The cost of a query does not depend on the number of jobs.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,30 @@ use crate::job::{JobId, Priority};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// Jobs of one kind of move that are due, and when the next one will be.
+/// Jobs with a due action of one kind, and when the next one is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// Due now, the longest due first.
+    /// The due jobs, longest due first.
     pub jobs: Vec<JobId>,
-    /// When the first that is not among them is due.
+    /// When the next job after them is due.
     pub next: Option<Timestamp>,
 }
 
-// The move stands in the text: bound as a value, the partial indexes would have the statement compiled anew each time.
+// The action is part of the text. Bound as a value, it would make SQLite compile the statement again each time, because of
+// the partial indexes.
 const DUE: &str = "SELECT id FROM jobs WHERE next_action = 'ACTION' AND next_action_at <= ?1 ORDER BY next_action_at LIMIT ?2";
 const NEXT: &str = "SELECT next_action_at FROM jobs WHERE next_action = 'ACTION' AND next_action_at > ?1 ORDER BY next_action_at LIMIT 1";
-const FETCH: &str = "SELECT id FROM jobs INDEXED BY jobs_to_download
+const DUE_DOWNLOADS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_download
     WHERE next_action = 'download' AND next_action_at <= ?1 ORDER BY expires_at, nr LIMIT ?2";
-/// The models with a job waiting for its turn, skipping from one to the next in the index.
-const HEADS: &str = "WITH RECURSIVE line (model) AS (
+/// The first job of each model to submit. Skips from model to model in the index.
+const HEADS: &str = "WITH RECURSIVE models (model) AS (
         SELECT min(model) FROM jobs WHERE next_action = 'submit'
         UNION ALL
-        SELECT (SELECT min(model) FROM jobs WHERE next_action = 'submit' AND model > line.model)
-        FROM line WHERE line.model IS NOT NULL)
-    SELECT jobs.id, jobs.model, jobs.priority FROM line, jobs
-    WHERE line.model IS NOT NULL AND jobs.nr = (
-        SELECT nr FROM jobs AS head WHERE head.next_action = 'submit' AND head.model = line.model
+        SELECT (SELECT min(model) FROM jobs WHERE next_action = 'submit' AND model > models.model)
+        FROM models WHERE models.model IS NOT NULL)
+    SELECT jobs.id, jobs.model, jobs.priority FROM models, jobs
+    WHERE models.model IS NOT NULL AND jobs.nr = (
+        SELECT nr FROM jobs AS head WHERE head.next_action = 'submit' AND head.model = models.model
         ORDER BY head.priority DESC, head.nr LIMIT 1)";
 const RUNNING: &str = "SELECT model, count(*) FROM jobs INDEXED BY jobs_running
     WHERE state = 'submitting' OR state = 'queued' OR state = 'processing' GROUP BY model";
@@ -41,21 +42,21 @@ const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
     ORDER BY expires_at LIMIT ?2";
 
-/// The hot statements, so that a test can look at their plans.
+/// The frequent statements, so that a test can check their query plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     use strum::VariantArray;
     let fixed = [
-        ("next to fetch", FETCH),
-        ("heads of the lines", HEADS),
+        ("due downloads", DUE_DOWNLOADS),
+        ("first job of each model", HEADS),
         ("running by model", RUNNING),
         ("to alert", ALERTS),
     ];
-    let of_moves = NextAction::VARIANTS
+    let of_actions = NextAction::VARIANTS
         .iter()
         .copied()
         .flat_map(|what| [("due", of(DUE, what)), ("next due", of(NEXT, what))]);
-    fixed.into_iter().map(|(name, sql)| (name, sql.to_owned())).chain(of_moves).collect()
+    fixed.into_iter().map(|(name, sql)| (name, sql.to_owned())).chain(of_actions).collect()
 }
 
 fn of(sql: &str, what: NextAction) -> String {
@@ -83,7 +84,7 @@ pub(super) fn due_in(
     limit: u32,
 ) -> Result<Due, StoreError> {
     let jobs = if what == NextAction::Download {
-        ids(&mut connection.prepare_cached(FETCH)?, (now.millis(), limit))?
+        ids(&mut connection.prepare_cached(DUE_DOWNLOADS)?, (now.millis(), limit))?
     } else {
         ids(&mut connection.prepare_cached(&of(DUE, what))?, (now.millis(), limit))?
     };
@@ -110,7 +111,7 @@ impl Store {
         self.read(move |connection| due_in(connection, what, now, limit)).await
     }
 
-    /// The head of each model's line, and how many tasks are at the provider.
+    /// The first job of each model to submit, and how many tasks are at the provider.
     ///
     /// # Errors
     /// Any failure of the database.

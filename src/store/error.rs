@@ -1,4 +1,4 @@
-//! The errors of the database, sorted by what they mean for the caller.
+//! The errors of the database, by what they mean for the caller.
 
 use std::path::PathBuf;
 
@@ -7,31 +7,31 @@ use thiserror::Error;
 use crate::job::record::CorruptRecord;
 use crate::job::{JobId, TaskId};
 
-/// Why the store could not do as asked.
+/// Why an operation of the store failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// There is no such job.
     #[error("there is no job {0}")]
     NoSuchJob(JobId),
-    /// The provider handed out a task that already belongs to another job.
+    /// The provider returned a task that already belongs to another job.
     #[error("task {0} already belongs to another job")]
     DuplicateTask(TaskId),
-    /// The disk is full: nothing of the change was kept, and it may be tried again.
+    /// The disk is full. Nothing was changed; the operation may be repeated.
     #[error("the disk that holds the database is full; make room on it")]
     DiskFull,
-    /// Somebody else holds the database locked: nothing was kept, and it may be tried again.
+    /// Another program has locked the database. Nothing was changed; the operation may be repeated.
     #[error("another program holds the database locked")]
     Busy,
-    /// Another file, or none, has the name of the database now. Nothing was kept, and it may be tried again.
+    /// Another file, or none, has the name of the database now. Nothing was changed; the operation may be repeated.
     #[error(
         "the database file was removed or replaced while dropreel runs; nothing is written or submitted until it is back: \
          restore its files under their names, or restart dropreel to continue with what is there"
     )]
     FileReplaced,
-    /// A row of the database does not make sense. The job is left alone.
+    /// A row is not a valid job. The job is left alone.
     #[error("the database holds a corrupt job: {0}")]
     CorruptJob(#[from] CorruptRecord),
-    /// A value of the database is not one of ours.
+    /// A value that dropreel does not know.
     #[error("the database holds an unknown {what}: `{value}`")]
     UnknownWord {
         /// What kind of word.
@@ -39,23 +39,23 @@ pub enum StoreError {
         /// The word.
         value: String,
     },
-    /// The caller's part of the work failed: nothing was kept.
+    /// The caller's part of the operation failed. Nothing was changed.
     #[error("{0}")]
     Aborted(String),
-    /// The statement failed: nothing was kept.
+    /// A statement failed. Nothing was changed.
     #[error("database: {0}")]
     Sqlite(#[source] rusqlite::Error),
-    /// It is not known whether the change was kept. The process must end and look again (a commit that answers
-    /// "I/O error" may still be committed).
+    /// It is unknown whether the change was committed: a commit that fails with an I/O error may still be on the disk.
+    /// The process must end; a restart finds out.
     #[error("the database could not be written, and it is unknown how much was: {0}")]
     Fatal(String),
-    /// The writer has ended; the process is about to.
+    /// The writer has ended, and the process is about to end.
     #[error("the database is closed")]
     Closed,
 }
 
 impl StoreError {
-    /// Whether it is the matter of one job alone: the others can go on.
+    /// Whether it concerns one job only, so that the others can continue.
     pub const fn concerns_one_job(&self) -> bool {
         match self {
             Self::NoSuchJob(_)
@@ -80,7 +80,7 @@ impl From<rusqlite::Error> for StoreError {
         match (error.sqlite_error_code(), error) {
             (Some(ErrorCode::DiskFull), _) => Self::DiskFull,
             (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Self::Busy,
-            // A value that is not one of ours.
+            // A value that `sql_types` could not read.
             (_, FromSqlConversionFailure(column, kind, source)) => match source.downcast::<Self>() {
                 Ok(unknown) => *unknown,
                 Err(source) => Self::Sqlite(FromSqlConversionFailure(column, kind, source)),
@@ -93,40 +93,40 @@ impl From<rusqlite::Error> for StoreError {
 /// Why the database could not be opened. All of these end the daemon with exit code 2.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// SQLite itself is too old.
+    /// The SQLite library is too old.
     #[error("SQLite {found} has a known way to corrupt its log; 3.51.3 or newer is needed")]
     OldSqlite {
-        /// The version linked.
+        /// Its schema version.
         found: String,
     },
-    /// The file was made by a newer dropreel.
+    /// A newer dropreel wrote the file.
     #[error(
         "{path} was written by a newer dropreel (schema {found}, this one knows {known}); install that version, or restore a backup"
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// Its schema version.
         found: i64,
-        /// The newest we know.
+        /// The newest known version.
         known: i64,
     },
-    /// The file is a database, but not ours.
+    /// The file is a database of another program.
     #[error("{path} is not a dropreel database")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// A setting that durability depends on did not take.
+    /// A setting that durability depends on had no effect.
     #[error(
         "{path}: `{pragma}` could not be set (it is `{found}`); is the file system able to hold a database?"
     )]
     Pragma {
         /// The file.
         path: PathBuf,
-        /// Which.
+        /// The setting.
         pragma: &'static str,
-        /// What it is instead.
+        /// Its value.
         found: String,
     },
     /// The database is damaged.
@@ -134,10 +134,10 @@ pub enum OpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the check says.
+        /// The finding of the check.
         finding: String,
     },
-    /// The file could not be made.
+    /// The file could not be created.
     #[error("{path}: {source}")]
     File {
         /// The file.
@@ -145,7 +145,7 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
-    /// SQLite refused.
+    /// SQLite returned an error.
     #[error("{path}: {source}")]
     Sqlite {
         /// The file.
@@ -156,16 +156,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether it may pass by itself: a full or failing disk, too many open files, somebody else's lock.
-    pub fn passes(&self) -> bool {
+    /// Whether a restart may succeed: a full or failing disk, too many open files, another program's lock.
+    pub fn is_transient(&self) -> bool {
         use rusqlite::ErrorCode;
         match self {
             Self::File { source, .. } => {
-                // What cannot be opened for want of a right or a folder is a matter of place.
+                // A missing permission or folder needs a person.
                 use std::io::ErrorKind;
-                let of_place =
+                let permanent =
                     [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem];
-                !of_place.contains(&source.kind())
+                !permanent.contains(&source.kind())
             }
             Self::Sqlite { source, .. } => matches!(
                 source.sqlite_error_code(),

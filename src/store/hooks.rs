@@ -15,34 +15,34 @@ use crate::store::writer::Writing;
 /// A hook to call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookCall {
-    /// Its number, which never changes.
+    /// The number of its row, which never changes.
     pub nr: i64,
-    /// Which hook.
+    /// The hook.
     pub hook: String,
     /// What happened.
     pub event: JobNotification,
-    /// To which job; `None` for what is of no single job.
+    /// The job; `None` if the event concerns no single job.
     pub job: Option<JobId>,
     /// When it happened.
     pub at: Timestamp,
-    /// How often it was tried.
+    /// The number of tries so far.
     pub tries: u32,
 }
 
-/// How a call stands, for people.
+/// The status of a call, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookCallStatus {
     /// What happened.
     pub event: String,
-    /// Which hook.
+    /// The hook.
     pub hook: String,
-    /// How often it was tried.
+    /// The number of tries so far.
     pub tries: u32,
-    /// When it is tried next; `None` once it is over.
+    /// When it is tried next; `None` once it is finished.
     pub due_at: Option<Timestamp>,
     /// When the last try ended.
     pub tried_at: Option<Timestamp>,
-    /// What came of the last try.
+    /// The outcome of the last try.
     pub outcome: Option<String>,
 }
 
@@ -54,20 +54,20 @@ const DUE: &str =
 const NEXT: &str = "SELECT due_at FROM hook_calls INDEXED BY hook_calls_due
     WHERE due_at IS NOT NULL AND due_at > ?1 ORDER BY due_at LIMIT 1";
 
-/// Writes a call for everybody who wants to know.
+/// Writes a call for each hook that subscribed to the event.
 pub(super) fn write_calls(
     writing: &mut Writing<'_>,
     job: Option<i64>,
     event: JobNotification,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let wanted: Vec<String> = writing
+    let hooks: Vec<String> = writing
         .subscriptions()
         .iter()
         .filter(|one| one.on.contains(&event))
         .map(|one| one.hook.clone())
         .collect();
-    for hook in wanted {
+    for hook in hooks {
         writing
             .connection
             .prepare_cached(
@@ -82,11 +82,11 @@ pub(super) fn write_calls(
 impl Store {
     /// Sets the subscriptions of hooks. Call it before the first change: earlier notifications are not delivered.
     pub fn set_subscriptions(&self, subscriptions: Vec<Subscription>) {
-        // Said once, at the start; a second time changes nothing.
+        // Set once, at the start; a second call has no effect.
         let _ = self.subscriptions.set(subscriptions);
     }
 
-    /// Tells of what is of no single job.
+    /// Notifies hooks of an event that concerns no single job.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -94,7 +94,7 @@ impl Store {
         self.writer.write(move |writing| write_calls(writing, None, event, now)).await
     }
 
-    /// Calls that are due, the oldest first, and when the next one will be.
+    /// Due calls, oldest first, and when the next one is due.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -122,7 +122,7 @@ impl Store {
         .await
     }
 
-    /// A try of a call has ended. `again` is when it is tried next; `None`: it is over.
+    /// Records the outcome of a try. `again` is when the call is tried next; `None`: it is finished.
     ///
     /// # Errors
     /// Any failure of the database.

@@ -1,4 +1,4 @@
-//! Facts about the database itself: its epoch, whether it is a backup, the API key and the latest clock it has seen.
+//! Facts about the database itself: its epoch, whether it is a backup, the API key, and the latest time it was used.
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, ToSql};

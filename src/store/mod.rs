@@ -97,8 +97,8 @@ impl WriterHandle {
 }
 
 impl Store {
-    /// Opens the database at `path`, making it if it is not there. `clock` is not read: times come with each call; but
-    /// under a paused one there are no threads, and everything happens in one order.
+    /// Opens the database at `path`, and creates it if necessary. `clock` is not read: times come with each call. But
+    /// under a paused clock there are no threads, and everything happens in one order.
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
@@ -138,7 +138,7 @@ impl Store {
         &self.metrics
     }
 
-    /// Whether the database is still the file under its name. Otherwise nothing is written any more, and so nothing is
+    /// Checks that the database is still the file under its name. Otherwise nothing is written, and so nothing is
     /// submitted, until it is back.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Store {
         self.readers.file.check()
     }
 
-    /// How many tasks in a row ended without a callback, where callbacks are expected and chance is out of question.
+    /// How many tasks in a row ended without a callback, if callbacks are expected and there are too many for chance.
     pub fn missed_callbacks(&self) -> Option<u32> {
         let missed = self.metrics.missed_callbacks();
         (self.policy.callbacks && missed >= MISSED_CALLBACKS_THRESHOLD).then_some(missed)
@@ -159,8 +159,8 @@ impl Store {
         self.notifier.listen(topic)
     }
 
-    /// Waits until the writer has met a failure whose outcome is unknown, and says which. The process must end then:
-    /// only a fresh start can tell what was kept.
+    /// Waits for a failure of the writer whose outcome is unknown, and returns its message. Then the process must end:
+    /// only a restart can find out what was committed.
     pub async fn fatal_error(&self) -> String {
         let mut died = self.died.clone();
         match died.wait_for(Option::is_some).await {
@@ -169,21 +169,21 @@ impl Store {
         }
     }
 
-    /// From now on every read fails, so that a test sees who reads.
+    /// Makes every read fail from now on, so that a test notices reads.
     #[cfg(test)]
     pub(crate) fn refuse_reads(&self) {
         self.readers.permits.close();
     }
 
-    /// Has a read done on a connection of its own, off the async threads.
-    async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
+    /// Runs a query on a connection of its own, off the async threads.
+    async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let readers = self.readers.clone();
         let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
-        let looked = self.clock.run_blocking(move || {
+        let answer = self.clock.run_blocking(move || {
             let connection = match readers.take() {
                 Some(connection) => connection,
                 None => {
@@ -192,11 +192,11 @@ impl Store {
                         .map_err(|error| StoreError::Aborted(error.to_string()))?
                 }
             };
-            let result = look(&connection);
+            let result = query(&connection);
             readers.put_back(connection);
             result
         });
-        looked.await.map_err(|_| StoreError::Aborted("a bug: a look at the database panicked".into()))?
+        answer.await.map_err(|_| StoreError::Aborted("a bug: a query of the database panicked".into()))?
     }
 }
 

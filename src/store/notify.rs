@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
-/// Who may have something to do.
+/// What a notification is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// The submit stage.
@@ -17,7 +17,7 @@ pub enum Topic {
     Deliveries,
     /// The hook stage.
     Hooks,
-    /// All that follow changes: the event stream, commands that wait, tests.
+    /// Everything that follows changes: event streams, waiting commands, tests.
     Changes,
 }
 
@@ -41,7 +41,7 @@ impl Notifier {
     }
 }
 
-/// The notifications of one topic. Those that come while nobody waits count as one.
+/// The notifications of one topic. Those that arrive while nothing waits count as one.
 #[derive(Debug)]
 pub struct Notifications(Mutex<watch::Receiver<u64>>);
 

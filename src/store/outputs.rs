@@ -1,4 +1,4 @@
-//! Names planned for outputs before they are published, so that a crash in between can be finished.
+//! Paths planned for outputs before they are published, so that a publication interrupted by a crash can be finished.
 
 use rusqlite::Connection;
 
@@ -8,7 +8,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::rows::number_of;
 
-/// What is about to be published: committed before the file gets its name.
+/// An output about to be published. Committed before the file gets its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Below the library's folder.
@@ -22,7 +22,7 @@ pub struct Plan {
 }
 
 impl Store {
-    /// Plans the name an output will be published under. False: another output has that name.
+    /// Plans the path of an output. Returns false if another output has this path.
     ///
     /// # Errors
     /// Any failure of the database.

@@ -1,4 +1,4 @@
-//! The first look: what runs, what ended last, which links die soon, who came in the same file, what was spent.
+//! The queries of the page and of metrics: active and finished jobs, links that expire soon, jobs of one file, spending.
 
 use rusqlite::{Connection, OptionalExtension, Params};
 
@@ -14,19 +14,19 @@ use crate::store::rows::number_of;
 /// The jobs of one job file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobsOfFile {
-    /// The file's name as dropped; `None` if it was handed over without one.
+    /// The file's name as dropped; `None` for posted jobs without one.
     pub file_name: Option<String>,
-    /// How many jobs it made.
+    /// The number of its jobs.
     pub jobs: u64,
-    /// The job itself and those nearest to it, in the file's order.
+    /// The job itself and its neighbours, in the file's order.
     pub near: Vec<JobDetails>,
 }
 
-const UNDER_WAY: &str = "JOIN_REQUESTS WHERE jobs.state IN ('submitting', 'queued', 'processing', 'downloading') \
+const ACTIVE: &str = "JOIN_REQUESTS WHERE jobs.state IN ('submitting', 'queued', 'processing', 'downloading') \
     ORDER BY jobs.nr LIMIT ?1";
-const ENDED: &str = "JOIN_REQUESTS WHERE jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
+const FINISHED: &str = "JOIN_REQUESTS WHERE jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
     ORDER BY jobs.finished_at DESC LIMIT ?3";
-const DYING: &str = "INDEXED BY jobs_to_download JOIN_REQUESTS WHERE jobs.next_action = 'download' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
+const EXPIRING: &str = "INDEXED BY jobs_to_download JOIN_REQUESTS WHERE jobs.next_action = 'download' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
 const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs \
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 
@@ -37,28 +37,28 @@ pub struct Group {
     pub state: StateName,
     /// Their model.
     pub model: String,
-    /// How many there are.
+    /// The number of jobs.
     pub jobs: i64,
     /// When the oldest was accepted.
     pub oldest: Timestamp,
 }
 
-/// What is unfinished, in numbers.
+/// Counts of unfinished jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnfinishedJobs {
     /// By state and model.
     pub unfinished: Vec<Group>,
-    /// When the first link of what is still to be fetched dies.
+    /// When the first link of an output that is not downloaded expires.
     pub nearest_expiry: Option<Timestamp>,
 }
 
 const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
     WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') GROUP BY state, model";
-const FIRST_TO_DIE: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
+const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
     WHERE next_action = 'download' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 
 impl Store {
-    /// What is unfinished, in numbers.
+    /// Counts the unfinished jobs.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -69,22 +69,22 @@ impl Store {
                 Ok(Group { state: row.get(0)?, model: row.get(1)?, jobs: row.get(2)?, oldest: row.get(3)? })
             })?;
             let unfinished = groups.collect::<Result<_, _>>()?;
-            let mut statement = connection.prepare_cached(FIRST_TO_DIE)?;
+            let mut statement = connection.prepare_cached(NEAREST_EXPIRY)?;
             let nearest_expiry = statement.query_row([], |row| row.get(0)).optional()?;
             Ok(UnfinishedJobs { unfinished, nearest_expiry })
         })
         .await
     }
 
-    /// Jobs between their submit and their end, oldest first.
+    /// Jobs that are submitted and not finished, oldest first.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn active_jobs(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, UNDER_WAY, [limit])).await
+        self.read(move |connection| details_where(connection, ACTIVE, [limit])).await
     }
 
-    /// Jobs that ended in `state` at `since` or later, newest end first.
+    /// Jobs that finished in `state` at `since` or later, last finished first.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -94,18 +94,18 @@ impl Store {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, ENDED, (state, since, limit))).await
+        self.read(move |connection| details_where(connection, FINISHED, (state, since, limit))).await
     }
 
-    /// Jobs still to be fetched whose first link dies before `until`, the most pressing first.
+    /// Jobs to download whose first link expires before `until`, the most urgent first.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn expiring_jobs(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, DYING, (until, limit))).await
+        self.read(move |connection| details_where(connection, EXPIRING, (until, limit))).await
     }
 
-    /// What the jobs that ended at `since` or later cost.
+    /// The cost of the jobs that finished at `since` or later.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -143,11 +143,11 @@ impl Store {
     }
 }
 
-/// What every opening of the first page asks.
+/// The statements of the overview page, so that a test can check their query plans.
 #[cfg(test)]
 pub(super) fn page_statements() -> Vec<(&'static str, String)> {
     let jobs = |rest: &str| format!("SELECT jobs.nr FROM jobs {}", rest.replace("JOIN_REQUESTS", ""));
-    vec![("ended", jobs(ENDED)), ("dying", jobs(DYING)), ("spent", SPENT.to_owned())]
+    vec![("finished", jobs(FINISHED)), ("expiring", jobs(EXPIRING)), ("spent", SPENT.to_owned())]
 }
 
 fn details_where(

@@ -14,7 +14,7 @@ use crate::store::error::StoreError;
 use crate::store::output_rows::read_stored;
 use crate::store::rows::{JobColumns, number_of, read_row};
 
-/// A job with what is only shown.
+/// A job with what is only displayed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobDetails {
     /// The number of its row, which a page's cursor is.
@@ -27,7 +27,7 @@ pub struct JobDetails {
     pub labels: Labels,
     /// Its files in the library, those of earlier tasks too.
     pub files: Vec<(OutputKind, StoredFile)>,
-    /// The number of its last change: what the change feed counts with.
+    /// The number of its last change, for the change feed.
     pub changed: i64,
 }
 
@@ -40,7 +40,7 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
-/// What a reference to a job found.
+/// The jobs that a reference matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// One job.
@@ -77,7 +77,7 @@ impl Store {
         .await
     }
 
-    /// The user's own text of a job's request: without our key, without the callback URL.
+    /// The user's own text of a job's request, without the `dropreel` member and the callback URL.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
@@ -109,8 +109,8 @@ impl Store {
         .await
     }
 
-    /// The jobs changed since the change numbered `after`, in the order of their last changes. A job that changed
-    /// many times comes once, as it is now.
+    /// The jobs changed since the change numbered `after`, in the order of their last changes. Each is listed once, in its
+    /// current state.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -131,7 +131,7 @@ impl Store {
         self.read(|connection| Ok(last_change(connection)?)).await
     }
 
-    /// Finds the job that a person means: by id, by a beginning of its id (6 characters at least), or by name.
+    /// Finds a job by its id, by a prefix of its id (at least 6 characters), or by its name.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -184,7 +184,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         nr: known.nr,
         job: known.job,
         prompt: row.get("prompt")?,
-        // Written by us from a map of strings; what cannot be read back has been tampered with.
+        // dropreel wrote a map of strings; anything else comes from another program.
         labels: serde_json::from_str(&labels)
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
         files,

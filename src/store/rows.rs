@@ -90,7 +90,7 @@ impl JobColumns {
     }
 }
 
-/// A job with what its row knows besides.
+/// A job with the other values of its row.
 pub(super) struct JobRow {
     pub nr: i64,
     pub job: Job,
@@ -135,7 +135,7 @@ pub(super) fn insert_job(
 /// For [`insert_job`].
 pub(super) const INSERT_JOB: &str = JobColumns::INSERT;
 
-/// Writes what has changed of a job's row: a column that is named is also written to each index that has it.
+/// Writes the changed columns of a job's row. Naming an unchanged column would also write each index that has it.
 pub(super) fn update_job(
     connection: &Connection,
     known: &JobRow,

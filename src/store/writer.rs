@@ -79,7 +79,7 @@ where
     }
 
     fn run(&mut self, writing: &mut Writing<'_>) -> bool {
-        // A panic in one job's work must not take the others' work with it.
+        // A panic in one write must not fail the others of the batch.
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| (self.work)(writing)))
             .unwrap_or_else(|_| Err(StoreError::Aborted("a bug: the work on the database panicked".into())));
         let keep = result.is_ok();
@@ -94,19 +94,19 @@ where
             (Some(done), None) => done,
             (None, None) => Err(StoreError::Closed),
         };
-        // Whoever asked may have gone: the work is done all the same.
+        // The caller may have stopped waiting; the write is committed all the same.
         let _ = self.answer.send(result);
     }
 }
 
-/// How a write of work stands among others.
+/// How a write shares commits with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteKind {
-    /// Goes into the next commit, and may be done again: if another's work fails in the middle, all of it is.
+    /// Joins the next commit, and can run again: if another write of the batch fails, all of them do.
     Normal,
-    /// Goes into the next commit, and is done once only: it uses up what it works on.
+    /// Joins the next commit, and can run only once, because it consumes its input.
     Once,
-    /// No caller outside waits for it: yields to the other kinds (see [`batches`]).
+    /// No caller outside waits for it, so it yields to the other kinds (see [`batches`]).
     Background,
 }
 
@@ -117,7 +117,7 @@ pub(super) struct Writer(WriterHandle);
 #[derive(Clone)]
 enum WriterHandle {
     Thread(mpsc::Sender<Box<dyn PendingWrite>>),
-    /// Under a paused clock, without a thread: each write is committed by itself, in the order of the calls, so that a
+    /// Under a paused clock, without a thread: each write has a commit of its own, in the order of the calls, so that a
     /// simulation is repeatable.
     InPlace(Arc<Mutex<InOrder>>, Clock),
 }

@@ -122,11 +122,11 @@ async fn raw(sandbox: &Sandbox, path: &str, more: &str) -> (String, bool) {
         let mut stream = TcpStream::connect(address).expect("a connection");
         let head = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: {KEY}\r\n{more}\r\n");
         stream.write_all(head.as_bytes()).expect("sent");
-        let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+        let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
-            match stream.read(&mut piece) {
+            match stream.read(&mut buffer) {
                 Ok(0) => return (String::from_utf8_lossy(&seen).into_owned(), false),
-                Ok(bytes) => seen.extend_from_slice(&piece[..bytes]),
+                Ok(bytes) => seen.extend_from_slice(&buffer[..bytes]),
                 Err(_) => return (String::from_utf8_lossy(&seen).into_owned(), true),
             }
         }
@@ -278,8 +278,8 @@ async fn connection_is_reset_after_the_planned_number_of_bytes() {
         let link = client.link(&format!("[sandbox: media=reset:{bytes}]")).await;
         let mut answer = client.http.get(&link).send().await.expect("a head");
         let mut seen = 0;
-        while let Ok(Some(piece)) = answer.chunk().await {
-            seen += piece.len();
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            seen += chunk.len();
         }
         assert_eq!(seen, bytes);
     }
@@ -318,8 +318,8 @@ async fn stalled_download_neither_continues_nor_ends() {
     let mut answer = client.http.get(&link).send().await.expect("a head");
     let mut seen = 0;
     let rest = async {
-        while let Ok(Some(piece)) = answer.chunk().await {
-            seen += piece.len();
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            seen += chunk.len();
         }
     };
     assert_eq!(Clock::machine().within(Duration::from_millis(200), rest).await, None);
@@ -335,10 +335,10 @@ fn receiver(answers: &'static [u16]) -> (String, std::sync::mpsc::Receiver<(Stri
     std::thread::spawn(move || {
         for n in 0.. {
             let Ok((mut stream, _)) = listener.accept() else { return };
-            let (mut seen, mut piece) = (Vec::new(), [0; 65536]);
+            let (mut seen, mut buffer) = (Vec::new(), [0; 65536]);
             let (head, body) = loop {
-                let bytes = stream.read(&mut piece).unwrap_or(0);
-                seen.extend_from_slice(&piece[..bytes]);
+                let bytes = stream.read(&mut buffer).unwrap_or(0);
+                seen.extend_from_slice(&buffer[..bytes]);
                 let text = String::from_utf8_lossy(&seen).into_owned();
                 let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
                 let length = head.to_lowercase().split_once("content-length: ").map_or(0, |(_, rest)| {

@@ -74,7 +74,7 @@ impl WriterLoop {
         let mut batches = Batches::new(work);
         while let Some(batch) = batches.next(|write| write.kind() == WriteKind::Background) {
             if !self.commit_and_answer(batch) {
-                // Nothing more may be written over an unknown outcome; the next start looks again.
+                // After an unknown outcome nothing more may be written; the next start finds out.
                 return;
             }
         }
@@ -127,7 +127,7 @@ impl WriterLoop {
         if self.file.check().is_err() {
             return BatchOutcome::Undone(|| StoreError::FileReplaced);
         }
-        if let Err(error) = self.say("BEGIN IMMEDIATE") {
+        if let Err(error) = self.execute("BEGIN IMMEDIATE") {
             return outcome_of(&error);
         }
         let change_before = self.change;
@@ -143,7 +143,7 @@ impl WriterLoop {
             Err(WriteError::Failed) => return self.roll_back_failed(),
         }
         failpoints::hit(FailPoint::CommitPending);
-        match self.say("COMMIT") {
+        match self.execute("COMMIT") {
             Ok(()) => BatchOutcome::Committed,
             Err(error) => self.roll_back(&error),
         }
@@ -152,7 +152,7 @@ impl WriterLoop {
     /// Runs all writes of a batch.
     fn run_all(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Result<(), WriteError> {
         let isolated = batch.len() > 1 && batch.iter().any(|write| write.kind() == WriteKind::Once);
-        batch.iter_mut().try_for_each(|write| self.run_piece(write.as_mut(), isolated, after_commit))
+        batch.iter_mut().try_for_each(|write| self.run_write(write.as_mut(), isolated, after_commit))
     }
 
     /// Rolls the batch back and runs it again with a savepoint for each write.
@@ -160,21 +160,21 @@ impl WriterLoop {
         if batch.len() == 1 {
             return Err(WriteError::Failed);
         }
-        if let Err(error) = self.say("ROLLBACK").and_then(|()| self.say("BEGIN IMMEDIATE")) {
+        if let Err(error) = self.execute("ROLLBACK").and_then(|()| self.execute("BEGIN IMMEDIATE")) {
             return Err(WriteError::Over(self.roll_back(&error)));
         }
-        batch.iter_mut().try_for_each(|write| self.run_piece(write.as_mut(), true, after_commit))
+        batch.iter_mut().try_for_each(|write| self.run_write(write.as_mut(), true, after_commit))
     }
 
     /// Runs a write inside the transaction. With a savepoint, a failed write is undone alone.
-    fn run_piece(
+    fn run_write(
         &mut self,
         write: &mut dyn PendingWrite,
         isolated: bool,
         after_commit: &mut AfterCommit,
     ) -> Result<(), WriteError> {
         // Not always: a savepoint copies each page before its first change.
-        if isolated && let Err(error) = self.say("SAVEPOINT one_write") {
+        if isolated && let Err(error) = self.execute("SAVEPOINT one_write") {
             return Err(WriteError::Over(self.roll_back(&error)));
         }
         let changes_before = self.connection.total_changes();
@@ -189,8 +189,8 @@ impl WriterLoop {
             return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull)));
         }
         if isolated {
-            let settled = if keep { Ok(()) } else { self.say("ROLLBACK TO one_write") };
-            if let Err(error) = settled.and_then(|()| self.say("RELEASE one_write")) {
+            let settled = if keep { Ok(()) } else { self.execute("ROLLBACK TO one_write") };
+            if let Err(error) = settled.and_then(|()| self.execute("RELEASE one_write")) {
                 return Err(WriteError::Over(self.roll_back(&error)));
             }
         } else if !keep && self.connection.total_changes() != changes_before {
@@ -208,8 +208,8 @@ impl WriterLoop {
     }
 
     /// Executes one of the few transaction statements, prepared once.
-    fn say(&self, word: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(word)?.execute([]).map(drop)
+    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
     fn roll_back(&self, cause: &rusqlite::Error) -> BatchOutcome {
@@ -221,7 +221,7 @@ impl WriterLoop {
 
     /// For a batch of one: the write itself reports its failure.
     fn roll_back_failed(&self) -> BatchOutcome {
-        match self.say("ROLLBACK") {
+        match self.execute("ROLLBACK") {
             Ok(()) => BatchOutcome::Undone(|| StoreError::Closed),
             Err(error) => BatchOutcome::Unknown(error.to_string()),
         }
