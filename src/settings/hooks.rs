@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-
 use strum::VariantArray;
 
 use crate::job::notification::JobNotification;
 use crate::secret::Secret;
 use crate::settings::parse::{http_url, optional_path};
-use crate::settings::reader::{Reader, Unusable};
+use crate::settings::reader::{Reader, Unusable, words};
 use crate::settings::secret_file::read_secret;
 use crate::settings::units::duration;
 use crate::settings::{Purpose, SignatureScheme};
@@ -103,7 +102,7 @@ impl Reader<'_> {
         let on = entry.on.iter().map(|word| word.parse().map_err(|_| unknown_event(word)));
         let on = on.collect::<Result<BTreeSet<_>, _>>()?;
         if on.is_empty() {
-            return Err(format!("`on` is empty; valid events: {}", events()));
+            return Err(format!("`on` is empty; valid events: {}", words::<JobNotification>()));
         }
         let timeout = duration(entry.timeout.as_deref().unwrap_or(DEFAULT_TIMEOUT))?;
         if timeout > MAX_TIMEOUT {
@@ -154,10 +153,6 @@ impl Reader<'_> {
     }
 }
 
-fn events() -> String {
-    JobNotification::VARIANTS.iter().map(JobNotification::into_str).collect::<Vec<_>>().join(", ")
-}
-
 fn unknown_event(word: &str) -> String {
     let nearest = JobNotification::VARIANTS
         .iter()
@@ -166,7 +161,7 @@ fn unknown_event(word: &str) -> String {
     format!(
         "unknown event `{word}`; did you mean `{}`? Valid events: {}",
         nearest.unwrap_or_default(),
-        events()
+        words::<JobNotification>()
     )
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 
-use config::{File, FileFormat, Source, Value, ValueKind};
+use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
+use crate::settings::DEFAULT_CONFIG;
 use crate::settings::environment::Environment;
 use crate::settings::problem::{Origin, SettingsProblem};
 
@@ -19,106 +20,67 @@ pub fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
-/// Values by dotted key, each with its origin.
-pub(super) type Values = BTreeMap<String, (Value, Origin)>;
-
-/// The valid keys with their defaults, which also define their types.
-pub(super) struct Keys {
-    defaults: BTreeMap<String, Value>,
-    sections: BTreeSet<String>,
+/// A valid value and where it was set.
+pub(super) struct Setting {
+    pub(super) value: Value,
+    pub(super) origin: Origin,
 }
 
+/// A dotted key with its setting, or what is wrong with it.
+pub(super) type Checked = Result<(String, Setting), SettingsProblem>;
+
+/// The valid keys with their defaults, which also define their types.
+pub(super) struct Keys(BTreeMap<String, Value>);
+
 impl Keys {
-    /// Reads the keys from a complete file. Each table is a section, except an empty one, which is a value whose entries
-    /// have free names.
-    pub(super) fn from_complete_file(text: &str) -> Result<Self, SettingsProblem> {
-        let mut keys = Self { defaults: BTreeMap::new(), sections: BTreeSet::new() };
-        let mut open: Vec<(String, Value)> = parse(text, &Origin::Defaults)?.into_iter().collect();
-        while let Some((name, value)) = open.pop() {
-            match value.kind {
-                ValueKind::Table(section) if !section.is_empty() => {
-                    open.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
-                    keys.sections.insert(name);
-                }
-                _ => drop(keys.defaults.insert(name, value)),
-            }
-        }
-        Ok(keys)
+    /// The keys of the built-in file. Each table is a section, except an empty one, which is a value whose entries have
+    /// free names.
+    pub(super) fn built_in() -> Result<Self, SettingsProblem> {
+        let table = parse(DEFAULT_CONFIG, &Origin::Defaults)?;
+        Ok(Self(flatten(table, |_, entries| !entries.is_empty())))
     }
 
     /// All keys in order, each with its default.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.defaults.iter().map(|(key, value)| (key.as_str(), value))
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The defaults as a layer of their own.
-    pub(super) fn defaults(&self) -> Values {
-        self.iter().map(|(key, value)| (key.to_owned(), (value.clone(), Origin::Defaults))).collect()
+    pub(super) fn default(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
     }
 
-    /// The valid values of a file. The others are recorded in `problems`.
-    pub(super) fn read_file(
-        &self,
-        text: &str,
-        origin: &Origin,
-        problems: &mut Vec<SettingsProblem>,
-    ) -> Values {
-        let mut values = Values::new();
+    /// The entries of a file.
+    pub(super) fn check_file(&self, text: &str, origin: &Origin) -> Vec<Checked> {
         match parse(text, origin) {
-            Ok(table) => {
-                for (name, value) in table {
-                    self.read_entry(&mut values, name, value, origin, problems);
-                }
-            }
-            Err(problem) => problems.push(problem),
+            Ok(table) => flatten(table, |name, _| self.is_section(name))
+                .into_iter()
+                .map(|(key, value)| self.check_entry(key, value, origin.clone()))
+                .collect(),
+            Err(problem) => vec![Err(problem)],
         }
-        values
     }
 
-    fn read_entry(
-        &self,
-        values: &mut Values,
-        key: String,
-        value: Value,
-        origin: &Origin,
-        problems: &mut Vec<SettingsProblem>,
-    ) {
-        let is_section = self.sections.contains(&key);
-        let value = match value.kind {
-            ValueKind::Table(section) if is_section => {
-                for (name, value) in section.into_iter().collect::<BTreeMap<_, _>>() {
-                    self.read_entry(values, format!("{key}.{name}"), value, origin, problems);
-                }
-                return;
-            }
-            _ => value,
-        };
-        let origin = origin.clone();
-        if let Some(default) = self.defaults.get(&key) {
-            let (wanted, found) = (type_name(default), type_name(&value));
+    fn check_entry(&self, key: String, value: Value, origin: Origin) -> Checked {
+        let found = type_name(&value);
+        if let Some(default) = self.default(&key) {
             match with_type_of(default, value) {
-                Some(value) => drop(values.insert(key, (value, origin))),
-                None => problems.push(SettingsProblem::WrongType { key, origin, wanted, found }),
+                Some(value) => Ok((key, Setting { value, origin })),
+                None => Err(SettingsProblem::WrongType { key, origin, wanted: type_name(default), found }),
             }
-        } else if is_section {
-            let (wanted, found) = ("a section, written `[name]`", type_name(&value));
-            problems.push(SettingsProblem::WrongType { key, origin, wanted, found });
+        } else if self.is_section(&key) {
+            Err(SettingsProblem::WrongType { key, origin, wanted: "a section, written `[name]`", found })
         } else if key == "api_key" || key.ends_with(".api_key") {
-            problems.push(SettingsProblem::ApiKeyInFile { key, origin });
+            Err(SettingsProblem::ApiKeyInFile { key, origin })
         } else {
             let nearest = self.nearest_key(&key);
-            problems.push(SettingsProblem::UnknownKey { key, origin, nearest });
+            Err(SettingsProblem::UnknownKey { key, origin, nearest })
         }
     }
 
-    /// The valid values of the `DROPREEL_` variables. The others are recorded in `problems`.
-    pub(super) fn read_environment(
-        &self,
-        environment: &Environment,
-        problems: &mut Vec<SettingsProblem>,
-    ) -> Values {
-        let mut values = Values::new();
+    /// The `DROPREEL_` variables that set a key, or should.
+    pub(super) fn check_environment(&self, environment: &Environment) -> Vec<Checked> {
         let keys: BTreeMap<String, &str> = self.iter().map(|(key, _)| (variable_of(key), key)).collect();
+        let mut checked = Vec::new();
         for (name, text) in environment.iter() {
             let name = name.to_string_lossy().into_owned();
             if !name.starts_with(PREFIX) || name == FILE_VARIABLE || name == API_KEY_VARIABLE {
@@ -128,39 +90,60 @@ impl Keys {
             if name.starts_with(crate::failpoints::VARIABLE_PREFIX) {
                 continue;
             }
-            let origin = Origin::Variable(name.clone());
-            let Some(key) = keys.get(&name).copied() else {
-                if is_service_link(&name[PREFIX.len()..], text) {
-                    continue;
-                }
-                let wrong = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-                let candidates = self.iter().map(|(key, _)| key).chain(["provider.api_key"]);
-                let nearest = variable_of(nearest(&wrong, candidates));
-                problems.push(SettingsProblem::UnknownVariable { origin, nearest });
-                continue;
-            };
-            let Some(text) = text.to_str() else {
-                problems.push(SettingsProblem::NotUtf8 { origin });
-                continue;
-            };
-            let default = &self.defaults[key];
-            match from_variable(text, default) {
-                Some(value) => drop(values.insert(key.to_owned(), (value, origin))),
-                None => problems.push(SettingsProblem::WrongType {
-                    key: key.to_owned(),
-                    origin,
-                    wanted: type_name(default),
-                    found: if text.is_empty() { "nothing" } else { "what it is set to" },
-                }),
+            match keys.get(&name) {
+                None if is_service_link(&name[PREFIX.len()..], text) => {}
+                key => checked.push(self.check_variable(name, key.copied(), text)),
             }
         }
-        values
+        checked
+    }
+
+    fn check_variable(&self, name: String, key: Option<&str>, text: &OsStr) -> Checked {
+        let Some((key, default)) = key.and_then(|key| self.0.get_key_value(key)) else {
+            let wrong = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+            let candidates = self.iter().map(|(key, _)| key).chain(["provider.api_key"]);
+            let nearest = variable_of(nearest(&wrong, candidates));
+            return Err(SettingsProblem::UnknownVariable { origin: Origin::Variable(name), nearest });
+        };
+        let (key, origin) = (key.clone(), Origin::Variable(name));
+        let Some(text) = text.to_str() else { return Err(SettingsProblem::NotUtf8 { origin }) };
+        let found = if text.is_empty() { "nothing" } else { "what it is set to" };
+        match from_variable(text, default) {
+            Some(value) => Ok((key, Setting { value, origin })),
+            None => Err(SettingsProblem::WrongType { key, origin, wanted: type_name(default), found }),
+        }
+    }
+
+    fn sections(&self) -> BTreeSet<&str> {
+        self.0.keys().filter_map(|key| Some(key.rsplit_once('.')?.0)).collect()
+    }
+
+    fn is_section(&self, name: &str) -> bool {
+        self.sections().contains(name)
     }
 
     fn nearest_key(&self, wrong: &str) -> String {
-        let sections = self.sections.iter().filter(|_| !wrong.contains('.'));
-        nearest(wrong, sections.chain(self.defaults.keys()).map(String::as_str)).to_owned()
+        let sections = self.sections().into_iter().filter(|_| !wrong.contains('.'));
+        nearest(wrong, sections.chain(self.iter().map(|(key, _)| key))).to_owned()
     }
+}
+
+/// The values of a table by dotted key: a table that is a section is replaced by its entries.
+fn flatten(
+    table: Map<String, Value>,
+    is_section: impl Fn(&str, &Map<String, Value>) -> bool,
+) -> BTreeMap<String, Value> {
+    let mut values = BTreeMap::new();
+    let mut open: Vec<(String, Value)> = table.into_iter().collect();
+    while let Some((name, value)) = open.pop() {
+        match value.kind {
+            ValueKind::Table(section) if is_section(&name, &section) => {
+                open.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+            }
+            _ => drop(values.insert(name, value)),
+        }
+    }
+    values
 }
 
 /// Whether Kubernetes sets this variable, without [`PREFIX`], for a service called `dropreel`, or `dropreel-` and more:
@@ -184,14 +167,11 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
 }
 
 /// Parses TOML. The error names the line but does not show it: it may hold a secret.
-fn parse(text: &str, origin: &Origin) -> Result<BTreeMap<String, Value>, SettingsProblem> {
-    match File::from_str(text, FileFormat::Toml).collect() {
-        Ok(table) => Ok(table.into_iter().collect()),
-        Err(error) => {
-            let (line, message) = without_shown_lines(&error.to_string());
-            Err(SettingsProblem::Syntax { origin: origin.clone(), line, message })
-        }
-    }
+fn parse(text: &str, origin: &Origin) -> Result<Map<String, Value>, SettingsProblem> {
+    File::from_str(text, FileFormat::Toml).collect().map_err(|error| {
+        let (line, message) = without_shown_lines(&error.to_string());
+        SettingsProblem::Syntax { origin: origin.clone(), line, message }
+    })
 }
 
 /// The line number and the message of a parse error: its other lines (`3 | key = ...`) show the text.
@@ -262,7 +242,7 @@ mod tests {
     use super::*;
 
     fn keys() -> Keys {
-        Keys::from_complete_file(crate::settings::DEFAULT_CONFIG).expect("the built-in file")
+        Keys::built_in().expect("the built-in file")
     }
 
     #[test]
@@ -307,7 +287,7 @@ mod tests {
     #[test]
     fn tables_are_sections_except_empty_ones() {
         let keys = keys();
-        let sections: Vec<_> = keys.sections.iter().map(String::as_str).collect();
+        let sections: Vec<_> = keys.sections().into_iter().collect();
         let expected = [
             "admin",
             "callbacks",
@@ -320,8 +300,8 @@ mod tests {
             "quarantine",
         ];
         assert_eq!(sections, expected);
-        assert!(keys.defaults.contains_key("provider.max_running_per_model"));
-        assert!(keys.defaults.contains_key("callbacks.signature.scheme"));
+        assert!(keys.default("provider.max_running_per_model").is_some());
+        assert!(keys.default("callbacks.signature.scheme").is_some());
     }
 
     #[test]
@@ -346,17 +326,14 @@ mod tests {
             ("DROPREEL_SERVICE", "10.0.0.11", false),
         ];
         for (name, value, ignored) in cases {
-            let mut problems = Vec::new();
-            keys().read_environment(&[(name, value)].into_iter().collect(), &mut problems);
-            assert_eq!(problems.is_empty(), ignored, "{name}={value}");
+            let checked = keys().check_environment(&[(name, value)].into_iter().collect());
+            assert_eq!(checked.is_empty(), ignored, "{name}={value}");
         }
     }
 
     #[test]
     fn failpoint_variables_are_unknown_without_the_feature() {
         let environment = [("DROPREEL_FAIL_KILL_AT", "part-flushed:1")].into_iter().collect();
-        let mut problems = Vec::new();
-        keys().read_environment(&environment, &mut problems);
-        assert_eq!(problems.is_empty(), cfg!(feature = "failpoints"));
+        assert_eq!(keys().check_environment(&environment).is_empty(), cfg!(feature = "failpoints"));
     }
 }

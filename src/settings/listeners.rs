@@ -10,18 +10,12 @@ use crate::settings::{AdminSettings, CallbackSettings, CallbackSignature, Purpos
 
 impl Reader<'_> {
     pub(super) fn callbacks(&mut self, data_dir: &Path) -> Result<CallbackSettings, Unusable> {
-        let trusts = [("verify", Trust::Verify), ("payload", Trust::Payload)];
-        let schemes = [
-            ("standard-webhooks", Some(SignatureScheme::StandardWebhooks)),
-            ("hmac-sha256-hex", Some(SignatureScheme::HmacSha256Hex)),
-            ("", None),
-        ];
-        let scheme = self.word("callbacks.signature.scheme", &schemes)?;
+        let scheme = self.optional_word("callbacks.signature.scheme")?;
         let callbacks = CallbackSettings {
             listen: self.text("callbacks.listen", address)?,
             public_url: self.text("callbacks.public_url", public_url)?,
             secret_file: self.path_or("callbacks.secret_file", data_dir, "callback.secret")?,
-            trust: self.word("callbacks.trust", &trusts)?,
+            trust: self.word("callbacks.trust")?,
             signature: self.signature(scheme)?,
         };
         if callbacks.trust == Trust::Payload && scheme.is_none() {

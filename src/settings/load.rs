@@ -1,5 +1,6 @@
 //! Loads [`Settings`] from the built-in file, a configuration file and the environment.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use crate::settings::environment::Environment;
 use crate::settings::keys::{FILE_VARIABLE, Keys};
 use crate::settings::problem::{InvalidSettings, Origin, SettingsProblem};
 use crate::settings::reader::Reader;
-use crate::settings::{DEFAULT_CONFIG, Purpose, Settings};
+use crate::settings::{Purpose, Settings};
 
 /// Where the configuration file is if none is named.
 const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/dropreel/config.toml"];
@@ -26,19 +27,20 @@ pub fn load(
     purpose: Purpose,
 ) -> Result<Settings, InvalidSettings> {
     let mut problems = Vec::new();
-    let keys = Keys::from_complete_file(DEFAULT_CONFIG)
-        .map_err(|problem| InvalidSettings { problems: vec![problem] })?;
+    let keys = Keys::built_in().map_err(|problem| InvalidSettings { problems: vec![problem] })?;
     let file = find_file(named, environment).unwrap_or_else(|problem| {
         problems.push(problem);
         None
     });
-    let defaults = keys.defaults();
-    let mut values = defaults.clone();
-    if let Some((path, text)) = &file {
-        values.extend(keys.read_file(text, &Origin::File(path.clone()), &mut problems));
+    let in_file = file.iter().flat_map(|(path, text)| keys.check_file(text, &Origin::File(path.clone())));
+    let mut set = BTreeMap::new();
+    for checked in in_file.chain(keys.check_environment(environment)) {
+        match checked {
+            Ok((key, setting)) => drop(set.insert(key, setting)),
+            Err(problem) => problems.push(problem),
+        }
     }
-    values.extend(keys.read_environment(environment, &mut problems));
-    let mut reader = Reader { values, defaults, environment, purpose, problems };
+    let mut reader = Reader { keys: &keys, set, environment, purpose, problems };
     let settings = reader.settings(file.map(|(path, _)| path));
     match settings {
         Ok(settings) if reader.problems.is_empty() => Ok(settings),
@@ -51,7 +53,7 @@ pub fn load(
 /// # Errors
 /// Only if the built-in file were not TOML.
 pub fn keys_and_defaults() -> Result<Vec<(String, String)>, SettingsProblem> {
-    let keys = Keys::from_complete_file(DEFAULT_CONFIG)?;
+    let keys = Keys::built_in()?;
     Ok(keys.iter().map(|(key, value)| (key.to_owned(), as_toml(&value.kind))).collect())
 }
 

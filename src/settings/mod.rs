@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -146,7 +147,8 @@ pub struct LibrarySettings {
 }
 
 /// `library.mode`: who may read finished files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LibraryMode {
     /// The daemon's own user.
     Private,
@@ -183,7 +185,8 @@ pub struct CallbackSignature {
 }
 
 /// `callbacks.signature.scheme`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum SignatureScheme {
     /// HMAC-SHA256 over `id.time.body`, in base64 (standardwebhooks.com, "Signature scheme").
     StandardWebhooks,
@@ -204,7 +207,8 @@ impl SignatureScheme {
 }
 
 /// `callbacks.trust`: whether the body of a callback counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Trust {
     /// It only triggers a status query.
     Verify,

@@ -1,27 +1,40 @@
-//! Reads single values of the merged layers. A problem is recorded and reading continues, so that all problems of a
+//! Reads single values. A problem is recorded and reading continues, so that all problems of a
 //! configuration are reported at once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
+use config::Value;
 use serde::de::DeserializeOwned;
+use strum::VariantArray;
 
 use crate::settings::Purpose;
 use crate::settings::environment::Environment;
-use crate::settings::keys::Values;
+use crate::settings::keys::{Keys, Setting};
 use crate::settings::parse::optional_path;
 use crate::settings::problem::{Origin, SettingsProblem};
 use crate::settings::secret_file::SecretFileError;
 use crate::settings::units::duration;
 
+/// An enum whose variants have words.
+pub(super) trait Word: Copy + Into<&'static str> + FromStr + VariantArray {}
+impl<T: Copy + Into<&'static str> + FromStr + VariantArray> Word for T {}
+
+/// The words to choose from.
+pub(super) fn words<T: Word>() -> String {
+    T::VARIANTS.iter().map(|word| (*word).into()).collect::<Vec<&str>>().join(", ")
+}
+
 /// Not even the default of a key can be used. The problem is recorded.
 #[derive(Debug)]
 pub(super) struct Unusable;
 
-/// The merged layers, and the problems found so far.
+/// What is set, over the defaults; and the problems found so far.
 pub(super) struct Reader<'a> {
-    pub(super) values: Values,
-    pub(super) defaults: Values,
+    pub(super) keys: &'a Keys,
+    pub(super) set: BTreeMap<String, Setting>,
     pub(super) environment: &'a Environment,
     pub(super) purpose: Purpose,
     pub(super) problems: Vec<SettingsProblem>,
@@ -34,15 +47,15 @@ impl Reader<'_> {
         key: &str,
         parse: impl Fn(V) -> Result<T, String>,
     ) -> Result<T, Unusable> {
-        let parse_in = |values: &Values| {
-            let value = values.get(key).map(|(value, _)| value.clone());
-            // The layers hold valid keys and types only.
-            let value = value.and_then(|value| value.try_deserialize().ok());
+        let parse_value = |value: Option<&Value>| {
+            // Keys and types are valid.
+            let value = value.and_then(|value| value.clone().try_deserialize().ok());
             value.ok_or_else(|| "cannot be read; this is a bug".to_owned()).and_then(&parse)
         };
-        parse_in(&self.values).or_else(|why| {
+        let default = self.keys.default(key);
+        parse_value(self.set.get(key).map(|setting| &setting.value).or(default)).or_else(|why| {
             self.reject(key, why);
-            parse_in(&self.defaults).map_err(|_| Unusable)
+            parse_value(default).map_err(|_| Unusable)
         })
     }
 
@@ -55,14 +68,17 @@ impl Reader<'_> {
         self.read(key, |text: String| parse(&text))
     }
 
-    /// A text value that is one of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Result<T, Unusable> {
-        self.text(key, |text| {
-            let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
-            found.ok_or_else(|| {
-                let words = words.iter().map(|(word, _)| if word.is_empty() { "or empty" } else { word });
-                format!("`{text}` is not one of {}", words.collect::<Vec<_>>().join(", "))
-            })
+    /// A text value that is the word of a variant.
+    pub(super) fn word<T: Word>(&mut self, key: &str) -> Result<T, Unusable> {
+        self.text(key, |text| text.parse().map_err(|_| format!("`{text}` is not one of {}", words::<T>())))
+    }
+
+    /// The same, or empty.
+    pub(super) fn optional_word<T: Word>(&mut self, key: &str) -> Result<Option<T>, Unusable> {
+        self.text(key, |text| match text.parse() {
+            Ok(word) => Ok(Some(word)),
+            Err(_) if text.is_empty() => Ok(None),
+            Err(_) => Err(format!("`{text}` is not one of {}, or empty", words::<T>())),
         })
     }
 
@@ -89,7 +105,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn origin(&self, key: &str) -> Origin {
-        self.values.get(key).map_or(Origin::Defaults, |(_, origin)| origin.clone())
+        self.set.get(key).map_or(Origin::Defaults, |setting| setting.origin.clone())
     }
 
     /// Records a problem with the value of `key`.

@@ -15,8 +15,8 @@ use crate::settings::reader::{Reader, Unusable};
 use crate::settings::secret_file::{parse_secret, read_credential, read_secret};
 use crate::settings::units::size;
 use crate::settings::{
-    DownloadSettings, InboxSettings, LibraryMode, LibrarySettings, PollingSettings, ProviderSettings,
-    Purpose, QuarantineSettings, Settings,
+    DownloadSettings, InboxSettings, LibrarySettings, PollingSettings, ProviderSettings, Purpose,
+    QuarantineSettings, Settings,
 };
 
 impl Reader<'_> {
@@ -137,15 +137,10 @@ impl Reader<'_> {
     }
 
     fn library(&mut self, data_dir: &Path) -> Result<LibrarySettings, Unusable> {
-        let modes = [
-            ("private", LibraryMode::Private),
-            ("group", LibraryMode::Group),
-            ("public", LibraryMode::Public),
-        ];
         Ok(LibrarySettings {
             dir: self.path_or("library.dir", data_dir, "videos")?,
             layout: self.text("library.layout", layout)?,
-            mode: self.word("library.mode", &modes)?,
+            mode: self.word("library.mode")?,
         })
     }
 
