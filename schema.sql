@@ -215,7 +215,8 @@ CREATE INDEX hook_calls_by_job ON hook_calls (job, nr) WHERE job IS NOT NULL;
 CREATE TABLE suspensions (
     cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
                                              OR cause = 'rate_limited' OR cause = 'key_refused'
-                                             OR cause = 'balance_empty' OR cause = 'misconfigured'),
+                                             OR cause = 'balance_empty' OR cause = 'misconfigured'
+                                             OR cause = 'unreachable'),
     until   INTEGER,                     -- null: until the user resumes
     message TEXT NOT NULL,
     since   INTEGER NOT NULL

@@ -131,3 +131,16 @@ UPDATE history SET detail = CASE
 WHERE event IN ('held', 'released');
 UPDATE history SET detail = 'for ' || substr(detail, 7)
 WHERE event = 'callback_received' AND detail LIKE 'names task %';
+-- One cause more.
+CREATE TABLE suspensions_4 (
+    cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
+                                             OR cause = 'rate_limited' OR cause = 'key_refused'
+                                             OR cause = 'balance_empty' OR cause = 'misconfigured'
+                                             OR cause = 'unreachable'),
+    until   INTEGER,
+    message TEXT NOT NULL,
+    since   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO suspensions_4 SELECT cause, until, message, since FROM suspensions;
+DROP TABLE suspensions;
+ALTER TABLE suspensions_4 RENAME TO suspensions;

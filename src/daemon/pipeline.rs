@@ -31,6 +31,7 @@ use crate::provider::gate::Gate;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::{Settings, Trust, load_callback_secrets};
+use crate::stages::account::AccountStage;
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
@@ -157,6 +158,7 @@ impl Pipeline {
             }
         };
         self.spawn(callbacks, stop, tasks);
+        self.spawn(AccountStage::new(store, session.clone()), stop, tasks);
         self.spawn(PollStage::new(store.clone(), session.clone()), stop, tasks);
         self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
         if !settings.hooks.is_empty() {

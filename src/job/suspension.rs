@@ -45,6 +45,8 @@ pub enum SuspensionCause {
     BalanceEmpty,
     /// The server at `provider.base_url` is not the provider's API: it redirects, or sends an error page.
     Misconfigured,
+    /// No connection to the provider can be made.
+    Unreachable,
 }
 
 impl SuspensionCause {
@@ -61,7 +63,7 @@ impl SuspensionCause {
 
     /// Whether the provider is not called about existing tasks either.
     pub const fn suspends_queries(self) -> bool {
-        matches!(self, Self::RateLimited | Self::KeyRefused | Self::Misconfigured)
+        matches!(self, Self::RateLimited | Self::KeyRefused | Self::Misconfigured | Self::Unreachable)
     }
 
     /// Whether nothing is downloaded.
@@ -71,7 +73,7 @@ impl SuspensionCause {
 
     /// Whether its end is not known in advance, so that a single call must find out.
     pub const fn needs_probe(self) -> bool {
-        matches!(self, Self::KeyRefused | Self::BalanceEmpty | Self::Misconfigured)
+        matches!(self, Self::KeyRefused | Self::BalanceEmpty | Self::Misconfigured | Self::Unreachable)
     }
 }
 

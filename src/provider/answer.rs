@@ -5,11 +5,14 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::job::event::SubmitVerdict;
 use crate::job::suspension::{PROBE_INTERVAL, Suspension, SuspensionCause};
+use crate::provider::account;
 use crate::provider::reply::ApiReply;
 use crate::provider::wire::error::ProviderError;
-use crate::provider::wire::text::{SENTENCE, beginning, clean};
+use crate::provider::wire::text::{SENTENCE, beginning, clean, without_secrets};
 use crate::provider::wire::{Unreadable, read_error};
 
+/// The longest evidence that is kept, in characters.
+const MAX_EVIDENCE: usize = 16_000;
 /// The wait after a 429 that names no time.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -19,20 +22,51 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 pub struct Classified<V> {
     /// How the call ended.
     pub verdict: V,
-    /// The suspension that the answer calls for.
-    pub suspension: Option<Suspension>,
+    /// A refusal that may concern all calls.
+    pub refusal: Option<AccountRefusal>,
     /// What the answer proves to work.
     pub evidence: Evidence,
     /// The provider's clock, if the answer has it: the two clocks may disagree.
     pub provider_time: Option<Timestamp>,
     /// Whether it was a 500 with an error in the provider's format: one that may be stored under the idempotency key.
     pub server_error: bool,
+    /// An answer that says nothing usable, to be kept as evidence. Without secrets.
+    pub unusable: Option<String>,
+}
+
+/// A refusal in words that may concern the account or the one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountRefusal {
+    /// The suspension that it calls for, if it concerns the account.
+    pub suspension: Suspension,
+    /// Whether it says itself that it concerns the account: a limit that names its end.
+    pub is_certain: bool,
 }
 
 impl<V> Classified<V> {
-    /// The verdict on a call without an answer.
+    /// The verdict on a call whose answer was lost.
     pub(crate) fn unanswered(verdict: V) -> Self {
-        Self { verdict, suspension: None, evidence: Evidence::None, provider_time: None, server_error: false }
+        Self {
+            verdict,
+            refusal: None,
+            evidence: Evidence::None,
+            provider_time: None,
+            server_error: false,
+            unusable: None,
+        }
+    }
+
+    /// The verdict on a call that could not be sent: perhaps none can.
+    pub(crate) fn not_sent(verdict: V, why: &str, context: ReplyContext<'_>) -> Self {
+        let message = format!(
+            "the provider cannot be reached: {}; jobs continue by themselves once it can, so check the network and \
+             `provider.base_url`",
+            clean(why, SENTENCE)
+        );
+        let cause = SuspensionCause::Unreachable;
+        let until = Some(context.now.plus(PROBE_INTERVAL));
+        let suspension = Suspension { cause, until, message, since: context.now };
+        Self { refusal: Some(AccountRefusal { suspension, is_certain: false }), ..Self::unanswered(verdict) }
     }
 }
 
@@ -41,6 +75,8 @@ impl<V> Classified<V> {
 pub enum Evidence {
     /// Nothing.
     None,
+    /// Something answers.
+    Reachable,
     /// The provider's API answers there and accepts the key.
     KeyAccepted,
     /// Also, the balance pays for a task.
@@ -51,7 +87,10 @@ impl Evidence {
     /// Whether it shows that the cause of a suspension is gone. Rate limits and pauses do not end this way.
     pub const fn lifts(self, cause: SuspensionCause) -> bool {
         match cause {
-            SuspensionCause::KeyRefused | SuspensionCause::Misconfigured => !matches!(self, Self::None),
+            SuspensionCause::Unreachable => !matches!(self, Self::None),
+            SuspensionCause::KeyRefused | SuspensionCause::Misconfigured => {
+                matches!(self, Self::KeyAccepted | Self::BalanceSufficient)
+            }
             SuspensionCause::BalanceEmpty => matches!(self, Self::BalanceSufficient),
             SuspensionCause::RateLimited
             | SuspensionCause::PausedSubmits
@@ -140,53 +179,88 @@ impl<'a> Answer<'a> {
 
     /// A verdict that means nothing for other calls.
     pub(crate) fn verdict<V>(&self, verdict: V) -> Classified<V> {
-        self.verdict_with(Evidence::None, verdict)
+        self.verdict_with(Evidence::Reachable, verdict)
     }
 
     /// A verdict whose answer proves that something works.
     pub(crate) fn verdict_with<V>(&self, evidence: Evidence, verdict: V) -> Classified<V> {
         Classified {
-            verdict,
-            suspension: None,
             evidence,
             provider_time: self.provider_time,
             server_error: self.reply.status == 500 && self.error.is_some(),
+            ..Classified::unanswered(verdict)
         }
     }
 
-    /// A verdict whose answer suspends calls. `verdict` is made from the reason and the earliest time of the next
-    /// call.
-    pub(crate) fn suspension<V>(
+    /// A verdict on an answer that says nothing usable, which is kept.
+    pub(crate) fn unusable<V>(&self, verdict: V) -> Classified<V> {
+        Classified { unusable: Some(self.as_evidence()), ..self.verdict(verdict) }
+    }
+
+    /// The cause for which the answer would suspend calls, if it concerned the account.
+    pub(crate) fn account_cause(&self) -> Option<SuspensionCause> {
+        let words = self.error.as_ref().and_then(account::cause_of);
+        match (StatusClass::of(self.reply.status), words) {
+            // The same for every repeat of one key: it says nothing about now.
+            (StatusClass::ServerError, _) if self.reply.is_replayed() => None,
+            (StatusClass::TooManyRequests, _) if self.retry_after().is_some() => {
+                Some(SuspensionCause::RateLimited)
+            }
+            (_, Some(SuspensionCause::BalanceEmpty)) | (StatusClass::PaymentRequired, _) => {
+                Some(SuspensionCause::BalanceEmpty)
+            }
+            (StatusClass::TooManyRequests, _) => Some(SuspensionCause::RateLimited),
+            (StatusClass::Unauthorized, _) => Some(SuspensionCause::KeyRefused),
+            (StatusClass::Invalid | StatusClass::Forbidden, Some(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// A verdict on a refusal that may concern the account. `verdict` is made from the reason and the earliest time of
+    /// the job's next call.
+    pub(crate) fn refused<V>(
         &self,
         cause: SuspensionCause,
         verdict: impl FnOnce(String, Option<Timestamp>) -> V,
     ) -> Classified<V> {
-        let wait = match cause {
-            SuspensionCause::RateLimited => self.retry_after().unwrap_or(DEFAULT_RETRY_AFTER),
-            _ => PROBE_INTERVAL,
-        };
+        let is_limit = cause == SuspensionCause::RateLimited;
+        let wait = if is_limit { self.retry_after().unwrap_or(DEFAULT_RETRY_AFTER) } else { PROBE_INTERVAL };
         let until = self.context.now.plus(wait);
-        // A rate limit ends by itself. The others end when a person fixes something, maybe before the next probe: the
-        // gate keeps all calls back until then, and the job itself is ready at any time.
-        let not_before = (cause == SuspensionCause::RateLimited).then_some(until);
         let message = self.suspension_message(cause);
-        // Only a call whose key was accepted gets as far as the balance.
+        let suspension = Suspension { cause, until: Some(until), message, since: self.context.now };
         let evidence = match cause {
+            // Only a call whose key was accepted gets as far as the balance.
             SuspensionCause::BalanceEmpty => Evidence::KeyAccepted,
-            _ => Evidence::None,
+            _ => Evidence::Reachable,
         };
+        let why = self.refusal_message(cause);
         Classified {
-            verdict: verdict(message.clone(), not_before),
-            suspension: Some(Suspension { cause, until: Some(until), message, since: self.context.now }),
+            refusal: Some(AccountRefusal {
+                suspension,
+                is_certain: is_limit && self.retry_after().is_some(),
+            }),
             evidence,
-            provider_time: self.provider_time,
             server_error: false,
+            ..self.verdict(verdict(why, is_limit.then_some(until)))
         }
     }
 
-    /// A submit that was refused for a reason which concerns all submits.
-    pub(crate) fn suspended_submit(&self, cause: SuspensionCause) -> Classified<SubmitVerdict> {
-        self.suspension(cause, |why, not_before| SubmitVerdict::NotExecuted { why, not_before })
+    /// What the refusal says about the one call.
+    fn refusal_message(&self, cause: SuspensionCause) -> String {
+        let answer = self.describe();
+        match cause {
+            SuspensionCause::RateLimited => format!("the provider asks to slow down: {answer}"),
+            SuspensionCause::KeyRefused => {
+                format!("the provider refuses the API key for this call: {answer}")
+            }
+            SuspensionCause::BalanceEmpty => {
+                format!("the provider says that the balance does not pay for this: {answer}")
+            }
+            _ => format!(
+                "something else than the provider's API answered, such as a firewall or a proxy{}: {answer}",
+                self.redirection()
+            ),
+        }
     }
 
     fn suspension_message(&self, cause: SuspensionCause) -> String {
@@ -202,17 +276,34 @@ impl<'a> Answer<'a> {
                     "the balance at the provider is empty: {answer}; submits continue once it is topped up"
                 )
             }
-            _ => {
-                let target = match self.reply.redirect_host() {
-                    Some(host) => format!(" (it redirects to {host})"),
-                    None => String::new(),
-                };
-                format!(
-                    "the server at {} is not the provider's API{target}: {answer}; check `provider.base_url`",
-                    self.context.base_url
-                )
-            }
+            _ => format!(
+                "the server at {} is not the provider's API{}: {answer}; check `provider.base_url`",
+                self.context.base_url,
+                self.redirection()
+            ),
         }
+    }
+
+    fn redirection(&self) -> String {
+        self.reply.redirect_host().map_or_else(String::new, |host| format!(" (it redirects to {host})"))
+    }
+
+    /// The answer as it is kept: its status, the headers that say who answered, and the beginning of its body.
+    pub(crate) fn as_evidence(&self) -> String {
+        let headers = ["content-type", "server", "via", "date"]
+            .iter()
+            .filter_map(|name| Some(format!("{name}: {}\n", self.reply.headers.get(*name)?.to_str().ok()?)));
+        let body = match &self.reply.body {
+            Ok(bytes) => without_secrets(&String::from_utf8_lossy(bytes), MAX_EVIDENCE),
+            Err(broken) => without_secrets(broken, MAX_EVIDENCE),
+        };
+        let status = self.reply.status;
+        format!("HTTP {status}\n{}\n{body}\n", without_secrets(&headers.collect::<String>(), MAX_EVIDENCE))
+    }
+
+    /// The verdict that fails a job.
+    pub(crate) fn refused_job(&self, error: &ProviderError) -> SubmitVerdict {
+        SubmitVerdict::Refused(error.clone().into_job_error(&format!("http_{}", self.reply.status)))
     }
 
     fn retry_after(&self) -> Option<Duration> {

@@ -7,30 +7,40 @@
 use url::Url;
 
 use crate::job::TaskId;
-use crate::job::event::{CancelVerdict, StatusVerdict, SubmitVerdict};
+use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::job::suspension::SuspensionCause;
 use crate::provider::answer::{Answer, Classified, Evidence, ReplyContext, StatusClass};
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::wire::error::ProviderError;
 use crate::provider::wire::text::{SENTENCE, clean};
-use crate::provider::wire::{read_status, read_submit};
+use crate::provider::wire::{read_refusal, read_status, read_submit};
 
-/// Codes of a 403 that mean an empty balance.
-const NO_FUNDS: [&str; 3] = ["insufficient_quota", "insufficient_user_quota", "insufficient_balance"];
 /// Codes of a 500 that no repeat changes: no task was made.
 const NO_PRICE: [&str; 1] = ["price_not_configured"];
 /// Codes of an unknown task.
 const NO_TASK: [&str; 2] = ["task_not_found", "task_not_exist"];
+
+/// Messages of servers that know nothing of tasks, and parts of them.
+const GENERIC: [&str; 8] = [
+    "bad request",
+    "unauthorized",
+    "forbidden",
+    "access denied",
+    "not found",
+    "method not allowed",
+    "not acceptable",
+    "request blocked",
+];
+const GENERIC_PARTS: [&str; 6] =
+    ["invalid url", "no route", "cannot post", "not authenticated", "page not found", "unknown endpoint"];
 
 /// Classifies a submit.
 pub fn classify_submit(outcome: &CallOutcome, context: ReplyContext<'_>) -> Classified<SubmitVerdict> {
     let reply = match outcome {
         CallOutcome::Reply(reply) => reply,
         CallOutcome::NotSent(why) => {
-            return Classified::unanswered(SubmitVerdict::NotExecuted {
-                why: clean(why, SENTENCE),
-                not_before: None,
-            });
+            let verdict = SubmitVerdict::NotExecuted { why: clean(why, SENTENCE), not_before: None };
+            return Classified::not_sent(verdict, why, context);
         }
         CallOutcome::Lost(why) => {
             return Classified::unanswered(SubmitVerdict::Unknown {
@@ -41,73 +51,67 @@ pub fn classify_submit(outcome: &CallOutcome, context: ReplyContext<'_>) -> Clas
     };
     let answer = Answer::of(reply, context);
     let unknown = |why: String| SubmitVerdict::Unknown { why, not_before: answer.not_before() };
-    let refused = |error: &ProviderError| {
-        SubmitVerdict::Refused(error.clone().into_job_error(&format!("http_{}", reply.status)))
-    };
-    let suspend = |cause| answer.suspended_submit(cause);
-    match (StatusClass::of(reply.status), &answer.error) {
+    let class = StatusClass::of(reply.status);
+    if class == StatusClass::Success
+        && let (Ok(_), Ok((task, reserved))) = (&reply.body, read_submit(reply.bytes()))
+    {
+        return answer.verdict_with(Evidence::BalanceSufficient, SubmitVerdict::Accepted { task, reserved });
+    }
+    if let Some(cause) = answer.account_cause() {
+        return answer.refused(cause, |why, not_before| SubmitVerdict::NotExecuted { why, not_before });
+    }
+    match (class, &answer.error) {
         (StatusClass::Success, _) => match (&reply.body, read_submit(reply.bytes())) {
-            (Ok(_), Ok((task, reserved))) => {
-                answer.verdict_with(Evidence::BalanceSufficient, SubmitVerdict::Accepted { task, reserved })
-            }
-            (Ok(_), Err(unreadable)) => answer.verdict(unknown(answer.describe_unreadable(&unreadable))),
-            (Err(_), _) => answer.verdict(unknown(answer.describe())),
+            (Ok(_), Err(unreadable)) => answer.unusable(unknown(answer.describe_unreadable(&unreadable))),
+            (Ok(_) | Err(_), _) => answer.verdict(unknown(answer.describe())),
         },
-        (StatusClass::Unauthorized, _) => suspend(SuspensionCause::KeyRefused),
-        (StatusClass::PaymentRequired, _) => suspend(SuspensionCause::BalanceEmpty),
-        (StatusClass::TooManyRequests, _) => suspend(SuspensionCause::RateLimited),
-        (StatusClass::Forbidden, Some(error)) if error.is_one_of(&NO_FUNDS) => {
-            suspend(SuspensionCause::BalanceEmpty)
-        }
         (StatusClass::ServerError, Some(error)) if error.is_one_of(&NO_PRICE) => {
-            answer.verdict_with(Evidence::KeyAccepted, refused(error))
+            answer.verdict_with(Evidence::KeyAccepted, answer.refused_job(error))
         }
         (StatusClass::ServerError, _) if reply.is_replayed() => {
             answer.verdict(SubmitVerdict::Replayed { why: answer.describe() })
         }
-        (StatusClass::ServerError | StatusClass::Indeterminate, _) => {
-            answer.verdict(unknown(answer.describe()))
-        }
         (StatusClass::Conflict, Some(error)) if refuses_repeat(error) => {
             answer.verdict_with(Evidence::KeyAccepted, SubmitVerdict::Replayed { why: answer.describe() })
         }
-        (StatusClass::Conflict, _) => answer.verdict(unknown(answer.describe())),
+        (StatusClass::ServerError | StatusClass::Indeterminate | StatusClass::Conflict, _) => {
+            answer.verdict(unknown(answer.describe()))
+        }
         (StatusClass::Invalid, Some(error)) if is_about_idempotency_key(error) => {
             answer.verdict_with(Evidence::KeyAccepted, SubmitVerdict::Replayed { why: answer.describe() })
         }
-        (StatusClass::TooLarge, None) => answer.verdict(refused(&ProviderError {
-            code: None,
-            message: answer.describe(),
-            param: None,
-            reset_at: None,
-        })),
-        // Without a code, the path is unknown, not something in the body.
-        (StatusClass::NotFound, Some(error)) if error.code.is_none() => {
-            suspend(SuspensionCause::Misconfigured)
+        (StatusClass::TooLarge, None) => {
+            answer.verdict(answer.refused_job(&ProviderError::of_message(answer.describe())))
         }
-        (
-            StatusClass::Invalid
-            | StatusClass::Forbidden
-            | StatusClass::NotFound
-            | StatusClass::TooLarge
-            | StatusClass::OtherClientError,
-            Some(error),
-        ) => answer.verdict_with(Evidence::KeyAccepted, refused(error)),
-        (
-            StatusClass::Invalid
-            | StatusClass::Forbidden
-            | StatusClass::NotFound
-            | StatusClass::OtherClientError,
-            None,
-        ) => {
-            match reply.body {
-                Ok(_) => suspend(SuspensionCause::Misconfigured),
-                // The body that was cut off might have been a refusal: the same attempt is sent again to read it.
-                Err(_) => answer.verdict(unknown(answer.describe())),
-            }
+        (StatusClass::Redirect, _) => blocked(&answer),
+        // The body that was cut off might have been a refusal: the same attempt is sent again to read it.
+        _ if reply.body.is_err() => answer.verdict(unknown(answer.describe())),
+        (_, Some(error)) if error.code.is_some() => {
+            answer.verdict_with(Evidence::KeyAccepted, answer.refused_job(error))
         }
-        (StatusClass::Redirect, _) => suspend(SuspensionCause::Misconfigured),
+        (class, _) => match readable_refusal(class, &answer, reply) {
+            Some(error) => answer.verdict(answer.refused_job(&error)),
+            None => blocked(&answer),
+        },
     }
+}
+
+/// Something else than the provider answered a submit. It may be about this one job, such as a firewall that dislikes
+/// its prompt.
+fn blocked(answer: &Answer<'_>) -> Classified<SubmitVerdict> {
+    let blocked = |why, _| SubmitVerdict::Blocked { why, not_before: answer.not_before() };
+    let classified = answer.refused(SuspensionCause::Misconfigured, blocked);
+    Classified { unusable: Some(answer.as_evidence()), ..classified }
+}
+
+/// The refusal of a job, without a code or in the format of another framework. An unknown path is none.
+fn readable_refusal(class: StatusClass, answer: &Answer<'_>, reply: &ApiReply) -> Option<ProviderError> {
+    let error = answer.error.clone().or_else(|| read_refusal(reply.bytes()))?;
+    let message = error.message.to_lowercase();
+    let is_generic = GENERIC.contains(&message.trim_end_matches(['.', '!']))
+        || GENERIC_PARTS.iter().any(|part| message.contains(part));
+    let is_about_model = message.contains("model") || message.contains("模型");
+    (!is_generic && (class != StatusClass::NotFound || is_about_model)).then_some(error)
 }
 
 /// Classifies a status query about `task`.
@@ -119,47 +123,39 @@ pub fn classify_status(
     let reply = match outcome {
         CallOutcome::Reply(reply) => reply,
         CallOutcome::NotSent(why) | CallOutcome::Lost(why) => {
-            return Classified::unanswered(StatusVerdict::Unanswered {
-                why: clean(why, SENTENCE),
-                not_before: None,
-            });
+            let verdict = StatusVerdict::Unanswered { why: clean(why, SENTENCE), not_before: None };
+            return unsent_or_lost(outcome, verdict, why, context);
         }
     };
     let answer = Answer::of(reply, context);
     let unanswered = |why: String| StatusVerdict::Unanswered { why, not_before: answer.not_before() };
-    let suspend =
-        |cause| answer.suspension(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before });
     let missing = answer.error.as_ref().is_some_and(|error| error.is_one_of(&NO_TASK));
-    match StatusClass::of(reply.status) {
-        StatusClass::Success => match (
-            &reply.body,
-            read_status(reply.bytes(), task, context.now, Url::parse(context.base_url).ok().as_ref()),
-        ) {
-            (Ok(_), Ok(facts)) => answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Answered(facts)),
-            (Ok(_), Err(unreadable)) => answer.verdict(StatusVerdict::Unreadable {
+    let class = StatusClass::of(reply.status);
+    if class == StatusClass::Success {
+        let base = Url::parse(context.base_url).ok();
+        return match (&reply.body, read_status(reply.bytes(), task, context.now, base.as_ref())) {
+            (Ok(_), Ok(facts)) => {
+                let is_unusable = facts.phase == Phase::Completed && facts.outputs.is_empty();
+                let unusable = is_unusable.then(|| answer.as_evidence());
+                let verdict = StatusVerdict::Answered(facts);
+                Classified { unusable, ..answer.verdict_with(Evidence::KeyAccepted, verdict) }
+            }
+            (Ok(_), Err(unreadable)) => answer.unusable(StatusVerdict::Unreadable {
                 why: answer.describe_unreadable(&unreadable),
                 not_before: answer.not_before(),
             }),
             (Err(_), _) => answer.verdict(unanswered(answer.describe())),
-        },
-        StatusClass::NotFound | StatusClass::Invalid if missing => {
-            answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Missing)
+        };
+    }
+    if matches!(class, StatusClass::NotFound | StatusClass::Invalid) && missing {
+        return answer.verdict_with(Evidence::KeyAccepted, StatusVerdict::Missing);
+    }
+    match answer.account_cause() {
+        Some(cause) => answer.refused(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before }),
+        None if class == StatusClass::Redirect => {
+            answer.refused(SuspensionCause::Misconfigured, |why, _| unanswered(why))
         }
-        StatusClass::Unauthorized => suspend(SuspensionCause::KeyRefused),
-        // An empty balance suspends submits only; the task is polled on its own schedule.
-        StatusClass::PaymentRequired => answer.suspension(SuspensionCause::BalanceEmpty, |why, _| {
-            StatusVerdict::Unanswered { why, not_before: None }
-        }),
-        StatusClass::TooManyRequests => suspend(SuspensionCause::RateLimited),
-        StatusClass::Redirect
-        | StatusClass::Invalid
-        | StatusClass::Forbidden
-        | StatusClass::NotFound
-        | StatusClass::Conflict
-        | StatusClass::TooLarge
-        | StatusClass::Indeterminate
-        | StatusClass::OtherClientError
-        | StatusClass::ServerError => answer.verdict(unanswered(answer.describe())),
+        None => answer.verdict(unanswered(answer.describe())),
     }
 }
 
@@ -168,16 +164,18 @@ pub fn classify_cancel(outcome: &CallOutcome, context: ReplyContext<'_>) -> Clas
     let reply = match outcome {
         CallOutcome::Reply(reply) => reply,
         CallOutcome::NotSent(why) | CallOutcome::Lost(why) => {
-            return Classified::unanswered(CancelVerdict::Unanswered {
-                why: clean(why, SENTENCE),
-                not_before: None,
-            });
+            let verdict = CancelVerdict::Unanswered { why: clean(why, SENTENCE), not_before: None };
+            return unsent_or_lost(outcome, verdict, why, context);
         }
     };
     let answer = Answer::of(reply, context);
-    let suspend =
-        |cause| answer.suspension(cause, |why, not_before| CancelVerdict::Unanswered { why, not_before });
-    match (StatusClass::of(reply.status), &answer.error) {
+    let class = StatusClass::of(reply.status);
+    if class != StatusClass::Success
+        && let Some(cause) = answer.account_cause()
+    {
+        return answer.refused(cause, |why, not_before| CancelVerdict::Unanswered { why, not_before });
+    }
+    match (class, &answer.error) {
         // Whatever the body says, the next status answer shows whether the cancel came in time. But an error page of a
         // gateway, or half an answer, is not the provider's, and must not end the attempts to cancel.
         (StatusClass::Success, _) if is_empty_or_json(reply) => {
@@ -190,20 +188,21 @@ pub fn classify_cancel(outcome: &CallOutcome, context: ReplyContext<'_>) -> Clas
             answer.verdict_with(Evidence::KeyAccepted, CancelVerdict::TooLate { why: answer.describe() })
         }
         (StatusClass::NotFound, _) => answer.verdict(CancelVerdict::TooLate { why: answer.describe() }),
-        (StatusClass::Unauthorized, _) => suspend(SuspensionCause::KeyRefused),
-        (StatusClass::PaymentRequired, _) => suspend(SuspensionCause::BalanceEmpty),
-        (StatusClass::TooManyRequests, _) => suspend(SuspensionCause::RateLimited),
-        (StatusClass::Invalid | StatusClass::Conflict, None)
-        | (
-            StatusClass::Redirect
-            | StatusClass::Forbidden
-            | StatusClass::TooLarge
-            | StatusClass::Indeterminate
-            | StatusClass::OtherClientError
-            | StatusClass::ServerError,
-            _,
-        ) => answer
+        _ => answer
             .verdict(CancelVerdict::Unanswered { why: answer.describe(), not_before: answer.not_before() }),
+    }
+}
+
+/// The verdict on a call without an answer.
+fn unsent_or_lost<V>(
+    outcome: &CallOutcome,
+    verdict: V,
+    why: &str,
+    context: ReplyContext<'_>,
+) -> Classified<V> {
+    match outcome {
+        CallOutcome::NotSent(_) => Classified::not_sent(verdict, why, context),
+        CallOutcome::Lost(_) | CallOutcome::Reply(_) => Classified::unanswered(verdict),
     }
 }
 

@@ -19,7 +19,8 @@ use crate::job::TaskId;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::provider::answer::{Classified, ReplyContext};
 use crate::provider::classify::{classify_cancel, classify_status, classify_submit};
-use crate::provider::gate::{QueryPermit, SentCall, SubmitPermit};
+use crate::provider::gate::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
+use crate::provider::neutral::classify_neutral;
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
 use crate::provider::wire::compression::{BODY_LIMIT, decompressed};
@@ -201,6 +202,19 @@ impl ProviderClient {
         failpoints::hit(FailPoint::CancelReceived);
         let classified = classify_cancel(&outcome, self.context());
         debug!(host = self.host(), %task, verdict = ?classified.verdict, "cancel");
+        (call, classified)
+    }
+
+    /// Makes a neutral call, once.
+    pub async fn neutral(&self, permit: NeutralPermit) -> (SentCall, Classified<()>) {
+        let neutral = permit.call();
+        let call = permit.consume();
+        let outcome = match self.authorization() {
+            Ok(key) => self.call(request::neutral(&self.base, key, neutral)).await,
+            Err(error) => CallOutcome::NotSent(error.to_string()),
+        };
+        let classified = classify_neutral(neutral, &outcome, self.context());
+        debug!(host = self.host(), ?neutral, evidence = ?classified.evidence, "neutral call");
         (call, classified)
     }
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use crate::job::TaskId;
+use crate::provider::neutral::NeutralCall;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
@@ -79,11 +80,15 @@ impl BaseUrl {
         }
     }
 
+    fn task(&self, segments: &[&str]) -> Url {
+        self.at(&[&["tasks"], segments].concat())
+    }
+
     fn at(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
         // Cannot fail: `parse` refuses addresses without a host.
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push("v1").push("tasks").extend(segments);
+            path.pop_if_empty().push("v1").extend(segments);
         }
         url
     }
@@ -108,7 +113,7 @@ pub fn submit(
     authorization: HeaderValue,
     attempt: &Attempt,
 ) -> Result<Request, InvalidHeaderValue> {
-    let mut request = bare(Method::POST, base.at(&[]), authorization);
+    let mut request = bare(Method::POST, base.task(&[]), authorization);
     request.headers_mut().insert("idempotency-key", HeaderValue::from_str(&attempt.key())?);
     *request.body_mut() = Some(attempt.body().to_owned().into());
     Ok(request)
@@ -116,14 +121,23 @@ pub fn submit(
 
 /// The status query.
 pub fn status(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
-    bare(Method::GET, base.at(&[task.as_str()]), authorization)
+    bare(Method::GET, base.task(&[task.as_str()]), authorization)
 }
 
 /// The cancel call. Its body is an empty object because some gateways refuse a JSON request without one.
 pub fn cancel(base: &BaseUrl, authorization: HeaderValue, task: &TaskId) -> Request {
-    let mut request = bare(Method::POST, base.at(&[task.as_str(), "cancel"]), authorization);
+    let mut request = bare(Method::POST, base.task(&[task.as_str(), "cancel"]), authorization);
     *request.body_mut() = Some("{}".into());
     request
+}
+
+/// A call that is about no job.
+pub fn neutral(base: &BaseUrl, authorization: HeaderValue, call: NeutralCall) -> Request {
+    let url = match call {
+        NeutralCall::Models => base.at(&["models"]),
+        NeutralCall::Balance => base.at(&["dashboard", "billing", "balance"]),
+    };
+    bare(Method::GET, url, authorization)
 }
 
 fn bare(method: Method, url: Url, authorization: HeaderValue) -> Request {
@@ -146,7 +160,7 @@ mod tests {
 
     fn task_url(base: &str) -> String {
         let base = BaseUrl::parse(base).expect("a base address");
-        base.at(&["task-1"]).into()
+        base.task(&["task-1"]).into()
     }
 
     #[test]
@@ -183,7 +197,8 @@ mod tests {
     fn a_task_id_is_one_path_segment() {
         let base = BaseUrl::parse("https://h").expect("a base address");
         // `TaskId` refuses such ids, but the path must not depend on that.
-        assert_eq!(base.at(&["..", "a/b?c"]).as_str(), "https://h/v1/tasks/a%2Fb%3Fc");
+        assert_eq!(base.task(&["..", "a/b?c"]).as_str(), "https://h/v1/tasks/a%2Fb%3Fc");
+        assert_eq!(base.task(&["op/a=1+2~3"]).as_str(), "https://h/v1/tasks/op%2Fa=1+2~3");
     }
 
     #[test]

@@ -62,7 +62,12 @@ plan_values! {
         Stored500 = "stored500", "500, stored under the idempotency key and replayed for ever (submit)";
         SameId = "same-id", "executed, answered with the id of an earlier task (submit)";
         Html200 = "html200", "200 with an HTML page";
+        Html403 = "html403", "403 with an HTML page, as of a firewall";
         Html502 = "html502", "502 with an HTML page";
+        NoModel = "no-model", "404 without a code, about the model";
+        Detail = "detail", "422 with `detail`, as other frameworks refuse";
+        Endless = "429-endless", "429 without a word about its end";
+        Silence = "silence", "no response for an hour";
         Empty = "empty", "200 without a body";
         Cut = "cut", "executed, half of the response is missing";
         Huge = "huge", "200 with 4 MiB of JSON";
@@ -175,6 +180,7 @@ plan_values! {
     IdShape {
         Plain = "plain", "like the provider's (default)";
         Hostile = "hostile", "an id that climbs out of a URL's path";
+        Long = "long", "one of 220 characters, with `/ = + ~`";
         Absent = "absent", "none in the answer to the submit";
     }
 }

@@ -80,7 +80,19 @@ pub fn with_fault(fault: &Fault, mut usual: Response, now: Timestamp) -> Respons
             error(500, "price_not_configured", "no price is configured for this model", Some("model"))
         }
         Fault::Html200 => page(200),
+        Fault::Html403 => page(403),
         Fault::Html502 => page(502),
+        Fault::NoModel => Response::json(404, &json!({"error": {"message": "model wan2.5-t2w not found"}})),
+        Fault::Detail => Response::json(
+            422,
+            &json!({"detail": [{"loc": ["body", "duration"], "msg": "value is not a valid integer"}]}),
+        ),
+        Fault::Endless => error(429, "too_many_requests", "slow down", None),
+        Fault::Silence => {
+            let mut response = no_response();
+            response.transmission.delay = Duration::from_secs(3600);
+            response
+        }
         Fault::Empty => Response::text(200, "application/json", ""),
         Fault::Huge => Response::json(200, &json!({"padding": "樱".repeat(4 * 1024 * 1024 / 3)})),
         Fault::Redirect => Response::text(302, "text/plain", "").with("Location", "/v1/elsewhere"),

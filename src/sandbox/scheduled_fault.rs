@@ -64,7 +64,8 @@ impl ApiFault {
 impl Schedulable for ApiFault {
     fn is_permanent(&self) -> bool {
         use Fault::{
-            BadRequest, Capability, Forbidden, PaymentRequired, Price, Redirect, Stored500, Unauthorized,
+            BadRequest, Capability, Detail, Forbidden, Html403, NoModel, PaymentRequired, Price, Redirect,
+            Stored500, Unauthorized,
         };
         matches!(
             self.fault,
@@ -73,6 +74,9 @@ impl Schedulable for ApiFault {
                 | PaymentRequired
                 | Forbidden
                 | Capability
+                | Detail
+                | Html403
+                | NoModel
                 | Price
                 | Stored500
                 | Redirect

@@ -135,8 +135,9 @@ impl World {
                 ("other", responses::with_fault(&Fault::Unauthorized, responses::no_response(), now).into())
             }
             ("POST", ["v1", "tasks"]) => ("submit", self.submit(request, &body_sha256, now)),
-            ("GET", ["v1", "tasks", id]) => ("status", self.status(id, now)),
-            ("POST", ["v1", "tasks", id, "cancel"]) => ("cancel", self.cancel(id, now)),
+            // An id is one segment: its slashes are encoded.
+            ("GET", ["v1", "tasks", id]) => ("status", self.status(&id.replace("%2F", "/"), now)),
+            ("POST", ["v1", "tasks", id, "cancel"]) => ("cancel", self.cancel(&id.replace("%2F", "/"), now)),
             ("GET", ["v1", "dashboard", "billing", "balance"]) => {
                 let schedule = self.plan.balance.clone();
                 let usual = |world: &mut Self| responses::balance(world.options.balance, world.balance, now);

@@ -3,6 +3,7 @@
 //! A stage is a [`Stage::pass`]; its loop, panic isolation, backoff and shutdown exist once, here. The state is the
 //! queue, so recovery after a restart is simply the first pass.
 
+pub mod account;
 pub mod callback;
 pub mod download;
 pub mod hooks;

@@ -53,7 +53,7 @@ impl PollStage {
             if self.in_flight.contains(job) {
                 continue;
             }
-            match self.inner.session.admit_query().await? {
+            match self.inner.session.admit_query(job).await? {
                 Ok(permit) => self.in_flight.spawn(job, self.inner.clone().call(permit, job, action)),
                 Err(closed) => {
                     wake = wake.or(Wake::At(closed.until));

@@ -153,6 +153,11 @@ impl Store {
         (self.policy.callbacks && missed >= MISSED_CALLBACKS_THRESHOLD).then_some(missed)
     }
 
+    /// Notifies without a change of the database.
+    pub fn wake(&self, topic: Topic) {
+        self.notifier.notify(topic);
+    }
+
     /// Listens for notifications. Listen before the first query: a change that is committed between the query and
     /// listening would go unnoticed.
     pub fn listen(&self, topic: Topic) -> Notifications {

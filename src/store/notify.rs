@@ -17,11 +17,13 @@ pub enum Topic {
     Deliveries,
     /// The hook stage.
     Hooks,
+    /// The account stage: an operator wants suspended calls to be tried at once.
+    Resume,
     /// Everything that follows changes: event streams, waiting commands, tests.
     Changes,
 }
 
-const TOPICS: usize = 6;
+const TOPICS: usize = 7;
 
 /// Sends the notifications of all topics. Clones share them.
 #[derive(Clone, Debug)]

@@ -115,8 +115,11 @@ async fn suspended_calls_are_not_tried() {
     futures_util::future::join_all(runs).await;
 }
 
-async fn run_suspended(case: Vec<Case>) {
-    let mut rig = Rig::set_up("cost=75000").await;
+async fn run_suspended(mut case: Vec<Case>) {
+    let (of_job, of_account) = case[0].plan.split_once(';').expect("two plans");
+    let of_account = format!("cost=75000 {of_account}");
+    case[0].plan = of_job.trim().to_owned();
+    let mut rig = Rig::set_up(&of_account).await;
     rig.set("POLLING__CALLBACK_GRACE", "500ms");
     rig.start_daemon().await;
     let mut log: HarnessLog = log_of(&rig);

@@ -57,7 +57,8 @@ impl CallLimits {
         self.last_polls.clear();
     }
 
-    pub fn answer_received(&mut self, answer: &Response, at: Timestamp) {
+    /// What one job gets concerns that job; what a neutral call gets, all. A limit that names its end does, too.
+    pub fn answer_received(&mut self, answer: &Response, is_neutral: bool, at: Timestamp) {
         // An incomplete answer does not count.
         if !answer.is_complete() {
             return;
@@ -70,8 +71,10 @@ impl CallLimits {
                     self.limited = Some((at, until.max(self.limited.map_or(until, |(_, until)| until))));
                 }
             }
-            401 if answer.value()["error"]["code"] == "invalid_api_key" => self.refused = Some((at, false)),
-            402 => self.refused = Some((at, true)),
+            401 if is_neutral && answer.value()["error"]["code"] == "invalid_api_key" => {
+                self.refused = Some((at, false))
+            }
+            402 if is_neutral => self.refused = Some((at, true)),
             200..=299 => self.refused = None,
             _ => {}
         }

@@ -31,7 +31,8 @@ pub const BASE: &str = "http://127.0.0.1:9";
 /// What is scheduled.
 enum Due {
     Arrive(Box<Request>, Option<oneshot::Sender<Delivered>>),
-    Deliver(oneshot::Sender<Delivered>, Delivered),
+    /// The answer to a call, and whether the call was about no job.
+    Deliver(oneshot::Sender<Delivered>, Delivered, bool),
     Callback(Box<Callback>),
     CallbackAnswered(u64, Option<u16>),
     Drop(usize),
@@ -254,7 +255,7 @@ impl<'a> Run<'a> {
                 let lost = if self.rng.below(2) == 0 { Delivered::NotSent } else { Delivered::Lost };
                 self.trace(format_args!("{text} is lost"));
                 let wait = self.latency();
-                self.after(wait, Due::Deliver(reply, lost));
+                self.after(wait, Due::Deliver(reply, lost, false));
                 continue;
             }
             self.trace(format_args!("{text} is sent"));
@@ -278,12 +279,12 @@ impl<'a> Run<'a> {
     fn handle(&mut self, due: Due) {
         match due {
             Due::Arrive(request, reply) => self.arrive(&request, reply),
-            Due::Deliver(reply, delivered) => {
+            Due::Deliver(reply, delivered, is_neutral) => {
                 // A process that has died or stopped waiting receives nothing.
                 if let Delivered::Answer(answer) = &delivered
                     && !reply.is_closed()
                 {
-                    self.call_limits.answer_received(answer, self.real);
+                    self.call_limits.answer_received(answer, is_neutral, self.real);
                 }
                 let _ = reply.send(delivered);
             }
@@ -339,7 +340,8 @@ impl<'a> Run<'a> {
         if matches!(delivered, Delivered::Lost) && self.rng.below(3) == 0 {
             wait += Duration::from_secs(3600);
         }
-        self.after(wait, Due::Deliver(reply, delivered));
+        let is_neutral = request.path == "/v1/models" || request.path.starts_with("/v1/dashboard/");
+        self.after(wait, Due::Deliver(reply, delivered, is_neutral));
     }
 
     fn send_callbacks(&mut self) {

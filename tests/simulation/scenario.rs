@@ -212,9 +212,13 @@ const ENDLESS: &[&str] = &["submit=stored500", "id=absent", "id=hostile"];
 
 /// Faults for all jobs, for a while.
 const PROVIDER_FAULTS: &[&str] = &[
+    "submit=401 models=401",
+    "submit=402 balance=402",
     "submit=401",
     "submit=402",
     "submit=429",
+    "submit=429-endlessxall",
+    "submit=html403",
     "submit=429:30s",
     "submit=429-reset:2m",
     "submit=503xall",
@@ -225,6 +229,7 @@ const PROVIDER_FAULTS: &[&str] = &[
     "submit=403",
     "submit=500xall",
     "submit=504-donexall",
+    "status=401 models=401",
     "status=401",
     "status=429:20s",
     "status=503xall",

@@ -57,7 +57,7 @@ async fn rate_limit_suspends_calls_until_its_time() {
 
 #[tokio::test]
 async fn empty_balance_suspends_submits_and_jobs_wait() {
-    let mut rig = Rig::set_up("submit=402").await;
+    let mut rig = Rig::set_up("submit=402 balance=402").await;
     // One per second, so that the first answer arrives before the second submit.
     rig.set("PROVIDER__SUBMIT_PER_SECOND", "1.0");
     rig.start_daemon().await;
@@ -82,7 +82,7 @@ async fn empty_balance_suspends_submits_and_jobs_wait() {
 
 #[tokio::test]
 async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
-    let mut rig = Rig::set_up("submit=401").await;
+    let mut rig = Rig::set_up("submit=401 models=401").await;
     let key_file = rig.beside("key");
     write_private(&key_file, "sk-old-key-0123456789");
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
@@ -102,7 +102,7 @@ async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
 
 #[tokio::test]
 async fn restart_tries_a_new_key_at_once_but_not_a_refused_one() {
-    let mut rig = Rig::set_up("submit=401").await;
+    let mut rig = Rig::set_up("submit=401 models=401").await;
     let key_file = rig.beside("key");
     write_private(&key_file, "sk-old-key-0123456789");
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());

@@ -60,6 +60,7 @@ fn suspension(suspension: &Suspension) -> Finding {
         SuspensionCause::KeyRefused => "set a valid key, then `systemctl restart dropreel`",
         SuspensionCause::BalanceEmpty => "top up the balance at the provider; jobs continue by themselves",
         SuspensionCause::Misconfigured => "set provider.base_url to the provider's address",
+        SuspensionCause::Unreachable => "check the network; jobs continue by themselves",
     };
     Finding::warning("suspension", describe_suspension(suspension), fix)
 }

@@ -100,3 +100,38 @@ fn status_answer_has_the_outcome_beside_it() {
         }
     }
 }
+
+fn submit_outcome(verdict: &SubmitVerdict) -> String {
+    match verdict {
+        SubmitVerdict::Accepted { .. } => "taken".into(),
+        SubmitVerdict::Refused(error) => format!("failed, {}: {}", error.code, error.message),
+        SubmitVerdict::NotExecuted { .. } => "waits".into(),
+        SubmitVerdict::Blocked { .. } => "blocked".into(),
+        SubmitVerdict::Unknown { .. } => "unknown".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn submit_answer_has_the_outcome_beside_it() {
+    let answers = answers(include_str!("../../../tests/hostile/submit-answers.jsonl"));
+    assert!(answers.len() >= 28);
+    for (name, answer, outcome) in answers {
+        let classified = classify_submit(&answer, CONTEXT);
+        let found = submit_outcome(&classified.verdict);
+        let cause = classified.refusal.map(|refusal| (refusal.suspension.cause, refusal.is_certain));
+        let (verdict, expected_cause) = match outcome.as_str() {
+            outcome if outcome.contains("backs off") => {
+                assert!(classified.unusable.is_some(), "{name}: the page is kept");
+                ("blocked", Some((SuspensionCause::Misconfigured, false)))
+            }
+            outcome if outcome.contains("failed") => ("failed", None),
+            outcome if outcome.contains("402") => ("waits", Some((SuspensionCause::BalanceEmpty, false))),
+            outcome if outcome.contains("401") => ("waits", Some((SuspensionCause::KeyRefused, false))),
+            outcome if outcome.contains("unknown") => ("unknown", None),
+            _ => ("taken", None),
+        };
+        assert!(found.starts_with(verdict), "{name}: {found}");
+        assert_eq!(cause, expected_cause, "{name}");
+    }
+}

@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::job::event::Phase;
 use crate::job::suspension::PROBE_INTERVAL;
 use crate::job::suspension::SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, RateLimited};
+use crate::provider::answer::AccountRefusal;
 use crate::provider::reply::ApiReply;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
@@ -39,6 +40,10 @@ fn secs(time: Option<Timestamp>) -> Option<u64> {
     time.map(|time| time.since(NOW).as_secs())
 }
 
+fn cause_of<V>(classified: &Classified<V>) -> Option<SuspensionCause> {
+    classified.refusal.as_ref().map(|refusal| refusal.suspension.cause)
+}
+
 /// The verdict as one word, and the wait that it asks for in seconds.
 fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
     match verdict {
@@ -55,7 +60,7 @@ fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
 #[test]
 fn submit_answers_and_their_verdicts() {
     type Case = (u16, Headers, &'static str, &'static str, Option<u64>, Option<SuspensionCause>, Evidence);
-    use Evidence::{BalanceSufficient, KeyAccepted, None as NoEvidence};
+    use Evidence::{BalanceSufficient, KeyAccepted, Reachable};
     let used = r#"{"error":{"code":"idempotency_key_reused","message":"used with a different body"}}"#;
     let busy = r#"{"error":{"code":"idempotency_key_in_use","message":"a request with this key is still in progress"}}"#;
     let unsaid = r#"{"error":{"message":"conflict"}}"#;
@@ -73,25 +78,25 @@ fn submit_answers_and_their_verdicts() {
             BalanceSufficient,
         ),
         // Accepted, perhaps.
-        (200, &[], HTML, "unknown", None, None, NoEvidence),
-        (200, &[], "", "unknown", None, None, NoEvidence),
-        (200, &[], "{}", "unknown", None, None, NoEvidence),
-        (204, &[], "", "unknown", None, None, NoEvidence),
-        (200, &[], PLAIN, "unknown", None, None, NoEvidence),
-        (200, &[], r#"{"code":"fail","message":"busy","data":null}"#, "unknown", None, None, NoEvidence),
-        (408, &[], HTML, "unknown", None, None, NoEvidence),
-        (425, &[], PLAIN, "unknown", None, None, NoEvidence),
-        (500, &[], PLAIN, "unknown", None, None, NoEvidence),
-        (502, &[], HTML, "unknown", None, None, NoEvidence),
-        (503, &[("retry-after", "20")], HTML, "unknown", Some(20), None, NoEvidence),
-        (503, &[("retry-after", "Sat, 04 Apr 2026 06:47:00 GMT")], "", "unknown", Some(60), None, NoEvidence),
-        (504, &[], "", "unknown", None, None, NoEvidence),
-        (520, &[], HTML, "unknown", None, None, NoEvidence),
-        (999, &[], "", "unknown", None, None, NoEvidence),
-        (409, &[], busy, "unknown", None, None, NoEvidence),
-        (409, &[], unsaid, "unknown", None, None, NoEvidence),
-        (409, &[], HTML, "unknown", None, None, NoEvidence),
-        (409, &[("retry-after", "3")], busy, "unknown", Some(3), None, NoEvidence),
+        (200, &[], HTML, "unknown", None, None, Reachable),
+        (200, &[], "", "unknown", None, None, Reachable),
+        (200, &[], "{}", "unknown", None, None, Reachable),
+        (204, &[], "", "unknown", None, None, Reachable),
+        (200, &[], PLAIN, "unknown", None, None, Reachable),
+        (200, &[], r#"{"code":"fail","message":"busy","data":null}"#, "unknown", None, None, Reachable),
+        (408, &[], HTML, "unknown", None, None, Reachable),
+        (425, &[], PLAIN, "unknown", None, None, Reachable),
+        (500, &[], PLAIN, "unknown", None, None, Reachable),
+        (502, &[], HTML, "unknown", None, None, Reachable),
+        (503, &[("retry-after", "20")], HTML, "unknown", Some(20), None, Reachable),
+        (503, &[("retry-after", "Sat, 04 Apr 2026 06:47:00 GMT")], "", "unknown", Some(60), None, Reachable),
+        (504, &[], "", "unknown", None, None, Reachable),
+        (520, &[], HTML, "unknown", None, None, Reachable),
+        (999, &[], "", "unknown", None, None, Reachable),
+        (409, &[], busy, "unknown", None, None, Reachable),
+        (409, &[], unsaid, "unknown", None, None, Reachable),
+        (409, &[], HTML, "unknown", None, None, Reachable),
+        (409, &[("retry-after", "3")], busy, "unknown", Some(3), None, Reachable),
         // Refused for good.
         (
             400,
@@ -102,7 +107,7 @@ fn submit_answers_and_their_verdicts() {
             None,
             KeyAccepted,
         ),
-        (400, &[], r#"{"error":"bad model"}"#, "refused http_400", None, None, KeyAccepted),
+        (400, &[], r#"{"error":"bad model"}"#, "refused http_400", None, None, Reachable),
         (
             404,
             &[],
@@ -113,7 +118,7 @@ fn submit_answers_and_their_verdicts() {
             KeyAccepted,
         ),
         (413, &[], PLAIN, "refused bad", None, None, KeyAccepted),
-        (413, &[], HTML, "refused http_413", None, None, NoEvidence),
+        (413, &[], HTML, "refused http_413", None, None, Reachable),
         (422, &[], PLAIN, "refused bad", None, None, KeyAccepted),
         (403, &[], PLAIN, "refused bad", None, None, KeyAccepted),
         (451, &[], PLAIN, "refused bad", None, None, KeyAccepted),
@@ -136,12 +141,12 @@ fn submit_answers_and_their_verdicts() {
             KeyAccepted,
         ),
         // Not the status of a final response, so not the provider's.
-        (100, &[], r#"{"error":{"code":"price_not_configured"}}"#, "unknown", None, None, NoEvidence),
-        (0, &[("idempotent-replayed", "true")], PLAIN, "unknown", None, None, NoEvidence),
+        (100, &[], r#"{"error":{"code":"price_not_configured"}}"#, "unknown", None, None, Reachable),
+        (0, &[("idempotent-replayed", "true")], PLAIN, "unknown", None, None, Reachable),
         // The same for every repeat of this key.
-        (500, &[("idempotent-replayed", "true")], PLAIN, "replayed", None, None, NoEvidence),
-        (503, &[("idempotency-replayed", "True")], HTML, "replayed", None, None, NoEvidence),
-        (500, &[("idempotent-replayed", "false")], PLAIN, "unknown", None, None, NoEvidence),
+        (500, &[("idempotent-replayed", "true")], PLAIN, "replayed", None, None, Reachable),
+        (503, &[("idempotency-replayed", "True")], HTML, "replayed", None, None, Reachable),
+        (500, &[("idempotent-replayed", "false")], PLAIN, "unknown", None, None, Reachable),
         (422, &[], used, "replayed", None, None, KeyAccepted),
         (400, &[], used, "replayed", None, None, KeyAccepted),
         (409, &[], used, "replayed", None, None, KeyAccepted),
@@ -153,9 +158,9 @@ fn submit_answers_and_their_verdicts() {
             "not executed",
             None,
             Some(KeyRefused),
-            NoEvidence,
+            Reachable,
         ),
-        (401, &[("retry-after", "1")], HTML, "not executed", None, Some(KeyRefused), NoEvidence),
+        (401, &[("retry-after", "1")], HTML, "not executed", None, Some(KeyRefused), Reachable),
         (402, &[], PLAIN, "not executed", None, Some(BalanceEmpty), KeyAccepted),
         (
             403,
@@ -166,7 +171,7 @@ fn submit_answers_and_their_verdicts() {
             Some(BalanceEmpty),
             KeyAccepted,
         ),
-        (429, &[("retry-after", "7")], PLAIN, "not executed", Some(7), Some(RateLimited), NoEvidence),
+        (429, &[("retry-after", "7")], PLAIN, "not executed", Some(7), Some(RateLimited), Reachable),
         (
             429,
             &[],
@@ -174,7 +179,7 @@ fn submit_answers_and_their_verdicts() {
             "not executed",
             Some(60),
             Some(RateLimited),
-            NoEvidence,
+            Reachable,
         ),
         (
             429,
@@ -183,7 +188,7 @@ fn submit_answers_and_their_verdicts() {
             "not executed",
             Some(60),
             Some(RateLimited),
-            NoEvidence,
+            Reachable,
         ),
         (
             429,
@@ -192,7 +197,7 @@ fn submit_answers_and_their_verdicts() {
             "not executed",
             Some(60),
             Some(RateLimited),
-            NoEvidence,
+            Reachable,
         ),
         (
             429,
@@ -201,48 +206,45 @@ fn submit_answers_and_their_verdicts() {
             "not executed",
             Some(86_400),
             Some(RateLimited),
-            NoEvidence,
+            Reachable,
         ),
-        (429, &[], HTML, "not executed", Some(30), Some(RateLimited), NoEvidence),
+        (429, &[], HTML, "not executed", Some(30), Some(RateLimited), Reachable),
         (
             301,
             &[("location", "https://www.qingbo.dev/v1/tasks")],
             "",
-            "not executed",
+            "blocked",
             None,
             Some(Misconfigured),
-            NoEvidence,
+            Reachable,
         ),
-        (308, &[("location", "/v2/tasks")], "", "not executed", None, Some(Misconfigured), NoEvidence),
-        (400, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
-        (403, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
-        (404, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
+        (308, &[("location", "/v2/tasks")], "", "blocked", None, Some(Misconfigured), Reachable),
+        (400, &[], HTML, "blocked", None, Some(Misconfigured), Reachable),
+        (403, &[], HTML, "blocked", None, Some(Misconfigured), Reachable),
+        (404, &[], HTML, "blocked", None, Some(Misconfigured), Reachable),
         (
             404,
             &[],
             r#"{"error":{"message":"Invalid URL (POST /x/v1/tasks)"}}"#,
-            "not executed",
+            "blocked",
             None,
             Some(Misconfigured),
-            NoEvidence,
+            Reachable,
         ),
-        (404, &[], r#"{"detail":"Not Found"}"#, "not executed", None, Some(Misconfigured), NoEvidence),
-        (405, &[], HTML, "not executed", None, Some(Misconfigured), NoEvidence),
-        (407, &[], "", "not executed", None, Some(Misconfigured), NoEvidence),
+        (404, &[], r#"{"detail":"Not Found"}"#, "blocked", None, Some(Misconfigured), Reachable),
+        (405, &[], HTML, "blocked", None, Some(Misconfigured), Reachable),
+        (407, &[], "", "blocked", None, Some(Misconfigured), Reachable),
     ];
     for (status, headers, body, verdict, not_before, cause, evidence) in cases {
         let classified = classify_submit(&reply(*status, headers, body), CONTEXT);
-        let found = (
-            word(&classified.verdict),
-            classified.suspension.as_ref().map(|suspension| suspension.cause),
-            classified.evidence,
-        );
+        let found = (word(&classified.verdict), cause_of(&classified), classified.evidence);
         assert_eq!(
             found,
             (((*verdict).to_owned(), *not_before), *cause, *evidence),
             "{status} {headers:?} {body}"
         );
-        if let Some(suspension) = classified.suspension {
+        if let Some(AccountRefusal { suspension, is_certain }) = classified.refusal {
+            assert_eq!(is_certain, cause == &Some(RateLimited) && *body != HTML, "{status} {body}");
             let wait = not_before.unwrap_or(PROBE_INTERVAL.as_secs());
             assert_eq!(secs(suspension.until), Some(wait), "{status} {body}");
         }
@@ -264,11 +266,7 @@ fn submits_without_a_whole_answer_may_have_been_executed() {
     }
     for (status, cause) in [(301, Misconfigured), (401, KeyRefused), (402, BalanceEmpty), (429, RateLimited)]
     {
-        assert_eq!(
-            classify_submit(&cut(status), CONTEXT).suspension.map(|suspension| suspension.cause),
-            Some(cause),
-            "{status}, its body cut"
-        );
+        assert_eq!(cause_of(&classify_submit(&cut(status), CONTEXT)), Some(cause), "{status}, its body cut");
     }
 }
 
@@ -294,7 +292,7 @@ fn status_answers_and_their_verdicts() {
         (404, &[], r#"{"error":{"message":"Invalid URL"}}"#, "unanswered", None, None),
         (404, &[], HTML, "unanswered", None, None),
         (500, &[], r#"{"error":{"code":"task_not_found","message":"no"}}"#, "unanswered", None, None),
-        (301, &[("location", "https://h/x")], "", "unanswered", None, None),
+        (301, &[("location", "https://h/x")], "", "unanswered", None, Some(Misconfigured)),
         (400, &[], PLAIN, "unanswered", None, None),
         (403, &[], HTML, "unanswered", None, None),
         (409, &[], PLAIN, "unanswered", None, None),
@@ -315,9 +313,9 @@ fn status_answers_and_their_verdicts() {
             StatusVerdict::Unreadable { not_before, .. } => ("unreadable", secs(*not_before)),
         };
         assert_eq!(found, (*expected, *not_before), "{status} {body}");
-        assert_eq!(classified.suspension.map(|suspension| suspension.cause), *cause, "{status} {body}");
+        assert_eq!(cause_of(&classified), *cause, "{status} {body}");
         assert_eq!(
-            classified.evidence == Evidence::None,
+            classified.evidence == Evidence::Reachable,
             matches!(*expected, "unanswered" | "unreadable") && *status != 402,
             "{status} {body}"
         );
@@ -352,11 +350,7 @@ fn cancel_answers_and_their_verdicts() {
             CancelVerdict::TooLate { .. } => "too late",
             CancelVerdict::Unanswered { .. } => "unanswered",
         };
-        assert_eq!(
-            (found, classified.suspension.map(|suspension| suspension.cause)),
-            (*expected, *cause),
-            "{status} {body}"
-        );
+        assert_eq!((found, cause_of(&classified)), (*expected, *cause), "{status} {body}");
     }
     for outcome in [CallOutcome::Lost(String::new()), cut(200)] {
         assert!(matches!(classify_cancel(&outcome, CONTEXT).verdict, CancelVerdict::Unanswered { .. }));
@@ -366,7 +360,7 @@ fn cancel_answers_and_their_verdicts() {
 #[test]
 fn messages_of_suspensions_name_the_remedy() {
     let message = |status, headers, body| {
-        classify_submit(&reply(status, headers, body), CONTEXT).suspension.expect("a suspension").message
+        classify_submit(&reply(status, headers, body), CONTEXT).refusal.expect("a refusal").suspension.message
     };
     let moved = message(308, &[("location", "https://www.qingbo.dev/v1/tasks?x=secret")], "");
     assert!(moved.contains("https://qingbo.dev") && moved.contains("redirects to www.qingbo.dev"), "{moved}");
@@ -391,5 +385,5 @@ fn reset_times_count_on_the_provider_s_clock() {
     let body = r#"{"error":{"code":"quota_window_exceeded","reset_at":1775281620}}"#;
     let classified = classify_submit(&reply(429, headers, body), CONTEXT);
     assert_eq!(classified.provider_time, Some(NOW.minus(Duration::from_secs(3600))));
-    assert_eq!(secs(classified.suspension.and_then(|suspension| suspension.until)), Some(60));
+    assert_eq!(secs(classified.refusal.and_then(|refusal| refusal.suspension.until)), Some(60));
 }

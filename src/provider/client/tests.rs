@@ -103,16 +103,20 @@ fn client(base: &str, timeout: Duration, clock: Clock) -> ProviderClient {
     ProviderClient::new(base, Secret::new(KEY), timeout, "", clock).expect("a client")
 }
 
+fn job() -> JobId {
+    JobId::new(START, 0, &Rng::seeded(1))
+}
+
 fn attempt(body: &str) -> Attempt {
-    Attempt::for_test(JobId::new(START, 0, &Rng::seeded(1)), 2, body, START)
+    Attempt::for_test(job(), 2, body, START)
 }
 
 fn submit_permit() -> SubmitPermit {
-    Gate::new(f64::INFINITY, START).admit_submit(START).expect("an open gate")
+    Gate::new(f64::INFINITY, START).admit_submit(job(), START).expect("an open gate")
 }
 
 fn query_permit() -> QueryPermit {
-    Gate::new(f64::INFINITY, START).admit_query(START).expect("an open gate")
+    Gate::new(f64::INFINITY, START).admit_query(job(), START).expect("an open gate")
 }
 
 async fn submit_to(client: &ProviderClient, body: &str) -> Classified<SubmitVerdict> {
@@ -233,7 +237,10 @@ async fn a_refused_connection_means_not_executed() {
     let SubmitVerdict::NotExecuted { why, not_before: None } = classified.verdict else {
         panic!("{classified:?}")
     };
-    assert!(why.contains("refused") && classified.suspension.is_none(), "{why}");
+    assert!(
+        why.contains("refused") && classified.refusal.is_some_and(|refusal| !refusal.is_certain),
+        "{why}"
+    );
 }
 
 #[tokio::test]
@@ -267,7 +274,7 @@ async fn redirects_are_not_followed() {
         let server = Server::start(vec![Reaction::Send(moved)]).await;
         let classified = submit_to(&server.client(LONG), "{}").await;
         assert_eq!(
-            classified.suspension.map(|suspension| suspension.cause),
+            classified.refusal.map(|refusal| refusal.suspension.cause),
             Some(SuspensionCause::Misconfigured),
             "{status}"
         );
@@ -304,11 +311,14 @@ async fn a_rate_limit_of_one_call_closes_the_gate_for_all() {
     let limited = "HTTP/1.1 429 X\r\nRetry-After: 9\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let server = Server::start(vec![Reaction::Send(limited.into())]).await;
     let gate = Gate::new(f64::INFINITY, START);
-    let permit = gate.admit_query(START).expect("an open gate");
+    let permit = gate.admit_query(job(), START).expect("an open gate");
     let (call, classified) = server.client(LONG).poll(permit, &task()).await;
-    assert!(gate.settle(call, &classified));
+    assert!(gate.settle(call, &classified, START).changed);
     let until = START.plus(Duration::from_secs(9));
-    assert_eq!(gate.admit_submit(START), Err(Closed { until, cause: Some(SuspensionCause::RateLimited) }));
+    assert_eq!(
+        gate.admit_submit(job(), START),
+        Err(Closed { until, cause: Some(SuspensionCause::RateLimited) })
+    );
 }
 
 #[test]

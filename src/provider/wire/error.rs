@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::job::JobError;
-use crate::provider::wire::json::{parse, word};
+use crate::provider::wire::json::{field, parse, word};
 use crate::provider::wire::text::{SENTENCE, clean};
 use crate::provider::wire::time::read_time;
 
@@ -15,6 +15,8 @@ use crate::provider::wire::time::read_time;
 pub struct ProviderError {
     /// A short word for programs, such as `capability_violation`.
     pub code: Option<String>,
+    /// Another short word, such as `invalid_request_error`: a class of errors.
+    pub kind: Option<String>,
     /// A sentence for people; empty if the answer has none.
     pub message: String,
     /// The parameter of the request that is wrong.
@@ -24,6 +26,11 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
+    /// An error of which only the sentence is known.
+    pub(crate) fn of_message(message: String) -> Self {
+        Self { code: None, kind: None, message, param: None, reset_at: None }
+    }
+
     /// As the reason why a job failed, with `code` where the provider gave none.
     pub fn into_job_error(self, code: &str) -> JobError {
         let message = self.to_string();
@@ -62,9 +69,7 @@ pub(crate) fn error_in(object: &Map<String, Value>, now: Timestamp) -> Option<Pr
         Some(Value::Object(error)) if !error.is_empty() => Some(from_object(error, object, now)),
         Some(Value::String(text)) if !text.trim().is_empty() => Some(ProviderError {
             code: word(object.get("code")),
-            message: clean(text, SENTENCE),
-            param: None,
-            reset_at: None,
+            ..ProviderError::of_message(clean(text, SENTENCE))
         }),
         _ => {
             let is_bare = object.get("code").is_some_and(Value::is_string) && object.contains_key("message");
@@ -80,9 +85,57 @@ fn from_object(error: &Map<String, Value>, outer: &Map<String, Value>, now: Time
     let reset = error.get("reset_at").or_else(|| outer.get("reset_at"));
     ProviderError {
         code: word(error.get("code")),
+        kind: word(error.get("type")),
         message: text("message").or_else(|| text("msg")).unwrap_or_default(),
         param: word(error.get("param")),
         reset_at: reset.and_then(|value| read_time(value, now)),
+    }
+}
+
+/// The refusal in the formats of other frameworks: `detail` as text or as a list of what is wrong where, `errors`, or a
+/// bare `message`. A gateway before the provider may write like this too.
+pub fn read_refusal(bytes: &[u8]) -> Option<ProviderError> {
+    let answer = parse(bytes).ok()?;
+    let object = answer.as_object()?;
+    let refusal = ["detail", "errors", "message", "msg", "title"]
+        .iter()
+        .find_map(|key| refusal_in(field(object, key)?));
+    refusal.map(|refusal| ProviderError {
+        code: word(object.get("code").filter(|code| code.is_string())),
+        ..refusal
+    })
+}
+
+fn refusal_in(value: &Value) -> Option<ProviderError> {
+    match value {
+        Value::String(text) => {
+            Some(ProviderError::of_message(clean(text, SENTENCE))).filter(|error| !error.message.is_empty())
+        }
+        Value::Array(items) => {
+            let found: Vec<ProviderError> = items.iter().filter_map(refusal_in).collect();
+            match found.as_slice() {
+                [] => None,
+                [only] => Some(only.clone()),
+                several => {
+                    let texts: Vec<String> = several.iter().map(ToString::to_string).collect();
+                    Some(ProviderError::of_message(clean(&texts.join("; "), SENTENCE)))
+                }
+            }
+        }
+        Value::Object(object) => {
+            let message =
+                ["msg", "message", "detail", "reason"].iter().find_map(|key| object.get(*key)?.as_str())?;
+            // FastAPI names the place as a path below `body`.
+            let path = object.get("loc").and_then(Value::as_array);
+            let names =
+                path.into_iter().flatten().filter_map(|name| word(Some(name))).filter(|name| name != "body");
+            let param = names.collect::<Vec<_>>().join(".");
+            Some(ProviderError {
+                param: Some(param).filter(|param| !param.is_empty()).or_else(|| word(object.get("param"))),
+                ..ProviderError::of_message(clean(message, SENTENCE))
+            })
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -131,6 +184,37 @@ mod tests {
             r#"{"code":404,"message":"x"}"#,
         ] {
             assert_eq!(read_error(text.as_bytes(), NOW), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_of_other_frameworks_are_read() {
+        let cases = [
+            (r#"{"detail":"Unsupported resolution"}"#, Some("Unsupported resolution")),
+            (
+                r#"{"detail":[{"loc":["body","duration"],"msg":"not an integer"}]}"#,
+                Some("not an integer (in `duration`)"),
+            ),
+            (
+                r#"{"detail":[{"loc":["body","a",0],"msg":"bad"},{"loc":[],"msg":"worse"}]}"#,
+                Some("bad (in `a.0`); worse"),
+            ),
+            (r#"{"detail":{"message":"too long","param":"prompt"}}"#, Some("too long (in `prompt`)")),
+            (r#"{"errors":["one","two"]}"#, Some("one; two")),
+            (r#"{"errors":[{"message":"bad","param":"x"}]}"#, Some("bad (in `x`)")),
+            (r#"{"code":400,"message":"bad size"}"#, Some("bad size")),
+            (r#"{"title":"Bad","detail":"see https://h/secret"}"#, Some("see https://h/...")),
+            (r#"{"detail":""}"#, None),
+            (r#"{"detail":[]}"#, None),
+            ("[1]", None),
+            ("<html>", None),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(
+                read_refusal(text.as_bytes()).map(|error| error.to_string()).as_deref(),
+                shown,
+                "{text}"
+            );
         }
     }
 

@@ -96,3 +96,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Unreadable> {
         .or_else(|_| serde_json::from_str(&repaired(text)))
         .map_err(|_| Unreadable::NotJson { beginning: beginning(text) })
 }
+
+/// The answer as JSON, if it is.
+pub fn read_json(bytes: &[u8]) -> Option<Value> {
+    parse(bytes).ok()
+}
+
+/// What is left of the balance, in US dollars.
+pub fn read_balance(answer: &Map<String, Value>) -> Option<f64> {
+    let inner = answer.get("data").and_then(Value::as_object).unwrap_or(answer);
+    let balance: f64 = match field(inner, "total_available_usd")? {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    balance.is_finite().then_some(balance)
+}

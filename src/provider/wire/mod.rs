@@ -21,7 +21,8 @@ use thiserror::Error;
 
 use crate::job::TaskId;
 use error::ProviderError;
-pub use error::read_error;
+pub use error::{read_error, read_refusal};
+pub use json::{read_balance, read_json};
 pub use status::read_status;
 pub use submit::{read_submit, task_hint};
 

@@ -23,6 +23,17 @@ pub fn clean(text: &str, limit: usize) -> String {
     line.trim().to_owned()
 }
 
+/// The first `limit` characters with every address cut down to its host, in lines as they are. Where it is cut, no part of
+/// an address is left.
+pub fn without_secrets(text: &str, limit: usize) -> String {
+    let text = unquote(text);
+    let shown = match text.char_indices().nth(limit) {
+        Some((cut, _)) => &text[..text[..cut].rfind(is_address_end).unwrap_or(0)],
+        None => &text,
+    };
+    hosts_only(shown).chars().map(|c| if is_unsafe(c) && c != '\n' { ' ' } else { c }).collect()
+}
+
 /// Control characters, and invisible ones that reorder text (Unicode Standard Annex 9).
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -133,6 +144,15 @@ mod tests {
         assert_eq!(beginning(&format!("cannot reach {}", url.replace("://", "%3A%2F%2F"))), "cannot reach");
         assert_eq!(beginning("see https://u:pw@h.example/x"), "see https://h.example/...");
         assert_eq!(beginning(&"樱".repeat(500)), format!("{}…", "樱".repeat(60)));
+    }
+
+    #[test]
+    fn kept_text_has_its_lines_but_no_address() {
+        let text = "<a href=\"https://h.example/secret\">\r\n\u{1b}next line https://u:pw@h.example/secret";
+        let shown = "<a href=\"https://h.example/...\"> \n next line https://h.example/...";
+        assert_eq!(without_secrets(text, 1000), shown);
+        assert_eq!(without_secrets(text, 30), "<a href=");
+        assert_eq!(without_secrets(&"x".repeat(50), 40), "");
     }
 
     #[test]

@@ -161,6 +161,9 @@ impl World {
             let tail = rng.below(1_000_000_000);
             let id = match plan.id {
                 Some(IdShape::Hostile) => format!("../../v1/tasks/{tail:09}?x=#%2e%2e"),
+                Some(IdShape::Long) => {
+                    format!("projects/p-{tail:09}/{}=+~", "operation/".repeat(20))
+                }
                 _ => format!("task-wave{}b{tail:09}", now.millis()),
             };
             if !self.tasks_by_id.contains_key(&id) {

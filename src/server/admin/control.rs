@@ -12,6 +12,7 @@ use crate::server::admin::state::AdminState;
 use crate::server::admin::status::status_view;
 use crate::server::body::{parse_object, read_body};
 use crate::settings;
+use crate::store::notify::Topic;
 
 /// The message of a pause.
 const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
@@ -60,8 +61,7 @@ pub(super) async fn pause(
     get_status(admin).await
 }
 
-/// `POST /api/v1/resume`: ends a pause. A suspension that the provider caused ends when the provider answers
-/// again.
+/// `POST /api/v1/resume`: ends a pause. Calls that the provider's answers suspended are tried at once.
 #[utoipa::path(
     post,
     path = "/api/v1/resume",
@@ -83,6 +83,7 @@ pub(super) async fn resume(
     if admin.server.store.lift_suspensions(causes).await? {
         tracing::info!("{} resumed", names.join(" and "));
     }
+    admin.server.store.wake(Topic::Resume);
     get_status(admin).await
 }
 

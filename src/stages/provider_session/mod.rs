@@ -5,11 +5,14 @@ mod suspensions;
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::clock::{Clock, Timestamp};
+use crate::job::JobId;
 use crate::job::suspension::Suspension;
 use crate::provider::answer::Classified;
 use crate::provider::client::ProviderClient;
-use crate::provider::gate::{Closed, Gate, QueryPermit, SentCall, SubmitPermit};
+use crate::provider::gate::{Closed, Gate, NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use clock_check::ClockCheck;
@@ -25,6 +28,7 @@ pub struct ProviderSession {
     pub clock_check: ClockCheck,
     gate: Gate,
     saved: SavedSuspensions,
+    neutral_wanted: Notify,
 }
 
 impl ProviderSession {
@@ -41,27 +45,53 @@ impl ProviderSession {
     ) -> Result<Arc<Self>, StoreError> {
         let saved = SavedSuspensions::restore(store.clone(), &gate, key_fingerprint).await?;
         let clock_check = ClockCheck::open(store, clock.clone()).await?;
-        Ok(Arc::new(Self { clock, client, clock_check, gate, saved }))
+        let neutral_wanted = Notify::new();
+        Ok(Arc::new(Self { clock, client, clock_check, gate, saved, neutral_wanted }))
     }
 
-    /// Permits one submit, or answers when to try again.
+    /// Permits one submit of `job`, or answers when to try again.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn admit_submit(&self) -> Result<Result<SubmitPermit, Closed>, StoreError> {
-        let admitted = self.gate.admit_submit(self.clock.now());
+    pub async fn admit_submit(&self, job: JobId) -> Result<Result<SubmitPermit, Closed>, StoreError> {
+        let admitted = self.gate.admit_submit(job, self.clock.now());
         self.save_probe(admitted.as_ref().is_ok_and(SubmitPermit::is_probe)).await?;
         Ok(admitted)
     }
 
-    /// Permits one status query or cancel call, or answers when to try again.
+    /// Permits one status query or cancel call about `job`, or answers when to try again.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn admit_query(&self) -> Result<Result<QueryPermit, Closed>, StoreError> {
-        let admitted = self.gate.admit_query(self.clock.now());
+    pub async fn admit_query(&self, job: JobId) -> Result<Result<QueryPermit, Closed>, StoreError> {
+        let admitted = self.gate.admit_query(job, self.clock.now());
         self.save_probe(admitted.as_ref().is_ok_and(QueryPermit::is_probe)).await?;
         Ok(admitted)
+    }
+
+    /// Permits the neutral call that is wanted, if it is due.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn admit_neutral(&self) -> Result<Option<NeutralPermit>, StoreError> {
+        let admitted = self.gate.admit_neutral(self.clock.now());
+        self.save_probe(admitted.as_ref().is_some_and(NeutralPermit::is_probe)).await?;
+        Ok(admitted)
+    }
+
+    /// When the next neutral call is due, if one is wanted.
+    pub fn next_neutral(&self) -> Option<Timestamp> {
+        self.gate.next_neutral(self.clock.now())
+    }
+
+    /// Waits until a neutral call may be wanted.
+    pub async fn neutral_wanted(&self) {
+        self.neutral_wanted.notified().await;
+    }
+
+    /// An operator wants suspended calls to be tried at once.
+    pub fn resume(&self) {
+        self.gate.resume(self.clock.now());
     }
 
     /// Before a probe, saves when the next may follow. Otherwise each of many restarts would send one at once.
@@ -78,12 +108,16 @@ impl ProviderSession {
         if let Some(provider_time) = classified.provider_time {
             self.clock_check.record_provider_time(provider_time, now);
         }
-        if let Some(Suspension { cause, until: Some(until), message, .. }) = &classified.suspension {
-            let cause = cause.into_str();
+        let settled = self.gate.settle(call, &classified, now);
+        for Suspension { cause, until, message, .. } in &settled.suspended {
+            let (cause, until) = (cause.into_str(), until.unwrap_or(now));
             tracing::warn!(cause, %until, "calls to the provider are suspended until {until}: {message}");
         }
-        if self.gate.settle(call, &classified) {
+        if settled.changed {
             self.saved.save(&self.gate, now).await?;
+        }
+        if self.gate.next_neutral(now).is_some() {
+            self.neutral_wanted.notify_one();
         }
         Ok(classified.verdict)
     }

@@ -10,6 +10,7 @@ use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::provider::gate::Gate;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::notify::Topic;
 
 /// See the module.
 pub struct SavedSuspensions {
@@ -55,6 +56,9 @@ impl SavedSuspensions {
             failpoints::hit(FailPoint::SuspensionCommitted);
         }
         self.outdated.store(false, Ordering::SeqCst);
+        // The call of a job may be the probe now.
+        self.store.wake(Topic::Submit);
+        self.store.wake(Topic::Poll);
         Ok(())
     }
 

@@ -119,7 +119,7 @@ impl SubmitStage {
             return Ok(Some(Wake::OnNotify));
         }
         let session = &self.inner.session;
-        let permit = match session.admit_submit().await? {
+        let permit = match session.admit_submit(job).await? {
             Ok(permit) => permit,
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
         };

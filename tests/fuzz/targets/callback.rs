@@ -61,8 +61,8 @@ fn check_body(body: &[u8]) {
         assert!(hint.as_str().bytes().any(|byte| byte.is_ascii_alphanumeric()), "{hint}");
         // Reading it as a status answer about that task or another must not panic.
         let other = TaskId::parse("surely-another-task").expect("an id");
-        let _ = read_status(body, &hint, NOW);
-        let _ = read_status(body, &other, NOW);
+        let _ = read_status(body, &hint, NOW, None);
+        let _ = read_status(body, &other, NOW, None);
     }
 }
 

@@ -12,7 +12,7 @@ use dropreel::clock::Timestamp;
 use dropreel::job::event::{StatusVerdict, CancelVerdict, Phase, SubmitVerdict, TaskFacts};
 use dropreel::job::retry::MAX_LINK_LIFETIME;
 use dropreel::job::{JobError, TaskId};
-use dropreel::provider::answer::{Classified, ReplyContext};
+use dropreel::provider::answer::{AccountRefusal, Classified, ReplyContext};
 use dropreel::provider::classify::{classify_cancel, classify_status, classify_submit};
 use dropreel::provider::reply::{ApiReply, CallOutcome};
 use dropreel::provider::wire::read_error;
@@ -120,10 +120,14 @@ fn whole(outcome: &CallOutcome) -> bool {
 }
 
 fn check_common<V>(outcome: &CallOutcome, classified: &Classified<V>, words: &mut Vec<String>) {
-    if let Some(suspension) = &classified.suspension {
+    if let Some(AccountRefusal { suspension, is_certain }) = &classified.refusal {
         check_wait(suspension.until);
         words.push(suspension.message.clone());
-        assert!(matches!(status(outcome), 300..=499), "only an answer suspends calls");
+        assert!(!is_certain || status(outcome) == 429, "only a limit says that it concerns the account");
+    }
+    let kept: Vec<char> = classified.unusable.iter().flat_map(|kept| kept.chars()).collect();
+    for line in kept.split(|c| *c == '\n') {
+        words.extend(line.chunks(900).map(|part| part.iter().collect::<String>()));
     }
     assert!(!classified.server_error || status(outcome) == 500);
     if let Some(time) = classified.provider_time {
@@ -135,7 +139,7 @@ fn check_submit(outcome: &CallOutcome, classified: &Classified<SubmitVerdict>, w
     let status = status(outcome);
     match &classified.verdict {
         SubmitVerdict::Accepted { task, reserved } => {
-            assert!(matches!(status, 200..=299) && whole(outcome) && classified.suspension.is_none());
+            assert!(matches!(status, 200..=299) && whole(outcome) && classified.refusal.is_none());
             check_task(task);
             assert!(reserved.is_none_or(|reserved| reserved.get() >= 0));
         }
@@ -153,8 +157,7 @@ fn check_submit(outcome: &CallOutcome, classified: &Classified<SubmitVerdict>, w
         SubmitVerdict::NotExecuted { why, not_before } => {
             words.push(why.clone());
             check_wait(*not_before);
-            assert!(matches!(outcome, CallOutcome::NotSent(_)) || matches!(status, 300..=499));
-            assert!(!matches!(status, 408 | 409 | 425 | 499));
+            assert!(matches!(outcome, CallOutcome::NotSent(_)) || classified.refusal.is_some());
         }
         SubmitVerdict::Blocked { why, not_before } => {
             words.push(why.clone());

@@ -83,9 +83,10 @@ fn check_suspensions(calls: &[&RequestEntry], limits: &Limits, found: &mut Findi
                 );
             }
         }
-        let is_suspended = |later: &&&RequestEntry| match arrival.status {
-            Some(401) => true,
-            Some(402) => later.call == "submit",
+        // What one job gets as an answer concerns that job; what a neutral call gets concerns all.
+        let is_suspended = |later: &&&RequestEntry| match (arrival.call, arrival.status) {
+            ("models" | "balance", Some(401)) => true,
+            ("models" | "balance", Some(402)) => later.call == "submit",
             _ => false,
         };
         let until = arrival.at.plus(PROBE_INTERVAL).minus(Duration::from_secs(1));

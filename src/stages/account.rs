@@ -1,0 +1,61 @@
+//! Makes the neutral calls that the gate wants: they show whether what a job got as an answer concerns the account.
+
+use std::sync::Arc;
+
+use crate::job::JobId;
+use crate::provider::gate::NeutralPermit;
+use crate::stages::provider_session::ProviderSession;
+use crate::stages::{InFlight, Stage, Wake};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::notify::{Notifications, Topic};
+
+/// The account stage.
+pub struct AccountStage {
+    session: Arc<ProviderSession>,
+    in_flight: InFlight,
+    resumed: Notifications,
+}
+
+impl AccountStage {
+    /// Listens from now on.
+    pub fn new(store: &Store, session: Arc<ProviderSession>) -> Self {
+        let in_flight = InFlight::new(1, session.clock.clone());
+        Self { resumed: store.listen(Topic::Resume), session, in_flight }
+    }
+}
+
+async fn call(session: Arc<ProviderSession>, permit: NeutralPermit) -> bool {
+    let (call, classified) = session.client.neutral(permit).await;
+    if let Err(error) = session.record(call, classified).await {
+        tracing::error!("saving what the provider answered about the account failed: {error}");
+    }
+    true
+}
+
+impl Stage for AccountStage {
+    const NAME: &'static str = "account";
+
+    async fn pass(&self) -> Result<Wake, StoreError> {
+        if !self.in_flight.is_full()
+            && let Some(permit) = self.session.admit_neutral().await?
+        {
+            self.in_flight.spawn(JobId::NONE, call(self.session.clone(), permit));
+        }
+        Ok(Wake::at(self.session.next_neutral().filter(|_| !self.in_flight.is_full())))
+    }
+
+    async fn notified(&self) {
+        tokio::select! {
+            biased;
+            () = self.resumed.next() => self.session.resume(),
+            () = self.session.neutral_wanted() => {}
+            () = self.in_flight.completed() => {}
+        }
+    }
+
+    async fn drain(&self) {
+        // It has no effect at the provider.
+        self.in_flight.abort().await;
+    }
+}
