@@ -1,9 +1,11 @@
 //! The history of a job: the words for what happened to it.
 
-use strum::IntoStaticStr;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// What happened. The word of each is stored in the database and shown by the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray,
+)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum HistoryEvent {
     /// The job file was ingested.

@@ -10,6 +10,7 @@ use crate::job::event::{Event, OperatorAction};
 use crate::job::step::ActionReply;
 use crate::money::Quota;
 use crate::server::admin::http::json_response;
+use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::store::Store;
@@ -45,10 +46,12 @@ pub(super) async fn run_bulk_action(
         return Err(Problem::action_rejected(detail));
     }
     let cost = jobs.iter().filter_map(|job| job.facts().cost).fold(Quota::ZERO, Quota::plus);
-    let (mut done, mut rejected) = (0, Vec::new());
+    let (messages, mut done, mut rejected) = (choose_messages(&request), 0, Vec::new());
     for job in jobs.iter().filter(|_| !bulk.dry_run) {
-        match store.apply(job.id(), Event::Operator(bulk.action), clock.now()).await?.reply {
+        let applied = store.apply(job.id(), Event::Operator(bulk.action), clock.now()).await?;
+        match applied.reply {
             Some(ActionReply::Rejected(reason)) => {
+                let reason = messages.action_rejected(bulk.action, applied.job.state_name(), reason);
                 rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
             }
             _ => done += 1,

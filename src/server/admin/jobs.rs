@@ -12,6 +12,7 @@ use crate::job::event::{Event, OperatorAction};
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
 use crate::server::admin::http::json_response;
+use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::{parse_filter, resolve_job};
@@ -101,6 +102,7 @@ pub(super) async fn get_job(
     )
 )]
 pub(super) async fn run_action(
+    request: HttpRequest,
     path: web::Path<(String, String)>,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
@@ -111,12 +113,17 @@ pub(super) async fn run_action(
     failpoints::hit(FailPoint::ActionReceived);
     let applied = store.apply(job, Event::Operator(action), admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ActionApplied);
+    let messages = choose_messages(&request);
     let message = match applied.reply {
-        Some(ActionReply::Rejected(reason)) => return Err(Problem::action_rejected(reason)),
-        Some(ActionReply::Done(message)) => message.to_owned(),
-        None => String::new(),
+        Some(ActionReply::Rejected(reason)) => {
+            let state = applied.job.state_name();
+            return Err(Problem::action_rejected(messages.action_rejected(action, state, reason)));
+        }
+        Some(ActionReply::Done(message)) => message,
+        None => "",
     };
     tracing::info!(%job, "{action} applied to job {job}: {message}");
+    let message = messages.action_done(message).to_owned();
     let job = store.details(job).await?.view(admin.server.library_dir());
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
 }

@@ -77,11 +77,11 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let time = |at| DisplayTime::new(m, at, now);
     let history_line = |entry: HistoryView| HistoryLine {
         at: time(entry.at),
-        event: entry.event.replace('_', " "),
+        event: m.history_event(&entry.event),
         detail: entry.detail,
     };
     let hook_line = |call: HookCallStatus| HookLine {
-        event: call.event.replace('_', " "),
+        event: m.notification(&call.event),
         next_attempt: call.due_at.map(time),
         last_attempt: call.tried_at.map(time),
         outcome: call.outcome.unwrap_or_default(),

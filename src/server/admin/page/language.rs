@@ -12,7 +12,7 @@ use crate::server::admin::query::Query;
 
 const COOKIE: &str = "dropreel-language";
 
-pub(super) fn choose_messages(request: &HttpRequest) -> &'static Messages {
+pub(in crate::server::admin) fn choose_messages(request: &HttpRequest) -> &'static Messages {
     from_cookie(request).or_else(|| from_accept_language(request)).unwrap_or(&ENGLISH)
 }
 

@@ -19,6 +19,7 @@ use actix_web::http::Method;
 use actix_web::web;
 
 use crate::server::admin::http::{get_or_head, resource};
+pub(super) use language::choose_messages;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config

@@ -71,7 +71,7 @@ impl JobRow {
         let (identity, facts, state) =
             (details.job.identity(), details.job.facts(), details.job.state_name());
         let note = match details.job.state() {
-            State::Held(hold) => hold.description(),
+            State::Held(hold) => m.hold(hold),
             _ => match &facts.error {
                 Some(error) if state.is_end() => format!("{} ({})", error.message, error.code),
                 _ => facts.status_message.clone().unwrap_or_default(),

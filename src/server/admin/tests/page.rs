@@ -1,6 +1,7 @@
 //! The web page: its contents, its languages, and that hostile texts stay text.
 
 use super::*;
+use crate::job::event::Doubt;
 use crate::job::state::StateName;
 
 const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
@@ -56,6 +57,26 @@ async fn page_is_in_the_chosen_or_accepted_language() {
         assert_eq!(answer.header("location"), Some("/"), "{elsewhere}");
     }
     assert_eq!(admin.get("/language/fr").await.status, 404);
+}
+
+#[actix_web::test]
+async fn history_hold_reason_and_action_are_in_the_language_of_the_page() {
+    let admin = TestAdmin::start();
+    let job = admin.add_jobs(&["sakura"]).await[0];
+    admin.rig.store.apply(job, Event::SubmitDoubted(Doubt::Restored), NOW).await.unwrap();
+    let page = admin.page("/jobs/sakura", "Accept-Language: zh").await.body;
+    for text in ["<b>已接收</b>", "<b>需人工处理</b>", "数据库由较早的备份恢复"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let act = async |action: &str, language: &str| {
+        let headers = format!("Content-Type: application/json\n{language}");
+        let answer =
+            admin.server.send(&format!("POST /api/v1/jobs/sakura/{action}\n{headers}"), "{}").await.json();
+        answer.get("message").or(answer.get("detail")).unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(act("cancel", "Cookie: dropreel-language=zh").await, "已在提交前取消");
+    assert_eq!(act("cancel", "Cookie: dropreel-language=zh").await, "不能取消：任务的状态是“已取消”");
+    assert_eq!(act("cancel", "").await, "too late: it was cancelled", "programs get English");
 }
 
 #[actix_web::test]

@@ -89,8 +89,9 @@ export function handleActions() {
     try {
       const answer = await send(action.address, action.body);
       dialog.close();
-      const text = action.done ? bulkResult(action.done, answer) : answer.message;
-      if (text) toast(text);
+      // Of a pause or a resumption, the page itself shows the result.
+      if (action.done) toast(bulkResult(action.done, answer));
+      else if (answer.job) toast(answer.message);
     } catch (error) {
       problem.textContent = error.detail;
     }

@@ -1,5 +1,10 @@
 //! The page in Chinese.
 
+use crate::job::event::OperatorAction;
+use crate::job::history::HistoryEvent;
+use crate::job::hold::HoldReason;
+use crate::job::notification::JobNotification;
+use crate::job::state::StateName;
 use crate::server::admin::page::messages::Messages;
 
 #[rustfmt::skip]
@@ -130,3 +135,111 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     left_before: "约剩 ",
     left_after: "",
 };
+
+pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
+    match event {
+        HistoryEvent::Accepted => "已接收",
+        HistoryEvent::Submitting => "正在提交",
+        HistoryEvent::SubmitNotExecuted => "提交未执行",
+        HistoryEvent::SubmitOutcomeUnknown => "提交结果未知",
+        HistoryEvent::Submitted => "已提交",
+        HistoryEvent::Processing => "开始生成",
+        HistoryEvent::CallbackReceived => "收到回调",
+        HistoryEvent::TaskMissing => "服务商没有这个任务",
+        HistoryEvent::TaskFound => "服务商重新找到任务",
+        HistoryEvent::TaskFinished => "任务已结束",
+        HistoryEvent::Completed => "生成完成",
+        HistoryEvent::LinkRefused => "链接被拒绝",
+        HistoryEvent::LinkExpired => "链接已失效",
+        HistoryEvent::Expiring => "链接即将失效",
+        HistoryEvent::Quarantined => "已隔离",
+        HistoryEvent::Stored => "已保存",
+        HistoryEvent::CancelRequested => "已请求取消",
+        HistoryEvent::CancelAccepted => "取消已受理",
+        HistoryEvent::CancelRefused => "取消被拒绝",
+        HistoryEvent::CancelAbandoned => "已放弃取消",
+        HistoryEvent::Held => "需人工处理",
+        HistoryEvent::Released => "已放行",
+        HistoryEvent::Retried => "已重试",
+        HistoryEvent::Ignored => "已忽略",
+        HistoryEvent::Succeeded => "成功",
+        HistoryEvent::Failed => "失败",
+        HistoryEvent::Cancelled => "已取消",
+        HistoryEvent::Expired => "已过期",
+    }
+}
+
+pub(super) const fn notification(event: JobNotification) -> &'static str {
+    match event {
+        JobNotification::Succeeded => "成功",
+        JobNotification::Failed => "失败",
+        JobNotification::Held => "需人工处理",
+        JobNotification::Expiring => "链接即将失效",
+        JobNotification::Expired => "已过期",
+        JobNotification::Cancelled => "已取消",
+        JobNotification::CallbacksMissing => "收不到回调",
+    }
+}
+
+pub(super) const fn hold_reason(reason: HoldReason) -> &'static str {
+    match reason {
+        HoldReason::OutcomeUnknown => "提交结果未知，且幂等键已过期，不能再次发送",
+        HoldReason::ErrorReplayed => "每次重复提交，服务商都返回同一个错误",
+        HoldReason::DuplicateTask => "服务商返回的任务已属于另一个任务",
+        HoldReason::ClockUnreliable => "系统时钟不可信，无法判断幂等键的时效",
+        HoldReason::DatabaseRestored => "数据库由较早的备份恢复，此任务可能已经提交过",
+        HoldReason::TimedOut => "任务未按时完成，仍每 15 分钟查询一次",
+        HoldReason::TaskMissing => "服务商已没有这个任务",
+        HoldReason::NoOutput => "任务已完成，但没有任何输出文件",
+        HoldReason::AddressForbidden => "链接指向不允许访问的地址",
+        HoldReason::HostNotAllowed => "链接的主机不在 `downloads.hosts` 中",
+        HoldReason::PlainHttpForbidden => "链接使用 `http:`，而 `downloads.plain_http` 已关闭",
+        HoldReason::LinkUnusable => "链接不是可以下载的地址",
+        HoldReason::FileTooLarge => "文件超过 `downloads.max_bytes`",
+        HoldReason::InvalidOutput => "链接返回的不是预期的媒体文件",
+    }
+}
+
+/// The answers of the state machine to actions, in English and Chinese.
+pub(super) const ACTIONS_DONE: &[(&str, &str)] = &[
+    (
+        "being submitted; it is cancelled at the provider once its task is known",
+        "正在提交，得知服务商任务后即向服务商取消",
+    ),
+    (
+        "given up while the outcome of its submit was unknown; it may have been billed",
+        "已放弃；提交结果未知，可能已经计费",
+    ),
+    ("given up: the provider does not know the task", "已放弃：服务商没有这个任务"),
+    ("given up before it was stored", "已放弃，文件尚未保存"),
+    ("cancelled before it was submitted", "已在提交前取消"),
+    (
+        "cancellation requested; if the task has already started, it finishes and is billed",
+        "已请求取消；如果任务已经开始，则会继续完成并计费",
+    ),
+    ("submitted again under a new key, and billed again", "已用新的幂等键重新提交，会再次计费"),
+    (
+        "submitted again under a new key; it may be billed a second time",
+        "已用新的幂等键重新提交，可能重复计费",
+    ),
+    ("it continues where it stopped", "任务从中断处继续"),
+];
+
+pub(super) fn action_done(message: &str) -> Option<&'static str> {
+    ACTIONS_DONE.iter().find(|(english, _)| *english == message).map(|(_, chinese)| *chinese)
+}
+
+pub(super) fn action_rejected(action: OperatorAction, state: StateName) -> String {
+    let state_text = CHINESE.state(state);
+    match (action, state) {
+        (OperatorAction::Cancel, StateName::Downloading) => {
+            "不能取消：服务商已完成并计费，文件正在下载".to_owned()
+        }
+        (OperatorAction::Cancel, _) => format!("不能取消：任务的状态是“{state_text}”"),
+        (OperatorAction::Retry, StateName::Succeeded) => {
+            "任务已成功；如需再生成一个，请在任务文件中设置 `again` 后重新放入".to_owned()
+        }
+        (OperatorAction::Retry, _) => format!("无需重试：任务的状态是“{state_text}”，会自动继续"),
+        (OperatorAction::Release, _) => format!("无需放行：任务的状态是“{state_text}”"),
+    }
+}

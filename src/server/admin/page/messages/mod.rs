@@ -1,16 +1,17 @@
-//! The texts of the page in English and Chinese. Texts that the daemon writes itself (errors, reasons,
+//! The texts of the page in English and Chinese. Texts about one occurrence (errors, status messages, details in the
 //! history) are not translated: users look for them in logs and in the documentation.
 //!
 //! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{label}`, `{time}`, `{line}` and `{column}` are placeholders.
 
 pub(super) mod chinese;
 pub(super) mod english;
+mod reports;
 
 use crate::job::state::StateName;
 
 /// Every text of the page in one language.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Messages {
+pub(in crate::server::admin) struct Messages {
     /// By [`StateName`], in its order.
     states: [&'static str; 10],
     /// The language tag of this language.
@@ -178,10 +179,15 @@ mod tests {
     #[test]
     fn chinese_texts_have_full_width_punctuation() {
         let source = include_str!("chinese.rs");
-        let texts = source.lines().filter_map(|line| line.split_once(": \"").map(|(_, text)| text));
-        for text in texts.filter(|text| !text.is_ascii() && !text.contains("{label}")) {
-            let text = text.trim_end_matches("\",");
-            assert!(!text.contains([',', ';', '?', '!', ':', '(', ')']), "{text}");
+        let is_chinese = |text: &str| text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'));
+        let literals = source.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
+        let mut count = 0;
+        for text in literals.filter(|text| is_chinese(text)) {
+            // Names in code, such as `http:`, keep their punctuation.
+            let prose: String = text.split('`').step_by(2).collect();
+            assert!(!prose.contains([',', ';', '?', '!', ':', '(', ')']), "{text}");
+            count += 1;
         }
+        assert!(count > 150, "only {count} texts were found");
     }
 }
