@@ -89,7 +89,7 @@ pub(super) enum MetricEvent {
 }
 
 /// The counted effects of an event.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct CountedEvent {
     submit: Option<&'static str>,
     poll: Option<&'static str>,
@@ -107,13 +107,9 @@ impl MetricEvent {
         let finished_job = (!from.is_end() && to.is_end()).then(|| (to, after.identity().model.clone()));
         let charge = after.facts().cost.filter(|_| finished_job.is_some()).map_or(0, |cost| cost.get());
         let mut counted = CountedEvent {
-            submit: None,
-            poll: None,
-            download: None,
-            finished_task: None,
             finished_job,
-            stored_bytes: 0,
             charged_quota: charge.max(0).unsigned_abs(),
+            ..CountedEvent::default()
         };
         match event {
             Event::SubmitAnswered(verdict) => counted.submit = Some(submit_outcome(verdict)),
@@ -263,12 +259,8 @@ mod tests {
         let metrics = Metrics::default();
         let finished = |source| CountedEvent {
             finished_task: Some(source),
-            submit: None,
             poll: Some("answered"),
-            download: None,
-            finished_job: None,
-            stored_bytes: 0,
-            charged_quota: 0,
+            ..CountedEvent::default()
         };
         for _ in 0..3 {
             metrics.record_event(finished("poll"));

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
-
 use strum::VariantArray;
 
 use crate::clock::Timestamp;

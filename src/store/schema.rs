@@ -46,45 +46,37 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         .open(path)
         .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let number = |pragma: &str| {
-        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(sqlite)
-    };
+    let number = |sql: &str| number(&connection, path, sql);
 
-    let (version, application) = (number("user_version")?, number("application_id")?);
+    let (version, application) = (number("PRAGMA user_version")?, number("PRAGMA application_id")?);
     // Not only a file without bytes: a crash in the very first start leaves one that is marked as WAL and holds nothing.
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
     let empty = (tables, version, application) == (0, 0, 0);
-    if !empty && application != APPLICATION_ID {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
-    if version > VERSION {
-        return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
+    if !empty {
+        known_version(&connection, path)?;
     }
     expect_pragma(&connection, path, "journal_mode", "WAL", "wal")?;
     expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
     if empty {
         failpoints::hit(FailPoint::WalModeSet);
-        in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite)?;
+        in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite(path))?;
         failpoints::hit(FailPoint::SchemaCreated);
     }
     if !empty && version < VERSION {
         migrate(&connection, path, version)?;
     }
     expect_pragma(&connection, path, "foreign_keys", "ON", "1")?;
-    if number("page_count")?.saturating_mul(number("page_size")?) <= CHECKED_BYTES {
+    if number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?) <= CHECKED_BYTES {
         find_damage(&connection, path, "quick_check")?;
     }
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite)?;
-    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(sqlite)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite(path))?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(sqlite(path))?;
     Ok(connection)
 }
 
 /// Opens a connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    Ok(connection)
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// Looks a database over without changing it, and says how much is in it.
@@ -93,8 +85,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
 /// When it is damaged, not ours, of a newer version, or cannot be read.
 pub fn inspect(path: &Path) -> Result<String, OpenError> {
     let connection = open_reader(path)?;
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
+    let number = |sql: &str| number(&connection, path, sql);
     known_version(&connection, path)?;
     find_damage(&connection, path, "quick_check")?;
     let (jobs, pages, size) =
@@ -106,15 +97,13 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
 /// flushes it.
 pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    connection.pragma_update(None, "journal_mode", "MEMORY").map_err(sqlite)?;
+    connection.pragma_update(None, "journal_mode", "MEMORY").map_err(sqlite(path))?;
     Ok(connection)
 }
 
 /// The version of a database that is ours and that this program knows.
 pub(super) fn known_version(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite);
+    let number = |sql: &str| number(connection, path, sql);
     if number("PRAGMA application_id")? != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
@@ -127,27 +116,33 @@ pub(super) fn known_version(connection: &Connection, path: &Path) -> Result<i64,
 
 /// Looks for damage: `quick_check`, or `integrity_check`, which also compares indexes with their tables.
 pub(super) fn find_damage(connection: &Connection, path: &Path, check: &str) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let finding: String =
-        connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0)).map_err(sqlite)?;
+        connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0)).map_err(sqlite(path))?;
     if finding == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_owned(), finding }) }
 }
 
+fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> OpenError {
+    |source| OpenError::Sqlite { path: path.to_owned(), source }
+}
+
+fn number(connection: &Connection, path: &Path, sql: &str) -> Result<i64, OpenError> {
+    connection.query_row(sql, [], |row| row.get(0)).map_err(sqlite(path))
+}
+
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     #[cfg_attr(not(test), expect(unused_mut, reason = "tests count what it runs"))]
-    let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite(path))?;
     #[cfg(test)]
-    super::costs::count_statements(&mut connection).map_err(sqlite)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
+    super::costs::count_statements(&mut connection).map_err(sqlite(path))?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite(path))?;
     // What changes together in a job's row is written by a statement of its own.
     connection.set_prepared_statement_cache_capacity(128);
     // A plan does not hang on the values bound to it: otherwise SQLite compiles such a statement anew at each use.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite(path))?;
     // What a hostile file could use: functions hidden in views and triggers, and pages changed under our feet.
-    connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite)?;
-    connection.pragma_update(None, "mmap_size", 0).map_err(sqlite)?;
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite)?;
+    connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite(path))?;
+    connection.pragma_update(None, "mmap_size", 0).map_err(sqlite(path))?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite(path))?;
     Ok(connection)
 }
 
@@ -158,8 +153,7 @@ fn expect_pragma(
     value: &str,
     read_back: &str,
 ) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    run_to_its_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(sqlite)?;
+    run_to_its_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(sqlite(path))?;
     let found = connection
         .pragma_query_value(None, pragma, |row| {
             let value: rusqlite::types::Value = row.get(0)?;
@@ -169,7 +163,7 @@ fn expect_pragma(
                 other => format!("{other:?}"),
             })
         })
-        .map_err(sqlite)?;
+        .map_err(sqlite(path))?;
     if found == read_back { Ok(()) } else { Err(OpenError::Pragma { path: path.to_owned(), pragma, found }) }
 }
 
@@ -184,14 +178,13 @@ fn run_to_its_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 
 /// Brings an older database to [`VERSION`], one transaction per version.
 fn migrate(connection: &Connection, path: &Path, version: i64) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     // A migration may build a table anew; with foreign keys on, dropping the old one would fail for its references.
     expect_pragma(connection, path, "foreign_keys", "OFF", "0")?;
     for (migration, next) in MIGRATIONS.iter().zip(2..).filter(|(_, next)| *next > version) {
-        in_transaction(connection, migration, next).map_err(sqlite)?;
+        in_transaction(connection, migration, next).map_err(sqlite(path))?;
     }
-    let mut check = connection.prepare("PRAGMA foreign_key_check").map_err(sqlite)?;
-    if check.exists([]).map_err(sqlite)? {
+    let mut check = connection.prepare("PRAGMA foreign_key_check").map_err(sqlite(path))?;
+    if check.exists([]).map_err(sqlite(path))? {
         let finding = "a row refers to one that does not exist".to_owned();
         return Err(OpenError::Damaged { path: path.to_owned(), finding });
     }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-
 use strum::VariantArray;
 
 use crate::api::list::{JobFilter, Label};

@@ -70,7 +70,7 @@ impl TestPublic {
     }
 
     async fn kept(&self) -> u64 {
-        self.rig.store.count_deliveries(self.job).await.unwrap()
+        self.rig.store.count_deliveries(self.job).await
     }
 
     fn head(&self, headers: &str) -> String {

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-
 use strum::VariantArray;
 
 use crate::api::list::{JobFilter, MAX_PAGE};
