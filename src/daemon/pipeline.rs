@@ -109,7 +109,15 @@ impl Pipeline {
         let fingerprint = key.fingerprint();
         let (client, media) = clients(settings, transports, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
-        let session = ProviderSession::open(store.clone(), gate, client, fingerprint, clock.clone()).await?;
+        let session = ProviderSession::open(
+            store.clone(),
+            gate,
+            client,
+            fingerprint,
+            settings.quarantine_dir(),
+            clock.clone(),
+        )
+        .await?;
         let newest_delivery = store.newest_delivery().await?;
         let (media, heartbeats) = (Arc::new(media), Heartbeats::new(clock.clone()));
         Ok(Self {

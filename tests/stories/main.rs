@@ -18,6 +18,7 @@ mod download;
 mod follow;
 mod hooks;
 mod intake;
+mod isolation;
 mod main_job;
 mod maintenance;
 mod metrics;

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::fs::file_system::FileSystem;
 use crate::fs::{create_private_folder, write_durably};
 use crate::settings::Settings;
+use crate::stages::provider_session::unusable_answers::kept_answers;
 use crate::store;
 
 /// Less free space, in bytes, is soon used up.
@@ -18,6 +19,15 @@ const LOW_SPACE: u64 = 2 << 30;
 const SLOW_FLUSH: Duration = Duration::from_millis(50);
 /// The median of this many flushes counts.
 const FLUSHES: usize = 9;
+
+/// Answers of the provider that could not be used.
+pub(super) fn unusable_answers(settings: &Settings) -> Option<Finding> {
+    let kept = kept_answers(&settings.quarantine_dir());
+    let newest = kept.last()?.display();
+    let what = format!("{} of the provider could not be used, the newest in {newest}", kept.len());
+    let fix = "look at it: a page of a firewall or proxy, or a new format of the provider; then remove it";
+    Some(Finding::warning("answers", what, fix))
+}
 
 /// Whether the folders exist, are writable, lie on a suitable file system and have space.
 pub(super) fn folders(settings: &Settings) -> Vec<Finding> {

@@ -51,6 +51,7 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
     findings.extend(machine::folders(settings));
     findings.push(machine::disk_speed(settings, &context.clock));
     findings.push(machine::database(settings));
+    findings.extend(machine::unusable_answers(settings));
     match context.settings(Purpose::Daemon) {
         Ok(with_key) => findings.extend(connectivity::provider(&with_key, &context.clock).await),
         // A daemon under systemd has its key from systemd, where this command cannot read it.

@@ -12,6 +12,9 @@ use crate::job::retry::{
 use crate::job::state::{Downloading, HeldFrom, Schedule, State};
 use crate::job::step::Change;
 
+/// The status message of a completed task without an output.
+const NO_OUTPUT: &str = "the task is completed, but the provider's answer names no output that can be read";
+
 impl Change<'_> {
     pub(super) fn completed(&mut self, task: TaskId, facts: &TaskFacts) {
         let now = self.now();
@@ -20,7 +23,7 @@ impl Change<'_> {
         self.record(HistoryEvent::Completed, outputs);
         self.job.cancel_requested = false;
         self.job.callback_at = None;
-        self.job.facts.status_message = None;
+        self.job.facts.status_message = (count == 0).then(|| NO_OUTPUT.to_owned());
         self.update_links(&facts.outputs, facts.completed_at);
         // The provider may report the completion before the outputs: then poll for them.
         let refresh_links = count == 0;
@@ -39,6 +42,11 @@ impl Change<'_> {
                     self.job.facts.cost = facts.cost.or(self.job.facts.cost);
                     let fresh = self.update_links(&facts.outputs, facts.completed_at);
                     downloading.refresh_links = self.job.outputs.is_empty();
+                    if downloading.refresh_links {
+                        self.job.facts.status_message = Some(NO_OUTPUT.to_owned());
+                    } else if fresh {
+                        self.job.facts.status_message = None;
+                    }
                     downloading.schedule.due = if fresh { now } else { self.next_download(&downloading) };
                 }
                 Phase::Failed | Phase::Cancelled => return self.task_ended(downloading.task, facts),

@@ -46,6 +46,16 @@ pub struct SentCall {
     pub(super) subject: Subject,
 }
 
+impl SentCall {
+    /// The job that the call was about.
+    pub fn job(&self) -> Option<JobId> {
+        match self.subject {
+            Subject::Submit(job) | Subject::Query(job) => Some(job),
+            Subject::Neutral(_) => None,
+        }
+    }
+}
+
 impl Permit {
     fn consume(self) -> SentCall {
         SentCall { number: self.number, subject: self.subject }

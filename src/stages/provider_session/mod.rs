@@ -2,7 +2,9 @@
 
 mod clock_check;
 mod suspensions;
+pub mod unusable_answers;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -10,13 +12,14 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, Timestamp};
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
-use crate::provider::answer::Classified;
+use crate::provider::answer::{Classified, Evidence};
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::{Closed, Gate, NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use clock_check::ClockCheck;
 use suspensions::SavedSuspensions;
+use unusable_answers::UnusableAnswers;
 
 /// See the module.
 pub struct ProviderSession {
@@ -28,6 +31,7 @@ pub struct ProviderSession {
     pub clock_check: ClockCheck,
     gate: Gate,
     saved: SavedSuspensions,
+    unusable: UnusableAnswers,
     neutral_wanted: Notify,
 }
 
@@ -41,12 +45,14 @@ impl ProviderSession {
         gate: Gate,
         client: ProviderClient,
         key_fingerprint: i64,
+        quarantine: PathBuf,
         clock: Clock,
     ) -> Result<Arc<Self>, StoreError> {
         let saved = SavedSuspensions::restore(store.clone(), &gate, key_fingerprint).await?;
         let clock_check = ClockCheck::open(store, clock.clone()).await?;
+        let unusable = UnusableAnswers::new(quarantine, clock.clone());
         let neutral_wanted = Notify::new();
-        Ok(Arc::new(Self { clock, client, clock_check, gate, saved, neutral_wanted }))
+        Ok(Arc::new(Self { clock, client, clock_check, gate, saved, unusable, neutral_wanted }))
     }
 
     /// Permits one submit of `job`, or answers when to try again.
@@ -103,8 +109,13 @@ impl ProviderSession {
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn record<V>(&self, call: SentCall, classified: Classified<V>) -> Result<V, StoreError> {
+    pub async fn record<V>(&self, call: SentCall, mut classified: Classified<V>) -> Result<V, StoreError> {
         let now = self.clock.now();
+        if let Some(job) = call.job() {
+            // A completed task without an output, or a firewall's page, says enough by itself.
+            let at_once = classified.refusal.is_some() || classified.evidence == Evidence::KeyAccepted;
+            self.unusable.record(job, classified.unusable.take(), at_once).await;
+        }
         if let Some(provider_time) = classified.provider_time {
             self.clock_check.record_provider_time(provider_time, now);
         }
