@@ -30,12 +30,14 @@ CREATE TABLE intakes (
     jobs        INTEGER NOT NULL,        -- number of jobs in it, all committed with this row
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,                 -- when the file left the inbox; null while it still has to be moved
-    moved_to    TEXT                     -- where it is now; null: it had vanished, or there was no file
+    moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
+    staged      INTEGER NOT NULL         -- 1: its jobs are still being written, and are not visible
 ) STRICT;
 
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually
 -- rise, so that new entries share pages; digests are random and touch a page each.
 CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+CREATE INDEX intakes_staged ON intakes (nr) WHERE staged = 1;
 -- Moves to finish after a crash.
 CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
 
@@ -89,7 +91,8 @@ CREATE TABLE jobs (
     error_code           TEXT,
     error_message        TEXT,
 
-    last_change          INTEGER NOT NULL       -- the number of its last change: what the change feed follows
+    last_change          INTEGER NOT NULL       -- the number of its last change: what the change feed follows; 0: its file
+                                                -- is staged, or has just been published, and it is not due yet
 ) STRICT;
 
 -- The next job to submit of each model.

@@ -81,13 +81,15 @@ CREATE TABLE intakes_4 (
     jobs        INTEGER NOT NULL,
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,
-    moved_to    TEXT
+    moved_to    TEXT,
+    staged      INTEGER NOT NULL
 ) STRICT;
-INSERT INTO intakes_4 (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to)
-SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to FROM intakes ORDER BY nr;
+INSERT INTO intakes_4 (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to, staged)
+SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
 DROP TABLE intakes;
 ALTER TABLE intakes_4 RENAME TO intakes;
 CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+CREATE INDEX intakes_staged ON intakes (nr) WHERE staged = 1;
 CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;

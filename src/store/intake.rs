@@ -1,9 +1,7 @@
 //! Ingesting job files: all jobs of a file or none.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use thiserror::Error;
 
@@ -18,7 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::rows::{INSERT_JOB, insert_job};
-use crate::store::writer::{WriteKind, Writing};
+use crate::store::writer::Writing;
 
 /// The same bytes under the same name, or that of a copy, within this time are taken for a repeated copy
 /// (docs/reference.md#job-files).
@@ -128,7 +126,7 @@ impl Store {
         self.writer
             .write(move |writing| {
                 let new_id = |order| JobId::new(now, order, &rng);
-                let mut inserts = Inserts::prepare(writing.connection)?;
+                let mut inserts = Inserts::prepare(writing.connection, Visibility::AtOnce)?;
                 let outcomes = files.iter().map(|(intake, drafts)| {
                     match ingest_drafts(writing, &mut inserts, intake, drafts, now, &new_id) {
                         Err(IngestError::Store(error)) => Err(error),
@@ -138,41 +136,6 @@ impl Store {
                 outcomes.collect()
             })
             .await
-    }
-
-    /// Takes a job file in, whole, in one transaction.
-    ///
-    /// # Errors
-    /// See [`IngestError`]; whatever it is, nothing was kept.
-    pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> IngestResult {
-        let rng = self.rng.clone();
-        // An error of the writer undoes the work; a rejection must undo it too, and still reach the caller.
-        let refusal = Arc::new(Mutex::new(None));
-        let rejection = refusal.clone();
-        let mut drafts = Some(drafts);
-        let written = self
-            .writer
-            .write_as(WriteKind::Once, move |writing| {
-                let new_id = |order| JobId::new(now, order, &rng);
-                let Some(drafts) = drafts.take() else {
-                    return Err(StoreError::Aborted("a bug: a file is read a second time".into()));
-                };
-                ingest_stream(writing, &intake, drafts, now, &new_id).map_err(|error| match error {
-                    IngestError::Store(error) => error,
-                    other => {
-                        let words = other.to_string();
-                        *rejection.lock() = Some(other);
-                        StoreError::Aborted(words)
-                    }
-                })
-            })
-            .await;
-        let refused = refusal.lock().take();
-        match (written, refused) {
-            (Ok(taken), _) => Ok(taken),
-            (Err(_), Some(refusal)) => Err(refusal),
-            (Err(error), None) => Err(error.into()),
-        }
     }
 
     /// Writes down which job files have left the inbox, by the numbers of their rows, and where each lies now, if
@@ -205,7 +168,7 @@ impl Store {
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT nr, file_name, sha256, ingested_at FROM intakes WHERE moved_at IS NULL ORDER BY nr",
+                "SELECT nr, file_name, sha256, ingested_at FROM intakes WHERE moved_at IS NULL AND staged = 0 ORDER BY nr",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(UnmovedFile {
@@ -221,8 +184,7 @@ impl Store {
     }
 }
 
-/// Takes in a file whose jobs are all at hand. What refuses it is found before anything is written, but for keys: only
-/// for them can there be something to undo.
+/// Ingests a file whose jobs are all at hand. What refuses it is found before anything is written, but for keys.
 fn ingest_drafts(
     writing: &mut Writing<'_>,
     inserts: &mut Inserts<'_>,
@@ -232,77 +194,68 @@ fn ingest_drafts(
     new_id: &impl Fn(u64) -> JobId,
 ) -> IngestResult {
     if !drafts.iter().any(|draft| draft.again) && !drafts.iter().all(|draft| draft.key.is_some()) {
-        refuse_repeat(writing.connection, intake, i64::MAX, now)?;
+        refuse_repeat(writing.connection, intake, now)?;
     }
-    let undoable = drafts.iter().any(|draft| draft.key.is_some());
     let connection = writing.connection;
-    let say = |word: &str| connection.prepare_cached(word)?.execute([]).map_err(StoreError::from);
-    if undoable {
-        say("SAVEPOINT file")?;
-    }
-    let nr = insert_intake(connection, intake, drafts.len(), now)?;
-    let jobs: Result<Vec<_>, _> =
-        drafts.iter().enumerate().map(|draft| inserts.add_job(writing, nr, draft, now, new_id)).collect();
-    if undoable {
-        if matches!(jobs, Err(IngestError::KeyUsed { .. })) {
-            say("ROLLBACK TO file")?;
-        }
-        say("RELEASE file")?;
-    }
-    jobs.map(|jobs| ingested(writing, nr, jobs))
+    let has_keys = drafts.iter().any(|draft| draft.key.is_some());
+    let (nr, jobs) = undoing_refusal(connection, has_keys, || {
+        let nr = insert_intake(connection, intake, drafts.len(), Visibility::AtOnce, now)?;
+        Ok((nr, inserts.add_jobs(writing, nr, 0, drafts, now, new_id)?))
+    })?;
+    count_accepted(writing, jobs.len());
+    Ok(Ingested { nr, jobs })
 }
 
-/// Takes in a file whose jobs are read while they are written. An error undoes all of the writer's work with it.
-fn ingest_stream(
-    writing: &mut Writing<'_>,
-    intake: &Intake,
-    drafts: Drafts,
-    now: Timestamp,
-    new_id: &impl Fn(u64) -> JobId,
-) -> IngestResult {
-    let nr = insert_intake(writing.connection, intake, 0, now)?;
-    let mut inserts = Inserts::prepare(writing.connection)?;
-    let mut jobs = Vec::new();
-    let mut again = false;
-    let mut keyed = true;
-    for draft in drafts {
-        let draft = draft.map_err(IngestError::Unreadable)?;
-        again |= draft.again;
-        keyed &= draft.key.is_some();
-        jobs.push(inserts.add_job(writing, nr, (jobs.len(), &draft), now, new_id)?);
+/// Runs `work`, and undoes what it wrote if it refuses the file.
+pub(super) fn undoing_refusal<T>(
+    connection: &Connection,
+    may_refuse: bool,
+    work: impl FnOnce() -> Result<T, IngestError>,
+) -> Result<T, IngestError> {
+    if !may_refuse {
+        return work();
     }
-    if !again && !keyed {
-        refuse_repeat(writing.connection, intake, nr, now)?;
+    let execute = |sql: &str| connection.prepare_cached(sql)?.execute([]).map_err(StoreError::from);
+    execute("SAVEPOINT file")?;
+    let done = work();
+    if matches!(done, Err(IngestError::KeyUsed { .. })) {
+        execute("ROLLBACK TO file")?;
     }
-    writing
-        .connection
-        .prepare_cached("UPDATE intakes SET jobs = ?2 WHERE nr = ?1")
-        .and_then(|mut statement| statement.execute((nr, count(jobs.len()))))
-        .map_err(StoreError::from)?;
-    Ok(ingested(writing, nr, jobs))
+    execute("RELEASE file")?;
+    done
 }
 
-fn ingested(writing: &mut Writing<'_>, nr: i64, jobs: Vec<JobId>) -> Ingested {
-    for _ in &jobs {
+/// Counts and announces the jobs of an ingested file once they are committed.
+pub(super) fn count_accepted(writing: &mut Writing<'_>, jobs: usize) {
+    for _ in 0..jobs {
         writing.count(MetricEvent::Accepted);
     }
     writing.notify(Topic::Changes);
     failpoints::hit(FailPoint::IntakeRowsWritten);
-    Ingested { nr, jobs }
 }
 
-fn insert_intake(
+/// When the jobs of a file are visible and due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visibility {
+    /// With their commit.
+    AtOnce,
+    /// Not before the whole file is written (see [`staging`](crate::store::staging)).
+    Staged,
+}
+
+pub(super) fn insert_intake(
     connection: &Connection,
     intake: &Intake,
     jobs: usize,
+    visibility: Visibility,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
     let file_name = intake.file_name.as_deref();
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
-            "INSERT INTO intakes (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO intakes (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at, staged)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute((
             intake.source.as_str(),
@@ -316,6 +269,7 @@ fn insert_intake(
                 Source::Inbox => None,
                 Source::Api => Some(now.millis()),
             },
+            visibility == Visibility::Staged,
         ))?;
     Ok(connection.last_insert_rowid())
 }
@@ -328,14 +282,13 @@ fn count(jobs: usize) -> i64 {
 pub(super) const REPEATED: &str =
     "SELECT (SELECT id FROM jobs WHERE jobs.intake = intakes.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
      FROM intakes
-     WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND nr < ?3
-       AND ingested_at > ?4
+     WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND staged = 0
+       AND ingested_at > ?3
      ORDER BY nr DESC";
 
-fn refuse_repeat(
+pub(super) fn refuse_repeat(
     connection: &Connection,
     intake: &Intake,
-    nr: i64,
     now: Timestamp,
 ) -> Result<(), IngestError> {
     let Some(file_name) = &intake.file_name else { return Ok(()) };
@@ -343,7 +296,7 @@ fn refuse_repeat(
     let earlier = || -> rusqlite::Result<Option<(String, i64)>> {
         let mut statement = connection.prepare_cached(REPEATED)?;
         let base_name = jobfile::base_name(file_name);
-        let mut rows = statement.query((&*base_name, &intake.sha256, nr, since))?;
+        let mut rows = statement.query((&*base_name, &intake.sha256, since))?;
         while let Some(row) = rows.next()? {
             let (first, name): (Option<String>, String) = (row.get(0)?, row.get(2)?);
             if let Some(first) = first
@@ -367,8 +320,9 @@ fn refuse_repeat(
 const INSERT_HISTORY: &str = "INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)";
 
 /// The statements that make a job, looked up once for many.
-struct Inserts<'c> {
+pub(super) struct Inserts<'c> {
     connection: &'c Connection,
+    visibility: Visibility,
     job: CachedStatement<'c>,
     request: CachedStatement<'c>,
     label: CachedStatement<'c>,
@@ -376,15 +330,30 @@ struct Inserts<'c> {
 }
 
 impl<'c> Inserts<'c> {
-    fn prepare(connection: &'c Connection) -> Result<Self, StoreError> {
+    pub(super) fn prepare(connection: &'c Connection, visibility: Visibility) -> Result<Self, StoreError> {
         Ok(Self {
             connection,
+            visibility,
             job: connection.prepare_cached(INSERT_JOB)?,
             request: connection
                 .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, ?4)")?,
             label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
             history: connection.prepare_cached(INSERT_HISTORY)?,
         })
+    }
+
+    /// Adds jobs behind the first `before` ones of their file;
+    pub(super) fn add_jobs(
+        &mut self,
+        writing: &mut Writing<'_>,
+        intake: i64,
+        before: usize,
+        drafts: &[Draft],
+        now: Timestamp,
+        new_id: &impl Fn(u64) -> JobId,
+    ) -> Result<Vec<JobId>, IngestError> {
+        let places = (before..).zip(drafts);
+        places.map(|draft| self.add_job(writing, intake, draft, now, new_id)).collect()
     }
 
     fn add_job(
@@ -409,11 +378,15 @@ impl<'c> Inserts<'c> {
             created_at: now,
         };
         let job = Job::accept(identity, draft.not_before);
-        let nr = insert_job(&mut self.job, &job, intake, now, change)?;
+        let (next, change) = match self.visibility {
+            Visibility::AtOnce => (next_action(&job, now), change),
+            Visibility::Staged => (None, 0),
+        };
+        let nr = insert_job(&mut self.job, &job, intake, next, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
         self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
-        if let Some(next) = next_action(&job, now) {
+        if let Some(next) = next {
             writing.notify(topic_of(next.action));
         }
         Ok(job.id())

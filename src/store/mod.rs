@@ -5,7 +5,7 @@
 //!
 //! The operations of [`Store`], by file:
 //! - `apply`: apply an event to a job, start an attempt
-//! - `intake`: ingest job files, mark them as moved
+//! - `intake`: ingest job files, mark them as moved; `staging`: long files in many commits
 //! - `due`, `downloads`: the queues of the stages; isolate a corrupt job
 //! - `deliveries`: keep and process callbacks
 //! - `outputs`: plan the path of an output before it is published
@@ -39,6 +39,7 @@ pub mod report;
 mod rows;
 pub mod schema;
 mod sql_types;
+pub mod staging;
 pub mod subscription;
 pub mod suspensions;
 mod view;
@@ -76,6 +77,7 @@ pub struct Store {
     clock: Clock,
     metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
+    unfinished: staging::UnfinishedFiles,
 }
 
 struct Readers {
@@ -110,6 +112,7 @@ impl Store {
     ) -> Result<(Self, WriterHandle), OpenError> {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let unfinished = Arc::new(Mutex::new(staging::recover(&connection).map_err(sqlite)?));
         let last_change = query::last_change(&connection).map_err(sqlite)?;
         let first_reader = schema::open_reader(path)?;
         let notifier = Notifier::new();
@@ -128,7 +131,7 @@ impl Store {
             permits: Semaphore::new(READERS),
         });
         Ok((
-            Self { writer, readers, notifier, died, policy, rng, clock, metrics, subscriptions },
+            Self { writer, readers, notifier, died, policy, rng, clock, metrics, subscriptions, unfinished },
             WriterHandle(thread),
         ))
     }

@@ -53,7 +53,7 @@ pub struct UnfinishedJobs {
 }
 
 const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
-    WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') GROUP BY state, model";
+    WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND jobs.intake NOT IN (SELECT nr FROM intakes WHERE staged = 1) GROUP BY state, model";
 const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
     WHERE next_action = 'download' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 

@@ -202,7 +202,7 @@ const DELETE_JOB: &str = "DELETE FROM jobs WHERE nr = ?1";
 const DELETE_INTAKE: &str = "DELETE FROM intakes WHERE nr = ?1 AND moved_at IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = ?1)";
 
-fn delete_job(writing: &Writing<'_>, nr: i64, intake: i64) -> Result<(), StoreError> {
+pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, intake: i64) -> Result<(), StoreError> {
     let connection = writing.connection;
     let labels: Option<String> = connection
         .prepare_cached("SELECT labels FROM requests WHERE job = ?1")?

@@ -13,6 +13,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::output_rows::read_stored;
 use crate::store::rows::{JobColumns, number_of, read_row};
+use crate::store::staging::NOT_STAGED;
 
 /// A job with what is only displayed.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +51,11 @@ pub enum Found {
     /// Several; the newest few of them.
     Many(Vec<JobId>),
 }
+
+/// How many jobs are in each state. Staged jobs are pending; counting them by their files keeps to the index.
+const COUNTS: &str = "SELECT state, count(*) - CASE state
+        WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM intakes WHERE staged = 1) ELSE 0 END AS visible
+    FROM jobs GROUP BY state HAVING visible > 0";
 
 impl Store {
     /// One job.
@@ -100,8 +106,7 @@ impl Store {
     /// Any failure of the database.
     pub async fn counts(&self) -> Result<BTreeMap<StateName, u64>, StoreError> {
         self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+            let mut statement = connection.prepare_cached(COUNTS)?;
             let counts =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
             Ok(counts.collect::<Result<_, _>>()?)
@@ -198,7 +203,7 @@ fn list(
     cursor: Option<i64>,
     limit: u32,
 ) -> Result<Page, StoreError> {
-    let mut conditions = vec!["jobs.nr < ?".to_owned()];
+    let mut conditions = vec!["jobs.nr < ?".to_owned(), NOT_STAGED.to_owned()];
     let mut values: Vec<rusqlite::types::Value> = vec![cursor.unwrap_or(i64::MAX).into()];
     if let Some(state) = filter.state {
         conditions.push("jobs.state = ?".into());
@@ -240,7 +245,9 @@ fn find(connection: &Connection, reference: &str) -> Result<Found, StoreError> {
     let is_prefix = lower.len() >= 6 && lower.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     if is_prefix {
         let found = ids(
-            "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 ORDER BY nr DESC LIMIT 10",
+            &format!(
+                "SELECT id FROM jobs WHERE id >= ?1 AND id < ?2 AND {NOT_STAGED} ORDER BY nr DESC LIMIT 10"
+            ),
             [&lower, &format!("{lower}~")],
         )?;
         if !found.is_empty() {
@@ -248,7 +255,9 @@ fn find(connection: &Connection, reference: &str) -> Result<Found, StoreError> {
         }
     }
     let named = ids(
-        "SELECT id FROM jobs WHERE name = ?1 OR name = ?2 ORDER BY nr DESC LIMIT 10",
+        &format!(
+            "SELECT id FROM jobs WHERE (name = ?1 OR name = ?2) AND {NOT_STAGED} ORDER BY nr DESC LIMIT 10"
+        ),
         [reference, reference],
     )?;
     Ok(one_or_many(named))

@@ -6,7 +6,7 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params_from_iter};
 
 use crate::clock::Timestamp;
-use crate::job::next_action::{DueAction, NextAction, next_action};
+use crate::job::next_action::{DueAction, NextAction};
 use crate::job::record::Record;
 use crate::job::{Identity, Job, JobFacts, JobId};
 use crate::store::columns::columns;
@@ -124,10 +124,10 @@ pub(super) fn insert_job(
     insert: &mut Statement<'_>,
     job: &Job,
     intake: i64,
-    now: Timestamp,
+    next: Option<DueAction>,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let columns = JobColumns { intake, ..JobColumns::new(job, next_action(job, now), change) };
+    let columns = JobColumns { intake, ..JobColumns::new(job, next, change) };
     let changing = columns.changing()?.map(|(_, value)| value);
     Ok(insert.insert(params_from_iter(columns.fixed()?.into_iter().chain(changing)))?)
 }

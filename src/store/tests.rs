@@ -37,6 +37,16 @@ impl Rig {
         Self { folder, store }
     }
 
+    /// A rig on a database in `folder` that was opened before.
+    pub(super) fn over(folder: tempfile::TempDir, store: Store) -> Self {
+        Self { folder, store }
+    }
+
+    /// Closes the database.
+    pub(super) fn into_folder(self) -> tempfile::TempDir {
+        self.folder
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("dropreel.db")
     }

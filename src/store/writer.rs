@@ -104,8 +104,6 @@ where
 pub(super) enum WriteKind {
     /// Joins the next commit, and can run again: if another write of the batch fails, all of them do.
     Normal,
-    /// Joins the next commit, and can run only once, because it consumes its input.
-    Once,
     /// No caller outside waits for it, so it yields to the other kinds (see [`batches`]).
     Background,
 }

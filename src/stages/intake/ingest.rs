@@ -16,11 +16,11 @@ use crate::fs::FsError;
 use crate::jobfile::{Draft, Problem};
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::archive::{Batch, Committed};
-use crate::stages::intake::read_ahead::read_ahead;
 use crate::stages::intake::validate::{Candidate, ValidFile, Validation, file_problem};
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
-use crate::store::intake::{Drafts, IngestError, Ingested, Intake, Source};
+use crate::store::intake::{IngestError, IngestResult, Ingested, Intake, Source};
+use crate::store::staging::MAX_JOBS_PER_COMMIT;
 
 /// Most files per commit.
 const MAX_BATCH_FILES: usize = 512;
@@ -118,7 +118,7 @@ impl IntakeStage {
             [] => return batch,
             // A streamed file: its jobs are read while they are written.
             [(name, file)] if file.bytes.is_none() => match self.validator.stream_drafts(name, file) {
-                Ok(drafts) => match self.ingest_stream(intake(name, file), drafts, now).await {
+                Ok(drafts) => match self.store.ingest(intake(name, file), drafts, now).await {
                     Err(IngestError::Store(error)) => Err(error),
                     outcome => Ok(vec![outcome]),
                 },
@@ -128,13 +128,7 @@ impl IntakeStage {
                     Ok(Vec::new())
                 }
             },
-            files => {
-                let together: Vec<(Intake, Vec<Draft>)> = files
-                    .iter_mut()
-                    .map(|(name, file)| (intake(name, file), std::mem::take(&mut file.drafts)))
-                    .collect();
-                self.store.ingest_batch(together, now).await
-            }
+            files => self.commit_files(files, now).await,
         };
         match outcomes {
             Ok(outcomes) => {
@@ -156,20 +150,37 @@ impl IntakeStage {
         batch
     }
 
-    async fn ingest_stream(
+    /// Commits files whose jobs are at hand, as many together as one commit may have jobs. After a fault, the files
+    /// committed before it are moved by the next pass.
+    async fn commit_files(
         &self,
-        intake: Intake,
-        drafts: Drafts,
+        files: &mut [(String, ValidFile)],
         now: Timestamp,
-    ) -> Result<Ingested, IngestError> {
-        // Under a paused clock nothing may run concurrently, so that the order stays fixed.
-        if self.clock.is_paused() {
-            return self.store.ingest(intake, drafts, now).await;
+    ) -> Result<Vec<IngestResult>, StoreError> {
+        let mut outcomes = Vec::with_capacity(files.len());
+        let mut together: Vec<(Intake, Vec<Draft>)> = Vec::new();
+        let mut jobs = 0;
+        for (name, file) in files {
+            let (intake, drafts) = (intake(name, file), std::mem::take(&mut file.drafts));
+            if jobs + drafts.len() > MAX_JOBS_PER_COMMIT && !together.is_empty() {
+                outcomes.extend(self.store.ingest_batch(std::mem::take(&mut together), now).await?);
+                jobs = 0;
+            }
+            if drafts.len() > MAX_JOBS_PER_COMMIT {
+                let drafts = Box::new(drafts.into_iter().map(Ok));
+                match self.store.ingest(intake, drafts, now).await {
+                    Err(IngestError::Store(error)) => return Err(error),
+                    outcome => outcomes.push(outcome),
+                }
+            } else {
+                jobs += drafts.len();
+                together.push((intake, drafts));
+            }
         }
-        let (read, drafts) = read_ahead(drafts);
-        let (ingested, ()) =
-            join(self.store.ingest(intake, drafts, now), run_blocking(&self.clock, read)).await;
-        ingested
+        if !together.is_empty() {
+            outcomes.extend(self.store.ingest_batch(together, now).await?);
+        }
+        Ok(outcomes)
     }
 
     /// Logs the outcome of a file (in a `large_batch` only if it was not ingested) and rejects it if it is a duplicate.

@@ -3,7 +3,6 @@
 
 mod archive;
 mod ingest;
-mod read_ahead;
 mod validate;
 mod watch;
 
@@ -220,6 +219,7 @@ impl Stage for IntakeStage {
                 return Ok(Wake::At(self.clock.now().plus(FAULT_DELAY)));
             }
         };
+        self.store.finish_unfinished().await?;
         let unmoved = self.resume_moves().await?;
         let (candidates, next) = self.select_files(entries, &unmoved);
         let unwatched = candidates.len() >= UNWATCHED_FILES;

@@ -151,8 +151,7 @@ impl WriterLoop {
 
     /// Runs all writes of a batch.
     fn run_all(&mut self, batch: &mut Batch, after_commit: &mut AfterCommit) -> Result<(), WriteError> {
-        let isolated = batch.len() > 1 && batch.iter().any(|write| write.kind() == WriteKind::Once);
-        batch.iter_mut().try_for_each(|write| self.run_write(write.as_mut(), isolated, after_commit))
+        batch.iter_mut().try_for_each(|write| self.run_write(write.as_mut(), false, after_commit))
     }
 
     /// Rolls the batch back and runs it again with a savepoint for each write.

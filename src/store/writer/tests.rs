@@ -20,11 +20,11 @@ async fn failing_write_is_undone_alone_and_in_a_shared_commit() {
     };
     let fails: fn() -> _ = || Err(StoreError::Aborted("on purpose".into()));
     let panics: fn() -> _ = || panic!("on purpose");
-    for (kind, end) in [(WriteKind::Normal, fails), (WriteKind::Once, fails), (WriteKind::Normal, panics)] {
+    for (kind, end) in [(WriteKind::Normal, fails), (WriteKind::Normal, panics)] {
         assert!(write(kind, "alone".into(), end).await.is_err());
     }
     let mut kept = Vec::new();
-    for kind in [WriteKind::Normal, WriteKind::Once, WriteKind::Background] {
+    for kind in [WriteKind::Normal, WriteKind::Background] {
         for (how, end) in [("fails", fails), ("panics", panics)] {
             let (go, wait) = std::sync::mpsc::channel::<()>();
             let busy = store.writer.write(move |_| {

@@ -96,9 +96,16 @@ impl Snapshot {
         let mut broken = connection.prepare("PRAGMA foreign_key_check")?;
         let foreign_keys_broken = broken.query_map([], |_| Ok(()))?.count();
         let mut take = |name: &str| tables.remove(name).unwrap_or_default();
+        let (mut jobs, mut intakes) = (take("jobs"), take("intakes"));
+        // What a kill left staged is not there: nobody sees it, and the next start deletes it.
+        let is_staged = |intake: &Row| intake.number("staged") == Some(1);
+        let staged: Vec<i64> =
+            intakes.iter().filter(|row| is_staged(row)).map(|row| row.count("nr")).collect();
+        intakes.retain(|intake| !is_staged(intake));
+        jobs.retain(|job| !staged.contains(&job.count("intake")));
         Ok(Self {
-            jobs: take("jobs"),
-            intakes: take("intakes"),
+            jobs,
+            intakes,
             attempts: take("attempts"),
             outputs: take("outputs"),
             history: take("history"),

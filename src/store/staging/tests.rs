@@ -1,0 +1,187 @@
+use std::time::Duration;
+
+use super::MAX_JOBS_PER_COMMIT;
+use crate::api::list::JobFilter;
+use crate::clock::Clock;
+use crate::job::next_action::NextAction;
+use crate::jobfile::Draft;
+use crate::store::intake::{IngestError, IngestResult, Intake, Source};
+use crate::store::query::Found;
+use crate::store::tests::{NOW, Rig, draft, open, raw};
+
+/// Measures the longest wait of a callback, one each 4 ms, beside a file of 100,000 jobs:
+/// `cargo test --release --lib -- --ignored --nocapture callback_beside`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute, and prints a measurement"]
+async fn callback_beside_a_file_of_100_000_jobs_waits_less_than_100_ms() {
+    let rig = Rig::new();
+    let job = rig.ingest(vec![draft("sakura")]).await[0];
+    let intake = Intake {
+        source: Source::Inbox,
+        file_name: Some("long.jsonl".into()),
+        sha256: "long".into(),
+        bytes: 1,
+    };
+    let clock = Clock::machine();
+    let drafts = Box::new((0..100_000).map(|number| Ok(draft(&format!("job-{number}")))));
+    let began = clock.tick();
+    let store = rig.store.clone();
+    let ingest = tokio::spawn(async move { store.ingest(intake, drafts, NOW).await });
+    let (mut longest, mut answers) = (Duration::ZERO, 0);
+    while !ingest.is_finished() {
+        let asked = clock.tick();
+        rig.store.keep_delivery(job, b"{}".to_vec(), NOW).await.unwrap();
+        longest = longest.max(clock.tick().since(asked));
+        answers += 1;
+        clock.sleep(Duration::from_millis(4)).await;
+    }
+    let took = clock.tick().since(began);
+    assert_eq!(ingest.await.unwrap().unwrap().jobs.len(), 100_000);
+    println!("ingested in {took:?}; {answers} callbacks, the longest wait {longest:?}");
+    assert!(longest < Duration::from_millis(100), "{longest:?}");
+}
+
+fn long_file(jobs: usize, key: impl Fn(usize) -> Option<String>) -> Vec<Draft> {
+    (0..jobs).map(|number| Draft { key: key(number), ..draft(&format!("job-{number}")) }).collect()
+}
+
+fn intake_of(name: &str) -> Intake {
+    Intake { source: Source::Inbox, file_name: Some(format!("{name}.jsonl")), sha256: name.into(), bytes: 1 }
+}
+
+impl Rig {
+    async fn ingest_long(&self, name: &str, drafts: Vec<Draft>) -> IngestResult {
+        let drafts = Box::new(drafts.into_iter().map(Ok));
+        self.store.ingest(intake_of(name), drafts, NOW).await
+    }
+
+    /// Rows of jobs, whether visible or not, and of what belongs to them.
+    fn rows(&self) -> [i64; 6] {
+        ["intakes", "jobs", "requests", "labels", "keys", "history"]
+            .map(|table| self.number(&format!("SELECT count(*) FROM {table}")))
+    }
+
+    fn number(&self, sql: &str) -> i64 {
+        raw(&self.path()).query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    async fn visible(&self) -> (u64, usize, usize) {
+        let counted = self.store.counts().await.unwrap().values().sum();
+        let listed = self.store.list(JobFilter::default(), None, 500).await.unwrap().jobs.len();
+        (counted, listed, self.store.submit_queue().await.unwrap().0.len())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_file_becomes_visible_at_once_and_due_in_order() {
+    let rig = Rig::new();
+    let jobs = 2 * MAX_JOBS_PER_COMMIT + 10;
+    let (store, drafts) = (rig.store.clone(), long_file(jobs, |number| Some(format!("key-{number}"))));
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    // Stops before the last jobs.
+    let mut wait = Some(wait);
+    let drafts = drafts.into_iter().enumerate().map(move |(number, draft)| {
+        if number == jobs - 5 {
+            let _ = wait.take().map(|wait| wait.recv());
+        }
+        Ok(draft)
+    });
+    let ingest =
+        tokio::spawn(async move { store.ingest(intake_of("long"), Box::new(drafts), NOW).await.unwrap() });
+    while rig.number("SELECT count(*) FROM jobs") < 2 * MAX_JOBS_PER_COMMIT as i64 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.visible().await, (0, 0, 0), "staged");
+    assert_eq!(rig.store.find("job-1".into()).await.unwrap(), Found::None);
+    assert!(rig.store.unfinished_jobs().await.unwrap().unfinished.is_empty());
+    assert!(rig.store.unmoved().await.unwrap().is_empty());
+    go.send(()).unwrap();
+    let ingested = ingest.await.unwrap();
+    assert_eq!(ingested.jobs.len(), jobs);
+    assert_eq!(rig.visible().await, (jobs as u64, 500, 1));
+    assert_eq!(rig.store.submit_queue().await.unwrap().0[0].id, ingested.jobs[0], "the first goes first");
+    let due = rig.store.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs;
+    assert_eq!(due, ingested.jobs);
+    assert_eq!(rig.store.changes_since(0, 5000).await.unwrap().len(), jobs);
+    assert_eq!(rig.store.metrics().accepted_jobs.get(), jobs as u64);
+}
+
+#[tokio::test]
+async fn refused_long_file_leaves_nothing() {
+    let rig = Rig::new();
+    let jobs = 3 * MAX_JOBS_PER_COMMIT;
+    rig.ingest_long("first", long_file(jobs, |_| None)).await.unwrap();
+    rig.ingest_long("keyed", vec![Draft { key: Some("used".into()), ..draft("keyed") }]).await.unwrap();
+    let before = rig.rows();
+    let repeated = rig.ingest_long("first", long_file(jobs, |_| None)).await;
+    assert!(matches!(repeated, Err(IngestError::Duplicate { .. })), "{repeated:?}");
+    assert_eq!(rig.rows(), before);
+    let used = |number| Some(if number == jobs - 2 { "used".into() } else { format!("key-{number}") });
+    let refused = rig.ingest_long("second", long_file(jobs, used)).await;
+    assert!(matches!(refused, Err(IngestError::KeyUsed { place, .. }) if place == jobs - 2), "{refused:?}");
+    assert_eq!(rig.rows(), before);
+    let twice = |number| Some(if number == jobs - 1 { "key-0".into() } else { format!("key-{number}") });
+    let refused = rig.ingest_long("third", long_file(jobs, twice)).await;
+    assert!(matches!(refused, Err(IngestError::KeyUsed { .. })), "{refused:?}");
+    assert_eq!(rig.rows(), before);
+    let unreadable = long_file(jobs, |number| Some(format!("key-{number}"))).into_iter().map(Ok);
+    let unreadable = unreadable.chain([Err("the file changed".to_owned())]);
+    let refused = rig.store.ingest(intake_of("fourth"), Box::new(unreadable), NOW).await;
+    assert!(matches!(refused, Err(IngestError::Unreadable(_))), "{refused:?}");
+    assert_eq!(rig.rows(), before);
+    // Its keys are free.
+    rig.ingest_long("fifth", long_file(jobs, |number| Some(format!("key-{number}")))).await.unwrap();
+    let again = |_| None;
+    let mut drafts = long_file(jobs, again);
+    drafts[jobs - 1].again = true;
+    rig.ingest_long("first", drafts).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_ingestion_of_a_long_file_is_undone_by_the_next_call() {
+    let rig = Rig::new();
+    let keyed = || long_file(4 * MAX_JOBS_PER_COMMIT, |number| Some(format!("key-{number}")));
+    let store = rig.store.clone();
+    let drafts = Box::new(keyed().into_iter().map(Ok));
+    let ingest = tokio::spawn(async move { store.ingest(intake_of("long"), drafts, NOW).await });
+    while rig.number("SELECT count(*) FROM jobs") == 0 {
+        tokio::task::yield_now().await;
+    }
+    ingest.abort();
+    let _ = ingest.await;
+    rig.store.finish_unfinished().await.unwrap();
+    let left = rig.rows();
+    assert!(left == [0; 6] || left[1] == 4 * MAX_JOBS_PER_COMMIT as i64, "nothing or all: {left:?}");
+    if left[1] == 0 {
+        assert_eq!(rig.ingest_long("long", keyed()).await.unwrap().jobs.len(), 4 * MAX_JOBS_PER_COMMIT);
+    }
+}
+
+#[tokio::test]
+async fn crash_leaves_nothing_of_a_staged_file_and_all_of_a_published_one() {
+    let rig = Rig::new();
+    rig.ingest_long("kept", vec![draft("kept")]).await.unwrap();
+    let before = rig.rows();
+    let jobs = 2 * MAX_JOBS_PER_COMMIT;
+    let ingested =
+        rig.ingest_long("long", long_file(jobs, |number| Some(format!("key-{number}")))).await.unwrap();
+    // As a crash leaves it before the file is published, and right after.
+    let stage = format!(
+        "UPDATE intakes SET staged = 1 WHERE nr = {0};
+         UPDATE jobs SET next_action = NULL, next_action_at = NULL, last_change = 0 WHERE intake = {0};",
+        ingested.nr
+    );
+    let path = rig.path();
+    let folder = rig.into_folder();
+    raw(&path).execute_batch(&stage).unwrap();
+    let copy = folder.path().join("copy.db");
+    raw(&path).execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    raw(&copy).execute_batch("UPDATE intakes SET staged = 0").unwrap();
+
+    let crashed = Rig::over(folder, open(&path).unwrap());
+    assert_eq!(crashed.rows(), before, "staged");
+    let published = open(&copy).unwrap();
+    assert!(published.counts().await.unwrap().values().sum::<u64>() == 1 + jobs as u64);
+    published.finish_unfinished().await.unwrap();
+    assert_eq!(published.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs.len(), 1 + jobs);
+}
