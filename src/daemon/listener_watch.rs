@@ -1,4 +1,4 @@
-//! Runs an HTTP server and watches its listener. Without a listener the daemon would go on unreachable, so the process must
+//! Runs an HTTP server and watches its listener. Without a listener the daemon would keep running unreachable, so the process must
 //! end then: a service manager starts it again.
 
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! The proof that a file is published. It lies here so that only the library can make one; as it imports nothing, the job
+//! The proof that a file is published. It is here so that only the library can make one; as it imports nothing, the job
 //! machine may name it.
 
 /// Proof that a file is in the library under its final name, complete and flushed.

@@ -96,7 +96,7 @@ pub fn inspect(
             Some(RIFF_STREAM..) | None => false,
             Some(size) if size <= 8 => false,
             Some(size) if size > length => return Ok(Err(InvalidMedia::Damaged(NO_END))),
-            // A large AVI goes on in a second list.
+            // A large AVI continues in a second list.
             Some(size) => extension != "avi" || size == length,
         },
         _ => false,

@@ -112,7 +112,7 @@ impl World {
         &self.plan
     }
 
-    /// Replaces the run's plan. Its schedules begin anew.
+    /// Replaces the run's plan. Its schedules start again.
     pub fn set_fault_plan(&mut self, plan: FaultPlan) {
         self.plan = plan;
         self.calls.retain(|key, _| key.from_prompt);

@@ -1,4 +1,4 @@
-//! The proof that an attempt is committed. It lies here so that only the store can make one; as it imports nothing of the
+//! The proof that an attempt is committed. It is here so that only the store can make one; as it imports nothing of the
 //! store, modules beside the store may name it.
 
 use crate::clock::Timestamp;

@@ -1,7 +1,7 @@
 //! A consistent copy of the database, made through a connection that only reads: whether the daemon runs or not.
 //!
-//! Not a copy of the file: what is newest lies beside it, in its log, and another program's SQLite would be a second one
-//! at work on it.
+//! Not a copy of the file: the newest changes are in the log beside it, and opening both with another program's SQLite is
+//! unsafe.
 
 use std::path::{Path, PathBuf};
 
@@ -32,10 +32,10 @@ pub enum BackupError {
     /// It may not be read by this user.
     #[error("{} may not be read by this user", .0.display())]
     Forbidden(PathBuf),
-    /// The database, or its copy, cannot be opened, is damaged or not ours.
+    /// The database or its copy cannot be opened, is damaged, or is not dropreel's.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// There is no room for the copy.
+    /// There is no space for the copy.
     #[error("the disk that holds {} is full", .0.display())]
     Full(PathBuf),
     /// The name of the copy is not UTF-8, as SQLite wants it.

@@ -59,7 +59,7 @@ pub(super) fn read_stored(row: &Row<'_>) -> Result<StoredFile, StoreError> {
     })
 }
 
-/// Writes the rows of a job's outputs anew. A plan already made for one stays.
+/// Writes the rows of a job's outputs. An output keeps its planned path.
 pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Result<(), StoreError> {
     let Some(task) = job.task() else { return Ok(()) };
     let mut statement = connection.prepare_cached(

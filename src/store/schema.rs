@@ -93,8 +93,7 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
     Ok(format!("{jobs} jobs, {} KiB", pages * size / 1024))
 }
 
-/// Opens a copy that nobody else has, to be marked and checked. Nothing lies beside it meanwhile; whoever publishes it
-/// flushes it.
+/// Opens a copy that no other process uses, to mark and check it. It has no log file; the publisher flushes it.
 pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.pragma_update(None, "journal_mode", "MEMORY").map_err(sqlite(path))?;
@@ -135,11 +134,11 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     #[cfg(test)]
     super::costs::count_statements(&mut connection).map_err(sqlite(path))?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite(path))?;
-    // What changes together in a job's row is written by a statement of its own.
+    // Each set of columns that changes together has an UPDATE statement of its own.
     connection.set_prepared_statement_cache_capacity(128);
-    // A plan does not hang on the values bound to it: otherwise SQLite compiles such a statement anew at each use.
+    // Query plans must not depend on bound values: otherwise SQLite compiles such a statement again at each use.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite(path))?;
-    // What a hostile file could use: functions hidden in views and triggers, and pages changed under our feet.
+    // Against hostile files: functions hidden in views and triggers, and pages that change while mapped.
     connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite(path))?;
     connection.pragma_update(None, "mmap_size", 0).map_err(sqlite(path))?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite(path))?;
@@ -153,7 +152,7 @@ fn expect_pragma(
     value: &str,
     read_back: &str,
 ) -> Result<(), OpenError> {
-    run_to_its_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(sqlite(path))?;
+    run_to_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(sqlite(path))?;
     let found = connection
         .pragma_query_value(None, pragma, |row| {
             let value: rusqlite::types::Value = row.get(0)?;
@@ -167,18 +166,18 @@ fn expect_pragma(
     if found == read_back { Ok(()) } else { Err(OpenError::Pragma { path: path.to_owned(), pragma, found }) }
 }
 
-/// The switch to WAL answers "wal" first and is committed after: who stops at the answer, as `pragma_update` does,
-/// never hears that the commit failed, and reads "wal" back from a connection that is not in it.
-fn run_to_its_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+/// Runs a statement to its end. The switch to WAL returns "wal" before it commits: `pragma_update` stops at that row and
+/// would not notice a failed commit.
+fn run_to_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
 }
 
-/// Brings an older database to [`VERSION`], one transaction per version.
+/// Migrates an older database to [`VERSION`], one transaction per version.
 fn migrate(connection: &Connection, path: &Path, version: i64) -> Result<(), OpenError> {
-    // A migration may build a table anew; with foreign keys on, dropping the old one would fail for its references.
+    // A migration may rebuild a table. With foreign keys on, dropping the old table would fail because of references to it.
     expect_pragma(connection, path, "foreign_keys", "OFF", "0")?;
     for (migration, next) in MIGRATIONS.iter().zip(2..).filter(|(_, next)| *next > version) {
         in_transaction(connection, migration, next).map_err(sqlite(path))?;

@@ -468,7 +468,7 @@ async fn files_replaced_during_ingestion_are_ingested_whole_or_not_at_all() {
 #[tokio::test]
 async fn every_file_of_a_large_batch_is_ingested() {
     let long = std::env::var_os("DROPREEL_LONG").is_some();
-    let (count, patience) = if long { (20_000, 600) } else { (600, 30) };
+    let (count, seconds) = if long { (20_000, 600) } else { (600, 30) };
     let rig = start().await;
     let mut log = log_of(&rig);
     let (batch, inbox) = (rig.beside("elsewhere/batch"), rig.path("inbox"));
@@ -483,7 +483,7 @@ async fn every_file_of_a_large_batch_is_ingested() {
     }
     let start = Instant::now();
     while fs::read_dir(&inbox).unwrap().count() > 0 {
-        assert!(start.elapsed() < Duration::from_secs(patience), "{}", rig.output());
+        assert!(start.elapsed() < Duration::from_secs(seconds), "{}", rig.output());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(files_below(&rig.path("accepted")).len(), count);

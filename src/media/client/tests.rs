@@ -313,8 +313,8 @@ async fn a_download_is_resumed_only_where_it_is_the_same_file() {
         let error = fetch(vec![wrong.clone()], resume_at(4)).await.expect_err(&wrong);
         assert!(matches!(error, MediaError::CannotResume { .. }), "{wrong}: {error:?}");
     }
-    let anew = answer("200 OK\r\ncontent-length: 8", "clipreel");
-    assert_eq!(fetch(vec![anew], resume_at(4)).await.unwrap().0.offset, 0);
+    let whole = answer("200 OK\r\ncontent-length: 8", "clipreel");
+    assert_eq!(fetch(vec![whole], resume_at(4)).await.unwrap().0.offset, 0);
 }
 
 #[tokio::test]

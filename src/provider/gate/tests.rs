@@ -155,7 +155,7 @@ fn different_jobs_in_a_row_confirm_a_cause_about_which_neutral_calls_say_nothing
 }
 
 #[test]
-fn success_in_between_begins_the_row_anew() {
+fn success_in_between_starts_the_count_again() {
     for cause in PROBED {
         let gate = gate();
         assert_eq!(submit(&gate, 1, 1, &refusal(cause, 1)), 0);

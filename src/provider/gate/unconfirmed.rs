@@ -94,7 +94,7 @@ impl UnconfirmedCauses {
         inconclusive.into_iter().filter_map(|cause| self.take_confirmed(cause)).collect()
     }
 
-    /// A job's call was not refused: what that disproves begins anew.
+    /// A job's call was not refused: what that disproves starts again.
     pub(super) fn job_answered(&mut self, subject: Subject, evidence: Evidence) {
         let is_submit = matches!(subject, Subject::Submit(_));
         for known in &mut self.0 {

@@ -415,7 +415,7 @@ fn every_call_has_faults_of_its_own() {
 }
 
 #[test]
-fn new_plan_begins_anew_and_a_prompt_plan_continues() {
+fn new_plan_starts_again_and_a_prompt_plan_continues() {
     let mut provider = Provider::with_faults("submit=503x2");
     let own = || json!({"prompt": "[sandbox: submit=502x2]"});
     let tries =

@@ -382,7 +382,7 @@ async fn forged_callbacks_never_reach_the_database() {
         clock: Clock::machine(),
     };
     let signing = TestServer::start(|listener| serve_with_limits(short_limits(), listener, signed).unwrap());
-    // Every read of the database fails, and every write waits five seconds in vain.
+    // Every read of the database fails, and every write fails after five seconds.
     let other = rusqlite::Connection::open(public.rig.folder.path().join("dropreel.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     public.rig.store.refuse_reads();

@@ -52,7 +52,7 @@ impl Drop for Worker {
     }
 }
 
-/// Counts a thread while it lives. The last one to end closes the idle connections: at rest there are none.
+/// Counts a thread while it lives. The last one to end closes the idle connections, so an idle daemon has none.
 struct ThreadGuard(Arc<Mutex<Workers>>);
 
 impl ThreadGuard {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::inbox::FolderId;
 
-/// A watch of one folder. It is started anew when the folder is replaced.
+/// A watch of one folder. It is started again when the folder is replaced.
 pub struct Watch {
     path: PathBuf,
     event: Arc<Notify>,
