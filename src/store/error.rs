@@ -71,21 +71,29 @@ impl StoreError {
             | Self::Closed => false,
         }
     }
+
+    /// What a failure of SQLite is after which surely nothing is kept, even of a commit.
+    pub(super) fn nothing_kept(error: &rusqlite::Error) -> Option<fn() -> Self> {
+        use rusqlite::ErrorCode;
+        match error.sqlite_error_code()? {
+            ErrorCode::DiskFull => Some(|| Self::DiskFull),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(|| Self::Busy),
+            _ => None,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::Error::FromSqlConversionFailure;
-        use rusqlite::ErrorCode;
-        match (error.sqlite_error_code(), error) {
-            (Some(ErrorCode::DiskFull), _) => Self::DiskFull,
-            (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => Self::Busy,
+        match (Self::nothing_kept(&error), error) {
+            (Some(kind), _) => kind(),
             // A value that `sql_types` could not read.
-            (_, FromSqlConversionFailure(column, kind, source)) => match source.downcast::<Self>() {
+            (None, FromSqlConversionFailure(column, kind, source)) => match source.downcast::<Self>() {
                 Ok(unknown) => *unknown,
                 Err(source) => Self::Sqlite(FromSqlConversionFailure(column, kind, source)),
             },
-            (_, error) => Self::Sqlite(error),
+            (None, error) => Self::Sqlite(error),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use strum::EnumCount;
 use tokio::sync::{Mutex, watch};
 
 /// What a notification is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount)]
 pub enum Topic {
     /// The submit stage.
     Submit,
@@ -23,11 +24,9 @@ pub enum Topic {
     Changes,
 }
 
-const TOPICS: usize = 7;
-
 /// Sends the notifications of all topics. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Notifier(Arc<[watch::Sender<u64>; TOPICS]>);
+pub(super) struct Notifier(Arc<[watch::Sender<u64>; Topic::COUNT]>);
 
 impl Notifier {
     pub(super) fn new() -> Self {

@@ -229,20 +229,8 @@ impl WriterLoop {
 
 /// A full disk or a lock leaves nothing behind. Any other failure of a commit is an unknown outcome.
 fn outcome_of(error: &rusqlite::Error) -> BatchOutcome {
-    match StoreError::from_kind(error) {
+    match StoreError::nothing_kept(error) {
         Some(kind) => BatchOutcome::Undone(kind),
         None => BatchOutcome::Unknown(error.to_string()),
-    }
-}
-
-impl StoreError {
-    fn from_kind(error: &rusqlite::Error) -> Option<fn() -> Self> {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Some(|| Self::DiskFull),
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
-                Some(|| Self::Busy)
-            }
-            _ => None,
-        }
     }
 }
