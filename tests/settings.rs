@@ -307,7 +307,7 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("provider.max_running_per_model", "{ a = \"2\" }", "whole number"),
         ("provider.request_timeout", "0s", "must be above zero"),
         ("provider.base_url", "http://qingbo.dev", "https://"),
-        ("provider.proxy", "socks5://me:canary@proxy", "https:// or http://"),
+        ("provider.proxy", "socks4://me:canary@proxy", "socks5://"),
         ("inbox.max_bytes", "257MiB", "at most 256MiB"),
         ("library.mode", "everybody", "private, group, public"),
         ("library.layout", "../{name}", "inside the library"),

@@ -47,7 +47,7 @@ pub enum ClientError {
     )]
     Key,
     /// The proxy's address cannot be used. It is not shown because it may contain a password.
-    #[error("`provider.proxy` is not the http(s) address of a proxy")]
+    #[error("`provider.proxy` is not the http(s) or socks5(h) address of a proxy")]
     Proxy,
     /// Certificates or TLS could not be set up.
     #[error("cannot set up HTTPS: {0}; are the system's CA certificates installed?")]

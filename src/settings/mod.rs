@@ -117,7 +117,7 @@ pub struct ProviderSettings {
     pub max_running_per_model: BTreeMap<String, u32>,
     /// Limit of a whole call.
     pub request_timeout: Duration,
-    /// The proxy for calls to the provider, an `http` or `https` URL that may carry a password. `None`: the proxy of the
+    /// The proxy for calls to the provider, an `http`, `https`, `socks5` or `socks5h` URL that may carry a password. `None`: the proxy of the
     /// usual environment variables.
     pub proxy: Option<Secret>,
 }

@@ -68,6 +68,19 @@ pub(super) fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// The address of a proxy. SOCKS 4 knows neither passwords nor IPv6.
+pub(super) fn proxy_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("is not a URL ({error}); write http://host.example:3128"))?;
+    if !matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") {
+        return Err("must begin with http://, https://, socks5:// or socks5h://".to_owned());
+    }
+    if url.host().is_none() {
+        return Err("must name the host of the proxy".to_owned());
+    }
+    Ok(url)
+}
+
 fn plain_url(text: &str) -> Result<Url, String> {
     let url = http_url(text)?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -200,6 +213,18 @@ mod tests {
         for (text, word) in bad {
             let error = base_url(text).expect_err(text);
             assert!(error.contains(word) && !error.contains("canary"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn proxy_speaks_http_or_socks_5() {
+        for good in ["http://proxy:3128", "https://me:pw@proxy", "socks5://127.0.0.1:1080", "socks5h://[::1]"]
+        {
+            assert!(proxy_url(good).is_ok(), "{good}");
+        }
+        for bad in ["proxy:3128", "socks4://proxy", "ftp://me:canary@proxy", "socks5://", "127.0.0.1:1080"] {
+            let error = proxy_url(bad).expect_err(bad);
+            assert!(!error.contains("canary"), "{bad}: {error}");
         }
     }
 

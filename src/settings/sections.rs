@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::secret::Secret;
 use crate::settings::keys::API_KEY_VARIABLE;
 use crate::settings::parse::{
-    base_url, http_url, layout, media_hosts, optional_path, path, per_model, within,
+    base_url, layout, media_hosts, optional_path, path, per_model, proxy_url, within,
 };
 use crate::settings::problem::{Origin, SettingsProblem};
 use crate::settings::reader::{Reader, Unusable};
@@ -83,7 +83,7 @@ impl Reader<'_> {
             if text.is_empty() {
                 return Ok(None);
             }
-            let has_password = http_url(text)?.password().is_some();
+            let has_password = proxy_url(text)?.password().is_some();
             Ok(Some((has_password, Secret::new(text))))
         })?;
         let Some((has_password, proxy)) = proxy else { return Ok(None) };

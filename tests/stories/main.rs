@@ -24,6 +24,7 @@ mod maintenance;
 mod metrics;
 mod page;
 mod poll;
+mod proxy;
 mod restart;
 mod service;
 mod signature;
