@@ -137,6 +137,16 @@ CREATE TABLE keys (
     job     TEXT NOT NULL               -- jobs.id; the job may be pruned
 ) STRICT, WITHOUT ROWID;
 
+-- Idempotency keys of requests that made jobs, for a week. Without REFERENCES: rows of `intakes` are kept longer.
+CREATE TABLE idempotency_keys (
+    key            TEXT NOT NULL PRIMARY KEY,
+    request_sha256 TEXT NOT NULL,       -- of everything that decides which jobs are made
+    intake         INTEGER NOT NULL,    -- intakes.nr
+    used_at        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_at);
+
 -- One row per billable submit, committed before it is sent. Only the counts and the task change afterwards.
 CREATE TABLE attempts (
     job          INTEGER NOT NULL REFERENCES jobs (nr),

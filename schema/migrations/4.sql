@@ -146,3 +146,12 @@ CREATE TABLE suspensions_4 (
 INSERT INTO suspensions_4 SELECT cause, until, message, since FROM suspensions;
 DROP TABLE suspensions;
 ALTER TABLE suspensions_4 RENAME TO suspensions;
+
+
+CREATE TABLE idempotency_keys (
+    key            TEXT NOT NULL PRIMARY KEY,
+    request_sha256 TEXT NOT NULL,
+    intake         INTEGER NOT NULL,
+    used_at        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_at);

@@ -49,6 +49,8 @@ pub(crate) struct JobFile<'a> {
     /// One object per line.
     pub lines: bool,
     pub bytes: Vec<u8>,
+    /// With the same key, the daemon makes its jobs once only.
+    pub idempotency_key: String,
 }
 
 impl ApiClient {
@@ -101,12 +103,16 @@ impl ApiClient {
         self.get(&["api", "v1", "jobs"], &query).await
     }
 
-    /// Submits a job file.
-    pub async fn submit(&self, file: JobFile<'_>) -> Result<CreatedJobs, CliError> {
+    /// Submits a job file. It may be repeated with the same key if the answer was lost.
+    pub async fn submit(&self, file: &JobFile<'_>) -> Result<CreatedJobs, CliError> {
         let query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
         let media_type = if file.lines { "application/x-ndjson" } else { "application/json" };
         let request = self.http.post(self.url(&["api", "v1", "jobs"], &query)?);
-        let request = request.header("content-type", media_type).timeout(LONG_TIMEOUT).body(file.bytes);
+        let request = request
+            .header("content-type", media_type)
+            .header("idempotency-key", &file.idempotency_key)
+            .timeout(LONG_TIMEOUT)
+            .body(file.bytes.clone());
         let response = self.send(request).await?;
         if response.status().is_success() {
             self.read(response).await
@@ -223,7 +229,7 @@ impl ApiClient {
                  check that dropreel listens there (`systemctl status dropreel`, its log), then see `dropreel list`"
             )
         };
-        CliError::new(Exit::Unreachable, message)
+        CliError { answer_lost: !error.is_connect(), ..CliError::new(Exit::Unreachable, message) }
     }
 }
 

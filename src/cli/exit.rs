@@ -31,11 +31,13 @@ pub(crate) struct CliError {
     pub exit: Exit,
     /// For people; may have several lines.
     pub message: String,
+    /// Whether the request was sent and may have been carried out.
+    pub answer_lost: bool,
 }
 
 impl CliError {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), answer_lost: false }
     }
 
     pub fn failed(message: impl Into<String>) -> Self {

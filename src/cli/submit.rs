@@ -2,10 +2,13 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::api::job::JobView;
+use crate::api::list::CreatedJobs;
 use crate::cli::args::SubmitArgs;
 use crate::cli::client::{ApiClient, JobFile};
 use crate::cli::context::Context;
@@ -15,6 +18,11 @@ use crate::cli::list::fetch_jobs_of_file;
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
 use crate::jobfile::Form;
+use crate::rng::Rng;
+
+/// Waits before a submit without an answer is repeated: a daemon that restarts answers within seconds.
+const REPEAT_DELAYS: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 
 #[derive(Serialize)]
 struct SubmitDocument<'a> {
@@ -34,8 +42,11 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
     let client = context.client()?;
     let mut jobs: Vec<JobView> = Vec::new();
     let mut errors: Vec<FileError> = Vec::new();
-    for file in &args.files {
-        match submit_file(&client, file, args).await {
+    let key = args.idempotency_key.clone().unwrap_or_else(|| HEXLOWER.encode(&Rng::from_system().id_bytes()));
+    for (number, file) in args.files.iter().enumerate() {
+        // One key for each file, which the key of the command decides.
+        let file_key = if number == 0 { key.clone() } else { format!("{key}.{}", number + 1) };
+        match submit_file(context, &client, file, file_key, args).await {
             Ok(created) => {
                 for job in created.iter().filter(|_| !context.json) {
                     eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
@@ -47,6 +58,12 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
                     eprint_line(&printable(line));
                 }
                 errors.push(FileError { file: file.display().to_string(), message: error.message });
+            }
+            Err(error) if error.answer_lost => {
+                let repeat = format!(
+                    "run the same command with `--idempotency-key {key}` to submit what is missing, and nothing twice"
+                );
+                return Err(CliError::new(error.exit, format!("{}\n{repeat}", error.message)));
             }
             Err(error) => return Err(error),
         }
@@ -74,7 +91,13 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
 }
 
 /// Submits one file and returns all its jobs.
-async fn submit_file(client: &ApiClient, file: &Path, args: &SubmitArgs) -> Result<Vec<JobView>, CliError> {
+async fn submit_file(
+    context: &Context,
+    client: &ApiClient,
+    file: &Path,
+    idempotency_key: String,
+    args: &SubmitArgs,
+) -> Result<Vec<JobView>, CliError> {
     let title = printable(&file.display().to_string());
     let (name, bytes) = if file == Path::new("-") {
         let mut bytes = Vec::new();
@@ -86,11 +109,31 @@ async fn submit_file(client: &ApiClient, file: &Path, args: &SubmitArgs) -> Resu
         (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
     };
     let lines = args.lines || name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
-    let file = JobFile { title: &title, name: name.as_deref(), lines, bytes };
-    let created = client.submit(file).await?;
+    let file = JobFile { title: &title, name: name.as_deref(), lines, bytes, idempotency_key };
+    let created = submit_until_answered(context, client, &file).await?;
     if created.jobs.len() < created.count {
         fetch_jobs_of_file(client, created.jobs, created.count).await
     } else {
         Ok(created.jobs)
     }
+}
+
+/// Repeats a submit whose answer was lost: with the same key, the daemon makes no further job.
+async fn submit_until_answered(
+    context: &Context,
+    client: &ApiClient,
+    file: &JobFile<'_>,
+) -> Result<CreatedJobs, CliError> {
+    let mut was_lost = false;
+    for delay in REPEAT_DELAYS {
+        match client.submit(file).await {
+            Err(error) if error.answer_lost || was_lost && error.exit == Exit::Unreachable => {
+                was_lost = true;
+                eprint_line(&format!("{}: no answer; submitting again", file.title));
+                context.clock.sleep(delay).await;
+            }
+            answered => return answered,
+        }
+    }
+    client.submit(file).await.map_err(|error| CliError { answer_lost: true, ..error })
 }

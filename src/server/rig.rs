@@ -35,7 +35,13 @@ impl Rig {
     }
 
     pub async fn add_jobs(&self, drafts: Vec<Draft>) -> Vec<JobId> {
-        let intake = Intake { source: Source::Api, file_name: None, sha256: String::new(), bytes: 1 };
+        let intake = Intake {
+            source: Source::Api,
+            file_name: None,
+            sha256: String::new(),
+            bytes: 1,
+            idempotency_key: None,
+        };
         let drafts = Box::new(drafts.into_iter().map(Ok));
         self.store.ingest(intake, drafts, NOW).await.unwrap().jobs
     }

@@ -13,6 +13,7 @@ use crate::jobfile::{self, Draft};
 use crate::store::Store;
 use crate::store::apply::topic_of;
 use crate::store::error::StoreError;
+use crate::store::idempotency::{IdempotencyKey, KeyUse, find_use, record_use};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::rows::{INSERT_JOB, insert_job};
@@ -51,6 +52,8 @@ pub struct Intake {
     pub sha256: String,
     /// Its length.
     pub bytes: u64,
+    /// Of the request that it came with, if that may be repeated.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// A job file taken in: its jobs are committed.
@@ -85,6 +88,9 @@ pub enum IngestError {
         /// Who used it.
         first: JobId,
     },
+    /// The `Idempotency-Key` of a request belongs to another request.
+    #[error("the Idempotency-Key was used for another request; use a new key for each request")]
+    IdempotencyKeyReused,
     /// The file could not be read to its end, or changed meanwhile.
     #[error("{0}")]
     Unreadable(String),
@@ -193,6 +199,9 @@ fn ingest_drafts(
     now: Timestamp,
     new_id: &impl Fn(u64) -> JobId,
 ) -> IngestResult {
+    if let Some(ingested) = ingested_before(writing.connection, intake)? {
+        return Ok(ingested);
+    }
     if !drafts.iter().any(|draft| draft.again) && !drafts.iter().all(|draft| draft.key.is_some()) {
         refuse_repeat(writing.connection, intake, now)?;
     }
@@ -202,8 +211,42 @@ fn ingest_drafts(
         let nr = insert_intake(connection, intake, drafts.len(), Visibility::AtOnce, now)?;
         Ok((nr, inserts.add_jobs(writing, nr, 0, drafts, now, new_id)?))
     })?;
+    record_key(connection, intake, nr, now)?;
     count_accepted(writing, jobs.len());
     Ok(Ingested { nr, jobs })
+}
+
+/// What an earlier request with the same key has made, if that was the same request.
+pub(super) fn ingested_before(
+    connection: &Connection,
+    intake: &Intake,
+) -> Result<Option<Ingested>, IngestError> {
+    let Some(key) = &intake.idempotency_key else { return Ok(None) };
+    match find_use(connection, key)? {
+        None => Ok(None),
+        Some(KeyUse::OtherRequest) => Err(IngestError::IdempotencyKeyReused),
+        Some(KeyUse::SameRequest { intake: nr }) => {
+            Ok(Some(Ingested { nr, jobs: jobs_of_intake(connection, nr)? }))
+        }
+    }
+}
+
+/// Records the key of the request that made this intake. Must be in the commit that makes its jobs visible.
+pub(super) fn record_key(
+    connection: &Connection,
+    intake: &Intake,
+    nr: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    intake.idempotency_key.as_ref().map_or(Ok(()), |key| record_use(connection, key, nr, now))
+}
+
+pub(super) const JOBS_OF_INTAKE: &str = "SELECT id FROM jobs WHERE intake = ?1 ORDER BY nr";
+
+fn jobs_of_intake(connection: &Connection, intake: i64) -> Result<Vec<JobId>, StoreError> {
+    let mut statement = connection.prepare_cached(JOBS_OF_INTAKE)?;
+    let jobs = statement.query_map([intake], |row| row.get(0))?;
+    Ok(jobs.collect::<Result<_, _>>()?)
 }
 
 /// Runs `work`, and undoes what it wrote if it refuses the file.

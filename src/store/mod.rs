@@ -26,6 +26,7 @@ pub mod downloads;
 pub mod due;
 pub mod error;
 pub mod hooks;
+pub mod idempotency;
 pub mod intake;
 mod meta;
 pub mod metrics;

@@ -15,8 +15,8 @@ use crate::jobfile::Draft;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::intake::{
-    Drafts, IngestError, IngestResult, Ingested, Inserts, Intake, Visibility, count_accepted, insert_intake,
-    refuse_repeat, undoing_refusal,
+    Drafts, IngestError, IngestResult, Ingested, Inserts, Intake, Visibility, count_accepted,
+    ingested_before, insert_intake, record_key, refuse_repeat, undoing_refusal,
 };
 use crate::store::notify::Topic;
 use crate::store::prune::delete_job;
@@ -75,12 +75,15 @@ impl Store {
             let ingested = self.ingest_batch(vec![(intake, first)], now).await?;
             return ingested.into_iter().next().unwrap_or(Err(IngestError::Store(StoreError::Closed)));
         };
+        if let Some(ingested) = self.find_ingested(&intake).await? {
+            return Ok(ingested);
+        }
         // The keys of what was given up before must not refuse this file.
         self.finish_unfinished().await?;
         let file = StagedFile { nr: self.stage_file(intake.clone(), now).await?, ..StagedFile::default() };
         let mut work = self.work_on(file);
         let published = match self.stage_jobs(&mut work.file, first, Some(rest), now).await {
-            Ok(()) => self.publish_file(&work.file, intake, now).await,
+            Ok(()) => self.publish_file(&work.file, intake.clone(), now).await,
             Err(error) => Err(error),
         };
         let outcome =
@@ -89,7 +92,22 @@ impl Store {
         if let Err(error) = self.finish_unfinished().await {
             tracing::warn!("a long job file is finished later: {error}");
         }
-        outcome
+        match outcome {
+            // The same request was faster.
+            Err(IngestError::IdempotencyKeyReused) => {
+                self.find_ingested(&intake).await?.ok_or(IngestError::IdempotencyKeyReused)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn find_ingested(&self, intake: &Intake) -> Result<Option<Ingested>, IngestError> {
+        let intake = intake.clone();
+        self.read(move |connection| match ingested_before(connection, &intake) {
+            Err(IngestError::Store(error)) => Err(error),
+            found => Ok(found),
+        })
+        .await?
     }
 
     /// Makes the jobs of published files due, and deletes those of files that were given up.
@@ -202,8 +220,14 @@ impl Store {
         let (nr, jobs) = (file.nr, file.jobs.len());
         let may_be_copy = !file.has_again && file.lacks_key;
         let publish = move |writing: &mut Writing<'_>| {
-            match if may_be_copy { refuse_repeat(writing.connection, &intake, now) } else { Ok(()) } {
-                Ok(()) => {}
+            let refused = match ingested_before(writing.connection, &intake) {
+                Ok(None) if may_be_copy => refuse_repeat(writing.connection, &intake, now),
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => Err(IngestError::IdempotencyKeyReused),
+                Err(error) => Err(error),
+            };
+            match refused {
+                Ok(()) => record_key(writing.connection, &intake, nr, now)?,
                 Err(IngestError::Store(error)) => return Err(error),
                 refused => return Ok(refused),
             }

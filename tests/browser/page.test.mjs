@@ -176,6 +176,43 @@ test('jobs are submitted by pasting, choosing and dropping files', async () => {
   });
 });
 
+test('a second press after an error submits nothing twice', async () => {
+  const count = async (name) => (await daemon.api(`jobs?q=${name}`)).jobs.length;
+  await at('/', {}, async (page) => {
+    await page.getByRole('button', { name: 'New job' }).click();
+    const text = page.locator('#submit-text');
+    const press = () => page.locator('#submit [type=submit]').click();
+    await text.fill(JSON.stringify(clip('only-once')));
+    writeFileSync(join(daemon.folder, 'refused.json'), '{"model": ');
+    await page.locator('#submit-files').setInputFiles(join(daemon.folder, 'refused.json'));
+    await press();
+    await page.getByText(/^refused\.json: /).waitFor();
+    assert.equal(await text.inputValue(), '');
+    assert.deepEqual(await page.locator('#submit-files').evaluate((input) => [...input.files].map((file) => file.name)), ['refused.json']);
+    await press();
+    await page.locator('#submit [type=submit]:enabled').waitFor();
+    assert.equal(await count('only-once'), 1);
+
+    // The answer to the first request is lost; the daemon has made its job.
+    let isLost = false;
+    await page.route('**/api/v1/jobs', async (route) => {
+      if (isLost || route.request().method() !== 'POST') return route.continue();
+      isLost = true;
+      await route.fetch();
+      return route.abort();
+    });
+    await page.locator('#submit-files').setInputFiles([]);
+    await text.fill(JSON.stringify(clip('answer-lost')));
+    await press();
+    await page.locator('#submit-problems').getByText('The daemon cannot be reached.').waitFor();
+    assert.equal(await count('answer-lost'), 1);
+    await press();
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    assert.equal(await count('answer-lost'), 1);
+    expectErrors(page, /422|400|ERR_FAILED|Failed to load/);
+  });
+});
+
 test('filters are in the address and bulk actions name their count', async () => {
   for (const name of ['gone-1', 'gone-2', 'gone-3']) daemon.drop(`${name}.json`, clip(name, 'end=task_failed', { labels: { batch: 'nine' } }));
   for (const name of ['gone-1', 'gone-2', 'gone-3']) await daemon.job(name, 'failed');

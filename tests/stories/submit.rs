@@ -213,3 +213,58 @@ fn write_private(path: &std::path::Path, text: &str) {
         std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
+
+/// Stands between a client and the daemon, and loses the answers to the first `lost` requests.
+fn lossy_relay(daemon: String, lost: usize) -> String {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&daemon).unwrap());
+            client.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = client.read(&mut bytes) {
+                server.write_all(&bytes[..read]).unwrap();
+            }
+            server.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+            while let Ok(read @ 1..) = server.read(&mut bytes) {
+                if number >= lost {
+                    client.write_all(&bytes[..read]).unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn submit_with_a_lost_answer_is_repeated_and_bought_once() {
+    let rig = Rig::start("").await;
+    let file = rig.beside("once.json");
+    std::fs::write(&file, quick("once", "")).unwrap();
+    let submit = |lost: usize, more: &'static [&'static str]| {
+        let arguments = [&["submit", file.to_str().unwrap()], more].concat();
+        let mut command = rig.command(&arguments);
+        let daemon = rig.admin().trim_start_matches("http://").to_owned();
+        command.env("DROPREEL_ADMIN__LISTEN", lossy_relay(daemon, lost));
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let repeated = submit(1, &[]).await.unwrap();
+    let text = String::from_utf8_lossy(&repeated.stderr);
+    assert!(repeated.status.success() && text.contains("submitting again"), "{text}");
+    let id = String::from_utf8_lossy(&repeated.stdout).trim().to_owned();
+    assert_eq!(rig.job("once").await["id"], id);
+
+    // The same file once more is a repeated copy, unless the key says that it is the same submit.
+    std::fs::write(&file, quick("twice", "")).unwrap();
+    let first = submit(0, &["--idempotency-key", "mine"]).await.unwrap();
+    let again = submit(0, &["--idempotency-key", "mine"]).await.unwrap();
+    assert!(first.status.success() && again.status.success(), "{first:?} {again:?}");
+    assert_eq!(first.stdout, again.stdout);
+    assert_eq!(rig.until_settled(2).await.len(), 2);
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 2);
+    rig.finish().await;
+}

@@ -37,6 +37,9 @@ pub(crate) struct SubmitArgs {
     /// File name for standard input
     #[arg(long)]
     pub name: Option<String>,
+    /// Key of an earlier submit whose answer was lost: jobs that it made are not made again
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
 }
 
 #[derive(Debug, Args)]

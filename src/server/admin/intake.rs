@@ -16,6 +16,7 @@ use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, declared_length, read_body};
 use crate::sha256::sha256_hex;
+use crate::store::idempotency::IdempotencyKey;
 use crate::store::intake::{Drafts, Intake, Source};
 
 /// The name of jobs from a file without a name.
@@ -29,6 +30,8 @@ struct Upload {
     name: Option<String>,
     form: Form,
     limits: JobFileLimits,
+    /// Of the request, if it may be repeated.
+    idempotency_key: Option<String>,
 }
 
 /// `POST /api/v1/jobs`: accepts a job file as a whole, or rejects it.
@@ -38,7 +41,8 @@ struct Upload {
     tag = "jobs",
     summary = "Submit a job file; it is accepted as a whole or rejected. The provider bills every job",
     params(
-        ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it")
+        ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Up to 255 characters of your choice. The same key with the same request makes no further job and gets the same jobs as answer, for a week; with another request: 422")
     ),
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
     responses(
@@ -103,7 +107,15 @@ impl Upload {
             Some("application/x-ndjson") => Form::Lines,
             _ => Form::Document,
         };
-        Ok(Self { name, form, limits: admin.server.file_limits.clone() })
+        let idempotency_key = read_idempotency_key(request)?;
+        Ok(Self { name, form, limits: admin.server.file_limits.clone(), idempotency_key })
+    }
+
+    /// The key with a digest of the request: of its form, its name and its body.
+    fn idempotency_key(&self, body: &[u8]) -> Option<IdempotencyKey> {
+        let key = self.idempotency_key.clone()?;
+        let request = format!("{:?}\0{:?}\0{}", self.form, self.name, sha256_hex(body));
+        Some(IdempotencyKey { key, request_sha256: sha256_hex(request.as_bytes()) })
     }
 
     fn limit(&self, admin: &AdminState) -> BodyLimit {
@@ -132,6 +144,7 @@ impl Upload {
         let stem = self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem).to_owned();
         let intake = Intake {
             source: Source::Api,
+            idempotency_key: self.idempotency_key(&bytes),
             file_name: self.name,
             sha256: sha256_hex(&bytes),
             bytes: bytes.len() as u64,
@@ -156,6 +169,19 @@ impl Upload {
         };
         Ok((intake, drafts))
     }
+}
+
+/// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header): any visible text, in quotes or without.
+fn read_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let mut keys = request.headers().get_all("idempotency-key");
+    let Some(key) = keys.next() else { return Ok(None) };
+    let text = key.to_str().map(|key| key.trim().trim_matches('"')).unwrap_or_default();
+    if keys.next().is_some() || text.is_empty() || text.len() > 255 {
+        return Err(Problem::bad_request(
+            "`Idempotency-Key` must be one text of 1 to 255 visible characters",
+        ));
+    }
+    Ok(Some(text.to_owned()))
 }
 
 fn check_lines(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result<(), Problem> {

@@ -30,6 +30,8 @@ pub(super) enum ProblemKind {
     AmbiguousJob,
     /// The state of the job does not allow the action.
     ActionRejected,
+    /// The `Idempotency-Key` belongs to another request.
+    IdempotencyKeyReused,
 }
 
 impl ProblemKind {
@@ -39,6 +41,7 @@ impl ProblemKind {
             Self::InvalidJobFile => "urn:dropreel:problem:invalid-job-file",
             Self::DuplicateJob => "urn:dropreel:problem:duplicate-job",
             Self::AmbiguousJob => "urn:dropreel:problem:ambiguous-job",
+            Self::IdempotencyKeyReused => "urn:dropreel:problem:idempotency-key-reused",
             Self::ActionRejected => "urn:dropreel:problem:action-rejected",
         }
     }
@@ -49,6 +52,7 @@ impl ProblemKind {
             Self::InvalidJobFile => Some("Invalid job file"),
             Self::DuplicateJob => Some("Duplicate job"),
             Self::AmbiguousJob => Some("Ambiguous job"),
+            Self::IdempotencyKeyReused => Some("Idempotency key reused"),
             Self::ActionRejected => Some("Action rejected"),
         }
     }
@@ -207,6 +211,11 @@ impl From<IngestError> for Problem {
             IngestError::Duplicate { first, .. } | IngestError::KeyUsed { first, .. } => {
                 Self::duplicate(&error, first)
             }
+            IngestError::IdempotencyKeyReused => Self::of(
+                ProblemKind::IdempotencyKeyReused,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                error.to_string(),
+            ),
             IngestError::Unreadable(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
             IngestError::Store(error) => error.into(),
         }

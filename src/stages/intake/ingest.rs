@@ -204,7 +204,7 @@ impl IntakeStage {
                 }
                 return Some(Committed { nr: ingested.nr, name, file });
             }
-            Err(refusal @ IngestError::Duplicate { .. }) => {
+            Err(refusal @ (IngestError::Duplicate { .. } | IngestError::IdempotencyKeyReused)) => {
                 self.reject(&name, file.version, vec![file_problem(refusal.to_string())]).await;
             }
             Err(refusal @ IngestError::KeyUsed { .. }) => {
@@ -225,6 +225,7 @@ fn intake(name: &str, file: &ValidFile) -> Intake {
         file_name: Some(name.to_owned()),
         sha256: file.sha256.clone(),
         bytes: file.version.bytes,
+        idempotency_key: None,
     }
 }
 
@@ -232,7 +233,7 @@ fn key_pointer(refusal: &IngestError) -> String {
     match refusal {
         IngestError::KeyUsed { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
         IngestError::KeyUsed { .. } => "/dropreel/key".into(),
-        IngestError::Duplicate { .. } | IngestError::Unreadable(_) | IngestError::Store(_) => String::new(),
+        _ => String::new(),
     }
 }
 

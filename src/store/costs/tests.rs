@@ -60,6 +60,7 @@ impl Lifecycle {
                     file_name: Some("sakura.json".into()),
                     sha256: self.number.to_string(),
                     bytes: 10,
+                    idempotency_key: None,
                 };
                 let files = vec![(intake, vec![draft()])];
                 self.id = store.ingest_batch(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];

@@ -21,6 +21,7 @@ async fn callback_beside_a_file_of_100_000_jobs_waits_less_than_100_ms() {
         file_name: Some("long.jsonl".into()),
         sha256: "long".into(),
         bytes: 1,
+        idempotency_key: None,
     };
     let clock = Clock::machine();
     let drafts = Box::new((0..100_000).map(|number| Ok(draft(&format!("job-{number}")))));
@@ -46,7 +47,13 @@ fn long_file(jobs: usize, key: impl Fn(usize) -> Option<String>) -> Vec<Draft> {
 }
 
 fn intake_of(name: &str) -> Intake {
-    Intake { source: Source::Inbox, file_name: Some(format!("{name}.jsonl")), sha256: name.into(), bytes: 1 }
+    Intake {
+        source: Source::Inbox,
+        file_name: Some(format!("{name}.jsonl")),
+        sha256: name.into(),
+        bytes: 1,
+        idempotency_key: None,
+    }
 }
 
 impl Rig {

@@ -454,3 +454,32 @@ async fn failed_secret_rotation_is_answered_with_the_reason() {
     let refused = admin.post("/api/v1/callback-secret/rotate", "{}").await;
     assert_problem(&refused, 409, "/srv/callback.secret is set by `callbacks.secret_file`");
 }
+
+#[tokio::test]
+async fn repeated_request_with_its_key_gets_the_same_jobs() {
+    let admin = TestAdmin::start();
+    let post = async |path: &str, key: &str, body: &str| {
+        let head = format!("POST {path}\nContent-Type: application/json\nIdempotency-Key: {key}");
+        admin.server.send(&head, body).await
+    };
+    let body = r#"[{"model":"m","prompt":"a"},{"model":"m","prompt":"b"}]"#;
+    let path = "/api/v1/jobs?name=a.json";
+    let first = post(path, "once", body).await;
+    assert_eq!((first.status, first.json()["count"].as_u64()), (201, Some(2)), "{first:?}");
+    for key in ["once", "\"once\""] {
+        let again = post(path, key, body).await;
+        assert_eq!((again.status, again.body.as_str()), (201, first.body.as_str()), "{key}");
+    }
+    let other_requests =
+        [(path, r#"{"model":"m","prompt":"c"}"#), ("/api/v1/jobs?name=b.json", body), ("/api/v1/jobs", body)];
+    for (path, body) in other_requests {
+        let problem = assert_problem(&post(path, "once", body).await, 422, "used for another request");
+        assert_eq!(problem["type"], "urn:dropreel:problem:idempotency-key-reused");
+    }
+    // A rejected request has not used its key.
+    assert_eq!(post("/api/v1/jobs", "twice", "{}").await.status, 422);
+    assert_eq!(post("/api/v1/jobs", "twice", body).await.status, 201);
+    assert_problem(&post(path, &"k".repeat(256), body).await, 400, "`Idempotency-Key`");
+    assert_problem(&post(path, "\"\"", body).await, 400, "`Idempotency-Key`");
+    assert_eq!(admin.get("/api/v1/jobs").await.json()["jobs"].as_array().unwrap().len(), 4);
+}

@@ -19,7 +19,8 @@ impl TestAdmin {
     /// A job whose file was dropped long ago and lies in that day's folder.
     async fn add_old_job(&self, name: &str) -> JobId {
         let file_name = Some(format!("{name}.json"));
-        let intake = Intake { source: Source::Inbox, file_name, sha256: name.into(), bytes: 2 };
+        let intake =
+            Intake { source: Source::Inbox, file_name, sha256: name.into(), bytes: 2, idempotency_key: None };
         let drafts = Box::new(std::iter::once(Ok(draft(name))));
         let taken = self.rig.store.ingest(intake, drafts, LONG_AGO).await.unwrap();
         let to = self.archive(&format!("accepted/{}/{name}.json", LONG_AGO.date()));

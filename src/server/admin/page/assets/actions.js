@@ -21,10 +21,10 @@ function countJobs(n) {
 export const withJobs = (text, n) => text.replace('{jobs}', countJobs(n));
 
 /** Posts to the API. Resolves to the answer, or throws an object with `detail` and perhaps `errors`. */
-export async function send(address, body, type = 'application/json') {
+export async function send(address, body, headers = {}) {
   let response;
   try {
-    response = await fetch(address, { method: 'POST', headers: { 'content-type': type }, body });
+    response = await fetch(address, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body });
   } catch {
     throw { detail: document.body.dataset.unreachable };
   }

@@ -19,6 +19,14 @@ function problemLines(error, name) {
   return error.errors.map((one) => `${prefix}${place(one)}: ${one.pointer ? `${one.pointer} ` : ''}${one.message}`);
 }
 
+/** A key for each part of the form, until the daemon has accepted it: a part that is sent again makes no second job. */
+const keys = new Map();
+
+function keyOf(part) {
+  if (!keys.has(part.id)) keys.set(part.id, crypto.getRandomValues(new Uint32Array(4)).join('-'));
+  return keys.get(part.id);
+}
+
 export function handleSubmit() {
   const dialog = document.querySelector('#submit');
   const form = dialog.querySelector('form');
@@ -34,16 +42,20 @@ export function handleSubmit() {
     return item;
   }));
 
-  const submit = async (uploads) => {
+  /** Submits each part by itself. What is accepted leaves the form, so that another press does not submit it again. */
+  const submit = async (parts) => {
     button.disabled = true;
     const problems = [];
     let added = 0;
-    for (const { name, body, isLines } of uploads) {
-      const address = `/api/v1/jobs${name ? `?name=${encodeURIComponent(name)}` : ''}`;
+    for (const part of parts) {
+      const address = `/api/v1/jobs${part.name ? `?name=${encodeURIComponent(part.name)}` : ''}`;
+      const type = part.isLines ? 'application/x-ndjson' : 'application/json';
       try {
-        added += (await send(address, body, isLines ? 'application/x-ndjson' : 'application/json')).count;
+        added += (await send(address, part.body, { 'content-type': type, 'idempotency-key': keyOf(part) })).count;
+        keys.delete(part.id);
+        part.isAccepted = true;
       } catch (error) {
-        problems.push(...problemLines(error, uploads.length > 1 ? name : ''));
+        problems.push(...problemLines(error, parts.length > 1 ? part.name : ''));
       }
     }
     button.disabled = false;
@@ -52,14 +64,26 @@ export function handleSubmit() {
       toast(withJobs(document.body.dataset.added, added));
       refresh();
     }
-    if (problems.length) {
-      if (!dialog.open) dialog.showModal();
-    } else {
+    if (!problems.length) {
       form.reset();
       dialog.close();
+      return;
     }
+    // What was typed or chosen meanwhile stays.
+    const accepted = new Set(parts.filter((part) => part.isAccepted).map((part) => part.id));
+    if (pastedParts().some((part) => accepted.has(part.id))) text.value = '';
+    const rest = new Map([...fileParts(chosen.files), ...parts.filter((part) => part.file)].map((part) => [part.id, part]));
+    const files = new DataTransfer();
+    for (const part of rest.values()) if (!accepted.has(part.id)) files.items.add(part.file);
+    chosen.files = files.files;
+    if (!dialog.open) dialog.showModal();
   };
-  const fileUploads = (files) => [...files].map((file) => ({ name: file.name, body: file, isLines: LINE_FILE.test(file.name) }));
+  const pastedParts = () => (text.value.trim()
+    ? [{ id: text.value, name: '', body: text.value, isLines: isLineFormat(text.value) }]
+    : []);
+  const fileParts = (files) => [...files].map((file) => ({
+    id: JSON.stringify([file.name, file.size, file.lastModified]), name: file.name, body: file, file, isLines: LINE_FILE.test(file.name),
+  }));
 
   document.querySelector('#open-submit').addEventListener('click', () => {
     showProblems([]);
@@ -69,8 +93,7 @@ export function handleSubmit() {
   dialog.querySelector('[value=close]').addEventListener('click', () => dialog.close());
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    const pasted = text.value.trim() ? [{ name: '', body: text.value, isLines: isLineFormat(text.value) }] : [];
-    submit([...pasted, ...fileUploads(chosen.files)]);
+    submit([...pastedParts(), ...fileParts(chosen.files)]);
   });
 
   // Files may be dropped anywhere on the page.
@@ -85,6 +108,6 @@ export function handleSubmit() {
     dropTarget.hidden = true;
     if (!hasFiles(event)) return;
     event.preventDefault();
-    submit(fileUploads(event.dataTransfer.files));
+    submit(fileParts(event.dataTransfer.files));
   });
 }

@@ -1,0 +1,136 @@
+//! Keys with which a client may repeat a request that makes jobs, if the answer was lost. A key is committed with the jobs,
+//! so that a repeated request finds them.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::clock::Timestamp;
+use crate::store::error::StoreError;
+
+/// How long a key is kept. Shorter than jobs are, which are pruned after a month at the earliest.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The key of a request, and what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// As the client sent it.
+    pub key: String,
+    /// Of everything that decides which jobs are made.
+    pub request_sha256: String,
+}
+
+/// What a key was used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyUse {
+    /// The same request, which made the jobs of this intake.
+    SameRequest {
+        intake: i64,
+    },
+    OtherRequest,
+}
+
+pub(super) const FIND_KEY: &str = "SELECT intake, request_sha256 FROM idempotency_keys WHERE key = ?1";
+pub(super) const DELETE_OLD_KEYS: &str = "DELETE FROM idempotency_keys WHERE used_at < ?1";
+
+/// What the key was used for, if it was.
+pub(super) fn find_use(connection: &Connection, key: &IdempotencyKey) -> Result<Option<KeyUse>, StoreError> {
+    let found: Option<(i64, String)> = connection
+        .prepare_cached(FIND_KEY)?
+        .query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.map(|(intake, request_sha256)| match request_sha256 == key.request_sha256 {
+        true => KeyUse::SameRequest { intake },
+        false => KeyUse::OtherRequest,
+    }))
+}
+
+/// Records that the key made the jobs of this intake, and forgets old keys.
+pub(super) fn record_use(
+    connection: &Connection,
+    key: &IdempotencyKey,
+    intake: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    connection.prepare_cached(DELETE_OLD_KEYS)?.execute([now.minus(KEPT).millis()])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO idempotency_keys (key, request_sha256, intake, used_at) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((&key.key, &key.request_sha256, intake, now.millis()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::job::policy::PollingPolicy;
+    use crate::rng::Rng;
+    use crate::store::Store;
+    use crate::store::intake::{IngestError, IngestResult, Intake, Source};
+    use crate::store::staging::MAX_JOBS_PER_COMMIT;
+    use crate::store::tests::{NOW, draft};
+
+    fn key(key: &str, request: &str) -> IdempotencyKey {
+        IdempotencyKey { key: key.to_owned(), request_sha256: request.to_owned() }
+    }
+
+    struct Rig {
+        _folder: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("dropreel.db");
+            let (store, _) =
+                Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
+            Self { _folder: folder, store }
+        }
+
+        async fn ingest(&self, key: IdempotencyKey, jobs: usize, now: Timestamp) -> IngestResult {
+            let file_name = Some(format!("{jobs}.json"));
+            let (sha256, idempotency_key) = ("a".to_owned(), Some(key));
+            let intake = Intake { source: Source::Api, file_name, sha256, bytes: 1, idempotency_key };
+            let drafts = (0..jobs).map(|number| Ok(draft(&number.to_string())));
+            self.store.ingest(intake, Box::new(drafts), now).await
+        }
+    }
+
+    #[tokio::test]
+    async fn repeated_request_makes_no_second_job_within_a_week() {
+        for jobs in [2, MAX_JOBS_PER_COMMIT + 2] {
+            let rig = Rig::new();
+            let first = rig.ingest(key("k", "one"), jobs, NOW).await.unwrap();
+            assert_eq!(first.jobs.len(), jobs);
+            let day = Duration::from_secs(24 * 3600);
+            for later in [NOW, NOW.plus(day), NOW.plus(7 * day)] {
+                assert_eq!(rig.ingest(key("k", "one"), jobs, later).await.unwrap(), first);
+                let other = rig.ingest(key("k", "two"), jobs, later).await;
+                assert!(matches!(other, Err(IngestError::IdempotencyKeyReused)), "{other:?}");
+            }
+            // A request that was refused has not used its key.
+            let copy = rig.ingest(key("l", "one"), jobs, NOW).await;
+            assert!(matches!(copy, Err(IngestError::Duplicate { .. })), "{copy:?}");
+            let late = NOW.plus(8 * day);
+            let fresh = rig.ingest(key("l", "other"), jobs, late).await.unwrap();
+            assert_ne!(fresh, first);
+            let later = late.plus(2 * day);
+            assert_ne!(rig.ingest(key("k", "two"), jobs, later).await.unwrap(), first, "an old key is kept");
+            assert_eq!(rig.ingest(key("l", "other"), jobs, later).await.unwrap(), fresh);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_at_once_with_one_key_make_their_jobs_once() {
+        for jobs in [1, MAX_JOBS_PER_COMMIT + 2] {
+            let rig = Rig::new();
+            let ingest = || rig.ingest(key("k", "one"), jobs, NOW);
+            let (one, other) = futures_util::future::join(ingest(), ingest()).await;
+            assert_eq!(one.unwrap(), other.unwrap());
+            assert_eq!(rig.store.counts().await.unwrap().values().sum::<u64>(), jobs as u64);
+        }
+    }
+}
