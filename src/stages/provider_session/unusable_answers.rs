@@ -13,11 +13,11 @@ use crate::job::JobId;
 
 /// An answer that says what happened, but not what is needed, is kept at once; others from this one in a row.
 const KEPT_FROM: u32 = 3;
-/// While it goes on, every so many-th replaces the one that was kept.
+/// While it continues, each further answer of this number replaces the stored one.
 const KEPT_AGAIN: u32 = 10;
 /// At most this many are kept; the oldest are removed.
 const MAX_KEPT: usize = 200;
-/// Most jobs whose answers are counted. More at a time: counting begins anew.
+/// Most jobs whose answers are counted. With more at a time, counting starts again.
 const MAX_COUNTED: usize = 10_000;
 /// Their file names are this, the job's id and `.json`.
 const PREFIX: &str = "answer-";
