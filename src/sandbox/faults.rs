@@ -162,6 +162,8 @@ plan_values! {
     StatusShape {
         Plain = "plain", "the object (default)";
         Wrapped = "wrapped", "the object in {\"code\",\"data\"}";
+        Output = "output", "{\"output\":{\"task_id\",\"task_status\",\"video_url\"}}, as the maker of the models";
+        Video = "video", "{\"id\",\"status\",\"metadata\":{\"url\"}}, as other relays";
     }
 }
 
@@ -228,6 +230,7 @@ plan_values! {
         Array = "array", "[\"https://...\"] (default)";
         Text = "string", "\"https://...\"";
         Merged = "merged", "one entry with the URLs of all outputs";
+        Relative = "relative", "\"/output/...\"";
     }
 }
 

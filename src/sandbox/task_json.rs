@@ -42,6 +42,20 @@ pub fn status_answer(object: Value, plan: &FaultPlan) -> Value {
     match plan.status_shape {
         None | Some(StatusShape::Plain) => object,
         Some(StatusShape::Wrapped) => json!({"code": "success", "data": object}),
+        Some(StatusShape::Output) => {
+            let mut output = json!({"task_id": object["task_id"], "task_status": object["status"]});
+            copy_some(&mut output, "video_url", &object["result"]["videos"][0]["url"]);
+            copy_some(&mut output, "message", &object["error"]["message"]);
+            copy_some(&mut output, "code", &object["error"]["code"]);
+            json!({"output": output, "request_id": "r-1"})
+        }
+        Some(StatusShape::Video) => {
+            let mut video = json!({"id": object["task_id"], "object": "video", "status": object["status"]});
+            copy_some(&mut video, "failure_reason", &object["error"]["message"]);
+            let url = &object["result"]["videos"][0]["url"];
+            copy_some(&mut video, "metadata", &if url.is_null() { Value::Null } else { json!({"url": url}) });
+            video
+        }
     }
 }
 
@@ -96,6 +110,12 @@ pub fn callback_body(object: Value, plan: &FaultPlan) -> Value {
         }
         Some(CallbackShape::Task) => json!({ "task": object }),
         Some(CallbackShape::Data) => json!({"code": "success", "data": object}),
+    }
+}
+
+fn copy_some(object: &mut Value, key: &str, value: &Value) {
+    if !value.is_null() {
+        object[key] = value.clone();
     }
 }
 
@@ -188,6 +208,10 @@ fn result(task: &Task, plan: &FaultPlan, links: &[ResultLink], final_answers: u3
     let mut entries: Vec<Value> = match plan.url.as_ref().unwrap_or(&UrlShape::Array) {
         UrlShape::Array => links.iter().map(|link| entry(json!([link.url]), link.expires)).collect(),
         UrlShape::Text => links.iter().map(|link| entry(json!(link.url), link.expires)).collect(),
+        UrlShape::Relative => {
+            let path = |url: &str| url.find("/output/").map(|at| url[at..].to_owned());
+            links.iter().map(|link| entry(json!(path(&link.url)), link.expires)).collect()
+        }
         UrlShape::Merged => {
             let urls: Vec<_> = links.iter().map(|link| link.url.clone()).collect();
             links.first().map(|link| entry(json!(urls), link.expires)).into_iter().collect()

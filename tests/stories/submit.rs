@@ -101,6 +101,44 @@ async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
 }
 
 #[tokio::test]
+async fn resume_tries_suspended_calls_at_once() {
+    let rig = Rig::start("submit=401 models=401").await;
+    rig.drop("a.json", quick("a", ""));
+    while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "key_refused" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    rig.sandbox.set_fault_plan("").unwrap();
+    assert_eq!(rig.post("/api/v1/resume", serde_json::json!({})).await.0, 200);
+    rig.until("a", &["succeeded"]).await;
+    assert_eq!(rig.get("/api/v1/status").await.1["suspensions"], serde_json::json!([]));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn unreachable_provider_suspends_calls_until_it_answers() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let mut rig = Rig::set_up("").await;
+    rig.set("PROVIDER__BASE_URL", &format!("http://{address}"));
+    rig.start_daemon().await;
+    rig.drop("a.json", quick("a", ""));
+    while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "unreachable" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let job = rig.job("a").await;
+    assert_eq!(job["state"], "pending", "{job:#}");
+    assert!(job["reason"].is_string(), "{job:#}");
+    let tries = |job: &serde_json::Value| {
+        job["history"].as_array().unwrap().iter().filter(|line| line["event"] == "submitting").count()
+    };
+    let before = tries(&job);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(tries(&rig.job("a").await), before, "the job is not tried meanwhile");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn restart_tries_a_new_key_at_once_but_not_a_refused_one() {
     let mut rig = Rig::set_up("submit=401 models=401").await;
     let key_file = rig.beside("key");

@@ -19,6 +19,10 @@ fn json() -> impl Strategy<Value = String> {
             r#""\ud800""#,
             "1e999",
             r#""t-1""#,
+            "NaN",
+            r#""/v1/x""#,
+            r#""data:image/png;base64,iVBO""#,
+            "\"one\ntwo\"",
         ])
         .prop_map(str::to_owned),
     ];
@@ -40,6 +44,14 @@ fn json() -> impl Strategy<Value = String> {
         "expires_at",
         "fail_reason",
         "reset_at",
+        "output",
+        "task_status",
+        "taskId",
+        "content",
+        "metadata",
+        "result_url",
+        "task_status_msg",
+        "detail",
     ]);
     leaf.prop_recursive(6, 64, 6, move |inner| {
         prop_oneof![
