@@ -180,7 +180,7 @@ fn files_over_the_size_limit_are_rejected() {
         let rest = r#"{"model":"m","pad":""}"#;
         rest.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - rest.len())))
     };
-    let limits = JobFileLimits { max_bytes: 1 << 20, max_stream_bytes: 3 << 20 };
+    let limits = JobFileLimits { max_bytes: 1 << 20, max_stream_bytes: 3 << 20, ..JobFileLimits::default() };
     for name in ["x.json", "x.jsonl"] {
         assert!(read(name, padded(1 << 20).as_bytes(), &limits).is_ok());
         let refusal = read(name, padded((1 << 20) + 1).as_bytes(), &limits).expect_err("too long");
@@ -192,7 +192,8 @@ fn files_over_the_size_limit_are_rejected() {
     assert_eq!((too_long.problems[0].line, draft.name.as_str()), (1, "x-2"));
 
     let stream = "{\"model\":\"m\"}\n".repeat(20);
-    let limits = |max_stream_bytes| JobFileLimits { max_bytes: 100, max_stream_bytes };
+    let limits =
+        |max_stream_bytes| JobFileLimits { max_bytes: 100, max_stream_bytes, ..JobFileLimits::default() };
     let all = stream.len() as u64;
     assert_eq!(read("x.jsonl", stream.as_bytes(), &limits(all)).map(|drafts| drafts.len()), Ok(20));
     let refusal = read("x.jsonl", stream.as_bytes(), &limits(all - 1)).expect_err("too long");
@@ -341,6 +342,27 @@ proptest! {
             Err(refusal) => {
                 prop_assert!(!refusal.problems.is_empty());
                 prop_assert!(refusal.problems.iter().all(|problem| problem.line > 0 && problem.column > 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn files_with_too_many_jobs_are_rejected() {
+    let limits = JobFileLimits { max_jobs: 3, ..JobFileLimits::default() };
+    let job = r#"{"model":"wan2.5-t2v","prompt":"a"}"#;
+    for jobs in [3, 4, 5000] {
+        for (name, text) in [
+            ("x.json", format!("[{}]", vec![job; jobs].join(","))),
+            ("x.jsonl", vec![job; jobs].join("\n\n")),
+        ] {
+            match read(name, text.as_bytes(), &limits) {
+                Ok(drafts) => assert_eq!((drafts.len(), jobs), (3, 3), "{name}"),
+                Err(refusal) => {
+                    assert!(jobs > 3 && !refusal.unfinished(), "{name}: {refusal}");
+                    assert_eq!(refusal.problems.len(), 1, "{name}: {refusal}");
+                    assert!(refusal.to_string().contains("inbox.max_jobs"), "{name}: {refusal}");
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 38] = [
+const TABLE: [(&str, &str, &str); 39] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -34,6 +34,7 @@ const TABLE: [(&str, &str, &str); 38] = [
     ("hooks", "[]", r#"[{ on = ["held"], run = ["/bin/true"] }]"#),
     ("inbox.dir", r#""""#, "FOLDER/drop"),
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
+    ("inbox.max_jobs", "100000", "5000"),
     ("inbox.rescan", r#""10s""#, "20s"),
     ("inbox.settle", r#""2s""#, "500ms"),
     ("library.dir", r#""""#, "FOLDER/clips"),
@@ -309,6 +310,7 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("provider.base_url", "http://qingbo.dev", "https://"),
         ("provider.proxy", "socks4://me:canary@proxy", "socks5://"),
         ("inbox.max_bytes", "257MiB", "at most 256MiB"),
+        ("inbox.max_jobs", "0", "1 to 1000000"),
         ("library.mode", "everybody", "private, group, public"),
         ("library.layout", "../{name}", "inside the library"),
         ("callbacks.trust", "payload", "needs signatures, `callbacks.signature.scheme`"),

@@ -29,7 +29,11 @@ struct FileReport {
 /// `check`
 pub(crate) fn check(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Offline)?;
-    let limits = JobFileLimits { max_bytes: settings.inbox.max_bytes, ..JobFileLimits::default() };
+    let limits = JobFileLimits {
+        max_bytes: settings.inbox.max_bytes,
+        max_jobs: settings.inbox.max_jobs.into(),
+        ..JobFileLimits::default()
+    };
     let mut document = CheckDocument { files: Vec::new() };
     for file in files {
         let report = FileReport::new(file, check_file(file, &limits));

@@ -264,7 +264,11 @@ fn limits(settings: &Settings) -> TaskLimits {
 }
 
 pub(super) fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
-    jobfile::JobFileLimits { max_bytes: settings.inbox.max_bytes, ..jobfile::JobFileLimits::default() }
+    jobfile::JobFileLimits {
+        max_bytes: settings.inbox.max_bytes,
+        max_jobs: settings.inbox.max_jobs.into(),
+        ..jobfile::JobFileLimits::default()
+    }
 }
 
 fn intake_folders(settings: &Settings) -> IntakeFolders {

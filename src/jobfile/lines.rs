@@ -4,6 +4,7 @@ use std::io::{self, BufRead, ErrorKind};
 
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json;
+use crate::jobfile::read::too_many_jobs;
 use crate::jobfile::{
     Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem, Refusal, check, encoding, names,
 };
@@ -74,6 +75,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                     Err(refusal(Cause::Unparsable, encoding::wide_problem()))
                 }
                 Ok(LineRead::Line) if self.line.trim_ascii().is_empty() => continue,
+                Ok(LineRead::Line) if self.objects >= self.limits.max_jobs => Err(self.too_many_jobs()),
                 Ok(LineRead::Line) => self.read_object(),
             };
             match outcome.map_err(|refusal| self.limit_problems(refusal)) {
@@ -160,6 +162,11 @@ impl<R: BufRead> Lines<R> {
         let message =
             format!("the file is longer than the {} bytes allowed: split it", self.limits.max_stream_bytes);
         refusal(Cause::Unparsable, problem_on_line(self.number, message))
+    }
+
+    fn too_many_jobs(&mut self) -> Refusal {
+        self.progress = Progress::Closing;
+        refusal(Cause::Wrong, problem_on_line(self.number, too_many_jobs(self.limits.max_jobs)))
     }
 
     /// Drops the problems beyond the limit of a file; `None` if nothing is left.

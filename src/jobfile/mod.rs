@@ -160,12 +160,14 @@ pub struct JobFileLimits {
     pub max_bytes: u64,
     /// Bytes of a whole line file.
     pub max_stream_bytes: u64,
+    /// Jobs of a file (`inbox.max_jobs`).
+    pub max_jobs: u64,
 }
 
 impl Default for JobFileLimits {
-    /// 1 MiB and 256 MiB (docs/reference.md#job-files).
+    /// 1 MiB, 256 MiB and 100,000 jobs (docs/reference.md#job-files).
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20 }
+        Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20, max_jobs: 100_000 }
     }
 }
 

@@ -27,7 +27,7 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result
         findings.add_problem(mark);
     }
     let (drafts, cause) = match json::read(read.text, Form::Document, &mut findings) {
-        Ok(node) => (jobs(&node, stem, &mut findings), Cause::Wrong),
+        Ok(node) => (jobs(&node, stem, limits, &mut findings), Cause::Wrong),
         Err(json::ParseError) => (Vec::new(), Cause::Unparsable),
     };
     let (mut problems, more) = findings.finish();
@@ -37,10 +37,14 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result
     if problems.is_empty() { Ok(drafts) } else { Err(Refusal { cause, problems }) }
 }
 
-fn jobs(node: &Node<'_>, stem: &str, findings: &mut Findings<'_>) -> Vec<Draft> {
+fn jobs(node: &Node<'_>, stem: &str, limits: &JobFileLimits, findings: &mut Findings<'_>) -> Vec<Draft> {
     match &node.value {
         JsonValue::Object(_) => {
             check::job(node, "", names::default_name(stem, 1), findings).into_iter().collect()
+        }
+        JsonValue::Array(items) if items.len() as u64 > limits.max_jobs => {
+            findings.add("", node.at, too_many_jobs(limits.max_jobs));
+            Vec::new()
         }
         JsonValue::Array(items) => {
             if items.is_empty() {
@@ -59,6 +63,11 @@ fn jobs(node: &Node<'_>, stem: &str, findings: &mut Findings<'_>) -> Vec<Draft> 
             Vec::new()
         }
     }
+}
+
+/// The message for a file with more jobs than allowed.
+pub(super) fn too_many_jobs(max_jobs: u64) -> String {
+    format!("the file has more than the {max_jobs} jobs allowed (inbox.max_jobs): split it")
 }
 
 fn at_start(cause: Cause, message: String) -> Refusal {

@@ -133,6 +133,8 @@ pub struct InboxSettings {
     pub settle: Duration,
     /// Largest job file in bytes, 1 to 256 MiB. Line files have their own limit (docs/reference.md#job-files).
     pub max_bytes: u64,
+    /// Most jobs of one file: 1 to 1,000,000.
+    pub max_jobs: u32,
 }
 
 /// `[library]`: the folder of finished media.

@@ -133,6 +133,7 @@ impl Reader<'_> {
                 bytes if bytes <= 256 << 20 => Ok(bytes),
                 _ => Err("must be at most 256MiB".to_owned()),
             })?,
+            max_jobs: self.read("inbox.max_jobs", |count| within(count, 1, 1_000_000))?,
         })
     }
 

@@ -14,8 +14,8 @@ type Item = Result<Draft, Refusal>;
 fuzz_target!(|bytes: &[u8]| {
     let [size, narrow, bytes @ ..] = bytes else { return };
     let limits = match narrow % 4 {
-        0 => JobFileLimits { max_bytes: 96, max_stream_bytes: 256 },
-        1 => JobFileLimits { max_bytes: u64::from(*narrow), max_stream_bytes: 1 << 20 },
+        0 => JobFileLimits { max_bytes: 96, max_stream_bytes: 256, ..JobFileLimits::default() },
+        1 => JobFileLimits { max_bytes: u64::from(*narrow), max_stream_bytes: 1 << 20, ..JobFileLimits::default() },
         _ => JobFileLimits::default(),
     };
     let whole: Vec<Item> = read_lines(bytes, "a-file", &limits).map(readable).collect();

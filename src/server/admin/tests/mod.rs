@@ -45,7 +45,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         store: rig.store.clone(),
         clock: Clock::machine(),
         settings: Arc::new(settings),
-        file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192 },
+        file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192, ..Default::default() },
         library,
         heartbeats: Heartbeats::new(Clock::machine()),
         callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),
