@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::create_private_folder;
-use crate::fs::lock::{DataLock, LockError};
+use crate::fs::lock::{DataLock, InboxLock, LockError};
 use crate::heartbeats::STALLED_AFTER;
+use crate::inbox::Inbox;
 use crate::rng::Rng;
 use crate::server::admin::{self, AdminServer};
 use crate::server::public::{self, PublicServer};
@@ -44,7 +45,7 @@ pub struct Daemon {
     listener_failure: watch::Receiver<Option<String>>,
     servers: Vec<actix_web::dev::ServerHandle>,
     tasks: JoinSet<()>,
-    _lock: DataLock,
+    _locks: (DataLock, InboxLock),
 }
 
 impl Daemon {
@@ -63,6 +64,8 @@ impl Daemon {
             }
             acquired => acquired?,
         };
+        Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
+        let inbox_lock = InboxLock::acquire(&settings.inbox.dir)?;
         failpoints::hit(FailPoint::StartLocked);
         let pipeline = Pipeline::open(&settings, Transports::Network, clock.clone(), rng).await?;
         let public_listener = listen(settings.callbacks.listen, "callbacks.listen")?;
@@ -107,7 +110,7 @@ impl Daemon {
             listener_failure,
             servers: handles,
             tasks,
-            _lock: lock,
+            _locks: (lock, inbox_lock),
         })
     }
 

@@ -1,22 +1,37 @@
-//! The lock of the data folder, so that only one daemon uses it.
+//! The locks of the data folder and of the inbox, so that only one daemon uses each.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::fs::open_folder;
 
 /// The locked data folder. The kernel releases the lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataLock(#[expect(dead_code, reason = "held, never read")] File);
 
-/// Why the data folder could not be locked.
+/// The locked inbox: two daemons on one inbox would buy each file twice. `None` inside if the file system has no locks.
+#[derive(Debug)]
+pub struct InboxLock(#[expect(dead_code, reason = "held, never read")] Option<OwnedFd>);
+
+/// Why a folder could not be locked.
 #[derive(Debug, Error)]
 pub enum LockError {
     /// Another daemon holds the lock.
     #[error("another dropreel is running on {}; stop it first (`systemctl stop dropreel`)", .0.display())]
     Held(PathBuf),
+    /// Another daemon watches the inbox.
+    #[error(
+        "another dropreel watches the inbox {}, and each would buy its job files; give each its own `inbox.dir`, or stop \
+         the other",
+        .0.display()
+    )]
+    InboxHeld(PathBuf),
     /// The lock file cannot be opened or locked.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -50,6 +65,40 @@ impl DataLock {
     }
 }
 
+impl InboxLock {
+    /// Locks the inbox without waiting. The lock is on the folder itself, which leaves no file in it; on a network file
+    /// system, where only files can be locked, on a hidden file. Without any locks there is a warning.
+    ///
+    /// # Errors
+    /// [`LockError::InboxHeld`] when another process holds the lock, or when the folder cannot be opened.
+    pub fn acquire(inbox: &Path) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { path: inbox.to_owned(), source };
+        let folder = open_folder(inbox).map_err(|error| io(std::io::Error::other(error)))?;
+        let lock = |descriptor: OwnedFd| match rustix::fs::flock(
+            &descriptor,
+            FlockOperation::NonBlockingLockExclusive,
+        ) {
+            Ok(()) => Ok(Some(descriptor)),
+            Err(Errno::WOULDBLOCK) => Err(LockError::InboxHeld(inbox.to_owned())),
+            Err(_) => Ok(None),
+        };
+        if let Some(locked) = lock(folder)? {
+            return Ok(Self(Some(locked)));
+        }
+        let mut options = std::fs::OpenOptions::new();
+        let file =
+            options.create(true).truncate(false).write(true).mode(0o600).open(inbox.join(".dropreel.lock"));
+        let locked = file.map_or(Ok(None), |file| lock(file.into()))?;
+        if locked.is_none() {
+            tracing::warn!(
+                "the inbox {} is on a file system without locks; make sure that no other dropreel watches it",
+                inbox.display()
+            );
+        }
+        Ok(Self(locked))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +110,18 @@ mod tests {
         assert!(matches!(DataLock::acquire(folder.path()), Err(LockError::Held(_))));
         drop(first);
         assert!(DataLock::acquire(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn inbox_lock_holds_by_every_path_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inbox, link) = (folder.path().join("inbox"), folder.path().join("link"));
+        std::fs::create_dir(&inbox).unwrap();
+        std::os::unix::fs::symlink(&inbox, &link).unwrap();
+        let first = InboxLock::acquire(&inbox).unwrap();
+        assert!(matches!(InboxLock::acquire(&link), Err(LockError::InboxHeld(_))));
+        assert_eq!(std::fs::read_dir(&inbox).unwrap().count(), 0);
+        drop(first);
+        assert!(InboxLock::acquire(&link).is_ok());
     }
 }
