@@ -350,6 +350,10 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("callbacks.listen", "0.0.0.0:8788", "overlap; give them different ports"),
         ("inbox.dir", "/reel/videos", "same folder as the library"),
         ("library.dir", "/reel/accepted", "same folder as `accepted`"),
+        ("library.dir", "/reel/quarantine/deep", "is inside `quarantine`"),
+        ("inbox.dir", "/reel/accepted/2026-11-28", "is inside `accepted`"),
+        ("inbox.dir", "/reel/rejected/../rejected/in", "is inside `rejected`"),
+        ("inbox.dir", "/reel", "contains the library"),
     ];
     for (key, value, expected) in cases {
         let variable = variable_of(key);

@@ -97,7 +97,7 @@ impl Pipeline {
         }
         // The inbox must exist before the daemon reports that it is ready.
         Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
-        let library = open_library(settings, &rng)?;
+        let library = open_library(settings, &rng)?.keeping_out_of(&settings.inbox.dir, &layout)?;
         failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) =

@@ -21,6 +21,12 @@ pub enum FsError {
     /// The file changed during each of many attempts to work on it.
     #[error("{} keeps changing; it is tried again later", .0.display())]
     KeepsChanging(PathBuf),
+    /// The folder of the path is the inbox.
+    #[error(
+        "{} would be in the inbox, which would read its sidecar as a job file; change `library.layout` or `inbox.dir`",
+        .0.display()
+    )]
+    FeedsInbox(PathBuf),
     /// The path does not exist.
     #[error("{} does not exist", .0.display())]
     NotFound(PathBuf),

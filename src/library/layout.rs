@@ -1,6 +1,7 @@
 //! The template `library.layout`, which gives each output its path below the library.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -69,6 +70,12 @@ pub enum LayoutError {
     /// Not a path below the library.
     #[error("library.layout: it must be a relative path without empty parts or `..`")]
     NotBelow,
+    /// All files would be published in the inbox.
+    #[error(
+        "library.layout: it leads into the inbox at {}, which would read the sidecars as job files; change it or `inbox.dir`",
+        .0.display()
+    )]
+    LeadsToInbox(PathBuf),
     /// The files would have no extension.
     #[error("library.layout: it must end in `.{{ext}}`")]
     NoExtension,
@@ -85,6 +92,17 @@ impl Layout {
         }
         let components = template.split('/').map(parse_component).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { components })
+    }
+
+    /// The folders at the beginning of every path, as far as no placeholder decides them; `None` without any.
+    pub(super) fn fixed_folder(&self) -> Option<String> {
+        let (_, folders) = self.components.split_last()?;
+        let fixed = folders.iter().map_while(|segments| match &segments[..] {
+            [Segment::Text(text)] => Some(safe_name_within(text, MAX_STEM_BYTES)),
+            _ => None,
+        });
+        let fixed: Vec<String> = fixed.collect();
+        (!fixed.is_empty()).then(|| fixed.join("/"))
     }
 
     /// The path for these values: relative and below the library, whatever the values are. Without `{n}` in the

@@ -18,6 +18,7 @@ use rustix::fs::{Mode, fchmod, fstat};
 
 use crate::fs::{FsError, create_folder, create_private_folder, open_folder, write_durably};
 pub use crate::library::incoming::boot_id;
+use crate::library::layout::{Layout, LayoutError};
 pub use crate::library::safe_name::safe_name;
 use crate::rng::Rng;
 use crate::settings::LibraryMode;
@@ -41,6 +42,15 @@ pub struct Library {
     marker: String,
     folder_mode: u32,
     file_mode: u32,
+    inbox: Option<InboxInside>,
+}
+
+/// The inbox, if it lies in the library.
+#[derive(Clone, Debug)]
+struct InboxInside {
+    path: PathBuf,
+    /// Its path below the library, in lower case: on some file systems `In` and `in` are one folder.
+    components: Vec<String>,
 }
 
 impl Library {
@@ -56,7 +66,7 @@ impl Library {
             LibraryMode::Group => (0o750, 0o640),
             LibraryMode::Public => (0o755, 0o644),
         };
-        let library = |marker| Self { root: root.to_owned(), marker, folder_mode, file_mode };
+        let library = |marker| Self { root: root.to_owned(), marker, folder_mode, file_mode, inbox: None };
         let marker_path = root.join(INCOMING).join(MARKER);
         let record_path = data_dir.join(DISK_RECORD);
         let heading = format!("{}\n", root.display());
@@ -90,6 +100,53 @@ impl Library {
             _ => {}
         }
         Ok(library(marker))
+    }
+
+    /// Keeps what is published out of `inbox`, which would read sidecars as job files.
+    ///
+    /// # Errors
+    /// When every file of this layout would be published there.
+    pub fn keeping_out_of(mut self, inbox: &Path, layout: &Layout) -> Result<Self, LayoutError> {
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (root, inside) = (canonical(&self.root), canonical(inbox));
+        let components = inside.strip_prefix(&root).map_or_else(
+            |_| Vec::new(),
+            |below| below.iter().map(|part| part.to_string_lossy().to_lowercase()).collect(),
+        );
+        self.inbox = Some(InboxInside { path: inbox.to_owned(), components });
+        if layout.fixed_folder().is_some_and(|folder| self.leads_to_inbox(&format!("{folder}/file"))) {
+            return Err(LayoutError::LeadsToInbox(inbox.to_owned()));
+        }
+        Ok(self)
+    }
+
+    /// The path, or one beside it if it leads into the inbox: a label can do that.
+    pub fn outside_inbox(&self, relative: String) -> String {
+        let mut relative = relative;
+        while self.leads_to_inbox(&relative) {
+            relative = relative.replacen('/', "_/", 1);
+        }
+        relative
+    }
+
+    fn leads_to_inbox(&self, relative: &str) -> bool {
+        let Some(inbox) = self.inbox.as_ref().filter(|inbox| !inbox.components.is_empty()) else {
+            return false;
+        };
+        let lower = relative.to_lowercase();
+        let mut folders: Vec<&str> = lower.split('/').collect();
+        folders.pop();
+        folders.len() >= inbox.components.len()
+            && inbox.components.iter().zip(folders).all(|(component, folder)| component == folder)
+    }
+
+    /// Whether an open folder is the inbox, by whatever path.
+    fn is_inbox(&self, folder: &OwnedFd) -> bool {
+        let inbox = self.inbox.as_ref().and_then(|inbox| inbox.path.metadata().ok());
+        let found = fstat(folder);
+        inbox
+            .zip(found.ok())
+            .is_some_and(|(inbox, found)| (inbox.dev(), inbox.ino()) == (found.st_dev, found.st_ino))
     }
 
     /// The path of the folder.

@@ -51,6 +51,9 @@ impl Library {
         // point.
         let file = part.open()?;
         let folder = self.open_folder_of(relative)?;
+        if self.is_inbox(&folder) {
+            return Err(FsError::FeedsInbox(path));
+        }
         let name = path.file_name().map(Path::new).ok_or_else(|| FsError::NotFound(path.clone()))?;
         if path.symlink_metadata().is_ok() {
             return Err(FsError::AlreadyExists(path));

@@ -238,3 +238,43 @@ fn quarantine_on_another_disk_keeps_earlier_evidence() {
     assert_eq!(std::fs::read(other_disk.path().join("a-1.html")).unwrap(), b"<two>");
     assert_eq!(library.list_parts().unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn nothing_is_published_in_an_inbox_inside_the_library() {
+    let (folder, library) = library();
+    let layout = |template| Layout::parse(template).unwrap();
+    let keep_out = |inbox: &str, template| {
+        let inbox = folder.path().join("videos").join(inbox);
+        std::fs::create_dir_all(&inbox).unwrap();
+        library.clone().keeping_out_of(&inbox, &layout(template))
+    };
+    for (inbox, template) in
+        [("in", "in/{name}.{ext}"), ("in", "in/{date}/{name}.{ext}"), ("a/in", "a/In/{name}.{ext}")]
+    {
+        assert!(
+            matches!(keep_out(inbox, template), Err(LayoutError::LeadsToInbox(_))),
+            "{inbox}, {template}"
+        );
+    }
+    for (inbox, template) in
+        [("in", "{name}.{ext}"), ("in", "in{name}.{ext}"), ("in/deep", "in/{name}.{ext}")]
+    {
+        assert!(keep_out(inbox, template).is_ok(), "{inbox}, {template}");
+    }
+    let kept_out = keep_out("in", "{label.p}/{name}.{ext}").unwrap();
+    for (path, outside) in [
+        ("in/k.mp4", "in_/k.mp4"),
+        ("IN/x/k.mp4", "IN_/x/k.mp4"),
+        ("inner/k.mp4", "inner/k.mp4"),
+        ("in", "in"),
+    ] {
+        assert_eq!(kept_out.outside_inbox(path.to_owned()), outside);
+    }
+    // By whatever path: as a mount or a change of settings after the path was chosen would lead there.
+    let published = kept_out.publish(part(&kept_out, "k", b"video"), "in/k.mp4", b"{}", "owner");
+    assert!(matches!(published, Err((_, FsError::FeedsInbox(_)))));
+    assert!(
+        !folder.path().join("videos/in/k.mp4").exists()
+            && !folder.path().join("videos/in/k.mp4.json").exists()
+    );
+}

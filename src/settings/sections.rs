@@ -174,8 +174,8 @@ impl Reader<'_> {
         Ok(QuarantineSettings { max_bytes: self.text("quarantine.max_bytes", size)? })
     }
 
-    /// The inbox must not be a folder into which dropreel itself writes JSON: it would read sidecars and reasons as job
-    /// files.
+    /// No folder may feed the inbox: dropreel would read its own sidecars, reasons and accepted files as job files. The
+    /// inbox may lie in the library, where `library.layout` and each publication keep out of it.
     fn check_folders(&mut self, settings: &Settings) {
         let written = [
             ("the library", settings.library.dir.clone()),
@@ -187,8 +187,19 @@ impl Reader<'_> {
             ("inbox.dir", &settings.inbox.dir, &written[..]),
             ("library.dir", &settings.library.dir, &written[1..]),
         ] {
-            if let Some((name, _)) = others.iter().find(|(_, other)| other == folder) {
-                let why = format!("`{key}` is the same folder as {name}; it must be a folder of its own");
+            let folder = resolved(folder);
+            let conflict = others.iter().enumerate().find_map(|(number, (name, other))| {
+                let other = resolved(other);
+                let may_contain = key == "inbox.dir" && number == 0;
+                match (folder == other, folder.starts_with(&other), other.starts_with(&folder)) {
+                    (true, ..) => Some(format!("is the same folder as {name}")),
+                    (_, true, _) if !may_contain => Some(format!("is inside {name}")),
+                    (_, _, true) if key == "inbox.dir" => Some(format!("contains {name}")),
+                    _ => None,
+                }
+            });
+            if let Some(conflict) = conflict {
+                let why = format!("`{key}` {conflict}; it must be a folder of its own");
                 self.reject_pair([key, "library.dir"], why);
             }
         }
@@ -205,4 +216,17 @@ impl Reader<'_> {
             self.reject_pair(["admin.listen", "callbacks.listen"], why);
         }
     }
+}
+
+/// The path without links and dots, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        if let Ok(mut found) = ancestor.canonicalize() {
+            found.extend(missing.iter().rev());
+            return found;
+        }
+        missing.extend(ancestor.file_name());
+    }
+    path.to_owned()
 }

@@ -59,6 +59,46 @@ async fn second_daemon_does_not_start() {
 }
 
 #[tokio::test]
+async fn second_daemon_on_the_same_inbox_does_not_start() {
+    let rig = Rig::start("").await;
+    let mut second = rig.command(&["serve"]);
+    second.env("DROPREEL_DATA_DIR", rig.beside("other")).env("DROPREEL_INBOX__DIR", rig.path("inbox"));
+    let second = second.output().unwrap();
+    let output = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{output}");
+    assert!(output.contains("another dropreel watches the inbox"), "{output}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn layout_that_leads_into_the_inbox_is_refused() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("INBOX__DIR", &rig.path("videos/in").display().to_string());
+    rig.set("LIBRARY__LAYOUT", "in/{name}.{ext}");
+    let refused = rig.run(&["serve"]).await;
+    let output = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{output}");
+    assert!(output.contains("it leads into the inbox"), "{output}");
+}
+
+#[tokio::test]
+async fn label_that_leads_into_the_inbox_is_stored_beside_it() {
+    let mut rig = Rig::set_up("").await;
+    let inbox = rig.path("videos/in");
+    rig.set("INBOX__DIR", &inbox.display().to_string());
+    rig.set("LIBRARY__LAYOUT", "{label.p}/{name}.{ext}");
+    rig.start_daemon().await;
+    let job = r#"{"model": "wan2.5-t2v", "prompt": "k [sandbox: run=50ms]", "dropreel": {"name": "k", "labels": {"p": "in"}}}"#;
+    std::fs::write(inbox.join("k.json"), job).unwrap();
+    rig.until("k", &["succeeded"]).await;
+    assert!(rig.path("videos/in_/k.mp4").is_file() && rig.path("videos/in_/k.mp4.json").is_file());
+    rig.until_output("would be in the inbox").await;
+    assert_eq!(rig.all_jobs().await.len(), 1);
+    assert_eq!(std::fs::read_dir(&inbox).unwrap().count(), 0);
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn restored_older_database_submits_nothing_by_itself() {
     let mut rig = Rig::start("").await;
     rig.post("/api/v1/pause", serde_json::json!({"what": "submits"})).await;

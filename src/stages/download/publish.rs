@@ -174,7 +174,7 @@ impl DownloadTools {
     fn layout_path(&self, details: &JobDetails, output: &Output, extension: &str) -> String {
         let identity = details.job.identity();
         let position = details.job.outputs().iter().position(|known| known.key == output.key).unwrap_or(0);
-        self.layout.path(&LayoutValues {
+        let path = self.layout.path(&LayoutValues {
             date: &self.clock.local_date(self.clock.now()),
             name: &identity.name,
             id: &identity.id.to_string(),
@@ -182,7 +182,13 @@ impl DownloadTools {
             number: position + 1,
             extension,
             labels: &details.labels,
-        })
+        });
+        let outside = self.library.outside_inbox(path.clone());
+        if outside != path {
+            let job = identity.id;
+            tracing::warn!(%job, "{path} would be in the inbox; the file of job {job} is stored as {outside}");
+        }
+        outside
     }
 }
 
