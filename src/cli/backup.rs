@@ -11,8 +11,8 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{bytes, count, printable};
 use crate::cli::terminal::{eprint_line, print_json, print_line};
 use crate::clock::Timestamp;
-use crate::fs::FsError;
 use crate::fs::atomic_file::AtomicFile;
+use crate::fs::{FsError, describe_space};
 use crate::settings::Purpose;
 use crate::store::backup::{BackupError, copy};
 
@@ -44,7 +44,7 @@ pub(crate) async fn backup(context: &Context, file: &Path) -> Result<Exit, CliEr
             return Err(CliError::failed("interrupted; no copy was kept"));
         }
     };
-    let copied = copied.map_err(|error| copy_error(&error, &target))?;
+    let copied = copied.map_err(|error| copy_error(&error, &target, &settings.database()))?;
     unfinished.publish().map_err(|error| file_error(&error, &target))?;
     let document = BackupDocument {
         file: target.display().to_string(),
@@ -94,7 +94,7 @@ fn file_error(error: &FsError, target: &Path) -> CliError {
     })
 }
 
-fn copy_error(error: &BackupError, target: &Path) -> CliError {
+fn copy_error(error: &BackupError, target: &Path, database: &Path) -> CliError {
     let fix = match error {
         BackupError::NoDatabase(_) => {
             ": `data_dir` says where to look for it, and the daemon's first start creates it"
@@ -104,9 +104,11 @@ fn copy_error(error: &BackupError, target: &Path) -> CliError {
         }
         // The error names the temporary file.
         BackupError::Full(_) => {
-            let target = target.display();
+            // A copy has no more pages than the database.
+            let space = describe_space(target, database.metadata().ok().map(|database| database.len()));
             return CliError::failed(format!(
-                "the disk that holds {target} is full: make room on it, or name a file on another disk"
+                "the disk that holds {} is full: {space}; make room on it, or name a file on another disk",
+                target.display()
             ));
         }
         BackupError::Open(_) | BackupError::Name(_) | BackupError::Copy { .. } => "",

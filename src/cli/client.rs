@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the only HTTP client of the command line")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -10,6 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
 use crate::api::action::ActionResult;
+use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::job::JobView;
 use crate::api::list::{CreatedJobs, JobFilter, JobPage};
 use crate::api::problem::ProblemDetails;
@@ -38,6 +40,7 @@ pub(crate) struct ApiClient {
     /// Limits silence, not the whole answer.
     streaming: Client,
     token: Option<Secret>,
+    data_dir: DataDir,
 }
 
 /// A job file to submit.
@@ -54,14 +57,15 @@ pub(crate) struct JobFile<'a> {
 }
 
 impl ApiClient {
-    /// A client of the daemon that listens at `listen`; an unspecified address is reached on loopback.
-    pub fn new(listen: SocketAddr, token: Option<Secret>) -> Result<Self, CliError> {
-        Self::with_timeouts(listen, token, TIMEOUT, STREAM_TIMEOUT)
+    /// A client of the daemon of this data folder that listens at `listen`; an unspecified address is reached on loopback.
+    pub fn new(listen: SocketAddr, token: Option<Secret>, data_dir: &Path) -> Result<Self, CliError> {
+        Self::with_timeouts(listen, token, data_dir, TIMEOUT, STREAM_TIMEOUT)
     }
 
     fn with_timeouts(
         listen: SocketAddr,
         token: Option<Secret>,
+        data_dir: &Path,
         timeout: Duration,
         stream_timeout: Duration,
     ) -> Result<Self, CliError> {
@@ -77,7 +81,13 @@ impl ApiClient {
         let http = client().timeout(timeout).build();
         let streaming = client().read_timeout(stream_timeout).build();
         let failed = |error: reqwest::Error| CliError::failed(error.to_string());
-        Ok(Self { base, http: http.map_err(failed)?, streaming: streaming.map_err(failed)?, token })
+        Ok(Self {
+            base,
+            http: http.map_err(failed)?,
+            streaming: streaming.map_err(failed)?,
+            token,
+            data_dir: DataDir::of(data_dir),
+        })
     }
 
     /// One job in full: by id, by the unique beginning of one, or by name.
@@ -204,7 +214,23 @@ impl ApiClient {
             Some(token) => request.bearer_auth(token.expose()),
             None => request,
         };
-        request.send().await.map_err(|error| self.unreachable(&error))
+        let request = request.header(DATA_DIR_HEADER, self.data_dir.to_header());
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let theirs =
+            response.headers().get(DATA_DIR_HEADER).and_then(|value| DataDir::from_header(value.as_bytes()));
+        match theirs {
+            Some(theirs) if !theirs.is_same(&self.data_dir) => Err(self.other_daemon(&theirs)),
+            _ => Ok(response),
+        }
+    }
+
+    fn other_daemon(&self, theirs: &DataDir) -> CliError {
+        let (base, theirs, own) = (&self.base, theirs.path.display(), self.data_dir.path.display());
+        let message = format!(
+            "the daemon at {base} is that of another data folder, {theirs}; the configuration of this command names {own}; \
+             nothing was done\nset `data_dir` to the daemon's folder, or `admin.listen` to the address of the daemon of {own}"
+        );
+        CliError::new(Exit::OtherDaemon, printable_lines(&message))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, CliError> {
@@ -263,6 +289,11 @@ fn describe_problem(problem: &ProblemDetails, file: Option<&str>) -> String {
     text
 }
 
+/// [`printable`], line by line.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 fn in_file(file: Option<&str>, place: &str, message: &str) -> String {
     match file {
         Some(file) => format!("{file}:{place} {message}"),
@@ -286,7 +317,9 @@ mod tests {
         install_crypto();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let short = Duration::from_millis(50);
-        let client = ApiClient::with_timeouts(listener.local_addr().unwrap(), None, short, short).unwrap();
+        let client =
+            ApiClient::with_timeouts(listener.local_addr().unwrap(), None, Path::new("/"), short, short)
+                .unwrap();
         let clock = crate::clock::Clock::machine();
         let answer = clock.within(Duration::from_secs(5), client.status()).await;
         assert_eq!(answer.unwrap().unwrap_err().exit, Exit::Unreachable);
@@ -297,7 +330,7 @@ mod tests {
     #[tokio::test]
     async fn path_dots_are_rejected_as_job_references() {
         install_crypto();
-        let client = ApiClient::new("127.0.0.1:9".parse().unwrap(), None).unwrap();
+        let client = ApiClient::new("127.0.0.1:9".parse().unwrap(), None, Path::new("/")).unwrap();
         for reference in ["", ".", ".."] {
             assert_eq!(client.job(reference).await.unwrap_err().exit, Exit::Usage, "{reference}");
         }

@@ -1,11 +1,14 @@
 //! What every command is given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::client::ApiClient;
 use crate::cli::exit::CliError;
 use crate::clock::Clock;
-use crate::settings::{Environment, Purpose, Settings, load};
+use crate::library::layout::Layout;
+use crate::settings::{
+    Environment, InvalidSettings, Origin, Purpose, Settings, SettingsProblem, load, variable_of,
+};
 
 /// The global options, and the clock.
 pub(crate) struct Context {
@@ -17,12 +20,26 @@ pub(crate) struct Context {
 impl Context {
     /// Loads the configuration.
     pub fn settings(&self, purpose: Purpose) -> Result<Settings, CliError> {
-        Ok(load(self.config.as_deref(), &Environment::of_this_process(), purpose)?)
+        Ok(load_settings(self.config.as_deref(), purpose)?)
     }
 
     /// A client of the configured daemon.
     pub fn client(&self) -> Result<ApiClient, CliError> {
         let settings = self.settings(Purpose::Client)?;
-        ApiClient::new(settings.admin.listen, settings.admin.token)
+        ApiClient::new(settings.admin.listen, settings.admin.token, &settings.data_dir)
     }
+}
+
+/// Loads the configuration, and checks what the settings alone cannot.
+pub(crate) fn load_settings(config: Option<&Path>, purpose: Purpose) -> Result<Settings, InvalidSettings> {
+    let environment = Environment::of_this_process();
+    let settings = load(config, &environment, purpose)?;
+    let Err(error) = Layout::parse(&settings.library.layout) else { return Ok(settings) };
+    let key = "library.layout".to_owned();
+    let variable = variable_of(&key);
+    let origin = match &settings.config_file {
+        Some(file) if environment.get(&variable).is_none() => Origin::File(file.clone()),
+        _ => Origin::Variable(variable),
+    };
+    Err(InvalidSettings { problems: vec![SettingsProblem::BadValue { key, origin, why: error.to_string() }] })
 }

@@ -10,6 +10,8 @@ pub(crate) enum Exit {
     Usage,
     NotSucceeded,
     Unreachable,
+    /// The daemon that was reached is that of another data folder.
+    OtherDaemon,
 }
 
 impl Exit {
@@ -19,7 +21,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::NotSucceeded => 3,
-            Self::Unreachable => 4,
+            Self::Unreachable | Self::OtherDaemon => 4,
         }
     }
 }

@@ -7,12 +7,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 
-use crate::cli::context::Context;
+use crate::cli::context::{Context, load_settings};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
 use crate::daemon::service;
 use crate::rng::Rng;
-use crate::settings::{Environment, Purpose, load};
+use crate::settings::{Environment, Purpose};
 
 /// The log filter unless `RUST_LOG` is set.
 const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
@@ -22,7 +22,7 @@ pub(crate) async fn serve(context: &Context) -> Result<Exit, CliError> {
     start_logging();
     protect_memory();
     let served = service::serve(
-        || load(context.config.as_deref(), &Environment::of_this_process(), Purpose::Daemon),
+        || load_settings(context.config.as_deref(), Purpose::Daemon),
         context.clock.clone(),
         Rng::from_system(),
     );

@@ -59,7 +59,7 @@ pub enum StartError {
     #[error(transparent)]
     Secrets(#[from] CallbackSecretsError),
     /// `library.layout` is wrong.
-    #[error(transparent)]
+    #[error("`library.layout`: {0}")]
     Layout(#[from] LayoutError),
     /// The provider's client cannot be made.
     #[error(transparent)]
@@ -73,7 +73,7 @@ impl StartError {
         match self {
             Self::Open(error) => error.is_transient(),
             Self::Store(error) => !error.concerns_one_job(),
-            Self::Disk(FsError::StorageFull(_)) => true,
+            Self::Disk(FsError::StorageFull { .. }) => true,
             Self::Disk(_) | Self::Lock(_) | Self::Secrets(_) => {
                 let mut source = self.source();
                 while let Some(error) = source {

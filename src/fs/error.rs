@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -10,8 +11,13 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum FsError {
     /// The disk or the quota is full. Retrying succeeds once there is space.
-    #[error("the disk that holds {} is full; make room on it", .0.display())]
-    StorageFull(PathBuf),
+    #[error("the disk that holds {} is full: {}; make room on it", .path.display(), describe_space(.path, *.needed))]
+    StorageFull {
+        /// The path.
+        path: PathBuf,
+        /// Bytes that must be free, if they are known beforehand.
+        needed: Option<u64>,
+    },
     /// The path exists and must not be replaced.
     #[error("{} already exists", .0.display())]
     AlreadyExists(PathBuf),
@@ -60,11 +66,26 @@ impl FsError {
     pub(crate) fn new(path: &Path, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.to_owned(), source.into());
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::StorageFull(path),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::StorageFull { path, needed: None }
+            }
             io::ErrorKind::AlreadyExists => Self::AlreadyExists(path),
             io::ErrorKind::NotFound => Self::NotFound(path),
             _ => Self::Io { path, source },
         }
+    }
+}
+
+/// How much is free on the disk of `path` now, and how much is needed.
+pub fn describe_space(path: &Path, needed: Option<u64>) -> String {
+    // The file may not be there: its folder is on the same disk.
+    let found = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok());
+    let free = found.map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+    let free = free.map_or_else(|| "free space unknown".to_owned(), |free| format!("{} free", size(free)));
+    match needed {
+        Some(needed) => format!("{free}, {} needed", size(needed)),
+        None => format!("{free}, more is needed"),
     }
 }
 

@@ -18,7 +18,7 @@ mod rename;
 
 pub use crate::fs::durable::write_durably;
 pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
-pub use crate::fs::error::{FsError, is_transient};
+pub use crate::fs::error::{FsError, describe_space, is_transient};
 pub(crate) use crate::fs::folder::{
     create_folder, flush_names, open_file_below, open_folder, open_folder_no_follow, split_path,
 };

@@ -56,7 +56,7 @@ pub struct LayoutValues<'a> {
 pub enum LayoutError {
     /// A placeholder that does not exist.
     #[error(
-        "library.layout: `{{{found}}}` is not known; did you mean `{{{nearest}}}`? Known are {{date}} {{name}} {{id}} {{model}} {{n}} {{ext}} {{label.KEY}}"
+        "`{{{found}}}` is not known; did you mean `{{{nearest}}}`? Known are {{date}} {{name}} {{id}} {{model}} {{n}} {{ext}} {{label.KEY}}"
     )]
     Unknown {
         /// The placeholder as written.
@@ -65,10 +65,10 @@ pub enum LayoutError {
         nearest: &'static str,
     },
     /// A brace is not closed.
-    #[error("library.layout: a `{{` is not closed")]
+    #[error("a `{{` is not closed")]
     Unclosed,
     /// Not a path below the library.
-    #[error("library.layout: it must be a relative path without empty parts or `..`")]
+    #[error("it must be a relative path without empty parts or `..`")]
     NotBelow,
     /// All files would be published in the inbox.
     #[error(
@@ -77,7 +77,7 @@ pub enum LayoutError {
     )]
     LeadsToInbox(PathBuf),
     /// The files would have no extension.
-    #[error("library.layout: it must end in `.{{ext}}`")]
+    #[error("it must end in `.{{ext}}`")]
     NoExtension,
 }
 

@@ -17,7 +17,9 @@ pub enum StoreError {
     #[error("task {0} already belongs to another job")]
     DuplicateTask(TaskId),
     /// The disk is full. Nothing was changed; the operation may be repeated.
-    #[error("the disk that holds the database is full; make room on it")]
+    #[error(
+        "the disk that holds the database is full: some MiB are needed, and `dropreel doctor` shows how much is free; make room on it"
+    )]
     DiskFull,
     /// Another program has locked the database. Nothing was changed; the operation may be repeated.
     #[error("another program holds the database locked")]

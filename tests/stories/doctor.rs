@@ -137,9 +137,57 @@ async fn doctor_distinguishes_wrong_key_address_and_configuration() {
     let (found, code) = findings(&rig).await;
     assert_eq!(
         (about(&found, "configuration")["level"].as_str(), code),
-        (Some("error"), Some(1)),
+        (Some("error"), Some(2)),
         "{found:#?}"
     );
     let text = rig.run(&["doctor"]).await;
     assert!(String::from_utf8_lossy(&text.stdout).contains("-> correct what is named"), "{text:?}");
+}
+
+#[tokio::test]
+async fn doctor_finds_missing_key_layout_and_configuration_file() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("PROVIDER__API_KEY", "");
+    let (found, code) = findings(&rig).await;
+    assert_eq!((about(&found, "key")["level"].as_str(), code), (Some("error"), Some(1)), "{found:#?}");
+
+    let config = rig.beside("layout.toml");
+    std::fs::write(&config, "[library]\nlayout = \"{nmae}.{ext}\"\n").unwrap();
+    let missing = rig.beside("missing.toml");
+    for (file, expected) in [(&config, "layout.toml: `library.layout`: `{nmae}`"), (&missing, "missing.toml")]
+    {
+        let file = file.to_str().unwrap();
+        for command in ["doctor", "serve", "list"] {
+            let output = rig.run(&["--config", file, command]).await;
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text);
+            assert!(text.contains(expected), "{command}: {text}");
+            assert_eq!(output.status.code(), Some(2), "{command}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn daemon_of_another_data_folder_carries_nothing_out() {
+    let mut rig = Rig::start("").await;
+    let own = rig.path("").display().to_string();
+    let link = rig.beside("link");
+    std::os::unix::fs::symlink(rig.path(""), &link).unwrap();
+    let file = rig.beside("job.json");
+    std::fs::write(&file, quick("job", "")).unwrap();
+    rig.set("DATA_DIR", rig.beside("other").to_str().unwrap());
+    for arguments in [&["submit", file.to_str().unwrap()][..], &["list"], &["pause"], &["watch"], &["report"]]
+    {
+        let output = rig.run(arguments).await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {text}");
+        assert!(text.contains(own.trim_end_matches('/')) && text.contains("`data_dir`"), "{text}");
+    }
+    let (found, code) = findings(&rig).await;
+    assert_eq!((about(&found, "daemon")["level"].as_str(), code), (Some("error"), Some(1)), "{found:#?}");
+    assert_eq!(rig.get("/api/v1/jobs").await.1["jobs"], serde_json::json!([]));
+    assert_eq!(rig.get("/api/v1/status").await.1["suspensions"], serde_json::json!([]));
+    rig.set("DATA_DIR", link.to_str().unwrap());
+    assert_eq!(rig.run(&["list"]).await.status.code(), Some(0), "the same folder through a link");
+    rig.finish().await;
 }

@@ -163,7 +163,7 @@ async fn run_jobs(
 ) -> Result<(Vec<JobView>, Duration), CliError> {
     let clock = &context.clock;
     let began = clock.tick();
-    let client = ApiClient::new(daemon.admin_address(), None)?;
+    let client = ApiClient::new(daemon.admin_address(), None, folder)?;
     for number in 0..args.jobs as usize {
         drop_sample(&folder.join("inbox"), number, run)?;
     }

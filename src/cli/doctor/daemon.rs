@@ -20,6 +20,10 @@ pub(super) async fn check(settings: &Settings) -> (bool, Vec<Finding>) {
             let fix = "`dropreel serve`, or `systemctl start dropreel`";
             (false, vec![Finding::warning("daemon", what, fix)])
         }
+        Err(error) if error.exit == Exit::OtherDaemon => {
+            let (what, fix) = error.message.split_once('\n').unwrap_or((&error.message, ""));
+            (false, vec![Finding::error("daemon", what, fix)])
+        }
         Err(error) => {
             let fix = "check whether another program listens at admin.listen, and whether the token is this daemon's";
             (false, vec![Finding::error("daemon", error.message, fix)])
@@ -28,7 +32,7 @@ pub(super) async fn check(settings: &Settings) -> (bool, Vec<Finding>) {
 }
 
 async fn request_status(settings: &Settings) -> Result<(StatusView, Result<(), CliError>), CliError> {
-    let client = ApiClient::new(settings.admin.listen, settings.admin.token.clone())?;
+    let client = ApiClient::new(settings.admin.listen, settings.admin.token.clone(), &settings.data_dir)?;
     let status = client.status().await?;
     Ok((status, client.check_ready().await))
 }

@@ -21,12 +21,12 @@ struct DoctorDocument {
 
 /// `doctor`
 pub(crate) async fn doctor(context: &Context) -> Result<Exit, CliError> {
-    let findings = match context.settings(Purpose::Client) {
-        Ok(settings) => examine(context, &settings).await,
+    let (findings, is_usable) = match context.settings(Purpose::Client) {
+        Ok(settings) => (examine(context, &settings).await, true),
         Err(error) => {
             let fix =
                 "correct what is named; `dropreel init --output FILE` writes a complete file to compare with";
-            vec![Finding::error("configuration", error.message, fix)]
+            (vec![Finding::error("configuration", error.message, fix)], false)
         }
     };
     let worst = findings.iter().map(|finding| finding.level).max();
@@ -35,7 +35,11 @@ pub(crate) async fn doctor(context: &Context) -> Result<Exit, CliError> {
     } else {
         findings.iter().try_for_each(print)?;
     }
-    Ok(if worst == Some(Level::Error) { Exit::Failed } else { Exit::Done })
+    Ok(match worst {
+        _ if !is_usable => Exit::Usage,
+        Some(Level::Error) => Exit::Failed,
+        _ => Exit::Done,
+    })
 }
 
 async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
@@ -52,13 +56,18 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
     findings.push(machine::disk_speed(settings, &context.clock));
     findings.push(machine::database(settings));
     findings.extend(machine::unusable_answers(settings));
-    match context.settings(Purpose::Daemon) {
+    let key = context.settings(Purpose::Daemon).map_err(|error| error.message);
+    let key = key.and_then(|with_key| match with_key.provider.api_key {
+        Some(_) => Ok(with_key),
+        None => Err("no API key is set, and the daemon does not start without one".to_owned()),
+    });
+    match key {
         Ok(with_key) => findings.extend(connectivity::provider(&with_key, &context.clock).await),
         // A daemon under systemd has its key from systemd, where this command cannot read it.
         Err(_) if runs => findings.push(Finding::ok("key", "the daemon has one; this command cannot read it")),
-        Err(error) => findings.push(Finding::error(
+        Err(why) => findings.push(Finding::error(
             "key",
-            error.message.lines().next().unwrap_or_default(),
+            why.lines().next().unwrap_or_default(),
             "set DROPREEL_PROVIDER__API_KEY, provider.api_key_file or the systemd credential `api_key`; if the key \
              belongs to another user, run this as that user",
         )),

@@ -2,10 +2,12 @@
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{ResponseError, web};
 
+use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::server::admin::auth;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
@@ -27,15 +29,25 @@ pub(super) async fn check_request(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let checked = match request.app_data::<web::Data<AdminState>>() {
+    let admin = request.app_data::<web::Data<AdminState>>().cloned();
+    let is_private = !auth::is_open(request.head());
+    let allowed = match &admin {
         Some(admin) => admin.request_check.check(request.head()),
         None => Err(Problem::unknown_address()),
     };
-    let is_private = !auth::is_open(request.head());
+    // Who may not read learns nothing of the folder.
+    let names_folder = is_private && allowed.is_ok();
+    let checked =
+        allowed.and_then(|()| admin.as_ref().map_or(Ok(()), |admin| check_data_dir(admin, &request)));
     let mut response = match checked {
         Ok(()) => next.call(request).await?,
         Err(problem) => request.into_response(problem.error_response()),
     };
+    if let Some(admin) = admin.filter(|_| names_folder)
+        && let Ok(value) = HeaderValue::from_str(&admin.data_dir.to_header())
+    {
+        response.headers_mut().insert(HeaderName::from_static(DATA_DIR_HEADER), value);
+    }
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         if !headers.contains_key(&name) {
@@ -46,4 +58,20 @@ pub(super) async fn check_request(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(response)
+}
+
+/// Rejects a request that is meant for the daemon of another data folder.
+fn check_data_dir(admin: &AdminState, request: &ServiceRequest) -> Result<(), Problem> {
+    let Some(value) = request.headers().get(DATA_DIR_HEADER) else { return Ok(()) };
+    match DataDir::from_header(value.as_bytes()) {
+        Some(meant) if !admin.data_dir.is_same(&meant) => Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!(
+                "this is the daemon of the data folder {}, not of {}",
+                admin.data_dir.path.display(),
+                meant.path.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }

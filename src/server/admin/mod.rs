@@ -35,6 +35,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::api::data_dir::DataDir;
 use crate::server::connection_limits::ConnectionLimits;
 use auth::{AuthTokens, RequestCheck};
 use http::{get_or_head, json_response, resource};
@@ -63,7 +64,9 @@ pub fn serve_with_limits(
     let tokens = AuthTokens { token: settings.token.clone(), read_token: settings.read_token.clone() };
     let request_check = RequestCheck::new(listener.local_addr()?, settings.hosts.clone(), tokens);
     let connections = ConnectionLimits::new(server.clock.clone(), limits.timeouts, limits.max_connections);
+    let data_dir = DataDir::of(&server.settings.data_dir);
     let state = AdminState {
+        data_dir,
         server,
         limits,
         request_check,

@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, web};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::data_dir::DataDir;
 use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
 use crate::jobfile;
@@ -96,6 +97,8 @@ pub(super) struct AdminState {
     pub request_check: RequestCheck,
     /// A long job file is held in memory until its jobs are committed, so only one is accepted at a time.
     pub long_upload: Semaphore,
+    /// Named in every answer, and compared with that of the request.
+    pub data_dir: DataDir,
     pub event_streams: Arc<Semaphore>,
     pub media_answers: Arc<Semaphore>,
 }

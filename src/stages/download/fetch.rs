@@ -167,8 +167,10 @@ impl DownloadTools {
         failpoints::hit(FailPoint::DownloadOpened);
         let left = head.length.map_or(0, |length| length.saturating_sub(head.offset));
         let space = FileSystem::of(self.library.root())?;
-        if space.free_bytes < left.saturating_add(DISK_RESERVE) {
-            return Err(FsError::StorageFull(self.library.root().to_owned()).into());
+        let needed = left.saturating_add(DISK_RESERVE);
+        if space.free_bytes < needed {
+            let path = self.library.root().to_owned();
+            return Err(FsError::StorageFull { path, needed: Some(needed) }.into());
         }
         let validator = head.validator.as_ref().and_then(|tag| resume_condition(host.as_deref()?, tag));
         let mut writer = self.library.open_part(name, head.offset, validator.as_deref())?;
@@ -214,7 +216,7 @@ impl DownloadTools {
                 | MediaError::Redirects { .. }
                 | MediaError::Network { .. } => transient(error.to_string()),
             },
-            DownloadError::Disk(error @ FsError::StorageFull(_)) => DownloadFailure::Transient {
+            DownloadError::Disk(error @ FsError::StorageFull { .. }) => DownloadFailure::Transient {
                 why: error.to_string(),
                 not_before: Some(now.plus(FULL_DISK_RETRY)),
             },
