@@ -13,6 +13,9 @@
 //! - `suspensions`, `meta`: what is paused; epoch, API key and clock
 //! - `query`, `overview`, `report`: read one job, lists, numbers
 //! - `prune`, `backup`: remove old jobs, copy the database
+//!
+//! How things are stored: `rows` has the columns of a job (`columns` makes statements of such a list), `output_rows`
+//! those of an output, `sql_types` the types of values.
 
 pub mod apply;
 pub mod attempt;
