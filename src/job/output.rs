@@ -100,6 +100,13 @@ impl Output {
     }
 }
 
+/// The host and port in a link, to tell hosts apart; empty if there is none.
+pub fn host_of_link(link: &str) -> String {
+    let authority = link.split_once("://").map_or("", |(_, rest)| rest);
+    let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());
+    authority[..end].to_ascii_lowercase()
+}
+
 /// A file in the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {

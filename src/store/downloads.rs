@@ -7,7 +7,7 @@ use crate::job::next_action::NextAction;
 use crate::job::output::OutputKey;
 use crate::job::suspension::Suspension;
 use crate::store::Store;
-use crate::store::due::{Due, due_in, to_alert_in};
+use crate::store::due::{downloads_in, next_in, to_alert_in};
 use crate::store::error::StoreError;
 use crate::store::outputs::{Plan, plans_in};
 use crate::store::query::{JobDetails, details_in, request_in};
@@ -20,8 +20,10 @@ pub struct DownloadQueue {
     pub alerts: Vec<JobId>,
     /// The suspensions in force.
     pub suspensions: Vec<Suspension>,
-    /// Jobs with outputs to download.
-    pub due: Due,
+    /// Jobs with outputs to download, each with the host of one of its links.
+    pub due: Vec<(JobId, String)>,
+    /// When the first job that is not due yet will be.
+    pub next: Option<Timestamp>,
 }
 
 /// A job with outputs to download.
@@ -50,7 +52,8 @@ impl Store {
             Ok(DownloadQueue {
                 alerts: to_alert_in(connection, alert_until, limit)?,
                 suspensions: suspensions_in(connection)?,
-                due: due_in(connection, NextAction::Download, now, limit)?,
+                due: downloads_in(connection, now, limit)?,
+                next: next_in(connection, NextAction::Download, now)?,
             })
         })
         .await

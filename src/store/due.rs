@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::job::next_action::NextAction;
+use crate::job::output::host_of_link;
 use crate::job::scheduling::{TaskCounts, WaitingJob};
 use crate::job::{JobId, Priority};
 use crate::store::Store;
@@ -24,7 +25,10 @@ pub struct Due {
 // the partial indexes.
 const DUE: &str = "SELECT id FROM jobs WHERE next_action = 'ACTION' AND next_action_at <= ?1 ORDER BY next_action_at LIMIT ?2";
 const NEXT: &str = "SELECT next_action_at FROM jobs WHERE next_action = 'ACTION' AND next_action_at > ?1 ORDER BY next_action_at LIMIT 1";
-const DUE_DOWNLOADS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_download
+/// With the link of one output that waits, for its host.
+const DUE_DOWNLOADS: &str = "SELECT id,
+        (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id AND state = 'waiting' LIMIT 1)
+    FROM jobs INDEXED BY jobs_to_download
     WHERE next_action = 'download' AND next_action_at <= ?1 ORDER BY expires_at, nr LIMIT ?2";
 /// The first job of each model to submit. Skips from model to model in the index.
 const HEADS: &str = "WITH RECURSIVE models (model) AS (
@@ -83,14 +87,37 @@ pub(super) fn due_in(
     now: Timestamp,
     limit: u32,
 ) -> Result<Due, StoreError> {
-    let jobs = if what == NextAction::Download {
-        ids(&mut connection.prepare_cached(DUE_DOWNLOADS)?, (now.millis(), limit))?
-    } else {
-        ids(&mut connection.prepare_cached(&of(DUE, what))?, (now.millis(), limit))?
-    };
+    let jobs = ids(&mut connection.prepare_cached(&of(DUE, what))?, (now.millis(), limit))?;
+    Ok(Due { jobs, next: next_in(connection, what, now)? })
+}
+
+/// When the first job that does not need `what` yet will.
+pub(super) fn next_in(
+    connection: &Connection,
+    what: NextAction,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
     let next: Option<i64> =
         connection.prepare_cached(&of(NEXT, what))?.query_row([now.millis()], |row| row.get(0)).optional()?;
-    Ok(Due { jobs, next: next.map(Timestamp::from_millis) })
+    Ok(next.map(Timestamp::from_millis))
+}
+
+/// The jobs with outputs to download by `now`, at most `limit`, the link that expires first before others; with the host
+/// of one of their links.
+pub(super) fn downloads_in(
+    connection: &Connection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(JobId, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(DUE_DOWNLOADS)?;
+    let mut rows = statement.query((now.millis(), limit))?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let host = row.get::<_, Option<String>>(1)?.as_deref().map_or_else(String::new, host_of_link);
+        jobs.push((JobId::parse(&id).ok_or(StoreError::UnknownWord { what: "job id", value: id })?, host));
+    }
+    Ok(jobs)
 }
 
 /// Jobs whose links expire by `until` and that have not been alerted about.

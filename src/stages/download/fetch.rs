@@ -36,23 +36,24 @@ const DISK_RESERVE: u64 = 64 << 20;
 const UNPACK_BYTES: usize = 64 << 10;
 
 impl DownloadTools {
-    /// Brings an output into the library: finishes what a crash left, or downloads its link.
+    /// Brings an output into the library: finishes what a crash left, or downloads its link. `None`: it gave way to others.
     pub(super) async fn download_output(
         &self,
         client: &MediaClient,
         queued: &JobToDownload,
         output: &Output,
         permit: TransferPermit,
-    ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
+    ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
         let OutputState::Waiting { link, .. } = &output.state else {
-            return Ok(Err(transient("the output is not waiting")));
+            return Ok(Some(Err(transient("the output is not waiting"))));
         };
         if let Some(stored) = self.finish_publishing(queued, output).await? {
-            return Ok(stored);
+            return Ok(Some(stored));
         }
         match self.download_part(client, &queued.details, output, link, permit).await {
-            Ok(checked) => self.publish(queued, output, checked).await,
-            Err(failure) => Ok(Err(failure)),
+            Some(Ok(checked)) => self.publish(queued, output, checked).await.map(Some),
+            Some(Err(failure)) => Ok(Some(Err(failure))),
+            None => Ok(None),
         }
     }
 
@@ -63,15 +64,20 @@ impl DownloadTools {
         output: &Output,
         link: &Secret,
         permit: TransferPermit,
-    ) -> Result<Checked, DownloadFailure> {
+    ) -> Option<Result<Checked, DownloadFailure>> {
         let name = Self::part_name(details.job.id(), output.key);
         // One thread receives, hashes and writes each chunk while it is in the processor's cache.
         let received = self.receive(client, &name, link, output.key.kind, permit).await;
-        let Received { head, part, verified } = received.map_err(|error| self.to_failure(error))?;
+        let Received { head, part, verified } = match received {
+            Ok(received) => received,
+            Err(DownloadError::GaveWay) => return None,
+            Err(error) => return Some(Err(self.to_failure(error))),
+        };
         let why = match verified {
             Ok(verified) if verified.complete || head.length.is_some() || head.chunked => {
                 failpoints::hit(FailPoint::PartInspected);
-                return Ok(Checked { part, verified, host: head.host, plain_http: head.plain_http });
+                let Head { host, plain_http, .. } = head;
+                return Some(Ok(Checked { part, verified, host, plain_http }));
             }
             Ok(_) => "neither its length nor its structure proves that the file is whole".to_owned(),
             Err(unfit) => unfit.to_string(),
@@ -81,7 +87,7 @@ impl DownloadTools {
             Some(name) => format!("{why}; see quarantine/{name}"),
             None => why,
         };
-        Err(DownloadFailure::Invalid { why })
+        Some(Err(DownloadFailure::Invalid { why }))
     }
 
     /// Downloads a link into a flushed part file and inspects it. Blocks between its awaits.
@@ -93,13 +99,16 @@ impl DownloadTools {
         expected: OutputKind,
         permit: TransferPermit,
     ) -> Result<Received, DownloadError> {
-        let (head, writer) = match self.stream(client, name, link).await {
-            Err(DownloadError::Media(MediaError::CannotResume { .. })) => {
-                self.library.remove_part(name);
-                self.stream(client, name, link).await?
+        let stream = async {
+            match self.stream(client, name, link, &permit).await {
+                Err(DownloadError::Media(MediaError::CannotResume { .. })) => {
+                    self.library.remove_part(name);
+                    self.stream(client, name, link, &permit).await
+                }
+                streamed => streamed,
             }
-            streamed => streamed?,
         };
+        let (head, writer) = permit.run(stream).await.unwrap_or(Err(DownloadError::GaveWay))?;
         // Give the transfer permit back first: the next file's bytes can arrive while this one is flushed and published.
         let flush_permit = permit.into_flush_permit().await;
         let mut part = writer.finish()?;
@@ -159,6 +168,7 @@ impl DownloadTools {
         client: &MediaClient,
         name: &str,
         link: &Secret,
+        permit: &TransferPermit,
     ) -> Result<(Head, PartWriter), DownloadError> {
         let host = Url::parse(link.expose()).ok().and_then(|url| url.host_str().map(str::to_owned));
         let resume = self.resumable(name, host.as_deref());
@@ -174,7 +184,10 @@ impl DownloadTools {
         }
         let validator = head.validator.as_ref().and_then(|tag| resume_condition(host.as_deref()?, tag));
         let mut writer = self.library.open_part(name, head.offset, validator.as_deref())?;
-        match copy_chunks(&mut download, &mut writer).await {
+        if validator.is_some() {
+            permit.set_resumable();
+        }
+        match copy_chunks(&mut download, &mut writer, permit).await {
             Ok(()) => Ok((head, writer)),
             Err(error) => {
                 drop(writer);
@@ -221,6 +234,7 @@ impl DownloadTools {
                 not_before: Some(now.plus(FULL_DISK_RETRY)),
             },
             DownloadError::Disk(error) => transient(error.to_string()),
+            DownloadError::GaveWay => transient("it gave way to other downloads"),
         }
     }
 
@@ -273,6 +287,8 @@ struct Received {
 pub(super) enum DownloadError {
     Media(MediaError),
     Disk(FsError),
+    /// It ended for the sake of others; its part stays.
+    GaveWay,
 }
 
 impl From<MediaError> for DownloadError {
@@ -287,8 +303,13 @@ impl From<FsError> for DownloadError {
     }
 }
 
-async fn copy_chunks(download: &mut Download, writer: &mut PartWriter) -> Result<(), DownloadError> {
+async fn copy_chunks(
+    download: &mut Download,
+    writer: &mut PartWriter,
+    permit: &TransferPermit,
+) -> Result<(), DownloadError> {
     while let Some(chunk) = download.chunk().await? {
+        permit.add(chunk.len());
         writer.write(&chunk)?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Downloads finished outputs into the library, the link that expires first before the others.
 
+mod fairness;
 mod fetch;
 mod permits;
 mod publish;
@@ -12,15 +13,17 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
+use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::history::HistoryEvent;
 use crate::job::next_action::{NextAction, is_due};
+use crate::job::output::{Output, OutputKey, OutputState, host_of_link};
 use crate::job::state::StateName;
-use crate::job::{JobId, output::OutputKey};
 use crate::library::Library;
 use crate::library::layout::Layout;
 use crate::library::quarantine::Quarantine;
 use crate::media::client::MediaClient;
+use crate::stages::download::fairness::WaitingDownload;
 use crate::stages::download::permits::{TransferPermit, TransferPermits};
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, run_blocking};
@@ -31,6 +34,8 @@ use crate::store::notify::{Notifications, Topic};
 
 /// How many due jobs a pass reads beyond those in flight.
 const BATCH: u32 = 32;
+/// The most that it reads, where those that may not begin yet hide others.
+const MAX_BATCH: u32 = 100_000;
 /// How many jobs may be in flight beyond those that transfer bytes: their files are flushed, checked and published.
 const PUBLISHING: usize = 4;
 /// How soon an absent library is checked again.
@@ -53,6 +58,7 @@ pub struct DownloadTools {
 /// The download stage.
 pub struct DownloadStage {
     tools: Arc<DownloadTools>,
+    concurrency: usize,
     in_flight: InFlight,
     permits: TransferPermits,
     notifications: Notifications,
@@ -64,14 +70,33 @@ impl DownloadStage {
     /// Subscribes to notifications; at most `concurrency` files are transferred at once.
     pub fn new(tools: DownloadTools, concurrency: usize) -> Self {
         let notifications = tools.store.listen(Topic::Download);
+        let permits = TransferPermits::new(concurrency, tools.clock.clone());
         Self {
-            in_flight: InFlight::new(concurrency.max(1) + PUBLISHING, tools.clock.clone()),
-            permits: TransferPermits::new(concurrency),
+            concurrency,
+            in_flight: InFlight::new(permits.slots() + PUBLISHING, tools.clock.clone()),
+            permits,
             tools: Arc::new(tools),
             notifications,
             stale_parts_removed: AtomicBool::new(false),
             absent: AtomicBool::new(false),
         }
+    }
+
+    /// Begins those of the due downloads that may begin now. Returns whether more could.
+    fn spawn_downloads(&self, due: Vec<(JobId, String)>) -> bool {
+        let waiting: Vec<_> = due
+            .into_iter()
+            .filter(|(job, _)| !self.in_flight.contains(*job))
+            .map(|(job, host)| WaitingDownload { job, host })
+            .collect();
+        let publishing = self.in_flight.count().saturating_sub(self.permits.running());
+        // Files that are flushed, checked and published must not pile up.
+        let most = (self.concurrency + PUBLISHING).saturating_sub(publishing);
+        for permit in self.permits.admit(&waiting, most) {
+            let job = permit.job();
+            self.in_flight.spawn(job, self.tools.clone().download_job(job, self.permits.clone(), permit));
+        }
+        publishing < PUBLISHING && self.permits.has_fast_slot()
     }
 
     async fn alert(&self, jobs: Vec<JobId>) -> Result<(), StoreError> {
@@ -170,13 +195,20 @@ impl DownloadTools {
         if !is_due(&details.job, NextAction::Download, self.clock.now()) {
             return Ok(());
         }
+        let mut outputs: Vec<_> = details.job.outputs().iter().filter_map(waiting_with_host).collect();
+        // The permit was given for the host of one of them.
+        outputs.sort_by_key(|(_, host)| host != permit.host());
         let mut first = Some(permit);
-        for output in details.job.outputs().iter().filter(|output| output.is_waiting()) {
-            let permit = match first.take() {
+        for (output, host) in outputs {
+            let permit = match first.take().filter(|permit| permit.host() == host) {
                 Some(permit) => permit,
-                None => permits.acquire().await,
+                None => permits.acquire(job, host).await,
             };
-            let event = match self.download_output(client, &queued, output, permit).await? {
+            let Some(ended) = self.download_output(client, &queued, output, permit).await? else {
+                tracing::debug!(%job, "{} of job {job} gave way to other downloads", output.key);
+                continue;
+            };
+            let event = match ended {
                 Ok(stored) => {
                     tracing::info!(%job, "stored {} of job {job}", stored.file().path);
                     Event::Stored(stored)
@@ -201,6 +233,14 @@ impl DownloadTools {
     }
 }
 
+/// An output that waits, with the host of its link.
+fn waiting_with_host(output: &Output) -> Option<(&Output, String)> {
+    match &output.state {
+        OutputState::Waiting { link, .. } => Some((output, host_of_link(link.expose()))),
+        OutputState::Stored(_) | OutputState::Lost => None,
+    }
+}
+
 impl Stage for DownloadStage {
     const NAME: &'static str = "download";
 
@@ -209,29 +249,27 @@ impl Stage for DownloadStage {
             self.remove_stale_parts().await?;
             self.stale_parts_removed.store(true, Ordering::Relaxed);
         }
-        let now = self.tools.clock.now();
-        let alert_until = now.plus(self.tools.alert_before_expiry);
-        let limit = BATCH.saturating_add(u32::try_from(self.in_flight.count()).unwrap_or(u32::MAX));
-        let DownloadQueue { alerts, suspensions, due } =
-            self.tools.store.download_queue(now, alert_until, limit).await?;
-        self.alert(alerts).await?;
-        if suspensions.iter().any(|suspension| suspension.cause.suspends_downloads()) {
-            return Ok(Wake::OnNotify);
-        }
-        if !due.jobs.is_empty() && !self.check_library() {
-            return Ok(Wake::At(now.plus(LIBRARY_RECHECK)));
-        }
-        for job in due.jobs {
-            if self.in_flight.is_full() {
-                break;
+        let mut limit = BATCH.saturating_add(u32::try_from(self.in_flight.count()).unwrap_or(u32::MAX));
+        loop {
+            let now = self.tools.clock.now();
+            let alert_until = now.plus(self.tools.alert_before_expiry);
+            let DownloadQueue { alerts, suspensions, due, next } =
+                self.tools.store.download_queue(now, alert_until, limit).await?;
+            self.alert(alerts).await?;
+            if suspensions.iter().any(|suspension| suspension.cause.suspends_downloads()) {
+                return Ok(Wake::OnNotify);
             }
-            if self.in_flight.contains(job) {
-                continue;
+            if !due.is_empty() && !self.check_library() {
+                return Ok(Wake::At(now.plus(LIBRARY_RECHECK)));
             }
-            let Some(permit) = self.permits.try_acquire() else { break };
-            self.in_flight.spawn(job, self.tools.clone().download_job(job, self.permits.clone(), permit));
+            let is_all = due.len() < limit as usize;
+            let has_room = self.spawn_downloads(due);
+            if is_all || !has_room || limit >= MAX_BATCH {
+                return Ok(Wake::at(next));
+            }
+            // Jobs that may not begin yet, such as those of a slow host, hide others.
+            limit = limit.saturating_mul(8);
         }
-        Ok(Wake::at(due.next))
     }
 
     async fn notified(&self) {

@@ -1,92 +1,249 @@
 //! Permits that limit concurrent transfers and flushes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::clock::{Clock, Tick};
+use crate::job::JobId;
+use crate::stages::download::fairness::{
+    Ending, Fairness, Pool, Progress, REVIEW, Review, SLOW, WaitingDownload,
+};
 
 /// How many files are flushed at once. The commit that a callback's answer waits for queues at the disk behind these
 /// flushes; with two, the slowest answers take a third longer.
 const CONCURRENT_FLUSHES: usize = 1;
+/// A download that failed within this time has cost nobody anything.
+const QUICK: Duration = Duration::from_secs(1);
+/// A whole file within this time is never slow, however small it is.
+const QUICK_FILE: Duration = Duration::from_secs(2);
 
 /// All permits. Clones share them.
 #[derive(Clone)]
 pub(super) struct TransferPermits {
-    transfers: Arc<Semaphore>,
+    fairness: Arc<Mutex<Fairness>>,
     flushes: Arc<Semaphore>,
-    /// Whether the last try found no permit.
-    exhausted: Arc<AtomicBool>,
+    /// A slot became free while a download waited for one: for the stage, and for jobs with more outputs.
+    released: Arc<(Notify, Notify)>,
+    clock: Clock,
 }
 
 /// Allows one transfer, until it is dropped.
 pub(super) struct TransferPermit {
-    permit: Option<OwnedSemaphorePermit>,
-    flushes: Arc<Semaphore>,
+    permits: TransferPermits,
+    download: WaitingDownload,
+    pool: Mutex<Pool>,
+    began: Tick,
+    received: AtomicU64,
+    resumable: AtomicBool,
 }
 
 /// Allows the flush of one file, until it is dropped.
 pub(super) struct FlushPermit(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
 
 impl TransferPermits {
-    pub fn new(count: usize) -> Self {
-        let transfers = Arc::new(Semaphore::new(count.max(1)));
-        Self { transfers, flushes: Arc::new(Semaphore::new(CONCURRENT_FLUSHES)), exhausted: Arc::default() }
-    }
-
-    /// A permit, if one is free.
-    pub fn try_acquire(&self) -> Option<TransferPermit> {
-        let permit = self.transfers.clone().try_acquire_owned().ok();
-        self.exhausted.store(permit.is_none(), Ordering::Relaxed);
-        Some(self.permit(Some(permit?)))
-    }
-
-    /// Waits for a permit.
-    pub async fn acquire(&self) -> TransferPermit {
-        // The semaphore is never closed.
-        self.permit(self.transfers.clone().acquire_owned().await.ok())
-    }
-
-    fn permit(&self, permit: Option<OwnedSemaphorePermit>) -> TransferPermit {
-        TransferPermit { permit, flushes: self.flushes.clone() }
-    }
-
-    /// After a try that found no permit: waits until one is free. Otherwise forever.
-    pub async fn released(&self) {
-        if !self.exhausted.load(Ordering::Relaxed) {
-            return std::future::pending().await;
+    pub fn new(concurrency: usize, clock: Clock) -> Self {
+        Self {
+            fairness: Arc::new(Mutex::new(Fairness::new(concurrency))),
+            flushes: Arc::new(Semaphore::new(CONCURRENT_FLUSHES)),
+            released: Arc::default(),
+            clock,
         }
-        drop(self.transfers.acquire().await);
-        // Not again before the next try: the pass that follows may have no use for a permit.
-        self.exhausted.store(false, Ordering::Relaxed);
+    }
+
+    /// How many transfers can run at once, slow ones included.
+    pub fn slots(&self) -> usize {
+        self.fairness.lock().slots()
+    }
+
+    /// How many transfers run.
+    pub fn running(&self) -> usize {
+        self.fairness.lock().running()
+    }
+
+    pub fn has_fast_slot(&self) -> bool {
+        self.fairness.lock().has_fast_slot()
+    }
+
+    /// Permits for those of the waiting downloads that may begin now, with at most `most_fast` at full speed.
+    pub fn admit(&self, waiting: &[WaitingDownload], most_fast: usize) -> Vec<TransferPermit> {
+        let admitted = self.fairness.lock().admit(waiting, most_fast);
+        let permit = |(at, pool): (usize, Pool)| TransferPermit {
+            permits: self.clone(),
+            download: waiting[at].clone(),
+            pool: Mutex::new(pool),
+            began: self.clock.tick(),
+            received: AtomicU64::new(0),
+            resumable: AtomicBool::new(false),
+        };
+        admitted.into_iter().map(permit).collect()
+    }
+
+    /// Waits for a permit for another output of a running job.
+    pub async fn acquire(&self, job: JobId, host: String) -> TransferPermit {
+        let waiting = [WaitingDownload { job, host }];
+        loop {
+            let mut released = std::pin::pin!(self.released.1.notified());
+            released.as_mut().enable();
+            if let Some(permit) = self.admit(&waiting, usize::MAX).pop() {
+                return permit;
+            }
+            released.await;
+        }
+    }
+
+    /// Waits until a slot becomes free for which a download waits.
+    pub async fn released(&self) {
+        self.released.0.notified().await;
+    }
+
+    fn notify(&self) {
+        self.released.0.notify_one();
+        self.released.1.notify_waiters();
     }
 }
 
 impl TransferPermit {
+    pub fn job(&self) -> JobId {
+        self.download.job
+    }
+
+    /// The host and port of the link that it was given for.
+    pub fn host(&self) -> &str {
+        &self.download.host
+    }
+
+    /// Bytes have arrived.
+    pub fn add(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A later try can continue where this one stops.
+    pub fn set_resumable(&self) {
+        self.resumable.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs a transfer, until it ends or has to give way (`None`).
+    pub async fn run<T, E>(&self, transfer: impl Future<Output = Result<T, E>>) -> Option<Result<T, E>> {
+        let mut transfer = std::pin::pin!(transfer);
+        let (mut reviewed, mut received) = (self.began, 0);
+        let result = loop {
+            if let Some(result) = self.permits.clock.within(REVIEW, transfer.as_mut()).await {
+                break Some(result);
+            }
+            let (now, total) = (self.permits.clock.tick(), self.received.load(Ordering::Relaxed));
+            let speed = speed(total - received, now.since(reviewed));
+            (reviewed, received) = (now, total);
+            if self.review(speed) == Review::GivesWay {
+                break None;
+            }
+        };
+        let (elapsed, speed) = (self.elapsed(), speed(self.received.load(Ordering::Relaxed), self.elapsed()));
+        let ending = match result {
+            Some(Ok(_)) if elapsed < QUICK_FILE || speed >= SLOW => Ending::Fast,
+            Some(Ok(_)) => Ending::Slow,
+            Some(Err(_)) if elapsed < QUICK || speed >= SLOW => Ending::Quick,
+            Some(Err(_)) | None => Ending::Wasted,
+        };
+        self.permits.fairness.lock().record(self.download.job, &self.download.host, ending);
+        result
+    }
+
+    fn review(&self, speed: u64) -> Review {
+        let progress = Progress {
+            elapsed: self.elapsed(),
+            received: self.received.load(Ordering::Relaxed),
+            speed,
+            resumable: self.resumable.load(Ordering::Relaxed),
+        };
+        let mut pool = self.pool.lock();
+        let WaitingDownload { job, host } = &self.download;
+        let review = self.permits.fairness.lock().review(*job, host, *pool, &progress);
+        if let Review::Moved(to) = review {
+            *pool = to;
+            self.permits.notify();
+        }
+        review
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.permits.clock.tick().since(self.began)
+    }
+
     /// Gives the permit back and waits for one to flush the file.
     pub async fn into_flush_permit(self) -> FlushPermit {
-        let Self { permit, flushes } = self;
-        drop(permit);
+        let flushes = self.permits.flushes.clone();
+        drop(self);
         FlushPermit(flushes.acquire_owned().await.ok())
     }
+}
+
+impl Drop for TransferPermit {
+    fn drop(&mut self) {
+        let mut fairness = self.permits.fairness.lock();
+        fairness.release(&self.download.host, *self.pool.lock());
+        // Otherwise the pass that follows would have no use for the slot.
+        let is_wanted = fairness.is_crowded();
+        drop(fairness);
+        if is_wanted {
+            self.permits.notify();
+        }
+    }
+}
+
+/// Bytes per second.
+fn speed(bytes: u64, time: Duration) -> u64 {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    bytes.saturating_mul(1000) / millis
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+
+    fn waiting(host: &str) -> WaitingDownload {
+        WaitingDownload { job: JobId::NONE, host: host.to_owned() }
+    }
 
     #[tokio::test]
     async fn permit_is_free_before_waiters_are_notified() {
-        let permits = TransferPermits::new(1);
-        let first = permits.try_acquire();
-        assert!(first.is_some() && permits.try_acquire().is_none());
+        let permits = TransferPermits::new(1, Clock::machine());
+        let (first, others) = (permits.admit(&[waiting("a")], 9), [waiting("a")]);
+        assert!(first.len() == 1 && permits.admit(&others, 9).is_empty());
         let waits = permits.clone();
         let acquired = tokio::spawn(async move {
             waits.released().await;
-            waits.try_acquire().is_some()
+            waits.admit(&others, 9).len()
         });
         tokio::task::yield_now().await;
         drop(first);
-        assert!(acquired.await.unwrap());
-        drop(permits.acquire().await);
+        assert_eq!(acquired.await.unwrap(), 1);
+        drop(permits.acquire(JobId::NONE, "a".into()).await);
+    }
+
+    #[tokio::test]
+    async fn silent_transfer_frees_its_place_and_gives_way() {
+        let clock = Clock::paused(Timestamp::from_millis(0));
+        let permits = TransferPermits::new(1, clock.clone());
+        let silent: Vec<_> = (0..17).map(|number| waiting(&format!("h{number}"))).collect();
+        let mut running = permits.admit(&silent, 9);
+        assert_eq!(running.len(), 17, "one at full speed, and sixteen beside it");
+        assert!(permits.admit(&[waiting("healthy"), waiting("healthy")], 9).is_empty());
+        let permit = running.remove(1);
+        let transfer = permit.run(std::future::pending::<Result<(), ()>>());
+        let advance = async {
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+                clock.advance(REVIEW);
+            }
+        };
+        let (result, ()) = tokio::join!(transfer, advance);
+        assert_eq!(result, None);
+        drop(permit);
+        assert_eq!(permits.admit(&[waiting("healthy")], 9).len(), 1);
     }
 }
