@@ -193,6 +193,7 @@ fault_plan! {
     links: Option<LinkPolicy> = "links", "which links a status has";
     expired: Option<ExpiredLink> = "expired", "what an expired link answers";
     ready: Option<Duration> = "ready", "how long after the end a link answers 404, not ready";
+    media_host: Option<Text> = "media-host", "the host and port in the links, such as 127.0.0.1:9000 (default: the sandbox itself)";
     media_key: Option<YesNo> = "media-key", "whether downloads need the API key (default no)";
     etag: Option<EtagKind> = "etag", "the entity tag of a file";
     ranges: Option<RangeSupport> = "ranges", "how range requests are answered";

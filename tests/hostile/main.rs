@@ -13,6 +13,7 @@ mod support;
 
 mod clients;
 mod evidence;
+mod hosts;
 mod inbox;
 mod injections;
 mod media;

@@ -47,7 +47,9 @@ impl World {
                 (sig, expires)
             }
         };
-        Some(ResultLink { url: format!("{}{path}{sig}", self.base_url), expires })
+        let elsewhere = plan.media_host.as_ref().map(|host| format!("http://{}", host.0));
+        let base_url = elsewhere.as_ref().unwrap_or(&self.base_url);
+        Some(ResultLink { url: format!("{base_url}{path}{sig}"), expires })
     }
 
     /// A download. `moved`: the client followed a redirect of this server, which leads to the file without a fault.

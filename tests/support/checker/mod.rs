@@ -20,6 +20,9 @@ use std::time::Duration;
 
 use dropreel::sandbox::ledger::Ledger;
 
+/// Where media hosts listen that a test runs beside the sandbox.
+pub const OTHER_HOST: &str = "127.0.0.9";
+
 #[allow(unused_imports, reason = "each harness uses its own part")]
 pub use database::{Row, Snapshot};
 
