@@ -25,7 +25,8 @@ impl Default for MediaTimeouts {
     fn default() -> Self {
         Self {
             silence: Duration::from_secs(30),
-            total: Duration::from_secs(6 * 3600),
+            // As long as a link lives: a slow line must be able to finish a large file.
+            total: Duration::from_secs(24 * 3600),
             window: Duration::from_secs(60),
             min_bytes: 60 * 1024,
         }
