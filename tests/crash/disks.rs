@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dropreel::clock::{Clock, Timestamp};
-use dropreel::secret::{CallbackSecrets, Secret};
 use dropreel::sha256::sha256_hex;
 use rustix::process::Signal;
 
@@ -140,8 +139,7 @@ impl DiskTest {
         // For each callback another job: only the first bodies of a job are stored.
         let task = tasks.get(number % tasks.len().max(1))?;
         let job = task.key.as_ref()?.split('.').next()?.to_owned();
-        let secret = std::fs::read_to_string(self.data.join("callback.secret")).ok()?;
-        let token = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new()).token(&job);
+        let token = self.harness.rig.callback_secrets()?.token(&job);
         let body = format!(r#"{{"callback":{number},"padding":"{}"}}"#, "x".repeat(2000));
         let sha256 = sha256_hex(body.as_bytes());
         let status = self.harness.rig.try_send_callback(&job, token.expose(), body).await;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use dropreel::secret::{CallbackSecrets, Secret};
 use dropreel::sha256::sha256_hex;
 
 use crate::points::crash_harness::CrashHarness;
@@ -144,8 +143,7 @@ impl Round {
     async fn send_callback(&self, harness: &mut CrashHarness, hits: &mut Hits) {
         let Some(job) = random_job(harness, "").await else { return };
         let id = job["id"].as_str().unwrap_or_default().to_owned();
-        let secret = std::fs::read_to_string(harness.rig.path("callback.secret")).unwrap();
-        let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
+        let secrets = harness.rig.callback_secrets().unwrap();
         let valid = harness.rng.below(4) > 0;
         let token = secrets.token(if valid { &id } else { "another" });
         let body = format!(r#"{{"task_id":"task-wave1","callback":{}}}"#, harness.log.sent_callbacks.len());

@@ -134,8 +134,7 @@ impl Listeners {
         let rig = Rig::start("").await;
         rig.drop("sakura.json", quick("sakura", "queue=600s"));
         let job = rig.until("sakura", &["queued"]).await["id"].as_str().unwrap().to_owned();
-        let secret = std::fs::read_to_string(rig.path("callback.secret")).unwrap();
-        let secrets = CallbackSecrets::new(Secret::new(secret.trim()), Vec::new());
+        let secrets = rig.callback_secrets().unwrap();
         let address = |url: String| url.trim_start_matches("http://").parse().unwrap();
         let (public, admin) = (address(rig.public()), address(rig.admin()));
         Self { rig, public, admin, secrets, job }

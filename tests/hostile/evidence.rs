@@ -1,8 +1,6 @@
 //! The log of what a test dropped, and the checks at its end.
 
-use dropreel::sha256::sha256_hex;
-
-use crate::support::checker::{Dropped, Evidence, HarnessLog, When, check};
+use crate::support::checker::{Evidence, HarnessLog, When, check};
 use crate::support::{KEY, Rig};
 
 /// A log with the rig's secrets as canaries.
@@ -18,7 +16,7 @@ pub fn log_of(rig: &Rig) -> HarnessLog {
 
 /// Records a complete file dropped under this name.
 pub fn record_drop(log: &mut HarnessLog, name: &str, content: impl AsRef<[u8]>, jobs: Option<u32>) {
-    log.drops.push(Dropped { name: name.to_owned(), sha256: sha256_hex(content.as_ref()), jobs });
+    log.record_drop(name, content.as_ref(), jobs);
 }
 
 /// Stops the daemon and runs the checker and the rig's own checks.

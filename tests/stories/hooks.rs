@@ -192,9 +192,7 @@ async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<St
 async fn url_hook_is_signed_and_retried_with_the_same_id() {
     let (address, requests) = listener(&["500 No", "204 Thanks"]).await;
     let mut rig = Rig::set_up("").await;
-    let file = rig.beside("hook.secret");
-    std::fs::write(&file, SECRET).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = rig.write_private("hook.secret", SECRET);
     let file = file.display();
     rig.set("HOOKS", &format!(r#"[{{ on = ["succeeded"], url = "{address}", secret_file = "{file}" }}]"#));
     rig.start_daemon().await;

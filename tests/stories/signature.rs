@@ -1,7 +1,5 @@
 //! Signed callbacks, and a new callback secret while the daemon runs.
 
-use std::os::unix::fs::PermissionsExt;
-
 use dropreel::sandbox::signing::{Scheme, Signing};
 use dropreel::secret::Secret;
 
@@ -15,9 +13,7 @@ const UNKNOWN: &str = "whsec_bm9ib2R5J3Mtc2VjcmV0";
 /// A rig whose daemon requires signatures and first polls after `grace`, and whose sandbox signs with `secret`.
 async fn signing(scheme: Scheme, trust: &str, secret: &str, seconds_ahead: i64, grace: &str) -> Rig {
     let mut rig = Rig::set_up("").await;
-    let file = rig.beside("signature.secret");
-    std::fs::write(&file, format!("{OTHER}\n{SECRET}\n")).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let file = rig.write_private("signature.secret", &format!("{OTHER}\n{SECRET}\n"));
     rig.set("CALLBACKS__SIGNATURE__SCHEME", &scheme.to_string());
     if scheme == Scheme::HmacSha256Hex {
         rig.set("CALLBACKS__SIGNATURE__HEADER", "X-Hub-Signature-256");

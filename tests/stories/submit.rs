@@ -83,8 +83,7 @@ async fn empty_balance_suspends_submits_and_jobs_wait() {
 #[tokio::test]
 async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
     let mut rig = Rig::set_up("submit=401 models=401").await;
-    let key_file = rig.beside("key");
-    write_private(&key_file, "sk-old-key-0123456789");
+    let key_file = rig.write_private("key", "sk-old-key-0123456789");
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
     rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
@@ -92,7 +91,7 @@ async fn refused_key_suspends_calls_until_a_new_key_is_loaded() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     rig.sandbox.set_fault_plan("").unwrap();
-    write_private(&key_file, "sk-new-key-0123456789");
+    rig.write_private("key", "sk-new-key-0123456789");
     rig.drop("b.json", quick("b", ""));
     rig.signal(rustix::process::Signal::HUP);
     rig.until("b", &["succeeded"]).await;
@@ -141,8 +140,7 @@ async fn unreachable_provider_suspends_calls_until_it_answers() {
 #[tokio::test]
 async fn restart_tries_a_new_key_at_once_but_not_a_refused_one() {
     let mut rig = Rig::set_up("submit=401 models=401").await;
-    let key_file = rig.beside("key");
-    write_private(&key_file, "sk-old-key-0123456789");
+    let key_file = rig.write_private("key", "sk-old-key-0123456789");
     rig.set("PROVIDER__API_KEY_FILE", &key_file.display().to_string());
     rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
@@ -157,7 +155,7 @@ async fn restart_tries_a_new_key_at_once_but_not_a_refused_one() {
     assert_eq!(submits(&rig), before, "the same key was tried again at once");
     rig.stop().await;
     rig.sandbox.set_fault_plan("").unwrap();
-    write_private(&key_file, "sk-new-key-0123456789");
+    rig.write_private("key", "sk-new-key-0123456789");
     rig.start_daemon().await;
     rig.until("a", &["succeeded"]).await;
     rig.finish().await;
@@ -242,14 +240,6 @@ async fn highest_priority_is_submitted_first_after_a_pause() {
     }
     assert_eq!(order, ["high", "middle", "low"]);
     rig.finish().await;
-}
-
-fn write_private(path: &std::path::Path, text: &str) {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file =
-        std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// Stands between a client and the daemon, and loses the answers to the first `lost` requests.

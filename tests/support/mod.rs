@@ -5,6 +5,7 @@ pub mod checker;
 pub mod lifecycle;
 pub mod mutants;
 pub mod output;
+mod private_files;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
