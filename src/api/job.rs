@@ -5,8 +5,11 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+#[allow(unused_imports, reason = "named by the schema")]
+use crate::job::event::OperatorAction;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
+use crate::job::step::possible::PossibleAction;
 use crate::job::{JobError, JobId, Labels};
 
 /// A job. `history` and `request` are present only when one job is read.
@@ -47,6 +50,10 @@ pub struct JobView {
     pub expires_at: Option<Timestamp>,
     pub files: Vec<FileView>,
     pub error: Option<JobError>,
+    /// What a person can do with it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub actions: Option<Vec<PossibleActionView>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub history: Option<Vec<HistoryView>>,
@@ -54,6 +61,24 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
     pub request: Option<Box<RawValue>>,
+}
+
+/// An action that a job allows now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PossibleAction)]
+pub struct PossibleActionView {
+    /// A word, so that a client may be older than an action.
+    #[schema(value_type = OperatorAction)]
+    pub action: String,
+    /// Whether the provider may bill the job again.
+    pub may_be_billed_again: bool,
+}
+
+impl From<PossibleAction> for PossibleActionView {
+    fn from(possible: PossibleAction) -> Self {
+        let PossibleAction { action, may_be_billed_again } = possible;
+        Self { action: action.into_str().to_owned(), may_be_billed_again }
+    }
 }
 
 /// A file in the library.

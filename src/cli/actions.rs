@@ -82,7 +82,7 @@ fn question(action: OperatorAction, jobs: usize) -> String {
     let jobs = count(jobs as u64, "job");
     match action {
         OperatorAction::Cancel => format!("Cancel {jobs}?"),
-        OperatorAction::Retry => format!("Retry {jobs}? Each is billed again."),
+        OperatorAction::Retry => format!("Retry {jobs}? Each becomes a new task, and may be billed again."),
         OperatorAction::Release => {
             format!("Release {jobs}? Some may be billed again: `dropreel show JOB` says which.")
         }

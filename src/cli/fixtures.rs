@@ -1,6 +1,6 @@
 //! Jobs for the tests of the commands.
 
-use crate::api::job::{FileView, HistoryView, JobView};
+use crate::api::job::{FileView, HistoryView, JobView, PossibleActionView};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::output::OutputKind;
@@ -33,7 +33,12 @@ pub(crate) fn job(state: StateName) -> JobView {
         error: None,
         history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
         request: None,
+        actions: Some(vec![action("release", true), action("cancel", false)]),
     }
+}
+
+fn action(action: &str, may_be_billed_again: bool) -> PossibleActionView {
+    PossibleActionView { action: action.to_owned(), may_be_billed_again }
 }
 
 pub(crate) fn file() -> FileView {

@@ -46,6 +46,10 @@ fn describe(job: &JobView) -> String {
     for file in &job.files {
         fact("file", Some(format!("{}  ({})", file.path, format::bytes(file.bytes))));
     }
+    for possible in job.actions.iter().flatten() {
+        let cost = if possible.may_be_billed_again { "; it may be billed again" } else { "" };
+        fact("possible", Some(format!("dropreel {} {}{cost}", possible.action, job.id)));
+    }
     if let Some(history) = &job.history {
         lines.push(String::new());
         let entries = history.iter().map(|entry| {

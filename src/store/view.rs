@@ -38,6 +38,7 @@ impl JobDetails {
             error: facts.error.clone(),
             history: None,
             request: None,
+            actions: None,
         }
     }
 }

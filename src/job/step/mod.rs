@@ -5,6 +5,7 @@
 
 mod downloading;
 mod operator;
+pub mod possible;
 mod running;
 mod submitting;
 mod time;

@@ -518,3 +518,27 @@ fn refusal_after_an_unknown_outcome_loses_no_task() {
     let first = after(new_job(), &[Event::AttemptStarted]);
     assert_eq!(step(&first, &refusal, at(START)).job.state_name(), StateName::Failed);
 }
+
+#[test]
+fn possible_actions_are_those_that_a_step_accepts() {
+    use crate::job::step::possible::possible_actions;
+
+    let offered = |job: &Job| -> Vec<(OperatorAction, bool)> {
+        let actions = possible_actions(job, START).into_iter();
+        actions.map(|possible| (possible.action, possible.may_be_billed_again)).collect()
+    };
+    let (cancel, retry, release) = (OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release);
+    assert_eq!(offered(&new_job()), [(cancel, false)]);
+    let cancelled = after(new_job(), &[Event::Operator(cancel)]);
+    assert_eq!(offered(&cancelled), [(retry, true)]);
+    let held = after(new_job(), &[Event::SubmitDoubted(Doubt::Restored)]);
+    assert_eq!(offered(&held), [(release, true), (retry, true), (cancel, false)]);
+    for job in [new_job(), cancelled, held] {
+        for action in [cancel, retry, release] {
+            let accepted =
+                matches!(step(&job, &Event::Operator(action), at(START)).reply, Some(ActionReply::Done(_)));
+            let is_offered = offered(&job).iter().any(|(offered, _)| *offered == action);
+            assert_eq!(is_offered, accepted, "{action:?} of {:?}", job.state);
+        }
+    }
+}

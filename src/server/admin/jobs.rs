@@ -11,6 +11,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, OperatorAction};
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
+use crate::job::step::possible::possible_actions;
 use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
@@ -79,7 +80,10 @@ pub(super) async fn get_job(
 ) -> Result<HttpResponse, Problem> {
     let store = &admin.server.store;
     let id = resolve_job(store, job.into_inner()).await?;
-    let mut view = store.details(id).await?.view(admin.server.library_dir());
+    let details = store.details(id).await?;
+    let mut view = details.view(admin.server.library_dir());
+    let possible = possible_actions(&details.job, admin.server.clock.now());
+    view.actions = Some(possible.into_iter().map(Into::into).collect());
     view.history = Some(store.history(id).await?);
     // Byte for byte, with numbers and key order as the user wrote them.
     view.request = RawValue::from_string(store.request(id).await?).ok();

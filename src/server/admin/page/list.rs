@@ -6,8 +6,10 @@ use strum::VariantArray;
 
 use crate::api::action::BulkActionRequest;
 use crate::api::list::JobFilter;
+use crate::clock::Timestamp;
 use crate::job::event::OperatorAction;
 use crate::job::state::StateName;
+use crate::job::step::possible::possible_actions;
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::row::{ActionButton, JobRow};
@@ -15,6 +17,7 @@ use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::parse_filter;
 use crate::server::admin::state::AdminState;
+use crate::store::query::JobDetails;
 
 const PAGE_SIZE: u32 = 50;
 
@@ -53,7 +56,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<ListTemplate,
         is_first: cursor.is_none(),
         is_filtered: filter != JobFilter::default(),
         labels: filter.labels.iter().map(ToString::to_string).collect(),
-        bulk_actions: bulk_actions(&filter, m),
+        bulk_actions: bulk_actions(&filter, &page.jobs, m, now),
         state: filter.state,
         frame,
     })
@@ -71,8 +74,13 @@ fn list_address(filter: &JobFilter, cursor: i64) -> String {
     format!("/jobs?{}", query.finish())
 }
 
-/// Actions that all jobs of one state may allow.
-fn bulk_actions(filter: &JobFilter, m: &'static Messages) -> Vec<ActionButton> {
+/// The actions that some of these jobs of one state allow.
+fn bulk_actions(
+    filter: &JobFilter,
+    jobs: &[JobDetails],
+    m: &'static Messages,
+    now: Timestamp,
+) -> Vec<ActionButton> {
     let Some(state) = filter.state else { return Vec::new() };
     let button = |action: OperatorAction| {
         let (label, q) = (filter.labels.clone(), filter.text.clone());
@@ -94,12 +102,13 @@ fn bulk_actions(filter: &JobFilter, m: &'static Messages) -> Vec<ActionButton> {
             done: Some(done),
         }
     };
-    match state {
-        StateName::Failed | StateName::Cancelled | StateName::Expired => vec![button(OperatorAction::Retry)],
-        StateName::Held => vec![button(OperatorAction::Release), button(OperatorAction::Cancel)],
-        StateName::Pending | StateName::Submitting | StateName::Queued | StateName::Processing => {
-            vec![button(OperatorAction::Cancel)]
+    let mut actions = Vec::new();
+    for possible in jobs.iter().flat_map(|details| possible_actions(&details.job, now)) {
+        // Most held jobs continue by a release, and a retry of all would buy all of them again.
+        let is_offered = possible.action != OperatorAction::Retry || state != StateName::Held;
+        if is_offered && !actions.contains(&possible.action) {
+            actions.push(possible.action);
         }
-        StateName::Downloading | StateName::Succeeded => Vec::new(),
     }
+    actions.into_iter().map(button).collect()
 }

@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use crate::clock::Timestamp;
+use crate::job::event::OperatorAction;
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::{State, StateName};
+use crate::job::step::possible::possible_actions;
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::messages::Messages;
 use crate::store::query::JobDetails;
@@ -100,7 +102,7 @@ impl JobRow {
             quota: facts.cost.map_or(0, |cost| cost.get()),
             labels: details.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             files: media_files(details),
-            actions: actions(details, m),
+            actions: actions(details, m, now),
         }
     }
 
@@ -139,8 +141,8 @@ fn media_files(details: &JobDetails) -> Vec<MediaFile> {
     details.files.iter().enumerate().map(media_file).collect()
 }
 
-/// The actions that the state allows, the most likely first.
-fn actions(details: &JobDetails, m: &'static Messages) -> Vec<ActionButton> {
+/// The actions that the job allows, the most likely first.
+fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<ActionButton> {
     let (id, name) = (details.job.id(), &details.job.identity().name);
     let button = |action: &str, label, question: &str, is_dangerous| ActionButton {
         label,
@@ -166,22 +168,24 @@ fn actions(details: &JobDetails, m: &'static Messages) -> Vec<ActionButton> {
         };
         ActionButton { confirm, decline: m.no_retry, ..button("retry", m.retry, &question, true) }
     };
-    match details.job.state() {
-        State::Held(hold) => {
-            let may_pay = hold.reason.release_may_pay();
-            let question = if may_pay { m.ask_release_may_pay } else { m.ask_release };
-            let release = ActionButton {
-                confirm: m.release.to_owned(),
-                decline: m.no_release,
-                ..button("release", m.release, question, may_pay)
-            };
-            vec![release, retry(), cancel(m.ask_cancel_held)]
+    let cancel_question = || match details.job.state() {
+        State::Pending { .. } => m.ask_cancel_pending,
+        State::Held(_) => m.ask_cancel_held,
+        State::Downloading(_) => m.ask_cancel_downloading,
+        _ => m.ask_cancel_running,
+    };
+    let release = |may_pay| {
+        let question = if may_pay { m.ask_release_may_pay } else { m.ask_release };
+        ActionButton {
+            confirm: m.release.to_owned(),
+            decline: m.no_release,
+            ..button("release", m.release, question, may_pay)
         }
-        State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => vec![retry()],
-        State::Pending { .. } => vec![cancel(m.ask_cancel_pending)],
-        State::Submitting { .. } | State::Queued(_) | State::Processing(_) => {
-            vec![cancel(m.ask_cancel_running)]
-        }
-        State::Downloading(_) | State::Succeeded { .. } => Vec::new(),
-    }
+    };
+    let buttons = possible_actions(&details.job, now).into_iter().map(|possible| match possible.action {
+        OperatorAction::Cancel => cancel(cancel_question()),
+        OperatorAction::Retry => retry(),
+        OperatorAction::Release => release(possible.may_be_billed_again),
+    });
+    buttons.collect()
 }

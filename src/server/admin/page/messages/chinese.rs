@@ -78,6 +78,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     ask_release_may_pay: "放行 {name}？可能会重复计费，请先在服务商的任务列表中确认。",
     ask_cancel_held: "取消 {name}？服务商已收取的费用不会退还。",
     ask_cancel_pending: "取消 {name}？它尚未提交，不会计费。",
+    ask_cancel_downloading: "取消 {name}？任务已完成并已计费；尚未保存的文件将被放弃。",
     ask_cancel_running: "取消 {name}？只有尚未开始的任务，服务商才会取消并退款。",
     ask_retry_all: "重试 {jobs}？每个任务都会再次计费。",
     last_cost: "上次合计花费 {cost}。",

@@ -73,6 +73,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     ask_release_may_pay: "Release {name}? It may be billed twice: look for it in the provider’s task list first.",
     ask_cancel_held: "Cancel {name}? What the provider has charged is not refunded.",
     ask_cancel_pending: "Cancel {name}? It has not been submitted and costs nothing.",
+    ask_cancel_downloading: "Cancel {name}? Its task is finished and charged; what is not stored yet is given up.",
     ask_cancel_running: "Cancel {name}? The provider cancels and refunds it only if it has not started.",
     ask_retry_all: "Retry {jobs}? Each is billed again.",
     last_cost: " Last time they cost {cost} in total.",

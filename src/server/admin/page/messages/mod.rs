@@ -94,6 +94,7 @@ pub(in crate::server::admin) struct Messages {
     pub ask_cancel_held: &'static str,
     pub ask_cancel_pending: &'static str,
     pub ask_cancel_running: &'static str,
+    pub ask_cancel_downloading: &'static str,
     pub ask_retry_all: &'static str,
     /// After `ask_retry_all`, if the cost is known.
     pub last_cost: &'static str,

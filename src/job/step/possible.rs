@@ -1,0 +1,35 @@
+//! Which actions of a person a job allows. A step decides, so that what is offered and what is accepted never differ.
+
+use crate::clock::Timestamp;
+use crate::job::Job;
+use crate::job::event::{Event, OperatorAction};
+use crate::job::policy::PollingPolicy;
+use crate::job::state::State;
+use crate::job::step::{ActionReply, Moment, step};
+
+/// An action that a job allows now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PossibleAction {
+    /// The action.
+    pub action: OperatorAction,
+    /// Whether the provider may bill the job again.
+    pub may_be_billed_again: bool,
+}
+
+/// The actions that `job` allows, the most likely first.
+pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
+    let moment = Moment { now, jitter: 0.0, policy: &PollingPolicy::DEFAULT };
+    let actions = [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Cancel];
+    let is_possible = |action: &OperatorAction| {
+        matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
+    };
+    let possible = actions.into_iter().filter(is_possible).map(|action| PossibleAction {
+        action,
+        may_be_billed_again: match (action, &job.state) {
+            (OperatorAction::Retry, _) => true,
+            (OperatorAction::Release, State::Held(hold)) => hold.reason.release_may_pay(),
+            (OperatorAction::Release | OperatorAction::Cancel, _) => false,
+        },
+    });
+    possible.collect()
+}
