@@ -1,5 +1,5 @@
-//! Whether the files that are open are still those under their names. A database that was removed or replaced while it is
-//! open can still be written, but the next start would not find what was.
+//! Checks that the open files are still those under their names. A database that was removed or replaced while open can
+//! still be written, but the next start would not find the changes.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;

@@ -8,15 +8,15 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 
-/// How long a key is kept. Shorter than jobs are, which are pruned after a month at the earliest.
+/// How long a key is kept. Less than the age from which jobs can be pruned.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The key of a request, and what it asks for.
+/// The key of a request, and a digest of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// As the client sent it.
+    /// The key as the client sent it.
     pub key: String,
-    /// Of everything that decides which jobs are made.
+    /// SHA-256 of everything that decides which jobs are made.
     pub request_sha256: String,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum KeyUse {
 pub(super) const FIND_KEY: &str = "SELECT intake, request_sha256 FROM idempotency_keys WHERE key = ?1";
 pub(super) const DELETE_OLD_KEYS: &str = "DELETE FROM idempotency_keys WHERE used_at < ?1";
 
-/// What the key was used for, if it was.
+/// The earlier use of a key, if there was one.
 pub(super) fn find_use(connection: &Connection, key: &IdempotencyKey) -> Result<Option<KeyUse>, StoreError> {
     let found: Option<(i64, String)> = connection
         .prepare_cached(FIND_KEY)?
@@ -45,7 +45,7 @@ pub(super) fn find_use(connection: &Connection, key: &IdempotencyKey) -> Result<
     }))
 }
 
-/// Records that the key made the jobs of this intake, and forgets old keys.
+/// Records that the key made the jobs of this intake, and deletes old keys.
 pub(super) fn record_use(
     connection: &Connection,
     key: &IdempotencyKey,
@@ -111,7 +111,7 @@ mod tests {
                 let other = rig.ingest(key("k", "two"), jobs, later).await;
                 assert!(matches!(other, Err(IngestError::IdempotencyKeyReused)), "{other:?}");
             }
-            // A request that was refused has not used its key.
+            // A rejected request has not used its key.
             let copy = rig.ingest(key("l", "one"), jobs, NOW).await;
             assert!(matches!(copy, Err(IngestError::Duplicate { .. })), "{copy:?}");
             let late = NOW.plus(8 * day);

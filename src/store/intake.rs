@@ -19,16 +19,16 @@ use crate::store::notify::Topic;
 use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::writer::Writing;
 
-/// The same bytes under the same name, or that of a copy, within this time are taken for a repeated copy
+/// The same bytes under the same name, or that of a copy, within this time count as a repeated copy
 /// (docs/reference.md#job-files).
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a job file came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Dropped into the watched folder: it must still be moved out.
+    /// Dropped into the inbox; it must still be moved out.
     Inbox,
-    /// Handed over by the command line, the page or a program.
+    /// Posted by the command line, the page or a program.
     Api,
 }
 
@@ -41,22 +41,22 @@ impl Source {
     }
 }
 
-/// A job file about to be taken in.
+/// A job file to ingest.
 #[derive(Clone, Debug)]
 pub struct Intake {
     /// Where it came from.
     pub source: Source,
     /// Its name, if it has one.
     pub file_name: Option<String>,
-    /// Of its bytes.
+    /// SHA-256 of its bytes.
     pub sha256: String,
     /// Its length.
     pub bytes: u64,
-    /// Of the request that it came with, if that may be repeated.
+    /// The key of its request, if the client may repeat the request.
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
-/// A job file taken in: its jobs are committed.
+/// An ingested job file: its jobs are committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingested {
     /// The number of its row.
@@ -65,15 +65,15 @@ pub struct Ingested {
     pub jobs: Vec<JobId>,
 }
 
-/// Why a job file was not taken in. Nothing of it was kept.
+/// Why a job file was not ingested. Nothing of it was committed.
 #[derive(Debug, Error)]
 pub enum IngestError {
-    /// The same file was taken in within the last 24 hours.
+    /// The same file was accepted within the last 24 hours.
     #[error(
-        "the same file was taken in at {ingested_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
+        "the same file was accepted at {ingested_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
     )]
     Duplicate {
-        /// The first job of it.
+        /// Its first job.
         first: JobId,
         /// When.
         ingested_at: Timestamp,
@@ -85,7 +85,7 @@ pub enum IngestError {
         key: String,
         /// Which job of the file, from 0.
         place: usize,
-        /// Who used it.
+        /// The job that used it.
         first: JobId,
     },
     /// The `Idempotency-Key` of a request belongs to another request.
@@ -99,27 +99,27 @@ pub enum IngestError {
     Store(#[from] StoreError),
 }
 
-/// A job file whose jobs are committed but which is still to be moved.
+/// A job file whose jobs are committed and that is not moved yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmovedFile {
     /// The number of its row.
     pub nr: i64,
     /// Its name in the inbox.
     pub file_name: String,
-    /// Of its bytes.
+    /// SHA-256 of its bytes.
     pub sha256: String,
-    /// When it was taken in: names the folder it goes to.
+    /// When it was ingested. Its date is the name of the folder that it moves to.
     pub ingested_at: Timestamp,
 }
 
-/// The jobs of a file, read while they are written: a long file is never held in memory whole.
+/// The jobs of a file, read while they are written, so that a long file is never in memory as a whole.
 pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 
-/// What became of a job file; whatever it is, of one that was not taken in nothing was kept.
+/// The outcome of ingesting a job file. After an error nothing of it was committed.
 pub type IngestResult = Result<Ingested, IngestError>;
 
 impl Store {
-    /// Takes many job files in, each whole or not at all, in this order and in one transaction. What became of each.
+    /// Ingests many job files, each whole or not at all, in this order and in one transaction. Returns the outcome of each.
     ///
     /// # Errors
     /// Any failure of the database; none of the files is ingested then.
@@ -144,8 +144,7 @@ impl Store {
             .await
     }
 
-    /// Writes down which job files have left the inbox, by the numbers of their rows, and where each lies now, if
-    /// anywhere.
+    /// Records which job files have left the inbox, by the numbers of their rows, and where each is now (`None`: nowhere).
     ///
     /// # Errors
     /// Any failure of the database.
@@ -167,7 +166,7 @@ impl Store {
             .await
     }
 
-    /// Job files whose jobs are committed but which may still lie in the inbox: what a crash left to finish.
+    /// Job files whose jobs are committed and that may still be in the inbox, after a crash.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -190,7 +189,7 @@ impl Store {
     }
 }
 
-/// Ingests a file whose jobs are all at hand. What refuses it is found before anything is written, but for keys.
+/// Ingests a file whose jobs are all in memory. Only a used key is found after something was written.
 fn ingest_drafts(
     writing: &mut Writing<'_>,
     inserts: &mut Inserts<'_>,
@@ -216,7 +215,7 @@ fn ingest_drafts(
     Ok(Ingested { nr, jobs })
 }
 
-/// What an earlier request with the same key has made, if that was the same request.
+/// The jobs that the same request with the same key made earlier, if it did.
 pub(super) fn ingested_before(
     connection: &Connection,
     intake: &Intake,
@@ -249,7 +248,7 @@ fn jobs_of_intake(connection: &Connection, intake: i64) -> Result<Vec<JobId>, St
     Ok(jobs.collect::<Result<_, _>>()?)
 }
 
-/// Runs `work`, and undoes what it wrote if it refuses the file.
+/// Runs `work`, and undoes its writes if it rejects the file.
 pub(super) fn undoing_refusal<T>(
     connection: &Connection,
     may_refuse: bool,
@@ -280,9 +279,9 @@ pub(super) fn count_accepted(writing: &mut Writing<'_>, jobs: usize) {
 /// When the jobs of a file are visible and due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visibility {
-    /// With their commit.
+    /// After their commit.
     AtOnce,
-    /// Not before the whole file is written (see [`staging`](crate::store::staging)).
+    /// Once the whole file is written (see [`staging`](crate::store::staging)).
     Staged,
 }
 
@@ -321,7 +320,7 @@ fn count(jobs: usize) -> i64 {
     i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
-/// Earlier intakes of the same bytes under the same base name, the newest first, each with its first job.
+/// Earlier intakes of the same bytes under the same base name, newest first, each with its first job.
 pub(super) const REPEATED: &str =
     "SELECT (SELECT id FROM jobs WHERE jobs.intake = intakes.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
      FROM intakes
@@ -359,10 +358,10 @@ pub(super) fn refuse_repeat(
     }
 }
 
-/// For the first line of a job's history.
+/// Inserts the first history entry of a job.
 const INSERT_HISTORY: &str = "INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)";
 
-/// The statements that make a job, looked up once for many.
+/// The statements that insert a job, prepared once for many jobs.
 pub(super) struct Inserts<'c> {
     connection: &'c Connection,
     visibility: Visibility,
@@ -385,7 +384,7 @@ impl<'c> Inserts<'c> {
         })
     }
 
-    /// Adds jobs behind the first `before` ones of their file;
+    /// Adds jobs after the first `before` jobs of their file;
     pub(super) fn add_jobs(
         &mut self,
         writing: &mut Writing<'_>,

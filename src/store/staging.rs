@@ -46,7 +46,7 @@ pub(super) struct StagedFile {
     lacks_key: bool,
 }
 
-/// The files that nobody works on: their ingestion failed or was cancelled, or a crash left them.
+/// The unfinished files: their ingestion failed, was cancelled, or was interrupted by a crash.
 pub(super) type UnfinishedFiles = Arc<Mutex<Vec<StagedFile>>>;
 
 /// Work on a file. If it is dropped before its end, the file counts as unfinished.
@@ -68,7 +68,7 @@ impl Store {
     /// Ingests a job file of any length, whole or not at all.
     ///
     /// # Errors
-    /// See [`IngestError`]; whatever it is, nothing was kept.
+    /// See [`IngestError`]; after any of them nothing is committed.
     pub async fn ingest(&self, intake: Intake, drafts: Drafts, now: Timestamp) -> IngestResult {
         let (first, rest) = self.read_chunk(drafts).await?;
         let Some(rest) = rest else {
@@ -78,7 +78,7 @@ impl Store {
         if let Some(ingested) = self.find_ingested(&intake).await? {
             return Ok(ingested);
         }
-        // The keys of what was given up before must not refuse this file.
+        // The keys of unfinished files must not reject this file.
         self.finish_unfinished().await?;
         let file = StagedFile { nr: self.stage_file(intake.clone(), now).await?, ..StagedFile::default() };
         let mut work = self.work_on(file);
@@ -93,7 +93,7 @@ impl Store {
             tracing::warn!("a long job file is finished later: {error}");
         }
         match outcome {
-            // The same request was faster.
+            // Another ingestion of the same request has finished first.
             Err(IngestError::IdempotencyKeyReused) => {
                 self.find_ingested(&intake).await?.ok_or(IngestError::IdempotencyKeyReused)
             }
@@ -110,15 +110,15 @@ impl Store {
         .await?
     }
 
-    /// Makes the jobs of published files due, and deletes those of files that were given up.
+    /// Makes the jobs of published files due, and deletes those of unfinished files.
     ///
     /// # Errors
-    /// Any failure of the database. What is left is done by the next call, or at the next start.
+    /// Any failure of the database. The next call or the next start does the rest.
     pub async fn finish_unfinished(&self) -> Result<(), StoreError> {
         loop {
             let Some(file) = self.unfinished.lock().pop() else { return Ok(()) };
             let mut work = self.work_on(file);
-            // Whoever published the file may not have heard of it.
+            // The publisher of the file may have stopped waiting for the answer.
             if self.is_staged(work.file.nr).await? {
                 self.discard(&work.file).await?;
             } else {
@@ -241,7 +241,7 @@ impl Store {
         self.writer.write(publish).await?
     }
 
-    /// Asked of the writer, so that the answer comes after all that was written before.
+    /// Runs in the writer, after all earlier writes.
     async fn is_staged(&self, nr: i64) -> Result<bool, StoreError> {
         let is_staged = move |writing: &mut Writing<'_>| {
             let mut select =
@@ -282,7 +282,7 @@ impl Store {
     }
 }
 
-/// Makes some jobs of a published file due, those behind the row `last`. Returns the last one.
+/// Makes some jobs of a published file due, those after the row `last`. Returns the last one.
 fn make_some_due(writing: &mut Writing<'_>, intake: i64, last: i64) -> Result<Option<i64>, StoreError> {
     let connection = writing.connection;
     let mut select = connection.prepare_cached(&format!(
@@ -296,7 +296,7 @@ fn make_some_due(writing: &mut Writing<'_>, intake: i64, last: i64) -> Result<Op
     let mut done = None;
     while let Some(row) = rows.next()? {
         let found = read_row(connection, row)?;
-        // As of when it was accepted, like that of any new job.
+        // Due from when it was accepted, like any new job.
         let next = next_action(&found.job, found.job.identity().created_at);
         let (action, due) = (next.map(|next| next.action), next.map(|next| next.due));
         update.execute((found.nr, action, due, writing.next_change()))?;
@@ -307,7 +307,7 @@ fn make_some_due(writing: &mut Writing<'_>, intake: i64, last: i64) -> Result<Op
     Ok(done)
 }
 
-/// Deletes some jobs of a staged file; with the last, its own row. Whether there may be more.
+/// Deletes some jobs of a staged file, and its own row with the last one. Returns whether there may be more.
 fn delete_some_jobs(writing: &mut Writing<'_>, intake: i64) -> Result<bool, StoreError> {
     let connection = writing.connection;
     let mut select =
@@ -327,8 +327,8 @@ fn delete_some_jobs(writing: &mut Writing<'_>, intake: i64) -> Result<bool, Stor
     Ok(!jobs.is_empty())
 }
 
-/// Deletes what a crash left staged, and returns the published files whose jobs are not all due yet. For the start:
-/// nobody waits for it yet.
+/// Deletes the staged files that a crash left, and returns the published files whose jobs are not all due yet. Only for the
+/// start, when nothing waits for the writer.
 pub(super) fn recover(connection: &Connection) -> rusqlite::Result<Vec<StagedFile>> {
     let staged = connection.query_row("SELECT 1 FROM intakes WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {

@@ -57,6 +57,7 @@ const REJECTED: &[&str] = &[
     "stands still -> is paused",
     "neighbours never speak -> modules of one layer do not import each other",
     "lab -> crash tests",
+    "taken in -> ingested",
     "anew -> again",
     "in vain -> without effect",
     "at rest -> idle, settled",
