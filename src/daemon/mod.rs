@@ -68,6 +68,7 @@ impl Daemon {
         let inbox_lock = InboxLock::acquire(&settings.inbox.dir)?;
         failpoints::hit(FailPoint::StartLocked);
         let pipeline = Pipeline::open(&settings, Transports::Network, clock.clone(), rng).await?;
+        pipeline.check_abilities(&settings)?;
         let public_listener = listen(settings.callbacks.listen, "callbacks.listen")?;
         let admin_listener = listen(settings.admin.listen, "admin.listen")?;
         let (public_address, admin_address) = (address_of(&public_listener)?, address_of(&admin_listener)?);

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::daemon::epoch;
 use crate::daemon::error::StartError;
 use crate::failpoints::{self, FailPoint};
+use crate::fs::abilities::Abilities;
 use crate::fs::file_system::FileSystem;
 use crate::fs::{FsError, create_private_folder};
 use crate::heartbeats::Heartbeats;
@@ -132,6 +133,35 @@ impl Pipeline {
             clock,
             newest_delivery,
         })
+    }
+
+    /// Refuses folders on file systems that cannot move files safely, before anything is bought. Other failures show when
+    /// the folder is used.
+    pub(super) fn check_abilities(&self, settings: &Settings) -> Result<(), StartError> {
+        let mut folders = vec![
+            settings.inbox.dir.clone(),
+            settings.accepted_dir(),
+            settings.rejected_dir(),
+            settings.quarantine_dir(),
+        ];
+        if self.library.is_present() {
+            folders.push(settings.library.dir.clone());
+        }
+        for folder in folders {
+            match Abilities::of(&folder) {
+                Ok(found) => {
+                    if let Some(restriction) = found.restriction() {
+                        tracing::warn!(
+                            "the file system of {} is restricted: {restriction}",
+                            folder.display()
+                        );
+                    }
+                }
+                Err(error @ FsError::Unsuitable { .. }) => return Err(error.into()),
+                Err(error) => tracing::warn!("{} could not be examined: {error}", folder.display()),
+            }
+        }
+        Ok(())
     }
 
     /// Spawns all stages into `tasks`, to run until `stop` turns true. `public_port` is the port of the public server.

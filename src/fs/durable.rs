@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::rename::{rename_no_replace, rename_replacing};
-use crate::fs::{FsError, MAX_NAME_BYTES, flush_folder, split_path};
+use crate::fs::{FsError, SHORTEST_NAME_LIMIT, flush_folder, split_path};
 
 /// Writes a file with mode 0600, or less by the umask, and replaces an older one. After a crash the old or the new
 /// content is there, complete.
@@ -78,7 +78,7 @@ pub(crate) fn flush(file: &File) -> io::Result<()> {
 /// crash left. A hash replaces a name that is too long to be extended.
 pub(crate) fn temporary_name(name: &str) -> String {
     let temporary = format!(".{name}.tmp");
-    if temporary.len() <= MAX_NAME_BYTES {
+    if temporary.len() <= SHORTEST_NAME_LIMIT {
         return temporary;
     }
     format!(".{}.tmp", HEXLOWER.encode(&Sha256::digest(name.as_bytes())))

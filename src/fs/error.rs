@@ -27,6 +27,14 @@ pub enum FsError {
     /// The file changed during each of many attempts to work on it.
     #[error("{} keeps changing; it is tried again later", .0.display())]
     KeepsChanging(PathBuf),
+    /// The file system cannot do what is needed to move files safely.
+    #[error("the file system of {} {what}; set the folder to one on another file system", .folder.display())]
+    Unsuitable {
+        /// The folder.
+        folder: PathBuf,
+        /// What it lacks, for people.
+        what: String,
+    },
     /// The folder of the path is the inbox.
     #[error(
         "{} would be in the inbox, which would read its sidecar as a job file; change `library.layout` or `inbox.dir`",

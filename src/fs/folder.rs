@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path};
+use std::sync::Once;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -47,9 +48,24 @@ pub fn flush_folder(path: &Path) -> Result<(), FsError> {
     flush_names(&folder).map_err(|error| FsError::new(path, error))
 }
 
-/// [`flush_folder`] for an open folder.
+/// [`flush_folder`] for an open folder. Some file systems cannot flush folders, which is logged once.
 pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
-    Ok(rustix::fs::fsync(folder)?)
+    static LOGGED: Once = Once::new();
+    match rustix::fs::fsync(folder) {
+        Err(error) if is_flush_unsupported(error) => {
+            LOGGED.call_once(|| {
+                tracing::warn!(
+                    "a file system cannot flush folders ({error}): a power cut can undo the newest moves"
+                );
+            });
+            Ok(())
+        }
+        flushed => Ok(flushed?),
+    }
+}
+
+pub(super) fn is_flush_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
 /// Opens a folder to work relative to it. Follows links: the path comes from the configuration.
@@ -98,6 +114,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn folder_that_cannot_be_flushed_is_no_error() {
+        // A pipe answers EINVAL, as such a file system does.
+        let (reader, _writer) = io::pipe().unwrap();
+        assert_eq!(rustix::fs::fsync(&reader), Err(Errno::INVAL));
+        flush_names(&reader).unwrap();
+    }
 
     #[test]
     fn private_folder_has_mode_0700_and_never_replaces_a_file() {

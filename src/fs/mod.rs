@@ -4,6 +4,7 @@
 //! only after its content is on disk: flush the file, rename it, flush the folder. Renaming before the flush would
 //! leave an empty file after a power cut.
 
+pub mod abilities;
 pub mod atomic_file;
 pub(crate) mod direct_writer;
 mod durable;
@@ -23,6 +24,9 @@ pub(crate) use crate::fs::folder::{
     create_folder, flush_names, open_file_below, open_folder, open_folder_no_follow, split_path,
 };
 pub use crate::fs::folder::{create_private_folder, flush_folder};
-pub(crate) use crate::fs::numbered::{MAX_NAME_BYTES, numbered, numbered_as_copy, numbered_within};
+pub(crate) use crate::fs::numbered::{
+    SHORTEST_NAME_LIMIT, max_name_bytes, numbered_as_copy, numbered_within,
+};
 pub(crate) use crate::fs::open_files::{FileId, open_for_writing};
+pub use crate::fs::rename::RenameMethod;
 pub(crate) use crate::fs::rename::{is_cross_device, rename_no_replace};

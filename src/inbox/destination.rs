@@ -1,14 +1,14 @@
 //! Moves of files out of the inbox that never replace a file.
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{
-    FsError, MAX_NAME_BYTES, create_durably, create_private_folder, flush_folder, is_cross_device, numbered,
+    FsError, create_durably, create_private_folder, flush_folder, is_cross_device, max_name_bytes,
     numbered_as_copy, numbered_within, open_folder, rename_no_replace, write_durably,
 };
 use crate::inbox::file_version::FileVersion;
@@ -25,6 +25,7 @@ pub struct Destination<'a> {
     inbox: &'a OpenInbox<'a>,
     path: &'a Path,
     folder: OwnedFd,
+    max_name_bytes: usize,
 }
 
 impl<'a> Destination<'a> {
@@ -34,7 +35,30 @@ impl<'a> Destination<'a> {
     /// When it cannot be created or opened.
     pub fn create(inbox: &'a OpenInbox<'a>, path: &'a Path) -> Result<Self, FsError> {
         create_private_folder(path)?;
-        Ok(Self { inbox, path, folder: open_folder(path)? })
+        let folder = open_folder(path)?;
+        let max_name_bytes = max_name_bytes(folder.as_fd());
+        Ok(Self { inbox, path, folder, max_name_bytes })
+    }
+
+    /// Saves `bytes` under the next free name, for a file that was edited after it was read.
+    ///
+    /// # Errors
+    /// When the copy cannot be written.
+    pub fn save_copy(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, FsError> {
+        for number in 0.. {
+            let path = self.path.join(numbered_within(name, number, self.max_name_bytes));
+            match create_durably(&path, bytes) {
+                Err(FsError::AlreadyExists(_)) => {}
+                created => return created.map(|()| path),
+            }
+        }
+        Err(FsError::AlreadyExists(self.path.join(name)))
+    }
+
+    /// As on a file system with shorter names.
+    #[cfg(test)]
+    pub(super) fn with_max_name_bytes(self, max_name_bytes: usize) -> Self {
+        Self { max_name_bytes, ..self }
     }
 
     /// The path of the folder.
@@ -100,7 +124,7 @@ impl<'a> Destination<'a> {
     ) -> Result<PathBuf, FsError> {
         let version = &self.inbox.make_private(name, version)?;
         for number in 0.. {
-            let free_name = numbered_within(name, number, MAX_NAME_BYTES - REASON_SUFFIX.len());
+            let free_name = numbered_within(name, number, self.max_name_bytes - REASON_SUFFIX.len());
             let reason_path = self.path.join(format!("{free_name}{REASON_SUFFIX}"));
             if exists(&self.path.join(&free_name)) || exists(&reason_path) {
                 continue;
@@ -133,7 +157,7 @@ impl<'a> Destination<'a> {
         sha256: Option<&str>,
     ) -> Result<PathBuf, FsError> {
         for number in 0.. {
-            match self.move_as(name, version, sha256, &numbered(name, number)) {
+            match self.move_as(name, version, sha256, &numbered_within(name, number, self.max_name_bytes)) {
                 Err(FsError::AlreadyExists(_)) => {}
                 moved => return moved,
             }
@@ -181,7 +205,7 @@ impl<'a> Destination<'a> {
     /// repeated copies still applies to it.
     pub(super) fn move_back(&self, name: &str, moved_name: &str) -> Result<(), FsError> {
         for number in 0.. {
-            let free_name = numbered_as_copy(name, number);
+            let free_name = numbered_as_copy(name, number, max_name_bytes(self.inbox.folder.as_fd()));
             let path = self.inbox.path.join(&free_name);
             let from = (&self.folder, Path::new(moved_name));
             match rename_no_replace(from, (&self.inbox.folder, Path::new(&free_name)), &path) {

@@ -9,10 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::failpoints::{self, FailPoint};
-use crate::fs::{
-    FsError, create_durably, create_private_folder, flush_folder, numbered, open_folder,
-    open_folder_no_follow,
-};
+use crate::fs::{FsError, create_private_folder, flush_folder, open_folder, open_folder_no_follow};
 pub use crate::inbox::destination::Destination;
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::open_inbox::{InboxEntry, OpenInbox};
@@ -107,22 +104,6 @@ impl Inbox {
         flush_folder(&self.folder)?;
         failpoints::hit(FailPoint::ArchiveFlushed);
         Ok(())
-    }
-
-    /// Saves `bytes` in `folder` under the next free name, for a file that was edited after it was read.
-    ///
-    /// # Errors
-    /// When the copy cannot be written.
-    pub fn save_copy(&self, name: &str, bytes: &[u8], folder: &Path) -> Result<PathBuf, FsError> {
-        create_private_folder(folder)?;
-        for number in 0.. {
-            let path = folder.join(numbered(name, number));
-            match create_durably(&path, bytes) {
-                Err(FsError::AlreadyExists(_)) => {}
-                created => return created.map(|()| path),
-            }
-        }
-        Err(FsError::AlreadyExists(folder.join(name)))
     }
 }
 

@@ -58,8 +58,9 @@ fn archive_never_replaces_a_file() {
 fn saved_copy_never_replaces_a_file() {
     let (folder, inbox) = test_inbox();
     let day = folder.path().join("accepted");
+    let opened = inbox.open().unwrap();
     for content in ["one", "two"] {
-        inbox.save_copy("a.json", content.as_bytes(), &day).unwrap();
+        Destination::create(&opened, &day).unwrap().save_copy("a.json", content.as_bytes()).unwrap();
     }
     assert_eq!(std::fs::read_to_string(day.join("a.json")).unwrap(), "one");
     assert_eq!(std::fs::read_to_string(day.join("a-1.json")).unwrap(), "two");
@@ -156,7 +157,7 @@ fn failed_copy_leaves_the_file_in_the_inbox() {
     std::fs::hard_link(&path, folder.path().join("other")).unwrap();
     let (version, _) = read(&inbox, &name);
     let accepted = folder.path().join("accepted");
-    let temporary = accepted.join(format!(".{name}.tmp"));
+    let temporary = accepted.join(crate::fs::temporary_name(&name));
     // A folder with the temporary name makes the write fail, as a full disk would.
     std::fs::create_dir_all(temporary.join("full")).unwrap();
     archive(&inbox, &name, &version, "one", &accepted).unwrap_err();
@@ -248,4 +249,32 @@ fn file_whose_mode_changes_all_the_time_is_archived_once() {
     changing.join().unwrap();
     assert_eq!(moved, Some(accepted.join("a.json")));
     assert!(inbox.list().unwrap().is_empty(), "nothing left for sale");
+}
+
+#[test]
+fn names_fit_a_file_system_with_short_names() {
+    let (folder, inbox) = test_inbox();
+    let opened = inbox.open().unwrap();
+    let (accepted, rejected) = (folder.path().join("accepted"), folder.path().join("rejected"));
+    let destination = |path| Destination::create(&opened, path).unwrap().with_max_name_bytes(143);
+    let name = format!("{}.json", "春".repeat(60));
+    let longest = |folder: &Path| {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().len());
+        names.max().unwrap()
+    };
+    for number in 0..3 {
+        for content in ["good", "bad"] {
+            write(&inbox, &name, content);
+            let (version, _) = read(&inbox, &name);
+            match content {
+                "good" => destination(&accepted).archive(&name, &version, &sha256_hex(b"good")).map(drop),
+                _ => destination(&rejected).reject(&name, &version, |_| b"{}".to_vec()).map(drop),
+            }
+            .unwrap();
+        }
+        let counts =
+            ["accepted", "rejected"].map(|name| std::fs::read_dir(folder.path().join(name)).unwrap().count());
+        assert_eq!(counts, [number + 1, 2 * (number + 1)]);
+    }
+    assert!(longest(&accepted) <= 143 && longest(&rejected) <= 143);
 }

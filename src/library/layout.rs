@@ -10,7 +10,7 @@ use crate::library::safe_name::{safe_name, safe_name_within};
 /// Longest component before its number, in bytes; 8 less than a safe name. It applies to the first output too: if only
 /// numbered names were cut, the first output of a long name that ends in `-2` and the second output of another job
 /// would share a path.
-const MAX_STEM_BYTES: usize = 172;
+const MAX_STEM_BYTES: usize = 112;
 
 const PLACEHOLDERS: [&str; 7] = ["date", "name", "id", "model", "n", "ext", "label.KEY"];
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn outputs_of_a_job_have_distinct_paths_even_if_its_name_is_cut() {
         let labels = BTreeMap::new();
-        let long = [format!("{}-2{}", "a".repeat(178), "b".repeat(40)), format!("{}-2", "a".repeat(170))];
+        let long = [format!("{}-2{}", "a".repeat(118), "b".repeat(40)), format!("{}-2", "a".repeat(110))];
         for name in long {
             for template in ["{name}.{ext}", "{name}{n}.{ext}", "{name}{n}/clip.{ext}", "{n}{name}.{ext}"] {
                 let layout = Layout::parse(template).unwrap();
@@ -262,8 +262,8 @@ mod tests {
         let path = |number| {
             Layout::parse("{name}.{ext}").unwrap().path(&LayoutValues { number, ..values(&long, &labels) })
         };
-        assert_eq!(path(1), format!("{}.mp4", "春".repeat(57)));
-        assert_eq!(path(12), format!("{}-12.mp4", "春".repeat(57)));
+        assert_eq!(path(1), format!("{}.mp4", "春".repeat(37)));
+        assert_eq!(path(12), format!("{}-12.mp4", "春".repeat(37)));
     }
 
     proptest! {

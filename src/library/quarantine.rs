@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{
-    FsError, create_durably, create_private_folder, is_cross_device, numbered, open_folder,
-    rename_no_replace, write_durably,
+    FsError, SHORTEST_NAME_LIMIT, create_durably, create_private_folder, is_cross_device, numbered_within,
+    open_folder, rename_no_replace, write_durably,
 };
 use crate::library::Library;
 use crate::library::part::Part;
@@ -55,7 +55,7 @@ impl Library {
         }
         let (incoming, folder) = (open_folder(&self.incoming())?, open_folder(path)?);
         for number in 0.. {
-            let free_name = numbered(name, number);
+            let free_name = numbered_within(name, number, SHORTEST_NAME_LIMIT - EVIDENCE.len());
             let to = path.join(&free_name);
             let from = (&incoming, part.file_name()?);
             let moved = match rename_no_replace(from, (&folder, Path::new(&free_name)), &to) {

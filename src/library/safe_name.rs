@@ -1,10 +1,10 @@
 //! File names made from any text.
 
 /// Longest name made from a text, in bytes. Leaves room for numbers and suffixes below the limit of file systems.
-const MAX_BYTES: usize = 180;
+const MAX_BYTES: usize = 120;
 
 /// Turns any text into one path component that is safe on every system: no separators, no control or direction
-/// characters, no leading dot or dash, no trailing dot or space, no device name of Windows, at most 180 bytes.
+/// characters, no leading dot or dash, no trailing dot or space, no device name of Windows, at most 120 bytes.
 pub fn safe_name(text: &str) -> String {
     safe_name_within(text, MAX_BYTES)
 }
@@ -65,12 +65,12 @@ mod tests {
             assert_eq!(safe_name(text), safe, "{text:?}");
         }
         let long = safe_name(&"春".repeat(100));
-        assert_eq!((long.len(), long.chars().count()), (180, 60));
+        assert_eq!((long.len(), long.chars().count()), (120, 40));
     }
 
     #[test]
     fn prefixed_device_name_keeps_to_the_limit() {
-        assert_eq!(safe_name(&format!("con.{}", "x".repeat(300))), format!("_con.{}", "x".repeat(175)));
+        assert_eq!(safe_name(&format!("con.{}", "x".repeat(300))), format!("_con.{}", "x".repeat(115)));
     }
 
     proptest! {

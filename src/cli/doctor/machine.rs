@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 
 use crate::cli::doctor::finding::Finding;
 use crate::clock::Clock;
+use crate::fs::abilities::Abilities;
 use crate::fs::file_system::FileSystem;
 use crate::fs::{create_private_folder, write_durably};
 use crate::settings::Settings;
@@ -58,6 +59,13 @@ fn folder(key: &'static str, path: &Path) -> Finding {
         Err(error) => return Finding::error(key, error.to_string(), "check the disk; see `dmesg`"),
     };
     let what = format!("{}, {} free", path.display(), ByteSize::b(found.free_bytes).display().iec());
+    let restriction = match Abilities::of(path) {
+        Ok(abilities) => abilities.restriction(),
+        Err(error) => {
+            let fix = format!("set {key} to a folder on another file system");
+            return Finding::error(key, error.to_string(), fix);
+        }
+    };
     match found.network {
         Some(kind) if key == "data_dir" => Finding::error(
             key,
@@ -73,7 +81,13 @@ fn folder(key: &'static str, path: &Path) -> Finding {
             what,
             "free some space: with a full disk nothing is submitted, and downloads wait while links expire",
         ),
-        None => Finding::ok(key, what),
+        None => match restriction {
+            Some(restriction) => {
+                let fix = format!("set {key} to a folder on another file system if you can");
+                Finding::warning(key, format!("{what}; {restriction}"), fix)
+            }
+            None => Finding::ok(key, what),
+        },
     }
 }
 

@@ -115,7 +115,7 @@ fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, O
     };
     let moved = inbox.open().and_then(|opened| {
         let destination = Destination::create(&opened, folder)?;
-        let moved = files.iter().filter_map(|committed| match archive(inbox, &destination, committed) {
+        let moved = files.iter().filter_map(|committed| match archive(&destination, committed) {
             Ok(to) => Some((committed.nr, display_path(to))),
             Err(error) => {
                 stays(&committed.name, &error);
@@ -130,16 +130,12 @@ fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, O
     })
 }
 
-fn archive(
-    inbox: &Inbox,
-    destination: &Destination<'_>,
-    committed: &Committed,
-) -> Result<Option<PathBuf>, FsError> {
+fn archive(destination: &Destination<'_>, committed: &Committed) -> Result<Option<PathBuf>, FsError> {
     let Committed { name, file, .. } = committed;
     match (destination.archive(name, &file.version, &file.sha256), &file.bytes) {
         // Edited or removed just before the move: the edited file is a new drop, and the archive gets what was read.
         (Err(FsError::Changed(_) | FsError::NotFound(_)), Some(bytes)) => {
-            inbox.save_copy(name, bytes, destination.path()).map(Some)
+            destination.save_copy(name, bytes).map(Some)
         }
         (Err(FsError::Changed(_) | FsError::NotFound(_)), None) => Ok(None),
         (moved, _) => moved.map(Some),

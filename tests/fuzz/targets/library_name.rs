@@ -11,7 +11,7 @@ use dropreel::library::safe_name;
 use libfuzzer_sys::fuzz_target;
 
 /// Longest component in bytes, number included.
-const MAX_BYTES: usize = 180;
+const MAX_BYTES: usize = 120;
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
