@@ -38,13 +38,15 @@ const NO_FUNDS_TEXTS: [&str; 8] = [
 const NO_KEY: [&str; 5] =
     ["invalidapikey", "incorrectapikey", "apikeyinvalid", "authenticationerror", "unauthenticated"];
 
-/// The cause for which the error would suspend calls, if it concerned the account.
-pub(crate) fn cause_of(error: &ProviderError) -> Option<SuspensionCause> {
+/// The cause for which the error would suspend calls, if it concerned the account. Its words for people count only where
+/// `is_client_error`: with another status they may be quoted from elsewhere, and the call may have been executed.
+pub(crate) fn cause_of(error: &ProviderError, is_client_error: bool) -> Option<SuspensionCause> {
     let codes: Vec<String> =
         [&error.code, &error.kind].into_iter().flatten().map(|code| plain(code)).collect();
     let is_one_of = |known: &[&str]| codes.iter().any(|code| known.contains(&code.as_str()));
     let message = error.message.to_lowercase();
-    if is_one_of(&NO_FUNDS) || NO_FUNDS_TEXTS.iter().any(|text| message.contains(text)) {
+    let says_so = is_client_error && NO_FUNDS_TEXTS.iter().any(|text| message.contains(text));
+    if is_one_of(&NO_FUNDS) || says_so {
         return Some(SuspensionCause::BalanceEmpty);
     }
     is_one_of(&NO_KEY).then_some(SuspensionCause::KeyRefused)

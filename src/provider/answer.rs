@@ -199,8 +199,10 @@ impl<'a> Answer<'a> {
 
     /// The cause for which the answer would suspend calls, if it concerned the account.
     pub(crate) fn account_cause(&self) -> Option<SuspensionCause> {
-        let words = self.error.as_ref().and_then(account::cause_of);
-        match (StatusClass::of(self.reply.status), words) {
+        let class = StatusClass::of(self.reply.status);
+        let is_client_error = !matches!(class, StatusClass::Success | StatusClass::ServerError);
+        let words = self.error.as_ref().and_then(|error| account::cause_of(error, is_client_error));
+        match (class, words) {
             // The same for every repeat of one key: it says nothing about now.
             (StatusClass::ServerError, _) if self.reply.is_replayed() => None,
             (StatusClass::TooManyRequests, _) if self.retry_after().is_some() => {

@@ -8,7 +8,7 @@ use crate::job::event::Phase;
 use crate::money::Quota;
 use crate::provider::wire::Unreadable;
 use crate::provider::wire::error::error_in;
-use crate::provider::wire::json::{id_under, nested_objects, parse, read_quota, word};
+use crate::provider::wire::json::{field, id_under, nested_objects, parse, read_quota, word};
 use crate::provider::wire::phase::read_phase;
 
 /// Reads the answer to a submit: the task id, and the quota reserved for it if present.
@@ -31,10 +31,14 @@ fn submitted_task(objects: &[&Map<String, Value>]) -> Option<TaskId> {
     if let Some(task) = objects.iter().find_map(|object| id_under(object, "task_id")) {
         return Some(task);
     }
-    // A bare `id` may be that of the request: it counts only beside the status of a task that has not failed.
+    // A bare `id` may be that of the request: it counts only beside the status of a task that has not failed, beside its
+    // kind of object, or alone.
     let is_alive = |object: &&&Map<String, Value>| {
-        word(object.get("status"))
-            .is_some_and(|word| !matches!(read_phase(&word), Phase::Unclear(_) | Phase::Failed))
+        let status = ["status", "task_status", "state"].iter().find_map(|key| word(field(object, key)));
+        match status {
+            Some(status) => !matches!(read_phase(&status), Phase::Unclear(_) | Phase::Failed),
+            None => object.len() == 1 || (object.contains_key("object") && !object.contains_key("error")),
+        }
     };
     if let Some(task) = objects.iter().filter(is_alive).find_map(|object| id_under(object, "id")) {
         return Some(task);
@@ -102,6 +106,10 @@ mod tests {
             (r#"[{"task_id":"t-4"}]"#, "t-4", None),
             (r#"{"id":"req-9","task_id":"t-5"}"#, "t-5", None),
             (r#"{"id":"t-6","status":"QUEUED"}"#, "t-6", None),
+            (r#"{"id":"t-6"}"#, "t-6", None),
+            (r#"{"id":"t-6","object":"video","model":"m"}"#, "t-6", None),
+            (r#"{"request_id":"r","output":{"task_id":"t-6","task_status":"PENDING"}}"#, "t-6", None),
+            (r#"{"id":"t-6","state":"pending"}"#, "t-6", None),
             (r#"{"task_id":123456}"#, "123456", None),
             ("\u{feff}{\"task_id\":\"t-7\"}", "t-7", None),
             (r#"{"task_id":"t-8","prompt":"cut \ud83d"}"#, "t-8", None),
@@ -131,6 +139,8 @@ mod tests {
             r#"{"data":"unauthorized"}"#,
             r#"{"id":"req-1","error":{"message":"no"}}"#,
             r#"{"id":"req-1","status":"error"}"#,
+            r#"{"id":"req-1","object":"error","error":{"message":"no"}}"#,
+            r#"{"id":"req-1","message":"queued"}"#,
             r#"{"code":"fail_to_fetch_task","message":"busy","data":null}"#,
             r#"{"task_id":"t-1""#,
         ] {
