@@ -5,7 +5,7 @@
 //!
 //! The operations of [`Store`], by file:
 //! - `apply`: apply an event to a job, start an attempt
-//! - `intake`: ingest job files, mark them as moved; `staging`: long files in many commits
+//! - `ingest`: ingest job files, mark them as moved; `staging`: long files in many commits
 //! - `due`, `downloads`: the queues of the stages; isolate a corrupt job
 //! - `deliveries`: keep and process callbacks
 //! - `outputs`: plan the path of an output before it is published
@@ -30,6 +30,7 @@ pub mod due;
 pub mod error;
 pub mod hooks;
 pub mod idempotency;
+mod ingest;
 pub mod intake;
 mod meta;
 pub mod metrics;

@@ -14,9 +14,9 @@ use crate::job::next_action::next_action;
 use crate::jobfile::Draft;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::ingest::{count_accepted, ingested_before, record_key, undoing_refusal};
 use crate::store::intake::{
-    Drafts, IngestError, IngestResult, Ingested, Inserts, Intake, Visibility, count_accepted,
-    ingested_before, insert_intake, record_key, refuse_repeat, undoing_refusal,
+    Drafts, IngestError, IngestResult, Ingested, Inserts, Intake, Visibility, insert_intake, refuse_repeat,
 };
 use crate::store::notify::Topic;
 use crate::store::prune::delete_job;
