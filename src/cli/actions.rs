@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use crate::api::action::ActionResult;
-use crate::api::job::JobView;
 use crate::cli::args::ActionArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::list::{JobsDocument, fetch_jobs};
+use crate::cli::received::{Received, ReceivedJob};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line};
 use crate::job::event::OperatorAction;
 
@@ -17,7 +17,7 @@ const MAX_JOBS: u32 = 10_000;
 
 #[derive(Serialize)]
 struct ActionsDocument {
-    done: Vec<ActionResult>,
+    done: Vec<Received<ActionResult>>,
     rejected: usize,
 }
 
@@ -66,7 +66,11 @@ pub(crate) async fn apply(
     Ok(if document.rejected == 0 { Exit::Done } else { Exit::Failed })
 }
 
-fn print_selection(context: &Context, action: OperatorAction, jobs: &[JobView]) -> Result<Exit, CliError> {
+fn print_selection(
+    context: &Context,
+    action: OperatorAction,
+    jobs: &[ReceivedJob],
+) -> Result<Exit, CliError> {
     if context.json {
         print_json(&JobsDocument { jobs })?;
         return Ok(Exit::Done);

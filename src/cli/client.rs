@@ -12,8 +12,7 @@ use url::Url;
 
 use crate::api::action::ActionResult;
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
-use crate::api::job::JobView;
-use crate::api::list::{CreatedJobs, JobFilter, JobPage};
+use crate::api::list::JobFilter;
 use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
 use crate::api::report::ReportView;
@@ -21,6 +20,7 @@ use crate::api::status::{PauseRequest, RotationResult, StatusView};
 use crate::cli::event_stream::EventStream;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
+use crate::cli::received::{Received, ReceivedCreatedJobs, ReceivedJob, ReceivedPage};
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
 use crate::secret::Secret;
@@ -91,7 +91,7 @@ impl ApiClient {
     }
 
     /// One job in full: by id, by the unique beginning of one, or by name.
-    pub async fn job(&self, reference: &str) -> Result<JobView, CliError> {
+    pub async fn job(&self, reference: &str) -> Result<ReceivedJob, CliError> {
         // In a URL path these are folders, not segments. A job with such a name has an id, too.
         if matches!(reference, "" | "." | "..") {
             let message = format!("`{reference}` is no job: use its id, see `dropreel list`");
@@ -106,7 +106,7 @@ impl ApiClient {
         filter: &JobFilter,
         limit: u32,
         cursor: Option<String>,
-    ) -> Result<JobPage, CliError> {
+    ) -> Result<ReceivedPage, CliError> {
         let mut query = filter.query_pairs();
         query.push(("limit", limit.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
@@ -114,7 +114,7 @@ impl ApiClient {
     }
 
     /// Submits a job file. It may be repeated with the same key if the answer was lost.
-    pub async fn submit(&self, file: &JobFile<'_>) -> Result<CreatedJobs, CliError> {
+    pub async fn submit(&self, file: &JobFile<'_>) -> Result<ReceivedCreatedJobs, CliError> {
         let query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
         let media_type = if file.lines { "application/x-ndjson" } else { "application/json" };
         let request = self.http.post(self.url(&["api", "v1", "jobs"], &query)?);
@@ -132,7 +132,7 @@ impl ApiClient {
     }
 
     /// Cancels, retries or releases a job.
-    pub async fn act(&self, job: JobId, action: OperatorAction) -> Result<ActionResult, CliError> {
+    pub async fn act(&self, job: JobId, action: OperatorAction) -> Result<Received<ActionResult>, CliError> {
         let id = job.to_string();
         self.post(&["api", "v1", "jobs", &id, action.into_str()], &serde_json::json!({})).await
     }
@@ -147,20 +147,24 @@ impl ApiClient {
         self.get::<IgnoredAny>(&["readyz"], &[]).await.map(drop)
     }
 
-    pub async fn pause(&self, request: PauseRequest) -> Result<StatusView, CliError> {
+    pub async fn pause(&self, request: PauseRequest) -> Result<Received<StatusView>, CliError> {
         self.post(&["api", "v1", "pause"], &request).await
     }
 
-    pub async fn resume(&self, request: PauseRequest) -> Result<StatusView, CliError> {
+    pub async fn resume(&self, request: PauseRequest) -> Result<Received<StatusView>, CliError> {
         self.post(&["api", "v1", "resume"], &request).await
     }
 
-    pub async fn rotate_callback_secret(&self) -> Result<RotationResult, CliError> {
+    pub async fn rotate_callback_secret(&self) -> Result<Received<RotationResult>, CliError> {
         self.post(&["api", "v1", "callback-secret", "rotate"], &serde_json::json!({})).await
     }
 
     /// The report of what finished at `since` (RFC 3339) or later.
-    pub async fn report(&self, since: Option<String>, disputes: bool) -> Result<ReportView, CliError> {
+    pub async fn report(
+        &self,
+        since: Option<String>,
+        disputes: bool,
+    ) -> Result<Received<ReportView>, CliError> {
         let mut query: Vec<_> = since.map(|since| ("since", since)).into_iter().collect();
         query.extend(disputes.then(|| ("disputes", "true".to_owned())));
         self.get(&["api", "v1", "report"], &query).await

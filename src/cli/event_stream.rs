@@ -3,13 +3,23 @@
 use reqwest::Response;
 
 use crate::api::event::StreamEvent;
+use crate::api::status::StatusView;
+use crate::cli::received::ReceivedJob;
 
 /// A message of the stream.
 #[derive(Debug)]
 pub(crate) struct Message {
     /// The number of the change; a stream opened after it continues with the next one.
     pub change: Option<i64>,
-    pub event: StreamEvent,
+    pub event: ReceivedEvent,
+}
+
+/// A [`StreamEvent`], with jobs as they were sent.
+#[derive(Debug)]
+pub(crate) enum ReceivedEvent {
+    Hello,
+    Job(Box<ReceivedJob>),
+    Status(StatusView),
 }
 
 pub(crate) struct EventStream {
@@ -76,9 +86,10 @@ impl Parser {
         let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
         let id = self.id.take();
         let event = StreamEvent::parse(&name, &data)?.ok()?;
-        let change = match &event {
-            StreamEvent::Hello(hello) => id.or(Some(hello.change)),
-            StreamEvent::Job(_) | StreamEvent::Status(_) => id,
+        let (change, event) = match event {
+            StreamEvent::Hello(hello) => (id.or(Some(hello.change)), ReceivedEvent::Hello),
+            StreamEvent::Job(_) => (id, ReceivedEvent::Job(serde_json::from_str(&data).ok()?)),
+            StreamEvent::Status(status) => (id, ReceivedEvent::Status(status)),
         };
         Some(Message { change, event })
     }
@@ -107,7 +118,7 @@ mod tests {
             }
             let [first, second] = messages.as_slice() else { panic!("cut at {cut}: {messages:?}") };
             assert!(
-                matches!(&first.event, StreamEvent::Status(status) if status.message.as_deref() == Some("a"))
+                matches!(&first.event, ReceivedEvent::Status(status) if status.message.as_deref() == Some("a"))
             );
             assert_eq!((first.change, second.change), (Some(7), Some(9)));
         }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::api::event::StreamEvent;
-use crate::api::job::JobView;
 use crate::api::list::JobFilter;
 use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
+use crate::cli::event_stream::ReceivedEvent;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Progress;
+use crate::cli::received::ReceivedJob;
 use crate::clock::Clock;
 use crate::job::JobId;
 use crate::job::state::StateName;
@@ -29,7 +29,7 @@ const RUNNING: [StateName; 4] =
 #[derive(Debug)]
 pub(crate) enum Update {
     /// A job as it is now.
-    Job(Box<JobView>),
+    Job(Box<ReceivedJob>),
     /// Counts, pauses and suspensions as they are now.
     Status(StatusView),
 }
@@ -38,9 +38,9 @@ pub(crate) enum Update {
 pub(crate) async fn follow_until_settled(
     client: &ApiClient,
     clock: &Clock,
-    jobs: Vec<JobView>,
+    jobs: Vec<ReceivedJob>,
     mut progress: Progress,
-) -> Result<Vec<JobView>, CliError> {
+) -> Result<Vec<ReceivedJob>, CliError> {
     let order: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
     let mut unsettled = BTreeSet::new();
     let mut latest = BTreeMap::new();
@@ -130,10 +130,10 @@ impl Follower<'_> {
             self.received += 1;
             self.last_change = message.change.or(self.last_change);
             let flow = match message.event {
-                StreamEvent::Hello(_) if !self.jobs_read => self.read_jobs(on_update).await?,
-                StreamEvent::Job(job) if self.follows(job.id) => on_update(Update::Job(job))?,
-                StreamEvent::Status(status) => on_update(Update::Status(status))?,
-                StreamEvent::Hello(_) | StreamEvent::Job(_) => ControlFlow::Continue(()),
+                ReceivedEvent::Hello if !self.jobs_read => self.read_jobs(on_update).await?,
+                ReceivedEvent::Job(job) if self.follows(job.id) => on_update(Update::Job(job))?,
+                ReceivedEvent::Status(status) => on_update(Update::Status(status))?,
+                ReceivedEvent::Hello | ReceivedEvent::Job(_) => ControlFlow::Continue(()),
             };
             if flow.is_break() {
                 return Ok(flow);

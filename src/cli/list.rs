@@ -1,13 +1,16 @@
 //! `list`, and lists of jobs for the other commands.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::api::job::JobView;
-use crate::api::list::{JobFilter, JobPage, MAX_PAGE};
+use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::cli::args::ListArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::received::{ReceivedJob, ReceivedPage};
 use crate::cli::status::eprint_suspensions;
 use crate::cli::terminal::{eprint_line, print_json, print_line};
 use crate::cli::{format, terminal};
@@ -16,7 +19,7 @@ use crate::clock::Timestamp;
 /// Jobs as a JSON document.
 #[derive(Serialize)]
 pub(crate) struct JobsDocument<'a> {
-    pub jobs: &'a [JobView],
+    pub jobs: &'a [ReceivedJob],
 }
 
 /// `list`
@@ -47,8 +50,8 @@ pub(crate) async fn fetch_jobs(
     client: &ApiClient,
     filter: &JobFilter,
     limit: u32,
-) -> Result<JobPage, CliError> {
-    let mut all = JobPage { jobs: Vec::new(), next_cursor: None };
+) -> Result<ReceivedPage, CliError> {
+    let mut all = ReceivedPage { jobs: Vec::new(), next_cursor: None, rest: BTreeMap::new() };
     loop {
         let left = limit.saturating_sub(u32::try_from(all.jobs.len()).unwrap_or(limit));
         if left == 0 {
@@ -57,6 +60,7 @@ pub(crate) async fn fetch_jobs(
         let page = client.jobs(filter, left.min(MAX_PAGE), all.next_cursor.take()).await?;
         all.jobs.extend(page.jobs);
         all.next_cursor = page.next_cursor;
+        all.rest = page.rest;
         if all.next_cursor.is_none() {
             return Ok(all);
         }
@@ -66,16 +70,16 @@ pub(crate) async fn fetch_jobs(
 /// All `count` jobs of one job file, given the `first` ones.
 pub(crate) async fn fetch_jobs_of_file(
     client: &ApiClient,
-    first: Vec<JobView>,
+    first: Vec<ReceivedJob>,
     count: usize,
-) -> Result<Vec<JobView>, CliError> {
+) -> Result<Vec<ReceivedJob>, CliError> {
     let incomplete = || {
         CliError::failed(format!(
             "{count} jobs were accepted, but cannot be listed here; see `dropreel list`"
         ))
     };
     let first = first.first().map(|job| job.id).ok_or_else(incomplete)?;
-    let mut jobs: Vec<JobView> = Vec::new();
+    let mut jobs: Vec<ReceivedJob> = Vec::new();
     let mut cursor = None;
     // The jobs of a file are committed at once, so none of another file is listed between them.
     loop {

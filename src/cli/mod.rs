@@ -19,6 +19,7 @@ mod list;
 mod pause;
 mod progress;
 mod prune;
+mod received;
 mod report;
 mod rotate;
 mod sandbox;

@@ -3,6 +3,7 @@
 use crate::api::status::{PauseRequest, PauseTarget, StatusView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::received::Received;
 use crate::cli::status::suspension_lines;
 use crate::cli::terminal::{print_json, print_line};
 
@@ -16,7 +17,7 @@ pub(crate) async fn resume(context: &Context, what: Option<PauseTarget>) -> Resu
     print_status(context, &context.client()?.resume(PauseRequest { what }).await?)
 }
 
-fn print_status(context: &Context, status: &StatusView) -> Result<Exit, CliError> {
+fn print_status(context: &Context, status: &Received<StatusView>) -> Result<Exit, CliError> {
     if context.json {
         print_json(status)?;
         return Ok(Exit::Done);

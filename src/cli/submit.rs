@@ -7,14 +7,13 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use crate::api::job::JobView;
-use crate::api::list::CreatedJobs;
 use crate::cli::args::SubmitArgs;
 use crate::cli::client::{ApiClient, JobFile};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
 use crate::cli::list::fetch_jobs_of_file;
+use crate::cli::received::{ReceivedCreatedJobs, ReceivedJob};
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
 use crate::jobfile::Form;
@@ -26,7 +25,7 @@ const REPEAT_DELAYS: [Duration; 3] =
 
 #[derive(Serialize)]
 struct SubmitDocument<'a> {
-    jobs: &'a [JobView],
+    jobs: &'a [ReceivedJob],
     errors: &'a [FileError],
 }
 
@@ -40,7 +39,7 @@ struct FileError {
 /// `submit`
 pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let mut jobs: Vec<JobView> = Vec::new();
+    let mut jobs: Vec<ReceivedJob> = Vec::new();
     let mut errors: Vec<FileError> = Vec::new();
     let key = args.idempotency_key.clone().unwrap_or_else(|| HEXLOWER.encode(&Rng::from_system().id_bytes()));
     for (number, file) in args.files.iter().enumerate() {
@@ -97,7 +96,7 @@ async fn submit_file(
     file: &Path,
     idempotency_key: String,
     args: &SubmitArgs,
-) -> Result<Vec<JobView>, CliError> {
+) -> Result<Vec<ReceivedJob>, CliError> {
     let title = printable(&file.display().to_string());
     let (name, bytes) = if file == Path::new("-") {
         let mut bytes = Vec::new();
@@ -123,7 +122,7 @@ async fn submit_until_answered(
     context: &Context,
     client: &ApiClient,
     file: &JobFile<'_>,
-) -> Result<CreatedJobs, CliError> {
+) -> Result<ReceivedCreatedJobs, CliError> {
     let mut was_lost = false;
     for delay in REPEAT_DELAYS {
         match client.submit(file).await {

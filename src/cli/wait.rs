@@ -1,12 +1,12 @@
 //! `wait`, and waiting for jobs on behalf of `submit` and `demo`.
 
-use crate::api::job::JobView;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::follow::follow_until_settled;
 use crate::cli::list::JobsDocument;
 use crate::cli::progress::{Progress, outcome};
+use crate::cli::received::ReceivedJob;
 use crate::cli::status::eprint_suspensions;
 use crate::cli::terminal::{print_json, print_line};
 use crate::clock::Clock;
@@ -32,8 +32,8 @@ pub(crate) async fn wait(context: &Context, references: &[String]) -> Result<Exi
 pub(crate) async fn wait_until_settled(
     client: &ApiClient,
     clock: &Clock,
-    jobs: Vec<JobView>,
-) -> Result<Vec<JobView>, CliError> {
+    jobs: Vec<ReceivedJob>,
+) -> Result<Vec<ReceivedJob>, CliError> {
     if jobs.iter().any(|job| !job.is_settled()) {
         eprint_suspensions(client).await?;
     }
@@ -42,12 +42,12 @@ pub(crate) async fn wait_until_settled(
 }
 
 /// Prints how jobs ended, or what they are held for.
-pub(crate) fn print_outcomes(jobs: &[JobView]) -> Result<(), CliError> {
+pub(crate) fn print_outcomes(jobs: &[ReceivedJob]) -> Result<(), CliError> {
     jobs.iter().try_for_each(|job| print_line(&outcome(job)))
 }
 
 /// The exit of a command that waited for these jobs.
-pub(crate) fn exit_of(jobs: &[JobView]) -> Exit {
+pub(crate) fn exit_of(jobs: &[ReceivedJob]) -> Exit {
     let all = jobs.iter().all(|job| job.state == StateName::Succeeded);
     if all { Exit::Done } else { Exit::NotSucceeded }
 }

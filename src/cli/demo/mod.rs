@@ -18,6 +18,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{bytes, printable, table};
 use crate::cli::list::fetch_jobs;
+use crate::cli::received::ReceivedJob;
 use crate::cli::terminal::{eprint_line, print_json, print_line, width};
 use crate::cli::wait::wait_until_settled;
 use crate::clock::{Clock, Tick};
@@ -57,7 +58,7 @@ listen = "127.0.0.1:0"
 
 #[derive(Serialize)]
 struct DemoDocument<'a> {
-    jobs: &'a [JobView],
+    jobs: &'a [ReceivedJob],
     seconds: f64,
     folder: &'a Path,
     kept: bool,
@@ -108,7 +109,7 @@ async fn run_demo(
     folder: &Path,
     run: &str,
     rng: Rng,
-) -> Result<(Vec<JobView>, Duration), CliError> {
+) -> Result<(Vec<ReceivedJob>, Duration), CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let sandbox = start_provider(&context.clock).await?;
     let daemon = start_daemon(folder, &sandbox, &context.clock, rng).await?;
@@ -160,7 +161,7 @@ async fn run_jobs(
     folder: &Path,
     run: &str,
     daemon: &Daemon,
-) -> Result<(Vec<JobView>, Duration), CliError> {
+) -> Result<(Vec<ReceivedJob>, Duration), CliError> {
     let clock = &context.clock;
     let began = clock.tick();
     let client = ApiClient::new(daemon.admin_address(), None, folder)?;
@@ -189,7 +190,7 @@ async fn wait_until_accepted(
     count: u32,
     run: &str,
     began: Tick,
-) -> Result<Vec<JobView>, CliError> {
+) -> Result<Vec<ReceivedJob>, CliError> {
     let label = Label { key: "run".to_owned(), value: run.to_owned() };
     let filter = JobFilter { labels: vec![label], ..JobFilter::default() };
     loop {
