@@ -60,13 +60,17 @@ CREATE TABLE jobs (
     held_from            TEXT,                  -- held: the state before
     status_message       TEXT,                  -- what it waits for, or the last thing that went wrong, in a sentence
 
-    next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'poll'
-                                        OR next_action = 'cancel' OR next_action = 'download' OR next_action = 'wait'),
-    next_action_at       INTEGER,               -- when (src/job/next.rs); null: nothing to do
+    next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'resend_failing'
+                                        OR next_action = 'poll' OR next_action = 'poll_failing'
+                                        OR next_action = 'cancel' OR next_action = 'wait'),
+    next_action_at       INTEGER,               -- when (src/job/next_action.rs); null: nothing to do
+    download_at          INTEGER,               -- when the next output is to be downloaded; null: none
+    download_failing     INTEGER,               -- 1: every download of it so far has failed; null: none
 
     due_at               INTEGER,               -- the schedule of the state: next try,
     tries                INTEGER,               -- tries since the last success,
-    state_since          INTEGER,               -- start of the state
+    state_since          INTEGER,               -- start of the state,
+    failing_since        INTEGER,               -- since when the job's own calls fail, without a success in between
 
     attempts             INTEGER NOT NULL,      -- the number of the newest attempt
     pending_attempt_number          INTEGER,    -- the attempt that may have to be sent again
@@ -74,12 +78,11 @@ CREATE TABLE jobs (
     pending_attempt_outcome_unknown INTEGER,
 
     task_id              TEXT,
-    task_missing_since   INTEGER,               -- since when the provider answers that it does not know the task
     polled_at            INTEGER,               -- the last status query
     callback_at          INTEGER,               -- the last callback that no status query has followed yet
-    refresh_links        INTEGER NOT NULL,      -- 1: poll for fresh links before the next download
     cancel_requested     INTEGER NOT NULL,      -- 1: to be cancelled at the provider
     expiry_alerted       INTEGER NOT NULL,      -- 1: the alert that a link expires soon has been given
+    unattended_entries   INTEGER NOT NULL,      -- history entries since the operator last acted
 
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
@@ -100,12 +103,14 @@ CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action
 -- Everything that is due.
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
 -- Downloads, the link that expires first before others.
-CREATE INDEX jobs_to_download ON jobs (expires_at, nr) WHERE next_action = 'download';
+CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
+-- Downloads that have failed, by their time.
+CREATE INDEX jobs_to_download_again ON jobs (download_at) WHERE download_failing = 1;
 -- Links to alert about.
 CREATE INDEX jobs_to_alert ON jobs (expires_at)
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
 -- Counts the tasks at the provider.
-CREATE INDEX jobs_running ON jobs (model) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
+CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 -- Lists and counts.
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 -- The newest jobs of an end state, and their cost.
@@ -170,11 +175,16 @@ CREATE TABLE outputs (
     position   INTEGER NOT NULL,         -- in the provider's answer
     state      TEXT NOT NULL CHECK (state = 'waiting' OR state = 'stored' OR state = 'lost'),
     link       TEXT,                     -- while waiting; a secret, deleted once the file is stored
-    link_refusals     INTEGER NOT NULL,  -- how often the host refused this link
-    link_gone         INTEGER NOT NULL,  -- 1: it answered 410
-    refusal_confirmed INTEGER NOT NULL,  -- 1: a status answer since the refusal had no other link
+    due_at            INTEGER,           -- while waiting: the next download
+    tries             INTEGER NOT NULL,  -- failed downloads so far
+    link_refusals     INTEGER NOT NULL,  -- how often the host refused this link, however it is signed
+    refused_at        INTEGER,           -- the last time
+    refusal_confirmed INTEGER NOT NULL,  -- 1: a status answer since a refusal had no link to another file
     invalid_downloads INTEGER NOT NULL,  -- how often the download was not a media file
     expires_at INTEGER NOT NULL,
+    give_up_at        INTEGER,           -- while waiting: when to stop waiting for it
+    blocked_reason    TEXT,              -- why it needs the operator, one word
+    blocked_detail    TEXT,
     path       TEXT UNIQUE,              -- in the library: committed before the file is published there
     bytes      INTEGER,                  -- of the checked file; set with the path
     sha256     TEXT,

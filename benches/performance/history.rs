@@ -113,7 +113,7 @@ async fn measure_store(data: &Path, table: &mut Table) {
         let now = clock.now();
         let body = format!(r#"{{"task_id":"{}","status":"processing","progress":1}}"#, task.as_str());
         let facts = read_status(body.as_bytes(), &task, now, None).unwrap();
-        (id, Event::StatusPolled { sent_at: now, verdict: StatusVerdict::Answered(facts) })
+        (id, Event::StatusPolled { task, sent_at: now, verdict: StatusVerdict::Answered(facts) })
     };
     let [mut together, mut alone]: [Series; 2] = Default::default();
     for _ in 0..20 {

@@ -16,23 +16,26 @@ CREATE TABLE jobs_4 (
     reason_detail        TEXT,
     held_from            TEXT,
     status_message       TEXT,
-    next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'poll'
-                                        OR next_action = 'cancel' OR next_action = 'download' OR next_action = 'wait'),
+    next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'resend_failing'
+                                        OR next_action = 'poll' OR next_action = 'poll_failing'
+                                        OR next_action = 'cancel' OR next_action = 'wait'),
     next_action_at       INTEGER,
+    download_at          INTEGER,
+    download_failing     INTEGER,
     due_at               INTEGER,
     tries                INTEGER,
     state_since          INTEGER,
+    failing_since        INTEGER,
     attempts             INTEGER NOT NULL,
     pending_attempt_number          INTEGER,
     pending_attempt_created_at      INTEGER,
     pending_attempt_outcome_unknown INTEGER,
     task_id              TEXT,
-    task_missing_since   INTEGER,
     polled_at            INTEGER,
     callback_at          INTEGER,
-    refresh_links        INTEGER NOT NULL,
     cancel_requested     INTEGER NOT NULL,
     expiry_alerted       INTEGER NOT NULL,
+    unattended_entries   INTEGER NOT NULL,
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
     cost_quota           INTEGER,
@@ -47,24 +50,26 @@ CREATE TABLE jobs_4 (
 INSERT INTO jobs_4
 SELECT
     nr, id, intake, name, model, priority, created_at, state,
-    CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'clock_unreliable'
+    CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'outcome_unknown'
                 WHEN 'output_unfit' THEN 'invalid_output' WHEN 'task_shared' THEN 'duplicate_task'
                 WHEN 'media_forbidden' THEN 'address_forbidden' ELSE reason END,
     reason_detail, back_to, remark,
     CASE move WHEN 'repeat' THEN 'resend' WHEN 'ask' THEN 'poll' WHEN 'call_off' THEN 'cancel'
-              WHEN 'fetch' THEN 'download' ELSE move END,
-    move_due_at, due_at, tries, since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
-    missing_since, asked_at, knocked_at, refresh, cancel_wanted, alerted, progress, reserved_quota, cost_quota,
+              WHEN 'fetch' THEN 'poll' ELSE move END,
+    move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
+    due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
+    asked_at, knocked_at, cancel_wanted, alerted, 0, progress, reserved_quota, cost_quota,
     submitted_at, completed_at, finished_at, expires_at, error_code, error_message, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action = 'submit';
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
-CREATE INDEX jobs_to_download ON jobs (expires_at, nr) WHERE next_action = 'download';
+CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
+CREATE INDEX jobs_to_download_again ON jobs (download_at) WHERE download_failing = 1;
 CREATE INDEX jobs_to_alert ON jobs (expires_at)
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
-CREATE INDEX jobs_running ON jobs (model) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
+CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_by_name ON jobs (name);
@@ -93,11 +98,40 @@ CREATE INDEX intakes_staged ON intakes (nr) WHERE staged = 1;
 CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
-ALTER TABLE outputs RENAME COLUMN refusals TO link_refusals;
-ALTER TABLE outputs RENAME COLUMN gone TO link_gone;
-ALTER TABLE outputs RENAME COLUMN confirmed TO refusal_confirmed;
-ALTER TABLE outputs RENAME COLUMN unfit TO invalid_downloads;
-ALTER TABLE outputs RENAME COLUMN planned TO path;
+-- Each output has a schedule of its own.
+CREATE TABLE outputs_4 (
+    job        INTEGER NOT NULL REFERENCES jobs (nr),
+    task_id    TEXT NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind = 'video' OR kind = 'image' OR kind = 'audio'),
+    idx        INTEGER NOT NULL,
+    position   INTEGER NOT NULL,
+    state      TEXT NOT NULL CHECK (state = 'waiting' OR state = 'stored' OR state = 'lost'),
+    link       TEXT,
+    due_at            INTEGER,
+    tries             INTEGER NOT NULL,
+    link_refusals     INTEGER NOT NULL,
+    refused_at        INTEGER,
+    refusal_confirmed INTEGER NOT NULL,
+    invalid_downloads INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    give_up_at        INTEGER,
+    blocked_reason    TEXT,
+    blocked_detail    TEXT,
+    path       TEXT UNIQUE,
+    bytes      INTEGER,
+    sha256     TEXT,
+    host       TEXT,
+    stored_at  INTEGER,
+    PRIMARY KEY (job, task_id, kind, idx)
+) STRICT, WITHOUT ROWID;
+INSERT INTO outputs_4
+SELECT
+    job, task_id, kind, idx, position, state, link, iif(state = 'waiting', 0, NULL), 0, refusals,
+    iif(refusals > 0, 0, NULL), confirmed, unfit, expires_at, iif(state = 'waiting', expires_at + 3600000, NULL),
+    NULL, NULL, planned, bytes, sha256, host, stored_at
+FROM outputs;
+DROP TABLE outputs;
+ALTER TABLE outputs_4 RENAME TO outputs;
 ALTER TABLE deliveries RENAME COLUMN more TO overflow;
 DROP INDEX deliveries_to_fold;
 ALTER TABLE deliveries RENAME COLUMN folded TO processed;
@@ -125,7 +159,7 @@ WHERE event IN ('submit_unanswered', 'knocked', 'cancel_asked', 'cancel_taken', 
 -- A detail of these events begins with the reason.
 UPDATE history SET detail = CASE
     WHEN detail = 'slow' OR detail LIKE 'slow: %' THEN 'timed_out' || substr(detail, 5)
-    WHEN detail LIKE 'clock!_doubted%' ESCAPE '!' THEN 'clock_unreliable' || substr(detail, 14)
+    WHEN detail LIKE 'clock!_doubted%' ESCAPE '!' THEN 'outcome_unknown' || substr(detail, 14)
     WHEN detail LIKE 'output!_unfit%' ESCAPE '!' THEN 'invalid_output' || substr(detail, 13)
     WHEN detail LIKE 'task!_shared%' ESCAPE '!' THEN 'duplicate_task' || substr(detail, 12)
     WHEN detail LIKE 'media!_forbidden%' ESCAPE '!' THEN 'address_forbidden' || substr(detail, 16)

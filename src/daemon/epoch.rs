@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::daemon::error::StartError;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::write_durably;
-use crate::job::event::{Doubt, Event};
+use crate::job::event::Event;
 use crate::job::state::StateName;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -47,7 +47,7 @@ async fn hold_all(store: &Store, state: StateName, clock: &Clock) -> Result<(), 
         let filter = JobFilter { state: Some(state), ..JobFilter::default() };
         let page = store.list(filter, cursor, MAX_PAGE).await?;
         for details in &page.jobs {
-            store.apply(details.job.id(), Event::SubmitDoubted(Doubt::Restored), clock.now()).await?;
+            store.apply(details.job.id(), Event::DatabaseRestored, clock.now()).await?;
             failpoints::hit(FailPoint::RestoredJobHeld);
         }
         cursor = page.next;

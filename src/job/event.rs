@@ -14,21 +14,36 @@ use crate::money::Quota;
 use crate::secret::Secret;
 
 /// One thing that happened to a job.
+///
+/// What carries an answer names the attempt or the task it is about. Between question and answer the operator may have
+/// given the job another: then the answer changes nothing but the history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The submit stage is about to send: a new attempt is created, or the pending one is sent again.
     AttemptStarted,
     /// A submit call ended.
-    SubmitAnswered(SubmitVerdict),
+    SubmitAnswered {
+        /// The number of the attempt.
+        attempt: u32,
+        /// How it ended.
+        verdict: SubmitVerdict,
+    },
     /// A status query ended.
     StatusPolled {
+        /// The task that it asked about.
+        task: TaskId,
         /// When the query was sent. A callback received after that requires another query.
         sent_at: Timestamp,
         /// How it ended.
         verdict: StatusVerdict,
     },
     /// A cancel call ended.
-    CancelAnswered(CancelVerdict),
+    CancelAnswered {
+        /// The task to cancel.
+        task: TaskId,
+        /// How it ended.
+        verdict: CancelVerdict,
+    },
     /// A callback was committed. Whatever its body says, it only triggers a poll; the task id in it is only logged.
     CallbackReceived {
         /// The task id that the body seems to name.
@@ -40,6 +55,8 @@ pub enum Event {
     Stored(Stored),
     /// A download failed.
     DownloadFailed {
+        /// The task it is an output of.
+        task: TaskId,
         /// Which output.
         key: OutputKey,
         /// Why.
@@ -49,8 +66,8 @@ pub enum Event {
     TimeElapsed,
     /// The wall clock was set back: times in the future were computed from a wrong clock.
     ClockSetBack,
-    /// It has become uncertain whether a submit was executed.
-    SubmitDoubted(Doubt),
+    /// The database was restored from an older copy: what it does not know of may have been submitted since.
+    DatabaseRestored,
     /// The operator asked for an action.
     Operator(OperatorAction),
 }
@@ -67,6 +84,14 @@ pub enum SubmitVerdict {
     },
     /// Refused for good; nothing was created or billed.
     Refused(JobError),
+    /// Certainly not executed, for a reason that concerns all jobs: calls are suspended. The same attempt may be sent
+    /// again.
+    Suspended {
+        /// Why, in a sentence.
+        why: String,
+        /// Not before this time.
+        not_before: Option<Timestamp>,
+    },
     /// Certainly not executed: the same attempt may be sent again.
     NotExecuted {
         /// Why, in a sentence.
@@ -158,6 +183,19 @@ pub enum Phase {
     Failed,
     /// Cancelled at the provider.
     Cancelled,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Processing => "processing",
+            Self::Unclear(word) => word,
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
 }
 
 /// What a status answer says about a task. A field is `None` where the answer does not say.
@@ -265,15 +303,6 @@ impl ForbiddenKind {
             Self::Size => HoldReason::FileTooLarge,
         }
     }
-}
-
-/// Why it is uncertain whether a submit was executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// The clock went back, or disagrees with the provider's, so the age of the key is unknown.
-    Clock,
-    /// The database was restored from an older copy; the submit may have happened since.
-    Restored,
 }
 
 /// What the operator can do to a job.

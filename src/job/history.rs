@@ -66,6 +66,13 @@ pub enum HistoryEvent {
     Expired,
 }
 
+impl HistoryEvent {
+    /// Whether it ends the job.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
+    }
+}
+
 /// An entry for a job's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {

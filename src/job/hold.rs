@@ -16,16 +16,22 @@ pub enum HoldReason {
     ErrorReplayed,
     /// The provider answered with a task that belongs to another job.
     DuplicateTask,
-    /// The clock cannot be trusted, so the age of the key is unknown.
-    ClockUnreliable,
+    /// Something that is not the provider has refused the submit for 20 minutes.
+    SubmitBlocked,
+    /// No submit of the job has worked for two hours.
+    SubmitFailing,
     /// The database was restored from an older copy: the key may have been used since.
     DatabaseRestored,
     /// Not finished within `polling.give_up`. Still polled slowly.
     TimedOut,
     /// The provider has not known the task for a quarter of an hour.
     TaskMissing,
+    /// The status answers about its task have been unreadable for two hours. Still polled slowly.
+    StatusUnreadable,
     /// Completed, but without any output.
     NoOutput,
+    /// The media host has delivered nothing for too long. Still tried slowly.
+    OutputUnreachable,
     /// The link leads to an address that is not on the public internet.
     AddressForbidden,
     /// The link leads to a host that `downloads.hosts` does not list.
@@ -43,19 +49,7 @@ pub enum HoldReason {
 impl HoldReason {
     /// Whether `release` may be billed a second time.
     pub const fn release_may_pay(self) -> bool {
-        match self {
-            Self::OutcomeUnknown | Self::ErrorReplayed | Self::DuplicateTask | Self::DatabaseRestored => true,
-            Self::ClockUnreliable
-            | Self::TimedOut
-            | Self::TaskMissing
-            | Self::NoOutput
-            | Self::AddressForbidden
-            | Self::HostNotAllowed
-            | Self::PlainHttpForbidden
-            | Self::LinkUnusable
-            | Self::FileTooLarge
-            | Self::InvalidOutput => false,
-        }
+        matches!(self, Self::DatabaseRestored)
     }
 
     /// What happened, in a sentence without a full stop.
@@ -65,14 +59,30 @@ impl HoldReason {
                 "the outcome of the submit is unknown, and its key is too old to be sent again"
             }
             Self::ErrorReplayed => "the provider answers every repeat of this submit with the same error",
-            Self::DuplicateTask => "the provider answered with a task that belongs to another job",
-            Self::ClockUnreliable => "the clock cannot be trusted, so the age of the submit's key is unknown",
+            Self::DuplicateTask => {
+                "the provider answered with a task that it has already made for another submit"
+            }
+            Self::SubmitBlocked => {
+                "something on the way to the provider, such as a firewall, has refused this submit for 20 minutes"
+            }
+            Self::SubmitFailing => "no submit of this job has worked for two hours",
             Self::DatabaseRestored => {
                 "the database was restored from an older copy, so this job may have been submitted since"
             }
             Self::TimedOut => "the task did not finish in time; dropreel still polls it every 15 minutes",
-            Self::TaskMissing => "the provider no longer knows the task",
-            Self::NoOutput => "the task completed without any output",
+            Self::TaskMissing => {
+                "the provider no longer knows the task; dropreel still polls it every 15 minutes"
+            }
+            Self::StatusUnreadable => {
+                "the answers about the task have been unreadable for two hours; dropreel still polls it every 15 \
+                 minutes"
+            }
+            Self::NoOutput => {
+                "the task completed without any output; dropreel still polls it every 15 minutes"
+            }
+            Self::OutputUnreachable => {
+                "an output could not be downloaded in time; dropreel still tries every 15 minutes"
+            }
             Self::AddressForbidden => "the link leads to an address that is not allowed",
             Self::HostNotAllowed => "the link leads to a host that is not in `downloads.hosts`",
             Self::PlainHttpForbidden => "the link is on `http:`, and `downloads.plain_http` is off",
@@ -86,18 +96,19 @@ impl HoldReason {
     pub fn remedy(self, id: JobId) -> String {
         match self {
             Self::OutcomeUnknown | Self::ErrorReplayed | Self::DuplicateTask => format!(
-                "look for it in the provider's task list; `dropreel release {id}` submits it again and may be billed \
-                 a second time, `dropreel cancel {id}` gives it up"
+                "look for it in the provider's task list; if it is not there, `dropreel retry {id}` submits it under a \
+                 new key and may be billed a second time; `dropreel release {id}` repeats the same submit while its \
+                 key is valid, `dropreel cancel {id}` gives it up"
             ),
-            Self::ClockUnreliable => format!(
-                "set the clock, then `dropreel release {id}` repeats the same submit, billed once while its key is \
-                 valid"
+            Self::SubmitBlocked | Self::SubmitFailing => format!(
+                "`dropreel release {id}` repeats the same submit, billed once, `dropreel cancel {id}` gives it up; a \
+                 changed prompt is a new job"
             ),
             Self::DatabaseRestored => format!(
                 "look for it in the provider's task list; `dropreel release {id}` submits it if it is not there, \
                  `dropreel cancel {id}` gives it up"
             ),
-            Self::TimedOut => format!(
+            Self::TimedOut | Self::StatusUnreadable => format!(
                 "`dropreel release {id}` gives it more time, `dropreel cancel {id}` cancels it at the provider, \
                  `dropreel retry {id}` pays for a new one"
             ),
@@ -121,7 +132,7 @@ impl HoldReason {
             Self::FileTooLarge => {
                 format!("raise `downloads.max_bytes` and restart; `dropreel release {id}` downloads again")
             }
-            Self::InvalidOutput => {
+            Self::OutputUnreachable | Self::InvalidOutput => {
                 format!("`dropreel release {id}` downloads again, `dropreel retry {id}` pays for a new one")
             }
         }

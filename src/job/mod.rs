@@ -112,6 +112,8 @@ pub struct Job {
     expiry_alerted: bool,
     /// The last callback that no status query has followed yet.
     callback_at: Option<Timestamp>,
+    /// How many history entries were written since the operator last acted.
+    unattended_entries: u32,
     outputs: Vec<Output>,
 }
 
@@ -129,6 +131,7 @@ impl Job {
             cancel_requested: false,
             expiry_alerted: false,
             callback_at: None,
+            unattended_entries: 0,
             outputs: Vec::new(),
         }
     }

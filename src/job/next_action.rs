@@ -4,10 +4,11 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::clock::Timestamp;
 use crate::job::Job;
+use crate::job::output::{Output, Waiting};
 use crate::job::retry::MAX_LINK_LIFETIME;
-use crate::job::state::{HeldFrom, State};
+use crate::job::state::{Downloading, HeldFrom, Hold, RunningTask, Schedule, State};
 
-/// What a job needs next.
+/// What a job needs next from the provider. Downloads have a schedule of their own: [`next_download`].
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -17,12 +18,14 @@ pub enum NextAction {
     Submit,
     /// To send its submit again: the same key, the same bytes.
     Resend,
+    /// The same after failures of the job's own, which must not hold up the others.
+    ResendFailing,
     /// To ask the provider for its task's status.
     Poll,
+    /// The same after failures of the job's own, which must not hold up the others.
+    PollFailing,
     /// To cancel its task at the provider.
     Cancel,
-    /// To download its outputs.
-    Download,
     /// Nothing until the time comes.
     Wait,
 }
@@ -36,37 +39,100 @@ pub struct DueAction {
     pub due: Timestamp,
 }
 
-/// What `job` needs next, or `None` at its end and while it is held.
+/// What `job` needs next from the provider, or `None` at its end and while it is held.
 pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
     let next = |action, due| Some(DueAction { action, due });
     match job.state() {
+        // A failing job does not queue before jobs that have not been tried yet.
+        State::Pending { schedule, pending_attempt: Some(_) } | State::Submitting { schedule, .. }
+            if schedule.failing_since.is_some() && job.callback_at().is_none() =>
+        {
+            next(NextAction::ResendFailing, schedule.due)
+        }
         State::Pending { schedule, .. } if schedule.due > now => next(NextAction::Wait, schedule.due),
         State::Pending { schedule, .. } => next(NextAction::Submit, schedule.due),
         State::Submitting { schedule, .. } => next(NextAction::Resend, schedule.due),
         State::Queued(running) | State::Processing(running) => {
-            let action = if job.cancel_requested() { NextAction::Cancel } else { NextAction::Poll };
+            let action =
+                if job.cancel_requested() { NextAction::Cancel } else { poll(job, &running.schedule) };
             next(action, running.schedule.due)
         }
-        State::Downloading(downloading) => {
-            let action = if downloading.refresh_links { NextAction::Poll } else { NextAction::Download };
-            next(action, downloading.schedule.due)
-        }
+        State::Downloading(downloading) => next(poll(job, &downloading.schedule), downloading.schedule.due),
         State::Held(hold) => match &hold.held_from {
-            // The task is paid for: poll it until even the longest-lived link would have expired.
-            HeldFrom::Running(running)
-                if running.schedule.due <= running.schedule.since.plus(MAX_LINK_LIFETIME * 2) =>
+            HeldFrom::Running(RunningTask { schedule, .. })
+            | HeldFrom::Downloading(Downloading { schedule, .. })
+                if schedule.due <= end_of_care(schedule) =>
             {
-                next(NextAction::Poll, running.schedule.due)
+                next(poll(job, schedule), schedule.due)
             }
             HeldFrom::Running(_)
-            | HeldFrom::Pending(_)
-            | HeldFrom::Submitting(..)
-            | HeldFrom::Downloading(_) => None,
+            | HeldFrom::Downloading(_)
+            | HeldFrom::Pending(..)
+            | HeldFrom::Submitting(..) => None,
         },
         State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => {
             None
         }
     }
+}
+
+/// How a task is polled. A callback says that there is an answer to be had.
+fn poll(job: &Job, schedule: &Schedule) -> NextAction {
+    if schedule.failing_since.is_some() && job.callback_at().is_none() {
+        NextAction::PollFailing
+    } else {
+        NextAction::Poll
+    }
+}
+
+/// The task of a held job is paid for: poll it until even the longest-lived link would have expired.
+fn end_of_care(schedule: &Schedule) -> Timestamp {
+    schedule.since.plus(MAX_LINK_LIFETIME * 2)
+}
+
+/// The next download of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueDownload {
+    /// When.
+    pub due: Timestamp,
+    /// Whether every output that is still to be downloaded has failed before.
+    pub failing: bool,
+}
+
+/// When the next output of `job` is to be downloaded, if any is.
+pub fn next_download(job: &Job) -> Option<DueDownload> {
+    let last = match job.state() {
+        State::Downloading(_) => None,
+        State::Held(Hold { held_from: HeldFrom::Downloading(downloading), .. }) => {
+            Some(end_of_care(&downloading.schedule))
+        }
+        State::Pending { .. }
+        | State::Submitting { .. }
+        | State::Queued(_)
+        | State::Processing(_)
+        | State::Held(_)
+        | State::Succeeded { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. }
+        | State::Expired { .. } => return None,
+    };
+    let tried = || job.outputs().iter().filter_map(Output::waiting).filter(|waiting| waiting.is_tried());
+    let due = tried().map(|waiting| waiting.due).min().filter(|due| last.is_none_or(|last| *due <= last))?;
+    Some(DueDownload { due, failing: tried().all(Waiting::is_failing) })
+}
+
+/// All that a job needs next: what the queues are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DueWork {
+    /// From the provider.
+    pub action: Option<DueAction>,
+    /// From a media host.
+    pub download: Option<DueDownload>,
+}
+
+/// What `job` needs next.
+pub fn due_work(job: &Job, now: Timestamp) -> DueWork {
+    DueWork { action: next_action(job, now), download: next_download(job) }
 }
 
 /// Whether `job` needs `action` now. Check this before acting: a list of due jobs is out of date as soon as it is read.

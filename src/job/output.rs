@@ -7,6 +7,8 @@ use strum::{Display, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::job::TaskId;
+use crate::job::hold::HoldReason;
 use crate::library::published::Published;
 use crate::secret::Secret;
 
@@ -53,29 +55,63 @@ impl fmt::Display for OutputKey {
     }
 }
 
-/// How often a link was refused, and how.
+/// How often the media host refused an output's link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// How often the media host refused this link.
+    /// How often. A new signature on a link to the same file does not reset it.
     pub count: u32,
-    /// Whether it answered 410 Gone.
-    pub gone: bool,
-    /// Whether a status answer since the refusal had no other link.
+    /// The last time.
+    pub last: Option<Timestamp>,
+    /// Whether a status query sent after a refusal brought no link to another file.
     pub confirmed: bool,
+}
+
+/// Why an output cannot be stored without the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Why the job is held once nothing else of it can be stored.
+    pub reason: HoldReason,
+    /// What was seen, for people.
+    pub detail: String,
+}
+
+/// An output that is not in the library yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Secret: whoever has it can download the file.
+    pub link: Secret,
+    /// When to download next.
+    pub due: Timestamp,
+    /// Failed downloads so far.
+    pub tries: u32,
+    /// Of this link, however it is signed.
+    pub refusals: Refusals,
+    /// How often the download was not the media it should be.
+    pub invalid_downloads: u32,
+    /// When to stop waiting for it.
+    pub give_up_at: Timestamp,
+    /// Set when it needs the operator.
+    pub blocked: Option<Blocked>,
+}
+
+impl Waiting {
+    /// Whether it is downloaded again without the operator. A host that cannot be reached is still tried, slowly: the
+    /// file is paid for.
+    pub fn is_tried(&self) -> bool {
+        self.blocked.as_ref().is_none_or(|blocked| blocked.reason == HoldReason::OutputUnreachable)
+    }
+
+    /// Whether its link has failed.
+    pub fn is_failing(&self) -> bool {
+        self.tries > 0 || self.refusals.count > 0 || self.blocked.is_some()
+    }
 }
 
 /// The state of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputState {
     /// To be downloaded.
-    Waiting {
-        /// Secret: whoever has it can download the file.
-        link: Secret,
-        /// Of this link.
-        refusals: Refusals,
-        /// How often the download was not the media it should be.
-        invalid_downloads: u32,
-    },
+    Waiting(Waiting),
     /// In the library.
     Stored(StoredFile),
     /// Its link expired first.
@@ -94,9 +130,27 @@ pub struct Output {
 }
 
 impl Output {
-    /// Whether it still has to be downloaded.
-    pub fn is_waiting(&self) -> bool {
-        matches!(self.state, OutputState::Waiting { .. })
+    /// Its data while it still has to be downloaded.
+    pub fn waiting(&self) -> Option<&Waiting> {
+        match &self.state {
+            OutputState::Waiting(waiting) => Some(waiting),
+            OutputState::Stored(_) | OutputState::Lost => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn waiting_mut(&mut self) -> Option<&mut Waiting> {
+        match &mut self.state {
+            OutputState::Waiting(waiting) => Some(waiting),
+            OutputState::Stored(_) | OutputState::Lost => None,
+        }
+    }
+
+    /// Whether it is to be downloaded at `now`.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        // A first download is always due: only failures are put off.
+        self.waiting()
+            .is_some_and(|waiting| waiting.is_tried() && (waiting.due <= now || !waiting.is_failing()))
     }
 }
 
@@ -125,13 +179,20 @@ pub struct StoredFile {
 /// An output that is in the library: made from the library's proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
+    task: TaskId,
     key: OutputKey,
     file: StoredFile,
 }
 
 impl Stored {
-    /// The published file of an output, downloaded from `host`.
-    pub fn new(key: OutputKey, published: &Published, host: String, stored_at: Timestamp) -> Self {
+    /// The published file of an output of `task`, downloaded from `host`.
+    pub fn new(
+        task: TaskId,
+        key: OutputKey,
+        published: &Published,
+        host: String,
+        stored_at: Timestamp,
+    ) -> Self {
         let file = StoredFile {
             path: published.path().to_owned(),
             bytes: published.bytes(),
@@ -139,7 +200,12 @@ impl Stored {
             host,
             stored_at,
         };
-        Self { key, file }
+        Self { task, key, file }
+    }
+
+    /// The task it is an output of.
+    pub fn task(&self) -> &TaskId {
+        &self.task
     }
 
     /// Which output.

@@ -31,12 +31,12 @@ pub struct Record {
     pub due_at: Option<Timestamp>,
     pub tries: Option<u32>,
     pub state_since: Option<Timestamp>,
-    pub task_missing_since: Option<Timestamp>,
+    pub failing_since: Option<Timestamp>,
     pub polled_at: Option<Timestamp>,
-    pub refresh_links: bool,
     pub cancel_requested: bool,
     pub expiry_alerted: bool,
     pub callback_at: Option<Timestamp>,
+    pub unattended_entries: u32,
     pub outputs: Vec<Output>,
 }
 
@@ -65,9 +65,11 @@ impl Job {
             due_at: schedule.map(|schedule| schedule.due),
             tries: schedule.map(|schedule| schedule.tries),
             state_since: schedule.map(|schedule| schedule.since),
+            failing_since: schedule.and_then(|schedule| schedule.failing_since),
             cancel_requested: self.cancel_requested,
             expiry_alerted: self.expiry_alerted,
             callback_at: self.callback_at,
+            unattended_entries: self.unattended_entries,
             outputs: self.outputs.clone(),
             ..Record::default()
         };
@@ -75,17 +77,19 @@ impl Job {
             State::Pending { pending_attempt: None, .. } => {}
             State::Pending { pending_attempt: Some(attempt), .. }
             | State::Submitting { pending_attempt: attempt, .. } => record.set_pending_attempt(*attempt),
-            State::Queued(running) | State::Processing(running) => record.set_running(running),
-            State::Downloading(downloading) => record.set_downloading(downloading),
+            State::Queued(running) | State::Processing(running) => record.polled_at = running.polled_at,
+            State::Downloading(downloading) => record.polled_at = downloading.polled_at,
             State::Held(hold) => {
                 record.reason = Some(hold.reason);
                 record.reason_detail = Some(hold.detail.clone());
                 record.held_from = Some(hold.held_from.name());
                 match &hold.held_from {
-                    HeldFrom::Pending(_) => {}
-                    HeldFrom::Submitting(_, attempt) => record.set_pending_attempt(*attempt),
-                    HeldFrom::Running(running) => record.set_running(running),
-                    HeldFrom::Downloading(downloading) => record.set_downloading(downloading),
+                    HeldFrom::Pending(_, None) => {}
+                    HeldFrom::Pending(_, Some(attempt)) | HeldFrom::Submitting(_, attempt) => {
+                        record.set_pending_attempt(*attempt)
+                    }
+                    HeldFrom::Running(running) => record.polled_at = running.polled_at,
+                    HeldFrom::Downloading(downloading) => record.polled_at = downloading.polled_at,
                 }
             }
             State::Succeeded { .. }
@@ -129,6 +133,7 @@ impl Job {
             cancel_requested: record.cancel_requested,
             expiry_alerted: record.expiry_alerted,
             callback_at: record.callback_at,
+            unattended_entries: record.unattended_entries,
             outputs: record.outputs,
         })
     }
@@ -141,23 +146,15 @@ impl Record {
         self.pending_attempt_outcome_unknown = Some(attempt.outcome_unknown);
     }
 
-    fn set_running(&mut self, running: &RunningTask) {
-        self.task_missing_since = running.missing_since;
-        self.polled_at = running.polled_at;
-    }
-
-    fn set_downloading(&mut self, downloading: &Downloading) {
-        self.refresh_links = downloading.refresh_links;
-        self.polled_at = downloading.polled_at;
-    }
-
     fn without(&self, missing: &'static str) -> CorruptRecord {
         CorruptRecord { state: self.state, missing }
     }
 
     fn schedule(&self) -> Result<Schedule, CorruptRecord> {
         match (self.due_at, self.tries, self.state_since) {
-            (Some(due), Some(tries), Some(since)) => Ok(Schedule { due, tries, since }),
+            (Some(due), Some(tries), Some(since)) => {
+                Ok(Schedule { due, tries, since, failing_since: self.failing_since })
+            }
             _ => Err(self.without("due time")),
         }
     }
@@ -180,28 +177,18 @@ impl Record {
     }
 
     fn running(&self) -> Result<RunningTask, CorruptRecord> {
-        Ok(RunningTask {
-            task: self.task()?,
-            schedule: self.schedule()?,
-            missing_since: self.task_missing_since,
-            polled_at: self.polled_at,
-        })
+        Ok(RunningTask { task: self.task()?, schedule: self.schedule()?, polled_at: self.polled_at })
     }
 
     fn downloading(&self) -> Result<Downloading, CorruptRecord> {
-        Ok(Downloading {
-            task: self.task()?,
-            schedule: self.schedule()?,
-            refresh_links: self.refresh_links,
-            polled_at: self.polled_at,
-        })
+        Ok(Downloading { task: self.task()?, schedule: self.schedule()?, polled_at: self.polled_at })
     }
 
     fn hold(&self) -> Result<Hold, CorruptRecord> {
         let reason = self.reason.ok_or(self.without("reason"))?;
         let detail = self.reason_detail.clone().unwrap_or_default();
         let held_from = match self.held_from.ok_or(self.without("state it was held from"))? {
-            StateName::Pending => HeldFrom::Pending(self.schedule()?),
+            StateName::Pending => HeldFrom::Pending(self.schedule()?, self.pending_attempt().ok()),
             StateName::Submitting => HeldFrom::Submitting(self.schedule()?, self.pending_attempt()?),
             StateName::Queued | StateName::Processing => HeldFrom::Running(self.running()?),
             StateName::Downloading => HeldFrom::Downloading(self.downloading()?),

@@ -9,12 +9,26 @@ pub const KEY_LIFETIME: Duration = Duration::from_secs(23 * 3600);
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// How long a submit that is refused after a send of unknown outcome is repeated before the job is held.
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long something that is not the provider may refuse a submit before the job is held.
+pub const BLOCKED_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// How long no submit of a job may work before it is held.
+pub const SUBMIT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// How long status answers may be unreadable before the job is held.
+pub const UNREADABLE_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// How long the provider may deny knowing a task before the job is held.
 pub const MISSING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long a completed task may go without naming an output before the job is held.
 pub const NO_OUTPUT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// A media host may refuse a new link for the first minutes; no link is given up before this.
 pub const LINK_GRACE: Duration = Duration::from_secs(10 * 60);
+/// How long after its link has expired an output is given up. No output is given up within this time of being known.
+pub const OUTPUT_GRACE: Duration = Duration::from_secs(3600);
+/// How long after its completion an output is given up where the provider does not say when its link expires.
+pub const OUTPUT_TIMEOUT: Duration = Duration::from_secs(26 * 3600);
+/// The longest wait that a media host may ask for: the link expires meanwhile.
+pub const MAX_DOWNLOAD_WAIT: Duration = Duration::from_secs(3600);
+/// A job that has failed for this long gives its place at the provider back and competes with other failing ones.
+pub const FAILING_GRACE: Duration = Duration::from_secs(60);
 /// The lifetime of a link where the provider does not say.
 pub const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The longest lifetime of a link in any version of the provider's documentation.
@@ -49,7 +63,7 @@ impl Backoff {
         Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(300) };
     /// Between polls for fresh links. Never below [`MIN_POLL_SPACING`], whatever the jitter.
     pub const FRESH_LINK: Self =
-        Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(60) };
+        Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(300) };
     /// Between cancel calls.
     pub const CANCEL: Self =
         Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(120) };

@@ -16,29 +16,59 @@ pub struct TaskLimits {
 }
 
 impl TaskLimits {
+    /// Whether the share of failing jobs is a small part of all places.
+    pub const fn failing_have_places(&self) -> bool {
+        self.max_running >= 10
+    }
+
     /// How many more tasks of `model` there is room for.
     pub fn room_for(&self, model: &str, running: &TaskCounts) -> u32 {
-        let total = self.max_running.saturating_sub(running.total());
+        let total = self.max_running.saturating_sub(running.total().places(self.max_running));
         match self.max_running_per_model.get(model) {
-            Some(limit) => total.min(limit.saturating_sub(running.of(model))),
+            Some(limit) => total.min(limit.saturating_sub(running.of(model).places(*limit))),
             None => total,
         }
     }
 }
 
-/// How many tasks are at the provider, by model. A submit whose outcome is unknown counts as a task.
+/// The part of `places` that jobs which fail may take: a tenth, at least one. What is left is for the others.
+pub const fn failing_share(places: u32) -> u32 {
+    let share = places / 10;
+    if share == 0 { 1 } else { share }
+}
+
+/// The tasks at the provider of a model. A submit whose outcome is unknown counts as a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelTasks {
+    /// Tasks whose calls work.
+    pub working: u32,
+    /// Jobs whose calls have failed for a while: together they take no more than their share.
+    pub failing: u32,
+}
+
+impl ModelTasks {
+    /// The places they take of `limit`.
+    fn places(self, limit: u32) -> u32 {
+        self.working.saturating_add(self.failing.min(failing_share(limit)))
+    }
+}
+
+/// How many tasks are at the provider, by model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TaskCounts(pub BTreeMap<String, u32>);
+pub struct TaskCounts(pub BTreeMap<String, ModelTasks>);
 
 impl TaskCounts {
-    /// In total.
-    pub fn total(&self) -> u32 {
-        self.0.values().sum()
+    /// Of all models.
+    pub fn total(&self) -> ModelTasks {
+        self.0.values().fold(ModelTasks::default(), |sum, of| ModelTasks {
+            working: sum.working.saturating_add(of.working),
+            failing: sum.failing.saturating_add(of.failing),
+        })
     }
 
     /// Of one model.
-    pub fn of(&self, model: &str) -> u32 {
-        self.0.get(model).copied().unwrap_or(0)
+    pub fn of(&self, model: &str) -> ModelTasks {
+        self.0.get(model).copied().unwrap_or_default()
     }
 }
 
@@ -81,7 +111,8 @@ mod tests {
     }
 
     fn running(of: &[(&str, u32)]) -> TaskCounts {
-        TaskCounts(of.iter().map(|(model, count)| ((*model).to_owned(), *count)).collect())
+        let tasks = |working| ModelTasks { working, failing: 0 };
+        TaskCounts(of.iter().map(|(model, count)| ((*model).to_owned(), tasks(*count))).collect())
     }
 
     #[test]
@@ -98,5 +129,16 @@ mod tests {
         limits.max_running_per_model.insert("b".into(), 0);
         assert_eq!(next(&limits, &running(&[("c", 2)])), Some("a".into()));
         assert_eq!(next(&limits, &running(&[("c", 2), ("x", 3)])), None);
+    }
+
+    #[test]
+    fn failing_jobs_leave_nine_tenths_of_the_places_to_others() {
+        let limits = TaskLimits { max_running: 20, max_running_per_model: BTreeMap::new() };
+        let failing = |failing| TaskCounts([("a".into(), ModelTasks { working: 5, failing })].into());
+        assert_eq!(limits.room_for("b", &failing(0)), 15);
+        assert_eq!(limits.room_for("b", &failing(1)), 14);
+        assert_eq!(limits.room_for("b", &failing(50)), 13);
+        let one = TaskLimits { max_running: 1, ..limits };
+        assert_eq!(one.room_for("b", &TaskCounts::default()), 1);
     }
 }

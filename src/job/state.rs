@@ -70,12 +70,15 @@ pub struct Schedule {
     pub tries: u32,
     /// Start of the state.
     pub since: Timestamp,
+    /// Since when this job's own calls fail, without a success in between. What concerns all jobs, such as an empty
+    /// balance, does not count.
+    pub failing_since: Option<Timestamp>,
 }
 
 impl Schedule {
     /// A state that began at `since` with its first step at `due`.
     pub const fn starting(since: Timestamp, due: Timestamp) -> Self {
-        Self { due, tries: 0, since }
+        Self { due, tries: 0, since, failing_since: None }
     }
 }
 
@@ -97,21 +100,18 @@ pub struct RunningTask {
     pub task: TaskId,
     /// When to poll next.
     pub schedule: Schedule,
-    /// Since when the provider answers that it does not know the task.
-    pub missing_since: Option<Timestamp>,
     /// The last status query.
     pub polled_at: Option<Timestamp>,
 }
 
-/// A completed task whose outputs are being downloaded.
+/// A completed task whose outputs are being downloaded. Each output has its own schedule of downloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Downloading {
     /// The provider's id.
     pub task: TaskId,
-    /// When to download next; its `since` is when the completion was first seen.
+    /// When to poll for fresh links next: soon if a download failed, else when the first link expires. Its `since` is
+    /// when the completion was first seen.
     pub schedule: Schedule,
-    /// A link was refused or none is known: poll for fresh links before the next download.
-    pub refresh_links: bool,
     /// The last status query.
     pub polled_at: Option<Timestamp>,
 }
@@ -119,8 +119,7 @@ pub struct Downloading {
 /// The state of a job, with the data it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Waiting to be submitted. A pending attempt was refused without being executed (429, 401, 402) and may be sent
-    /// again.
+    /// Waiting to be submitted. A pending attempt was certainly not executed and may be sent again.
     Pending {
         /// The earliest time to submit.
         schedule: Schedule,
@@ -238,8 +237,8 @@ impl Hold {
 /// The states a job can be held from: every one that is not an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldFrom {
-    /// Waiting to be submitted.
-    Pending(Schedule),
+    /// Waiting to be submitted, perhaps again.
+    Pending(Schedule, Option<PendingAttempt>),
     /// A submit was in progress.
     Submitting(Schedule, PendingAttempt),
     /// `Queued` or `Processing`.
@@ -252,7 +251,7 @@ impl HeldFrom {
     /// The word for the state before.
     pub fn name(&self) -> StateName {
         match self {
-            Self::Pending(_) => StateName::Pending,
+            Self::Pending(..) => StateName::Pending,
             Self::Submitting(..) => StateName::Submitting,
             Self::Running(_) => StateName::Processing,
             Self::Downloading(_) => StateName::Downloading,
@@ -261,7 +260,7 @@ impl HeldFrom {
 
     fn task(&self) -> Option<&TaskId> {
         match self {
-            Self::Pending(_) | Self::Submitting(..) => None,
+            Self::Pending(..) | Self::Submitting(..) => None,
             Self::Running(running) => Some(&running.task),
             Self::Downloading(downloading) => Some(&downloading.task),
         }
@@ -269,7 +268,7 @@ impl HeldFrom {
 
     fn schedule(&self) -> &Schedule {
         match self {
-            Self::Pending(schedule) | Self::Submitting(schedule, _) => schedule,
+            Self::Pending(schedule, _) | Self::Submitting(schedule, _) => schedule,
             Self::Running(running) => &running.schedule,
             Self::Downloading(downloading) => &downloading.schedule,
         }

@@ -58,7 +58,8 @@ impl CallbackStage {
         };
         // As if polled right after the callback, which then needs no poll of its own.
         let began = now.plus(Duration::from_millis(1));
-        is_clear.then_some(Event::StatusPolled { sent_at: began, verdict: StatusVerdict::Answered(facts) })
+        let (task, verdict) = (task.clone(), StatusVerdict::Answered(facts));
+        is_clear.then_some(Event::StatusPolled { task, sent_at: began, verdict })
     }
 
     /// Returns whether the delivery is done with.

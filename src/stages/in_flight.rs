@@ -1,8 +1,9 @@
 //! Work in flight: at most one piece for each job, with a cooldown after a failure on our side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -17,23 +18,37 @@ use crate::job::JobId;
 /// have the same call made as fast as the provider answers.
 pub(super) const COOLDOWN: Duration = Duration::from_secs(30);
 
+/// How many times the limit may be under way when calls hang.
+const MAX_HANGING: usize = 4;
+
 /// The outside work of a stage: at most one task per job, so that nothing is sent or fetched twice at the same time.
 pub struct InFlight {
     limit: usize,
+    /// Work that takes longer does not count against the limit any more, up to [`MAX_HANGING`] times the limit in all:
+    /// otherwise a few calls that hang would hold up all others.
+    patience: Duration,
+    /// Whether the last question whether it is full was answered with yes.
+    full: AtomicBool,
     state: Arc<State>,
 }
 
 struct State {
     clock: Clock,
-    jobs: Mutex<BTreeSet<JobId>>,
+    /// When the work for each began.
+    jobs: Mutex<BTreeMap<JobId, Tick>>,
     cooldown: Mutex<BTreeMap<JobId, Tick>>,
     completed: Notify,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl InFlight {
-    /// At most `limit` tasks at the same time.
+    /// At most `limit` tasks at the same time, however long they take.
     pub fn new(limit: usize, clock: Clock) -> Self {
+        Self::with_patience(limit, Duration::MAX, clock)
+    }
+
+    /// At most `limit` tasks at the same time that have not been under way for longer than `patience`.
+    pub fn with_patience(limit: usize, patience: Duration, clock: Clock) -> Self {
         let state = State {
             clock,
             jobs: Mutex::default(),
@@ -41,12 +56,17 @@ impl InFlight {
             completed: Notify::new(),
             tasks: Mutex::default(),
         };
-        Self { limit: limit.max(1), state: Arc::new(state) }
+        Self { limit: limit.max(1), patience, full: AtomicBool::new(false), state: Arc::new(state) }
     }
 
     /// Whether the limit is reached.
     pub fn is_full(&self) -> bool {
-        self.count() >= self.limit
+        let now = self.state.clock.tick();
+        let jobs = self.state.jobs.lock();
+        let counted = jobs.values().filter(|began| now.since(**began) < self.patience).count();
+        let full = counted >= self.limit || jobs.len() >= self.limit.saturating_mul(MAX_HANGING);
+        self.full.store(full, Ordering::Relaxed);
+        full
     }
 
     /// How many tasks are under way.
@@ -59,13 +79,13 @@ impl InFlight {
         let now = self.state.clock.tick();
         let mut cooldown = self.state.cooldown.lock();
         cooldown.retain(|_, until| *until > now);
-        cooldown.contains_key(&job) || self.state.jobs.lock().contains(&job)
+        cooldown.contains_key(&job) || self.state.jobs.lock().contains_key(&job)
     }
 
     /// Spawns `work` for `job`, unless it already [contains](Self::contains) the job. `work` returns whether its result
     /// was saved; if not, or if it panics, the job cools down.
     pub fn spawn(&self, job: JobId, work: impl Future<Output = bool> + Send + 'static) {
-        if self.contains(job) || !self.state.jobs.lock().insert(job) {
+        if self.contains(job) || self.state.jobs.lock().insert(job, self.state.clock.tick()).is_some() {
             return;
         }
         let state = self.state.clone();
@@ -84,9 +104,19 @@ impl InFlight {
         });
     }
 
-    /// Waits until a task completes.
+    /// Waits until a task completes or, if it was full, until one no longer counts.
     pub async fn completed(&self) {
-        self.state.completed.notified().await;
+        let now = self.state.clock.tick();
+        let ages: Vec<_> = self.state.jobs.lock().values().map(|began| now.since(*began)).collect();
+        let oldest = ages.into_iter().filter(|age| *age < self.patience).max();
+        match oldest.filter(|_| self.full.load(Ordering::Relaxed) && self.patience < Duration::MAX) {
+            None => self.state.completed.notified().await,
+            Some(age) => tokio::select! {
+                biased;
+                () = self.state.completed.notified() => {}
+                () = self.state.clock.sleep(self.patience.saturating_sub(age)) => {}
+            },
+        }
     }
 
     /// Waits until all tasks have completed.

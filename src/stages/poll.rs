@@ -1,6 +1,7 @@
 //! Polls the provider for the status of due tasks. A callback makes a task due at once; without one, it comes due by time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, StatusVerdict};
@@ -17,6 +18,8 @@ use crate::store::notify::{Notifications, Topic};
 
 /// Most calls at the same time.
 const CONCURRENCY: usize = 8;
+/// A call that takes longer than this makes room for another.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Most due jobs read in one pass.
 const BATCH: u32 = 64;
 
@@ -24,6 +27,8 @@ const BATCH: u32 = 64;
 pub struct PollStage {
     inner: Arc<Inner>,
     in_flight: InFlight,
+    /// Polls of tasks whose calls have failed before.
+    failing_in_flight: InFlight,
     notifications: Notifications,
 }
 
@@ -36,25 +41,26 @@ impl PollStage {
     /// Listens from now on, so that no commit before the first pass is missed.
     pub fn new(store: Store, session: Arc<ProviderSession>) -> Self {
         let notifications = store.listen(Topic::Poll);
-        let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());
+        let in_flight = InFlight::with_patience(CONCURRENCY, PATIENCE, session.clock.clone());
+        let failing_in_flight = InFlight::new(CONCURRENCY / 4, session.clock.clone());
         let inner = Arc::new(Inner { store, session });
-        Self { inner, in_flight, notifications }
+        Self { inner, in_flight, failing_in_flight, notifications }
     }
 
     /// Starts a call for each job that needs `action` now.
-    async fn start_due(&self, action: NextAction) -> Result<Wake, StoreError> {
+    async fn start_due(&self, action: NextAction, in_flight: &InFlight) -> Result<Wake, StoreError> {
         let now = self.inner.session.clock.now();
         let due = self.inner.store.due_jobs(action, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
-            if self.in_flight.is_full() {
-                return Ok(Wake::OnNotify);
+            if in_flight.is_full() {
+                return Ok(wake);
             }
-            if self.in_flight.contains(job) {
+            if self.in_flight.contains(job) || self.failing_in_flight.contains(job) {
                 continue;
             }
             match self.inner.session.admit_query(job).await? {
-                Ok(permit) => self.in_flight.spawn(job, self.inner.clone().call(permit, job, action)),
+                Ok(permit) => in_flight.spawn(job, self.inner.clone().call(permit, job, action)),
                 Err(closed) => {
                     wake = wake.or(Wake::At(closed.until));
                     break;
@@ -98,7 +104,10 @@ impl Inner {
         }
         failpoints::hit(FailPoint::PollClassified);
         let now = self.session.clock.now();
-        let applied = self.store.apply(job, Event::StatusPolled { sent_at: began, verdict }, now).await?;
+        let applied = self
+            .store
+            .apply(job, Event::StatusPolled { task: task.clone(), sent_at: began, verdict }, now)
+            .await?;
         failpoints::hit(FailPoint::PollApplied);
         log_transition(&applied);
         // Warned once, at the very task that reaches the count.
@@ -119,7 +128,8 @@ impl Inner {
         let (call, classified) = self.session.client.cancel(permit, task).await;
         let verdict = self.session.record(call, classified).await?;
         let now = self.session.clock.now();
-        let applied = self.store.apply(job, Event::CancelAnswered(verdict), now).await?;
+        let applied =
+            self.store.apply(job, Event::CancelAnswered { task: task.clone(), verdict }, now).await?;
         failpoints::hit(FailPoint::CancelApplied);
         log_transition(&applied);
         Ok(())
@@ -130,9 +140,10 @@ impl Stage for PollStage {
     const NAME: &'static str = "poll";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let polls = self.start_due(NextAction::Poll).await?;
-        let cancels = self.start_due(NextAction::Cancel).await?;
-        Ok(polls.or(cancels))
+        let polls = self.start_due(NextAction::Poll, &self.in_flight).await?;
+        let cancels = self.start_due(NextAction::Cancel, &self.in_flight).await?;
+        let failing = self.start_due(NextAction::PollFailing, &self.failing_in_flight).await?;
+        Ok(polls.or(cancels).or(failing))
     }
 
     async fn notified(&self) {
@@ -140,11 +151,13 @@ impl Stage for PollStage {
             biased;
             () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
+            () = self.failing_in_flight.completed() => {}
         }
     }
 
     async fn drain(&self) {
         // A query has no effect at the provider, and a cancel may be repeated.
         self.in_flight.abort().await;
+        self.failing_in_flight.abort().await;
     }
 }

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::job::attempt::attempt_key;
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::history::HistoryEntry;
-use crate::job::next_action::{NextAction, next_action};
+use crate::job::next_action::{DueWork, NextAction, due_work};
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
@@ -18,7 +18,6 @@ use crate::store::Store;
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
-use crate::store::meta::set_clock_high_water;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::output_rows::write_outputs;
@@ -118,20 +117,18 @@ pub(super) fn apply_in(
 ) -> Result<(Applied, StepRow), StoreError> {
     let known = read_job(writing.connection, id)?;
     let (nr, before) = (known.nr, &known.job);
-    let StepOutcome { job, history, send, reply, clock_confirmed } = step(before, event, moment);
-    if let Event::SubmitAnswered(SubmitVerdict::Accepted { task, .. }) = event
+    let StepOutcome { job, history, send, reply } = step(before, event, moment);
+    if let Event::SubmitAnswered { verdict: SubmitVerdict::Accepted { task, .. }, .. } = event
+        && before.task().is_none()
         && job.task() == Some(task)
     {
         bind_task(writing, nr, &job, task)?;
     }
-    if clock_confirmed {
-        set_clock_high_water(writing.connection, moment.now)?;
-    }
-    let next = next_action(&job, moment.now);
+    let due = due_work(&job, moment.now);
     // Elapsed time does not change the job, but may change what it needs next.
     if job != *before || *event == Event::TimeElapsed {
         let change = writing.next_change();
-        update_job(writing.connection, &known, &job, next, change)?;
+        update_job(writing.connection, &known, &job, due, change)?;
         writing.notify(Topic::Changes);
     }
     if job.outputs() != before.outputs() {
@@ -144,9 +141,7 @@ pub(super) fn apply_in(
     if let Some(counted) = MetricEvent::of(event, before, &job) {
         writing.count(counted);
     }
-    if let Some(next) = next {
-        writing.notify(topic_of(next.action));
-    }
+    writing.notify_due(due);
     if at_provider(before.state_name()) && !at_provider(job.state_name()) {
         // A task has left the provider, so another may be submitted.
         writing.notify(Topic::Submit);
@@ -155,11 +150,19 @@ pub(super) fn apply_in(
     Ok((applied, StepRow { nr, send }))
 }
 
-pub(super) fn topic_of(what: NextAction) -> Topic {
-    match what {
-        NextAction::Submit | NextAction::Resend | NextAction::Wait => Topic::Submit,
-        NextAction::Poll | NextAction::Cancel => Topic::Poll,
-        NextAction::Download => Topic::Download,
+impl Writing<'_> {
+    /// Notifies the stages of what a job needs next.
+    pub(super) fn notify_due(&mut self, due: DueWork) {
+        match due.action.map(|next| next.action) {
+            Some(NextAction::Submit | NextAction::Resend | NextAction::ResendFailing | NextAction::Wait) => {
+                self.notify(Topic::Submit)
+            }
+            Some(NextAction::Poll | NextAction::PollFailing | NextAction::Cancel) => self.notify(Topic::Poll),
+            None => {}
+        }
+        if due.download.is_some() {
+            self.notify(Topic::Download);
+        }
     }
 }
 
@@ -183,14 +186,15 @@ pub(super) fn write_history(
     Ok(())
 }
 
-/// Binds a task to the attempt that created it. Fails if the task belongs to another job.
+/// Binds a task to the attempt that created it. Fails if it is the task of another attempt, be it of this job: that one
+/// is paid for once.
 fn bind_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result<(), StoreError> {
-    let owner: Option<i64> = writing
+    let owner: Option<(i64, u32)> = writing
         .connection
-        .prepare_cached("SELECT job FROM attempts WHERE task_id = ?1")?
-        .query_row([task.as_str()], |row| row.get(0))
+        .prepare_cached("SELECT job, number FROM attempts WHERE task_id = ?1")?
+        .query_row([task.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if owner.is_some_and(|owner| owner != nr) {
+    if owner.is_some_and(|owner| owner != (nr, job.attempts())) {
         return Err(StoreError::DuplicateTask(task.clone()));
     }
     writing

@@ -3,11 +3,10 @@
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::next_action::NextAction;
 use crate::job::output::OutputKey;
 use crate::job::suspension::Suspension;
 use crate::store::Store;
-use crate::store::due::{downloads_in, next_in, to_alert_in};
+use crate::store::due::{downloads_in, next_download_in, to_alert_in};
 use crate::store::error::StoreError;
 use crate::store::outputs::{Plan, plans_in};
 use crate::store::query::{JobDetails, details_in, request_in};
@@ -53,7 +52,7 @@ impl Store {
                 alerts: to_alert_in(connection, alert_until, limit)?,
                 suspensions: suspensions_in(connection)?,
                 due: downloads_in(connection, now, limit)?,
-                next: next_in(connection, NextAction::Download, now)?,
+                next: next_download_in(connection, now)?,
             })
         })
         .await

@@ -6,10 +6,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::job::next_action::next_action;
+use crate::job::next_action::{DueWork, due_work};
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
-use crate::store::apply::topic_of;
 use crate::store::error::StoreError;
 use crate::store::idempotency::IdempotencyKey;
 use crate::store::rows::{INSERT_JOB, insert_job};
@@ -258,17 +257,15 @@ impl<'c> Inserts<'c> {
             created_at: now,
         };
         let job = Job::accept(identity, draft.not_before);
-        let (next, change) = match self.visibility {
-            Visibility::AtOnce => (next_action(&job, now), change),
-            Visibility::Staged => (None, 0),
+        let (due, change) = match self.visibility {
+            Visibility::AtOnce => (due_work(&job, now), change),
+            Visibility::Staged => (DueWork::default(), 0),
         };
-        let nr = insert_job(&mut self.job, &job, intake, next, change)?;
+        let nr = insert_job(&mut self.job, &job, intake, due, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
         self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
-        if let Some(next) = next {
-            writing.notify(topic_of(next.action));
-        }
+        writing.notify_due(due);
         Ok(job.id())
     }
 

@@ -112,7 +112,7 @@ impl MetricEvent {
             ..CountedEvent::default()
         };
         match event {
-            Event::SubmitAnswered(verdict) => counted.submit = Some(submit_outcome(verdict)),
+            Event::SubmitAnswered { verdict, .. } => counted.submit = Some(submit_outcome(verdict)),
             Event::StatusPolled { verdict, .. } => {
                 counted.poll = Some(poll_outcome(verdict));
                 let was_running = matches!(from, StateName::Queued | StateName::Processing);
@@ -140,6 +140,7 @@ fn submit_outcome(verdict: &SubmitVerdict) -> &'static str {
     match verdict {
         SubmitVerdict::Accepted { .. } => "accepted",
         SubmitVerdict::Refused(_) => "rejected",
+        SubmitVerdict::Suspended { .. } => "suspended",
         SubmitVerdict::NotExecuted { .. } => "not_executed",
         SubmitVerdict::Blocked { .. } => "blocked",
         SubmitVerdict::Unknown { .. } => "unknown",

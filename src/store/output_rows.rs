@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, named_params};
 
-use crate::job::output::{Output, OutputKey, OutputState, Refusals, StoredFile};
+use crate::job::output::{Blocked, Output, OutputKey, OutputState, Refusals, StoredFile, Waiting};
 use crate::job::{Job, TaskId};
 use crate::secret::Secret;
 use crate::store::error::StoreError;
@@ -26,15 +26,7 @@ pub(super) fn read_outputs(
 
 fn read_output(row: &Row<'_>) -> Result<Output, StoreError> {
     let state = match row.get::<_, String>("state")?.as_str() {
-        "waiting" => OutputState::Waiting {
-            link: Secret::new(row.get::<_, String>("link")?),
-            refusals: Refusals {
-                count: row.get("link_refusals")?,
-                gone: row.get("link_gone")?,
-                confirmed: row.get("refusal_confirmed")?,
-            },
-            invalid_downloads: row.get("invalid_downloads")?,
-        },
+        "waiting" => OutputState::Waiting(read_waiting(row)?),
         "stored" => OutputState::Stored(read_stored(row)?),
         "lost" => OutputState::Lost,
         other => {
@@ -45,6 +37,23 @@ fn read_output(row: &Row<'_>) -> Result<Output, StoreError> {
         key: OutputKey { kind: row.get("kind")?, index: row.get("idx")? },
         expires_at: row.get("expires_at")?,
         state,
+    })
+}
+
+fn read_waiting(row: &Row<'_>) -> Result<Waiting, StoreError> {
+    let (reason, detail) = (row.get("blocked_reason")?, row.get("blocked_detail")?);
+    Ok(Waiting {
+        link: Secret::new(row.get::<_, String>("link")?),
+        due: row.get("due_at")?,
+        tries: row.get("tries")?,
+        refusals: Refusals {
+            count: row.get("link_refusals")?,
+            last: row.get("refused_at")?,
+            confirmed: row.get("refusal_confirmed")?,
+        },
+        invalid_downloads: row.get("invalid_downloads")?,
+        give_up_at: row.get("give_up_at")?,
+        blocked: Option::zip(reason, detail).map(|(reason, detail)| Blocked { reason, detail }),
     })
 }
 
@@ -63,22 +72,26 @@ pub(super) fn read_stored(row: &Row<'_>) -> Result<StoredFile, StoreError> {
 pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Result<(), StoreError> {
     let Some(task) = job.task() else { return Ok(()) };
     let mut statement = connection.prepare_cached(
-        "INSERT INTO outputs (job, task_id, kind, idx, position, state, link, link_refusals, link_gone,
-                              refusal_confirmed, invalid_downloads, expires_at)
-         VALUES (:job, :task, :kind, :idx, :position, :state, :link, :refusals, :gone, :confirmed,
-                 :invalid_downloads, :expires_at)
+        "INSERT INTO outputs (job, task_id, kind, idx, position, state, link, due_at, tries, link_refusals, refused_at,
+                              refusal_confirmed, invalid_downloads, expires_at, give_up_at, blocked_reason,
+                              blocked_detail)
+         VALUES (:job, :task, :kind, :idx, :position, :state, :link, :due, :tries, :refusals, :refused, :confirmed,
+                 :invalid_downloads, :expires_at, :give_up, :blocked_reason, :blocked_detail)
          ON CONFLICT (job, task_id, kind, idx) DO UPDATE SET
-            state = :state, link = :link, link_refusals = :refusals, link_gone = :gone, refusal_confirmed = :confirmed,
-            invalid_downloads = :invalid_downloads, expires_at = :expires_at",
+            state = :state, link = :link, due_at = :due, tries = :tries, link_refusals = :refusals,
+            refused_at = :refused, refusal_confirmed = :confirmed, invalid_downloads = :invalid_downloads,
+            expires_at = :expires_at, give_up_at = :give_up, blocked_reason = :blocked_reason,
+            blocked_detail = :blocked_detail",
     )?;
     for (position, output) in (0_i64..).zip(job.outputs()) {
-        let (state, link, refusals, invalid_downloads) = match &output.state {
-            OutputState::Waiting { link, refusals, invalid_downloads } => {
-                ("waiting", Some(link.expose()), *refusals, *invalid_downloads)
-            }
-            OutputState::Stored(_) => ("stored", None, Refusals::default(), 0),
-            OutputState::Lost => ("lost", None, Refusals::default(), 0),
+        let state = match &output.state {
+            OutputState::Waiting(_) => "waiting",
+            OutputState::Stored(_) => "stored",
+            OutputState::Lost => "lost",
         };
+        let waiting = output.waiting();
+        let refusals = waiting.map(|waiting| waiting.refusals).unwrap_or_default();
+        let blocked = waiting.and_then(|waiting| waiting.blocked.as_ref());
         statement.execute(named_params! {
             ":job": nr,
             ":task": task,
@@ -86,12 +99,17 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
             ":idx": output.key.index,
             ":position": position,
             ":state": state,
-            ":link": link,
+            ":link": waiting.map(|waiting| waiting.link.expose()),
+            ":due": waiting.map(|waiting| waiting.due),
+            ":tries": waiting.map_or(0, |waiting| waiting.tries),
             ":refusals": refusals.count,
-            ":gone": refusals.gone,
+            ":refused": refusals.last,
             ":confirmed": refusals.confirmed,
-            ":invalid_downloads": invalid_downloads,
+            ":invalid_downloads": waiting.map_or(0, |waiting| waiting.invalid_downloads),
             ":expires_at": output.expires_at,
+            ":give_up": waiting.map(|waiting| waiting.give_up_at),
+            ":blocked_reason": blocked.map(|blocked| blocked.reason),
+            ":blocked_detail": blocked.map(|blocked| &blocked.detail),
         })?;
         if let OutputState::Stored(file) = &output.state {
             connection

@@ -26,7 +26,7 @@ const ACTIVE: &str = "JOIN_REQUESTS WHERE jobs.state IN ('submitting', 'queued',
     ORDER BY jobs.nr LIMIT ?1";
 const FINISHED: &str = "JOIN_REQUESTS WHERE jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 \
     ORDER BY jobs.finished_at DESC LIMIT ?3";
-const EXPIRING: &str = "INDEXED BY jobs_to_download JOIN_REQUESTS WHERE jobs.next_action = 'download' AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
+const EXPIRING: &str = "INDEXED BY jobs_to_download JOIN_REQUESTS WHERE jobs.download_at IS NOT NULL AND jobs.expires_at < ?1 ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
 const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs \
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 
@@ -55,7 +55,7 @@ pub struct UnfinishedJobs {
 const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
     WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND jobs.intake NOT IN (SELECT nr FROM intakes WHERE staged = 1) GROUP BY state, model";
 const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
-    WHERE next_action = 'download' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
+    WHERE download_at IS NOT NULL AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 
 impl Store {
     /// Counts the unfinished jobs.

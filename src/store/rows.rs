@@ -6,7 +6,7 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params_from_iter};
 
 use crate::clock::Timestamp;
-use crate::job::next_action::{DueAction, NextAction};
+use crate::job::next_action::{DueAction, DueDownload, DueWork, NextAction};
 use crate::job::record::Record;
 use crate::job::{Identity, Job, JobFacts, JobId};
 use crate::store::columns::columns;
@@ -21,6 +21,8 @@ pub(super) struct JobColumns {
     record: Record,
     next_action: Option<NextAction>,
     next_action_at: Option<Timestamp>,
+    download_at: Option<Timestamp>,
+    download_failing: Option<bool>,
     last_change: i64,
 }
 
@@ -41,6 +43,8 @@ columns! {
         JobColumns: row => {
             next_action = next_action,
             next_action_at = next_action_at,
+            download_at = download_at,
+            download_failing = download_failing,
             last_change = last_change,
         } rest { .. }
         Record: row.record => {
@@ -51,17 +55,17 @@ columns! {
             due_at = due_at,
             tries = tries,
             state_since = state_since,
+            failing_since = failing_since,
             attempts = attempts,
             pending_attempt_number = pending_attempt_number,
             pending_attempt_created_at = pending_attempt_created_at,
             pending_attempt_outcome_unknown = pending_attempt_outcome_unknown,
             task_id = task_id,
-            task_missing_since = task_missing_since,
             polled_at = polled_at,
             callback_at = callback_at,
-            refresh_links = refresh_links,
             cancel_requested = cancel_requested,
             expiry_alerted = expiry_alerted,
+            unattended_entries = unattended_entries,
             error_code = error_code,
             error_message = error_message,
         } rest { identity: _, facts: _, outputs: _ }
@@ -79,11 +83,13 @@ columns! {
 }
 
 impl JobColumns {
-    fn new(job: &Job, next: Option<DueAction>, last_change: i64) -> Self {
+    fn new(job: &Job, due: DueWork, last_change: i64) -> Self {
         Self {
             record: job.record(),
-            next_action: next.map(|next| next.action),
-            next_action_at: next.map(|next| next.due),
+            next_action: due.action.map(|next| next.action),
+            next_action_at: due.action.map(|next| next.due),
+            download_at: due.download.map(|download| download.due),
+            download_failing: due.download.map(|download| download.failing),
             last_change,
             ..Self::default()
         }
@@ -95,7 +101,7 @@ pub(super) struct JobRow {
     pub nr: i64,
     pub job: Job,
     /// What it needed next when the row was written.
-    pub next: Option<DueAction>,
+    pub due: DueWork,
     /// The number of its last change.
     pub change: i64,
 }
@@ -111,12 +117,18 @@ pub(super) fn read_job(connection: &Connection, id: JobId) -> Result<JobRow, Sto
 
 /// Reads the job of a row that begins with [`JobColumns::SELECT`], with its outputs.
 pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow, StoreError> {
-    let JobColumns { nr, mut record, next_action, next_action_at, last_change, .. } = JobColumns::read(row)?;
+    let columns = JobColumns::read(row)?;
+    let action = columns.next_action.zip(columns.next_action_at);
+    let download = columns.download_at.zip(columns.download_failing);
+    let due = DueWork {
+        action: action.map(|(action, due)| DueAction { action, due }),
+        download: download.map(|(due, failing)| DueDownload { due, failing }),
+    };
+    let JobColumns { nr, mut record, last_change, .. } = columns;
     if let Some(task) = &record.task_id {
         record.outputs = read_outputs(connection, nr, task)?;
     }
-    let next = next_action.zip(next_action_at).map(|(action, due)| DueAction { action, due });
-    Ok(JobRow { nr, job: Job::restore(record)?, next, change: last_change })
+    Ok(JobRow { nr, job: Job::restore(record)?, due, change: last_change })
 }
 
 /// Adds a new job's row and returns its number.
@@ -124,10 +136,10 @@ pub(super) fn insert_job(
     insert: &mut Statement<'_>,
     job: &Job,
     intake: i64,
-    next: Option<DueAction>,
+    due: DueWork,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let columns = JobColumns { intake, ..JobColumns::new(job, next, change) };
+    let columns = JobColumns { intake, ..JobColumns::new(job, due, change) };
     let changing = columns.changing()?.map(|(_, value)| value);
     Ok(insert.insert(params_from_iter(columns.fixed()?.into_iter().chain(changing)))?)
 }
@@ -140,11 +152,11 @@ pub(super) fn update_job(
     connection: &Connection,
     known: &JobRow,
     job: &Job,
-    next: Option<DueAction>,
+    due: DueWork,
     change: i64,
 ) -> Result<(), StoreError> {
-    let before = JobColumns::new(&known.job, known.next, known.change);
-    let after = JobColumns::new(job, next, change);
+    let before = JobColumns::new(&known.job, known.due, known.change);
+    let after = JobColumns::new(job, due, change);
     let (before, after) = (before.changing()?, after.changing()?);
     let changed = || before.iter().zip(&after).filter(|(old, new)| old != new).map(|(_, new)| new);
     let mut update = String::from("UPDATE jobs SET ");

@@ -18,6 +18,7 @@ use crate::job::event::{
 };
 use crate::job::next_action::NextAction;
 use crate::job::output::OutputKind;
+use crate::job::scheduling::ModelTasks;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
@@ -116,7 +117,7 @@ pub(super) fn url(text: &'static str) -> CallbackUrl {
 
 pub(super) fn accepted(task: &str) -> Event {
     let task = TaskId::parse(task).unwrap();
-    Event::SubmitAnswered(SubmitVerdict::Accepted { task, reserved: None })
+    Event::SubmitAnswered { attempt: 1, verdict: SubmitVerdict::Accepted { task, reserved: None } }
 }
 
 #[tokio::test]
@@ -297,21 +298,21 @@ async fn due_jobs_are_found_by_time_and_priority() {
     let urgent = Draft { priority: 10, ..draft("urgent") };
     let other = Draft { model: "wan2.2-i2v-flash".into(), ..draft("other") };
     let ids = rig.ingest(vec![draft("plain"), later, urgent, other]).await;
-    let (heads, running) = rig.store.submit_queue().await.unwrap();
+    let (heads, running) = rig.store.submit_queue(NOW).await.unwrap();
     let mut firsts: Vec<_> = heads.iter().map(|head| head.id).collect();
     firsts.sort();
     let mut expected = vec![ids[2], ids[3]];
     expected.sort();
-    assert_eq!((firsts, running.total()), (expected, 0));
+    assert_eq!((firsts, running.total()), (expected, ModelTasks::default()));
     let waiting = rig.store.due_jobs(NextAction::Wait, NOW, 10).await.unwrap();
     assert_eq!((waiting.jobs.len(), waiting.next), (0, Some(NOW.plus(Duration::from_secs(60)))));
     let due = rig.store.due_jobs(NextAction::Wait, NOW.plus(Duration::from_secs(60)), 10).await.unwrap();
     assert_eq!(due.jobs, [ids[1]]);
 
     rig.start_attempt(ids[2], url("https://a.example")).await;
-    let (heads, running) = rig.store.submit_queue().await.unwrap();
+    let (heads, running) = rig.store.submit_queue(NOW).await.unwrap();
     assert!(heads.iter().any(|head| head.id == ids[0]));
-    assert_eq!(running.of("wan2.5-t2v"), 1);
+    assert_eq!(running.of("wan2.5-t2v").working, 1);
 }
 
 #[tokio::test]
@@ -329,7 +330,8 @@ async fn job_is_the_same_after_the_database_is_reopened() {
         })
         .collect();
     let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-    let polled = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
+    let (task, verdict) = (TaskId::parse("task-1").unwrap(), StatusVerdict::Answered(facts));
+    let polled = Event::StatusPolled { task, sent_at: NOW, verdict };
     let applied = rig.store.apply(id, polled, NOW).await.unwrap();
     let reopened = open(&rig.path()).unwrap();
     let details = reopened.details(id).await.unwrap();

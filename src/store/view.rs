@@ -61,7 +61,7 @@ mod tests {
     use crate::api::job::HistoryView;
     use crate::clock::Timestamp;
     use crate::job::hold::HoldReason;
-    use crate::job::output::{Output, OutputKey, OutputState, Refusals};
+    use crate::job::output::{Output, OutputKey, OutputState, Refusals, Waiting};
     use crate::job::record::Record;
     use crate::job::state::StateName;
     use crate::job::{Identity, Job, JobFacts, JobId, Priority, TaskId};
@@ -81,11 +81,15 @@ mod tests {
             created_at: NOW,
         };
         let later = |seconds| Some(NOW.plus(Duration::from_secs(seconds)));
-        let waiting = OutputState::Waiting {
+        let waiting = OutputState::Waiting(Waiting {
             link: Secret::new("https://media.example.com/a.mp4?sig=canary"),
+            due: NOW,
+            tries: 0,
             refusals: Refusals::default(),
             invalid_downloads: 0,
-        };
+            give_up_at: NOW,
+            blocked: None,
+        });
         let key = OutputKey { kind: OutputKind::Video, index: 1 };
         Record {
             facts: JobFacts {

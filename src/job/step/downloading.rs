@@ -1,13 +1,14 @@
-//! From completed to stored: links, refusals, files.
+//! From completed to stored. Each output has its own schedule and its own fate; the job follows once all are settled.
 
 use crate::clock::Timestamp;
-use crate::job::event::{DownloadFailure, Phase, ReportedOutput, StatusVerdict, TaskFacts};
+use crate::job::JobError;
+use crate::job::event::{DownloadFailure, Phase, StatusVerdict, TaskFacts};
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
-use crate::job::output::{Output, OutputKey, OutputState, Refusals, Stored};
+use crate::job::output::{Blocked, Output, OutputKey, OutputState, Stored, Waiting};
 use crate::job::retry::{
-    Backoff, LINK_GRACE, LINK_LIFETIME, MAX_INVALID_DOWNLOADS, MAX_LINK_LIFETIME, NO_OUTPUT_TIMEOUT,
+    Backoff, LINK_GRACE, MAX_DOWNLOAD_WAIT, MAX_INVALID_DOWNLOADS, NO_OUTPUT_TIMEOUT, SLOW_POLL_INTERVAL,
 };
 use crate::job::state::{Downloading, HeldFrom, Schedule, State};
 use crate::job::step::Change;
@@ -16,7 +17,8 @@ use crate::job::step::Change;
 const NO_OUTPUT: &str = "the task is completed, but the provider's answer names no output that can be read";
 
 impl Change<'_> {
-    pub(super) fn completed(&mut self, task: TaskId, facts: &TaskFacts) {
+    /// The provider has completed the task, as it answered to a query sent at `sent_at`.
+    pub(super) fn completed(&mut self, task: TaskId, facts: &TaskFacts, sent_at: Timestamp) {
         let now = self.now();
         let count = facts.outputs.len();
         let outputs = format!("{count} output{}", if count == 1 { "" } else { "s" });
@@ -24,195 +26,160 @@ impl Change<'_> {
         self.job.cancel_requested = false;
         self.job.callback_at = None;
         self.job.facts.status_message = (count == 0).then(|| NO_OUTPUT.to_owned());
-        self.update_links(&facts.outputs, facts.completed_at);
-        // The provider may report the completion before the outputs: then poll for them.
-        let refresh_links = count == 0;
-        let due = if refresh_links { now.plus(self.backoff(Backoff::FRESH_LINK, 0)) } else { now };
-        let schedule = Schedule::starting(now, due);
-        self.job.state =
-            State::Downloading(Downloading { task, schedule, refresh_links, polled_at: Some(now) });
+        self.update_links(&facts.outputs, facts.completed_at, sent_at);
+        let downloading = Downloading { task, schedule: Schedule::starting(now, now), polled_at: Some(now) };
+        self.job.state = State::Downloading(downloading.clone());
+        let schedule = self.next_link_poll(downloading.schedule, None);
+        self.job.state = State::Downloading(Downloading { schedule, ..downloading });
     }
 
-    pub(super) fn polled_downloading(&mut self, downloading: Downloading, verdict: &StatusVerdict) {
-        let now = self.now();
-        let mut downloading = Downloading { polled_at: Some(now), ..downloading };
+    /// A status query while the outputs are downloaded, or while the job is held for one of them.
+    pub(super) fn polled_downloading(
+        &mut self,
+        mut downloading: Downloading,
+        sent_at: Timestamp,
+        verdict: &StatusVerdict,
+    ) {
+        downloading.polled_at = Some(self.now());
+        let answered = matches!(verdict, StatusVerdict::Answered(_) | StatusVerdict::Missing);
+        downloading.schedule.failing_since =
+            (!answered).then_some(downloading.schedule.failing_since.unwrap_or(self.now()));
+        let mut not_before = None;
         match verdict {
             StatusVerdict::Answered(facts) => match facts.phase {
                 Phase::Completed => {
                     self.job.facts.cost = facts.cost.or(self.job.facts.cost);
-                    let fresh = self.update_links(&facts.outputs, facts.completed_at);
-                    downloading.refresh_links = self.job.outputs.is_empty();
-                    if downloading.refresh_links {
+                    if self.job.outputs.is_empty() && facts.outputs.is_empty() {
                         self.job.facts.status_message = Some(NO_OUTPUT.to_owned());
-                    } else if fresh {
+                    } else if self.job.outputs.is_empty() {
+                        self.record(HistoryEvent::Completed, "with outputs now");
                         self.job.facts.status_message = None;
                     }
-                    downloading.schedule.due = if fresh { now } else { self.next_download(&downloading) };
+                    self.update_links(&facts.outputs, facts.completed_at, sent_at);
                 }
-                Phase::Failed | Phase::Cancelled => return self.task_ended(downloading.task, facts),
-                Phase::Queued | Phase::Processing | Phase::Unclear(_) => {
-                    downloading.schedule = self.retry_later(downloading.schedule, Backoff::FRESH_LINK, None);
-                }
-            },
-            StatusVerdict::Missing => {
-                self.confirm_refusals();
-                downloading.refresh_links = self.job.outputs.is_empty();
-                downloading.schedule.due = self.next_download(&downloading);
-            }
-            StatusVerdict::Unanswered { why, not_before } | StatusVerdict::Unreadable { why, not_before } => {
-                self.job.facts.status_message = Some(why.clone());
-                downloading.schedule =
-                    self.retry_later(downloading.schedule, Backoff::FRESH_LINK, *not_before);
-            }
-        }
-        if self.job.outputs.is_empty() {
-            downloading.schedule.tries = downloading.schedule.tries.saturating_add(1);
-            if now.since(downloading.schedule.since) >= NO_OUTPUT_TIMEOUT {
-                let detail = format!("task {}", downloading.task);
-                return self.hold(HoldReason::NoOutput, detail, HeldFrom::Downloading(downloading));
-            }
-        }
-        self.job.state = State::Downloading(downloading);
-    }
-
-    /// A refused link that was not replaced is given time; after other failures the backoff has already passed.
-    fn next_download(&self, downloading: &Downloading) -> Timestamp {
-        let refused = |output: &Output| match &output.state {
-            OutputState::Waiting { refusals, .. } => refusals.count > 0,
-            OutputState::Stored(_) | OutputState::Lost => false,
-        };
-        if !self.job.outputs.is_empty() && !self.job.outputs.iter().any(refused) {
-            return self.now();
-        }
-        self.now().plus(self.backoff(Backoff::FRESH_LINK, downloading.schedule.tries))
-    }
-
-    /// Adopts the links of a status answer. True if any output has a new link.
-    fn update_links(&mut self, reported: &[ReportedOutput], completed_at: Option<Timestamp>) -> bool {
-        self.confirm_refusals();
-        let completed = completed_at.or(self.job.facts.completed_at).unwrap_or(self.now());
-        let mut fresh = false;
-        for output in reported {
-            let key = OutputKey { kind: output.kind, index: output.index };
-            let expires_at = output.expires_at.unwrap_or(completed.plus(LINK_LIFETIME));
-            let expires_at = expires_at.min(completed.plus(MAX_LINK_LIFETIME));
-            match self.job.outputs.iter_mut().find(|known| known.key == key) {
-                None => {
-                    let (link, refusals) = (output.link.clone(), Refusals::default());
-                    let state = OutputState::Waiting { link, refusals, invalid_downloads: 0 };
-                    self.job.outputs.push(Output { key, expires_at, state });
-                    fresh = true;
-                }
-                Some(known) => {
-                    if let OutputState::Waiting { link, refusals, .. } = &mut known.state {
-                        if *link != output.link {
-                            *link = output.link.clone();
-                            *refusals = Refusals::default();
-                            fresh = true;
-                        }
-                        known.expires_at = expires_at;
+                Phase::Failed | Phase::Cancelled => {
+                    self.confirm_refusals(sent_at);
+                    // What the status says does not matter while the link of a paid video works.
+                    if !self.has_working_link() {
+                        return self.task_ended(downloading.task, facts, sent_at);
                     }
                 }
-            }
-        }
-        let waiting = self.job.outputs.iter().filter(|output| output.is_waiting());
-        let first_to_expire = waiting.map(|output| output.expires_at).min();
-        self.job.facts.expires_at = first_to_expire.or(self.job.facts.expires_at);
-        fresh
-    }
-
-    /// A status answer arrived: a link refused before it counts as refused for good unless the answer replaces it.
-    fn confirm_refusals(&mut self) {
-        for output in &mut self.job.outputs {
-            if let OutputState::Waiting { refusals, .. } = &mut output.state {
-                refusals.confirmed |= refusals.count > 0;
-            }
-        }
-    }
-
-    pub(super) fn download_failed(&mut self, key: OutputKey, failure: &DownloadFailure) {
-        let State::Downloading(mut downloading) = self.job.state.clone() else {
-            return;
-        };
-        match failure {
-            DownloadFailure::LinkRefused { status, host } => {
-                let why = format!("{host} refused the link of {key} with HTTP {status}");
-                self.link_refused(key, *status, &why, &downloading);
-                if self.finish_if_settled(&downloading.task) {
-                    return;
-                }
-                self.job.facts.status_message = Some(format!("{why}; polling for a fresh one"));
-                downloading.refresh_links = true;
-                downloading.schedule = self.retry_later(downloading.schedule, Backoff::FRESH_LINK, None);
-            }
-            DownloadFailure::Transient { why, not_before } => {
+                // Completed before: its links remain.
+                Phase::Queued | Phase::Processing | Phase::Unclear(_) => {}
+            },
+            StatusVerdict::Missing => self.confirm_refusals(sent_at),
+            StatusVerdict::Unreadable { why, not_before: time }
+            | StatusVerdict::Unanswered { why, not_before: time } => {
                 self.job.facts.status_message = Some(why.clone());
-                downloading.schedule = self.retry_later(downloading.schedule, Backoff::DOWNLOAD, *not_before);
-            }
-            DownloadFailure::Invalid { why } => {
-                self.record(HistoryEvent::Quarantined, format!("{key}: {why}"));
-                if self.count_invalid_download(key) >= MAX_INVALID_DOWNLOADS {
-                    let detail = format!("{key}: {why}");
-                    return self.hold(HoldReason::InvalidOutput, detail, HeldFrom::Downloading(downloading));
-                }
-                self.job.facts.status_message = Some(format!("download of {key} was invalid: {why}"));
-                downloading.refresh_links = true;
-                downloading.schedule = self.retry_later(downloading.schedule, Backoff::DOWNLOAD, None);
-            }
-            DownloadFailure::Forbidden { kind, why } => {
-                let held_from = HeldFrom::Downloading(downloading);
-                return self.hold(kind.hold_reason(), why.clone(), held_from);
+                not_before = *time;
             }
         }
-        self.job.state = State::Downloading(downloading);
+        downloading.schedule = self.next_link_poll(downloading.schedule, not_before);
+        self.settle(downloading);
     }
 
-    fn link_refused(&mut self, key: OutputKey, status: u16, why: &str, downloading: &Downloading) {
-        let now = self.now();
-        let Some(output) = self.job.outputs.iter_mut().find(|output| output.key == key) else {
-            return;
-        };
-        let OutputState::Waiting { refusals, .. } = &mut output.state else {
-            return;
-        };
-        refusals.count = refusals.count.saturating_add(1);
-        refusals.gone |= status == 410;
-        // Never by our clock alone: it takes a refusal, a status answer without another link, and a refusal again.
-        let overdue = now >= output.expires_at && now.since(downloading.schedule.since) >= LINK_GRACE;
-        let expired = refusals.confirmed && (refusals.gone || overdue);
-        let first = refusals.count == 1;
-        if expired {
+    pub(super) fn download_failed(&mut self, task: &TaskId, key: OutputKey, failure: &DownloadFailure) {
+        let Some(mut downloading) = self.downloading().cloned() else { return };
+        if downloading.task != *task {
+            return self.ignore(format!("download of {key} of the earlier task {task}: {failure}"));
+        }
+        let Some(position) = self.job.outputs.iter().position(|output| output.key == key) else { return };
+        let Output { expires_at, .. } = self.job.outputs[position];
+        let Some(mut waiting) = self.job.outputs[position].waiting().cloned() else { return };
+        let first_failure = !waiting.is_failing();
+        let lost = self.count_failure(&mut waiting, key, expires_at, &downloading, failure);
+        let output = &mut self.job.outputs[position];
+        if lost {
             output.state = OutputState::Lost;
-            self.record(HistoryEvent::LinkExpired, why);
-        } else if first {
-            self.record(HistoryEvent::LinkRefused, why);
+        } else {
+            output.state = OutputState::Waiting(waiting);
+            self.job.facts.status_message = Some(format!("{key}: {failure}"));
         }
+        if first_failure {
+            let soon = self.now().plus(self.backoff(Backoff::FRESH_LINK, 0));
+            downloading.schedule.due = downloading.schedule.due.min(soon);
+        }
+        self.settle(downloading);
     }
 
-    fn count_invalid_download(&mut self, key: OutputKey) -> u32 {
-        let output = self.job.outputs.iter_mut().find(|output| output.key == key);
-        match output.map(|output| &mut output.state) {
-            Some(OutputState::Waiting { invalid_downloads, .. }) => {
-                *invalid_downloads = invalid_downloads.saturating_add(1);
-                *invalid_downloads
+    /// Counts a failed download of an output. True if the output is lost.
+    fn count_failure(
+        &mut self,
+        waiting: &mut Waiting,
+        key: OutputKey,
+        expires_at: Timestamp,
+        downloading: &Downloading,
+        failure: &DownloadFailure,
+    ) -> bool {
+        let now = self.now();
+        let why = failure.to_string();
+        let mut not_before = None;
+        let mut blocked = None;
+        match failure {
+            DownloadFailure::LinkRefused { .. } => {
+                // Never by our clock alone: it takes a refusal, a status answer without another link, and a refusal again.
+                let is_overdue = now >= expires_at.min(waiting.give_up_at)
+                    && now.since(downloading.schedule.since) >= LINK_GRACE;
+                if waiting.refusals.confirmed && is_overdue {
+                    self.record(HistoryEvent::LinkExpired, format!("{key}: {why}"));
+                    let message = format!("{key}: {why}, and the provider has no fresh link");
+                    self.job.facts.error = Some(JobError { code: "link_expired".into(), message });
+                    return true;
+                }
+                if waiting.refusals.count == 0 {
+                    self.record(HistoryEvent::LinkRefused, format!("{key}: {why}"));
+                }
+                waiting.refusals.count = waiting.refusals.count.saturating_add(1);
+                waiting.refusals.last = Some(now);
             }
-            Some(OutputState::Stored(_) | OutputState::Lost) | None => 0,
+            DownloadFailure::Transient { not_before: time, .. } => not_before = *time,
+            DownloadFailure::Invalid { .. } => {
+                self.record(HistoryEvent::Quarantined, format!("{key}: {why}"));
+                waiting.invalid_downloads = waiting.invalid_downloads.saturating_add(1);
+                if waiting.invalid_downloads >= MAX_INVALID_DOWNLOADS {
+                    blocked = Some(HoldReason::InvalidOutput);
+                }
+            }
+            DownloadFailure::Forbidden { kind, .. } => blocked = Some(kind.hold_reason()),
         }
+        if now >= waiting.give_up_at {
+            blocked = blocked.or(Some(HoldReason::OutputUnreachable));
+        }
+        if let Some(reason) = blocked {
+            waiting.blocked = Some(Blocked { reason, detail: why });
+        }
+        let wait = match waiting.blocked {
+            Some(_) => SLOW_POLL_INTERVAL,
+            None => self.backoff(Backoff::DOWNLOAD, waiting.tries),
+        };
+        let not_before = not_before.map(|time| time.min(now.plus(MAX_DOWNLOAD_WAIT)));
+        waiting.due = now.plus(wait).max(not_before.unwrap_or(now));
+        waiting.tries = waiting.tries.saturating_add(1);
+        false
     }
 
     pub(super) fn stored(&mut self, stored: &Stored) {
         let file = stored.file().clone();
-        if let Some(output) = self.job.outputs.iter_mut().find(|output| output.key == stored.key()) {
-            output.state = OutputState::Stored(file.clone());
-            self.record(HistoryEvent::Stored, file.path);
-        } else {
-            self.record(HistoryEvent::Ignored, format!("file of an unknown output: {}", file.path));
+        let of_this_task = self.job.task() == Some(stored.task());
+        let output = self.job.outputs.iter_mut().find(|output| output.key == stored.key());
+        let Some(output) = output.filter(|_| of_this_task) else {
+            return self.ignore(format!("file of the earlier task {}: {}", stored.task(), file.path));
+        };
+        output.state = OutputState::Stored(file.clone());
+        self.record(HistoryEvent::Stored, file.path);
+        if let Some(downloading) = self.downloading().cloned() {
+            self.job.facts.status_message = None;
+            self.settle(downloading);
         }
-        let downloading = match &self.job.state {
-            State::Downloading(downloading) => Some(downloading.clone()),
+    }
+
+    /// The data of a job whose outputs are being downloaded, or that is held for one of them.
+    fn downloading(&self) -> Option<&Downloading> {
+        match &self.job.state {
+            State::Downloading(downloading) => Some(downloading),
             State::Held(hold) => match &hold.held_from {
-                HeldFrom::Downloading(downloading) => Some(downloading.clone()),
-                HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Running(_) => None,
+                HeldFrom::Downloading(downloading) => Some(downloading),
+                HeldFrom::Pending(..) | HeldFrom::Submitting(..) | HeldFrom::Running(_) => None,
             },
             State::Pending { .. }
             | State::Submitting { .. }
@@ -222,32 +189,52 @@ impl Change<'_> {
             | State::Failed { .. }
             | State::Cancelled { .. }
             | State::Expired { .. } => None,
-        };
-        let Some(mut downloading) = downloading else {
-            return;
-        };
-        let finished = self.finish_if_settled(&downloading.task);
-        if !finished && matches!(self.job.state, State::Downloading(_)) {
-            self.job.facts.status_message = None;
-            downloading.schedule.tries = 0;
-            self.job.state = State::Downloading(downloading);
         }
     }
 
-    /// Ends the job once no output is waiting. True if it did.
-    fn finish_if_settled(&mut self, task: &TaskId) -> bool {
+    /// Decides what its outputs mean for the job: it goes on, is held for what needs the operator, or ends.
+    fn settle(&mut self, downloading: Downloading) {
         let outputs = &self.job.outputs;
-        if outputs.is_empty() || outputs.iter().any(Output::is_waiting) {
-            return false;
+        let held = matches!(self.job.state, State::Held(_));
+        let is_open = |waiting: &Waiting| waiting.blocked.is_none();
+        if outputs.is_empty() {
+            if held {
+                return self.stay_held(downloading);
+            }
+            if self.now().since(downloading.schedule.since) >= NO_OUTPUT_TIMEOUT {
+                let detail = format!("task {}", downloading.task);
+                return self.hold(HoldReason::NoOutput, detail, HeldFrom::Downloading(downloading));
+            }
+            self.job.state = State::Downloading(downloading);
+        } else if outputs.iter().filter_map(Output::waiting).any(is_open) {
+            self.job.state = State::Downloading(downloading);
+        } else if let Some((reason, missing)) = self.blocked_outputs() {
+            if let State::Held(hold) = &mut self.job.state {
+                hold.detail = missing;
+                return self.stay_held(downloading);
+            }
+            self.hold(reason, missing, HeldFrom::Downloading(downloading));
+        } else {
+            self.finish(downloading.task);
         }
+    }
+
+    fn stay_held(&mut self, downloading: Downloading) {
+        if let State::Held(hold) = &mut self.job.state {
+            hold.held_from = HeldFrom::Downloading(downloading);
+        }
+    }
+
+    /// Every output is stored or lost.
+    fn finish(&mut self, task: TaskId) {
+        let outputs = &self.job.outputs;
         let lost = outputs.iter().filter(|output| matches!(output.state, OutputState::Lost)).count();
-        let task = task.clone();
         if lost == 0 {
+            self.job.facts.error = None;
             self.end(HistoryEvent::Succeeded, "", State::Succeeded { task });
         } else {
             let detail = format!("{lost} of {} outputs lost", outputs.len());
             self.end(HistoryEvent::Expired, detail, State::Expired { task });
         }
-        true
     }
 }

@@ -4,6 +4,7 @@
 //! to people, the history says so. `table.txt` lists what every event does in every state.
 
 mod downloading;
+mod links;
 mod operator;
 pub mod possible;
 mod running;
@@ -21,6 +22,9 @@ use crate::job::policy::PollingPolicy;
 use crate::job::retry::Backoff;
 use crate::job::state::{HeldFrom, Hold, Schedule, State};
 use crate::job::{Job, JobError};
+
+/// Most history entries of a job without the operator, but for its end.
+const MAX_UNATTENDED_ENTRIES: u32 = 150;
 
 /// When an event happens and under which policy. Time and randomness come from outside.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +48,6 @@ pub struct StepOutcome {
     pub send: Option<AttemptToSend>,
     /// For [`Event::Operator`]: the answer.
     pub reply: Option<ActionReply>,
-    /// The operator vouches for the clock, whatever it showed before.
-    pub clock_confirmed: bool,
 }
 
 /// The attempt to send.
@@ -68,29 +70,22 @@ pub enum ActionReply {
 
 /// Applies `event` to `job`.
 pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
-    let mut change = Change {
-        job: job.clone(),
-        moment,
-        history: Vec::new(),
-        send: None,
-        reply: None,
-        clock_confirmed: false,
-    };
+    let mut change = Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None };
     match event {
         Event::AttemptStarted => change.attempt_started(),
-        Event::SubmitAnswered(verdict) => change.submit_answered(verdict),
-        Event::StatusPolled { sent_at, verdict } => change.status_polled(*sent_at, verdict),
-        Event::CancelAnswered(verdict) => change.cancel_answered(verdict),
+        Event::SubmitAnswered { attempt, verdict } => change.submit_answered(*attempt, verdict),
+        Event::StatusPolled { task, sent_at, verdict } => change.status_polled(task, *sent_at, verdict),
+        Event::CancelAnswered { task, verdict } => change.cancel_answered(task, verdict),
         Event::CallbackReceived { hint, quiet } => change.callback_received(hint.as_ref(), *quiet),
         Event::Stored(stored) => change.stored(stored),
-        Event::DownloadFailed { key, failure } => change.download_failed(*key, failure),
+        Event::DownloadFailed { task, key, failure } => change.download_failed(task, *key, failure),
         Event::TimeElapsed => change.time_elapsed(),
         Event::ClockSetBack => change.clock_set_back(),
-        Event::SubmitDoubted(doubt) => change.submit_doubted(*doubt),
+        Event::DatabaseRestored => change.database_restored(),
         Event::Operator(action) => change.operator_acted(*action),
     }
-    let Change { job, history, send, reply, clock_confirmed, .. } = change;
-    StepOutcome { job, history, send, reply, clock_confirmed }
+    let Change { job, history, send, reply, .. } = change;
+    StepOutcome { job, history, send, reply }
 }
 
 /// A job while a step changes it. The methods for each event are in the modules of the states they belong to.
@@ -100,7 +95,6 @@ struct Change<'a> {
     history: Vec<HistoryEntry>,
     send: Option<AttemptToSend>,
     reply: Option<ActionReply>,
-    clock_confirmed: bool,
 }
 
 impl Change<'_> {
@@ -108,8 +102,30 @@ impl Change<'_> {
         self.moment.now
     }
 
+    /// Adds to the history. Where an endless stream of answers repeats itself, it is cut off: nobody reads thousands of
+    /// entries. An end is always recorded.
     fn record(&mut self, event: HistoryEvent, detail: impl Into<String>) {
-        self.history.push(HistoryEntry { event, detail: detail.into() });
+        let mut detail = detail.into();
+        if self.job.unattended_entries >= MAX_UNATTENDED_ENTRIES && !event.is_end() {
+            return;
+        }
+        self.job.unattended_entries = self.job.unattended_entries.saturating_add(1);
+        if self.job.unattended_entries == MAX_UNATTENDED_ENTRIES {
+            detail.push_str(" (the history stops here until the operator acts or the job ends)");
+        }
+        self.history.push(HistoryEntry { event, detail });
+    }
+
+    /// Adds the outcome of a try to the history, at growing intervals.
+    fn record_try(&mut self, tries: u32, event: HistoryEvent, detail: impl Into<String>) {
+        if tries < 4 || tries.is_power_of_two() {
+            self.record(event, detail);
+        }
+    }
+
+    /// An answer about a task or an attempt that the job no longer has.
+    fn ignore(&mut self, detail: impl Into<String>) {
+        self.record(HistoryEvent::Ignored, detail);
     }
 
     fn backoff(&self, backoff: Backoff, tries: u32) -> Duration {
@@ -124,6 +140,12 @@ impl Change<'_> {
             tries: schedule.tries.saturating_add(1),
             ..schedule
         }
+    }
+
+    /// The same after a failure of the job's own.
+    fn retry_failing(&self, schedule: Schedule, backoff: Backoff, not_before: Option<Timestamp>) -> Schedule {
+        let failing_since = Some(schedule.failing_since.unwrap_or(self.now()));
+        Schedule { failing_since, ..self.retry_later(schedule, backoff, not_before) }
     }
 
     fn hold(&mut self, reason: HoldReason, detail: impl Into<String>, held_from: HeldFrom) {

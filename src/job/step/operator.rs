@@ -1,16 +1,41 @@
 //! The operator's actions: cancel, retry, release.
 
-use crate::job::JobFacts;
 use crate::job::event::OperatorAction;
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
-use crate::job::output::OutputState;
+use crate::job::output::{Output, Waiting};
+use crate::job::retry::OUTPUT_GRACE;
 use crate::job::state::{Downloading, HeldFrom, Hold, RunningTask, Schedule, State};
 use crate::job::step::{ActionReply, Change};
+use crate::job::{Job, JobFacts};
+
+const GIVEN_UP_UNKNOWN: &str =
+    "given up while the outcome of its submit was unknown; it may have been billed";
+const GIVEN_UP_COMPLETED: &str = "given up before it was stored; the provider has billed it";
+
+impl Job {
+    /// Whether the operator may retry it, or release it if it has not ended: it has ended without success, is held, or
+    /// fails.
+    pub fn needs_attention(&self) -> bool {
+        match &self.state {
+            State::Pending { schedule, .. } | State::Submitting { schedule, .. } => {
+                schedule.failing_since.is_some()
+            }
+            State::Queued(running) | State::Processing(running) => running.schedule.failing_since.is_some(),
+            State::Downloading(_) => {
+                self.outputs.is_empty()
+                    || self.outputs.iter().filter_map(Output::waiting).any(Waiting::is_failing)
+            }
+            State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } | State::Held(_) => true,
+            State::Succeeded { .. } => false,
+        }
+    }
+}
 
 impl Change<'_> {
     pub(super) fn operator_acted(&mut self, action: OperatorAction) {
+        self.job.unattended_entries = 0;
         let reply = match action {
             OperatorAction::Cancel => self.cancel(),
             OperatorAction::Retry => self.retry(),
@@ -23,18 +48,28 @@ impl Change<'_> {
         let now = self.now();
         match self.job.state.clone() {
             State::Pending { .. } => self.cancel_unsubmitted(),
+            // The second request while the first has led to nothing.
+            State::Submitting { schedule, .. } if self.job.cancel_requested && schedule.tries > 0 => {
+                self.give_up(None, GIVEN_UP_UNKNOWN)
+            }
             State::Submitting { schedule, pending_attempt } => {
                 self.request_cancel();
                 let schedule = Schedule { due: schedule.due.min(now), ..schedule };
                 self.job.state = State::Submitting { schedule, pending_attempt };
-                ActionReply::Done("being submitted; it is cancelled at the provider once its task is known")
+                ActionReply::Done(
+                    "being submitted; it is cancelled at the provider once its task is known; cancel it again to \
+                     give it up now",
+                )
+            }
+            State::Queued(running) | State::Processing(running)
+                if self.job.cancel_requested && running.schedule.failing_since.is_some() =>
+            {
+                self.give_up(Some(running.task), "given up: the provider does not answer about its task")
             }
             State::Queued(running) => self.cancel_task(running, State::Queued),
             State::Processing(running) => self.cancel_task(running, State::Processing),
             State::Held(hold) => self.cancel_held(hold),
-            State::Downloading(_) => ActionReply::Rejected(
-                "too late: the provider has finished and billed it; it is being downloaded".into(),
-            ),
+            State::Downloading(downloading) => self.give_up(Some(downloading.task), GIVEN_UP_COMPLETED),
             State::Succeeded { .. }
             | State::Failed { .. }
             | State::Cancelled { .. }
@@ -44,18 +79,13 @@ impl Change<'_> {
 
     fn cancel_held(&mut self, hold: Hold) -> ActionReply {
         match hold.held_from {
-            HeldFrom::Pending(_) => self.cancel_unsubmitted(),
-            HeldFrom::Submitting(..) => self.give_up(
-                None,
-                "given up while the outcome of its submit was unknown; it may have been billed",
-            ),
+            HeldFrom::Pending(..) => self.cancel_unsubmitted(),
+            HeldFrom::Submitting(..) => self.give_up(None, GIVEN_UP_UNKNOWN),
             HeldFrom::Running(running) if hold.reason == HoldReason::TaskMissing => {
                 self.give_up(Some(running.task), "given up: the provider does not know the task")
             }
             HeldFrom::Running(running) => self.cancel_task(running, State::Processing),
-            HeldFrom::Downloading(downloading) => {
-                self.give_up(Some(downloading.task), "given up before it was stored")
-            }
+            HeldFrom::Downloading(downloading) => self.give_up(Some(downloading.task), GIVEN_UP_COMPLETED),
         }
     }
 
@@ -84,25 +114,21 @@ impl Change<'_> {
     }
 
     fn retry(&mut self) -> ActionReply {
-        match self.job.state {
-            State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } | State::Held(_) => {
-                let attempt = self.job.attempts.saturating_add(1);
-                self.record(HistoryEvent::Retried, format!("attempt {attempt}"));
-                self.start_over();
-                ActionReply::Done("submitted again under a new key, and billed again")
-            }
-            State::Succeeded { .. } => ActionReply::Rejected(
+        if let State::Succeeded { .. } = self.job.state {
+            return ActionReply::Rejected(
                 "it succeeded; to make another, drop its file again with \"again\": true".into(),
-            ),
-            State::Pending { .. }
-            | State::Submitting { .. }
-            | State::Queued(_)
-            | State::Processing(_)
-            | State::Downloading(_) => ActionReply::Rejected(format!(
+            );
+        }
+        if !self.job.needs_attention() {
+            return ActionReply::Rejected(format!(
                 "not needed: it is {} and continues by itself",
                 self.job.state_name()
-            )),
+            ));
         }
+        let attempt = self.job.attempts.saturating_add(1);
+        self.record(HistoryEvent::Retried, format!("attempt {attempt}"));
+        self.start_over();
+        ActionReply::Done("submitted again under a new key, and billed again")
     }
 
     fn start_over(&mut self) {
@@ -116,50 +142,61 @@ impl Change<'_> {
     }
 
     fn release(&mut self) -> ActionReply {
-        let State::Held(hold) = self.job.state.clone() else {
-            return ActionReply::Rejected(format!("not held: it {}", self.past_state()));
+        let (held_from, reason) = match self.job.state.clone() {
+            State::Held(hold) => (hold.held_from, hold.reason.into_str()),
+            State::Pending { schedule, pending_attempt } if self.job.needs_attention() => {
+                (HeldFrom::Pending(schedule, pending_attempt), "")
+            }
+            State::Submitting { schedule, pending_attempt } if self.job.needs_attention() => {
+                (HeldFrom::Submitting(schedule, pending_attempt), "")
+            }
+            State::Queued(running) | State::Processing(running) if self.job.needs_attention() => {
+                (HeldFrom::Running(running), "")
+            }
+            State::Downloading(downloading) if self.job.needs_attention() => {
+                (HeldFrom::Downloading(downloading), "")
+            }
+            _ => return ActionReply::Rejected(format!("not held: it {}", self.past_state())),
         };
-        let now = self.now();
-        self.record(HistoryEvent::Released, hold.reason.into_str());
-        self.clock_confirmed = hold.reason == HoldReason::ClockUnreliable;
-        match hold.reason {
-            HoldReason::OutcomeUnknown | HoldReason::ErrorReplayed | HoldReason::DuplicateTask => {
-                self.start_over();
-                ActionReply::Done("submitted again under a new key; it may be billed a second time")
-            }
-            HoldReason::ClockUnreliable
-            | HoldReason::DatabaseRestored
-            | HoldReason::TimedOut
-            | HoldReason::TaskMissing
-            | HoldReason::NoOutput
-            | HoldReason::AddressForbidden
-            | HoldReason::HostNotAllowed
-            | HoldReason::PlainHttpForbidden
-            | HoldReason::LinkUnusable
-            | HoldReason::FileTooLarge
-            | HoldReason::InvalidOutput => {
-                self.resume(hold.held_from, Schedule::starting(now, now));
-                ActionReply::Done("it continues where it stopped")
-            }
-        }
+        self.resume(held_from, reason)
     }
 
-    fn resume(&mut self, held_from: HeldFrom, schedule: Schedule) {
-        for output in &mut self.job.outputs {
-            if let OutputState::Waiting { invalid_downloads, .. } = &mut output.state {
-                *invalid_downloads = 0;
-            }
+    /// Continues where the job stopped. Never with a new key where the old one may have been used: that could pay twice.
+    fn resume(&mut self, held_from: HeldFrom, reason: &'static str) -> ActionReply {
+        let now = self.now();
+        let schedule = Schedule::starting(now, now);
+        if let HeldFrom::Submitting(_, pending_attempt) = &held_from
+            && pending_attempt.is_too_old(now)
+        {
+            return ActionReply::Rejected(
+                "its key is too old to be sent again; look for its task in the provider's task list; if it is not \
+                 there, retry it: it is submitted under a new key and may be billed a second time"
+                    .into(),
+            );
         }
+        self.record(HistoryEvent::Released, reason);
         self.job.state = match held_from {
-            HeldFrom::Pending(_) => State::Pending { schedule, pending_attempt: None },
-            HeldFrom::Submitting(_, pending_attempt) => State::Submitting { schedule, pending_attempt },
-            HeldFrom::Running(running) => {
-                State::Processing(RunningTask { schedule, missing_since: None, ..running })
+            // The user may have set its time (`not_before`).
+            HeldFrom::Pending(kept, None) => {
+                State::Pending { schedule: Schedule { due: kept.due, ..schedule }, pending_attempt: None }
             }
+            HeldFrom::Pending(_, pending_attempt) => State::Pending { schedule, pending_attempt },
+            HeldFrom::Submitting(_, pending_attempt) => {
+                self.job.state = State::Submitting { schedule, pending_attempt };
+                return ActionReply::Done("the same submit is repeated under the same key, and billed once");
+            }
+            HeldFrom::Running(running) => State::Processing(RunningTask { schedule, ..running }),
             HeldFrom::Downloading(downloading) => {
-                State::Downloading(Downloading { schedule, refresh_links: true, ..downloading })
+                for waiting in self.job.outputs.iter_mut().filter_map(Output::waiting_mut) {
+                    waiting.due = now;
+                    waiting.invalid_downloads = 0;
+                    waiting.blocked = None;
+                    waiting.give_up_at = waiting.give_up_at.max(now.plus(OUTPUT_GRACE));
+                }
+                State::Downloading(Downloading { schedule, ..downloading })
             }
         };
+        ActionReply::Done("it continues where it stopped")
     }
 
     /// "it ..."

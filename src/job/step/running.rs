@@ -6,24 +6,37 @@ use crate::job::event::{CancelVerdict, Phase, StatusVerdict, TaskFacts};
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
-use crate::job::retry::{Backoff, MAX_CANCEL_TRIES, MIN_POLL_SPACING, MISSING_TIMEOUT, SLOW_POLL_INTERVAL};
+use crate::job::retry::{
+    Backoff, MAX_CANCEL_TRIES, MIN_POLL_SPACING, MISSING_TIMEOUT, SLOW_POLL_INTERVAL, UNREADABLE_TIMEOUT,
+};
 use crate::job::state::{HeldFrom, RunningTask, Schedule, State};
 use crate::job::step::Change;
 
 impl Change<'_> {
-    pub(super) fn status_polled(&mut self, sent_at: Timestamp, verdict: &StatusVerdict) {
+    pub(super) fn status_polled(&mut self, task: &TaskId, sent_at: Timestamp, verdict: &StatusVerdict) {
+        if self.job.task() != Some(task) || self.job.state_name().is_end() {
+            if let StatusVerdict::Answered(facts) = verdict {
+                self.ignore(format!("status of task {task}: {}", facts.phase));
+            }
+            return;
+        }
         if self.job.callback_at.is_some_and(|callback_at| callback_at < sent_at) {
             self.job.callback_at = None;
         }
         match self.job.state.clone() {
-            State::Queued(running) | State::Processing(running) => self.polled_running(running, verdict),
-            State::Downloading(downloading) => self.polled_downloading(downloading, verdict),
-            State::Held(hold) => match hold.held_from.clone() {
-                HeldFrom::Running(running) if hold.reason == HoldReason::TaskMissing => {
-                    self.polled_missing(running, verdict);
-                }
-                HeldFrom::Running(running) => self.polled_held(running, verdict),
-                HeldFrom::Pending(_) | HeldFrom::Submitting(..) | HeldFrom::Downloading(_) => {}
+            State::Queued(running) | State::Processing(running) => {
+                self.polled_running(running, sent_at, verdict);
+            }
+            State::Downloading(downloading) => self.polled_downloading(downloading, sent_at, verdict),
+            State::Held(hold) => match hold.held_from {
+                HeldFrom::Running(running) => match (hold.reason, verdict) {
+                    (HoldReason::TaskMissing | HoldReason::StatusUnreadable, StatusVerdict::Answered(_)) => {
+                        self.found_again(running, sent_at, verdict)
+                    }
+                    _ => self.polled_held(running, sent_at, verdict),
+                },
+                HeldFrom::Downloading(downloading) => self.polled_downloading(downloading, sent_at, verdict),
+                HeldFrom::Pending(..) | HeldFrom::Submitting(..) => {}
             },
             State::Pending { .. }
             | State::Submitting { .. }
@@ -34,19 +47,19 @@ impl Change<'_> {
         }
     }
 
-    fn polled_running(&mut self, running: RunningTask, verdict: &StatusVerdict) {
+    fn polled_running(&mut self, running: RunningTask, sent_at: Timestamp, verdict: &StatusVerdict) {
         let now = self.now();
         let policy = self.moment.policy;
         let polls = Backoff::polls(policy.interval, policy.max_interval);
         let mut running = RunningTask { polled_at: Some(now), ..running };
         let not_before = match verdict {
             StatusVerdict::Answered(facts) => {
-                running.missing_since = None;
+                running.schedule.failing_since = None;
                 self.job.facts.status_message = None;
                 self.update_progress(facts);
                 match facts.phase {
                     Phase::Completed | Phase::Failed | Phase::Cancelled => {
-                        return self.task_ended(running.task, facts);
+                        return self.task_ended(running.task, facts, sent_at);
                     }
                     Phase::Processing => self.processing_started(&running),
                     Phase::Queued | Phase::Unclear(_) => {}
@@ -55,27 +68,34 @@ impl Change<'_> {
             }
             StatusVerdict::Missing => {
                 let unknown = "the provider does not know the task";
-                let since = *running.missing_since.get_or_insert(now);
+                let since = *running.schedule.failing_since.get_or_insert(now);
                 if since == now {
                     self.record(HistoryEvent::TaskMissing, unknown);
                 }
                 if now.since(since) >= MISSING_TIMEOUT {
                     let detail = format!("task {}", running.task);
-                    let held_from = HeldFrom::Running(poll_slowly(running, now));
-                    return self.hold(HoldReason::TaskMissing, detail, held_from);
+                    return self.hold_running(HoldReason::TaskMissing, detail, running);
                 }
                 self.job.facts.status_message = Some(unknown.into());
                 None
             }
-            StatusVerdict::Unanswered { why, not_before } | StatusVerdict::Unreadable { why, not_before } => {
+            StatusVerdict::Unreadable { why, not_before } => {
+                let since = *running.schedule.failing_since.get_or_insert(now);
+                if now.since(since) >= UNREADABLE_TIMEOUT {
+                    return self.hold_running(HoldReason::StatusUnreadable, why.clone(), running);
+                }
+                self.job.facts.status_message = Some(why.clone());
+                *not_before
+            }
+            StatusVerdict::Unanswered { why, not_before } => {
+                running.schedule.failing_since.get_or_insert(now);
                 self.job.facts.status_message = Some(why.clone());
                 *not_before
             }
         };
         if now.since(running.schedule.since) >= policy.give_up {
             let detail = format!("task {}, submitted {}", running.task, running.schedule.since);
-            let held_from = HeldFrom::Running(poll_slowly(running, now));
-            return self.hold(HoldReason::TimedOut, detail, held_from);
+            return self.hold_running(HoldReason::TimedOut, detail, running);
         }
         running.schedule = self.retry_later(running.schedule, polls, not_before);
         if self.job.callback_at.is_some() {
@@ -85,27 +105,27 @@ impl Change<'_> {
         self.set_running(running);
     }
 
-    /// Once the provider knows the task again, the operator has nothing to do.
-    fn polled_missing(&mut self, running: RunningTask, verdict: &StatusVerdict) {
-        let StatusVerdict::Answered(_) = verdict else {
-            return self.polled_held(running, verdict);
-        };
-        let now = self.now();
-        self.record(HistoryEvent::TaskFound, "the provider knows the task again");
-        let running = RunningTask { schedule: Schedule::starting(now, now), ..running };
+    fn hold_running(&mut self, reason: HoldReason, detail: String, running: RunningTask) {
+        let held_from = HeldFrom::Running(poll_slowly(running, self.now()));
+        self.hold(reason, detail, held_from);
+    }
+
+    /// Once the provider answers about the task again, the operator has nothing to do.
+    fn found_again(&mut self, running: RunningTask, sent_at: Timestamp, verdict: &StatusVerdict) {
+        self.record(HistoryEvent::TaskFound, "the provider answers about the task again");
         self.job.state = State::Processing(running.clone());
-        self.polled_running(running, verdict);
+        self.polled_running(running, sent_at, verdict);
     }
 
     /// The job stays held unless its task has ended after all.
-    fn polled_held(&mut self, running: RunningTask, verdict: &StatusVerdict) {
+    fn polled_held(&mut self, running: RunningTask, sent_at: Timestamp, verdict: &StatusVerdict) {
         let now = self.now();
         if let StatusVerdict::Answered(facts) = verdict {
             self.update_progress(facts);
             match facts.phase {
                 Phase::Completed | Phase::Failed | Phase::Cancelled => {
                     self.record(HistoryEvent::TaskFinished, "the task ended after all");
-                    return self.task_ended(running.task, facts);
+                    return self.task_ended(running.task, facts, sent_at);
                 }
                 Phase::Queued | Phase::Processing | Phase::Unclear(_) => {}
             }
@@ -114,11 +134,11 @@ impl Change<'_> {
         self.set_running(running);
     }
 
-    pub(super) fn task_ended(&mut self, task: TaskId, facts: &TaskFacts) {
+    pub(super) fn task_ended(&mut self, task: TaskId, facts: &TaskFacts, sent_at: Timestamp) {
         self.job.facts.cost = facts.cost.or(self.job.facts.cost);
         self.job.facts.completed_at = facts.completed_at.or(Some(self.now()));
         match facts.phase {
-            Phase::Completed => self.completed(task, facts),
+            Phase::Completed => self.completed(task, facts, sent_at),
             Phase::Failed => {
                 let error = facts.error.clone().unwrap_or_else(|| JobError {
                     code: "task_failed".into(),
@@ -202,10 +222,13 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn cancel_answered(&mut self, verdict: &CancelVerdict) {
+    pub(super) fn cancel_answered(&mut self, task: &TaskId, verdict: &CancelVerdict) {
         let (State::Queued(running) | State::Processing(running)) = self.job.state.clone() else {
             return;
         };
+        if running.task != *task {
+            return self.ignore(format!("answer to the cancel request for the earlier task {task}"));
+        }
         if !self.job.cancel_requested {
             return;
         }
@@ -226,6 +249,15 @@ impl Change<'_> {
             CancelVerdict::Unanswered { why, .. } if running.schedule.tries >= MAX_CANCEL_TRIES => {
                 self.record(HistoryEvent::CancelAbandoned, format!("the provider did not answer: {why}"));
                 self.job.cancel_requested = false;
+                if running.schedule.failing_since.is_some() {
+                    let detail = "given up: the provider answers neither cancel nor status requests; the task may be \
+                                  billed";
+                    return self.end(
+                        HistoryEvent::Cancelled,
+                        detail,
+                        State::Cancelled { task: Some(running.task) },
+                    );
+                }
                 poll_now
             }
             CancelVerdict::Unanswered { why, not_before } => {

@@ -1,11 +1,16 @@
 //! From pending to a task at the provider: the part that costs money.
 
+use std::time::Duration;
+
+use crate::clock::Timestamp;
 use crate::job::attempt::attempt_key;
-use crate::job::event::{Doubt, SubmitVerdict};
+use crate::job::event::SubmitVerdict;
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
-use crate::job::retry::{Backoff, CLOCK_TOLERANCE, KEY_LIFETIME, REFUSAL_TIMEOUT};
+use crate::job::retry::{
+    BLOCKED_TIMEOUT, Backoff, CLOCK_TOLERANCE, KEY_LIFETIME, REFUSAL_TIMEOUT, SUBMIT_TIMEOUT,
+};
 use crate::job::state::{HeldFrom, PendingAttempt, RunningTask, Schedule, State};
 use crate::job::step::{AttemptToSend, Change};
 use crate::job::{Job, JobError};
@@ -14,18 +19,14 @@ use crate::money::Quota;
 impl Change<'_> {
     pub(super) fn attempt_started(&mut self) {
         let now = self.now();
-        // A key from the future was created by a wrong clock: its age is unknown.
-        let too_old = |attempt: &PendingAttempt| {
-            now.since(attempt.created_at) >= KEY_LIFETIME || attempt.created_at.since(now) > CLOCK_TOLERANCE
-        };
         match self.job.state {
             // No send under the old key was executed, so a new key cannot be billed twice.
             State::Pending { schedule, pending_attempt: None } => self.create_attempt(schedule),
-            State::Pending { schedule, pending_attempt: Some(attempt) } if too_old(&attempt) => {
+            State::Pending { schedule, pending_attempt: Some(attempt) } if attempt.is_too_old(now) => {
                 self.create_attempt(schedule);
             }
             State::Pending { schedule, pending_attempt: Some(attempt) } => self.resend(schedule, attempt),
-            State::Submitting { schedule, pending_attempt: attempt } if too_old(&attempt) => {
+            State::Submitting { schedule, pending_attempt: attempt } if attempt.is_too_old(now) => {
                 let detail = format!("key {}", attempt_key(self.job.id(), attempt.number));
                 self.hold(HoldReason::OutcomeUnknown, detail, HeldFrom::Submitting(schedule, attempt));
             }
@@ -57,24 +58,29 @@ impl Change<'_> {
 
     fn resend(&mut self, schedule: Schedule, pending_attempt: PendingAttempt) {
         let number = pending_attempt.number;
-        self.record(HistoryEvent::Submitting, format!("key {} again", attempt_key(self.job.id(), number)));
+        let detail = format!("key {} again", attempt_key(self.job.id(), number));
+        self.record_try(schedule.tries, HistoryEvent::Submitting, detail);
         let schedule = Schedule { due: self.now(), ..schedule };
         self.job.state = State::Submitting { schedule, pending_attempt };
         self.send = Some(AttemptToSend::Pending(number));
     }
 
-    pub(super) fn submit_answered(&mut self, verdict: &SubmitVerdict) {
-        // A doubt may have held the job during its call; what the call returned still counts.
-        let Some((schedule, pending_attempt)) = pending_attempt_of(&self.job) else {
-            if let SubmitVerdict::Accepted { task, .. } = verdict {
-                self.record(HistoryEvent::Ignored, format!("late submit answer with task {task}"));
+    pub(super) fn submit_answered(&mut self, attempt: u32, verdict: &SubmitVerdict) {
+        // The operator may have given up or retried the job during the call.
+        let Some((schedule, pending_attempt)) =
+            sent_attempt_of(&self.job).filter(|(_, pending)| pending.number == attempt)
+        else {
+            if let SubmitVerdict::Accepted { task, .. } | SubmitVerdict::DuplicateTask { task } = verdict {
+                self.ignore(format!("late answer to attempt {attempt}: task {task}"));
             }
             return;
         };
         let held = matches!(self.job.state, State::Held(_));
         match verdict {
             SubmitVerdict::Accepted { task, reserved } => self.submitted(task, *reserved),
-            SubmitVerdict::Refused(_) if pending_attempt.outcome_unknown && held => {}
+            // A held job waits for the operator: only the task itself changes that.
+            _ if held
+                && (pending_attempt.outcome_unknown || !matches!(verdict, SubmitVerdict::Refused(_))) => {}
             SubmitVerdict::Refused(error) if pending_attempt.outcome_unknown => {
                 self.resend_refused(schedule, pending_attempt, error);
             }
@@ -85,29 +91,33 @@ impl Change<'_> {
                     self.fail(error.clone(), None);
                 }
             }
-            SubmitVerdict::NotExecuted { .. }
-            | SubmitVerdict::Blocked { .. }
-            | SubmitVerdict::Unknown { .. }
-                if held => {}
-            SubmitVerdict::NotExecuted { why, not_before } | SubmitVerdict::Blocked { why, not_before } => {
-                self.record(HistoryEvent::SubmitNotExecuted, why.clone());
+            SubmitVerdict::Suspended { why, not_before } => {
+                self.record_try(schedule.tries, HistoryEvent::SubmitNotExecuted, why.clone());
                 let schedule = self.retry_later(schedule, Backoff::SUBMIT, *not_before);
-                if pending_attempt.outcome_unknown {
-                    self.job.state = State::Submitting { schedule, pending_attempt };
-                } else if self.job.cancel_requested {
-                    return self.cancelled_before_submit("before it was submitted");
-                } else {
-                    self.job.state = State::Pending { schedule, pending_attempt: Some(pending_attempt) };
-                }
-                self.job.facts.status_message = Some(why.clone());
+                let schedule = Schedule { failing_since: None, ..schedule };
+                self.submit_again(schedule, pending_attempt, why);
+            }
+            SubmitVerdict::NotExecuted { why, not_before } => {
+                self.record_try(schedule.tries, HistoryEvent::SubmitNotExecuted, why.clone());
+                let schedule = self.retry_failing(schedule, Backoff::SUBMIT, *not_before);
+                self.submit_failed(schedule, pending_attempt, why, SUBMIT_TIMEOUT, HoldReason::SubmitFailing);
+            }
+            SubmitVerdict::Blocked { why, not_before } => {
+                self.record_try(schedule.tries, HistoryEvent::SubmitNotExecuted, why.clone());
+                let schedule = self.retry_failing(schedule, Backoff::SUBMIT, *not_before);
+                self.submit_failed(
+                    schedule,
+                    pending_attempt,
+                    why,
+                    BLOCKED_TIMEOUT,
+                    HoldReason::SubmitBlocked,
+                );
             }
             SubmitVerdict::Unknown { why, not_before } => {
-                self.record(HistoryEvent::SubmitOutcomeUnknown, why.clone());
-                self.job.state = State::Submitting {
-                    schedule: self.retry_later(schedule, Backoff::SUBMIT, *not_before),
-                    pending_attempt: PendingAttempt { outcome_unknown: true, ..pending_attempt },
-                };
-                self.job.facts.status_message = Some(why.clone());
+                self.record_try(schedule.tries, HistoryEvent::SubmitOutcomeUnknown, why.clone());
+                let schedule = self.retry_failing(schedule, Backoff::SUBMIT, *not_before);
+                let pending_attempt = PendingAttempt { outcome_unknown: true, ..pending_attempt };
+                self.submit_failed(schedule, pending_attempt, why, SUBMIT_TIMEOUT, HoldReason::SubmitFailing);
             }
             SubmitVerdict::Replayed { why } => {
                 let held_from = HeldFrom::Submitting(schedule, pending_attempt);
@@ -120,6 +130,40 @@ impl Change<'_> {
         }
     }
 
+    /// A failed try: the same attempt is sent again, or the job is held once nothing has worked for `timeout`.
+    fn submit_failed(
+        &mut self,
+        schedule: Schedule,
+        pending_attempt: PendingAttempt,
+        why: &str,
+        timeout: Duration,
+        reason: HoldReason,
+    ) {
+        let failing = schedule.failing_since.map_or(Duration::ZERO, |since| self.now().since(since));
+        if failing < timeout {
+            return self.submit_again(schedule, pending_attempt, why);
+        }
+        let held_from = if pending_attempt.outcome_unknown {
+            HeldFrom::Submitting(schedule, pending_attempt)
+        } else if self.job.cancel_requested {
+            return self.cancelled_before_submit("before it was submitted");
+        } else {
+            HeldFrom::Pending(schedule, Some(pending_attempt))
+        };
+        self.hold(reason, why, held_from);
+    }
+
+    fn submit_again(&mut self, schedule: Schedule, pending_attempt: PendingAttempt, why: &str) {
+        if pending_attempt.outcome_unknown {
+            self.job.state = State::Submitting { schedule, pending_attempt };
+        } else if self.job.cancel_requested {
+            return self.cancelled_before_submit("before it was submitted");
+        } else {
+            self.job.state = State::Pending { schedule, pending_attempt: Some(pending_attempt) };
+        }
+        self.job.facts.status_message = Some(why.to_owned());
+    }
+
     /// A refusal says nothing about the send before it, which may have been executed and billed. Only the task it
     /// created, or the operator, settles that.
     fn resend_refused(&mut self, schedule: Schedule, pending_attempt: PendingAttempt, error: &JobError) {
@@ -129,10 +173,9 @@ impl Change<'_> {
             return self.hold(HoldReason::ErrorReplayed, why, held_from);
         }
         let detail = format!("refused ({why}), but an earlier send may have been executed");
-        self.record(HistoryEvent::SubmitOutcomeUnknown, detail);
-        let schedule = self.retry_later(schedule, Backoff::SUBMIT, None);
-        self.job.state = State::Submitting { schedule, pending_attempt };
-        self.job.facts.status_message = Some(why);
+        self.record_try(schedule.tries, HistoryEvent::SubmitOutcomeUnknown, detail);
+        let schedule = self.retry_failing(schedule, Backoff::SUBMIT, None);
+        self.submit_again(schedule, pending_attempt, &why);
     }
 
     fn submitted(&mut self, task: &TaskId, reserved: Option<Quota>) {
@@ -149,7 +192,6 @@ impl Change<'_> {
         self.job.state = State::Queued(RunningTask {
             task: task.clone(),
             schedule: Schedule::starting(now, due),
-            missing_since: None,
             polled_at: None,
         });
     }
@@ -158,41 +200,46 @@ impl Change<'_> {
         self.end(HistoryEvent::Cancelled, detail, State::Cancelled { task: None });
     }
 
-    pub(super) fn submit_doubted(&mut self, doubt: Doubt) {
-        let reason = match doubt {
-            Doubt::Clock => HoldReason::ClockUnreliable,
-            Doubt::Restored => HoldReason::DatabaseRestored,
-        };
-        match (self.job.state.clone(), doubt) {
-            (State::Submitting { schedule, pending_attempt }, _) => {
+    pub(super) fn database_restored(&mut self) {
+        let reason = HoldReason::DatabaseRestored;
+        match self.job.state.clone() {
+            // An attempt that was not executed when the copy was made may have been since.
+            State::Submitting { schedule, pending_attempt }
+            | State::Pending { schedule, pending_attempt: Some(pending_attempt) } => {
                 let detail = format!("key {}", attempt_key(self.job.id(), pending_attempt.number));
+                let pending_attempt = PendingAttempt { outcome_unknown: true, ..pending_attempt };
                 self.hold(reason, detail, HeldFrom::Submitting(schedule, pending_attempt));
             }
-            (State::Pending { schedule, .. }, Doubt::Restored) => {
-                self.hold(reason, "", HeldFrom::Pending(schedule));
+            State::Pending { schedule, pending_attempt: None } => {
+                self.hold(reason, "", HeldFrom::Pending(schedule, None));
             }
-            (
-                State::Pending { .. }
-                | State::Queued(_)
-                | State::Processing(_)
-                | State::Downloading(_)
-                | State::Succeeded { .. }
-                | State::Failed { .. }
-                | State::Cancelled { .. }
-                | State::Expired { .. }
-                | State::Held(_),
-                Doubt::Clock | Doubt::Restored,
-            ) => {}
+            State::Queued(_)
+            | State::Processing(_)
+            | State::Downloading(_)
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. }
+            | State::Held(_) => {}
         }
     }
 }
 
-fn pending_attempt_of(job: &Job) -> Option<(Schedule, PendingAttempt)> {
+impl PendingAttempt {
+    /// Whether its key must not be sent any more. A key from the future was created by a wrong clock: its age is
+    /// unknown.
+    pub(super) fn is_too_old(&self, now: Timestamp) -> bool {
+        now.since(self.created_at) >= KEY_LIFETIME || self.created_at.since(now) > CLOCK_TOLERANCE
+    }
+}
+
+/// The attempt whose submit call may be under way.
+fn sent_attempt_of(job: &Job) -> Option<(Schedule, PendingAttempt)> {
     match &job.state {
         State::Submitting { schedule, pending_attempt } => Some((*schedule, *pending_attempt)),
         State::Held(hold) => match &hold.held_from {
             HeldFrom::Submitting(schedule, pending_attempt) => Some((*schedule, *pending_attempt)),
-            HeldFrom::Pending(_) | HeldFrom::Running(_) | HeldFrom::Downloading(_) => None,
+            HeldFrom::Pending(..) | HeldFrom::Running(_) | HeldFrom::Downloading(_) => None,
         },
         State::Pending { .. }
         | State::Queued(_)

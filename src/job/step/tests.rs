@@ -1,15 +1,17 @@
 //! `step` over all states and events: `table.txt` has a row for every pair; the tests below add time.
 
+mod bounds;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::job::event::{
-    CancelVerdict, Doubt, DownloadFailure, ForbiddenKind, OperatorAction, Phase, ReportedOutput,
-    StatusVerdict, SubmitVerdict, TaskFacts,
+    CancelVerdict, DownloadFailure, ForbiddenKind, OperatorAction, Phase, ReportedOutput, StatusVerdict,
+    SubmitVerdict, TaskFacts,
 };
-use crate::job::next_action::{NextAction, next_action};
+use crate::job::next_action::{DueWork, NextAction, due_work, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::state::StateName;
 use crate::job::{Identity, JobId, Priority};
@@ -47,31 +49,54 @@ fn task() -> TaskId {
     TaskId::parse("task-1").expect("a safe id")
 }
 
+/// The answer to the first attempt.
+fn submitted(verdict: SubmitVerdict) -> Event {
+    Event::SubmitAnswered { attempt: 1, verdict }
+}
+
 fn accepted() -> Event {
-    Event::SubmitAnswered(SubmitVerdict::Accepted { task: task(), reserved: Some(Quota::new(5500)) })
+    submitted(SubmitVerdict::Accepted { task: task(), reserved: Some(Quota::new(5500)) })
 }
 
 fn unknown() -> Event {
-    Event::SubmitAnswered(SubmitVerdict::Unknown { why: "HTTP 503".into(), not_before: None })
+    submitted(SubmitVerdict::Unknown { why: "HTTP 503".into(), not_before: None })
 }
 
 fn not_executed() -> Event {
-    Event::SubmitAnswered(SubmitVerdict::NotExecuted { why: "HTTP 402".into(), not_before: None })
+    submitted(SubmitVerdict::NotExecuted { why: "no connection".into(), not_before: None })
+}
+
+fn suspended() -> Event {
+    submitted(SubmitVerdict::Suspended { why: "HTTP 402".into(), not_before: None })
+}
+
+fn blocked() -> Event {
+    submitted(SubmitVerdict::Blocked { why: "HTTP 403 with a web page".into(), not_before: None })
+}
+
+/// The answer to a status query that was sent just now.
+fn status(verdict: StatusVerdict) -> Event {
+    Event::StatusPolled { task: task(), sent_at: START.plus(Duration::from_millis(1)), verdict }
 }
 
 fn polled(facts: TaskFacts) -> Event {
-    Event::StatusPolled { sent_at: START, verdict: StatusVerdict::Answered(facts) }
+    status(StatusVerdict::Answered(facts))
 }
 
 fn unanswered() -> Event {
-    Event::StatusPolled {
-        sent_at: START,
-        verdict: StatusVerdict::Unanswered { why: "HTTP 502".into(), not_before: None },
-    }
+    status(StatusVerdict::Unanswered { why: "HTTP 502".into(), not_before: None })
+}
+
+fn unreadable() -> Event {
+    status(StatusVerdict::Unreadable { why: "no status in it".into(), not_before: None })
 }
 
 fn missing() -> Event {
-    Event::StatusPolled { sent_at: START, verdict: StatusVerdict::Missing }
+    status(StatusVerdict::Missing)
+}
+
+fn cancel_answered(verdict: CancelVerdict) -> Event {
+    Event::CancelAnswered { task: task(), verdict }
 }
 
 fn output(index: u16, link: &str) -> ReportedOutput {
@@ -83,6 +108,10 @@ fn completed(links: &[&str]) -> TaskFacts {
     TaskFacts { cost: Some(Quota::new(75_000)), outputs, ..TaskFacts::of(Phase::Completed) }
 }
 
+fn earlier_task() -> TaskId {
+    TaskId::parse("task-0").expect("a safe id")
+}
+
 fn key(index: u16) -> OutputKey {
     OutputKey { kind: OutputKind::Video, index }
 }
@@ -90,11 +119,11 @@ fn key(index: u16) -> OutputKey {
 fn stored(index: u16) -> Event {
     let path = format!("2026-04-04/sakura-{index}.mp4");
     let published = Published::for_test(&path, 9, "ab");
-    Event::Stored(Stored::new(key(index), &published, "cdn.example".into(), START))
+    Event::Stored(Stored::new(task(), key(index), &published, "cdn.example".into(), START))
 }
 
 fn download_failed(failure: DownloadFailure) -> Event {
-    Event::DownloadFailed { key: key(0), failure }
+    Event::DownloadFailed { task: task(), key: key(0), failure }
 }
 
 fn refused(status: u16) -> Event {
@@ -108,16 +137,10 @@ fn invalid_download() -> Event {
 /// One job in each state, and one held from each state that a job can be held from.
 fn jobs_by_state() -> Vec<(&'static str, Job)> {
     let held = |job: &Job, reason| {
-        let mut change = Change {
-            job: job.clone(),
-            moment: at(START),
-            history: vec![],
-            send: None,
-            reply: None,
-            clock_confirmed: false,
-        };
+        let mut change =
+            Change { job: job.clone(), moment: at(START), history: vec![], send: None, reply: None };
         let held_from = match job.state.clone() {
-            State::Pending { schedule, .. } => HeldFrom::Pending(schedule),
+            State::Pending { schedule, pending_attempt } => HeldFrom::Pending(schedule, pending_attempt),
             State::Submitting { schedule, pending_attempt } => {
                 HeldFrom::Submitting(schedule, pending_attempt)
             }
@@ -142,14 +165,16 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         .fold(new_job(), |job, event| step(&job, event, at(START.minus(25 * HOUR))).job);
     let expired = {
         let mut job = downloading.clone();
-        for event in [refused(410), polled(completed(&["https://cdn.example/a"])), refused(410)] {
+        for event in [refused(410), polled(completed(&["https://cdn.example/a"]))] {
             job = step(&job, &event, at(START)).job;
         }
+        job = step(&job, &refused(410), at(START.plus(25 * HOUR))).job;
         job
     };
     vec![
         ("pending", pending.clone()),
         ("pending, not executed before", after(submitting.clone(), &[not_executed()])),
+        ("pending, suspended before", after(submitting.clone(), &[suspended()])),
         ("submitting", submitting.clone()),
         ("submitting, outcome unknown", after(submitting.clone(), &[unknown()])),
         (
@@ -172,10 +197,16 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         ("expired", expired),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
         ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
-        ("held, clock unreliable", held(&submitting, HoldReason::ClockUnreliable)),
+        ("held, submit blocked", held(&after(submitting.clone(), &[blocked()]), HoldReason::SubmitBlocked)),
         ("held, timed out", held(&processing, HoldReason::TimedOut)),
         ("held, task missing", held(&processing, HoldReason::TaskMissing)),
-        ("held, invalid output", held(&downloading, HoldReason::InvalidOutput)),
+        ("held, invalid output", after(downloading.clone(), &vec![invalid_download(); 5])),
+        ("held, no output", held(&after(queued.clone(), &[polled(completed(&[]))]), HoldReason::NoOutput)),
+        ("held, output unreachable", {
+            let failed =
+                download_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None });
+            step(&downloading, &failed, at(START.plus(27 * HOUR))).job
+        }),
     ]
 }
 
@@ -189,14 +220,20 @@ fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("attempt started", Event::AttemptStarted),
         ("submit: accepted", accepted()),
-        ("submit: refused", Event::SubmitAnswered(SubmitVerdict::Refused(error))),
+        ("submit: refused", submitted(SubmitVerdict::Refused(error))),
+        ("submit: suspended", suspended()),
         ("submit: not executed", not_executed()),
+        ("submit: blocked", blocked()),
         ("submit: unknown", unknown()),
+        ("submit: stored error replayed", submitted(SubmitVerdict::Replayed { why: "HTTP 500".into() })),
+        ("submit: task of another attempt", submitted(SubmitVerdict::DuplicateTask { task: task() })),
         (
-            "submit: stored error replayed",
-            Event::SubmitAnswered(SubmitVerdict::Replayed { why: "HTTP 500".into() }),
+            "submit: accepted, earlier attempt",
+            Event::SubmitAnswered {
+                attempt: 0,
+                verdict: SubmitVerdict::Accepted { task: earlier_task(), reserved: None },
+            },
         ),
-        ("submit: task of another job", Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task: task() })),
         ("poll: queued", polled(TaskFacts::of(Phase::Queued))),
         ("poll: processing", polled(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
         ("poll: unclear", polled(TaskFacts::of(Phase::Unclear("pondering".into())))),
@@ -211,14 +248,20 @@ fn events() -> Vec<(&'static str, Event)> {
         ("poll: cancelled", polled(TaskFacts::of(Phase::Cancelled))),
         ("poll: task unknown", missing()),
         ("poll: no answer", unanswered()),
-        ("cancel: accepted", Event::CancelAnswered(CancelVerdict::Accepted)),
-        ("cancel: too late", Event::CancelAnswered(CancelVerdict::TooLate { why: "running".into() })),
+        ("poll: unreadable", unreadable()),
+        (
+            "poll: completed, earlier task",
+            Event::StatusPolled {
+                task: earlier_task(),
+                sent_at: START,
+                verdict: StatusVerdict::Answered(completed(&["https://cdn.example/old"])),
+            },
+        ),
+        ("cancel: accepted", cancel_answered(CancelVerdict::Accepted)),
+        ("cancel: too late", cancel_answered(CancelVerdict::TooLate { why: "running".into() })),
         (
             "cancel: no answer",
-            Event::CancelAnswered(CancelVerdict::Unanswered {
-                why: "HTTP 502".into(),
-                not_before: Some(later),
-            }),
+            cancel_answered(CancelVerdict::Unanswered { why: "HTTP 502".into(), not_before: Some(later) }),
         ),
         ("callback received", Event::CallbackReceived { hint: Some(task()), quiet: false }),
         ("callback over the limit", Event::CallbackReceived { hint: None, quiet: true }),
@@ -235,8 +278,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("file too large", forbidden(ForbiddenKind::Size)),
         ("time elapsed", Event::TimeElapsed),
         ("clock set back", Event::ClockSetBack),
-        ("clock unreliable", Event::SubmitDoubted(Doubt::Clock)),
-        ("database restored", Event::SubmitDoubted(Doubt::Restored)),
+        ("database restored", Event::DatabaseRestored),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
@@ -244,9 +286,11 @@ fn events() -> Vec<(&'static str, Event)> {
 }
 
 fn next_action_text(job: &Job, now: Timestamp) -> String {
-    next_action(job, now).map_or("rest".into(), |next| {
-        format!("{} +{}s", next.action.into_str(), next.due.since(now).as_secs())
-    })
+    let DueWork { action, download } = due_work(job, now);
+    let action = action.map(|next| format!("{} +{}s", next.action.into_str(), next.due.since(now).as_secs()));
+    let download = download.map(|next| format!("download +{}s", next.due.since(now).as_secs()));
+    let both: Vec<_> = download.into_iter().chain(action).collect();
+    if both.is_empty() { "rest".into() } else { both.join(", ") }
 }
 
 /// A row for each pair: the event, the new state, the next action, the history. `table.txt` describes the behaviour;
@@ -333,6 +377,7 @@ fn callback_during_a_poll_leads_to_another_poll() {
     let received =
         step(&queued, &Event::CallbackReceived { hint: None, quiet: false }, at(START.plus(HOUR))).job;
     let stale = Event::StatusPolled {
+        task: task(),
         sent_at: START,
         verdict: StatusVerdict::Answered(TaskFacts::of(Phase::Processing)),
     };
@@ -363,12 +408,17 @@ fn task_unknown_to_the_provider_for_15_minutes_is_held() {
 
 #[test]
 fn job_expires_only_after_two_refusals_of_its_link() {
-    let link = || polled(completed(&["https://cdn.example/a"]));
+    // A new signature makes no other link.
+    let link = || polled(completed(&["https://cdn.example/a?sig=2"]));
     let downloading = after(new_job(), &[Event::AttemptStarted, accepted(), link()]);
-    let state = |events: &[Event], now| {
+    let state = |events: &[Event], now: Timestamp| {
         let mut job = downloading.clone();
-        for event in events {
-            job = step(&job, event, at(now)).job;
+        for (millis, event) in (0..).zip(events) {
+            let mut event = event.clone();
+            if let Event::StatusPolled { sent_at, .. } = &mut event {
+                *sent_at = now.plus(Duration::from_millis(millis));
+            }
+            job = step(&job, &event, at(now.plus(Duration::from_millis(millis)))).job;
         }
         job.state_name()
     };
@@ -376,9 +426,14 @@ fn job_expires_only_after_two_refusals_of_its_link() {
     assert_eq!(state(&[refused(404), link(), refused(404)], soon), StateName::Downloading);
     assert_eq!(state(&[refused(404), refused(404)], late), StateName::Downloading);
     assert_eq!(state(&[refused(404), unanswered(), refused(404)], late), StateName::Downloading);
+    assert_eq!(
+        state(&[refused(404), refused(404)], late.plus(2 * HOUR)),
+        StateName::Held,
+        "no answer confirms it"
+    );
     assert_eq!(state(&[refused(404), link(), refused(404)], late), StateName::Expired);
     assert_eq!(state(&[refused(404), missing(), refused(404)], late), StateName::Expired);
-    assert_eq!(state(&[refused(410), link(), refused(410)], soon), StateName::Expired);
+    assert_eq!(state(&[refused(410), link(), refused(410)], soon), StateName::Downloading, "a day too early");
     let fresh = polled(completed(&["https://cdn.example/fresh"]));
     assert_eq!(state(&[refused(410), fresh, refused(410)], late), StateName::Downloading);
 }
@@ -441,7 +496,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..36, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..44, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;
@@ -456,7 +511,7 @@ proptest! {
             let restored = Job::restore(outcome.job.record());
             prop_assert_eq!(restored.as_ref(), Ok(&outcome.job));
             let name = outcome.job.state_name();
-            let has_no_action = next_action(&outcome.job, now).is_none();
+            let has_no_action = due_work(&outcome.job, now) == DueWork::default();
             prop_assert!(!has_no_action || name.is_end() || name == StateName::Held);
             prop_assert!(!name.is_end() || (has_no_action && outcome.job.facts.finished_at.is_some()));
             job = outcome.job;
@@ -475,7 +530,8 @@ fn clock_set_back_by_a_day_makes_delayed_work_due_again() {
     assert!(next_action(&job, START).expect("a next action").due > START.plus(25 * HOUR));
     let corrected = step(&job, &Event::ClockSetBack, at(START)).job;
     assert!(next_action(&corrected, START).expect("a next action").due <= START.plus(HOUR));
-    let poll = Event::StatusPolled { sent_at: START.plus(HOUR), verdict: StatusVerdict::Missing };
+    let poll =
+        Event::StatusPolled { task: task(), sent_at: START.plus(HOUR), verdict: StatusVerdict::Missing };
     let answered = step(&corrected, &poll, at(START.plus(HOUR))).job;
     let next = next_action(&answered, START).expect("a next action").due;
     assert!(
@@ -505,7 +561,7 @@ fn key_created_in_the_future_is_never_sent_again() {
 #[test]
 fn refusal_after_an_unknown_outcome_loses_no_task() {
     let error = JobError { code: "forbidden".into(), message: "not allowed".into() };
-    let refusal = Event::SubmitAnswered(SubmitVerdict::Refused(error));
+    let refusal = submitted(SubmitVerdict::Refused(error));
     let mut job = after(new_job(), &[Event::AttemptStarted, unknown(), Event::AttemptStarted]);
     for minutes in [1, 14] {
         job = step(&job, &refusal, at(START.plus(Duration::from_secs(60 * minutes)))).job;

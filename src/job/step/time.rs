@@ -2,7 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::job::history::HistoryEvent;
-use crate::job::retry::SLOW_POLL_INTERVAL;
+use crate::job::output::Output;
+use crate::job::retry::{MAX_DOWNLOAD_WAIT, MAX_LINK_LIFETIME, OUTPUT_GRACE, SLOW_POLL_INTERVAL};
 use crate::job::state::{Downloading, HeldFrom, RunningTask, Schedule, State};
 use crate::job::step::Change;
 
@@ -44,7 +45,10 @@ impl Change<'_> {
             State::Queued(running) | State::Processing(running) => correct_running(running, now),
             State::Downloading(downloading) => correct_downloading(downloading, now),
             State::Held(hold) => match &mut hold.held_from {
-                HeldFrom::Pending(schedule) | HeldFrom::Submitting(schedule, _) => correct(schedule, now),
+                HeldFrom::Pending(schedule, None) if schedule.due > schedule.since => {
+                    limit_to_now(&mut schedule.since, now);
+                }
+                HeldFrom::Pending(schedule, _) | HeldFrom::Submitting(schedule, _) => correct(schedule, now),
                 HeldFrom::Running(running) => correct_running(running, now),
                 HeldFrom::Downloading(downloading) => correct_downloading(downloading, now),
             },
@@ -56,13 +60,20 @@ impl Change<'_> {
         if let Some(callback_at) = &mut self.job.callback_at {
             limit_to_now(callback_at, now);
         }
+        for waiting in self.job.outputs.iter_mut().filter_map(Output::waiting_mut) {
+            waiting.due = waiting.due.min(now.plus(MAX_DOWNLOAD_WAIT));
+            waiting.give_up_at = waiting.give_up_at.min(now.plus(MAX_LINK_LIFETIME).plus(OUTPUT_GRACE));
+            if let Some(last) = &mut waiting.refusals.last {
+                limit_to_now(last, now);
+            }
+        }
     }
 }
 
 fn correct_running(running: &mut RunningTask, now: Timestamp) {
     correct(&mut running.schedule, now);
-    for time in [&mut running.missing_since, &mut running.polled_at].into_iter().flatten() {
-        limit_to_now(time, now);
+    if let Some(polled_at) = &mut running.polled_at {
+        limit_to_now(polled_at, now);
     }
 }
 
@@ -76,6 +87,9 @@ fn correct_downloading(downloading: &mut Downloading, now: Timestamp) {
 /// No wait of dropreel's own exceeds the slowest poll. A longer one that the provider asked for is kept by the gate.
 fn correct(schedule: &mut Schedule, now: Timestamp) {
     limit_to_now(&mut schedule.since, now);
+    if let Some(failing_since) = &mut schedule.failing_since {
+        limit_to_now(failing_since, now);
+    }
     schedule.due = schedule.due.min(now.plus(SLOW_POLL_INTERVAL));
 }
 

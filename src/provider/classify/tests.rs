@@ -49,6 +49,7 @@ fn word(verdict: &SubmitVerdict) -> (String, Option<u64>) {
     match verdict {
         SubmitVerdict::Accepted { task, .. } => (format!("accepted {task}"), None),
         SubmitVerdict::Refused(error) => (format!("refused {}", error.code), None),
+        SubmitVerdict::Suspended { not_before, .. } => ("suspended".into(), secs(*not_before)),
         SubmitVerdict::NotExecuted { not_before, .. } => ("not executed".into(), secs(*not_before)),
         SubmitVerdict::Blocked { not_before, .. } => ("blocked".into(), secs(*not_before)),
         SubmitVerdict::Unknown { not_before, .. } => ("unknown".into(), secs(*not_before)),

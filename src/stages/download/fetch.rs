@@ -10,7 +10,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::fs::file_system::FileSystem;
 use crate::job::event::{DownloadFailure, ForbiddenKind};
-use crate::job::output::{Output, OutputKind, OutputState, Stored};
+use crate::job::output::{Output, OutputKind, Stored, Waiting};
 use crate::library::boot_id;
 use crate::library::part::{Part, PartWriter};
 use crate::media::client::{MediaClient, Resume};
@@ -44,7 +44,7 @@ impl DownloadTools {
         output: &Output,
         permit: TransferPermit,
     ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
-        let OutputState::Waiting { link, .. } = &output.state else {
+        let Some(Waiting { link, .. }) = output.waiting() else {
             return Ok(Some(Err(transient("the output is not waiting"))));
         };
         if let Some(stored) = self.finish_publishing(queued, output).await? {

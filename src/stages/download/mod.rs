@@ -16,9 +16,8 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::history::HistoryEvent;
-use crate::job::next_action::{NextAction, is_due};
-use crate::job::output::{Output, OutputKey, OutputState, host_of_link};
-use crate::job::state::StateName;
+use crate::job::next_action::next_download;
+use crate::job::output::{Output, OutputKey, host_of_link};
 use crate::library::Library;
 use crate::library::layout::Layout;
 use crate::library::quarantine::Quarantine;
@@ -191,11 +190,16 @@ impl DownloadTools {
         failpoints::hit(FailPoint::DownloadBegan);
         let queued = self.store.job_to_download(job).await?;
         let details = &queued.details;
-        // Another download of this job has completed since the pass read it.
-        if !is_due(&details.job, NextAction::Download, self.clock.now()) {
+        let (Some(task), now) = (details.job.task().cloned(), self.clock.now()) else { return Ok(()) };
+        let due = next_download(&details.job).map_or_else(Vec::new, |_| {
+            details.job.outputs().iter().filter(|output| output.is_due(now)).collect()
+        });
+        if due.is_empty() {
+            // Another download of this job has completed since the pass read it: what its row says is corrected.
+            self.store.apply(job, Event::TimeElapsed, now).await?;
             return Ok(());
         }
-        let mut outputs: Vec<_> = details.job.outputs().iter().filter_map(waiting_with_host).collect();
+        let mut outputs: Vec<_> = due.into_iter().filter_map(waiting_with_host).collect();
         // The permit was given for the host of one of them.
         outputs.sort_by_key(|(_, host)| host != permit.host());
         let mut first = Some(permit);
@@ -215,7 +219,7 @@ impl DownloadTools {
                 }
                 Err(failure) => {
                     tracing::warn!(%job, "{} of job {job} not stored yet: {failure}", output.key);
-                    Event::DownloadFailed { key: output.key, failure }
+                    Event::DownloadFailed { task: task.clone(), key: output.key, failure }
                 }
             };
             let failpoint = match &event {
@@ -225,7 +229,7 @@ impl DownloadTools {
             let applied = self.store.apply(job, event, self.clock.now()).await?;
             failpoints::hit(failpoint);
             log_transition(&applied);
-            if applied.job.state_name() != StateName::Downloading {
+            if next_download(&applied.job).is_none() {
                 break;
             }
         }
@@ -235,10 +239,7 @@ impl DownloadTools {
 
 /// An output that waits, with the host of its link.
 fn waiting_with_host(output: &Output) -> Option<(&Output, String)> {
-    match &output.state {
-        OutputState::Waiting { link, .. } => Some((output, host_of_link(link.expose()))),
-        OutputState::Stored(_) | OutputState::Lost => None,
-    }
+    output.waiting().map(|waiting| (output, host_of_link(waiting.link.expose())))
 }
 
 impl Stage for DownloadStage {

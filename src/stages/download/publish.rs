@@ -5,8 +5,9 @@ use url::Url;
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
+use crate::job::TaskId;
 use crate::job::event::DownloadFailure;
-use crate::job::output::{Output, OutputState, Stored, StoredFile};
+use crate::job::output::{Output, OutputState, Stored, StoredFile, Waiting};
 use crate::library::layout::LayoutValues;
 use crate::library::part::Part;
 use crate::library::published::Published;
@@ -40,7 +41,7 @@ impl DownloadTools {
     ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
         let job = queued.details.job.id();
         let plan = queued.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
-        let Some(plan) = plan else { return Ok(None) };
+        let (Some(plan), Some(task)) = (plan, queued.details.job.task()) else { return Ok(None) };
         let (library, known) = (self.library.clone(), plan.clone());
         let published = run_blocking(&self.clock, move || {
             library.find_published(&known.path, known.bytes, &known.sha256)
@@ -51,7 +52,7 @@ impl DownloadTools {
             if let Err(error) = self.complete_publishing(queued, output, &published, &plan).await {
                 return Ok(Some(Err(super::fetch::transient(error.to_string()))));
             }
-            return Ok(Some(Ok(self.proof(output, published, plan.host))));
+            return Ok(Some(Ok(self.proof(task, output, published, plan.host))));
         }
         let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
         let name = Self::part_name(job, output.key);
@@ -148,7 +149,7 @@ impl DownloadTools {
             match published {
                 Ok(published) => {
                     failpoints::hit(FailPoint::Published);
-                    return Ok(Ok(self.proof(output, published, checked.host)));
+                    return Ok(Ok(self.proof(task, output, published, checked.host)));
                 }
                 Err((whole, FsError::AlreadyExists(_))) => part = Some(whole),
                 Err((_, error)) => return Ok(Err(super::fetch::transient(error.to_string()))),
@@ -157,8 +158,8 @@ impl DownloadTools {
         Ok(Err(super::fetch::transient("the library has no free name for the file")))
     }
 
-    fn proof(&self, output: &Output, published: Published, host: String) -> Stored {
-        Stored::new(output.key, &published, host, self.clock.now())
+    fn proof(&self, task: &TaskId, output: &Output, published: Published, host: String) -> Stored {
+        Stored::new(task.clone(), output.key, &published, host, self.clock.now())
     }
 
     fn stored_file(&self, published: &Published, host: String) -> StoredFile {
@@ -195,7 +196,7 @@ impl DownloadTools {
 /// Whether an output's link is on `http:`.
 fn is_plain_http(output: &Output) -> bool {
     match &output.state {
-        OutputState::Waiting { link, .. } => {
+        OutputState::Waiting(Waiting { link, .. }) => {
             Url::parse(link.expose()).is_ok_and(|url| url.scheme() == "http")
         }
         OutputState::Stored(_) | OutputState::Lost => false,

@@ -1,15 +1,15 @@
 //! Submits jobs, highest priority first, and repeats submits whose outcome is not known: the stage that spends money.
 
 mod callback_urls;
-mod stored_errors;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
-use crate::job::event::{Doubt, Event, SubmitVerdict};
+use crate::job::event::{Event, SubmitVerdict};
 use crate::job::next_action::{NextAction, is_due};
+use crate::job::retry::FAILING_GRACE;
 use crate::job::scheduling::{TaskLimits, next_to_submit};
 use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, state::StateName};
@@ -22,12 +22,15 @@ use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
 pub use callback_urls::CallbackUrls;
-use stored_errors::StoredErrors;
 
 /// Most submit calls at the same time.
 const CONCURRENCY: usize = 16;
 /// Most due jobs read in one pass.
 const BATCH: u32 = 64;
+/// A call that takes longer than this makes room for another.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon a clock in doubt is checked again.
+const CLOCK_RECHECK: Duration = Duration::from_secs(20);
 /// How long a shutdown waits for the answers to submits that are under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -37,13 +40,14 @@ pub struct SubmitStage {
     limits: TaskLimits,
     callback_urls: CallbackUrls,
     in_flight: InFlight,
+    /// Submits that have failed before.
+    failing_in_flight: InFlight,
     notifications: Notifications,
 }
 
 struct Inner {
     store: Store,
     session: Arc<ProviderSession>,
-    stored_errors: StoredErrors,
 }
 
 impl SubmitStage {
@@ -55,9 +59,10 @@ impl SubmitStage {
         callback_urls: CallbackUrls,
     ) -> Self {
         let notifications = store.listen(Topic::Submit);
-        let in_flight = InFlight::new(CONCURRENCY, session.clock.clone());
-        let inner = Arc::new(Inner { store, session, stored_errors: StoredErrors::default() });
-        Self { inner, limits, callback_urls, in_flight, notifications }
+        let in_flight = InFlight::with_patience(CONCURRENCY, PATIENCE, session.clock.clone());
+        let failing_in_flight = InFlight::new(CONCURRENCY / 4, session.clock.clone());
+        let inner = Arc::new(Inner { store, session });
+        Self { inner, limits, callback_urls, in_flight, failing_in_flight, notifications }
     }
 
     /// Makes jobs ready whose `not_before` or pause after a refusal is over.
@@ -76,22 +81,13 @@ impl SubmitStage {
         let due = self.inner.store.due_jobs(NextAction::Resend, now, BATCH).await?;
         let mut wake = Wake::at(due.next);
         for job in due.jobs {
-            // The list may be outdated: a call that has just ended may have repeated the submit.
-            if self.in_flight.contains(job)
-                || !is_due(
-                    &self.inner.store.details(job).await?.job,
-                    NextAction::Resend,
-                    self.inner.session.clock.now(),
-                )
-            {
+            if !self.is_still_due(job, NextAction::Resend).await? {
                 continue;
             }
-            if let Some(doubt) = self.inner.session.clock_check.doubt() {
-                tracing::warn!(%job, "job {job} held: {doubt}");
-                self.inner.store.apply(job, Event::SubmitDoubted(Doubt::Clock), now).await?;
-                continue;
+            if self.in_flight.is_full() {
+                return Ok(Wake::OnNotify);
             }
-            if let Some(closed) = self.start(job).await? {
+            if let Some(closed) = self.start(job, &self.in_flight).await? {
                 wake = wake.or(closed);
                 break;
             }
@@ -99,14 +95,58 @@ impl SubmitStage {
         Ok(wake)
     }
 
+    /// Repeats submits that have failed before, as far as their share goes: they must not hold up the others.
+    async fn repeat_failing(&self, now: Timestamp) -> Result<Wake, StoreError> {
+        let due = self.inner.store.due_jobs(NextAction::ResendFailing, now, BATCH).await?;
+        let mut wake = Wake::at(due.next);
+        for job in due.jobs {
+            if self.failing_in_flight.is_full() {
+                return Ok(wake);
+            }
+            if !self.is_still_due(job, NextAction::ResendFailing).await? || !self.has_room(job).await? {
+                continue;
+            }
+            if let Some(closed) = self.start(job, &self.failing_in_flight).await? {
+                wake = wake.or(closed);
+                break;
+            }
+        }
+        Ok(wake)
+    }
+
+    /// A list of due jobs may be outdated: a call that has just ended may have sent the submit.
+    async fn is_still_due(&self, job: JobId, action: NextAction) -> Result<bool, StoreError> {
+        if self.in_flight.contains(job) || self.failing_in_flight.contains(job) {
+            return Ok(false);
+        }
+        let details = self.inner.store.details(job).await;
+        let details = isolate_corrupt_job(&self.inner.store, job, details).await?;
+        Ok(details.is_some_and(|details| is_due(&details.job, action, self.inner.session.clock.now())))
+    }
+
+    /// Whether there is room at the provider for the task of a job. One whose outcome is not known has its place.
+    async fn has_room(&self, job: JobId) -> Result<bool, StoreError> {
+        let details = self.inner.store.details(job).await?;
+        if details.job.state_name() != StateName::Pending {
+            return Ok(true);
+        }
+        let (_, running) = self.inner.store.submit_queue(self.inner.session.clock.now()).await?;
+        Ok(self.limits.room_for(&details.job.identity().model, &running) > 0)
+    }
+
     /// Submits new jobs while there is room for them.
     async fn submit_new(&self) -> Result<Wake, StoreError> {
         loop {
-            let (heads, running) = self.inner.store.submit_queue().await?;
+            let now = self.inner.session.clock.now();
+            let (heads, running) = self.inner.store.submit_queue(now).await?;
             let Some(turn) = next_to_submit(&heads, &running, &self.limits) else {
-                return Ok(Wake::OnNotify);
+                // Jobs that fail give their places back after a while.
+                return Ok(if heads.is_empty() { Wake::OnNotify } else { Wake::At(now.plus(FAILING_GRACE)) });
             };
-            if let Some(closed) = self.start(turn.id).await? {
+            if self.in_flight.is_full() {
+                return Ok(Wake::OnNotify);
+            }
+            if let Some(closed) = self.start(turn.id, &self.in_flight).await? {
                 return Ok(closed);
             }
         }
@@ -114,10 +154,7 @@ impl SubmitStage {
 
     /// Commits an attempt and starts to send it, or answers when to come back. The attempt is committed before this
     /// returns, so that the next pass sees it.
-    async fn start(&self, job: JobId) -> Result<Option<Wake>, StoreError> {
-        if self.in_flight.is_full() {
-            return Ok(Some(Wake::OnNotify));
-        }
+    async fn start(&self, job: JobId, in_flight: &InFlight) -> Result<Option<Wake>, StoreError> {
         let session = &self.inner.session;
         let permit = match session.admit_submit(job).await? {
             Ok(permit) => permit,
@@ -129,7 +166,7 @@ impl SubmitStage {
         failpoints::hit(FailPoint::AttemptCommitted);
         match isolate_corrupt_job(&self.inner.store, job, begun).await? {
             Some(AttemptStart::Send(attempt)) => {
-                self.in_flight.spawn(job, self.inner.clone().send(permit, attempt));
+                in_flight.spawn(job, self.inner.clone().send(permit, attempt));
             }
             Some(AttemptStart::Nothing(applied)) => log_transition(&applied),
             Some(AttemptStart::Paused) => return Ok(Some(Wake::OnNotify)),
@@ -154,16 +191,14 @@ impl Inner {
         let job = attempt.job();
         tracing::info!(%job, key = attempt.key(), "submitting job {job}");
         let (call, classified) = self.session.client.submit(permit, attempt).await;
-        let is_server_error = classified.server_error;
         let verdict = self.session.record(call, classified).await?;
         let now = self.session.clock.now();
-        let verdict = self.stored_errors.check(attempt, is_server_error, verdict, now);
         failpoints::hit(FailPoint::SubmitClassified);
-        let applied = match self.store.apply(job, Event::SubmitAnswered(verdict.clone()), now).await {
+        let answered = |verdict| Event::SubmitAnswered { attempt: attempt.number(), verdict };
+        let applied = match self.store.apply(job, answered(verdict), now).await {
             Err(StoreError::DuplicateTask(task)) => {
                 failpoints::hit(FailPoint::SubmitTaskShared);
-                let shared = Event::SubmitAnswered(SubmitVerdict::DuplicateTask { task });
-                self.store.apply(job, shared, now).await?
+                self.store.apply(job, answered(SubmitVerdict::DuplicateTask { task }), now).await?
             }
             applied => applied?,
         };
@@ -188,9 +223,20 @@ impl Stage for SubmitStage {
         if suspensions.iter().any(|suspension| suspension.cause == SuspensionCause::PausedSubmits) {
             return Ok(waits);
         }
+        if let Some(doubt) = self.inner.session.clock_check.doubt() {
+            // The age of a key decides whether a submit may be repeated: a wrong clock could pay twice.
+            tracing::warn!("nothing is submitted until the clock is right: {doubt}");
+            return Ok(waits.or(Wake::At(now.plus(CLOCK_RECHECK))));
+        }
         let repeats = self.repeat_submits(now).await?;
-        let submits = self.submit_new().await?;
-        Ok(waits.or(repeats).or(submits))
+        let (submits, failing) = if self.limits.failing_have_places() {
+            // In their share, the failing ones come first: otherwise a long queue would never let them try again.
+            let failing = self.repeat_failing(now).await?;
+            (self.submit_new().await?, failing)
+        } else {
+            (self.submit_new().await?, self.repeat_failing(now).await?)
+        };
+        Ok(waits.or(repeats).or(submits).or(failing))
     }
 
     async fn notified(&self) {
@@ -198,13 +244,23 @@ impl Stage for SubmitStage {
             biased;
             () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
+            () = self.failing_in_flight.completed() => {}
         }
     }
 
     async fn drain(&self) {
         // An answer that comes in time saves a repeat after the restart. The others are safe to abort: their attempts
         // are committed.
-        let _ = self.inner.session.clock.within(DRAIN_TIMEOUT, self.in_flight.drain()).await;
+        let _ = self
+            .inner
+            .session
+            .clock
+            .within(DRAIN_TIMEOUT, async {
+                self.in_flight.drain().await;
+                self.failing_in_flight.drain().await;
+            })
+            .await;
         self.in_flight.abort().await;
+        self.failing_in_flight.abort().await;
     }
 }

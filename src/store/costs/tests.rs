@@ -74,7 +74,7 @@ impl Lifecycle {
             }
             "accepted" => {
                 let verdict = SubmitVerdict::Accepted { task: self.task.clone(), reserved: None };
-                store.apply(self.id, Event::SubmitAnswered(verdict), NOW).await.unwrap();
+                store.apply(self.id, Event::SubmitAnswered { attempt: 1, verdict }, NOW).await.unwrap();
             }
             "delivery kept" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
             "callback processed" => {
@@ -87,7 +87,8 @@ impl Lifecycle {
                 let link = Secret::new("https://cdn.example/1");
                 let outputs = vec![ReportedOutput { kind, index, link, expires_at: None }];
                 let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-                let polled = Event::StatusPolled { sent_at: NOW, verdict: StatusVerdict::Answered(facts) };
+                let (task, verdict) = (self.task.clone(), StatusVerdict::Answered(facts));
+                let polled = Event::StatusPolled { task, sent_at: NOW, verdict };
                 store.apply(self.id, polled, NOW).await.unwrap();
             }
             _ => {
@@ -96,7 +97,7 @@ impl Lifecycle {
                 let published = Published::for_test(&path, 9, &sha256);
                 let plan = Plan { path, bytes: 9, sha256, host: host.clone() };
                 assert!(store.plan_output(self.id, self.task.clone(), self.key, plan).await.unwrap());
-                let stored = Event::Stored(Stored::new(self.key, &published, host, NOW));
+                let stored = Event::Stored(Stored::new(self.task.clone(), self.key, &published, host, NOW));
                 let applied = store.apply(self.id, stored, NOW).await.unwrap();
                 assert_eq!(applied.job.state_name(), StateName::Succeeded);
             }
@@ -131,7 +132,8 @@ fn poll_without_news_updates_only_its_time_and_schedule() {
         for seconds in [5, 10] {
             let sent_at = NOW.plus(std::time::Duration::from_secs(seconds));
             let verdict = StatusVerdict::Answered(TaskFacts::of(Phase::Processing));
-            store.apply(job.id, Event::StatusPolled { sent_at, verdict }, sent_at).await.unwrap();
+            let polled = Event::StatusPolled { task: job.task.clone(), sent_at, verdict };
+            store.apply(job.id, polled, sent_at).await.unwrap();
         }
     });
     assert_eq!(

@@ -88,10 +88,11 @@ async fn failed_job_with_all_rows(rig: &Rig, name: &str) -> JobId {
             .unwrap();
     }
     let failed = StatusVerdict::Answered(TaskFacts::of(Phase::Failed));
-    rig.store.apply(id, Event::StatusPolled { sent_at: NOW, verdict: failed }, NOW).await.unwrap();
+    let task = crate::job::TaskId::parse(&format!("task-{name}")).unwrap();
+    rig.store.apply(id, Event::StatusPolled { task, sent_at: NOW, verdict: failed }, NOW).await.unwrap();
     raw(&rig.path())
         .execute_batch(&format!(
-            "INSERT INTO outputs (job, task_id, kind, idx, position, state, link_refusals, link_gone, refusal_confirmed,
+            "INSERT INTO outputs (job, task_id, kind, idx, position, state, tries, link_refusals, refusal_confirmed,
                                   invalid_downloads, expires_at)
              SELECT nr, 'task-{name}', 'video', 0, 0, 'lost', 0, 0, 0, 0, 1 FROM jobs WHERE id = '{id}';
              INSERT INTO hook_calls (hook, event, job, at, tries)

@@ -58,7 +58,7 @@ fn schema_checks_build_no_list_for_each_row() {
     drop(open(&path).unwrap());
     let connection = raw(&path);
     for sql in [
-        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, refresh_links, \
+        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, unattended_entries, \
          cancel_requested, expiry_alerted, progress, last_change) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
         "UPDATE jobs SET state = 'held', next_action = NULL WHERE nr = 1",
     ] {
@@ -78,7 +78,7 @@ async fn version_1_migrates_to_the_current_version() {
     old.pragma_update(None, "user_version", 1).unwrap();
     drop(old);
     let store = open(&path).unwrap();
-    let (heads, _) = store.submit_queue().await.unwrap();
+    let (heads, _) = store.submit_queue(Timestamp::from_millis(1_775_285_160_000)).await.unwrap();
     assert!(heads.is_empty());
     let version: i64 = raw(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, VERSION);
@@ -153,7 +153,7 @@ async fn version_3_migrates_with_every_state_and_word() {
             "3 resend 200",
             "4 poll 300",
             "5 cancel 300",
-            "6 download 400",
+            "6 poll 400",
             "7 poll 400",
             "12 poll 900"
         ]
@@ -164,7 +164,7 @@ async fn version_3_migrates_with_every_state_and_word() {
         rows(reasons),
         [
             "12 timed_out processing",
-            "13 clock_unreliable submitting",
+            "13 outcome_unknown submitting",
             "14 invalid_output downloading",
             "15 duplicate_task submitting",
             "16 address_forbidden downloading"
@@ -186,7 +186,7 @@ async fn version_3_migrates_with_every_state_and_word() {
             "task_found the provider knows the task again",
             "task_finished the task has ended after all",
             "held timed_out: task task-12",
-            "held clock_unreliable: key 13",
+            "held outcome_unknown: key 13",
             "held invalid_output: video-0: a page",
             "held duplicate_task: task task-8",
             "held address_forbidden: 10.0.0.1",

@@ -1,7 +1,6 @@
 //! The web page: its contents, its languages, and that hostile texts stay text.
 
 use super::*;
-use crate::job::event::Doubt;
 use crate::job::state::StateName;
 
 const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
@@ -63,7 +62,7 @@ async fn page_is_in_the_chosen_or_accepted_language() {
 async fn history_hold_reason_and_action_are_in_the_language_of_the_page() {
     let admin = TestAdmin::start();
     let job = admin.add_jobs(&["sakura"]).await[0];
-    admin.rig.store.apply(job, Event::SubmitDoubted(Doubt::Restored), NOW).await.unwrap();
+    admin.rig.store.apply(job, Event::DatabaseRestored, NOW).await.unwrap();
     let page = admin.page("/jobs/sakura", "Accept-Language: zh").await.body;
     for text in ["<b>已接收</b>", "<b>需人工处理</b>", "数据库由较早的备份恢复"] {
         assert!(page.contains(text), "{text}: {page}");

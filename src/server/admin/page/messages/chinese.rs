@@ -187,7 +187,10 @@ pub(super) const fn hold_reason(reason: HoldReason) -> &'static str {
         HoldReason::OutcomeUnknown => "提交结果未知，且幂等键已过期，不能再次发送",
         HoldReason::ErrorReplayed => "每次重复提交，服务商都返回同一个错误",
         HoldReason::DuplicateTask => "服务商返回的任务已属于另一个任务",
-        HoldReason::ClockUnreliable => "系统时钟不可信，无法判断幂等键的时效",
+        HoldReason::SubmitBlocked => "防火墙等中间环节拒绝提交已超过 20 分钟",
+        HoldReason::SubmitFailing => "两小时内提交始终未成功",
+        HoldReason::StatusUnreadable => "两小时内任务状态的回复始终无法读取；仍每 15 分钟查询一次",
+        HoldReason::OutputUnreachable => "输出文件未能及时下载；仍每 15 分钟重试一次",
         HoldReason::DatabaseRestored => "数据库由较早的备份恢复，此任务可能已经提交过",
         HoldReason::TimedOut => "任务未按时完成，仍每 15 分钟查询一次",
         HoldReason::TaskMissing => "服务商已没有这个任务",
@@ -204,25 +207,23 @@ pub(super) const fn hold_reason(reason: HoldReason) -> &'static str {
 /// The answers of the state machine to actions, in English and Chinese.
 pub(super) const ACTIONS_DONE: &[(&str, &str)] = &[
     (
-        "being submitted; it is cancelled at the provider once its task is known",
-        "正在提交，得知服务商任务后即向服务商取消",
+        "being submitted; it is cancelled at the provider once its task is known; cancel it again to give it up now",
+        "正在提交，得知服务商任务后即向服务商取消；再次取消则立即放弃",
     ),
     (
         "given up while the outcome of its submit was unknown; it may have been billed",
         "已放弃；提交结果未知，可能已经计费",
     ),
     ("given up: the provider does not know the task", "已放弃：服务商没有这个任务"),
-    ("given up before it was stored", "已放弃，文件尚未保存"),
+    ("given up: the provider does not answer about its task", "已放弃：服务商没有回复任务状态"),
+    ("given up before it was stored; the provider has billed it", "已放弃，文件尚未保存；服务商已经计费"),
     ("cancelled before it was submitted", "已在提交前取消"),
     (
         "cancellation requested; if the task has already started, it finishes and is billed",
         "已请求取消；如果任务已经开始，则会继续完成并计费",
     ),
     ("submitted again under a new key, and billed again", "已用新的幂等键重新提交，会再次计费"),
-    (
-        "submitted again under a new key; it may be billed a second time",
-        "已用新的幂等键重新提交，可能重复计费",
-    ),
+    ("the same submit is repeated under the same key, and billed once", "用同一个幂等键重复提交，只计费一次"),
     ("it continues where it stopped", "任务从中断处继续"),
 ];
 
@@ -233,14 +234,14 @@ pub(super) fn action_done(message: &str) -> Option<&'static str> {
 pub(super) fn action_rejected(action: OperatorAction, state: StateName) -> String {
     let state_text = CHINESE.state(state);
     match (action, state) {
-        (OperatorAction::Cancel, StateName::Downloading) => {
-            "不能取消：服务商已完成并计费，文件正在下载".to_owned()
-        }
         (OperatorAction::Cancel, _) => format!("不能取消：任务的状态是“{state_text}”"),
         (OperatorAction::Retry, StateName::Succeeded) => {
             "任务已成功；如需再生成一个，请在任务文件中设置 `again` 后重新放入".to_owned()
         }
         (OperatorAction::Retry, _) => format!("无需重试：任务的状态是“{state_text}”，会自动继续"),
+        (OperatorAction::Release, StateName::Held) => {
+            "幂等键已过期，不能再次发送；请先在服务商处查找任务，如果没有，再重试：会用新的幂等键提交，可能重复计费".to_owned()
+        }
         (OperatorAction::Release, _) => format!("无需放行：任务的状态是“{state_text}”"),
     }
 }

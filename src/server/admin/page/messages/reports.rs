@@ -89,6 +89,13 @@ mod tests {
         };
         let mut records: Vec<_> =
             StateName::VARIANTS.iter().map(|state| record(*state, None, None)).collect();
+        let failing = |state: &StateName| Record {
+            tries: Some(1),
+            failing_since: now,
+            cancel_requested: true,
+            ..record(*state, None, None)
+        };
+        records.extend(StateName::VARIANTS.iter().map(failing));
         for reason in HoldReason::VARIANTS {
             let held = |from: &StateName| record(StateName::Held, Some(*reason), Some(*from));
             records.extend(StateName::VARIANTS.iter().map(held));
