@@ -239,7 +239,7 @@ CREATE TABLE suspensions (
     cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
                                              OR cause = 'rate_limited' OR cause = 'key_refused'
                                              OR cause = 'balance_empty' OR cause = 'misconfigured'
-                                             OR cause = 'unreachable'),
+                                             OR cause = 'unreachable' OR cause = 'clock_unreliable'),
     until   INTEGER,                     -- null: until the user resumes
     message TEXT NOT NULL,
     since   INTEGER NOT NULL

@@ -172,7 +172,7 @@ CREATE TABLE suspensions_4 (
     cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
                                              OR cause = 'rate_limited' OR cause = 'key_refused'
                                              OR cause = 'balance_empty' OR cause = 'misconfigured'
-                                             OR cause = 'unreachable'),
+                                             OR cause = 'unreachable' OR cause = 'clock_unreliable'),
     until   INTEGER,
     message TEXT NOT NULL,
     since   INTEGER NOT NULL

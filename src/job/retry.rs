@@ -13,6 +13,8 @@ pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 pub const BLOCKED_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// How long no submit of a job may work before it is held.
 pub const SUBMIT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// A job is not held for submits that fail before this many tries: calls may have been suspended in between.
+pub const MIN_SUBMIT_TRIES: u32 = 6;
 /// How long status answers may be unreadable before the job is held.
 pub const UNREADABLE_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// How long the provider may deny knowing a task before the job is held.

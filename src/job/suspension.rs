@@ -47,6 +47,8 @@ pub enum SuspensionCause {
     Misconfigured,
     /// No connection to the provider can be made.
     Unreachable,
+    /// The clock went back, or disagrees with the provider's: the age of an idempotency key is not known.
+    ClockUnreliable,
 }
 
 impl SuspensionCause {
@@ -73,7 +75,14 @@ impl SuspensionCause {
 
     /// Whether its end is not known in advance, so that a single call must find out.
     pub const fn needs_probe(self) -> bool {
-        matches!(self, Self::KeyRefused | Self::BalanceEmpty | Self::Misconfigured | Self::Unreachable)
+        matches!(
+            self,
+            Self::KeyRefused
+                | Self::BalanceEmpty
+                | Self::Misconfigured
+                | Self::Unreachable
+                | Self::ClockUnreliable
+        )
     }
 }
 

@@ -93,6 +93,7 @@ impl Evidence {
             }
             SuspensionCause::BalanceEmpty => matches!(self, Self::BalanceSufficient),
             SuspensionCause::RateLimited
+            | SuspensionCause::ClockUnreliable
             | SuspensionCause::PausedSubmits
             | SuspensionCause::PausedDownloads => false,
         }

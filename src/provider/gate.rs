@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::suspension::{MAX_SUSPENSION, Suspension, SuspensionCause};
 use crate::provider::answer::{AccountRefusal, Classified};
+use crate::provider::neutral::NeutralCall;
 pub use permits::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use permits::{Permit, Subject};
 pub use state::Settled;
@@ -58,6 +59,7 @@ impl Gate {
             old_key: 0,
             active: Vec::new(),
             unconfirmed: UnconfirmedCauses::default(),
+            clock_check_wanted: false,
         };
         Self { spacing, state: Mutex::new(state) }
     }
@@ -130,6 +132,9 @@ impl Gate {
         let (_, call) = state.wanted_neutral(now).filter(|(at, _)| *at <= now)?;
         state.next_neutral = now.plus(NEUTRAL_SPACING);
         state.unconfirmed.sent(call);
+        if call == NeutralCall::Models {
+            state.clock_check_wanted = false;
+        }
         let mut probe = false;
         for active in &mut state.active {
             if active.is_probed_by(call) && active.suspension.until <= Some(now) {
@@ -163,10 +168,44 @@ impl Gate {
                 }
             }
             Subject::Neutral(call) => {
+                // Wanted again while it was being made.
+                state.clock_check_wanted = false;
                 state.neutral_call_answered(call, classified, refusal, now, &mut settled)
             }
         }
         settled
+    }
+
+    /// A neutral call is wanted to compare the clock with the provider's.
+    pub fn want_clock_check(&self) {
+        self.state.lock().clock_check_wanted = true;
+    }
+
+    /// Suspends submits while the clock is in doubt, as `doubt` says, and lifts that when it is not.
+    pub fn set_clock_doubt(&self, doubt: Option<String>, now: Timestamp) -> Settled {
+        let mut state = self.state.lock();
+        let is_clock = |active: &Active| active.suspension.cause == SuspensionCause::ClockUnreliable;
+        let known = state.active.iter().any(is_clock);
+        let mut settled = Settled::default();
+        match doubt {
+            Some(message) if !known => {
+                let (cause, until) = (SuspensionCause::ClockUnreliable, Some(now));
+                state.suspend(Suspension { cause, until, message, since: now }, None, &mut settled);
+            }
+            None if known => {
+                state.active.retain(|active| !is_clock(active));
+                settled.changed = true;
+            }
+            Some(_) | None => {}
+        }
+        settled
+    }
+
+    /// Whether submits are suspended.
+    pub fn suspends_submits(&self, now: Timestamp) -> bool {
+        let mut state = self.state.lock();
+        state.drop_expired(now);
+        state.active.iter().any(|active| active.suspension.cause.suspends_submits())
     }
 
     /// An operator wants suspended calls to be tried at once.

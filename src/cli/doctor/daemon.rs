@@ -65,6 +65,10 @@ fn suspension(suspension: &Suspension) -> Finding {
         SuspensionCause::BalanceEmpty => "top up the balance at the provider; jobs continue by themselves",
         SuspensionCause::Misconfigured => "set provider.base_url to the provider's address",
         SuspensionCause::Unreachable => "check the network; jobs continue by themselves",
+        SuspensionCause::ClockUnreliable => {
+            "set the clock of this machine, best by NTP; jobs continue by themselves; if the clock is right, `dropreel \
+             resume` says so"
+        }
     };
     Finding::warning("suspension", describe_suspension(suspension), fix)
 }

@@ -97,7 +97,8 @@ impl Change<'_> {
         }
         if first_failure {
             let soon = self.now().plus(self.backoff(Backoff::FRESH_LINK, 0));
-            downloading.schedule.due = downloading.schedule.due.min(soon);
+            let schedule = Schedule { due: downloading.schedule.due.min(soon), ..downloading.schedule };
+            downloading.schedule = schedule.spaced_from(downloading.polled_at);
         }
         self.settle(downloading);
     }

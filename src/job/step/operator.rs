@@ -185,7 +185,10 @@ impl Change<'_> {
                 self.job.state = State::Submitting { schedule, pending_attempt };
                 return ActionReply::Done("the same submit is repeated under the same key, and billed once");
             }
-            HeldFrom::Running(running) => State::Processing(RunningTask { schedule, ..running }),
+            HeldFrom::Running(running) => {
+                let schedule = schedule.spaced_from(running.polled_at);
+                State::Processing(RunningTask { schedule, ..running })
+            }
             HeldFrom::Downloading(downloading) => {
                 for waiting in self.job.outputs.iter_mut().filter_map(Output::waiting_mut) {
                     waiting.due = now;
@@ -193,6 +196,7 @@ impl Change<'_> {
                     waiting.blocked = None;
                     waiting.give_up_at = waiting.give_up_at.max(now.plus(OUTPUT_GRACE));
                 }
+                let schedule = schedule.spaced_from(downloading.polled_at);
                 State::Downloading(Downloading { schedule, ..downloading })
             }
         };

@@ -274,6 +274,14 @@ fn poll_slowly(running: RunningTask, now: Timestamp) -> RunningTask {
     RunningTask { schedule, ..running }
 }
 
+impl Schedule {
+    /// Not due within [`MIN_POLL_SPACING`] of the last status query.
+    pub(super) fn spaced_from(self, polled_at: Option<Timestamp>) -> Self {
+        let earliest = polled_at.map_or(self.due, |polled_at| polled_at.plus(MIN_POLL_SPACING));
+        Self { due: self.due.max(earliest), ..self }
+    }
+}
+
 /// Due immediately, but not within [`MIN_POLL_SPACING`] of the last status query.
 fn poll_soon(schedule: &mut Schedule, polled_at: Option<Timestamp>, now: Timestamp) {
     let soonest = polled_at.map_or(now, |polled_at| now.max(polled_at.plus(MIN_POLL_SPACING)));

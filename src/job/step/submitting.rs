@@ -9,7 +9,8 @@ use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
 use crate::job::retry::{
-    BLOCKED_TIMEOUT, Backoff, CLOCK_TOLERANCE, KEY_LIFETIME, REFUSAL_TIMEOUT, SUBMIT_TIMEOUT,
+    BLOCKED_TIMEOUT, Backoff, CLOCK_TOLERANCE, KEY_LIFETIME, MIN_SUBMIT_TRIES, REFUSAL_TIMEOUT,
+    SUBMIT_TIMEOUT,
 };
 use crate::job::state::{HeldFrom, PendingAttempt, RunningTask, Schedule, State};
 use crate::job::step::{AttemptToSend, Change};
@@ -140,7 +141,7 @@ impl Change<'_> {
         reason: HoldReason,
     ) {
         let failing = schedule.failing_since.map_or(Duration::ZERO, |since| self.now().since(since));
-        if failing < timeout {
+        if failing < timeout || schedule.tries < MIN_SUBMIT_TRIES {
             return self.submit_again(schedule, pending_attempt, why);
         }
         let held_from = if pending_attempt.outcome_unknown {

@@ -587,7 +587,7 @@ fn possible_actions_are_those_that_a_step_accepts() {
     assert_eq!(offered(&new_job()), [(cancel, false)]);
     let cancelled = after(new_job(), &[Event::Operator(cancel)]);
     assert_eq!(offered(&cancelled), [(retry, true)]);
-    let held = after(new_job(), &[Event::SubmitDoubted(Doubt::Restored)]);
+    let held = after(new_job(), &[Event::DatabaseRestored]);
     assert_eq!(offered(&held), [(release, true), (retry, true), (cancel, false)]);
     for job in [new_job(), cancelled, held] {
         for action in [cancel, retry, release] {

@@ -16,6 +16,8 @@ pub(super) const NEUTRAL_SPACING: Duration = Duration::from_secs(10);
 const NEUTRAL_WAIT: Duration = Duration::from_secs(5);
 /// How long a probe is left to another job than the one refused last.
 const OTHER_JOB_WAIT: Duration = Duration::from_secs(60);
+/// Between two probes whether the clock is right again.
+const CLOCK_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two probes whether the provider can be reached: grows up to the last.
 const UNREACHABLE_PROBES: [u64; 5] = [5, 10, 20, 40, 60];
 
@@ -31,6 +33,8 @@ pub(super) struct State {
     pub(super) old_key: u64,
     pub(super) active: Vec<Active>,
     pub(super) unconfirmed: UnconfirmedCauses,
+    /// A neutral call is wanted to compare the clocks.
+    pub(super) clock_check_wanted: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +101,7 @@ fn probe_interval(cause: SuspensionCause, times: usize) -> Duration {
             let last = UNREACHABLE_PROBES.len() - 1;
             Duration::from_secs(UNREACHABLE_PROBES[times.saturating_sub(1).min(last)])
         }
+        SuspensionCause::ClockUnreliable => CLOCK_PROBE_INTERVAL,
         _ => PROBE_INTERVAL,
     }
 }
@@ -146,7 +151,10 @@ impl State {
         let refused_for = refusal.map(|refusal| refusal.suspension.cause);
         let sent = |active: &&mut Active| active.probe == Probe::Sent && active.is_probed_by(call);
         for active in self.active.iter_mut().filter(sent) {
-            if refused_for != Some(active.suspension.cause)
+            // A submit cannot tell whether the clock is right.
+            if active.suspension.cause == SuspensionCause::ClockUnreliable {
+                active.probe = Probe::Neutral;
+            } else if refused_for != Some(active.suspension.cause)
                 && refused_for != Some(SuspensionCause::Unreachable)
             {
                 active.suspension.until = Some(now);
@@ -194,9 +202,13 @@ impl State {
             active.is_probed_by(call).then_some((active.suspension.until?, call))
         });
         let unconfirmed = self.unconfirmed.wanted().map(|call| (now, call));
-        let (at, call) = unconfirmed.into_iter().chain(probes).min_by_key(|(at, _)| *at)?;
-        // Further away than one spacing: the clock was set back.
-        let spaced = self.next_neutral.min(now.plus(NEUTRAL_SPACING));
+        // It serves submits: while they are suspended for another reason, it can wait.
+        let submits = self.active.iter().filter(|active| active.suspension.cause.suspends_submits());
+        let free_at = submits.filter_map(|active| active.suspension.until).max().unwrap_or(now).max(now);
+        let clock_check = self.clock_check_wanted.then_some((free_at, NeutralCall::Models));
+        let wanted = unconfirmed.into_iter().chain(clock_check).chain(probes);
+        let (at, call) = wanted.min_by_key(|(at, _)| *at)?;
+        let spaced = self.next_neutral;
         let suspended = self
             .active
             .iter()
@@ -207,6 +219,7 @@ impl State {
 
     /// Drops what time alone lifts, and caps what only a clock that was set back can have moved so far away.
     pub(super) fn drop_expired(&mut self, now: Timestamp) {
+        self.next_neutral = self.next_neutral.min(now.plus(NEUTRAL_SPACING));
         self.active
             .retain(|active| active.suspension.cause.needs_probe() || active.suspension.until > Some(now));
         for Active { suspension, .. } in &mut self.active {

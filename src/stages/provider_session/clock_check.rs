@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use strum::VariantArray;
+use tokio::sync::Notify;
 
 use crate::api::list::{JobFilter, MAX_PAGE};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Tick, Timestamp};
 use crate::job::event::Event;
 use crate::job::retry::CLOCK_TOLERANCE;
 use crate::job::state::StateName;
+use crate::provider::answer::Evidence;
 use crate::stages::isolate_corrupt_job;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -19,15 +21,27 @@ use crate::store::error::StoreError;
 /// How far the clock advances before its high water is saved again.
 const HIGH_WATER_STEP: Duration = Duration::from_secs(60);
 
+/// After this many calls without an answer the clock is trusted: the provider does not tell its time.
+const MAX_UNANSWERED: u32 = 3;
+
 /// See the module.
 pub struct ClockCheck {
     store: Store,
     clock: Clock,
     state: Mutex<State>,
+    verified: Notify,
 }
 
 struct State {
     skew: Option<Skew>,
+    /// The provider has answered since the start and since the last jump of the clock.
+    is_verified: bool,
+    /// Answers that a call about the clock did not get.
+    unanswered: u32,
+    /// The wall clock and the monotonic one, when they were last compared.
+    compared: (Timestamp, Tick),
+    /// An operator vouches for the clock.
+    confirmed: bool,
     /// The latest time that was saved.
     high_water: Option<Timestamp>,
     /// The clock is behind its high water, and all jobs were rescheduled for that.
@@ -47,14 +61,48 @@ impl ClockCheck {
     /// # Errors
     /// Any failure of the database.
     pub async fn open(store: Store, clock: Clock) -> Result<Self, StoreError> {
-        let state = State { skew: None, high_water: store.clock_high_water().await?, set_back: false };
-        Ok(Self { store, clock, state: Mutex::new(state) })
+        let state = State {
+            skew: None,
+            is_verified: false,
+            unanswered: 0,
+            compared: (clock.now(), clock.tick()),
+            confirmed: false,
+            high_water: store.clock_high_water().await?,
+            set_back: false,
+        };
+        Ok(Self { store, clock, state: Mutex::new(state), verified: Notify::new() })
     }
 
-    /// Compares the clock with the provider's at `now`.
-    pub fn record_provider_time(&self, provider_time: Timestamp, now: Timestamp) {
-        let difference = provider_time.since(now).max(now.since(provider_time));
-        self.state.lock().skew = Some(Skew { provider_ahead: provider_time >= now, difference });
+    /// Compares the clock with the provider's at `now`, if its answer names the time. Where it never does, or never comes,
+    /// the clock is trusted.
+    pub fn record_answer(&self, provider_time: Option<Timestamp>, evidence: Evidence, now: Timestamp) {
+        let mut state = self.state.lock();
+        if let Some(provider_time) = provider_time {
+            let difference = provider_time.since(now).max(now.since(provider_time));
+            state.skew = Some(Skew { provider_ahead: provider_time >= now, difference });
+        }
+        if evidence == Evidence::None {
+            state.unanswered = state.unanswered.saturating_add(1);
+        }
+        if !state.is_verified && (evidence != Evidence::None || state.unanswered >= MAX_UNANSWERED) {
+            state.is_verified = true;
+            self.verified.notify_one();
+        }
+    }
+
+    /// Whether the clock has been compared with the provider's since the start and its last jump.
+    pub fn is_verified(&self) -> bool {
+        self.state.lock().is_verified
+    }
+
+    /// Waits until it has been.
+    pub async fn verified(&self) {
+        self.verified.notified().await;
+    }
+
+    /// An operator vouches for the clock: the latest time that was saved no longer counts.
+    pub fn confirm(&self) {
+        self.state.lock().confirmed = true;
     }
 
     /// Saves the high water now and then. If the clock was set back, reschedules all unfinished jobs, once. If the
@@ -64,13 +112,23 @@ impl ClockCheck {
     /// Any failure of the database.
     pub async fn run(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let (mut high_water, set_back) = {
-            let state = self.state.lock();
-            (state.high_water, state.set_back)
+        let (mut high_water, set_back, confirmed) = {
+            let mut state = self.state.lock();
+            let (wall, tick) = state.compared;
+            let (by_wall, by_tick) = (now.since(wall), self.clock.tick().since(tick));
+            if now < wall || by_wall.abs_diff(by_tick) > CLOCK_TOLERANCE {
+                // It jumped: what the provider's clock said before no longer counts.
+                state.is_verified = false;
+                state.unanswered = 0;
+                state.skew = None;
+            }
+            state.compared = (now, self.clock.tick());
+            (state.high_water, state.set_back, std::mem::take(&mut state.confirmed))
         };
-        if set_back {
-            // A person may have confirmed the clock meanwhile, by releasing a job.
-            high_water = self.store.clock_high_water().await?;
+        if confirmed && is_behind(now, high_water) {
+            tracing::info!(%now, "an operator has confirmed the clock");
+            self.store.reset_clock_high_water(now).await?;
+            high_water = Some(now);
         }
         let behind = is_behind(now, high_water);
         if behind && !set_back {

@@ -14,7 +14,7 @@ use crate::job::JobId;
 use crate::job::suspension::Suspension;
 use crate::provider::answer::{Classified, Evidence};
 use crate::provider::client::ProviderClient;
-use crate::provider::gate::{Closed, Gate, NeutralPermit, QueryPermit, SentCall, SubmitPermit};
+use crate::provider::gate::{Closed, Gate, NeutralPermit, QueryPermit, SentCall, Settled, SubmitPermit};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use clock_check::ClockCheck;
@@ -95,8 +95,9 @@ impl ProviderSession {
         self.neutral_wanted.notified().await;
     }
 
-    /// An operator wants suspended calls to be tried at once.
+    /// An operator wants suspended calls to be tried at once, and vouches for the clock.
     pub fn resume(&self) {
+        self.clock_check.confirm();
         self.gate.resume(self.clock.now());
     }
 
@@ -116,10 +117,55 @@ impl ProviderSession {
             let at_once = classified.refusal.is_some() || classified.evidence == Evidence::KeyAccepted;
             self.unusable.record(job, classified.unusable.take(), at_once).await;
         }
-        if let Some(provider_time) = classified.provider_time {
-            self.clock_check.record_provider_time(provider_time, now);
+        self.clock_check.record_answer(classified.provider_time, classified.evidence, now);
+        let mut settled = self.gate.settle(call, &classified, now);
+        let doubted = self.gate.set_clock_doubt(self.clock_check.doubt(), now);
+        settled.suspended.extend(doubted.suspended);
+        settled.changed |= doubted.changed;
+        self.save_settled(&settled, now).await?;
+        if self.gate.next_neutral(now).is_some() {
+            self.neutral_wanted.notify_one();
         }
-        let settled = self.gate.settle(call, &classified, now);
+        Ok(classified.verdict)
+    }
+
+    /// Checks the clock, and suspends submits while it is in doubt.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn check_clock(&self) -> Result<(), StoreError> {
+        self.clock_check.run().await?;
+        let now = self.clock.now();
+        let settled = self.gate.set_clock_doubt(self.clock_check.doubt(), now);
+        self.save_settled(&settled, now).await?;
+        if !settled.suspended.is_empty() {
+            self.neutral_wanted.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether the clock has been compared with the provider's since the start and its last jump. If not, that is done
+    /// now; [`ProviderSession::clock_verified`] tells when.
+    pub fn is_clock_verified(&self) -> bool {
+        let verified = self.clock_check.is_verified();
+        if !verified {
+            self.gate.want_clock_check();
+            self.neutral_wanted.notify_one();
+        }
+        verified
+    }
+
+    /// Waits until the clock has been compared with the provider's.
+    pub async fn clock_verified(&self) {
+        self.clock_check.verified().await;
+    }
+
+    /// Whether submits are suspended.
+    pub fn suspends_submits(&self) -> bool {
+        self.gate.suspends_submits(self.clock.now())
+    }
+
+    async fn save_settled(&self, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
         for Suspension { cause, until, message, .. } in &settled.suspended {
             let (cause, until) = (cause.into_str(), until.unwrap_or(now));
             tracing::warn!(cause, %until, "calls to the provider are suspended until {until}: {message}");
@@ -127,10 +173,7 @@ impl ProviderSession {
         if settled.changed {
             self.saved.save(&self.gate, now).await?;
         }
-        if self.gate.next_neutral(now).is_some() {
-            self.neutral_wanted.notify_one();
-        }
-        Ok(classified.verdict)
+        Ok(())
     }
 
     /// The suspensions in force, a person's pauses among them.

@@ -29,8 +29,8 @@ const CONCURRENCY: usize = 16;
 const BATCH: u32 = 64;
 /// A call that takes longer than this makes room for another.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon a clock in doubt is checked again.
-const CLOCK_RECHECK: Duration = Duration::from_secs(20);
+/// How soon a submit asks again whether the clock has been compared with the provider's.
+const CLOCK_RECHECK: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for the answers to submits that are under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -156,6 +156,10 @@ impl SubmitStage {
     /// returns, so that the next pass sees it.
     async fn start(&self, job: JobId, in_flight: &InFlight) -> Result<Option<Wake>, StoreError> {
         let session = &self.inner.session;
+        // The age of a key decides whether a submit may be repeated: a key made by a wrong clock could be paid for twice.
+        if !session.is_clock_verified() {
+            return Ok(Some(Wake::At(session.clock.now().plus(CLOCK_RECHECK))));
+        }
         let permit = match session.admit_submit(job).await? {
             Ok(permit) => permit,
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
@@ -191,7 +195,12 @@ impl Inner {
         let job = attempt.job();
         tracing::info!(%job, key = attempt.key(), "submitting job {job}");
         let (call, classified) = self.session.client.submit(permit, attempt).await;
-        let verdict = self.session.record(call, classified).await?;
+        let verdict = match self.session.record(call, classified).await? {
+            SubmitVerdict::NotExecuted { why, not_before } if self.session.suspends_submits() => {
+                SubmitVerdict::Suspended { why, not_before }
+            }
+            verdict => verdict,
+        };
         let now = self.session.clock.now();
         failpoints::hit(FailPoint::SubmitClassified);
         let answered = |verdict| Event::SubmitAnswered { attempt: attempt.number(), verdict };
@@ -217,16 +226,11 @@ impl Stage for SubmitStage {
 
     async fn pass(&self) -> Result<Wake, StoreError> {
         let now = self.inner.session.clock.now();
-        self.inner.session.clock_check.run().await?;
+        self.inner.session.check_clock().await?;
         let waits = self.end_waits(now).await?;
         let suspensions = self.inner.session.suspensions().await?;
         if suspensions.iter().any(|suspension| suspension.cause == SuspensionCause::PausedSubmits) {
             return Ok(waits);
-        }
-        if let Some(doubt) = self.inner.session.clock_check.doubt() {
-            // The age of a key decides whether a submit may be repeated: a wrong clock could pay twice.
-            tracing::warn!("nothing is submitted until the clock is right: {doubt}");
-            return Ok(waits.or(Wake::At(now.plus(CLOCK_RECHECK))));
         }
         let repeats = self.repeat_submits(now).await?;
         let (submits, failing) = if self.limits.failing_have_places() {
@@ -245,6 +249,7 @@ impl Stage for SubmitStage {
             () = self.notifications.next() => {}
             () = self.in_flight.completed() => {}
             () = self.failing_in_flight.completed() => {}
+            () = self.inner.session.clock_verified() => {}
         }
     }
 
