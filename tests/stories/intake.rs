@@ -336,6 +336,37 @@ async fn move_interrupted_by_a_crash_is_finished_without_new_jobs() {
 }
 
 #[tokio::test]
+async fn accepted_file_that_keeps_changing_its_mode_is_bought_once() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let inbox = Inbox::new();
+    inbox.drop("a.json", JOB);
+    // As a crash leaves it: the jobs are committed, the file is still there.
+    std::fs::write(inbox.path("accepted"), "in the way").unwrap();
+    inbox.pass_after(Duration::ZERO).await;
+    std::fs::remove_file(inbox.path("accepted")).unwrap();
+    let (path, stop) = (inbox.path("inbox/a.json"), std::sync::Arc::new(AtomicBool::new(false)));
+    let stopped = stop.clone();
+    let changing = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            for mode in [0o640, 0o600, 0o644] {
+                let _ = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+            }
+        }
+    });
+    let restarted = Inbox::in_folder(inbox.folder);
+    for _ in 0..200 {
+        restarted.pass_after(Duration::from_secs(11)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    changing.join().unwrap();
+    restarted.settle().await;
+    assert_eq!((restarted.jobs().await.len(), restarted.names("inbox").len()), (1, 0));
+    assert_eq!(restarted.names("rejected"), [""; 0], "nor is it a copy");
+}
+
+#[tokio::test]
 async fn removed_inbox_is_created_again() {
     let inbox = Inbox::new();
     std::fs::remove_dir_all(inbox.path("inbox")).unwrap();
