@@ -18,8 +18,9 @@ pub(super) const REVIEW: Duration = Duration::from_millis(250);
 /// How long a silent download keeps a slot of the slow pool that others wait for. Doubles with each time the job gave
 /// way, so that a host that needs long to answer is waited for in the end.
 const SILENCE: Duration = Duration::from_secs(2);
-/// The same for a download that sends something, if it can be resumed.
-const TURN: Duration = Duration::from_secs(60);
+/// The same for a download that sends something: if it can be resumed, and if it would have to begin again.
+const TURN: Duration = Duration::from_secs(10);
+const LONG_TURN: Duration = Duration::from_secs(600);
 /// A host that has worked becomes a slow one after this many slow downloads in a row.
 const MAX_TROUBLES: u32 = 8;
 /// How many hosts and jobs are remembered.
@@ -83,6 +84,8 @@ struct Host {
     troubles: u32,
     /// The last download was fast.
     proven: bool,
+    /// Its share of the slow pool is full, and another download waits for it.
+    crowded: bool,
 }
 
 impl Host {
@@ -140,7 +143,7 @@ impl Fairness {
 
     /// Whether a download waits for a slot.
     pub fn is_crowded(&self) -> bool {
-        self.crowded || self.slow_crowded
+        self.crowded || self.slow_crowded || self.hosts.values().any(|host| host.crowded)
     }
 
     /// Gives the free slots to waiting downloads, which are ordered by the expiry of their links. No more
@@ -162,18 +165,37 @@ impl Fairness {
         // Who has wasted least first; among these, as they come.
         slow_ones.sort_by_key(|&at| (self.wasted(&waiting[at]), at));
         self.slow_crowded = false;
+        self.hosts.values_mut().for_each(|host| host.crowded = false);
         for at in slow_ones {
             let host = &waiting[at].host;
             if self.slow == self.slow_slots {
                 self.slow_crowded = true;
                 break;
             }
-            if self.hosts.get(host).is_none_or(|known| known.slow < self.slow_share()) {
-                self.begin(host, Pool::Slow);
-                admitted.push((at, Pool::Slow));
+            let share = self.slow_share();
+            match self.hosts.get_mut(host) {
+                Some(known) if known.slow >= share => known.crowded = true,
+                _ => {
+                    self.begin(host, Pool::Slow);
+                    admitted.push((at, Pool::Slow));
+                }
             }
         }
         admitted
+    }
+
+    /// [Admits](Self::admit) one more download of a running job. Who waited before still waits.
+    pub fn admit_one(&mut self, download: &WaitingDownload) -> Option<Pool> {
+        let before = (self.crowded, self.slow_crowded);
+        let crowded: Vec<_> =
+            self.hosts.iter().filter(|(_, host)| host.crowded).map(|(name, _)| name.clone()).collect();
+        let admitted = self.admit(std::slice::from_ref(download), usize::MAX).pop();
+        self.crowded |= before.0;
+        self.slow_crowded |= before.1;
+        for name in crowded {
+            self.hosts.entry(name).or_default().crowded = true;
+        }
+        admitted.map(|(_, pool)| pool)
     }
 
     /// Fills the fast pool, and returns who found no slot.
@@ -252,15 +274,14 @@ impl Fairness {
                     Review::Continues
                 }
             }
-            Pool::Slow if self.slow_crowded => {
+            Pool::Slow if self.slow_crowded || self.hosts.get(host).is_some_and(|host| host.crowded) => {
                 let times = self.jobs.get(&job).copied().unwrap_or(0);
-                let silence = SILENCE * 2_u32.saturating_pow(times.min(8));
-                let over = if progress.received == 0 {
-                    progress.elapsed >= silence
-                } else {
-                    progress.resumable && progress.elapsed >= TURN
+                let turn = match (progress.received, progress.resumable) {
+                    (0, _) => SILENCE * 2_u32.saturating_pow(times.min(8)),
+                    (_, true) => TURN,
+                    (_, false) => LONG_TURN,
                 };
-                if over { Review::GivesWay } else { Review::Continues }
+                if progress.elapsed >= turn { Review::GivesWay } else { Review::Continues }
             }
             Pool::Slow | Pool::Fast => Review::Continues,
         }

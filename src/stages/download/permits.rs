@@ -71,25 +71,29 @@ impl TransferPermits {
     /// Permits for those of the waiting downloads that may begin now, with at most `most_fast` at full speed.
     pub fn admit(&self, waiting: &[WaitingDownload], most_fast: usize) -> Vec<TransferPermit> {
         let admitted = self.fairness.lock().admit(waiting, most_fast);
-        let permit = |(at, pool): (usize, Pool)| TransferPermit {
+        admitted.into_iter().map(|(at, pool)| self.permit(waiting[at].clone(), pool)).collect()
+    }
+
+    fn permit(&self, download: WaitingDownload, pool: Pool) -> TransferPermit {
+        TransferPermit {
             permits: self.clone(),
-            download: waiting[at].clone(),
+            download,
             pool: Mutex::new(pool),
             began: self.clock.tick(),
             received: AtomicU64::new(0),
             resumable: AtomicBool::new(false),
-        };
-        admitted.into_iter().map(permit).collect()
+        }
     }
 
     /// Waits for a permit for another output of a running job.
     pub async fn acquire(&self, job: JobId, host: String) -> TransferPermit {
-        let waiting = [WaitingDownload { job, host }];
+        let waiting = WaitingDownload { job, host };
         loop {
             let mut released = std::pin::pin!(self.released.1.notified());
             released.as_mut().enable();
-            if let Some(permit) = self.admit(&waiting, usize::MAX).pop() {
-                return permit;
+            let admitted = self.fairness.lock().admit_one(&waiting);
+            if let Some(pool) = admitted {
+                return self.permit(waiting, pool);
             }
             released.await;
         }

@@ -81,8 +81,9 @@ fn full_slow_pool_is_left_by_who_loses_least() {
         (1, silent(4), true),
         (4, silent(29), false),
         (0, sends, false),
+        (0, Progress { elapsed: Duration::from_secs(600), ..sends }, true),
         (0, resumable, true),
-        (0, Progress { elapsed: Duration::from_secs(59), ..resumable }, false),
+        (0, Progress { elapsed: Duration::from_secs(9), ..resumable }, false),
     ] {
         let mut fairness = Fairness::new(4);
         for host in 0..fairness.slow_slots {
@@ -97,6 +98,32 @@ fn full_slow_pool_is_left_by_who_loses_least() {
         let found = fairness.review(job(0), "h0", Pool::Slow, &progress);
         assert_eq!(found, expected, "{times} times, {progress:?}");
     }
+}
+
+#[test]
+fn sick_links_of_an_unknown_host_make_room_for_its_others() {
+    let mut fairness = Fairness::new(4);
+    for _ in 0..fairness.slow_share() {
+        fairness.begin("a", Pool::Slow);
+    }
+    assert_eq!(fairness.review(job(9), "a", Pool::Slow, &silent(25)), Review::Continues);
+    assert_eq!(fairness.admit(&waiting("a"), usize::MAX), []);
+    assert_eq!(fairness.review(job(9), "a", Pool::Slow, &silent(2)), Review::GivesWay);
+    fairness.record(job(9), "a", Ending::Wasted);
+    fairness.release("a", Pool::Slow);
+    let sick = WaitingDownload { job: job(9), host: "a".to_owned() };
+    let waiting = [&[sick][..], &waiting("a")].concat();
+    assert_eq!(fairness.admit(&waiting, usize::MAX), [(1, Pool::Slow)], "the one that wasted nothing yet");
+}
+
+#[test]
+fn second_output_of_a_job_hides_nobody_who_waits() {
+    let mut fairness = Fairness::new(1);
+    fairness.begin("a", Pool::Fast);
+    fairness.admit(&waiting("b b"), usize::MAX);
+    let second = WaitingDownload { job: job(9), host: "c".to_owned() };
+    assert_eq!(fairness.admit_one(&second), Some(Pool::Slow));
+    assert_eq!(fairness.review(job(8), "a", Pool::Fast, &silent(1)), Review::Moved(Pool::Slow));
 }
 
 #[test]
