@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// Pause submits, downloads, or both, until `resume`
     #[command(after_help = "Example: dropreel pause submits")]
     Pause(PauseArgs),
-    /// End a pause
+    /// End a pause, and try suspended calls at once
     #[command(after_help = "Example: dropreel resume")]
     Resume(PauseArgs),
     /// Make a new secret; the old one stays valid for jobs in progress
