@@ -59,6 +59,44 @@ async fn second_daemon_does_not_start() {
 }
 
 #[tokio::test]
+async fn long_file_killed_while_it_is_written_is_ingested_whole_and_once() {
+    const LINES: u64 = 12_000;
+    let mut rig = Rig::set_up("").await;
+    // Jobs are only ingested here.
+    rig.set("PROVIDER__MAX_RUNNING", "1");
+    rig.start_daemon().await;
+    let line = |number: u64| {
+        format!(
+            r#"{{"model":"wan2.5-t2v","prompt":"{number} [sandbox: queue=60s]","dropreel":{{"key":"k-{number}"}}}}"#
+        ) + "\n"
+    };
+    rig.drop("long.jsonl", (0..LINES).map(line).collect::<String>());
+    let count = async |rig: &Rig| {
+        let (_, status) = rig.get("/api/v1/status").await;
+        status["counts"]
+            .as_object()
+            .map_or(0, |counts| counts.values().filter_map(serde_json::Value::as_u64).sum())
+    };
+    for wait in [700, 1000, 1400] {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        rig.kill();
+        rig.start_daemon().await;
+        let found: u64 = count(&rig).await;
+        assert!(found == 0 || found == LINES, "{found}");
+    }
+    let start = std::time::Instant::now();
+    let mut found: u64 = 0;
+    while found != LINES {
+        assert!(start.elapsed() < Duration::from_secs(60), "{found}: {}", rig.output());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        found = count(&rig).await;
+        assert!(found == 0 || found == LINES, "{found}");
+    }
+    rig.kill();
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn second_daemon_on_the_same_inbox_does_not_start() {
     let rig = Rig::start("").await;
     let mut second = rig.command(&["serve"]);
