@@ -106,6 +106,7 @@ async fn removed_database_stops_submits_until_it_is_back() {
     let doctor = rig.run(&["doctor"]).await;
     let text = String::from_utf8_lossy(&doctor.stdout);
     assert!(doctor.status.code() == Some(1) && text.contains("removed or replaced"), "{text}");
+    assert!(text.contains("dropreel.db was removed"), "{text}");
     assert_eq!(rig.sandbox.ledger().tasks.len(), 1, "a job was bought that would be forgotten");
     for name in names {
         std::fs::rename(away.join(name), rig.path(name)).unwrap();

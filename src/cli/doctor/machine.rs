@@ -121,8 +121,15 @@ pub(super) fn disk_speed(settings: &Settings, clock: &Clock) -> Finding {
 }
 
 /// Whether the database is there, ours and intact.
-pub(super) fn database(settings: &Settings) -> Finding {
+pub(super) fn database(settings: &Settings, daemon_runs: bool) -> Finding {
     let path = settings.database();
+    if !path.exists() && daemon_runs {
+        return Finding::error(
+            "database",
+            format!("{} was removed while the daemon runs", path.display()),
+            "restore its files under their names, or restart the daemon to begin anew",
+        );
+    }
     if !path.exists() {
         return Finding::ok("database", "will be created at the first start");
     }

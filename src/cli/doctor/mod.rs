@@ -54,7 +54,7 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
     findings.extend(daemon);
     findings.extend(machine::folders(settings));
     findings.push(machine::disk_speed(settings, &context.clock));
-    findings.push(machine::database(settings));
+    findings.push(machine::database(settings, runs));
     findings.extend(machine::unusable_answers(settings));
     let key = context.settings(Purpose::Daemon).map_err(|error| error.message);
     let key = key.and_then(|with_key| match with_key.provider.api_key {
