@@ -174,6 +174,7 @@ fn check_submit(outcome: &CallOutcome, classified: &Classified<SubmitVerdict>, w
             assert!(status >= 400);
         }
         SubmitVerdict::DuplicateTask { .. } => panic!("only the store knows"),
+        SubmitVerdict::Suspended { .. } => panic!("only the submit stage knows"),
     }
 }
 
