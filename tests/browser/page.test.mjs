@@ -102,19 +102,19 @@ test('jobs that need attention come first with their actions', async () => {
   await daemon.job('storm', 'failed');
   await at('/', {}, async (page) => {
     const attention = page.locator('#attention');
-    await attention.getByText('belongs to another job').waitFor();
+    await attention.getByText('already made for another submit').waitFor();
     await attention.getByText('the task failed (task_failed)').waitFor();
     assert.equal(await attention.locator('.badge').textContent(), '2');
     // Nothing happens before the question is answered, and it can be declined.
     await attention.getByRole('button', { name: 'Release: twin' }).click();
-    assert.match(await page.locator('#confirm-question').textContent(), /may be billed twice/);
+    assert.match(await page.locator('#confirm-question').textContent(), /^Release twin\? It is not billed again\.$/);
     await page.locator('#confirm [value=no]').click();
     assert.equal((await daemon.api(`jobs/${held.id}`)).state, 'held');
     await attention.getByRole('button', { name: 'Cancel: twin' }).click();
     await confirmAction(page);
     await daemon.job('twin', 'cancelled');
     await attention.getByRole('button', { name: 'Retry: storm' }).click();
-    assert.match(await page.locator('#confirm-question').textContent(), /^Retry storm\? It is submitted as a new task and billed again\.$/);
+    assert.match(await page.locator('#confirm-question').textContent(), /^Retry storm\? It is submitted as a new task and may be billed again\.$/);
     await confirmAction(page);
     await until('the second attempt', async () => (await daemon.api('jobs/storm')).history.some((entry) => entry.event === 'retried'));
     await daemon.job('storm', 'failed');

@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Cancel jobs that the provider has not started
     #[command(after_help = "Example: dropreel cancel sakura")]
     Cancel(ActionArgs),
-    /// Run failed, cancelled, expired or held jobs again; each is billed again
+    /// Run failed, cancelled, expired or held jobs again; each may be billed again
     #[command(after_help = "Example: dropreel retry --state failed --label project=spring")]
     Retry(ActionArgs),
     /// Continue held jobs

@@ -128,7 +128,7 @@ impl Change<'_> {
         let attempt = self.job.attempts.saturating_add(1);
         self.record(HistoryEvent::Retried, format!("attempt {attempt}"));
         self.start_over();
-        ActionReply::Done("submitted again under a new key, and billed again")
+        ActionReply::Done("submitted again under a new key; it may be billed again")
     }
 
     fn start_over(&mut self) {

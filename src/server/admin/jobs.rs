@@ -95,7 +95,7 @@ pub(super) async fn get_job(
     post,
     path = "/api/v1/jobs/{job}/{action}",
     tag = "jobs",
-    summary = "Cancel, retry or release a job. `retry` is billed again",
+    summary = "Cancel, retry or release a job. `retry` may be billed again",
     params(
         ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name"),
         ("action" = OperatorAction, Path, description = "What to do")
