@@ -240,7 +240,7 @@ mod tests {
         let permit = running.remove(1);
         let transfer = permit.run(std::future::pending::<Result<(), ()>>());
         let advance = async {
-            for _ in 0..5 {
+            for _ in 0..20 {
                 tokio::task::yield_now().await;
                 clock.advance(REVIEW);
             }
