@@ -222,6 +222,18 @@ async fn hosts_that_drip_or_stay_silent_stop_no_others() {
     let usual = time_of_videos(&rig, 40).await;
     rig.finish().await;
 
+    // Links of the very host that has the videos.
+    let rig = Rig::start("").await;
+    for number in 0..20 {
+        let name = format!("drip-{number}");
+        rig.drop(&format!("{name}.json"), quick(&name, "size=4MiB media=drip:2KiBxall"));
+    }
+    rig.until("drip-19", &["downloading"]).await;
+    let beside = time_of_videos(&rig, 40).await;
+    println!("forty videos took {usual:?}, and {beside:?} beside sick links");
+    assert!(beside < usual * 2 + Duration::from_secs(5), "{beside:?} instead of {usual:?}\n{}", rig.output());
+    rig.finish().await;
+
     let rig = Rig::start("").await;
     let sick = (0..54).map(async |number| match number % 13 {
         0 if number < 52 => ("drip", number, dripping_host().await),

@@ -15,8 +15,8 @@ use crate::job::JobId;
 pub(super) const SLOW: u64 = 32 << 10;
 /// How often a running download is reviewed.
 pub(super) const REVIEW: Duration = Duration::from_millis(250);
-/// How long a silent download keeps a slot of the slow pool that others wait for. Doubles with each time the job gave
-/// way, so that a host that needs long to answer is waited for in the end.
+/// How long a silent download keeps a slot of the slow pool that others wait for. Each turn doubles with each time the
+/// job gave way, so that a host that needs long, or a line that is slow for everybody, is waited for in the end.
 const SILENCE: Duration = Duration::from_secs(2);
 /// The same for a download that sends something: if it can be resumed, and if it would have to begin again.
 const TURN: Duration = Duration::from_secs(10);
@@ -150,10 +150,27 @@ impl Fairness {
     /// than `most_fast` run in the fast pool then. Returns which, by their position.
     pub fn admit(&mut self, waiting: &[WaitingDownload], most_fast: usize) -> Vec<(usize, Pool)> {
         let mut admitted = Vec::new();
-        let (slow_ones, fast_ones): (Vec<_>, Vec<_>) =
+        let (mut slow_ones, fast_ones): (Vec<_>, Vec<_>) =
             (0..waiting.len()).partition(|&at| self.is_slow(&waiting[at]));
         let mut left = self.admit_fast(waiting, fast_ones, most_fast, &mut admitted);
         self.crowded = !left.is_empty();
+        // Slow or silent links say nothing about other links of their host: these have their try in what is left.
+        let probes = (self.fast_slots / 2).max(1);
+        let mut probing: usize =
+            self.hosts.values().filter(|host| host.is_troubled()).map(|host| host.fast).sum();
+        slow_ones.retain(|&at| {
+            if self.jobs.contains_key(&waiting[at].job) {
+                return true;
+            }
+            if self.fast >= most_fast.min(self.fast_slots) || probing >= probes {
+                self.crowded = true;
+                return true;
+            }
+            probing += 1;
+            self.begin(&waiting[at].host, Pool::Fast);
+            admitted.push((at, Pool::Fast));
+            false
+        });
         // An unknown host is tried beside the fast pool, with one download: it may be the only one that works.
         let mut tried = BTreeSet::new();
         let is_unknown = |at: &usize| {
@@ -275,13 +292,17 @@ impl Fairness {
                 }
             }
             Pool::Slow if self.slow_crowded || self.hosts.get(host).is_some_and(|host| host.crowded) => {
-                let times = self.jobs.get(&job).copied().unwrap_or(0);
                 let turn = match (progress.received, progress.resumable) {
-                    (0, _) => SILENCE * 2_u32.saturating_pow(times.min(8)),
+                    (0, _) => SILENCE,
                     (_, true) => TURN,
                     (_, false) => LONG_TURN,
                 };
-                if progress.elapsed >= turn { Review::GivesWay } else { Review::Continues }
+                let times = self.jobs.get(&job).copied().unwrap_or(0);
+                if progress.elapsed >= turn * 2_u32.pow(times.min(6)) {
+                    Review::GivesWay
+                } else {
+                    Review::Continues
+                }
             }
             Pool::Slow | Pool::Fast => Review::Continues,
         }
