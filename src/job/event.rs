@@ -30,7 +30,7 @@ pub enum Event {
     },
     /// A status query ended.
     StatusPolled {
-        /// The task that it asked about.
+        /// The task that it polled.
         task: TaskId,
         /// When the query was sent. A callback received after that requires another query.
         sent_at: Timestamp,

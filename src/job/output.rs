@@ -148,7 +148,7 @@ impl Output {
 
     /// Whether it is to be downloaded at `now`.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        // A first download is always due: only failures are put off.
+        // A first download is always due: only failures are delayed.
         self.waiting()
             .is_some_and(|waiting| waiting.is_tried() && (waiting.due <= now || !waiting.is_failing()))
     }

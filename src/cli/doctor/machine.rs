@@ -127,7 +127,7 @@ pub(super) fn database(settings: &Settings, daemon_runs: bool) -> Finding {
         return Finding::error(
             "database",
             format!("{} was removed while the daemon runs", path.display()),
-            "restore its files under their names, or restart the daemon to begin anew",
+            "restore its files under their names, or restart the daemon to begin with an empty one",
         );
     }
     if !path.exists() {

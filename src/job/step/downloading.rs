@@ -193,7 +193,7 @@ impl Change<'_> {
         }
     }
 
-    /// Decides what its outputs mean for the job: it goes on, is held for what needs the operator, or ends.
+    /// Decides what its outputs mean for the job: it continues, is held for what needs the operator, or ends.
     fn settle(&mut self, downloading: Downloading) {
         let outputs = &self.job.outputs;
         let held = matches!(self.job.state, State::Held(_));

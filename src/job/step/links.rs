@@ -103,7 +103,7 @@ impl Change<'_> {
     }
 }
 
-/// A link without its signature: a gateway may sign the link to one file anew in each answer.
+/// A link without its signature: a gateway may sign the link to one file again in each answer.
 fn file_of(link: &str) -> &str {
     link.split(['?', '#']).next().unwrap_or(link)
 }

@@ -183,7 +183,7 @@ fn worlds() -> Vec<(&'static str, World)> {
         ("no output, then anything", World { polls: &[4, 4, 5, 6, 7, 8], bound: 25 * HOUR, ..HEALTHY }),
         ("dead host", World { polls: &[0], downloads: &[0], bound: outputs, ..HEALTHY }),
         ("refused", World { polls: &[0], downloads: &[2, 3], bound: outputs, ..HEALTHY }),
-        ("signed anew", World { polls: &[1], downloads: &[2, 3], bound: outputs, ..HEALTHY }),
+        ("signed again", World { polls: &[1], downloads: &[2, 3], bound: outputs, ..HEALTHY }),
         ("another link each time", World { polls: &[2], downloads: &[0, 2], bound: outputs, ..HEALTHY }),
         ("expires later each time", World { polls: &[3], downloads: &[0, 3], bound: outputs, ..HEALTHY }),
         ("not media", World { polls: &[2], downloads: &[4], bound: outputs, ..HEALTHY }),
