@@ -60,6 +60,7 @@ impl Gate {
             active: Vec::new(),
             unconfirmed: UnconfirmedCauses::default(),
             clock_check_wanted: false,
+            last_was_clock_check: false,
         };
         Self { spacing, state: Mutex::new(state) }
     }
@@ -131,6 +132,7 @@ impl Gate {
         state.drop_expired(now);
         let (_, call) = state.wanted_neutral(now).filter(|(at, _)| *at <= now)?;
         state.next_neutral = now.plus(NEUTRAL_SPACING);
+        state.last_was_clock_check = state.clock_check_wanted && state.unconfirmed.wanted().is_none();
         state.unconfirmed.sent(call);
         if call == NeutralCall::Models {
             state.clock_check_wanted = false;

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) unconfirmed: UnconfirmedCauses,
     /// A neutral call is wanted to compare the clocks.
     pub(super) clock_check_wanted: bool,
+    /// The last neutral call compared the clocks only: one about a refusal does not wait for its spacing.
+    pub(super) last_was_clock_check: bool,
 }
 
 #[derive(Debug)]
@@ -208,7 +210,8 @@ impl State {
         let clock_check = self.clock_check_wanted.then_some((free_at, NeutralCall::Models));
         let wanted = unconfirmed.into_iter().chain(clock_check).chain(probes);
         let (at, call) = wanted.min_by_key(|(at, _)| *at)?;
-        let spaced = self.next_neutral;
+        let is_urgent = self.last_was_clock_check && self.unconfirmed.wanted().is_some();
+        let spaced = if is_urgent { now } else { self.next_neutral };
         let suspended = self
             .active
             .iter()

@@ -291,6 +291,18 @@ fn operator_has_suspended_calls_tried_at_once() {
 }
 
 #[test]
+fn neutral_call_about_a_refusal_does_not_wait_for_a_comparison_of_clocks() {
+    let gate = gate();
+    gate.want_clock_check();
+    assert_eq!(neutral(&gate, 1, &cleared(KeyRefused)), 0);
+    gate.want_clock_check();
+    assert_eq!(gate.next_neutral(at(2)), Some(at(11)));
+    assert_eq!(submit(&gate, 1, 2, &refusal(BalanceEmpty, 2)), 0);
+    assert_eq!(neutral(&gate, 2, &refusal(BalanceEmpty, 2)), 1);
+    assert!(gate.next_neutral(at(3)) >= Some(at(12)));
+}
+
+#[test]
 fn neutral_calls_wait_for_a_limit() {
     let gate = gate();
     assert_eq!(submit(&gate, 1, 1, &refusal(KeyRefused, 1)), 0);
