@@ -21,11 +21,8 @@ use crate::provider::neutral::NeutralCall;
 pub use permits::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use permits::{Permit, Subject};
 pub use state::Settled;
-use state::{Active, NEUTRAL_SPACING, Probe, State};
+use state::{Active, NEUTRAL_SPACING, Probe, RESUME_SPACING, State};
 use unconfirmed::UnconfirmedCauses;
-
-/// The same after an operator asked to try at once.
-const RESUME_SPACING: Duration = Duration::from_secs(2);
 
 /// The gate is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

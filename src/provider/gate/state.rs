@@ -12,6 +12,8 @@ use crate::provider::neutral::NeutralCall;
 
 /// The shortest time between two neutral calls.
 pub(super) const NEUTRAL_SPACING: Duration = Duration::from_secs(10);
+/// The same after an operator asked to try at once.
+pub(super) const RESUME_SPACING: Duration = Duration::from_secs(2);
 /// How long jobs wait for the neutral call that probes for them, before they ask the gate again.
 const NEUTRAL_WAIT: Duration = Duration::from_secs(5);
 /// How long a probe is left to another job than the one refused last.
@@ -211,7 +213,12 @@ impl State {
         let wanted = unconfirmed.into_iter().chain(clock_check).chain(probes);
         let (at, call) = wanted.min_by_key(|(at, _)| *at)?;
         let is_urgent = self.last_was_clock_check && self.unconfirmed.wanted().is_some();
-        let spaced = if is_urgent { now } else { self.next_neutral };
+        let spaced = match call {
+            NeutralCall::Balance if is_urgent => now,
+            // The same call was made for the clocks.
+            NeutralCall::Models if is_urgent => self.next_neutral.minus(NEUTRAL_SPACING - RESUME_SPACING),
+            NeutralCall::Balance | NeutralCall::Models => self.next_neutral,
+        };
         let suspended = self
             .active
             .iter()
