@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::clock::{Clock, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, Phase, StatusVerdict};
 use crate::job::state::StateName;
 use crate::provider::wire::{read_status, task_hint};
-use crate::stages::{Stage, Wake};
+use crate::stages::{Stage, Wake, isolate_corrupt_job};
 use crate::store::Store;
 use crate::store::deliveries::Delivery;
 use crate::store::error::StoreError;
@@ -16,6 +18,8 @@ use crate::store::notify::{Notifications, Topic};
 
 /// Most deliveries processed in one pass; they share a commit.
 const BATCH: u32 = 64;
+/// How soon deliveries are tried again whose processing failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a pass waits for more deliveries after the first. Without it, each callback would cost two commits, and the
 /// sender of the next would wait for the second.
 const GATHER_TIME: Duration = Duration::from_millis(20);
@@ -27,13 +31,23 @@ pub struct CallbackStage {
     notifications: Notifications,
     /// The content of deliveries after this one is trusted.
     trusted_after: Option<i64>,
+    failed: Mutex<Option<Failed>>,
+}
+
+/// Deliveries whose processing failed: those behind them do not wait.
+#[derive(Clone, Copy)]
+struct Failed {
+    /// The number of the last delivery that was read with them.
+    last: i64,
+    /// When they are read again.
+    retry_at: Timestamp,
 }
 
 impl CallbackStage {
     /// Trusts no content. Listens from now on, so that no commit before the first pass is missed.
     pub fn new(store: Store, clock: Clock) -> Self {
         let notifications = store.listen(Topic::Deliveries);
-        Self { store, clock, notifications, trusted_after: None }
+        Self { store, clock, notifications, trusted_after: None, failed: Mutex::default() }
     }
 
     /// Trusts the content of every delivery after `newest`, since all of them are signed. Earlier ones may have been
@@ -69,17 +83,20 @@ impl CallbackStage {
         failpoints::hit(FailPoint::CallbackProcessingBegan);
         let now = self.clock.now();
         let status = self.trusted_status(delivery, now).await;
-        match self.store.process_delivery(delivery, received, status, now).await {
-            Ok(applied) => {
+        let processed = self.store.process_delivery(delivery, received, status, now).await;
+        let isolated = match isolate_corrupt_job(&self.store, job, processed).await {
+            Ok(Some(applied)) => {
                 failpoints::hit(FailPoint::CallbackProcessed);
                 tracing::info!(%job, state = %applied.job.state_name(), "callback for job {job} received");
-                true
+                return true;
             }
-            Err(error) => {
-                tracing::error!(%job, "processing a callback for job {job} failed: {error}");
-                false
-            }
+            Ok(None) => self.store.skip_delivery(delivery.nr).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &isolated {
+            tracing::error!(%job, "processing a callback for job {job} failed; it is tried again: {error}");
         }
+        isolated.is_ok()
     }
 }
 
@@ -91,12 +108,25 @@ impl Stage for CallbackStage {
     const NAME: &'static str = "callback";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let deliveries = self.store.unprocessed_deliveries(BATCH).await?;
+        let now = self.clock.now();
+        let after = {
+            let mut failed = self.failed.lock();
+            *failed = failed.filter(|failed| failed.retry_at > now);
+            failed.map_or(0, |failed| failed.last)
+        };
+        let deliveries = self.store.unprocessed_deliveries(after, BATCH).await?;
         let processed =
             futures_util::future::join_all(deliveries.iter().map(|delivery| self.process(delivery))).await;
-        // Without progress, the same deliveries would be read again at once.
-        let progress = processed.into_iter().any(|processed| processed);
-        Ok(if progress && deliveries.len() == BATCH as usize { Wake::AtOnce } else { Wake::OnNotify })
+        let mut failed = self.failed.lock();
+        if let Some(last) = deliveries.last().map(|delivery| delivery.nr)
+            && processed.contains(&false)
+        {
+            let retry_at = failed.map_or(now.plus(RETRY_INTERVAL), |failed| failed.retry_at);
+            *failed = Some(Failed { last, retry_at });
+        }
+        // What failed is passed over until its time, so each pass reads others.
+        let more = deliveries.len() == BATCH as usize;
+        Ok(if more { Wake::AtOnce } else { Wake::at(failed.map(|failed| failed.retry_at)) })
     }
 
     async fn notified(&self) {

@@ -19,7 +19,7 @@ use crate::job::JobId;
 pub(super) const COOLDOWN: Duration = Duration::from_secs(30);
 
 /// How many times the limit may be under way when calls hang.
-const MAX_HANGING: usize = 4;
+pub(super) const MAX_HANGING: usize = 4;
 
 /// The outside work of a stage: at most one task per job, so that nothing is sent or fetched twice at the same time.
 pub struct InFlight {

@@ -2,9 +2,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
-use super::in_flight::COOLDOWN;
+use super::in_flight::{COOLDOWN, MAX_HANGING};
 use super::*;
+use crate::job::policy::PollingPolicy;
+use crate::jobfile::Draft;
 use crate::rng::Rng;
+use crate::store::intake::{Intake, Source};
 
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
@@ -116,4 +119,77 @@ fn earlier_of_two_wakes_wins() {
     assert_eq!(Wake::OnNotify.or(Wake::At(START)), Wake::At(START));
     assert_eq!(Wake::At(START).or(Wake::AtOnce), Wake::AtOnce);
     assert_eq!(Wake::at(None), Wake::OnNotify);
+}
+
+#[tokio::test]
+async fn hanging_work_makes_room_for_others_up_to_a_limit() {
+    let clock = Clock::paused(START);
+    let patience = Duration::from_secs(5);
+    let in_flight = InFlight::with_patience(2, patience, clock.clone());
+    let jobs: Vec<JobId> = (0..9).map(|order| JobId::new(START, order, &Rng::seeded(1))).collect();
+    let mut begun = jobs.iter();
+    for round in 1..=MAX_HANGING {
+        for job in begun.by_ref().take(2) {
+            assert!(!in_flight.is_full(), "round {round}");
+            in_flight.spawn(*job, std::future::pending());
+        }
+        assert!(in_flight.is_full(), "round {round}");
+        let mut waiting = std::pin::pin!(in_flight.completed());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        clock.advance(patience);
+        assert!(waiting.as_mut().now_or_never().is_some(), "the stage is woken");
+    }
+    assert!(in_flight.is_full(), "hanging calls are limited too");
+    assert_eq!(in_flight.count(), 2 * MAX_HANGING);
+}
+
+fn draft(number: usize) -> Draft {
+    Draft {
+        name: number.to_string(),
+        priority: 0,
+        labels: [].into(),
+        key: None,
+        again: false,
+        not_before: None,
+        model: "wan2.5-t2v".into(),
+        prompt: None,
+        body: format!(r#"{{"model":"wan2.5-t2v","seed":{number}}}"#),
+    }
+}
+
+/// A store with jobs whose rows cannot be read, and behind them one that can.
+async fn store_with_corrupt_jobs(count: usize) -> (tempfile::TempDir, Store, Clock, JobId) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let clock = Clock::paused(START);
+    let (store, _) = Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone()).unwrap();
+    let intake = Intake {
+        source: Source::Api,
+        file_name: None,
+        sha256: String::new(),
+        bytes: 1,
+        idempotency_key: None,
+    };
+    let drafts: Vec<_> = (0..=count).map(|number| Ok(draft(number))).collect();
+    let jobs = store.ingest(intake, Box::new(drafts.into_iter()), START).await.unwrap().jobs;
+    for job in &jobs {
+        store.keep_delivery(*job, b"{}".to_vec(), START).await.unwrap();
+    }
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let healthy = *jobs.last().unwrap();
+    let corrupt = "UPDATE jobs SET held_from = 'nowhere' WHERE id <> ?1";
+    connection.execute(corrupt, [healthy.to_string()]).unwrap();
+    (folder, store, clock, healthy)
+}
+
+#[tokio::test]
+async fn deliveries_of_corrupt_jobs_do_not_hold_up_those_behind_them() {
+    let (_folder, store, clock, healthy) = store_with_corrupt_jobs(70).await;
+    let stage = callback::CallbackStage::new(store.clone(), clock);
+    for _ in 0..3 {
+        stage.pass().await.unwrap();
+    }
+    let history = store.history(healthy).await.unwrap();
+    assert!(history.iter().any(|entry| entry.event == "callback_received"), "{history:?}");
+    assert!(store.unprocessed_deliveries(0, 100).await.unwrap().is_empty());
 }

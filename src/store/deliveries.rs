@@ -74,18 +74,18 @@ impl Store {
         write.await
     }
 
-    /// The oldest deliveries that are not processed.
+    /// The oldest deliveries after number `after` that are not processed.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn unprocessed_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn unprocessed_deliveries(&self, after: i64, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT deliveries.nr, jobs.id, deliveries.body, deliveries.overflow
                  FROM deliveries JOIN jobs ON jobs.nr = deliveries.job
-                 WHERE deliveries.processed = 0 ORDER BY deliveries.nr LIMIT ?1",
+                 WHERE deliveries.processed = 0 AND deliveries.nr > ?1 ORDER BY deliveries.nr LIMIT ?2",
             )?;
-            let deliveries = statement.query_map([limit], |row| {
+            let deliveries = statement.query_map((after, limit), |row| {
                 Ok(Delivery { nr: row.get(0)?, job: row.get(1)?, body: row.get(2)?, more: row.get(3)? })
             })?;
             Ok(deliveries.collect::<Result<_, _>>()?)
@@ -121,6 +121,20 @@ impl Store {
                     Some(event) => apply_in(writing, job, event, moment).map(|(applied, _)| applied),
                     None => Ok(applied),
                 }
+            })
+            .await
+    }
+
+    /// Marks a delivery as processed whose job cannot be processed.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn skip_delivery(&self, nr: i64) -> Result<(), StoreError> {
+        self.writer
+            .write_as(WriteKind::Background, move |writing| {
+                let sql = "UPDATE deliveries SET processed = 1 WHERE nr = ?1";
+                writing.connection.prepare_cached(sql)?.execute([nr])?;
+                Ok(())
             })
             .await
     }

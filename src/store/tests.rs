@@ -273,7 +273,7 @@ async fn first_twenty_callback_bodies_are_kept_and_the_rest_counted() {
     for n in 0..25 {
         rig.store.keep_delivery(id, vec![n], NOW).await.unwrap();
     }
-    let kept = rig.store.unprocessed_deliveries(100).await.unwrap();
+    let kept = rig.store.unprocessed_deliveries(0, 100).await.unwrap();
     assert_eq!(i64::try_from(kept.len()).unwrap(), KEPT_PER_JOB);
     assert_eq!(rig.store.count_deliveries(id).await, 25);
     for delivery in &kept {
@@ -282,10 +282,10 @@ async fn first_twenty_callback_bodies_are_kept_and_the_rest_counted() {
             .await
             .unwrap();
     }
-    assert!(rig.store.unprocessed_deliveries(100).await.unwrap().is_empty());
+    assert!(rig.store.unprocessed_deliveries(0, 100).await.unwrap().is_empty());
     rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();
     assert_eq!(
-        rig.store.unprocessed_deliveries(100).await.unwrap().len(),
+        rig.store.unprocessed_deliveries(0, 100).await.unwrap().len(),
         1,
         "a callback over the limit still wakes the job"
     );

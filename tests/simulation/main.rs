@@ -334,6 +334,17 @@ fn states(data_dir: &Path) -> Vec<String> {
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
+/// The names of the jobs that have neither ended nor wait for the operator.
+fn unsettled(data_dir: &Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(data_dir.join("dropreel.db")).unwrap();
+    let mut statement = connection
+        .prepare(
+            "SELECT name FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'held')",
+        )
+        .unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
 /// The outcome of each job by name: state, cost, and the hashes of its files.
 fn outcomes(data_dir: &Path) -> BTreeMap<String, String> {
     let Ok(snapshot) = checker::Snapshot::take(data_dir) else { return BTreeMap::new() };

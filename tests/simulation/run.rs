@@ -20,7 +20,7 @@ use crate::call_limits::CallLimits;
 use crate::checker::{self, Evidence, HarnessLog, When};
 use crate::network::{Delivered, Network, Outgoing};
 use crate::process::{DaemonProcess, is_settled};
-use crate::scenario::{Incident, NetworkFaults, Scenario};
+use crate::scenario::{HEALTHY_TIMEOUT, Incident, NetworkFaults, PERMANENT_NAME, Scenario};
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
 /// More steps than this at one time mean an endless loop.
@@ -173,6 +173,7 @@ impl<'a> Run<'a> {
                 if self.is_settled() {
                     break;
                 }
+                self.check_healthy_jobs();
             }
         }
         self.finish()
@@ -516,6 +517,21 @@ impl<'a> Run<'a> {
         let inbox = std::fs::read_dir(&self.settings.inbox.dir).map_or(0, |entries| entries.count());
         let network = self.due.values().all(|due| matches!(due, Due::Deliver(..) | Due::Incident(_)));
         inbox == 0 && network && crate::states(&self.settings.data_dir).iter().all(|state| is_settled(state))
+    }
+
+    /// I17: jobs without a fault of their own do not wait for those with a permanent one.
+    fn check_healthy_jobs(&mut self) {
+        let late = self.faults_ended.is_some_and(|ended| self.real.since(ended) >= HEALTHY_TIMEOUT);
+        if !late || self.restored {
+            return;
+        }
+        let waiting: Vec<String> = crate::unsettled(&self.settings.data_dir)
+            .into_iter()
+            .filter(|name| !name.starts_with(PERMANENT_NAME))
+            .collect();
+        if !waiting.is_empty() {
+            self.violations.push(format!("I17: {waiting:?} still wait beside jobs whose faults never heal"));
+        }
     }
 
     fn check(&mut self, when: When) {

@@ -207,8 +207,53 @@ const TASK_FAULTS: &[&str] = &[
     "media-key=yes",
 ];
 
-/// Submits that never get a readable task: they are repeated until their key is too old, which takes a day.
-const ENDLESS: &[&str] = &["submit=stored500", "id=absent", "id=hostile"];
+/// Faults of a single job that never heal. Its job must end or be held in time, and the others must not notice.
+const PERMANENT_FAULTS: &[&str] = &[
+    "submit=html403xall",
+    "submit=redirectxall",
+    "submit=no-model",
+    "submit=detail",
+    "submit=401xall",
+    "submit=402xall",
+    "submit=429-endlessxall",
+    "submit=503xall",
+    "submit=html200xall",
+    "submit=emptyxall",
+    "submit=resetxall",
+    "submit=lostxall",
+    "submit=silencexall",
+    "submit=stored500",
+    "submit=same-idxall",
+    "id=absent",
+    "id=hostile",
+    "status=html200xall",
+    "status=emptyxall",
+    "status=cutxall",
+    "status=404xall",
+    "status=503xall",
+    "status=401xall",
+    "status=429-endlessxall",
+    "status=resetxall",
+    "status=silencexall",
+    "end=never",
+    "end=never cancel=500xall",
+    "result=none",
+    "result=empty:9999",
+    "media=500xall",
+    "media=503xall outputs=2",
+    "media=403xall",
+    "media=410xall links=fresh",
+    "media=403xall links=fresh link=20m",
+    "media=reset:1000xall",
+    "media=stall:100xall",
+    "media=html200xall",
+    "media=no-moovxall outputs=3",
+    "media=zeroxall",
+    "media=redirect:loopxall",
+    "link=1m links=same",
+];
+/// The jobs with these faults are named after their files.
+pub const PERMANENT_NAME: &str = "sick";
 
 /// Faults for all jobs, for a while.
 const PROVIDER_FAULTS: &[&str] = &[
@@ -245,6 +290,11 @@ const PROVIDER_FAULTS: &[&str] = &[
     "callback=shuffled",
     "callback=forged",
 ];
+
+/// How long after the last fault a job may take that has none of its own, whatever others have.
+pub const HEALTHY_TIMEOUT: Duration = seconds(2 * 3600);
+/// How long one with a permanent fault may take: the longest bound is that of an output that never arrives.
+const PERMANENT_TIMEOUT: Duration = seconds(29 * 3600);
 
 const MODELS: &[&str] = &["wan2.5-t2v", "wan2.5-t2v", "other-model"];
 
@@ -312,15 +362,13 @@ impl Scenario {
             submit_per_second: [0.2, 2.0, 10.0][usize::try_from(rng.below(3)).unwrap()],
             concurrency: [1, 4][usize::try_from(rng.below(2)).unwrap()],
         };
-        let files = files(&rng, faults_end);
-        // The job of a submit that never gets a task settles only when its key is too old.
-        let is_endless = |file: &File| {
-            let text = String::from_utf8_lossy(&file.bytes);
-            ENDLESS.iter().any(|word| text.contains(word))
-        };
-        let endless = files.iter().any(|(_, file)| is_endless(file));
-        let timeout = if endless { 27 * 3600 } else { 2 * 3600 };
-        Self { files, incidents, faults_end, timeout: seconds(timeout), network_faults, settings }
+        let mut files = files(&rng, faults_end);
+        let mut timeout = HEALTHY_TIMEOUT;
+        if rng.below(8) == 0 {
+            files.push((seconds(rng.below(faults_end.as_secs() / 2)), permanently_faulty(&rng)));
+            timeout = PERMANENT_TIMEOUT;
+        }
+        Self { files, incidents, faults_end, timeout, network_faults, settings }
     }
 }
 
@@ -374,7 +422,7 @@ impl Scenario {
             files: (0..4).map(file).collect(),
             incidents: Vec::new(),
             faults_end: seconds(150),
-            timeout: seconds(2 * 3600),
+            timeout: HEALTHY_TIMEOUT,
             network_faults: NetworkFaults::NONE,
             settings: VariedSettings { callbacks, max_running: 20, submit_per_second: 10.0, concurrency: 4 },
         }
@@ -404,11 +452,21 @@ fn files(rng: &Rng, faults_end: Duration) -> Vec<(Duration, File)> {
     files
 }
 
-fn job(rng: &Rng) -> String {
-    let words = match rng.below(2000) {
-        0 => random_words(rng, ENDLESS, 1),
-        _ => random_words(rng, TASK_FAULTS, 3),
+/// A file of jobs whose faults never heal.
+fn permanently_faulty(rng: &Rng) -> File {
+    let count = 1 + rng.below(3);
+    let job = |_| {
+        let words = PERMANENT_FAULTS[usize::try_from(rng.below(PERMANENT_FAULTS.len() as u64)).unwrap()];
+        let prompt = format!("scene {} [sandbox: {words}]", rng.below(1 << 40));
+        serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": 5}).to_string()
     };
+    let jobs: Vec<String> = (0..count).map(job).collect();
+    let bytes = format!("[{}]", jobs.join(",\n")).into_bytes();
+    File { name: format!("{PERMANENT_NAME}.json"), bytes, jobs: u32::try_from(count).ok() }
+}
+
+fn job(rng: &Rng) -> String {
+    let words = random_words(rng, TASK_FAULTS, 3);
     let model = MODELS[usize::try_from(rng.below(MODELS.len() as u64)).unwrap()];
     // A picture cut to the length that its header states looks complete.
     let picture = words.contains("kind=image");

@@ -101,7 +101,7 @@ async fn any_callback_body_is_committed_before_the_204() {
         assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{body:?}");
         assert_eq!(public.kept().await, kept, "{body:?}");
     }
-    let deliveries = public.rig.store.unprocessed_deliveries(10).await.unwrap();
+    let deliveries = public.rig.store.unprocessed_deliveries(0, 10).await.unwrap();
     let received: Vec<_> = deliveries.iter().map(|delivery| delivery.body.as_slice()).collect();
     assert_eq!(received, bodies.map(str::as_bytes));
     for kind in ["text/plain", "application/x-www-form-urlencoded", "nonsense"] {
@@ -119,7 +119,7 @@ async fn chunked_body_of_the_largest_size_is_stored() {
         "x".repeat(0x40000)
     );
     assert_eq!(public.server.send_raw(request).await.status, 204);
-    assert_eq!(public.rig.store.unprocessed_deliveries(1).await.unwrap()[0].body.len(), 256 * 1024);
+    assert_eq!(public.rig.store.unprocessed_deliveries(0, 1).await.unwrap()[0].body.len(), 256 * 1024);
 }
 
 #[tokio::test]
@@ -341,7 +341,7 @@ async fn pipelined_callbacks_are_both_stored() {
     let answer = public.server.send_raw(one + &two).await;
     let all = format!("{}\r\n\r\n{}", answer.head, answer.body);
     assert_eq!(all.matches("HTTP/1.1 204 No Content").count(), 2, "{all}");
-    let deliveries = public.rig.store.unprocessed_deliveries(10).await.unwrap();
+    let deliveries = public.rig.store.unprocessed_deliveries(0, 10).await.unwrap();
     let bodies: Vec<_> = deliveries.iter().map(|delivery| delivery.body.as_slice()).collect();
     assert_eq!(bodies, [b"one", b"two"]);
 }

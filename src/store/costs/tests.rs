@@ -78,7 +78,7 @@ impl Lifecycle {
             }
             "delivery kept" => drop(store.keep_delivery(self.id, b"{}".to_vec(), NOW).await.unwrap()),
             "callback processed" => {
-                let delivery = store.unprocessed_deliveries(1).await.unwrap().remove(0);
+                let delivery = store.unprocessed_deliveries(0, 1).await.unwrap().remove(0);
                 let received = Event::CallbackReceived { hint: None, quiet: false };
                 store.process_delivery(&delivery, received, None, NOW).await.unwrap();
             }

@@ -81,7 +81,7 @@ async fn failed_job_with_all_rows(rig: &Rig, name: &str) -> JobId {
     rig.start_attempt(id, url("https://a.example/1")).await;
     rig.store.apply(id, accepted(&format!("task-{name}")), NOW).await.unwrap();
     rig.store.keep_delivery(id, b"{}".to_vec(), NOW).await.unwrap();
-    for delivery in rig.store.unprocessed_deliveries(10).await.unwrap() {
+    for delivery in rig.store.unprocessed_deliveries(0, 10).await.unwrap() {
         rig.store
             .process_delivery(&delivery, Event::CallbackReceived { hint: None, quiet: false }, None, NOW)
             .await

@@ -198,7 +198,7 @@ async fn version_3_migrates_with_every_state_and_word() {
     assert_eq!((store.epoch().await.unwrap(), store.api_key_fingerprint().await.unwrap()), (7, Some(11)));
     assert_eq!(store.clock_high_water().await.unwrap(), Some(Timestamp::from_millis(1_775_285_160_000)));
     assert_eq!(store.backup_made_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));
-    let unprocessed = store.unprocessed_deliveries(9).await.unwrap();
+    let unprocessed = store.unprocessed_deliveries(0, 9).await.unwrap();
     assert_eq!((unprocessed.len(), unprocessed[0].more), (1, 3));
 }
 

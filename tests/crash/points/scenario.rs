@@ -23,7 +23,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("submit=lost", DONE),
     ("outputs=2", DONE),
     ("kind=audio", DONE),
-    ("status-shape=wrapped faults=any", DONE),
+    ("status-shape=wrapped words=any", DONE),
     ("media=reset:4KiB", DONE),
     ("end=task_failed", &["failed"]),
 ];
