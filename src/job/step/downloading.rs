@@ -117,10 +117,11 @@ impl Change<'_> {
         let mut not_before = None;
         let mut blocked = None;
         match failure {
-            DownloadFailure::LinkRefused { .. } => {
+            DownloadFailure::LinkRefused { status, .. } => {
                 // Never by our clock alone: it takes a refusal, a status answer without another link, and a refusal again.
+                // A host may also refuse a link that is not ready yet, but not as gone.
                 let is_overdue = now >= expires_at.min(waiting.give_up_at)
-                    && now.since(downloading.schedule.since) >= LINK_GRACE;
+                    && (*status == 410 || now.since(downloading.schedule.since) >= LINK_GRACE);
                 if waiting.refusals.confirmed && is_overdue {
                     self.record(HistoryEvent::LinkExpired, format!("{key}: {why}"));
                     let message = format!("{key}: {why}, and the provider has no fresh link");
