@@ -76,13 +76,10 @@ pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
     }
 }
 
-/// How a task is polled. A callback says that there is an answer to be had.
+/// How a task is polled: after a failure in the lane of the failing. A callback says that there is an answer to be had.
 fn poll(job: &Job, schedule: &Schedule) -> NextAction {
-    if schedule.failing_since.is_some() && job.callback_at().is_none() {
-        NextAction::PollFailing
-    } else {
-        NextAction::Poll
-    }
+    let failing = schedule.failing_since.is_some() || job.facts().status_message.is_some();
+    if failing && job.callback_at().is_none() { NextAction::PollFailing } else { NextAction::Poll }
 }
 
 /// The task of a held job is paid for: poll it until even the longest-lived link would have expired.

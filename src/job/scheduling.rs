@@ -18,7 +18,7 @@ pub struct TaskLimits {
 impl TaskLimits {
     /// Whether the share of failing jobs is a small part of all places.
     pub const fn failing_have_places(&self) -> bool {
-        self.max_running >= 10
+        failing_share(self.max_running) > 0
     }
 
     /// How many more tasks of `model` there is room for.
@@ -31,10 +31,9 @@ impl TaskLimits {
     }
 }
 
-/// The part of `places` that jobs which fail may take: a tenth, at least one. What is left is for the others.
-pub const fn failing_share(places: u32) -> u32 {
-    let share = places / 10;
-    if share == 0 { 1 } else { share }
+/// The part of `places` that jobs which fail may take, a tenth: what is left is for the others. Of few places it is none.
+const fn failing_share(places: u32) -> u32 {
+    places / 10
 }
 
 /// The tasks at the provider of a model. A submit whose outcome is unknown counts as a task.
@@ -139,6 +138,7 @@ mod tests {
         assert_eq!(limits.room_for("b", &failing(1)), 14);
         assert_eq!(limits.room_for("b", &failing(50)), 13);
         let one = TaskLimits { max_running: 1, ..limits };
-        assert_eq!(one.room_for("b", &TaskCounts::default()), 1);
+        let sick = TaskCounts([("a".into(), ModelTasks { working: 0, failing: 3 })].into());
+        assert_eq!(one.room_for("b", &sick), 1, "one sick job does not hold the only place");
     }
 }

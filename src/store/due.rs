@@ -30,13 +30,13 @@ const NEXT: &str = "SELECT next_action_at FROM jobs WHERE next_action = 'ACTION'
 /// its host.
 const DOWNLOADS: &str =
     "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
-        AND state = 'waiting' ORDER BY tries, due_at LIMIT 1)
+        AND state = 'waiting' AND tries = 0 LIMIT 1)
     FROM jobs INDEXED BY jobs_to_download
     WHERE download_at IS NOT NULL AND download_failing = 0 ORDER BY expires_at, nr LIMIT ?1";
 /// Downloads that have failed, the longest due first.
 const DOWNLOADS_AGAIN: &str =
     "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
-        AND state = 'waiting' ORDER BY due_at LIMIT 1)
+        AND state = 'waiting' AND due_at <= ?1 LIMIT 1)
     FROM jobs INDEXED BY jobs_to_download_again
     WHERE download_failing = 1 AND download_at <= ?1 ORDER BY download_at LIMIT ?2";
 const NEXT_DOWNLOAD: &str = "SELECT download_at FROM jobs INDEXED BY jobs_to_download_again

@@ -26,7 +26,7 @@ const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
 /// More steps than this at one time mean an endless loop.
 const MAX_STEPS: u64 = 200_000;
 /// The address of the simulated provider and its media.
-pub const BASE: &str = "http://127.0.0.1:9";
+pub const BASE: &str = "http://127.0.0.1:8009";
 
 /// What is scheduled.
 enum Due {

@@ -44,7 +44,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("redirect-metadata", "media=redirect:metadata", "held"),
     ("redirect-file", "media=redirect:file", "held"),
     ("redirect-userinfo", "media=redirect:userinfo", "held"),
-    ("gone", "media=410 links=same", "expired"),
+    ("gone", "link=2s expired=410 media=410 links=same", "expired"),
 ];
 
 #[tokio::test]

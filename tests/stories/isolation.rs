@@ -34,6 +34,12 @@ const NORMAL: Duration = Duration::from_secs(20);
 
 /// `count` sick jobs of each plan, which come first, and the healthy ones.
 async fn healthy_jobs_finish_beside(plans: &[(&str, &[&str])], count: usize) {
+    let took = time_of_healthy_jobs(plans, count).await;
+    assert!(took < NORMAL, "{took:?} beside {count} of {plans:?}");
+}
+
+/// How long the healthy jobs take beside `count` sick ones of each plan.
+async fn time_of_healthy_jobs(plans: &[(&str, &[&str])], count: usize) -> Duration {
     let mut rig = Rig::set_up("").await;
     rig.set("POLLING__CALLBACK_GRACE", "500ms");
     rig.start_daemon().await;
@@ -60,7 +66,6 @@ async fn healthy_jobs_finish_beside(plans: &[(&str, &[&str])], count: usize) {
         rig.until(&format!("healthy-{number}"), &["succeeded"]).await;
     }
     let took = began.elapsed();
-    assert!(took < NORMAL, "{took:?} beside {count} of {plans:?}\n{}", rig.output());
     let (_, status) = rig.get("/api/v1/status").await;
     assert_eq!(status["suspensions"], serde_json::json!([]), "{plans:?}");
     for (name, plan, states) in sick {
@@ -70,6 +75,42 @@ async fn healthy_jobs_finish_beside(plans: &[(&str, &[&str])], count: usize) {
         assert!(has_said_why || plan.contains("silence"), "{plan}: {job:#}");
     }
     rig.kill();
+    took
+}
+
+/// Jobs that are sick at the media host; which of them are stored or given up meanwhile depends on the time.
+const SICK_MEDIA: &[(&str, &[&str])] = &[
+    ("media=500xall", &["downloading"]),
+    ("media=403xall", &["downloading"]),
+    ("media=stall:100xall", &["queued", "processing", "downloading"]),
+    ("media=reset:100xall", &["downloading"]),
+    ("media=html200xall", &["downloading", "held"]),
+];
+
+/// The table of docs/reliability.md: throughput of healthy jobs beside sick ones, as a share of that without any, medians
+/// of three rounds.
+#[tokio::test]
+#[ignore = "takes a quarter of an hour, and prints a table"]
+async fn healthy_throughput_beside_sick_jobs() {
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    println!("| 40 healthy jobs beside | 1 | 5 | 50 |");
+    println!("| --- | --- | --- | --- |");
+    for kind in SICK.iter().chain(SICK_MEDIA) {
+        let kind = std::slice::from_ref(kind);
+        let mut shares = Vec::new();
+        for count in [1, 5, 50] {
+            let mut rounds = Vec::new();
+            for _ in 0..3 {
+                let alone = time_of_healthy_jobs(kind, 0).await.as_secs_f64();
+                rounds.push(alone / time_of_healthy_jobs(kind, count).await.as_secs_f64());
+            }
+            shares.push(format!("{:.2}", median(rounds)));
+        }
+        println!("| `{}` | {} |", kind[0].0, shares.join(" | "));
+    }
 }
 
 #[tokio::test]

@@ -88,7 +88,6 @@ impl Change<'_> {
                 *not_before
             }
             StatusVerdict::Unanswered { why, not_before } => {
-                running.schedule.failing_since.get_or_insert(now);
                 self.job.facts.status_message = Some(why.clone());
                 *not_before
             }

@@ -193,8 +193,10 @@ impl Drop for TransferPermit {
         let is_wanted = fairness.is_crowded();
         drop(fairness);
         if is_wanted {
-            self.permits.notify();
+            self.permits.released.0.notify_one();
         }
+        // A running job that waits for its next output is not among those that the stage sees waiting.
+        self.permits.released.1.notify_waiters();
     }
 }
 
@@ -227,6 +229,22 @@ mod tests {
         drop(first);
         assert_eq!(acquired.await.unwrap(), 1);
         drop(permits.acquire(JobId::NONE, "a".into()).await);
+    }
+
+    #[tokio::test]
+    async fn next_output_of_a_running_job_begins_once_a_slot_is_free() {
+        let permits = TransferPermits::new(1, Clock::machine());
+        let fast = permits.admit(&[waiting("a")], 9);
+        let slow =
+            permits.admit(&(0..16).map(|number| waiting(&format!("h{number}"))).collect::<Vec<_>>(), 9);
+        assert_eq!((fast.len(), slow.len()), (1, 16), "every slot is taken");
+        let waits = permits.clone();
+        let acquired = tokio::spawn(async move { drop(waits.acquire(JobId::NONE, "a".into()).await) });
+        tokio::task::yield_now().await;
+        assert!(permits.admit(&[], 9).is_empty(), "a pass that sees nobody waiting");
+        drop(fast);
+        let limit = Clock::machine().within(Duration::from_secs(10), acquired).await;
+        assert!(limit.is_some(), "the job waits for ever");
     }
 
     #[tokio::test]

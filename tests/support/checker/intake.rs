@@ -56,6 +56,10 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         });
     }
     for (path, hash) in below(&evidence.data_dir.join("accepted")) {
+        // A trial of what the folder can do, left by a removal that failed.
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".dropreel-probe-")) {
+            continue;
+        }
         let known = snapshot.intakes.iter().any(|row| row.text("sha256") == hash);
         found.unless(known, 1, || format!("{} has no row", path.display()));
     }
