@@ -76,7 +76,7 @@ pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
     }
 }
 
-/// How a task is polled: after a failure in the lane of the failing. A callback says that there is an answer to be had.
+/// How a task is polled: after a failure, in the share of the failing. A callback says that there is an answer to be had.
 fn poll(job: &Job, schedule: &Schedule) -> NextAction {
     let failing = schedule.failing_since.is_some() || job.facts().status_message.is_some();
     if failing && job.callback_at().is_none() { NextAction::PollFailing } else { NextAction::Poll }

@@ -62,7 +62,7 @@ impl Change<'_> {
                 )
             }
             State::Queued(running) | State::Processing(running)
-                if self.job.cancel_requested && running.schedule.failing_since.is_some() =>
+                if self.job.cancel_requested && running.schedule.tries > 0 =>
             {
                 self.give_up(Some(running.task), "given up: the provider does not answer about its task")
             }
