@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("processing", &["queued"], &["processing"]),
     ("completed", &["queued", "processing", "downloading", "held"], &["downloading"]),
     ("completed", &["held"], &["held"]),
-    ("stored", &["downloading", "held"], &[]),
+    ("stored", &["downloading", "held", "cancelled"], &[]),
     ("succeeded", &["downloading", "held"], &["succeeded"]),
     ("expired", &["downloading", "held"], &["expired"]),
     ("failed", &["submitting", "queued", "processing", "downloading", "held"], &["failed"]),
