@@ -75,7 +75,7 @@ pub struct Identity {
     pub created_at: Timestamp,
 }
 
-/// What has been facts about a job on its way.
+/// What was learned about a job on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFacts {
     /// 0 to 100, as the provider last reported.

@@ -221,7 +221,7 @@ impl<'c> Inserts<'c> {
         })
     }
 
-    /// Adds jobs after the first `before` jobs of their file;
+    /// Adds jobs that follow the first `before` jobs of their file.
     pub(super) fn add_jobs(
         &mut self,
         writing: &mut Writing<'_>,

@@ -1,4 +1,4 @@
-//! What the submit and the poll stage share: gate and client of the provider, the saved suspensions, the clock check.
+//! What the submit, poll and account stages share: gate and client of the provider, the saved suspensions, the clock check.
 
 mod clock_check;
 mod suspensions;
