@@ -41,10 +41,12 @@ impl Change<'_> {
             };
             if let Some(waiting) = known.waiting_mut() {
                 let another_file = file_of(waiting.link.expose()) != file_of(output.link.expose());
-                waiting.link = output.link.clone();
-                if another_file {
+                if waiting.link != output.link {
                     // Its tries stay: where each answer has another link, the waits must grow all the same.
                     waiting.due = now;
+                    waiting.link = output.link.clone();
+                }
+                if another_file {
                     waiting.refusals = Refusals::default();
                     // The new link may work. But a job that is held stays held until its file is stored: a new link in
                     // each answer would hold it again and again.
