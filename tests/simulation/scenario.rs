@@ -472,7 +472,10 @@ fn job(rng: &Rng) -> String {
     let picture = words.contains("kind=image");
     let is_detectable =
         |word: &&str| !picture || !(word.starts_with("media=half") || word.starts_with("media=long"));
-    let words = words.split(' ').filter(is_detectable).collect::<Vec<_>>().join(" ");
+    // A provider that has executed a submit does not refuse its key for good: it answers with the task.
+    let executed = ["submit=lost", "submit=504-done", "submit=cut"].iter().any(|word| words.contains(word));
+    let is_possible = |word: &&str| !executed || !["submit=price", "submit=400"].contains(word);
+    let words = words.split(' ').filter(is_detectable).filter(is_possible).collect::<Vec<_>>().join(" ");
     // Each prompt is different, so that no file is a repeated copy.
     let prompt = format!("scene {} [sandbox: {words}]", rng.below(1 << 40));
     serde_json::json!({"model": model, "prompt": prompt, "duration": 5}).to_string()
