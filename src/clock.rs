@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Wall-clock time: Unix time in milliseconds, UTC. Printed and serialised as RFC 3339.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,8 +124,15 @@ fn whole_millis(duration: Duration) -> i64 {
 pub struct Clock(Arc<Source>);
 
 enum Source {
-    Machine { origin: Instant, zone: OnceLock<TimeZone> },
-    Paused { state: Mutex<PausedState>, changed: watch::Sender<u64> },
+    Machine {
+        origin: Instant,
+        zone: OnceLock<TimeZone>,
+    },
+    /// Sleepers are woken in the order in which they began to wait. A `watch` channel wakes them in random order.
+    Paused {
+        state: Mutex<PausedState>,
+        changed: Notify,
+    },
 }
 
 struct PausedState {
@@ -175,8 +182,7 @@ impl Clock {
     pub fn paused(wall: Timestamp) -> Self {
         let state = PausedState { wall, ticked: Duration::ZERO, wakes: BTreeMap::new(), steps: 0 };
         let state = Mutex::new(state);
-        let (changed, _) = watch::channel(0);
-        Self(Arc::new(Source::Paused { state, changed }))
+        Self(Arc::new(Source::Paused { state, changed: Notify::new() }))
     }
 
     /// The current wall-clock time.
@@ -215,13 +221,15 @@ impl Clock {
         match &*self.0 {
             Source::Machine { .. } => tokio::time::sleep(duration).await,
             Source::Paused { state, changed } => {
-                let mut changes = changed.subscribe();
                 let sleep = Sleep::begin(state, duration);
-                while state.lock().ticked < sleep.end {
-                    // The sender lives in `self`, so the channel cannot close while we wait on it.
-                    if changes.changed().await.is_err() {
+                loop {
+                    // Registered before the time is read: otherwise a change in between would be missed.
+                    let mut change = std::pin::pin!(changed.notified());
+                    change.as_mut().enable();
+                    if state.lock().ticked >= sleep.end {
                         return;
                     }
+                    change.await;
                 }
             }
         }
@@ -302,7 +310,7 @@ impl Clock {
     fn change(&self, change: impl FnOnce(&mut PausedState)) {
         if let Source::Paused { state, changed } = &*self.0 {
             change(&mut state.lock());
-            changed.send_modify(|count| *count += 1);
+            changed.notify_waiters();
         }
     }
 }

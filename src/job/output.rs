@@ -154,7 +154,7 @@ impl Output {
     }
 }
 
-/// The host and port in a link, to tell hosts apart; empty if there is none.
+/// The host and port of a link, to tell hosts apart; empty for a link without a host.
 pub fn host_of_link(link: &str) -> String {
     let authority = link.split_once("://").map_or("", |(_, rest)| rest);
     let end = authority.find(['/', '?', '#', '\\']).unwrap_or(authority.len());

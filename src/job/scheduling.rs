@@ -31,7 +31,7 @@ impl TaskLimits {
     }
 }
 
-/// The part of `places` that jobs which fail may take, a tenth: what is left is for the others. Of few places it is none.
+/// How many of `places` failing jobs may take together: a tenth, and none of fewer than ten.
 const fn failing_share(places: u32) -> u32 {
     places / 10
 }

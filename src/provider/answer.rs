@@ -28,8 +28,6 @@ pub struct Classified<V> {
     pub evidence: Evidence,
     /// The provider's clock, if the answer has it: the two clocks may disagree.
     pub provider_time: Option<Timestamp>,
-    /// Whether it was a 500 with an error in the provider's format: one that may be stored under the idempotency key.
-    pub server_error: bool,
     /// An answer that says nothing usable, to be kept as evidence. Without secrets.
     pub unusable: Option<String>,
 }
@@ -46,14 +44,7 @@ pub struct AccountRefusal {
 impl<V> Classified<V> {
     /// The verdict on a call whose answer was lost.
     pub(crate) fn unanswered(verdict: V) -> Self {
-        Self {
-            verdict,
-            refusal: None,
-            evidence: Evidence::None,
-            provider_time: None,
-            server_error: false,
-            unusable: None,
-        }
+        Self { verdict, refusal: None, evidence: Evidence::None, provider_time: None, unusable: None }
     }
 
     /// The verdict on a call that could not be sent: perhaps none can.
@@ -185,12 +176,7 @@ impl<'a> Answer<'a> {
 
     /// A verdict whose answer proves that something works.
     pub(crate) fn verdict_with<V>(&self, evidence: Evidence, verdict: V) -> Classified<V> {
-        Classified {
-            evidence,
-            provider_time: self.provider_time,
-            server_error: self.reply.status == 500 && self.error.is_some(),
-            ..Classified::unanswered(verdict)
-        }
+        Classified { evidence, provider_time: self.provider_time, ..Classified::unanswered(verdict) }
     }
 
     /// A verdict on an answer that says nothing usable, which is kept.
@@ -243,7 +229,6 @@ impl<'a> Answer<'a> {
                 is_certain: is_limit && self.retry_after().is_some(),
             }),
             evidence,
-            server_error: false,
             ..self.verdict(verdict(why, is_limit.then_some(until)))
         }
     }

@@ -104,7 +104,7 @@ fn blocked(answer: &Answer<'_>) -> Classified<SubmitVerdict> {
     Classified { unusable: Some(answer.as_evidence()), ..classified }
 }
 
-/// The refusal of a job, without a code or in the format of another framework. An unknown path is none.
+/// The refusal of a job, without a code or in the format of another framework; `None` for an unknown path.
 fn readable_refusal(class: StatusClass, answer: &Answer<'_>, reply: &ApiReply) -> Option<ProviderError> {
     let error = answer.error.clone().or_else(|| read_refusal(reply.bytes()))?;
     let message = error.message.to_lowercase();

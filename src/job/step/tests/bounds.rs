@@ -91,7 +91,7 @@ impl Drive {
         outcome
     }
 
-    /// Takes the job's next step and answers it. False if there is none.
+    /// Takes the job's next step and answers it. False if the job needs nothing.
     fn advance(&mut self, world: &World, pick: usize) -> bool {
         let DueWork { action, download } = due_work(&self.job, self.now);
         let times = [action.map(|next| next.due), download.map(|next| next.due)];
