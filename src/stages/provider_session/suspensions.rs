@@ -32,7 +32,7 @@ impl SavedSuspensions {
             }
             store.set_api_key_fingerprint(key_fingerprint).await?;
         }
-        // Whether the clock is in doubt is found out anew: the one of the previous process says nothing.
+        // Each process finds out for itself whether the clock is in doubt.
         store.lift_suspensions(vec![SuspensionCause::ClockUnreliable]).await?;
         gate.restore(store.suspensions().await?);
         Ok(Self { store, outdated: AtomicBool::new(false) })
