@@ -14,13 +14,13 @@
 //! - `query`, `overview`, `report`: read one job, lists, numbers
 //! - `prune`, `backup`: remove old jobs, copy the database
 //!
-//! How things are stored: `rows` has the columns of a job (`columns` makes statements of such a list), `output_rows`
+//! How things are stored: `rows` has the columns of a job (`columns_macro` makes statements of such a list), `output_rows`
 //! those of an output, `sql_types` the types of values.
 
 pub mod apply;
 pub mod attempt;
 pub mod backup;
-mod columns;
+mod columns_macro;
 #[cfg(test)]
 mod costs;
 mod database_file;

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::job::next_action::{DueAction, DueDownload, DueWork, NextAction};
 use crate::job::record::Record;
 use crate::job::{Identity, Job, JobFacts, JobId};
-use crate::store::columns::columns;
+use crate::store::columns_macro::columns;
 use crate::store::error::StoreError;
 use crate::store::output_rows::read_outputs;
 

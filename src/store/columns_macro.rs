@@ -1,4 +1,4 @@
-//! The columns of a table as one list: what is selected, read, inserted and updated follows from it.
+//! The macro `columns!`: from one list of columns it makes how a row is selected, read, inserted and updated.
 
 /// Makes the struct `$columns` readable and writable as a row of `$table`. `column = field` keeps a column in a field of the
 /// row or of a struct in it; `FromSql` and `ToSql` convert. SQLite gives the `key`, and `fixed` columns never change.
