@@ -49,6 +49,7 @@ CREATE TABLE jobs (
     name                 TEXT NOT NULL,
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
+    max_cost_quota       INTEGER,               -- not submitted if the estimate is above it; null: no limit
     created_at           INTEGER NOT NULL,
 
     state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'

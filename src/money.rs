@@ -26,6 +26,18 @@ impl Quota {
         self.0
     }
 
+    /// From US dollars, written as digits with at most six decimal places after a point, such as `0.5`; `None` for anything
+    /// else. Half a quota is dropped, so that a whole amount is above the dollars exactly if it is above this.
+    pub fn parse_usd(written: &str) -> Option<Self> {
+        let (whole, decimals) = written.split_once('.').unwrap_or((written, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 6 {
+            return None;
+        }
+        let millionths: i64 = format!("{whole}{decimals:0<6}").parse().ok()?;
+        Some(Self(millionths / (1_000_000 / QUOTA_PER_USD)))
+    }
+
     /// In US dollars, for people and reports; calculations stay in quota.
     pub fn usd(self) -> f64 {
         // Exact below 2^53 quota: 18 billion dollars.
@@ -54,6 +66,24 @@ impl fmt::Display for Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dollars_are_read_exactly() {
+        let read = [
+            ("0", 0),
+            ("0.000002", 1),
+            ("0.000003", 1),
+            ("0.1", 50_000),
+            ("12.345678", 6_172_839),
+            ("9223372036854.775807", i64::MAX / 2),
+        ];
+        for (written, quota) in read {
+            assert_eq!(Quota::parse_usd(written), Some(Quota::new(quota)), "{written}");
+        }
+        for wrong in ["", ".5", "1.", "-1", "+1", "1e2", "1.0000000", "1,5", "9223372036855"] {
+            assert_eq!(Quota::parse_usd(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn quota_is_printed_in_dollars() {

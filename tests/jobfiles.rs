@@ -16,6 +16,7 @@ use dropreel::jobfile::{
     Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem, Refusal, read_document, read_lines,
     stem, with_callback,
 };
+use dropreel::money::Quota;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
@@ -134,6 +135,7 @@ fn dropreel_member_sets_the_draft() {
     );
     assert_eq!((draft.key.as_deref(), draft.again), (Some("k"), true));
     assert_eq!(draft.not_before, Timestamp::parse_rfc3339("2026-11-23T00:00:00Z"));
+    assert_eq!(draft.max_cost, Some(Quota::new(125_000)));
     assert_eq!(draft.prompt.as_deref(), Some("春天的樱花树下,花瓣随风飘落"));
     assert!(!format!("{draft:?}").contains("春天"), "a prompt is shown");
 }

@@ -7,6 +7,7 @@ CREATE TABLE jobs_4 (
     name                 TEXT NOT NULL,
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
+    max_cost_quota       INTEGER,
     created_at           INTEGER NOT NULL,
     state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
                                                  OR state = 'processing' OR state = 'downloading' OR state = 'succeeded'
@@ -49,7 +50,7 @@ CREATE TABLE jobs_4 (
 ) STRICT;
 INSERT INTO jobs_4
 SELECT
-    nr, id, intake, name, model, priority, created_at, state,
+    nr, id, intake, name, model, priority, NULL, created_at, state,
     CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'outcome_unknown'
                 WHEN 'output_unfit' THEN 'invalid_output' WHEN 'task_shared' THEN 'duplicate_task'
                 WHEN 'media_forbidden' THEN 'address_forbidden' ELSE reason END,

@@ -38,6 +38,7 @@ fn describe(job: &JobView) -> String {
     fact("completed", time(&job.completed_at));
     fact("finished", time(&job.finished_at));
     fact("link expires", time(&job.expires_at));
+    fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.4}")));
     fact("cost", job.cost_usd.map(|usd| format!("${usd:.4}")));
     for (key, value) in &job.labels {
         fact("label", Some(format!("{key}={value}")));

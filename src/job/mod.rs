@@ -71,6 +71,8 @@ pub struct Identity {
     pub model: String,
     /// Its priority.
     pub priority: Priority,
+    /// Not submitted if its estimated cost is above this.
+    pub max_cost: Option<Quota>,
     /// When it was accepted.
     pub created_at: Timestamp,
 }

@@ -51,6 +51,7 @@ pub fn job(
     Some(Draft {
         name: own_keys.name.unwrap_or(default_name),
         priority: own_keys.priority,
+        max_cost: own_keys.max_cost,
         labels: own_keys.labels,
         key: own_keys.key,
         again: own_keys.again,

@@ -4,6 +4,7 @@ use crate::jobfile::field::FieldType;
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::links;
+use crate::money::Quota;
 
 /// The value under examination, with its name for messages and its pointer.
 pub struct Cursor<'n, 'a> {
@@ -97,6 +98,24 @@ impl<'n, 'a> Cursor<'n, 'a> {
                 None
             }
         }
+    }
+
+    /// An amount in US dollars, from 0 on, written with up to six decimal places.
+    pub fn usd(&self, findings: &mut Findings<'_>) -> Option<Quota> {
+        match &self.node.value {
+            JsonValue::Number => {
+                let amount = Quota::parse_usd(self.node.text);
+                if amount.is_none() {
+                    self.wrong(findings, "must be US dollars from 0 on, with at most six decimal places");
+                }
+                return amount;
+            }
+            JsonValue::Text(text) if Quota::parse_usd(text).is_some() => {
+                self.wrong(findings, "must be a number, not a string: leave out the quotes");
+            }
+            _ => self.wrong_type(findings, "a number of US dollars"),
+        }
+        None
     }
 
     /// true or false.

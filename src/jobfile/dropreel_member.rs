@@ -8,12 +8,13 @@ use crate::clock::Timestamp;
 use crate::jobfile::cursor::Cursor;
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::Member;
+use crate::money::Quota;
 
 /// The keys that this version knows.
-const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before"];
+const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before", "max_cost_usd"];
 
 /// Keys of a later version. "Did you mean" would mislead for them.
-const NOT_YET: &[&str] = &["repeat", "matrix", "max_cost_usd"];
+const NOT_YET: &[&str] = &["repeat", "matrix"];
 
 const MAX_NAME: usize = 200;
 const MAX_KEY: usize = 200;
@@ -33,6 +34,7 @@ pub struct DropreelMember {
     /// See [`Draft::again`](crate::jobfile::Draft::again).
     pub again: bool,
     pub not_before: Option<Timestamp>,
+    pub max_cost: Option<Quota>,
 }
 
 /// Reads the member; `outer` points at its object.
@@ -50,6 +52,7 @@ pub fn read(member: &Member<'_>, outer: &str, findings: &mut Findings<'_>) -> Dr
             "key" => values.key = cursor.filled_text(MAX_KEY, findings).map(str::to_owned),
             "again" => values.again = cursor.flag(findings).unwrap_or(false),
             "not_before" => values.not_before = not_before(&cursor, findings),
+            "max_cost_usd" => values.max_cost = cursor.usd(findings),
             other => {
                 findings.add(&below(&pointer, other), member.key_at, unknown(other));
             }
@@ -84,6 +87,10 @@ pub fn schema() -> Value {
             "not_before": {
                 "type": "string", "format": "date-time",
                 "description": "Waits until then; RFC 3339, such as 2026-12-24T20:00:00+08:00.",
+            },
+            "max_cost_usd": {
+                "type": "number", "minimum": 0,
+                "description": "Not submitted if its estimated cost is above this many US dollars.",
             },
         },
     })

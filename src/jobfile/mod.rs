@@ -29,6 +29,7 @@ use std::{fmt, io};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::money::Quota;
 
 pub use body::with_callback;
 pub use copies::{are_same_or_copy, base_name, is_conflict_copy};
@@ -50,6 +51,8 @@ pub struct Draft {
     pub name: String,
     /// -100 to 100, higher goes first.
     pub priority: i8,
+    /// Not submitted if the estimated cost is above this.
+    pub max_cost: Option<Quota>,
     /// At most 50, with keys of 1 to 64 characters.
     pub labels: BTreeMap<String, String>,
     /// The user's own key: a job whose key was seen before is never run again.

@@ -54,6 +54,7 @@ pub(super) fn draft(name: &str) -> Draft {
     Draft {
         name: name.into(),
         priority: 0,
+        max_cost: None,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
         again: false,

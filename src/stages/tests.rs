@@ -147,6 +147,7 @@ fn draft(number: usize) -> Draft {
     Draft {
         name: number.to_string(),
         priority: 0,
+        max_cost: None,
         labels: [].into(),
         key: None,
         again: false,

@@ -254,6 +254,7 @@ impl<'c> Inserts<'c> {
             name: draft.name.clone(),
             model: draft.model.clone(),
             priority: Priority::new(draft.priority.into()).unwrap_or_default(),
+            max_cost: draft.max_cost,
             created_at: now,
         };
         let job = Job::accept(identity, draft.not_before);

@@ -36,6 +36,7 @@ columns! {
             name = name,
             model = model,
             priority = priority,
+            max_cost_quota = max_cost,
             created_at = created_at,
         } rest {}
     }

@@ -23,6 +23,7 @@ use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
+use crate::money::Quota;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
@@ -101,6 +102,7 @@ pub(super) fn draft(name: &str) -> Draft {
     Draft {
         name: name.into(),
         priority: 0,
+        max_cost: None,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
         again: false,
@@ -318,7 +320,8 @@ async fn due_jobs_are_found_by_time_and_priority() {
 #[tokio::test]
 async fn job_is_the_same_after_the_database_is_reopened() {
     let rig = Rig::new();
-    let id = rig.ingest_one().await;
+    let max_cost = Some(Quota::new(125_000));
+    let id = rig.ingest(vec![Draft { max_cost, ..draft("one") }]).await[0];
     rig.start_attempt(id, url("https://a.example")).await;
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let outputs = (0..2)
@@ -336,6 +339,7 @@ async fn job_is_the_same_after_the_database_is_reopened() {
     let reopened = open(&rig.path()).unwrap();
     let details = reopened.details(id).await.unwrap();
     assert_eq!(details.job, applied.job);
+    assert_eq!(details.job.identity().max_cost, max_cost);
     assert_eq!(details.job.outputs().len(), 2);
     assert_eq!(details.labels["project"], "spring");
     let events: Vec<_> = reopened.history(id).await.unwrap().into_iter().map(|entry| entry.event).collect();

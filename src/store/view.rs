@@ -26,6 +26,7 @@ impl JobDetails {
             progress: facts.progress,
             priority: identity.priority.get(),
             labels: self.labels.clone(),
+            max_cost_usd: identity.max_cost.map(Quota::usd),
             cost_quota: facts.cost.map(Quota::get),
             cost_usd: facts.cost.map(Quota::usd),
             created_at: identity.created_at,
@@ -78,6 +79,7 @@ mod tests {
             name: "sakura".into(),
             model: "wan2.5-t2v".into(),
             priority: Priority::new(10).unwrap(),
+            max_cost: Some(Quota::new(250_000)),
             created_at: NOW,
         };
         let later = |seconds| Some(NOW.plus(Duration::from_secs(seconds)));
@@ -139,7 +141,7 @@ mod tests {
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
             r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"#,
-            r#""cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
+            r#""max_cost_usd":0.5,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,
             r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,
             r#""files":[{"path":"/srv/videos/2026-04-04/sakura.mp4","kind":"video","bytes":1234567,"#,

@@ -34,6 +34,7 @@ fn new_job() -> Job {
         name: "sakura".into(),
         model: "wan2.5-t2v".into(),
         priority: Priority::default(),
+        max_cost: None,
         created_at: START,
     };
     Job::accept(identity, None)

@@ -32,6 +32,7 @@ fn draft() -> Draft {
     Draft {
         name: "sakura".into(),
         priority: 0,
+        max_cost: None,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
         again: false,
