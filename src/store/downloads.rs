@@ -1,15 +1,19 @@
-//! The queries of the download stage. Each is one read, because a read costs a switch to another thread and back, and
-//! hundreds of files may be downloaded in a second.
+//! Downloads: which are due, everything that one needs, and the path planned for an output before it is published, so
+//! that a publication interrupted by a crash can be finished.
+//!
+//! For the download stage each query is one read, because a read costs a switch to another thread and back, and hundreds
+//! of files may be downloaded in a second.
+
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::clock::Timestamp;
-use crate::job::JobId;
-use crate::job::output::OutputKey;
+use crate::job::output::{OutputKey, host_of_link};
 use crate::job::suspension::Suspension;
+use crate::job::{JobId, TaskId};
 use crate::store::Store;
-use crate::store::due::{downloads_in, next_download_in, to_alert_in};
 use crate::store::error::StoreError;
-use crate::store::outputs::{Plan, plans_in};
 use crate::store::query::{JobDetails, details_in, request_in};
+use crate::store::rows::number_of;
 use crate::store::suspensions::suspensions_in;
 
 /// What the download stage has to do.
@@ -36,6 +40,38 @@ pub struct JobToDownload {
     pub plans: Vec<(OutputKey, Plan)>,
 }
 
+/// An output about to be published. Committed before the file gets its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Below the library's folder.
+    pub path: String,
+    /// The checked file's length.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// The host it came from.
+    pub host: String,
+}
+
+/// First downloads, the link that expires first before the others. With the link of the output to be downloaded first, for
+/// its host.
+const FIRST: &str =
+    "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
+        AND state = 'waiting' AND tries = 0 LIMIT 1)
+    FROM jobs INDEXED BY jobs_to_download
+    WHERE download_at IS NOT NULL AND download_failing = 0 ORDER BY expires_at, nr LIMIT ?1";
+/// Downloads that have failed, the longest due first.
+const AGAIN: &str =
+    "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
+        AND state = 'waiting' AND due_at <= ?1 LIMIT 1)
+    FROM jobs INDEXED BY jobs_to_download_again
+    WHERE download_failing = 1 AND download_at <= ?1 ORDER BY download_at LIMIT ?2";
+const NEXT: &str = "SELECT download_at FROM jobs INDEXED BY jobs_to_download_again
+    WHERE download_failing = 1 AND download_at > ?1 ORDER BY download_at LIMIT 1";
+const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
+    WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
+    ORDER BY expires_at LIMIT ?2";
+
 impl Store {
     /// At most `limit` jobs with downloads due by `now`, and at most `limit` whose links expire by `alert_until`.
     ///
@@ -49,10 +85,10 @@ impl Store {
     ) -> Result<DownloadQueue, StoreError> {
         self.read(move |connection| {
             Ok(DownloadQueue {
-                alerts: to_alert_in(connection, alert_until, limit)?,
+                alerts: jobs_to_alert(connection, alert_until, limit)?,
                 suspensions: suspensions_in(connection)?,
-                due: downloads_in(connection, now, limit)?,
-                next: next_download_in(connection, now)?,
+                due: due_downloads(connection, now, limit)?,
+                next: next_download(connection, now)?,
             })
         })
         .await
@@ -73,4 +109,113 @@ impl Store {
         })
         .await
     }
+
+    /// Plans the path of an output. Returns false if another output has this path.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn plan_output(
+        &self,
+        job: JobId,
+        task: TaskId,
+        key: OutputKey,
+        plan: Plan,
+    ) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |writing| {
+                let nr = number_of(writing.connection, job)?;
+                let taken = writing
+                    .connection
+                    .prepare_cached(
+                        "SELECT 1 FROM outputs WHERE path = ?1
+                         AND NOT (job = ?2 AND task_id = ?3 AND kind = ?4 AND idx = ?5)",
+                    )?
+                    .exists((&plan.path, nr, &task, key.kind, key.index))?;
+                if taken {
+                    return Ok(false);
+                }
+                writing
+                    .connection
+                    .prepare_cached(
+                        "UPDATE outputs SET path = ?5, bytes = ?6, sha256 = ?7, host = ?8
+                         WHERE job = ?1 AND task_id = ?2 AND kind = ?3 AND idx = ?4 AND state = 'waiting'",
+                    )?
+                    .execute((
+                        nr,
+                        &task,
+                        key.kind,
+                        key.index,
+                        &plan.path,
+                        i64::try_from(plan.bytes).unwrap_or(i64::MAX),
+                        &plan.sha256,
+                        &plan.host,
+                    ))?;
+                Ok(true)
+            })
+            .await
+    }
+}
+
+/// The jobs with outputs to download by `now`, at most `limit` that were not tried yet and as many that failed; with the
+/// host of one of their links.
+fn due_downloads(
+    connection: &Connection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(JobId, String)>, StoreError> {
+    let job = |row: &Row<'_>| {
+        let link: Option<String> = row.get(1)?;
+        Ok((row.get(0)?, link.as_deref().map_or_else(String::new, host_of_link)))
+    };
+    let mut first = connection.prepare_cached(FIRST)?;
+    let mut again = connection.prepare_cached(AGAIN)?;
+    let jobs = first.query_map([limit], job)?.chain(again.query_map((now, limit), job)?);
+    Ok(jobs.collect::<Result<_, _>>()?)
+}
+
+/// When the first download that is not due yet will be.
+fn next_download(connection: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    Ok(connection.prepare_cached(NEXT)?.query_row([now], |row| row.get(0)).optional()?)
+}
+
+/// Jobs whose links expire by `until` and that have not been alerted about.
+fn jobs_to_alert(connection: &Connection, until: Timestamp, limit: u32) -> Result<Vec<JobId>, StoreError> {
+    let mut statement = connection.prepare_cached(ALERTS)?;
+    let jobs = statement.query_map((until, limit), |row| row.get(0))?;
+    Ok(jobs.collect::<Result<_, _>>()?)
+}
+
+/// The plans of a task's outputs that are not stored yet, made before a crash.
+fn plans_in(
+    connection: &Connection,
+    job: JobId,
+    task: &TaskId,
+) -> Result<Vec<(OutputKey, Plan)>, StoreError> {
+    let nr = number_of(connection, job)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, idx, path, bytes, sha256, host FROM outputs
+         WHERE job = ?1 AND task_id = ?2 AND state = 'waiting' AND path IS NOT NULL",
+    )?;
+    let plans = statement.query_map((nr, task), |row| {
+        let plan = Plan {
+            path: row.get(2)?,
+            bytes: row.get::<_, i64>(3)?.unsigned_abs(),
+            sha256: row.get(4)?,
+            host: row.get(5)?,
+        };
+        Ok((OutputKey { kind: row.get(0)?, index: row.get(1)? }, plan))
+    })?;
+    Ok(plans.collect::<Result<_, _>>()?)
+}
+
+/// The statements, so that a test can check their query plans.
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    let fixed = [
+        ("first downloads", FIRST),
+        ("downloads that failed", AGAIN),
+        ("next download", NEXT),
+        ("to alert", ALERTS),
+    ];
+    fixed.map(|(name, sql)| (name, sql.to_owned())).into()
 }

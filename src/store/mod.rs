@@ -6,9 +6,8 @@
 //! The operations of [`Store`], by file:
 //! - `apply`: apply an event to a job, start an attempt
 //! - `ingest`: ingest job files, mark them as moved; `staging`: long files in many commits
-//! - `due`, `downloads`: the queues of the stages; isolate a corrupt job
+//! - `due`, `downloads`: the queues of the stages; isolate a corrupt job; plan the path of an output
 //! - `deliveries`: keep and process callbacks
-//! - `outputs`: plan the path of an output before it is published
 //! - `hooks`: the outbox of notifications
 //! - `suspensions`, `meta`: what is paused; epoch, API key and clock
 //! - `query`, `overview`, `report`: read one job, lists, numbers
@@ -36,7 +35,6 @@ mod meta;
 pub mod metrics;
 pub mod notify;
 mod output_rows;
-pub mod outputs;
 pub mod overview;
 pub mod prune;
 pub mod query;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::apply::{AttemptStart, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
-use super::due::hot_statements;
 use super::idempotency::{DELETE_OLD_KEYS, FIND_KEY};
 use super::ingest::JOBS_OF_INTAKE;
 use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
@@ -428,8 +427,9 @@ async fn frequent_statements_scan_no_table() {
     let connection = raw(&rig.path());
     let mut tables = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").unwrap();
     let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    for (name, sql) in hot_statements()
+    for (name, sql) in super::due::hot_statements()
         .into_iter()
+        .chain(super::downloads::hot_statements())
         .chain(page_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::prune::hot_statements())

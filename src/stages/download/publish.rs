@@ -14,9 +14,8 @@ use crate::library::published::Published;
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::stages::run_blocking;
-use crate::store::downloads::JobToDownload;
+use crate::store::downloads::{JobToDownload, Plan};
 use crate::store::error::StoreError;
-use crate::store::outputs::Plan;
 use crate::store::query::JobDetails;
 
 /// How many names are tried before publishing fails.

@@ -10,8 +10,8 @@ use crate::jobfile::Draft;
 use crate::library::published::Published;
 use crate::secret::Secret;
 use crate::store::apply::AttemptStart;
+use crate::store::downloads::Plan;
 use crate::store::intake::{Intake, Source};
-use crate::store::outputs::Plan;
 use crate::store::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
