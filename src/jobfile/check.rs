@@ -4,10 +4,11 @@ use crate::jobfile::Draft;
 use crate::jobfile::body::without_member;
 use crate::jobfile::cursor::Cursor;
 use crate::jobfile::dropreel_member::{self, DropreelMember};
+use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::models::{FIELDS, MEDIA_KEYS, MODELS, Mode, Model};
 use crate::jobfile::records;
+use crate::pricing::models::{self, Mode, Model};
 
 /// The member with dropreel's own keys.
 const DROPREEL_KEY: &str = "dropreel";
@@ -41,7 +42,7 @@ pub fn job(
             "`callback_url` is set by dropreel itself: remove it (to be notified, set up [[hooks]])";
         findings.add(&below(pointer, "callback_url"), member.key_at, message);
     }
-    match model.and_then(|name| MODELS.iter().find(|model| model.name == name)) {
+    match model.and_then(models::model) {
         Some(known) => object.check_known(known, findings),
         None => object.check_unknown(findings),
     }

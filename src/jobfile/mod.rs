@@ -15,7 +15,6 @@ mod findings;
 mod json;
 mod lines;
 mod links;
-mod models;
 mod names;
 mod read;
 mod records;

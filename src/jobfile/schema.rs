@@ -5,8 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::jobfile::dropreel_member;
-use crate::jobfile::field::{Field, FieldType};
-use crate::jobfile::models::{FIELDS, MODELS, Mode, Model};
+use crate::jobfile::field::{FIELDS, Field, FieldType};
+use crate::pricing::models::{MODELS, Mode, Model};
 
 /// The schema of a document: one job, or an array of them. `#/definitions/job` is that of a line of a line file.
 pub fn schema() -> Value {
@@ -15,7 +15,8 @@ pub fn schema() -> Value {
         "if": is_model(&json!({ "enum": names })),
         "then": { "properties": properties(FIELDS) },
     })];
-    rules.extend(MODELS.iter().map(
+    let with_modes = MODELS.iter().filter(|model| !model.modes.is_empty());
+    rules.extend(with_modes.map(
         |model| json!({ "if": is_model(&json!({ "const": model.name })), "then": { "anyOf": modes(model) } }),
     ));
     json!({

@@ -1,0 +1,9 @@
+//! What is known of models and their prices before anything is sent (docs/provider.md#models): the table of models, and
+//! what of a request decides its price.
+//!
+//! Pure data and arithmetic: nothing here asks the provider.
+
+pub mod models;
+mod request;
+
+pub use request::{PriceRange, PricedRequest};
