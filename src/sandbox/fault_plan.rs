@@ -194,6 +194,7 @@ fault_plan! {
     expired: Option<ExpiredLink> = "expired", "what an expired link answers";
     ready: Option<Duration> = "ready", "how long after the end a link answers 404, not ready";
     media_host: Option<Text> = "media-host", "the host and port in the links, such as 127.0.0.1:9000 (default: the sandbox itself)";
+    media_output: Option<u32> = "media-output", "the only output that `media=` and `media-host=` concern, from 0 (default: all)";
     media_key: Option<YesNo> = "media-key", "whether downloads need the API key (default no)";
     etag: Option<EtagKind> = "etag", "the entity tag of a file";
     ranges: Option<RangeSupport> = "ranges", "how range requests are answered";

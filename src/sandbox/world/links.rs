@@ -47,7 +47,8 @@ impl World {
                 (sig, expires)
             }
         };
-        let elsewhere = plan.media_host.as_ref().map(|host| format!("http://{}", host.0));
+        let elsewhere = plan.media_host.as_ref().filter(|_| is_concerned(plan, index));
+        let elsewhere = elsewhere.map(|host| format!("http://{}", host.0));
         let base_url = elsewhere.as_ref().unwrap_or(&self.base_url);
         Some(ResultLink { url: format!("{base_url}{path}{sig}"), expires })
     }
@@ -84,8 +85,11 @@ impl World {
         }
         let prompt_schedule = task.prompt_plan.media.clone();
         let run_schedule = self.plan.media.clone();
-        let fault =
-            if moved { None } else { self.next_fault("media", name, &prompt_schedule, &run_schedule) };
+        let fault = if moved || !is_concerned(&plan, link.file) {
+            None
+        } else {
+            self.next_fault("media", name, &prompt_schedule, &run_schedule)
+        };
         let version = match plan.etag {
             Some(EtagKind::Changes) => {
                 self.count_call(CallKey { from_prompt: true, call: "version", subject: name.to_owned() })
@@ -96,4 +100,9 @@ impl World {
         let response = media_server::serve(&file.clip(version), media_type, request, &plan, fault.as_ref());
         Exchange { response, task: Some(link.task), fault: fault.map(|fault| fault.to_text()) }
     }
+}
+
+/// Whether the faults of downloads concern this output.
+fn is_concerned(plan: &FaultPlan, index: usize) -> bool {
+    plan.media_output.is_none_or(|only| usize::try_from(only) == Ok(index))
 }

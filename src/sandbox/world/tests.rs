@@ -387,6 +387,26 @@ fn link_opens_its_own_file_once_ready_for_authorized_clients() {
 }
 
 #[test]
+fn media_faults_of_one_output_leave_the_others_alone() {
+    for (plan, statuses) in [
+        ("media=410 outputs=3 media-output=1", [200, 410, 200]),
+        ("media=410 outputs=3", [410, 410, 410]),
+        ("media-host=dead.example outputs=3 media-output=2", [200, 200, 0]),
+    ] {
+        let mut provider = Provider::with_faults(plan);
+        let id = provider.task("a");
+        provider.advance(20);
+        let status = provider.status(&id);
+        let found = [0, 1, 2].map(|n: usize| {
+            let link = status["result"]["videos"][n]["url"][0].as_str().expect("a link");
+            let here = !link.contains("dead.example");
+            if here { provider.request(&Request::media(link, None)).status } else { 0 }
+        });
+        assert_eq!(found, statuses, "{plan}");
+    }
+}
+
+#[test]
 fn only_the_right_api_key_is_accepted() {
     let mut provider =
         Provider::with_options(Options { api_key: Some(Secret::new("sk-right")), ..Options::default() });
