@@ -9,7 +9,7 @@ use crate::provider::account;
 use crate::provider::reply::ApiReply;
 use crate::provider::wire::error::ProviderError;
 use crate::provider::wire::text::{SENTENCE, beginning, clean, without_secrets};
-use crate::provider::wire::{Unreadable, read_error};
+use crate::provider::wire::{Unreadable, read_error, read_json};
 
 /// The longest evidence that is kept, in characters.
 const MAX_EVIDENCE: usize = 16_000;
@@ -202,6 +202,21 @@ impl<'a> Answer<'a> {
             (StatusClass::Unauthorized, _) => Some(SuspensionCause::KeyRefused),
             (StatusClass::Invalid | StatusClass::Forbidden, Some(cause)) => Some(cause),
             _ => None,
+        }
+    }
+
+    /// Whether something else than the provider's API refused the call, such as a gateway or a firewall with a page of its
+    /// own. The API itself answers in JSON.
+    pub(crate) fn is_refused_by_another(&self) -> bool {
+        let is_json =
+            || read_json(self.reply.bytes()).is_some_and(|json| json.is_object() || json.is_array());
+        match StatusClass::of(self.reply.status) {
+            StatusClass::Redirect => true,
+            StatusClass::Invalid
+            | StatusClass::Forbidden
+            | StatusClass::NotFound
+            | StatusClass::OtherClientError => self.reply.body.is_ok() && !is_json(),
+            _ => false,
         }
     }
 

@@ -152,7 +152,7 @@ pub fn classify_status(
     }
     match answer.account_cause() {
         Some(cause) => answer.refused(cause, |why, not_before| StatusVerdict::Unanswered { why, not_before }),
-        None if class == StatusClass::Redirect => {
+        None if answer.is_refused_by_another() => {
             answer.refused(SuspensionCause::Misconfigured, |why, _| unanswered(why))
         }
         None => answer.verdict(unanswered(answer.describe())),
@@ -175,6 +175,11 @@ pub fn classify_cancel(outcome: &CallOutcome, context: ReplyContext<'_>) -> Clas
     {
         return answer.refused(cause, |why, not_before| CancelVerdict::Unanswered { why, not_before });
     }
+    let unanswered = || CancelVerdict::Unanswered { why: answer.describe(), not_before: answer.not_before() };
+    // A page that is not found may still mean that the task is gone: the next status answer shows it.
+    if answer.is_refused_by_another() && class != StatusClass::NotFound {
+        return answer.refused(SuspensionCause::Misconfigured, |_, _| unanswered());
+    }
     match (class, &answer.error) {
         // Whatever the body says, the next status answer shows whether the cancel came in time. But an error page of a
         // gateway, or half an answer, is not the provider's, and must not end the attempts to cancel.
@@ -188,8 +193,7 @@ pub fn classify_cancel(outcome: &CallOutcome, context: ReplyContext<'_>) -> Clas
             answer.verdict_with(Evidence::KeyAccepted, CancelVerdict::TooLate { why: answer.describe() })
         }
         (StatusClass::NotFound, _) => answer.verdict(CancelVerdict::TooLate { why: answer.describe() }),
-        _ => answer
-            .verdict(CancelVerdict::Unanswered { why: answer.describe(), not_before: answer.not_before() }),
+        _ => answer.verdict(unanswered()),
     }
 }
 

@@ -52,22 +52,11 @@ pub fn classify_neutral(
         (StatusClass::Success, Some(_)) => answer.verdict_with(Evidence::KeyAccepted, ()),
         // Nothing was said, or it did not come whole.
         (StatusClass::Success, None) if reply.bytes().is_empty() => answer.verdict(()),
-        (StatusClass::Success | StatusClass::Redirect, _) => refused(SuspensionCause::Misconfigured),
-        (class, json) => match answer.account_cause() {
+        (StatusClass::Success, _) => refused(SuspensionCause::Misconfigured),
+        _ => match answer.account_cause() {
             Some(cause) => refused(cause),
             // Older versions of the API lack these calls, and say so in JSON.
-            None if json.is_none()
-                && matches!(
-                    class,
-                    StatusClass::Invalid
-                        | StatusClass::Forbidden
-                        | StatusClass::NotFound
-                        | StatusClass::OtherClientError
-                )
-                && reply.body.is_ok() =>
-            {
-                refused(SuspensionCause::Misconfigured)
-            }
+            None if answer.is_refused_by_another() => refused(SuspensionCause::Misconfigured),
             None => answer.verdict(()),
         },
     }

@@ -1,8 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::TaskId;
 use crate::job::suspension::PROBE_INTERVAL;
-use crate::provider::answer::Evidence;
+use crate::provider::answer::{Evidence, ReplyContext};
+use crate::provider::classify::classify_status;
+use crate::provider::neutral::classify_neutral;
+use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::rng::Rng;
 use SuspensionCause::{BalanceEmpty, KeyRefused, Misconfigured, PausedSubmits, RateLimited, Unreachable};
 
@@ -151,6 +155,27 @@ fn different_jobs_in_a_row_confirm_a_cause_about_which_neutral_calls_say_nothing
             let suspended = submit(&gate, number, number + 1, &refusal(cause, number + 1));
             assert_eq!(suspended, usize::from(number == jobs), "{cause:?} after {number} jobs");
         }
+    }
+}
+
+#[test]
+fn page_before_the_provider_suspends_polls_only_if_a_neutral_call_gets_it_too() {
+    let reply = |status, body: &str| {
+        CallOutcome::Reply(ApiReply { status, headers: Default::default(), body: Ok(body.to_owned().into()) })
+    };
+    let page = reply(403, "<html>Access denied</html>");
+    let cases = [(&page, 1), (&reply(200, r#"{"data":[]}"#), 0), (&reply(503, ""), 0)];
+    for (neutral_answer, suspended) in cases {
+        let gate = gate();
+        let context = ReplyContext { now: at(1), base_url: "https://qingbo.dev" };
+        let task = TaskId::parse("task_1").expect("an id");
+        let call = gate.admit_query(job(1), at(1)).expect("an open gate").consume();
+        assert!(gate.settle(call, &classify_status(&page, &task, context), at(1)).suspended.is_empty());
+        let call = gate.admit_neutral(at(1)).expect("a neutral call is wanted").consume();
+        let classified = classify_neutral(NeutralCall::Models, neutral_answer, context);
+        assert_eq!(gate.settle(call, &classified, at(1)).suspended.len(), suspended);
+        let closed = query_closed(&gate, 2).and_then(|(_, cause)| cause);
+        assert_eq!(closed, (suspended == 1).then_some(Misconfigured), "{neutral_answer:?}");
     }
 }
 
