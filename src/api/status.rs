@@ -22,7 +22,7 @@ pub struct StatusView {
     pub message: Option<String>,
 }
 
-/// The body of `pause` and `resume`; without `what` both activities are meant.
+/// The body of `pause`; without `what` both activities are meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRequest {
@@ -38,6 +38,26 @@ pub enum PauseTarget {
     Submits,
     /// Downloads of finished files.
     Downloads,
+}
+
+/// The body of `resume`; without `what` everything is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<ResumeTarget>,
+}
+
+/// What can be resumed. Each of them also tries suspended calls to the provider at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ResumeTarget {
+    /// New tasks at the provider.
+    Submits,
+    /// Downloads of finished files.
+    Downloads,
+    /// Suspended calls to the provider; what is paused stays paused.
+    Provider,
 }
 
 /// The result of a rotation.

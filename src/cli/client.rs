@@ -16,7 +16,7 @@ use crate::api::list::JobFilter;
 use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
 use crate::api::report::ReportView;
-use crate::api::status::{PauseRequest, RotationResult, StatusView};
+use crate::api::status::{PauseRequest, ResumeRequest, RotationResult, StatusView};
 use crate::cli::event_stream::EventStream;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
@@ -151,7 +151,7 @@ impl ApiClient {
         self.post(&["api", "v1", "pause"], &request).await
     }
 
-    pub async fn resume(&self, request: PauseRequest) -> Result<Received<StatusView>, CliError> {
+    pub async fn resume(&self, request: ResumeRequest) -> Result<Received<StatusView>, CliError> {
         self.post(&["api", "v1", "resume"], &request).await
     }
 

@@ -1,6 +1,6 @@
 //! `pause` and `resume`.
 
-use crate::api::status::{PauseRequest, PauseTarget, StatusView};
+use crate::api::status::{PauseRequest, PauseTarget, ResumeRequest, ResumeTarget, StatusView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::received::Received;
@@ -13,8 +13,8 @@ pub(crate) async fn pause(context: &Context, what: Option<PauseTarget>) -> Resul
 }
 
 /// `resume`
-pub(crate) async fn resume(context: &Context, what: Option<PauseTarget>) -> Result<Exit, CliError> {
-    print_status(context, &context.client()?.resume(PauseRequest { what }).await?)
+pub(crate) async fn resume(context: &Context, what: Option<ResumeTarget>) -> Result<Exit, CliError> {
+    print_status(context, &context.client()?.resume(ResumeRequest { what }).await?)
 }
 
 fn print_status(context: &Context, status: &Received<StatusView>) -> Result<Exit, CliError> {

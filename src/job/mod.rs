@@ -19,6 +19,7 @@ pub mod scheduling;
 pub mod state;
 pub mod step;
 pub mod suspension;
+pub mod waiting;
 
 use std::collections::BTreeMap;
 

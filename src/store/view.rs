@@ -3,14 +3,18 @@
 use std::path::Path;
 
 use crate::api::job::{FileView, JobView};
+use crate::clock::Timestamp;
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::State;
+use crate::job::suspension::Suspension;
+use crate::job::waiting::wait_reason;
 use crate::money::Quota;
 use crate::store::query::JobDetails;
 
 impl JobDetails {
-    /// The job without history and request; files with their absolute path below `library_dir`.
-    pub fn view(&self, library_dir: &Path) -> JobView {
+    /// The job without history and request, as it is while these suspensions are in force; files with their absolute path
+    /// below `library_dir`.
+    pub fn view(&self, library_dir: &Path, suspensions: &[Suspension], now: Timestamp) -> JobView {
         let (identity, facts) = (self.job.identity(), self.job.facts());
         JobView {
             id: identity.id,
@@ -18,7 +22,7 @@ impl JobDetails {
             state: self.job.state_name(),
             reason: match self.job.state() {
                 State::Held(hold) => Some(hold.explanation(identity.id)),
-                _ => facts.status_message.clone(),
+                _ => wait_reason(&self.job, suspensions, now).map(|reason| reason.to_string()),
             },
             task_id: self.job.task().map(ToString::to_string),
             model: identity.model.clone(),
@@ -60,7 +64,6 @@ mod tests {
 
     use super::*;
     use crate::api::job::HistoryView;
-    use crate::clock::Timestamp;
     use crate::job::hold::HoldReason;
     use crate::job::output::{Output, OutputKey, OutputState, Refusals, Waiting};
     use crate::job::record::Record;
@@ -134,7 +137,7 @@ mod tests {
         let details = details(Job::restore(record()).unwrap());
         let history = vec![HistoryView { at: NOW, event: "accepted".into(), detail: "sakura.json".into() }];
         let request = serde_json::from_str(r#"{"model":"wan2.5-t2v", "seed":1.10}"#).unwrap();
-        let mut view = details.view(Path::new("/srv/videos"));
+        let mut view = details.view(Path::new("/srv/videos"), &[], NOW);
         view.history = Some(history);
         view.request = Some(request);
         let expected = concat!(
@@ -159,7 +162,7 @@ mod tests {
     fn held_job_has_a_reason_and_finished_job_no_deadline() {
         let view = |record: Record| {
             let details = details(Job::restore(record).unwrap());
-            serde_json::to_value(details.view(Path::new("/v"))).unwrap()
+            serde_json::to_value(details.view(Path::new("/v"), &[], NOW)).unwrap()
         };
         let held = view(Record {
             state: StateName::Held,

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use strum::VariantArray;
 
 use crate::api::list::{JobFilter, Label};
-use crate::api::status::PauseTarget;
+use crate::api::status::{PauseTarget, ResumeTarget};
 use crate::job::state::StateName;
 
 #[derive(Debug, Args)]
@@ -98,11 +98,18 @@ pub(crate) struct ActionArgs {
     pub dry_run: bool,
 }
 
-/// `pause`, `resume`
+/// `pause`
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     /// Default: both
     pub what: Option<PauseTarget>,
+}
+
+/// `resume`
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Default: everything
+    pub what: Option<ResumeTarget>,
 }
 
 impl FilterArgs {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use jobs::{
-    ActionArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, SubmitArgs,
+    ActionArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, ResumeArgs, SubmitArgs,
 };
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
 
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Pause(PauseArgs),
     /// End a pause, and try suspended calls at once
     #[command(after_help = "Example: dropreel resume")]
-    Resume(PauseArgs),
+    Resume(ResumeArgs),
     /// Make a new secret; the old one stays valid for jobs in progress
     #[command(after_help = "Example: dropreel rotate callback-secret")]
     Rotate {

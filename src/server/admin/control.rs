@@ -2,8 +2,11 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::de::DeserializeOwned;
 
-use crate::api::status::{PauseRequest, PauseTarget, RotationResult, StatusView};
+use crate::api::status::{
+    PauseRequest, PauseTarget, ResumeRequest, ResumeTarget, RotationResult, StatusView,
+};
 use crate::failpoints::{self, FailPoint};
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::server::admin::http::json_response;
@@ -52,7 +55,14 @@ pub(super) async fn pause(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let since = admin.server.clock.now();
-    for cause in read_causes(&request, body, &admin).await? {
+    let example = r#"{"what":"submits"} or {"what":"downloads"}"#;
+    let PauseRequest { what } = read_request(&request, body, &admin, example).await?;
+    let causes: &[_] = match what {
+        Some(PauseTarget::Submits) => &[SuspensionCause::PausedSubmits],
+        Some(PauseTarget::Downloads) => &[SuspensionCause::PausedDownloads],
+        None => &[SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
+    };
+    for &cause in causes {
         let pause = Suspension { cause, until: None, message: PAUSED.to_owned(), since };
         admin.server.store.suspend(pause).await?;
         failpoints::hit(FailPoint::PauseCommitted);
@@ -66,8 +76,11 @@ pub(super) async fn pause(
     post,
     path = "/api/v1/resume",
     tag = "control",
-    summary = "Resume submits, downloads or both",
-    request_body(content = Option<PauseRequest>, description = "An empty body, or no `what`, means both"),
+    summary = "Resume submits, downloads or both, and try suspended calls at once",
+    request_body(
+        content = Option<ResumeRequest>,
+        description = "An empty body, or no `what`, means everything; `provider` leaves pauses as they are"
+    ),
     responses(
         (status = 200, description = "The current status", body = StatusView),
         ProblemResponses
@@ -78,7 +91,14 @@ pub(super) async fn resume(
     body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let causes = read_causes(&request, body, &admin).await?;
+    let example = r#"{"what":"submits"}, {"what":"downloads"} or {"what":"provider"}"#;
+    let ResumeRequest { what } = read_request(&request, body, &admin, example).await?;
+    let causes = match what {
+        Some(ResumeTarget::Submits) => vec![SuspensionCause::PausedSubmits],
+        Some(ResumeTarget::Downloads) => vec![SuspensionCause::PausedDownloads],
+        Some(ResumeTarget::Provider) => Vec::new(),
+        None => vec![SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
+    };
     let names: Vec<_> = causes.iter().map(|cause| target_name(*cause)).collect();
     if admin.server.store.lift_suspensions(causes).await? {
         tracing::info!("{} resumed", names.join(" and "));
@@ -108,26 +128,19 @@ pub(super) async fn rotate_callback_secret(admin: web::Data<AdminState>) -> Resu
     Ok(json_response(StatusCode::OK, &RotationResult { rotated: true }))
 }
 
-/// The pauses that the request body names.
-async fn read_causes(
+/// The request body; an empty one means everything.
+async fn read_request<T: Default + DeserializeOwned>(
     request: &HttpRequest,
     mut body: web::Payload,
     admin: &AdminState,
-) -> Result<Vec<SuspensionCause>, Problem> {
+    example: &str,
+) -> Result<T, Problem> {
     let bytes = read_body(request, &mut body, admin.limits.request, &admin.server.clock).await?;
-    let request = match bytes.trim_ascii() {
-        [] => PauseRequest::default(),
-        bytes => parse_object(bytes).map_err(|error| {
-            Problem::bad_request(format!(
-                r#"send an empty body, {{"what":"submits"}} or {{"what":"downloads"}}: {error}"#
-            ))
-        })?,
-    };
-    Ok(match request.what {
-        Some(PauseTarget::Submits) => vec![SuspensionCause::PausedSubmits],
-        Some(PauseTarget::Downloads) => vec![SuspensionCause::PausedDownloads],
-        None => vec![SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
-    })
+    match bytes.trim_ascii() {
+        [] => Ok(T::default()),
+        bytes => parse_object(bytes)
+            .map_err(|error| Problem::bad_request(format!("send an empty body, {example}: {error}"))),
+    }
 }
 
 fn target_name(cause: SuspensionCause) -> &'static str {

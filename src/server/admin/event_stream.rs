@@ -139,14 +139,14 @@ impl EventStream {
         self.last_change = Some(after);
         let changed = store.changes_since(after, BATCH).await?;
         self.has_changes = changed.len() == BATCH as usize;
+        let suspensions = store.suspensions().await?;
         for details in &changed {
             self.last_change = Some(details.changed);
             if self.only.is_empty() || self.only.contains(&details.job.id()) {
-                let view = details.view(self.server.library_dir());
+                let view = details.view(self.server.library_dir(), &suspensions, self.server.clock.now());
                 write_event(&mut events, Some(details.changed), &StreamEvent::Job(Box::new(view)));
             }
         }
-        let suspensions = store.suspensions().await?;
         if self.suspensions.as_ref() != Some(&suspensions) {
             self.suspensions = Some(suspensions.clone());
             let status = status_view(store, suspensions).await?;

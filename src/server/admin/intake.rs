@@ -85,7 +85,10 @@ async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
             }
         }
     }
-    let views = jobs_shown.iter().map(|details| details.view(admin.server.library_dir())).collect();
+    let views = admin.job_views(&jobs_shown).await.unwrap_or_else(|error| {
+        tracing::warn!("new jobs not in the answer: {error}");
+        Vec::new()
+    });
     json_response(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
 }
 

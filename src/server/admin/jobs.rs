@@ -47,7 +47,7 @@ pub(super) async fn list_jobs(
     let query = Query::parse(&request, &["state", "label", "q", "limit", "cursor"])?;
     let (filter, cursor, limit) = (parse_filter(&query)?, query.number("cursor")?, parse_limit(&query)?);
     let page = admin.server.store.list(filter, cursor, limit).await?;
-    let jobs = page.jobs.iter().map(|details| details.view(admin.server.library_dir())).collect();
+    let jobs = admin.job_views(&page.jobs).await?;
     let next_cursor = page.next.map(|cursor| cursor.to_string());
     Ok(json_response(StatusCode::OK, &JobPage { jobs, next_cursor }))
 }
@@ -81,7 +81,7 @@ pub(super) async fn get_job(
     let store = &admin.server.store;
     let id = resolve_job(store, job.into_inner()).await?;
     let details = store.details(id).await?;
-    let mut view = details.view(admin.server.library_dir());
+    let mut view = admin.job_view(&details).await?;
     let possible = possible_actions(&details.job, admin.server.clock.now());
     view.actions = Some(possible.into_iter().map(Into::into).collect());
     view.history = Some(store.history(id).await?);
@@ -128,6 +128,6 @@ pub(super) async fn run_action(
     };
     tracing::info!(%job, "{action} applied to job {job}: {message}");
     let message = messages.action_done(message).to_owned();
-    let job = store.details(job).await?.view(admin.server.library_dir());
+    let job = admin.job_view(&store.details(job).await?).await?;
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
 }

@@ -52,7 +52,10 @@ pub(super) async fn get_report(
     };
     let store = &admin.server.store;
     let found = store.report(since).await?;
-    let disputed = if disputes { Some(store.disputed_jobs(since, MAX_PAGE).await?) } else { None };
+    let disputes = match disputes {
+        true => Some(admin.job_views(&store.disputed_jobs(since, MAX_PAGE).await?).await?),
+        false => None,
+    };
     let view = ReportView {
         since,
         until: now,
@@ -60,8 +63,7 @@ pub(super) async fn get_report(
         by_model: found.by_model,
         by_label: found.by_label,
         by_day: found.by_day,
-        disputes: disputed
-            .map(|jobs| jobs.iter().map(|details| details.view(admin.server.library_dir())).collect()),
+        disputes,
     };
     Ok(json_response(StatusCode::OK, &view))
 }

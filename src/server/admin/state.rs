@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::data_dir::DataDir;
+use crate::api::job::JobView;
 use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
 use crate::jobfile;
@@ -22,6 +23,8 @@ use crate::server::body::{BodyLimit, parse_object, read_body};
 use crate::server::connection_limits::ConnectionTimeouts;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::query::JobDetails;
 
 /// What the admin server needs.
 #[derive(Clone)]
@@ -113,5 +116,18 @@ impl AdminState {
     ) -> Result<T, Problem> {
         let bytes = read_body(request, body, self.limits.request, &self.server.clock).await?;
         parse_object(&bytes).map_err(|error| Problem::bad_request(format!("send {example}: {error}")))
+    }
+
+    /// The jobs as the API shows them now.
+    pub(super) async fn job_views(&self, jobs: &[JobDetails]) -> Result<Vec<JobView>, StoreError> {
+        let suspensions = self.server.store.suspensions().await?;
+        let now = self.server.clock.now();
+        Ok(jobs.iter().map(|job| job.view(self.server.library_dir(), &suspensions, now)).collect())
+    }
+
+    /// The job as the API shows it now.
+    pub(super) async fn job_view(&self, job: &JobDetails) -> Result<JobView, StoreError> {
+        let suspensions = self.server.store.suspensions().await?;
+        Ok(job.view(self.server.library_dir(), &suspensions, self.server.clock.now()))
     }
 }

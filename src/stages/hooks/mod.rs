@@ -102,7 +102,11 @@ impl Inner {
             return self.store.finish_hook_call(call.nr, outcome, None, self.clock.now()).await;
         };
         let data = match call.job {
-            Some(job) => HookData::Job(Box::new(self.store.details(job).await?.view(&self.library_dir))),
+            Some(job) => {
+                let (details, suspensions) =
+                    (self.store.details(job).await?, self.store.suspensions().await?);
+                HookData::Job(Box::new(details.view(&self.library_dir, &suspensions, self.clock.now())))
+            }
             None => HookData::MissedCallbacks {
                 consecutive_missed_callbacks: self.store.metrics().missed_callbacks(),
             },

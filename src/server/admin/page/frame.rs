@@ -30,7 +30,8 @@ pub(super) struct Frame {
     /// The text in the search field.
     pub q: String,
     pub counts: BTreeMap<StateName, u64>,
-    pub suspensions: Vec<Banner>,
+    pub suspensions: Vec<Suspension>,
+    pub banners: Vec<Banner>,
     pub submits_paused: bool,
     pub downloads_paused: bool,
 }
@@ -43,6 +44,14 @@ pub(super) struct Banner {
     pub detail: String,
     pub since: format::DisplayTime,
     pub is_pause: bool,
+    /// What to try at once, where an operator can.
+    pub probe: Option<ProbeButton>,
+}
+
+/// A button that tries suspended calls at once.
+pub(super) struct ProbeButton {
+    pub label: &'static str,
+    pub question: &'static str,
 }
 
 #[derive(Template)]
@@ -70,7 +79,8 @@ impl Frame {
             counts: counts(store).await?,
             submits_paused: is_in_force(SuspensionCause::PausedSubmits),
             downloads_paused: is_in_force(SuspensionCause::PausedDownloads),
-            suspensions: suspensions.into_iter().map(|suspension| Banner::new(m, suspension, now)).collect(),
+            banners: banners(m, &suspensions, now),
+            suspensions,
         })
     }
 
@@ -79,19 +89,37 @@ impl Frame {
     }
 }
 
+fn banners(m: &'static Messages, suspensions: &[Suspension], now: Timestamp) -> Vec<Banner> {
+    let is_clock = |suspension: &Suspension| suspension.cause == SuspensionCause::ClockUnreliable;
+    // A resumption vouches for the clock too: nobody does that by another button.
+    let clock_in_doubt = suspensions.iter().any(is_clock);
+    let probe = |suspension: &Suspension| match suspension.cause {
+        SuspensionCause::ClockUnreliable => {
+            Some(ProbeButton { label: m.trust_clock, question: m.ask_trust_clock })
+        }
+        cause if cause.needs_probe() && !clock_in_doubt => {
+            Some(ProbeButton { label: m.try_now, question: m.ask_try_now })
+        }
+        _ => None,
+    };
+    let banner = |suspension| Banner::new(m, suspension, probe(suspension), now);
+    suspensions.iter().map(banner).collect()
+}
+
 impl Banner {
-    fn new(m: &'static Messages, suspension: Suspension, now: Timestamp) -> Self {
-        let title = match suspension.cause {
-            SuspensionCause::PausedSubmits => m.submits_paused,
-            SuspensionCause::PausedDownloads => m.downloads_paused,
-            _ => m.submits_suspended,
-        };
+    fn new(
+        m: &'static Messages,
+        suspension: &Suspension,
+        probe: Option<ProbeButton>,
+        now: Timestamp,
+    ) -> Self {
         let is_pause = suspension.cause.is_pause();
         Self {
-            title,
-            detail: if is_pause { String::new() } else { suspension.message },
+            title: m.suspension(suspension.cause),
+            detail: if is_pause { String::new() } else { suspension.message.clone() },
             since: format::DisplayTime::new(m, suspension.since, now),
             is_pause,
+            probe,
             cause: suspension.cause.into_str(),
         }
     }

@@ -98,8 +98,8 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         hooks: store.hook_calls_of(id).await?.into_iter().map(hook_line).collect(),
         file_name: family.file_name,
         file_jobs: family.jobs,
-        siblings: siblings.iter().map(|details| JobRow::new(details, m, now)).collect(),
-        row: JobRow::new(&details, m, now),
+        siblings: siblings.iter().map(|details| JobRow::new(details, &frame)).collect(),
+        row: JobRow::new(&details, &frame),
         library: admin.server.library_dir().display().to_string(),
         frame,
     })

@@ -51,7 +51,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<ListTemplate,
     frame.q = filter.text.clone().unwrap_or_default();
     let (m, now) = (frame.m, frame.now);
     Ok(ListTemplate {
-        rows: page.jobs.iter().map(|details| JobRow::new(details, m, now)).collect(),
+        rows: page.jobs.iter().map(|details| JobRow::new(details, &frame)).collect(),
         older: page.next.map(|cursor| list_address(&filter, cursor)),
         is_first: cursor.is_none(),
         is_filtered: filter != JobFilter::default(),

@@ -49,7 +49,7 @@ pub(super) async fn get_overview(request: HttpRequest, admin: web::Data<AdminSta
 async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTemplate, Problem> {
     let (frame, server) = (Frame::load(request, admin).await?, &admin.server);
     let (m, now, store) = (frame.m, frame.now, &server.store);
-    let row = |details: &_| JobRow::new(details, m, now);
+    let row = |details: &_| JobRow::new(details, &frame);
     let recent = now.minus(RECENT);
     let held_filter = JobFilter { state: Some(StateName::Held), ..Default::default() };
     let held = store.list(held_filter, None, MAX_ATTENTION).await?.jobs;

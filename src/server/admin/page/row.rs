@@ -7,7 +7,9 @@ use crate::job::event::OperatorAction;
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::{State, StateName};
 use crate::job::step::possible::possible_actions;
+use crate::job::waiting::{WaitReason, wait_reason};
 use crate::server::admin::page::format::{self, DisplayTime};
+use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
 use crate::store::query::JobDetails;
 
@@ -69,14 +71,16 @@ pub(super) struct JobRow {
 }
 
 impl JobRow {
-    pub(super) fn new(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Self {
+    pub(super) fn new(details: &JobDetails, frame: &Frame) -> Self {
+        let (m, now) = (frame.m, frame.now);
         let (identity, facts, state) =
             (details.job.identity(), details.job.facts(), details.job.state_name());
         let note = match details.job.state() {
             State::Held(hold) => m.hold(hold),
             _ => match &facts.error {
                 Some(error) if state.is_end() => format!("{} ({})", error.message, error.code),
-                _ => facts.status_message.clone().unwrap_or_default(),
+                _ => wait_reason(&details.job, &frame.suspensions, now)
+                    .map_or_else(String::new, |why| wait_note(m, why)),
             },
         };
         let link_expiry =
@@ -118,6 +122,15 @@ impl JobRow {
     /// The first file, if it is an image.
     pub(super) fn first_image(&self) -> Option<&MediaFile> {
         self.files.first().filter(|file| file.kind == "image")
+    }
+}
+
+/// Why a job waits. A suspension has its details in the banner on top of the page.
+fn wait_note(m: &'static Messages, reason: WaitReason<'_>) -> String {
+    match reason {
+        WaitReason::Stored(sentence) => sentence.to_owned(),
+        WaitReason::NotBefore(time) => m.waits_until.replace("{time}", &time.to_string()),
+        WaitReason::Suspended(suspension) => m.suspension(suspension.cause).to_owned(),
     }
 }
 

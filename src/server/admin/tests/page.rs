@@ -1,7 +1,9 @@
 //! The web page: its contents, its languages, and that hostile texts stay text.
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::job::state::StateName;
+use crate::store::notify::Topic;
 
 const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
 
@@ -29,6 +31,62 @@ async fn overview_shows_problems_pauses_and_the_inbox() {
     let one = admin.get("/").await.body;
     for text in ["/jobs?state=pending", "Submitting is paused", "/api/v1/resume"] {
         assert!(one.contains(text), "{text}: {one}");
+    }
+}
+
+#[actix_web::test]
+async fn suspended_provider_can_be_tried_from_the_page_in_both_languages() {
+    let admin = TestAdmin::start();
+    let refused = |cause| Suspension { cause, until: Some(NOW), message: "no".into(), since: NOW };
+    let store = &admin.rig.store;
+    store.suspend(refused(SuspensionCause::KeyRefused)).await.unwrap();
+    store.suspend(refused(SuspensionCause::PausedSubmits)).await.unwrap();
+    store.suspend(refused(SuspensionCause::RateLimited)).await.unwrap();
+    for (language, label, question) in
+        [("en", "Try now", "What is paused stays paused."), ("zh", "立即尝试", "手动暂停的操作保持暂停。")]
+    {
+        let page = admin.page("/", &format!("Accept-Language: {language}")).await.body;
+        let buttons: Vec<&str> = page
+            .split("<button")
+            .filter(|part| part.contains("provider&#34;}") || part.contains(r#"{"what":"provider"}"#))
+            .collect();
+        let [button] = buttons[..] else { panic!("{buttons:?}") };
+        assert!(button.contains(question) && button.contains(&format!(">{label}</button>")), "{button}");
+    }
+    let resumed = store.listen(Topic::Resume);
+    let status = admin.post("/api/v1/resume", r#"{"what":"provider"}"#).await.json();
+    assert_eq!(status["suspensions"].as_array().unwrap().len(), 3, "the pause stays: {status}");
+    resumed.next().await;
+    assert_eq!(admin.post("/api/v1/pause", r#"{"what":"provider"}"#).await.status, 400);
+    store.suspend(refused(SuspensionCause::ClockUnreliable)).await.unwrap();
+    let page = admin.get("/").await.body;
+    assert!(page.contains(">The clock is right</button>") && !page.contains(">Try now</button>"), "{page}");
+}
+
+#[actix_web::test]
+async fn waiting_job_names_its_suspension_on_every_page() {
+    let admin = TestAdmin::start();
+    let later = Timestamp::from_millis(4_000_000_000_000);
+    admin.rig.add_jobs(vec![draft("sakura"), Draft { not_before: Some(later), ..draft("later") }]).await;
+    let reasons = async || {
+        let list = admin.get("/api/v1/jobs").await.json();
+        let reasons = list["jobs"].as_array().unwrap().iter().map(|job| job["reason"].clone());
+        reasons.collect::<Vec<_>>()
+    };
+    let waits = json!("waits until 2096-10-02T07:06:40.000Z (not_before)");
+    assert_eq!(reasons().await, [waits.clone(), Value::Null]);
+    admin.post("/api/v1/pause", "{}").await;
+    let paused = "suspended (paused_submits): paused by an operator; `dropreel resume` continues";
+    assert_eq!(reasons().await, [waits, json!(paused)]);
+    assert_eq!(admin.get("/api/v1/jobs/sakura").await.json()["reason"], json!(paused));
+    for (path, language, note) in [
+        ("/jobs", "en", "Submitting is paused"),
+        ("/jobs/sakura", "zh", "提交已暂停"),
+        ("/jobs", "en", "waits until 2096-10-02T07:06:40.000Z"),
+        ("/jobs/later", "zh", "等到 2096-10-02T07:06:40.000Z 再提交"),
+    ] {
+        let page = admin.page(path, &format!("Accept-Language: {language}")).await.body;
+        assert!(page.contains(&format!(r#"<p class="note">{note}</p>"#)), "{path}: {page}");
     }
 }
 

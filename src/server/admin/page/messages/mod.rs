@@ -8,6 +8,7 @@ pub(super) mod english;
 mod reports;
 
 use crate::job::state::StateName;
+use crate::job::suspension::SuspensionCause;
 
 /// Every text of the page in one language.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +34,15 @@ pub(in crate::server::admin) struct Messages {
     pub disconnected: &'static str,
     pub submits_paused: &'static str,
     pub submits_suspended: &'static str,
+    pub calls_suspended: &'static str,
     pub downloads_paused: &'static str,
+    /// With `{time}`.
+    pub waits_until: &'static str,
+    pub try_now: &'static str,
+    pub ask_try_now: &'static str,
+    pub trust_clock: &'static str,
+    pub ask_trust_clock: &'static str,
+    pub no_try: &'static str,
     pub needs_attention: &'static str,
     pub all_well: &'static str,
     pub system: &'static str,
@@ -160,6 +169,16 @@ pub(in crate::server::admin) struct Messages {
 impl Messages {
     pub(super) fn state(&self, state: StateName) -> &'static str {
         self.states[state as usize]
+    }
+
+    /// What is suspended.
+    pub(super) fn suspension(&self, cause: SuspensionCause) -> &'static str {
+        match cause {
+            SuspensionCause::PausedSubmits => self.submits_paused,
+            SuspensionCause::PausedDownloads => self.downloads_paused,
+            cause if cause.suspends_queries() => self.calls_suspended,
+            _ => self.submits_suspended,
+        }
     }
 }
 
