@@ -14,7 +14,7 @@ use crate::job::policy::PollingPolicy;
 use crate::jobfile::Draft;
 use crate::rng::Rng;
 use crate::store::Store;
-use crate::store::intake::{Intake, Source};
+use crate::store::job_files::{FileToIngest, Source};
 
 /// No test waits longer than this for anything.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ impl Rig {
     }
 
     pub async fn add_jobs(&self, drafts: Vec<Draft>) -> Vec<JobId> {
-        let intake = Intake {
+        let file = FileToIngest {
             source: Source::Api,
             file_name: None,
             sha256: String::new(),
@@ -43,7 +43,7 @@ impl Rig {
             idempotency_key: None,
         };
         let drafts = Box::new(drafts.into_iter().map(Ok));
-        self.store.ingest(intake, drafts, NOW).await.unwrap().jobs
+        self.store.ingest(file, drafts, NOW).await.unwrap().jobs
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::job::policy::PollingPolicy;
 use crate::jobfile::Draft;
 use crate::rng::Rng;
-use crate::store::intake::{Intake, Source};
+use crate::store::job_files::{FileToIngest, Source};
 
 const START: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 
@@ -164,7 +164,7 @@ async fn store_with_corrupt_jobs(count: usize) -> (tempfile::TempDir, Store, Clo
     let path = folder.path().join("dropreel.db");
     let clock = Clock::paused(START);
     let (store, _) = Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone()).unwrap();
-    let intake = Intake {
+    let file = FileToIngest {
         source: Source::Api,
         file_name: None,
         sha256: String::new(),
@@ -172,7 +172,7 @@ async fn store_with_corrupt_jobs(count: usize) -> (tempfile::TempDir, Store, Clo
         idempotency_key: None,
     };
     let drafts: Vec<_> = (0..=count).map(|number| Ok(draft(number))).collect();
-    let jobs = store.ingest(intake, Box::new(drafts.into_iter()), START).await.unwrap().jobs;
+    let jobs = store.ingest(file, Box::new(drafts.into_iter()), START).await.unwrap().jobs;
     for job in &jobs {
         store.keep_delivery(*job, b"{}".to_vec(), START).await.unwrap();
     }

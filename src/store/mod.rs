@@ -5,7 +5,7 @@
 //!
 //! The operations of [`Store`], by file:
 //! - `apply`: apply an event to a job, start an attempt
-//! - `ingest`: ingest job files, mark them as moved; `staging`: long files in many commits
+//! - `job_files`: ingest job files, mark them as moved
 //! - `due`, `downloads`: the queues of the stages; isolate a corrupt job; plan the path of an output
 //! - `deliveries`: keep and process callbacks
 //! - `hooks`: the outbox of notifications
@@ -28,9 +28,7 @@ pub mod downloads;
 pub mod due;
 pub mod error;
 pub mod hooks;
-pub mod idempotency;
-mod ingest;
-pub mod intake;
+pub mod job_files;
 mod meta;
 pub mod metrics;
 pub mod notify;
@@ -42,7 +40,6 @@ pub mod report;
 mod rows;
 pub mod schema;
 mod sql_types;
-pub mod staging;
 pub mod subscription;
 pub mod suspensions;
 mod view;
@@ -80,7 +77,7 @@ pub struct Store {
     clock: Clock,
     metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
-    unfinished: staging::UnfinishedFiles,
+    unfinished: job_files::unfinished::UnfinishedFiles,
 }
 
 struct Readers {
@@ -115,7 +112,7 @@ impl Store {
     ) -> Result<(Self, WriterHandle), OpenError> {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let unfinished = Arc::new(Mutex::new(staging::recover(&connection).map_err(sqlite)?));
+        let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(sqlite)?));
         let last_change = query::last_change(&connection).map_err(sqlite)?;
         let first_reader = schema::open_reader(path)?;
         let notifier = Notifier::new();

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::intake::REPEAT_WINDOW;
+use crate::store::job_files::REPEAT_WINDOW;
 use crate::store::writer::{WriteKind, Writing};
 
 /// A job that ended less long ago is never pruned: the report needs what was spent this month. Repeated copies of a

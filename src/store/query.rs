@@ -11,9 +11,9 @@ use crate::job::state::StateName;
 use crate::job::{Job, JobId, Labels};
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::job_files::staging::NOT_STAGED;
 use crate::store::output_rows::read_stored;
 use crate::store::rows::{JobColumns, number_of, read_row};
-use crate::store::staging::NOT_STAGED;
 
 /// A job with what is only displayed.
 #[derive(Clone, Debug, PartialEq)]

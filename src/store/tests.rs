@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::apply::{AttemptStart, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
-use super::idempotency::{DELETE_OLD_KEYS, FIND_KEY};
-use super::ingest::JOBS_OF_INTAKE;
-use super::intake::{IngestError, Intake, REPEAT_WINDOW, REPEATED, Source};
+use super::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
 use super::overview::page_statements;
 use super::query::Found;
 use super::*;
@@ -66,7 +64,7 @@ impl Rig {
         drafts: Vec<Draft>,
         now: Timestamp,
     ) -> Result<Vec<JobId>, IngestError> {
-        let intake = Intake {
+        let file = FileToIngest {
             source: Source::Inbox,
             file_name: Some(name.into()),
             sha256: sha256.into(),
@@ -74,7 +72,7 @@ impl Rig {
             idempotency_key: None,
         };
         let drafts = Box::new(drafts.into_iter().map(Ok));
-        self.store.ingest(intake, drafts, now).await.map(|ingested| ingested.jobs)
+        self.store.ingest(file, drafts, now).await.map(|ingested| ingested.jobs)
     }
 
     async fn ingest_one(&self) -> JobId {
@@ -132,9 +130,14 @@ async fn file_is_ingested_whole_or_not_at_all() {
         "{refused:?}"
     );
     let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
-    let intake =
-        Intake { source: Source::Api, file_name: None, sha256: "3".into(), bytes: 1, idempotency_key: None };
-    assert!(matches!(rig.store.ingest(intake, broken, NOW).await, Err(IngestError::Unreadable(_))));
+    let file = FileToIngest {
+        source: Source::Api,
+        file_name: None,
+        sha256: "3".into(),
+        bytes: 1,
+        idempotency_key: None,
+    };
+    assert!(matches!(rig.store.ingest(file, broken, NOW).await, Err(IngestError::Unreadable(_))));
     assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
     assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
 }
@@ -144,7 +147,7 @@ async fn rejected_file_of_a_batch_leaves_nothing_and_the_others_stay() {
     let rig = Rig::new();
     let file = |name: &str, drafts: Vec<Draft>| {
         let (file_name, sha256) = (Some(format!("{name}.json")), name.to_owned());
-        (Intake { source: Source::Inbox, file_name, sha256, bytes: 1, idempotency_key: None }, drafts)
+        (FileToIngest { source: Source::Inbox, file_name, sha256, bytes: 1, idempotency_key: None }, drafts)
     };
     let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
     rig.store.ingest_batch(vec![file("before", vec![draft("before")])], NOW).await.unwrap();
@@ -433,15 +436,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(page_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::prune::hot_statements())
-        .chain(
-            [
-                ("repeated copy", REPEATED),
-                ("key", FIND_KEY),
-                ("old keys", DELETE_OLD_KEYS),
-                ("its jobs", JOBS_OF_INTAKE),
-            ]
-            .map(|(name, sql)| (name, sql.to_owned())),
-        )
+        .chain(super::job_files::hot_statements())
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];

@@ -16,8 +16,8 @@ use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, declared_length, read_body};
 use crate::sha256::sha256_hex;
-use crate::store::idempotency::IdempotencyKey;
-use crate::store::intake::{Drafts, Intake, Source};
+use crate::store::job_files::idempotency::IdempotencyKey;
+use crate::store::job_files::{Drafts, FileToIngest, Source};
 
 /// The name of jobs from a file without a name.
 const DEFAULT_NAME: &str = "job";
@@ -63,9 +63,9 @@ pub(super) async fn submit_jobs(
     };
     let limit = upload.limit(&admin);
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
-    let (intake, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
-    let name = intake.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
-    let ingested = admin.server.store.ingest(intake, drafts, admin.server.clock.now()).await?;
+    let (file, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
+    let name = file.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
+    let ingested = admin.server.store.ingest(file, drafts, admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ApiJobsCommitted);
     let count = ingested.jobs.len();
     tracing::info!("accepted {name} by HTTP: {count} job{}", if count == 1 { "" } else { "s" });
@@ -139,13 +139,13 @@ impl Upload {
     }
 
     /// Parses and checks the whole file. Blocks.
-    fn read(self, bytes: Bytes) -> Result<(Intake, Drafts), Problem> {
+    fn read(self, bytes: Bytes) -> Result<(FileToIngest, Drafts), Problem> {
         if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
             let message = "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
             return Err(Problem::invalid_job_file(&[file_problem(message)]));
         }
         let stem = self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem).to_owned();
-        let intake = Intake {
+        let file = FileToIngest {
             source: Source::Api,
             idempotency_key: self.idempotency_key(&bytes),
             file_name: self.name,
@@ -170,7 +170,7 @@ impl Upload {
                 Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
             }
         };
-        Ok((intake, drafts))
+        Ok((file, drafts))
     }
 }
 

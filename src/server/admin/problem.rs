@@ -12,7 +12,7 @@ use crate::job::JobId;
 use crate::jobfile;
 use crate::server::body::BodyError;
 use crate::store::error::StoreError;
-use crate::store::intake::IngestError;
+use crate::store::job_files::IngestError;
 
 /// `Retry-After` of a transient problem, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";

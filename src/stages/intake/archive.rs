@@ -12,7 +12,7 @@ use crate::stages::intake::IntakeStage;
 use crate::stages::intake::validate::ValidFile;
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
-use crate::store::intake::UnmovedFile;
+use crate::store::job_files::UnmovedFile;
 
 /// Files whose jobs were committed together, to be moved.
 pub(super) struct Batch {

@@ -19,8 +19,8 @@ use crate::stages::intake::archive::{Batch, Committed};
 use crate::stages::intake::validate::{Candidate, ValidFile, Validation, file_problem};
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
-use crate::store::intake::{IngestError, IngestResult, Ingested, Intake, Source};
-use crate::store::staging::MAX_JOBS_PER_COMMIT;
+use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
+use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Ingested, Source};
 
 /// Most files per commit.
 const MAX_BATCH_FILES: usize = 512;
@@ -118,7 +118,7 @@ impl IntakeStage {
             [] => return batch,
             // A streamed file: its jobs are read while they are written.
             [(name, file)] if file.bytes.is_none() => match self.validator.stream_drafts(name, file) {
-                Ok(drafts) => match self.store.ingest(intake(name, file), drafts, now).await {
+                Ok(drafts) => match self.store.ingest(file_to_ingest(name, file), drafts, now).await {
                     Err(IngestError::Store(error)) => Err(error),
                     outcome => Ok(vec![outcome]),
                 },
@@ -158,23 +158,23 @@ impl IntakeStage {
         now: Timestamp,
     ) -> Result<Vec<IngestResult>, StoreError> {
         let mut outcomes = Vec::with_capacity(files.len());
-        let mut together: Vec<(Intake, Vec<Draft>)> = Vec::new();
+        let mut together: Vec<(FileToIngest, Vec<Draft>)> = Vec::new();
         let mut jobs = 0;
         for (name, file) in files {
-            let (intake, drafts) = (intake(name, file), std::mem::take(&mut file.drafts));
+            let (to_ingest, drafts) = (file_to_ingest(name, file), std::mem::take(&mut file.drafts));
             if jobs + drafts.len() > MAX_JOBS_PER_COMMIT && !together.is_empty() {
                 outcomes.extend(self.store.ingest_batch(std::mem::take(&mut together), now).await?);
                 jobs = 0;
             }
             if drafts.len() > MAX_JOBS_PER_COMMIT {
                 let drafts = Box::new(drafts.into_iter().map(Ok));
-                match self.store.ingest(intake, drafts, now).await {
+                match self.store.ingest(to_ingest, drafts, now).await {
                     Err(IngestError::Store(error)) => return Err(error),
                     outcome => outcomes.push(outcome),
                 }
             } else {
                 jobs += drafts.len();
-                together.push((intake, drafts));
+                together.push((to_ingest, drafts));
             }
         }
         if !together.is_empty() {
@@ -219,8 +219,8 @@ impl IntakeStage {
     }
 }
 
-fn intake(name: &str, file: &ValidFile) -> Intake {
-    Intake {
+fn file_to_ingest(name: &str, file: &ValidFile) -> FileToIngest {
+    FileToIngest {
         source: Source::Inbox,
         file_name: Some(name.to_owned()),
         sha256: file.sha256.clone(),

@@ -11,7 +11,7 @@ use crate::fs::{FsError, open_for_writing};
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
 use crate::jobfile::{self, Cause, Draft, Form, JobFileLimits, LineError, Problem};
 use crate::sha256::sha256_hex;
-use crate::store::intake::Drafts;
+use crate::store::job_files::Drafts;
 
 /// An empty file is rejected after this time: its writer may not have begun yet.
 const EMPTY_SETTLE: Duration = Duration::from_secs(60);

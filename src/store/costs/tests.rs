@@ -11,7 +11,7 @@ use crate::library::published::Published;
 use crate::secret::Secret;
 use crate::store::apply::AttemptStart;
 use crate::store::downloads::Plan;
-use crate::store::intake::{Intake, Source};
+use crate::store::job_files::{FileToIngest, Source};
 use crate::store::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
@@ -56,14 +56,14 @@ impl Lifecycle {
         let store = &self.store;
         match step {
             "ingested" => {
-                let intake = Intake {
+                let file = FileToIngest {
                     source: Source::Inbox,
                     file_name: Some("sakura.json".into()),
                     sha256: self.number.to_string(),
                     bytes: 10,
                     idempotency_key: None,
                 };
-                let files = vec![(intake, vec![draft()])];
+                let files = vec![(file, vec![draft()])];
                 self.id = store.ingest_batch(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];
             }
             "moved" => {

@@ -4,7 +4,7 @@ use super::*;
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, TaskFacts};
 use crate::jobfile::Draft;
-use crate::store::intake::IngestError;
+use crate::store::job_files::IngestError;
 use crate::store::query::Found;
 use crate::store::tests::{NOW, Rig, accepted, draft, raw, url};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::store::intake::{Intake, Source};
+use crate::store::job_files::{FileToIngest, Source};
 
 const LONG_AGO: Timestamp = Timestamp::from_millis(1_600_000_000_000);
 
@@ -19,10 +19,15 @@ impl TestAdmin {
     /// A job whose file was dropped long ago and lies in that day's folder.
     async fn add_old_job(&self, name: &str) -> JobId {
         let file_name = Some(format!("{name}.json"));
-        let intake =
-            Intake { source: Source::Inbox, file_name, sha256: name.into(), bytes: 2, idempotency_key: None };
+        let file = FileToIngest {
+            source: Source::Inbox,
+            file_name,
+            sha256: name.into(),
+            bytes: 2,
+            idempotency_key: None,
+        };
         let drafts = Box::new(std::iter::once(Ok(draft(name))));
-        let taken = self.rig.store.ingest(intake, drafts, LONG_AGO).await.unwrap();
+        let taken = self.rig.store.ingest(file, drafts, LONG_AGO).await.unwrap();
         let to = self.archive(&format!("accepted/{}/{name}.json", LONG_AGO.date()));
         put(&to, LONG_AGO);
         let moved = vec![(taken.nr, Some(to.display().to_string()))];

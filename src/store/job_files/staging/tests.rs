@@ -5,7 +5,7 @@ use crate::api::list::JobFilter;
 use crate::clock::Clock;
 use crate::job::next_action::NextAction;
 use crate::jobfile::Draft;
-use crate::store::intake::{IngestError, IngestResult, Intake, Source};
+use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Source};
 use crate::store::query::Found;
 use crate::store::tests::{NOW, Rig, draft, open, raw};
 
@@ -16,7 +16,7 @@ use crate::store::tests::{NOW, Rig, draft, open, raw};
 async fn callback_beside_a_file_of_100_000_jobs_waits_less_than_100_ms() {
     let rig = Rig::new();
     let job = rig.ingest(vec![draft("sakura")]).await[0];
-    let intake = Intake {
+    let file = FileToIngest {
         source: Source::Inbox,
         file_name: Some("long.jsonl".into()),
         sha256: "long".into(),
@@ -27,7 +27,7 @@ async fn callback_beside_a_file_of_100_000_jobs_waits_less_than_100_ms() {
     let drafts = Box::new((0..100_000).map(|number| Ok(draft(&format!("job-{number}")))));
     let began = clock.tick();
     let store = rig.store.clone();
-    let ingest = tokio::spawn(async move { store.ingest(intake, drafts, NOW).await });
+    let ingest = tokio::spawn(async move { store.ingest(file, drafts, NOW).await });
     let (mut longest, mut answers) = (Duration::ZERO, 0);
     while !ingest.is_finished() {
         let asked = clock.tick();
@@ -46,8 +46,8 @@ fn long_file(jobs: usize, key: impl Fn(usize) -> Option<String>) -> Vec<Draft> {
     (0..jobs).map(|number| Draft { key: key(number), ..draft(&format!("job-{number}")) }).collect()
 }
 
-fn intake_of(name: &str) -> Intake {
-    Intake {
+fn file_named(name: &str) -> FileToIngest {
+    FileToIngest {
         source: Source::Inbox,
         file_name: Some(format!("{name}.jsonl")),
         sha256: name.into(),
@@ -59,7 +59,7 @@ fn intake_of(name: &str) -> Intake {
 impl Rig {
     async fn ingest_long(&self, name: &str, drafts: Vec<Draft>) -> IngestResult {
         let drafts = Box::new(drafts.into_iter().map(Ok));
-        self.store.ingest(intake_of(name), drafts, NOW).await
+        self.store.ingest(file_named(name), drafts, NOW).await
     }
 
     /// Rows of jobs, whether visible or not, and of what belongs to them.
@@ -94,7 +94,7 @@ async fn long_file_becomes_visible_at_once_and_due_in_order() {
         Ok(draft)
     });
     let ingest =
-        tokio::spawn(async move { store.ingest(intake_of("long"), Box::new(drafts), NOW).await.unwrap() });
+        tokio::spawn(async move { store.ingest(file_named("long"), Box::new(drafts), NOW).await.unwrap() });
     while rig.number("SELECT count(*) FROM jobs") < 2 * MAX_JOBS_PER_COMMIT as i64 {
         tokio::task::yield_now().await;
     }
@@ -133,7 +133,7 @@ async fn refused_long_file_leaves_nothing() {
     assert_eq!(rig.rows(), before);
     let unreadable = long_file(jobs, |number| Some(format!("key-{number}"))).into_iter().map(Ok);
     let unreadable = unreadable.chain([Err("the file changed".to_owned())]);
-    let refused = rig.store.ingest(intake_of("fourth"), Box::new(unreadable), NOW).await;
+    let refused = rig.store.ingest(file_named("fourth"), Box::new(unreadable), NOW).await;
     assert!(matches!(refused, Err(IngestError::Unreadable(_))), "{refused:?}");
     assert_eq!(rig.rows(), before);
     // Its keys are free.
@@ -150,7 +150,7 @@ async fn cancelled_ingestion_of_a_long_file_is_undone_by_the_next_call() {
     let keyed = || long_file(4 * MAX_JOBS_PER_COMMIT, |number| Some(format!("key-{number}")));
     let store = rig.store.clone();
     let drafts = Box::new(keyed().into_iter().map(Ok));
-    let ingest = tokio::spawn(async move { store.ingest(intake_of("long"), drafts, NOW).await });
+    let ingest = tokio::spawn(async move { store.ingest(file_named("long"), drafts, NOW).await });
     while rig.number("SELECT count(*) FROM jobs") == 0 {
         tokio::task::yield_now().await;
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
+use crate::job::JobId;
 use crate::store::error::StoreError;
+use crate::store::job_files::{FileToIngest, IngestError, Ingested};
 
 /// How long a key is kept. Less than the age from which jobs can be pruned.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -20,44 +22,50 @@ pub struct IdempotencyKey {
     pub request_sha256: String,
 }
 
-/// What a key was used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyUse {
-    /// The same request, which made the jobs of this intake.
-    SameRequest {
-        intake: i64,
-    },
-    OtherRequest,
-}
-
 pub(super) const FIND_KEY: &str = "SELECT intake, request_sha256 FROM idempotency_keys WHERE key = ?1";
 pub(super) const DELETE_OLD_KEYS: &str = "DELETE FROM idempotency_keys WHERE used_at < ?1";
+pub(super) const JOBS_OF_FILE: &str = "SELECT id FROM jobs WHERE intake = ?1 ORDER BY nr";
 
-/// The earlier use of a key, if there was one.
-pub(super) fn find_use(connection: &Connection, key: &IdempotencyKey) -> Result<Option<KeyUse>, StoreError> {
-    let found: Option<(i64, String)> = connection
-        .prepare_cached(FIND_KEY)?
-        .query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(found.map(|(intake, request_sha256)| match request_sha256 == key.request_sha256 {
-        true => KeyUse::SameRequest { intake },
-        false => KeyUse::OtherRequest,
-    }))
+/// The jobs that the same request with the same key made earlier, if it did.
+pub(super) fn ingested_before(
+    connection: &Connection,
+    file: &FileToIngest,
+) -> Result<Option<Ingested>, IngestError> {
+    let Some(key) = &file.idempotency_key else { return Ok(None) };
+    match find_key(connection, &key.key)? {
+        None => Ok(None),
+        Some((_, request)) if request != key.request_sha256 => Err(IngestError::IdempotencyKeyReused),
+        Some((nr, _)) => Ok(Some(Ingested { nr, jobs: jobs_of_file(connection, nr)? })),
+    }
 }
 
-/// Records that the key made the jobs of this intake, and deletes old keys.
-pub(super) fn record_use(
+/// The row of the file that came with the key, and the digest of its request.
+fn find_key(connection: &Connection, key: &str) -> Result<Option<(i64, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(FIND_KEY)?;
+    Ok(statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+fn jobs_of_file(connection: &Connection, nr: i64) -> Result<Vec<JobId>, StoreError> {
+    let mut statement = connection.prepare_cached(JOBS_OF_FILE)?;
+    let jobs = statement.query_map([nr], |row| row.get(0))?;
+    Ok(jobs.collect::<Result<_, _>>()?)
+}
+
+/// Records the key of the request that made the jobs of this file, and deletes old keys. Must be in the commit that makes
+/// the jobs visible.
+pub(super) fn record_key(
     connection: &Connection,
-    key: &IdempotencyKey,
-    intake: i64,
+    file: &FileToIngest,
+    nr: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    connection.prepare_cached(DELETE_OLD_KEYS)?.execute([now.minus(KEPT).millis()])?;
+    let Some(key) = &file.idempotency_key else { return Ok(()) };
+    connection.prepare_cached(DELETE_OLD_KEYS)?.execute([now.minus(KEPT)])?;
     connection
         .prepare_cached(
             "INSERT INTO idempotency_keys (key, request_sha256, intake, used_at) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute((&key.key, &key.request_sha256, intake, now.millis()))?;
+        .execute((&key.key, &key.request_sha256, nr, now))?;
     Ok(())
 }
 
@@ -68,8 +76,8 @@ mod tests {
     use crate::job::policy::PollingPolicy;
     use crate::rng::Rng;
     use crate::store::Store;
-    use crate::store::intake::{IngestError, IngestResult, Intake, Source};
-    use crate::store::staging::MAX_JOBS_PER_COMMIT;
+    use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
+    use crate::store::job_files::{IngestResult, Source};
     use crate::store::tests::{NOW, draft};
 
     fn key(key: &str, request: &str) -> IdempotencyKey {
@@ -93,9 +101,9 @@ mod tests {
         async fn ingest(&self, key: IdempotencyKey, jobs: usize, now: Timestamp) -> IngestResult {
             let file_name = Some(format!("{jobs}.json"));
             let (sha256, idempotency_key) = ("a".to_owned(), Some(key));
-            let intake = Intake { source: Source::Api, file_name, sha256, bytes: 1, idempotency_key };
+            let file = FileToIngest { source: Source::Api, file_name, sha256, bytes: 1, idempotency_key };
             let drafts = (0..jobs).map(|number| Ok(draft(&number.to_string())));
-            self.store.ingest(intake, Box::new(drafts), now).await
+            self.store.ingest(file, Box::new(drafts), now).await
         }
     }
 

@@ -1,135 +1,37 @@
-//! Job files as they are ingested: their rows, and those of their jobs.
-
-use std::time::Duration;
+//! The rows of a job file and of its jobs, and the checks that it may be ingested.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
-use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::failpoints::{self, FailPoint};
 use crate::job::next_action::{DueWork, due_work};
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
 use crate::store::error::StoreError;
-use crate::store::idempotency::IdempotencyKey;
+use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
+use crate::store::metrics::MetricEvent;
+use crate::store::notify::Topic;
 use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::writer::Writing;
-
-/// The same bytes under the same name, or that of a copy, within this time count as a repeated copy
-/// (docs/reference.md#job-files).
-pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
-
-/// Where a job file came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Dropped into the inbox; it must still be moved out.
-    Inbox,
-    /// Posted by the command line, the page or a program.
-    Api,
-}
-
-impl Source {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbox => "inbox",
-            Self::Api => "api",
-        }
-    }
-}
-
-/// A job file to ingest.
-#[derive(Clone, Debug)]
-pub struct Intake {
-    /// Where it came from.
-    pub source: Source,
-    /// Its name, if it has one.
-    pub file_name: Option<String>,
-    /// SHA-256 of its bytes.
-    pub sha256: String,
-    /// Its length.
-    pub bytes: u64,
-    /// The key of its request, if the client may repeat the request.
-    pub idempotency_key: Option<IdempotencyKey>,
-}
-
-/// An ingested job file: its jobs are committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ingested {
-    /// The number of its row.
-    pub nr: i64,
-    /// Its jobs, in order.
-    pub jobs: Vec<JobId>,
-}
-
-/// Why a job file was not ingested. Nothing of it was committed.
-#[derive(Debug, Error)]
-pub enum IngestError {
-    /// The same file was accepted within the last 24 hours.
-    #[error(
-        "the same file was accepted at {ingested_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
-    )]
-    Duplicate {
-        /// Its first job.
-        first: JobId,
-        /// When.
-        ingested_at: Timestamp,
-    },
-    /// The `key` of one of its jobs was used before.
-    #[error("the key `{key}` was already used by job {first}; a key is run once only")]
-    KeyUsed {
-        /// The key.
-        key: String,
-        /// Which job of the file, from 0.
-        place: usize,
-        /// The job that used it.
-        first: JobId,
-    },
-    /// The `Idempotency-Key` of a request belongs to another request.
-    #[error("the Idempotency-Key was used for another request; use a new key for each request")]
-    IdempotencyKeyReused,
-    /// The file could not be read to its end, or changed meanwhile.
-    #[error("{0}")]
-    Unreadable(String),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A job file whose jobs are committed and that is not moved yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnmovedFile {
-    /// The number of its row.
-    pub nr: i64,
-    /// Its name in the inbox.
-    pub file_name: String,
-    /// SHA-256 of its bytes.
-    pub sha256: String,
-    /// When it was ingested. Its date is the name of the folder that it moves to.
-    pub ingested_at: Timestamp,
-}
-
-/// The jobs of a file, read while they are written, so that a long file is never in memory as a whole.
-pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
-
-/// The outcome of ingesting a job file. After an error nothing of it was committed.
-pub type IngestResult = Result<Ingested, IngestError>;
 
 /// When the jobs of a file are visible and due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visibility {
     /// After their commit.
     AtOnce,
-    /// Once the whole file is written (see [`staging`](crate::store::staging)).
+    /// Once the whole file is written (see [`staging`](crate::store::job_files::staging)).
     Staged,
 }
 
-pub(super) fn insert_intake(
+/// Inserts the row of a file and returns its number.
+pub(super) fn insert_file(
     connection: &Connection,
-    intake: &Intake,
+    file: &FileToIngest,
     jobs: usize,
     visibility: Visibility,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
-    let file_name = intake.file_name.as_deref();
+    let file_name = file.file_name.as_deref();
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
@@ -137,16 +39,16 @@ pub(super) fn insert_intake(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute((
-            intake.source.as_str(),
-            &intake.file_name,
+            file.source.as_str(),
+            &file.file_name,
             base_name.as_deref(),
-            &intake.sha256,
-            i64::try_from(intake.bytes).unwrap_or(i64::MAX),
+            &file.sha256,
+            i64::try_from(file.bytes).unwrap_or(i64::MAX),
             count(jobs),
-            now.millis(),
-            match intake.source {
+            now,
+            match file.source {
                 Source::Inbox => None,
-                Source::Api => Some(now.millis()),
+                Source::Api => Some(now),
             },
             visibility == Visibility::Staged,
         ))?;
@@ -157,7 +59,7 @@ fn count(jobs: usize) -> i64 {
     i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
-/// Earlier intakes of the same bytes under the same base name, newest first, each with its first job.
+/// Earlier files of the same bytes under the same base name, newest first, each with its first job.
 pub(super) const REPEATED: &str =
     "SELECT (SELECT id FROM jobs WHERE jobs.intake = intakes.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
      FROM intakes
@@ -165,19 +67,19 @@ pub(super) const REPEATED: &str =
        AND ingested_at > ?3
      ORDER BY nr DESC";
 
+/// Rejects a file that is a repeated copy.
 pub(super) fn refuse_repeat(
     connection: &Connection,
-    intake: &Intake,
+    file: &FileToIngest,
     now: Timestamp,
 ) -> Result<(), IngestError> {
-    let Some(file_name) = &intake.file_name else { return Ok(()) };
-    let since = now.minus(REPEAT_WINDOW).millis();
-    let earlier = || -> rusqlite::Result<Option<(String, i64)>> {
+    let Some(file_name) = &file.file_name else { return Ok(()) };
+    let earlier = || -> rusqlite::Result<Option<(JobId, Timestamp)>> {
         let mut statement = connection.prepare_cached(REPEATED)?;
         let base_name = jobfile::base_name(file_name);
-        let mut rows = statement.query((&*base_name, &intake.sha256, since))?;
+        let mut rows = statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW)))?;
         while let Some(row) = rows.next()? {
-            let (first, name): (Option<String>, String) = (row.get(0)?, row.get(2)?);
+            let (first, name): (Option<JobId>, String) = (row.get(0)?, row.get(2)?);
             if let Some(first) = first
                 && jobfile::are_same_or_copy(&name, file_name)
             {
@@ -188,10 +90,7 @@ pub(super) fn refuse_repeat(
     };
     match earlier().map_err(StoreError::from)? {
         None => Ok(()),
-        Some((id, ingested_at)) => {
-            let first = known_id(&id)?;
-            Err(IngestError::Duplicate { first, ingested_at: Timestamp::from_millis(ingested_at) })
-        }
+        Some((first, ingested_at)) => Err(IngestError::Duplicate { first, ingested_at }),
     }
 }
 
@@ -265,7 +164,7 @@ impl<'c> Inserts<'c> {
         let nr = insert_job(&mut self.job, &job, intake, due, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
-        self.history.execute((nr, now.millis(), "accepted", detail)).map_err(StoreError::from)?;
+        self.history.execute((nr, now, "accepted", detail)).map_err(StoreError::from)?;
         writing.notify_due(due);
         Ok(job.id())
     }
@@ -286,13 +185,34 @@ impl<'c> Inserts<'c> {
 }
 
 fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
-    let id: Option<String> = connection
-        .prepare_cached("SELECT job FROM keys WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    id.map(|id| known_id(&id)).transpose()
+    let mut statement = connection.prepare_cached("SELECT job FROM keys WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
 }
 
-pub(super) fn known_id(id: &str) -> Result<JobId, StoreError> {
-    JobId::parse(id).ok_or_else(|| StoreError::UnknownWord { what: "job id", value: id.to_owned() })
+/// Runs `work`, and undoes its writes if it rejects the file.
+pub(super) fn undoing_refusal<T>(
+    connection: &Connection,
+    may_refuse: bool,
+    work: impl FnOnce() -> Result<T, IngestError>,
+) -> Result<T, IngestError> {
+    if !may_refuse {
+        return work();
+    }
+    let execute = |sql: &str| connection.prepare_cached(sql)?.execute([]).map_err(StoreError::from);
+    execute("SAVEPOINT file")?;
+    let done = work();
+    if matches!(done, Err(IngestError::KeyUsed { .. })) {
+        execute("ROLLBACK TO file")?;
+    }
+    execute("RELEASE file")?;
+    done
+}
+
+/// Counts and announces the jobs of an ingested file once they are committed.
+pub(super) fn count_accepted(writing: &mut Writing<'_>, jobs: usize) {
+    for _ in 0..jobs {
+        writing.count(MetricEvent::Accepted);
+    }
+    writing.notify(Topic::Changes);
+    failpoints::hit(FailPoint::IntakeRowsWritten);
 }

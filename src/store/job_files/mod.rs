@@ -1,0 +1,182 @@
+//! Job files in the database: their rows (`intakes`), written with the rows of their jobs, and where they were moved.
+//!
+//! `jobfile` reads a file's text, and `stages/intake` finds files in the inbox. Here each becomes rows, whole or not at
+//! all:
+//! - `batch`: many files in one commit; `staging`: a long file in many commits
+//! - `insert`: the statements of both
+//! - `idempotency`: the keys of requests that may be repeated
+//! - `unfinished`: what an interrupted ingestion left
+
+mod batch;
+pub mod idempotency;
+mod insert;
+pub mod staging;
+pub(super) mod unfinished;
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::jobfile::Draft;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use idempotency::IdempotencyKey;
+
+/// The same bytes under the same name, or that of a copy, within this time count as a repeated copy
+/// (docs/reference.md#job-files).
+pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Where a job file came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Dropped into the inbox; it must still be moved out.
+    Inbox,
+    /// Posted by the command line, the page or a program.
+    Api,
+}
+
+impl Source {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// A job file to ingest.
+#[derive(Clone, Debug)]
+pub struct FileToIngest {
+    /// Where it came from.
+    pub source: Source,
+    /// Its name, if it has one.
+    pub file_name: Option<String>,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The key of its request, if the client may repeat the request.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// An ingested job file: its jobs are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// The number of its row.
+    pub nr: i64,
+    /// Its jobs, in order.
+    pub jobs: Vec<JobId>,
+}
+
+/// Why a job file was not ingested. Nothing of it was committed.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// The same file was accepted within the last 24 hours.
+    #[error(
+        "the same file was accepted at {ingested_at} as job {first}; to run it again, set \"again\": true in its `dropreel` object"
+    )]
+    Duplicate {
+        /// Its first job.
+        first: JobId,
+        /// When.
+        ingested_at: Timestamp,
+    },
+    /// The `key` of one of its jobs was used before.
+    #[error("the key `{key}` was already used by job {first}; a key is run once only")]
+    KeyUsed {
+        /// The key.
+        key: String,
+        /// Which job of the file, from 0.
+        place: usize,
+        /// The job that used it.
+        first: JobId,
+    },
+    /// The `Idempotency-Key` of a request belongs to another request.
+    #[error("the Idempotency-Key was used for another request; use a new key for each request")]
+    IdempotencyKeyReused,
+    /// The file could not be read to its end, or changed meanwhile.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A job file whose jobs are committed and that is not moved yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmovedFile {
+    /// The number of its row.
+    pub nr: i64,
+    /// Its name in the inbox.
+    pub file_name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// When it was ingested. Its date is the name of the folder that it moves to.
+    pub ingested_at: Timestamp,
+}
+
+/// The jobs of a file, read while they are written, so that a long file is never in memory as a whole.
+pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
+
+/// The outcome of ingesting a job file. After an error nothing of it was committed.
+pub type IngestResult = Result<Ingested, IngestError>;
+
+impl Store {
+    /// Records which job files have left the inbox, by the numbers of their rows, and where each is now (`None`: nowhere).
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn mark_moved(
+        &self,
+        moved: Vec<(i64, Option<String>)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let mut mark = writing
+                    .connection
+                    .prepare_cached("UPDATE intakes SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?;
+                for (nr, to) in &moved {
+                    mark.execute((nr, now, to))?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Job files whose jobs are committed and that may still be in the inbox, after a crash.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT nr, file_name, sha256, ingested_at FROM intakes WHERE moved_at IS NULL AND staged = 0 ORDER BY nr",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(UnmovedFile {
+                    nr: row.get(0)?,
+                    file_name: row.get(1)?,
+                    sha256: row.get(2)?,
+                    ingested_at: row.get(3)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// The statements that look for earlier files, so that a test can check their query plans.
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    let fixed = [
+        ("repeated copy", insert::REPEATED),
+        ("key", idempotency::FIND_KEY),
+        ("old keys", idempotency::DELETE_OLD_KEYS),
+        ("its jobs", idempotency::JOBS_OF_FILE),
+    ];
+    fixed.map(|(name, sql)| (name, sql.to_owned())).into()
+}

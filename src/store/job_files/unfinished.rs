@@ -1,0 +1,185 @@
+//! Finishes the long job files of [`staging`](crate::store::job_files::staging): makes the jobs of a published file due, and
+//! deletes a file whose ingestion failed, was cancelled or was interrupted by a crash.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::job::JobId;
+use crate::job::next_action::next_action;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::notify::Topic;
+use crate::store::prune::delete_job;
+use crate::store::rows::{JobColumns, read_row};
+use crate::store::writer::{WriteKind, Writing};
+
+/// Most jobs made due, or keys deleted, per commit.
+const MAX_CHANGED_PER_COMMIT: usize = 512;
+/// Most jobs deleted per commit: each takes a dozen statements.
+const MAX_DELETED_PER_COMMIT: i64 = 128;
+
+/// A staged file, or one whose jobs are not all due yet.
+#[derive(Debug, Default)]
+pub(in crate::store) struct StagedFile {
+    pub(super) nr: i64,
+    pub(super) jobs: Vec<JobId>,
+    /// The keys of its jobs.
+    pub(super) keys: Vec<String>,
+    /// One of its jobs says `again`.
+    pub(super) has_again: bool,
+    /// One of its jobs has no key.
+    pub(super) lacks_key: bool,
+}
+
+/// The unfinished files: their ingestion failed, was cancelled, or was interrupted by a crash.
+pub(in crate::store) type UnfinishedFiles = Arc<Mutex<Vec<StagedFile>>>;
+
+/// Work on a file. If it is dropped before its end, the file counts as unfinished.
+pub(super) struct Work {
+    pub(super) file: StagedFile,
+    unfinished: UnfinishedFiles,
+    done: bool,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if !self.done {
+            self.unfinished.lock().push(std::mem::take(&mut self.file));
+        }
+    }
+}
+
+impl Store {
+    /// Makes the jobs of published files due, and deletes those of unfinished files.
+    ///
+    /// # Errors
+    /// Any failure of the database. The next call or the next start does the rest.
+    pub async fn finish_unfinished(&self) -> Result<(), StoreError> {
+        loop {
+            let Some(file) = self.unfinished.lock().pop() else { return Ok(()) };
+            let mut work = self.work_on(file);
+            // The publisher of the file may have stopped waiting for the answer.
+            if self.is_staged(work.file.nr).await? {
+                self.discard(&work.file).await?;
+            } else {
+                self.make_jobs_due(work.file.nr).await?;
+            }
+            work.done = true;
+        }
+    }
+
+    pub(super) fn work_on(&self, file: StagedFile) -> Work {
+        Work { file, unfinished: self.unfinished.clone(), done: false }
+    }
+
+    /// Runs in the writer, after all earlier writes.
+    async fn is_staged(&self, nr: i64) -> Result<bool, StoreError> {
+        let is_staged = move |writing: &mut Writing<'_>| {
+            let mut select =
+                writing.connection.prepare_cached("SELECT 1 FROM intakes WHERE nr = ?1 AND staged = 1")?;
+            Ok(select.exists([nr])?)
+        };
+        self.writer.write_as(WriteKind::Background, is_staged).await
+    }
+
+    async fn make_jobs_due(&self, nr: i64) -> Result<(), StoreError> {
+        let mut last = 0;
+        loop {
+            let make_due = move |writing: &mut Writing<'_>| make_some_due(writing, nr, last);
+            match self.writer.write_as(WriteKind::Background, make_due).await? {
+                Some(next) => last = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn discard(&self, file: &StagedFile) -> Result<(), StoreError> {
+        let nr = file.nr;
+        for keys in file.keys.chunks(MAX_CHANGED_PER_COMMIT) {
+            let keys = keys.to_vec();
+            let delete = move |writing: &mut Writing<'_>| {
+                let mut delete = writing.connection.prepare_cached(
+                    "DELETE FROM keys WHERE key = ?1
+                     AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = keys.job AND jobs.intake = ?2)",
+                )?;
+                keys.iter().try_for_each(|key| delete.execute((key, nr)).map(drop))?;
+                Ok(())
+            };
+            self.writer.write_as(WriteKind::Background, delete).await?;
+        }
+        let delete = move |writing: &mut Writing<'_>| delete_some_jobs(writing, nr);
+        while self.writer.write_as(WriteKind::Background, delete).await? {}
+        Ok(())
+    }
+}
+
+/// Makes some jobs of a published file due, those after the row `last`. Returns the last one.
+fn make_some_due(writing: &mut Writing<'_>, intake: i64, last: i64) -> Result<Option<i64>, StoreError> {
+    let connection = writing.connection;
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {} FROM jobs WHERE intake = ?1 AND nr > ?2 AND last_change = 0 ORDER BY nr LIMIT ?3",
+        JobColumns::SELECT
+    ))?;
+    let mut update = connection.prepare_cached(
+        "UPDATE jobs SET next_action = ?2, next_action_at = ?3, last_change = ?4 WHERE nr = ?1",
+    )?;
+    let mut rows = select.query((intake, last, MAX_CHANGED_PER_COMMIT as i64))?;
+    let mut done = None;
+    while let Some(row) = rows.next()? {
+        let found = read_row(connection, row)?;
+        // Due from when it was accepted, like any new job.
+        let next = next_action(&found.job, found.job.identity().created_at);
+        let (action, due) = (next.map(|next| next.action), next.map(|next| next.due));
+        update.execute((found.nr, action, due, writing.next_change()))?;
+        done = Some(found.nr);
+    }
+    writing.notify(Topic::Submit);
+    writing.notify(Topic::Changes);
+    Ok(done)
+}
+
+/// Deletes some jobs of a staged file, and its own row with the last one. Returns whether there may be more.
+fn delete_some_jobs(writing: &mut Writing<'_>, intake: i64) -> Result<bool, StoreError> {
+    let connection = writing.connection;
+    let mut select =
+        connection.prepare_cached("SELECT nr FROM jobs WHERE intake = ?1 ORDER BY nr LIMIT ?2")?;
+    let rows = select.query_map((intake, MAX_DELETED_PER_COMMIT), |row| row.get(0))?;
+    let jobs: Vec<i64> = rows.collect::<Result<_, _>>()?;
+    for nr in &jobs {
+        delete_job(writing, *nr, intake)?;
+    }
+    let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("UPDATE intakes SET jobs = jobs - ?2 WHERE nr = ?1")?
+        .execute((intake, count))?;
+    if jobs.is_empty() {
+        connection.prepare_cached("DELETE FROM intakes WHERE nr = ?1 AND staged = 1")?.execute([intake])?;
+    }
+    Ok(!jobs.is_empty())
+}
+
+/// Deletes the staged files that a crash left, and returns the published files whose jobs are not all due yet. Only for the
+/// start, when nothing waits for the writer.
+pub(in crate::store) fn recover(connection: &Connection) -> rusqlite::Result<Vec<StagedFile>> {
+    let staged = connection.query_row("SELECT 1 FROM intakes WHERE staged = 1", [], |_| Ok(())).optional()?;
+    if staged.is_some() {
+        connection.execute_batch(DELETE_STAGED)?;
+    }
+    let mut select = connection.prepare("SELECT DISTINCT intake FROM jobs WHERE last_change = 0")?;
+    let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
+    files.collect()
+}
+
+const DELETE_STAGED: &str = "BEGIN IMMEDIATE;
+    CREATE TEMP TABLE staged_jobs AS
+        SELECT jobs.nr, jobs.id FROM jobs JOIN intakes ON intakes.nr = jobs.intake WHERE intakes.staged = 1;
+    DELETE FROM keys WHERE job IN (SELECT id FROM staged_jobs);
+    DELETE FROM labels WHERE job IN (SELECT nr FROM staged_jobs);
+    DELETE FROM requests WHERE job IN (SELECT nr FROM staged_jobs);
+    DELETE FROM history WHERE job IN (SELECT nr FROM staged_jobs);
+    DELETE FROM jobs WHERE nr IN (SELECT nr FROM staged_jobs);
+    DELETE FROM intakes WHERE staged = 1;
+    DROP TABLE temp.staged_jobs;
+    COMMIT;";
