@@ -17,6 +17,7 @@ mod call_limits;
 #[path = "../support/checker/mod.rs"]
 #[allow(dead_code, reason = "each harness uses its own part of the checker")]
 mod checker;
+mod isolation;
 #[path = "../support/mutants.rs"]
 mod mutants;
 mod network;
@@ -251,6 +252,12 @@ const REQUIRED_FAULTS: &[&str] = &[
     "answer lost",
     "callback lost",
     "Plan",
+    "retry during a call",
+    "output stored beside a lasting fault",
+    "provider submit=html403",
+    "provider submit=no-model",
+    "provider submit=401",
+    "provider submit=402",
 ];
 
 /// A folder in memory for each worker, on a small file system of its own if one can be mounted.

@@ -18,6 +18,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, IF_RANGE, RANGE};
 use tokio::sync::oneshot;
 use url::Url;
 
+use crate::run::BASE;
+
 /// A request that the daemon has sent.
 pub struct Outgoing {
     pub request: Request,
@@ -110,7 +112,11 @@ impl transport::MediaTransport for Network {
     fn get<'a>(&'a self, url: &'a Url, headers: HeaderMap) -> BoxFuture<'a, Result<Response, MediaError>> {
         let request = request_of(url, &headers);
         let host = url.host_str().unwrap_or_default().to_owned();
+        let is_known = url.as_str().starts_with(BASE);
         Box::pin(async move {
+            if !is_known {
+                return Err(MediaError::Network { host, why: "connection refused".into() });
+            }
             match self.exchange(request).await {
                 Delivered::Answer(answer) if answer.transmission.end != TransmissionEnd::NoResponse => {
                     Ok(response(&answer))

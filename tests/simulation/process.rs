@@ -26,6 +26,14 @@ use crate::network::Network;
 /// The largest callback body.
 const MAX_BODY: usize = 256 * 1024;
 
+/// The job that an operator acts on.
+#[derive(Clone, Copy)]
+pub enum Target {
+    Job(JobId),
+    /// The nth of the list.
+    Nth(u64),
+}
+
 /// A process of the daemon.
 pub struct DaemonProcess {
     runtime: Runtime,
@@ -136,16 +144,20 @@ impl DaemonProcess {
         true
     }
 
-    /// An operator's action on the `nth` job of the list.
-    pub fn act(&self, action: OperatorAction, nth: u64) {
+    /// An operator's action on a job.
+    pub fn act(&self, action: OperatorAction, target: Target) {
         let Some(open) = self.open() else { return };
         let (clock, shared) = (self.clock.clone(), self.shared.clone());
         self.runtime.spawn(async move {
-            let Ok(page) = open.store.list(JobFilter::default(), None, 100).await else { return };
-            let Some(details) = page.jobs.get(usize::try_from(nth).unwrap() % page.jobs.len().max(1)) else {
-                return;
+            let job = match target {
+                Target::Job(job) => job,
+                Target::Nth(nth) => {
+                    let Ok(page) = open.store.list(JobFilter::default(), None, 100).await else { return };
+                    let nth = usize::try_from(nth).unwrap() % page.jobs.len().max(1);
+                    let Some(details) = page.jobs.get(nth) else { return };
+                    details.job.id()
+                }
             };
-            let job = details.job.id();
             // Recorded before the outcome is known: a process killed in between may have committed it.
             let may_cost = matches!(action, OperatorAction::Retry | OperatorAction::Release);
             if may_cost {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
+use dropreel::job::JobId;
 use dropreel::job::event::OperatorAction;
 use dropreel::rng::Rng;
 use dropreel::sandbox::Options;
@@ -18,13 +19,16 @@ use tokio::sync::oneshot;
 
 use crate::call_limits::CallLimits;
 use crate::checker::{self, Evidence, HarnessLog, When};
+use crate::isolation::{Isolation, is_neutral, stored_beside_a_fault};
 use crate::network::{Delivered, Network, Outgoing};
-use crate::process::{DaemonProcess, is_settled};
+use crate::process::{DaemonProcess, Target, is_settled};
 use crate::scenario::{HEALTHY_TIMEOUT, Incident, NetworkFaults, PERMANENT_NAME, Scenario};
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
 /// More steps than this at one time mean an endless loop.
 const MAX_STEPS: u64 = 200_000;
+/// A call that takes this long is slow enough for an operator to act meanwhile.
+const SLOW_CALL: Duration = Duration::from_secs(10);
 /// The address of the simulated provider and its media.
 pub const BASE: &str = "http://127.0.0.1:8009";
 
@@ -37,6 +41,8 @@ enum Due {
     CallbackAnswered(u64, Option<u16>),
     Drop(usize),
     Incident(Incident),
+    /// An operator's retry of this job, if a call about it is still on its way.
+    RetryDuringCall(JobId),
     Start,
     EndFaults,
 }
@@ -74,6 +80,11 @@ pub struct Run<'a> {
     disk_full: bool,
     faults_ended: Option<Timestamp>,
     call_limits: CallLimits,
+    isolation: Isolation,
+    /// How many more retries are to overtake the answer of a slow call.
+    retries_during_calls: u32,
+    /// Until when answers may arrive that such a retry has overtaken.
+    late_answers_until: Timestamp,
     violations: Vec<String>,
     trace: Vec<String>,
     fired: BTreeMap<String, u64>,
@@ -124,6 +135,9 @@ impl<'a> Run<'a> {
             restored: false,
             disk_full: false,
             faults_ended: None,
+            isolation: Isolation::default(),
+            retries_during_calls: 0,
+            late_answers_until: BEGIN,
             violations: Vec::new(),
             trace: Vec::new(),
             fired: BTreeMap::new(),
@@ -147,7 +161,7 @@ impl<'a> Run<'a> {
     pub fn run(mut self) -> Outcome {
         self.prepare();
         let end = BEGIN.plus(self.scenario.faults_end).plus(self.scenario.timeout);
-        let mut last_check = self.real;
+        let (mut last_check, mut last_isolation_check) = (self.real, self.real);
         while self.real < end && self.violations.is_empty() {
             self.run_daemon(None);
             let wake = self.process.as_ref().and_then(|process| process.clock.next_wake());
@@ -165,12 +179,16 @@ impl<'a> Run<'a> {
                 self.run_daemon(None);
             }
             self.send_callbacks();
+            let healed = self.faults_ended.map_or(Duration::ZERO, |ended| self.real.since(ended));
+            let spacing = Duration::from_secs(if healed > HEALTHY_TIMEOUT { 600 } else { 30 });
+            if self.real.since(last_isolation_check) >= spacing {
+                last_isolation_check = self.real;
+                self.check_isolation();
+            }
             // A stage whose work failed runs again within a minute, even without a notification.
-            let is_over =
-                self.faults_ended.is_some_and(|ended| self.real.since(ended) >= Duration::from_secs(60));
-            if is_over && self.real.since(last_check) >= Duration::from_secs(30) {
+            if healed >= Duration::from_secs(60) && self.real.since(last_check) >= Duration::from_secs(30) {
                 last_check = self.real;
-                if self.is_settled() {
+                if self.is_settled() && !self.isolation.awaits_output() {
                     break;
                 }
                 self.check_healthy_jobs();
@@ -255,6 +273,7 @@ impl<'a> Run<'a> {
                 self.count_fault("request lost");
                 let lost = if self.rng.below(2) == 0 { Delivered::NotSent } else { Delivered::Lost };
                 self.trace(format_args!("{text} is lost"));
+                self.isolation.answered(&request, None, Duration::ZERO);
                 let wait = self.latency();
                 self.after(wait, Due::Deliver(reply, lost, false));
                 continue;
@@ -266,6 +285,7 @@ impl<'a> Run<'a> {
                 self.after(wait, Due::Arrive(Box::new(request.clone()), None));
             }
             let wait = self.latency();
+            self.isolation.delayed(&request, wait);
             self.after(wait, Due::Arrive(Box::new(request), Some(reply)));
         }
         for answered in self.network.answered() {
@@ -288,6 +308,10 @@ impl<'a> Run<'a> {
                     self.call_limits.answer_received(answer, is_neutral, self.real);
                 }
                 let _ = reply.send(delivered);
+                if self.real <= self.late_answers_until {
+                    self.run_daemon(None);
+                    self.check(When::Always);
+                }
             }
             Due::Callback(callback) => {
                 let is_listening = self.process.as_ref().is_some_and(|process| {
@@ -302,6 +326,7 @@ impl<'a> Run<'a> {
             }
             Due::CallbackAnswered(number, status) => self.world.callback_answered(number, status, self.real),
             Due::Drop(number) => self.drop_file(number),
+            Due::RetryDuringCall(job) => self.retry_during_call(job),
             Due::Start => self.start(),
             Due::EndFaults => self.end_faults(),
             Due::Incident(incident) => {
@@ -341,8 +366,38 @@ impl<'a> Run<'a> {
         if matches!(delivered, Delivered::Lost) && self.rng.below(3) == 0 {
             wait += Duration::from_secs(3600);
         }
-        let is_neutral = request.path == "/v1/models" || request.path.starts_with("/v1/dashboard/");
-        self.after(wait, Due::Deliver(reply, delivered, is_neutral));
+        let answer = if let Delivered::Answer(answer) = &delivered { Some(&**answer) } else { None };
+        self.isolation.answered(request, answer, wait);
+        if answer.is_some_and(|answer| answer.transmission.delay >= SLOW_CALL)
+            && let Some(job) = self.job_of(request)
+        {
+            self.after(Duration::from_secs(1), Due::RetryDuringCall(job));
+        }
+        self.after(wait, Due::Deliver(reply, delivered, is_neutral(request)));
+    }
+
+    /// The job that a submit, status query or cancel call is about.
+    fn job_of(&self, request: &Request) -> Option<JobId> {
+        let task = request.path.strip_prefix("/v1/tasks/").and_then(|rest| rest.split('/').next());
+        let made = self.world.ledger().tasks.iter().find(|made| Some(made.task_id.as_str()) == task);
+        let key = request.idempotency_key.as_deref().or_else(|| made?.key.as_deref())?;
+        JobId::parse(key.split('.').next()?)
+    }
+
+    fn retry_during_call(&mut self, job: JobId) {
+        let paid = |run: &Self| run.process.as_ref().map_or(0, |process| process.paid_actions().len());
+        let before = paid(self);
+        if self.retries_during_calls == 0 || self.faults_ended.is_some() {
+            return;
+        }
+        self.act(OperatorAction::Retry, Target::Job(job));
+        self.run_daemon(None);
+        if paid(self) > before {
+            self.trace(format_args!("job {job} is retried during a call"));
+            self.count_fault("retry during a call");
+            self.retries_during_calls -= 1;
+            self.late_answers_until = self.real.plus(Duration::from_secs(60));
+        }
     }
 
     fn send_callbacks(&mut self) {
@@ -386,16 +441,10 @@ impl<'a> Run<'a> {
         self.process = Some(DaemonProcess::start(&self.settings, &self.network, self.daemon_clock(), seed));
     }
 
-    fn record_paid_actions(&mut self, process: &DaemonProcess) {
-        for job in process.paid_actions() {
-            *self.log.extra_charges.entry(job.to_string()).or_default() += 1;
-        }
-    }
-
     fn crash(&mut self, down: Duration) {
         let Some(process) = self.process.take() else { return };
         self.trace(format_args!("the daemon dies, down for {down:?}"));
-        self.record_paid_actions(&process);
+        record_paid_actions(&mut self.log, &process);
         process.kill(&self.settings.data_dir);
         self.call_limits.process_died(self.real);
         drop(self.network.outgoing());
@@ -429,9 +478,10 @@ impl<'a> Run<'a> {
                 self.skew = -self.real.millis();
             }
             Incident::SetClock => self.set_skew(0),
-            Incident::Cancel(nth) => self.act(OperatorAction::Cancel, nth),
-            Incident::Retry(nth) => self.act(OperatorAction::Retry, nth),
-            Incident::Release(nth) => self.act(OperatorAction::Release, nth),
+            Incident::Cancel(nth) => self.act(OperatorAction::Cancel, Target::Nth(nth)),
+            Incident::Retry(nth) => self.act(OperatorAction::Retry, Target::Nth(nth)),
+            Incident::Release(nth) => self.act(OperatorAction::Release, Target::Nth(nth)),
+            Incident::RetryDuringCall => self.retries_during_calls += 1,
             Incident::Pause => self.pause(true),
             Incident::Resume => self.pause(false),
             Incident::FillDisk(left) => self.fill_disk(left),
@@ -449,9 +499,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn act(&self, action: OperatorAction, nth: u64) {
+    fn act(&self, action: OperatorAction, target: Target) {
         if let Some(process) = &self.process {
-            process.act(action, nth);
+            process.act(action, target);
         }
     }
 
@@ -534,10 +584,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// I17 and I18, while the daemon runs.
+    fn check_isolation(&mut self) {
+        let is_open = self.process.as_ref().is_some_and(DaemonProcess::is_open);
+        if is_open && !self.restored {
+            let healed = self.faults_ended.is_some();
+            let found = self.isolation.check(&self.settings.data_dir, self.real, healed);
+            self.violations.extend(found);
+        }
+    }
+
     fn check(&mut self, when: When) {
         let ledger: &Ledger = self.world.ledger();
-        let evidence =
-            Evidence { data_dir: &self.settings.data_dir, ledger, log: &self.log, output: "", when };
+        let mut log = self.log.clone();
+        if let Some(process) = &self.process {
+            record_paid_actions(&mut log, process);
+        }
+        let evidence = Evidence { data_dir: &self.settings.data_dir, ledger, log: &log, output: "", when };
         let found = checker::check(&evidence);
         // An older database lacks facts, so only double charges count.
         let counts = |violation: &checker::Violation| !self.restored || (violation.invariant == 4);
@@ -550,11 +613,15 @@ impl<'a> Run<'a> {
 
     fn finish(mut self) -> Outcome {
         if let Some(process) = self.process.take() {
-            self.record_paid_actions(&process);
+            record_paid_actions(&mut self.log, &process);
             process.kill(&self.settings.data_dir);
         }
         if self.violations.is_empty() {
             self.check(When::Finally);
+        }
+        let stored = stored_beside_a_fault(&self.settings.data_dir);
+        if stored > 0 {
+            *self.fired.entry("output stored beside a lasting fault".to_owned()).or_default() += stored;
         }
         for (fault, times) in &self.world.ledger().faults {
             *self.fired.entry(format!("provider {fault}")).or_default() += times;
@@ -576,6 +643,12 @@ fn database(data_dir: &Path) -> [Option<Vec<u8>>; 2] {
         let path: PathBuf = data_dir.join(name);
         std::fs::read(path).ok()
     })
+}
+
+fn record_paid_actions(log: &mut HarnessLog, process: &DaemonProcess) {
+    for job in process.paid_actions() {
+        *log.extra_charges.entry(job.to_string()).or_default() += 1;
+    }
 }
 
 fn describe(request: &Request) -> String {

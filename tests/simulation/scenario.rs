@@ -48,6 +48,8 @@ pub enum Incident {
     Cancel(u64),
     Retry(u64),
     Release(u64),
+    /// A retry while the next slow call about a job is on its way. Its answer is about the earlier attempt then.
+    RetryDuringCall,
     Pause,
     Resume,
     /// This many bytes are left on the disk.
@@ -252,6 +254,24 @@ const PERMANENT_FAULTS: &[&str] = &[
     "media=redirect:loopxall",
     "link=1m links=same",
 ];
+/// Faults of one output that never heal. The other outputs must be stored all the same.
+const OUTPUT_FAULTS: &[&str] = &[
+    "outputs=2 media-output=0 media=403xall",
+    "outputs=2 media-output=0 media=403xall link=20m",
+    "outputs=3 media-output=0 media=410xall links=fresh",
+    "outputs=2 media-output=1 media=500xall",
+    "outputs=3 media-output=0 media=stall:100xall",
+    "outputs=3 media-output=1 media=no-moovxall",
+    "outputs=2 media-output=0 media=redirect:filexall",
+    "outputs=3 media-output=1 media=redirect:metadataxall links=fresh",
+    "outputs=2 media-output=0 media-host=dead.example",
+];
+/// Failing jobs whose calls take long, so that an operator's retry overtakes their answers.
+const SLOW_CALLS: &[&str] = &[
+    "submit=503x2 submit=slow:20sxall",
+    "queue=1s run=10s status=404x2 status=slow:20sxall",
+    "queue=1s run=10s status=slow:20sxall media=403xall",
+];
 /// The jobs with these faults are named after their files.
 pub const PERMANENT_NAME: &str = "sick";
 
@@ -301,7 +321,8 @@ const MODELS: &[&str] = &["wan2.5-t2v", "wan2.5-t2v", "other-model"];
 impl Scenario {
     pub fn from_seed(seed: u64) -> Self {
         let rng = Rng::seeded(seed ^ 0x5eed_0000);
-        let faults_end = seconds(60 + rng.below(600));
+        let lasting = rng.below(8) == 0;
+        let faults_end = seconds(if lasting { 300 + rng.below(360) } else { 60 + rng.below(600) });
         let mut incidents = Vec::new();
         let mut at = |incident| incidents.push((seconds(rng.below(faults_end.as_secs())), incident));
         for _ in 0..rng.below(4) {
@@ -347,6 +368,9 @@ impl Scenario {
             }
             _ => {}
         }
+        if lasting {
+            incidents.extend([1, 2].map(|at| (seconds(at), Incident::RetryDuringCall)));
+        }
         incidents.sort_by_key(|(at, _)| *at);
         let probability = |most: f64| if rng.below(2) == 0 { 0.0 } else { rng.fraction() * most };
         let network_faults = NetworkFaults {
@@ -364,8 +388,8 @@ impl Scenario {
         };
         let mut files = files(&rng, faults_end);
         let mut timeout = HEALTHY_TIMEOUT;
-        if rng.below(8) == 0 {
-            files.push((seconds(rng.below(faults_end.as_secs() / 2)), permanently_faulty(&rng)));
+        if lasting {
+            files.push((seconds(rng.below(faults_end.as_secs() / 3)), permanently_faulty(&rng)));
             timeout = PERMANENT_TIMEOUT;
         }
         Self { files, incidents, faults_end, timeout, network_faults, settings }
@@ -454,15 +478,16 @@ fn files(rng: &Rng, faults_end: Duration) -> Vec<(Duration, File)> {
 
 /// A file of jobs whose faults never heal.
 fn permanently_faulty(rng: &Rng) -> File {
-    let count = 1 + rng.below(3);
-    let job = |_| {
-        let words = PERMANENT_FAULTS[usize::try_from(rng.below(PERMANENT_FAULTS.len() as u64)).unwrap()];
+    let others = [OUTPUT_FAULTS, SLOW_CALLS].into_iter().filter(|_| rng.below(4) > 0);
+    let kinds: Vec<_> = (0..1 + rng.below(2)).map(|_| PERMANENT_FAULTS).chain(others).collect();
+    let job = |kind: &[&'static str]| {
+        let words = kind[usize::try_from(rng.below(kind.len() as u64)).unwrap()];
         let prompt = format!("scene {} [sandbox: {words}]", rng.below(1 << 40));
         serde_json::json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": 5}).to_string()
     };
-    let jobs: Vec<String> = (0..count).map(job).collect();
+    let jobs: Vec<String> = kinds.into_iter().map(job).collect();
     let bytes = format!("[{}]", jobs.join(",\n")).into_bytes();
-    File { name: format!("{PERMANENT_NAME}.json"), bytes, jobs: u32::try_from(count).ok() }
+    File { name: format!("{PERMANENT_NAME}.json"), bytes, jobs: u32::try_from(jobs.len()).ok() }
 }
 
 fn job(rng: &Rng) -> String {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the checker reads the database by SQL of its own")]
 
+mod answers;
 mod callbacks;
 mod database;
 mod history;
@@ -118,7 +119,7 @@ pub struct SentCallback {
 /// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// Its number: 1 to 15.
+    /// Its number, as in docs/reliability.md.
     pub invariant: u8,
     /// What was found, with the job, file or key.
     pub what: String,
@@ -143,6 +144,7 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     history::check(&snapshot, &mut found);
     intake::check(evidence, &snapshot, &mut found);
     money::check(evidence, &snapshot, &mut found);
+    answers::check(evidence, &snapshot, &mut found);
     callbacks::check(evidence, &snapshot, &mut found);
     library::check(evidence, &snapshot, &mut found);
     limits::check(evidence, &snapshot, &mut found);

@@ -1,0 +1,39 @@
+//! I19: an answer counts only for what it is about. The ledger says which key made a task, and whose a link is.
+
+use super::database::{Row, Snapshot};
+use super::{Evidence, Findings};
+
+pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
+    for attempt in snapshot.attempts.iter().filter(|attempt| !attempt.text("task_id").is_empty()) {
+        check_task(evidence, attempt, found);
+    }
+    for output in &snapshot.outputs {
+        check_link(evidence, output, found);
+    }
+}
+
+/// A task belongs to the attempt whose key made it.
+fn check_task(evidence: &Evidence<'_>, attempt: &Row, found: &mut Findings) {
+    let (task, key) = (attempt.text("task_id"), attempt.text("key"));
+    let made = evidence.ledger.tasks.iter().find(|made| made.task_id == task);
+    let Some(maker) = made.and_then(|made| made.key.as_deref()) else { return };
+    // The sandbox was told to answer with the id of another task.
+    let is_misled = |fault: &str| fault.starts_with("same-id");
+    let mut submits = evidence.ledger.requests.iter().filter(|arrival| arrival.key.as_deref() == Some(key));
+    let was_misled = submits.any(|arrival| arrival.fault.as_deref().is_some_and(is_misled));
+    found.unless(maker == key || was_misled, 19, || {
+        format!("task {task} was made under key {maker}, but belongs to the attempt with key {key}")
+    });
+}
+
+/// An output is downloaded from a link of its own task.
+fn check_link(evidence: &Evidence<'_>, output: &Row, found: &mut Findings) {
+    let (task, link) = (output.text("task_id"), output.text("link"));
+    // Links of other hosts are not in the ledger.
+    let Some(issued) = evidence.ledger.links.iter().find(|issued| link.ends_with(&issued.link)) else {
+        return;
+    };
+    found.unless(issued.task_id == task, 19, || {
+        format!("an output of task {task} has a link that was issued for task {}", issued.task_id)
+    });
+}
