@@ -11,8 +11,8 @@ use crate::job::output::{OutputKey, host_of_link};
 use crate::job::suspension::Suspension;
 use crate::job::{JobId, TaskId};
 use crate::store::Store;
+use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
-use crate::store::query::{JobDetails, details_in, request_in};
 use crate::store::rows::number_of;
 use crate::store::suspensions::suspensions_in;
 

@@ -3,18 +3,25 @@
 //! A change is answered once it is committed with `synchronous=FULL`. The store does not decide what a state means: it
 //! reads a row, calls [`step`](crate::job::step::step), and writes the result.
 //!
-//! The operations of [`Store`], by file:
-//! - `apply`: apply an event to a job, start an attempt
-//! - `job_files`: ingest job files, mark them as moved
-//! - `due`, `downloads`: the queues of the stages; isolate a corrupt job; plan the path of an output
-//! - `deliveries`: keep and process callbacks
-//! - `hooks`: the outbox of notifications
-//! - `suspensions`, `meta`: what is paused; epoch, API key and clock
-//! - `query`, `overview`, `report`: read one job, lists, numbers
-//! - `prune`, `backup`: remove old jobs, copy the database
+//! Where to look:
 //!
-//! How things are stored: `rows` has the columns of a job (`columns_macro` makes statements of such a list), `output_rows`
-//! those of an output, `sql_types` the types of values.
+//! | topic | files |
+//! | --- | --- |
+//! | change a job: apply an event, start an attempt | `apply`; `attempt`, the proof that an attempt is committed |
+//! | ingest job files, mark them as moved | `job_files` |
+//! | which jobs are due; isolate a corrupt job | `due` |
+//! | downloads that are due, planned paths of outputs | `downloads` |
+//! | keep and process callbacks | `deliveries` |
+//! | the outbox of notifications | `hooks`; `subscription`, what a hook wants |
+//! | what is suspended or paused | `suspensions` |
+//! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
+//! | lists of jobs, the change feed | `lists` |
+//! | numbers | `counts` of jobs; `report`, money and times; `metrics` since the start of the process |
+//! | epoch, API key, latest time | `meta` |
+//! | remove old jobs; copy the database | `prune`; `backup` |
+//! | rows to values and back | `rows` of jobs (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
+//! | open and migrate the file; is it still there | `schema`; `database_file` |
+//! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
 pub mod apply;
 pub mod attempt;
@@ -22,20 +29,21 @@ pub mod backup;
 mod columns_macro;
 #[cfg(test)]
 mod costs;
+pub mod counts;
 mod database_file;
 pub mod deliveries;
+pub mod details;
 pub mod downloads;
 pub mod due;
 pub mod error;
 pub mod hooks;
 pub mod job_files;
+pub mod lists;
 mod meta;
 pub mod metrics;
 pub mod notify;
 mod output_rows;
-pub mod overview;
 pub mod prune;
-pub mod query;
 pub mod report;
 mod rows;
 pub mod schema;
@@ -113,7 +121,7 @@ impl Store {
         let connection = schema::open_writer(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(sqlite)?));
-        let last_change = query::last_change(&connection).map_err(sqlite)?;
+        let last_change = lists::last_change(&connection).map_err(sqlite)?;
         let first_reader = schema::open_reader(path)?;
         let notifier = Notifier::new();
         let (died_sender, died) = watch::channel(None);

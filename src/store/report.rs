@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
-use crate::store::query::{JobDetails, details_from};
 
 /// Most groups in each part of a report: those with the most jobs.
 pub const GROUPS: u32 = 100;
@@ -30,10 +30,12 @@ pub struct Report {
 
 const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, cost_quota FROM jobs JOINED
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
+const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs
+    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Charged without a video.
 const DISPUTED: &str = "jobs.cost_quota > 0 AND jobs.state IN ('failed', 'cancelled', 'expired', 'held')
-    AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)";
+    AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1) ORDER BY jobs.nr DESC LIMIT ?2";
 
 impl Store {
     /// Totals of the jobs that finished at `since` or later.
@@ -80,6 +82,18 @@ impl Store {
         .await
     }
 
+    /// The cost of the jobs that finished at `since` or later.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn spent_since(&self, since: Timestamp) -> Result<Quota, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(SPENT)?;
+            Ok(statement.query_row([since], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Jobs that were charged and have no video: failed, cancelled or expired at `since` or later, or held. The newest
     /// `limit` of them, newest first.
     ///
@@ -87,10 +101,7 @@ impl Store {
     /// Any failure of the database.
     pub async fn disputed_jobs(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
         self.read(move |connection| {
-            let disputed = format!(
-                "jobs JOIN requests ON requests.job = jobs.nr WHERE {DISPUTED} ORDER BY jobs.nr DESC LIMIT ?2"
-            );
-            let mut found = details_from(connection, &disputed, (since, limit))?;
+            let mut found = details_where(connection, DISPUTED, (since, limit))?;
             // A held job may have some of its files already; the others are in dispute.
             found.retain(|details| details.job.state_name() == StateName::Held || details.files.is_empty());
             Ok(found)
@@ -197,6 +208,12 @@ impl RunningTotals {
             ..totals
         }
     }
+}
+
+/// The frequent statement, so that a test can check its query plan.
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    vec![("spent", SPENT.to_owned())]
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::apply::{AttemptStart, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
+use super::details::Found;
 use super::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
-use super::overview::page_statements;
-use super::query::Found;
 use super::*;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
@@ -433,7 +432,8 @@ async fn frequent_statements_scan_no_table() {
     for (name, sql) in super::due::hot_statements()
         .into_iter()
         .chain(super::downloads::hot_statements())
-        .chain(page_statements())
+        .chain(super::lists::hot_statements())
+        .chain(super::report::hot_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::prune::hot_statements())
         .chain(super::job_files::hot_statements())

@@ -9,7 +9,7 @@ use crate::job::state::State;
 use crate::job::suspension::Suspension;
 use crate::job::waiting::wait_reason;
 use crate::money::Quota;
-use crate::store::query::JobDetails;
+use crate::store::details::JobDetails;
 
 impl JobDetails {
     /// The job without history and request, as it is while these suspensions are in force; files with their absolute path

@@ -25,8 +25,8 @@ use crate::money::QUOTA_PER_USD;
 use crate::server::admin::health;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
+use crate::store::counts::UnfinishedJobs;
 use crate::store::metrics::JobLabels;
-use crate::store::overview::UnfinishedJobs;
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::job::state::StateName;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
 use crate::store::Store;
-use crate::store::query::Found;
+use crate::store::details::Found;
 
 /// The filter in the parameters `state`, `label` and `q`.
 pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {

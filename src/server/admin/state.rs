@@ -23,8 +23,8 @@ use crate::server::body::{BodyLimit, parse_object, read_body};
 use crate::server::connection_limits::ConnectionTimeouts;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::store::details::JobDetails;
 use crate::store::error::StoreError;
-use crate::store::query::JobDetails;
 
 /// What the admin server needs.
 #[derive(Clone)]

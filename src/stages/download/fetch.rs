@@ -24,9 +24,9 @@ use crate::stages::download::DownloadTools;
 use crate::stages::download::permits::TransferPermit;
 use crate::stages::download::publish::Checked;
 use crate::stages::run_blocking;
+use crate::store::details::JobDetails;
 use crate::store::downloads::JobToDownload;
 use crate::store::error::StoreError;
-use crate::store::query::JobDetails;
 
 /// How soon a download is retried after the disk was full.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(60);

@@ -14,9 +14,9 @@ use crate::library::published::Published;
 use crate::media::inspect::{Verified, inspect};
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::stages::run_blocking;
+use crate::store::details::JobDetails;
 use crate::store::downloads::{JobToDownload, Plan};
 use crate::store::error::StoreError;
-use crate::store::query::JobDetails;
 
 /// How many names are tried before publishing fails.
 const MOST_NAMES: u32 = 10_000;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::output::{OutputKind, StoredFile};
-use crate::store::query::JobDetails;
+use crate::store::details::JobDetails;
 
 /// The sidecar's text: one JSON object. `request` is the user's text, without API key and callback URL, so that it
 /// contains no secret of ours.

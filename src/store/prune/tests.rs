@@ -4,8 +4,8 @@ use super::*;
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, TaskFacts};
 use crate::jobfile::Draft;
+use crate::store::details::Found;
 use crate::store::job_files::IngestError;
-use crate::store::query::Found;
 use crate::store::tests::{NOW, Rig, accepted, draft, raw, url};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -17,7 +17,7 @@ use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::parse_filter;
 use crate::server::admin::state::AdminState;
-use crate::store::query::JobDetails;
+use crate::store::details::JobDetails;
 
 const PAGE_SIZE: u32 = 50;
 

@@ -11,7 +11,7 @@ use crate::job::waiting::{WaitReason, wait_reason};
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
-use crate::store::query::JobDetails;
+use crate::store::details::JobDetails;
 
 /// Longest prompt in a row, in characters.
 const MAX_PROMPT: usize = 160;

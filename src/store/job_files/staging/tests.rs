@@ -5,8 +5,8 @@ use crate::api::list::JobFilter;
 use crate::clock::Clock;
 use crate::job::next_action::NextAction;
 use crate::jobfile::Draft;
+use crate::store::details::Found;
 use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Source};
-use crate::store::query::Found;
 use crate::store::tests::{NOW, Rig, draft, open, raw};
 
 /// Measures the longest wait of a callback, one each 4 ms, beside a file of 100,000 jobs:

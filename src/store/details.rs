@@ -1,13 +1,9 @@
-//! Reading jobs: one job, lists with filters and cursors, and the change feed.
+//! One job with what is displayed of it: found by its id or name, its history and its request.
 
-use std::collections::BTreeMap;
-
-use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
+use rusqlite::{Connection, Params, Row};
 
 use crate::api::job::HistoryView;
-use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::job::output::{OutputKind, StoredFile};
-use crate::job::state::StateName;
 use crate::job::{Job, JobId, Labels};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -32,15 +28,6 @@ pub struct JobDetails {
     pub changed: i64,
 }
 
-/// A page of a list, newest first.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    /// The jobs.
-    pub jobs: Vec<JobDetails>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<i64>,
-}
-
 /// The jobs that a reference matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -51,11 +38,6 @@ pub enum Found {
     /// Several; the newest few of them.
     Many(Vec<JobId>),
 }
-
-/// How many jobs are in each state. Staged jobs are pending; counting them by their files keeps to the index.
-const COUNTS: &str = "SELECT state, count(*) - CASE state
-        WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM intakes WHERE staged = 1) ELSE 0 END AS visible
-    FROM jobs GROUP BY state HAVING visible > 0";
 
 impl Store {
     /// One job.
@@ -91,51 +73,6 @@ impl Store {
         self.read(move |connection| request_in(connection, id)).await
     }
 
-    /// The jobs that pass `filter`, newest first, from `cursor` on; at most `limit` and never more than
-    /// [`MAX_PAGE`].
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn list(&self, filter: JobFilter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
-        self.read(move |connection| list(connection, &filter, cursor, limit.clamp(1, MAX_PAGE))).await
-    }
-
-    /// How many jobs are in each state; states without any are left out.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn counts(&self) -> Result<BTreeMap<StateName, u64>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(COUNTS)?;
-            let counts =
-                statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
-            Ok(counts.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
-    /// The jobs changed since the change numbered `after`, in the order of their last changes. Each is listed once, in its
-    /// current state.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn changes_since(&self, after: i64, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| {
-            let changed = "jobs JOIN requests ON requests.job = jobs.nr
-                           WHERE jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
-            details_from(connection, changed, (after, limit))
-        })
-        .await
-    }
-
-    /// The number of the last change.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn last_change(&self) -> Result<i64, StoreError> {
-        self.read(|connection| Ok(last_change(connection)?)).await
-    }
-
     /// Finds a job by its id, by a prefix of its id (at least 6 characters), or by its name.
     ///
     /// # Errors
@@ -145,17 +82,9 @@ impl Store {
     }
 }
 
-pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
-    connection
-        .query_row("SELECT last_change FROM jobs ORDER BY last_change DESC LIMIT 1", [], |row| row.get(0))
-        .optional()
-        .map(|found| found.unwrap_or(0))
-}
-
 /// One job.
 pub(super) fn details_in(connection: &Connection, id: JobId) -> Result<JobDetails, StoreError> {
-    let one = "jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.id = ?1";
-    details_from(connection, one, [id])?.pop().ok_or(StoreError::NoSuchJob(id))
+    details_where(connection, "jobs.id = ?1", [id])?.pop().ok_or(StoreError::NoSuchJob(id))
 }
 
 /// The user's own text of its request.
@@ -165,15 +94,23 @@ pub(super) fn request_in(connection: &Connection, id: JobId) -> Result<String, S
     Ok(statement.query_row([nr], |row| row.get(0))?)
 }
 
-/// The jobs `from` which rows of `jobs` joined with `requests`: what follows the `FROM` of a `SELECT`.
-pub(super) fn details_from(
+/// The jobs for which `condition` holds, which may use `jobs` and `requests`; an `ORDER BY` and a `LIMIT` may follow it.
+pub(super) fn details_where(
     connection: &Connection,
-    from: &str,
+    condition: &str,
     values: impl Params,
 ) -> Result<Vec<JobDetails>, StoreError> {
-    let select = format!("SELECT {}, requests.prompt, requests.labels FROM {from}", JobColumns::SELECT);
-    let mut statement = connection.prepare_cached(&select)?;
+    let mut statement = connection.prepare_cached(&select_where(condition))?;
     statement.query_and_then(values, |row| read_details(connection, row))?.collect()
+}
+
+/// The statement of [`details_where`].
+pub(super) fn select_where(condition: &str) -> String {
+    let columns = JobColumns::SELECT;
+    format!(
+        "SELECT {columns}, requests.prompt, requests.labels
+         FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {condition}"
+    )
 }
 
 fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
@@ -195,44 +132,6 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         files,
         changed: known.change,
     })
-}
-
-fn list(
-    connection: &Connection,
-    filter: &JobFilter,
-    cursor: Option<i64>,
-    limit: u32,
-) -> Result<Page, StoreError> {
-    let mut conditions = vec!["jobs.nr < ?".to_owned(), NOT_STAGED.to_owned()];
-    let mut values: Vec<rusqlite::types::Value> = vec![cursor.unwrap_or(i64::MAX).into()];
-    if let Some(state) = filter.state {
-        conditions.push("jobs.state = ?".into());
-        values.push(state.into_str().to_owned().into());
-    }
-    for label in &filter.labels {
-        conditions.push("jobs.nr IN (SELECT job FROM labels WHERE key = ? AND value = ?)".into());
-        values.push(label.key.clone().into());
-        values.push(label.value.clone().into());
-    }
-    if let Some(text) = &filter.text {
-        conditions.push(
-            "(instr(lower(jobs.name), lower(?)) OR instr(lower(coalesce(requests.prompt, '')), lower(?))
-              OR jobs.task_id = ?)"
-                .into(),
-        );
-        values.extend(std::iter::repeat_n(rusqlite::types::Value::from(text.clone()), 3));
-    }
-    values.push(i64::from(limit + 1).into());
-    let from = format!(
-        "jobs JOIN requests ON requests.job = jobs.nr WHERE {} ORDER BY jobs.nr DESC LIMIT ?",
-        conditions.join(" AND ")
-    );
-    let mut jobs = details_from(connection, &from, params_from_iter(values))?;
-    // One more than asked for shows that there is another page.
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let next = jobs.last().filter(|_| more).map(|last| last.nr);
-    Ok(Page { jobs, next })
 }
 
 fn find(connection: &Connection, reference: &str) -> Result<Found, StoreError> {
