@@ -24,7 +24,7 @@ impl Stage for Faulty {
     async fn pass(&self) -> Result<Wake, StoreError> {
         match self.passes.fetch_add(1, Ordering::SeqCst) {
             0 => panic!("a bug in a pass"),
-            1 => Err(StoreError::DiskFull),
+            1 => Err(StoreError::DiskFull(None)),
             _ => Ok(Wake::OnNotify),
         }
     }

@@ -69,7 +69,7 @@ pub fn copy(from: &Path, to: &Path, now: Timestamp) -> Result<Copied, BackupErro
     }
     let name = to.to_str().ok_or_else(|| BackupError::Name(to.to_owned()))?;
     let failed = |error: rusqlite::Error| match StoreError::from(error) {
-        StoreError::DiskFull => BackupError::Full(to.to_owned()),
+        StoreError::DiskFull(_) => BackupError::Full(to.to_owned()),
         source => BackupError::Copy { path: from.to_owned(), source },
     };
     let source = open_reader(from)?;

@@ -10,6 +10,7 @@ use crate::store::error::StoreError;
 /// The database and its WAL, as they were opened.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
+    path: PathBuf,
     files: Vec<(PathBuf, FileIdentity)>,
 }
 
@@ -26,7 +27,12 @@ impl DatabaseFile {
             let identity = identity(&path).ok()?;
             Some((path, identity))
         });
-        Self { files: identified.collect() }
+        Self { path: path.to_owned(), files: identified.collect() }
+    }
+
+    /// The name of the database.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// # Errors

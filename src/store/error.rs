@@ -1,11 +1,41 @@
 //! The errors of the database, by what they mean for the caller.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::fs::describe_space;
 use crate::job::record::CorruptRecord;
 use crate::job::{JobId, TaskId};
+
+/// Free space that every write of the database gets by with: a batch of at most 8 MiB, in the log and in the database.
+const NEEDED_SPACE: u64 = 16 << 20;
+
+fn describe_full_disk(database: Option<&Path>) -> String {
+    match database {
+        Some(path) => format!(
+            "the disk that holds {} is full: {}; make room on it",
+            path.display(),
+            describe_space(path, Some(NEEDED_SPACE))
+        ),
+        None => "the disk that holds the database is full; make room on it".to_owned(),
+    }
+}
+
+fn describe_open_failure(path: &Path, failure: &rusqlite::Error) -> String {
+    match failure.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => describe_full_disk(Some(path)),
+        _ => format!("{}: {failure}", path.display()),
+    }
+}
+
+fn describe_file_failure(path: &Path, failure: &std::io::Error) -> String {
+    match failure.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => describe_full_disk(Some(path)),
+        _ => format!("{}: {failure}", path.display()),
+    }
+}
 
 /// Why an operation of the store failed.
 #[derive(Debug, Error)]
@@ -16,11 +46,9 @@ pub enum StoreError {
     /// The provider returned a task that already belongs to another job.
     #[error("task {0} already belongs to another job")]
     DuplicateTask(TaskId),
-    /// The disk is full. Nothing was changed; the operation may be repeated.
-    #[error(
-        "the disk that holds the database is full: some MiB are needed, and `dropreel doctor` shows how much is free; make room on it"
-    )]
-    DiskFull,
+    /// The disk of the database, which the store names, is full. Nothing was changed; the operation may be repeated.
+    #[error("{}", describe_full_disk(.0.as_deref()))]
+    DiskFull(Option<PathBuf>),
     /// Another program has locked the database. Nothing was changed; the operation may be repeated.
     #[error("another program holds the database locked")]
     Busy,
@@ -65,7 +93,7 @@ impl StoreError {
             | Self::CorruptJob(_)
             | Self::UnknownWord { .. }
             | Self::Aborted(_) => true,
-            Self::DiskFull
+            Self::DiskFull(_)
             | Self::Busy
             | Self::FileReplaced
             | Self::Sqlite(_)
@@ -74,11 +102,19 @@ impl StoreError {
         }
     }
 
+    /// The error, with the database that it concerns.
+    pub(super) fn of_database(self, path: &Path) -> Self {
+        match self {
+            Self::DiskFull(None) => Self::DiskFull(Some(path.to_owned())),
+            other => other,
+        }
+    }
+
     /// What a failure of SQLite is after which surely nothing is kept, even of a commit.
     pub(super) fn nothing_kept(error: &rusqlite::Error) -> Option<fn() -> Self> {
         use rusqlite::ErrorCode;
         match error.sqlite_error_code()? {
-            ErrorCode::DiskFull => Some(|| Self::DiskFull),
+            ErrorCode::DiskFull => Some(|| Self::DiskFull(None)),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(|| Self::Busy),
             _ => None,
         }
@@ -148,7 +184,7 @@ pub enum OpenError {
         finding: String,
     },
     /// The file could not be created.
-    #[error("{path}: {source}")]
+    #[error("{}", describe_file_failure(.path, .source))]
     File {
         /// The file.
         path: PathBuf,
@@ -156,7 +192,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// SQLite returned an error.
-    #[error("{path}: {source}")]
+    #[error("{}", describe_open_failure(.path, .source))]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -172,7 +208,6 @@ impl OpenError {
         match self {
             Self::File { source, .. } => {
                 // A missing permission or folder needs a person.
-                use std::io::ErrorKind;
                 let permanent =
                     [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem];
                 !permanent.contains(&source.kind())

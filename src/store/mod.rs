@@ -208,7 +208,7 @@ impl Store {
                         .map_err(|error| StoreError::Aborted(error.to_string()))?
                 }
             };
-            let result = query(&connection);
+            let result = query(&connection).map_err(|error| error.of_database(&readers.path));
             readers.put_back(connection);
             result
         });

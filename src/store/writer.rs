@@ -110,7 +110,10 @@ pub(super) enum WriteKind {
 
 /// A handle to the writer. The writer ends when the last one is dropped.
 #[derive(Clone)]
-pub(super) struct Writer(WriterHandle);
+pub(super) struct Writer {
+    handle: WriterHandle,
+    file: Arc<DatabaseFile>,
+}
 
 #[derive(Clone)]
 enum WriterHandle {
@@ -129,21 +132,17 @@ impl Writer {
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
+        let file = opened.1.clone();
         let writer =
             WriterLoop::new(opened, last_change, (notifier, metrics, subscriptions), died, clock.clone());
         if clock.is_paused() {
-            return Ok((
-                Self(WriterHandle::InPlace(
-                    Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() })),
-                    clock,
-                )),
-                None,
-            ));
+            let in_order = Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() }));
+            return Ok((Self { handle: WriterHandle::InPlace(in_order, clock), file }, None));
         }
         let (sender, work) = mpsc::channel();
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(work))?;
-        Ok((Self(WriterHandle::Thread(sender)), Some(thread)))
+        Ok((Self { handle: WriterHandle::Thread(sender), file }, Some(thread)))
     }
 
     /// Runs `work` in a transaction and waits for its commit.
@@ -163,7 +162,7 @@ impl Writer {
     {
         let (answer, wait) = oneshot::channel();
         let write: Box<dyn PendingWrite> = Box::new(QueuedWrite { kind, work, result: None, answer });
-        match &self.0 {
+        match &self.handle {
             WriterHandle::Thread(sender) => sender.send(write).map_err(|_| StoreError::Closed)?,
             WriterHandle::InPlace(in_order, clock) => {
                 let in_order = in_order.clone();
@@ -179,7 +178,8 @@ impl Writer {
                 clock.run_blocking(commit_all).await.map_err(|_| StoreError::Closed)?;
             }
         }
-        wait.await.map_err(|_| StoreError::Closed)?
+        let result = wait.await.map_err(|_| StoreError::Closed)?;
+        result.map_err(|error| error.of_database(self.file.path()))
     }
 }
 

@@ -185,7 +185,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSuchJob(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            StoreError::DiskFull | StoreError::Busy => {
+            StoreError::DiskFull(_) | StoreError::Busy => {
                 tracing::warn!("admin request failed for now: {error}");
                 Self::unavailable(error.to_string())
             }
@@ -275,7 +275,9 @@ mod tests {
 
     #[test]
     fn only_transient_store_errors_have_retry_after() {
-        for error in [StoreError::DiskFull, StoreError::Busy, StoreError::FileReplaced, StoreError::Closed] {
+        for error in
+            [StoreError::DiskFull(None), StoreError::Busy, StoreError::FileReplaced, StoreError::Closed]
+        {
             let response = Problem::from(error).error_response();
             assert_eq!(response.status(), 503);
             assert_eq!(response.headers().get("retry-after").unwrap(), "5");

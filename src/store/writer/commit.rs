@@ -185,7 +185,7 @@ impl WriterLoop {
         let (topics, counts) = (writing.notified, writing.counted);
         // A full disk or a failing one makes SQLite undo the whole transaction by itself.
         if self.connection.is_autocommit() {
-            return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull)));
+            return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull(None))));
         }
         if isolated {
             let settled = if keep { Ok(()) } else { self.execute("ROLLBACK TO one_write") };

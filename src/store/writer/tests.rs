@@ -1,8 +1,10 @@
+use std::io::ErrorKind;
+
 use crate::clock::Clock;
 use crate::job::policy::PollingPolicy;
 use crate::rng::Rng;
 use crate::store::Store;
-use crate::store::error::StoreError;
+use crate::store::error::{OpenError, StoreError};
 use crate::store::tests::raw;
 use crate::store::writer::WriteKind;
 
@@ -52,4 +54,31 @@ async fn failing_write_is_undone_alone_and_in_a_shared_commit() {
     let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     kept.sort();
     assert_eq!(names, kept);
+}
+
+#[tokio::test]
+async fn full_disk_is_reported_with_what_is_free_and_what_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let (store, _closing) =
+        Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();
+    let written = store.writer.write(|writing| {
+        // SQLite reports a database of this size like a full disk.
+        writing.connection.execute_batch("PRAGMA max_page_count = 1")?;
+        let name = "x".repeat(1 << 20);
+        writing.connection.execute("INSERT INTO meta (name, value) VALUES (?1, 1)", [name])?;
+        Ok(())
+    });
+    let message = written.await.unwrap_err().to_string();
+    let opened = OpenError::Sqlite { path: path.clone(), source: full() }.to_string();
+    let created = OpenError::File { path: path.clone(), source: ErrorKind::StorageFull.into() }.to_string();
+    for message in [message, opened, created] {
+        let (before, after) = message.split_once(" is full: ").unwrap_or_else(|| panic!("{message}"));
+        assert!(before.ends_with(path.to_str().unwrap()), "{message}");
+        assert!(after.contains("iB free, 16.0 MiB needed"), "{message}");
+    }
+}
+
+fn full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
 }
