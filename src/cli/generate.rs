@@ -7,13 +7,14 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use crate::cli::args::{CommandLine, InitArgs};
+use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
-use crate::cli::terminal::{eprint_line, print_bytes};
+use crate::cli::terminal::{eprint_line, print_bytes, print_json};
 use crate::settings::DEFAULT_CONFIG;
 
 /// `init`
-pub(crate) fn init(args: &InitArgs) -> Result<Exit, CliError> {
+pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<Exit, CliError> {
     let path = args.output.display();
     let mut options = OpenOptions::new();
     options.write(true);
@@ -31,6 +32,9 @@ pub(crate) fn init(args: &InitArgs) -> Result<Exit, CliError> {
         "wrote {}; every value in it is a default. Next:\n  export DROPREEL_PROVIDER__API_KEY=...\n  dropreel serve",
         printable(&path.to_string())
     ));
+    if context.json {
+        print_json(&serde_json::json!({"file": args.output}))?;
+    }
     Ok(Exit::Done)
 }
 

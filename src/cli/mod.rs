@@ -91,7 +91,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Prune(args) => prune::prune(&context, &args).await,
         Command::Check(args) => check::check(&context, &args.files),
         Command::Doctor => doctor::doctor(&context).await,
-        Command::Init(args) => generate::init(&args),
+        Command::Init(args) => generate::init(&context, &args),
         Command::Sandbox(args) => sandbox::sandbox(&context, &args).await,
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command, dir } => generate::man(command.as_deref(), dir.as_deref()),

@@ -18,7 +18,12 @@ use crate::secret::Secret;
 /// `sandbox`
 pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exit, CliError> {
     if args.list_faults {
-        print_line(FaultPlan::help().trim_end())?;
+        let help = FaultPlan::help();
+        if context.json {
+            print_json(&serde_json::json!({"help": help.trim_end()}))?;
+        } else {
+            print_line(help.trim_end())?;
+        }
         return Ok(Exit::Done);
     }
     let run_time = parse_run_time(&args.run_time).ok_or_else(|| {

@@ -297,3 +297,59 @@ async fn report_sums_costs_and_lists_disputes() {
     assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
     rig.finish().await;
 }
+
+/// Commands that are started with `--json` elsewhere, never end, or write another format.
+const WITHOUT_A_DOCUMENT: [&str; 5] = ["serve", "demo", "completions", "man", "help"];
+
+#[tokio::test]
+async fn every_command_prints_one_json_document_on_stdout() {
+    let rig = Rig::start("").await;
+    let path = |name: &str| rig.beside(name).to_str().unwrap().to_owned();
+    let (good, more, bad) = (path("good.json"), path("more.json"), path("bad.json"));
+    std::fs::write(&good, quick("good", "")).unwrap();
+    std::fs::write(&more, quick("more", "end=task_failed")).unwrap();
+    std::fs::write(&bad, "{}").unwrap();
+    let (backup, config) = (path("backup.db"), path("new.toml"));
+    let cases: &[(&[&str], i32)] = &[
+        (&["check", &good], 0),
+        (&["check", &good, &bad], 1),
+        (&["submit", &good], 0),
+        (&["submit", &bad, &more, "--wait"], 1),
+        (&["wait", "good"], 0),
+        (&["watch", "more"], 3),
+        (&["list"], 0),
+        (&["list", "--state", "held"], 0),
+        (&["show", "good"], 0),
+        (&["cancel", "good"], 1),
+        (&["retry", "--state", "failed", "--dry-run"], 0),
+        (&["retry", "--state", "failed", "--yes"], 0),
+        (&["release", "--state", "held"], 0),
+        (&["pause", "downloads"], 0),
+        (&["resume"], 0),
+        (&["rotate", "callback-secret"], 0),
+        (&["report"], 0),
+        (&["report", "--disputes"], 0),
+        (&["backup", &backup], 0),
+        (&["prune", "--dry-run"], 0),
+        (&["prune", "--yes"], 0),
+        // The address for callbacks leads nowhere.
+        (&["doctor"], 1),
+        (&["init", "--output", &config], 0),
+        (&["sandbox", "--list-faults"], 0),
+    ];
+    for (command, code) in cases {
+        let output = rig.run(&[&["--json"], *command].concat()).await;
+        assert_eq!(output.status.code(), Some(*code), "{command:?}: {}", stderr(&output));
+        assert!(stdout_json(&output).is_object(), "{command:?}: {}", stdout(&output));
+    }
+    let help = stdout(&rig.run(&["--help"]).await);
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = list
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    for name in names.filter(|name| !WITHOUT_A_DOCUMENT.contains(name)) {
+        assert!(cases.iter().any(|(command, _)| command[0] == name), "no case for `{name}`");
+    }
+    rig.until_settled(2).await;
+    rig.finish().await;
+}
