@@ -126,7 +126,8 @@ CREATE TABLE requests (
     job     INTEGER PRIMARY KEY REFERENCES jobs (nr),
     body    TEXT NOT NULL,              -- the user's own text, without the `dropreel` key and without a callback URL
     prompt  TEXT,
-    labels  TEXT NOT NULL               -- a JSON object
+    labels  TEXT NOT NULL,              -- a JSON object
+    warnings TEXT NOT NULL DEFAULT '[]' -- a JSON array of texts: what the checks of its job file warned about
 ) STRICT;
 
 -- The same labels, one row each, to filter by. Without REFERENCES: SQLite would scan this table for each job pruned.

@@ -17,6 +17,7 @@ use dropreel::jobfile::{
     stem, with_callback,
 };
 use dropreel::money::Quota;
+use dropreel::pricing::models::MODELS;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
@@ -367,5 +368,67 @@ fn files_with_too_many_jobs_are_rejected() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn requests_have_their_expected_warnings() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jobfiles/warnings.txt");
+    let text = fs::read_to_string(path).expect("the cases are there").replace("{800}", &"春".repeat(800));
+    let mut cases: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match (line.strip_prefix("  "), cases.last_mut()) {
+            (Some(warning), Some((_, expected))) => expected.push(warning),
+            _ => cases.push((line, Vec::new())),
+        }
+    }
+    let mut different = String::new();
+    for (case, expected) in &cases {
+        let (newest_host, request) = match case.strip_prefix("newest ") {
+            Some(request) => (true, request),
+            None => (false, *case),
+        };
+        let limits = JobFileLimits { newest_host, ..JobFileLimits::default() };
+        let mut drafts = read("x.json", request.as_bytes(), &limits).expect(request);
+        let warnings = drafts.remove(0).warnings;
+        let is_expected = warnings.len() == expected.len()
+            && warnings.iter().zip(expected).all(|(warning, expected)| {
+                let (pointer, part) = expected.split_once(' ').expect("a pointer and a message");
+                warning.pointer == pointer && warning.message.contains(part) && warning.column > 1
+            });
+        if !is_expected {
+            let lines: Vec<String> = warnings.iter().map(to_line).collect();
+            different += &format!("--- {case}\n{}\n", lines.join("\n"));
+        }
+    }
+    assert!(different.is_empty(), "warnings differ from the expected ones:\n{different}");
+    for model in MODELS {
+        let of_model = |case: &str| case.contains(&format!(r#""model":"{}""#, model.name));
+        assert!(
+            cases.iter().any(|(case, expected)| of_model(case) && !expected.is_empty()),
+            "{}",
+            model.name
+        );
+    }
+}
+
+#[test]
+fn warnings_are_limited_and_listed_for_rejected_files_too() {
+    let keys: String =
+        (0..1500).map(|n| format!(r#","promp{}":1"#, char::from_u32(0x4e00 + n).unwrap_or('x'))).collect();
+    let job = format!(r#"{{"model":"wan2.6","image_urls":["https://example.com/a.png"]{keys}}}"#);
+    let warnings =
+        &read("x.json", job.as_bytes(), &JobFileLimits::default()).expect("a good file")[0].warnings;
+    assert_eq!((warnings.len(), warnings[20].message.as_str()), (21, "and 1480 more warnings, not listed"));
+
+    let good = r#"{"model":"wan2.6","prompt":"a","duration":7}"#;
+    let bad = r#"{"model":"wan2.6","prompt":"a","duration":7,"seed":-1}"#;
+    for (name, text) in [("x.json", format!("[{good},{bad}]")), ("x.jsonl", format!("{good}\n{bad}\n"))] {
+        let refusal = read(name, text.as_bytes(), &JobFileLimits::default()).expect_err("a bad seed");
+        assert_eq!(refusal.problems.len(), 1, "{name}");
+        let pointers: Vec<&str> = refusal.warnings.iter().map(|warning| warning.pointer.as_str()).collect();
+        let expected: &[&str] =
+            if name == "x.json" { &["/0/duration", "/1/duration"] } else { &["/duration"] };
+        assert_eq!(pointers, expected, "{name}");
     }
 }

@@ -97,6 +97,7 @@ ALTER TABLE intakes_4 RENAME TO intakes;
 CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX intakes_staged ON intakes (nr) WHERE staged = 1;
 CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
+ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
 -- Each output has a schedule of its own.

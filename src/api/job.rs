@@ -51,6 +51,9 @@ pub struct JobView {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     pub files: Vec<FileView>,
+    /// What the provider would refuse unbilled, ignore, cut or bill for nothing, by what was known when the job was accepted.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub error: Option<JobError>,
     /// What a person can do with it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]

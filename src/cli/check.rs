@@ -10,7 +10,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::terminal::{print_json, print_line};
-use crate::jobfile::{self, Form, JobFileLimits, LineError, Problem};
+use crate::daemon::pipeline::file_limits;
+use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem};
 use crate::settings::Purpose;
 
 #[derive(Serialize)]
@@ -24,19 +25,28 @@ struct FileReport {
     ok: bool,
     jobs: usize,
     errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+/// What the checks of a file found.
+#[derive(Default)]
+struct Findings {
+    jobs: usize,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// Warnings beyond [`MAX_PROBLEMS`].
+    more_warnings: u64,
 }
 
 /// `check`
 pub(crate) fn check(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Offline)?;
-    let limits = JobFileLimits {
-        max_bytes: settings.inbox.max_bytes,
-        max_jobs: settings.inbox.max_jobs.into(),
-        ..JobFileLimits::default()
-    };
+    let limits = file_limits(&settings);
     let mut document = CheckDocument { files: Vec::new() };
     for file in files {
-        let report = FileReport::new(file, check_file(file, &limits));
+        let found =
+            check_file(file, &limits).unwrap_or_else(|errors| Findings { errors, ..Findings::default() });
+        let report = FileReport::new(file, found);
         if !context.json {
             report.print()?;
         }
@@ -50,29 +60,43 @@ pub(crate) fn check(context: &Context, files: &[PathBuf]) -> Result<Exit, CliErr
 }
 
 impl FileReport {
-    fn new(file: &Path, result: Result<usize, Vec<Problem>>) -> Self {
-        let (ok, file) = (result.is_ok(), file.display().to_string());
-        match result {
-            Ok(jobs) => Self { file, ok, jobs, errors: Vec::new() },
-            Err(errors) => Self { file, ok, jobs: 0, errors },
+    fn new(file: &Path, found: Findings) -> Self {
+        let ok = found.errors.is_empty();
+        Self {
+            file: file.display().to_string(),
+            ok,
+            jobs: if ok { found.jobs } else { 0 },
+            errors: found.errors,
+            warnings: jobfile::limit_warnings(found.warnings, found.more_warnings, MAX_PROBLEMS),
         }
     }
 
     fn print(&self) -> Result<(), CliError> {
-        if self.ok {
-            return print_line(&format!("{}: {}", printable(&self.file), count(self.jobs as u64, "job")));
-        }
-        self.errors.iter().try_for_each(|problem| {
+        let print = |problem: &Problem, kind: &str| {
             let pointer =
                 if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
             let place = format!("{}:{}:{}", self.file, problem.line, problem.column);
-            print_line(&printable(&format!("{place}: {pointer}{}", problem.message)))
-        })
+            print_line(&printable(&format!("{place}: {kind}{pointer}{}", problem.message)))
+        };
+        self.errors.iter().try_for_each(|error| print(error, ""))?;
+        self.warnings.iter().try_for_each(|warning| print(warning, "warning: "))?;
+        if self.ok {
+            print_line(&format!("{}: {}", printable(&self.file), count(self.jobs as u64, "job")))?;
+        }
+        Ok(())
     }
 }
 
-/// The number of jobs in a file, or everything wrong with it.
-fn check_file(path: &Path, limits: &JobFileLimits) -> Result<usize, Vec<Problem>> {
+impl Findings {
+    fn add_warnings(&mut self, warnings: Vec<Problem>) {
+        let room = MAX_PROBLEMS.saturating_sub(self.warnings.len());
+        self.more_warnings += warnings.len().saturating_sub(room) as u64;
+        self.warnings.extend(warnings.into_iter().take(room));
+    }
+}
+
+/// What the inbox would find in a file; the error has what is wrong with the file as a whole.
+fn check_file(path: &Path, limits: &JobFileLimits) -> Result<Findings, Vec<Problem>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(form) = Form::of_name(&name) else {
         return Err(whole_file("the inbox accepts only files named .json, .jsonl or .ndjson"));
@@ -96,28 +120,43 @@ fn check_file(path: &Path, limits: &JobFileLimits) -> Result<usize, Vec<Problem>
     }
 }
 
-fn check_document(file: File, stem: &str, limits: &JobFileLimits) -> Result<usize, Vec<Problem>> {
+fn check_document(file: File, stem: &str, limits: &JobFileLimits) -> Result<Findings, Vec<Problem>> {
     let mut bytes = Vec::new();
     // One byte more than allowed is enough to reject the file.
     file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    let drafts = jobfile::read_document(&bytes, stem, limits).map_err(|refusal| refusal.problems)?;
-    Ok(drafts.len())
+    let mut found = Findings::default();
+    match jobfile::read_document(&bytes, stem, limits) {
+        Ok(drafts) => {
+            found.jobs = drafts.len();
+            drafts.into_iter().for_each(|draft| found.add_warnings(draft.warnings));
+        }
+        Err(refusal) => {
+            found.errors = refusal.problems;
+            found.add_warnings(refusal.warnings);
+        }
+    }
+    Ok(found)
 }
 
-fn check_lines(file: File, stem: &str, limits: &JobFileLimits) -> Result<usize, Vec<Problem>> {
-    let (mut jobs, mut problems) = (0, Vec::new());
+fn check_lines(file: File, stem: &str, limits: &JobFileLimits) -> Result<Findings, Vec<Problem>> {
+    let mut found = Findings::default();
     for line in jobfile::read_lines(BufReader::new(file), stem, limits) {
         match line {
-            Ok(_) => jobs += 1,
-            Err(LineError::Refused(refusal)) => problems.extend(refusal.problems),
+            Ok(draft) => {
+                found.jobs += 1;
+                found.add_warnings(draft.warnings);
+            }
+            Err(LineError::Refused(refusal)) => {
+                found.errors.extend(refusal.problems);
+                found.add_warnings(refusal.warnings);
+            }
             Err(LineError::Unreadable(error)) => return Err(unreadable(error)),
         }
     }
-    match (jobs, problems.is_empty()) {
-        (0, true) => Err(whole_file("the file contains no job")),
-        (_, true) => Ok(jobs),
-        (_, false) => Err(problems),
+    if found.jobs == 0 && found.errors.is_empty() {
+        return Err(whole_file("the file contains no job"));
     }
+    Ok(found)
 }
 
 fn unreadable(error: std::io::Error) -> Vec<Problem> {

@@ -31,6 +31,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         finished_at: None,
         expires_at: None,
         files: vec![file()],
+        warnings: vec!["`duration` is 7: wan2.5-t2v makes 5 or 10 s".into()],
         error: None,
         history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
         request: None,

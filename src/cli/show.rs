@@ -43,6 +43,9 @@ fn describe(job: &JobView) -> String {
     for (key, value) in &job.labels {
         fact("label", Some(format!("{key}={value}")));
     }
+    for warning in &job.warnings {
+        fact("warning", Some(warning.clone()));
+    }
     fact("error", job.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)));
     for file in &job.files {
         fact("file", Some(format!("{}  ({})", file.path, format::bytes(file.bytes))));

@@ -49,6 +49,9 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
             Ok(created) => {
                 for job in created.iter().filter(|_| !context.json) {
                     eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
+                    for warning in &job.warnings {
+                        eprint_line(&format!("  warning: {}", printable(warning)));
+                    }
                 }
                 jobs.extend(created);
             }

@@ -44,6 +44,9 @@ use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Stage};
 use crate::store::{Store, WriterHandle};
 
+/// The newest of the provider's hosts (docs/provider.md#endpoints), which takes parameters at the root and refuses `extra`.
+const NEWEST_HOST: &str = "api.qingbo.ai";
+
 /// How requests to the provider and to media hosts are sent.
 pub enum Transports {
     /// Over HTTP.
@@ -293,10 +296,12 @@ fn limits(settings: &Settings) -> TaskLimits {
     }
 }
 
-pub(super) fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
+/// What job files are held to.
+pub fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
     jobfile::JobFileLimits {
         max_bytes: settings.inbox.max_bytes,
         max_jobs: settings.inbox.max_jobs.into(),
+        newest_host: settings.provider.base_url.host_str() == Some(NEWEST_HOST),
         ..jobfile::JobFileLimits::default()
     }
 }

@@ -1,13 +1,13 @@
 //! Checks one object of a job file: its draft, or all of its problems.
 
-use crate::jobfile::Draft;
 use crate::jobfile::body::without_member;
 use crate::jobfile::cursor::Cursor;
 use crate::jobfile::dropreel_member::{self, DropreelMember};
 use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::records;
+use crate::jobfile::{Draft, JobFileLimits, MAX_WARNINGS};
+use crate::jobfile::{records, warnings};
 use crate::pricing::models::{self, Mode, Model};
 
 /// The member with dropreel's own keys.
@@ -19,6 +19,7 @@ pub fn job(
     node: &Node<'_>,
     pointer: &str,
     default_name: String,
+    limits: &JobFileLimits,
     findings: &mut Findings<'_>,
 ) -> Option<Draft> {
     let before = findings.count();
@@ -42,10 +43,12 @@ pub fn job(
             "`callback_url` is set by dropreel itself: remove it (to be notified, set up [[hooks]])";
         findings.add(&below(pointer, "callback_url"), member.key_at, message);
     }
-    match model.and_then(models::model) {
+    let known = model.and_then(models::model);
+    match known {
         Some(known) => object.check_known(known, findings),
         None => object.check_unknown(findings),
     }
+    warnings::warn(known, members, pointer, limits.newest_host, findings);
     if findings.count() > before {
         return None;
     }
@@ -60,6 +63,7 @@ pub fn job(
         model: model?.to_owned(),
         prompt: prompt.map(str::to_owned),
         body: without_member(node, members, object.find(DROPREEL_KEY).map(|(index, _)| index)),
+        warnings: findings.take_warnings(MAX_WARNINGS),
     })
 }
 

@@ -15,6 +15,8 @@ pub struct Findings<'a> {
     line_starts: Vec<usize>,
     problems: Vec<Problem>,
     more: u64,
+    warnings: Vec<Problem>,
+    more_warnings: u64,
 }
 
 impl<'a> Findings<'a> {
@@ -22,7 +24,15 @@ impl<'a> Findings<'a> {
     pub fn new(text: &'a str, first_line: u64) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_breaks).collect();
-        Self { text, first_line, line_starts, problems: Vec::new(), more: 0 }
+        Self {
+            text,
+            first_line,
+            line_starts,
+            problems: Vec::new(),
+            more: 0,
+            warnings: Vec::new(),
+            more_warnings: 0,
+        }
     }
 
     /// Adds a problem at byte `at`.
@@ -38,6 +48,22 @@ impl<'a> Findings<'a> {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Adds a warning about byte `at`: it rejects nothing.
+    pub fn warn(&mut self, pointer: &str, at: usize, message: impl Into<String>) {
+        if self.warnings.len() >= MAX_PROBLEMS {
+            self.more_warnings += 1;
+            return;
+        }
+        let (line, column) = self.place(at);
+        self.warnings.push(Problem { pointer: shortened(pointer), message: message.into(), line, column });
+    }
+
+    /// Takes the warnings in the order of the file, at most `most`; a last one then says how many more there are.
+    pub fn take_warnings(&mut self, most: usize) -> Vec<Problem> {
+        let more = std::mem::take(&mut self.more_warnings);
+        limit_warnings(std::mem::take(&mut self.warnings), more, most)
     }
 
     /// How many problems there were.
@@ -60,10 +86,25 @@ impl<'a> Findings<'a> {
     }
 }
 
+/// The first `most` of the warnings in the order of the file, and an entry that counts the others and `more`.
+pub fn limit_warnings(mut warnings: Vec<Problem>, more: u64, most: usize) -> Vec<Problem> {
+    warnings.sort_by_key(|warning| (warning.line, warning.column));
+    let more = more.saturating_add(warnings.len().saturating_sub(most) as u64);
+    warnings.truncate(most);
+    if more > 0 {
+        warnings.push(unlisted(more, "warnings", warnings.last()));
+    }
+    warnings
+}
+
 /// The entry that counts the problems that are not listed, placed where the last listed one is.
 pub fn unlisted_problems(more: u64, last: Option<&Problem>) -> Problem {
+    unlisted(more, "problems", last)
+}
+
+fn unlisted(more: u64, what: &str, last: Option<&Problem>) -> Problem {
     let (line, column) = last.map_or((1, 1), |problem| (problem.line, problem.column));
-    let message = format!("and {more} more problems, not listed");
+    let message = format!("and {more} more {what}, not listed");
     Problem { pointer: String::new(), message, line, column }
 }
 

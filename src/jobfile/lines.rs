@@ -6,7 +6,8 @@ use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json;
 use crate::jobfile::read::too_many_jobs;
 use crate::jobfile::{
-    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem, Refusal, check, encoding, names,
+    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, MAX_WARNINGS, Problem, Refusal, check,
+    encoding, names,
 };
 
 /// Reads a line file whose name without ending is `stem`. Blank lines are skipped. Drafts are returned even if other
@@ -72,7 +73,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                 Ok(LineRead::Line) if self.bytes > self.limits.max_stream_bytes => Err(self.too_many_bytes()),
                 Ok(LineRead::Line) if self.number == 1 && encoding::is_wide(&self.line) => {
                     self.progress = Progress::Closing;
-                    Err(refusal(Cause::Unparsable, encoding::wide_problem()))
+                    Err(Refusal::new(Cause::Unparsable, encoding::wide_problem()))
                 }
                 Ok(LineRead::Line) if self.line.trim_ascii().is_empty() => continue,
                 Ok(LineRead::Line) if self.objects >= self.limits.max_jobs => Err(self.too_many_jobs()),
@@ -131,22 +132,23 @@ impl<R: BufRead> Lines<R> {
 
     fn read_object(&mut self) -> Result<Draft, Refusal> {
         self.objects += 1;
-        let read =
-            encoding::read(&self.line, self.number).map_err(|problem| refusal(Cause::Unparsable, problem))?;
+        let read = encoding::read(&self.line, self.number)
+            .map_err(|problem| Refusal::new(Cause::Unparsable, problem))?;
         let mut findings = Findings::new(read.text, self.number);
         if let Some(mark) = read.mark {
             findings.add_problem(mark);
         }
         let name = names::default_name(&self.stem, self.objects);
         let (draft, cause) = match json::read(read.text, Form::Lines, &mut findings) {
-            Ok(node) => (check::job(&node, "", name, &mut findings), Cause::Wrong),
+            Ok(node) => (check::job(&node, "", name, &self.limits, &mut findings), Cause::Wrong),
             Err(json::ParseError) => (None, Cause::Unparsable),
         };
+        let warnings = findings.take_warnings(MAX_WARNINGS);
         let (problems, more) = findings.finish();
         self.unlisted = self.unlisted.saturating_add(more);
         match draft {
             Some(draft) if problems.is_empty() => Ok(draft),
-            _ => Err(Refusal { cause, problems }),
+            _ => Err(Refusal { cause, problems, warnings }),
         }
     }
 
@@ -154,19 +156,19 @@ impl<R: BufRead> Lines<R> {
         self.objects += 1;
         let message =
             format!("the line is longer than the {} bytes allowed (inbox.max_bytes)", self.limits.max_bytes);
-        refusal(Cause::Unparsable, problem_on_line(self.number, message))
+        Refusal::new(Cause::Unparsable, problem_on_line(self.number, message))
     }
 
     fn too_many_bytes(&mut self) -> Refusal {
         self.progress = Progress::Closing;
         let message =
             format!("the file is longer than the {} bytes allowed: split it", self.limits.max_stream_bytes);
-        refusal(Cause::Unparsable, problem_on_line(self.number, message))
+        Refusal::new(Cause::Unparsable, problem_on_line(self.number, message))
     }
 
     fn too_many_jobs(&mut self) -> Refusal {
         self.progress = Progress::Closing;
-        refusal(Cause::Wrong, problem_on_line(self.number, too_many_jobs(self.limits.max_jobs)))
+        Refusal::new(Cause::Wrong, problem_on_line(self.number, too_many_jobs(self.limits.max_jobs)))
     }
 
     /// Drops the problems beyond the limit of a file; `None` if nothing is left.
@@ -185,13 +187,15 @@ impl<R: BufRead> Lines<R> {
             return None;
         }
         if self.unlisted > 0 {
-            return Some(Err(
-                refusal(Cause::Wrong, unlisted_problems(self.unlisted, self.last.as_ref())).into()
-            ));
+            return Some(Err(Refusal::new(
+                Cause::Wrong,
+                unlisted_problems(self.unlisted, self.last.as_ref()),
+            )
+            .into()));
         }
         if self.objects == 0 && self.reported == 0 {
             return Some(Err(
-                refusal(Cause::Empty, problem_on_line(1, "the file is empty".to_owned())).into()
+                Refusal::new(Cause::Empty, problem_on_line(1, "the file is empty".to_owned())).into()
             ));
         }
         None
@@ -200,8 +204,4 @@ impl<R: BufRead> Lines<R> {
 
 fn problem_on_line(line: u64, message: String) -> Problem {
     Problem { pointer: String::new(), message, line, column: 1 }
-}
-
-fn refusal(cause: Cause, problem: Problem) -> Refusal {
-    Refusal { cause, problems: vec![problem] }
 }

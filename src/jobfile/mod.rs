@@ -21,6 +21,7 @@ mod records;
 mod schema;
 mod strings;
 mod syntax_hints;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::{fmt, io};
@@ -32,6 +33,7 @@ use crate::money::Quota;
 
 pub use body::with_callback;
 pub use copies::{are_same_or_copy, base_name, is_conflict_copy};
+pub use findings::limit_warnings;
 pub use lines::{Lines, read_lines};
 pub use names::{is_job_file_name, is_unfinished, stem};
 pub use read::read_document;
@@ -39,6 +41,9 @@ pub use schema::schema;
 
 /// How many problems of a file are listed; a last one then says how many more there are.
 pub const MAX_PROBLEMS: usize = 1000;
+
+/// How many warnings about a job are listed; a last one then says how many more there are.
+pub const MAX_WARNINGS: usize = 20;
 
 /// How deeply arrays and objects may be nested, the outermost one included.
 pub const MAX_DEPTH: usize = 128;
@@ -67,6 +72,8 @@ pub struct Draft {
     /// The request body: the user's text of the object without the `dropreel` member, still one JSON object. It may be
     /// nested [`MAX_DEPTH`] deep, one level more than `serde_json` reads into a `Value` by default.
     pub body: String,
+    /// What the provider would refuse unbilled, ignore, cut or bill for nothing.
+    pub warnings: Vec<Problem>,
 }
 
 impl fmt::Debug for Draft {
@@ -82,7 +89,7 @@ impl fmt::Debug for Draft {
     }
 }
 
-/// One problem of a job file, as `NAME.reason.json` lists it (docs/reference.md#folders).
+/// One problem of a job file, or a warning about it, as `NAME.reason.json` lists it (docs/reference.md#folders).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// JSON pointer (RFC 6901) into the document or, in a line file, into the line's object. A missing input has the
@@ -120,9 +127,15 @@ pub struct Refusal {
     pub cause: Cause,
     /// At least one, in the order of the file.
     pub problems: Vec<Problem>,
+    /// The warnings about it.
+    pub warnings: Vec<Problem>,
 }
 
 impl Refusal {
+    fn new(cause: Cause, problem: Problem) -> Self {
+        Self { cause, problems: vec![problem], warnings: Vec::new() }
+    }
+
     /// Whether a writer may still be at work: validate the file again once it has not changed for a while.
     pub fn unfinished(&self) -> bool {
         match self.cause {
@@ -155,7 +168,7 @@ pub enum LineError {
     Unreadable(#[from] io::Error),
 }
 
-/// Size limits of a job file.
+/// What a job file is held to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobFileLimits {
     /// Bytes of a document, and of one line of a line file (`inbox.max_bytes`).
@@ -164,12 +177,14 @@ pub struct JobFileLimits {
     pub max_stream_bytes: u64,
     /// Jobs of a file (`inbox.max_jobs`).
     pub max_jobs: u64,
+    /// Whether it goes to the newest of the provider's hosts, which takes parameters at the root and refuses `extra`.
+    pub newest_host: bool,
 }
 
 impl Default for JobFileLimits {
     /// 1 MiB, 256 MiB and 100,000 jobs (docs/reference.md#job-files).
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20, max_jobs: 100_000 }
+        Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20, max_jobs: 100_000, newest_host: false }
     }
 }
 

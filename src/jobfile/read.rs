@@ -2,7 +2,9 @@
 
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json::{self, JsonValue, Node};
-use crate::jobfile::{Cause, Draft, Form, JobFileLimits, Problem, Refusal, check, encoding, names};
+use crate::jobfile::{
+    Cause, Draft, Form, JobFileLimits, MAX_PROBLEMS, Problem, Refusal, check, encoding, names,
+};
 
 /// Reads a document whose name without ending is `stem`: one draft for each object, in order, at least one.
 ///
@@ -17,8 +19,7 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result
         );
         return Err(at_start(Cause::Unparsable, message));
     }
-    let read = encoding::read(bytes, 1)
-        .map_err(|problem| Refusal { cause: Cause::Unparsable, problems: vec![problem] })?;
+    let read = encoding::read(bytes, 1).map_err(|problem| Refusal::new(Cause::Unparsable, problem))?;
     if read.text.trim().is_empty() {
         return Err(at_start(Cause::Empty, "the file is empty".to_owned()));
     }
@@ -30,17 +31,22 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result
         Ok(node) => (jobs(&node, stem, limits, &mut findings), Cause::Wrong),
         Err(json::ParseError) => (Vec::new(), Cause::Unparsable),
     };
+    let warnings = findings.take_warnings(MAX_PROBLEMS);
     let (mut problems, more) = findings.finish();
+    if problems.is_empty() {
+        return Ok(drafts);
+    }
     if more > 0 {
         problems.push(unlisted_problems(more, problems.last()));
     }
-    if problems.is_empty() { Ok(drafts) } else { Err(Refusal { cause, problems }) }
+    let warnings = drafts.into_iter().flat_map(|draft| draft.warnings).chain(warnings).collect();
+    Err(Refusal { cause, problems, warnings })
 }
 
 fn jobs(node: &Node<'_>, stem: &str, limits: &JobFileLimits, findings: &mut Findings<'_>) -> Vec<Draft> {
     match &node.value {
         JsonValue::Object(_) => {
-            check::job(node, "", names::default_name(stem, 1), findings).into_iter().collect()
+            check::job(node, "", names::default_name(stem, 1), limits, findings).into_iter().collect()
         }
         JsonValue::Array(items) if items.len() as u64 > limits.max_jobs => {
             findings.add("", node.at, too_many_jobs(limits.max_jobs));
@@ -53,7 +59,13 @@ fn jobs(node: &Node<'_>, stem: &str, limits: &JobFileLimits, findings: &mut Find
             let numbered = items.iter().zip(0_u64..);
             numbered
                 .filter_map(|(item, index)| {
-                    check::job(item, &format!("/{index}"), names::default_name(stem, index + 1), findings)
+                    check::job(
+                        item,
+                        &format!("/{index}"),
+                        names::default_name(stem, index + 1),
+                        limits,
+                        findings,
+                    )
                 })
                 .collect()
         }
@@ -71,5 +83,5 @@ pub(super) fn too_many_jobs(max_jobs: u64) -> String {
 }
 
 fn at_start(cause: Cause, message: String) -> Refusal {
-    Refusal { cause, problems: vec![Problem { pointer: String::new(), message, line: 1, column: 1 }] }
+    Refusal::new(cause, Problem { pointer: String::new(), message, line: 1, column: 1 })
 }

@@ -22,6 +22,8 @@ pub struct Model {
     pub sound: Sound,
     /// Most pictures in `image_urls`; 0: it takes none.
     pub max_images: usize,
+    /// Whether `aspect_ratio` has no effect beside a picture.
+    pub picture_decides_ratio: bool,
     /// Whether frames and `image_urls` exclude each other.
     pub frames_or_images: bool,
     /// Whether the seconds of its source clip are billed too.
@@ -164,6 +166,7 @@ const USUAL: Model = Model {
     resolutions: &[at("720p", 45_000), at("1080p", 67_500)],
     sound: Sound::Unknown,
     max_images: usize::MAX,
+    picture_decides_ratio: true,
     frames_or_images: false,
     bills_source: false,
     keys: CURRENT,
@@ -242,17 +245,25 @@ pub const MODELS: &[Model] = &[
         ..USUAL
     },
     // The names of the keys for clips and sounds are not published, so that what the following need besides is unknown.
-    Model { name: "wan2.7", frames_or_images: true, keys: CURRENT_FRAMES, ..USUAL },
+    Model {
+        name: "wan2.7",
+        picture_decides_ratio: false,
+        frames_or_images: true,
+        keys: CURRENT_FRAMES,
+        ..USUAL
+    },
     Model {
         name: "wan2.7-r2v",
         modes: &[Mode { what: "reference-to-video", needs: &[&["prompt"]] }],
         max_images: 5,
+        picture_decides_ratio: false,
         ..USUAL
     },
     Model {
         name: "wan2.7-videoedit",
         action: Some("edit"),
         lengths: Lengths::Between(2, 10),
+        picture_decides_ratio: false,
         bills_source: true,
         ..USUAL
     },
@@ -264,6 +275,7 @@ const WAN3: Model = Model {
     lengths: Lengths::Between(2, 30),
     resolutions: &[at("480p", 22_500), at("720p", 45_000), at("1080p", 90_000)],
     max_images: 10,
+    picture_decides_ratio: false,
     ..USUAL
 };
 

@@ -55,6 +55,7 @@ pub(super) fn draft(name: &str) -> Draft {
         name: name.into(),
         priority: 0,
         max_cost: None,
+        warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
         again: false,

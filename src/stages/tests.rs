@@ -148,6 +148,7 @@ fn draft(number: usize) -> Draft {
         name: number.to_string(),
         priority: 0,
         max_cost: None,
+        warnings: Vec::new(),
         labels: [].into(),
         key: None,
         again: false,

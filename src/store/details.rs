@@ -22,6 +22,8 @@ pub struct JobDetails {
     pub prompt: Option<String>,
     /// Its labels.
     pub labels: Labels,
+    /// What the checks of its job file warned about.
+    pub warnings: Vec<String>,
     /// Its files in the library, those of earlier tasks too.
     pub files: Vec<(OutputKind, StoredFile)>,
     /// The number of its last change, for the change feed.
@@ -108,14 +110,14 @@ pub(super) fn details_where(
 pub(super) fn select_where(condition: &str) -> String {
     let columns = JobColumns::SELECT;
     format!(
-        "SELECT {columns}, requests.prompt, requests.labels
+        "SELECT {columns}, requests.prompt, requests.labels, requests.warnings
          FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {condition}"
     )
 }
 
 fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, StoreError> {
     let known = read_row(connection, row)?;
-    let labels: String = row.get("labels")?;
+    let (labels, warnings): (String, String) = (row.get("labels")?, row.get("warnings")?);
     let mut statement = connection.prepare_cached(
         "SELECT * FROM outputs WHERE job = ?1 AND state = 'stored' ORDER BY stored_at, position",
     )?;
@@ -129,6 +131,8 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         // dropreel wrote a map of strings; anything else comes from another program.
         labels: serde_json::from_str(&labels)
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
+        warnings: serde_json::from_str(&warnings)
+            .map_err(|_| StoreError::UnknownWord { what: "warnings", value: warnings })?,
         files,
         changed: known.change,
     })

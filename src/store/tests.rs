@@ -18,7 +18,7 @@ use crate::job::scheduling::ModelTasks;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
-use crate::jobfile::Draft;
+use crate::jobfile::{Draft, Problem};
 use crate::money::Quota;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
@@ -99,6 +99,7 @@ pub(super) fn draft(name: &str) -> Draft {
         name: name.into(),
         priority: 0,
         max_cost: None,
+        warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
         again: false,
@@ -322,7 +323,9 @@ async fn due_jobs_are_found_by_time_and_priority() {
 async fn job_is_the_same_after_the_database_is_reopened() {
     let rig = Rig::new();
     let max_cost = Some(Quota::new(125_000));
-    let id = rig.ingest(vec![Draft { max_cost, ..draft("one") }]).await[0];
+    let warning = Problem { pointer: "/seed".into(), message: "odd \"seed\"".into(), line: 1, column: 2 };
+    let warnings = vec![warning];
+    let id = rig.ingest(vec![Draft { max_cost, warnings, ..draft("one") }]).await[0];
     rig.start_attempt(id, url("https://a.example")).await;
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
     let outputs = (0..2)
@@ -343,6 +346,7 @@ async fn job_is_the_same_after_the_database_is_reopened() {
     assert_eq!(details.job.identity().max_cost, max_cost);
     assert_eq!(details.job.outputs().len(), 2);
     assert_eq!(details.labels["project"], "spring");
+    assert_eq!(details.warnings, ["odd \"seed\""]);
     let events: Vec<_> = reopened.history(id).await.unwrap().into_iter().map(|entry| entry.event).collect();
     assert_eq!(events, ["accepted", "submitting", "submitted", "completed"]);
 }

@@ -30,6 +30,7 @@ impl JobDetails {
             progress: facts.progress,
             priority: identity.priority.get(),
             labels: self.labels.clone(),
+            warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
             cost_quota: facts.cost.map(Quota::get),
             cost_usd: facts.cost.map(Quota::usd),
@@ -127,6 +128,7 @@ mod tests {
             job,
             prompt: Some("春天的\"樱花\"树下".into()),
             labels: [("project".to_owned(), "spring".to_owned())].into(),
+            warnings: vec!["`duration` is 7".into()],
             files: vec![(OutputKind::Video, file)],
             changed: 7,
         }
@@ -149,7 +151,7 @@ mod tests {
             r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,
             r#""files":[{"path":"/srv/videos/2026-04-04/sakura.mp4","kind":"video","bytes":1234567,"#,
             r#""sha256":"abababababababababababababababababababababababababababababababab","#,
-            r#""url_host":"media.example.com"}],"error":null,"#,
+            r#""url_host":"media.example.com"}],"warnings":["`duration` is 7"],"error":null,"#,
             r#""history":[{"at":"2026-04-04T06:46:00.000Z","event":"accepted","detail":"sakura.json"}],"#,
             r#""request":{"model":"wan2.5-t2v", "seed":1.10}}"#,
         );

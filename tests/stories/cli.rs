@@ -62,6 +62,35 @@ async fn check_and_submit_print_where_a_job_file_is_wrong() {
 }
 
 #[tokio::test]
+async fn warnings_are_shown_by_check_submit_and_show_and_reject_nothing() {
+    let mut rig = Rig::start("").await;
+    let odd = rig.beside("odd.json");
+    let request = r#"{"model":"wan2.5-t2v","prompt":"a","duration":7,"extra":{"audio":false}}"#;
+    std::fs::write(&odd, request).unwrap();
+    let odd = odd.to_str().unwrap();
+    let checked = rig.run(&["check", odd]).await;
+    assert_eq!(checked.status.code(), Some(0), "{}", stdout(&checked));
+    let place = format!("{odd}:1:47: warning: /duration: `duration` is 7: wan2.5-t2v makes 5 or 10 s");
+    assert!(stdout(&checked).starts_with(&place), "{}", stdout(&checked));
+    assert!(stdout(&checked).ends_with("odd.json: 1 job\n"), "{}", stdout(&checked));
+    let report = stdout_json(&rig.run(&["check", "--json", odd]).await);
+    assert_eq!(report["files"][0]["warnings"][0]["pointer"], "/duration");
+    assert_eq!(report["files"][0]["errors"], serde_json::json!([]));
+
+    let submitted = rig.run(&["submit", odd, "--wait"]).await;
+    assert_eq!(submitted.status.code(), Some(0), "{}", stderr(&submitted));
+    assert!(stderr(&submitted).contains("  warning: `duration` is 7"), "{}", stderr(&submitted));
+    let warnings = stdout_json(&rig.run(&["show", "--json", "odd"]).await)["warnings"].clone();
+    assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+    assert!(stdout(&rig.run(&["show", "odd"]).await).contains("  warning      `duration` is 7"));
+
+    rig.set("PROVIDER__BASE_URL", "https://api.qingbo.ai");
+    let report = stdout_json(&rig.run(&["check", "--json", odd]).await);
+    assert_eq!(report["files"][0]["warnings"][1]["pointer"], "/extra", "{report:#}");
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn action_by_filter_needs_confirmation() {
     let mut rig = Rig::start("").await;
     for name in ["a", "b", "c"] {

@@ -33,6 +33,7 @@ fn draft() -> Draft {
         name: "sakura".into(),
         priority: 0,
         max_cost: None,
+        warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
         again: false,

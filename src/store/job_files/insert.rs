@@ -113,8 +113,9 @@ impl<'c> Inserts<'c> {
             connection,
             visibility,
             job: connection.prepare_cached(INSERT_JOB)?,
-            request: connection
-                .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, ?4)")?,
+            request: connection.prepare_cached(
+                "INSERT INTO requests (job, body, prompt, labels, warnings) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?,
             label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
             history: connection.prepare_cached(INSERT_HISTORY)?,
         })
@@ -170,9 +171,11 @@ impl<'c> Inserts<'c> {
     }
 
     fn add_request(&mut self, nr: i64, id: JobId, draft: &Draft) -> rusqlite::Result<()> {
-        let labels = serde_json::to_string(&draft.labels)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        self.request.execute((nr, &draft.body, &draft.prompt, labels))?;
+        let unwritable = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        let labels = serde_json::to_string(&draft.labels).map_err(unwritable)?;
+        let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        let warnings = serde_json::to_string(&warnings).map_err(unwritable)?;
+        self.request.execute((nr, &draft.body, &draft.prompt, labels, warnings))?;
         for (key, value) in &draft.labels {
             self.label.execute((key, value, nr))?;
         }

@@ -29,6 +29,7 @@ struct JobTemplate {
     frame: Frame,
     row: JobRow,
     prompt: Option<String>,
+    warnings: Vec<String>,
     task: Option<String>,
     submitted: Option<DisplayTime>,
     completed: Option<DisplayTime>,
@@ -90,6 +91,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let siblings = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobTemplate {
         prompt: details.prompt.clone(),
+        warnings: details.warnings.clone(),
         task: details.job.task().map(|task| task.as_str().to_owned()),
         submitted: facts.submitted_at.map(time),
         completed: facts.completed_at.map(time),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
+use crate::jobfile::Problem;
 use crate::store::notify::Topic;
 
 const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
@@ -91,6 +92,15 @@ async fn waiting_job_names_its_suspension_on_every_page() {
 }
 
 #[actix_web::test]
+async fn warnings_about_a_request_are_on_its_page() {
+    let admin = TestAdmin::start();
+    let warning = Problem { pointer: String::new(), message: "odd seed".into(), line: 1, column: 1 };
+    admin.rig.add_jobs(vec![Draft { warnings: vec![warning], ..draft("a") }, draft("b")]).await;
+    assert!(admin.page("/jobs/a", "").await.body.contains("<li>odd seed</li>"));
+    assert!(!admin.page("/jobs/b", "").await.body.contains("Warnings"));
+}
+
+#[actix_web::test]
 async fn page_is_in_the_chosen_or_accepted_language() {
     let admin = TestAdmin::start();
     let cases = [
@@ -148,6 +158,12 @@ async fn job_texts_never_become_markup() {
             labels: [((*text).to_owned(), (*text).to_owned())].into(),
             body: json!({ "model": text, "prompt": text }).to_string(),
             model: (*text).to_owned(),
+            warnings: vec![Problem {
+                pointer: String::new(),
+                message: (*text).to_owned(),
+                line: 1,
+                column: 1,
+            }],
             ..draft(text)
         };
         let id = admin.rig.add_jobs(vec![hostile]).await[0];

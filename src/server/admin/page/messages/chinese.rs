@@ -121,6 +121,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     completed: "生成完成",
     finished: "结束时间",
     labels: "标签",
+    warnings: "请求的警告：",
     same_file: "同一文件中的任务",
     hooks: "钩子",
     next_attempt: "下次尝试",

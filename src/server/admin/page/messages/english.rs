@@ -116,6 +116,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     completed: "Completed",
     finished: "Finished",
     labels: "Labels",
+    warnings: "Warnings about the request:",
     same_file: "From the same file",
     hooks: "Hooks",
     next_attempt: "next attempt",

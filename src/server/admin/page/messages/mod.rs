@@ -141,6 +141,7 @@ pub(in crate::server::admin) struct Messages {
     pub completed: &'static str,
     pub finished: &'static str,
     pub labels: &'static str,
+    pub warnings: &'static str,
     pub same_file: &'static str,
     pub hooks: &'static str,
     pub next_attempt: &'static str,

@@ -1,0 +1,287 @@
+//! What a provider would refuse unbilled, ignore, cut or bill for nothing in a request. These are warnings: none of them
+//! rejects a job, for the table of models may be out of date.
+
+use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
+use crate::jobfile::findings::{Findings, below, list_words, quoted};
+use crate::jobfile::json::{JsonValue, Member};
+use crate::pricing::models::{COMMON_KEYS, MAX_PROMPT, Model, Sound};
+
+/// Parameters that older hosts expect in `extra`, the newest at the root.
+const PARAMETERS: &[&str] = &["prompt_extend", "audio"];
+/// The frames of the first/last frame mode.
+const FRAMES: &[&str] = &["first_frame", "first_frame_image", "last_frame", "last_frame_image"];
+/// Keys shorter than this, such as `seed`, resemble too many keys of other models.
+const MIN_RESEMBLING: usize = 5;
+
+/// A request for a known model.
+struct Request<'n, 'a> {
+    members: &'n [Member<'a>],
+    model: &'static Model,
+    newest_host: bool,
+}
+
+/// Warnings about root keys: the key, and the message without it.
+type Warnings = Vec<(&'static str, String)>;
+
+/// The rules for known models.
+const RULES: &[fn(&Request<'_, '_>) -> Warnings] = &[
+    wrong_length,
+    wrong_resolution,
+    wrong_ratio,
+    ratio_beside_picture,
+    long_prompt,
+    unread_extra,
+    parameters_at_the_root,
+    inputs_of_other_models,
+    sound_without_effect,
+    too_many_pictures,
+    frames_and_pictures,
+    wrong_action,
+];
+
+/// Adds the warnings about the object with these members at `pointer`.
+pub(super) fn warn(
+    model: Option<&'static Model>,
+    members: &[Member<'_>],
+    pointer: &str,
+    newest_host: bool,
+    findings: &mut Findings<'_>,
+) {
+    if let Some(model) = model {
+        let request = Request { members, model, newest_host };
+        for (key, message) in RULES.iter().flat_map(|rule| rule(&request)) {
+            if let Some(member) = find(members, key) {
+                findings.warn(&below(pointer, key), member.value.at, format!("`{key}` {message}"));
+            }
+        }
+    } else if newest_host && let Some(member) = find(members, "extra").filter(|member| !is_empty(member)) {
+        let message = "`extra` is refused by this service, unbilled: put its keys at the root";
+        findings.warn(&below(pointer, "extra"), member.value.at, message);
+    }
+    let takes = model.map_or(&[][..], |model| model.keys);
+    resembling_keys(members, &[COMMON_KEYS, takes, &["dropreel"]], model.is_some(), pointer, findings);
+    if let (Some(_), Some(JsonValue::Object(extra))) =
+        (model, find(members, "extra").map(|member| &member.value.value))
+    {
+        resembling_keys(extra, &[PARAMETERS], true, &below(pointer, "extra"), findings);
+    }
+}
+
+fn find<'n, 'a>(members: &'n [Member<'a>], key: &str) -> Option<&'n Member<'a>> {
+    members.iter().find(|member| member.key == key)
+}
+
+fn is_empty(member: &Member<'_>) -> bool {
+    match &member.value.value {
+        JsonValue::Object(members) => members.is_empty(),
+        JsonValue::Null => true,
+        _ => false,
+    }
+}
+
+impl<'n, 'a> Request<'n, 'a> {
+    fn value(&self, key: &str) -> Option<&'n JsonValue<'a>> {
+        find(self.members, key).map(|member| &member.value.value)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    fn text(&self, key: &str) -> Option<&'n str> {
+        match self.value(key)? {
+            JsonValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A flag at the root or in `extra`, with the root key that it is found under.
+    fn flag(&self, key: &'static str) -> Option<(&'static str, bool)> {
+        let flag = |value: &JsonValue<'_>| if let JsonValue::Flag(flag) = value { Some(*flag) } else { None };
+        if let Some(found) = self.value(key).and_then(flag) {
+            return Some((key, found));
+        }
+        let JsonValue::Object(extra) = self.value("extra")? else { return None };
+        find(extra, key).and_then(|member| flag(&member.value.value)).map(|found| ("extra", found))
+    }
+
+    fn pictures(&self) -> usize {
+        match self.value("image_urls") {
+            Some(JsonValue::Array(items)) => items.len(),
+            _ => 0,
+        }
+    }
+
+    fn has_frames(&self) -> bool {
+        FRAMES.iter().any(|key| self.has(key))
+    }
+}
+
+fn wrong_length(request: &Request<'_, '_>) -> Warnings {
+    let given = find(request.members, "duration").and_then(|member| member.value.text.parse().ok());
+    let lengths = request.model.lengths;
+    let wrong = given.filter(|seconds| !lengths.allow(*seconds)).map(|seconds| {
+        let name = request.model.name;
+        (
+            "duration",
+            format!(
+                "is {seconds}: {name} makes {lengths}, and the provider refuses or changes another length"
+            ),
+        )
+    });
+    wrong.into_iter().collect()
+}
+
+fn wrong_resolution(request: &Request<'_, '_>) -> Warnings {
+    let Some(given) = request.text("resolution") else { return Vec::new() };
+    if request.model.resolution(given).is_some() {
+        return Vec::new();
+    }
+    let known: Vec<&str> = request.model.resolutions.iter().map(|resolution| resolution.name).collect();
+    let (name, known) = (request.model.name, list_words(&known, "or"));
+    vec![(
+        "resolution",
+        format!(
+            "is {}: {name} makes {known}, and the provider refuses or changes another one",
+            quoted(given)
+        ),
+    )]
+}
+
+fn wrong_ratio(request: &Request<'_, '_>) -> Warnings {
+    let (Some(given), Some(resolution)) = (request.text("aspect_ratio"), request.text("resolution")) else {
+        return Vec::new();
+    };
+    let ratios = request.model.resolution(resolution).map_or(&[][..], |resolution| resolution.ratios);
+    if ratios.is_empty() || ratios.contains(&given) {
+        return Vec::new();
+    }
+    let allowed = list_words(ratios, "or");
+    vec![("aspect_ratio", format!("is {}: at {resolution} it can only be {allowed}", quoted(given)))]
+}
+
+fn ratio_beside_picture(request: &Request<'_, '_>) -> Warnings {
+    let has_picture = request.pictures() > 0 || request.has_frames();
+    if !request.model.picture_decides_ratio || !has_picture {
+        return Vec::new();
+    }
+    let message = "has no effect beside a picture, which decides the shape, and the newest service refuses it: leave it out";
+    vec![("aspect_ratio", message.to_owned())]
+}
+
+fn long_prompt(request: &Request<'_, '_>) -> Warnings {
+    let chars = request.text("prompt").map_or(0, |prompt| prompt.chars().count());
+    if chars <= MAX_PROMPT {
+        return Vec::new();
+    }
+    let message = format!(
+        "has {chars} characters: providers cut it without notice, some after {MAX_PROMPT}, and bill all of it"
+    );
+    vec![("prompt", message)]
+}
+
+fn unread_extra(request: &Request<'_, '_>) -> Warnings {
+    let is_read = request.model.takes("extra") && !request.newest_host;
+    if is_read || find(request.members, "extra").is_none_or(is_empty) {
+        return Vec::new();
+    }
+    let name = request.model.name;
+    let message =
+        format!("is refused by the newest service, unbilled: {name} takes its parameters at the root");
+    vec![("extra", message)]
+}
+
+fn parameters_at_the_root(request: &Request<'_, '_>) -> Warnings {
+    if request.newest_host || !request.model.takes("extra") {
+        return Vec::new();
+    }
+    let message = "is ignored at the root by this service: put it into `extra`";
+    PARAMETERS.iter().filter(|key| request.has(key)).map(|key| (*key, message.to_owned())).collect()
+}
+
+fn inputs_of_other_models(request: &Request<'_, '_>) -> Warnings {
+    let other =
+        FIELDS.iter().map(|field| field.key).filter(|key| *key != "extra" && !request.model.takes(key));
+    let given = other.filter(|key| request.has(key));
+    let name = request.model.name;
+    given.map(|key| (key, format!("is no input of {name}: it is ignored, or refused unbilled"))).collect()
+}
+
+fn sound_without_effect(request: &Request<'_, '_>) -> Warnings {
+    let (name, asked) =
+        (request.model.name, request.flag("generate_audio").or_else(|| request.flag("audio")));
+    match (request.model.sound, asked) {
+        (Sound::Never, Some((key, true))) => {
+            vec![(key, format!("asks for sound, and {name} makes silent videos only"))]
+        }
+        (Sound::Always, Some((key, false))) => {
+            vec![(key, format!("switches sound off, and {name} always makes and bills it"))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn too_many_pictures(request: &Request<'_, '_>) -> Warnings {
+    let (given, most) = (request.pictures(), request.model.max_images);
+    // A model that takes none has a warning about the key.
+    if most == 0 || given <= most {
+        return Vec::new();
+    }
+    let (name, s) = (request.model.name, if most == 1 { "" } else { "s" });
+    vec![("image_urls", format!("has {given} pictures: {name} takes at most {most} picture{s}"))]
+}
+
+fn frames_and_pictures(request: &Request<'_, '_>) -> Warnings {
+    if !request.model.frames_or_images || !request.has("image_urls") || !request.has_frames() {
+        return Vec::new();
+    }
+    let name = request.model.name;
+    vec![("image_urls", format!("excludes frames: {name} takes either frames or pictures"))]
+}
+
+fn wrong_action(request: &Request<'_, '_>) -> Warnings {
+    let Some(action) = request.model.action.filter(|action| request.text("action") != Some(action)) else {
+        return Vec::new();
+    };
+    let key = if request.has("action") { "action" } else { "model" };
+    vec![(key, format!("needs another action: {} knows only `\"action\": \"{action}\"`", request.model.name))]
+}
+
+/// Adds a warning for each undocumented key that is one letter away from a known one which is not given itself.
+fn resembling_keys(
+    members: &[Member<'_>],
+    known: &[&[&str]],
+    is_known_model: bool,
+    pointer: &str,
+    findings: &mut Findings<'_>,
+) {
+    let is_documented = |key: &str| {
+        known.iter().any(|keys| keys.contains(&key))
+            || FIELDS.iter().any(|field| field.key == key)
+            || MEDIA_KEYS.contains(&key)
+    };
+    for member in members.iter().filter(|member| !is_documented(&member.key)) {
+        let meant = known.iter().copied().flatten().find(|candidate| {
+            resembles(&member.key, candidate, is_known_model) && find(members, candidate).is_none()
+        });
+        if let Some(meant) = meant {
+            let message = format!(
+                "{} is no documented key, and sent as it is: did you mean `{meant}`?",
+                quoted(&member.key)
+            );
+            findings.warn(&below(pointer, &member.key), member.key_at, message);
+        }
+    }
+}
+
+/// Whether the key is the candidate with one letter wrong, missing, added or moved, or in another spelling, such as
+/// `aspectRatio`.
+fn resembles(key: &str, candidate: &str, is_known_model: bool) -> bool {
+    if key.len() > candidate.len() + 4 {
+        return false;
+    }
+    let spelled = key.to_lowercase().replace(['-', ' '], "_");
+    spelled == candidate
+        || (is_known_model || candidate.len() >= MIN_RESEMBLING)
+            && strsim::osa_distance(&spelled, candidate) <= 1
+}
