@@ -221,6 +221,18 @@ impl Change<'_> {
         }
     }
 
+    /// The first output that needs the operator: why, and what to say about all that are missing.
+    fn blocked_outputs(&self) -> Option<(HoldReason, String)> {
+        let blocked = |output: &Output| {
+            let blocked = output.waiting()?.blocked.as_ref()?;
+            Some((blocked.reason, format!("{}: {}", output.key, blocked.detail)))
+        };
+        let missing: Vec<_> = self.job.outputs.iter().filter_map(blocked).collect();
+        let reason = missing.first()?.0;
+        let details: Vec<_> = missing.into_iter().map(|(_, detail)| detail).collect();
+        Some((reason, details.join("; ")))
+    }
+
     fn stay_held(&mut self, downloading: Downloading) {
         if let State::Held(hold) = &mut self.job.state {
             hold.held_from = HeldFrom::Downloading(downloading);

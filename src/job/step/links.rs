@@ -2,7 +2,6 @@
 
 use crate::clock::Timestamp;
 use crate::job::event::ReportedOutput;
-use crate::job::hold::HoldReason;
 use crate::job::output::{Output, OutputKey, OutputState, Refusals, Waiting};
 use crate::job::retry::{
     Backoff, LINK_LIFETIME, MAX_LINK_LIFETIME, OUTPUT_GRACE, OUTPUT_TIMEOUT, SLOW_POLL_INTERVAL,
@@ -90,18 +89,6 @@ impl Change<'_> {
     pub(super) fn has_working_link(&self) -> bool {
         let waiting = self.job.outputs.iter().filter_map(Output::waiting);
         waiting.into_iter().any(|waiting| waiting.refusals.count == 0)
-    }
-
-    /// The first output that needs the operator: why, and what to say about all that are missing.
-    pub(super) fn blocked_outputs(&self) -> Option<(HoldReason, String)> {
-        let blocked = |output: &Output| {
-            let blocked = output.waiting()?.blocked.as_ref()?;
-            Some((blocked.reason, format!("{}: {}", output.key, blocked.detail)))
-        };
-        let missing: Vec<_> = self.job.outputs.iter().filter_map(blocked).collect();
-        let reason = missing.first()?.0;
-        let details: Vec<_> = missing.into_iter().map(|(_, detail)| detail).collect();
-        Some((reason, details.join("; ")))
     }
 }
 
