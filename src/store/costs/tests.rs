@@ -1,20 +1,18 @@
 use std::path::Path;
 
 use super::{JOB_UPDATE, STATEMENTS};
-use crate::clock::Timestamp;
 use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
-use crate::jobfile::Draft;
 use crate::library::published::Published;
 use crate::secret::Secret;
 use crate::store::apply::AttemptStart;
 use crate::store::downloads::Plan;
 use crate::store::job_files::{FileToIngest, Source};
+use crate::store::tests::{NOW, draft};
 use crate::store::*;
 
-const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 /// The steps of a job that goes well. The number of statements that each runs, with `BEGIN` and `COMMIT`; and the most
 /// allocations it may make, a fifth more than it makes today.
 const STEPS: [(&str, u64, u64); 8] = [
@@ -27,22 +25,6 @@ const STEPS: [(&str, u64, u64); 8] = [
     ("polled", 7, 59),
     ("stored", 14, 98),
 ];
-
-fn draft() -> Draft {
-    Draft {
-        name: "sakura".into(),
-        priority: 0,
-        max_cost: None,
-        warnings: Vec::new(),
-        labels: [("project".to_owned(), "spring".to_owned())].into(),
-        key: None,
-        again: false,
-        not_before: None,
-        model: "wan2.5-t2v".into(),
-        prompt: Some("春天的樱花树下".into()),
-        body: r#"{"model":"wan2.5-t2v"}"#.into(),
-    }
-}
 
 struct Lifecycle {
     store: Store,
@@ -64,7 +46,7 @@ impl Lifecycle {
                     bytes: 10,
                     idempotency_key: None,
                 };
-                let files = vec![(file, vec![draft()])];
+                let files = vec![(file, vec![draft("sakura")])];
                 self.id = store.ingest_batch(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];
             }
             "moved" => {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::clock::Timestamp;
@@ -72,10 +72,7 @@ fn schema_checks_build_no_list_for_each_row() {
 #[tokio::test]
 async fn version_1_migrates_to_the_current_version() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dropreel.db");
-    let old = raw(&path);
-    old.execute_batch(include_str!("../../../tests/fixtures/version-1.sql")).unwrap();
-    old.pragma_update(None, "user_version", 1).unwrap();
+    let (path, old) = old_database(&folder, 1, include_str!("../../../tests/fixtures/version-1.sql"));
     drop(old);
     let store = open(&path).unwrap();
     let (heads, _) = store.submit_queue(Timestamp::from_millis(1_775_285_160_000)).await.unwrap();
@@ -87,10 +84,7 @@ async fn version_1_migrates_to_the_current_version() {
 #[tokio::test]
 async fn version_2_migrates_with_its_labels_and_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dropreel.db");
-    let old = raw(&path);
-    old.execute_batch(include_str!("../../../tests/fixtures/version-2.sql")).unwrap();
-    old.pragma_update(None, "user_version", 2).unwrap();
+    let (path, old) = old_database(&folder, 2, include_str!("../../../tests/fixtures/version-2.sql"));
     old.execute_batch(
         "INSERT INTO intakes (nr, source, sha256, bytes, jobs, taken_at) VALUES (7, 'api', '', 1, 1, 1);
          INSERT INTO jobs (nr, id, intake, name, model, priority, created_at, state, attempts, refresh, cancel_wanted,
@@ -114,10 +108,7 @@ async fn version_2_migrates_with_its_labels_and_keys() {
 #[tokio::test]
 async fn version_3_migrates_with_every_state_and_word() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dropreel.db");
-    let old = raw(&path);
-    old.execute_batch(include_str!("../../../tests/fixtures/version-3.sql")).unwrap();
-    old.pragma_update(None, "user_version", 3).unwrap();
+    let (path, old) = old_database(&folder, 3, include_str!("../../../tests/fixtures/version-3.sql"));
     drop(old);
     let store = open(&path).unwrap();
     let migrated = raw(&path);
@@ -200,6 +191,14 @@ async fn version_3_migrates_with_every_state_and_word() {
     assert_eq!(store.backup_made_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));
     let unprocessed = store.unprocessed_deliveries(0, 9).await.unwrap();
     assert_eq!((unprocessed.len(), unprocessed[0].more), (1, 3));
+}
+
+fn old_database(folder: &tempfile::TempDir, version: i64, schema: &str) -> (PathBuf, Connection) {
+    let path = folder.path().join("dropreel.db");
+    let old = raw(&path);
+    old.execute_batch(schema).unwrap();
+    old.pragma_update(None, "user_version", version).unwrap();
+    (path, old)
 }
 
 fn new_database() -> Connection {
