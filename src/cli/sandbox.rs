@@ -11,6 +11,8 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::terminal::{print_json, print_line};
 use crate::money::{QUOTA_PER_USD, Quota};
 use crate::sandbox::fault_plan::FaultPlan;
+use crate::sandbox::faults::Generation;
+use crate::sandbox::plan_value::PlanValue as _;
 use crate::sandbox::signing::Signing;
 use crate::sandbox::{Options, start};
 use crate::secret::Secret;
@@ -30,6 +32,8 @@ pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exi
         CliError::usage(format!("`{}` is no run time; write 3s, or 2s-6s (--run-time)", args.run_time))
     })?;
     let options = Options {
+        // The command line accepts no other word.
+        generation: Generation::parse(&args.generation).unwrap_or(Generation::Old),
         signing: signing(args)?,
         fault_plan: FaultPlan::parse(&args.faults.join(" "))
             .map_err(|error| CliError::usage(error.to_string()))?,
@@ -74,7 +78,8 @@ fn instructions(base: &str, key: Option<&str>) -> String {
          export DROPREEL_PROVIDER__API_KEY={}\n  \
          export DROPREEL_DOWNLOADS__ALLOW_PRIVATE_ADDRESSES=true\n  \
          dropreel serve\n\n\
-         all tasks and what they were billed: {base}/sandbox/ledger",
+         all tasks and what they were billed: {base}/sandbox/ledger\n\
+         the sums: {base}/sandbox/totals",
         key.unwrap_or("anything")
     )
 }

@@ -12,20 +12,9 @@ const RESOLUTIONS: [&str; 3] = ["480p", "720p", "1080p"];
 
 /// The refusal of a body, if there is a reason for one. Other models accept any keys.
 pub fn refusal(body: &Map<String, Value>, extra_accepted: bool) -> Option<Response> {
-    let model = match body.get("model") {
-        Some(Value::String(model)) if !model.is_empty() => model.as_str(),
-        _ => return invalid("model", "model is required"),
-    };
-    if let Some(url) = body.get("callback_url")
-        && !is_http_url(url)
-    {
-        return invalid("callback_url", "callback_url must be an http(s) URL");
-    }
-    if let Some(Value::Object(extra)) = body.get("extra")
-        && !extra.is_empty()
-        && !extra_accepted
-    {
-        return Some(responses::capability_violation());
+    let model = body.get("model").and_then(Value::as_str).unwrap_or_default();
+    if let Some(refusal) = missing_model(body).or_else(|| refused_extra(body, extra_accepted)) {
+        return Some(refusal);
     }
     if !KNOWN_MODELS.contains(&model) {
         return None;
@@ -33,7 +22,25 @@ pub fn refusal(body: &Map<String, Value>, extra_accepted: bool) -> Option<Respon
     invalid_field(body).or_else(|| missing_input(model, body))
 }
 
-fn invalid_field(body: &Map<String, Value>) -> Option<Response> {
+/// The refusal of a body without a model, or with an address that cannot be called.
+pub fn missing_model(body: &Map<String, Value>) -> Option<Response> {
+    if body.get("model").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return invalid("model", "model is required");
+    }
+    match body.get("callback_url") {
+        Some(url) if !is_http_url(url) => invalid("callback_url", "callback_url must be an http(s) URL"),
+        _ => None,
+    }
+}
+
+/// The refusal of a non-empty `extra`, unless it is accepted.
+pub fn refused_extra(body: &Map<String, Value>, accepted: bool) -> Option<Response> {
+    let empty = body.get("extra").and_then(Value::as_object).is_none_or(Map::is_empty);
+    (!empty && !accepted).then(responses::extra_refused)
+}
+
+/// The refusal of a documented field that has no valid value.
+pub fn invalid_field(body: &Map<String, Value>) -> Option<Response> {
     body.iter().find_map(|(key, value)| match key.as_str() {
         "prompt" | "action" if !value.is_string() => invalid(key, "must be a string"),
         "negative_prompt" if value.as_str().is_none_or(|text| text.chars().count() > 500) => {
@@ -82,7 +89,8 @@ fn missing_input(model: &str, body: &Map<String, Value>) -> Option<Response> {
     }
 }
 
-fn invalid(param: &str, message: &str) -> Option<Response> {
+/// 400 `invalid_request` about `param`.
+pub fn invalid(param: &str, message: &str) -> Option<Response> {
     Some(responses::error(400, "invalid_request", message, Some(param)))
 }
 

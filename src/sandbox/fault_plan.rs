@@ -9,10 +9,10 @@
 //! callback=copies:10 callback=late:5s
 //! ```
 //!
-//! *Faults* (`submit=`, `status=`, `cancel=`, `balance=`, `models=`, `media=`) replace the usual answer, one after
-//! another in the order written: `xN` says how often, `xall` always. Without a count, transient faults (`503`, `reset`,
-//! ...) happen once and permanent ones (`401`, `402`, `no-moov`, ...) always. Calls are counted for each idempotency
-//! key, task or file. `-done` (`submit=504-done`) executes the call nevertheless and changes only the answer.
+//! *Faults* (`submit=`, `status=`, `cancel=`, `balance=`, `models=`, `quote=`, `media=`) replace the usual answer, one
+//! after another in the order written: `xN` says how often, `xall` always. Without a count, transient faults (`503`,
+//! `reset`, ...) happen once and permanent ones (`401`, `402`, `no-moov`, ...) always. Calls are counted for each
+//! idempotency key, task, file or quoted body. `-done` (`submit=504-done`) executes the call nevertheless and changes only the answer.
 //! *Shapes* (all other names) always apply.
 //!
 //! One plan applies to the whole run. A task can have its own, inside its prompt: `[sandbox: submit=503x3 run=1s]`. A
@@ -24,9 +24,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::sandbox::faults::{
-    CallbackFault, CallbackShape, EtagKind, ExpiredLink, FailureShape, IdShape, LengthKind, LinkPolicy,
-    MediaFault, MediaKind, ProgressFormat, RangeSupport, ResultShape, StatusShape, StatusWords, SubmitShape,
-    TaskEnd, TimeFormat, UrlShape, YesNo,
+    CallbackFault, CallbackShape, CatalogueFault, EtagKind, ExpiredLink, FailureShape, Generation, IdShape,
+    LengthKind, LinkPolicy, MediaFault, MediaKind, PendingCost, PriceConfigShape, ProgressFormat, QuoteShape,
+    RangeSupport, ResultShape, SettlementTime, StatusShape, StatusWords, SubmitShape, TaskEnd, TimeFormat,
+    UrlShape, YesNo,
 };
 use crate::sandbox::plan_value::{ByteCount, Choice, PlanValue, Text};
 use crate::sandbox::scheduled_fault::{ApiFault, ScheduledFault};
@@ -152,11 +153,18 @@ macro_rules! fault_plan {
 }
 
 fault_plan! {
+    generation: Option<Generation> = "generation", "which generation of the service answers (default: as started)";
     submit: Vec<ScheduledFault<ApiFault>> = "submit", "how submits go wrong";
     status: Vec<ScheduledFault<ApiFault>> = "status", "how status queries go wrong";
     cancel: Vec<ScheduledFault<ApiFault>> = "cancel", "how cancels go wrong";
     balance: Vec<ScheduledFault<ApiFault>> = "balance", "how balance queries go wrong";
     models: Vec<ScheduledFault<ApiFault>> = "models", "how model lists go wrong";
+    catalogue: Vec<CatalogueFault> = "catalogue", "which models the list of models has; several may be given";
+    price_config: Option<PriceConfigShape> = "price-config", "the price_config of a model in the list";
+    unlisted: Option<YesNo> = "unlisted", "whether models are run that the list lacks (default yes; in the new generation no: 404 model_not_found)";
+    quote: Vec<ScheduledFault<ApiFault>> = "quote", "how quotes go wrong";
+    quote_shape: Option<QuoteShape> = "quote-shape", "the JSON of a quote";
+    quote_percent: Option<u32> = "quote-percent", "the quoted price in percent of the true one (default 100)";
     media: Vec<ScheduledFault<MediaFault>> = "media", "how downloads go wrong";
     callback: Vec<CallbackFault> = "callback", "what happens to the callbacks; several may be given";
     callback_shape: Option<CallbackShape> = "callback-shape", "the JSON of a callback";
@@ -164,14 +172,17 @@ fault_plan! {
     submit_shape: Option<SubmitShape> = "submit-shape", "the JSON of the answer to a submit";
     status_shape: Option<StatusShape> = "status-shape", "the JSON of a status";
     pre_cost: Option<YesNo> = "pre-cost", "whether the answer to a submit has pre_consumed_cost (default yes)";
-    extra: Option<YesNo> = "extra", "whether a non-empty `extra` is accepted (default yes; no: 400 capability_violation)";
+    extra: Option<YesNo> = "extra", "whether a non-empty `extra` is accepted (default yes; in the new generation no: 400 capability_violation)";
     id: Option<IdShape> = "id", "which ids tasks get";
     queue: Option<Duration> = "queue", "how long a task is queued";
     run: Option<Duration> = "run", "how long a task is processed";
     end: Option<TaskEnd> = "end", "how a task ends";
     fail_shape: Option<FailureShape> = "fail-shape", "where a failed status says why";
     refund: Option<YesNo> = "refund", "whether failed and cancelled tasks are refunded (default yes)";
-    cost: Option<u32> = "cost", "the final cost in quota, whatever was reserved";
+    cost: Option<u32> = "cost", "the final cost in quota, whatever was frozen";
+    cost_percent: Option<u32> = "cost-percent", "the final cost in percent of what was frozen (default 100)";
+    settle: Option<SettlementTime> = "settle", "when a task that ended is settled: charged, and refunded the rest";
+    pending_cost: Option<PendingCost> = "pending-cost", "the cost in a final status before the task is settled";
     show_cost: Option<YesNo> = "show-cost", "whether the status has the cost (default yes)";
     dies: Option<Duration> = "dies", "how long after its end the task id answers 404";
     words: Option<StatusWords> = "words", "which words name the statuses";
@@ -189,7 +200,7 @@ fault_plan! {
     twice: Option<YesNo> = "twice", "whether each output is listed twice (default no)";
     kind: Option<MediaKind> = "kind", "the kind of an output (default: by the model's name)";
     size: Option<ByteCount> = "size", "the size of a video, padded with a `free` box";
-    link: Option<Duration> = "link", "how long a link is valid (default 24h)";
+    link: Option<Duration> = "link", "how long a link is valid (default 24h; in the new generation 168h from the end of the task)";
     links: Option<LinkPolicy> = "links", "which links a status has";
     expired: Option<ExpiredLink> = "expired", "what an expired link answers";
     ready: Option<Duration> = "ready", "how long after the end a link answers 404, not ready";

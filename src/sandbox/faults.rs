@@ -149,6 +149,14 @@ plan_values! {
 }
 
 plan_values! {
+    /// Which generation of the service answers (docs/provider.md#the-simulated-service).
+    Generation {
+        Old = "old", "the service of the first pages: takes `extra`, quotes no prices";
+        New = "new", "the service of late 2026: refuses undeclared keys, quotes, settles a little later";
+    }
+}
+
+plan_values! {
     /// The JSON of the answer to a submit.
     SubmitShape {
         Plain = "plain", "the object (default)";
@@ -251,6 +259,59 @@ plan_values! {
         Renew = "renew", "the same until it expires, then a fresh one (default)";
         Fresh = "fresh", "a fresh one each time; earlier ones keep working";
         Same = "same", "always the first, expired or not";
+    }
+}
+
+plan_values! {
+    /// When a task that ended is settled.
+    SettlementTime {
+        Never = "never", "never: billing_status stays `pending`";
+        + After(Duration) = "after", "this long after its end (default 0s; 2s in the new generation)";
+    }
+}
+
+plan_values! {
+    /// The cost in a final status before the task is settled.
+    PendingCost {
+        Frozen = "frozen", "what was frozen (default)";
+        Absent = "absent", "no key";
+        Zero = "zero", "0";
+    }
+}
+
+plan_values! {
+    /// How the list of models is wrong. Several may be given.
+    CatalogueFault {
+        Empty = "empty", "it is empty";
+        + Lacks(Text) = "lacks", "this model is missing";
+        + Also(Text) = "also", "it has this model too";
+    }
+}
+
+plan_values! {
+    /// The `price_config` of a model in the list.
+    PriceConfigShape {
+        Tiers = "tiers", "the tiers (default in the new generation)";
+        Absent = "absent", "no key (default in the old one)";
+        Null = "null", "null";
+        Text = "string", "the tiers as JSON in a string";
+        Odd = "odd", "an object of another form";
+        Wrong = "wrong", "tiers whose prices are no numbers";
+        Zero = "zero", "tiers that cost nothing";
+    }
+}
+
+plan_values! {
+    /// The JSON of a quote.
+    QuoteShape {
+        Envelope = "envelope", "{\"code\",\"message\",\"data\"} (default)";
+        Refused = "refused", "200 with an errorKey and without data";
+        Bare = "bare", "the data without the envelope";
+        Text = "string", "total_usd is a string";
+        Absent = "absent", "no total_usd";
+        Null = "null", "total_usd is null";
+        Negative = "negative", "total_usd is negative";
+        List = "list", "a list instead of an object";
     }
 }
 

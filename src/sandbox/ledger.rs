@@ -24,7 +24,7 @@ pub struct Ledger {
     pub keys: BTreeMap<String, KeyEntry>,
     /// Every task, in the order of creation.
     pub tasks: Vec<TaskEntry>,
-    /// Every charge and refund, in order.
+    /// Every amount frozen, charged or refunded, in order.
     pub money: Vec<MoneyEntry>,
     /// Every link issued.
     pub links: Vec<LinkEntry>,
@@ -34,7 +34,7 @@ pub struct Ledger {
     pub faults: BTreeMap<String, u64>,
     /// Highest number of tasks queued or processing at one time.
     pub max_running: usize,
-    /// All charges minus all refunds.
+    /// What the balance is short of: what is frozen, and what was charged.
     pub total: Quota,
 }
 
@@ -43,7 +43,7 @@ pub struct Ledger {
 pub struct RequestEntry {
     /// When it arrived.
     pub at: Timestamp,
-    /// `submit`, `status`, `cancel`, `balance`, `models`, `media` or `other`.
+    /// `submit`, `status`, `cancel`, `balance`, `usage`, `models`, `model`, `quote`, `media` or `other`.
     pub call: &'static str,
     /// `GET`, `HEAD` or `POST`.
     pub method: String,
@@ -91,7 +91,15 @@ pub struct TaskEntry {
     pub ended: Option<&'static str>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Charges minus refunds so far.
+    /// Taken from the balance by its submit.
+    pub frozen: Quota,
+    /// The final cost; `None`: not settled.
+    pub charged: Option<Quota>,
+    /// Given back of what was frozen.
+    pub refunded: Quota,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+    /// What the balance is short of because of it: `frozen`, once settled `charged`.
     pub cost: Quota,
     /// Its files.
     pub outputs: Vec<OutputEntry>,
@@ -108,17 +116,56 @@ pub struct OutputEntry {
     pub sha256: String,
 }
 
-/// A charge or a refund.
+/// An amount frozen at a submit, charged in the end, or refunded. The balance changes by `freeze` and `refund`, and by
+/// what a `charge` exceeds the task's freeze.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MoneyEntry {
     /// When.
     pub at: Timestamp,
     /// The task.
     pub task_id: String,
-    /// `charge` or `refund`.
+    /// The idempotency key of its submit.
+    pub key: Option<String>,
+    /// `freeze`, `charge` or `refund`.
     pub kind: &'static str,
     /// Always positive.
     pub amount: Quota,
+}
+
+/// Sums of the ledger, in quota. `GET /sandbox/totals` returns them as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Of all tasks.
+    pub all: Amounts,
+    /// By the UTC day of the submit, whenever a task was settled.
+    pub by_day: BTreeMap<String, Amounts>,
+}
+
+/// Sums over tasks. `frozen` plus what settlements added is `charged` plus `refunded` plus `pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amounts {
+    /// Number of tasks.
+    pub tasks: u64,
+    /// Frozen by submits.
+    pub frozen: Quota,
+    /// Frozen for tasks that are not settled.
+    pub pending: Quota,
+    /// Final costs.
+    pub charged: Quota,
+    /// Given back of what was frozen.
+    pub refunded: Quota,
+}
+
+impl Amounts {
+    fn add(&mut self, task: &TaskEntry) {
+        self.tasks += 1;
+        self.frozen = self.frozen.plus(task.frozen);
+        self.refunded = self.refunded.plus(task.refunded);
+        match task.charged {
+            Some(charged) => self.charged = self.charged.plus(charged),
+            None => self.pending = self.pending.plus(task.frozen),
+        }
+    }
 }
 
 /// A link issued.
@@ -178,17 +225,45 @@ impl Ledger {
         }
     }
 
-    /// Records a charge (positive), a refund (negative), or nothing (zero).
-    pub(crate) fn record_money(&mut self, at: Timestamp, task: usize, amount: Quota) {
+    /// Records what a submit froze.
+    pub(crate) fn record_freeze(&mut self, at: Timestamp, task: usize, amount: Quota) {
         let Some(entry) = self.tasks.get_mut(task) else { return };
-        if amount == Quota::ZERO {
-            return;
-        }
-        entry.cost = entry.cost.plus(amount);
+        entry.frozen = amount;
+        entry.cost = amount;
         self.total = self.total.plus(amount);
-        let kind = if amount > Quota::ZERO { "charge" } else { "refund" };
-        let amount = Quota::new(amount.get().saturating_abs());
-        self.money.push(MoneyEntry { at, task_id: entry.task_id.clone(), kind, amount });
+        self.record_money(at, task, "freeze", amount);
+    }
+
+    /// Records the final cost of a task, and what it refunds of the freeze. Returns by how much the balance changes;
+    /// `None`: the task was settled before.
+    pub(crate) fn record_settlement(&mut self, at: Timestamp, task: usize, charged: Quota) -> Option<Quota> {
+        let entry = self.tasks.get_mut(task).filter(|entry| entry.charged.is_none())?;
+        let difference = entry.frozen.plus(Quota::new(-charged.get()));
+        let refunded = difference.max(Quota::ZERO);
+        entry.charged = Some(charged);
+        entry.refunded = refunded;
+        entry.settled_at = Some(at);
+        entry.cost = charged;
+        self.total = self.total.plus(Quota::new(-difference.get()));
+        self.record_money(at, task, "charge", charged);
+        self.record_money(at, task, "refund", refunded);
+        Some(difference)
+    }
+
+    fn record_money(&mut self, at: Timestamp, task: usize, kind: &'static str, amount: Quota) {
+        let Some(entry) = self.tasks.get(task).filter(|_| amount != Quota::ZERO) else { return };
+        let (task_id, key) = (entry.task_id.clone(), entry.key.clone());
+        self.money.push(MoneyEntry { at, task_id, key, kind, amount });
+    }
+
+    /// The sums, in all and by the day of the submit.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for task in &self.tasks {
+            totals.all.add(task);
+            totals.by_day.entry(task.created_at.date()).or_default().add(task);
+        }
+        totals
     }
 
     /// Records how an attempt was answered; `None`: not at all.

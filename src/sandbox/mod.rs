@@ -3,10 +3,14 @@
 //!
 //! It shares no type with the daemon and writes its JSON by hand, so that a misreading of the API cannot hide in code
 //! that both use. [`world::World`] is the provider without a network, for simulations; [`start`] serves it. The grammar
-//! of faults is in [`fault_plan`]. Beside the provider's paths it serves `GET /sandbox/ledger`, `GET` and
-//! `POST /sandbox/plan`, `GET /sandbox/faults`, `POST /sandbox/reset` and `GET /healthz`.
+//! of faults is in [`fault_plan`]. Beside the provider's paths it serves `GET /sandbox/ledger`,
+//! `GET /sandbox/totals`, `GET` and `POST /sandbox/plan`, `GET /sandbox/faults`, `POST /sandbox/reset` and
+//! `GET /healthz`.
 
 mod callback_sender;
+mod capabilities;
+mod catalogue;
+mod catalogue_json;
 mod checks;
 pub mod clip;
 pub mod fault_plan;
@@ -16,6 +20,7 @@ pub mod ledger;
 mod media_server;
 pub mod outbox;
 pub mod plan_value;
+mod price;
 mod raw_response;
 mod responses;
 pub mod scheduled_fault;
@@ -30,6 +35,7 @@ use std::time::Duration;
 
 use crate::money::Quota;
 use crate::sandbox::fault_plan::FaultPlan;
+use crate::sandbox::faults::Generation;
 use crate::sandbox::signing::Signing;
 use crate::secret::Secret;
 
@@ -38,6 +44,8 @@ pub use crate::sandbox::server::{Sandbox, start};
 /// The settings of a sandbox.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which generation of the service answers, unless the plan says another.
+    pub generation: Generation,
     /// Faults and shapes for the whole run.
     pub fault_plan: FaultPlan,
     /// The same seed, requests and times give the same responses.
@@ -48,8 +56,6 @@ pub struct Options {
     pub run_time: (Duration, Duration),
     /// The only API key accepted; `None`: any.
     pub api_key: Option<Secret>,
-    /// How long links are valid.
-    pub link_lifetime: Duration,
     /// The balance at the start.
     pub balance: Quota,
     /// How long a receiver may take to answer a callback.
@@ -63,12 +69,12 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            generation: Generation::Old,
             fault_plan: FaultPlan::default(),
             seed: 0,
             queue_time: (Duration::from_millis(300), Duration::from_millis(1200)),
             run_time: (Duration::from_secs(2), Duration::from_secs(6)),
             api_key: None,
-            link_lifetime: Duration::from_secs(24 * 3600),
             balance: Quota::new(50_000_000),
             callback_timeout: Duration::from_secs(10),
             signing: None,

@@ -23,8 +23,13 @@ pub fn error(status: u16, code: &str, message: &str, param: Option<&str>) -> Res
 }
 
 /// Refuses a non-empty `extra`.
-pub fn capability_violation() -> Response {
-    error(400, "capability_violation", "extra is not accepted: send its keys at the root", Some("extra"))
+pub fn extra_refused() -> Response {
+    capability_violation("extra", "extra is not accepted: send its keys at the root")
+}
+
+/// Refuses a parameter that the model does not have, or not with this value.
+pub fn capability_violation(param: &str, message: &str) -> Response {
+    error(400, "capability_violation", message, Some(param))
 }
 
 /// An HTML page with any status.
@@ -75,7 +80,7 @@ pub fn with_fault(fault: &Fault, mut usual: Response, now: Timestamp) -> Respons
         Fault::BadGateway => error(502, "bad_gateway", "bad gateway", None),
         Fault::Unavailable => error(503, "service_unavailable", "try again later", None),
         Fault::GatewayTimeout => error(504, "gateway_timeout", "the upstream took too long", None),
-        Fault::Capability => capability_violation(),
+        Fault::Capability => extra_refused(),
         Fault::Price => {
             error(500, "price_not_configured", "no price is configured for this model", Some("model"))
         }
@@ -140,11 +145,18 @@ pub fn balance(granted: Quota, left: Quota, now: Timestamp) -> Response {
     )
 }
 
-/// The list of models, in the OpenAI shape.
-pub fn models() -> Response {
-    let names =
-        ["wan2.5-t2v", "wan2.5-i2v", "wan2.2-i2v-flash", "wan2.2-i2v-plus", "sandbox-image", "sandbox-music"];
-    let data: Vec<_> =
-        names.iter().map(|id| json!({"id": id, "object": "model", "owned_by": "sandbox"})).collect();
-    Response::json(200, &json!({"object": "list", "data": data}))
+/// The answer to a query of what was used: in cents, whatever dates are given.
+pub fn usage(used: Quota) -> Response {
+    let cents = used.get() / (QUOTA_PER_USD / 100);
+    Response::json(200, &json!({"object": "list", "total_usage": cents}))
+}
+
+/// 404 `model_not_found`.
+pub fn model_not_found(model: &str) -> Response {
+    error(404, "model_not_found", &format!("the model {model} does not exist"), Some("model"))
+}
+
+/// 404 of a path that the service does not have.
+pub fn no_such_endpoint() -> Response {
+    error(404, "not_found", "no such endpoint", None)
 }

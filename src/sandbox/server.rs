@@ -52,6 +52,7 @@ pub async fn start(listener: TcpListener, options: Options, clock: Clock) -> io:
             .app_data(web::PayloadConfig::new(8 << 20))
             .route("/healthz", web::get().to(|| async { "ok" }))
             .route("/sandbox/ledger", web::get().to(ledger))
+            .route("/sandbox/totals", web::get().to(totals))
             .route("/sandbox/plan", web::get().to(plan))
             .route("/sandbox/plan", web::post().to(set_plan))
             .route("/sandbox/faults", web::get().to(|| async { FaultPlan::help() }))
@@ -227,6 +228,11 @@ impl MessageBody for BodyStream {
 
 async fn ledger(data: AppData) -> HttpResponse {
     json(&data.0.read(|world| world.ledger().clone()))
+}
+
+async fn totals(data: AppData) -> HttpResponse {
+    let (totals, balance) = data.0.read(|world| (world.totals(), world.balance_left()));
+    json(&serde_json::json!({"balance": balance, "all": totals.all, "by_day": totals.by_day}))
 }
 
 async fn plan(data: AppData) -> HttpResponse {

@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sandbox::clip::{self, Clip};
 use crate::sandbox::fault_plan::FaultPlan;
-use crate::sandbox::faults::{MediaKind, TaskEnd, YesNo};
+use crate::sandbox::faults::{MediaKind, SettlementTime, TaskEnd, YesNo};
+use crate::sandbox::price;
 use crate::secret::Secret;
 use crate::sha256::sha256_hex;
 
@@ -28,9 +29,14 @@ pub(crate) struct Task {
     /// When it ends; `None`: never.
     pub ended: Option<Timestamp>,
     pub end: TaskEnd,
-    pub reserved: Quota,
+    /// Whether the newest generation of the service made it.
+    pub new_generation: bool,
+    pub frozen: Quota,
     /// The final cost.
     pub cost: Quota,
+    /// How long after its end it is settled; `None`: never.
+    pub settles_after: Option<Duration>,
+    pub settled: bool,
     pub files: Vec<File>,
 }
 
@@ -58,6 +64,9 @@ pub(crate) enum Phase {
     Cancelled,
 }
 
+/// How long the newest generation takes to settle a task that ended.
+const SETTLEMENT_DELAY: Duration = Duration::from_secs(2);
+
 /// How long a task is queued and processed.
 pub(crate) struct Durations {
     pub queue: Duration,
@@ -73,18 +82,27 @@ impl Task {
         plan: &FaultPlan,
         now: Timestamp,
         durations: &Durations,
+        new_generation: bool,
     ) -> Self {
         let text = |key: &str| body.get(key).and_then(Value::as_str);
         let model = text("model").unwrap_or_default().to_owned();
         let end = plan.end.clone().unwrap_or(TaskEnd::Completed);
         let started = now.plus(durations.queue);
         let ended = (end != TaskEnd::Never).then(|| started.plus(durations.run));
-        let reserved = price(&model, body);
+        let frozen = price::of_request(body, &kind_of(&model)).total();
         let refunded = plan.refund != Some(YesNo::No);
+        let percent = plan.cost_percent.map_or(100, i64::from);
+        let usual = Quota::new(frozen.get() * percent / 100);
         let cost = match end {
-            TaskEnd::Completed => plan.cost.map_or(reserved, |cost| Quota::new(i64::from(cost))),
+            TaskEnd::Completed => plan.cost.map_or(usual, |cost| Quota::new(i64::from(cost))),
             _ if refunded => Quota::ZERO,
-            _ => reserved,
+            _ => usual,
+        };
+        let settles_after = match plan.settle {
+            Some(SettlementTime::Never) => None,
+            Some(SettlementTime::After(delay)) => Some(delay),
+            None if new_generation => Some(SETTLEMENT_DELAY),
+            None => Some(Duration::ZERO),
         };
         Self {
             files: files(&id, &model, body, plan),
@@ -97,8 +115,11 @@ impl Task {
             started,
             ended,
             end,
-            reserved,
+            new_generation,
+            frozen,
             cost,
+            settles_after,
+            settled: false,
         }
     }
 
@@ -154,7 +175,8 @@ fn files(id: &str, model: &str, body: &Map<String, Value>, plan: &FaultPlan) -> 
         .collect()
 }
 
-fn kind_of(model: &str) -> MediaKind {
+/// The kind of file that a model makes.
+pub(crate) fn kind_of(model: &str) -> MediaKind {
     let has = |words: &[&str]| words.iter().any(|word| model.contains(word));
     if has(&["image", "t2i", "banana", "flux", "seedream"]) {
         MediaKind::Image
@@ -163,23 +185,4 @@ fn kind_of(model: &str) -> MediaKind {
     } else {
         MediaKind::Video
     }
-}
-
-/// A plausible price, by the second for videos (75,000 quota, or $0.15, for five seconds of `wan2.5-t2v` at 720p), by the
-/// file for images and audio.
-fn price(model: &str, body: &Map<String, Value>) -> Quota {
-    let seconds = body.get("duration").and_then(Value::as_i64).unwrap_or(5).clamp(1, 600);
-    let per_second = match (kind_of(model), model) {
-        (MediaKind::Image, _) => return Quota::new(20_000),
-        (MediaKind::Audio, _) => return Quota::new(5500),
-        (_, model) if model.contains("flash") => 5000,
-        (_, model) if model.contains("wan2.2") => 10_000,
-        _ => 15_000,
-    };
-    let eighths = match body.get("resolution").and_then(Value::as_str) {
-        Some("480p") => 4,
-        Some("1080p") => 16,
-        _ => 8,
-    };
-    Quota::new(per_second * seconds * eighths / 8)
 }

@@ -4,11 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
+use crate::money::Quota;
 use crate::rng::Rng;
 use crate::sandbox::fault_plan::FaultPlan;
 use crate::sandbox::faults::{
-    CallbackShape, FailureShape, IdShape, MediaKind, ProgressFormat, ResultShape, StatusShape, StatusWords,
-    SubmitShape, TaskEnd, TimeFormat, UrlShape, YesNo,
+    CallbackShape, FailureShape, IdShape, MediaKind, PendingCost, ProgressFormat, ResultShape, StatusShape,
+    StatusWords, SubmitShape, TaskEnd, TimeFormat, UrlShape, YesNo,
 };
 use crate::sandbox::task::{Phase, Task};
 
@@ -28,7 +29,7 @@ pub fn submit_answer(task: &Task, plan: &FaultPlan) -> Value {
         time(task.created, plan.times.as_ref().unwrap_or(&TimeFormat::Millis)),
     );
     if plan.pre_cost != Some(YesNo::No) {
-        object.insert("pre_consumed_cost".into(), task.reserved.get().into());
+        object.insert("pre_consumed_cost".into(), task.frozen.get().into());
     }
     match plan.submit_shape {
         None | Some(SubmitShape::Plain) => Value::Object(object),
@@ -88,9 +89,11 @@ pub fn status_object(
     object.insert("urls".into(), json!({"cancel": format!("{here}/cancel"), "get": here}));
     if phase.is_final() {
         insert_some(&mut object, "completed_at", task.ended.and_then(|ended| time(ended, times)));
-        if plan.show_cost != Some(YesNo::No) {
-            object.insert("cost".into(), task.cost.get().into());
-        }
+        insert_some(&mut object, "cost", cost(task, plan));
+    }
+    if task.new_generation {
+        let word = if task.settled { "settled" } else { "pending" };
+        object.insert("billing_status".into(), word.into());
     }
     match phase {
         Phase::Completed => insert_some(&mut object, "result", result(task, plan, links, final_answers)),
@@ -98,6 +101,15 @@ pub fn status_object(
         _ => {}
     }
     Value::Object(object)
+}
+
+/// The newest answer to a cancel.
+pub fn cancel_answer(task: &Task, plan: &FaultPlan) -> Value {
+    let refund = if task.settled { (task.frozen.get() - task.cost.get()).max(0) } else { 0 };
+    json!({
+        "task_id": task.id, "status": status_word(task, Phase::Cancelled, plan),
+        "refunded": refund > 0, "refunded_quota": refund,
+    })
 }
 
 /// The JSON of a callback.
@@ -149,6 +161,18 @@ fn status_word(task: &Task, phase: Phase, plan: &FaultPlan) -> Value {
         _ => synonym[..1].to_uppercase() + &synonym[1..],
     }
     .into()
+}
+
+/// The cost in a final status.
+fn cost(task: &Task, plan: &FaultPlan) -> Option<Value> {
+    let cost = match plan.pending_cost {
+        _ if plan.show_cost == Some(YesNo::No) => return None,
+        _ if task.settled => task.cost,
+        None | Some(PendingCost::Frozen) => task.frozen,
+        Some(PendingCost::Absent) => return None,
+        Some(PendingCost::Zero) => Quota::ZERO,
+    };
+    Some(cost.get().into())
 }
 
 fn progress(phase: Phase, plan: &FaultPlan) -> Option<Value> {

@@ -1,6 +1,7 @@
 //! The simulated provider without a network: tasks, idempotency keys, links, balance and ledger. It does no I/O and
 //! reads no clock: the same options, requests and times give the same responses, byte for byte.
 
+mod account;
 mod links;
 mod submit;
 mod tasks;
@@ -11,11 +12,10 @@ use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sandbox::Options;
 use crate::sandbox::fault_plan::FaultPlan;
-use crate::sandbox::faults::Fault;
+use crate::sandbox::faults::{Fault, Generation};
 use crate::sandbox::http_types::{Request, Response, TransmissionEnd};
 use crate::sandbox::ledger::{CallbackEntry, Ledger, RequestEntry};
 use crate::sandbox::outbox::{self, Callback, Message, Outbox};
-use crate::sandbox::plan_value::PlanValue as _;
 use crate::sandbox::responses;
 use crate::sandbox::scheduled_fault::{ApiFault, Schedulable, ScheduledFault, fault_of_call};
 use crate::sandbox::task::Task;
@@ -34,13 +34,20 @@ pub struct World {
     tasks_by_id: BTreeMap<String, usize>,
     keys: BTreeMap<String, KeyRecord>,
     links: BTreeMap<String, Link>,
-    /// Tasks that have not ended, by the time when they will.
-    ends: BTreeSet<(Timestamp, usize)>,
+    /// What happens to tasks by itself, by its time.
+    due: BTreeSet<(Timestamp, TaskChange, usize)>,
     running: usize,
     calls: BTreeMap<CallKey, u32>,
     outbox: Outbox,
     balance: Quota,
     ledger: Ledger,
+}
+
+/// What happens to a task when its time comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TaskChange {
+    End,
+    Settlement,
 }
 
 /// What calls are counted by, to find the next fault of a schedule.
@@ -95,7 +102,7 @@ impl World {
             tasks_by_id: BTreeMap::new(),
             keys: BTreeMap::new(),
             links: BTreeMap::new(),
-            ends: BTreeSet::new(),
+            due: BTreeSet::new(),
             running: 0,
             calls: BTreeMap::new(),
             outbox: Outbox::default(),
@@ -131,6 +138,7 @@ impl World {
         let (call, exchange) = match (request.method.as_str(), segments.as_slice()) {
             ("GET" | "HEAD", ["output", "moved", file]) => ("media", self.media(request, file, true, now)),
             ("GET" | "HEAD", ["output", file]) => ("media", self.media(request, file, false, now)),
+            ("POST", ["waveapi", "quote"]) => ("quote", self.quote(request, &body_sha256, now)),
             _ if !self.is_authorized(request) => {
                 ("other", responses::with_fault(&Fault::Unauthorized, responses::no_response(), now).into())
             }
@@ -138,16 +146,11 @@ impl World {
             // An id is one segment: its slashes are encoded.
             ("GET", ["v1", "tasks", id]) => ("status", self.status(&id.replace("%2F", "/"), now)),
             ("POST", ["v1", "tasks", id, "cancel"]) => ("cancel", self.cancel(&id.replace("%2F", "/"), now)),
-            ("GET", ["v1", "dashboard", "billing", "balance"]) => {
-                let schedule = self.plan.balance.clone();
-                let usual = |world: &mut Self| responses::balance(world.options.balance, world.balance, now);
-                ("balance", self.account_call("balance", &schedule, now, usual))
-            }
-            ("GET", ["v1", "models"]) => {
-                let schedule = self.plan.models.clone();
-                ("models", self.account_call("models", &schedule, now, |_| responses::models()))
-            }
-            _ => ("other", responses::error(404, "not_found", "no such endpoint", None).into()),
+            ("GET", ["v1", "dashboard", "billing", "balance"]) => ("balance", self.balance(now)),
+            ("GET", ["v1", "dashboard", "billing", "usage"]) => ("usage", self.usage().into()),
+            ("GET", ["v1", "models"]) => ("models", self.models(now)),
+            ("GET", ["v1", "models", id]) => ("model", self.model(id).into()),
+            _ => ("other", responses::no_such_endpoint().into()),
         };
         let Exchange { response, task, fault } = exchange;
         self.ledger.record_request(RequestEntry {
@@ -210,10 +213,10 @@ impl World {
         self.tasks_by_id.get(task_id).is_some_and(|task| self.outbox.awaits_first_attempt(*task))
     }
 
-    /// When something happens next without a request: a task ends, or a callback is due.
+    /// When something happens next without a request: a task ends or is settled, or a callback is due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let end = self.ends.first().map(|(at, _)| *at);
-        end.into_iter().chain(self.outbox.next_due()).min()
+        let change = self.due.first().map(|(at, _, _)| *at);
+        change.into_iter().chain(self.outbox.next_due()).min()
     }
 
     fn is_authorized(&self, request: &Request) -> bool {
@@ -228,6 +231,11 @@ impl World {
     /// The prompt's plan of a task over the run's.
     fn effective_plan(&self, task: usize) -> FaultPlan {
         self.tasks.get(task).map_or_else(|| self.plan.clone(), |task| task.prompt_plan.over(&self.plan))
+    }
+
+    /// Whether the newest generation of the service answers under this plan.
+    fn is_new(&self, plan: &FaultPlan) -> bool {
+        plan.generation.as_ref().unwrap_or(&self.options.generation) == &Generation::New
     }
 
     /// The fault of this call, from the prompt's schedule if there is one, and counts the call.
@@ -255,19 +263,6 @@ impl World {
         earlier
     }
 
-    /// A call about the account, not about a task.
-    fn account_call(
-        &mut self,
-        call: &'static str,
-        schedule: &[ScheduledFault<ApiFault>],
-        now: Timestamp,
-        usual: impl FnOnce(&mut Self) -> Response,
-    ) -> Exchange {
-        let fault = self.next_fault(call, "", &[], schedule);
-        let response = self.execute(fault.as_ref(), now, usual);
-        Exchange { response, task: None, fault: fault.map(|fault| fault.to_text()) }
-    }
-
     /// Executes a call, unless its fault prevents that, and returns what the caller sees.
     fn execute(
         &mut self,
@@ -282,12 +277,6 @@ impl World {
                 responses::with_fault(&fault.fault, usual, now)
             }
         }
-    }
-
-    /// Takes `amount` from the balance; a negative amount is a refund.
-    fn charge(&mut self, now: Timestamp, task: usize, amount: Quota) {
-        self.balance = self.balance.plus(Quota::new(-amount.get()));
-        self.ledger.record_money(now, task, amount);
     }
 }
 

@@ -68,6 +68,9 @@ pub(crate) struct SandboxArgs {
     /// Faults and task shapes, such as "submit=503x3 callback=lost"; repeat for more
     #[arg(long = "fault", value_name = "WORDS")]
     pub faults: Vec<String>,
+    /// Generation of the service: old takes `extra`; new refuses undeclared keys, quotes prices, and settles later
+    #[arg(long, value_name = "WHICH", default_value = "old", value_parser = ["old", "new"])]
+    pub generation: String,
     /// Seed: the same calls at the same times get the same answers
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -1,5 +1,7 @@
 //! Download links: issued, opened, expired.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::sandbox::clip;
 use crate::sandbox::fault_plan::FaultPlan;
@@ -13,6 +15,11 @@ use crate::sandbox::task_json::ResultLink;
 use crate::sandbox::world::{CallKey, Exchange, Link, World};
 use crate::sha256::sha256_hex;
 
+/// How long the first generation's links are valid.
+const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long after the end of a task the newest generation keeps its files.
+const FILE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
 impl World {
     /// The link of a file: the one it has, or a new one if it has none or the plan wants a fresh one.
     pub(super) fn link(
@@ -22,22 +29,26 @@ impl World {
         plan: &FaultPlan,
         now: Timestamp,
     ) -> Option<ResultLink> {
-        let lifetime = plan.link.unwrap_or(self.options.link_lifetime);
         let task = self.tasks.get_mut(number)?;
+        let new_generation = task.new_generation;
+        let usual = if new_generation { FILE_LIFETIME } else { LINK_LIFETIME };
+        let lifetime = plan.link.unwrap_or(usual);
         let file = task.files.get_mut(index)?;
         let known = file.link.as_ref().and_then(|sig| Some((sig.clone(), self.links.get(sig)?.expires)));
         let path = format!("/output/{}?sig=", file.name);
         let kept = known.filter(|(_, expires)| match plan.links.as_ref().unwrap_or(&LinkPolicy::Renew) {
             LinkPolicy::Same => true,
-            LinkPolicy::Renew => now < *expires,
+            // A file that is deleted has no fresh link.
+            LinkPolicy::Renew => new_generation || now < *expires,
             LinkPolicy::Fresh => false,
         });
         let (sig, expires) = match kept {
             Some(kept) => kept,
             None => {
                 // The first link is valid from the end of the task on, whenever a status query asks for it.
-                let issued = if file.link.is_none() { task.ended.unwrap_or(now) } else { now };
-                let expires = issued.plus(lifetime);
+                let ended = task.ended.unwrap_or(now);
+                let issued = if file.link.is_none() { ended } else { now };
+                let expires = if new_generation { ended } else { issued }.plus(lifetime);
                 let seed = format!("{} {} {}", self.options.seed, file.name, self.ledger.links.len());
                 let sig = sha256_hex(seed.as_bytes())[..40].to_owned();
                 file.link = Some(sig.clone());
@@ -70,7 +81,8 @@ impl World {
             return refuse(media_server::key_required());
         }
         if now >= link.expires {
-            let status = match plan.expired.as_ref().unwrap_or(&ExpiredLink::Forbidden) {
+            let usual = if task.new_generation { ExpiredLink::NotFound } else { ExpiredLink::Forbidden };
+            let status = match plan.expired.as_ref().unwrap_or(&usual) {
                 ExpiredLink::Forbidden => 403,
                 ExpiredLink::BadRequest => 400,
                 ExpiredLink::NotFound => 404,

@@ -7,16 +7,17 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::rng::Rng;
+use crate::sandbox::capabilities;
 use crate::sandbox::checks;
 use crate::sandbox::fault_plan::FaultPlan;
-use crate::sandbox::faults::{CallbackFault, Fault, IdShape, YesNo};
+use crate::sandbox::faults::{CallbackFault, Fault, Generation, IdShape, YesNo};
 use crate::sandbox::http_types::{Request, Response};
 use crate::sandbox::ledger::TaskEntry;
 use crate::sandbox::plan_value::PlanValue as _;
 use crate::sandbox::responses;
 use crate::sandbox::task::{Durations, Task};
 use crate::sandbox::task_json;
-use crate::sandbox::world::{Exchange, KeyRecord, World};
+use crate::sandbox::world::{Exchange, KeyRecord, TaskChange, World};
 
 /// How long the provider remembers an idempotency key (docs/provider.md#headers).
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -105,7 +106,13 @@ impl World {
         plan: &FaultPlan,
         now: Timestamp,
     ) -> Result<usize, Box<Response>> {
-        if let Some(refusal) = checks::refusal(body, plan.extra != Some(YesNo::No)) {
+        let new_generation = self.is_new(plan);
+        let refusal = match new_generation {
+            true => capabilities::refusal(body, plan),
+            false => checks::refusal(body, plan.extra != Some(YesNo::No))
+                .or_else(|| capabilities::unlisted(body, &Generation::Old, plan.unlisted != Some(YesNo::No))),
+        };
+        if let Some(refusal) = refusal {
             return Err(Box::new(refusal));
         }
         let number = self.tasks.len();
@@ -121,8 +128,8 @@ impl World {
             run: pick(plan.run, self.options.run_time),
         };
         let id = self.new_id(plan, now, &rng);
-        let task = Task::new(id.clone(), body, prompt_plan, plan, now, &durations);
-        if task.reserved > self.balance {
+        let task = Task::new(id.clone(), body, prompt_plan, plan, now, &durations, new_generation);
+        if task.frozen > self.balance {
             let refusal = responses::with_fault(&Fault::PaymentRequired, responses::no_response(), now);
             return Err(Box::new(refusal));
         }
@@ -133,15 +140,19 @@ impl World {
             created_at: now,
             ended: None,
             ended_at: None,
+            frozen: Quota::ZERO,
+            charged: None,
+            refunded: Quota::ZERO,
+            settled_at: None,
             cost: Quota::ZERO,
             outputs: Vec::new(),
         });
-        self.charge(now, number, task.reserved);
+        self.freeze(now, number, task.frozen);
         self.tasks_by_id.insert(id, number);
         self.running += 1;
         self.ledger.max_running = self.ledger.max_running.max(self.running);
         if let Some(ended) = task.ended {
-            self.ends.insert((ended, number));
+            self.due.insert((ended, TaskChange::End, number));
         }
         if task.callback_url.is_some() {
             self.outbox.processing_began(number, plan, task.started);

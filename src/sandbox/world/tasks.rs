@@ -1,5 +1,7 @@
 //! Tasks after their submit: the end, status queries, cancels.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::clock::Timestamp;
@@ -12,18 +14,21 @@ use crate::sandbox::plan_value::PlanValue as _;
 use crate::sandbox::responses;
 use crate::sandbox::task::Phase;
 use crate::sandbox::task_json;
-use crate::sandbox::world::{CallKey, Exchange, World};
+use crate::sandbox::world::{CallKey, Exchange, TaskChange, World};
 use crate::sha256::sha256_hex;
 
 /// Largest file that the ledger hashes, in bytes.
 const MAX_HASHED: u64 = 8 << 20;
 
 impl World {
-    /// Ends all tasks that are due by `now`: settles their cost and schedules their callbacks.
+    /// Ends and settles all tasks that are due by `now`.
     pub(super) fn advance(&mut self, now: Timestamp) {
-        while let Some((at, number)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
-            self.ends.remove(&(at, number));
-            self.end_task(number, at);
+        while let Some(due) = self.due.first().copied().filter(|(at, _, _)| *at <= now) {
+            self.due.remove(&due);
+            match due {
+                (at, TaskChange::End, number) => self.end_task(number, at),
+                (at, TaskChange::Settlement, number) => self.settle(at, number),
+            }
         }
     }
 
@@ -31,7 +36,7 @@ impl World {
         let plan = self.effective_plan(number);
         let rng = self.rng_of_task(number);
         let Some(task) = self.tasks.get(number) else { return };
-        let difference = Quota::new(task.cost.get() - task.reserved.get());
+        let (settles_after, new_generation) = (task.settles_after, task.new_generation);
         let phase = task.phase(at);
         if let Some(entry) = self.ledger.tasks.get_mut(number) {
             entry.ended = Some(phase.into_str());
@@ -46,9 +51,17 @@ impl World {
         }
         self.running = self.running.saturating_sub(1);
         if task.callback_url.is_some() {
-            self.outbox.task_ended(number, &plan, at, &rng);
+            // The newest generation sends it once the task is settled.
+            let delay = settles_after.filter(|_| new_generation).unwrap_or_default();
+            self.outbox.task_ended(number, &plan, at.plus(delay), &rng);
         }
-        self.charge(at, number, difference);
+        match settles_after {
+            None => {}
+            Some(Duration::ZERO) => self.settle(at, number),
+            Some(delay) => {
+                self.due.insert((at.plus(delay), TaskChange::Settlement, number));
+            }
+        }
     }
 
     pub(super) fn status(&mut self, id: &str, now: Timestamp) -> Exchange {
@@ -88,15 +101,22 @@ impl World {
                 return responses::error(400, "task_not_cancellable", message, None);
             }
             if let Some(end) = task.ended {
-                world.ends.remove(&(end, number));
+                world.due.remove(&(end, TaskChange::End, number));
             }
             task.end = TaskEnd::Cancelled;
             task.ended = Some(now);
             if plan.refund != Some(YesNo::No) {
                 task.cost = Quota::ZERO;
             }
+            let new_generation = task.new_generation;
+            if new_generation && plan.settle.is_none() {
+                task.settles_after = Some(Duration::ZERO);
+            }
             world.end_task(number, now);
-            world.status_response(number, &plan, now)
+            match world.tasks.get(number).filter(|_| new_generation) {
+                Some(task) => Response::json(200, &task_json::cancel_answer(task, &plan)),
+                None => world.status_response(number, &plan, now),
+            }
         });
         Exchange { response, task: number, fault: fault.map(|fault| fault.to_text()) }
     }

@@ -70,6 +70,9 @@ fn code(answer: &Response) -> String {
     answer.value()["error"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
+mod billing;
+mod catalogue;
+
 #[test]
 fn task_is_queued_then_processed_then_completed() {
     let mut provider = Provider::with_faults("progress=int");
@@ -313,33 +316,6 @@ fn outputs_have_the_planned_number_and_shape() {
     let id = provider.task("a");
     provider.advance(20);
     assert!(provider.status(&id)["result"]["videos"][0]["url"].is_string());
-}
-
-#[test]
-fn cost_is_reserved_settled_and_refunded() {
-    let mut provider = Provider::with_options(Options { balance: Quota::new(200_000), ..Options::default() });
-    let queued = provider.task("a");
-    let cancelled = provider.request(&Request::cancel(&queued));
-    assert_eq!((cancelled.status, cancelled.value()["status"].as_str()), (200, Some("cancelled")));
-    assert_eq!(provider.world.ledger().total, Quota::ZERO);
-    let running = provider.task("b");
-    provider.advance(15);
-    assert_eq!(code(&provider.request(&Request::cancel(&running))), "task_not_cancellable");
-    provider.world.set_fault_plan(FaultPlan::parse("cost=1").expect("a plan"));
-    provider.task("c");
-    assert_eq!(provider.submit("d").status, 402);
-    provider.advance(20);
-    let balance = provider.request(&Request::get("/v1/dashboard/billing/balance")).value();
-    let moved: Vec<_> =
-        provider.world.ledger().money.iter().map(|moved| (moved.kind, moved.amount.get())).collect();
-    assert_eq!(
-        moved,
-        [("charge", 75_000), ("refund", 75_000), ("charge", 75_000), ("charge", 75_000), ("refund", 74_999)]
-    );
-    assert_eq!(balance["total_available_usd"], 124_999.0 / 500_000.0);
-    assert_eq!(provider.world.ledger().max_running, 2);
-    let each: i64 = provider.world.ledger().tasks.iter().map(|task| task.cost.get()).sum();
-    assert_eq!(each, provider.world.ledger().total.get());
 }
 
 #[test]
