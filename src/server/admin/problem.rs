@@ -216,6 +216,7 @@ impl From<IngestError> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 error.to_string(),
             ),
+            IngestError::KeyStaged { .. } => Self::unavailable(error.to_string()),
             IngestError::Unreadable(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
             IngestError::Store(error) => error.into(),
         }

@@ -22,6 +22,8 @@ use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
 use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Ingested, Source};
 
+/// Until a file is tried again whose key is in a file that is being ingested.
+const STAGED_KEY_DELAY: Duration = Duration::from_secs(1);
 /// Most files per commit.
 const MAX_BATCH_FILES: usize = 512;
 /// Most batches whose moves are flushed and recorded together.
@@ -136,6 +138,9 @@ impl IntakeStage {
                 let mut jobs = 0;
                 for ((name, file), outcome) in files.into_iter().zip(outcomes) {
                     jobs += outcome.as_ref().map_or(0, |ingested| ingested.jobs.len());
+                    if matches!(outcome, Err(IngestError::KeyStaged { .. })) {
+                        state.postpone(STAGED_KEY_DELAY);
+                    }
                     batch.files.extend(self.finish_commit(name, file, outcome, is_large).await);
                 }
                 if let [first, .., last] = &batch.files[..]
@@ -211,6 +216,7 @@ impl IntakeStage {
                 let problem = Problem { pointer: key_pointer(&refusal), ..file_problem(refusal.to_string()) };
                 self.reject(&name, file.version, vec![problem]).await;
             }
+            Err(staged @ IngestError::KeyStaged { .. }) => self.warn_file_stays(&name, &staged.to_string()),
             Err(IngestError::Unreadable(why)) => self.warn_file_stays(&name, &why),
             // A database error concerns the whole batch; `commit` handles it.
             Err(IngestError::Store(error)) => self.warn_file_stays(&name, &error.to_string()),

@@ -146,7 +146,11 @@ impl<'c> Inserts<'c> {
         if let Some(key) = &draft.key
             && let Some(first) = job_of_key(self.connection, key)?
         {
-            return Err(IngestError::KeyUsed { key: key.clone(), place, first });
+            let key = key.clone();
+            return Err(match is_staged_elsewhere(self.connection, first, intake)? {
+                true => IngestError::KeyStaged { key },
+                false => IngestError::KeyUsed { key, place, first },
+            });
         }
         let change = writing.next_change();
         let identity = Identity {
@@ -192,6 +196,15 @@ fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, Store
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
 }
 
+/// Whether `job` is staged, in another file than `intake`.
+fn is_staged_elsewhere(connection: &Connection, job: JobId, intake: i64) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM jobs JOIN intakes ON intakes.nr = jobs.intake
+         WHERE jobs.id = ?1 AND intakes.staged = 1 AND intakes.nr <> ?2",
+    )?;
+    Ok(statement.exists((job, intake))?)
+}
+
 /// Runs `work`, and undoes its writes if it rejects the file.
 pub(super) fn undoing_refusal<T>(
     connection: &Connection,
@@ -204,7 +217,7 @@ pub(super) fn undoing_refusal<T>(
     let execute = |sql: &str| connection.prepare_cached(sql)?.execute([]).map_err(StoreError::from);
     execute("SAVEPOINT file")?;
     let done = work();
-    if matches!(done, Err(IngestError::KeyUsed { .. })) {
+    if matches!(done, Err(IngestError::KeyUsed { .. } | IngestError::KeyStaged { .. })) {
         execute("ROLLBACK TO file")?;
     }
     execute("RELEASE file")?;

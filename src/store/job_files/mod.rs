@@ -93,6 +93,14 @@ pub enum IngestError {
         /// The job that used it.
         first: JobId,
     },
+    /// The `key` of one of its jobs is in a file that is staged. It is free again if that file is refused.
+    #[error(
+        "the key `{key}` is in another job file that is being accepted just now; try again once that is done"
+    )]
+    KeyStaged {
+        /// The key.
+        key: String,
+    },
     /// The `Idempotency-Key` of a request belongs to another request.
     #[error("the Idempotency-Key was used for another request; use a new key for each request")]
     IdempotencyKeyReused,

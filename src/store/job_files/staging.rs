@@ -31,6 +31,8 @@ impl Store {
     /// See [`IngestError`]; after any of them nothing is committed.
     pub async fn ingest(&self, file: FileToIngest, drafts: Drafts, now: Timestamp) -> IngestResult {
         let (first, rest) = self.read_chunk(drafts).await?;
+        // The keys of unfinished files must not reject this file.
+        self.finish_unfinished().await?;
         let Some(rest) = rest else {
             let ingested = self.ingest_batch(vec![(file, first)], now).await?;
             return ingested.into_iter().next().unwrap_or(Err(IngestError::Store(StoreError::Closed)));
@@ -38,8 +40,6 @@ impl Store {
         if let Some(ingested) = self.find_ingested(&file).await? {
             return Ok(ingested);
         }
-        // The keys of unfinished files must not reject this file.
-        self.finish_unfinished().await?;
         let nr = self.stage_file(file.clone(), now).await?;
         let mut work = self.work_on(StagedFile { nr, ..StagedFile::default() });
         let published = match self.stage_jobs(&mut work.file, first, Some(rest), now).await {

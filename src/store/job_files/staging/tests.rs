@@ -145,6 +145,63 @@ async fn refused_long_file_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_staged_file_is_postponed_and_free_once_the_file_is_refused() {
+    let rig = Rig::new();
+    let keyed = |name: &str| vec![Draft { key: Some("key-7".into()), ..draft(name) }];
+    let jobs = 2 * MAX_JOBS_PER_COMMIT + 10;
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    // Refused at its end, but only once it may.
+    let drafts = long_file(jobs, |number| Some(format!("key-{number}"))).into_iter().map(Ok);
+    let end = std::iter::once_with(move || {
+        let _ = wait.recv();
+        Err("the file changed".to_owned())
+    });
+    let store = rig.store.clone();
+    let drafts = Box::new(drafts.chain(end));
+    let ingest = tokio::spawn(async move { store.ingest(file_named("long"), drafts, NOW).await });
+    while rig.number("SELECT count(*) FROM keys") < 8 {
+        tokio::task::yield_now().await;
+    }
+    for jobs in [1, jobs] {
+        let key = |number| (number == jobs - 1).then(|| "key-7".to_owned());
+        let staged = rig.ingest_long("other", long_file(jobs, key)).await;
+        assert!(matches!(staged, Err(IngestError::KeyStaged { .. })), "{staged:?}");
+    }
+    go.send(()).unwrap();
+    let refused = ingest.await.unwrap();
+    assert!(matches!(refused, Err(IngestError::Unreadable(_))), "{refused:?}");
+    let first = rig.ingest_long("short", keyed("short")).await.unwrap().jobs[0];
+    let used = rig.ingest_long("again", keyed("again")).await;
+    assert!(matches!(used, Err(IngestError::KeyUsed { first: by, .. }) if by == first), "{used:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_cancelled_long_file_is_free_for_a_short_one() {
+    let rig = Rig::new();
+    let store = rig.store.clone();
+    let drafts =
+        long_file(MAX_JOBS_PER_COMMIT + 1, |number| Some(format!("key-{number}"))).into_iter().map(Ok);
+    let (began, wait) = tokio::sync::oneshot::channel();
+    let mut began = Some(began);
+    // Its last job never comes.
+    let end = std::iter::once_with(move || {
+        let _ = began.take().map(|began| began.send(()));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        Err("cancelled".to_owned())
+    });
+    let drafts = Box::new(drafts.chain(end));
+    let ingest = tokio::spawn(async move { store.ingest(file_named("long"), drafts, NOW).await });
+    wait.await.unwrap();
+    while rig.number("SELECT count(*) FROM keys") == 0 {
+        tokio::task::yield_now().await;
+    }
+    ingest.abort();
+    let _ = ingest.await;
+    let short = vec![Draft { key: Some("key-7".into()), ..draft("short") }];
+    rig.ingest_long("short", short).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelled_ingestion_of_a_long_file_is_undone_by_the_next_call() {
     let rig = Rig::new();
     let keyed = || long_file(4 * MAX_JOBS_PER_COMMIT, |number| Some(format!("key-{number}")));
