@@ -45,7 +45,7 @@ pub struct Daemon {
     listener_failure: watch::Receiver<Option<String>>,
     servers: Vec<actix_web::dev::ServerHandle>,
     tasks: JoinSet<()>,
-    _locks: (DataLock, InboxLock),
+    _lock: DataLock,
 }
 
 impl Daemon {
@@ -67,7 +67,8 @@ impl Daemon {
         Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
         let inbox_lock = InboxLock::acquire(&settings.inbox.dir)?;
         failpoints::hit(FailPoint::StartLocked);
-        let pipeline = Pipeline::open(&settings, Transports::Network, clock.clone(), rng).await?;
+        let mut pipeline = Pipeline::open(&settings, Transports::Network, clock.clone(), rng).await?;
+        pipeline.inbox_lock = Some(Arc::new(inbox_lock));
         pipeline.check_abilities(&settings)?;
         let public_listener = listen(settings.callbacks.listen, "callbacks.listen")?;
         let admin_listener = listen(settings.admin.listen, "admin.listen")?;
@@ -111,7 +112,7 @@ impl Daemon {
             listener_failure,
             servers: handles,
             tasks,
-            _locks: (lock, inbox_lock),
+            _lock: lock,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::daemon::error::StartError;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::abilities::Abilities;
 use crate::fs::file_system::FileSystem;
+use crate::fs::lock::InboxLock;
 use crate::fs::{FsError, create_private_folder};
 use crate::heartbeats::Heartbeats;
 use crate::inbox::Inbox;
@@ -76,6 +77,8 @@ pub struct Pipeline {
     pub library: Library,
     /// The heartbeats of all stages.
     pub heartbeats: Heartbeats,
+    /// The lock of the inbox, if the daemon holds one.
+    pub inbox_lock: Option<Arc<InboxLock>>,
     layout: Layout,
     clock: Clock,
     /// The newest callback stored before this process began.
@@ -132,6 +135,7 @@ impl Pipeline {
             secrets,
             library,
             heartbeats,
+            inbox_lock: None,
             layout,
             clock,
             newest_delivery,
@@ -190,7 +194,8 @@ impl Pipeline {
             layout: self.layout.clone(),
             alert_before_expiry: settings.downloads.alert_before_expiry,
         };
-        self.spawn(IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1), stop, tasks);
+        let intake = IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1);
+        self.spawn(intake.locking(self.inbox_lock.clone()), stop, tasks);
         self.spawn(SubmitStage::new(store.clone(), session.clone(), limits(settings), urls), stop, tasks);
         let callbacks = match settings.callbacks.trust {
             Trust::Verify => CallbackStage::new(store.clone(), clock.clone()),

@@ -2,22 +2,35 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::fs::open_folder;
+use crate::fs::{FileId, open_folder};
 
 /// The locked data folder. The kernel releases the lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataLock(#[expect(dead_code, reason = "held, never read")] File);
 
-/// The locked inbox: two daemons on one inbox would buy each file twice. `None` inside if the file system has no locks.
+/// The locked inbox: two daemons on one inbox would buy each file twice.
 #[derive(Debug)]
-pub struct InboxLock(#[expect(dead_code, reason = "held, never read")] Option<OwnedFd>);
+pub struct InboxLock {
+    inbox: PathBuf,
+    held: Mutex<HeldLock>,
+}
+
+#[derive(Debug)]
+struct HeldLock {
+    /// The folder that was locked.
+    folder: FileId,
+    /// `None` if the file system has no locks.
+    #[expect(dead_code, reason = "held, never read")]
+    lock: Option<OwnedFd>,
+}
 
 /// Why a folder could not be locked.
 #[derive(Debug, Error)]
@@ -72,8 +85,35 @@ impl InboxLock {
     /// # Errors
     /// [`LockError::InboxHeld`] when another process holds the lock, or when the folder cannot be opened.
     pub fn acquire(inbox: &Path) -> Result<Self, LockError> {
+        Ok(Self { inbox: inbox.to_owned(), held: Mutex::new(HeldLock::acquire(inbox)?) })
+    }
+
+    /// Locks the folder that has the path of the inbox now, if it is another one than before, and unlocks the former.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire): then the folder at that path must not be read.
+    pub fn renew(&self) -> Result<(), LockError> {
+        let io = |source| LockError::Io { path: self.inbox.clone(), source };
+        let found = std::fs::metadata(&self.inbox).map_err(io)?;
+        let mut held = self.held.lock();
+        if held.folder != (found.dev(), found.ino()) {
+            *held = HeldLock::acquire(&self.inbox)?;
+            tracing::warn!(
+                "the inbox {} was replaced by another folder, which is watched now",
+                self.inbox.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl HeldLock {
+    fn acquire(inbox: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: inbox.to_owned(), source };
-        let folder = open_folder(inbox).map_err(|error| io(std::io::Error::other(error)))?;
+        let opened = open_folder(inbox).map_err(|error| io(std::io::Error::other(error)))?;
+        let folder = File::from(opened);
+        let found = folder.metadata().map_err(io)?;
+        let (id, opened) = ((found.dev(), found.ino()), OwnedFd::from(folder));
         let lock = |descriptor: OwnedFd| match rustix::fs::flock(
             &descriptor,
             FlockOperation::NonBlockingLockExclusive,
@@ -82,8 +122,8 @@ impl InboxLock {
             Err(Errno::WOULDBLOCK) => Err(LockError::InboxHeld(inbox.to_owned())),
             Err(_) => Ok(None),
         };
-        if let Some(locked) = lock(folder)? {
-            return Ok(Self(Some(locked)));
+        if let Some(locked) = lock(opened)? {
+            return Ok(Self { folder: id, lock: Some(locked) });
         }
         let mut options = std::fs::OpenOptions::new();
         let file =
@@ -95,7 +135,7 @@ impl InboxLock {
                 inbox.display()
             );
         }
-        Ok(Self(locked))
+        Ok(Self { folder: id, lock: locked })
     }
 }
 
@@ -123,5 +163,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(&inbox).unwrap().count(), 0);
         drop(first);
         assert!(InboxLock::acquire(&link).is_ok());
+    }
+
+    #[test]
+    fn inbox_lock_follows_the_path_to_another_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inbox, former) = (folder.path().join("inbox"), folder.path().join("former"));
+        std::fs::create_dir(&inbox).unwrap();
+        let lock = InboxLock::acquire(&inbox).unwrap();
+        std::fs::rename(&inbox, &former).unwrap();
+        assert!(matches!(lock.renew(), Err(LockError::Io { .. })), "the inbox is missing");
+        std::fs::create_dir(&inbox).unwrap();
+        let other = InboxLock::acquire(&inbox).unwrap();
+        assert!(matches!(lock.renew(), Err(LockError::InboxHeld(_))));
+        drop(other);
+        lock.renew().unwrap();
+        assert!(matches!(InboxLock::acquire(&inbox), Err(LockError::InboxHeld(_))));
+        assert!(InboxLock::acquire(&former).is_ok());
     }
 }

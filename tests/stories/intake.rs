@@ -1,10 +1,12 @@
 //! From the inbox to committed jobs: the intake stage on a real folder and a real database, with a paused clock.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
+use dropreel::fs::lock::InboxLock;
 use dropreel::job::policy::PollingPolicy;
 use dropreel::jobfile::JobFileLimits;
 use dropreel::rng::Rng;
@@ -244,6 +246,25 @@ async fn links_pipes_and_folders_are_never_opened() {
     inbox.settle().await;
     assert_eq!(inbox.names("inbox"), ["folder.json", "link.json", "pipe.json"]);
     assert!(inbox.jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn replaced_inbox_is_read_only_once_it_is_locked_again() {
+    let mut inbox = Inbox::new();
+    let lock = InboxLock::acquire(&inbox.path("inbox")).unwrap();
+    inbox.stage = stage(inbox.folder.path(), &inbox.store, &inbox.clock).locking(Some(Arc::new(lock)));
+    inbox.drop("a.json", JOB);
+    inbox.pass_after(Duration::ZERO).await;
+    std::fs::rename(inbox.path("inbox"), inbox.path("former")).unwrap();
+    std::fs::create_dir(inbox.path("inbox")).unwrap();
+    let other_daemon = InboxLock::acquire(&inbox.path("inbox")).unwrap();
+    inbox.drop("b.json", JOB);
+    inbox.settle().await;
+    assert_eq!((inbox.names("inbox"), inbox.jobs().await), (vec!["b.json".to_owned()], vec!["a".to_owned()]));
+    drop(other_daemon);
+    inbox.settle().await;
+    assert_eq!(inbox.jobs().await, ["a", "b"]);
+    assert!(InboxLock::acquire(&inbox.path("inbox")).is_err(), "the new folder is locked");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
+use crate::fs::lock::{InboxLock, LockError};
 use crate::inbox::{FileVersion, FolderId, Inbox, InboxEntry};
 use crate::jobfile::{self, JobFileLimits, Problem};
 use crate::stages::intake::validate::{Candidate, Validator};
@@ -54,6 +55,8 @@ pub struct IntakeStage {
     clock: Clock,
     validator: Arc<Validator>,
     folders: Arc<IntakeFolders>,
+    /// Renewed before each scan, in case the folder was replaced.
+    lock: Option<Arc<InboxLock>>,
     watch: Watch,
     has_event: AtomicBool,
     next_scan: Mutex<Option<Tick>>,
@@ -69,6 +72,15 @@ struct KnownFile {
     /// It is not read again before it has been unchanged for this long.
     settle: Duration,
     warned_at: Option<Tick>,
+}
+
+/// Why the inbox cannot be scanned.
+#[derive(Debug, thiserror::Error)]
+enum ScanError {
+    #[error(transparent)]
+    Folder(#[from] FsError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 /// The content of `NAME.reason.json` (docs/reference.md#folders).
@@ -90,10 +102,17 @@ impl IntakeStage {
             validator,
             watch: Watch::new(folders.inbox.clone()),
             folders: Arc::new(folders),
+            lock: None,
             has_event: AtomicBool::new(true),
             next_scan: Mutex::default(),
             known_files: Mutex::default(),
         }
+    }
+
+    /// Scans only while the inbox is locked.
+    #[must_use]
+    pub fn locking(self, lock: Option<Arc<InboxLock>>) -> Self {
+        Self { lock, ..self }
     }
 
     /// Selects the files to validate now. Also returns the time until the next one can be.
@@ -206,10 +225,11 @@ impl Stage for IntakeStage {
             return Ok(Wake::At(self.clock.now().plus(left)));
         }
         failpoints::hit(FailPoint::IntakeBegan);
-        let validator = self.validator.clone();
+        let (validator, lock) = (self.validator.clone(), self.lock.clone());
         let scanned = run_blocking(&self.clock, move || {
             let folder = validator.inbox.create_if_missing()?;
-            Ok::<_, FsError>((folder, validator.inbox.list()?))
+            lock.map_or(Ok(()), |lock| lock.renew())?;
+            Ok::<_, ScanError>((folder, validator.inbox.list()?))
         })
         .await;
         let (folder, entries) = match scanned {
