@@ -219,3 +219,6 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     ];
     fixed.map(|(name, sql)| (name, sql.to_owned())).into()
 }
+
+#[cfg(test)]
+mod tests;
