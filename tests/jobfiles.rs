@@ -7,6 +7,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may end the test")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -18,17 +19,18 @@ use dropreel::jobfile::{
 };
 use dropreel::money::Quota;
 use dropreel::pricing::models::MODELS;
+use dropreel::rng::Rng;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 /// Reads a file in its form. Rejections of lines are joined, with the cause of the first.
 fn read(name: &str, bytes: &[u8], limits: &JobFileLimits) -> Result<Vec<Draft>, Refusal> {
     if Form::of_name(name) == Some(Form::Document) {
-        return read_document(bytes, stem(name), limits);
+        return read_document(bytes, stem(name), limits, &Rng::seeded(1));
     }
     let (mut drafts, mut refused) = (Vec::new(), None::<Refusal>);
     // A small buffer, so that lines arrive in chunks.
-    for read in read_lines(BufReader::with_capacity(7, bytes), stem(name), limits) {
+    for read in read_lines(BufReader::with_capacity(7, bytes), stem(name), limits, &Rng::seeded(1)) {
         match (read, &mut refused) {
             (Ok(draft), _) => drafts.push(draft),
             (Err(LineError::Refused(more)), Some(refusal)) => refusal.problems.extend(more.problems),
@@ -142,6 +144,59 @@ fn dropreel_member_sets_the_draft() {
 }
 
 #[test]
+fn seeds_are_drawn_once_all_different_after_the_own_one() {
+    let seeds = |object: &str, rng: u64| -> Vec<u32> {
+        let limits = JobFileLimits { max_expansion: 2000, ..JobFileLimits::default() };
+        let drafts = read_document(object.as_bytes(), "x", &limits, &Rng::seeded(rng)).expect("a good file");
+        let seed = |draft: &Draft| parsed(&draft.body)["seed"].get().parse().expect("a whole number");
+        drafts.iter().map(seed).collect()
+    };
+    let object = r#"{"model": "wan2.5-t2v", "prompt": "a", "seed": 7, "dropreel": {"repeat": 2000}}"#;
+    let own = seeds(object, 1);
+    assert_eq!((own.len(), own[0]), (2000, 7));
+    assert!(own.iter().all(|seed| *seed <= 2_147_483_647));
+    assert_eq!(own.iter().collect::<BTreeSet<_>>().len(), 2000);
+    assert_ne!(seeds(object, 2)[1..], own[1..]);
+    let product = r#"{"model": "m", "dropreel": {"repeat": 2, "matrix": {"n": [1, 2]}}}"#;
+    let product = seeds(product, 1);
+    assert_eq!(product[..2], product[2..], "the same seeds for each value, to compare");
+}
+
+#[test]
+fn jobs_of_one_object_share_its_own_keys() {
+    let text = r#"[{"model": "m"},
+        {"model": "m", "dropreel": {"name": "n", "key": "k", "priority": 5, "labels": {"a": "b"}, "repeat": 2,
+         "max_cost_usd": 1}}, {"model": "m", "dropreel": {"key": "k2"}}]"#;
+    let drafts = read("x.json", text.as_bytes(), &JobFileLimits::default()).expect("a good file");
+    let keys: Vec<Vec<&str>> = drafts.iter().map(|draft| draft.keys().collect()).collect();
+    assert_eq!(keys, [vec![], vec!["k-1", "k"], vec!["k-2"], vec!["k2"]]);
+    let places: Vec<_> =
+        drafts.iter().map(|draft| (draft.place.pointer.as_str(), draft.place.line)).collect();
+    assert_eq!(places, [("/0", 1), ("/1", 2), ("/1", 2), ("/2", 3)]);
+    let (first, second) = (&drafts[1], &drafts[2]);
+    let name = |draft: &Draft| draft.name.clone();
+    assert_eq!([name(first), name(second)], ["n-1", "n-2"]);
+    assert_eq!(
+        (&second.labels, second.priority, second.max_cost),
+        (&first.labels, 5, Some(Quota::new(500_000)))
+    );
+    let long = format!(r#"{{"model": "m", "dropreel": {{"name": "{}", "repeat": 10}}}}"#, "春".repeat(200));
+    let drafts = read("x.json", long.as_bytes(), &JobFileLimits::default()).expect("a good file");
+    assert_eq!(drafts[9].name, format!("{}-10", "春".repeat(197)));
+}
+
+#[test]
+fn requests_made_of_one_document_are_bounded_in_bytes() {
+    let object = format!(r#"{{"model":"m","pad":"{}","dropreel":{{"repeat":70}}}}"#, "x".repeat(1 << 20));
+    let limits = JobFileLimits { max_bytes: 2 << 20, max_expansion: 70, ..JobFileLimits::default() };
+    for name in ["x.json", "x.jsonl"] {
+        let refusal = read(name, object.as_bytes(), &limits).expect_err("70 MiB");
+        assert_eq!(refusal.problems.len(), 1);
+        assert!(refusal.to_string().contains("67108864 bytes"), "{refusal}");
+    }
+}
+
+#[test]
 fn cut_documents_count_as_unfinished() {
     for (name, bytes, _) in corpus("good") {
         if Form::of_name(&name) != Some(Form::Document) {
@@ -190,7 +245,7 @@ fn files_over_the_size_limit_are_rejected() {
         assert!(refusal.unfinished() && refusal.problems[0].message.contains("1048576"), "{refusal}");
     }
     let lines = format!("{}\n{{\"model\":\"m\"}}\n", padded((2 << 20) + 1));
-    let items: Vec<_> = read_lines(lines.as_bytes(), "x", &limits).collect();
+    let items: Vec<_> = read_lines(lines.as_bytes(), "x", &limits, &Rng::seeded(1)).collect();
     let [Err(LineError::Refused(too_long)), Ok(draft)] = &items[..] else { panic!("{items:?}") };
     assert_eq!((too_long.problems[0].line, draft.name.as_str()), (1, "x-2"));
 
@@ -232,7 +287,7 @@ impl Read for Endless {
 #[test]
 fn read_errors_are_not_problems_of_the_file() {
     let reader = endless(1, Some(std::io::ErrorKind::StorageFull));
-    let mut lines = read_lines(reader, "x", &JobFileLimits::default());
+    let mut lines = read_lines(reader, "x", &JobFileLimits::default(), &Rng::seeded(1));
     assert!(matches!(lines.next(), Some(Err(LineError::Refused(_)))));
     assert!(matches!(lines.next(), Some(Err(LineError::Unreadable(_)))));
     assert!(lines.next().is_none());
@@ -241,7 +296,7 @@ fn read_errors_are_not_problems_of_the_file() {
 #[test]
 fn problems_over_a_thousand_are_only_counted() {
     let reader = endless(1500, None);
-    let refused: Vec<_> = read_lines(reader, "x", &JobFileLimits::default()).collect();
+    let refused: Vec<_> = read_lines(reader, "x", &JobFileLimits::default(), &Rng::seeded(1)).collect();
     assert_eq!(refused.len(), MAX_PROBLEMS + 1);
     let Some(Err(LineError::Refused(last))) = refused.last() else { panic!("a refusal ends it") };
     assert_eq!(
@@ -311,6 +366,32 @@ proptest! {
     }
 
     #[test]
+    fn matrix_changes_the_text_of_its_own_keys_only(
+        mut members in members(), values in prop::collection::vec(written_value(), 1..4), member_at in 0_usize..8,
+    ) {
+        let mut distinct = values;
+        distinct.sort();
+        distinct.dedup();
+        let matrix = format!(r#"{{"k0": [{0}], "k9": [{0}]}}"#, distinct.join(" , "));
+        let at = member_at.min(members.len());
+        members.insert(at, format!(r#""model":"m" ,"dropreel": {{"matrix": {matrix}}}"#));
+        let object = format!("{{{}}}", members.join(","));
+        let Ok(drafts) = read("x.json", object.as_bytes(), &JobFileLimits::default()) else {
+            // Different texts of the same value.
+            return Ok(());
+        };
+        let product = distinct.iter().flat_map(|k0| distinct.iter().map(move |k9| (k0, k9)));
+        prop_assert_eq!(drafts.len(), distinct.len() * distinct.len());
+        for (draft, (k0, k9)) in drafts.iter().zip(product) {
+            let mut expected = texts(&object);
+            expected.retain(|(key, _)| !["dropreel", "k0", "k9"].contains(&key.as_str()));
+            expected.extend([("k0".to_owned(), k0.clone()), ("k9".to_owned(), k9.clone())]);
+            expected.sort();
+            prop_assert_eq!(texts(&draft.body), expected);
+        }
+    }
+
+    #[test]
     fn callback_url_is_the_only_addition_to_a_body(members in members(), url in "[ -~]{0,40}") {
         let body = format!("{{{}}}", members.join(","));
         let sent = with_callback(&body, &url);
@@ -354,11 +435,14 @@ proptest! {
 fn files_with_too_many_jobs_are_rejected() {
     let limits = JobFileLimits { max_jobs: 3, ..JobFileLimits::default() };
     let job = r#"{"model":"wan2.5-t2v","prompt":"a"}"#;
-    for jobs in [3, 4, 5000] {
-        for (name, text) in [
-            ("x.json", format!("[{}]", vec![job; jobs].join(","))),
-            ("x.jsonl", vec![job; jobs].join("\n\n")),
-        ] {
+    let two = r#"{"model":"m","dropreel":{"repeat":2}}"#;
+    for objects in
+        [vec![job; 3], vec![job; 4], vec![job; 5000], vec![two, job], vec![two; 2], vec![job, two, job]]
+    {
+        let jobs: usize = objects.iter().map(|object| if *object == two { 2 } else { 1 }).sum();
+        for (name, text) in
+            [("x.json", format!("[{}]", objects.join(","))), ("x.jsonl", objects.join("\n\n"))]
+        {
             match read(name, text.as_bytes(), &limits) {
                 Ok(drafts) => assert_eq!((drafts.len(), jobs), (3, 3), "{name}"),
                 Err(refusal) => {

@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 39] = [
+const TABLE: [(&str, &str, &str); 40] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -34,6 +34,7 @@ const TABLE: [(&str, &str, &str); 39] = [
     ("hooks", "[]", r#"[{ on = ["held"], run = ["/bin/true"] }]"#),
     ("inbox.dir", r#""""#, "FOLDER/drop"),
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
+    ("inbox.max_expansion", "50", "500"),
     ("inbox.max_jobs", "100000", "5000"),
     ("inbox.rescan", r#""10s""#, "20s"),
     ("inbox.settle", r#""2s""#, "500ms"),
@@ -210,7 +211,7 @@ fn unknown_key_is_reported_with_file_and_nearest_key() {
             "unknown key `provider.base-url`",
             "`provider.base_url`",
         ),
-        ("[inbox]\nmax_expansion = 50", "unknown key `inbox.max_expansion`", "`inbox.max_bytes`"),
+        ("[inbox]\nmax_expanse = 50", "unknown key `inbox.max_expanse`", "`inbox.max_expansion`"),
         ("[budget]\nper_day_usd = 1.0", "unknown key `budget`", "nearest valid key"),
         (
             "[callbacks.signature]\nheadr = \"canary\"",
@@ -311,6 +312,7 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("provider.proxy", "socks4://me:canary@proxy", "socks5://"),
         ("inbox.max_bytes", "257MiB", "at most 256MiB"),
         ("inbox.max_jobs", "0", "1 to 1000000"),
+        ("inbox.max_expansion", "10001", "1 to 10000"),
         ("library.mode", "everybody", "private, group, public"),
         ("library.layout", "../{name}", "inside the library"),
         ("callbacks.trust", "payload", "needs signatures, `callbacks.signature.scheme`"),

@@ -1,5 +1,6 @@
 //! `check`: the inbox's checks, offline.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::terminal::{print_json, print_line};
 use crate::daemon::pipeline::file_limits;
-use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem};
+use crate::jobfile::{self, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, ObjectPlace, Problem};
+use crate::rng::Rng;
 use crate::settings::Purpose;
 
 #[derive(Serialize)]
@@ -24,6 +26,8 @@ struct FileReport {
     file: String,
     ok: bool,
     jobs: usize,
+    /// Fewer than the jobs where `repeat` or `matrix` is used.
+    objects: usize,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -32,8 +36,10 @@ struct FileReport {
 #[derive(Default)]
 struct Findings {
     jobs: usize,
+    objects: usize,
+    last_object: Option<ObjectPlace>,
     errors: Vec<Problem>,
-    warnings: Vec<Problem>,
+    warnings: BTreeSet<Problem>,
     /// Warnings beyond [`MAX_PROBLEMS`].
     more_warnings: u64,
 }
@@ -42,10 +48,11 @@ struct Findings {
 pub(crate) fn check(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Offline)?;
     let limits = file_limits(&settings);
+    let rng = Rng::from_system();
     let mut document = CheckDocument { files: Vec::new() };
     for file in files {
-        let found =
-            check_file(file, &limits).unwrap_or_else(|errors| Findings { errors, ..Findings::default() });
+        let found = check_file(file, &limits, &rng)
+            .unwrap_or_else(|errors| Findings { errors, ..Findings::default() });
         let report = FileReport::new(file, found);
         if !context.json {
             report.print()?;
@@ -66,8 +73,13 @@ impl FileReport {
             file: file.display().to_string(),
             ok,
             jobs: if ok { found.jobs } else { 0 },
+            objects: if ok { found.objects } else { 0 },
             errors: found.errors,
-            warnings: jobfile::limit_warnings(found.warnings, found.more_warnings, MAX_PROBLEMS),
+            warnings: jobfile::limit_warnings(
+                found.warnings.into_iter().collect(),
+                found.more_warnings,
+                MAX_PROBLEMS,
+            ),
         }
     }
 
@@ -81,22 +93,42 @@ impl FileReport {
         self.errors.iter().try_for_each(|error| print(error, ""))?;
         self.warnings.iter().try_for_each(|warning| print(warning, "warning: "))?;
         if self.ok {
-            print_line(&format!("{}: {}", printable(&self.file), count(self.jobs as u64, "job")))?;
+            let jobs = count(self.jobs as u64, "job");
+            let objects = match self.objects {
+                objects if objects == self.jobs => String::new(),
+                objects => format!(" from {}", count(objects as u64, "object")),
+            };
+            print_line(&format!("{}: {jobs}{objects}", printable(&self.file)))?;
         }
         Ok(())
     }
 }
 
 impl Findings {
+    fn add_job(&mut self, draft: Draft) {
+        self.jobs += 1;
+        // The jobs of an object follow each other.
+        if self.last_object.as_ref() != Some(&draft.place) {
+            self.objects += 1;
+            self.last_object = Some(draft.place);
+        }
+        self.add_warnings(draft.warnings);
+    }
+
+    /// Adds each warning once: the jobs of an object have many in common.
     fn add_warnings(&mut self, warnings: Vec<Problem>) {
-        let room = MAX_PROBLEMS.saturating_sub(self.warnings.len());
-        self.more_warnings += warnings.len().saturating_sub(room) as u64;
-        self.warnings.extend(warnings.into_iter().take(room));
+        for warning in warnings {
+            if self.warnings.len() < MAX_PROBLEMS {
+                self.warnings.insert(warning);
+            } else if !self.warnings.contains(&warning) {
+                self.more_warnings += 1;
+            }
+        }
     }
 }
 
 /// What the inbox would find in a file; the error has what is wrong with the file as a whole.
-fn check_file(path: &Path, limits: &JobFileLimits) -> Result<Findings, Vec<Problem>> {
+fn check_file(path: &Path, limits: &JobFileLimits, rng: &Rng) -> Result<Findings, Vec<Problem>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(form) = Form::of_name(&name) else {
         return Err(whole_file("the inbox accepts only files named .json, .jsonl or .ndjson"));
@@ -115,21 +147,23 @@ fn check_file(path: &Path, limits: &JobFileLimits) -> Result<Findings, Vec<Probl
     }
     let file = File::open(path).map_err(unreadable)?;
     match form {
-        Form::Document => check_document(file, jobfile::stem(&name), limits),
-        Form::Lines => check_lines(file, jobfile::stem(&name), limits),
+        Form::Document => check_document(file, jobfile::stem(&name), limits, rng),
+        Form::Lines => check_lines(file, jobfile::stem(&name), limits, rng),
     }
 }
 
-fn check_document(file: File, stem: &str, limits: &JobFileLimits) -> Result<Findings, Vec<Problem>> {
+fn check_document(
+    file: File,
+    stem: &str,
+    limits: &JobFileLimits,
+    rng: &Rng,
+) -> Result<Findings, Vec<Problem>> {
     let mut bytes = Vec::new();
     // One byte more than allowed is enough to reject the file.
     file.take(limits.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     let mut found = Findings::default();
-    match jobfile::read_document(&bytes, stem, limits) {
-        Ok(drafts) => {
-            found.jobs = drafts.len();
-            drafts.into_iter().for_each(|draft| found.add_warnings(draft.warnings));
-        }
+    match jobfile::read_document(&bytes, stem, limits, rng) {
+        Ok(drafts) => drafts.into_iter().for_each(|draft| found.add_job(draft)),
         Err(refusal) => {
             found.errors = refusal.problems;
             found.add_warnings(refusal.warnings);
@@ -138,14 +172,11 @@ fn check_document(file: File, stem: &str, limits: &JobFileLimits) -> Result<Find
     Ok(found)
 }
 
-fn check_lines(file: File, stem: &str, limits: &JobFileLimits) -> Result<Findings, Vec<Problem>> {
+fn check_lines(file: File, stem: &str, limits: &JobFileLimits, rng: &Rng) -> Result<Findings, Vec<Problem>> {
     let mut found = Findings::default();
-    for line in jobfile::read_lines(BufReader::new(file), stem, limits) {
+    for line in jobfile::read_lines(BufReader::new(file), stem, limits, rng) {
         match line {
-            Ok(draft) => {
-                found.jobs += 1;
-                found.add_warnings(draft.warnings);
-            }
+            Ok(draft) => found.add_job(draft),
             Err(LineError::Refused(refusal)) => {
                 found.errors.extend(refusal.problems);
                 found.add_warnings(refusal.warnings);

@@ -198,6 +198,7 @@ fn admin_server(
         clock,
         settings: Arc::new(settings.clone()),
         file_limits: file_limits(settings),
+        rng: pipeline.rng.clone(),
         library: pipeline.library.clone(),
         heartbeats: pipeline.heartbeats.clone(),
         callback_secrets: pipeline.secrets.clone(),

@@ -79,6 +79,8 @@ pub struct Pipeline {
     pub heartbeats: Heartbeats,
     /// The lock of the inbox, if the daemon holds one.
     pub inbox_lock: Option<Arc<InboxLock>>,
+    /// Draws seeds for jobs.
+    pub rng: Rng,
     layout: Layout,
     clock: Clock,
     /// The newest callback stored before this process began.
@@ -108,7 +110,7 @@ impl Pipeline {
         failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) =
-            Store::open(&settings.database(), polling_policy(settings), rng, clock.clone())?;
+            Store::open(&settings.database(), polling_policy(settings), rng.clone(), clock.clone())?;
         // Before the first event: hooks are not notified of earlier ones.
         store.set_subscriptions(subscriptions(&settings.hooks));
         epoch::begin(&store, settings, &clock).await?;
@@ -136,6 +138,7 @@ impl Pipeline {
             library,
             heartbeats,
             inbox_lock: None,
+            rng,
             layout,
             clock,
             newest_delivery,
@@ -181,7 +184,6 @@ impl Pipeline {
     ) {
         let (store, clock, session) = (&self.store, &self.clock, &self.session);
         let urls = callback_urls(settings, public_port, self.secrets.clone());
-        let intake = (intake_folders(settings), file_limits(settings));
         let tools = DownloadTools {
             store: store.clone(),
             clock: clock.clone(),
@@ -194,7 +196,13 @@ impl Pipeline {
             layout: self.layout.clone(),
             alert_before_expiry: settings.downloads.alert_before_expiry,
         };
-        let intake = IntakeStage::new(store.clone(), clock.clone(), intake.0, intake.1);
+        let intake = IntakeStage::new(
+            store.clone(),
+            clock.clone(),
+            intake_folders(settings),
+            file_limits(settings),
+            self.rng.clone(),
+        );
         self.spawn(intake.locking(self.inbox_lock.clone()), stop, tasks);
         self.spawn(SubmitStage::new(store.clone(), session.clone(), limits(settings), urls), stop, tasks);
         let callbacks = match settings.callbacks.trust {
@@ -307,6 +315,7 @@ pub fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
         max_bytes: settings.inbox.max_bytes,
         max_jobs: settings.inbox.max_jobs.into(),
         newest_host: settings.provider.base_url.host_str() == Some(NEWEST_HOST),
+        max_expansion: settings.inbox.max_expansion,
         ..jobfile::JobFileLimits::default()
     }
 }

@@ -1,44 +1,48 @@
-//! Checks one object of a job file: its draft, or all of its problems.
+//! Checks the request that an object of a job file holds, and finds all of its problems.
 
-use crate::jobfile::body::without_member;
 use crate::jobfile::cursor::Cursor;
-use crate::jobfile::dropreel_member::{self, DropreelMember};
 use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::{Draft, JobFileLimits, MAX_WARNINGS};
 use crate::jobfile::{records, warnings};
 use crate::pricing::models::{self, Mode, Model};
 
-/// The member with dropreel's own keys.
-const DROPREEL_KEY: &str = "dropreel";
+/// A request that is fit to be sent.
+pub struct CheckedRequest {
+    pub model: String,
+    pub prompt: Option<String>,
+}
 
-/// Checks the object at `pointer`. `default_name` is the job's name if the object gives none. Problems are added to
-/// `findings`; an object with a problem has no draft.
-pub fn job(
-    node: &Node<'_>,
+/// The members of the object at `pointer`, if it may be a job.
+pub fn members<'n, 'a>(
+    node: &'n Node<'a>,
     pointer: &str,
-    default_name: String,
-    limits: &JobFileLimits,
     findings: &mut Findings<'_>,
-) -> Option<Draft> {
-    let before = findings.count();
+) -> Option<&'n [Member<'a>]> {
     let JsonValue::Object(members) = &node.value else {
         findings.add(pointer, node.at, format!("a job must be an object, not {}", node.value.what()));
         return None;
     };
-    let object = Object { node, members, pointer };
-    if let Some(what) = records::kind(|key| object.find(key).is_some()) {
+    if let Some(what) = records::kind(|key| members.iter().any(|member| member.key == key)) {
         findings.add(pointer, node.at, what);
         return None;
     }
-    let own_keys = match object.find(DROPREEL_KEY) {
-        Some((_, member)) => dropreel_member::read(member, pointer, findings),
-        None => DropreelMember::default(),
-    };
+    Some(members)
+}
+
+/// Checks a request: the object at `node` with these `members`, but for the `dropreel` member. Problems and
+/// warnings are added to `findings`.
+pub fn request(
+    node: &Node<'_>,
+    members: &[Member<'_>],
+    pointer: &str,
+    newest_host: bool,
+    findings: &mut Findings<'_>,
+) -> Option<CheckedRequest> {
+    let object = Object { node, members, pointer };
     let model = object.model(findings);
     let prompt = object.prompt(findings);
-    if let Some((_, member)) = object.find("callback_url") {
+    if let Some(member) = object.find("callback_url") {
         let message =
             "`callback_url` is set by dropreel itself: remove it (to be notified, set up [[hooks]])";
         findings.add(&below(pointer, "callback_url"), member.key_at, message);
@@ -48,23 +52,8 @@ pub fn job(
         Some(known) => object.check_known(known, findings),
         None => object.check_unknown(findings),
     }
-    warnings::warn(known, members, pointer, limits.newest_host, findings);
-    if findings.count() > before {
-        return None;
-    }
-    Some(Draft {
-        name: own_keys.name.unwrap_or(default_name),
-        priority: own_keys.priority,
-        max_cost: own_keys.max_cost,
-        labels: own_keys.labels,
-        key: own_keys.key,
-        again: own_keys.again,
-        not_before: own_keys.not_before,
-        model: model?.to_owned(),
-        prompt: prompt.map(str::to_owned),
-        body: without_member(node, members, object.find(DROPREEL_KEY).map(|(index, _)| index)),
-        warnings: findings.take_warnings(MAX_WARNINGS),
-    })
+    warnings::warn(known, members, pointer, newest_host, findings);
+    Some(CheckedRequest { model: model?.to_owned(), prompt: prompt.map(str::to_owned) })
 }
 
 struct Object<'n, 'a> {
@@ -74,12 +63,12 @@ struct Object<'n, 'a> {
 }
 
 impl<'n, 'a> Object<'n, 'a> {
-    fn find(&self, key: &str) -> Option<(usize, &'n Member<'a>)> {
-        self.members.iter().enumerate().find(|(_, member)| member.key == key)
+    fn find(&self, key: &str) -> Option<&'n Member<'a>> {
+        self.members.iter().find(|member| member.key == key)
     }
 
     fn cursor(&self, key: &str) -> Option<Cursor<'n, 'a>> {
-        self.find(key).map(|(_, member)| Cursor::of(member, self.pointer))
+        self.find(key).map(|member| Cursor::of(member, self.pointer))
     }
 
     fn model(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
@@ -123,7 +112,7 @@ impl<'n, 'a> Object<'n, 'a> {
     }
 
     fn given(&self, need: &[&str]) -> Option<&'n Member<'a>> {
-        need.iter().find_map(|key| self.find(key)).map(|(_, member)| member)
+        need.iter().find_map(|key| self.find(key))
     }
 
     fn check_need(&self, model: &Model, mode: Option<&Mode>, need: &[&str], findings: &mut Findings<'_>) {

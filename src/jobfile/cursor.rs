@@ -19,6 +19,11 @@ impl<'n, 'a> Cursor<'n, 'a> {
         Self { node: &member.value, name: quoted(&member.key), pointer: below(outer, &member.key) }
     }
 
+    /// The value itself.
+    pub fn node(&self) -> &'n Node<'a> {
+        self.node
+    }
+
     fn member(&self, member: &'n Member<'a>) -> Self {
         let name = format!("{} in {}", quoted(&member.key), self.name);
         Self { node: &member.value, name, pointer: below(&self.pointer, &member.key) }
@@ -139,7 +144,8 @@ impl<'n, 'a> Cursor<'n, 'a> {
         None
     }
 
-    fn items(&self, wanted: &str, findings: &mut Findings<'_>) -> Option<Vec<Self>> {
+    /// The items of an array, each with a cursor.
+    pub fn items(&self, wanted: &str, findings: &mut Findings<'_>) -> Option<Vec<Self>> {
         if let JsonValue::Array(items) = &self.node.value {
             return Some(items.iter().enumerate().map(|(index, item)| self.item(index, item)).collect());
         }

@@ -8,22 +8,21 @@ use crate::clock::Timestamp;
 use crate::jobfile::cursor::Cursor;
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::Member;
+use crate::jobfile::matrix::{self, MatrixKey};
+use crate::jobfile::{MAX_EXPANSION, MAX_NAME_CHARS};
 use crate::money::Quota;
 
 /// The keys that this version knows.
-const KEYS: &[&str] = &["name", "priority", "labels", "key", "again", "not_before", "max_cost_usd"];
+const KEYS: &[&str] =
+    &["name", "priority", "labels", "key", "again", "not_before", "max_cost_usd", "repeat", "matrix"];
 
-/// Keys of a later version. "Did you mean" would mislead for them.
-const NOT_YET: &[&str] = &["repeat", "matrix"];
-
-const MAX_NAME: usize = 200;
 const MAX_KEY: usize = 200;
 const MAX_LABELS: usize = 50;
 const MAX_LABEL_KEY: usize = 64;
 
 /// The member's values, with defaults for absent keys.
 #[derive(Default)]
-pub struct DropreelMember {
+pub struct DropreelMember<'a> {
     /// `None`: the file's stem.
     pub name: Option<String>,
     /// -100 to 100.
@@ -35,10 +34,13 @@ pub struct DropreelMember {
     pub again: bool,
     pub not_before: Option<Timestamp>,
     pub max_cost: Option<Quota>,
+    /// How many jobs, with different seeds.
+    pub repeat: Option<u64>,
+    pub matrix: Vec<MatrixKey<'a>>,
 }
 
 /// Reads the member; `outer` points at its object.
-pub fn read(member: &Member<'_>, outer: &str, findings: &mut Findings<'_>) -> DropreelMember {
+pub fn read<'a>(member: &Member<'a>, outer: &str, findings: &mut Findings<'_>) -> DropreelMember<'a> {
     let mut values = DropreelMember::default();
     let pointer = below(outer, &member.key);
     for (member, cursor) in Cursor::of(member, outer).members(findings).unwrap_or_default() {
@@ -53,6 +55,11 @@ pub fn read(member: &Member<'_>, outer: &str, findings: &mut Findings<'_>) -> Dr
             "again" => values.again = cursor.flag(findings).unwrap_or(false),
             "not_before" => values.not_before = not_before(&cursor, findings),
             "max_cost_usd" => values.max_cost = cursor.usd(findings),
+            "repeat" => {
+                values.repeat =
+                    cursor.whole(1, MAX_EXPANSION.into(), findings).and_then(|n| n.try_into().ok());
+            }
+            "matrix" => values.matrix = matrix::read(&cursor, findings),
             other => {
                 findings.add(&below(&pointer, other), member.key_at, unknown(other));
             }
@@ -79,7 +86,7 @@ pub fn schema() -> Value {
         "description": "dropreel's own; never sent to the provider.",
         "additionalProperties": false,
         "properties": {
-            "name": with(text(MAX_NAME), "Used in file names and lists; default: the file's name."),
+            "name": with(text(MAX_NAME_CHARS), "Used in file names and lists; default: the file's name."),
             "priority": { "type": "integer", "minimum": -100, "maximum": 100, "description": "Higher first; default 0." },
             "labels": with(labels, "To filter by, and for folders (library.layout)."),
             "key": with(text(MAX_KEY), "A job whose key was seen before is never run again."),
@@ -88,6 +95,11 @@ pub fn schema() -> Value {
                 "type": "string", "format": "date-time",
                 "description": "Waits until then; RFC 3339, such as 2026-12-24T20:00:00+08:00.",
             },
+            "repeat": {
+                "type": "integer", "minimum": 1, "maximum": MAX_EXPANSION,
+                "description": "The number of jobs made of this object, with different seeds.",
+            },
+            "matrix": matrix::schema(),
             "max_cost_usd": {
                 "type": "number", "minimum": 0,
                 "description": "Not submitted if its estimated cost is above this many US dollars.",
@@ -97,7 +109,7 @@ pub fn schema() -> Value {
 }
 
 fn name(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<String> {
-    let name = cursor.filled_text(MAX_NAME, findings)?;
+    let name = cursor.filled_text(MAX_NAME_CHARS, findings)?;
     if name.chars().any(char::is_control) {
         cursor.wrong(findings, "must not hold control characters, such as a line break");
     }
@@ -135,9 +147,6 @@ fn not_before(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<Ti
 
 fn unknown(key: &str) -> String {
     let shown = quoted(key);
-    if NOT_YET.contains(&key) {
-        return format!("{shown} is not supported by this version: remove it");
-    }
     let known = list_words(KEYS, "and");
     let nearest = KEYS.iter().max_by(|a, b| {
         strsim::jaro_winkler(a, &key.to_lowercase()).total_cmp(&strsim::jaro_winkler(b, &key.to_lowercase()))

@@ -1,5 +1,8 @@
 //! Collects the problems of a text, each with its line and column.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
 use crate::jobfile::{MAX_PROBLEMS, Problem};
 
 /// Longest pointer in a problem, in bytes. The user chooses the keys, and a thousand problems may repeat a long one.
@@ -17,6 +20,8 @@ pub struct Findings<'a> {
     more: u64,
     warnings: Vec<Problem>,
     more_warnings: u64,
+    /// A byte and the characters before it on its line: places are often near each other, and lines long.
+    last: Cell<(usize, usize)>,
 }
 
 impl<'a> Findings<'a> {
@@ -32,6 +37,7 @@ impl<'a> Findings<'a> {
             more: 0,
             warnings: Vec::new(),
             more_warnings: 0,
+            last: Cell::new((0, 0)),
         }
     }
 
@@ -66,16 +72,44 @@ impl<'a> Findings<'a> {
         limit_warnings(std::mem::take(&mut self.warnings), more, most)
     }
 
+    /// Takes back warnings that were taken, each once.
+    pub fn return_warnings(&mut self, warnings: impl Iterator<Item = Problem>) {
+        let warnings: BTreeSet<Problem> = warnings.collect();
+        self.more_warnings += warnings.len().saturating_sub(MAX_PROBLEMS) as u64;
+        self.warnings.extend(warnings.into_iter().take(MAX_PROBLEMS));
+    }
+
+    /// The problems that `work` adds, which are not added here.
+    pub fn apart(&mut self, work: impl FnOnce(&mut Self)) -> Vec<Problem> {
+        let (problems, more) = (std::mem::take(&mut self.problems), std::mem::take(&mut self.more));
+        work(self);
+        self.more = more;
+        std::mem::replace(&mut self.problems, problems)
+    }
+
     /// How many problems there were.
     pub fn count(&self) -> u64 {
         self.more.saturating_add(self.problems.len() as u64)
+    }
+
+    /// The line of the byte at `at`, from 1.
+    pub fn line(&self, at: usize) -> u64 {
+        let line = self.line_starts.partition_point(|start| *start <= at).saturating_sub(1);
+        self.first_line + line as u64
     }
 
     /// Line and column (in characters) of the byte at `at`, both from 1.
     pub fn place(&self, at: usize) -> (u64, u64) {
         let line = self.line_starts.partition_point(|start| *start <= at).saturating_sub(1);
         let start = self.line_starts.get(line).copied().unwrap_or(0);
-        let before = self.text.get(start..at).map_or(0, |before| before.chars().count());
+        let end = self.line_starts.get(line + 1).copied().unwrap_or(usize::MAX);
+        let chars = |from, to| self.text.get(from..to).map_or(0, |text| text.chars().count());
+        let before = match self.last.get() {
+            (last, before) if start <= last && last <= at => before + chars(last, at),
+            (last, before) if at < last && last < end && last - at < at - start => before - chars(at, last),
+            _ => chars(start, at),
+        };
+        self.last.set((at, before));
         (self.first_line + line as u64, before as u64 + 1)
     }
 
@@ -176,6 +210,23 @@ mod tests {
         assert_eq!(findings.place("春".len()), (7, 2));
         assert_eq!(findings.place("春天\n 的🌸".len()), (8, 4));
         assert_eq!(findings.place("春天\n 的🌸x".len()), (8, 5));
+    }
+
+    #[test]
+    fn place_is_the_same_after_any_other() {
+        let text = "春天的 🌸x\n\ny 樱花树下春天的\nz";
+        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for first in &places {
+            for second in &places {
+                let findings = Findings::new(text, 1);
+                findings.place(*first);
+                assert_eq!(
+                    findings.place(*second),
+                    Findings::new(text, 1).place(*second),
+                    "{first} {second}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::jobfile::syntax_hints::{self, is_number, misfit, run, shown};
 use crate::jobfile::{Form, MAX_DEPTH};
 
 /// A value with its text.
+#[derive(Clone)]
 pub struct Node<'a> {
     /// Byte at which it begins.
     pub at: usize,
@@ -22,6 +23,7 @@ pub struct Node<'a> {
 }
 
 /// A parsed value. Numbers stay text, so that none loses digits.
+#[derive(Clone)]
 pub enum JsonValue<'a> {
     /// `{...}`, members in the order given.
     Object(Vec<Member<'a>>),
@@ -40,6 +42,7 @@ pub enum JsonValue<'a> {
 }
 
 /// A member of an object.
+#[derive(Clone)]
 pub struct Member<'a> {
     /// The key, decoded.
     pub key: Cow<'a, str>,

@@ -1,27 +1,33 @@
 //! Reads a line file: one object per line, as a stream with at most one line in memory.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, ErrorKind};
 
+use crate::jobfile::expand::Expander;
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json;
 use crate::jobfile::read::too_many_jobs;
 use crate::jobfile::{
-    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, MAX_WARNINGS, Problem, Refusal, check,
-    encoding, names,
+    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, MAX_WARNINGS, Problem, Refusal, encoding,
+    names,
 };
+use crate::rng::Rng;
 
 /// Reads a line file whose name without ending is `stem`. Blank lines are skipped. Drafts are returned even if other
 /// lines are rejected: the caller accepts the file only if no line is. After [`MAX_PROBLEMS`] problems the others are
-/// counted, and the last refusal reports the count.
-pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &JobFileLimits) -> Lines<R> {
+/// counted, and the last refusal reports the count. `rng` draws the seeds of `repeat`.
+pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &JobFileLimits, rng: &Rng) -> Lines<R> {
     Lines {
         reader,
         stem: stem.to_owned(),
         limits: limits.clone(),
+        rng: rng.clone(),
+        drafts: VecDeque::new(),
         line: Vec::new(),
         number: 0,
         bytes: 0,
         objects: 0,
+        jobs: 0,
         reported: 0,
         unlisted: 0,
         last: None,
@@ -34,10 +40,14 @@ pub struct Lines<R> {
     reader: R,
     stem: String,
     limits: JobFileLimits,
+    rng: Rng,
+    /// Of the line read last, those not returned yet.
+    drafts: VecDeque<Draft>,
     line: Vec<u8>,
     number: u64,
     bytes: u64,
     objects: u64,
+    jobs: u64,
     reported: usize,
     unlisted: u64,
     last: Option<Problem>,
@@ -63,6 +73,9 @@ impl<R: BufRead> Iterator for Lines<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            if let Some(draft) = self.drafts.pop_front() {
+                return Some(Ok(draft));
+            }
             let outcome = match self.read_line() {
                 Err(error) => {
                     self.progress = Progress::Over;
@@ -76,11 +89,11 @@ impl<R: BufRead> Iterator for Lines<R> {
                     Err(Refusal::new(Cause::Unparsable, encoding::wide_problem()))
                 }
                 Ok(LineRead::Line) if self.line.trim_ascii().is_empty() => continue,
-                Ok(LineRead::Line) if self.objects >= self.limits.max_jobs => Err(self.too_many_jobs()),
+                Ok(LineRead::Line) if self.jobs >= self.limits.max_jobs => Err(self.too_many_jobs()),
                 Ok(LineRead::Line) => self.read_object(),
             };
             match outcome.map_err(|refusal| self.limit_problems(refusal)) {
-                Ok(draft) => return Some(Ok(draft)),
+                Ok(drafts) => self.drafts = drafts.into(),
                 Err(Some(refusal)) => return Some(Err(refusal.into())),
                 Err(None) => {}
             }
@@ -130,8 +143,9 @@ impl<R: BufRead> Lines<R> {
         })
     }
 
-    fn read_object(&mut self) -> Result<Draft, Refusal> {
+    fn read_object(&mut self) -> Result<Vec<Draft>, Refusal> {
         self.objects += 1;
+        self.jobs += 1;
         let read = encoding::read(&self.line, self.number)
             .map_err(|problem| Refusal::new(Cause::Unparsable, problem))?;
         let mut findings = Findings::new(read.text, self.number);
@@ -139,21 +153,26 @@ impl<R: BufRead> Lines<R> {
             findings.add_problem(mark);
         }
         let name = names::default_name(&self.stem, self.objects);
-        let (draft, cause) = match json::read(read.text, Form::Lines, &mut findings) {
-            Ok(node) => (check::job(&node, "", name, &self.limits, &mut findings), Cause::Wrong),
-            Err(json::ParseError) => (None, Cause::Unparsable),
+        let (drafts, cause) = match json::read(read.text, Form::Lines, &mut findings) {
+            Ok(node) => {
+                let mut expander = Expander::new(&self.limits, &self.rng);
+                (expander.jobs(&node, "", name, &mut findings), Cause::Wrong)
+            }
+            Err(json::ParseError) => (Vec::new(), Cause::Unparsable),
         };
         let warnings = findings.take_warnings(MAX_WARNINGS);
         let (problems, more) = findings.finish();
         self.unlisted = self.unlisted.saturating_add(more);
-        match draft {
-            Some(draft) if problems.is_empty() => Ok(draft),
-            _ => Err(Refusal { cause, problems, warnings }),
+        self.jobs += (drafts.len() as u64).saturating_sub(1);
+        if !problems.is_empty() {
+            return Err(Refusal { cause, problems, warnings });
         }
+        if self.jobs > self.limits.max_jobs { Err(self.too_many_jobs()) } else { Ok(drafts) }
     }
 
     fn too_long(&mut self) -> Refusal {
         self.objects += 1;
+        self.jobs += 1;
         let message =
             format!("the line is longer than the {} bytes allowed (inbox.max_bytes)", self.limits.max_bytes);
         Refusal::new(Cause::Unparsable, problem_on_line(self.number, message))

@@ -10,11 +10,13 @@ mod copies;
 mod cursor;
 mod dropreel_member;
 mod encoding;
+mod expand;
 mod field;
 mod findings;
 mod json;
 mod lines;
 mod links;
+mod matrix;
 mod names;
 mod read;
 mod records;
@@ -44,11 +46,16 @@ pub const MAX_PROBLEMS: usize = 1000;
 
 /// How many warnings about a job are listed; a last one then says how many more there are.
 pub const MAX_WARNINGS: usize = 20;
+/// The longest name of a job, in characters.
+const MAX_NAME_CHARS: usize = 200;
+
+/// The greatest `inbox.max_expansion`.
+pub const MAX_EXPANSION: u32 = 10_000;
 
 /// How deeply arrays and objects may be nested, the outermost one included.
 pub const MAX_DEPTH: usize = 128;
 
-/// One object of a job file, checked but not yet committed as a job.
+/// A job that an object of a job file stands for, checked but not yet committed.
 #[derive(Clone, PartialEq)]
 pub struct Draft {
     /// At most 200 characters, without control characters. Not yet safe as a file name.
@@ -61,6 +68,8 @@ pub struct Draft {
     pub labels: BTreeMap<String, String>,
     /// The user's own key: a job whose key was seen before is never run again.
     pub key: Option<String>,
+    /// The key of its object, if the object stands for several jobs and this is the first of them: it is used up too.
+    pub object_key: Option<String>,
     /// Run the job although the same file was dropped within 24 hours.
     pub again: bool,
     /// Not submitted before this time.
@@ -74,6 +83,24 @@ pub struct Draft {
     pub body: String,
     /// What the provider would refuse unbilled, ignore, cut or bill for nothing.
     pub warnings: Vec<Problem>,
+    /// Its object.
+    pub place: ObjectPlace,
+}
+
+/// Where in its file an object is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectPlace {
+    /// JSON pointer into the document, empty for its root and for an object on a line.
+    pub pointer: String,
+    /// Line in the file, from 1.
+    pub line: u64,
+}
+
+impl Draft {
+    /// The keys that the job uses up.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().chain(&self.object_key).map(String::as_str)
+    }
 }
 
 impl fmt::Debug for Draft {
@@ -90,7 +117,7 @@ impl fmt::Debug for Draft {
 }
 
 /// One problem of a job file, or a warning about it, as `NAME.reason.json` lists it (docs/reference.md#folders).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// JSON pointer (RFC 6901) into the document or, in a line file, into the line's object. A missing input has the
     /// pointer where it should be. Pointers over 1,000 bytes are cut at an outer level.
@@ -179,12 +206,20 @@ pub struct JobFileLimits {
     pub max_jobs: u64,
     /// Whether it goes to the newest of the provider's hosts, which takes parameters at the root and refuses `extra`.
     pub newest_host: bool,
+    /// Jobs of one object with `repeat` and `matrix` (`inbox.max_expansion`).
+    pub max_expansion: u32,
 }
 
 impl Default for JobFileLimits {
-    /// 1 MiB, 256 MiB and 100,000 jobs (docs/reference.md#job-files).
+    /// 1 MiB, 256 MiB, 100,000 jobs, and 50 of one object (docs/reference.md#job-files).
     fn default() -> Self {
-        Self { max_bytes: 1 << 20, max_stream_bytes: 256 << 20, max_jobs: 100_000, newest_host: false }
+        Self {
+            max_bytes: 1 << 20,
+            max_stream_bytes: 256 << 20,
+            max_jobs: 100_000,
+            newest_host: false,
+            max_expansion: 50,
+        }
     }
 }
 

@@ -1,16 +1,22 @@
 //! Reads a document: one object, or an array of objects.
 
+use crate::jobfile::expand::Expander;
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json::{self, JsonValue, Node};
-use crate::jobfile::{
-    Cause, Draft, Form, JobFileLimits, MAX_PROBLEMS, Problem, Refusal, check, encoding, names,
-};
+use crate::jobfile::{Cause, Draft, Form, JobFileLimits, MAX_PROBLEMS, Problem, Refusal, encoding, names};
+use crate::rng::Rng;
 
-/// Reads a document whose name without ending is `stem`: one draft for each object, in order, at least one.
+/// Reads a document whose name without ending is `stem`: the jobs of its objects, in order, at least one. `rng` draws the
+/// seeds of `repeat`.
 ///
 /// # Errors
 /// Every problem of the document; none of its jobs may be accepted then.
-pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result<Vec<Draft>, Refusal> {
+pub fn read_document(
+    bytes: &[u8],
+    stem: &str,
+    limits: &JobFileLimits,
+    rng: &Rng,
+) -> Result<Vec<Draft>, Refusal> {
     if bytes.len() as u64 > limits.max_bytes {
         let message = format!(
             "the file has {} bytes, {} are allowed (inbox.max_bytes): split it, or write one object per line into a `.jsonl` file",
@@ -28,7 +34,7 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result
         findings.add_problem(mark);
     }
     let (drafts, cause) = match json::read(read.text, Form::Document, &mut findings) {
-        Ok(node) => (jobs(&node, stem, limits, &mut findings), Cause::Wrong),
+        Ok(node) => (jobs(&node, stem, limits, rng, &mut findings), Cause::Wrong),
         Err(json::ParseError) => (Vec::new(), Cause::Unparsable),
     };
     let warnings = findings.take_warnings(MAX_PROBLEMS);
@@ -43,38 +49,41 @@ pub fn read_document(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result
     Err(Refusal { cause, problems, warnings })
 }
 
-fn jobs(node: &Node<'_>, stem: &str, limits: &JobFileLimits, findings: &mut Findings<'_>) -> Vec<Draft> {
+fn jobs(
+    node: &Node<'_>,
+    stem: &str,
+    limits: &JobFileLimits,
+    rng: &Rng,
+    findings: &mut Findings<'_>,
+) -> Vec<Draft> {
+    let mut expander = Expander::new(limits, rng);
+    let mut drafts = Vec::new();
     match &node.value {
         JsonValue::Object(_) => {
-            check::job(node, "", names::default_name(stem, 1), limits, findings).into_iter().collect()
+            drafts = expander.jobs(node, "", names::default_name(stem, 1), findings);
         }
         JsonValue::Array(items) if items.len() as u64 > limits.max_jobs => {
             findings.add("", node.at, too_many_jobs(limits.max_jobs));
-            Vec::new()
         }
         JsonValue::Array(items) => {
             if items.is_empty() {
                 findings.add("", node.at, "the array is empty: there is no job in it");
             }
-            let numbered = items.iter().zip(0_u64..);
-            numbered
-                .filter_map(|(item, index)| {
-                    check::job(
-                        item,
-                        &format!("/{index}"),
-                        names::default_name(stem, index + 1),
-                        limits,
-                        findings,
-                    )
-                })
-                .collect()
+            for (item, index) in items.iter().zip(0_u64..) {
+                let name = names::default_name(stem, index + 1);
+                drafts.extend(expander.jobs(item, &format!("/{index}"), name, findings));
+                if drafts.len() as u64 > limits.max_jobs {
+                    findings.add("", node.at, too_many_jobs(limits.max_jobs));
+                    break;
+                }
+            }
         }
         other => {
             let what = other.what();
             findings.add("", node.at, format!("a job file is an object or an array of objects, not {what}"));
-            Vec::new()
         }
     }
+    drafts
 }
 
 /// The message for a file with more jobs than allowed.

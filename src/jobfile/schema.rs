@@ -16,9 +16,12 @@ pub fn schema() -> Value {
         "then": { "properties": properties(FIELDS) },
     })];
     let with_modes = MODELS.iter().filter(|model| !model.modes.is_empty());
-    rules.extend(with_modes.map(
-        |model| json!({ "if": is_model(&json!({ "const": model.name })), "then": { "anyOf": modes(model) } }),
-    ));
+    rules.extend(with_modes.map(|model| {
+        let mut is_model = is_model(&json!({ "const": model.name }));
+        // A matrix may hold the inputs.
+        is_model["properties"]["dropreel"] = json!({ "not": { "required": ["matrix"] } });
+        json!({ "if": is_model, "then": { "anyOf": modes(model) } })
+    }));
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "urn:dropreel:schema:job-file",
@@ -31,7 +34,10 @@ pub fn schema() -> Value {
         "definitions": {
             "job": {
                 "type": "object",
-                "required": ["model"],
+                "anyOf": [
+                    { "required": ["model"] },
+                    { "required": ["dropreel"], "properties": { "dropreel": varies("model") } },
+                ],
                 "properties": {
                     "model": {
                         "type": "string",
@@ -47,6 +53,11 @@ pub fn schema() -> Value {
             },
         },
     })
+}
+
+/// A `dropreel` member whose matrix has the key.
+fn varies(key: &str) -> Value {
+    json!({ "required": ["matrix"], "properties": { "matrix": { "required": [key] } } })
 }
 
 fn is_model(what: &Value) -> Value {

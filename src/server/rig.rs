@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::policy::PollingPolicy;
-use crate::jobfile::Draft;
+use crate::jobfile::{Draft, ObjectPlace};
 use crate::rng::Rng;
 use crate::store::Store;
 use crate::store::job_files::{FileToIngest, Source};
@@ -58,11 +58,13 @@ pub(super) fn draft(name: &str) -> Draft {
         warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
+        object_key: None,
         again: false,
         not_before: None,
         model: "wan2.5-t2v".into(),
         prompt: Some("春天的樱花树下".into()),
         body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
+        place: ObjectPlace::default(),
     }
 }
 

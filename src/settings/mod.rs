@@ -135,6 +135,8 @@ pub struct InboxSettings {
     pub max_bytes: u64,
     /// Most jobs of one file: 1 to 1,000,000.
     pub max_jobs: u32,
+    /// Most jobs of one object by `repeat` and `matrix`: 1 to 10,000.
+    pub max_expansion: u32,
 }
 
 /// `[library]`: the folder of finished media.

@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 use super::in_flight::{COOLDOWN, MAX_HANGING};
 use super::*;
 use crate::job::policy::PollingPolicy;
-use crate::jobfile::Draft;
+use crate::jobfile::{Draft, ObjectPlace};
 use crate::rng::Rng;
 use crate::store::job_files::{FileToIngest, Source};
 
@@ -151,11 +151,13 @@ fn draft(number: usize) -> Draft {
         warnings: Vec::new(),
         labels: [].into(),
         key: None,
+        object_key: None,
         again: false,
         not_before: None,
         model: "wan2.5-t2v".into(),
         prompt: None,
         body: format!(r#"{{"model":"wan2.5-t2v","seed":{number}}}"#),
+        place: ObjectPlace::default(),
     }
 }
 

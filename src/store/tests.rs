@@ -18,7 +18,7 @@ use crate::job::scheduling::ModelTasks;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
-use crate::jobfile::{Draft, Problem};
+use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::money::Quota;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
@@ -102,11 +102,13 @@ pub(super) fn draft(name: &str) -> Draft {
         warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
+        object_key: None,
         again: false,
         not_before: None,
         model: "wan2.5-t2v".into(),
         prompt: Some("春天的樱花树下".into()),
         body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
+        place: ObjectPlace { pointer: format!("/{name}"), line: 1 },
     }
 }
 
@@ -126,7 +128,7 @@ async fn file_is_ingested_whole_or_not_at_all() {
     let first = rig.ingest_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
     let refused = rig.ingest_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
     assert!(
-        matches!(refused, Err(IngestError::KeyUsed { place: 1, first: by, .. }) if by == first[0]),
+        matches!(&refused, Err(IngestError::KeyUsed { object, first: by, .. }) if object.pointer == "/three" && *by == first[0]),
         "{refused:?}"
     );
     let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
@@ -160,11 +162,9 @@ async fn rejected_file_of_a_batch_leaves_nothing_and_the_others_stay() {
     ];
     let outcomes = rig.store.ingest_batch(files, NOW).await.unwrap();
     let Ok(first) = &outcomes[0] else { panic!("{outcomes:?}") };
-    assert!(
-        matches!(&outcomes[1], Err(IngestError::KeyUsed { place: 1, first: by, .. }) if *by == first.jobs[1])
-    );
+    assert!(matches!(&outcomes[1], Err(IngestError::KeyUsed { first: by, .. }) if *by == first.jobs[1]));
     assert!(matches!(&outcomes[2], Err(IngestError::Duplicate { .. })));
-    assert!(matches!(&outcomes[3], Err(IngestError::KeyUsed { place: 1, .. })));
+    assert!(matches!(&outcomes[3], Err(IngestError::KeyUsed { .. })));
     assert!(outcomes[4].is_ok());
     let page = rig.store.list(JobFilter::default(), None, 10).await.unwrap();
     let names: Vec<_> = page.jobs.iter().rev().map(|details| details.job.identity().name.as_str()).collect();

@@ -190,6 +190,11 @@ async fn check_rejects_what_the_inbox_ignores_or_rejects() {
     }
     std::fs::write(rig.beside("\u{1b}[2J.json"), &good).unwrap();
     assert_eq!(stdout(&rig.run(&["check", "\u{1b}[2J.json"]).await), "·[2J.json: 1 job\n");
+    let job = r#"{"model": "m", "dropreel": {"repeat": 20}}"#;
+    for (name, text) in [("many.json", format!("[{job}, {job}]")), ("many.jsonl", format!("{job}\n{job}"))] {
+        std::fs::write(rig.beside(name), text).unwrap();
+        assert_eq!(stdout(&rig.run(&["check", name]).await), format!("{name}: 40 jobs from 2 objects\n"));
+    }
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
         settle: Duration::from_secs(2),
         rescan: Duration::from_secs(10),
     };
-    IntakeStage::new(store.clone(), clock.clone(), folders, JobFileLimits::default())
+    IntakeStage::new(store.clone(), clock.clone(), folders, JobFileLimits::default(), Rng::seeded(1))
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -106,6 +106,41 @@ async fn accepted_file_becomes_jobs_and_is_kept_byte_for_byte() {
     let kept = std::fs::read_to_string(inbox.path("accepted/2026-04-04/sakura.json")).unwrap();
     assert_eq!(kept, text);
     assert!(inbox.store.unmoved().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn expanded_object_is_ingested_once_with_its_seeds() {
+    let inbox = Inbox::new();
+    let object = |own: &str| format!(r#"{{"model":"m", "n":1.10, "dropreel":{{{own}}}}}"#);
+    let expanded = object(r#""key":"k","repeat":2,"matrix":{"size":["a","b"]}"#);
+    inbox.drop("a.json", format!("[{}, {expanded}]", object("")));
+    inbox.pass_after(Duration::ZERO).await;
+    assert_eq!(inbox.jobs().await, ["a", "a-2-1", "a-2-2", "a-2-3", "a-2-4"]);
+    let mut bodies = Vec::new();
+    for details in inbox.store.list(JobFilter::default(), None, 4).await.unwrap().jobs {
+        bodies.push(inbox.store.request(details.job.id()).await.unwrap());
+    }
+    bodies.reverse();
+    let seed = |body: &str| body.rsplit(':').next().unwrap().trim_end_matches('}').parse::<u32>().unwrap();
+    let (one, other) = (seed(&bodies[0]), seed(&bodies[1]));
+    assert_ne!(one, other);
+    let body = |size: &str, seed: u32| format!(r#"{{"model":"m", "n":1.10,"size":"{size}","seed":{seed}}}"#);
+    assert_eq!(bodies, [body("a", one), body("a", other), body("b", one), body("b", other)]);
+
+    // In the form with a number, as a whole, and as the key of a further expansion.
+    let second = r#""key":"k-4""#;
+    for (name, own) in [("b", second), ("c", r#""key":"k""#), ("d", r#""key":"k","repeat":9"#)] {
+        inbox.drop(&format!("{name}.jsonl"), format!("{}\n{}", object(""), object(own)));
+        inbox.settle().await;
+        let reason: serde_json::Value =
+            serde_json::from_str(&inbox.reason(&format!("{name}.jsonl"))).unwrap();
+        assert_eq!(
+            (&reason["errors"][0]["pointer"], &reason["errors"][0]["line"]),
+            (&"/dropreel/key".into(), &2.into()),
+            "{reason}"
+        );
+    }
+    assert_eq!(inbox.jobs().await.len(), 5);
 }
 
 #[tokio::test]

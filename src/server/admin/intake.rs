@@ -10,6 +10,7 @@ use crate::api::list::CreatedJobs;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines};
+use crate::rng::Rng;
 use crate::server::admin::http::{json_response, media_type};
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
@@ -25,11 +26,11 @@ const DEFAULT_NAME: &str = "job";
 const MAX_SHOWN: usize = 500;
 
 /// A job file in the body of a request.
-#[derive(Clone, Debug)]
 struct Upload {
     name: Option<String>,
     form: Form,
     limits: JobFileLimits,
+    rng: Rng,
     /// Of the request, if it may be repeated.
     idempotency_key: Option<String>,
 }
@@ -111,7 +112,13 @@ impl Upload {
             _ => Form::Document,
         };
         let idempotency_key = read_idempotency_key(request)?;
-        Ok(Self { name, form, limits: admin.server.file_limits.clone(), idempotency_key })
+        Ok(Self {
+            name,
+            form,
+            limits: admin.server.file_limits.clone(),
+            rng: admin.server.rng.clone(),
+            idempotency_key,
+        })
     }
 
     /// The key with a digest of the request: of its form, its name and its body.
@@ -154,7 +161,7 @@ impl Upload {
         };
         let drafts: Drafts = match self.form {
             Form::Document => {
-                let drafts = read_document(&bytes, &stem, &self.limits);
+                let drafts = read_document(&bytes, &stem, &self.limits, &self.rng);
                 Box::new(
                     drafts
                         .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?
@@ -163,10 +170,10 @@ impl Upload {
                 )
             }
             Form::Lines => {
-                check_lines(&bytes, &stem, &self.limits)?;
+                check_lines(&bytes, &stem, &self.limits, &self.rng)?;
                 // Parsed again while the jobs are written: all drafts at once would need more memory than the
                 // file.
-                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits);
+                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &self.rng);
                 Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
             }
         };
@@ -187,9 +194,9 @@ fn read_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem
     Ok(Some(text.to_owned()))
 }
 
-fn check_lines(bytes: &[u8], stem: &str, limits: &JobFileLimits) -> Result<(), Problem> {
+fn check_lines(bytes: &[u8], stem: &str, limits: &JobFileLimits, rng: &Rng) -> Result<(), Problem> {
     let mut problems = Vec::new();
-    for line in read_lines(bytes, stem, limits) {
+    for line in read_lines(bytes, stem, limits, rng) {
         match line {
             Ok(_) => {}
             Err(LineError::Refused(refusal)) => problems.extend(refusal.problems),

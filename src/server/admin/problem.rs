@@ -259,11 +259,13 @@ impl ResponseError for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobfile::ObjectPlace;
 
     #[test]
     fn problem_has_the_members_of_rfc_9457_and_its_own() {
         let first = JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890ab").unwrap();
-        let problem = Problem::from(IngestError::KeyUsed { key: "k".into(), place: 0, first });
+        let problem =
+            Problem::from(IngestError::KeyUsed { key: "k".into(), object: ObjectPlace::default(), first });
         let response = problem.error_response();
         assert_eq!(response.status(), 409);
         assert_eq!(response.headers().get("content-type").unwrap(), "application/problem+json");

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
 use crate::jobfile;
 use crate::library::Library;
+use crate::rng::Rng;
 use crate::secret::CallbackSecrets;
 use crate::server::admin::auth::RequestCheck;
 use crate::server::admin::problem::Problem;
@@ -37,6 +38,8 @@ pub struct AdminServer {
     pub settings: Arc<Settings>,
     /// Size limits of job files, as in the inbox.
     pub file_limits: jobfile::JobFileLimits,
+    /// Draws the seeds of `repeat`.
+    pub rng: Rng,
     /// Checked for its presence.
     pub library: Library,
     /// Show which stages are stalled.

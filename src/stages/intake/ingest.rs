@@ -212,8 +212,12 @@ impl IntakeStage {
             Err(refusal @ (IngestError::Duplicate { .. } | IngestError::IdempotencyKeyReused)) => {
                 self.reject(&name, file.version, vec![file_problem(refusal.to_string())]).await;
             }
-            Err(refusal @ IngestError::KeyUsed { .. }) => {
-                let problem = Problem { pointer: key_pointer(&refusal), ..file_problem(refusal.to_string()) };
+            Err(ref refusal @ IngestError::KeyUsed { ref object, .. }) => {
+                let problem = Problem {
+                    pointer: format!("{}/dropreel/key", object.pointer),
+                    line: object.line.max(1),
+                    ..file_problem(refusal.to_string())
+                };
                 self.reject(&name, file.version, vec![problem]).await;
             }
             Err(staged @ IngestError::KeyStaged { .. }) => self.warn_file_stays(&name, &staged.to_string()),
@@ -232,14 +236,6 @@ fn file_to_ingest(name: &str, file: &ValidFile) -> FileToIngest {
         sha256: file.sha256.clone(),
         bytes: file.version.bytes,
         idempotency_key: None,
-    }
-}
-
-fn key_pointer(refusal: &IngestError) -> String {
-    match refusal {
-        IngestError::KeyUsed { place, .. } if *place > 0 => format!("/{place}/dropreel/key"),
-        IngestError::KeyUsed { .. } => "/dropreel/key".into(),
-        _ => String::new(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::fs::FsError;
 use crate::fs::lock::{InboxLock, LockError};
 use crate::inbox::{FileVersion, FolderId, Inbox, InboxEntry};
 use crate::jobfile::{self, JobFileLimits, Problem};
+use crate::rng::Rng;
 use crate::stages::intake::validate::{Candidate, Validator};
 use crate::stages::intake::watch::Watch;
 use crate::stages::{Stage, Wake, run_blocking};
@@ -93,9 +94,9 @@ struct Reason<'a> {
 
 impl IntakeStage {
     /// A stage for these folders, which are created when they are needed.
-    pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: JobFileLimits) -> Self {
+    pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: JobFileLimits, rng: Rng) -> Self {
         let inbox = Inbox::new(folders.inbox.clone());
-        let validator = Arc::new(Validator { inbox, settle: folders.settle, limits });
+        let validator = Arc::new(Validator { inbox, settle: folders.settle, limits, rng });
         Self {
             store,
             clock,

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::fs::{FsError, open_for_writing};
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
 use crate::jobfile::{self, Cause, Draft, Form, JobFileLimits, LineError, Problem};
+use crate::rng::Rng;
 use crate::sha256::sha256_hex;
 use crate::store::job_files::Drafts;
 
@@ -75,11 +76,13 @@ pub(super) struct ValidFile {
 }
 
 /// Validates files of the inbox.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Validator {
     pub inbox: Inbox,
     pub settle: Duration,
     pub limits: JobFileLimits,
+    /// Draws the seeds of `repeat`.
+    pub rng: Rng,
 }
 
 impl Validator {
@@ -150,7 +153,7 @@ impl Validator {
             return Ok(self.too_large(candidate, max_bytes, "inbox.max_bytes"));
         }
         let (bytes, version, file) = inbox.read_file(name, max_bytes)?;
-        match jobfile::read_document(&bytes, jobfile::stem(name), &self.limits) {
+        match jobfile::read_document(&bytes, jobfile::stem(name), &self.limits, &self.rng) {
             Ok(drafts) => {
                 let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
                 Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts }))
@@ -220,7 +223,7 @@ impl Validator {
     ) -> Result<Vec<Problem>, FsError> {
         let mut problems = Vec::new();
         let mut jobs = 0_u64;
-        for line in jobfile::read_lines(from, jobfile::stem(name), &self.limits) {
+        for line in jobfile::read_lines(from, jobfile::stem(name), &self.limits, &self.rng) {
             match line {
                 Ok(draft) => {
                     jobs += 1;
@@ -257,7 +260,7 @@ impl Validator {
             return Err(FsError::Changed(self.inbox.path().join(name)));
         }
         let from = BufReader::with_capacity(BUFFER_BYTES, file);
-        let lines = jobfile::read_lines(from, jobfile::stem(name), &self.limits)
+        let lines = jobfile::read_lines(from, jobfile::stem(name), &self.limits, &self.rng)
             .map(|line| line.map_err(|error| error.to_string()));
         let (inbox, version, name) = (self.inbox.clone(), valid.version, name.to_owned());
         let change = std::iter::once_with(move || match inbox.open_file(&name) {

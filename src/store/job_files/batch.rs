@@ -58,7 +58,7 @@ fn ingest_drafts(
     let has_keys = drafts.iter().any(|draft| draft.key.is_some());
     let (nr, jobs) = undoing_refusal(connection, has_keys, || {
         let nr = insert_file(connection, file, drafts.len(), Visibility::AtOnce, now)?;
-        Ok((nr, inserts.add_jobs(writing, nr, 0, drafts, now, new_id)?))
+        Ok((nr, inserts.add_jobs(writing, nr, drafts, now, new_id)?))
     })?;
     record_key(connection, file, nr, now)?;
     count_accepted(writing, jobs.len());

@@ -121,36 +121,34 @@ impl<'c> Inserts<'c> {
         })
     }
 
-    /// Adds jobs that follow the first `before` jobs of their file.
+    /// Adds jobs of a file.
     pub(super) fn add_jobs(
         &mut self,
         writing: &mut Writing<'_>,
         intake: i64,
-        before: usize,
         drafts: &[Draft],
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
     ) -> Result<Vec<JobId>, IngestError> {
-        let places = (before..).zip(drafts);
-        places.map(|draft| self.add_job(writing, intake, draft, now, new_id)).collect()
+        drafts.iter().map(|draft| self.add_job(writing, intake, draft, now, new_id)).collect()
     }
 
     fn add_job(
         &mut self,
         writing: &mut Writing<'_>,
         intake: i64,
-        (place, draft): (usize, &Draft),
+        draft: &Draft,
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
     ) -> Result<JobId, IngestError> {
-        if let Some(key) = &draft.key
-            && let Some(first) = job_of_key(self.connection, key)?
-        {
-            let key = key.clone();
-            return Err(match is_staged_elsewhere(self.connection, first, intake)? {
-                true => IngestError::KeyStaged { key },
-                false => IngestError::KeyUsed { key, place, first },
-            });
+        for key in draft.keys() {
+            if let Some(first) = job_of_key(self.connection, key)? {
+                let (key, object) = (key.to_owned(), draft.place.clone());
+                return Err(match is_staged_elsewhere(self.connection, first, intake)? {
+                    true => IngestError::KeyStaged { key },
+                    false => IngestError::KeyUsed { key, object, first },
+                });
+            }
         }
         let change = writing.next_change();
         let identity = Identity {
@@ -183,7 +181,7 @@ impl<'c> Inserts<'c> {
         for (key, value) in &draft.labels {
             self.label.execute((key, value, nr))?;
         }
-        if let Some(key) = &draft.key {
+        for key in draft.keys() {
             let mut insert = self.connection.prepare_cached("INSERT INTO keys (key, job) VALUES (?1, ?2)")?;
             insert.execute((key, id.to_string()))?;
         }

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::jobfile::Draft;
+use crate::jobfile::{Draft, ObjectPlace};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use idempotency::IdempotencyKey;
@@ -88,8 +88,8 @@ pub enum IngestError {
     KeyUsed {
         /// The key.
         key: String,
-        /// Which job of the file, from 0.
-        place: usize,
+        /// Its object.
+        object: ObjectPlace,
         /// The job that used it.
         first: JobId,
     },

@@ -106,8 +106,8 @@ impl Store {
         loop {
             file.has_again |= chunk.iter().any(|draft| draft.again);
             file.lacks_key |= chunk.iter().any(|draft| draft.key.is_none());
-            file.keys.extend(chunk.iter().filter_map(|draft| draft.key.clone()));
-            let write = self.stage_chunk(file.nr, file.jobs.len(), chunk, now);
+            file.keys.extend(chunk.iter().flat_map(Draft::keys).map(str::to_owned));
+            let write = self.stage_chunk(file.nr, chunk, now);
             let (jobs, next) = match rest.take() {
                 Some(rest) => join(write, self.read_chunk(rest)).await,
                 None => (write.await, Ok((Vec::new(), None))),
@@ -123,7 +123,6 @@ impl Store {
     async fn stage_chunk(
         &self,
         nr: i64,
-        before: usize,
         drafts: Vec<Draft>,
         now: Timestamp,
     ) -> Result<Vec<JobId>, IngestError> {
@@ -133,7 +132,7 @@ impl Store {
             let new_id = |order| JobId::new(now, order, &rng);
             let mut inserts = Inserts::prepare(connection, Visibility::Staged)?;
             let has_keys = drafts.iter().any(|draft| draft.key.is_some());
-            let add = || inserts.add_jobs(writing, nr, before, &drafts, now, &new_id);
+            let add = || inserts.add_jobs(writing, nr, &drafts, now, &new_id);
             match undoing_refusal(connection, has_keys, add) {
                 Err(IngestError::Store(error)) => Err(error),
                 jobs => {

@@ -8,6 +8,7 @@ use std::fmt;
 use dropreel::jobfile::{
     Cause, Draft, JobFileLimits, MAX_DEPTH, MAX_PROBLEMS, Refusal, read_document, with_callback,
 };
+use dropreel::rng::Rng;
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 const CALLBACK: &str = "https://hooks.example/callbacks/\"id\"/token";
 
 fuzz_target!(|bytes: &[u8]| {
-    match read_document(bytes, "a-file", &JobFileLimits::default()) {
+    match read_document(bytes, "a-file", &JobFileLimits::default(), &Rng::seeded(1)) {
         Ok(drafts) => check_accepted(bytes, &drafts),
         Err(refusal) => check_rejected(bytes, &refusal),
     }
@@ -35,23 +36,40 @@ fn check_accepted(bytes: &[u8], drafts: &[Draft]) {
         _ => vec![whole],
     };
     assert!(!objects.is_empty());
-    assert_eq!(objects.len(), drafts.len(), "one job for each object");
-    for (object, draft) in objects.iter().zip(drafts) {
-        check_job(object.get(), draft);
+    let mut places: Vec<_> = drafts.iter().map(|draft| draft.place.pointer.as_str()).collect();
+    places.dedup();
+    assert_eq!(objects.len(), places.len(), "jobs for each object");
+    for draft in drafts {
+        let index = draft.place.pointer.strip_prefix('/').map_or(0, |index| index.parse().expect("an index"));
+        check_job(objects[index].get(), draft);
     }
 }
 
 fn check_job(object: &str, draft: &Draft) {
     let mut given = members(object);
-    let member = given.remove("dropreel");
-    assert_eq!(members(&draft.body), given, "the same members with the same text are sent");
-    assert!(!given.contains_key("callback_url"));
-    if member.is_none() {
-        assert_eq!(draft.body, object);
+    let member = given.remove("dropreel").map(members).unwrap_or_default();
+    let matrix = member.get("matrix").map(|matrix| members(matrix)).unwrap_or_default();
+    let body = members(&draft.body);
+    for (key, text) in &body {
+        match matrix.get(key) {
+            Some(values) => {
+                let values: Vec<&RawValue> = serde_json::from_str(values).expect("an array");
+                assert!(values.iter().any(|value| value.get() == *text), "one of the values with its text");
+            }
+            None if key == "seed" && member.contains_key("repeat") => {
+                assert!(given.get(key) == Some(text) || text.parse::<u32>().is_ok_and(|seed| seed < 1 << 31));
+            }
+            None => assert_eq!(given.get(key), Some(text), "the same text is sent"),
+        }
     }
-    let kept =
-        common(object.bytes(), draft.body.bytes()) + common(object.bytes().rev(), draft.body.bytes().rev());
-    assert!(kept >= draft.body.len(), "the body is the user's text without one part");
+    assert!(given.keys().all(|key| body.contains_key(key)), "all members are sent");
+    assert!(!body.contains_key("callback_url"));
+    if !member.contains_key("matrix") && !member.contains_key("repeat") {
+        let (start, end) = (common(object.bytes(), draft.body.bytes()), draft.body.bytes().rev());
+        let kept = start + common(object.bytes().rev(), end);
+        assert!(kept >= draft.body.len(), "the body is the user's text without one part");
+    }
+    let given = body;
 
     let body = with_callback(&draft.body, CALLBACK);
     let mut sent = members(&body);
@@ -69,7 +87,8 @@ fn check_job(object: &str, draft: &Draft) {
     assert!((-100..=100).contains(&draft.priority));
     assert!(draft.labels.len() <= 50);
     assert!(draft.labels.keys().all(|key| (1..=64).contains(&key.chars().count())));
-    assert!(draft.key.as_ref().is_none_or(|key| (1..=200).contains(&key.chars().count())));
+    // With the number that `repeat` and `matrix` append.
+    assert!(draft.key.as_ref().is_none_or(|key| (1..=206).contains(&key.chars().count())));
     assert!(!format!("{draft:?}").contains(&draft.body));
 }
 

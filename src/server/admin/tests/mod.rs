@@ -46,6 +46,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         clock: Clock::machine(),
         settings: Arc::new(settings),
         file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192, ..Default::default() },
+        rng: Rng::seeded(1),
         library,
         heartbeats: Heartbeats::new(Clock::machine()),
         callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),

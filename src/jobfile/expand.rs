@@ -1,0 +1,251 @@
+//! The jobs of one object: one, or with `repeat` and `matrix` one for each combination. Each is checked as a job of its
+//! own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::jobfile::body::edited;
+use crate::jobfile::check;
+use crate::jobfile::dropreel_member::{self, DropreelMember};
+use crate::jobfile::findings::{Findings, below, quoted};
+use crate::jobfile::json::{JsonValue, Member, Node};
+use crate::jobfile::{Draft, JobFileLimits, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
+use crate::rng::Rng;
+
+/// The member with dropreel's own keys.
+const DROPREEL_KEY: &str = "dropreel";
+const SEED_KEY: &str = "seed";
+/// Seeds are whole numbers below this.
+const SEED_END: u64 = 1 << 31;
+/// The most bytes that the requests made by `repeat` and `matrix` in one document or line may have together: all of them
+/// are in memory at once.
+const MAX_EXPANDED_BYTES: u64 = 64 << 20;
+/// The most keys of a combination that a message names.
+const MAX_NAMED_KEYS: usize = 6;
+
+/// Makes the jobs of the objects of one document or line.
+pub struct Expander<'l> {
+    limits: &'l JobFileLimits,
+    rng: &'l Rng,
+    bytes: u64,
+}
+
+impl<'l> Expander<'l> {
+    pub fn new(limits: &'l JobFileLimits, rng: &'l Rng) -> Self {
+        Self { limits, rng, bytes: 0 }
+    }
+
+    /// Checks the object at `pointer` and makes its jobs. `default_name` is their name if the object gives none. Problems
+    /// are added to `findings`; an object with a problem has no jobs.
+    pub fn jobs(
+        &mut self,
+        node: &Node<'_>,
+        pointer: &str,
+        default_name: String,
+        findings: &mut Findings<'_>,
+    ) -> Vec<Draft> {
+        let before = findings.count();
+        let Some(members) = check::members(node, pointer, findings) else { return Vec::new() };
+        let dropreel = members.iter().position(|member| member.key == DROPREEL_KEY);
+        let mut own_keys = match dropreel.and_then(|index| members.get(index)) {
+            Some(member) => dropreel_member::read(member, pointer, findings),
+            None => DropreelMember::default(),
+        };
+        own_keys.name.get_or_insert(default_name);
+        let object =
+            Object { node, members, pointer, dropreel, own_keys, newest_host: self.limits.newest_host };
+        let drafts = if object.is_expanded() {
+            self.expand(&object, findings)
+        } else {
+            object.draft(members, &[], None, findings).into_iter().collect()
+        };
+        if findings.count() > before {
+            findings.return_warnings(drafts.into_iter().flat_map(|draft| draft.warnings));
+            return Vec::new();
+        }
+        drafts
+    }
+
+    fn expand(&mut self, object: &Object<'_, '_>, findings: &mut Findings<'_>) -> Vec<Draft> {
+        let count = object.count();
+        let max = u64::from(self.limits.max_expansion);
+        if count > max {
+            let message = format!(
+                "`repeat` and `matrix` make {count} jobs of this object, and {max} are allowed (inbox.max_expansion)"
+            );
+            findings.add(&below(object.pointer, DROPREEL_KEY), object.own_at(), message);
+            return Vec::new();
+        }
+        self.bytes = self.bytes.saturating_add(count.saturating_mul(object.node.text.len() as u64));
+        if self.bytes > MAX_EXPANDED_BYTES {
+            let message = format!(
+                "`repeat` and `matrix` make requests of more than {MAX_EXPANDED_BYTES} bytes together: put fewer objects into the file, or each on its own line of a `.jsonl` file"
+            );
+            findings.add(&below(object.pointer, DROPREEL_KEY), object.own_at(), message);
+            return Vec::new();
+        }
+        let seeds = object.draw_seeds(self.rng);
+        let mut drafts = Vec::new();
+        // Many combinations may have the same problem: each once, with the values that all of them share.
+        let mut problems: BTreeMap<Problem, Vec<(&str, u64)>> = BTreeMap::new();
+        for number in 0..count {
+            let combination = object.combination(number, &seeds);
+            let found = findings.apart(|findings| {
+                let (members, set) = object.vary(&combination);
+                drafts.extend(object.draft(&members, &set, Some(number + 1), findings));
+            });
+            let values = || combination.iter().map(|choice| (choice.key, choice.item));
+            for problem in found {
+                let shared = problems.entry(problem).or_insert_with(|| values().collect());
+                shared.retain(|value| values().any(|other| other == *value));
+            }
+        }
+        for (mut problem, shared) in problems {
+            problem.message += &object.describe(&shared);
+            findings.add_problem(problem);
+        }
+        drafts
+    }
+}
+
+/// An object with its own keys read.
+struct Object<'n, 'a> {
+    node: &'n Node<'a>,
+    members: &'n [Member<'a>],
+    pointer: &'n str,
+    /// Which member is dropreel's own.
+    dropreel: Option<usize>,
+    own_keys: DropreelMember<'a>,
+    newest_host: bool,
+}
+
+/// One value of a varied key.
+struct Choice<'c> {
+    key: &'c str,
+    value: Node<'c>,
+    /// Which of its values, from 1.
+    item: u64,
+}
+
+impl<'a> Object<'_, 'a> {
+    fn is_expanded(&self) -> bool {
+        self.own_keys.repeat.is_some() || !self.own_keys.matrix.is_empty()
+    }
+
+    /// Byte at which the `dropreel` member begins.
+    fn own_at(&self) -> usize {
+        self.dropreel.and_then(|index| self.members.get(index)).map_or(self.node.at, |member| member.key_at)
+    }
+
+    /// How many jobs it stands for.
+    fn count(&self) -> u64 {
+        let lengths = self.own_keys.matrix.iter().map(|key| key.values.len() as u64);
+        lengths.fold(self.own_keys.repeat.unwrap_or(1), u64::saturating_mul)
+    }
+
+    /// The seeds of `repeat`: the object's own one first, the others drawn, all different. None if the matrix has them.
+    fn draw_seeds(&self, rng: &Rng) -> Vec<String> {
+        let has_seeds = self.own_keys.matrix.iter().any(|key| key.key == SEED_KEY);
+        let Some(repeat) = self.own_keys.repeat.filter(|_| !has_seeds) else { return Vec::new() };
+        let own = self.members.iter().find(|member| member.key == SEED_KEY).map(|member| member.value.text);
+        let mut used: BTreeSet<String> = own.map(str::to_owned).into_iter().collect();
+        let mut seeds: Vec<String> = used.iter().cloned().collect();
+        while (seeds.len() as u64) < repeat {
+            let seed = rng.below(SEED_END).to_string();
+            if used.insert(seed.clone()) {
+                seeds.push(seed);
+            }
+        }
+        seeds
+    }
+
+    /// The combination of this number, from 0. The last key varies fastest, and the seeds of `repeat` faster still.
+    fn combination<'c>(&'c self, number: u64, seeds: &'c [String]) -> Vec<Choice<'c>> {
+        let repeat = self.own_keys.repeat.unwrap_or(1);
+        let mut rest = number / repeat;
+        let mut choices = Vec::new();
+        for key in self.own_keys.matrix.iter().rev() {
+            let length = key.values.len() as u64;
+            let item = usize::try_from(rest % length).unwrap_or(0);
+            rest /= length;
+            choices.extend(key.values.get(item).map(|value| Choice {
+                key: &key.key,
+                value: value.clone(),
+                item: item as u64 + 1,
+            }));
+        }
+        choices.reverse();
+        let seed = usize::try_from(number % repeat).ok().and_then(|index| seeds.get(index));
+        choices.extend(seed.map(|seed| Choice {
+            key: SEED_KEY,
+            value: Node { at: self.own_at(), text: seed, value: JsonValue::Number },
+            item: number % repeat + 1,
+        }));
+        choices
+    }
+
+    /// The object's members with these choices, and the choices as text.
+    fn vary<'c>(&'c self, combination: &'c [Choice<'c>]) -> (Vec<Member<'c>>, Vec<(&'c str, &'c str)>) {
+        let mut members: Vec<Member<'c>> = self.members.to_vec();
+        for choice in combination {
+            match members.iter_mut().find(|member| member.key == choice.key) {
+                Some(member) if member.value.text == choice.value.text => {}
+                Some(member) => member.value = choice.value.clone(),
+                None => members.push(Member {
+                    key: choice.key.into(),
+                    key_at: choice.value.at,
+                    value: choice.value.clone(),
+                }),
+            }
+        }
+        (members, combination.iter().map(|choice| (choice.key, choice.value.text)).collect())
+    }
+
+    /// In words which values of a combination have a problem. The values themselves may be addresses or prompts.
+    fn describe(&self, values: &[(&str, u64)]) -> String {
+        let varies = |key: &str| match self.own_keys.matrix.iter().find(|candidate| candidate.key == key) {
+            Some(key) => key.values.len() > 1,
+            None => self.own_keys.repeat > Some(1),
+        };
+        let values = values.iter().filter(|(key, _)| varies(key)).take(MAX_NAMED_KEYS);
+        let values: Vec<String> =
+            values.map(|(key, number)| format!("value {number} of {}", quoted(key))).collect();
+        if values.is_empty() { String::new() } else { format!(" (with {})", values.join(", ")) }
+    }
+
+    /// The draft of the request with these `members`; `number` is that of the combination, from 1.
+    fn draft(
+        &self,
+        members: &[Member<'_>],
+        set: &[(&str, &str)],
+        number: Option<u64>,
+        findings: &mut Findings<'_>,
+    ) -> Option<Draft> {
+        let request = check::request(self.node, members, self.pointer, self.newest_host, findings)?;
+        let own = &self.own_keys;
+        let name = own.name.as_deref().unwrap_or_default();
+        let numbered =
+            |text: &str| number.map_or_else(|| text.to_owned(), |number| format!("{text}-{number}"));
+        Some(Draft {
+            name: number.map_or_else(|| name.to_owned(), |number| numbered_name(name, number)),
+            priority: own.priority,
+            max_cost: own.max_cost,
+            labels: own.labels.clone(),
+            key: own.key.as_deref().map(numbered),
+            object_key: own.key.clone().filter(|_| number == Some(1)),
+            again: own.again,
+            not_before: own.not_before,
+            model: request.model,
+            prompt: request.prompt,
+            body: edited(self.node, self.members, self.dropreel, set),
+            warnings: findings.take_warnings(MAX_WARNINGS),
+            place: ObjectPlace { pointer: self.pointer.to_owned(), line: findings.line(self.node.at) },
+        })
+    }
+}
+
+/// The name with a number, cut so that it is not too long.
+fn numbered_name(name: &str, number: u64) -> String {
+    let ending = format!("-{number}");
+    let kept: String = name.chars().take(MAX_NAME_CHARS.saturating_sub(ending.len())).collect();
+    kept + &ending
+}
