@@ -84,6 +84,8 @@ CREATE TABLE jobs (
     cancel_requested     INTEGER NOT NULL,      -- 1: to be cancelled at the provider
     expiry_alerted       INTEGER NOT NULL,      -- 1: the alert that a link expires soon has been given
     unattended_entries   INTEGER NOT NULL,      -- history entries since the operator last acted
+    budget_wait_quota    INTEGER,               -- pending: what it needs of a budget that it waits for
+    checks_waived        INTEGER NOT NULL,      -- 1: released although too expensive; the next attempt skips that check
 
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
@@ -103,6 +105,9 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action = 'submit';
 -- Everything that is due.
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+-- Waiting for a budget, in the order of the queue.
+CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
+    WHERE next_action = 'wait' AND budget_wait_quota IS NOT NULL;
 -- Downloads, the link that expires first before others.
 CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
 -- Downloads that have failed, by their time.
@@ -154,7 +159,7 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_at);
 
--- One row per billable submit, committed before it is sent. Only the counts and the task change afterwards.
+-- One row per billable submit, committed before it is sent. Only the counts, the task and the money change afterwards.
 CREATE TABLE attempts (
     job          INTEGER NOT NULL REFERENCES jobs (nr),
     number       INTEGER NOT NULL,
@@ -165,8 +170,33 @@ CREATE TABLE attempts (
     sends        INTEGER NOT NULL,       -- counted before each send
     last_sent_at INTEGER NOT NULL,
     task_id      TEXT UNIQUE,            -- no task belongs to two jobs
+    base_url     TEXT,                   -- where it was sent; null: where the settings say, by an older version
+    estimate_quota  INTEGER,             -- what it would probably cost, when it was sent; null: sent by an older version
+    estimate_source TEXT,                -- src/money/estimate.rs
+    frozen_quota    INTEGER,             -- what the provider has frozen for it
+    charged_quota   INTEGER,             -- what the provider has charged for it; 0 after a refund
+    counted_quota   INTEGER NOT NULL,    -- what it counts for in `spending`: reserved, or
+    counted_settled INTEGER NOT NULL,    -- 1: settled,
+    counted_at      INTEGER NOT NULL,    -- at this time
     PRIMARY KEY (job, number)
 ) STRICT;
+
+-- What attempts count for in budgets, by the quarter of an hour in which they were submitted: days and months of every
+-- time zone begin with one. Kept when jobs are pruned.
+CREATE TABLE spending (
+    quarter  INTEGER PRIMARY KEY,        -- Unix time, in units of 900 seconds
+    reserved INTEGER NOT NULL,
+    settled  INTEGER NOT NULL
+) STRICT;
+
+-- The same by label, for all time.
+CREATE TABLE label_spending (
+    key      TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    reserved INTEGER NOT NULL,
+    settled  INTEGER NOT NULL,
+    PRIMARY KEY (key, value)
+) STRICT, WITHOUT ROWID;
 
 -- One row per output of a task.
 CREATE TABLE outputs (

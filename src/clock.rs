@@ -6,6 +6,8 @@
 //! it runs the work in place, so that no other thread can change the order of events.
 #![expect(clippy::disallowed_methods, reason = "the one home of the wall clock and of sleeping")]
 
+pub mod calendar;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use calendar::Zone;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -205,6 +208,14 @@ impl Clock {
         match &*self.0 {
             Source::Machine { zone, .. } => moment.date_in(zone.get_or_init(local_zone).clone()),
             Source::Paused { .. } => moment.date(),
+        }
+    }
+
+    /// The time zone of this machine. A paused clock is in UTC.
+    pub fn zone(&self) -> Zone {
+        match &*self.0 {
+            Source::Machine { zone, .. } => Zone::of(zone.get_or_init(local_zone).clone()),
+            Source::Paused { .. } => Zone::of(TimeZone::UTC),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Amounts in the provider's quota: integers, 500,000 to the US dollar (docs/provider.md#status-answers).
 
+pub mod estimate;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,15 @@ impl Quota {
         Some(Self(millionths / (1_000_000 / QUOTA_PER_USD)))
     }
 
+    /// From US dollars, rounded to whole quota. `None`: no finite amount.
+    pub fn from_usd(usd: f64) -> Option<Self> {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "within the bounds")]
+        {
+            let quota = (usd * QUOTA_PER_USD as f64).round();
+            (quota.abs() < 9e15).then_some(Self(quota as i64))
+        }
+    }
+
     /// In US dollars, for people and reports; calculations stay in quota.
     pub fn usd(self) -> f64 {
         // Exact below 2^53 quota: 18 billion dollars.
@@ -51,15 +62,23 @@ impl Quota {
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
+
+    /// The difference; saturates.
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
 }
 
 impl fmt::Display for Quota {
-    /// Dollars with four decimal places: the smallest known price is a fraction of a cent.
+    /// Dollars and cents, rounded.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
-        let ten_thousandths = (i128::from(self.0.unsigned_abs()) * 10_000 + i128::from(QUOTA_PER_USD) / 2)
+        let cents = (i128::from(self.0.unsigned_abs()) * 100 + i128::from(QUOTA_PER_USD) / 2)
             / i128::from(QUOTA_PER_USD);
-        write!(f, "{sign}${}.{:04}", ten_thousandths / 10_000, ten_thousandths % 10_000)
+        match cents {
+            0 if self.0 != 0 => write!(f, "{sign}<$0.01"),
+            _ => write!(f, "{sign}${}.{:02}", cents / 100, cents % 100),
+        }
     }
 }
 
@@ -87,10 +106,13 @@ mod tests {
 
     #[test]
     fn quota_is_printed_in_dollars() {
-        assert_eq!(Quota::new(75_000).to_string(), "$0.1500");
-        assert_eq!(Quota::new(-1_250_000).to_string(), "-$2.5000");
-        assert_eq!(Quota::ZERO.to_string(), "$0.0000");
+        assert_eq!(Quota::new(75_000).to_string(), "$0.15");
+        assert_eq!(Quota::new(-1_250_000).to_string(), "-$2.50");
+        assert_eq!(Quota::ZERO.to_string(), "$0.00");
+        assert_eq!(Quota::new(2400).to_string(), "<$0.01");
         assert_eq!(Quota::new(i64::MIN).plus(Quota::new(-1)), Quota::new(i64::MIN));
+        assert_eq!(Quota::from_usd(0.15), Some(Quota::new(75_000)));
+        assert_eq!((Quota::from_usd(f64::NAN), Quota::from_usd(1e300)), (None, None));
         assert!((Quota::new(75_000).usd() - 0.15).abs() < f64::EPSILON);
     }
 }

@@ -37,6 +37,8 @@ CREATE TABLE jobs_4 (
     cancel_requested     INTEGER NOT NULL,
     expiry_alerted       INTEGER NOT NULL,
     unattended_entries   INTEGER NOT NULL,
+    budget_wait_quota    INTEGER,
+    checks_waived        INTEGER NOT NULL,
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
     cost_quota           INTEGER,
@@ -59,13 +61,15 @@ SELECT
               WHEN 'fetch' THEN 'poll' ELSE move END,
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
-    asked_at, knocked_at, cancel_wanted, alerted, 0, progress, reserved_quota, cost_quota,
+    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, progress, reserved_quota, cost_quota,
     submitted_at, completed_at, finished_at, expires_at, error_code, error_message, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action = 'submit';
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
+    WHERE next_action = 'wait' AND budget_wait_quota IS NOT NULL;
 CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
 CREATE INDEX jobs_to_download_again ON jobs (download_at) WHERE download_failing = 1;
 CREATE INDEX jobs_to_alert ON jobs (expires_at)
@@ -100,6 +104,55 @@ CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
+-- What attempts cost. Only the newest attempt of a job had its cost kept.
+CREATE TABLE attempts_4 (
+    job          INTEGER NOT NULL REFERENCES jobs (nr),
+    number       INTEGER NOT NULL,
+    key          TEXT NOT NULL UNIQUE,
+    body         TEXT NOT NULL,
+    body_sha256  TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    sends        INTEGER NOT NULL,
+    last_sent_at INTEGER NOT NULL,
+    task_id      TEXT UNIQUE,
+    base_url     TEXT,
+    estimate_quota  INTEGER,
+    estimate_source TEXT,
+    frozen_quota    INTEGER,
+    charged_quota   INTEGER,
+    counted_quota   INTEGER NOT NULL,
+    counted_settled INTEGER NOT NULL,
+    counted_at      INTEGER NOT NULL,
+    PRIMARY KEY (job, number)
+) STRICT;
+INSERT INTO attempts_4
+SELECT
+    attempts.job, number, key, body, body_sha256, attempts.created_at, sends, last_sent_at, attempts.task_id,
+    NULL, NULL, NULL, iif(number = attempts_of.attempts, reserved_quota, NULL),
+    iif(number = attempts_of.attempts, cost_quota, NULL),
+    iif(number = attempts_of.attempts, coalesce(cost_quota, reserved_quota, 0), 0),
+    iif(number = attempts_of.attempts, cost_quota IS NOT NULL, 1), attempts.created_at
+FROM attempts JOIN jobs AS attempts_of ON attempts_of.nr = attempts.job ORDER BY attempts.rowid;
+DROP TABLE attempts;
+ALTER TABLE attempts_4 RENAME TO attempts;
+CREATE TABLE spending (
+    quarter  INTEGER PRIMARY KEY,
+    reserved INTEGER NOT NULL,
+    settled  INTEGER NOT NULL
+) STRICT;
+INSERT INTO spending
+SELECT counted_at / 900000, sum(iif(counted_settled, 0, counted_quota)), sum(iif(counted_settled, counted_quota, 0))
+FROM attempts WHERE counted_quota > 0 GROUP BY 1;
+CREATE TABLE label_spending (
+    key      TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    reserved INTEGER NOT NULL,
+    settled  INTEGER NOT NULL,
+    PRIMARY KEY (key, value)
+) STRICT, WITHOUT ROWID;
+INSERT INTO label_spending
+SELECT labels.key, value, sum(iif(counted_settled, 0, counted_quota)), sum(iif(counted_settled, counted_quota, 0))
+FROM labels JOIN attempts USING (job) WHERE counted_quota > 0 GROUP BY 1, 2;
 -- Each output has a schedule of its own.
 CREATE TABLE outputs_4 (
     job        INTEGER NOT NULL REFERENCES jobs (nr),

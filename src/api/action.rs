@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::job::JobView;
-use crate::api::list::{JobFilter, Label};
+use crate::api::list::JobFilter;
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
+use crate::job::label::Label;
 use crate::job::state::StateName;
 
 /// The result of an action.

@@ -113,6 +113,7 @@ impl Pipeline {
             Store::open(&settings.database(), polling_policy(settings), rng.clone(), clock.clone())?;
         // Before the first event: hooks are not notified of earlier ones.
         store.set_subscriptions(subscriptions(&settings.hooks));
+        store.set_budgets(settings.budget.budgets(&clock));
         epoch::begin(&store, settings, &clock).await?;
 
         let fingerprint = key.fingerprint();

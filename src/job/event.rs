@@ -68,6 +68,22 @@ pub enum Event {
     ClockSetBack,
     /// The database was restored from an older copy: what it does not know of may have been submitted since.
     DatabaseRestored,
+    /// The job was about to be submitted, but does not fit into a budget: it waits.
+    OverBudget {
+        /// The estimated cost.
+        need: Quota,
+        /// Which budget, in a sentence.
+        why: String,
+        /// When the budget is renewed.
+        until: Timestamp,
+    },
+    /// Money was given back, or the budgets were changed: a job that waits for a budget tries again.
+    BudgetFreed,
+    /// The job was about to be submitted, but costs more than is allowed at all.
+    TooExpensive {
+        /// The estimate and what it exceeds, in a sentence.
+        why: String,
+    },
     /// The operator asked for an action.
     Operator(OperatorAction),
 }
@@ -124,6 +140,21 @@ pub enum SubmitVerdict {
         /// Its id.
         task: TaskId,
     },
+}
+
+impl SubmitVerdict {
+    /// Whether this call created nothing and billed nothing.
+    pub const fn is_not_executed(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Suspended { .. } | Self::NotExecuted { .. } | Self::Blocked { .. } => {
+                true
+            }
+            Self::Accepted { .. }
+            | Self::Unknown { .. }
+            | Self::Replayed { .. }
+            | Self::DuplicateTask { .. } => false,
+        }
+    }
 }
 
 /// How a status query ended.
@@ -183,6 +214,13 @@ pub enum Phase {
     Failed,
     /// Cancelled at the provider.
     Cancelled,
+}
+
+impl Phase {
+    /// Whether the task has ended.
+    pub const fn is_end(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
 }
 
 impl fmt::Display for Phase {

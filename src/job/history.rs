@@ -12,6 +12,8 @@ pub enum HistoryEvent {
     Accepted,
     /// An attempt is sent, for the first time or again.
     Submitting,
+    /// The job does not fit into a budget and waits.
+    OverBudget,
     /// The provider certainly did not execute the submit.
     SubmitNotExecuted,
     /// The submit may have been executed.

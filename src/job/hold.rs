@@ -20,6 +20,8 @@ pub enum HoldReason {
     SubmitBlocked,
     /// No submit of the job has worked for two hours.
     SubmitFailing,
+    /// The estimate is above the job's `max_cost_usd`, or above a whole budget.
+    TooExpensive,
     /// The database was restored from an older copy: the key may have been used since.
     DatabaseRestored,
     /// Not finished within `polling.give_up`. Still polled slowly.
@@ -66,6 +68,7 @@ impl HoldReason {
                 "something on the way to the provider, such as a firewall, has refused this submit for 20 minutes"
             }
             Self::SubmitFailing => "no submit of this job has worked for two hours",
+            Self::TooExpensive => "the job costs more than it may, so it was not submitted",
             Self::DatabaseRestored => {
                 "the database was restored from an older copy, so this job may have been submitted since"
             }
@@ -103,6 +106,10 @@ impl HoldReason {
             Self::SubmitBlocked | Self::SubmitFailing => format!(
                 "`dropreel release {id}` repeats the same submit, billed once, `dropreel cancel {id}` gives it up; a \
                  changed prompt is a new job"
+            ),
+            Self::TooExpensive => format!(
+                "`dropreel release {id}` submits it once in spite of its `max_cost_usd`, within the budgets; to raise a \
+                 budget, change [budget] in the configuration and reload; `dropreel cancel {id}` gives it up"
             ),
             Self::DatabaseRestored => format!(
                 "look for it in the provider's task list; `dropreel release {id}` submits it if it is not there, \

@@ -5,10 +5,12 @@
 //! persists the result, the stages do the work.
 
 pub mod attempt;
+pub mod budget;
 pub mod event;
 pub mod history;
 pub mod hold;
 pub mod id;
+pub mod label;
 pub mod next_action;
 pub mod notification;
 pub mod output;
@@ -117,6 +119,10 @@ pub struct Job {
     callback_at: Option<Timestamp>,
     /// How many history entries were written since the operator last acted.
     unattended_entries: u32,
+    /// What it needs of a budget that it waits for.
+    budget_wait: Option<Quota>,
+    /// The operator has released it although it is too expensive: that check is skipped for the next attempt.
+    checks_waived: bool,
     outputs: Vec<Output>,
 }
 
@@ -135,6 +141,8 @@ impl Job {
             expiry_alerted: false,
             callback_at: None,
             unattended_entries: 0,
+            budget_wait: None,
+            checks_waived: false,
             outputs: Vec::new(),
         }
     }
@@ -177,6 +185,16 @@ impl Job {
     /// The last callback that no status query has followed yet.
     pub fn callback_at(&self) -> Option<Timestamp> {
         self.callback_at
+    }
+
+    /// What it needs of a budget that it waits for, or has waited for.
+    pub fn budget_wait(&self) -> Option<Quota> {
+        self.budget_wait
+    }
+
+    /// Whether its next attempt skips the check for too expensive jobs.
+    pub fn checks_waived(&self) -> bool {
+        self.checks_waived
     }
 
     /// Its task at the provider, once there is one.

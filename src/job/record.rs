@@ -10,6 +10,7 @@ use crate::job::state::{
     Downloading, HeldFrom, Hold, PendingAttempt, RunningTask, Schedule, State, StateName,
 };
 use crate::job::{Identity, Job, JobError, JobFacts};
+use crate::money::Quota;
 
 /// Every field of a job, whatever its state: one row of the database, but for its outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Record {
     pub expiry_alerted: bool,
     pub callback_at: Option<Timestamp>,
     pub unattended_entries: u32,
+    pub budget_wait: Option<Quota>,
+    pub checks_waived: bool,
     pub outputs: Vec<Output>,
 }
 
@@ -70,6 +73,8 @@ impl Job {
             expiry_alerted: self.expiry_alerted,
             callback_at: self.callback_at,
             unattended_entries: self.unattended_entries,
+            budget_wait: self.budget_wait,
+            checks_waived: self.checks_waived,
             outputs: self.outputs.clone(),
             ..Record::default()
         };
@@ -134,6 +139,8 @@ impl Job {
             expiry_alerted: record.expiry_alerted,
             callback_at: record.callback_at,
             unattended_entries: record.unattended_entries,
+            budget_wait: record.budget_wait,
+            checks_waived: record.checks_waived,
             outputs: record.outputs,
         })
     }

@@ -10,7 +10,7 @@ use crate::job::suspension::{Suspension, SuspensionCause};
 /// What a job waits for (docs/reference.md#job-states).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitReason<'a> {
-    /// What is stored with the job: its own last failure, or what it was told to wait for.
+    /// What is stored with the job: its own last failure, or the budget that it waits for.
     Stored(&'a str),
     /// The time before which the user does not want it submitted.
     NotBefore(Timestamp),

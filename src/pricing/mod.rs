@@ -3,6 +3,7 @@
 //!
 //! Pure data and arithmetic: nothing here asks the provider.
 
+pub mod estimate;
 pub mod models;
 mod request;
 

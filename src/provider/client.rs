@@ -134,6 +134,11 @@ impl ProviderClient {
         Ok(Self { transport, base, key: Mutex::new(key), timeout, clock, unknown_words })
     }
 
+    /// The address of the API.
+    pub fn base_url(&self) -> &str {
+        self.base.as_str()
+    }
+
     /// Replaces the key for all later calls. The gate must know too: [`crate::provider::gate::Gate::key_replaced`].
     ///
     /// # Errors

@@ -26,6 +26,11 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::clock::Clock;
+use crate::clock::calendar::Zone;
+use crate::job::budget::Budgets;
+use crate::job::label::Label;
+use crate::money::Quota;
 use crate::secret::Secret;
 pub use crate::settings::callback_secrets::{
     CallbackSecretsError, load_callback_secrets, rotate_callback_secret,
@@ -74,6 +79,8 @@ pub struct Settings {
     pub downloads: DownloadSettings,
     /// `[quarantine]`
     pub quarantine: QuarantineSettings,
+    /// `[budget]`
+    pub budget: BudgetSettings,
     /// `[admin]`
     pub admin: AdminSettings,
     /// `[[hooks]]`
@@ -264,6 +271,34 @@ pub struct MediaHost {
 pub struct QuarantineSettings {
     /// Largest size of the folder in bytes; the oldest files go first.
     pub max_bytes: u64,
+}
+
+/// `[budget]`: what may be spent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetSettings {
+    /// For the jobs submitted on one day; `None`: no limit.
+    pub per_day: Option<Quota>,
+    /// For the jobs submitted in one month; `None`: no limit.
+    pub per_month: Option<Quota>,
+    /// For all jobs with a label.
+    pub per_label: BTreeMap<Label, Quota>,
+    /// The share at which to warn, above 0 to 1.
+    pub warn_at: f64,
+    /// Whose midnights begin days and months; `None`: the system's.
+    pub zone: Option<Zone>,
+}
+
+impl BudgetSettings {
+    /// The budgets, with the system's time zone where none is set.
+    pub fn budgets(&self, clock: &Clock) -> Budgets {
+        Budgets {
+            per_day: self.per_day,
+            per_month: self.per_month,
+            per_label: self.per_label.clone(),
+            warn_at: self.warn_at,
+            zone: self.zone.clone().unwrap_or_else(|| clock.zone()),
+        }
+    }
 }
 
 /// `[admin]`: the page, the API, metrics.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use config::{Map, Value, ValueKind};
 use url::{Host, Url};
 
+use crate::job::label::Label;
+use crate::money::{QUOTA_PER_USD, Quota};
 use crate::settings::MediaHost;
 
 /// A count from `min` to `max`.
@@ -27,6 +29,32 @@ pub(super) fn per_model(models: Map<String, Value>) -> Result<BTreeMap<String, u
         _ => Err(format!("`{model}` must be a whole number, as in {{ \"wan2.5-t2v\" = 2 }}")),
     };
     models.into_iter().map(parse).collect()
+}
+
+/// A limit in US dollars; 0: none.
+pub(super) fn limit_in_usd(usd: f64) -> Result<Option<Quota>, String> {
+    match Quota::from_usd(usd) {
+        Some(limit) if limit >= Quota::ZERO => Ok(Some(limit).filter(|limit| *limit > Quota::ZERO)),
+        _ => Err(format!("is {usd}; must be an amount in US dollars, or 0 for no limit")),
+    }
+}
+
+pub(super) fn per_label(labels: Map<String, Value>) -> Result<BTreeMap<Label, Quota>, String> {
+    let parse = |(text, value): (String, Value)| {
+        let label: Label = text
+            .parse()
+            .map_err(|_| format!("`{text}` must name a label, as in {{ \"project=spring\" = 50.0 }}"))?;
+        let limit = match value.kind {
+            ValueKind::Float(usd) => Quota::from_usd(usd),
+            ValueKind::I64(usd) => usd.checked_mul(QUOTA_PER_USD).map(Quota::new),
+            _ => None,
+        };
+        match limit {
+            Some(limit) if limit > Quota::ZERO => Ok((label, limit)),
+            _ => Err(format!("`{text}` must have an amount in US dollars above 0")),
+        }
+    };
+    labels.into_iter().map(parse).collect()
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {

@@ -5,18 +5,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::clock::calendar::Zone;
 use crate::secret::Secret;
 use crate::settings::keys::API_KEY_VARIABLE;
 use crate::settings::parse::{
-    base_url, layout, media_hosts, optional_path, path, per_model, proxy_url, within,
+    base_url, layout, limit_in_usd, media_hosts, optional_path, path, per_label, per_model, proxy_url, within,
 };
 use crate::settings::problem::{Origin, SettingsProblem};
 use crate::settings::reader::{Reader, Unusable};
 use crate::settings::secret_file::{parse_secret, read_credential, read_secret};
 use crate::settings::units::size;
 use crate::settings::{
-    DownloadSettings, InboxSettings, LibrarySettings, PollingSettings, ProviderSettings, Purpose,
-    QuarantineSettings, Settings,
+    BudgetSettings, DownloadSettings, InboxSettings, LibrarySettings, PollingSettings, ProviderSettings,
+    Purpose, QuarantineSettings, Settings,
 };
 
 impl Reader<'_> {
@@ -32,6 +33,7 @@ impl Reader<'_> {
             polling: self.polling()?,
             downloads: self.downloads()?,
             quarantine: self.quarantine()?,
+            budget: self.budget()?,
             admin: self.admin()?,
             hooks: self.hooks()?,
             data_dir,
@@ -168,6 +170,24 @@ impl Reader<'_> {
             plain_http: self.read("downloads.plain_http", Ok)?,
             hosts: self.read("downloads.hosts", media_hosts)?,
             alert_before_expiry: self.duration("downloads.alert_before_expiry")?,
+        })
+    }
+
+    fn budget(&mut self) -> Result<BudgetSettings, Unusable> {
+        Ok(BudgetSettings {
+            per_day: self.read("budget.per_day_usd", limit_in_usd)?,
+            per_month: self.read("budget.per_month_usd", limit_in_usd)?,
+            per_label: self.read("budget.per_label", per_label)?,
+            warn_at: self.read("budget.warn_at", |share: f64| {
+                let is_valid = share > 0.0 && share <= 1.0;
+                is_valid.then_some(share).ok_or_else(|| "must be above 0 and at most 1".to_owned())
+            })?,
+            zone: self.text("budget.time_zone", |name| match name {
+                "" => Ok(None),
+                name => Zone::named(name).map(Some).ok_or_else(|| {
+                    format!("`{name}` is no time zone that this machine knows, such as Asia/Shanghai")
+                }),
+            })?,
         })
     }
 

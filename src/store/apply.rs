@@ -3,26 +3,21 @@
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
-use crate::job::attempt::attempt_key;
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::history::HistoryEntry;
 use crate::job::next_action::{DueWork, NextAction, due_work};
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
-use crate::job::suspension::SuspensionCause;
 use crate::job::{Job, JobId, TaskId};
-use crate::jobfile;
-use crate::secret::Secret;
 use crate::store::Store;
-use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::output_rows::write_outputs;
-use crate::store::rows::{read_job, update_job};
-use crate::store::suspensions::is_suspended;
+use crate::store::rows::{JobRow, read_job, update_job};
+use crate::store::spending::record_billing;
 use crate::store::writer::Writing;
 
 /// What an event led to, committed.
@@ -37,20 +32,6 @@ pub struct Applied {
     /// The answer to an operator.
     pub reply: Option<ActionReply>,
 }
-
-/// The result of starting an attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AttemptStart {
-    /// Send this attempt, which is committed.
-    Send(Attempt),
-    /// There is nothing to send; the job as it is.
-    Nothing(Box<Applied>),
-    /// An operator has paused submits; nothing was changed.
-    Paused,
-}
-
-/// Makes the callback URL of a new attempt; `None` for no callbacks.
-pub type CallbackUrl = Box<dyn Fn(JobId) -> Option<Secret> + Send>;
 
 impl Store {
     /// Applies `event`, which happened at `now`, to the job `id`.
@@ -67,45 +48,12 @@ impl Store {
             })
             .await
     }
-
-    /// Starts an attempt: creates a new one with its key and exact body, or reads the pending one to send it again.
-    /// Checks for a pause in the same transaction: once a pause is acknowledged, no attempt starts any more.
-    ///
-    /// # Errors
-    /// As [`Store::apply`].
-    pub async fn start_attempt(
-        &self,
-        id: JobId,
-        callback_url: CallbackUrl,
-        now: Timestamp,
-    ) -> Result<AttemptStart, StoreError> {
-        let (policy, jitter) = (self.policy, self.rng.fraction());
-        self.writer
-            .write(move |writing| {
-                if is_suspended(writing.connection, SuspensionCause::PausedSubmits)? {
-                    return Ok(AttemptStart::Paused);
-                }
-                let moment = Moment { now, jitter, policy: &policy };
-                let (applied, known) = apply_in(writing, id, &Event::AttemptStarted, moment)?;
-                match known.send {
-                    Some(AttemptToSend::New(number)) => {
-                        create_attempt(writing, known.nr, id, number, &callback_url, now)
-                            .map(AttemptStart::Send)
-                    }
-                    Some(AttemptToSend::Pending(number)) => {
-                        resend_attempt(writing, known.nr, id, number, now).map(AttemptStart::Send)
-                    }
-                    None => Ok(AttemptStart::Nothing(Box::new(applied))),
-                }
-            })
-            .await
-    }
 }
 
 /// The job's row, for callers of [`apply_in`].
 pub(super) struct StepRow {
     pub nr: i64,
-    send: Option<AttemptToSend>,
+    pub send: Option<AttemptToSend>,
 }
 
 /// [`Store::apply`] inside an open transaction.
@@ -116,19 +64,32 @@ pub(super) fn apply_in(
     moment: Moment<'_>,
 ) -> Result<(Applied, StepRow), StoreError> {
     let known = read_job(writing.connection, id)?;
+    apply_to(writing, &known, event, moment)
+}
+
+/// [`apply_in`] for a job that has just been read.
+pub(super) fn apply_to(
+    writing: &mut Writing<'_>,
+    known: &JobRow,
+    event: &Event,
+    moment: Moment<'_>,
+) -> Result<(Applied, StepRow), StoreError> {
     let (nr, before) = (known.nr, &known.job);
-    let StepOutcome { job, history, send, reply } = step(before, event, moment);
+    let StepOutcome { job, history, send, reply, billing } = step(before, event, moment);
     if let Event::SubmitAnswered { verdict: SubmitVerdict::Accepted { task, .. }, .. } = event
         && before.task().is_none()
         && job.task() == Some(task)
     {
         bind_task(writing, nr, &job, task)?;
     }
+    if let Some(billing) = billing {
+        record_billing(writing, nr, &billing)?;
+    }
     let due = due_work(&job, moment.now);
     // Elapsed time does not change the job, but may change what it needs next.
     if job != *before || *event == Event::TimeElapsed {
         let change = writing.next_change();
-        update_job(writing.connection, &known, &job, due, change)?;
+        update_job(writing.connection, known, &job, due, change)?;
         writing.notify(Topic::Changes);
     }
     if job.outputs() != before.outputs() {
@@ -202,61 +163,4 @@ fn bind_task(writing: &Writing<'_>, nr: i64, job: &Job, task: &TaskId) -> Result
         .prepare_cached("UPDATE attempts SET task_id = ?3 WHERE job = ?1 AND number = ?2")?
         .execute((nr, job.attempts(), task.as_str()))?;
     Ok(())
-}
-
-fn create_attempt(
-    writing: &Writing<'_>,
-    nr: i64,
-    id: JobId,
-    number: u32,
-    callback_url: &CallbackUrl,
-    now: Timestamp,
-) -> Result<Attempt, StoreError> {
-    let request: String = writing
-        .connection
-        .prepare_cached("SELECT body FROM requests WHERE job = ?1")?
-        .query_row([nr], |row| row.get(0))?;
-    let body = match callback_url(id) {
-        Some(url) => jobfile::with_callback(&request, url.expose()),
-        None => request,
-    };
-    let attempt = Attempt::new(id, number, body, now);
-    writing
-        .connection
-        .prepare_cached(
-            "INSERT INTO attempts (job, number, key, body, body_sha256, created_at, sends, last_sent_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6)",
-        )?
-        .execute((
-            nr,
-            number,
-            attempt_key(id, number),
-            attempt.body(),
-            attempt.body_sha256(),
-            now.millis(),
-        ))?;
-    Ok(attempt)
-}
-
-fn resend_attempt(
-    writing: &Writing<'_>,
-    nr: i64,
-    id: JobId,
-    number: u32,
-    now: Timestamp,
-) -> Result<Attempt, StoreError> {
-    let attempt = writing
-        .connection
-        .prepare_cached("SELECT body, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
-        .query_row((nr, number), |row| {
-            let created_at = Timestamp::from_millis(row.get(1)?);
-            Ok(Attempt::new(id, number, row.get(0)?, created_at))
-        })?;
-    writing
-        .connection
-        .prepare_cached(
-            "UPDATE attempts SET sends = sends + 1, last_sent_at = ?3 WHERE job = ?1 AND number = ?2",
-        )?
-        .execute((nr, number, now.millis()))?;
-    Ok(attempt)
 }

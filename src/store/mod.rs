@@ -7,7 +7,8 @@
 //!
 //! | topic | files |
 //! | --- | --- |
-//! | change a job: apply an event, start an attempt | `apply`; `attempt`, the proof that an attempt is committed |
+//! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
+//! | estimates, and what attempts cost and budgets have left | `estimates`; `spending` |
 //! | ingest job files, mark them as moved | `job_files` |
 //! | which jobs are due; isolate a corrupt job | `due` |
 //! | downloads that are due, planned paths of outputs | `downloads` |
@@ -36,6 +37,7 @@ pub mod details;
 pub mod downloads;
 pub mod due;
 pub mod error;
+pub mod estimates;
 pub mod hooks;
 pub mod job_files;
 pub mod lists;
@@ -47,7 +49,9 @@ pub mod prune;
 pub mod report;
 mod rows;
 pub mod schema;
+pub mod spending;
 mod sql_types;
+pub mod start_attempt;
 pub mod subscription;
 pub mod suspensions;
 mod view;
@@ -56,11 +60,12 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::job::budget::Budgets;
 use crate::job::policy::PollingPolicy;
 use crate::rng::Rng;
 use database_file::DatabaseFile;
@@ -85,6 +90,7 @@ pub struct Store {
     clock: Clock,
     metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
+    budgets: Arc<RwLock<Budgets>>,
     unfinished: job_files::unfinished::UnfinishedFiles,
 }
 
@@ -139,7 +145,19 @@ impl Store {
             permits: Semaphore::new(READERS),
         });
         Ok((
-            Self { writer, readers, notifier, died, policy, rng, clock, metrics, subscriptions, unfinished },
+            Self {
+                writer,
+                readers,
+                notifier,
+                died,
+                policy,
+                rng,
+                clock,
+                metrics,
+                subscriptions,
+                budgets: Arc::default(),
+                unfinished,
+            },
             WriterHandle(thread),
         ))
     }

@@ -20,6 +20,8 @@ pub enum Topic {
     Hooks,
     /// The account stage: an operator wants suspended calls to be tried at once.
     Resume,
+    /// The submit stage: money was given back to a budget, or the budgets were changed.
+    BudgetFreed,
     /// Everything that follows changes: event streams, waiting commands, tests.
     Changes,
 }

@@ -67,6 +67,8 @@ columns! {
             cancel_requested = cancel_requested,
             expiry_alerted = expiry_alerted,
             unattended_entries = unattended_entries,
+            budget_wait_quota = budget_wait,
+            checks_waived = checks_waived,
             error_code = error_code,
             error_message = error_message,
         } rest { identity: _, facts: _, outputs: _ }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::apply::{AttemptStart, CallbackUrl};
 use super::deliveries::KEPT_PER_JOB;
 use super::details::Found;
 use super::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
+use super::start_attempt::{AttemptParts, AttemptStart, CallbackUrl};
 use super::*;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
@@ -20,6 +20,7 @@ use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::money::Quota;
+use crate::money::estimate::{Estimate, EstimateSource};
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
@@ -79,7 +80,7 @@ impl Rig {
     }
 
     pub(super) async fn start_attempt(&self, id: JobId, callback_url: CallbackUrl) -> Attempt {
-        match self.store.start_attempt(id, callback_url, NOW).await.unwrap() {
+        match self.store.start_attempt(id, parts(callback_url), NOW).await.unwrap() {
             AttemptStart::Send(attempt) => attempt,
             other => panic!("{other:?}"),
         }
@@ -110,6 +111,12 @@ pub(super) fn draft(name: &str) -> Draft {
         body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
         place: ObjectPlace { pointer: format!("/{name}"), line: 1 },
     }
+}
+
+/// An attempt that probably costs $0.15.
+pub(super) fn parts(callback_url: CallbackUrl) -> AttemptParts {
+    let estimate = Estimate::exactly(Quota::new(75_000), EstimateSource::List);
+    AttemptParts { base_url: "https://qingbo.dev".into(), callback_url, estimate }
 }
 
 pub(super) fn url(text: &'static str) -> CallbackUrl {
@@ -202,7 +209,7 @@ async fn attempt_is_created_once_and_resent_byte_for_byte() {
     let again = rig.start_attempt(id, url("https://b.example/2")).await;
     assert_eq!(again, first);
     rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
-    let nothing = rig.store.start_attempt(id, url("https://b.example/2"), NOW).await.unwrap();
+    let nothing = rig.store.start_attempt(id, parts(url("https://b.example/2")), NOW).await.unwrap();
     assert!(
         matches!(&nothing, AttemptStart::Nothing(applied) if applied.job.state_name() == StateName::Queued),
         "{nothing:?}"
@@ -218,7 +225,7 @@ async fn acknowledged_pause_stops_even_jobs_already_chosen() {
         Suspension { cause: SuspensionCause::PausedSubmits, until: None, message: String::new(), since: NOW };
     rig.store.suspend(pause).await.unwrap();
     for id in &ids {
-        let start = rig.store.start_attempt(*id, url("https://a.example"), NOW).await.unwrap();
+        let start = rig.store.start_attempt(*id, parts(url("https://a.example")), NOW).await.unwrap();
         assert_eq!(start, AttemptStart::Paused);
     }
     assert_eq!(rig.state(ids[1]).await, StateName::Pending);
@@ -263,8 +270,10 @@ async fn panicking_write_fails_alone() {
     let rig = Rig::new();
     let id = rig.ingest_one().await;
     let panicking: CallbackUrl = Box::new(|_| panic!("a bug in one job"));
-    let (broken, kept) =
-        tokio::join!(rig.store.start_attempt(id, panicking, NOW), rig.store.keep_delivery(id, vec![1], NOW));
+    let (broken, kept) = tokio::join!(
+        rig.store.start_attempt(id, parts(panicking), NOW),
+        rig.store.keep_delivery(id, vec![1], NOW)
+    );
     assert!(matches!(broken, Err(StoreError::Aborted(_))));
     assert!(kept.is_ok());
     assert_eq!(rig.state(id).await, StateName::Pending);
@@ -439,6 +448,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::lists::hot_statements())
         .chain(super::report::hot_statements())
         .chain(super::hooks::hot_statements())
+        .chain(super::spending::hot_statements())
         .chain(super::prune::hot_statements())
         .chain(super::job_files::hot_statements())
     {

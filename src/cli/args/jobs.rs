@@ -6,8 +6,9 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use strum::VariantArray;
 
-use crate::api::list::{JobFilter, Label};
+use crate::api::list::JobFilter;
 use crate::api::status::{PauseTarget, ResumeTarget};
+use crate::job::label::Label;
 use crate::job::state::StateName;
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::job::JobView;
-use crate::api::list::{JobFilter, Label};
+use crate::api::list::JobFilter;
 use crate::cli::args::DemoArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
@@ -23,6 +23,7 @@ use crate::cli::terminal::{eprint_line, print_json, print_line, width};
 use crate::cli::wait::wait_until_settled;
 use crate::clock::{Clock, Tick};
 use crate::daemon::Daemon;
+use crate::job::label::Label;
 use crate::job::state::StateName;
 use crate::rng::Rng;
 use crate::sandbox::{Options, Sandbox, start};

@@ -3,6 +3,7 @@
 //! A step cannot fail and does not panic. An event that does not apply to the job's state is ignored; if it may matter
 //! to people, the history says so. `table.txt` lists what every event does in every state.
 
+mod budget;
 mod downloading;
 mod links;
 mod operator;
@@ -20,8 +21,9 @@ use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
 use crate::job::policy::PollingPolicy;
 use crate::job::retry::Backoff;
-use crate::job::state::{HeldFrom, Hold, Schedule, State};
+use crate::job::state::{HeldFrom, Hold, Schedule, State, StateName};
 use crate::job::{Job, JobError};
+use crate::money::Quota;
 
 /// Most history entries of a job without the operator, but for its end.
 const MAX_UNATTENDED_ENTRIES: u32 = 150;
@@ -48,6 +50,19 @@ pub struct StepOutcome {
     pub send: Option<AttemptToSend>,
     /// For [`Event::Operator`]: the answer.
     pub reply: Option<ActionReply>,
+    /// What became known about the cost of an attempt.
+    pub billing: Option<Billing>,
+}
+
+/// What became known about the cost of an attempt, be it the newest or an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// The attempt of this number was certainly not executed.
+    NotExecuted(u32),
+    /// The provider has frozen this much for the attempt of this number.
+    Frozen(u32, Quota),
+    /// The provider has charged this much for a task; zero after a refund.
+    Charged(TaskId, Quota),
 }
 
 /// The attempt to send.
@@ -70,7 +85,8 @@ pub enum ActionReply {
 
 /// Applies `event` to `job`.
 pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
-    let mut change = Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None };
+    let mut change =
+        Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None, billing: None };
     match event {
         Event::AttemptStarted => change.attempt_started(),
         Event::SubmitAnswered { attempt, verdict } => change.submit_answered(*attempt, verdict),
@@ -82,10 +98,16 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::TimeElapsed => change.time_elapsed(),
         Event::ClockSetBack => change.clock_set_back(),
         Event::DatabaseRestored => change.database_restored(),
+        Event::OverBudget { need, why, until } => change.over_budget(*need, why, *until),
+        Event::BudgetFreed => change.budget_freed(),
+        Event::TooExpensive { why } => change.too_expensive(why),
         Event::Operator(action) => change.operator_acted(*action),
     }
-    let Change { job, history, send, reply, .. } = change;
-    StepOutcome { job, history, send, reply }
+    let Change { mut job, history, send, reply, billing, .. } = change;
+    if job.state_name() != StateName::Pending {
+        job.budget_wait = None;
+    }
+    StepOutcome { job, history, send, reply, billing }
 }
 
 /// A job while a step changes it. The methods for each event are in the modules of the states they belong to.
@@ -95,6 +117,7 @@ struct Change<'a> {
     history: Vec<HistoryEntry>,
     send: Option<AttemptToSend>,
     reply: Option<ActionReply>,
+    billing: Option<Billing>,
 }
 
 impl Change<'_> {

@@ -137,6 +137,7 @@ impl Change<'_> {
         self.job.cancel_requested = false;
         self.job.expiry_alerted = false;
         self.job.callback_at = None;
+        self.job.budget_wait = None;
         let now = self.now();
         self.job.state = State::Pending { schedule: Schedule::starting(now, now), pending_attempt: None };
     }
@@ -164,6 +165,9 @@ impl Change<'_> {
     /// Continues where the job stopped. Never with a new key where the old one may have been used: that could pay twice.
     fn resume(&mut self, held_from: HeldFrom, reason: &'static str) -> ActionReply {
         let now = self.now();
+        if let State::Held(Hold { reason: HoldReason::TooExpensive, .. }) = self.job.state {
+            self.job.checks_waived = true;
+        }
         let schedule = Schedule::starting(now, now);
         if let HeldFrom::Submitting(_, pending_attempt) = &held_from
             && pending_attempt.is_too_old(now)

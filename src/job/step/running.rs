@@ -10,10 +10,16 @@ use crate::job::retry::{
     Backoff, MAX_CANCEL_TRIES, MIN_POLL_SPACING, MISSING_TIMEOUT, SLOW_POLL_INTERVAL, UNREADABLE_TIMEOUT,
 };
 use crate::job::state::{HeldFrom, RunningTask, Schedule, State};
-use crate::job::step::Change;
+use crate::job::step::{Billing, Change};
 
 impl Change<'_> {
     pub(super) fn status_polled(&mut self, task: &TaskId, sent_at: Timestamp, verdict: &StatusVerdict) {
+        // Also of an earlier task: it is paid for all the same.
+        if let StatusVerdict::Answered(TaskFacts { phase, cost: Some(cost), .. }) = verdict
+            && phase.is_end()
+        {
+            self.billing = Some(Billing::Charged(task.clone(), *cost));
+        }
         if self.job.task() != Some(task) || self.job.state_name().is_end() {
             if let StatusVerdict::Answered(facts) = verdict {
                 self.ignore(format!("status of task {task}: {}", facts.phase));

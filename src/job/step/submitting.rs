@@ -13,7 +13,7 @@ use crate::job::retry::{
     SUBMIT_TIMEOUT,
 };
 use crate::job::state::{HeldFrom, PendingAttempt, RunningTask, Schedule, State};
-use crate::job::step::{AttemptToSend, Change};
+use crate::job::step::{AttemptToSend, Billing, Change};
 use crate::job::{Job, JobError};
 use crate::money::Quota;
 
@@ -48,6 +48,7 @@ impl Change<'_> {
     fn create_attempt(&mut self, schedule: Schedule) {
         let number = self.job.attempts.saturating_add(1);
         self.job.attempts = number;
+        self.job.checks_waived = false;
         let now = self.now();
         self.record(HistoryEvent::Submitting, format!("key {}", attempt_key(self.job.id(), number)));
         self.job.state = State::Submitting {
@@ -77,8 +78,14 @@ impl Change<'_> {
             return;
         };
         let held = matches!(self.job.state, State::Held(_));
+        if !pending_attempt.outcome_unknown && verdict.is_not_executed() {
+            self.billing = Some(Billing::NotExecuted(attempt));
+        }
         match verdict {
-            SubmitVerdict::Accepted { task, reserved } => self.submitted(task, *reserved),
+            SubmitVerdict::Accepted { task, reserved } => {
+                self.billing = reserved.map(|quota| Billing::Frozen(attempt, quota));
+                self.submitted(task, *reserved);
+            }
             // A held job waits for the operator: only the task itself changes that.
             _ if held
                 && (pending_attempt.outcome_unknown || !matches!(verdict, SubmitVerdict::Refused(_))) => {}

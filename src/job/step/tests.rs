@@ -140,6 +140,10 @@ fn forbidden(kind: ForbiddenKind) -> Event {
     download_failed(DownloadFailure::Forbidden { kind, why: "10.0.0.1".into() })
 }
 
+fn over_budget() -> Event {
+    let until = START.plus(6 * HOUR);
+    Event::OverBudget { need: Quota::new(75_000), why: "today's $20.00 are used".into(), until }
+}
 fn next_action_text(job: &Job, now: Timestamp) -> String {
     let DueWork { action, download } = due_work(job, now);
     let action = action.map(|next| format!("{} +{}s", next.action.into_str(), next.due.since(now).as_secs()));

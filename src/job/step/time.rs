@@ -36,6 +36,8 @@ impl Change<'_> {
     /// lifetime of its link.
     pub(super) fn clock_set_back(&mut self) {
         let now = self.now();
+        // The end of the wait was that of a day of the wrong clock.
+        self.budget_freed();
         match &mut self.job.state {
             // The user may have set this time (`not_before`): it was not computed, and it is later than the job itself.
             State::Pending { schedule, pending_attempt: None } if schedule.due > schedule.since => {

@@ -2,9 +2,10 @@
 
 use strum::VariantArray;
 
-use crate::api::list::{JobFilter, LabelError};
+use crate::api::list::JobFilter;
 use crate::api::problem::Candidate;
 use crate::job::JobId;
+use crate::job::label::LabelError;
 use crate::job::state::StateName;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;

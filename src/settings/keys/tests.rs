@@ -49,6 +49,7 @@ fn tables_are_sections_except_empty_ones() {
     let sections: Vec<_> = keys.sections().into_iter().collect();
     let expected = [
         "admin",
+        "budget",
         "callbacks",
         "callbacks.signature",
         "downloads",

@@ -3,6 +3,7 @@
 mod callback_urls;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -17,10 +18,10 @@ use crate::provider::gate::SubmitPermit;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition};
 use crate::store::Store;
-use crate::store::apply::AttemptStart;
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
+use crate::store::start_attempt::{AttemptParts, AttemptStart};
 pub use callback_urls::CallbackUrls;
 
 /// Most submit calls at the same time.
@@ -43,6 +44,10 @@ pub struct SubmitStage {
     /// Submits that have failed before.
     failing_in_flight: InFlight,
     notifications: Notifications,
+    budget_freed: Notifications,
+    /// Whether jobs that wait for a budget are to be tried in the next pass. At first they are: the budgets of the settings
+    /// may have changed since the last run.
+    budget_was_freed: AtomicBool,
 }
 
 struct Inner {
@@ -59,21 +64,59 @@ impl SubmitStage {
         callback_urls: CallbackUrls,
     ) -> Self {
         let notifications = store.listen(Topic::Submit);
+        let budget_freed = store.listen(Topic::BudgetFreed);
         let in_flight = InFlight::with_patience(CONCURRENCY, PATIENCE, session.clock.clone());
         let failing_in_flight = InFlight::new(CONCURRENCY / 4, session.clock.clone());
         let inner = Arc::new(Inner { store, session });
-        Self { inner, limits, callback_urls, in_flight, failing_in_flight, notifications }
+        Self {
+            inner,
+            limits,
+            callback_urls,
+            in_flight,
+            failing_in_flight,
+            notifications,
+            budget_freed,
+            budget_was_freed: AtomicBool::new(true),
+        }
     }
 
     /// Makes jobs ready whose `not_before` or pause after a refusal is over.
     async fn end_waits(&self, now: Timestamp) -> Result<Wake, StoreError> {
-        let due = self.inner.store.due_jobs(NextAction::Wait, now, BATCH).await?;
-        for job in &due.jobs {
-            let applied = self.inner.store.apply(*job, Event::TimeElapsed, now).await;
-            isolate_corrupt_job(&self.inner.store, *job, applied).await?;
-            failpoints::hit(FailPoint::WaitEnded);
+        loop {
+            let due = self.inner.store.due_jobs(NextAction::Wait, now, BATCH).await?;
+            for job in &due.jobs {
+                let applied = self.inner.store.apply(*job, Event::TimeElapsed, now).await;
+                isolate_corrupt_job(&self.inner.store, *job, applied).await?;
+                failpoints::hit(FailPoint::WaitEnded);
+            }
+            // All of them, before any job is submitted: at the turn of a day the first in the queue must not find its budget
+            // spent by those behind it.
+            if due.jobs.is_empty() {
+                return Ok(Wake::at(due.next));
+            }
         }
-        Ok(Wake::at(due.next))
+    }
+
+    /// Makes jobs ready that have waited for a budget and fit now, the first in the queue first.
+    async fn end_budget_waits(&self, now: Timestamp) -> Result<(), StoreError> {
+        if !self.budget_was_freed.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let ended = self.try_end_budget_waits(now).await;
+        if !matches!(ended, Ok(true)) {
+            self.budget_was_freed.store(true, Ordering::Relaxed);
+        }
+        ended.map(drop)
+    }
+
+    /// True if no more jobs fit.
+    async fn try_end_budget_waits(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let jobs = self.inner.store.jobs_that_fit_now(now, BATCH as usize).await?;
+        for job in &jobs {
+            let applied = self.inner.store.apply(*job, Event::BudgetFreed, now).await;
+            isolate_corrupt_job(&self.inner.store, *job, applied).await?;
+        }
+        Ok(jobs.len() < BATCH as usize)
     }
 
     /// Repeats submits whose outcome is not known. They come before new ones because their tasks may already be running.
@@ -164,9 +207,17 @@ impl SubmitStage {
             Ok(permit) => permit,
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
         };
+        let estimate = self.inner.store.estimate_job(job).await;
+        let Some(estimate) = isolate_corrupt_job(&self.inner.store, job, estimate).await? else {
+            return Ok(None);
+        };
         let urls = self.callback_urls.clone();
-        let begun =
-            self.inner.store.start_attempt(job, Box::new(move |id| urls.url(id)), session.clock.now()).await;
+        let parts = AttemptParts {
+            base_url: session.client.base_url().to_owned(),
+            callback_url: Box::new(move |id| urls.url(id)),
+            estimate,
+        };
+        let begun = self.inner.store.start_attempt(job, parts, session.clock.now()).await;
         failpoints::hit(FailPoint::AttemptCommitted);
         match isolate_corrupt_job(&self.inner.store, job, begun).await? {
             Some(AttemptStart::Send(attempt)) => {
@@ -228,6 +279,7 @@ impl Stage for SubmitStage {
         let now = self.inner.session.clock.now();
         self.inner.session.check_clock().await?;
         let waits = self.end_waits(now).await?;
+        self.end_budget_waits(now).await?;
         let suspensions = self.inner.session.suspensions().await?;
         if suspensions.iter().any(|suspension| suspension.cause == SuspensionCause::PausedSubmits) {
             return Ok(waits);
@@ -247,6 +299,7 @@ impl Stage for SubmitStage {
         tokio::select! {
             biased;
             () = self.notifications.next() => {}
+            () = self.budget_freed.next() => self.budget_was_freed.store(true, Ordering::Relaxed),
             () = self.in_flight.completed() => {}
             () = self.failing_in_flight.completed() => {}
             () = self.inner.session.clock_verified() => {}

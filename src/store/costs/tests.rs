@@ -7,10 +7,10 @@ use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
 use crate::library::published::Published;
 use crate::secret::Secret;
-use crate::store::apply::AttemptStart;
 use crate::store::downloads::Plan;
 use crate::store::job_files::{FileToIngest, Source};
-use crate::store::tests::{NOW, draft};
+use crate::store::start_attempt::AttemptStart;
+use crate::store::tests::{NOW, draft, parts};
 use crate::store::*;
 
 /// The steps of a job that goes well. The number of statements that each runs, with `BEGIN` and `COMMIT`; and the most
@@ -18,7 +18,7 @@ use crate::store::*;
 const STEPS: [(&str, u64, u64); 8] = [
     ("ingested", 8, 41),
     ("moved", 3, 10),
-    ("submitted", 8, 47),
+    ("submitted", 10, 47),
     ("accepted", 7, 48),
     ("delivery kept", 4, 18),
     ("callback processed", 8, 52),
@@ -53,7 +53,7 @@ impl Lifecycle {
                 store.mark_moved(vec![(self.number, Some("accepted/sakura.json".into()))], NOW).await.unwrap()
             }
             "submitted" => {
-                let start = store.start_attempt(self.id, Box::new(|_| None), NOW).await.unwrap();
+                let start = store.start_attempt(self.id, parts(Box::new(|_| None)), NOW).await.unwrap();
                 assert!(matches!(start, AttemptStart::Send(_)));
             }
             "accepted" => {

@@ -17,7 +17,7 @@ fn check_task(evidence: &Evidence<'_>, attempt: &Row, found: &mut Findings) {
     let (task, key) = (attempt.text("task_id"), attempt.text("key"));
     let made = evidence.ledger.tasks.iter().find(|made| made.task_id == task);
     let Some(maker) = made.and_then(|made| made.key.as_deref()) else { return };
-    // The sandbox was told to answer with the id of another task.
+    // The sandbox was asked to answer with the id of another task.
     let is_misled = |fault: &str| fault.starts_with("same-id");
     let mut submits = evidence.ledger.requests.iter().filter(|arrival| arrival.key.as_deref() == Some(key));
     let was_misled = submits.any(|arrival| arrival.fault.as_deref().is_some_and(is_misled));

@@ -7,8 +7,14 @@ use super::*;
 /// One job in each state, and one held from each state that a job can be held from.
 fn jobs_by_state() -> Vec<(&'static str, Job)> {
     let held = |job: &Job, reason| {
-        let mut change =
-            Change { job: job.clone(), moment: at(START), history: vec![], send: None, reply: None };
+        let mut change = Change {
+            job: job.clone(),
+            moment: at(START),
+            history: vec![],
+            send: None,
+            reply: None,
+            billing: None,
+        };
         let held_from = match job.state.clone() {
             State::Pending { schedule, pending_attempt } => HeldFrom::Pending(schedule, pending_attempt),
             State::Submitting { schedule, pending_attempt } => {
@@ -45,6 +51,7 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         ("pending", pending.clone()),
         ("pending, not executed before", after(submitting.clone(), &[not_executed()])),
         ("pending, suspended before", after(submitting.clone(), &[suspended()])),
+        ("pending, over budget", after(pending.clone(), &[over_budget()])),
         ("submitting", submitting.clone()),
         ("submitting, outcome unknown", after(submitting.clone(), &[unknown()])),
         (
@@ -65,6 +72,7 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         ("failed", after(queued.clone(), &[polled(TaskFacts::of(Phase::Failed))])),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
+        ("held, too expensive", held(&pending, HoldReason::TooExpensive)),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
         ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
         ("held, submit blocked", held(&after(submitting.clone(), &[blocked()]), HoldReason::SubmitBlocked)),
@@ -145,6 +153,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("time elapsed", Event::TimeElapsed),
         ("clock set back", Event::ClockSetBack),
         ("database restored", Event::DatabaseRestored),
+        ("over budget", over_budget()),
+        ("budget freed", Event::BudgetFreed),
+        ("too expensive", Event::TooExpensive { why: "about $3.00, more than its $1.00".into() }),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
@@ -187,7 +198,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..44, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..47, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::money::Quota;
 use crate::server::admin::page::messages::Messages;
 
 /// A time: absolute for scripts, relative for people.
@@ -16,13 +15,6 @@ impl DisplayTime {
     pub(super) fn new(m: &Messages, time: Timestamp, now: Timestamp) -> Self {
         Self { iso: time.to_string(), relative: relative_time(m, time, now) }
     }
-}
-
-/// Dollars and cents; fractions of a cent only if there are any.
-pub(super) fn money(quota: Quota) -> String {
-    let text = quota.to_string();
-    let cents = text.len() - 2;
-    if text.ends_with("00") { text[..cents].to_owned() } else { text }
 }
 
 pub(super) fn bytes(count: u64) -> String {
@@ -64,13 +56,6 @@ mod tests {
     use super::*;
     use crate::server::admin::page::messages::chinese::CHINESE;
     use crate::server::admin::page::messages::english::ENGLISH;
-
-    #[test]
-    fn money_has_fractions_of_a_cent_only_if_needed() {
-        assert_eq!(money(Quota::new(75_000)), "$0.15");
-        assert_eq!(money(Quota::new(75_050)), "$0.1501");
-        assert_eq!(money(Quota::ZERO), "$0.00");
-    }
 
     #[test]
     fn relative_times_use_the_units_that_matter() {

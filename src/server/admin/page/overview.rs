@@ -10,7 +10,6 @@ use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::server::admin::health;
-use crate::server::admin::page::format;
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
@@ -72,7 +71,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
         newest: newest.iter().map(row).collect(),
         spent: match spent.get() {
             0 => String::new(),
-            _ => m.spent_day.replace("{cost}", &format::money(spent)),
+            _ => m.spent_day.replace("{cost}", &spent.to_string()),
         },
         inbox: server.settings.inbox.dir.display().to_string(),
         frame,

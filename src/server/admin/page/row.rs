@@ -102,7 +102,7 @@ impl JobRow {
             is_link_expired: link_expiry.is_some_and(|at| at <= now),
             link_expiry: link_expiry.map(|at| DisplayTime::new(m, at, now)),
             time_left: elapsed.map(|elapsed| format::time_left(m, elapsed * (100 - percent) / percent)),
-            cost: facts.cost.map(format::money),
+            cost: facts.cost.map(|cost| cost.to_string()),
             quota: facts.cost.map_or(0, |cost| cost.get()),
             labels: details.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             files: media_files(details),
@@ -170,7 +170,7 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         decline: m.no_cancel,
         ..button("cancel", m.cancel, question, true)
     };
-    let last_cost = details.job.facts().cost.filter(|cost| cost.get() > 0).map(format::money);
+    let last_cost = details.job.facts().cost.filter(|cost| cost.get() > 0).map(|cost| cost.to_string());
     let retry = || {
         let (question, confirm) = match &last_cost {
             Some(cost) => (

@@ -1,0 +1,290 @@
+//! The sums of budgets: whatever happens to attempts, they are those of the attempts, and no submit exceeds a limit.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, SubmitVerdict, TaskFacts};
+use crate::job::state::StateName;
+use crate::jobfile::Draft;
+use crate::money::estimate::EstimateSource;
+use crate::store::start_attempt::{AttemptParts, AttemptStart};
+use crate::store::tests::{self, NOW, Rig, raw};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn usd(cents: i64) -> Quota {
+    Quota::new(cents * 5000)
+}
+
+fn label(key: &str, value: &str) -> Label {
+    Label { key: key.into(), value: value.into() }
+}
+
+fn budgets() -> Budgets {
+    Budgets {
+        per_day: Some(usd(100)),
+        per_month: Some(usd(250)),
+        per_label: [(label("project", "spring"), usd(60))].into(),
+        ..Budgets::default()
+    }
+}
+
+/// A job without labels.
+fn draft(name: &str) -> Draft {
+    Draft { labels: Labels::new(), ..tests::draft(name) }
+}
+
+fn spring(name: &str) -> Draft {
+    Draft { labels: [("project".to_owned(), "spring".to_owned())].into(), ..draft(name) }
+}
+
+async fn start(rig: &Rig, job: JobId, cents: i64, now: Timestamp) -> AttemptStart {
+    let estimate = Estimate::exactly(usd(cents), EstimateSource::List);
+    let parts =
+        AttemptParts { base_url: "https://qingbo.dev".into(), callback_url: Box::new(|_| None), estimate };
+    rig.store.start_attempt(job, parts, now).await.unwrap()
+}
+
+fn answered(attempt: u32, verdict: SubmitVerdict) -> Event {
+    Event::SubmitAnswered { attempt, verdict }
+}
+
+fn accepted(task: &str, frozen: Option<i64>) -> SubmitVerdict {
+    SubmitVerdict::Accepted { task: TaskId::parse(task).unwrap(), reserved: frozen.map(usd) }
+}
+
+fn not_executed() -> SubmitVerdict {
+    SubmitVerdict::NotExecuted { why: "no connection".into(), not_before: None }
+}
+
+fn unknown() -> SubmitVerdict {
+    SubmitVerdict::Unknown { why: "HTTP 503".into(), not_before: None }
+}
+
+fn ended(task: &str, phase: Phase, cents: Option<i64>, now: Timestamp) -> Event {
+    let facts = TaskFacts { cost: cents.map(usd), ..TaskFacts::of(phase) };
+    let task = TaskId::parse(task).unwrap();
+    Event::StatusPolled { task, sent_at: now, verdict: StatusVerdict::Answered(facts) }
+}
+
+async fn today(rig: &Rig, now: Timestamp) -> (Quota, Quota) {
+    let spent = rig.store.spent(now).await.unwrap();
+    let day = spent.iter().find(|(budget, _)| matches!(budget.scope, Scope::Day(_))).unwrap().1;
+    (day.reserved, day.settled)
+}
+
+#[tokio::test]
+async fn attempt_is_reserved_then_settled_at_its_charge() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let job = rig.ingest(vec![spring("a")]).await[0];
+    assert!(matches!(start(&rig, job, 15, NOW).await, AttemptStart::Send(_)));
+    assert_eq!(today(&rig, NOW).await, (usd(15), usd(0)));
+    rig.store.apply(job, answered(1, accepted("task-1", Some(20))), NOW).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(20), usd(0)), "the provider has frozen more");
+    let next_day = NOW.plus(DAY);
+    rig.store.apply(job, ended("task-1", Phase::Completed, Some(17), next_day), next_day).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(0), usd(17)), "it counts for the day of the submit");
+    assert_eq!(today(&rig, next_day).await, (usd(0), usd(0)));
+    let of_label = spent_of(&raw(&rig.path()), &Scope::Label(label("project", "spring"))).unwrap();
+    assert_eq!(of_label, Spent { reserved: usd(0), settled: usd(17) });
+}
+
+#[tokio::test]
+async fn what_was_not_executed_is_given_back_and_reserved_again() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let jobs = rig.ingest(vec![draft("a"), draft("b"), draft("c")]).await;
+    for job in &jobs {
+        start(&rig, *job, 10, NOW).await;
+    }
+    let refused = SubmitVerdict::Refused(crate::job::JobError { code: "c".into(), message: "m".into() });
+    rig.store.apply(jobs[0], answered(1, refused), NOW).await.unwrap();
+    rig.store.apply(jobs[1], answered(1, not_executed()), NOW).await.unwrap();
+    rig.store.apply(jobs[2], answered(1, unknown()), NOW).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(10), usd(0)), "only the unknown outcome");
+    let next_day = NOW.plus(DAY);
+    start(&rig, jobs[1], 12, next_day).await;
+    assert_eq!(today(&rig, next_day).await, (usd(12), usd(0)), "for the day on which it was sent");
+    let given_up = Event::Operator(OperatorAction::Cancel);
+    rig.store.apply(jobs[2], given_up.clone(), NOW).await.unwrap();
+    rig.store.apply(jobs[2], given_up, NOW).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(10), usd(0)), "it may have been billed");
+}
+
+#[tokio::test]
+async fn earlier_attempt_is_settled_by_a_late_answer() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let job = rig.ingest(vec![draft("a")]).await[0];
+    start(&rig, job, 10, NOW).await;
+    rig.store.apply(job, answered(1, accepted("task-1", None)), NOW).await.unwrap();
+    rig.store.apply(job, ended("task-1", Phase::Failed, Some(0), NOW), NOW).await.unwrap();
+    rig.store.apply(job, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
+    start(&rig, job, 10, NOW).await;
+    assert_eq!(today(&rig, NOW).await, (usd(10), usd(0)));
+    rig.store.apply(job, ended("task-1", Phase::Failed, Some(4), NOW), NOW).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(10), usd(4)));
+}
+
+#[tokio::test]
+async fn job_over_budget_waits_and_smaller_ones_pass_it() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let jobs = rig.ingest(vec![draft("a"), draft("large"), draft("small")]).await;
+    start(&rig, jobs[0], 70, NOW).await;
+    assert!(matches!(start(&rig, jobs[1], 40, NOW).await, AttemptStart::Nothing(_)));
+    assert!(matches!(start(&rig, jobs[2], 30, NOW).await, AttemptStart::Send(_)));
+    let waiting = rig.store.details(jobs[1]).await.unwrap().job;
+    assert_eq!(waiting.state_name(), StateName::Pending);
+    assert_eq!(
+        waiting.facts().status_message.as_deref(),
+        Some(
+            "of today's $1.00, $0.70 are used or reserved, and it costs about $0.40; continues at 00:00 UTC"
+        )
+    );
+    assert!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap().is_empty());
+    rig.store.apply(jobs[0], answered(1, not_executed()), NOW).await.unwrap();
+    assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[1]]);
+    rig.store.apply(jobs[1], Event::BudgetFreed, NOW).await.unwrap();
+    assert!(matches!(start(&rig, jobs[1], 40, NOW).await, AttemptStart::Send(_)));
+}
+
+#[tokio::test]
+async fn job_above_its_own_limit_or_a_whole_budget_is_held() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let own = Draft { max_cost: Some(usd(10)), ..draft("own") };
+    let jobs = rig.ingest(vec![own, draft("whole")]).await;
+    assert!(matches!(start(&rig, jobs[0], 11, NOW).await, AttemptStart::Nothing(_)));
+    assert!(matches!(start(&rig, jobs[1], 101, NOW).await, AttemptStart::Nothing(_)));
+    for job in &jobs {
+        assert_eq!(rig.store.details(*job).await.unwrap().job.state_name(), StateName::Held);
+        rig.store.apply(*job, Event::Operator(OperatorAction::Release), NOW).await.unwrap();
+    }
+    assert!(
+        matches!(start(&rig, jobs[0], 11, NOW).await, AttemptStart::Send(_)),
+        "once, as the operator says"
+    );
+    assert!(matches!(start(&rig, jobs[1], 101, NOW).await, AttemptStart::Nothing(_)), "budgets still apply");
+}
+
+/// The sums must be those of the attempts.
+fn check_sums(rig: &Rig) {
+    let connection = raw(&rig.path());
+    let rows = |sql: &str| -> Vec<(String, i64, i64)> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.map(Result::unwrap).filter(|(_, reserved, settled)| (*reserved, *settled) != (0, 0)).collect()
+    };
+    let of_attempts =
+        "sum(iif(counted_settled, 0, counted_quota)), sum(iif(counted_settled, counted_quota, 0))
+        FROM attempts";
+    assert_eq!(
+        rows("SELECT cast(quarter AS TEXT), reserved, settled FROM spending ORDER BY quarter"),
+        rows(&format!(
+            "SELECT cast(counted_at / 900000 AS TEXT), {of_attempts} GROUP BY counted_at / 900000"
+        )),
+    );
+    assert_eq!(
+        rows("SELECT key || '=' || value, reserved, settled FROM label_spending ORDER BY 1"),
+        rows(&format!(
+            "SELECT labels.key || '=' || value, {of_attempts} JOIN labels ON labels.job = attempts.job GROUP BY 1"
+        )),
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Start { job: usize, cents: i64 },
+    Answer { job: usize, kind: u8, frozen: Option<i64> },
+    End { job: usize, failed: bool, cents: Option<i64> },
+    Operator { job: usize, action: OperatorAction },
+    Time { minutes: i64 },
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let job = 0_usize..6;
+    let cents = prop::option::of(0_i64..50);
+    let action =
+        prop::sample::select(vec![OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release]);
+    prop_oneof![
+        6 => (job.clone(), 1_i64..50).prop_map(|(job, cents)| Step::Start { job, cents }),
+        4 => (job.clone(), 0_u8..5, cents.clone()).prop_map(|(job, kind, frozen)| Step::Answer { job, kind, frozen }),
+        3 => (job.clone(), any::<bool>(), cents).prop_map(|(job, failed, cents)| Step::End { job, failed, cents }),
+        2 => (job, action).prop_map(|(job, action)| Step::Operator { job, action }),
+        // The wall clock may also be set back.
+        2 => (-600_i64..3000).prop_map(|minutes| Step::Time { minutes }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Under any order of submits, answers, charges, refunds, restarts and clock changes, the sums are those of the
+    /// attempts, and no submit brings what is reserved and settled above a limit.
+    #[test]
+    fn no_submit_exceeds_a_budget(steps in prop::collection::vec(steps(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let mut rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let drafts = (0..6).map(|n| if n % 2 == 0 { draft(&format!("a{n}")) } else { spring(&format!("b{n}")) });
+    let jobs = rig.ingest(drafts.collect()).await;
+    let mut now = NOW;
+    for step in steps {
+        match step {
+            Step::Start { job, cents } => {
+                let before = rig.store.details(jobs[job]).await.unwrap().job.state_name();
+                if let AttemptStart::Send(_) = start(&rig, jobs[job], cents, now).await
+                    && before == StateName::Pending
+                {
+                    let labels = rig.store.details(jobs[job]).await.unwrap().labels;
+                    for (budget, spent) in rig.store.spent(now).await.unwrap() {
+                        let fits = spent.total() <= budget.limit;
+                        assert!(fits || !budget.scope.includes(&labels), "{budget:?} {spent:?}");
+                    }
+                }
+            }
+            Step::Answer { job, kind, frozen } => {
+                let attempt = rig.store.details(jobs[job]).await.unwrap().job.attempts();
+                let verdict = match kind {
+                    0 => {
+                        SubmitVerdict::Refused(crate::job::JobError { code: "c".into(), message: "m".into() })
+                    }
+                    1 => not_executed(),
+                    2 => unknown(),
+                    _ => accepted(&format!("task-{job}-{attempt}"), frozen),
+                };
+                rig.store.apply(jobs[job], answered(attempt, verdict), now).await.unwrap();
+            }
+            Step::End { job, failed, cents } => {
+                let details = rig.store.details(jobs[job]).await.unwrap();
+                let Some(task) = details.job.task().cloned() else { continue };
+                let phase = if failed { Phase::Failed } else { Phase::Completed };
+                rig.store.apply(jobs[job], ended(task.as_str(), phase, cents, now), now).await.unwrap();
+            }
+            Step::Operator { job, action } => {
+                rig.store.apply(jobs[job], Event::Operator(action), now).await.unwrap();
+            }
+            Step::Time { minutes } => {
+                now = Timestamp::from_millis(now.millis() + minutes * 60_000);
+            }
+            Step::Reopen => {
+                let path = rig.path();
+                let folder = rig.into_folder();
+                rig = Rig::over(folder, crate::store::tests::open(&path).unwrap());
+                rig.store.set_budgets(budgets());
+            }
+        }
+        check_sums(&rig);
+    }
+}
