@@ -290,6 +290,24 @@ impl Model {
         COMMON_KEYS.contains(&key) || self.keys.contains(&key)
     }
 
+    /// The list prices of a second: resolution, whether with sound (`None`: for both), price.
+    pub fn second_prices(&self) -> Vec<(&'static str, Option<bool>, Quota)> {
+        let mut prices = Vec::new();
+        for resolution in self.resolutions {
+            match resolution.price {
+                Some(SecondPrice { silent, with_sound }) if silent == with_sound => {
+                    prices.push((resolution.name, None, silent));
+                }
+                Some(SecondPrice { silent, with_sound }) => {
+                    prices.push((resolution.name, Some(false), silent));
+                    prices.push((resolution.name, Some(true), with_sound));
+                }
+                None => {}
+            }
+        }
+        prices
+    }
+
     /// Its resolution of this name, in any case.
     pub fn resolution(&self, name: &str) -> Option<&'static Resolution> {
         self.resolutions.iter().find(|resolution| resolution.name.eq_ignore_ascii_case(name))

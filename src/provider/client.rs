@@ -18,6 +18,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::TaskId;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::provider::answer::{Classified, ReplyContext};
+use crate::provider::catalogue::Catalogue;
 use crate::provider::classify::{classify_cancel, classify_status, classify_submit};
 use crate::provider::gate::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use crate::provider::neutral::classify_neutral;
@@ -210,8 +211,8 @@ impl ProviderClient {
         (call, classified)
     }
 
-    /// Makes a neutral call, once.
-    pub async fn neutral(&self, permit: NeutralPermit) -> (SentCall, Classified<()>) {
+    /// Makes a neutral call, once; the list of models is its verdict.
+    pub async fn neutral(&self, permit: NeutralPermit) -> (SentCall, Classified<Option<Catalogue>>) {
         let neutral = permit.call();
         let call = permit.consume();
         let outcome = match self.authorization() {

@@ -56,8 +56,8 @@ impl Gate {
             old_key: 0,
             active: Vec::new(),
             unconfirmed: UnconfirmedCauses::default(),
-            clock_check_wanted: false,
-            last_was_clock_check: false,
+            models_wanted: false,
+            last_was_wanted_list: false,
         };
         Self { spacing, state: Mutex::new(state) }
     }
@@ -129,10 +129,10 @@ impl Gate {
         state.drop_expired(now);
         let (_, call) = state.wanted_neutral(now).filter(|(at, _)| *at <= now)?;
         state.next_neutral = now.plus(NEUTRAL_SPACING);
-        state.last_was_clock_check = state.clock_check_wanted && state.unconfirmed.wanted().is_none();
+        state.last_was_wanted_list = state.models_wanted && state.unconfirmed.wanted().is_none();
         state.unconfirmed.sent(call);
         if call == NeutralCall::Models {
-            state.clock_check_wanted = false;
+            state.models_wanted = false;
         }
         let mut probe = false;
         for active in &mut state.active {
@@ -168,16 +168,16 @@ impl Gate {
             }
             Subject::Neutral(call) => {
                 // Wanted again while it was being made.
-                state.clock_check_wanted = false;
+                state.models_wanted = false;
                 state.neutral_call_answered(call, classified, refusal, now, &mut settled)
             }
         }
         settled
     }
 
-    /// A neutral call is wanted to compare the clock with the provider's.
-    pub fn want_clock_check(&self) {
-        self.state.lock().clock_check_wanted = true;
+    /// A list of models is wanted: for its models, or to compare the clock with the provider's.
+    pub fn want_models(&self) {
+        self.state.lock().models_wanted = true;
     }
 
     /// Suspends submits while the clock is in doubt, as `doubt` says, and lifts that when it is not.

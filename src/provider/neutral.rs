@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::job::suspension::SuspensionCause;
 use crate::provider::answer::{Answer, Classified, Evidence, ReplyContext, StatusClass};
 use crate::provider::reply::CallOutcome;
+use crate::provider::wire::catalogue::{Catalogue, read_catalogue};
 use crate::provider::wire::{read_balance, read_json};
 
 /// A call that is about no job.
@@ -26,38 +27,42 @@ impl NeutralCall {
     }
 }
 
-/// Classifies a neutral call. It has no verdict: an answer without a refusal and without evidence says nothing.
+/// Classifies a neutral call. Its verdict is the list of models, if it could be read; apart from that, an answer without a
+/// refusal and without evidence says nothing.
 pub fn classify_neutral(
     call: NeutralCall,
     outcome: &CallOutcome,
     context: ReplyContext<'_>,
-) -> Classified<()> {
+) -> Classified<Option<Catalogue>> {
     let reply = match outcome {
         CallOutcome::Reply(reply) => reply,
-        CallOutcome::NotSent(why) => return Classified::not_sent((), why, context),
-        CallOutcome::Lost(_) => return Classified::unanswered(()),
+        CallOutcome::NotSent(why) => return Classified::not_sent(None, why, context),
+        CallOutcome::Lost(_) => return Classified::unanswered(None),
     };
     let answer = Answer::of(reply, context);
-    let refused = |cause| answer.refused(cause, |_, _| ());
+    let refused = |cause| answer.refused(cause, |_, _| None);
     let class = StatusClass::of(reply.status);
     let json = read_json(reply.bytes()).filter(|json| json.is_object() || json.is_array());
     match (class, json) {
         (StatusClass::Success, Some(Value::Object(balance))) if call == NeutralCall::Balance => {
             match read_balance(&balance) {
-                Some(left) if left > 0.0 => answer.verdict_with(Evidence::BalanceSufficient, ()),
+                Some(left) if left > 0.0 => answer.verdict_with(Evidence::BalanceSufficient, None),
                 Some(_) => refused(SuspensionCause::BalanceEmpty),
-                None => answer.verdict_with(Evidence::KeyAccepted, ()),
+                None => answer.verdict_with(Evidence::KeyAccepted, None),
             }
         }
-        (StatusClass::Success, Some(_)) => answer.verdict_with(Evidence::KeyAccepted, ()),
+        (StatusClass::Success, Some(list)) => {
+            let catalogue = read_catalogue(&list).filter(|_| call == NeutralCall::Models);
+            answer.verdict_with(Evidence::KeyAccepted, catalogue)
+        }
         // Nothing was said, or it did not come whole.
-        (StatusClass::Success, None) if reply.bytes().is_empty() => answer.verdict(()),
+        (StatusClass::Success, None) if reply.bytes().is_empty() => answer.verdict(None),
         (StatusClass::Success, _) => refused(SuspensionCause::Misconfigured),
         _ => match answer.account_cause() {
             Some(cause) => refused(cause),
             // Older versions of the API lack these calls, and say so in JSON.
             None if answer.is_refused_by_another() => refused(SuspensionCause::Misconfigured),
-            None => answer.verdict(()),
+            None => answer.verdict(None),
         },
     }
 }

@@ -27,8 +27,10 @@ impl AccountStage {
 
 async fn call(session: Arc<ProviderSession>, permit: NeutralPermit) -> bool {
     let (call, classified) = session.client.neutral(permit).await;
-    if let Err(error) = session.record(call, classified).await {
-        tracing::error!("saving what the provider answered about the account failed: {error}");
+    match session.record(call, classified).await {
+        Ok(Some(catalogue)) => session.catalogue.record(catalogue),
+        Ok(None) => {}
+        Err(error) => tracing::error!("saving what the provider answered about the account failed: {error}"),
     }
     true
 }

@@ -36,9 +36,9 @@ pub(super) struct State {
     pub(super) active: Vec<Active>,
     pub(super) unconfirmed: UnconfirmedCauses,
     /// A neutral call is wanted to compare the clocks.
-    pub(super) clock_check_wanted: bool,
+    pub(super) models_wanted: bool,
     /// The last neutral call compared the clocks only: one about a refusal does not wait for its spacing.
-    pub(super) last_was_clock_check: bool,
+    pub(super) last_was_wanted_list: bool,
 }
 
 #[derive(Debug)]
@@ -209,10 +209,10 @@ impl State {
         // It serves submits: while they are suspended for another reason, it can wait.
         let submits = self.active.iter().filter(|active| active.suspension.cause.suspends_submits());
         let free_at = submits.filter_map(|active| active.suspension.until).max().unwrap_or(now).max(now);
-        let clock_check = self.clock_check_wanted.then_some((free_at, NeutralCall::Models));
+        let clock_check = self.models_wanted.then_some((free_at, NeutralCall::Models));
         let wanted = unconfirmed.into_iter().chain(clock_check).chain(probes);
         let (at, call) = wanted.min_by_key(|(at, _)| *at)?;
-        let is_urgent = self.last_was_clock_check && self.unconfirmed.wanted().is_some();
+        let is_urgent = self.last_was_wanted_list && self.unconfirmed.wanted().is_some();
         let spaced = match call {
             NeutralCall::Balance if is_urgent => now,
             // The same call was made for the clocks.

@@ -318,9 +318,9 @@ fn operator_has_suspended_calls_tried_at_once() {
 #[test]
 fn neutral_call_about_a_refusal_does_not_wait_for_a_comparison_of_clocks() {
     let gate = gate();
-    gate.want_clock_check();
+    gate.want_models();
     assert_eq!(neutral(&gate, 1, &cleared(KeyRefused)), 0);
-    gate.want_clock_check();
+    gate.want_models();
     assert_eq!(gate.next_neutral(at(2)), Some(at(11)));
     assert_eq!(submit(&gate, 1, 2, &refusal(BalanceEmpty, 2)), 0);
     assert_eq!(neutral(&gate, 2, &refusal(BalanceEmpty, 2)), 1);

@@ -5,6 +5,7 @@
 //! [`compression::BODY_LIMIT`] bytes long and nested at most 128 deep, the limit of the JSON parser. No reader
 //! panics, whatever the bytes.
 
+pub mod catalogue;
 pub mod compression;
 pub mod error;
 mod json;

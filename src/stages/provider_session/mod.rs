@@ -13,6 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
 use crate::provider::answer::{Classified, Evidence};
+use crate::provider::catalogue::SharedCatalogue;
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::{Closed, Gate, NeutralPermit, QueryPermit, SentCall, Settled, SubmitPermit};
 use crate::store::Store;
@@ -29,6 +30,8 @@ pub struct ProviderSession {
     pub client: ProviderClient,
     /// Whether the clock can be trusted.
     pub clock_check: ClockCheck,
+    /// The models that the account may use.
+    pub catalogue: SharedCatalogue,
     gate: Gate,
     saved: SavedSuspensions,
     unusable: UnusableAnswers,
@@ -52,7 +55,8 @@ impl ProviderSession {
         let clock_check = ClockCheck::open(store, clock.clone()).await?;
         let unusable = UnusableAnswers::new(quarantine, clock.clone());
         let neutral_wanted = Notify::new();
-        Ok(Arc::new(Self { clock, client, clock_check, gate, saved, unusable, neutral_wanted }))
+        let catalogue = SharedCatalogue::new(clock.clone());
+        Ok(Arc::new(Self { clock, client, clock_check, catalogue, gate, saved, unusable, neutral_wanted }))
     }
 
     /// Permits one submit of `job`, or answers when to try again.
@@ -92,7 +96,11 @@ impl ProviderSession {
 
     /// Waits until a neutral call may be wanted.
     pub async fn neutral_wanted(&self) {
-        self.neutral_wanted.notified().await;
+        tokio::select! {
+            biased;
+            () = self.neutral_wanted.notified() => {}
+            () = self.catalogue.wanted() => self.gate.want_models(),
+        }
     }
 
     /// An operator wants suspended calls to be tried at once, and vouches for the clock.
@@ -149,7 +157,7 @@ impl ProviderSession {
     pub fn is_clock_verified(&self) -> bool {
         let verified = self.clock_check.is_verified();
         if !verified {
-            self.gate.want_clock_check();
+            self.gate.want_models();
             self.neutral_wanted.notify_one();
         }
         verified
@@ -190,6 +198,7 @@ impl ProviderSession {
     /// Any failure of the database.
     pub async fn key_replaced(&self, now: Timestamp) -> Result<(), StoreError> {
         self.gate.key_replaced();
+        self.catalogue.forget();
         self.saved.save(&self.gate, now).await
     }
 }
