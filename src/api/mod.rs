@@ -10,6 +10,7 @@ pub mod event;
 pub mod hook;
 pub mod job;
 pub mod list;
+pub mod models;
 pub mod problem;
 pub mod prune;
 pub mod report;

@@ -13,6 +13,7 @@ use url::Url;
 use crate::api::action::ActionResult;
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::list::JobFilter;
+use crate::api::models::ModelsView;
 use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
 use crate::api::report::ReportView;
@@ -157,6 +158,11 @@ impl ApiClient {
 
     pub async fn rotate_callback_secret(&self) -> Result<Received<RotationResult>, CliError> {
         self.post(&["api", "v1", "callback-secret", "rotate"], &serde_json::json!({})).await
+    }
+
+    /// The models with prices, and what own jobs of each took and cost.
+    pub async fn models(&self) -> Result<Received<ModelsView>, CliError> {
+        self.get(&["api", "v1", "models"], &[]).await
     }
 
     /// The report of what finished at `since` (RFC 3339) or later.

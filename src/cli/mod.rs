@@ -16,6 +16,7 @@ mod follow;
 mod format;
 mod generate;
 mod list;
+mod models;
 mod pause;
 mod progress;
 mod prune;
@@ -86,6 +87,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Pause(args) => pause::pause(&context, args.what).await,
         Command::Resume(args) => pause::resume(&context, args.what).await,
         Command::Rotate { secret } => rotate::rotate(&context, secret).await,
+        Command::Models => models::models(&context).await,
         Command::Report(args) => report::report(&context, &args).await,
         Command::Backup { file } => backup::backup(&context, &file).await,
         Command::Prune(args) => prune::prune(&context, &args).await,

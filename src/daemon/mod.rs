@@ -200,6 +200,7 @@ fn admin_server(
         settings: Arc::new(settings.clone()),
         file_limits: file_limits(settings),
         rng: pipeline.rng.clone(),
+        catalogue: pipeline.session.catalogue.clone(),
         library: pipeline.library.clone(),
         heartbeats: pipeline.heartbeats.clone(),
         callback_secrets: pipeline.secrets.clone(),

@@ -17,7 +17,7 @@
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
 //! | lists of jobs, the change feed | `lists` |
-//! | numbers | `counts` of jobs; `report`, money and times; `metrics` since the start of the process |
+//! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
 //! | rows to values and back | `rows` of jobs (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
@@ -43,6 +43,7 @@ pub mod job_files;
 pub mod lists;
 mod meta;
 pub mod metrics;
+pub mod model_stats;
 pub mod notify;
 mod output_rows;
 pub mod prune;

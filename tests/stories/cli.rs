@@ -91,6 +91,32 @@ async fn warnings_are_shown_by_check_submit_and_show_and_reject_nothing() {
 }
 
 #[tokio::test]
+async fn models_are_listed_with_own_jobs_and_without_a_daemon() {
+    let mut rig = Rig::start("").await;
+    rig.drop("a.json", quick("a", ""));
+    rig.until("a", &["succeeded"]).await;
+    let models = stdout_json(&rig.run(&["models", "--json"]).await);
+    let of = |models: &serde_json::Value, name: &str| {
+        let models = models["models"].as_array().unwrap();
+        models.iter().find(|model| model["name"] == name).cloned().unwrap_or_default()
+    };
+    assert!(models["listed_at"].is_string(), "{models:#}");
+    let own = of(&models, "wan2.5-t2v");
+    assert_eq!((&own["listed"], &own["succeeded_jobs"]), (&true.into(), &1.into()), "{own:#}");
+    assert!(own["median_cost_usd"].as_f64().unwrap() > 0.0 && own["median_seconds"].is_f64(), "{own:#}");
+    let table = rig.run(&["models"]).await;
+    assert!(stdout(&table).contains("wan2.7-r2v"), "{}", stdout(&table));
+
+    assert_eq!(rig.stop().await, Some(0));
+    let offline = rig.run(&["models", "--json"]).await;
+    assert_eq!(offline.status.code(), Some(0));
+    assert!(stderr(&offline).contains("no daemon"), "{}", stderr(&offline));
+    let known = of(&stdout_json(&offline), "wan2.7");
+    assert_eq!((&known["listed"], &known["known"]), (&serde_json::Value::Null, &true.into()));
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn action_by_filter_needs_confirmation() {
     let mut rig = Rig::start("").await;
     for name in ["a", "b", "c"] {

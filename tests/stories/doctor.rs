@@ -54,6 +54,7 @@ async fn doctor_finds_nothing_in_a_healthy_installation() {
         "disk",
         "database",
         "key",
+        "catalogue",
         "clock",
         "callbacks",
     ] {

@@ -82,6 +82,9 @@ pub(crate) enum Command {
         /// Which secret
         secret: RotatableSecret,
     },
+    /// List the provider's models with prices, and what own jobs of each took and cost
+    #[command(after_help = "Example: dropreel models")]
+    Models,
     /// Report how jobs ended, how long they took and what they cost
     #[command(after_help = "Example: dropreel report --since 7d\n         dropreel report --disputes")]
     Report(ReportArgs),

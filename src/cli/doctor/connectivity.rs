@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use reqwest::{Client, Proxy, Response, redirect};
 
+use crate::api::models::ModelsView;
+use crate::cli::doctor::catalogue;
 use crate::cli::doctor::finding::Finding;
 use crate::clock::{Clock, Timestamp};
+use crate::provider::wire::compression::BODY_LIMIT;
 use crate::provider::wire::time::read_http_date;
 use crate::settings::Settings;
 
@@ -28,8 +31,13 @@ fn client(proxy: Option<&str>, tls: bool) -> Result<Client, String> {
     builder.build().map_err(|error| error.to_string())
 }
 
-/// Whether the provider can be reached and accepts the key, and how far our clock is from its clock.
-pub(super) async fn provider(settings: &Settings, clock: &Clock) -> Vec<Finding> {
+/// Whether the provider can be reached and accepts the key, how far our clock is from its clock, and what its list of models
+/// says about `models`.
+pub(super) async fn provider(
+    settings: &Settings,
+    clock: &Clock,
+    models: Option<&ModelsView>,
+) -> Vec<Finding> {
     let base = &settings.provider.base_url;
     let Some(key) = &settings.provider.api_key else { return Vec::new() };
     let proxy = settings.provider.proxy.as_ref().map(|proxy| proxy.expose());
@@ -45,6 +53,9 @@ pub(super) async fn provider(settings: &Settings, clock: &Clock) -> Vec<Finding>
         Ok(response) => {
             let mut findings = vec![check_key(base.as_str(), response.status().as_u16())];
             findings.extend(check_clock(&response, clock.now()));
+            if response.status().is_success() {
+                findings.extend(catalogue::check(&read_body(response).await, models));
+            }
             findings
         }
         Err(why) => {
@@ -52,6 +63,18 @@ pub(super) async fn provider(settings: &Settings, clock: &Clock) -> Vec<Finding>
             vec![Finding::error("provider", format!("cannot reach {base}: {why}"), fix)]
         }
     }
+}
+
+/// The body, as far as it comes and is not too long.
+async fn read_body(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Vec::new();
+        }
+        body.extend_from_slice(&chunk);
+    }
+    body
 }
 
 fn check_key(base: &str, status: u16) -> Finding {

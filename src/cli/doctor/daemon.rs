@@ -1,5 +1,6 @@
 //! Whether the daemon runs, and what it reports about itself.
 
+use crate::api::models::ModelsView;
 use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::doctor::finding::Finding;
@@ -31,8 +32,18 @@ pub(super) async fn check(settings: &Settings) -> (bool, Vec<Finding>) {
     }
 }
 
+/// What the daemon says of the models of its jobs.
+pub(super) async fn models(settings: &Settings) -> Option<ModelsView> {
+    let client = client(settings).ok()?;
+    client.models().await.map(|models| ModelsView::clone(&models)).ok()
+}
+
+fn client(settings: &Settings) -> Result<ApiClient, CliError> {
+    ApiClient::new(settings.admin.listen, settings.admin.token.clone(), &settings.data_dir)
+}
+
 async fn request_status(settings: &Settings) -> Result<(StatusView, Result<(), CliError>), CliError> {
-    let client = ApiClient::new(settings.admin.listen, settings.admin.token.clone(), &settings.data_dir)?;
+    let client = client(settings)?;
     let status = client.status().await?;
     Ok((status, client.check_ready().await))
 }

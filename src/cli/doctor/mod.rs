@@ -1,5 +1,6 @@
 //! `doctor`: checks everything that dropreel depends on, and suggests a fix for each finding.
 
+mod catalogue;
 mod connectivity;
 mod daemon;
 mod finding;
@@ -62,7 +63,10 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
         None => Err("no API key is set, and the daemon does not start without one".to_owned()),
     });
     match key {
-        Ok(with_key) => findings.extend(connectivity::provider(&with_key, &context.clock).await),
+        Ok(with_key) => {
+            let models = if runs { daemon::models(settings).await } else { None };
+            findings.extend(connectivity::provider(&with_key, &context.clock, models.as_ref()).await);
+        }
         // A daemon under systemd has its key from systemd, where this command cannot read it.
         Err(_) if runs => findings.push(Finding::ok("key", "the daemon has one; this command cannot read it")),
         Err(why) => findings.push(Finding::error(

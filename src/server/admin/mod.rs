@@ -13,6 +13,7 @@ mod intake;
 mod jobs;
 mod metrics;
 mod middleware;
+mod models;
 mod openapi;
 mod page;
 mod problem;
@@ -117,6 +118,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             resource("/api/v1/openapi.json", &[Method::GET]).route(get_or_head().to(openapi::get_openapi)),
         )
+        .service(resource("/api/v1/models", &[Method::GET]).route(get_or_head().to(models::get_models)))
         .service(resource("/api/v1/report", &[Method::GET]).route(get_or_head().to(report::get_report)))
         .service(resource("/api/v1/events", &[Method::GET]).route(web::get().to(event_stream::stream_events)))
         .service(resource("/metrics", &[Method::GET]).route(get_or_head().to(metrics::get_metrics)))

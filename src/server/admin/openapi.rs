@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
-use crate::server::admin::{bulk, control, event_stream, intake, jobs, prune, report};
+use crate::server::admin::{bulk, control, event_stream, intake, jobs, models, prune, report};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,6 +25,7 @@ use crate::server::admin::{bulk, control, event_stream, intake, jobs, prune, rep
         bulk::run_bulk_action,
         event_stream::stream_events,
         report::get_report,
+        models::get_models,
         control::get_status,
         control::pause,
         control::resume,

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
 use crate::jobfile;
 use crate::library::Library;
+use crate::provider::catalogue::SharedCatalogue;
 use crate::rng::Rng;
 use crate::secret::CallbackSecrets;
 use crate::server::admin::auth::RequestCheck;
@@ -40,6 +41,8 @@ pub struct AdminServer {
     pub file_limits: jobfile::JobFileLimits,
     /// Draws the seeds of `repeat`.
     pub rng: Rng,
+    /// The models that the provider lists.
+    pub catalogue: SharedCatalogue,
     /// Checked for its presence.
     pub library: Library,
     /// Show which stages are stalled.

@@ -1,5 +1,6 @@
 //! The admin server over real sockets.
 
+mod models;
 mod page;
 mod prune;
 mod stream;
@@ -21,6 +22,7 @@ use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile;
 use crate::jobfile::Draft;
 use crate::library::Library;
+use crate::provider::catalogue::SharedCatalogue;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
 use crate::server::connection_limits::ConnectionTimeouts;
@@ -47,6 +49,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         settings: Arc::new(settings),
         file_limits: jobfile::JobFileLimits { max_bytes: 2048, max_stream_bytes: 8192, ..Default::default() },
         rng: Rng::seeded(1),
+        catalogue: SharedCatalogue::new(Clock::machine()),
         library,
         heartbeats: Heartbeats::new(Clock::machine()),
         callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),
