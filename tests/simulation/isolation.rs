@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use dropreel::clock::Timestamp;
 use dropreel::sandbox::fault_plan::FaultPlan;
+use dropreel::sandbox::faults::{LinkPolicy, MediaFault};
 use dropreel::sandbox::http_types::{Request, Response};
+use dropreel::sandbox::scheduled_fault::{Repeat, ScheduledFault};
 use rusqlite::{Connection, OpenFlags};
+
+use crate::scenario::PERMANENT_NAME;
 
 /// How long an output may wait whose link works.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -99,21 +103,29 @@ fn suspensions(connection: &Connection) -> Vec<String> {
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// The outputs in `state` of present tasks in which only another output has a fault.
+/// The outputs in `state` of present tasks with a fault that never ends, but not for these outputs.
 fn outputs_with_working_links(connection: &Connection, state: &str) -> Vec<(String, i64)> {
     let mut statement = connection
         .prepare(
             "SELECT jobs.id, outputs.idx, requests.prompt FROM outputs
              JOIN jobs ON jobs.nr = outputs.job AND jobs.task_id = outputs.task_id
              JOIN requests ON requests.job = jobs.nr
-             WHERE outputs.state = ?1 AND requests.prompt LIKE '%media-output=%'",
+             WHERE outputs.state = ?1 AND jobs.name LIKE ?2",
         )
         .unwrap();
-    let rows = statement.query_map([state], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-    rows.map(Result::unwrap)
-        .filter(|(_, index, prompt): &(String, i64, String)| {
-            FaultPlan::from_prompt(prompt).unwrap().media_output.map(i64::from) != Some(*index)
-        })
+    let rows = statement.query_map((state, format!("{PERMANENT_NAME}%")), |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+    });
+    rows.unwrap()
+        .map(Result::unwrap)
+        .filter(|(_, index, prompt)| has_working_link(&FaultPlan::from_prompt(prompt).unwrap(), *index))
         .map(|(job, index, _)| (job, index))
         .collect()
+}
+
+fn has_working_link(plan: &FaultPlan, index: i64) -> bool {
+    let is_concerned = plan.media_output.is_none_or(|only| i64::from(only) == index);
+    let heals = |fault: &ScheduledFault<MediaFault>| matches!(fault.repeat, Some(Repeat::Times(_)));
+    let host_works = plan.media_host.is_none() && plan.media.iter().all(heals);
+    plan.links != Some(LinkPolicy::Same) && (host_works || !is_concerned)
 }

@@ -254,7 +254,7 @@ const PERMANENT_FAULTS: &[&str] = &[
     "media=redirect:loopxall",
     "link=1m links=same",
 ];
-/// Faults of one output that never heal. The other outputs must be stored all the same.
+/// Faults that never heal, but not for all outputs: those whose links work must be stored all the same.
 const OUTPUT_FAULTS: &[&str] = &[
     "outputs=2 media-output=0 media=403xall",
     "outputs=2 media-output=0 media=403xall link=20m",
@@ -265,6 +265,7 @@ const OUTPUT_FAULTS: &[&str] = &[
     "outputs=2 media-output=0 media=redirect:filexall",
     "outputs=3 media-output=1 media=redirect:metadataxall links=fresh",
     "outputs=2 media-output=0 media-host=dead.example",
+    "queue=1s run=1s status=slow:1sx2 status=503xall media=500x3",
 ];
 /// Failing jobs whose calls take long, so that an operator's retry overtakes their answers.
 const SLOW_CALLS: &[&str] = &[
