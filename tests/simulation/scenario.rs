@@ -211,12 +211,7 @@ const TASK_FAULTS: &[&str] = &[
 
 /// Faults of a single job that never heal. Its job must end or be held in time, and the others must not notice.
 const PERMANENT_FAULTS: &[&str] = &[
-    "submit=html403xall",
-    "submit=redirectxall",
-    "submit=no-model",
     "submit=detail",
-    "submit=401xall",
-    "submit=402xall",
     "submit=429-endlessxall",
     "submit=503xall",
     "submit=html200xall",
@@ -254,24 +249,28 @@ const PERMANENT_FAULTS: &[&str] = &[
     "media=redirect:loopxall",
     "link=1m links=same",
 ];
+/// Refusals of one job for ever, in words that may concern all calls.
+const REFUSALS: &[&str] =
+    &["submit=html403xall", "submit=no-model", "submit=401xall", "submit=402xall", "submit=redirectxall"];
 /// Faults that never heal, but not for all outputs: those whose links work must be stored all the same.
 const OUTPUT_FAULTS: &[&str] = &[
     "outputs=2 media-output=0 media=403xall",
-    "outputs=2 media-output=0 media=403xall link=20m",
     "outputs=3 media-output=0 media=410xall links=fresh",
-    "outputs=2 media-output=1 media=500xall",
-    "outputs=3 media-output=0 media=stall:100xall",
+    // Links of twenty minutes end these sooner.
+    "outputs=2 media-output=0 media=403xall link=20m",
+    "outputs=2 media-output=1 media=500xall link=20m",
+    "outputs=3 media-output=0 media=stall:100xall link=20m",
     "outputs=3 media-output=1 media=no-moovxall",
-    "outputs=2 media-output=0 media=redirect:filexall",
-    "outputs=3 media-output=1 media=redirect:metadataxall links=fresh",
-    "outputs=2 media-output=0 media-host=dead.example",
+    "outputs=2 media-output=0 media=redirect:filexall link=20m",
+    "outputs=3 media-output=1 media=redirect:metadataxall links=fresh link=20m",
+    "outputs=2 media-output=0 media-host=dead.example link=20m",
     "queue=1s run=1s status=slow:1sx2 status=503xall media=500x3",
 ];
 /// Failing jobs whose calls take long, so that an operator's retry overtakes their answers.
 const SLOW_CALLS: &[&str] = &[
     "submit=503x2 submit=slow:20sxall",
     "queue=1s run=10s status=404x2 status=slow:20sxall",
-    "queue=1s run=10s status=slow:20sxall media=403xall",
+    "queue=1s run=10s status=slow:20sxall media=403xall link=20m",
 ];
 /// The jobs with these faults are named after their files.
 pub const PERMANENT_NAME: &str = "sick";
@@ -479,7 +478,7 @@ fn files(rng: &Rng, faults_end: Duration) -> Vec<(Duration, File)> {
 
 /// A file of jobs whose faults never heal.
 fn permanently_faulty(rng: &Rng) -> File {
-    let others = [OUTPUT_FAULTS, SLOW_CALLS].into_iter().filter(|_| rng.below(4) > 0);
+    let others = [REFUSALS, OUTPUT_FAULTS, SLOW_CALLS].into_iter().filter(|_| rng.below(4) > 0);
     let kinds: Vec<_> = (0..1 + rng.below(2)).map(|_| PERMANENT_FAULTS).chain(others).collect();
     let job = |kind: &[&'static str]| {
         let words = kind[usize::try_from(rng.below(kind.len() as u64)).unwrap()];
