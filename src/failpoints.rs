@@ -70,6 +70,8 @@ pub enum FailPoint {
     ArchiveChecked,
     /// A file that cannot be renamed is copied, and still in the inbox too.
     ArchiveCopied,
+    /// A file is moved; whether it is the one that was read is not known yet.
+    MoveUnverified,
     /// A file is moved; neither folder is flushed.
     ArchiveRenamed,
     /// The folder a file was moved to is flushed; the inbox is not.

@@ -1,17 +1,18 @@
 //! Moves of files out of the inbox that never replace a file.
 
+use std::cmp::Reverse;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, statat};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{
     FsError, create_durably, create_private_folder, flush_folder, is_cross_device, max_name_bytes,
     numbered_as_copy, numbered_within, open_folder, rename_no_replace, write_durably,
 };
-use crate::inbox::file_version::FileVersion;
+use crate::inbox::file_version::{FileVersion, irregular_kind};
 use crate::inbox::open_inbox::{OpenInbox, hash_file_in};
 
 /// Suffix of the file that says why another was rejected.
@@ -26,6 +27,15 @@ pub struct Destination<'a> {
     path: &'a Path,
     folder: OwnedFd,
     max_name_bytes: usize,
+}
+
+/// A file in a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileHere {
+    /// Its name there.
+    pub name: String,
+    /// The hash of its content; `None` if it is not a regular file.
+    pub sha256: Option<String>,
 }
 
 impl<'a> Destination<'a> {
@@ -103,6 +113,36 @@ impl<'a> Destination<'a> {
         Err(FsError::KeepsChanging(self.inbox.path.join(name)))
     }
 
+    /// What is here under the names that a file called `name` may get, the newest first.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn files_named(&self, name: &str) -> Result<Vec<FileHere>, FsError> {
+        let mut files = Vec::new();
+        for number in 0.. {
+            let name = numbered_within(name, number, self.max_name_bytes);
+            let Ok(stat) = statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW) else { break };
+            let sha256 = match irregular_kind(&stat) {
+                Some(_) => None,
+                None => Some(hash_file_in(&self.folder, self.path, &name)?.0),
+            };
+            files.push((FileVersion::of(&stat).changed_at(), FileHere { name, sha256 }));
+        }
+        files.sort_by_key(|(changed_at, _)| Reverse(*changed_at));
+        Ok(files.into_iter().map(|(_, file)| file).collect())
+    }
+
+    /// Puts a file back into the inbox, under `name` or that of a copy, and flushes that.
+    ///
+    /// # Errors
+    /// When it cannot be moved or flushed.
+    pub fn put_back(&self, name: &str, file: &FileHere) -> Result<(), FsError> {
+        self.move_back(name, &file.name)?;
+        // The inbox first: a crash in between must not leave the file in neither folder.
+        flush_folder(self.inbox.path)?;
+        flush_folder(self.path)
+    }
+
     fn archive_version(&self, name: &str, version: &FileVersion, sha256: &str) -> Result<PathBuf, FsError> {
         let version = self.inbox.make_private(name, version)?;
         failpoints::hit(FailPoint::ArchiveChecked);
@@ -177,7 +217,11 @@ impl<'a> Destination<'a> {
             return self.copy_as(name, version, new_name);
         }
         let from = (&self.inbox.folder, Path::new(name));
-        match rename_no_replace(from, (&self.folder, Path::new(new_name)), &path) {
+        let renamed = rename_no_replace(from, (&self.folder, Path::new(new_name)), &path);
+        if renamed.is_ok() {
+            failpoints::hit(FailPoint::MoveUnverified);
+        }
+        match renamed {
             Err(error) if is_cross_device(&error) => self.copy_as(name, version, new_name),
             Err(FsError::NotFound(_)) => Err(FsError::NotFound(self.inbox.path.join(name))),
             Err(error) => Err(error),

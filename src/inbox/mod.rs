@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, create_private_folder, flush_folder, open_folder, open_folder_no_follow};
-pub use crate::inbox::destination::Destination;
+pub use crate::inbox::destination::{Destination, FileHere};
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::open_inbox::{InboxEntry, OpenInbox};
 

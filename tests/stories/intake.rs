@@ -391,6 +391,67 @@ async fn move_interrupted_by_a_crash_is_finished_without_new_jobs() {
     assert_eq!(restarted.names("accepted/2026-04-04"), ["a.json"]);
 }
 
+/// As a crash leaves it between the move of a file and the look at what was moved: `moved` is in `accepted/`.
+async fn crash_in_a_move(name: &str, moved: impl FnOnce(&Path)) -> Inbox {
+    let inbox = Inbox::new();
+    inbox.drop(name, JOB);
+    // The jobs are committed, and the file stays.
+    std::fs::write(inbox.path("accepted"), "in the way").unwrap();
+    inbox.pass_after(Duration::ZERO).await;
+    std::fs::remove_file(inbox.path("accepted")).unwrap();
+    std::fs::remove_file(inbox.path("inbox").join(name)).unwrap();
+    let folder = inbox.path("accepted/2026-04-04");
+    std::fs::create_dir_all(&folder).unwrap();
+    moved(&folder);
+    let restarted = Inbox::in_folder(inbox.folder);
+    restarted.pass_after(Duration::ZERO).await;
+    restarted.pass_after(Duration::from_secs(11)).await;
+    assert!(restarted.store.unmoved().await.unwrap().is_empty());
+    restarted
+}
+
+#[tokio::test]
+async fn file_moved_in_place_of_an_accepted_one_is_put_back_and_ingested() {
+    let other = JOB.replace('5', "10");
+    let inbox =
+        crash_in_a_move("a.json", |folder| std::fs::write(folder.join("a.json"), &other).unwrap()).await;
+    assert_eq!(inbox.jobs().await, ["a", "a"]);
+    assert_eq!(inbox.names("inbox"), [""; 0]);
+    assert_eq!(std::fs::read_to_string(inbox.path("accepted/2026-04-04/a.json")).unwrap(), other);
+
+    let link = |folder: &Path| std::os::unix::fs::symlink("/etc/hostname", folder.join("b.json")).unwrap();
+    let inbox = crash_in_a_move("b.json", link).await;
+    assert_eq!((inbox.names("inbox"), inbox.jobs().await), (vec!["b.json".to_owned()], vec!["b".to_owned()]));
+}
+
+#[tokio::test]
+async fn accepted_file_stays_where_it_is_after_a_crash_in_a_move() {
+    // Moved as it should be, beside one that only a newer database knows.
+    let moved = |folder: &Path| {
+        std::fs::write(folder.join("a.json"), JOB).unwrap();
+        std::fs::write(folder.join("a-1.json"), JOB.replace('5', "10")).unwrap();
+    };
+    let inbox = crash_in_a_move("a.json", moved).await;
+    assert_eq!((inbox.jobs().await.len(), inbox.names("inbox").len()), (1, 0));
+    assert_eq!(inbox.names("accepted/2026-04-04"), ["a-1.json", "a.json"]);
+
+    // Gone, and another drop of the name was accepted before.
+    let inbox = Inbox::new();
+    inbox.drop("a.json", JOB.replace('5', "10"));
+    inbox.pass_after(Duration::ZERO).await;
+    inbox.drop("a.json", JOB);
+    std::fs::rename(inbox.path("accepted"), inbox.path("kept")).unwrap();
+    std::fs::write(inbox.path("accepted"), "in the way").unwrap();
+    inbox.pass_after(Duration::from_secs(11)).await;
+    std::fs::remove_file(inbox.path("accepted")).unwrap();
+    std::fs::rename(inbox.path("kept"), inbox.path("accepted")).unwrap();
+    std::fs::remove_file(inbox.path("inbox/a.json")).unwrap();
+    let restarted = Inbox::in_folder(inbox.folder);
+    restarted.settle().await;
+    assert_eq!((restarted.jobs().await.len(), restarted.names("inbox").len()), (2, 0));
+    assert_eq!(restarted.names("accepted/2026-04-04"), ["a.json"]);
+}
+
 #[tokio::test]
 async fn accepted_file_that_keeps_changing_its_mode_is_bought_once() {
     use std::os::unix::fs::PermissionsExt;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
-use crate::inbox::{Destination, Inbox};
+use crate::inbox::{Destination, FileHere, Inbox};
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::validate::ValidFile;
 use crate::stages::run_blocking;
@@ -41,16 +41,12 @@ impl IntakeStage {
     pub(super) async fn resume_moves(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut still_unmoved = BTreeSet::new();
         for unmoved in self.store.unmoved().await? {
-            let validator = self.validator.clone();
             let folder = self.folders.accepted.join(self.clock.local_date(unmoved.ingested_at));
             let name = unmoved.file_name.clone();
             failpoints::hit(FailPoint::MoveResumed);
-            match run_blocking(&self.clock, move || {
-                finish_move(&validator.inbox, &folder, &unmoved).map(|to| (unmoved.nr, to))
-            })
-            .await
-            {
-                Ok(moved) => self.store.mark_moved(vec![moved], self.clock.now()).await?,
+            let nr = unmoved.nr;
+            match self.finish_move(folder, unmoved).await? {
+                Ok(to) => self.store.mark_moved(vec![(nr, display_path(to))], self.clock.now()).await?,
                 Err(error) => {
                     tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
                     still_unmoved.insert(name);
@@ -58,6 +54,36 @@ impl IntakeStage {
             }
         }
         Ok(still_unmoved)
+    }
+
+    /// Moves the file, and returns where it is now. Another file that was moved in its place is put back.
+    async fn finish_move(
+        &self,
+        folder: PathBuf,
+        unmoved: UnmovedFile,
+    ) -> Result<Result<Option<PathBuf>, FsError>, StoreError> {
+        let (validator, name, from) = (self.validator.clone(), unmoved.file_name.clone(), folder.clone());
+        let finish = move || finish_move(&validator.inbox, &folder, &unmoved);
+        let foreign = match run_blocking(&self.clock, finish).await {
+            Ok(FinishedMove::Done(to)) => return Ok(Ok(Some(to))),
+            Ok(FinishedMove::Missing(Some(file))) => file,
+            Ok(FinishedMove::Missing(None)) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error)),
+        };
+        // An earlier drop of the same name: its content is in the database.
+        if let Some(sha256) = &foreign.sha256
+            && self.store.was_dropped(sha256.clone()).await?
+        {
+            return Ok(Ok(None));
+        }
+        let validator = self.validator.clone();
+        let put_back = move || {
+            let opened = validator.inbox.open()?;
+            Destination::create(&opened, &from)?.put_back(&name, &foreign)?;
+            tracing::warn!("{name} was replaced while it was moved; the other file is back in the inbox");
+            Ok(None)
+        };
+        Ok(run_blocking(&self.clock, put_back).await)
     }
 
     /// Moves files whose jobs are committed out of the inbox. The next pass retries those that could not be moved.
@@ -142,22 +168,31 @@ fn archive(destination: &Destination<'_>, committed: &Committed) -> Result<Optio
     }
 }
 
-fn finish_move(inbox: &Inbox, folder: &Path, unmoved: &UnmovedFile) -> Result<Option<String>, FsError> {
+/// The end of a move that was interrupted.
+enum FinishedMove {
+    /// The file is here.
+    Done(PathBuf),
+    /// The file is gone. With the newest file that is under one of its names: it may have been moved instead.
+    Missing(Option<FileHere>),
+}
+
+fn finish_move(inbox: &Inbox, folder: &Path, unmoved: &UnmovedFile) -> Result<FinishedMove, FsError> {
     let opened = inbox.open()?;
     let destination = Destination::create(&opened, folder)?;
-    match destination.archive_content(&unmoved.file_name, &unmoved.sha256) {
+    let finished = match destination.archive_content(&unmoved.file_name, &unmoved.sha256) {
         // Moved already, removed, or another file by now.
         Err(FsError::Changed(_) | FsError::NotFound(_)) => {
-            // The move may not be flushed. It must be before it is recorded, or a power cut could undo it unnoticed.
-            inbox.flush_moves(folder)?;
-            Ok(None)
+            let files = destination.files_named(&unmoved.file_name)?;
+            match files.iter().find(|file| file.sha256.as_ref() == Some(&unmoved.sha256)) {
+                Some(own) => FinishedMove::Done(folder.join(&own.name)),
+                None => FinishedMove::Missing(files.into_iter().next()),
+            }
         }
-        moved => {
-            let to = moved?;
-            inbox.flush_moves(folder)?;
-            Ok(display_path(Some(to)))
-        }
-    }
+        moved => FinishedMove::Done(moved?),
+    };
+    // A move must be flushed before it is recorded, or a power cut could undo it unnoticed.
+    inbox.flush_moves(folder)?;
+    Ok(finished)
 }
 
 fn display_path(path: Option<PathBuf>) -> Option<String> {

@@ -154,6 +154,20 @@ impl Store {
             .await
     }
 
+    /// Whether a job file with this content was accepted from the inbox. Reads all rows: only for what a crash left.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn was_dropped(&self, sha256: String) -> Result<bool, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT 1 FROM intakes WHERE sha256 = ?1 AND source = 'inbox' AND staged = 0",
+            )?;
+            Ok(statement.exists([sha256])?)
+        })
+        .await
+    }
+
     /// Job files whose jobs are committed and that may still be in the inbox, after a crash.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ pub const POINTS: &[Row] = &[
     at(FailPoint::IntakeCommitted, PLAIN, 1),
     at(FailPoint::ArchiveChecked, PLAIN, 1),
     at(FailPoint::ArchiveCopied, Scenario::TwoNames, 1),
+    at(FailPoint::MoveUnverified, PLAIN, 1),
     at(FailPoint::ArchiveRenamed, PLAIN, 1),
     at(FailPoint::ArchiveTargetFlushed, PLAIN, 1),
     at(FailPoint::ArchiveFlushed, PLAIN, 1),
