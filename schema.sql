@@ -86,6 +86,7 @@ CREATE TABLE jobs (
     unattended_entries   INTEGER NOT NULL,      -- history entries since the operator last acted
     budget_wait_quota    INTEGER,               -- pending: what it needs of a budget that it waits for
     checks_waived        INTEGER NOT NULL,      -- 1: released although too expensive; the next attempt skips that check
+    unlisted_allowed     INTEGER NOT NULL,      -- 1: released although its model is not listed; until the next attempt
 
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,

@@ -39,6 +39,7 @@ CREATE TABLE jobs_4 (
     unattended_entries   INTEGER NOT NULL,
     budget_wait_quota    INTEGER,
     checks_waived        INTEGER NOT NULL,
+    unlisted_allowed     INTEGER NOT NULL,
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
     cost_quota           INTEGER,
@@ -61,7 +62,7 @@ SELECT
               WHEN 'fetch' THEN 'poll' ELSE move END,
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
-    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, progress, reserved_quota, cost_quota,
+    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
     submitted_at, completed_at, finished_at, expires_at, error_code, error_message, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;

@@ -84,6 +84,11 @@ pub enum Event {
         /// The estimate and what it exceeds, in a sentence.
         why: String,
     },
+    /// The job was about to be submitted, but the provider does not list its model.
+    ModelUnlisted {
+        /// The listed model with the most similar name.
+        nearest: Option<String>,
+    },
     /// The operator asked for an action.
     Operator(OperatorAction),
 }

@@ -22,6 +22,8 @@ pub enum HoldReason {
     SubmitFailing,
     /// The estimate is above the job's `max_cost_usd`, or above a whole budget.
     TooExpensive,
+    /// The provider's list of models lacks the job's model.
+    UnknownModel,
     /// The database was restored from an older copy: the key may have been used since.
     DatabaseRestored,
     /// Not finished within `polling.give_up`. Still polled slowly.
@@ -69,6 +71,7 @@ impl HoldReason {
             }
             Self::SubmitFailing => "no submit of this job has worked for two hours",
             Self::TooExpensive => "the job costs more than it may, so it was not submitted",
+            Self::UnknownModel => "the provider does not list the model of this job, so it was not submitted",
             Self::DatabaseRestored => {
                 "the database was restored from an older copy, so this job may have been submitted since"
             }
@@ -110,6 +113,10 @@ impl HoldReason {
             Self::TooExpensive => format!(
                 "`dropreel release {id}` submits it once in spite of its `max_cost_usd`, within the budgets; to raise a \
                  budget, change [budget] in the configuration and reload; `dropreel cancel {id}` gives it up"
+            ),
+            Self::UnknownModel => format!(
+                "`dropreel release {id}` submits it once all the same, `dropreel cancel {id}` gives it up; `dropreel \
+                 models` shows the models, and with another one it is a new job"
             ),
             Self::DatabaseRestored => format!(
                 "look for it in the provider's task list; `dropreel release {id}` submits it if it is not there, \

@@ -123,6 +123,8 @@ pub struct Job {
     budget_wait: Option<Quota>,
     /// The operator has released it although it is too expensive: that check is skipped for the next attempt.
     checks_waived: bool,
+    /// The operator has released it although its model is not listed: the next attempt is made all the same.
+    unlisted_allowed: bool,
     outputs: Vec<Output>,
 }
 
@@ -143,6 +145,7 @@ impl Job {
             unattended_entries: 0,
             budget_wait: None,
             checks_waived: false,
+            unlisted_allowed: false,
             outputs: Vec::new(),
         }
     }
@@ -190,6 +193,11 @@ impl Job {
     /// What it needs of a budget that it waits for, or has waited for.
     pub fn budget_wait(&self) -> Option<Quota> {
         self.budget_wait
+    }
+
+    /// Whether it waits for a first submit that its model must be listed for.
+    pub fn needs_listed_model(&self) -> bool {
+        !self.unlisted_allowed && matches!(self.state, State::Pending { pending_attempt: None, .. })
     }
 
     /// Whether its next attempt skips the check for too expensive jobs.

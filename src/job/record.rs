@@ -40,6 +40,7 @@ pub struct Record {
     pub unattended_entries: u32,
     pub budget_wait: Option<Quota>,
     pub checks_waived: bool,
+    pub unlisted_allowed: bool,
     pub outputs: Vec<Output>,
 }
 
@@ -75,6 +76,7 @@ impl Job {
             unattended_entries: self.unattended_entries,
             budget_wait: self.budget_wait,
             checks_waived: self.checks_waived,
+            unlisted_allowed: self.unlisted_allowed,
             outputs: self.outputs.clone(),
             ..Record::default()
         };
@@ -141,6 +143,7 @@ impl Job {
             unattended_entries: record.unattended_entries,
             budget_wait: record.budget_wait,
             checks_waived: record.checks_waived,
+            unlisted_allowed: record.unlisted_allowed,
             outputs: record.outputs,
         })
     }

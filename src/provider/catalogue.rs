@@ -50,7 +50,7 @@ struct Shared {
 struct Lists {
     last: Option<LastList>,
     before: Option<Arc<Catalogue>>,
-    /// Since when a further list has been wanted in vain.
+    /// Since when a further list has been wanted and has not come.
     awaited_since: Option<Tick>,
 }
 
@@ -184,7 +184,7 @@ mod tests {
         shared.record(list(&["wan2.6"]));
         shared.record(list(&["wan2.6"]));
         clock.advance(FRESH_FOR);
-        assert_eq!(shared.listing("wan2.6"), Listing::Listed, "a listed model is not asked about again");
+        assert_eq!(shared.listing("wan2.6"), Listing::Listed, "a listed model needs no further list");
         assert_eq!(shared.listing("wan2.5"), Listing::Awaited);
         clock.advance(PATIENCE - SECOND);
         assert_eq!(shared.listing("wan2.5"), Listing::Awaited);

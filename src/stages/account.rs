@@ -26,11 +26,13 @@ impl AccountStage {
 }
 
 async fn call(session: Arc<ProviderSession>, permit: NeutralPermit) -> bool {
-    let (call, classified) = session.client.neutral(permit).await;
-    match session.record(call, classified).await {
-        Ok(Some(catalogue)) => session.catalogue.record(catalogue),
-        Ok(None) => {}
-        Err(error) => tracing::error!("saving what the provider answered about the account failed: {error}"),
+    let (call, mut classified) = session.client.neutral(permit).await;
+    // First: once the clock is verified by this answer, submits begin, and they look at the list.
+    if let Some(catalogue) = classified.verdict.take() {
+        session.catalogue.record(catalogue);
+    }
+    if let Err(error) = session.record(call, classified).await {
+        tracing::error!("saving what the provider answered about the account failed: {error}");
     }
     true
 }

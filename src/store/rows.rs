@@ -69,6 +69,7 @@ columns! {
             unattended_entries = unattended_entries,
             budget_wait_quota = budget_wait,
             checks_waived = checks_waived,
+            unlisted_allowed = unlisted_allowed,
             error_code = error_code,
             error_message = error_message,
         } rest { identity: _, facts: _, outputs: _ }

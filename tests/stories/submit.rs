@@ -269,3 +269,45 @@ async fn submit_with_a_lost_answer_is_repeated_and_bought_once() {
     assert_eq!(rig.sandbox.ledger().tasks.len(), 2);
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn job_of_an_unlisted_model_is_held_and_a_release_tries_it_once() {
+    let rig = Rig::start("catalogue=lacks:wan2.5-t2v").await;
+    rig.drop("a.json", quick("a", ""));
+    rig.drop("b.json", quick("b", "submit=400"));
+    let picture = r#"{"model":"wan2.2-i2v-plus","prompt":"c","image_urls":["https://example.com/a.png"]}"#;
+    rig.drop("c.json", picture);
+    // The second list comes ten seconds after the first; other models do not wait for it.
+    rig.until("c", &["succeeded"]).await;
+    assert_eq!(rig.job("a").await["state"], "pending");
+    for name in ["a", "b"] {
+        let held = rig.until(name, &["held"]).await;
+        let reason = held["reason"].as_str().unwrap();
+        assert!(reason.contains("wan2.5-t2v; the nearest is wan2.5-i2v"), "{reason}");
+    }
+    assert_eq!(rig.sandbox.ledger().calls["submit"], 1, "nothing of it was sent");
+    let lists = rig.sandbox.ledger().calls["models"];
+    assert!(lists <= 3, "{lists} lists were read for three jobs");
+
+    let released = rig.run(&["release", "a", "b"]).await;
+    assert_eq!(released.status.code(), Some(0), "{released:?}");
+    rig.until("a", &["succeeded"]).await;
+    rig.until("b", &["failed"]).await;
+    rig.run(&["retry", "b"]).await;
+    let again = rig.until("b", &["held"]).await;
+    assert!(
+        again["history"].as_array().unwrap().iter().any(|entry| entry["event"] == "retried"),
+        "{again:#}"
+    );
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn job_is_submitted_if_the_list_of_models_says_nothing() {
+    for plan in ["catalogue=empty", "models=404"] {
+        let rig = Rig::start(plan).await;
+        rig.drop("a.json", quick("a", ""));
+        rig.until("a", &["succeeded"]).await;
+        rig.finish().await;
+    }
+}

@@ -111,7 +111,7 @@ mod tests {
             )]
         );
         let changed = found(&answer(tiers(0.1, 0.135)), None);
-        assert!(changed[0].ends_with(": wan2.7 720p $0.1000 instead of $0.0900"), "{changed:?}");
+        assert!(changed[0].ends_with(": wan2.7 720p $0.10 instead of $0.09"), "{changed:?}");
         assert!(found(&json!({"data": []}), None)[0].contains("is empty"));
     }
 }

@@ -101,6 +101,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::OverBudget { need, why, until } => change.over_budget(*need, why, *until),
         Event::BudgetFreed => change.budget_freed(),
         Event::TooExpensive { why } => change.too_expensive(why),
+        Event::ModelUnlisted { nearest } => change.model_unlisted(nearest.as_deref()),
         Event::Operator(action) => change.operator_acted(*action),
     }
     let Change { mut job, history, send, reply, billing, .. } = change;

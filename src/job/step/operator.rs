@@ -138,6 +138,7 @@ impl Change<'_> {
         self.job.expiry_alerted = false;
         self.job.callback_at = None;
         self.job.budget_wait = None;
+        self.job.unlisted_allowed = false;
         let now = self.now();
         self.job.state = State::Pending { schedule: Schedule::starting(now, now), pending_attempt: None };
     }
@@ -165,8 +166,10 @@ impl Change<'_> {
     /// Continues where the job stopped. Never with a new key where the old one may have been used: that could pay twice.
     fn resume(&mut self, held_from: HeldFrom, reason: &'static str) -> ActionReply {
         let now = self.now();
-        if let State::Held(Hold { reason: HoldReason::TooExpensive, .. }) = self.job.state {
-            self.job.checks_waived = true;
+        match self.job.state {
+            State::Held(Hold { reason: HoldReason::TooExpensive, .. }) => self.job.checks_waived = true,
+            State::Held(Hold { reason: HoldReason::UnknownModel, .. }) => self.job.unlisted_allowed = true,
+            _ => {}
         }
         let schedule = Schedule::starting(now, now);
         if let HeldFrom::Submitting(_, pending_attempt) = &held_from

@@ -45,10 +45,23 @@ impl Change<'_> {
         }
     }
 
+    /// A job that the provider has already seen is not held for this: the provider's own answer decides.
+    pub(super) fn model_unlisted(&mut self, nearest: Option<&str>) {
+        if let State::Pending { schedule, pending_attempt: None } = self.job.state
+            && self.job.needs_listed_model()
+        {
+            let model = &self.job.identity.model;
+            let nearest = nearest.map(|nearest| format!("; the nearest is {nearest}")).unwrap_or_default();
+            let detail = format!("{model}{nearest}");
+            self.hold(HoldReason::UnknownModel, detail, HeldFrom::Pending(schedule, None));
+        }
+    }
+
     fn create_attempt(&mut self, schedule: Schedule) {
         let number = self.job.attempts.saturating_add(1);
         self.job.attempts = number;
         self.job.checks_waived = false;
+        self.job.unlisted_allowed = false;
         let now = self.now();
         self.record(HistoryEvent::Submitting, format!("key {}", attempt_key(self.job.id(), number)));
         self.job.state = State::Submitting {

@@ -1,6 +1,7 @@
 //! Submits jobs, highest priority first, and repeats submits whose outcome is not known: the stage that spends money.
 
 mod callback_urls;
+mod unlisted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,15 +183,20 @@ impl SubmitStage {
         loop {
             let now = self.inner.session.clock.now();
             let (heads, running) = self.inner.store.submit_queue(now).await?;
+            let (heads, unlisted) = self.inner.set_unlisted_aside(heads, now).await?;
             let Some(turn) = next_to_submit(&heads, &running, &self.limits) else {
+                if unlisted.any_held {
+                    continue;
+                }
                 // Jobs that fail give their places back after a while.
-                return Ok(if heads.is_empty() { Wake::OnNotify } else { Wake::At(now.plus(FAILING_GRACE)) });
+                let wake = if heads.is_empty() { Wake::OnNotify } else { Wake::At(now.plus(FAILING_GRACE)) };
+                return Ok(wake.or(unlisted.wake));
             };
             if self.in_flight.is_full() {
-                return Ok(Wake::OnNotify);
+                return Ok(unlisted.wake);
             }
             if let Some(closed) = self.start(turn.id, &self.in_flight).await? {
-                return Ok(closed);
+                return Ok(closed.or(unlisted.wake));
             }
         }
     }
@@ -303,6 +309,7 @@ impl Stage for SubmitStage {
             () = self.in_flight.completed() => {}
             () = self.failing_in_flight.completed() => {}
             () = self.inner.session.clock_verified() => {}
+            () = self.inner.session.catalogue.read() => {}
         }
     }
 

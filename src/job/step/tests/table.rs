@@ -73,6 +73,7 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
         ("held, too expensive", held(&pending, HoldReason::TooExpensive)),
+        ("held, unknown model", held(&pending, HoldReason::UnknownModel)),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
         ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
         ("held, submit blocked", held(&after(submitting.clone(), &[blocked()]), HoldReason::SubmitBlocked)),
@@ -156,6 +157,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("over budget", over_budget()),
         ("budget freed", Event::BudgetFreed),
         ("too expensive", Event::TooExpensive { why: "about $3.00, more than its $1.00".into() }),
+        ("model unlisted", Event::ModelUnlisted { nearest: Some("wan2.6".into()) }),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
@@ -198,7 +200,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..47, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..48, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;

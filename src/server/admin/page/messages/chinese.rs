@@ -200,6 +200,7 @@ pub(super) const fn hold_reason(reason: HoldReason) -> &'static str {
         HoldReason::SubmitFailing => "两小时内提交始终未成功",
         HoldReason::StatusUnreadable => "两小时内任务状态的回复始终无法读取；仍每 15 分钟查询一次",
         HoldReason::OutputUnreachable => "输出文件未能及时下载；仍每 15 分钟重试一次",
+        HoldReason::UnknownModel => "服务商的模型列表中没有此任务的模型，未提交",
         HoldReason::TooExpensive => "任务费用超出限额，未提交",
         HoldReason::DatabaseRestored => "数据库由较早的备份恢复，此任务可能已经提交过",
         HoldReason::TimedOut => "任务未按时完成，仍每 15 分钟查询一次",
