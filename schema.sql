@@ -174,6 +174,8 @@ CREATE TABLE attempts (
     base_url     TEXT,                   -- where it was sent; null: where the settings say, by an older version
     estimate_quota  INTEGER,             -- what it would probably cost, when it was sent; null: sent by an older version
     estimate_source TEXT,                -- src/money/estimate.rs
+    price_class     TEXT,                -- what jobs of the same price have in common (src/pricing/own_charges.rs);
+                                         -- null: unknown, or the task failed
     frozen_quota    INTEGER,             -- what the provider has frozen for it
     charged_quota   INTEGER,             -- what the provider has charged for it; 0 after a refund
     counted_quota   INTEGER NOT NULL,    -- what it counts for in `spending`: reserved, or
@@ -181,6 +183,10 @@ CREATE TABLE attempts (
     counted_at      INTEGER NOT NULL,    -- at this time
     PRIMARY KEY (job, number)
 ) STRICT;
+
+-- What own jobs of a kind were charged, the newest first.
+CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
+    WHERE price_class IS NOT NULL AND charged_quota > 0;
 
 -- What attempts count for in budgets, by the quarter of an hour in which they were submitted: days and months of every
 -- time zone begin with one. Kept when jobs are pruned.

@@ -12,11 +12,17 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 40] = [
+const TABLE: [(&str, &str, &str); 46] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
     ("admin.token_file", r#""""#, "FOLDER/token"),
+    ("budget.per_day_usd", "0.0", "5"),
+    ("budget.per_label", "{}", r#"{ "project=spring" = 50.0 }"#),
+    ("budget.per_month_usd", "0.0", "100.5"),
+    ("budget.prices", r#""""#, "FOLDER/prices.toml"),
+    ("budget.time_zone", r#""""#, "Asia/Shanghai"),
+    ("budget.warn_at", "0.8", "0.5"),
     ("callbacks.listen", r#""127.0.0.1:8787""#, "0.0.0.0:9787"),
     ("callbacks.public_url", r#""""#, "https://hooks.example.com/reel"),
     ("callbacks.secret_file", r#""""#, "FOLDER/callback"),
@@ -85,6 +91,7 @@ impl Fixture {
         let fixture = Self { folder: tempfile::tempdir().expect("a folder") };
         fixture.private("key", "sk-from-file\n");
         fixture.private("token", "admin-token\n");
+        fixture.private("prices.toml", "[[price]]\nmodel = \"wan2.5-t2v\"\nusd_per_second = 0.05\n");
         fixture
     }
 
@@ -212,7 +219,7 @@ fn unknown_key_is_reported_with_file_and_nearest_key() {
             "`provider.base_url`",
         ),
         ("[inbox]\nmax_expanse = 50", "unknown key `inbox.max_expanse`", "`inbox.max_expansion`"),
-        ("[budget]\nper_day_usd = 1.0", "unknown key `budget`", "nearest valid key"),
+        ("[budget]\nper_day = 1.0", "unknown key `budget.per_day`", "`budget.per_day_usd`"),
         (
             "[callbacks.signature]\nheadr = \"canary\"",
             "unknown key `callbacks.signature.headr`",

@@ -119,6 +119,7 @@ CREATE TABLE attempts_4 (
     base_url     TEXT,
     estimate_quota  INTEGER,
     estimate_source TEXT,
+    price_class     TEXT,
     frozen_quota    INTEGER,
     charged_quota   INTEGER,
     counted_quota   INTEGER NOT NULL,
@@ -129,13 +130,15 @@ CREATE TABLE attempts_4 (
 INSERT INTO attempts_4
 SELECT
     attempts.job, number, key, body, body_sha256, attempts.created_at, sends, last_sent_at, attempts.task_id,
-    NULL, NULL, NULL, iif(number = attempts_of.attempts, reserved_quota, NULL),
+    NULL, NULL, NULL, NULL, iif(number = attempts_of.attempts, reserved_quota, NULL),
     iif(number = attempts_of.attempts, cost_quota, NULL),
     iif(number = attempts_of.attempts, coalesce(cost_quota, reserved_quota, 0), 0),
     iif(number = attempts_of.attempts, cost_quota IS NOT NULL, 1), attempts.created_at
 FROM attempts JOIN jobs AS attempts_of ON attempts_of.nr = attempts.job ORDER BY attempts.rowid;
 DROP TABLE attempts;
 ALTER TABLE attempts_4 RENAME TO attempts;
+CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
+    WHERE price_class IS NOT NULL AND charged_quota > 0;
 CREATE TABLE spending (
     quarter  INTEGER PRIMARY KEY,
     reserved INTEGER NOT NULL,

@@ -146,11 +146,12 @@ impl Daemon {
         self.pipeline.heartbeats.missing(STALLED_AFTER)
     }
 
-    /// Loads the API key, the callback secret and the budgets again. Callback tokens made under the old secret stay valid.
+    /// Loads the API key, the callback secret, budgets and prices again. Callback tokens made under the old secret stay valid.
     ///
     /// # Errors
     /// See [`ReloadError`]; what could not be loaded stays as it was.
     pub async fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
+        self.pipeline.store.set_operator_prices(settings.budget.prices.clone());
         self.pipeline.store.set_budgets(settings.budget.budgets(&self.clock));
         if let Some(key) = settings.provider.api_key.clone() {
             let fingerprint = key.fingerprint();

@@ -114,6 +114,7 @@ impl Pipeline {
         // Before the first event: hooks are not notified of earlier ones.
         store.set_subscriptions(subscriptions(&settings.hooks));
         store.set_budgets(settings.budget.budgets(&clock));
+        store.set_operator_prices(settings.budget.prices.clone());
         epoch::begin(&store, settings, &clock).await?;
 
         let fingerprint = key.fingerprint();

@@ -43,7 +43,7 @@ impl ServeError {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads the API key, the callback secret and the budgets.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads the API key, the callback secret, budgets and prices.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -109,9 +109,11 @@ async fn reload(daemon: &Daemon, load: &impl Fn() -> Result<Settings, InvalidSet
     };
     match reloaded {
         Ok(()) => {
-            tracing::info!("API key, callback secret and budgets reloaded; other settings need a restart");
+            tracing::info!(
+                "API key, callback secret, budgets and prices reloaded; other settings need a restart"
+            );
         }
-        Err(why) => tracing::error!("reload failed; the old secrets and budgets stay in use: {why}"),
+        Err(why) => tracing::error!("reload failed; the old secrets, budgets and prices stay in use: {why}"),
     }
 }
 

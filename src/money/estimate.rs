@@ -17,12 +17,14 @@ pub struct Estimate {
     pub high: Quota,
     /// Where it is known from.
     pub source: EstimateSource,
+    /// How many own jobs it is known from; 0: from another source.
+    pub jobs: u32,
 }
 
 impl Estimate {
     /// An estimate without a range.
     pub const fn exactly(quota: Quota, source: EstimateSource) -> Self {
-        Self { quota, low: quota, high: quota, source }
+        Self { quota, low: quota, high: quota, source, jobs: 0 }
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod estimate;
 pub mod models;
+pub mod own_charges;
+pub mod price_book;
 mod request;
 
 pub use request::{PriceRange, PricedRequest};

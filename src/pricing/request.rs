@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::money::Quota;
-use crate::pricing::models::{self, Model, SecondPrice, Sound};
+use crate::pricing::models::{self, SecondPrice, Sound};
 
 /// Seconds of a video whose request does not say how many (docs/provider.md#submit-request).
 const DEFAULT_SECONDS: u32 = 5;
@@ -58,7 +58,7 @@ impl PricedRequest {
     /// What it costs by the list: a range where the request leaves open what decides the price. `None`: the list does
     /// not have it.
     pub fn list_price(&self) -> Option<PriceRange> {
-        let (known, seconds) = (models::model(&self.model)?, self.seconds?);
+        let known = models::model(&self.model)?;
         let prices: Vec<SecondPrice> = match &self.resolution {
             Some(name) => vec![known.resolution(name)?.price?],
             None => known.resolutions.iter().filter_map(|resolution| resolution.price).collect(),
@@ -68,17 +68,29 @@ impl PricedRequest {
             Some(false) => [price.silent; 2],
             None => [price.silent, price.with_sound],
         });
-        let (low, high) = (of_second.clone().min()?, of_second.max()?);
+        self.for_seconds(PriceRange { low: of_second.clone().min()?, high: of_second.max()? })
+    }
+
+    /// What the video costs if a second costs `second`. `None`: its length cannot be read.
+    pub(super) fn for_seconds(&self, second: PriceRange) -> Option<PriceRange> {
+        let seconds = self.seconds?;
+        // Where the source clip is billed too, its length is unknown, and taken to be at most what the model makes.
+        let source = models::model(&self.model)
+            .filter(|model| model.bills_source)
+            .map_or(0, |model| model.lengths.longest().unwrap_or(seconds));
         let times = |price: Quota, seconds: u32| Quota::new(price.get().saturating_mul(i64::from(seconds)));
-        Some(PriceRange { low: times(low, seconds), high: times(high, most_billed(known, seconds)) })
+        Some(PriceRange {
+            low: times(second.low, seconds),
+            high: times(second.high, seconds.saturating_add(source)),
+        })
     }
 }
 
-/// The most seconds that are billed for a video of `seconds`. Where the source clip is billed too, its length is unknown,
-/// and taken to be at most what the model makes.
-fn most_billed(model: &Model, seconds: u32) -> u32 {
-    let source = if model.bills_source { model.lengths.longest().unwrap_or(seconds) } else { 0 };
-    seconds.saturating_add(source)
+impl PriceRange {
+    /// The range that includes both.
+    pub(super) fn including(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
 }
 
 fn seconds(members: &BTreeMap<String, &RawValue>) -> Option<u32> {

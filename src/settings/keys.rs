@@ -167,7 +167,7 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
 }
 
 /// Parses TOML. The error names the line but does not show it: it may hold a secret.
-fn parse(text: &str, origin: &Origin) -> Result<Map<String, Value>, SettingsProblem> {
+pub(super) fn parse(text: &str, origin: &Origin) -> Result<Map<String, Value>, SettingsProblem> {
     File::from_str(text, FileFormat::Toml).collect().map_err(|error| {
         let (line, message) = without_shown_lines(&error.to_string());
         SettingsProblem::Syntax { origin: origin.clone(), line, message }
@@ -225,7 +225,7 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 /// The candidate closest to `wrong`. An abbreviated name counts as one edit, and so does the wrong section.
-fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
     let split = |key: &'a str| key.rsplit_once('.').unwrap_or(("", key));
     let (wrong_section, wrong_name) = wrong.rsplit_once('.').unwrap_or(("", wrong));
     let edits = |candidate: &&'a str| {

@@ -10,6 +10,7 @@ mod keys;
 mod listeners;
 mod load;
 mod parse;
+mod price_file;
 mod problem;
 mod reader;
 mod secret_file;
@@ -31,6 +32,7 @@ use crate::clock::calendar::Zone;
 use crate::job::budget::Budgets;
 use crate::job::label::Label;
 use crate::money::Quota;
+use crate::pricing::price_book::OperatorPrice;
 use crate::secret::Secret;
 pub use crate::settings::callback_secrets::{
     CallbackSecretsError, load_callback_secrets, rotate_callback_secret,
@@ -284,6 +286,8 @@ pub struct BudgetSettings {
     pub per_label: BTreeMap<Label, Quota>,
     /// The share at which to warn, above 0 to 1.
     pub warn_at: f64,
+    /// The operator's own prices, from the file that `budget.prices` names.
+    pub prices: Vec<OperatorPrice>,
     /// Whose midnights begin days and months; `None`: the system's.
     pub zone: Option<Zone>,
 }

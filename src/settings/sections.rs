@@ -11,6 +11,7 @@ use crate::settings::keys::API_KEY_VARIABLE;
 use crate::settings::parse::{
     base_url, layout, limit_in_usd, media_hosts, optional_path, path, per_label, per_model, proxy_url, within,
 };
+use crate::settings::price_file;
 use crate::settings::problem::{Origin, SettingsProblem};
 use crate::settings::reader::{Reader, Unusable};
 use crate::settings::secret_file::{parse_secret, read_credential, read_secret};
@@ -181,6 +182,10 @@ impl Reader<'_> {
             warn_at: self.read("budget.warn_at", |share: f64| {
                 let is_valid = share > 0.0 && share <= 1.0;
                 is_valid.then_some(share).ok_or_else(|| "must be above 0 and at most 1".to_owned())
+            })?,
+            prices: self.text("budget.prices", |path| match optional_path(path)? {
+                Some(path) => price_file::read(&path),
+                None => Ok(Vec::new()),
             })?,
             zone: self.text("budget.time_zone", |name| match name {
                 "" => Ok(None),

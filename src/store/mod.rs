@@ -68,6 +68,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::Clock;
 use crate::job::budget::Budgets;
 use crate::job::policy::PollingPolicy;
+use crate::pricing::price_book::PriceBook;
 use crate::rng::Rng;
 use database_file::DatabaseFile;
 use error::{OpenError, StoreError};
@@ -92,6 +93,7 @@ pub struct Store {
     metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
     budgets: Arc<RwLock<Budgets>>,
+    prices: Arc<RwLock<Arc<PriceBook>>>,
     unfinished: job_files::unfinished::UnfinishedFiles,
 }
 
@@ -157,6 +159,7 @@ impl Store {
                 metrics,
                 subscriptions,
                 budgets: Arc::default(),
+                prices: Arc::default(),
                 unfinished,
             },
             WriterHandle(thread),

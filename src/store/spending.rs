@@ -132,12 +132,16 @@ pub(super) fn record_billing(
             // The charge can be larger than what is frozen, so the larger of both stays reserved.
             set_counted(writing, nr, *number, Counted { quota: counted.quota.max(*frozen), ..counted })
         }
-        Billing::Charged(task, charged) => {
+        Billing::Charged { task, quota: charged, completed } => {
             let Some(number) = attempt_of(writing.connection, nr, task)? else { return Ok(()) };
+            // What a failed task cost says nothing about the next.
             writing
                 .connection
-                .prepare_cached("UPDATE attempts SET charged_quota = ?3 WHERE job = ?1 AND number = ?2")?
-                .execute((nr, number, charged))?;
+                .prepare_cached(
+                    "UPDATE attempts SET charged_quota = ?3, price_class = iif(?4, price_class, NULL)
+                     WHERE job = ?1 AND number = ?2",
+                )?
+                .execute((nr, number, charged, completed))?;
             let counted = counted_by(writing.connection, nr, number)?;
             set_counted(writing, nr, number, Counted { quota: *charged, settled: true, ..counted })
         }

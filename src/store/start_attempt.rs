@@ -42,6 +42,8 @@ pub struct AttemptParts {
     pub callback_url: CallbackUrl,
     /// What it will probably cost.
     pub estimate: Estimate,
+    /// What jobs of the same price have in common.
+    pub price_class: Option<String>,
 }
 
 impl Store {
@@ -137,8 +139,9 @@ fn create_attempt(
         .connection
         .prepare_cached(
             "INSERT INTO attempts (job, number, key, body, body_sha256, created_at, sends, last_sent_at, base_url,
-                                   estimate_quota, estimate_source, counted_quota, counted_settled, counted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?8, 0, ?6)",
+                                   estimate_quota, estimate_source, price_class, counted_quota, counted_settled,
+                                   counted_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?8, 0, ?6)",
         )?
         .execute((
             nr,
@@ -150,6 +153,7 @@ fn create_attempt(
             &parts.base_url,
             parts.estimate.quota,
             parts.estimate.source.into_str(),
+            &parts.price_class,
         ))?;
     reserve_new(writing, labels, parts.estimate.quota, now)?;
     Ok(attempt)

@@ -116,7 +116,8 @@ pub(super) fn draft(name: &str) -> Draft {
 /// An attempt that probably costs $0.15.
 pub(super) fn parts(callback_url: CallbackUrl) -> AttemptParts {
     let estimate = Estimate::exactly(Quota::new(75_000), EstimateSource::List);
-    AttemptParts { base_url: "https://qingbo.dev".into(), callback_url, estimate }
+    let base_url = "https://qingbo.dev".into();
+    AttemptParts { base_url, callback_url, estimate, price_class: None }
 }
 
 pub(super) fn url(text: &'static str) -> CallbackUrl {
@@ -449,6 +450,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::report::hot_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::spending::hot_statements())
+        .chain(super::estimates::hot_statements())
         .chain(super::prune::hot_statements())
         .chain(super::job_files::hot_statements())
     {

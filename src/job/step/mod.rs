@@ -62,7 +62,14 @@ pub enum Billing {
     /// The provider has frozen this much for the attempt of this number.
     Frozen(u32, Quota),
     /// The provider has charged this much for a task; zero after a refund.
-    Charged(TaskId, Quota),
+    Charged {
+        /// The task.
+        task: TaskId,
+        /// How much.
+        quota: Quota,
+        /// Whether the task completed.
+        completed: bool,
+    },
 }
 
 /// The attempt to send.

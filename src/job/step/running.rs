@@ -18,7 +18,8 @@ impl Change<'_> {
         if let StatusVerdict::Answered(TaskFacts { phase, cost: Some(cost), .. }) = verdict
             && phase.is_end()
         {
-            self.billing = Some(Billing::Charged(task.clone(), *cost));
+            let completed = *phase == Phase::Completed;
+            self.billing = Some(Billing::Charged { task: task.clone(), quota: *cost, completed });
         }
         if self.job.task() != Some(task) || self.job.state_name().is_end() {
             if let StatusVerdict::Answered(facts) = verdict {

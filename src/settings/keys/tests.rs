@@ -17,7 +17,6 @@ fn misspelt_key_gets_the_nearest_key() {
         ("callbacks.secret", "callbacks.secret_file"),
         ("admin.token", "admin.token_file"),
         ("inbox.max", "inbox.max_bytes"),
-        ("inbox.max_expansion", "inbox.max_bytes"),
     ];
     let keys = keys();
     for (wrong, nearest) in cases {

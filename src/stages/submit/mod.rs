@@ -21,6 +21,7 @@ use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition};
 use crate::store::Store;
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
+use crate::store::estimates::JobEstimate;
 use crate::store::notify::{Notifications, Topic};
 use crate::store::start_attempt::{AttemptParts, AttemptStart};
 pub use callback_urls::CallbackUrls;
@@ -214,7 +215,9 @@ impl SubmitStage {
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
         };
         let estimate = self.inner.store.estimate_job(job).await;
-        let Some(estimate) = isolate_corrupt_job(&self.inner.store, job, estimate).await? else {
+        let Some(JobEstimate { estimate, price_class }) =
+            isolate_corrupt_job(&self.inner.store, job, estimate).await?
+        else {
             return Ok(None);
         };
         let urls = self.callback_urls.clone();
@@ -222,6 +225,7 @@ impl SubmitStage {
             base_url: session.client.base_url().to_owned(),
             callback_url: Box::new(move |id| urls.url(id)),
             estimate,
+            price_class,
         };
         let begun = self.inner.store.start_attempt(job, parts, session.clock.now()).await;
         failpoints::hit(FailPoint::AttemptCommitted);

@@ -42,8 +42,7 @@ fn spring(name: &str) -> Draft {
 
 async fn start(rig: &Rig, job: JobId, cents: i64, now: Timestamp) -> AttemptStart {
     let estimate = Estimate::exactly(usd(cents), EstimateSource::List);
-    let parts =
-        AttemptParts { base_url: "https://qingbo.dev".into(), callback_url: Box::new(|_| None), estimate };
+    let parts = AttemptParts { estimate, ..tests::parts(Box::new(|_| None)) };
     rig.store.start_attempt(job, parts, now).await.unwrap()
 }
 
