@@ -32,6 +32,9 @@ pub struct JobView {
     #[schema(value_type = i32, minimum = -100, maximum = 100)]
     pub priority: i8,
     pub labels: Labels,
+    /// The id of its batch: the jobs of one job file, paste or call.
+    #[serde(default)]
+    pub batch: String,
     /// Not submitted if the estimated cost is above this.
     pub max_cost_usd: Option<f64>,
     /// The charge in quota; 500,000 quota are one US dollar.

@@ -21,7 +21,7 @@ use crate::api::status::{PauseRequest, ResumeRequest, RotationResult, StatusView
 use crate::cli::event_stream::EventStream;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
-use crate::cli::received::{Received, ReceivedCreatedJobs, ReceivedJob, ReceivedPage};
+use crate::cli::received::{Received, ReceivedBatches, ReceivedCreatedJobs, ReceivedJob, ReceivedPage};
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
 use crate::secret::Secret;
@@ -112,6 +112,13 @@ impl ApiClient {
         query.push(("limit", limit.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         self.get(&["api", "v1", "jobs"], &query).await
+    }
+
+    /// A page of the batches, newest first.
+    pub async fn batches(&self, limit: u32, cursor: Option<String>) -> Result<ReceivedBatches, CliError> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        self.get(&["api", "v1", "batches"], &query).await
     }
 
     /// Submits a job file. It may be repeated with the same key if the answer was lost.

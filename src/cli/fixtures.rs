@@ -22,6 +22,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         progress: 45,
         priority: 0,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
+        batch: "b17".into(),
         max_cost_usd: Some(0.5),
         cost_quota: Some(75_000),
         cost_usd: Some(0.15),

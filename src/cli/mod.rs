@@ -3,6 +3,7 @@
 mod actions;
 mod args;
 mod backup;
+mod batches;
 mod check;
 mod client;
 mod context;
@@ -77,6 +78,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Serve => serve::serve(&context).await,
         Command::Demo(args) => demo::demo(&context, &args).await,
         Command::Submit(args) => submit::submit(&context, &args).await,
+        Command::List(args) if args.batches => batches::list_batches(&context, args.limit).await,
         Command::List(args) => list::list(&context, &args).await,
         Command::Show(args) => show::show(&context, &args.job).await,
         Command::Watch(args) => watch::watch(&context, args.job.as_deref()).await,

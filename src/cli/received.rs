@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::api::batch::BatchView;
 use crate::api::job::JobView;
 
 /// A part of an answer, as it was sent.
@@ -24,6 +25,16 @@ pub(crate) type ReceivedJob = Received<JobView>;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReceivedPage {
     pub jobs: Vec<ReceivedJob>,
+    pub next_cursor: Option<String>,
+    /// What only a newer daemon knows.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// A page of a list of batches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReceivedBatches {
+    pub batches: Vec<Received<BatchView>>,
     pub next_cursor: Option<String>,
     /// What only a newer daemon knows.
     #[serde(flatten)]

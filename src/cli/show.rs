@@ -40,6 +40,7 @@ fn describe(job: &JobView) -> String {
     fact("link expires", time(&job.expires_at));
     fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.4}")));
     fact("cost", job.cost_usd.map(|usd| format!("${usd:.4}")));
+    fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
     for (key, value) in &job.labels {
         fact("label", Some(format!("{key}={value}")));
     }

@@ -16,6 +16,8 @@ use crate::store::rows::{JobColumns, number_of, read_row};
 pub struct JobDetails {
     /// The number of its row, which a page's cursor is.
     pub(super) nr: i64,
+    /// The number of its job file.
+    pub(super) intake: i64,
     /// The job.
     pub job: Job,
     /// Its prompt, if it has one.
@@ -126,6 +128,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         .collect::<Result<_, StoreError>>()?;
     Ok(JobDetails {
         nr: known.nr,
+        intake: known.intake,
         job: known.job,
         prompt: row.get("prompt")?,
         // dropreel wrote a map of strings; anything else comes from another program.

@@ -16,7 +16,7 @@
 //! | the outbox of notifications | `hooks`; `subscription`, what a hook wants |
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
-//! | lists of jobs, the change feed | `lists` |
+//! | lists of jobs, the change feed; lists of batches | `lists`; `batches` |
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
@@ -27,6 +27,7 @@
 pub mod apply;
 pub mod attempt;
 pub mod backup;
+mod batches;
 mod columns_macro;
 #[cfg(test)]
 mod costs;

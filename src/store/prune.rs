@@ -198,8 +198,10 @@ const DELETE_ROWS: [&str; 6] = [
 ];
 const DELETE_LABEL: &str = "DELETE FROM labels WHERE key = ?1 AND value = ?2 AND job = ?3";
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE nr = ?1";
-/// Deletes the row of a file once none of its jobs is left.
+/// Deletes the row of a file once none of its jobs is left. The newest row stays: its number would be used again, and it
+/// is the id of a batch.
 const DELETE_INTAKE: &str = "DELETE FROM intakes WHERE nr = ?1 AND moved_at IS NOT NULL
+    AND nr < (SELECT max(nr) FROM intakes)
     AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = ?1)";
 
 pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, intake: i64) -> Result<(), StoreError> {

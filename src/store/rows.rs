@@ -103,6 +103,8 @@ impl JobColumns {
 /// A job with the other values of its row.
 pub(super) struct JobRow {
     pub nr: i64,
+    /// The row of its job file.
+    pub intake: i64,
     pub job: Job,
     /// What it needed next when the row was written.
     pub due: DueWork,
@@ -128,11 +130,11 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
         action: action.map(|(action, due)| DueAction { action, due }),
         download: download.map(|(due, failing)| DueDownload { due, failing }),
     };
-    let JobColumns { nr, mut record, last_change, .. } = columns;
+    let JobColumns { nr, intake, mut record, last_change, .. } = columns;
     if let Some(task) = &record.task_id {
         record.outputs = read_outputs(connection, nr, task)?;
     }
-    Ok(JobRow { nr, job: Job::restore(record)?, due, change: last_change })
+    Ok(JobRow { nr, intake, job: Job::restore(record)?, due, change: last_change })
 }
 
 /// Adds a new job's row and returns its number.

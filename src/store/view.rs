@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::api::batch::batch_id;
 use crate::api::job::{FileView, JobView};
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKind, StoredFile};
@@ -30,6 +31,7 @@ impl JobDetails {
             progress: facts.progress,
             priority: identity.priority.get(),
             labels: self.labels.clone(),
+            batch: batch_id(self.intake),
             warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
             cost_quota: facts.cost.map(Quota::get),
@@ -125,6 +127,7 @@ mod tests {
         };
         JobDetails {
             nr: 1,
+            intake: 17,
             job,
             prompt: Some("春天的\"樱花\"树下".into()),
             labels: [("project".to_owned(), "spring".to_owned())].into(),
@@ -145,7 +148,7 @@ mod tests {
         let expected = concat!(
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
-            r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"#,
+            r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"batch":"b17","#,
             r#""max_cost_usd":0.5,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,
             r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,

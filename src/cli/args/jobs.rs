@@ -47,7 +47,10 @@ pub(crate) struct SubmitArgs {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Most jobs to list
+    /// List batches (job files and posted jobs) with what became of their jobs
+    #[arg(long, conflicts_with_all = ["state", "labels"])]
+    pub batches: bool,
+    /// Most jobs or batches to list
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
 }

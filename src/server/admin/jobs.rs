@@ -45,19 +45,12 @@ pub(super) async fn list_jobs(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(&request, &["state", "label", "q", "limit", "cursor"])?;
-    let (filter, cursor, limit) = (parse_filter(&query)?, query.number("cursor")?, parse_limit(&query)?);
+    let (filter, cursor) = (parse_filter(&query)?, query.number("cursor")?);
+    let limit = query.limit(DEFAULT_LIMIT, MAX_PAGE)?;
     let page = admin.server.store.list(filter, cursor, limit).await?;
     let jobs = admin.job_views(&page.jobs).await?;
     let next_cursor = page.next.map(|cursor| cursor.to_string());
     Ok(json_response(StatusCode::OK, &JobPage { jobs, next_cursor }))
-}
-
-fn parse_limit(query: &Query) -> Result<u32, Problem> {
-    match query.number("limit")? {
-        None => Ok(DEFAULT_LIMIT),
-        Some(0) => Err(Problem::bad_request("`limit` must be 1 or more")),
-        Some(limit) => Ok(u32::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE)),
-    }
 }
 
 /// `GET /api/v1/jobs/{job}`: one job in full.

@@ -4,6 +4,7 @@
 
 mod answer_limit;
 mod auth;
+mod batches;
 mod bulk;
 mod control;
 mod event_stream;
@@ -107,6 +108,7 @@ fn routes(config: &mut web::ServiceConfig) {
             resource(&format!("{job}/{{action:cancel|retry|release}}"), &[Method::POST])
                 .route(web::post().to(jobs::run_action)),
         )
+        .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(control::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(control::resume)))
         .service(

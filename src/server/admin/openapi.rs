@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
-use crate::server::admin::{bulk, control, event_stream, intake, jobs, models, prune, report};
+use crate::server::admin::{batches, bulk, control, event_stream, intake, jobs, models, prune, report};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::server::admin::{bulk, control, event_stream, intake, jobs, models, pr
         jobs::get_job,
         jobs::run_action,
         bulk::run_bulk_action,
+        batches::list_batches,
         event_stream::stream_events,
         report::get_report,
         models::get_models,

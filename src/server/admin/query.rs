@@ -43,6 +43,15 @@ impl Query {
         }
     }
 
+    /// The length of a page: `limit`, of at most `max`.
+    pub(super) fn limit(&self, default: u32, max: u32) -> Result<u32, Problem> {
+        match self.number("limit")? {
+            None => Ok(default),
+            Some(0) => Err(Problem::bad_request("`limit` must be 1 or more")),
+            Some(limit) => Ok(u32::try_from(limit).unwrap_or(max).min(max)),
+        }
+    }
+
     /// The value of a parameter that may occur once and is a whole number, zero or more.
     pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
         let Some(text) = self.single(name)? else { return Ok(None) };

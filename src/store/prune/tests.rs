@@ -130,6 +130,20 @@ async fn old_finished_job_is_pruned_with_all_its_rows() {
 }
 
 #[tokio::test]
+async fn number_of_a_batch_is_never_used_again() {
+    let rig = Rig::new();
+    let old = rig.ingest_and_move("old").await;
+    let newest = rig.ingest_and_move("newest").await;
+    rig.cancel(newest, NOW).await;
+    // The last job that changed stays.
+    rig.cancel(old, NOW).await;
+    assert_eq!(rig.prune_all().await, 1);
+    assert_eq!(rig.store.batches(None, 9).await.unwrap().0.len(), 1, "no batch without jobs");
+    rig.ingest_and_move("next").await;
+    assert_eq!(rig.store.batches(None, 1).await.unwrap().0[0].id, "b3");
+}
+
+#[tokio::test]
 async fn needed_job_is_never_pruned() {
     let rig = Rig::new();
     // Each of these has one reason to stay.

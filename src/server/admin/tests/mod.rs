@@ -224,6 +224,26 @@ async fn job_list_is_newest_first_filtered_and_paged() {
 }
 
 #[tokio::test]
+async fn batch_lists_the_states_of_the_jobs_of_one_call() {
+    let admin = TestAdmin::start();
+    let object = r#"{"model":"m","dropreel":{"repeat":3}}"#;
+    let created = admin.post("/api/v1/jobs?name=many.json", object).await.json();
+    admin.post("/api/v1/jobs", r#"{"model":"m"}"#).await;
+    let jobs = created["jobs"].as_array().unwrap();
+    let listed = admin.get("/api/v1/batches?limit=1").await.json();
+    assert_eq!((&listed["batches"][0]["file"], &listed["batches"][0]["jobs"]), (&Value::Null, &1.into()));
+    let cursor = listed["next_cursor"].as_str().unwrap();
+    let listed = admin.get(&format!("/api/v1/batches?cursor={cursor}")).await.json();
+    assert_eq!(listed["next_cursor"], Value::Null);
+    let batch = &listed["batches"][0];
+    assert_eq!((&batch["file"], &batch["states"]), (&"many.json".into(), &json!({"pending": 3})));
+    assert!(jobs.len() == 3 && jobs.iter().all(|job| job["batch"] == batch["id"]), "{created} {listed}");
+    for query in ["limit=0", "cursor=x", "state=held"] {
+        assert_problem(&admin.get(&format!("/api/v1/batches?{query}")).await, 400, "");
+    }
+}
+
+#[tokio::test]
 async fn wrong_query_is_rejected_with_the_valid_parameters() {
     let admin = TestAdmin::start();
     let cases = [

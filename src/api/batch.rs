@@ -1,0 +1,48 @@
+//! A batch: the jobs of one job file, paste or call.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::job::state::StateName;
+
+/// The longest page of a list of batches.
+pub const MAX_BATCH_PAGE: u32 = 100;
+
+/// A batch, with what became of its jobs so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Batch)]
+pub struct BatchView {
+    /// As in the field `batch` of its jobs.
+    pub id: String,
+    /// The name of its job file; `null` where it had none.
+    pub file: Option<String>,
+    /// How many jobs it was accepted with.
+    pub jobs: u64,
+    /// Its jobs by state. Those whose records were pruned are missing.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub states: BTreeMap<StateName, u64>,
+    /// What its jobs were charged so far.
+    pub cost_usd: f64,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When the last of its jobs ended; `null` while one has not. `held` is no end.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A page of a list of batches.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = BatchList)]
+pub struct BatchPage {
+    pub batches: Vec<BatchView>,
+    /// `cursor` of the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// The id of the batch with this number.
+pub fn batch_id(number: i64) -> String {
+    format!("b{number}")
+}
