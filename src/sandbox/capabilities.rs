@@ -191,6 +191,7 @@ mod tests {
         let cases = [
             (r#"{"model":"wan2.5-t2v","prompt":"a","extra":{"audio":true}}"#, ""),
             (r#"{"model":"wan2.5-t2v","prompt":"a","image_urls":["https://a/1"]}"#, "image_urls"),
+            (r#"{"model":"wan2.5-t2v","prompt":"a","audio":true,"prompt_extend":false}"#, ""),
             (r#"{"model":"some-model","anything":1}"#, ""),
         ];
         for (text, expected) in cases {

@@ -62,10 +62,14 @@ const BOTH: &[Generation] = &[Generation::Old, Generation::New];
 
 const ANY_LENGTH: &[(u64, u64)] = &[(1, 60)];
 const TEXT: &[&str] = &["prompt_extend", "generate_audio"];
+/// The older models call the sound `extra.audio`; at the root it may have either name.
+const OLDER_TEXT: &[&str] = &["prompt_extend", "generate_audio", "audio"];
+const OLDER_PICTURES: &[&str] = &["prompt_extend", "generate_audio", "audio", "image_urls"];
 const PICTURES: &[&str] = &["prompt_extend", "generate_audio", "image_urls"];
-const FRAMES: &[&str] = &[
+const OLDER_FRAMES: &[&str] = &[
     "prompt_extend",
     "generate_audio",
+    "audio",
     "image_urls",
     "first_frame",
     "last_frame",
@@ -118,28 +122,28 @@ static MODELS: [ListedModel; 15] = [
         listed: OLD,
         tags: &["video", "text-to-video"],
         pricing: WAN_2_5,
-        limits: LIMITS,
+        limits: Limits { parameters: OLDER_TEXT, ..LIMITS },
     },
     ListedModel {
         id: "wan2.5-i2v",
         listed: OLD,
         tags: &["video", "image-to-video"],
         pricing: WAN_2_5,
-        limits: Limits { parameters: FRAMES, ..LIMITS },
+        limits: Limits { parameters: OLDER_FRAMES, ..LIMITS },
     },
     ListedModel {
         id: "wan2.2-i2v-flash",
         listed: OLD,
         tags: &["video", "image-to-video"],
         pricing: Pricing::PerSecond(&[tier("480p", 2500), tier("720p", 5000), tier("1080p", 10_000)]),
-        limits: Limits { parameters: PICTURES, ..LIMITS },
+        limits: Limits { parameters: OLDER_PICTURES, ..LIMITS },
     },
     ListedModel {
         id: "wan2.2-i2v-plus",
         listed: OLD,
         tags: &["video", "image-to-video"],
         pricing: Pricing::PerSecond(&[tier("480p", 5000), tier("720p", 10_000), tier("1080p", 20_000)]),
-        limits: Limits { parameters: PICTURES, ..LIMITS },
+        limits: Limits { parameters: OLDER_PICTURES, ..LIMITS },
     },
     ListedModel {
         id: "wan2.5-preview",

@@ -112,6 +112,9 @@ async fn task_is_submitted_and_its_clip_downloaded() {
     assert_eq!(balance["total_used_usd"], 0.15);
     assert_eq!(client.get("/v1/models").await.1["data"][0]["id"], "wan2.5-t2v");
     assert_eq!(client.get("/v1/nothing").await.0, 404);
+    let (_, totals) = client.get("/sandbox/totals").await;
+    assert_eq!((&totals["all"]["charged"], &totals["balance"]), (&json!(75_000), &json!(49_925_000)));
+    assert_eq!(totals["by_day"].as_object().map(serde_json::Map::len), Some(1));
     client.sandbox.stop().await;
 }
 
