@@ -16,6 +16,7 @@ mod costs;
 mod doctor;
 mod download;
 mod follow;
+mod generations;
 mod hooks;
 mod intake;
 mod isolation;
