@@ -206,6 +206,13 @@ const TASK_FAULTS: &[&str] = &[
     "run=1s",
     "queue=1m",
     "show-cost=no",
+    "cost-percent=150",
+    "cost-percent=50",
+    "settle=after:5s",
+    "settle=after:5s pending-cost=absent",
+    "settle=never",
+    "generation=new unlisted=yes",
+    "generation=new unlisted=yes pending-cost=zero",
     "media-key=yes",
 ];
 
