@@ -28,21 +28,7 @@ pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exi
         }
         return Ok(Exit::Done);
     }
-    let run_time = parse_run_time(&args.run_time).ok_or_else(|| {
-        CliError::usage(format!("`{}` is no run time; write 3s, or 2s-6s (--run-time)", args.run_time))
-    })?;
-    let options = Options {
-        // The command line accepts no other word.
-        generation: Generation::parse(&args.generation).unwrap_or(Generation::Old),
-        signing: signing(args)?,
-        fault_plan: FaultPlan::parse(&args.faults.join(" "))
-            .map_err(|error| CliError::usage(error.to_string()))?,
-        seed: args.seed,
-        run_time,
-        balance: Quota::new(i64::from(args.balance) * QUOTA_PER_USD),
-        api_key: args.key.clone().map(Secret::new),
-        ..Options::default()
-    };
+    let options = options(args)?;
     let listener = TcpListener::bind(args.listen)
         .map_err(|error| CliError::usage(format!("cannot listen on {} (--listen): {error}", args.listen)))?;
     let sandbox = start(listener, options, context.clock.clone()).await?;
@@ -59,6 +45,24 @@ pub(crate) async fn sandbox(context: &Context, args: &SandboxArgs) -> Result<Exi
     }
     sandbox.stop().await;
     Ok(Exit::Done)
+}
+
+fn options(args: &SandboxArgs) -> Result<Options, CliError> {
+    let run_time = parse_run_time(&args.run_time).ok_or_else(|| {
+        CliError::usage(format!("`{}` is no run time; write 3s, or 2s-6s (--run-time)", args.run_time))
+    })?;
+    let fault_plan = FaultPlan::parse(&args.faults.join(" "));
+    Ok(Options {
+        // The command line accepts no other word.
+        generation: Generation::parse(&args.generation).unwrap_or(Generation::Old),
+        signing: signing(args)?,
+        fault_plan: fault_plan.map_err(|error| CliError::usage(error.to_string()))?,
+        seed: args.seed,
+        run_time,
+        balance: Quota::new(i64::from(args.balance) * QUOTA_PER_USD),
+        api_key: args.key.clone().map(Secret::new),
+        ..Options::default()
+    })
 }
 
 fn signing(args: &SandboxArgs) -> Result<Option<Signing>, CliError> {
@@ -98,7 +102,29 @@ fn parse_run_time(text: &str) -> Option<(Duration, Duration)> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        sandbox: SandboxArgs,
+    }
+
+    #[test]
+    fn generation_and_balance_come_from_the_command_line() {
+        let options = |words: &str| {
+            let words = ["sandbox"].into_iter().chain(words.split_whitespace());
+            let command = Command::try_parse_from(words).ok()?;
+            let options = options(&command.sandbox).expect("options");
+            Some((options.generation, options.balance.get()))
+        };
+        assert_eq!(options(""), Some((Generation::Old, 50_000_000)));
+        assert_eq!(options("--generation old"), Some((Generation::Old, 50_000_000)));
+        assert_eq!(options("--generation new --balance 3"), Some((Generation::New, 1_500_000)));
+        assert_eq!(options("--generation newest"), None);
+    }
 
     #[test]
     fn run_time_is_one_time_or_a_range() {
