@@ -289,6 +289,7 @@ async fn demo_succeeds_without_key_and_network() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report = stdout_json(&output);
     assert!(report["seconds"].as_f64().unwrap() < 55.0);
+    assert_eq!(report["cost_quota"], 525_000, "six videos at $0.15, one at $0.10, one at $0.05");
     for job in report["jobs"].as_array().unwrap() {
         let file = job["files"][0]["path"].as_str().unwrap();
         assert_eq!(&std::fs::read(file).unwrap()[4..8], b"ftyp", "{job:#}");

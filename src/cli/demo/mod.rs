@@ -25,6 +25,7 @@ use crate::clock::{Clock, Tick};
 use crate::daemon::Daemon;
 use crate::job::label::Label;
 use crate::job::state::StateName;
+use crate::money::Quota;
 use crate::rng::Rng;
 use crate::sandbox::{Options, Sandbox, start};
 use crate::settings::{Environment, Purpose, load};
@@ -61,6 +62,9 @@ listen = "127.0.0.1:0"
 struct DemoDocument<'a> {
     jobs: &'a [ReceivedJob],
     seconds: f64,
+    /// The sum of what the jobs cost.
+    cost_quota: i64,
+    cost_usd: f64,
     folder: &'a Path,
     kept: bool,
 }
@@ -80,7 +84,16 @@ pub(crate) async fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Cli
         let _ = std::fs::remove_dir_all(&folder);
     }
     let (jobs, took) = result?;
-    print_result(context, &DemoDocument { jobs: &jobs, seconds: took.as_secs_f64(), folder: &folder, kept })
+    let cost = jobs.iter().filter_map(|job| job.cost_quota).map(Quota::new).fold(Quota::ZERO, Quota::plus);
+    let document = DemoDocument {
+        jobs: &jobs,
+        seconds: took.as_secs_f64(),
+        cost_quota: cost.get(),
+        cost_usd: cost.usd(),
+        folder: &folder,
+        kept,
+    };
+    print_result(context, &document)
 }
 
 /// A new or empty folder, or one of an earlier demo. In a real daemon's folder, its jobs would be submitted to the
@@ -208,7 +221,7 @@ async fn wait_until_accepted(
 }
 
 fn print_result(context: &Context, document: &DemoDocument<'_>) -> Result<Exit, CliError> {
-    let DemoDocument { jobs, seconds, folder, kept } = document;
+    let DemoDocument { jobs, seconds, cost_usd, folder, kept, .. } = document;
     let succeeded = jobs.iter().filter(|job| job.state == StateName::Succeeded).count();
     let exit = if succeeded == jobs.len() { Exit::Done } else { Exit::Failed };
     if context.json {
@@ -220,7 +233,7 @@ fn print_result(context: &Context, document: &DemoDocument<'_>) -> Result<Exit, 
     let headers = ["NAME", "MODEL", "TIME", "SIZE", "COST", "FILE"];
     print_line(&format!("\n{}\n", table(&headers, rows, width())))?;
     print_line(&format!(
-        "{succeeded} of {} videos stored in {seconds:.1} s. No real money was spent.",
+        "{succeeded} of {} videos stored in {seconds:.1} s for ${cost_usd:.2} of simulated money. Nothing real was spent.",
         jobs.len()
     ))?;
     if *kept {
