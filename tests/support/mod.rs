@@ -6,6 +6,7 @@ pub mod lifecycle;
 pub mod mutants;
 pub mod output;
 mod private_files;
+pub mod proxy;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
