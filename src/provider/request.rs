@@ -1,5 +1,7 @@
 //! The requests to the provider: addresses, headers and bodies. A submit's body is sent byte for byte as it was committed.
 
+use std::net::IpAddr;
+
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue,
 };
@@ -75,7 +77,7 @@ impl BaseUrl {
         match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
             Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
             None => false,
         }
     }
@@ -205,6 +207,7 @@ mod tests {
     fn loopback_addresses_are_recognised() {
         let local = |base| BaseUrl::parse(base).expect("a base address").is_loopback();
         assert!(local("http://127.0.0.1:1") && local("http://localhost") && local("http://[::1]:8080"));
+        assert!(local("http://[::ffff:127.0.0.1]:8080"), "as the settings see it, which allow no TLS there");
         assert!(!local("https://qingbo.dev") && !local("http://10.0.0.1"));
     }
 
