@@ -10,6 +10,13 @@ use crate::pricing::models::{COMMON_KEYS, MAX_PROMPT, Model, Sound};
 const PARAMETERS: &[&str] = &["prompt_extend", "audio"];
 /// The frames of the first/last frame mode.
 const FRAMES: &[&str] = &["first_frame", "first_frame_image", "last_frame", "last_frame_image"];
+/// Endings of files that are no pictures for these models.
+const OTHER_MEDIA: &[&str] = &[
+    "gif", "svg", "heic", "heif", "avif", "tif", "tiff", "psd", "pdf", "ico", "mp4", "mov", "webm", "mp3",
+    "wav",
+];
+/// Longer keys, in bytes, resemble no documented one.
+const MAX_RESEMBLING: usize = 24;
 /// Keys shorter than this, such as `seed`, resemble too many keys of other models.
 const MIN_RESEMBLING: usize = 5;
 
@@ -36,7 +43,9 @@ const RULES: &[fn(&Request<'_, '_>) -> Warnings] = &[
     sound_without_effect,
     too_many_pictures,
     frames_and_pictures,
+    wrong_kind_of_picture,
     wrong_action,
+    missing_clip,
 ];
 
 /// Adds the warnings about the object with these members at `pointer`.
@@ -239,12 +248,49 @@ fn frames_and_pictures(request: &Request<'_, '_>) -> Warnings {
     vec![("image_urls", format!("excludes frames: {name} takes either frames or pictures"))]
 }
 
+fn wrong_kind_of_picture(request: &Request<'_, '_>) -> Warnings {
+    let of = |key: &'static str| {
+        let items = match request.value(key)? {
+            JsonValue::Array(items) => items.iter().map(|item| &item.value).collect(),
+            value => vec![value],
+        };
+        let endings = items.iter().filter_map(|value| match value {
+            JsonValue::Text(address) => ending(address),
+            _ => None,
+        });
+        let wrong = endings.into_iter().find(|ending| OTHER_MEDIA.contains(&ending.as_str()))?;
+        let kinds = "JPEG, PNG without transparency, BMP or WEBP";
+        Some((key, format!("has a `.{wrong}` file: {} takes pictures as {kinds}", request.model.name)))
+    };
+    FRAMES.iter().chain(&["image_urls"]).filter_map(|key| of(key)).collect()
+}
+
+/// The ending of the file that an address names, in lower case.
+fn ending(address: &str) -> Option<String> {
+    let (_, path) = address.split(['?', '#']).next()?.split_once("://")?.1.split_once('/')?;
+    let file = path.rsplit('/').next()?;
+    file.rsplit_once('.').map(|(_, ending)| ending.to_lowercase())
+}
+
 fn wrong_action(request: &Request<'_, '_>) -> Warnings {
     let Some(action) = request.model.action.filter(|action| request.text("action") != Some(action)) else {
         return Vec::new();
     };
     let key = if request.has("action") { "action" } else { "model" };
     vec![(key, format!("needs another action: {} knows only `\"action\": \"{action}\"`", request.model.name))]
+}
+
+/// The key for clips is not published: any undocumented key may be it.
+fn missing_clip(request: &Request<'_, '_>) -> Warnings {
+    let may_be_clip = |member: &Member<'_>| {
+        member.key != "dropreel"
+            && !COMMON_KEYS.contains(&&*member.key)
+            && !FIELDS.iter().any(|field| field.key == member.key)
+    };
+    if request.model.action != Some("edit") || request.members.iter().any(may_be_clip) {
+        return Vec::new();
+    }
+    vec![("model", format!("needs a clip to edit: the request for {} names none", request.model.name))]
 }
 
 /// Adds a warning for each undocumented key that is one letter away from a known one which is not given itself.
@@ -261,8 +307,13 @@ fn resembling_keys(
             || MEDIA_KEYS.contains(&key)
     };
     for member in members.iter().filter(|member| !is_documented(&member.key)) {
+        // A document may have a hundred thousand keys.
+        if member.key.len() > MAX_RESEMBLING {
+            continue;
+        }
+        let spelled = member.key.to_lowercase().replace(['-', ' '], "_");
         let meant = known.iter().copied().flatten().find(|candidate| {
-            resembles(&member.key, candidate, is_known_model) && find(members, candidate).is_none()
+            resembles(&spelled, candidate, is_known_model) && find(members, candidate).is_none()
         });
         if let Some(meant) = meant {
             let message = format!(
@@ -274,14 +325,13 @@ fn resembling_keys(
     }
 }
 
-/// Whether the key is the candidate with one letter wrong, missing, added or moved, or in another spelling, such as
+/// Whether a key is the candidate with one letter wrong, missing, added or moved, or in another spelling, such as
 /// `aspectRatio`.
-fn resembles(key: &str, candidate: &str, is_known_model: bool) -> bool {
-    if key.len() > candidate.len() + 4 {
+fn resembles(spelled: &str, candidate: &str, is_known_model: bool) -> bool {
+    if spelled.len().abs_diff(candidate.len()) > 4 {
         return false;
     }
-    let spelled = key.to_lowercase().replace(['-', ' '], "_");
     spelled == candidate
         || (is_known_model || candidate.len() >= MIN_RESEMBLING)
-            && strsim::osa_distance(&spelled, candidate) <= 1
+            && strsim::osa_distance(spelled, candidate) <= 1
 }

@@ -273,7 +273,11 @@ pub const MODELS: &[Model] = &[
 
 const WAN3: Model = Model {
     lengths: Lengths::Between(2, 30),
-    resolutions: &[at("480p", 22_500), at("720p", 45_000), at("1080p", 90_000)],
+    resolutions: &[
+        Resolution { ratios: SMALL_RATIOS, ..at("480p", 22_500) },
+        at("720p", 45_000),
+        at("1080p", 90_000),
+    ],
     max_images: 10,
     picture_decides_ratio: false,
     ..USUAL
