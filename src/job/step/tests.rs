@@ -398,3 +398,25 @@ fn possible_actions_are_those_that_a_step_accepts() {
         }
     }
 }
+
+#[test]
+fn release_of_an_unlisted_model_counts_for_one_attempt() {
+    let unlisted = [Event::ModelUnlisted { nearest: Some("wan2.6".into()) }];
+    let held = after(new_job(), &unlisted);
+    let State::Held(hold) = held.state() else { panic!("{held:?}") };
+    assert_eq!(
+        (hold.reason, hold.detail.as_str()),
+        (HoldReason::UnknownModel, "wan2.5-t2v; the nearest is wan2.6")
+    );
+    let released = after(held.clone(), &[Event::Operator(OperatorAction::Release)]);
+    assert!(!released.needs_listed_model());
+    assert_eq!(after(released.clone(), &unlisted), released, "it is tried all the same");
+    let tried = after(released.clone(), &[Event::AttemptStarted, not_executed()]);
+    assert_eq!(after(tried.clone(), &unlisted), tried, "its attempt is not over");
+    let refused =
+        submitted(SubmitVerdict::Refused(JobError { code: "http_404".into(), message: "no".into() }));
+    let failed = after(released, &[Event::AttemptStarted, refused]);
+    for job in [held, failed] {
+        assert!(after(job, &[Event::Operator(OperatorAction::Retry)]).needs_listed_model());
+    }
+}
