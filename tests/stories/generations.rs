@@ -23,7 +23,8 @@ fn jobs() -> Vec<(&'static str, Value, &'static str, i64)> {
         ),
         ("extra", json!({"extra": {"audio": true}}), "failed", 0),
         ("undeclared", json!({"strength": 1}), "failed", 0),
-        ("switched-off", json!({"model": "wan2.5-t2v"}), "failed", 0),
+        // Never sent: the list lacks it.
+        ("switched-off", json!({"model": "wan2.5-t2v"}), "held", 0),
     ]
 }
 

@@ -72,7 +72,7 @@ async fn every_mode_succeeds_without_a_public_url() {
 
 #[tokio::test]
 async fn provider_receives_the_users_own_text() {
-    let rig = Rig::start("").await;
+    let rig = Rig::start("catalogue=also:some-new-model").await;
     let text = r#"{ "model" : "some-new-model", "strength":1.10, "big": 123456789012345678901234567890,
         "esc": "\u6625\/x", "dropreel": {"name": "odd", "priority": 3}, "z": [1e2, {"q":null}] }"#;
     rig.drop("odd.json", text);
