@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
             }
             self.send_callbacks();
             let healed = self.faults_ended.map_or(Duration::ZERO, |ended| self.real.since(ended));
-            let spacing = Duration::from_secs(if healed > HEALTHY_TIMEOUT { 600 } else { 30 });
+            let spacing = Duration::from_secs(if self.faults_ended.is_some() { 300 } else { 30 });
             if self.real.since(last_isolation_check) >= spacing {
                 last_isolation_check = self.real;
                 self.check_isolation();
