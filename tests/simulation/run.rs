@@ -188,8 +188,11 @@ impl<'a> Run<'a> {
             // A stage whose work failed runs again within a minute, even without a notification.
             if healed >= Duration::from_secs(60) && self.real.since(last_check) >= Duration::from_secs(30) {
                 last_check = self.real;
-                if self.is_settled() && !self.isolation.awaits_output() {
-                    break;
+                if self.is_settled() {
+                    self.check_isolation();
+                    if !self.isolation.awaits_output() {
+                        break;
+                    }
                 }
                 self.check_healthy_jobs();
             }
