@@ -153,16 +153,16 @@ fn dropreel_member_sets_the_draft() {
 #[test]
 fn seeds_are_drawn_once_all_different_after_the_own_one() {
     let seeds = |object: &str, rng: u64| -> Vec<u32> {
-        let limits = JobFileLimits { max_expansion: 2000, ..JobFileLimits::default() };
+        let limits = JobFileLimits { max_expansion: 1000, ..JobFileLimits::default() };
         let drafts = read_document(object.as_bytes(), "x", &limits, &Rng::seeded(rng)).expect("a good file");
         let seed = |draft: &Draft| parsed(&draft.body)["seed"].get().parse().expect("a whole number");
         drafts.iter().map(seed).collect()
     };
-    let object = r#"{"model": "wan2.5-t2v", "prompt": "a", "seed": 7, "dropreel": {"repeat": 2000}}"#;
+    let object = r#"{"model": "wan2.5-t2v", "prompt": "a", "seed": 7, "dropreel": {"repeat": 1000}}"#;
     let own = seeds(object, 1);
-    assert_eq!((own.len(), own[0]), (2000, 7));
+    assert_eq!((own.len(), own[0]), (1000, 7));
     assert!(own.iter().all(|seed| *seed <= 2_147_483_647));
-    assert_eq!(own.iter().collect::<BTreeSet<_>>().len(), 2000);
+    assert_eq!(own.iter().collect::<BTreeSet<_>>().len(), 1000);
     assert_ne!(seeds(object, 2)[1..], own[1..]);
     let product = r#"{"model": "m", "dropreel": {"repeat": 2, "matrix": {"n": [1, 2]}}}"#;
     let product = seeds(product, 1);
@@ -190,6 +190,27 @@ fn jobs_of_one_object_share_its_own_keys() {
     let long = format!(r#"{{"model": "m", "dropreel": {{"name": "{}", "repeat": 10}}}}"#, "春".repeat(200));
     let drafts = read("x.json", long.as_bytes(), &JobFileLimits::default()).expect("a good file");
     assert_eq!(drafts[9].name, format!("{}-10", "春".repeat(197)));
+}
+
+#[test]
+fn history_shows_short_values_of_a_combination_only() {
+    let cases = [
+        (r#""repeat": 1"#, "1 of 1: `seed` `1410981606`"),
+        (
+            r#""matrix": {"a": [true], "b": ["\u6625"], "c": [null]}"#,
+            "1 of 1: `a` `true`, `b` `春`, `c` `null`",
+        ),
+        (
+            r#""matrix": {"url": ["https://canary.example/a.png"], "object": [{"a": 1}], "empty": [""]}"#,
+            "1 of 1: `url` value 1, `object` value 1, `empty` value 1",
+        ),
+        (r#""matrix": {"prompt": ["a prompt that is longer than is shown"]}"#, "1 of 1: `prompt` value 1"),
+    ];
+    for (own, expected) in cases {
+        let text = format!(r#"{{"model": "m", "dropreel": {{{own}}}}}"#);
+        let drafts = read("x.json", text.as_bytes(), &JobFileLimits::default()).expect("a good file");
+        assert_eq!(drafts[0].variation.as_deref(), Some(expected));
+    }
 }
 
 #[test]

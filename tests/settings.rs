@@ -319,7 +319,7 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("provider.proxy", "socks4://me:canary@proxy", "socks5://"),
         ("inbox.max_bytes", "257MiB", "at most 256MiB"),
         ("inbox.max_jobs", "0", "1 to 1000000"),
-        ("inbox.max_expansion", "10001", "1 to 10000"),
+        ("inbox.max_expansion", "1001", "1 to 1000"),
         ("library.mode", "everybody", "private, group, public"),
         ("library.layout", "../{name}", "inside the library"),
         ("callbacks.trust", "payload", "needs signatures, `callbacks.signature.scheme`"),

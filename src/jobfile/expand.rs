@@ -21,6 +21,8 @@ const SEED_END: u64 = 1 << 31;
 const MAX_EXPANDED_BYTES: u64 = 64 << 20;
 /// The most keys of a combination that a message names.
 const MAX_NAMED_KEYS: usize = 6;
+/// The longest value that the history shows.
+const MAX_SHOWN_CHARS: usize = 32;
 
 /// Makes the jobs of the objects of one document or line.
 pub struct Expander<'l> {
@@ -90,8 +92,11 @@ impl<'l> Expander<'l> {
         for number in 0..count {
             let combination = object.combination(number, &seeds);
             let found = findings.apart(|findings| {
+                object.warn(findings);
                 let (members, set) = object.vary(&combination);
-                drafts.extend(object.draft(&members, &set, Some(number + 1), findings));
+                let draft = object.draft(&members, &set, Some(number + 1), findings);
+                let variation = format!("{} of {count}{}", number + 1, in_words(&combination));
+                drafts.extend(draft.map(|draft| Draft { variation: Some(variation), ..draft }));
             });
             let values = || combination.iter().map(|choice| (choice.key, choice.item));
             for problem in found {
@@ -200,6 +205,20 @@ impl<'a> Object<'_, 'a> {
         (members, combination.iter().map(|choice| (choice.key, choice.value.text)).collect())
     }
 
+    /// Warns about what every combination has in common.
+    fn warn(&self, findings: &mut Findings<'_>) {
+        for key in &self.own_keys.matrix {
+            if let Some(member) = self.members.iter().find(|member| member.key == key.key) {
+                let message = format!("{} is replaced by each of its values in `matrix`", quoted(&key.key));
+                findings.warn(&below(self.pointer, &key.key), member.key_at, message);
+            }
+            if key.key == SEED_KEY && self.own_keys.repeat > Some(1) {
+                let message = "`repeat` makes and bills every job several times with the same seed: leave out `repeat`, or `seed` in `matrix`";
+                findings.warn(&below(self.pointer, DROPREEL_KEY), self.own_at(), message);
+            }
+        }
+    }
+
     /// In words which values of a combination have a problem. The values themselves may be addresses or prompts.
     fn describe(&self, values: &[(&str, u64)]) -> String {
         let varies = |key: &str| match self.own_keys.matrix.iter().find(|candidate| candidate.key == key) {
@@ -238,9 +257,28 @@ impl<'a> Object<'_, 'a> {
             prompt: request.prompt,
             body: edited(self.node, self.members, self.dropreel, set),
             warnings: findings.take_warnings(MAX_WARNINGS),
+            variation: None,
             place: ObjectPlace { pointer: self.pointer.to_owned(), line: findings.line(self.node.at) },
         })
     }
+}
+
+/// The values of a combination that are short and simple, for the history. Others may be addresses or prompts.
+fn in_words(combination: &[Choice<'_>]) -> String {
+    let words = combination.iter().take(MAX_NAMED_KEYS).map(|choice| {
+        let value = match &choice.value.value {
+            JsonValue::Text(text) if !text.contains("://") => text,
+            JsonValue::Number | JsonValue::Flag(_) | JsonValue::Null => choice.value.text,
+            _ => "",
+        };
+        let is_shown = (1..=MAX_SHOWN_CHARS).contains(&value.chars().count());
+        let value = if is_shown { quoted(value) } else { format!("value {}", choice.item) };
+        format!("{} {value}", quoted(choice.key))
+    });
+    words
+        .zip([": "].into_iter().chain(std::iter::repeat(", ")))
+        .map(|(words, before)| before.to_owned() + &words)
+        .collect()
 }
 
 /// The name with a number, cut so that it is not too long.

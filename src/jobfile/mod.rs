@@ -49,8 +49,8 @@ pub const MAX_WARNINGS: usize = 20;
 /// The longest name of a job, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
-/// The greatest `inbox.max_expansion`.
-pub const MAX_EXPANSION: u32 = 10_000;
+/// The greatest `inbox.max_expansion`: every job is billed, and all of one object's are in memory at once.
+pub const MAX_EXPANSION: u32 = 1_000;
 
 /// How deeply arrays and objects may be nested, the outermost one included.
 pub const MAX_DEPTH: usize = 128;
@@ -83,6 +83,8 @@ pub struct Draft {
     pub body: String,
     /// What the provider would refuse unbilled, ignore, cut or bill for nothing.
     pub warnings: Vec<Problem>,
+    /// Which of the jobs of its object it is, in words for the history, if `repeat` or `matrix` made it.
+    pub variation: Option<String>,
     /// Its object.
     pub place: ObjectPlace,
 }

@@ -144,7 +144,7 @@ pub struct InboxSettings {
     pub max_bytes: u64,
     /// Most jobs of one file: 1 to 1,000,000.
     pub max_jobs: u32,
-    /// Most jobs of one object by `repeat` and `matrix`: 1 to 10,000.
+    /// Most jobs of one object by `repeat` and `matrix`: 1 to 1,000.
     pub max_expansion: u32,
 }
 

@@ -137,7 +137,7 @@ impl Reader<'_> {
                 _ => Err("must be at most 256MiB".to_owned()),
             })?,
             max_jobs: self.read("inbox.max_jobs", |count| within(count, 1, 1_000_000))?,
-            max_expansion: self.read("inbox.max_expansion", |count| within(count, 1, 10_000))?,
+            max_expansion: self.read("inbox.max_expansion", |count| within(count, 1, 1_000))?,
         })
     }
 

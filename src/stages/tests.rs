@@ -157,6 +157,7 @@ fn draft(number: usize) -> Draft {
         model: "wan2.5-t2v".into(),
         prompt: None,
         body: format!(r#"{{"model":"wan2.5-t2v","seed":{number}}}"#),
+        variation: None,
         place: ObjectPlace::default(),
     }
 }

@@ -109,6 +109,7 @@ pub(super) fn draft(name: &str) -> Draft {
         model: "wan2.5-t2v".into(),
         prompt: Some("春天的樱花树下".into()),
         body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
+        variation: None,
         place: ObjectPlace { pointer: format!("/{name}"), line: 1 },
     }
 }

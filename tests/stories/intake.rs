@@ -127,6 +127,10 @@ async fn expanded_object_is_ingested_once_with_its_seeds() {
     let body = |size: &str, seed: u32| format!(r#"{{"model":"m", "n":1.10,"size":"{size}","seed":{seed}}}"#);
     assert_eq!(bodies, [body("a", one), body("a", other), body("b", one), body("b", other)]);
 
+    let last = inbox.store.list(JobFilter::default(), None, 1).await.unwrap().jobs.remove(0);
+    let history = inbox.store.history(last.job.id()).await.unwrap();
+    assert_eq!(history[0].detail, format!("4 of 4: `size` `b`, `seed` `{other}`"));
+
     // In the form with a number, as a whole, and as the key of a further expansion.
     let second = r#""key":"k-4""#;
     for (name, own) in [("b", second), ("c", r#""key":"k""#), ("d", r#""key":"k","repeat":9"#)] {

@@ -166,8 +166,9 @@ impl<'c> Inserts<'c> {
         };
         let nr = insert_job(&mut self.job, &job, intake, due, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
-        let detail = draft.not_before.map_or_else(String::new, |time| format!("not before {time}"));
-        self.history.execute((nr, now, "accepted", detail)).map_err(StoreError::from)?;
+        let not_before = draft.not_before.map(|time| format!("not before {time}"));
+        let detail: Vec<String> = draft.variation.clone().into_iter().chain(not_before).collect();
+        self.history.execute((nr, now, "accepted", detail.join("; "))).map_err(StoreError::from)?;
         writing.notify_due(due);
         Ok(job.id())
     }
