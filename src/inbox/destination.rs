@@ -113,23 +113,23 @@ impl<'a> Destination<'a> {
         Err(FsError::KeepsChanging(self.inbox.path.join(name)))
     }
 
-    /// What is here under the names that a file called `name` may get, the newest first.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn files_named(&self, name: &str) -> Result<Vec<FileHere>, FsError> {
+    /// What is here under the names that a file called `name` may get, the newest first. Without files that cannot be read.
+    pub fn files_named(&self, name: &str) -> Vec<FileHere> {
         let mut files = Vec::new();
         for number in 0.. {
             let name = numbered_within(name, number, self.max_name_bytes);
             let Ok(stat) = statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW) else { break };
             let sha256 = match irregular_kind(&stat) {
                 Some(_) => None,
-                None => Some(hash_file_in(&self.folder, self.path, &name)?.0),
+                None => match hash_file_in(&self.folder, self.path, &name) {
+                    Ok((sha256, _, _)) => Some(sha256),
+                    Err(_) => continue,
+                },
             };
             files.push((FileVersion::of(&stat).changed_at(), FileHere { name, sha256 }));
         }
         files.sort_by_key(|(changed_at, _)| Reverse(*changed_at));
-        Ok(files.into_iter().map(|(_, file)| file).collect())
+        files.into_iter().map(|(_, file)| file).collect()
     }
 
     /// Puts a file back into the inbox, under `name` or that of a copy, and flushes that.

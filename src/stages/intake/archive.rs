@@ -182,7 +182,7 @@ fn finish_move(inbox: &Inbox, folder: &Path, unmoved: &UnmovedFile) -> Result<Fi
     let finished = match destination.archive_content(&unmoved.file_name, &unmoved.sha256) {
         // Moved already, removed, or another file by now.
         Err(FsError::Changed(_) | FsError::NotFound(_)) => {
-            let files = destination.files_named(&unmoved.file_name)?;
+            let files = destination.files_named(&unmoved.file_name);
             match files.iter().find(|file| file.sha256.as_ref() == Some(&unmoved.sha256)) {
                 Some(own) => FinishedMove::Done(folder.join(&own.name)),
                 None => FinishedMove::Missing(files.into_iter().next()),
