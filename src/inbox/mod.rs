@@ -2,6 +2,7 @@
 
 mod destination;
 mod file_version;
+mod leftovers;
 mod open_inbox;
 
 use std::fs::File;
@@ -12,6 +13,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, create_private_folder, flush_folder, open_folder, open_folder_no_follow};
 pub use crate::inbox::destination::{Destination, FileHere};
 pub use crate::inbox::file_version::FileVersion;
+pub use crate::inbox::leftovers::Leftovers;
 pub use crate::inbox::open_inbox::{InboxEntry, OpenInbox};
 
 /// Device and inode of a folder: they differ once another folder has its path.

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::cli::doctor::finding::Finding;
+use crate::cli::format::printable;
 use crate::clock::Clock;
 use crate::fs::abilities::Abilities;
 use crate::fs::file_system::FileSystem;
 use crate::fs::{create_private_folder, write_durably};
+use crate::inbox::Leftovers;
 use crate::settings::Settings;
 use crate::stages::provider_session::unusable_answers::kept_answers;
 use crate::store;
@@ -28,6 +30,20 @@ pub(super) fn unusable_answers(settings: &Settings) -> Option<Finding> {
     let what = format!("{} of the provider could not be used, the newest in {newest}", kept.len());
     let fix = "look at it: a page of a firewall or proxy, or a new format of the provider; then remove it";
     Some(Finding::warning("answers", what, fix))
+}
+
+/// What lies in the inbox and is no job file.
+pub(super) fn leftovers(settings: &Settings, clock: &Clock) -> Option<Finding> {
+    // An inbox that cannot be read is a finding about the folder.
+    let found =
+        Leftovers::in_inbox(&settings.inbox.dir, clock.now()).ok().filter(|found| !found.is_empty())?;
+    let what = format!(
+        "{} holds what is no job file: {}",
+        settings.inbox.dir.display(),
+        printable(&found.to_string())
+    );
+    let fix = "it is never read: take it away, or give job files a name such as NAME.json";
+    Some(Finding::warning("inbox.dir", what, fix))
 }
 
 /// Whether the folders exist, are writable, lie on a suitable file system and have space.

@@ -54,6 +54,7 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
     let (runs, daemon) = daemon::check(settings).await;
     findings.extend(daemon);
     findings.extend(machine::folders(settings));
+    findings.extend(machine::leftovers(settings, &context.clock));
     findings.push(machine::disk_speed(settings, &context.clock));
     findings.push(machine::database(settings, runs));
     findings.extend(machine::unusable_answers(settings));

@@ -8,12 +8,14 @@ use strum::VariantArray;
 
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
+use crate::inbox::Leftovers;
 use crate::job::state::StateName;
 use crate::server::admin::health;
 use crate::server::admin::page::frame::{Frame, render};
+use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
-use crate::server::admin::state::AdminState;
+use crate::server::admin::state::{AdminServer, AdminState};
 
 /// Most jobs of each state that needs attention; the list shows the rest.
 const MAX_ATTENTION: u32 = 6;
@@ -61,9 +63,12 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let running = store.active_jobs(MAX_RUNNING).await?;
     let newest = store.ended_jobs(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
     let spent = store.spent_since(recent).await?;
+    let mut problems = health::problems(server);
+    problems.extend(health::warnings(server));
+    problems.extend(leftovers(server, m, now).await);
     let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
     Ok(OverviewTemplate {
-        problems: health::problems(server).into_iter().chain(health::warnings(server)).collect(),
+        problems,
         attention,
         more_held: count_text(m.more_held, more_held),
         running: running.iter().map(row).collect(),
@@ -76,6 +81,15 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
         inbox: server.settings.inbox.dir.display().to_string(),
         frame,
     })
+}
+
+/// What lies in the inbox and is no job file, in a sentence.
+async fn leftovers(server: &AdminServer, m: &Messages, now: Timestamp) -> Option<String> {
+    let inbox = server.settings.inbox.dir.clone();
+    let found = server.clock.run_blocking(move || Leftovers::in_inbox(&inbox, now)).await;
+    // An inbox that cannot be read is in the log, from the intake stage.
+    let found = found.ok().and_then(Result::ok).filter(|found| !found.is_empty())?;
+    Some(m.leftovers.replace("{files}", &found.to_string()))
 }
 
 /// The text with the number for `{n}`; empty for zero.

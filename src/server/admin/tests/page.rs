@@ -101,6 +101,25 @@ async fn warnings_about_a_request_are_on_its_page() {
 }
 
 #[actix_web::test]
+async fn overview_lists_what_lies_in_the_inbox_and_is_no_job_file() {
+    let inbox = tempfile::tempdir().unwrap();
+    let path = inbox.path().to_owned();
+    let admin = TestAdmin::start_with(move |admin| {
+        let mut settings = (*admin.settings).clone();
+        settings.inbox.dir = path;
+        admin.settings = Arc::new(settings);
+    });
+    std::fs::write(inbox.path().join("a.json"), "{}").unwrap();
+    assert!(!admin.get("/").await.body.contains("no job file"));
+    std::fs::write(inbox.path().join("<b>.txt"), "").unwrap();
+    let text =
+        "The inbox holds what is no job file and is never read: &#60;b&#62;.txt (not named as a job file)";
+    let page = admin.get("/").await.body;
+    assert!(page.contains(text), "{page}");
+    assert!(admin.page("/", "Accept-Language: zh").await.body.contains("不会被读取"));
+}
+
+#[actix_web::test]
 async fn page_is_in_the_chosen_or_accepted_language() {
     let admin = TestAdmin::start();
     let cases = [

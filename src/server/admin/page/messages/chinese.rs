@@ -36,6 +36,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     needs_attention: "需要处理",
     all_well: "没有需要处理的事项。",
     system: "系统",
+    leftovers: "收件目录中有不是任务文件的内容，不会被读取：{files}",
     more_held: "还有 {n} 个任务需人工处理",
     running: "进行中",
     waiting: "{n} 个等待中",

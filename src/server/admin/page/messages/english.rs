@@ -31,6 +31,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     needs_attention: "Needs attention",
     all_well: "Nothing needs attention.",
     system: "System",
+    leftovers: "The inbox holds what is no job file and is never read: {files}",
     more_held: "{n} more held",
     running: "Running",
     waiting: "{n} waiting",

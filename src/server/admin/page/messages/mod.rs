@@ -47,6 +47,8 @@ pub(in crate::server::admin) struct Messages {
     pub all_well: &'static str,
     pub system: &'static str,
     pub more_held: &'static str,
+    /// With `{files}`.
+    pub leftovers: &'static str,
     pub running: &'static str,
     pub waiting: &'static str,
     pub none_running: &'static str,
