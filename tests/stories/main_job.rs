@@ -87,6 +87,33 @@ async fn provider_receives_the_users_own_text() {
 }
 
 #[tokio::test]
+async fn each_combination_of_an_object_ends_as_a_video_of_its_own() {
+    let mut rig = Rig::start("").await;
+    let object = json!({"model": "wan2.5-t2v", "prompt": SAKURA,
+        "dropreel": {"name": "many", "repeat": 2, "matrix": {"resolution": ["480p", "720p"]}}});
+    rig.drop("x.json", object.to_string());
+    rig.until("many-1", &["submitting", "queued", "processing", "downloading", "succeeded"]).await;
+    rig.kill();
+    rig.start_daemon().await;
+    let mut requests = Vec::new();
+    for name in ["many-1", "many-2", "many-3", "many-4"] {
+        let job = rig.until(name, &["succeeded"]).await;
+        let video = job["files"][0]["path"].as_str().unwrap();
+        assert!(video.ends_with(&format!("/{name}.mp4")), "{video}");
+        let sidecar: Value =
+            serde_json::from_slice(&std::fs::read(format!("{video}.json")).unwrap()).unwrap();
+        assert_eq!(sidecar["request"], job["request"]);
+        requests.push((job["request"]["resolution"].clone(), job["request"]["seed"].as_u64().unwrap()));
+    }
+    let (one, other) = (requests[0].1, requests[1].1);
+    assert_ne!(one, other);
+    let expected = [("480p", one), ("480p", other), ("720p", one), ("720p", other)];
+    assert_eq!(requests, expected.map(|(resolution, seed)| (resolution.into(), seed)));
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 4);
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn several_outputs_of_every_kind_are_stored() {
     let rig = Rig::start("").await;
     rig.drop("two.json", quick("two", "outputs=2"));

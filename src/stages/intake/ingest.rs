@@ -33,7 +33,7 @@ const MAX_FILES_LOGGED: usize = 16;
 /// Batches validated concurrently.
 const CONCURRENT_BATCHES: usize = 2;
 /// Largest batch, in bytes; a larger file is a batch of its own. Bounds the files in memory to 8 MiB: validated, being
-/// committed, waiting to be moved, and being moved.
+/// committed, waiting to be moved, and being moved. Jobs made by `repeat` and `matrix` are in memory until their commit, too.
 const MAX_BATCH_BYTES: u64 = (8 << 20) / (CONCURRENT_BATCHES as u64 + 1 + 2 * MAX_MOVES_TOGETHER as u64);
 
 /// The state shared by all batches of a pass.
