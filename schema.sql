@@ -50,6 +50,7 @@ CREATE TABLE jobs (
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
     max_cost_quota       INTEGER,               -- not submitted if the estimate is above it; null: no limit
+    adopted              INTEGER NOT NULL,      -- 1: made for a task that was not submitted here
     created_at           INTEGER NOT NULL,
 
     state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
@@ -168,7 +169,7 @@ CREATE TABLE attempts (
     body         TEXT NOT NULL,          -- the exact bytes, callback URL included: a secret
     body_sha256  TEXT NOT NULL,
     created_at   INTEGER NOT NULL,
-    sends        INTEGER NOT NULL,       -- counted before each send
+    sends        INTEGER NOT NULL,       -- counted before each send; 0: its task was made elsewhere
     last_sent_at INTEGER NOT NULL,
     task_id      TEXT UNIQUE,            -- no task belongs to two jobs
     base_url     TEXT,                   -- where it was sent; null: where the settings say, by an older version

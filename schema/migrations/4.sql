@@ -8,6 +8,7 @@ CREATE TABLE jobs_4 (
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
     max_cost_quota       INTEGER,
+    adopted              INTEGER NOT NULL,
     created_at           INTEGER NOT NULL,
     state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
                                                  OR state = 'processing' OR state = 'downloading' OR state = 'succeeded'
@@ -53,7 +54,7 @@ CREATE TABLE jobs_4 (
 ) STRICT;
 INSERT INTO jobs_4
 SELECT
-    nr, id, intake, name, model, priority, NULL, created_at, state,
+    nr, id, intake, name, model, priority, NULL, 0, created_at, state,
     CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'outcome_unknown'
                 WHEN 'output_unfit' THEN 'invalid_output' WHEN 'task_shared' THEN 'duplicate_task'
                 WHEN 'media_forbidden' THEN 'address_forbidden' ELSE reason END,

@@ -28,6 +28,13 @@ pub enum Event {
         /// How it ended.
         verdict: SubmitVerdict,
     },
+    /// The operator named the task of a job: one that was made for it, or one whose submit had an unknown outcome.
+    Adopted {
+        /// The task.
+        task: TaskId,
+        /// When the provider accepted it, if that is known.
+        submitted_at: Option<Timestamp>,
+    },
     /// A status query ended.
     StatusPolled {
         /// The task that it polled.

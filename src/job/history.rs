@@ -20,6 +20,8 @@ pub enum HistoryEvent {
     SubmitOutcomeUnknown,
     /// The provider created a task.
     Submitted,
+    /// The job got its task from the operator.
+    Adopted,
     /// The provider started the task.
     Processing,
     /// A callback was received.

@@ -102,9 +102,9 @@ impl HoldReason {
     pub fn remedy(self, id: JobId) -> String {
         match self {
             Self::OutcomeUnknown | Self::ErrorReplayed | Self::DuplicateTask => format!(
-                "look for it in the provider's task list; if it is not there, `dropreel retry {id}` submits it under a \
-                 new key and may be billed a second time; `dropreel release {id}` repeats the same submit while its \
-                 key is valid, `dropreel cancel {id}` gives it up"
+                "look for it in the provider's task list; if it is there, `dropreel adopt TASK_ID` fetches it; if not, \
+                 `dropreel retry {id}` submits it under a new key and may be billed a second time; `dropreel release \
+                 {id}` repeats the same submit while its key is valid, `dropreel cancel {id}` gives it up"
             ),
             Self::SubmitBlocked | Self::SubmitFailing => format!(
                 "`dropreel release {id}` repeats the same submit, billed once, `dropreel cancel {id}` gives it up; a \
@@ -119,8 +119,8 @@ impl HoldReason {
                  models` shows the models, and with another one it is a new job"
             ),
             Self::DatabaseRestored => format!(
-                "look for it in the provider's task list; `dropreel release {id}` submits it if it is not there, \
-                 `dropreel cancel {id}` gives it up"
+                "look for it in the provider's task list; if it is there, `dropreel adopt TASK_ID` fetches it; if not, \
+                 `dropreel release {id}` submits it, `dropreel cancel {id}` gives it up"
             ),
             Self::TimedOut | Self::StatusUnreadable => format!(
                 "`dropreel release {id}` gives it more time, `dropreel cancel {id}` cancels it at the provider, \

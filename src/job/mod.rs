@@ -4,6 +4,7 @@
 //! Only [`step`](step::step) changes a job; [`next_action`](next_action::next_action) says what it needs. The store
 //! persists the result, the stages do the work.
 
+pub mod adoption;
 pub mod attempt;
 pub mod budget;
 pub mod event;
@@ -76,6 +77,8 @@ pub struct Identity {
     pub priority: Priority,
     /// Not submitted if its estimated cost is above this.
     pub max_cost: Option<Quota>,
+    /// Made for a task that was not submitted here: there is no request to submit.
+    pub adopted: bool,
     /// When it was accepted.
     pub created_at: Timestamp,
 }

@@ -47,7 +47,7 @@ pub const MAX_PROBLEMS: usize = 1000;
 /// How many warnings about a job are listed; a last one then says how many more there are.
 pub const MAX_WARNINGS: usize = 20;
 /// The longest name of a job, in characters.
-const MAX_NAME_CHARS: usize = 200;
+pub const MAX_NAME_CHARS: usize = 200;
 
 /// The greatest `inbox.max_expansion`: every job is billed, and all of one object's are in memory at once.
 pub const MAX_EXPANSION: u32 = 1_000;

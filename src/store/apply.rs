@@ -76,7 +76,8 @@ pub(super) fn apply_to(
 ) -> Result<(Applied, StepRow), StoreError> {
     let (nr, before) = (known.nr, &known.job);
     let StepOutcome { job, history, send, reply, billing } = step(before, event, moment);
-    if let Event::SubmitAnswered { verdict: SubmitVerdict::Accepted { task, .. }, .. } = event
+    if let Event::Adopted { task, .. }
+    | Event::SubmitAnswered { verdict: SubmitVerdict::Accepted { task, .. }, .. } = event
         && before.task().is_none()
         && job.task() == Some(task)
     {

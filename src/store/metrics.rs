@@ -119,7 +119,9 @@ impl MetricEvent {
                 let is_finished = matches!(verdict, StatusVerdict::Answered(facts)
                     if matches!(facts.phase, Phase::Completed | Phase::Failed | Phase::Cancelled));
                 let source = if before.callback_at().is_some() { "callback" } else { "poll" };
-                counted.finished_task = (was_running && is_finished).then_some(source);
+                // The callback of an adopted task went elsewhere.
+                let is_counted = was_running && is_finished && !after.identity().adopted;
+                counted.finished_task = is_counted.then_some(source);
             }
             Event::Stored(stored) => {
                 counted.download = Some("stored");

@@ -8,6 +8,7 @@
 //! | topic | files |
 //! | --- | --- |
 //! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
+//! | adopt tasks that were made elsewhere | `adopt` |
 //! | estimates, and what attempts cost and budgets have left | `estimates`; `spending` |
 //! | ingest job files, mark them as moved | `job_files` |
 //! | which jobs are due; isolate a corrupt job | `due` |
@@ -24,6 +25,7 @@
 //! | open and migrate the file; is it still there | `schema`; `database_file` |
 //! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
+pub mod adopt;
 pub mod apply;
 pub mod attempt;
 pub mod backup;

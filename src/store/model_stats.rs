@@ -11,7 +11,7 @@ use crate::store::job_files::staging::NOT_STAGED;
 const SAMPLE: u32 = 10_000;
 
 const SUCCEEDED: &str = "SELECT model, finished_at - submitted_at, cost_quota FROM jobs
-    WHERE state = 'succeeded' AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?1";
+    WHERE state = 'succeeded' AND finished_at IS NOT NULL AND adopted = 0 ORDER BY finished_at DESC LIMIT ?1";
 
 /// The jobs of a model.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -37,6 +37,7 @@ columns! {
             model = model,
             priority = priority,
             max_cost_quota = max_cost,
+            adopted = adopted,
             created_at = created_at,
         } rest {}
     }

@@ -1,7 +1,8 @@
 //! The ledger: what each attempt was estimated at, frozen and charged, and what it counts for in budgets.
 //!
 //! An attempt counts from the commit that sends it: first as reserved, then as settled. One that was certainly not
-//! executed counts for nothing until it is sent again. An unknown outcome stays reserved.
+//! executed counts for nothing until it is sent again. An unknown outcome stays reserved. An adopted task, which was made
+//! elsewhere, counts for nothing.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -133,7 +134,7 @@ pub(super) fn record_billing(
             set_counted(writing, nr, *number, Counted { quota: counted.quota.max(*frozen), ..counted })
         }
         Billing::Charged { task, quota: charged, completed } => {
-            let Some(number) = attempt_of(writing.connection, nr, task)? else { return Ok(()) };
+            let Some((number, sends)) = attempt_of(writing.connection, nr, task)? else { return Ok(()) };
             // What a failed task cost says nothing about the next.
             writing
                 .connection
@@ -142,16 +143,21 @@ pub(super) fn record_billing(
                      WHERE job = ?1 AND number = ?2",
                 )?
                 .execute((nr, number, charged, completed))?;
+            // Made elsewhere: no budget was asked.
+            if sends == 0 {
+                return Ok(());
+            }
             let counted = counted_by(writing.connection, nr, number)?;
             set_counted(writing, nr, number, Counted { quota: *charged, settled: true, ..counted })
         }
     }
 }
 
-fn attempt_of(connection: &Connection, nr: i64, task: &TaskId) -> Result<Option<u32>, StoreError> {
+/// The number of the attempt that made a task, and how often it was sent.
+fn attempt_of(connection: &Connection, nr: i64, task: &TaskId) -> Result<Option<(u32, u32)>, StoreError> {
     let mut statement =
-        connection.prepare_cached("SELECT number FROM attempts WHERE job = ?1 AND task_id = ?2")?;
-    Ok(statement.query_row((nr, task.as_str()), |row| row.get(0)).optional()?)
+        connection.prepare_cached("SELECT number, sends FROM attempts WHERE job = ?1 AND task_id = ?2")?;
+    Ok(statement.query_row((nr, task.as_str()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 fn counted_by(connection: &Connection, nr: i64, number: u32) -> Result<Counted, StoreError> {

@@ -86,6 +86,7 @@ mod tests {
             model: "wan2.5-t2v".into(),
             priority: Priority::new(10).unwrap(),
             max_cost: Some(Quota::new(250_000)),
+            adopted: false,
             created_at: NOW,
         };
         let later = |seconds| Some(NOW.plus(Duration::from_secs(seconds)));

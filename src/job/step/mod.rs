@@ -3,6 +3,7 @@
 //! A step cannot fail and does not panic. An event that does not apply to the job's state is ignored; if it may matter
 //! to people, the history says so. `table.txt` lists what every event does in every state.
 
+mod adoption;
 mod budget;
 mod downloading;
 mod links;
@@ -97,6 +98,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
     match event {
         Event::AttemptStarted => change.attempt_started(),
         Event::SubmitAnswered { attempt, verdict } => change.submit_answered(*attempt, verdict),
+        Event::Adopted { task, submitted_at } => change.adopted(task, *submitted_at),
         Event::StatusPolled { task, sent_at, verdict } => change.status_polled(task, *sent_at, verdict),
         Event::CancelAnswered { task, verdict } => change.cancel_answered(task, verdict),
         Event::CallbackReceived { hint, quiet } => change.callback_received(hint.as_ref(), *quiet),

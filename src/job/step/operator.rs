@@ -125,6 +125,13 @@ impl Change<'_> {
                 self.job.state_name()
             ));
         }
+        if self.job.identity.adopted {
+            return ActionReply::Rejected(
+                "its task was made elsewhere and adopted, so there is no request to submit again; submit a job file \
+                 with the request"
+                    .into(),
+            );
+        }
         let attempt = self.job.attempts.saturating_add(1);
         self.record(HistoryEvent::Retried, format!("attempt {attempt}"));
         self.start_over();

@@ -21,6 +21,7 @@ impl Change<'_> {
     pub(super) fn attempt_started(&mut self) {
         let now = self.now();
         match self.job.state {
+            State::Pending { .. } if self.job.identity.adopted => {}
             // No send under the old key was executed, so a new key cannot be billed twice.
             State::Pending { schedule, pending_attempt: None } => self.create_attempt(schedule),
             State::Pending { schedule, pending_attempt: Some(attempt) } if attempt.is_too_old(now) => {
@@ -97,7 +98,8 @@ impl Change<'_> {
         match verdict {
             SubmitVerdict::Accepted { task, reserved } => {
                 self.billing = reserved.map(|quota| Billing::Frozen(attempt, quota));
-                self.submitted(task, *reserved);
+                let now = self.now();
+                self.submitted(HistoryEvent::Submitted, task, Some(now), *reserved);
             }
             // A held job waits for the operator: only the task itself changes that.
             _ if held
@@ -199,10 +201,17 @@ impl Change<'_> {
         self.submit_again(schedule, pending_attempt, &why);
     }
 
-    fn submitted(&mut self, task: &TaskId, reserved: Option<Quota>) {
+    /// The job has its task.
+    pub(super) fn submitted(
+        &mut self,
+        event: HistoryEvent,
+        task: &TaskId,
+        at: Option<Timestamp>,
+        reserved: Option<Quota>,
+    ) {
         let now = self.now();
-        self.record(HistoryEvent::Submitted, format!("task {task}"));
-        self.job.facts.submitted_at = Some(now);
+        self.record(event, format!("task {task}"));
+        self.job.facts.submitted_at = at;
         self.job.facts.reserved = reserved;
         self.job.facts.status_message = None;
         let delay = self.moment.policy.first_poll();

@@ -35,9 +35,19 @@ fn new_job() -> Job {
         model: "wan2.5-t2v".into(),
         priority: Priority::default(),
         max_cost: None,
+        adopted: false,
         created_at: START,
     };
     Job::accept(identity, None)
+}
+
+/// A job for a task that was made elsewhere.
+fn job_to_adopt() -> Job {
+    Job::accept(Identity { adopted: true, ..new_job().identity }, None)
+}
+
+fn adopted() -> Event {
+    Event::Adopted { task: task(), submitted_at: None }
 }
 
 fn after(mut job: Job, events: &[Event]) -> Job {

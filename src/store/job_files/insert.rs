@@ -157,6 +157,7 @@ impl<'c> Inserts<'c> {
             model: draft.model.clone(),
             priority: Priority::new(draft.priority.into()).unwrap_or_default(),
             max_cost: draft.max_cost,
+            adopted: false,
             created_at: now,
         };
         let job = Job::accept(identity, draft.not_before);
@@ -224,7 +225,7 @@ pub(super) fn undoing_refusal<T>(
 }
 
 /// Counts and announces the jobs of an ingested file once they are committed.
-pub(super) fn count_accepted(writing: &mut Writing<'_>, jobs: usize) {
+pub(in crate::store) fn count_accepted(writing: &mut Writing<'_>, jobs: usize) {
     for _ in 0..jobs {
         writing.count(MetricEvent::Accepted);
     }

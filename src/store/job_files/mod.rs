@@ -9,7 +9,7 @@
 
 mod batch;
 pub mod idempotency;
-mod insert;
+pub(super) mod insert;
 pub mod staging;
 pub(super) mod unfinished;
 

@@ -239,6 +239,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// An adopted job has nothing to submit: it settles without a submit, and cancel ends it in every state.
+    #[test]
+    fn adopted_job_settles_in_time_and_is_never_submitted(
+        picks in prop::collection::vec(0_usize..720, 64),
+    ) {
+        for (name, world) in worlds().into_iter().filter(|(_, world)| world.submits == HEALTHY.submits) {
+            let adopted = after(job_to_adopt(), &[adopted()]);
+            let mut drive = Drive { job: adopted, now: START, history: 0, turn: 0 };
+            let mut picks = picks.iter().cycle().copied();
+            let took = drive.settle(&world, &mut picks);
+            prop_assert!(took <= world.bound, "{name}: {took:?} in {:?}", drive.job.state());
+            prop_assert_eq!(drive.job.attempts(), 1);
+            let retried = drive.apply(&Event::Operator(OperatorAction::Retry)).reply;
+            prop_assert!(matches!(retried, Some(ActionReply::Rejected(_))));
+            drive.apply(&Event::Operator(OperatorAction::Cancel));
+            drive.advance(&World { polls: &[8], downloads: &[1], ..HEALTHY }, 0);
+            drive.apply(&Event::Operator(OperatorAction::Cancel));
+            prop_assert!(drive.is_settled() && drive.job.state_name().is_end(), "{name}");
+        }
+    }
+}
+
 #[test]
 fn dead_host_is_no_reason_to_give_up_a_sibling() {
     let two = polled(completed(&["https://dead.example/a", "https://cdn.example/b"]));

@@ -49,6 +49,7 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
     };
     vec![
         ("pending", pending.clone()),
+        ("pending, to be adopted", job_to_adopt()),
         ("pending, not executed before", after(submitting.clone(), &[not_executed()])),
         ("pending, suspended before", after(submitting.clone(), &[suspended()])),
         ("pending, over budget", after(pending.clone(), &[over_budget()])),
@@ -59,6 +60,7 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
             after(submitting.clone(), &[Event::Operator(OperatorAction::Cancel)]),
         ),
         ("queued", queued.clone()),
+        ("queued, adopted", after(job_to_adopt(), &[adopted()])),
         ("queued, cancel requested", after(queued.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("processing", processing.clone()),
         ("processing, overdue", overdue),
@@ -109,6 +111,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 verdict: SubmitVerdict::Accepted { task: earlier_task(), reserved: None },
             },
         ),
+        ("adopted", adopted()),
         ("poll: queued", polled(TaskFacts::of(Phase::Queued))),
         ("poll: processing", polled(TaskFacts { progress: Some(45), ..TaskFacts::of(Phase::Processing) })),
         ("poll: unclear", polled(TaskFacts::of(Phase::Unclear("pondering".into())))),

@@ -154,6 +154,7 @@ pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
         HistoryEvent::SubmitNotExecuted => "提交未执行",
         HistoryEvent::SubmitOutcomeUnknown => "提交结果未知",
         HistoryEvent::Submitted => "已提交",
+        HistoryEvent::Adopted => "已接管任务",
         HistoryEvent::Processing => "开始生成",
         HistoryEvent::CallbackReceived => "收到回调",
         HistoryEvent::TaskMissing => "服务商没有这个任务",
