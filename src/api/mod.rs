@@ -5,6 +5,7 @@
 //! because somebody added a column.
 
 pub mod action;
+pub mod adopt;
 pub mod batch;
 pub mod data_dir;
 pub mod event;

@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
 use crate::api::action::ActionResult;
+use crate::api::adopt::{AdoptRequest, AdoptResult};
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::list::JobFilter;
 use crate::api::models::ModelsView;
@@ -143,6 +144,12 @@ impl ApiClient {
     pub async fn act(&self, job: JobId, action: OperatorAction) -> Result<Received<ActionResult>, CliError> {
         let id = job.to_string();
         self.post(&["api", "v1", "jobs", &id, action.into_str()], &serde_json::json!({})).await
+    }
+
+    /// Takes tasks under care that were made elsewhere.
+    pub async fn adopt(&self, request: &AdoptRequest) -> Result<Received<AdoptResult>, CliError> {
+        let request = self.post_request(&["api", "v1", "adopt"], request)?.timeout(LONG_TIMEOUT);
+        self.read(self.send(request).await?).await
     }
 
     /// Jobs by state, and what is paused or suspended.

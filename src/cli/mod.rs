@@ -1,6 +1,7 @@
 //! The commands.
 
 mod actions;
+mod adopt;
 mod args;
 mod backup;
 mod batches;
@@ -86,6 +87,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Cancel(args) => actions::apply(&context, OperatorAction::Cancel, &args).await,
         Command::Retry(args) => actions::apply(&context, OperatorAction::Retry, &args).await,
         Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
+        Command::Adopt(args) => adopt::adopt(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, args.what).await,
         Command::Resume(args) => pause::resume(&context, args.what).await,
         Command::Rotate { secret } => rotate::rotate(&context, secret).await,

@@ -21,9 +21,10 @@ use crate::fs::lock::{DataLock, InboxLock, LockError};
 use crate::heartbeats::STALLED_AFTER;
 use crate::inbox::Inbox;
 use crate::rng::Rng;
-use crate::server::admin::{self, AdminServer};
+use crate::server::admin::{self, AdminServer, AdoptTasks};
 use crate::server::public::{self, PublicServer};
 use crate::settings::{Settings, load_callback_secrets};
+use crate::stages::adopt::Adopter;
 use database_watch::watch_database;
 use error::{ReloadError, StartError};
 use listener_watch::WatchedListener;
@@ -201,12 +202,21 @@ fn admin_server(
         settings: Arc::new(settings.clone()),
         file_limits: file_limits(settings),
         rng: pipeline.rng.clone(),
+        adopt: adopt_tasks(pipeline),
         catalogue: pipeline.session.catalogue.clone(),
         library: pipeline.library.clone(),
         heartbeats: pipeline.heartbeats.clone(),
         callback_secrets: pipeline.secrets.clone(),
         shutdown,
     }
+}
+
+fn adopt_tasks(pipeline: &Pipeline) -> AdoptTasks {
+    let adopter = Adopter::new(pipeline.store.clone(), pipeline.session.clone());
+    Arc::new(move |tasks, name| {
+        let adopter = adopter.clone();
+        Box::pin(async move { adopter.adopt(tasks, name).await })
+    })
 }
 
 fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::job::TaskId;
+use crate::job::adoption::TaskDescription;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::provider::answer::{Classified, ReplyContext};
 use crate::provider::catalogue::Catalogue;
@@ -25,6 +26,7 @@ use crate::provider::neutral::classify_neutral;
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
 use crate::provider::wire::compression::{BODY_LIMIT, decompressed};
+use crate::provider::wire::read_description;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
@@ -180,6 +182,29 @@ impl ProviderClient {
 
     /// Polls the status of a task, once.
     pub async fn poll(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<StatusVerdict>) {
+        let (call, classified, _) = self.query(permit, task).await;
+        (call, classified)
+    }
+
+    /// [`ProviderClient::poll`] of a task that was not submitted here; with what the answer says about its request.
+    pub async fn describe(
+        &self,
+        permit: QueryPermit,
+        task: &TaskId,
+    ) -> (SentCall, Classified<StatusVerdict>, TaskDescription) {
+        let (call, classified, outcome) = self.query(permit, task).await;
+        let description = match &outcome {
+            CallOutcome::Reply(reply) => read_description(reply.bytes(), task, self.clock.now()),
+            CallOutcome::NotSent(_) | CallOutcome::Lost(_) => TaskDescription::default(),
+        };
+        (call, classified, description)
+    }
+
+    async fn query(
+        &self,
+        permit: QueryPermit,
+        task: &TaskId,
+    ) -> (SentCall, Classified<StatusVerdict>, CallOutcome) {
         let call = permit.consume();
         failpoints::hit(FailPoint::PollSending);
         let outcome = match self.authorization() {
@@ -194,7 +219,7 @@ impl ProviderClient {
             self.log_once(word, task);
         }
         debug!(host = self.host(), %task, verdict = ?classified.verdict, "status");
-        (call, classified)
+        (call, classified, outcome)
     }
 
     /// Requests that a task be cancelled, once.

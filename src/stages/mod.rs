@@ -4,6 +4,7 @@
 //! queue, so recovery after a restart is simply the first pass.
 
 pub mod account;
+pub mod adopt;
 pub mod callback;
 pub mod download;
 pub mod hooks;

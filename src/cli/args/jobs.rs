@@ -88,6 +88,16 @@ pub(crate) struct JobsArg {
 
 /// `cancel`, `retry`, `release`
 #[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The provider's ids of the tasks
+    #[arg(value_name = "TASK_ID", required = true)]
+    pub task_ids: Vec<String>,
+    /// Name of the new jobs: NAME, NAME-2, ...; default: the id of the task
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
     /// Ids, unique beginnings of them, or names
     #[arg(value_name = "JOB", required_unless_present_any = ["state", "labels"], conflicts_with_all = ["state", "labels"])]

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use jobs::{
-    ActionArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, ResumeArgs, SubmitArgs,
+    ActionArgs, AdoptArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, ResumeArgs,
+    SubmitArgs,
 };
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
 
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Continue held jobs
     #[command(after_help = "Example: dropreel release sakura")]
     Release(ActionArgs),
+    /// Take tasks under care that were made elsewhere: with curl, or before a database was lost
+    #[command(after_help = "Example: dropreel adopt task-wave1775285160b950328499 --name sakura")]
+    Adopt(AdoptArgs),
     /// Pause submits, downloads, or both, until `resume`
     #[command(after_help = "Example: dropreel pause submits")]
     Pause(PauseArgs),

@@ -7,6 +7,7 @@
 
 pub mod catalogue;
 pub mod compression;
+mod description;
 pub mod error;
 mod json;
 mod media_link;
@@ -21,6 +22,7 @@ pub mod time;
 use thiserror::Error;
 
 use crate::job::TaskId;
+pub use description::read_description;
 use error::ProviderError;
 pub use error::{read_error, read_refusal};
 pub use json::{read_balance, read_json};

@@ -2,6 +2,7 @@
 //!
 //! Listening on loopback is not authentication: every request is checked before it is routed.
 
+mod adopt;
 mod answer_limit;
 mod auth;
 mod batches;
@@ -43,7 +44,7 @@ use auth::{AuthTokens, RequestCheck};
 use http::{get_or_head, json_response, resource};
 use problem::Problem;
 use state::AdminState;
-pub use state::{AdminLimits, AdminServer};
+pub use state::{AdminLimits, AdminServer, AdoptTasks};
 
 /// Starts the admin server. Call it inside a tokio runtime; the server runs while it is awaited.
 ///
@@ -109,6 +110,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route(web::post().to(jobs::run_action)),
         )
         .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
+        .service(resource("/api/v1/adopt", &[Method::POST]).route(web::post().to(adopt::adopt)))
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(control::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(control::resume)))
         .service(

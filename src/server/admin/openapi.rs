@@ -8,7 +8,9 @@ use utoipa::OpenApi;
 use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
-use crate::server::admin::{batches, bulk, control, event_stream, intake, jobs, models, prune, report};
+use crate::server::admin::{
+    adopt, batches, bulk, control, event_stream, intake, jobs, models, prune, report,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +25,7 @@ use crate::server::admin::{batches, bulk, control, event_stream, intake, jobs, m
         jobs::get_job,
         jobs::run_action,
         bulk::run_bulk_action,
+        adopt::adopt,
         batches::list_batches,
         event_stream::stream_events,
         report::get_report,

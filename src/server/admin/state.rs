@@ -7,13 +7,16 @@ use parking_lot::RwLock;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, web};
+use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
+use crate::api::adopt::AdoptError;
 use crate::api::data_dir::DataDir;
 use crate::api::job::JobView;
 use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
+use crate::job::TaskId;
 use crate::jobfile;
 use crate::library::Library;
 use crate::provider::catalogue::SharedCatalogue;
@@ -25,8 +28,19 @@ use crate::server::body::{BodyLimit, parse_object, read_body};
 use crate::server::connection_limits::ConnectionTimeouts;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::store::adopt::Adoption;
 use crate::store::details::JobDetails;
 use crate::store::error::StoreError;
+
+/// Adopts tasks, each named once; the second argument is the name of new jobs. Returns the jobs and the errors.
+pub type AdoptTasks = Arc<
+    dyn Fn(
+            Vec<TaskId>,
+            Option<String>,
+        ) -> BoxFuture<'static, Result<(Vec<Adoption>, Vec<AdoptError>), StoreError>>
+        + Send
+        + Sync,
+>;
 
 /// What the admin server needs.
 #[derive(Clone)]
@@ -41,6 +55,8 @@ pub struct AdminServer {
     pub file_limits: jobfile::JobFileLimits,
     /// Draws the seeds of `repeat`.
     pub rng: Rng,
+    /// Asks the provider about tasks.
+    pub adopt: AdoptTasks,
     /// The models that the provider lists.
     pub catalogue: SharedCatalogue,
     /// Checked for its presence.

@@ -1,7 +1,7 @@
 //! I19: an answer counts only for what it is about. The ledger says which key made a task, and whose a link is.
 
 use super::database::{Row, Snapshot};
-use super::{Evidence, Findings};
+use super::{ELSEWHERE, Evidence, Findings};
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
     for attempt in snapshot.attempts.iter().filter(|attempt| !attempt.text("task_id").is_empty()) {
@@ -17,6 +17,10 @@ fn check_task(evidence: &Evidence<'_>, attempt: &Row, found: &mut Findings) {
     let (task, key) = (attempt.text("task_id"), attempt.text("key"));
     let made = evidence.ledger.tasks.iter().find(|made| made.task_id == task);
     let Some(maker) = made.and_then(|made| made.key.as_deref()) else { return };
+    // Adopted.
+    if maker.starts_with(ELSEWHERE) {
+        return;
+    }
     // The sandbox was asked to answer with the id of another task.
     let is_misled = |fault: &str| fault.starts_with("same-id");
     let mut submits = evidence.ledger.requests.iter().filter(|arrival| arrival.key.as_deref() == Some(key));

@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
     ("submit_outcome_unknown", &["submitting"], &["submitting"]),
     ("submitted", &["submitting", "held"], &["queued"]),
+    ("adopted", &["pending", "submitting", "held"], &["queued"]),
     ("processing", &["queued"], &["processing"]),
     ("completed", &["queued", "processing", "downloading", "held"], &["downloading"]),
     ("completed", &["held"], &["held"]),

@@ -27,6 +27,9 @@ pub const OTHER_HOST: &str = "127.0.0.9";
 #[allow(unused_imports, reason = "each harness uses its own part")]
 pub use database::{Row, Snapshot};
 
+/// Begins the keys of submits that a test makes beside the daemon.
+pub const ELSEWHERE: &str = "elsewhere-";
+
 /// What the checker compares.
 pub struct Evidence<'a> {
     /// The daemon's data folder with everything in it, or a copy of it.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::database::{Row, Snapshot, is_end};
-use super::{Evidence, Findings, When, job_of_key};
+use super::{ELSEWHERE, Evidence, Findings, When, job_of_key};
 
 /// The longest use of a key, on the provider's clock.
 const KEY_LIFETIME: Duration = Duration::from_secs(23 * 3600 + 60);
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
     let by_key: BTreeMap<&str, &Row> = snapshot.attempts.iter().map(|row| (row.text("key"), row)).collect();
-    for (key, used) in &evidence.ledger.keys {
+    for (key, used) in evidence.ledger.keys.iter().filter(|(key, _)| !key.starts_with(ELSEWHERE)) {
         let row = by_key.get(key.as_str());
         found.unless(used.bodies.len() == 1, 3, || {
             format!("key {key} was sent with {} bodies", used.bodies.len())
@@ -75,6 +75,7 @@ fn check_orphans(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findi
         let key = task.key.as_deref().unwrap_or_default();
         let owner = match owners.as_slice() {
             [owner] => *owner,
+            [] if key.starts_with(ELSEWHERE) => continue,
             // A job held with an unknown outcome has no task id yet, but its key is known.
             [] => match snapshot.attempts.iter().find(|row| row.text("key") == key) {
                 Some(attempt) => attempt,
