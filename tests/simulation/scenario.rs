@@ -485,7 +485,8 @@ fn files(rng: &Rng, faults_end: Duration) -> Vec<(Duration, File)> {
 
 /// A file of jobs whose faults never heal.
 fn permanently_faulty(rng: &Rng) -> File {
-    let others = [REFUSALS, OUTPUT_FAULTS, SLOW_CALLS].into_iter().filter(|_| rng.below(4) > 0);
+    let others = [REFUSALS, OUTPUT_FAULTS, OUTPUT_FAULTS, SLOW_CALLS];
+    let others = others.into_iter().filter(|_| rng.below(4) > 0);
     let kinds: Vec<_> = (0..1 + rng.below(2)).map(|_| PERMANENT_FAULTS).chain(others).collect();
     let job = |kind: &[&'static str]| {
         let words = kind[usize::try_from(rng.below(kind.len() as u64)).unwrap()];
