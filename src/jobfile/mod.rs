@@ -20,6 +20,7 @@ mod matrix;
 mod names;
 mod read;
 mod records;
+mod resembling;
 mod schema;
 mod strings;
 mod syntax_hints;

@@ -1,9 +1,10 @@
 //! What a provider would refuse unbilled, ignore, cut or bill for nothing in a request. These are warnings: none of them
 //! rejects a job, for the table of models may be out of date.
 
-use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
+use crate::jobfile::field::FIELDS;
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::{JsonValue, Member};
+use crate::jobfile::resembling::warn_about_resembling;
 use crate::pricing::models::{COMMON_KEYS, MAX_PROMPT, Model, Sound};
 
 /// Parameters that older hosts expect in `extra`, the newest at the root.
@@ -15,10 +16,6 @@ const OTHER_MEDIA: &[&str] = &[
     "gif", "svg", "heic", "heif", "avif", "tif", "tiff", "psd", "pdf", "ico", "mp4", "mov", "webm", "mp3",
     "wav",
 ];
-/// Longer keys, in bytes, resemble no documented one.
-const MAX_RESEMBLING: usize = 24;
-/// Keys shorter than this, such as `seed`, resemble too many keys of other models.
-const MIN_RESEMBLING: usize = 5;
 
 /// A request for a known model.
 struct Request<'n, 'a> {
@@ -41,7 +38,7 @@ const RULES: &[fn(&Request<'_, '_>) -> Warnings] = &[
     parameters_at_the_root,
     inputs_of_other_models,
     sound_without_effect,
-    too_many_pictures,
+    too_many_inputs,
     frames_and_pictures,
     wrong_kind_of_picture,
     wrong_action,
@@ -68,11 +65,11 @@ pub(super) fn warn(
         findings.warn(&below(pointer, "extra"), member.value.at, message);
     }
     let takes = model.map_or(&[][..], |model| model.keys);
-    resembling_keys(members, &[COMMON_KEYS, takes, &["dropreel"]], model.is_some(), pointer, findings);
+    warn_about_resembling(members, &[COMMON_KEYS, takes, &["dropreel"]], model.is_some(), pointer, findings);
     if let (Some(_), Some(JsonValue::Object(extra))) =
         (model, find(members, "extra").map(|member| &member.value.value))
     {
-        resembling_keys(extra, &[PARAMETERS], true, &below(pointer, "extra"), findings);
+        warn_about_resembling(extra, &[PARAMETERS], true, &below(pointer, "extra"), findings);
     }
 }
 
@@ -114,8 +111,8 @@ impl<'n, 'a> Request<'n, 'a> {
         find(extra, key).and_then(|member| flag(&member.value.value)).map(|found| ("extra", found))
     }
 
-    fn pictures(&self) -> usize {
-        match self.value("image_urls") {
+    fn items(&self, key: &str) -> usize {
+        match self.value(key) {
             Some(JsonValue::Array(items)) => items.len(),
             _ => 0,
         }
@@ -170,7 +167,7 @@ fn wrong_ratio(request: &Request<'_, '_>) -> Warnings {
 }
 
 fn ratio_beside_picture(request: &Request<'_, '_>) -> Warnings {
-    let has_picture = request.pictures() > 0 || request.has_frames();
+    let has_picture = request.items("image_urls") > 0 || request.has_frames();
     if !request.model.picture_decides_ratio || !has_picture {
         return Vec::new();
     }
@@ -230,14 +227,28 @@ fn sound_without_effect(request: &Request<'_, '_>) -> Warnings {
     }
 }
 
-fn too_many_pictures(request: &Request<'_, '_>) -> Warnings {
-    let (given, most) = (request.pictures(), request.model.max_images);
-    // A model that takes none has a warning about the key.
-    if most == 0 || given <= most {
-        return Vec::new();
-    }
-    let (name, s) = (request.model.name, if most == 1 { "" } else { "s" });
-    vec![("image_urls", format!("has {given} pictures: {name} takes at most {most} picture{s}"))]
+fn too_many_inputs(request: &Request<'_, '_>) -> Warnings {
+    let model = request.model;
+    let inputs = [
+        ("image_urls", "picture", model.max_images),
+        ("video_urls", "clip", model.max_clips),
+        ("audio_urls", "sound", model.max_sounds),
+    ];
+    let too_many = inputs.into_iter().filter_map(|(key, what, most)| {
+        let given = request.items(key);
+        let s = |number: usize| if number == 1 { "" } else { "s" };
+        // A model that takes none has a warning about the key.
+        (most > 0 && given > most).then(|| {
+            let message = format!(
+                "has {given} {what}{}: {} takes at most {most} {what}{}",
+                s(given),
+                model.name,
+                s(most)
+            );
+            (key, message)
+        })
+    });
+    too_many.collect()
 }
 
 fn frames_and_pictures(request: &Request<'_, '_>) -> Warnings {
@@ -291,47 +302,4 @@ fn missing_clip(request: &Request<'_, '_>) -> Warnings {
         return Vec::new();
     }
     vec![("model", format!("needs a clip to edit: the request for {} names none", request.model.name))]
-}
-
-/// Adds a warning for each undocumented key that is one letter away from a known one which is not given itself.
-fn resembling_keys(
-    members: &[Member<'_>],
-    known: &[&[&str]],
-    is_known_model: bool,
-    pointer: &str,
-    findings: &mut Findings<'_>,
-) {
-    let is_documented = |key: &str| {
-        known.iter().any(|keys| keys.contains(&key))
-            || FIELDS.iter().any(|field| field.key == key)
-            || MEDIA_KEYS.contains(&key)
-    };
-    for member in members.iter().filter(|member| !is_documented(&member.key)) {
-        // A document may have a hundred thousand keys.
-        if member.key.len() > MAX_RESEMBLING {
-            continue;
-        }
-        let spelled = member.key.to_lowercase().replace(['-', ' '], "_");
-        let meant = known.iter().copied().flatten().find(|candidate| {
-            resembles(&spelled, candidate, is_known_model) && find(members, candidate).is_none()
-        });
-        if let Some(meant) = meant {
-            let message = format!(
-                "{} is no documented key, and sent as it is: did you mean `{meant}`?",
-                quoted(&member.key)
-            );
-            findings.warn(&below(pointer, &member.key), member.key_at, message);
-        }
-    }
-}
-
-/// Whether a key is the candidate with one letter wrong, missing, added or moved, or in another spelling, such as
-/// `aspectRatio`.
-fn resembles(spelled: &str, candidate: &str, is_known_model: bool) -> bool {
-    if spelled.len().abs_diff(candidate.len()) > 4 {
-        return false;
-    }
-    spelled == candidate
-        || (is_known_model || candidate.len() >= MIN_RESEMBLING)
-            && strsim::osa_distance(spelled, candidate) <= 1
 }

@@ -4,6 +4,7 @@
 //! Pure data and arithmetic: nothing here asks the provider.
 
 pub mod estimate;
+mod model;
 pub mod models;
 pub mod own_charges;
 pub mod price_book;

@@ -111,6 +111,8 @@ fn value<'a, T: Deserialize<'a>>(members: &BTreeMap<String, &'a RawValue>, key: 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -228,5 +230,22 @@ mod tests {
         let twice = r#"{"model":"a","\u006dodel":"wan2.7","extra":7,"resolution":["720p"],"duration":9,"duration":4}"#;
         let request = PricedRequest::of(twice).expect("a request");
         assert_eq!((request.model.as_str(), request.seconds, request.resolution), ("wan2.7", Some(4), None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_length_is_priced_without_overflow(seconds in any::<u32>(), which in any::<prop::sample::Index>()) {
+            let model = models::MODELS[which.index(models::MODELS.len())].name;
+            let body = format!(r#"{{"model":"{model}","duration":{seconds}}}"#);
+            if let Some(range) = PricedRequest::of(&body).and_then(|request| request.list_price()) {
+                prop_assert!(Quota::ZERO <= range.low && range.low <= range.high);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(text in ".{0,60}") {
+            let _ = PricedRequest::of(&text);
+            let _ = PricedRequest::of(&format!(r#"{{"model":"wan2.7","duration":{text},"extra":{text}}}"#));
+        }
     }
 }
