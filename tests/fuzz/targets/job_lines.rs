@@ -7,7 +7,7 @@
 use std::io::{BufReader, Cursor};
 
 use dropreel::jobfile::{
-    Draft, JobFileLimits, LineError, MAX_PROBLEMS, ObjectPlace, Refusal, read_document, read_lines,
+    Draft, JobFileLimits, LineError, MAX_PROBLEMS, ObjectPlace, Problem, Refusal, read_document, read_lines,
 };
 use dropreel::rng::Rng;
 use libfuzzer_sys::fuzz_target;
@@ -97,5 +97,6 @@ fn unnamed(draft: &Draft) -> Draft {
 
 /// Without its line in the file.
 fn unplaced(draft: &Draft) -> Draft {
-    Draft { place: ObjectPlace::default(), ..draft.clone() }
+    let warnings = draft.warnings.iter().map(|warning| Problem { line: 1, ..warning.clone() }).collect();
+    Draft { place: ObjectPlace::default(), warnings, ..draft.clone() }
 }
