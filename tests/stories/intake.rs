@@ -148,6 +148,28 @@ async fn expanded_object_is_ingested_once_with_its_seeds() {
 }
 
 #[tokio::test]
+async fn files_with_more_requests_than_are_kept_are_read_again() {
+    let inbox = Inbox::new();
+    let padding = "x".repeat(30 << 10);
+    let object =
+        |key: &str| format!(r#"{{"model":"m","pad":"{padding}","dropreel":{{"repeat":50,"key":"{key}"}}}}"#);
+    for name in ["a", "b", "c", "d"] {
+        inbox.drop(&format!("{name}.json"), object(name));
+    }
+    inbox.drop("e.jsonl", format!("{}\n{}", object("e"), object("f")));
+    inbox.drop("g.json", object("a"));
+    inbox.settle().await;
+    let jobs = inbox.jobs().await;
+    let expected: Vec<String> = ["a", "b", "c", "d", "e", "e-2"]
+        .iter()
+        .flat_map(|name| (1..=50).map(move |number| format!("{name}-{number}")))
+        .collect();
+    assert_eq!(jobs, expected);
+    assert_eq!(inbox.names("rejected"), ["g.json", "g.json.reason.json"]);
+    assert_eq!(inbox.names("inbox"), [""; 0]);
+}
+
+#[tokio::test]
 async fn files_are_ingested_by_name_and_a_bad_one_delays_none() {
     let inbox = Inbox::new();
     let name = |number: usize| format!("{number:03}");

@@ -20,7 +20,7 @@ use crate::stages::intake::validate::{Candidate, ValidFile, Validation, file_pro
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::MAX_JOBS_PER_COMMIT;
-use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Ingested, Source};
+use crate::store::job_files::{Drafts, FileToIngest, IngestError, IngestResult, Ingested, Source};
 
 /// Until a file is tried again whose key is in a file that is being ingested.
 const STAGED_KEY_DELAY: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ const MAX_FILES_LOGGED: usize = 16;
 /// Batches validated concurrently.
 const CONCURRENT_BATCHES: usize = 2;
 /// Largest batch, in bytes; a larger file is a batch of its own. Bounds the files in memory to 8 MiB: validated, being
-/// committed, waiting to be moved, and being moved. Jobs made by `repeat` and `matrix` are in memory until their commit, too.
+/// committed, waiting to be moved, and being moved.
 const MAX_BATCH_BYTES: u64 = (8 << 20) / (CONCURRENT_BATCHES as u64 + 1 + 2 * MAX_MOVES_TOGETHER as u64);
 
 /// The state shared by all batches of a pass.
@@ -167,12 +167,16 @@ impl IntakeStage {
         let mut jobs = 0;
         for (name, file) in files {
             let (to_ingest, drafts) = (file_to_ingest(name, file), std::mem::take(&mut file.drafts));
-            if jobs + drafts.len() > MAX_JOBS_PER_COMMIT && !together.is_empty() {
+            let is_long = drafts.is_empty() || drafts.len() > MAX_JOBS_PER_COMMIT;
+            if (is_long || jobs + drafts.len() > MAX_JOBS_PER_COMMIT) && !together.is_empty() {
                 outcomes.extend(self.store.ingest_batch(std::mem::take(&mut together), now).await?);
                 jobs = 0;
             }
-            if drafts.len() > MAX_JOBS_PER_COMMIT {
-                let drafts = Box::new(drafts.into_iter().map(Ok));
+            if is_long {
+                let drafts: Drafts = match file.bytes.clone().filter(|_| drafts.is_empty()) {
+                    Some(bytes) => self.validator.drafts_again(name, bytes),
+                    None => Box::new(drafts.into_iter().map(Ok)),
+                };
                 match self.store.ingest(to_ingest, drafts, now).await {
                     Err(IngestError::Store(error)) => return Err(error),
                     outcome => outcomes.push(outcome),

@@ -22,6 +22,9 @@ const OPEN_REPORT: Duration = Duration::from_secs(60);
 const MAX_BUFFERED_LINES_BYTES: u64 = 64 << 10;
 /// Read buffer for larger ones.
 const BUFFER_BYTES: usize = 64 << 10;
+/// The most bytes of requests that the files validated together keep in memory. Files need more than they have themselves
+/// only where `repeat` and `matrix` make many jobs of one object; those beyond are read again while they are committed.
+const MAX_KEPT_BYTES: usize = 2 << 20;
 /// The most problems reported for one line file.
 const MAX_PROBLEMS: usize = jobfile::MAX_PROBLEMS + 1;
 
@@ -71,7 +74,7 @@ pub(super) struct ValidFile {
     pub sha256: String,
     /// Its content, in case it is edited before it is moved; `None` if it is streamed.
     pub bytes: Option<Vec<u8>>,
-    /// Its jobs; none if it is streamed, see [`Validator::stream_drafts`].
+    /// Its jobs; none if it is streamed or to be read again, see [`Validator::drafts_again`].
     pub drafts: Vec<Draft>,
 }
 
@@ -89,11 +92,20 @@ impl Validator {
     /// Validates files. Blocks.
     pub fn validate_all(&self, candidates: Vec<Candidate>) -> Vec<(String, Validation)> {
         let opened = self.inbox.open();
+        let mut kept = 0;
         let validated = candidates.into_iter().map(|candidate| {
-            let validation = match &opened {
+            let mut validation = match &opened {
                 Ok(inbox) => self.validate(inbox, &candidate),
                 Err(error) => self.after_read_error(error),
             };
+            if let Validation::Valid(file) = &mut validation {
+                let bytes: usize = file.drafts.iter().map(|draft| draft.body.len()).sum();
+                if kept + bytes > MAX_KEPT_BYTES && bytes as u64 > file.version.bytes {
+                    file.drafts = Vec::new();
+                } else {
+                    kept += bytes;
+                }
+            }
             (candidate, validation)
         });
         self.postpone_open_files(validated.collect())
@@ -268,6 +280,20 @@ impl Validator {
             _ => Some(Err("it changed while it was read".to_owned())),
         });
         Ok(Box::new(lines.chain(change.flatten())))
+    }
+
+    /// The jobs of a valid file whose bytes are in memory, read once more. Seeds are drawn anew: none is stored yet.
+    pub fn drafts_again(&self, name: &str, bytes: Vec<u8>) -> Drafts {
+        let (stem, limits, rng) = (jobfile::stem(name).to_owned(), self.limits.clone(), self.rng.clone());
+        if Form::of_name(name) == Some(Form::Lines) {
+            let lines = jobfile::read_lines(io::Cursor::new(bytes), &stem, &limits, &rng);
+            return Box::new(lines.map(|line| line.map_err(|error| error.to_string())));
+        }
+        let read = move || match jobfile::read_document(&bytes, &stem, &limits, &rng) {
+            Ok(drafts) => drafts.into_iter().map(Ok).collect(),
+            Err(refusal) => vec![Err(refusal.to_string())],
+        };
+        Box::new(std::iter::once_with(read).flatten())
     }
 
     fn read_error(&self, name: &str, error: io::Error) -> FsError {
