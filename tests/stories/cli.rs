@@ -395,6 +395,7 @@ async fn every_command_prints_one_json_document_on_stdout() {
         (&["pause", "downloads"], 0),
         (&["resume"], 0),
         (&["rotate", "callback-secret"], 0),
+        (&["adopt", "task-unknown"], 1),
         (&["models"], 0),
         (&["report"], 0),
         (&["report", "--disputes"], 0),
