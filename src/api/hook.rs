@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::api::budget::BudgetView;
 use crate::api::job::JobView;
 use crate::clock::Timestamp;
 
@@ -13,6 +14,8 @@ pub enum HookData {
     Job(Box<JobView>),
     /// Consecutive tasks that finished without a callback.
     MissedCallbacks { consecutive_missed_callbacks: u32 },
+    /// All budgets as they are now.
+    Budgets { budgets: Vec<BudgetView> },
 }
 
 /// The body of a webhook (standardwebhooks.com).

@@ -7,6 +7,7 @@
 pub mod action;
 pub mod adopt;
 pub mod batch;
+pub mod budget;
 pub mod data_dir;
 pub mod event;
 pub mod hook;

@@ -6,11 +6,12 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::budget::BudgetView;
 use crate::job::state::StateName;
 use crate::job::suspension::Suspension;
 
 /// The answer of `GET /api/v1/status`, and the data of a `status` event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Status)]
 pub struct StatusView {
     pub version: String,
@@ -20,6 +21,9 @@ pub struct StatusView {
     pub suspensions: Vec<Suspension>,
     /// What is suspended and why, in one sentence; `null` when nothing is.
     pub message: Option<String>,
+    /// The budgets of the configuration, with what has been spent of each.
+    #[serde(default)]
+    pub budgets: Vec<BudgetView>,
 }
 
 /// The body of `pause`; without `what` both activities are meant.

@@ -1,5 +1,6 @@
 //! What is paused or suspended, printed by every command that shows jobs: a job may be waiting for it.
 
+use crate::api::budget::BudgetView;
 use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::exit::CliError;
@@ -13,7 +14,7 @@ pub(crate) async fn eprint_suspensions(client: &ApiClient) -> Result<(), CliErro
     Ok(())
 }
 
-/// What is paused or suspended, a line each.
+/// What is paused or suspended, and budgets that are nearly spent, a line each.
 pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
     let lines = status.suspensions.iter().map(|suspension| {
         let text = describe_suspension(suspension);
@@ -22,7 +23,17 @@ pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
             None => format!("! {text}"),
         }
     });
-    lines.collect()
+    let budgets = status
+        .budgets
+        .iter()
+        .filter(|budget| budget.reserved_usd + budget.spent_usd >= budget.limit_usd * 0.8);
+    lines.chain(budgets.map(budget_line)).collect()
+}
+
+fn budget_line(budget: &BudgetView) -> String {
+    let BudgetView { budget, limit_usd, reserved_usd, spent_usd, .. } = budget;
+    let budget = printable(budget);
+    format!("! budget ({budget}): ${spent_usd:.2} spent and ${reserved_usd:.2} reserved of ${limit_usd:.2}")
 }
 
 /// What is paused or suspended, and why.

@@ -75,6 +75,15 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// `day`, `month`, or the label.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Day(_) => "day".to_owned(),
+            Self::Month(_) => "month".to_owned(),
+            Self::Label(label) => label.to_string(),
+        }
+    }
+
     /// Whether a job with these labels counts.
     pub fn includes(&self, labels: &Labels) -> bool {
         match self {
@@ -108,6 +117,38 @@ impl Spent {
     /// Both.
     pub fn total(self) -> Quota {
         self.reserved.plus(self.settled)
+    }
+}
+
+/// How much of a budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BudgetLevel {
+    /// Less than the share at which to warn.
+    Low,
+    /// At least the share at which to warn.
+    High,
+    /// All of it, or too much for a job that was to be submitted.
+    Exhausted,
+}
+
+impl Budget {
+    /// How much of it is spent.
+    pub fn level(&self, spent: Spent, warn_at: f64) -> BudgetLevel {
+        if spent.total() >= self.limit {
+            BudgetLevel::Exhausted
+        } else if spent.total().usd() >= self.limit.usd() * warn_at {
+            BudgetLevel::High
+        } else {
+            BudgetLevel::Low
+        }
+    }
+
+    /// What the alerts about it are remembered for: a period, or the limit of a label.
+    pub fn alerted_for(&self) -> i64 {
+        match &self.scope {
+            Scope::Day(period) | Scope::Month(period) => period.start.millis(),
+            Scope::Label(_) => self.limit.get(),
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub enum JobNotification {
     Cancelled,
     /// Several tasks in a row finished without a callback. Not about a single job.
     CallbacksMissing,
+    /// A budget is nearly spent, or spent. Not about a single job.
+    Budget,
 }
 
 impl JobNotification {

@@ -103,14 +103,14 @@ pub(super) fn mark_backup(connection: &Connection, now: Timestamp) -> Result<(),
     set(connection, BACKUP_MADE_AT, now)
 }
 
-fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, StoreError> {
+pub(super) fn get<T: FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, StoreError> {
     Ok(connection
         .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
         .optional()?)
 }
 
-fn set(connection: &Connection, name: &str, value: impl ToSql) -> Result<(), StoreError> {
+pub(super) fn set(connection: &Connection, name: &str, value: impl ToSql) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",

@@ -8,14 +8,17 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::clock::calendar::Period;
-use crate::job::budget::{Budget, BudgetVerdict, Budgets, Scope, Spent, judge};
+use crate::job::budget::{Budget, BudgetLevel, BudgetVerdict, Budgets, Scope, Spent, judge};
 use crate::job::label::Label;
+use crate::job::notification::JobNotification;
 use crate::job::step::Billing;
 use crate::job::{JobId, Labels, TaskId};
 use crate::money::Quota;
 use crate::money::estimate::Estimate;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::hooks::write_calls;
+use crate::store::meta;
 use crate::store::notify::Topic;
 use crate::store::writer::Writing;
 
@@ -91,6 +94,40 @@ pub(super) fn reserve_new(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     add_to_sums(writing.connection, &parse_labels(labels)?, Counted { quota, settled: false, at: now }, 1)
+}
+
+/// Notifies hooks, once, of each budget that a job with these labels has brought to the share at which to warn, or that does
+/// not allow it (`refused`).
+pub(super) fn alert(
+    writing: &mut Writing<'_>,
+    nr: i64,
+    budgets: &Budgets,
+    refused: Option<Quota>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if budgets.are_unlimited() {
+        return Ok(());
+    }
+    let labels = labels_of(writing.connection, nr)?;
+    let of_job: Vec<Budget> = budgets.of(&labels, now).collect();
+    for budget in of_job {
+        let spent = spent_of(writing.connection, &budget.scope)?;
+        let is_refused = refused.is_some_and(|need| spent.total().plus(need) > budget.limit);
+        let level = if is_refused { BudgetLevel::Exhausted } else { budget.level(spent, budgets.warn_at) };
+        let name = match level {
+            BudgetLevel::Low => continue,
+            BudgetLevel::High => format!("budget_high {}", budget.scope.name()),
+            BudgetLevel::Exhausted => format!("budget_exhausted {}", budget.scope.name()),
+        };
+        if meta::get(writing.connection, &name)? == Some(budget.alerted_for()) {
+            continue;
+        }
+        meta::set(writing.connection, &name, budget.alerted_for())?;
+        write_calls(writing, None, JobNotification::Budget, now)?;
+        let Budget { scope, limit } = &budget;
+        tracing::warn!("of {scope} budget of {limit}, {} are used or reserved", spent.total());
+    }
+    Ok(())
 }
 
 /// Reserves the estimated cost of an attempt that is about to be sent again after it was not executed.

@@ -16,7 +16,7 @@ use crate::store::apply::{Applied, apply_to};
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::rows::{JobRow, read_job};
-use crate::store::spending::{judge_in, reserve, reserve_new};
+use crate::store::spending::{alert, judge_in, reserve, reserve_new};
 use crate::store::suspensions::is_suspended;
 use crate::store::writer::Writing;
 
@@ -74,22 +74,29 @@ impl Store {
                     let budgets = budgets.read();
                     if let Some(event) = cost_refusal(writing, &known, parts.estimate, &budgets, now)? {
                         let (applied, _) = apply_to(writing, &known, &event, moment)?;
+                        if matches!(event, Event::OverBudget { .. }) {
+                            alert(writing, known.nr, &budgets, Some(parts.estimate.quota), now)?;
+                        }
                         return Ok(AttemptStart::Nothing(Box::new(applied)));
                     }
                 }
                 let (applied, row) = apply_to(writing, &known, &Event::AttemptStarted, moment)?;
-                match row.send {
+                let attempt = match row.send {
                     Some(AttemptToSend::New(number)) => {
-                        create_attempt(writing, row.nr, id, number, &parts, now).map(AttemptStart::Send)
+                        create_attempt(writing, row.nr, id, number, &parts, now)?
                     }
                     Some(AttemptToSend::Pending(number)) => {
                         if unpaid {
                             reserve(writing, row.nr, number, parts.estimate, now)?;
                         }
-                        resend_attempt(writing, row.nr, id, number, now).map(AttemptStart::Send)
+                        resend_attempt(writing, row.nr, id, number, now)?
                     }
-                    None => Ok(AttemptStart::Nothing(Box::new(applied))),
+                    None => return Ok(AttemptStart::Nothing(Box::new(applied))),
+                };
+                if unpaid {
+                    alert(writing, row.nr, &budgets.read(), None, now)?;
                 }
+                Ok(AttemptStart::Send(attempt))
             })
             .await
     }

@@ -34,7 +34,7 @@ const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
 pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
     let store = &admin.server.store;
     let suspensions = store.suspensions().await?;
-    Ok(json_response(StatusCode::OK, &status_view(store, suspensions).await?))
+    Ok(json_response(StatusCode::OK, &status_view(store, suspensions, admin.server.clock.now()).await?))
 }
 
 /// `POST /api/v1/pause`: a pause survives a restart.

@@ -25,6 +25,7 @@ use crate::money::QUOTA_PER_USD;
 use crate::server::admin::health;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
+use crate::server::admin::status::budgets;
 use crate::store::counts::UnfinishedJobs;
 use crate::store::metrics::JobLabels;
 
@@ -95,6 +96,13 @@ struct FolderLabel {
 struct CauseLabel {
     cause: &'static str,
 }
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BudgetName {
+    budget: String,
+}
+
+type UsdByBudget = Family<BudgetName, Gauge<f64, std::sync::atomic::AtomicU64>>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabel {
@@ -187,9 +195,30 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
     }
     let help = "1 while submits or downloads are suspended for this cause, else 0";
     registry.register("suspended", help, suspended);
+    register_budgets(registry, admin).await?;
     let ready = Gauge::<i64>::default();
     ready.set(health::problems(&admin.server).is_empty().into());
     registry.register("ready", "1 while the daemon is ready (/readyz), else 0", ready);
+    Ok(())
+}
+
+/// Gauges of budgets; none without a limit.
+async fn register_budgets(registry: &mut Registry, admin: &AdminState) -> Result<(), Problem> {
+    let budgets = budgets(&admin.server.store, admin.server.clock.now()).await?;
+    if budgets.is_empty() {
+        return Ok(());
+    }
+    let [limit, reserved, spent] = [(); 3].map(|()| UsdByBudget::default());
+    for view in budgets {
+        let label = BudgetName { budget: view.budget };
+        limit.get_or_create(&label).set(view.limit_usd);
+        reserved.get_or_create(&label).set(view.reserved_usd);
+        spent.get_or_create(&label).set(view.spent_usd);
+    }
+    registry.register("budget_limit_usd", "The limit of a budget, in US dollars", limit);
+    let help = "US dollars reserved of a budget for submitted jobs whose cost is not final";
+    registry.register("budget_reserved_usd", help, reserved);
+    registry.register("budget_spent_usd", "US dollars charged to a budget", spent);
     Ok(())
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use strum::VariantArray;
 
+use crate::api::budget::BudgetView;
 use crate::api::status::StatusView;
+use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::Store;
@@ -14,13 +16,21 @@ use crate::store::error::StoreError;
 pub(super) async fn status_view(
     store: &Store,
     suspensions: Vec<Suspension>,
+    now: Timestamp,
 ) -> Result<StatusView, StoreError> {
     Ok(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         counts: counts(store).await?,
         message: message(&suspensions),
         suspensions,
+        budgets: budgets(store, now).await?,
     })
+}
+
+/// The budgets as of `now`.
+pub(super) async fn budgets(store: &Store, now: Timestamp) -> Result<Vec<BudgetView>, StoreError> {
+    let spent = store.spent(now).await?;
+    Ok(spent.iter().map(|(budget, spent)| BudgetView::new(budget, *spent)).collect())
 }
 
 /// The number of jobs in each of the ten states.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::budget::BudgetView;
 use crate::api::hook::HookData;
 use crate::clock::Clock;
 use crate::job::JobId;
@@ -106,6 +107,11 @@ impl Inner {
                 let (details, suspensions) =
                     (self.store.details(job).await?, self.store.suspensions().await?);
                 HookData::Job(Box::new(details.view(&self.library_dir, &suspensions, self.clock.now())))
+            }
+            None if call.event == JobNotification::Budget => {
+                let spent = self.store.spent(self.clock.now()).await?;
+                let budgets = spent.iter().map(|(budget, spent)| BudgetView::new(budget, *spent)).collect();
+                HookData::Budgets { budgets }
             }
             None => HookData::MissedCallbacks {
                 consecutive_missed_callbacks: self.store.metrics().missed_callbacks(),

@@ -10,6 +10,7 @@ use crate::job::state::StateName;
 use crate::jobfile::Draft;
 use crate::money::estimate::EstimateSource;
 use crate::store::start_attempt::{AttemptParts, AttemptStart};
+use crate::store::subscription::Subscription;
 use crate::store::tests::{self, NOW, Rig, raw};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -285,5 +286,31 @@ async fn run(steps: Vec<Step>) {
             }
         }
         check_sums(&rig);
+    }
+}
+
+#[tokio::test]
+async fn budget_is_reported_once_when_high_and_once_when_it_refuses_a_job() {
+    let rig = Rig::new();
+    rig.store.set_budgets(Budgets { per_month: None, per_label: [].into(), ..budgets() });
+    rig.store
+        .set_subscriptions(vec![Subscription { hook: "h".into(), on: [JobNotification::Budget].into() }]);
+    let calls = || {
+        let sql = "SELECT count(*) FROM hook_calls WHERE event = 'budget' AND job IS NULL";
+        raw(&rig.path()).query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let jobs = rig.ingest(["a", "b", "c", "d", "e"].map(draft).into()).await;
+    // (job, cents, time, calls so far) of a budget of $1.00 that warns at $0.80.
+    let cases = [
+        (0, 79, NOW, 0),
+        (1, 10, NOW, 1),
+        (2, 5, NOW, 1),
+        (3, 10, NOW, 2),
+        (4, 10, NOW, 2),
+        (4, 90, NOW.plus(DAY), 3),
+    ];
+    for (job, cents, now, expected) in cases {
+        start(&rig, jobs[job], cents, now).await;
+        assert_eq!(calls(), expected, "job {job}");
     }
 }

@@ -9,6 +9,7 @@ use strum::VariantArray;
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::inbox::Leftovers;
+use crate::job::budget::{Budget, Scope, Spent};
 use crate::job::state::StateName;
 use crate::server::admin::health;
 use crate::server::admin::page::frame::{Frame, render};
@@ -38,6 +39,8 @@ struct OverviewTemplate {
     waiting: String,
     newest: Vec<JobRow>,
     spent: String,
+    /// A line for each budget.
+    budgets: Vec<String>,
     inbox: String,
 }
 
@@ -66,6 +69,8 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let mut problems = health::problems(server);
     problems.extend(health::warnings(server));
     problems.extend(leftovers(server, m, now).await);
+    let budgets =
+        store.spent(now).await?.iter().map(|(budget, spent)| budget_line(m, budget, *spent)).collect();
     let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
     Ok(OverviewTemplate {
         problems,
@@ -78,6 +83,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
             0 => String::new(),
             _ => m.spent_day.replace("{cost}", &spent.to_string()),
         },
+        budgets,
         inbox: server.settings.inbox.dir.display().to_string(),
         frame,
     })
@@ -90,6 +96,20 @@ async fn leftovers(server: &AdminServer, m: &Messages, now: Timestamp) -> Option
     // An inbox that cannot be read is in the log, from the intake stage.
     let found = found.ok().and_then(Result::ok).filter(|found| !found.is_empty())?;
     Some(m.leftovers.replace("{files}", &found.to_string()))
+}
+
+fn budget_line(m: &Messages, Budget { scope, limit }: &Budget, spent: Spent) -> String {
+    let name = match scope {
+        Scope::Day(_) => m.budget_day.to_owned(),
+        Scope::Month(_) => m.budget_month.to_owned(),
+        Scope::Label(label) => label.to_string(),
+    };
+    m.budget_line
+        .replace("{spent}", &spent.settled.to_string())
+        .replace("{reserved}", &spent.reserved.to_string())
+        .replace("{limit}", &limit.to_string())
+        // Last: a label may hold braces.
+        .replace("{budget}", &name)
 }
 
 /// The text with the number for `{n}`; empty for zero.

@@ -17,11 +17,13 @@ use super::*;
 use crate::clock::Clock;
 use crate::heartbeats::{Heartbeats, STALLED_AFTER};
 use crate::job::JobId;
+use crate::job::budget::Budgets;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::jobfile;
 use crate::jobfile::Draft;
 use crate::library::Library;
+use crate::money::Quota;
 use crate::provider::catalogue::SharedCatalogue;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
@@ -310,13 +312,36 @@ async fn action_is_applied_or_rejected_with_the_reason() {
 }
 
 #[tokio::test]
+async fn budgets_are_in_status_metrics_and_page() {
+    let admin = TestAdmin::start();
+    let label = "project=<b>spring".parse().unwrap();
+    admin.rig.store.set_budgets(Budgets {
+        per_day: Some(Quota::new(10_000_000)),
+        per_label: [(label, Quota::new(500_000))].into(),
+        ..Budgets::default()
+    });
+    let status = admin.get("/api/v1/status").await.json();
+    assert_eq!(status["budgets"][0]["budget"], "day");
+    assert_eq!(status["budgets"][0]["limit_usd"], 20.0);
+    assert!(status["budgets"][0]["renewed_at"].is_string() && status["budgets"][1]["renewed_at"].is_null());
+    let metrics = admin.get("/metrics").await.body;
+    assert!(metrics.contains("dropreel_budget_limit_usd{budget=\"day\"} 20.0\n"), "{metrics}");
+    let page = admin.get("/").await.body;
+    assert!(page.contains("Today: $0.00 spent and $0.00 reserved of $20.00"), "{page}");
+    assert!(!page.contains("<b>spring"), "a label is text");
+}
+
+#[tokio::test]
 async fn resume_ends_pauses_but_not_provider_suspensions() {
     let admin = TestAdmin::start();
     admin.add_jobs(&["a", "b"]).await;
     let calm = admin.get("/api/v1/status").await;
     let counts = r#""counts":{"pending":2,"submitting":0,"queued":0,"processing":0,"downloading":0,"succeeded":0,"failed":0,"cancelled":0,"expired":0,"held":0}"#;
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(calm.body, format!(r#"{{"version":"{version}",{counts},"suspensions":[],"message":null}}"#));
+    assert_eq!(
+        calm.body,
+        format!(r#"{{"version":"{version}",{counts},"suspensions":[],"message":null,"budgets":[]}}"#)
+    );
 
     let refused = Suspension {
         cause: SuspensionCause::KeyRefused,

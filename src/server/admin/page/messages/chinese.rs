@@ -45,6 +45,9 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     no_videos: "还没有视频。请把任务文件放入",
     no_videos_or: "，或拖到本页。",
     spent_day: "近 24 小时花费 {cost}",
+    budget_day: "今日",
+    budget_month: "本月",
+    budget_line: "{budget}：已花费 {spent}，已预留 {reserved}，预算 {limit}",
     link_expires: "链接 ",
     link_expired: "链接 ",
     link_expires_end: "失效",
@@ -190,6 +193,7 @@ pub(super) const fn notification(event: JobNotification) -> &'static str {
         JobNotification::Expired => "已过期",
         JobNotification::Cancelled => "已取消",
         JobNotification::CallbacksMissing => "收不到回调",
+        JobNotification::Budget => "预算",
     }
 }
 

@@ -58,6 +58,9 @@ pub(in crate::server::admin) struct Messages {
     /// After the path of the inbox.
     pub no_videos_or: &'static str,
     pub spent_day: &'static str,
+    pub budget_day: &'static str,
+    pub budget_month: &'static str,
+    pub budget_line: &'static str,
     /// Before a time in the future.
     pub link_expires: &'static str,
     /// Before a time in the past.
