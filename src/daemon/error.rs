@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::fs::lock::LockError;
 use crate::fs::{self, FsError};
 use crate::library::layout::LayoutError;
-use crate::provider::client::ClientError;
+use crate::provider::transport::ClientError;
 use crate::settings::CallbackSecretsError;
 use crate::store::error::{OpenError, StoreError};
 

@@ -28,8 +28,9 @@ use crate::media::client::MediaClient;
 use crate::media::download::MediaTimeouts;
 use crate::media::guard::Policy;
 use crate::media::transport::{self, PinnedTransport};
-use crate::provider::client::{self, ClientError, ProviderClient};
+use crate::provider::client::ProviderClient;
 use crate::provider::gate::Gate;
+use crate::provider::transport::{ApiTransport, ClientError};
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::{Settings, Trust, load_callback_secrets};
@@ -55,7 +56,7 @@ pub enum Transports {
     /// Within a simulation.
     Simulated {
         /// To the provider.
-        provider: Arc<dyn client::ApiTransport>,
+        provider: Arc<dyn ApiTransport>,
         /// To media hosts.
         media: Arc<dyn transport::MediaTransport>,
     },

@@ -1,16 +1,13 @@
 //! The client: one method call is one HTTP request. It never repeats, follows or decompresses anything.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
-use thiserror::Error;
+use reqwest::{Request, Response};
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
@@ -24,59 +21,15 @@ use crate::provider::classify::{classify_cancel, classify_status, classify_submi
 use crate::provider::gate::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use crate::provider::neutral::classify_neutral;
 use crate::provider::reply::{ApiReply, CallOutcome};
-use crate::provider::request::{self, BadBaseUrl, BaseUrl, USER_AGENT};
+use crate::provider::request::{self, BaseUrl};
+use crate::provider::transport::{ApiTransport, ClientError, HttpTransport, describe};
 use crate::provider::wire::compression::{BODY_LIMIT, decompressed};
 use crate::provider::wire::read_description;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
-/// How long an idle connection is kept. Shorter than common servers do: a submit on a connection that the server has
-/// just closed would have an unknown outcome.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a connection may take. When it takes longer, the request was certainly not sent.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many unknown status words are logged, each once.
 const MAX_LOGGED_WORDS: usize = 64;
-
-/// Why a client cannot be made, or its key not be replaced.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// The address of the API cannot be used.
-    #[error(transparent)]
-    BaseUrl(#[from] BadBaseUrl),
-    /// The key cannot be sent in a header.
-    #[error(
-        "the API key is empty or contains characters that cannot be sent; check DROPREEL_PROVIDER__API_KEY or `provider.api_key_file`"
-    )]
-    Key,
-    /// The proxy's address cannot be used. It is not shown because it may contain a password.
-    #[error("`provider.proxy` is not the http(s) or socks5(h) address of a proxy")]
-    Proxy,
-    /// Certificates or TLS could not be set up.
-    #[error("cannot set up HTTPS: {0}; are the system's CA certificates installed?")]
-    Tls(String),
-}
-
-/// Sends requests to the provider: over HTTP, or in a simulation. A request is sent once, and no redirect is followed.
-pub trait ApiTransport: Send + Sync {
-    /// Sends a request and waits for status and headers of the response.
-    ///
-    /// # Errors
-    /// With the outcome when there is no response.
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>>;
-}
-
-impl ApiTransport for Client {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
-        let sent = self.execute(request);
-        Box::pin(async move {
-            sent.await.map_err(|error| match error {
-                error if error.is_connect() || error.is_builder() => CallOutcome::NotSent(describe(error)),
-                error => CallOutcome::Lost(describe(error)),
-            })
-        })
-    }
-}
 
 /// The provider's API. One for the whole daemon: its connections are shared.
 pub struct ProviderClient {
@@ -105,18 +58,7 @@ impl ProviderClient {
         check_key(&key)?;
         // Set once per process; an error means that another client has already set it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = plain_builder(&base, timeout);
-        if !proxy.is_empty() {
-            builder = builder
-                .proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?.no_proxy(NoProxy::from_env()));
-        } else if base.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        // Without TLS the system's certificates are not needed, and a bare container has none.
-        if !base.is_https() && proxy.is_empty() {
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder.build().map_err(|error| ClientError::Tls(describe(error)))?;
+        let http = HttpTransport::new(&base, timeout, proxy)?;
         Self::with_transport(Arc::new(http), base_url, key, timeout, clock)
     }
 
@@ -157,6 +99,11 @@ impl ProviderClient {
         self.base.host()
     }
 
+    /// Where the task of an attempt lives: at the address that the attempt was sent to, whatever the settings say now.
+    fn address_of(&self, base_url: Option<&str>) -> BaseUrl {
+        base_url.and_then(|stored| BaseUrl::parse(stored).ok()).unwrap_or_else(|| self.base.clone())
+    }
+
     /// Submits an attempt, once.
     pub async fn submit(
         &self,
@@ -164,9 +111,10 @@ impl ProviderClient {
         attempt: &Attempt,
     ) -> (SentCall, Classified<SubmitVerdict>) {
         let call = permit.consume();
+        let base = self.address_of(attempt.base_url());
         let outcome = match self
             .authorization()
-            .and_then(|key| request::submit(&self.base, key, attempt).map_err(|_| ClientError::Key))
+            .and_then(|key| request::submit(&base, key, attempt).map_err(|_| ClientError::Key))
         {
             Ok(request) => {
                 failpoints::hit(FailPoint::SubmitSending);
@@ -175,14 +123,19 @@ impl ProviderClient {
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
         failpoints::hit(FailPoint::SubmitReceived);
-        let classified = classify_submit(&outcome, self.context());
-        debug!(host = self.host(), attempt = attempt.key(), verdict = ?classified.verdict, "submit");
+        let classified = classify_submit(&outcome, self.context(&base));
+        debug!(host = base.host(), attempt = attempt.key(), verdict = ?classified.verdict, "submit");
         (call, classified)
     }
 
-    /// Polls the status of a task, once.
-    pub async fn poll(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<StatusVerdict>) {
-        let (call, classified, _) = self.query(permit, task).await;
+    /// Polls the status of a task, once. `base_url` is the address that it was submitted to; `None`: that of the settings.
+    pub async fn poll(
+        &self,
+        permit: QueryPermit,
+        task: &TaskId,
+        base_url: Option<&str>,
+    ) -> (SentCall, Classified<StatusVerdict>) {
+        let (call, classified, _) = self.query(permit, task, base_url).await;
         (call, classified)
     }
 
@@ -192,7 +145,7 @@ impl ProviderClient {
         permit: QueryPermit,
         task: &TaskId,
     ) -> (SentCall, Classified<StatusVerdict>, TaskDescription) {
-        let (call, classified, outcome) = self.query(permit, task).await;
+        let (call, classified, outcome) = self.query(permit, task, None).await;
         let description = match &outcome {
             CallOutcome::Reply(reply) => read_description(reply.bytes(), task, self.clock.now()),
             CallOutcome::NotSent(_) | CallOutcome::Lost(_) => TaskDescription::default(),
@@ -204,35 +157,41 @@ impl ProviderClient {
         &self,
         permit: QueryPermit,
         task: &TaskId,
+        base_url: Option<&str>,
     ) -> (SentCall, Classified<StatusVerdict>, CallOutcome) {
-        let call = permit.consume();
+        let (call, base) = (permit.consume(), self.address_of(base_url));
         failpoints::hit(FailPoint::PollSending);
         let outcome = match self.authorization() {
-            Ok(key) => self.call(request::status(&self.base, key, task)).await,
+            Ok(key) => self.call(request::status(&base, key, task)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
         failpoints::hit(FailPoint::PollReceived);
-        let classified = classify_status(&outcome, task, self.context());
+        let classified = classify_status(&outcome, task, self.context(&base));
         if let StatusVerdict::Answered(facts) = &classified.verdict
             && let Phase::Unclear(word) = &facts.phase
         {
             self.log_once(word, task);
         }
-        debug!(host = self.host(), %task, verdict = ?classified.verdict, "status");
+        debug!(host = base.host(), %task, verdict = ?classified.verdict, "status");
         (call, classified, outcome)
     }
 
-    /// Requests that a task be cancelled, once.
-    pub async fn cancel(&self, permit: QueryPermit, task: &TaskId) -> (SentCall, Classified<CancelVerdict>) {
-        let call = permit.consume();
+    /// Requests that a task be cancelled, once. `base_url` as for [`Self::poll`].
+    pub async fn cancel(
+        &self,
+        permit: QueryPermit,
+        task: &TaskId,
+        base_url: Option<&str>,
+    ) -> (SentCall, Classified<CancelVerdict>) {
+        let (call, base) = (permit.consume(), self.address_of(base_url));
         failpoints::hit(FailPoint::CancelSending);
         let outcome = match self.authorization() {
-            Ok(key) => self.call(request::cancel(&self.base, key, task)).await,
+            Ok(key) => self.call(request::cancel(&base, key, task)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
         failpoints::hit(FailPoint::CancelReceived);
-        let classified = classify_cancel(&outcome, self.context());
-        debug!(host = self.host(), %task, verdict = ?classified.verdict, "cancel");
+        let classified = classify_cancel(&outcome, self.context(&base));
+        debug!(host = base.host(), %task, verdict = ?classified.verdict, "cancel");
         (call, classified)
     }
 
@@ -244,13 +203,13 @@ impl ProviderClient {
             Ok(key) => self.call(request::neutral(&self.base, key, neutral)).await,
             Err(error) => CallOutcome::NotSent(error.to_string()),
         };
-        let classified = classify_neutral(neutral, &outcome, self.context());
+        let classified = classify_neutral(neutral, &outcome, self.context(&self.base));
         debug!(host = self.host(), ?neutral, evidence = ?classified.evidence, "neutral call");
         (call, classified)
     }
 
-    fn context(&self) -> ReplyContext<'_> {
-        ReplyContext { now: self.clock.now(), base_url: self.base.as_str() }
+    fn context<'a>(&self, base: &'a BaseUrl) -> ReplyContext<'a> {
+        ReplyContext { now: self.clock.now(), base_url: base.as_str() }
     }
 
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
@@ -258,6 +217,7 @@ impl ProviderClient {
     }
 
     async fn call(&self, request: Request) -> CallOutcome {
+        let host = request.url().host_str().unwrap_or_default().to_owned();
         let answer = async {
             match self.transport.send(request).await {
                 Ok(response) => CallOutcome::Reply(self.read(response).await),
@@ -266,7 +226,7 @@ impl ProviderClient {
         };
         // A second more than the HTTP library's own timeout, whose error says more.
         let limit = self.timeout + Duration::from_secs(1);
-        let lost = || CallOutcome::Lost(format!("no answer from {} within {:?}", self.host(), self.timeout));
+        let lost = || CallOutcome::Lost(format!("no answer from {host} within {:?}", self.timeout));
         self.clock.within(limit, answer).await.unwrap_or_else(lost)
     }
 
@@ -310,35 +270,9 @@ impl fmt::Debug for ProviderClient {
     }
 }
 
-/// A builder of clients that send each request exactly once.
-#[expect(clippy::disallowed_methods, reason = "the one client for the provider")]
-fn plain_builder(base: &BaseUrl, timeout: Duration) -> ClientBuilder {
-    Client::builder()
-        .user_agent(USER_AGENT)
-        .https_only(base.is_https())
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .timeout(timeout)
-        .connect_timeout(CONNECT_TIMEOUT.min(timeout.mul_f64(0.8)))
-        .pool_idle_timeout(IDLE_TIMEOUT)
-}
-
 fn check_key(key: &Secret) -> Result<(), ClientError> {
     let sendable = !key.expose().trim().is_empty() && request::authorization(key).is_ok();
     if sendable { Ok(()) } else { Err(ClientError::Key) }
-}
-
-/// An error with its causes in one line, without the address, which may be secret.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

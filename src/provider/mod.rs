@@ -17,4 +17,5 @@ pub mod gate;
 pub mod neutral;
 pub mod reply;
 pub mod request;
+pub mod transport;
 pub mod wire;

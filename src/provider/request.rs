@@ -67,19 +67,9 @@ impl BaseUrl {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// Whether calls are encrypted.
-    pub fn is_https(&self) -> bool {
-        self.0.scheme() == "https"
-    }
-
-    /// Whether it is on this machine, where no proxy is needed.
-    pub fn is_loopback(&self) -> bool {
-        match self.0.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-            None => false,
-        }
+    /// What kind of address it is.
+    pub fn kind(&self) -> AddressKind {
+        AddressKind::of(&self.0)
     }
 
     fn task(&self, segments: &[&str]) -> Url {
@@ -93,6 +83,28 @@ impl BaseUrl {
             path.pop_if_empty().push("v1").extend(segments);
         }
         url
+    }
+}
+
+/// What decides how an address is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressKind {
+    /// Whether calls are encrypted.
+    pub https: bool,
+    /// Whether it is on this machine, where no proxy is needed.
+    pub loopback: bool,
+}
+
+impl AddressKind {
+    /// The kind of `url`.
+    pub fn of(url: &Url) -> Self {
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
+            None => false,
+        };
+        Self { https: url.scheme() == "https", loopback }
     }
 }
 
@@ -205,7 +217,7 @@ mod tests {
 
     #[test]
     fn loopback_addresses_are_recognised() {
-        let local = |base| BaseUrl::parse(base).expect("a base address").is_loopback();
+        let local = |base| BaseUrl::parse(base).expect("a base address").kind().loopback;
         assert!(local("http://127.0.0.1:1") && local("http://localhost") && local("http://[::1]:8080"));
         assert!(local("http://[::ffff:127.0.0.1]:8080"), "as the settings see it, which allow no TLS there");
         assert!(!local("https://qingbo.dev") && !local("http://10.0.0.1"));

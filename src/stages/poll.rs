@@ -90,8 +90,9 @@ impl Inner {
     }
 
     async fn poll(&self, permit: QueryPermit, job: JobId, task: &TaskId) -> Result<(), StoreError> {
+        let base_url = self.store.base_url_of(task).await?;
         let began = self.session.clock.now();
-        let (call, classified) = self.session.client.poll(permit, task).await;
+        let (call, classified) = self.session.client.poll(permit, task, base_url.as_deref()).await;
         let verdict = self.session.record(call, classified).await?;
         match &verdict {
             StatusVerdict::Answered(_) => {}
@@ -125,7 +126,8 @@ impl Inner {
     }
 
     async fn cancel(&self, permit: QueryPermit, job: JobId, task: &TaskId) -> Result<(), StoreError> {
-        let (call, classified) = self.session.client.cancel(permit, task).await;
+        let base_url = self.store.base_url_of(task).await?;
+        let (call, classified) = self.session.client.cancel(permit, task, base_url.as_deref()).await;
         let verdict = self.session.record(call, classified).await?;
         let now = self.session.clock.now();
         let applied =

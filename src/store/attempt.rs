@@ -13,19 +13,26 @@ pub struct Attempt {
     job: JobId,
     number: u32,
     body: String,
+    base_url: Option<String>,
     created_at: Timestamp,
 }
 
 impl Attempt {
     /// An attempt whose row is written. The writer returns it once the transaction is committed.
-    pub(super) fn new(job: JobId, number: u32, body: String, created_at: Timestamp) -> Self {
-        Self { job, number, body, created_at }
+    pub(super) fn new(
+        job: JobId,
+        number: u32,
+        body: String,
+        base_url: Option<String>,
+        created_at: Timestamp,
+    ) -> Self {
+        Self { job, number, body, base_url, created_at }
     }
 
     /// An attempt that is not committed.
     #[cfg(test)]
     pub(crate) fn for_test(job: JobId, number: u32, body: &str, created_at: Timestamp) -> Self {
-        Self::new(job, number, body.to_owned(), created_at)
+        Self::new(job, number, body.to_owned(), None, created_at)
     }
 
     /// Its job.
@@ -46,6 +53,11 @@ impl Attempt {
     /// The exact bytes to send.
     pub fn body(&self) -> &str {
         &self.body
+    }
+
+    /// Where it is sent, each time; `None`: an older version made it, and the settings decide.
+    pub fn base_url(&self) -> Option<&str> {
+        self.base_url.as_deref()
     }
 
     /// The same for every send of one key.

@@ -1,10 +1,10 @@
 //! One job with what is displayed of it: found by its id or name, its history and its request.
 
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use crate::api::job::HistoryView;
 use crate::job::output::{OutputKind, StoredFile};
-use crate::job::{Job, JobId, Labels};
+use crate::job::{Job, JobId, Labels, TaskId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
@@ -44,6 +44,20 @@ pub enum Found {
 }
 
 impl Store {
+    /// Where the attempt of a task was sent; `None`: where the settings say.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn base_url_of(&self, task: &TaskId) -> Result<Option<String>, StoreError> {
+        let task = task.as_str().to_owned();
+        self.read(move |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT base_url FROM attempts WHERE task_id = ?1")?;
+            Ok(statement.query_row([task], |row| row.get(0)).optional()?.flatten())
+        })
+        .await
+    }
+
     /// One job.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ fn create_attempt(
         Some(url) => jobfile::with_callback(&request, url.expose()),
         None => request,
     };
-    let attempt = Attempt::new(id, number, body, now);
+    let attempt = Attempt::new(id, number, body, Some(parts.base_url.clone()), now);
     writing
         .connection
         .prepare_cached(
@@ -175,8 +175,8 @@ fn resend_attempt(
 ) -> Result<Attempt, StoreError> {
     let attempt = writing
         .connection
-        .prepare_cached("SELECT body, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
-        .query_row((nr, number), |row| Ok(Attempt::new(id, number, row.get(0)?, row.get(1)?)))?;
+        .prepare_cached("SELECT body, base_url, created_at FROM attempts WHERE job = ?1 AND number = ?2")?
+        .query_row((nr, number), |row| Ok(Attempt::new(id, number, row.get(0)?, row.get(1)?, row.get(2)?)))?;
     writing
         .connection
         .prepare_cached(

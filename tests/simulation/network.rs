@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use dropreel::media::error::MediaError;
 use dropreel::media::transport;
-use dropreel::provider::client;
 use dropreel::provider::reply::CallOutcome;
+use dropreel::provider::transport::ApiTransport;
 use dropreel::sandbox::http_types::{self, Framing, Request, TransmissionEnd};
 use dropreel::secret::Secret;
 use futures_util::future::BoxFuture;
@@ -91,7 +91,7 @@ impl Network {
     }
 }
 
-impl client::ApiTransport for Network {
+impl ApiTransport for Network {
     fn send(&self, request: reqwest::Request) -> BoxFuture<'_, Result<Response, CallOutcome>> {
         let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default().to_vec();
         let method = request.method().to_string();

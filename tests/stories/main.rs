@@ -24,6 +24,7 @@ mod isolation;
 mod main_job;
 mod maintenance;
 mod metrics;
+mod money;
 mod page;
 mod poll;
 mod proxy;

@@ -163,11 +163,11 @@ async fn status_and_cancel_requests_name_their_task() {
     let server =
         Server::start(vec![answer(200, r#"{"task_id":"t-1","status":"Simmering"}"#), answer(200, "")]).await;
     let client = server.client(LONG);
-    let StatusVerdict::Answered(facts) = client.poll(query_permit(), &task()).await.1.verdict else {
+    let StatusVerdict::Answered(facts) = client.poll(query_permit(), &task(), None).await.1.verdict else {
         panic!("not seen")
     };
     assert_eq!(facts.phase, Phase::Unclear("Simmering".into()));
-    assert_eq!(client.cancel(query_permit(), &task()).await.1.verdict, CancelVerdict::Accepted);
+    assert_eq!(client.cancel(query_permit(), &task(), None).await.1.verdict, CancelVerdict::Accepted);
     let requests = server.requests();
     assert!(requests[0].starts_with("GET /v1/tasks/t-1 HTTP/1.1\r\n"), "{}", requests[0]);
     assert!(requests[1].starts_with("POST /v1/tasks/t-1/cancel HTTP/1.1\r\n"), "{}", requests[1]);
@@ -312,7 +312,7 @@ async fn a_rate_limit_of_one_call_closes_the_gate_for_all() {
     let server = Server::start(vec![Reaction::Send(limited.into())]).await;
     let gate = Gate::new(f64::INFINITY, START);
     let permit = gate.admit_query(job(), START).expect("an open gate");
-    let (call, classified) = server.client(LONG).poll(permit, &task()).await;
+    let (call, classified) = server.client(LONG).poll(permit, &task(), None).await;
     assert!(gate.settle(call, &classified, START).changed);
     let until = START.plus(Duration::from_secs(9));
     assert_eq!(

@@ -23,6 +23,7 @@ const ANY: &[&str] = &[
 /// can lead to any running state: only the daemon knows where the job was held from.
 const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submitting", &["pending", "submitting"], &["submitting"]),
+    ("over_budget", &["pending"], &["pending"]),
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
     ("submit_outcome_unknown", &["submitting"], &["submitting"]),
     ("submitted", &["submitting", "held"], &["queued"]),
