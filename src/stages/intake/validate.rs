@@ -282,7 +282,7 @@ impl Validator {
         Ok(Box::new(lines.chain(change.flatten())))
     }
 
-    /// The jobs of a valid file whose bytes are in memory, read once more. Seeds are drawn anew: none is stored yet.
+    /// The jobs of a valid file whose bytes are in memory, read once more. Its seeds are drawn again: none is stored yet.
     pub fn drafts_again(&self, name: &str, bytes: Vec<u8>) -> Drafts {
         let (stem, limits, rng) = (jobfile::stem(name).to_owned(), self.limits.clone(), self.rng.clone());
         if Form::of_name(name) == Some(Form::Lines) {
