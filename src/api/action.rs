@@ -49,6 +49,9 @@ pub struct BulkActionResult {
     /// What these jobs have cost so far, as far as it is known.
     pub cost_quota: i64,
     pub cost_usd: f64,
+    /// What `retry` or `release` of these jobs would probably cost, as far as they are billed again; 0 for `cancel`.
+    #[serde(default)]
+    pub estimate_usd: f64,
     /// How many jobs the action was applied to; 0 in a dry run.
     pub done: usize,
     /// The first jobs that rejected the action.

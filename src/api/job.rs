@@ -11,8 +11,10 @@ use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::job::step::possible::PossibleAction;
 use crate::job::{JobError, JobId, Labels};
+#[allow(unused_imports, reason = "named by the schema")]
+use crate::money::estimate::EstimateSource;
 
-/// A job. `history` and `request` are present only when one job is read.
+/// A job. `attempts`, `actions`, `history` and `request` are present only when one job is read.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobView {
@@ -37,6 +39,9 @@ pub struct JobView {
     pub batch: String,
     /// Not submitted if the estimated cost is above this.
     pub max_cost_usd: Option<f64>,
+    /// What the newest attempt was estimated at; before the first one, what the job will probably cost.
+    #[serde(default)]
+    pub estimate_usd: Option<f64>,
     /// The charge in quota; 500,000 quota are one US dollar.
     pub cost_quota: Option<i64>,
     pub cost_usd: Option<f64>,
@@ -58,6 +63,10 @@ pub struct JobView {
     #[serde(default)]
     pub warnings: Vec<String>,
     pub error: Option<JobError>,
+    /// Its billable submits, the first one first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub attempts: Option<Vec<AttemptView>>,
     /// What a person can do with it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -87,6 +96,27 @@ impl From<PossibleAction> for PossibleActionView {
         let PossibleAction { action, may_be_billed_again } = possible;
         Self { action: action.into_str().to_owned(), may_be_billed_again }
     }
+}
+
+/// A billable submit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Attempt)]
+pub struct AttemptView {
+    /// Its `Idempotency-Key`.
+    pub key: String,
+    /// Where it was sent.
+    pub base_url: Option<String>,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub estimate_usd: Option<f64>,
+    /// A word, so that a client may be older than a source.
+    #[schema(value_type = Option<EstimateSource>)]
+    pub estimate_source: Option<String>,
+    /// What the provider has frozen for it.
+    pub frozen_quota: Option<i64>,
+    /// What the provider has charged for it; 0 after a refund.
+    pub charged_quota: Option<i64>,
 }
 
 /// A file in the library.

@@ -9,6 +9,7 @@ pub mod adopt;
 pub mod batch;
 pub mod budget;
 pub mod data_dir;
+pub mod estimate;
 pub mod event;
 pub mod hook;
 pub mod job;

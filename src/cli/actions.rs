@@ -11,6 +11,7 @@ use crate::cli::list::{JobsDocument, fetch_jobs};
 use crate::cli::received::{Received, ReceivedJob};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line};
 use crate::job::event::OperatorAction;
+use crate::money::Quota;
 
 /// Most jobs one filter may select.
 const MAX_JOBS: u32 = 10_000;
@@ -41,7 +42,7 @@ pub(crate) async fn apply(
         return print_selection(context, action, &jobs);
     }
     if by_filter && !args.yes {
-        confirm(&question(action, jobs.len()))?;
+        confirm(&question(action, &jobs))?;
     }
     let mut document = ActionsDocument { done: Vec::new(), rejected: 0 };
     for job in &jobs {
@@ -75,20 +76,31 @@ fn print_selection(
         print_json(&JobsDocument { jobs })?;
         return Ok(Exit::Done);
     }
-    eprint_line(&format!("{} to {}", count(jobs.len() as u64, "job"), action.into_str()));
+    let about = if action == OperatorAction::Cancel { String::new() } else { about_cost(jobs) };
+    eprint_line(&format!("{} to {}{about}", count(jobs.len() as u64, "job"), action.into_str()));
     for job in jobs {
         print_line(&format!("{}  {}  {}", job.id, job.state, printable(&job.name)))?;
     }
     Ok(Exit::Done)
 }
 
-fn question(action: OperatorAction, jobs: usize) -> String {
-    let jobs = count(jobs as u64, "job");
+/// ", about $1.20 in all", by the estimates of the jobs.
+fn about_cost(jobs: &[ReceivedJob]) -> String {
+    let usd: f64 = jobs.iter().filter_map(|job| job.estimate_usd).sum();
+    let cost = Quota::from_usd(usd).filter(|cost| *cost > Quota::ZERO);
+    cost.map_or_else(String::new, |cost| format!(", about {cost} in all"))
+}
+
+fn question(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
+    let about = about_cost(jobs);
+    let jobs = count(jobs.len() as u64, "job");
     match action {
         OperatorAction::Cancel => format!("Cancel {jobs}?"),
-        OperatorAction::Retry => format!("Retry {jobs}? Each becomes a new task, and may be billed again."),
+        OperatorAction::Retry => {
+            format!("Retry {jobs}{about}? Each becomes a new task, and may be billed again.")
+        }
         OperatorAction::Release => {
-            format!("Release {jobs}? Some may be billed again: `dropreel show JOB` says which.")
+            format!("Release {jobs}? Some may be billed again{about}: `dropreel show JOB` says which.")
         }
     }
 }

@@ -13,6 +13,7 @@ use url::Url;
 use crate::api::action::ActionResult;
 use crate::api::adopt::{AdoptRequest, AdoptResult};
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
+use crate::api::estimate::EstimateView;
 use crate::api::list::JobFilter;
 use crate::api::models::ModelsView;
 use crate::api::problem::ProblemDetails;
@@ -25,6 +26,7 @@ use crate::cli::format::printable;
 use crate::cli::received::{Received, ReceivedBatches, ReceivedCreatedJobs, ReceivedJob, ReceivedPage};
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
+use crate::money::Quota;
 use crate::secret::Secret;
 
 /// A request that takes longer will not be answered.
@@ -56,6 +58,8 @@ pub(crate) struct JobFile<'a> {
     pub bytes: Vec<u8>,
     /// With the same key, the daemon makes its jobs once only.
     pub idempotency_key: String,
+    /// Nothing is accepted if its estimate is above this.
+    pub max_cost: Option<Quota>,
 }
 
 impl ApiClient {
@@ -124,7 +128,9 @@ impl ApiClient {
 
     /// Submits a job file. It may be repeated with the same key if the answer was lost.
     pub async fn submit(&self, file: &JobFile<'_>) -> Result<ReceivedCreatedJobs, CliError> {
-        let query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
+        let mut query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
+        // Six decimal places hold every amount of quota.
+        query.extend(file.max_cost.map(|quota| ("max_cost_usd", format!("{:.6}", quota.usd()))));
         let media_type = if file.lines { "application/x-ndjson" } else { "application/json" };
         let request = self.http.post(self.url(&["api", "v1", "jobs"], &query)?);
         let request = request
@@ -138,6 +144,19 @@ impl ApiClient {
         } else {
             Err(problem(response, Some(file.title)).await)
         }
+    }
+
+    /// What the jobs of a file would cost.
+    pub async fn estimate(
+        &self,
+        name: Option<&str>,
+        lines: bool,
+        bytes: Vec<u8>,
+    ) -> Result<EstimateView, CliError> {
+        let query: Vec<_> = name.map(|name| ("name", name.to_owned())).into_iter().collect();
+        let media_type = if lines { "application/x-ndjson" } else { "application/json" };
+        let request = self.http.post(self.url(&["api", "v1", "estimate"], &query)?);
+        self.read(self.send(request.header("content-type", media_type).body(bytes)).await?).await
     }
 
     /// Cancels, retries or releases a job.

@@ -1,6 +1,6 @@
 //! Jobs for the tests of the commands.
 
-use crate::api::job::{FileView, HistoryView, JobView, PossibleActionView};
+use crate::api::job::{AttemptView, FileView, HistoryView, JobView, PossibleActionView};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::output::OutputKind;
@@ -24,6 +24,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         batch: "b17".into(),
         max_cost_usd: Some(0.5),
+        estimate_usd: Some(0.14),
         cost_quota: Some(75_000),
         cost_usd: Some(0.15),
         created_at: NOW,
@@ -34,6 +35,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         files: vec![file()],
         warnings: vec!["`duration` is 7: wan2.5-t2v makes 5 or 10 s".into()],
         error: None,
+        attempts: Some(vec![attempt()]),
         history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
         request: None,
         actions: Some(vec![action("release", true), action("cancel", false)]),
@@ -42,6 +44,18 @@ pub(crate) fn job(state: StateName) -> JobView {
 
 fn action(action: &str, may_be_billed_again: bool) -> PossibleActionView {
     PossibleActionView { action: action.to_owned(), may_be_billed_again }
+}
+
+fn attempt() -> AttemptView {
+    AttemptView {
+        key: "01a2069b-5192-7000-8002-4ba8a661699c".into(),
+        base_url: Some("https://qingbo.dev/".into()),
+        at: NOW,
+        estimate_usd: Some(0.14),
+        estimate_source: Some("own".into()),
+        frozen_quota: Some(80_000),
+        charged_quota: Some(75_000),
+    }
 }
 
 pub(crate) fn file() -> FileView {

@@ -95,7 +95,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Report(args) => report::report(&context, &args).await,
         Command::Backup { file } => backup::backup(&context, &file).await,
         Command::Prune(args) => prune::prune(&context, &args).await,
-        Command::Check(args) => check::check(&context, &args.files),
+        Command::Check(args) => check::check(&context, &args).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Init(args) => generate::init(&context, &args),
         Command::Sandbox(args) => sandbox::sandbox(&context, &args).await,

@@ -1,11 +1,12 @@
 //! `show`: one job in full.
 
-use crate::api::job::JobView;
+use crate::api::job::{AttemptView, JobView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{self, printable, state_word};
 use crate::cli::status::eprint_suspensions;
 use crate::cli::terminal::{colours, print_json, print_line};
+use crate::money::Quota;
 
 /// `show`
 pub(crate) async fn show(context: &Context, reference: &str) -> Result<Exit, CliError> {
@@ -39,8 +40,12 @@ fn describe(job: &JobView) -> String {
     fact("finished", time(&job.finished_at));
     fact("link expires", time(&job.expires_at));
     fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.4}")));
+    fact("estimate", job.estimate_usd.map(|usd| format!("${usd:.4}")));
     fact("cost", job.cost_usd.map(|usd| format!("${usd:.4}")));
     fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
+    for attempt in job.attempts.iter().flatten() {
+        fact("attempt", Some(describe_attempt(attempt)));
+    }
     for (key, value) in &job.labels {
         fact("label", Some(format!("{key}={value}")));
     }
@@ -64,6 +69,21 @@ fn describe(job: &JobView) -> String {
         lines.extend(entries);
     }
     lines.join("\n")
+}
+
+/// "2026-04-04T06:46:00.000Z  estimated $0.14 (own), frozen $0.16, charged $0.15".
+fn describe_attempt(attempt: &AttemptView) -> String {
+    let mut known = Vec::new();
+    if let Some(usd) = attempt.estimate_usd {
+        let source = attempt.estimate_source.as_deref().unwrap_or("unknown source");
+        known.push(format!("estimated ${usd:.4} ({source})"));
+    }
+    let mut amount = |word: &str, quota: Option<i64>| {
+        known.extend(quota.map(|quota| format!("{word} ${:.4}", Quota::new(quota).usd())));
+    };
+    amount("frozen", attempt.frozen_quota);
+    amount("charged", attempt.charged_quota);
+    format!("{}  {}", attempt.at, known.join(", ")).trim_end().to_owned()
 }
 
 #[cfg(test)]

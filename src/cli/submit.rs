@@ -7,6 +7,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
+use crate::api::estimate::CostEstimate;
 use crate::cli::args::SubmitArgs;
 use crate::cli::client::{ApiClient, JobFile};
 use crate::cli::context::Context;
@@ -17,6 +18,7 @@ use crate::cli::received::{ReceivedCreatedJobs, ReceivedJob};
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
 use crate::jobfile::Form;
+use crate::money::Quota;
 use crate::rng::Rng;
 
 /// Waits before a submit without an answer is repeated: a daemon that restarts answers within seconds.
@@ -42,10 +44,23 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
     let mut jobs: Vec<ReceivedJob> = Vec::new();
     let mut errors: Vec<FileError> = Vec::new();
     let key = args.idempotency_key.clone().unwrap_or_else(|| HEXLOWER.encode(&Rng::from_system().id_bytes()));
+    let shares = match args.max_cost {
+        Some(max_cost) if args.files.len() > 1 => split_max_cost(&client, args, max_cost).await?,
+        _ => Vec::new(),
+    };
+    let mut shares = shares.into_iter();
     for (number, file) in args.files.iter().enumerate() {
         // One key for each file, which the key of the command decides.
         let file_key = if number == 0 { key.clone() } else { format!("{key}.{}", number + 1) };
-        match submit_file(context, &client, file, file_key, args).await {
+        let loaded = match shares.next() {
+            Some((file, share)) => Ok((file, Some(share))),
+            None => LoadedFile::read(file, args).map(|file| (file, args.max_cost)),
+        };
+        let submitted = match loaded {
+            Ok((loaded, max_cost)) => submit_file(context, &client, loaded, file_key, max_cost).await,
+            Err(error) => Err(error),
+        };
+        match submitted {
             Ok(created) => {
                 for job in created.iter().filter(|_| !context.json) {
                     eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
@@ -92,26 +107,70 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
     Err(CliError::failed(format!("{} of {} files not accepted", errors.len(), args.files.len())))
 }
 
+/// A job file in memory.
+struct LoadedFile {
+    title: String,
+    name: Option<String>,
+    lines: bool,
+    bytes: Vec<u8>,
+}
+
+impl LoadedFile {
+    fn read(file: &Path, args: &SubmitArgs) -> Result<Self, CliError> {
+        let title = printable(&file.display().to_string());
+        let (name, bytes) = if file == Path::new("-") {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes)?;
+            (args.name.clone(), bytes)
+        } else {
+            let bytes = std::fs::read(file)
+                .map_err(|error| CliError::failed(format!("{title}: cannot read the file: {error}")))?;
+            (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
+        };
+        let lines = args.lines || name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
+        Ok(Self { title, name, lines, bytes })
+    }
+}
+
+/// Of several files that may cost `max_cost` together, what each may cost beside the others. The daemon checks each once more
+/// when it accepts it.
+async fn split_max_cost(
+    client: &ApiClient,
+    args: &SubmitArgs,
+    max_cost: Quota,
+) -> Result<Vec<(LoadedFile, Quota)>, CliError> {
+    let (mut files, mut total) = (Vec::new(), CostEstimate::default());
+    for file in &args.files {
+        let file = LoadedFile::read(file, args)?;
+        let estimate = client.estimate(file.name.as_deref(), file.lines, file.bytes.clone()).await?;
+        total.add(&estimate.cost);
+        files.push((file, quota_of(&estimate.cost)));
+    }
+    let sum = quota_of(&total);
+    if sum > max_cost {
+        let cost = total.describe();
+        return Err(CliError::failed(format!(
+            "{cost}: more than the limit of {max_cost}; nothing was submitted"
+        )));
+    }
+    let of_others = |own: Quota| max_cost.minus(sum.minus(own));
+    Ok(files.into_iter().map(|(file, own)| (file, of_others(own))).collect())
+}
+
+fn quota_of(cost: &CostEstimate) -> Quota {
+    Quota::from_usd(cost.estimate_usd).unwrap_or_default()
+}
+
 /// Submits one file and returns all its jobs.
 async fn submit_file(
     context: &Context,
     client: &ApiClient,
-    file: &Path,
+    file: LoadedFile,
     idempotency_key: String,
-    args: &SubmitArgs,
+    max_cost: Option<Quota>,
 ) -> Result<Vec<ReceivedJob>, CliError> {
-    let title = printable(&file.display().to_string());
-    let (name, bytes) = if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes)?;
-        (args.name.clone(), bytes)
-    } else {
-        let bytes = std::fs::read(file)
-            .map_err(|error| CliError::failed(format!("{title}: cannot read the file: {error}")))?;
-        (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
-    };
-    let lines = args.lines || name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
-    let file = JobFile { title: &title, name: name.as_deref(), lines, bytes, idempotency_key };
+    let LoadedFile { title, name, lines, bytes } = file;
+    let file = JobFile { title: &title, name: name.as_deref(), lines, bytes, idempotency_key, max_cost };
     let created = submit_until_answered(context, client, &file).await?;
     if created.jobs.len() < created.count {
         fetch_jobs_of_file(client, created.jobs, created.count).await

@@ -13,6 +13,7 @@ mod encoding;
 mod expand;
 mod field;
 mod findings;
+mod inspection;
 mod json;
 mod lines;
 mod links;
@@ -36,7 +37,7 @@ use crate::money::Quota;
 
 pub use body::with_callback;
 pub use copies::{are_same_or_copy, base_name, is_conflict_copy};
-pub use findings::limit_warnings;
+pub use inspection::Inspection;
 pub use lines::{Lines, read_lines};
 pub use names::{is_job_file_name, is_unfinished, stem};
 pub use read::read_document;

@@ -9,5 +9,6 @@ pub mod models;
 pub mod own_charges;
 pub mod price_book;
 mod request;
+pub mod total;
 
 pub use request::{PriceRange, PricedRequest};

@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use crate::api::job::HistoryView;
+use crate::api::job::{AttemptView, HistoryView};
 use crate::job::output::{OutputKind, StoredFile};
 use crate::job::{Job, JobId, Labels, TaskId};
+use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
@@ -26,6 +27,8 @@ pub struct JobDetails {
     pub labels: Labels,
     /// What the checks of its job file warned about.
     pub warnings: Vec<String>,
+    /// What its newest attempt was estimated at.
+    pub estimate: Option<Quota>,
     /// Its files in the library, those of earlier tasks too.
     pub files: Vec<(OutputKind, StoredFile)>,
     /// The number of its last change, for the change feed.
@@ -83,6 +86,33 @@ impl Store {
         .await
     }
 
+    /// What each attempt of a job was estimated at and cost, the first attempt first.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
+    pub async fn attempts(&self, id: JobId) -> Result<Vec<AttemptView>, StoreError> {
+        self.read(move |connection| {
+            let nr = number_of(connection, id)?;
+            let mut statement = connection.prepare_cached(
+                "SELECT key, base_url, created_at, estimate_quota, estimate_source, frozen_quota, charged_quota
+                 FROM attempts WHERE job = ?1 ORDER BY number",
+            )?;
+            let attempts = statement.query_map([nr], |row| {
+                Ok(AttemptView {
+                    key: row.get(0)?,
+                    base_url: row.get(1)?,
+                    at: row.get(2)?,
+                    estimate_usd: row.get::<_, Option<Quota>>(3)?.map(Quota::usd),
+                    estimate_source: row.get(4)?,
+                    frozen_quota: row.get(5)?,
+                    charged_quota: row.get(6)?,
+                })
+            })?;
+            Ok(attempts.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// The user's own text of a job's request, without the `dropreel` member and the callback URL.
     ///
     /// # Errors
@@ -126,7 +156,9 @@ pub(super) fn details_where(
 pub(super) fn select_where(condition: &str) -> String {
     let columns = JobColumns::SELECT;
     format!(
-        "SELECT {columns}, requests.prompt, requests.labels, requests.warnings
+        "SELECT {columns}, requests.prompt, requests.labels, requests.warnings,
+                (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
+                    AS estimate_quota
          FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {condition}"
     )
 }
@@ -150,6 +182,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
         warnings: serde_json::from_str(&warnings)
             .map_err(|_| StoreError::UnknownWord { what: "warnings", value: warnings })?,
+        estimate: row.get("estimate_quota")?,
         files,
         changed: known.change,
     })

@@ -1,16 +1,17 @@
 //! What jobs will probably cost.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::job::JobId;
-use crate::money::Quota;
 use crate::money::estimate::Estimate;
 use crate::pricing::PricedRequest;
 use crate::pricing::estimate::{KnownPrice, estimate};
 use crate::pricing::own_charges::OwnCharges;
-use crate::pricing::price_book::{OperatorPrice, PriceBook};
+use crate::pricing::price_book::{CataloguePrice, OperatorPrice, PriceBook};
+use crate::pricing::total::EstimateTotal;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
@@ -20,8 +21,14 @@ const OWN_CHARGES: &str = "SELECT charged_quota FROM attempts INDEXED BY attempt
 
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    vec![("own charges", OWN_CHARGES.to_owned())]
+    vec![("own charges", OWN_CHARGES.to_owned()), ("request of a job", REQUEST.to_owned())]
 }
+
+const REQUEST: &str =
+    "SELECT requests.body FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1";
+
+/// The request bodies of jobs that are estimated together.
+pub type Bodies = Box<dyn Iterator<Item = String> + Send>;
 
 /// What a job will probably cost, and the kind that its charge will count for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,11 @@ impl Store {
         Arc::make_mut(&mut self.prices.write()).operator = prices;
     }
 
+    /// Sets the prices of the provider's catalogue.
+    pub fn set_catalogue_prices(&self, prices: BTreeMap<String, Vec<CataloguePrice>>) {
+        Arc::make_mut(&mut self.prices.write()).catalogue = prices;
+    }
+
     /// What a job will probably cost if it is submitted now.
     ///
     /// # Errors
@@ -45,34 +57,87 @@ impl Store {
     pub async fn estimate_job(&self, job: JobId) -> Result<JobEstimate, StoreError> {
         let book = self.prices.read().clone();
         self.read(move |connection| {
-            let body: Option<String> = connection
-                .prepare_cached(
-                    "SELECT body FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1",
-                )?
-                .query_row([job], |row| row.get(0))
-                .optional()?;
-            estimate_in(connection, &body.ok_or(StoreError::NoSuchJob(job))?, &book)
+            let body = request_of(connection, job)?.ok_or(StoreError::NoSuchJob(job))?;
+            Estimator::new(connection, &book).estimate(&body)
+        })
+        .await
+    }
+
+    /// What each of these jobs will probably cost if it is submitted now. A job that is gone is left out.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn estimate_jobs(&self, jobs: Vec<JobId>) -> Result<BTreeMap<JobId, JobEstimate>, StoreError> {
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut estimator = Estimator::new(connection, &book);
+            let mut estimates = BTreeMap::new();
+            for job in jobs {
+                if let Some(body) = request_of(connection, job)? {
+                    estimates.insert(job, estimator.estimate(&body)?);
+                }
+            }
+            Ok(estimates)
+        })
+        .await
+    }
+
+    /// What jobs with these requests will probably cost in all.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn estimate_all(&self, bodies: Bodies) -> Result<EstimateTotal, StoreError> {
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut estimator = Estimator::new(connection, &book);
+            let mut total = EstimateTotal::default();
+            for body in bodies {
+                let JobEstimate { estimate, price_class } = estimator.estimate(&body)?;
+                total.add(estimate, price_class.as_deref());
+            }
+            Ok(total)
         })
         .await
     }
 }
 
-/// What a job with this request will probably cost.
-fn estimate_in(connection: &Connection, body: &str, book: &PriceBook) -> Result<JobEstimate, StoreError> {
-    let request = PricedRequest::of(body);
-    let price_class = request.as_ref().and_then(PricedRequest::price_class);
-    let own = match &price_class {
-        Some(class) => own_charges(connection, class)?,
-        None => None,
-    };
-    let known = KnownPrice { own, ..KnownPrice::default() };
-    Ok(JobEstimate { estimate: estimate(request.as_ref(), book, known), price_class })
+fn request_of(connection: &Connection, job: JobId) -> Result<Option<String>, StoreError> {
+    Ok(connection.prepare_cached(REQUEST)?.query_row([job], |row| row.get(0)).optional()?)
 }
 
-fn own_charges(connection: &Connection, class: &str) -> Result<Option<OwnCharges>, StoreError> {
-    let mut statement = connection.prepare_cached(OWN_CHARGES)?;
-    let charges: Vec<Quota> = statement.query_map([class], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(OwnCharges::of(charges))
+/// Estimates requests, and reads what own jobs were charged once for each kind.
+struct Estimator<'a> {
+    connection: &'a Connection,
+    book: &'a PriceBook,
+    own: BTreeMap<String, Option<OwnCharges>>,
+}
+
+impl<'a> Estimator<'a> {
+    fn new(connection: &'a Connection, book: &'a PriceBook) -> Self {
+        Self { connection, book, own: BTreeMap::new() }
+    }
+
+    fn estimate(&mut self, body: &str) -> Result<JobEstimate, StoreError> {
+        let request = PricedRequest::of(body);
+        let price_class = request.as_ref().and_then(PricedRequest::price_class);
+        let own = match &price_class {
+            Some(class) => self.own_charges(class)?,
+            None => None,
+        };
+        let known = KnownPrice { own, ..KnownPrice::default() };
+        Ok(JobEstimate { estimate: estimate(request.as_ref(), self.book, known), price_class })
+    }
+
+    fn own_charges(&mut self, class: &str) -> Result<Option<OwnCharges>, StoreError> {
+        if let Some(known) = self.own.get(class) {
+            return Ok(*known);
+        }
+        let mut statement = self.connection.prepare_cached(OWN_CHARGES)?;
+        let charges = statement.query_map([class], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let own = OwnCharges::of(charges);
+        self.own.insert(class.to_owned(), own);
+        Ok(own)
+    }
 }
 
 #[cfg(test)]

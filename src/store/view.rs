@@ -34,6 +34,7 @@ impl JobDetails {
             batch: batch_id(self.intake),
             warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
+            estimate_usd: self.estimate.map(Quota::usd),
             cost_quota: facts.cost.map(Quota::get),
             cost_usd: facts.cost.map(Quota::usd),
             created_at: identity.created_at,
@@ -44,6 +45,7 @@ impl JobDetails {
             expires_at: facts.expires_at.filter(|_| !self.job.state_name().is_end()),
             files: self.files.iter().map(|(kind, file)| file_view(*kind, file, library_dir)).collect(),
             error: facts.error.clone(),
+            attempts: None,
             history: None,
             request: None,
             actions: None,
@@ -66,7 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::api::job::HistoryView;
+    use crate::api::job::{AttemptView, HistoryView};
     use crate::job::hold::HoldReason;
     use crate::job::output::{Output, OutputKey, OutputState, Refusals, Waiting};
     use crate::job::record::Record;
@@ -133,6 +135,7 @@ mod tests {
             prompt: Some("春天的\"樱花\"树下".into()),
             labels: [("project".to_owned(), "spring".to_owned())].into(),
             warnings: vec!["`duration` is 7".into()],
+            estimate: Some(Quota::new(70_000)),
             files: vec![(OutputKind::Video, file)],
             changed: 7,
         }
@@ -145,17 +148,29 @@ mod tests {
         let request = serde_json::from_str(r#"{"model":"wan2.5-t2v", "seed":1.10}"#).unwrap();
         let mut view = details.view(Path::new("/srv/videos"), &[], NOW);
         view.history = Some(history);
+        view.attempts = Some(vec![AttemptView {
+            key: "019d5cb9-2b40-7bbb-8ccc-1234567890ab".into(),
+            base_url: Some("https://qingbo.dev/".into()),
+            at: NOW.plus(Duration::from_secs(1)),
+            estimate_usd: Some(0.14),
+            estimate_source: Some("own".into()),
+            frozen_quota: Some(80_000),
+            charged_quota: None,
+        }]);
         view.request = Some(request);
         let expected = concat!(
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
             r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"batch":"b17","#,
-            r#""max_cost_usd":0.5,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
+            r#""max_cost_usd":0.5,"estimate_usd":0.14,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,
             r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,
             r#""files":[{"path":"/srv/videos/2026-04-04/sakura.mp4","kind":"video","bytes":1234567,"#,
             r#""sha256":"abababababababababababababababababababababababababababababababab","#,
             r#""url_host":"media.example.com"}],"warnings":["`duration` is 7"],"error":null,"#,
+            r#""attempts":[{"key":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","base_url":"https://qingbo.dev/","#,
+            r#""at":"2026-04-04T06:46:01.000Z","estimate_usd":0.14,"estimate_source":"own","frozen_quota":80000,"#,
+            r#""charged_quota":null}],"#,
             r#""history":[{"at":"2026-04-04T06:46:00.000Z","event":"accepted","detail":"sakura.json"}],"#,
             r#""request":{"model":"wan2.5-t2v", "seed":1.10}}"#,
         );

@@ -16,6 +16,7 @@ mod cli;
 mod costs;
 mod doctor;
 mod download;
+mod estimates;
 mod follow;
 mod generations;
 mod hooks;

@@ -10,6 +10,7 @@ use crate::api::list::JobFilter;
 use crate::api::status::{PauseTarget, ResumeTarget};
 use crate::job::label::Label;
 use crate::job::state::StateName;
+use crate::money::Quota;
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -41,6 +42,9 @@ pub(crate) struct SubmitArgs {
     /// Key of an earlier submit whose answer was lost: jobs that it made are not made again
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+    /// Submit nothing if the estimate of all jobs is above this
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub max_cost: Option<Quota>,
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +134,10 @@ impl FilterArgs {
     pub fn filter(&self) -> JobFilter {
         JobFilter { state: self.state, labels: self.labels.clone(), text: None }
     }
+}
+
+fn parse_usd(text: &str) -> Result<Quota, &'static str> {
+    Quota::parse_usd(text).ok_or("not an amount in US dollars, such as 0.5")
 }
 
 fn state_parser() -> impl TypedValueParser<Value = StateName> {

@@ -45,9 +45,15 @@ fn parse_age(text: &str) -> Result<String, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Job files
+    /// Job files; `-` for standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Read one job per line from standard input
+    #[arg(long)]
+    pub lines: bool,
+    /// Estimate without the daemon's quotes and history
+    #[arg(long)]
+    pub offline: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,16 +4,19 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::action::{BulkActionRequest, BulkActionResult, RejectedAction};
+use crate::api::estimate::CostEstimate;
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::job::Job;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::step::ActionReply;
 use crate::money::Quota;
+use crate::pricing::total::EstimateTotal;
 use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::store::Store;
+use crate::store::estimates::JobEstimate;
 
 /// Most jobs one request may act on; a wider filter is rejected.
 const MAX_JOBS: usize = 10_000;
@@ -46,6 +49,10 @@ pub(super) async fn run_bulk_action(
         return Err(Problem::action_rejected(detail));
     }
     let cost = jobs.iter().filter_map(|job| job.facts().cost).fold(Quota::ZERO, Quota::plus);
+    let estimate = match bulk.action {
+        OperatorAction::Cancel => EstimateTotal::default(),
+        OperatorAction::Retry | OperatorAction::Release => estimate_of(store, &jobs).await?,
+    };
     let (messages, mut done, mut rejected) = (choose_messages(&request), 0, Vec::new());
     for job in jobs.iter().filter(|_| !bulk.dry_run) {
         let applied = store.apply(job.id(), Event::Operator(bulk.action), clock.now()).await?;
@@ -58,7 +65,11 @@ pub(super) async fn run_bulk_action(
         }
     }
     let message = if bulk.dry_run {
-        format!("{} matched", count_jobs(jobs.len()))
+        let cost = match estimate.jobs {
+            0 => String::new(),
+            _ => format!(", {}", CostEstimate::from(&estimate).describe()),
+        };
+        format!("{} matched{cost}", count_jobs(jobs.len()))
     } else {
         tracing::info!("bulk action {} applied to {done} {} jobs", bulk.action.into_str(), bulk.state);
         summary(bulk.action, done, &rejected)
@@ -68,6 +79,7 @@ pub(super) async fn run_bulk_action(
         jobs: jobs.len(),
         cost_quota: cost.get(),
         cost_usd: cost.usd(),
+        estimate_usd: estimate.quota.usd(),
         done,
         rejected,
         message,
@@ -90,6 +102,16 @@ fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> 
 
 fn count_jobs(n: usize) -> String {
     if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
+}
+
+/// What the jobs will probably cost if they are submitted now.
+async fn estimate_of(store: &Store, jobs: &[Job]) -> Result<EstimateTotal, Problem> {
+    let mut total = EstimateTotal::default();
+    let estimates = store.estimate_jobs(jobs.iter().map(Job::id).collect()).await?;
+    for JobEstimate { estimate, price_class } in estimates.values() {
+        total.add(*estimate, price_class.as_deref());
+    }
+    Ok(total)
 }
 
 /// All jobs that match, newest first.

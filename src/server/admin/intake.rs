@@ -6,10 +6,15 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
+use crate::api::estimate::CostEstimate;
 use crate::api::list::CreatedJobs;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
-use crate::jobfile::{self, Form, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines};
+use crate::jobfile::{
+    self, Form, Inspection, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines,
+};
+use crate::money::Quota;
+use crate::pricing::total::EstimateTotal;
 use crate::rng::Rng;
 use crate::server::admin::http::{json_response, media_type};
 use crate::server::admin::problem::{Problem, ProblemResponses};
@@ -17,22 +22,28 @@ use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, declared_length, read_body};
 use crate::sha256::sha256_hex;
+use crate::store::estimates::Bodies;
 use crate::store::job_files::idempotency::IdempotencyKey;
 use crate::store::job_files::{Drafts, FileToIngest, Source};
 
 /// The name of jobs from a file without a name.
 const DEFAULT_NAME: &str = "job";
+const CONFLICT_COPY: &str =
+    "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
 /// Most new jobs in the answer; `count` is the number of all.
 const MAX_SHOWN: usize = 500;
 
 /// A job file in the body of a request.
-struct Upload {
-    name: Option<String>,
+#[derive(Clone)]
+pub(super) struct Upload {
+    pub(super) name: Option<String>,
     form: Form,
     limits: JobFileLimits,
     rng: Rng,
     /// Of the request, if it may be repeated.
     idempotency_key: Option<String>,
+    /// The most that its jobs may cost in all.
+    max_cost: Option<Quota>,
 }
 
 /// `POST /api/v1/jobs`: accepts a job file as a whole, or rejects it.
@@ -43,6 +54,7 @@ struct Upload {
     summary = "Submit a job file; it is accepted as a whole or rejected. The provider bills every job",
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it"),
+        ("max_cost_usd" = Option<f64>, Query, description = "Accept nothing if the estimate of all jobs is above this", minimum = 0),
         ("Idempotency-Key" = Option<String>, Header, description = "Up to 255 characters of your choice. The same key with the same request makes no further job and gets the same jobs as answer, for a week; with another request: 422")
     ),
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
@@ -56,7 +68,7 @@ pub(super) async fn submit_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let upload = Upload::from_request(&request, &admin)?;
+    let upload = Upload::from_request(&request, &admin, &["name", "max_cost_usd"])?;
     // Held until the jobs are committed.
     let _permit = match upload.is_long(&request) {
         true => Some(admin.long_upload.acquire().await),
@@ -64,7 +76,14 @@ pub(super) async fn submit_jobs(
     };
     let limit = upload.limit(&admin);
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
+    let limited = upload.max_cost.map(|max_cost| (max_cost, upload.clone(), bytes.clone()));
     let (file, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
+    if let Some((max_cost, upload, bytes)) = limited
+        && !admin.server.store.was_ingested(file.clone()).await?
+    {
+        let total = admin.server.store.estimate_all(upload.bodies(bytes)).await?;
+        check_cost(&total, max_cost)?;
+    }
     let name = file.file_name.clone().unwrap_or_else(|| "a job file without a name".to_owned());
     let ingested = admin.server.store.ingest(file, drafts, admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ApiJobsCommitted);
@@ -93,13 +112,29 @@ async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
     json_response(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
 }
 
-fn panicked() -> Problem {
+fn check_cost(total: &EstimateTotal, max_cost: Quota) -> Result<(), Problem> {
+    if total.quota <= max_cost {
+        return Ok(());
+    }
+    let cost = CostEstimate::from(total).describe();
+    let jobs = if total.jobs == 1 { "1 job".to_owned() } else { format!("{} jobs", total.jobs) };
+    Err(Problem::too_expensive(format!(
+        "{jobs}, {cost}: more than the limit of {max_cost}; nothing was accepted"
+    )))
+}
+
+pub(super) fn panicked() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: reading the job file panicked")
 }
 
 impl Upload {
-    fn from_request(request: &HttpRequest, admin: &AdminState) -> Result<Self, Problem> {
-        let query = Query::parse(request, &["name"])?;
+    /// From a request that may have these parameters.
+    pub(super) fn from_request(
+        request: &HttpRequest,
+        admin: &AdminState,
+        parameters: &[&'static str],
+    ) -> Result<Self, Problem> {
+        let query = Query::parse(request, parameters)?;
         let name = query.single("name")?.filter(|name| !name.is_empty()).map(str::to_owned);
         if let Some(name) = &name {
             let is_file_name = !name.contains(['/', '\0']) && name.len() <= 255;
@@ -112,12 +147,19 @@ impl Upload {
             _ => Form::Document,
         };
         let idempotency_key = read_idempotency_key(request)?;
+        let max_cost = match query.single("max_cost_usd")? {
+            None => None,
+            Some(usd) => Some(Quota::parse_usd(usd).ok_or_else(|| {
+                Problem::bad_request("`max_cost_usd` must be an amount in US dollars, such as 0.5")
+            })?),
+        };
         Ok(Self {
             name,
             form,
             limits: admin.server.file_limits.clone(),
             rng: admin.server.rng.clone(),
             idempotency_key,
+            max_cost,
         })
     }
 
@@ -128,7 +170,7 @@ impl Upload {
         Some(IdempotencyKey { key, request_sha256: sha256_hex(request.as_bytes()) })
     }
 
-    fn limit(&self, admin: &AdminState) -> BodyLimit {
+    pub(super) fn limit(&self, admin: &AdminState) -> BodyLimit {
         match self.form {
             Form::Document => {
                 BodyLimit { max_bytes: self.limits.max_bytes, timeout: admin.limits.document_timeout }
@@ -140,18 +182,49 @@ impl Upload {
     }
 
     /// Whether it is, or may be, longer than a document may be.
-    fn is_long(&self, request: &HttpRequest) -> bool {
+    pub(super) fn is_long(&self, request: &HttpRequest) -> bool {
         self.form == Form::Lines
             && declared_length(request).is_none_or(|length| length > self.limits.max_bytes)
+    }
+
+    /// What the checks find in it. Blocks.
+    pub(super) fn inspect(&self, bytes: &[u8]) -> Inspection {
+        if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
+            return Inspection::rejected(CONFLICT_COPY);
+        }
+        let (stem, limits) = (self.stem(), &self.limits);
+        match self.form {
+            Form::Document => Inspection::of_document(bytes, &stem, limits, &self.rng, |_| {}),
+            Form::Lines => Inspection::of_lines(bytes, &stem, limits, &self.rng, |_| {})
+                .unwrap_or_else(|error| Inspection::rejected(&error.to_string())),
+        }
+    }
+
+    /// The requests of its jobs, as far as it can be read. They are parsed as they are taken.
+    pub(super) fn bodies(self, bytes: Bytes) -> Bodies {
+        let stem = self.stem();
+        match self.form {
+            Form::Document => {
+                let drafts = read_document(&bytes, &stem, &self.limits, &self.rng).unwrap_or_default();
+                Box::new(drafts.into_iter().map(|draft| draft.body))
+            }
+            Form::Lines => {
+                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &self.rng);
+                Box::new(lines.filter_map(|line| Some(line.ok()?.body)))
+            }
+        }
+    }
+
+    fn stem(&self) -> String {
+        self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem).to_owned()
     }
 
     /// Parses and checks the whole file. Blocks.
     fn read(self, bytes: Bytes) -> Result<(FileToIngest, Drafts), Problem> {
         if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
-            let message = "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
-            return Err(Problem::invalid_job_file(&[file_problem(message)]));
+            return Err(Problem::invalid_job_file(&[file_problem(CONFLICT_COPY)]));
         }
-        let stem = self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem).to_owned();
+        let stem = self.stem();
         let file = FileToIngest {
             source: Source::Api,
             idempotency_key: self.idempotency_key(&bytes),

@@ -8,6 +8,7 @@ mod auth;
 mod batches;
 mod bulk;
 mod control;
+mod estimate;
 mod event_stream;
 mod health;
 mod http;
@@ -111,6 +112,7 @@ fn routes(config: &mut web::ServiceConfig) {
         )
         .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
         .service(resource("/api/v1/adopt", &[Method::POST]).route(web::post().to(adopt::adopt)))
+        .service(resource("/api/v1/estimate", &[Method::POST]).route(web::post().to(estimate::estimate_jobs)))
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(control::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(control::resume)))
         .service(

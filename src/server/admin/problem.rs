@@ -30,6 +30,8 @@ pub(super) enum ProblemKind {
     AmbiguousJob,
     /// The state of the job does not allow the action.
     ActionRejected,
+    /// The estimate is above the limit of the request.
+    TooExpensive,
     /// The `Idempotency-Key` belongs to another request.
     IdempotencyKeyReused,
 }
@@ -43,6 +45,7 @@ impl ProblemKind {
             Self::AmbiguousJob => "urn:dropreel:problem:ambiguous-job",
             Self::IdempotencyKeyReused => "urn:dropreel:problem:idempotency-key-reused",
             Self::ActionRejected => "urn:dropreel:problem:action-rejected",
+            Self::TooExpensive => "urn:dropreel:problem:too-expensive",
         }
     }
 
@@ -54,6 +57,7 @@ impl ProblemKind {
             Self::AmbiguousJob => Some("Ambiguous job"),
             Self::IdempotencyKeyReused => Some("Idempotency key reused"),
             Self::ActionRejected => Some("Action rejected"),
+            Self::TooExpensive => Some("Too expensive"),
         }
     }
 }
@@ -154,6 +158,11 @@ impl Problem {
         problem
     }
 
+    /// The jobs cost more than the request allows.
+    pub(super) fn too_expensive(detail: impl Into<String>) -> Self {
+        Self::of(ProblemKind::TooExpensive, StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     /// A limit is reached for now.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self::unavailable(detail)
@@ -172,7 +181,8 @@ impl Problem {
     }
 }
 
-fn job_file_problem(problem: &jobfile::Problem) -> JobFileProblem {
+/// As the API shows it.
+pub(super) fn job_file_problem(problem: &jobfile::Problem) -> JobFileProblem {
     JobFileProblem {
         pointer: problem.pointer.clone(),
         message: problem.message.clone(),

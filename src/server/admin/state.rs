@@ -1,5 +1,6 @@
 //! What the handlers of the admin server share.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::api::data_dir::DataDir;
 use crate::api::job::JobView;
 use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
-use crate::job::TaskId;
+use crate::job::{JobId, TaskId};
 use crate::jobfile;
 use crate::library::Library;
 use crate::provider::catalogue::SharedCatalogue;
@@ -144,12 +145,21 @@ impl AdminState {
     pub(super) async fn job_views(&self, jobs: &[JobDetails]) -> Result<Vec<JobView>, StoreError> {
         let suspensions = self.server.store.suspensions().await?;
         let now = self.server.clock.now();
-        Ok(jobs.iter().map(|job| job.view(self.server.library_dir(), &suspensions, now)).collect())
+        let new = jobs.iter().filter(|job| job.job.attempts() == 0 && !job.job.state_name().is_end());
+        let new: Vec<JobId> = new.map(|job| job.job.id()).collect();
+        let estimates =
+            if new.is_empty() { BTreeMap::new() } else { self.server.store.estimate_jobs(new).await? };
+        let views = jobs.iter().map(|job| {
+            let view = job.view(self.server.library_dir(), &suspensions, now);
+            let estimate = estimates.get(&view.id).map(|job| job.estimate.quota.usd());
+            JobView { estimate_usd: view.estimate_usd.or(estimate), ..view }
+        });
+        Ok(views.collect())
     }
 
     /// The job as the API shows it now.
     pub(super) async fn job_view(&self, job: &JobDetails) -> Result<JobView, StoreError> {
-        let suspensions = self.server.store.suspensions().await?;
-        Ok(job.view(self.server.library_dir(), &suspensions, self.server.clock.now()))
+        let mut views = self.job_views(std::slice::from_ref(job)).await?;
+        views.pop().ok_or_else(|| StoreError::NoSuchJob(job.job.id()))
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::job::TaskId;
 use crate::job::event::{Event, Phase, StatusVerdict, TaskFacts};
 use crate::jobfile::Draft;
+use crate::money::Quota;
 use crate::money::estimate::EstimateSource;
 use crate::pricing::price_book::Price;
 use crate::store::start_attempt::AttemptParts;

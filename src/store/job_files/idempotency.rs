@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
+use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_files::{FileToIngest, IngestError, Ingested};
 
@@ -36,6 +37,17 @@ pub(super) fn ingested_before(
         None => Ok(None),
         Some((_, request)) if request != key.request_sha256 => Err(IngestError::IdempotencyKeyReused),
         Some((nr, _)) => Ok(Some(Ingested { nr, jobs: jobs_of_file(connection, nr)? })),
+    }
+}
+
+impl Store {
+    /// Whether the request with this idempotency key has already made its jobs, or another request has used the key.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn was_ingested(&self, file: FileToIngest) -> Result<bool, StoreError> {
+        let Some(key) = file.idempotency_key else { return Ok(false) };
+        self.read(move |connection| Ok(find_key(connection, &key.key)?.is_some())).await
     }
 }
 

@@ -28,6 +28,8 @@ const MAX_FORMATTED: usize = 4096;
 struct JobTemplate {
     frame: Frame,
     row: JobRow,
+    /// What it will probably cost, or was expected to.
+    estimate: Option<String>,
     prompt: Option<String>,
     warnings: Vec<String>,
     task: Option<String>,
@@ -87,9 +89,14 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         last_attempt: call.tried_at.map(time),
         outcome: call.outcome.unwrap_or_default(),
     };
+    let estimate = match details.estimate {
+        None if details.job.attempts() == 0 => Some(store.estimate_job(id).await?.estimate.quota),
+        estimate => estimate,
+    };
     let facts = details.job.facts();
     let siblings = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobTemplate {
+        estimate: estimate.map(|quota| quota.to_string()),
         prompt: details.prompt.clone(),
         warnings: details.warnings.clone(),
         task: details.job.task().map(|task| task.as_str().to_owned()),

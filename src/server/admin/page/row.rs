@@ -8,6 +8,7 @@ use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::{State, StateName};
 use crate::job::step::possible::possible_actions;
 use crate::job::waiting::{WaitReason, wait_reason};
+use crate::money::Quota;
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
@@ -170,14 +171,16 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         decline: m.no_cancel,
         ..button("cancel", m.cancel, question, true)
     };
-    let last_cost = details.job.facts().cost.filter(|cost| cost.get() > 0).map(|cost| cost.to_string());
+    let shown = |cost: Option<Quota>| cost.filter(|cost| cost.get() > 0).map(|cost| cost.to_string());
+    let last_cost = shown(details.job.facts().cost);
     let retry = || {
-        let (question, confirm) = match &last_cost {
-            Some(cost) => (
-                m.ask_retry_cost.replace("{cost}", cost),
-                m.about_cost.replace("{label}", m.retry).replace("{cost}", cost),
-            ),
-            None => (m.ask_retry.to_owned(), m.retry.to_owned()),
+        let question = match &last_cost {
+            Some(cost) => m.ask_retry_cost.replace("{cost}", cost),
+            None => m.ask_retry.to_owned(),
+        };
+        let confirm = match last_cost.clone().or(shown(details.estimate)) {
+            Some(cost) => m.about_cost.replace("{label}", m.retry).replace("{cost}", &cost),
+            None => m.retry.to_owned(),
         };
         ActionButton { confirm, decline: m.no_retry, ..button("retry", m.retry, &question, true) }
     };

@@ -1,5 +1,6 @@
 //! The admin server over real sockets.
 
+mod estimate;
 mod models;
 mod page;
 mod prune;

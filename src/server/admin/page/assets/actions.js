@@ -72,10 +72,12 @@ export function handleActions() {
       const request = JSON.parse(next.body);
       const counted = await send(next.address, JSON.stringify({ ...request, dry_run: true }));
       next.question = withJobs(next.question, counted.jobs);
+      const { lastCost, aboutCost } = document.body.dataset;
       if (request.action === 'retry' && counted.cost_usd > 0) {
-        const { lastCost, aboutCost } = document.body.dataset;
-        const cost = `$${counted.cost_usd.toFixed(2)}`;
-        next.question += lastCost.replace('{cost}', cost);
+        next.question += lastCost.replace('{cost}', `$${counted.cost_usd.toFixed(2)}`);
+      }
+      if (counted.estimate_usd > 0) {
+        const cost = `$${counted.estimate_usd.toFixed(2)}`;
         next.confirm = aboutCost.replace('{label}', next.confirm).replace('{cost}', cost);
       }
       confirm({ ...next, body: JSON.stringify({ ...request, expect: counted.jobs }) });

@@ -118,6 +118,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     details: "详情",
     model: "模型",
     cost: "费用",
+    estimate: "预计费用",
     task: "服务商任务",
     id: "ID",
     created: "创建时间",

@@ -113,6 +113,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     details: "Details",
     model: "Model",
     cost: "Cost",
+    estimate: "Estimate",
     task: "Provider task",
     id: "ID",
     created: "Created",

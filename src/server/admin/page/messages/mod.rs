@@ -139,6 +139,8 @@ pub(in crate::server::admin) struct Messages {
     pub details: &'static str,
     pub model: &'static str,
     pub cost: &'static str,
+    /// What the job will probably cost, or was expected to.
+    pub estimate: &'static str,
     pub task: &'static str,
     pub id: &'static str,
     pub created: &'static str,
