@@ -1,29 +1,48 @@
 //! `report`: how jobs ended, how long they took, what they cost.
 
-use crate::api::job::JobView;
-use crate::api::report::{ReportTotals, ReportView};
+use crate::api::report::{Dispute, ReportTotals, ReportView};
 use crate::cli::args::ReportArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{count, duration, table};
-use crate::cli::terminal::{eprint_line, print_json, print_line, width};
+use crate::cli::format::{count, duration, printable, table};
+use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line, width};
 use crate::clock::Timestamp;
+use crate::money::Quota;
 use crate::settings;
+
+/// The columns of `--csv`.
+const CSV_HEADER: &str = "group,key,jobs,succeeded,failed,cancelled,expired,success_rate,cost_quota,cost_usd,median_seconds,p95_seconds";
 
 /// `report`
 pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
     let since = args.since.as_deref().map(|since| parse_since(since, context.clock.now())).transpose()?;
     let report = client.report(since.map(|since| since.to_string()), args.disputes).await?;
-    if context.json {
+    if args.csv {
+        print_bytes(csv(&report).as_bytes())?;
+    } else if context.json {
         print_json(&report)?;
-        return Ok(Exit::Done);
-    }
-    match &report.disputes {
-        Some(disputes) => print_disputes(disputes)?,
-        None => print_report(&report)?,
+    } else {
+        match &report.disputes {
+            Some(disputes) => print_disputes(disputes)?,
+            None => print_report(&report)?,
+        }
     }
     Ok(Exit::Done)
+}
+
+/// All rows, each with the word for its group.
+fn rows(report: &ReportView) -> Vec<(&'static str, &str, &ReportTotals)> {
+    let groups = [
+        ("model", &report.by_model),
+        ("label", &report.by_label),
+        ("file", &report.by_file),
+        ("day", &report.by_day),
+    ];
+    let of_groups = groups
+        .into_iter()
+        .flat_map(|(word, groups)| groups.iter().map(move |group| (word, group.key.as_str(), &group.totals)));
+    std::iter::once(("all", "", &report.total)).chain(of_groups).collect()
 }
 
 fn print_report(report: &ReportView) -> Result<(), CliError> {
@@ -34,18 +53,21 @@ fn print_report(report: &ReportView) -> Result<(), CliError> {
         return Ok(());
     }
     // Abbreviated, so that names and days fit 80 columns.
-    let headers = ["", "JOBS", "OK", "FAILED", "CANC", "EXP", "RATE", "COST", "MEAN", "MAX"];
-    let mut rows = vec![row("all", &report.total)];
-    for (title, groups) in [("model", &report.by_model), ("label", &report.by_label), ("day", &report.by_day)]
-    {
-        if !groups.is_empty() {
-            rows.push(vec![String::new()]);
-            rows.push(vec![format!("by {title}")]);
-            rows.extend(groups.iter().map(|group| row(&group.key, &group.totals)));
+    let headers = ["", "JOBS", "OK", "FAILED", "CANC", "EXP", "RATE", "COST", "MEDIAN", "P95"];
+    let (mut lines, mut current) = (Vec::new(), "all");
+    for (group, key, totals) in rows(report) {
+        if group != current {
+            current = group;
+            lines.push(vec![String::new()]);
+            lines.push(vec![match group {
+                "day" => format!("by day ({})", report.time_zone),
+                _ => format!("by {group}"),
+            }]);
         }
+        lines.push(row(if key.is_empty() { group } else { key }, totals));
     }
-    rows.iter_mut().for_each(|row| row.resize(headers.len(), String::new()));
-    print_line(&table(&headers, rows, width()))
+    lines.iter_mut().for_each(|line| line.resize(headers.len(), String::new()));
+    print_line(&table(&headers, lines, width()))
 }
 
 fn row(name: &str, totals: &ReportTotals) -> Vec<String> {
@@ -58,9 +80,9 @@ fn row(name: &str, totals: &ReportTotals) -> Vec<String> {
         totals.cancelled.to_string(),
         totals.expired.to_string(),
         rate.unwrap_or_default(),
-        format!("${:.2}", totals.cost_usd),
-        whole_seconds(totals.average_seconds),
-        whole_seconds(totals.longest_seconds),
+        Quota::new(totals.cost_quota).to_string(),
+        whole_seconds(totals.median_seconds),
+        whole_seconds(totals.p95_seconds),
     ]
 }
 
@@ -70,23 +92,56 @@ fn whole_seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(String::new, duration)
 }
 
-fn print_disputes(jobs: &[JobView]) -> Result<(), CliError> {
-    if jobs.is_empty() {
-        eprint_line("no job was charged without a video");
+/// One table for all groups (RFC 4180).
+fn csv(report: &ReportView) -> String {
+    let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let line = |(group, key, totals): (&str, &str, &ReportTotals)| {
+        let ReportTotals { jobs, succeeded, failed, cancelled, expired, cost_quota, cost_usd, .. } = totals;
+        let (key, rate) = (csv_field(key), number(totals.success_rate));
+        let (median, p95) = (number(totals.median_seconds), number(totals.p95_seconds));
+        format!(
+            "{group},{key},{jobs},{succeeded},{failed},{cancelled},{expired},{rate},{cost_quota},{cost_usd},{median},{p95}\r\n"
+        )
+    };
+    let lines = rows(report).into_iter().map(line);
+    std::iter::once(format!("{CSV_HEADER}\r\n")).chain(lines).collect()
+}
+
+fn csv_field(text: &str) -> String {
+    if text.contains(['"', ',', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
+}
+
+fn print_disputes(disputes: &[Dispute]) -> Result<(), CliError> {
+    if disputes.is_empty() {
+        eprint_line("no task was charged without a video");
         return Ok(());
     }
-    let row = |job: &JobView| {
-        let cost = format!("${:.2}", job.cost_usd.unwrap_or(0.0));
-        let why = job.error.as_ref().map(|error| error.message.clone()).or_else(|| job.reason.clone());
-        let task = job.task_id.clone().unwrap_or_default();
-        vec![job.name.clone(), job.state.to_string(), task, cost, why.unwrap_or_default()]
-    };
-    let rows = jobs.iter().map(row).collect();
-    print_line(&table(&["NAME", "STATE", "TASK", "COST", "WHY"], rows, width()))?;
-    let sum: f64 = jobs.iter().filter_map(|job| job.cost_usd).sum();
-    let (jobs, have) = (count(jobs.len() as u64, "job"), if jobs.len() == 1 { "has" } else { "have" });
-    eprint_line(&format!("{jobs} charged ${sum:.2} in total {have} no video: ask the provider, by task id"));
-    Ok(())
+    eprint_line("charged and no video; send this to the provider:");
+    print_line(&dispute_text(disputes))
+}
+
+/// What to send to the provider.
+fn dispute_text(disputes: &[Dispute]) -> String {
+    let mut text = String::from(
+        "These tasks were charged, but brought no video. Please refund them, or say what for.\n\n",
+    );
+    for dispute in disputes {
+        let Dispute { task_id, submitted_at, model, charged_quota, why, name, .. } = dispute;
+        let usd = Quota::new(*charged_quota);
+        text.push_str(&printable(&format!("task {task_id}")));
+        text.push_str(&format!("\n  submitted {submitted_at}, model {}", printable(model)));
+        text.push_str(&format!("\n  charged {charged_quota} quota ({usd})"));
+        text.push_str(&format!("\n  {}", printable(why)));
+        text.push_str(&format!("\n  our job {} ({})\n\n", dispute.job, printable(name)));
+    }
+    let sum = disputes.iter().fold(Quota::ZERO, |sum, one| sum.plus(Quota::new(one.charged_quota)));
+    let tasks = count(disputes.len() as u64, "task");
+    text.push_str(&format!("{tasks}, {} quota ({sum}) in total", sum.get()));
+    text
 }
 
 /// A time span before `now` such as `7d`, a day, or a time.
@@ -100,4 +155,85 @@ fn parse_since(since: &str, now: Timestamp) -> Result<Timestamp, CliError> {
             "--since is a time span (7d, 12h), a day (2026-11-01) or a time, not `{since}`"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::report::ReportGroup;
+    use crate::job::JobId;
+    use crate::job::state::StateName;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+
+    #[test]
+    fn csv_has_one_row_for_each_group_and_quotes_what_needs_it() {
+        let totals = ReportTotals {
+            jobs: 3,
+            succeeded: 2,
+            failed: 1,
+            success_rate: Some(0.5),
+            cost_quota: 75_000,
+            cost_usd: 0.15,
+            median_seconds: Some(61.5),
+            ..ReportTotals::default()
+        };
+        let group = |key: &str| vec![ReportGroup { key: key.into(), totals: totals.clone() }];
+        let report = ReportView {
+            since: NOW,
+            until: NOW,
+            time_zone: "UTC".into(),
+            total: totals.clone(),
+            by_model: group("wan2.6"),
+            by_label: group("title=a \"b\", c"),
+            by_file: group("春天.json"),
+            by_day: group("2026-11-28"),
+            disputes: None,
+        };
+        let values = "3,2,1,0,0,0.5,75000,0.15,61.5,";
+        let expected = [
+            CSV_HEADER.to_owned(),
+            format!("all,,{values}"),
+            format!("model,wan2.6,{values}"),
+            format!("label,\"title=a \"\"b\"\", c\",{values}"),
+            format!("file,春天.json,{values}"),
+            format!("day,2026-11-28,{values}"),
+            String::new(),
+        ];
+        assert_eq!(csv(&report).split("\r\n").collect::<Vec<_>>(), expected);
+        let columns = |line: &str| line.split(',').count();
+        assert_eq!(columns(CSV_HEADER), columns(&expected[1]));
+    }
+
+    #[test]
+    fn dispute_names_all_that_the_provider_needs() {
+        let dispute = |task: &str, charged_quota| Dispute {
+            job: JobId::NONE,
+            name: "sakura".into(),
+            state: StateName::Failed,
+            task_id: task.into(),
+            model: "wan2.6".into(),
+            submitted_at: NOW,
+            charged_quota,
+            charged_usd: 0.15,
+            why: "failed: task_failed: no \u{1b}[2J reason".into(),
+        };
+        let expected = "\
+These tasks were charged, but brought no video. Please refund them, or say what for.
+
+task task-1
+  submitted 2026-04-04T06:46:00.000Z, model wan2.6
+  charged 75000 quota ($0.15)
+  failed: task_failed: no ·[2J reason
+  our job 00000000-0000-0000-0000-000000000000 (sakura)
+
+task task-2
+  submitted 2026-04-04T06:46:00.000Z, model wan2.6
+  charged 5001 quota ($0.01)
+  failed: task_failed: no ·[2J reason
+  our job 00000000-0000-0000-0000-000000000000 (sakura)
+
+2 tasks, 80001 quota ($0.16) in total";
+        assert_eq!(dispute_text(&[dispute("task-1", 75_000), dispute("task-2", 5_001)]), expected);
+    }
 }

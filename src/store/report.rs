@@ -1,15 +1,15 @@
-//! The report: how jobs ended, how long they took, what they cost, and which were billed without a video.
+//! The report: how jobs ended, how long they took, what they cost, and which tasks were charged without a video.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
-use crate::api::report::{ReportGroup, ReportTotals};
+use crate::api::report::{Dispute, ReportGroup, ReportTotals};
 use crate::clock::Timestamp;
+use crate::clock::calendar::Period;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
-use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 
 /// Most groups in each part of a report: those with the most jobs.
@@ -24,18 +24,39 @@ pub struct Report {
     pub by_model: Vec<ReportGroup>,
     /// By label, as `KEY=VALUE`. A job counts for each of its labels.
     pub by_label: Vec<ReportGroup>,
-    /// By the day of their end, UTC, newest first.
+    /// By the name of the job file.
+    pub by_file: Vec<ReportGroup>,
+    /// By the day of their end, newest first.
     pub by_day: Vec<ReportGroup>,
+    /// The zone of these days.
+    pub time_zone: String,
 }
 
-const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, cost_quota FROM jobs JOINED
+/// A job that was retried has paid for more than one attempt.
+const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, adopted,
+        (SELECT coalesce(sum(charged_quota), 0) FROM attempts WHERE attempts.job = jobs.nr) AS cost
+    FROM jobs JOINED
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
-const SPENT: &str = "SELECT coalesce(sum(cost_quota), 0) FROM jobs
+const SPENT: &str = "SELECT coalesce(sum(attempts.charged_quota), 0) FROM jobs JOIN attempts ON attempts.job = jobs.nr
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
-const DAY_MS: i64 = 24 * 3600 * 1000;
-/// Charged without a video.
-const DISPUTED: &str = "jobs.cost_quota > 0 AND jobs.state IN ('failed', 'cancelled', 'expired', 'held')
-    AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1) ORDER BY jobs.nr DESC LIMIT ?2";
+/// Charged without a video. A held job may have some of its files already; the others are in dispute.
+const DISPUTED: &str =
+    "SELECT jobs.id, jobs.name, jobs.state, attempts.task_id, jobs.model, attempts.created_at,
+        attempts.charged_quota,
+        (SELECT iif(detail = '', event, event || ': ' || detail) FROM history
+         WHERE history.job = jobs.nr AND event IN ('failed', 'cancelled', 'expired', 'held')
+           AND at <= coalesce((SELECT min(later.created_at) FROM attempts AS later
+                               WHERE later.job = attempts.job AND later.number > attempts.number),
+                              history.at)
+         ORDER BY history.nr DESC LIMIT 1)
+    FROM attempts JOIN jobs ON jobs.nr = attempts.job
+    WHERE attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
+      AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)
+      AND (jobs.task_id IS NOT attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
+      AND (jobs.task_id IS attempts.task_id AND jobs.state = 'held'
+           OR NOT EXISTS (SELECT 1 FROM outputs WHERE outputs.job = jobs.nr
+                          AND outputs.task_id = attempts.task_id AND outputs.state = 'stored'))
+    ORDER BY attempts.job DESC, attempts.number DESC LIMIT ?2";
 
 impl Store {
     /// Totals of the jobs that finished at `since` or later.
@@ -43,40 +64,45 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn report(&self, since: Timestamp) -> Result<Report, StoreError> {
+        let zone = self.budgets.read().zone.clone();
         self.read(move |connection| {
             // Added up row by row: with `GROUP BY` the database would sort all jobs in memory.
             let mut total = RunningTotals::default();
-            let (mut by_model, mut by_day) = (BTreeMap::new(), BTreeMap::new());
-            for_each_finished(connection, ["model,", ""], since, |row| {
+            let (mut by_model, mut by_file, mut by_day) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            let mut day: Option<Period> = None;
+            let named = ["model, file_name,", "JOIN intakes ON intakes.nr = jobs.intake"];
+            for_each_finished(connection, named, since, |row| {
                 let job = FinishedJob::of(row)?;
                 total.add(job);
                 add_to(&mut by_model, text(row, "model")?, job);
-                by_day
-                    .entry(job.finished_at.div_euclid(DAY_MS))
-                    .or_insert_with(RunningTotals::default)
-                    .add(job);
+                if let Some(file) =
+                    row.get_ref("file_name")?.as_str_or_null().map_err(rusqlite::Error::from)?
+                {
+                    add_to(&mut by_file, file, job);
+                }
+                let is_in = |day: &Period| (day.start..day.end).contains(&job.finished_at);
+                let its_day = day.filter(is_in).unwrap_or_else(|| zone.day_of(job.finished_at));
+                day = Some(its_day);
+                by_day.entry(its_day.start).or_insert_with(RunningTotals::default).add(job);
                 Ok(())
             })?;
             let mut by_label = BTreeMap::new();
-            for_each_finished(
-                connection,
-                ["key, value,", "JOIN labels ON labels.job = jobs.nr"],
-                since,
-                |row| {
-                    let label = format!("{}={}", text(row, "key")?, text(row, "value")?);
-                    add_to(&mut by_label, &label, FinishedJob::of(row)?);
-                    Ok(())
-                },
-            )?;
-            let date = |day: i64| Timestamp::from_millis(day.saturating_mul(DAY_MS)).date();
+            let labelled = ["key, value,", "JOIN labels ON labels.job = jobs.nr"];
+            for_each_finished(connection, labelled, since, |row| {
+                let label = format!("{}={}", text(row, "key")?, text(row, "value")?);
+                add_to(&mut by_label, &label, FinishedJob::of(row)?);
+                Ok(())
+            })?;
             let days = by_day.into_iter().rev().take(GROUPS as usize);
             Ok(Report {
                 total: total.finish(),
                 by_model: largest_groups(by_model),
                 by_label: largest_groups(by_label),
+                by_file: largest_groups(by_file),
                 by_day: days
-                    .map(|(day, totals)| ReportGroup { key: date(day), totals: totals.finish() })
+                    .map(|(day, totals)| ReportGroup { key: zone.date_of(day), totals: totals.finish() })
                     .collect(),
+                time_zone: zone.to_string(),
             })
         })
         .await
@@ -94,17 +120,30 @@ impl Store {
         .await
     }
 
-    /// Jobs that were charged and have no video: failed, cancelled or expired at `since` or later, or held. The newest
-    /// `limit` of them, newest first.
+    /// Tasks that were charged and have no video, of jobs that ended at `since` or later or have not ended: the newest
+    /// `limit`, newest first. A job that was retried may have several.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn disputed_jobs(&self, since: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
+    pub async fn disputes(&self, since: Timestamp, limit: u32) -> Result<Vec<Dispute>, StoreError> {
         self.read(move |connection| {
-            let mut found = details_where(connection, DISPUTED, (since, limit))?;
-            // A held job may have some of its files already; the others are in dispute.
-            found.retain(|details| details.job.state_name() == StateName::Held || details.files.is_empty());
-            Ok(found)
+            let mut statement = connection.prepare_cached(DISPUTED)?;
+            let rows = statement.query_map((since, limit), |row| {
+                let charged: Quota = row.get(6)?;
+                let why: Option<String> = row.get(7)?;
+                Ok(Dispute {
+                    job: row.get(0)?,
+                    name: row.get(1)?,
+                    state: row.get(2)?,
+                    task_id: row.get(3)?,
+                    model: row.get(4)?,
+                    submitted_at: row.get(5)?,
+                    charged_quota: charged.get(),
+                    charged_usd: charged.usd(),
+                    why: why.unwrap_or_else(|| "no video was stored".to_owned()),
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -148,18 +187,21 @@ fn largest_groups(groups: BTreeMap<String, RunningTotals>) -> Vec<ReportGroup> {
 #[derive(Clone, Copy)]
 struct FinishedJob {
     state: StateName,
-    finished_at: i64,
-    cost: i64,
-    seconds: Option<f64>,
+    finished_at: Timestamp,
+    /// Of all its attempts.
+    cost: Quota,
+    /// From submit to end, if it was submitted here.
+    millis: Option<i64>,
 }
 
 impl FinishedJob {
     fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let (finished_at, submitted_at): (i64, Option<i64>) =
-            (row.get("finished_at")?, row.get("submitted_at")?);
-        let cost: Option<i64> = row.get("cost_quota")?;
-        let seconds = submitted_at.map(|submitted_at| (finished_at - submitted_at) as f64 / 1000.0);
-        Ok(Self { state: row.get("state")?, finished_at, cost: cost.unwrap_or(0), seconds })
+        let finished_at: Timestamp = row.get("finished_at")?;
+        let submitted_at: Option<Timestamp> = row.get("submitted_at")?;
+        // An adopted job ends when it is adopted, perhaps days after its task.
+        let submitted_at = submitted_at.filter(|_| !row.get("adopted").unwrap_or(false));
+        let millis = submitted_at.map(|submitted_at| finished_at.millis() - submitted_at.millis());
+        Ok(Self { state: row.get("state")?, finished_at, cost: row.get("cost")?, millis })
     }
 }
 
@@ -167,17 +209,20 @@ impl FinishedJob {
 #[derive(Default)]
 struct RunningTotals {
     totals: ReportTotals,
-    seconds: f64,
-    timed: u32,
+    cost: Quota,
+    /// How long each succeeded job took.
+    millis: Vec<i64>,
 }
 
 impl RunningTotals {
     fn add(&mut self, job: FinishedJob) {
         self.totals.jobs += 1;
-        self.totals.cost_quota = self.totals.cost_quota.saturating_add(job.cost);
-        let succeeded = job.state == StateName::Succeeded;
+        self.cost = self.cost.plus(job.cost);
         match job.state {
-            StateName::Succeeded => self.totals.succeeded += 1,
+            StateName::Succeeded => {
+                self.totals.succeeded += 1;
+                self.millis.extend(job.millis);
+            }
             StateName::Failed => self.totals.failed += 1,
             StateName::Cancelled => self.totals.cancelled += 1,
             StateName::Expired => self.totals.expired += 1,
@@ -189,25 +234,29 @@ impl RunningTotals {
             | StateName::Downloading
             | StateName::Held => {}
         }
-        if let Some(seconds) = job.seconds.filter(|_| succeeded) {
-            self.seconds += seconds;
-            self.timed += 1;
-            let longest = self.totals.longest_seconds.map_or(seconds, |longest| longest.max(seconds));
-            self.totals.longest_seconds = Some(longest);
-        }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a rate, of fewer jobs than 2^53")]
-    fn finish(self) -> ReportTotals {
+    #[expect(clippy::cast_precision_loss, reason = "a rate and times, of fewer than 2^53")]
+    fn finish(mut self) -> ReportTotals {
         let totals = self.totals;
         let counted = totals.jobs - totals.cancelled;
+        self.millis.sort_unstable();
+        let seconds = |percent| percentile(&self.millis, percent).map(|millis| millis as f64 / 1000.0);
         ReportTotals {
             success_rate: (counted > 0).then(|| totals.succeeded as f64 / counted as f64),
-            cost_usd: Quota::new(totals.cost_quota).usd(),
-            average_seconds: (self.timed > 0).then(|| self.seconds / f64::from(self.timed)),
+            cost_quota: self.cost.get(),
+            cost_usd: self.cost.usd(),
+            median_seconds: seconds(50),
+            p95_seconds: seconds(95),
             ..totals
         }
     }
+}
+
+/// The smallest of the sorted values that at least `percent` of them do not exceed.
+fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
+    let rank = sorted.len().saturating_mul(percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
 }
 
 /// The frequent statement, so that a test can check its query plan.
@@ -217,43 +266,4 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_succeeded_jobs_count_for_the_time() {
-        let job = |state, cost, seconds| FinishedJob { state, finished_at: 0, cost, seconds };
-        let mut totals = RunningTotals::default();
-        totals.add(job(StateName::Succeeded, 5, Some(10.0)));
-        totals.add(job(StateName::Succeeded, 7, Some(20.0)));
-        totals.add(job(StateName::Succeeded, 0, None));
-        totals.add(job(StateName::Failed, 0, Some(900.0)));
-        totals.add(job(StateName::Cancelled, 0, None));
-        totals.add(job(StateName::Expired, 3, Some(800.0)));
-        let expected = ReportTotals {
-            jobs: 6,
-            succeeded: 3,
-            failed: 1,
-            cancelled: 1,
-            expired: 1,
-            success_rate: Some(0.6),
-            cost_quota: 15,
-            cost_usd: Quota::new(15).usd(),
-            average_seconds: Some(15.0),
-            longest_seconds: Some(20.0),
-        };
-        assert_eq!(totals.finish(), expected);
-        assert_eq!(RunningTotals::default().finish(), ReportTotals::default());
-    }
-
-    #[test]
-    fn groups_are_sorted_by_number_of_jobs_then_by_name() {
-        let mut groups = BTreeMap::new();
-        let job = FinishedJob { state: StateName::Failed, finished_at: 0, cost: 0, seconds: None };
-        for key in ["b", "c", "a", "c"] {
-            add_to(&mut groups, key, job);
-        }
-        let names: Vec<String> = largest_groups(groups).into_iter().map(|group| group.key).collect();
-        assert_eq!(names, ["c", "a", "b"]);
-    }
-}
+mod tests;

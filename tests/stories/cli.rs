@@ -349,7 +349,10 @@ async fn report_sums_costs_and_lists_disputes() {
     );
     assert_eq!(total["cost_quota"].as_i64(), Some(charged), "the provider's ledger agrees");
     assert!((total["success_rate"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9);
-    assert!(total["average_seconds"].as_f64().unwrap() > 0.0);
+    assert!(
+        total["median_seconds"].as_f64().unwrap() > 0.0 && total["p95_seconds"] == total["median_seconds"]
+    );
+    assert_eq!(report["by_file"].as_array().unwrap().len(), 3);
     assert_eq!(report["by_model"][0]["key"], "wan2.5-t2v");
     assert_eq!(report["by_day"].as_array().unwrap().len(), 1);
     let text = rig.run(&["report"]).await;
@@ -362,7 +365,10 @@ async fn report_sums_costs_and_lists_disputes() {
         disputes["disputes"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["charged"]);
     let text = rig.run(&["report", "--disputes"]).await;
-    assert!(stdout(&text).contains("charged") && stderr(&text).contains("no video"), "{}", stdout(&text));
+    let task = &ledger.tasks.iter().find(|task| task.cost.get() > 0 && task.ended == Some("failed")).unwrap();
+    assert!(stdout(&text).contains(&task.task_id), "{}", stdout(&text));
+    let csv = rig.run(&["report", "--csv"]).await;
+    assert!(stdout(&csv).contains("\r\nmodel,wan2.5-t2v,3,1,2,0,0,"), "{}", stdout(&csv));
     let wrong = rig.run(&["report", "--since", "yesterday"]).await;
     assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
     rig.finish().await;

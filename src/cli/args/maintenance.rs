@@ -20,9 +20,12 @@ pub(crate) struct ReportArgs {
     /// A time span (7d, 12h), a day (2026-11-01, UTC) or a time; default: the last 30 days
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// List jobs that were charged and have no video
+    /// List tasks that were charged and brought no video, as a text for the provider
     #[arg(long)]
     pub disputes: bool,
+    /// Print one table of comma-separated values (RFC 4180)
+    #[arg(long, conflicts_with_all = ["json", "disputes"])]
+    pub csv: bool,
 }
 
 #[derive(Debug, Args)]

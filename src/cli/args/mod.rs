@@ -90,7 +90,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example: dropreel models")]
     Models,
     /// Report how jobs ended, how long they took and what they cost
-    #[command(after_help = "Example: dropreel report --since 7d\n         dropreel report --disputes")]
+    #[command(
+        after_help = "Example: dropreel report --since 7d --csv > week.csv\n         dropreel report --disputes"
+    )]
     Report(ReportArgs),
     /// Copy the database, whole and consistent, while the daemon runs or not
     #[command(after_help = "Example: sudo -u dropreel dropreel backup /var/backups/dropreel/monday.db")]

@@ -24,7 +24,7 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
     summary = "Outcomes, durations and costs of finished jobs",
     params(
         ("since" = Option<String>, Query, format = DateTime, description = "Only jobs that finished at or after this time; 30 days ago by default"),
-        ("disputes" = Option<bool>, Query, description = "Include the jobs that were charged and have no video")
+        ("disputes" = Option<bool>, Query, description = "Include the tasks that were charged and brought no video")
     ),
     responses(
         (status = 200, description = "The report", body = ReportView),
@@ -52,18 +52,16 @@ pub(super) async fn get_report(
     };
     let store = &admin.server.store;
     let found = store.report(since).await?;
-    let disputes = match disputes {
-        true => Some(admin.job_views(&store.disputed_jobs(since, MAX_PAGE).await?).await?),
-        false => None,
-    };
     let view = ReportView {
         since,
         until: now,
+        time_zone: found.time_zone,
         total: found.total,
         by_model: found.by_model,
         by_label: found.by_label,
+        by_file: found.by_file,
         by_day: found.by_day,
-        disputes,
+        disputes: if disputes { Some(store.disputes(since, MAX_PAGE).await?) } else { None },
     };
     Ok(json_response(StatusCode::OK, &view))
 }
