@@ -189,6 +189,15 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
     WHERE price_class IS NOT NULL AND charged_quota > 0;
 
+-- What the provider has quoted for requests: at most 10,000, not older than a day.
+CREATE TABLE quotes (
+    request_sha256 TEXT NOT NULL PRIMARY KEY, -- of the provider's address and the request
+    quota          INTEGER NOT NULL,
+    quoted_at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX quotes_by_age ON quotes (quoted_at);
+
 -- What attempts count for in budgets, by the quarter of an hour in which they were submitted: days and months of every
 -- time zone begin with one. Kept when jobs are pruned.
 CREATE TABLE spending (

@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 46] = [
+const TABLE: [(&str, &str, &str); 47] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -56,6 +56,7 @@ const TABLE: [(&str, &str, &str); 46] = [
     ("provider.max_running", "20", "30"),
     ("provider.max_running_per_model", "{}", r#"{ "wan2.5-t2v" = 2, "Other" = 3 }"#),
     ("provider.proxy", r#""""#, "http://proxy.example:3128"),
+    ("provider.quotes", r#""auto""#, "off"),
     ("provider.request_timeout", r#""30s""#, "45s"),
     ("provider.submit_per_second", "2.0", "3"),
     ("quarantine.max_bytes", r#""1GiB""#, "2GiB"),

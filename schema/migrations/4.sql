@@ -249,3 +249,9 @@ CREATE TABLE idempotency_keys (
     used_at        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_at);
+CREATE TABLE quotes (
+    request_sha256 TEXT NOT NULL PRIMARY KEY,
+    quota          INTEGER NOT NULL,
+    quoted_at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX quotes_by_age ON quotes (quoted_at);

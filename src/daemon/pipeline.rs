@@ -31,9 +31,10 @@ use crate::media::transport::{self, PinnedTransport};
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::Gate;
 use crate::provider::transport::{ApiTransport, ClientError};
+use crate::provider::wanted_quotes::WantedQuotes;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
-use crate::settings::{Settings, Trust, load_callback_secrets};
+use crate::settings::{Quotes, Settings, Trust, load_callback_secrets};
 use crate::stages::account::AccountStage;
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::worker_pool::WorkerPool;
@@ -42,6 +43,7 @@ use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::poll::PollStage;
 use crate::stages::provider_session::ProviderSession;
+use crate::stages::quotes::QuoteStage;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Stage};
 use crate::store::{Store, WriterHandle};
@@ -80,6 +82,8 @@ pub struct Pipeline {
     pub heartbeats: Heartbeats,
     /// The lock of the inbox, if the daemon holds one.
     pub inbox_lock: Option<Arc<InboxLock>>,
+    /// Requests whose quotes somebody waits for; `None`: prices are not asked for.
+    pub wanted_quotes: Option<WantedQuotes>,
     /// Draws seeds for jobs.
     pub rng: Rng,
     layout: Layout,
@@ -130,6 +134,9 @@ impl Pipeline {
             clock.clone(),
         )
         .await?;
+        let wanted_quotes =
+            (settings.provider.quotes == Quotes::Auto).then(|| WantedQuotes::new(clock.clone()));
+        store.set_quoting(wanted_quotes.as_ref().map(|_| session.client.base_url().to_owned()));
         let newest_delivery = store.newest_delivery().await?;
         let (media, heartbeats) = (Arc::new(media), Heartbeats::new(clock.clone()));
         Ok(Self {
@@ -141,6 +148,7 @@ impl Pipeline {
             library,
             heartbeats,
             inbox_lock: None,
+            wanted_quotes,
             rng,
             layout,
             clock,
@@ -216,6 +224,9 @@ impl Pipeline {
         };
         self.spawn(callbacks, stop, tasks);
         self.spawn(AccountStage::new(store, session.clone()), stop, tasks);
+        if let Some(wanted) = &self.wanted_quotes {
+            self.spawn(QuoteStage::new(store.clone(), session.clone(), wanted.clone()), stop, tasks);
+        }
         self.spawn(PollStage::new(store.clone(), session.clone()), stop, tasks);
         self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
         if !settings.hooks.is_empty() {

@@ -79,6 +79,7 @@ mod tests {
         let mut book = PriceBook {
             operator: vec![operator],
             catalogue: [("wan2.5-preview".to_owned(), vec![tier])].into(),
+            quoting: None,
         };
         let own = OwnCharges::of([2, 3, 9].map(Quota::new).into());
         let mut known = KnownPrice { quote: Some(Quota::new(2)), own };

@@ -12,6 +12,8 @@ pub struct PriceBook {
     pub operator: Vec<OperatorPrice>,
     /// What each model of the provider's catalogue costs.
     pub catalogue: BTreeMap<String, Vec<CataloguePrice>>,
+    /// The address of the provider whose quotes count; `None`: none do.
+    pub quoting: Option<String>,
 }
 
 /// An entry of the operator's price file.

@@ -18,8 +18,9 @@ use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
 use crate::provider::answer::{Classified, ReplyContext};
 use crate::provider::catalogue::Catalogue;
 use crate::provider::classify::{classify_cancel, classify_status, classify_submit};
-use crate::provider::gate::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
+use crate::provider::gate::{NeutralPermit, QueryPermit, QuotePermit, SentCall, SubmitPermit};
 use crate::provider::neutral::classify_neutral;
+use crate::provider::quote::{QuoteAnswer, read_quote};
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BaseUrl};
 use crate::provider::transport::{ApiTransport, ClientError, HttpTransport, describe};
@@ -28,6 +29,8 @@ use crate::provider::wire::read_description;
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
+/// How long a quote may take: it is not worth a longer wait.
+const QUOTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many unknown status words are logged, each once.
 const MAX_LOGGED_WORDS: usize = 64;
 
@@ -206,6 +209,15 @@ impl ProviderClient {
         let classified = classify_neutral(neutral, &outcome, self.context(&self.base));
         debug!(host = self.host(), ?neutral, evidence = ?classified.evidence, "neutral call");
         (call, classified)
+    }
+
+    /// Asks for the price of a request, once and without the key.
+    pub async fn quote(&self, _permit: QuotePermit, body: &str) -> QuoteAnswer {
+        let call = self.call(request::quote(&self.base, body));
+        let lost = || CallOutcome::Lost(format!("no quote within {QUOTE_TIMEOUT:?}"));
+        let answer = read_quote(&self.clock.within(QUOTE_TIMEOUT, call).await.unwrap_or_else(lost));
+        debug!(host = self.host(), ?answer, "quote");
+        answer
     }
 
     fn context<'a>(&self, base: &'a BaseUrl) -> ReplyContext<'a> {

@@ -6,6 +6,7 @@
 //! Pure over the time that it is given: it never waits, it answers until when it is closed.
 
 mod permits;
+mod quote_budget;
 mod state;
 mod unconfirmed;
 
@@ -18,11 +19,17 @@ use crate::job::JobId;
 use crate::job::suspension::{MAX_SUSPENSION, Suspension, SuspensionCause};
 use crate::provider::answer::{AccountRefusal, Classified};
 use crate::provider::neutral::NeutralCall;
+use crate::provider::quote::QuoteAnswer;
 pub use permits::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use permits::{Permit, Subject};
+use quote_budget::QuoteBudget;
+pub use quote_budget::QuotePermit;
 pub use state::Settled;
 use state::{Active, NEUTRAL_SPACING, Probe, RESUME_SPACING, State};
 use unconfirmed::UnconfirmedCauses;
+
+/// How soon to look whether calls are still suspended.
+const QUOTE_RECHECK: Duration = Duration::from_secs(5);
 
 /// The gate is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,7 @@ pub struct Closed {
 pub struct Gate {
     spacing: Duration,
     state: Mutex<State>,
+    quotes: Mutex<QuoteBudget>,
 }
 
 impl Gate {
@@ -59,7 +67,7 @@ impl Gate {
             models_wanted: false,
             last_was_wanted_list: false,
         };
-        Self { spacing, state: Mutex::new(state) }
+        Self { spacing, state: Mutex::new(state), quotes: Mutex::new(QuoteBudget::new(now)) }
     }
 
     /// Permits one submit of `job`, if it may be sent now.
@@ -143,6 +151,33 @@ impl Gate {
             }
         }
         Some(NeutralPermit::new(state.permit(Subject::Neutral(call), probe), call))
+    }
+
+    /// Until when no quotes are asked for: while calls are suspended, or because the provider had none.
+    pub fn quotes_closed_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut state = self.state.lock();
+        state.drop_expired(now);
+        let suspended = state.active.iter().filter(|active| active.suspension.cause.suspends_queries());
+        // Quotes are no probes: they wait until another call has ended the suspension.
+        let suspended =
+            suspended.map(|active| active.suspension.until.unwrap_or(now).max(now.plus(QUOTE_RECHECK)));
+        suspended.max().max(self.quotes.lock().closed_until(now))
+    }
+
+    /// Permits one call for a quote, or answers when to try again. Nothing else depends on it.
+    ///
+    /// # Errors
+    /// With the time when to try again.
+    pub fn admit_quote(&self, now: Timestamp) -> Result<QuotePermit, Timestamp> {
+        match self.quotes_closed_until(now) {
+            Some(until) => Err(until),
+            None => self.quotes.lock().admit(now),
+        }
+    }
+
+    /// Records what a call for a quote got. It says nothing about other calls.
+    pub fn quote_answered(&self, answer: QuoteAnswer, now: Timestamp) {
+        self.quotes.lock().answered(answer, now);
     }
 
     /// Records what the answer to a call means for all calls: new suspensions, or the end of others.

@@ -77,10 +77,14 @@ impl BaseUrl {
     }
 
     fn at(&self, segments: &[&str]) -> Url {
+        self.at_root(&[&["v1"], segments].concat())
+    }
+
+    fn at_root(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
         // Cannot fail: `parse` refuses addresses without a host.
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push("v1").extend(segments);
+            path.pop_if_empty().extend(segments);
         }
         url
     }
@@ -154,10 +158,22 @@ pub fn neutral(base: &BaseUrl, authorization: HeaderValue, call: NeutralCall) ->
     bare(Method::GET, url, authorization)
 }
 
+/// The call for a quote: a request's body, without the key, because the price is public.
+pub fn quote(base: &BaseUrl, body: &str) -> Request {
+    let mut request = keyless(Method::POST, base.at_root(&["waveapi", "quote"]));
+    *request.body_mut() = Some(body.to_owned().into());
+    request
+}
+
 fn bare(method: Method, url: Url, authorization: HeaderValue) -> Request {
+    let mut request = keyless(method, url);
+    request.headers_mut().insert(AUTHORIZATION, authorization);
+    request
+}
+
+fn keyless(method: Method, url: Url) -> Request {
     let json = HeaderValue::from_static("application/json");
     let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, authorization);
     headers.insert(ACCEPT, json.clone());
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if method == Method::POST {
@@ -175,6 +191,14 @@ mod tests {
     fn task_url(base: &str) -> String {
         let base = BaseUrl::parse(base).expect("a base address");
         base.task(&["task-1"]).into()
+    }
+
+    #[test]
+    fn quote_is_asked_for_beside_the_api_without_the_key() {
+        let base = BaseUrl::parse("https://gate.example/qingbo/v1").expect("a base address");
+        let request = quote(&base, "{}");
+        assert_eq!(request.url().as_str(), "https://gate.example/qingbo/waveapi/quote");
+        assert!(!request.headers().contains_key(AUTHORIZATION));
     }
 
     #[test]

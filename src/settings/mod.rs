@@ -126,6 +126,8 @@ pub struct ProviderSettings {
     pub max_running_per_model: BTreeMap<String, u32>,
     /// Limit of a whole call.
     pub request_timeout: Duration,
+    /// Whether prices are asked for.
+    pub quotes: Quotes,
     /// The proxy for calls to the provider, an `http`, `https`, `socks5` or `socks5h` URL that may carry a password. `None`: the proxy of the
     /// usual environment variables.
     pub proxy: Option<Secret>,
@@ -217,6 +219,16 @@ impl SignatureScheme {
             _ => Some(Zeroizing::new(secret.expose().as_bytes().to_vec())),
         }
     }
+}
+
+/// `provider.quotes`: whether the provider is asked for prices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Quotes {
+    /// Where it quotes.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// `callbacks.trust`: whether the body of a callback counts.

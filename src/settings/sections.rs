@@ -75,6 +75,7 @@ impl Reader<'_> {
             max_running: self.read("provider.max_running", |count| within(count, 1, 10_000))?,
             max_running_per_model: self.read("provider.max_running_per_model", per_model)?,
             request_timeout: self.duration("provider.request_timeout")?,
+            quotes: self.word("provider.quotes")?,
             proxy: self.proxy()?,
             api_key: self.api_key()?,
         })

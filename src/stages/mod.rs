@@ -12,6 +12,7 @@ mod in_flight;
 pub mod intake;
 pub mod poll;
 pub mod provider_session;
+pub mod quotes;
 pub mod submit;
 
 use std::panic::AssertUnwindSafe;

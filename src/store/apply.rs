@@ -84,7 +84,7 @@ pub(super) fn apply_to(
         bind_task(writing, nr, &job, task)?;
     }
     if let Some(billing) = billing {
-        record_billing(writing, nr, &billing)?;
+        record_billing(writing, (nr, before.id()), &billing)?;
     }
     let due = due_work(&job, moment.now);
     // Elapsed time does not change the job, but may change what it needs next.

@@ -14,6 +14,7 @@ use crate::pricing::price_book::{CataloguePrice, OperatorPrice, PriceBook};
 use crate::pricing::total::EstimateTotal;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::quotes::quote_in;
 
 /// The newest charges of a kind of job; refunds and failures are not among them.
 const OWN_CHARGES: &str = "SELECT charged_quota FROM attempts INDEXED BY attempts_by_price_class
@@ -124,7 +125,11 @@ impl<'a> Estimator<'a> {
             Some(class) => self.own_charges(class)?,
             None => None,
         };
-        let known = KnownPrice { own, ..KnownPrice::default() };
+        let quote = match &self.book.quoting {
+            Some(provider) => quote_in(self.connection, provider, body)?,
+            None => None,
+        };
+        let known = KnownPrice { quote, own };
         Ok(JobEstimate { estimate: estimate(request.as_ref(), self.book, known), price_class })
     }
 

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub stored_bytes: Counter,
     /// Quota charged for finished jobs.
     pub charged_quota: Counter,
+    /// Charges above their estimates.
+    pub charges_above_estimate: Counter,
     /// Writes committed; a commit is a batch of them.
     pub commit_batch_writes: Counter,
     /// Duration of a commit with its flush, in seconds.
@@ -85,6 +87,7 @@ struct Shared {
 pub(super) enum MetricEvent {
     Accepted,
     Callback,
+    ChargedAboveEstimate,
     Event(Box<CountedEvent>),
 }
 
@@ -183,6 +186,7 @@ impl Default for Metrics {
             downloads: Family::default(),
             stored_bytes: Counter::default(),
             charged_quota: Counter::default(),
+            charges_above_estimate: Counter::default(),
             commit_batch_writes: Counter::default(),
             commit_durations: Histogram::new(buckets),
             shared: Arc::default(),
@@ -213,6 +217,7 @@ impl Metrics {
             match event {
                 MetricEvent::Accepted => drop(self.accepted_jobs.inc()),
                 MetricEvent::Callback => drop(self.callbacks.inc()),
+                MetricEvent::ChargedAboveEstimate => drop(self.charges_above_estimate.inc()),
                 MetricEvent::Event(counted) => self.record_event(*counted),
             }
         }

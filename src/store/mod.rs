@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
 //! | adopt tasks that were made elsewhere | `adopt` |
-//! | estimates, and what attempts cost and budgets have left | `estimates`; `spending` |
+//! | estimates, and the quotes they are made from; what attempts cost and budgets have left | `estimates`; `quotes`; `spending` |
 //! | ingest job files, mark them as moved | `job_files` |
 //! | which jobs are due; isolate a corrupt job | `due` |
 //! | downloads that are due, planned paths of outputs | `downloads` |
@@ -50,6 +50,7 @@ pub mod model_stats;
 pub mod notify;
 mod output_rows;
 pub mod prune;
+pub mod quotes;
 pub mod report;
 mod rows;
 pub mod schema;

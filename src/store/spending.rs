@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
 use crate::store::meta;
+use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::writer::Writing;
 
@@ -147,10 +148,10 @@ pub(super) fn reserve(
     set_counted(writing, nr, number, Counted { quota: estimate.quota, settled: false, at: now })
 }
 
-/// Records what became known about the cost of an attempt of the job `nr`.
+/// Records what became known about the cost of an attempt of a job.
 pub(super) fn record_billing(
     writing: &mut Writing<'_>,
-    nr: i64,
+    (nr, job): (i64, JobId),
     billing: &Billing,
 ) -> Result<(), StoreError> {
     match billing {
@@ -173,18 +174,24 @@ pub(super) fn record_billing(
         Billing::Charged { task, quota: charged, completed } => {
             let Some((number, sends)) = attempt_of(writing.connection, nr, task)? else { return Ok(()) };
             // What a failed task cost says nothing about the next.
-            writing
+            let estimate: Option<Quota> = writing
                 .connection
                 .prepare_cached(
                     "UPDATE attempts SET charged_quota = ?3, price_class = iif(?4, price_class, NULL)
-                     WHERE job = ?1 AND number = ?2",
+                     WHERE job = ?1 AND number = ?2 RETURNING estimate_quota",
                 )?
-                .execute((nr, number, charged, completed))?;
+                .query_row((nr, number, charged, completed), |row| row.get(0))?;
             // Made elsewhere: no budget was asked.
             if sends == 0 {
                 return Ok(());
             }
             let counted = counted_by(writing.connection, nr, number)?;
+            if let Some(estimate) = estimate.filter(|estimate| charged > estimate)
+                && !(counted.settled && counted.quota == *charged)
+            {
+                tracing::warn!(%job, "job {job} was charged {charged}, more than its estimate of {estimate}");
+                writing.count(MetricEvent::ChargedAboveEstimate);
+            }
             set_counted(writing, nr, number, Counted { quota: *charged, settled: true, ..counted })
         }
     }

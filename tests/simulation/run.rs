@@ -116,6 +116,7 @@ impl<'a> Run<'a> {
         settings.library.dir = settings.data_dir.join("videos");
         settings.callbacks.secret_file = settings.data_dir.join("callback.secret");
         settings.provider.max_running = scenario.settings.max_running;
+        settings.provider.quotes = dropreel::settings::Quotes::Off;
         settings.provider.submit_per_second = scenario.settings.submit_per_second;
         settings.downloads.concurrency = scenario.settings.concurrency;
         if !scenario.settings.callbacks {

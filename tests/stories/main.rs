@@ -29,6 +29,7 @@ mod money;
 mod page;
 mod poll;
 mod proxy;
+mod quotes;
 mod restart;
 mod service;
 mod signature;

@@ -79,6 +79,8 @@ impl Rig {
             ("DROPREEL_PROVIDER__BASE_URL", sandbox.base_url()),
             ("DROPREEL_PROVIDER__API_KEY", KEY.to_owned()),
             ("DROPREEL_PROVIDER__SUBMIT_PER_SECOND", "100.0".to_owned()),
+            // Tests of quotes switch them on: the others count calls.
+            ("DROPREEL_PROVIDER__QUOTES", "off".to_owned()),
             ("DROPREEL_PROVIDER__MAX_RUNNING", "200".to_owned()),
             ("DROPREEL_PROVIDER__REQUEST_TIMEOUT", "3s".to_owned()),
             ("DROPREEL_INBOX__SETTLE", "200ms".to_owned()),

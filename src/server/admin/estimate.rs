@@ -1,5 +1,7 @@
 //! `POST /api/v1/estimate`: what a job file would cost, with the checks of the inbox. Nothing is accepted.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -11,6 +13,11 @@ use crate::server::admin::intake::{Upload, panicked};
 use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
 use crate::server::admin::state::AdminState;
 use crate::server::body::read_body;
+
+/// Most jobs of a request for which the provider is asked.
+const MAX_QUOTED: usize = 40;
+/// How long an answer waits for quotes.
+const QUOTE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /api/v1/estimate`.
 #[utoipa::path(
@@ -41,6 +48,11 @@ pub(super) async fn estimate_jobs(
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
     let (checked, text) = (upload.clone(), bytes.clone());
     let found = web::block(move || checked.inspect(&text)).await.map_err(|_| panicked())?;
+    if let Some(quotes) = admin.server.wanted_quotes.as_ref().filter(|_| found.errors.is_empty()) {
+        let (upload, text) = (upload.clone(), bytes.clone());
+        let bodies = web::block(move || upload.bodies(text).take(MAX_QUOTED).collect());
+        quotes.wait_for(bodies.await.map_err(|_| panicked())?, QUOTE_PATIENCE).await;
+    }
     let name = upload.name.clone().unwrap_or_else(|| "-".to_owned());
     let total = match found.errors.as_slice() {
         [] => admin.server.store.estimate_all(upload.bodies(bytes)).await?,

@@ -158,6 +158,8 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
     #[expect(clippy::cast_precision_loss, reason = "exact below eighteen thousand million dollars")]
     charged.inc_by(metrics.charged_quota.get() as f64 / QUOTA_PER_USD as f64);
     registry.register("charged_usd", "US dollars charged for finished jobs", charged);
+    let help = "Tasks that were charged more than their job was estimated at";
+    registry.register("charges_above_estimate", help, metrics.charges_above_estimate.clone());
     let help = "Database writes committed; a commit is a batch of them";
     registry.register("commit_batch_writes", help, metrics.commit_batch_writes.clone());
     let help = "Duration of a database commit with its flush to disk, in seconds";

@@ -21,6 +21,7 @@ use crate::job::{JobId, TaskId};
 use crate::jobfile;
 use crate::library::Library;
 use crate::provider::catalogue::SharedCatalogue;
+use crate::provider::wanted_quotes::WantedQuotes;
 use crate::rng::Rng;
 use crate::secret::CallbackSecrets;
 use crate::server::admin::auth::RequestCheck;
@@ -60,6 +61,8 @@ pub struct AdminServer {
     pub adopt: AdoptTasks,
     /// The models that the provider lists.
     pub catalogue: SharedCatalogue,
+    /// Asks the provider for prices; `None`: quotes are off.
+    pub wanted_quotes: Option<WantedQuotes>,
     /// Checked for its presence.
     pub library: Library,
     /// Show which stages are stalled.

@@ -15,7 +15,10 @@ use crate::job::suspension::Suspension;
 use crate::provider::answer::{Classified, Evidence};
 use crate::provider::catalogue::SharedCatalogue;
 use crate::provider::client::ProviderClient;
-use crate::provider::gate::{Closed, Gate, NeutralPermit, QueryPermit, SentCall, Settled, SubmitPermit};
+use crate::provider::gate::{
+    Closed, Gate, NeutralPermit, QueryPermit, QuotePermit, SentCall, Settled, SubmitPermit,
+};
+use crate::provider::quote::QuoteAnswer;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use clock_check::ClockCheck;
@@ -87,6 +90,26 @@ impl ProviderSession {
         let admitted = self.gate.admit_neutral(self.clock.now());
         self.save_probe(admitted.as_ref().is_some_and(NeutralPermit::is_probe)).await?;
         Ok(admitted)
+    }
+
+    /// Until when no quotes are asked for.
+    pub fn quotes_closed_until(&self) -> Option<Timestamp> {
+        self.gate.quotes_closed_until(self.clock.now())
+    }
+
+    /// Permits one call for a quote, or answers when to try again.
+    ///
+    /// # Errors
+    /// With the time when to try again.
+    pub fn admit_quote(&self) -> Result<QuotePermit, Timestamp> {
+        self.gate.admit_quote(self.clock.now())
+    }
+
+    /// Asks for the price of a request.
+    pub async fn quote(&self, permit: QuotePermit, body: &str) -> QuoteAnswer {
+        let answer = self.client.quote(permit, body).await;
+        self.gate.quote_answered(answer, self.clock.now());
+        answer
     }
 
     /// When the next neutral call is due, if one is wanted.

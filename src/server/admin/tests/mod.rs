@@ -54,6 +54,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         rng: Rng::seeded(1),
         adopt: Arc::new(|_, _| Box::pin(async { Ok((Vec::new(), Vec::new())) })),
         catalogue: SharedCatalogue::new(Clock::machine()),
+        wanted_quotes: None,
         library,
         heartbeats: Heartbeats::new(Clock::machine()),
         callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),
