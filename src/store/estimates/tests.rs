@@ -51,6 +51,26 @@ async fn own_jobs_of_the_same_kind_set_the_estimate() {
 }
 
 #[tokio::test]
+async fn charge_above_its_estimate_is_counted_once() {
+    let rig = Rig::new();
+    let body = r#"{"model":"wan2.5-t2v","prompt":"p"}"#;
+    let counted = || rig.store.metrics().charges_above_estimate.get();
+    // The guess for five seconds.
+    run(&rig, "as-estimated", body, Phase::Completed, 450_000).await;
+    assert_eq!(counted(), 0);
+    run(&rig, "dearer", body, Phase::Completed, 450_001).await;
+    assert_eq!(counted(), 1);
+    let facts = TaskFacts { cost: Some(Quota::new(450_001)), ..TaskFacts::of(Phase::Completed) };
+    let verdict = StatusVerdict::Answered(facts);
+    let again = Event::StatusPolled { task: TaskId::parse("dearer").unwrap(), sent_at: NOW, verdict };
+    let crate::store::details::Found::One(job) = rig.store.find("dearer".into()).await.unwrap() else {
+        panic!()
+    };
+    rig.store.apply(job, again, NOW).await.unwrap();
+    assert_eq!(counted(), 1);
+}
+
+#[tokio::test]
 async fn operator_prices_come_before_own_jobs() {
     let rig = Rig::new();
     let body = r#"{"model":"wan2.5-t2v","prompt":"p"}"#;
