@@ -246,6 +246,7 @@ const REQUIRED_FAULTS: &[&str] = &[
     "Pause",
     "FillDisk",
     "disk full",
+    "job over budget",
     "Restore",
     "request lost",
     "request doubled",
@@ -350,6 +351,12 @@ fn unsettled(data_dir: &Path) -> Vec<String> {
         )
         .unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// How often a job did not fit into the budget of a day.
+fn times_over_budget(data_dir: &Path) -> u64 {
+    let Ok(snapshot) = checker::Snapshot::take(data_dir) else { return 0 };
+    snapshot.history.iter().filter(|row| row.text("event") == "over_budget").count() as u64
 }
 
 /// The outcome of each job by name: state, cost, and the hashes of its files.

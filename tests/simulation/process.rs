@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::daemon::pipeline::{Pipeline, Transports};
+use dropreel::job::budget::Budgets;
 use dropreel::job::event::{Event, OperatorAction};
 use dropreel::job::step::ActionReply;
 use dropreel::job::suspension::{Suspension, SuspensionCause};
@@ -116,6 +117,13 @@ impl DaemonProcess {
             }
         }
         actions
+    }
+
+    /// Takes back all budgets, as a reload does.
+    pub fn lift_budgets(&self) {
+        if let Some(open) = self.open() {
+            open.store.set_budgets(Budgets::default());
+        }
     }
 
     fn open(&self) -> Option<Open> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dropreel::clock::Timestamp;
 use dropreel::job::JobId;
 use dropreel::job::event::OperatorAction;
+use dropreel::money::Quota;
 use dropreel::rng::Rng;
 use dropreel::sandbox::Options;
 use dropreel::sandbox::fault_plan::FaultPlan;
@@ -56,6 +57,9 @@ pub struct Outcome {
     pub outcomes: BTreeMap<String, String>,
     pub simulated: Duration,
 }
+
+/// In half of the seeds: enough for three jobs of unknown price.
+const DAILY_BUDGET: Quota = Quota::new(1_350_000);
 
 pub struct Run<'a> {
     scenario: Scenario,
@@ -107,7 +111,7 @@ impl<'a> Run<'a> {
             seed,
             queue_time: (Duration::from_millis(100), Duration::from_secs(20)),
             run_time: (Duration::from_secs(2), Duration::from_secs(120)),
-            balance: dropreel::money::Quota::new(1_000_000_000_000),
+            balance: Quota::new(1_000_000_000_000),
             ..Options::default()
         };
         let mut settings = settings.clone();
@@ -122,6 +126,8 @@ impl<'a> Run<'a> {
         if !scenario.settings.callbacks {
             settings.callbacks.public_url = None;
         }
+        let daily_budget = seed.is_multiple_of(2).then_some(DAILY_BUDGET);
+        settings.budget.per_day = daily_budget;
         let mut run = Self {
             seed,
             rng: Rng::seeded(seed),
@@ -136,7 +142,7 @@ impl<'a> Run<'a> {
             folder,
             call_limits: CallLimits::new(&settings),
             settings,
-            log: HarnessLog::default(),
+            log: HarnessLog { daily_budget: daily_budget.map(Quota::get), ..HarnessLog::default() },
             network_faults: scenario.network_faults.clone(),
             awaiting_answer: BTreeSet::new(),
             saved_database: None,
@@ -561,6 +567,13 @@ impl<'a> Run<'a> {
         }
         self.pause(false);
         self.faults_ended = Some(self.real);
+        // The jobs that wait for the next day go on, as after a reload.
+        self.check(When::Always);
+        self.log.daily_budget = None;
+        self.settings.budget.per_day = None;
+        if let Some(process) = &self.process {
+            process.lift_budgets();
+        }
         if self.process.is_none() {
             self.start();
         }
@@ -633,6 +646,10 @@ impl<'a> Run<'a> {
         let stored = stored_beside_a_fault(&self.settings.data_dir);
         if stored > 0 {
             *self.fired.entry("output stored beside a lasting fault".to_owned()).or_default() += stored;
+        }
+        let over_budget = crate::times_over_budget(&self.settings.data_dir);
+        if over_budget > 0 {
+            *self.fired.entry("job over budget".to_owned()).or_default() += over_budget;
         }
         for (fault, times) in &self.world.ledger().faults {
             *self.fired.entry(format!("provider {fault}")).or_default() += times;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the checker reads the database by SQL of its own")]
 
 mod answers;
+mod budgets;
 mod callbacks;
 mod database;
 mod history;
@@ -69,6 +70,8 @@ pub struct HarnessLog {
     pub published: BTreeMap<String, String>,
     /// The limits set for the daemon, if the harness wants them checked.
     pub limits: Option<Limits>,
+    /// The budget of each day (UTC) set for the daemon, in quota.
+    pub daily_budget: Option<i64>,
 }
 
 /// Limits on calls to the provider.
@@ -147,6 +150,7 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     history::check(&snapshot, &mut found);
     intake::check(evidence, &snapshot, &mut found);
     money::check(evidence, &snapshot, &mut found);
+    budgets::check(evidence, &snapshot, &mut found);
     answers::check(evidence, &snapshot, &mut found);
     callbacks::check(evidence, &snapshot, &mut found);
     library::check(evidence, &snapshot, &mut found);
