@@ -85,6 +85,8 @@ CREATE TABLE jobs (
     cancel_requested     INTEGER NOT NULL,      -- 1: to be cancelled at the provider
     expiry_alerted       INTEGER NOT NULL,      -- 1: the alert that a link expires soon has been given
     unattended_entries   INTEGER NOT NULL,      -- history entries since the operator last acted
+    settlement_at        INTEGER,               -- the task has ended, but its cost is not final: when to poll for it,
+    settlement_tries     INTEGER NOT NULL,      -- and how often it has been
     budget_wait_quota    INTEGER,               -- pending: what it needs of a budget that it waits for
     checks_waived        INTEGER NOT NULL,      -- 1: released although too expensive; the next attempt skips that check
     unlisted_allowed     INTEGER NOT NULL,      -- 1: released although its model is not listed; until the next attempt

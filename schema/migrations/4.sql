@@ -38,6 +38,8 @@ CREATE TABLE jobs_4 (
     cancel_requested     INTEGER NOT NULL,
     expiry_alerted       INTEGER NOT NULL,
     unattended_entries   INTEGER NOT NULL,
+    settlement_at        INTEGER,
+    settlement_tries     INTEGER NOT NULL,
     budget_wait_quota    INTEGER,
     checks_waived        INTEGER NOT NULL,
     unlisted_allowed     INTEGER NOT NULL,
@@ -63,7 +65,7 @@ SELECT
               WHEN 'fetch' THEN 'poll' ELSE move END,
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
-    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
+    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
     submitted_at, completed_at, finished_at, expires_at, error_code, error_message, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;

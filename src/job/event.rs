@@ -255,8 +255,10 @@ pub struct TaskFacts {
     pub phase: Phase,
     /// 0 to 100.
     pub progress: Option<u8>,
-    /// Quota charged.
+    /// Quota charged. `None` while it is not final.
     pub cost: Option<Quota>,
+    /// The task has ended, but the provider says that its cost is not final yet.
+    pub cost_pending: bool,
     /// When it was completed, by the provider's clock, if plausible.
     pub completed_at: Option<Timestamp>,
     /// Why it failed.
@@ -268,7 +270,15 @@ pub struct TaskFacts {
 impl TaskFacts {
     /// An answer that says nothing but the phase.
     pub fn of(phase: Phase) -> Self {
-        Self { phase, progress: None, cost: None, completed_at: None, error: None, outputs: Vec::new() }
+        Self {
+            phase,
+            progress: None,
+            cost: None,
+            cost_pending: false,
+            completed_at: None,
+            error: None,
+            outputs: Vec::new(),
+        }
     }
 }
 

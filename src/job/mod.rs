@@ -33,7 +33,7 @@ use crate::clock::Timestamp;
 use crate::money::Quota;
 pub use id::{JobId, TaskId};
 use output::Output;
-use state::{Schedule, State, StateName};
+use state::{Schedule, Settlement, State, StateName};
 
 /// -100 to 100, higher first, default 0 (docs/reference.md#job-files).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -124,6 +124,8 @@ pub struct Job {
     unattended_entries: u32,
     /// What it needs of a budget that it waits for.
     budget_wait: Option<Quota>,
+    /// The cost of its task is not final yet.
+    settlement: Option<Settlement>,
     /// The operator has released it although it is too expensive: that check is skipped for the next attempt.
     checks_waived: bool,
     /// The operator has released it although its model is not listed: the next attempt is made all the same.
@@ -147,6 +149,7 @@ impl Job {
             callback_at: None,
             unattended_entries: 0,
             budget_wait: None,
+            settlement: None,
             checks_waived: false,
             unlisted_allowed: false,
             outputs: Vec::new(),
@@ -201,6 +204,11 @@ impl Job {
     /// Whether it waits for a first submit that its model must be listed for.
     pub fn needs_listed_model(&self) -> bool {
         !self.unlisted_allowed && matches!(self.state, State::Pending { pending_attempt: None, .. })
+    }
+
+    /// When its task is polled for its final cost, after its end.
+    pub fn settlement(&self) -> Option<Settlement> {
+        self.settlement
     }
 
     /// Whether its next attempt skips the check for too expensive jobs.

@@ -57,7 +57,11 @@ pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
                 if job.cancel_requested() { NextAction::Cancel } else { poll(job, &running.schedule) };
             next(action, running.schedule.due)
         }
-        State::Downloading(downloading) => next(poll(job, &downloading.schedule), downloading.schedule.due),
+        State::Downloading(downloading) => {
+            let due = downloading.schedule.due;
+            let due = job.settlement().map_or(due, |settlement| due.min(settlement.due));
+            next(poll(job, &downloading.schedule), due)
+        }
         State::Held(hold) => match &hold.held_from {
             HeldFrom::Running(RunningTask { schedule, .. })
             | HeldFrom::Downloading(Downloading { schedule, .. })
@@ -71,7 +75,7 @@ pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
             | HeldFrom::Submitting(..) => None,
         },
         State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => {
-            None
+            job.settlement().and_then(|settlement| next(NextAction::Poll, settlement.due))
         }
     }
 }

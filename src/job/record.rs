@@ -7,7 +7,7 @@ use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
 use crate::job::output::Output;
 use crate::job::state::{
-    Downloading, HeldFrom, Hold, PendingAttempt, RunningTask, Schedule, State, StateName,
+    Downloading, HeldFrom, Hold, PendingAttempt, RunningTask, Schedule, Settlement, State, StateName,
 };
 use crate::job::{Identity, Job, JobError, JobFacts};
 use crate::money::Quota;
@@ -39,6 +39,8 @@ pub struct Record {
     pub callback_at: Option<Timestamp>,
     pub unattended_entries: u32,
     pub budget_wait: Option<Quota>,
+    pub settlement_at: Option<Timestamp>,
+    pub settlement_tries: u32,
     pub checks_waived: bool,
     pub unlisted_allowed: bool,
     pub outputs: Vec<Output>,
@@ -75,6 +77,8 @@ impl Job {
             callback_at: self.callback_at,
             unattended_entries: self.unattended_entries,
             budget_wait: self.budget_wait,
+            settlement_at: self.settlement.map(|settlement| settlement.due),
+            settlement_tries: self.settlement.map_or(0, |settlement| settlement.tries),
             checks_waived: self.checks_waived,
             unlisted_allowed: self.unlisted_allowed,
             outputs: self.outputs.clone(),
@@ -142,6 +146,7 @@ impl Job {
             callback_at: record.callback_at,
             unattended_entries: record.unattended_entries,
             budget_wait: record.budget_wait,
+            settlement: record.settlement_at.map(|due| Settlement { due, tries: record.settlement_tries }),
             checks_waived: record.checks_waived,
             unlisted_allowed: record.unlisted_allowed,
             outputs: record.outputs,

@@ -66,6 +66,9 @@ impl Backoff {
     /// Between polls for fresh links. Never below [`MIN_POLL_SPACING`], whatever the jitter.
     pub const FRESH_LINK: Self =
         Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(300) };
+    /// Between polls for the final cost of a task that has ended.
+    pub const SETTLEMENT: Self =
+        Self { base: Duration::from_secs(5), factor: 3.0, cap: Duration::from_secs(3600) };
     /// Between cancel calls.
     pub const CANCEL: Self =
         Self { base: Duration::from_secs(2), factor: 2.0, cap: Duration::from_secs(120) };
@@ -83,6 +86,9 @@ impl Backoff {
         Duration::from_secs_f64(capped * (0.8 + 0.4 * jitter.clamp(0.0, 1.0)))
     }
 }
+
+/// Polls for the final cost of a task that has ended: about seven hours. Then it stays reserved.
+pub const MAX_SETTLEMENT_TRIES: u32 = 12;
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,15 @@ impl Schedule {
     }
 }
 
+/// The cost of a task that has ended is not final yet: the provider is asked again, also after the job has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// When to poll next.
+    pub due: Timestamp,
+    /// Polls so far.
+    pub tries: u32,
+}
+
 /// An attempt that may be sent (again): its key and body are committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingAttempt {

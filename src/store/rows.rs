@@ -69,6 +69,8 @@ columns! {
             expiry_alerted = expiry_alerted,
             unattended_entries = unattended_entries,
             budget_wait_quota = budget_wait,
+            settlement_at = settlement_at,
+            settlement_tries = settlement_tries,
             checks_waived = checks_waived,
             unlisted_allowed = unlisted_allowed,
             error_code = error_code,

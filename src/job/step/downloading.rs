@@ -41,6 +41,7 @@ impl Change<'_> {
         verdict: &StatusVerdict,
     ) {
         downloading.polled_at = Some(self.now());
+        self.space_settlement();
         let answered = matches!(verdict, StatusVerdict::Answered(_) | StatusVerdict::Missing);
         downloading.schedule.failing_since =
             (!answered).then_some(downloading.schedule.failing_since.unwrap_or(self.now()));
@@ -48,7 +49,7 @@ impl Change<'_> {
         match verdict {
             StatusVerdict::Answered(facts) => match facts.phase {
                 Phase::Completed => {
-                    self.job.facts.cost = facts.cost.or(self.job.facts.cost);
+                    self.note_settlement(facts);
                     if self.job.outputs.is_empty() && facts.outputs.is_empty() {
                         self.job.facts.status_message = Some(NO_OUTPUT.to_owned());
                     } else if self.job.outputs.is_empty() {

@@ -10,6 +10,7 @@ mod links;
 mod operator;
 pub mod possible;
 mod running;
+mod settlement;
 mod submitting;
 mod time;
 

@@ -145,6 +145,7 @@ impl Change<'_> {
         self.job.expiry_alerted = false;
         self.job.callback_at = None;
         self.job.budget_wait = None;
+        self.job.settlement = None;
         self.job.unlisted_allowed = false;
         let now = self.now();
         self.job.state = State::Pending { schedule: Schedule::starting(now, now), pending_attempt: None };

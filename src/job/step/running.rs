@@ -21,6 +21,9 @@ impl Change<'_> {
             let completed = *phase == Phase::Completed;
             self.billing = Some(Billing::Charged { task: task.clone(), quota: *cost, completed });
         }
+        if self.job.task() == Some(task) && self.job.state_name().is_end() && self.job.settlement.is_some() {
+            return self.polled_ended(verdict);
+        }
         if self.job.task() != Some(task) || self.job.state_name().is_end() {
             if let StatusVerdict::Answered(facts) = verdict {
                 self.ignore(format!("status of task {task}: {}", facts.phase));
@@ -141,7 +144,7 @@ impl Change<'_> {
     }
 
     pub(super) fn task_ended(&mut self, task: TaskId, facts: &TaskFacts, sent_at: Timestamp) {
-        self.job.facts.cost = facts.cost.or(self.job.facts.cost);
+        self.note_settlement(facts);
         self.job.facts.completed_at = facts.completed_at.or(Some(self.now()));
         match facts.phase {
             Phase::Completed => self.completed(task, facts, sent_at),
@@ -199,6 +202,7 @@ impl Change<'_> {
             let detail = hint.map_or_else(String::new, |task| format!("for task {task}"));
             self.record(HistoryEvent::CallbackReceived, detail);
         }
+        self.settlement_soon();
         let first = self.job.callback_at.is_none();
         match &mut self.job.state {
             State::Queued(running) | State::Processing(running) => {

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::job::history::HistoryEvent;
 use crate::job::output::Output;
-use crate::job::retry::{MAX_DOWNLOAD_WAIT, MAX_LINK_LIFETIME, OUTPUT_GRACE, SLOW_POLL_INTERVAL};
+use crate::job::retry::{Backoff, MAX_DOWNLOAD_WAIT, MAX_LINK_LIFETIME, OUTPUT_GRACE, SLOW_POLL_INTERVAL};
 use crate::job::state::{Downloading, HeldFrom, RunningTask, Schedule, State};
 use crate::job::step::Change;
 
@@ -38,6 +38,9 @@ impl Change<'_> {
         let now = self.now();
         // The end of the wait was that of a day of the wrong clock.
         self.budget_freed();
+        if let Some(settlement) = &mut self.job.settlement {
+            settlement.due = settlement.due.min(now.plus(Backoff::SETTLEMENT.cap));
+        }
         match &mut self.job.state {
             // The user may have set this time (`not_before`): it was not computed, and it is later than the job itself.
             State::Pending { schedule, pending_attempt: None } if schedule.due > schedule.since => {

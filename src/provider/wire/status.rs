@@ -49,16 +49,19 @@ pub fn read_status(
     if !named && let Some(other) = objects.iter().find_map(|object| id_under(object, "task_id")) {
         return Err(Unreadable::OtherTask { named: other });
     }
-    let Some((object, word)) = find_status(&objects, is_named) else {
+    let Some((object, status)) = find_status(&objects, is_named) else {
         let error = objects.first().and_then(|object| error_in(object, now));
         return Err(error.map_or(Unreadable::NoStatus, Unreadable::Error));
     };
-    let phase = read_phase(&word);
+    let phase = read_phase(&status);
     let ended = is_end(&phase);
     let completed_at = ["completed_at", "finished_at", "finish_time"]
         .iter()
         .find_map(|key| read_time(field(object, key)?, now))
         .filter(|_| ended);
+    let billing = word(object.get("billing_status"));
+    let cost_pending =
+        ended && billing.is_some_and(|word| BILLING_PENDING.contains(&word.to_lowercase().as_str()));
     let outputs = read_outputs(object, &objects, &OutputContext { phase: &phase, completed_at, now, base });
     // A gateway's own `"status":"error"` or `"success"` is not the status of a task that it does not name.
     if ended && !named && outputs.is_empty() {
@@ -67,13 +70,18 @@ pub fn read_status(
     }
     Ok(TaskFacts {
         progress: object.get("progress").and_then(read_progress),
-        cost: object.get("cost").and_then(read_quota).filter(|_| ended),
+        cost: object.get("cost").and_then(read_quota).filter(|_| ended && !cost_pending),
+        cost_pending,
         completed_at,
-        error: read_failure(object, &objects, &phase, &word),
+        error: read_failure(object, &objects, &phase, &status),
         outputs,
         phase,
     })
 }
+
+/// Words of `billing_status` before the cost is final. Every other one, and none, means that it is: an unknown word must
+/// not keep a charge out of the books.
+const BILLING_PENDING: &[&str] = &["pending", "processing", "unsettled", "settling", "frozen", "reserved"];
 
 /// The object with the task's status, and that status. Objects that name the task come first, because envelopes have a
 /// status too.

@@ -71,6 +71,10 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
             after(downloading.clone(), &[refused(410), polled(completed(&["https://cdn.example/a"]))]),
         ),
         ("succeeded", after(downloading.clone(), &[stored(0)])),
+        (
+            "succeeded, cost not final",
+            after(queued.clone(), &[polled(cost_pending(&["https://cdn.example/a"])), stored(0)]),
+        ),
         ("failed", after(queued.clone(), &[polled(TaskFacts::of(Phase::Failed))])),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
@@ -118,6 +122,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("poll: completed", polled(completed(&["https://cdn.example/a"]))),
         ("poll: completed, fresh link", polled(completed(&["https://cdn.example/b"]))),
         ("poll: completed, no output", polled(completed(&[]))),
+        ("poll: completed, cost not final", polled(cost_pending(&["https://cdn.example/a"]))),
         (
             "poll: completed, two outputs",
             polled(completed(&["https://cdn.example/a", "https://cdn.example/c"])),
@@ -203,7 +208,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..48, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..49, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;
@@ -220,7 +225,8 @@ proptest! {
             let name = outcome.job.state_name();
             let has_no_action = due_work(&outcome.job, now) == DueWork::default();
             prop_assert!(!has_no_action || name.is_end() || name == StateName::Held);
-            prop_assert!(!name.is_end() || (has_no_action && outcome.job.facts.finished_at.is_some()));
+            prop_assert!(!name.is_end() || outcome.job.facts.finished_at.is_some());
+            prop_assert!(!name.is_end() || has_no_action == outcome.job.settlement.is_none());
             job = outcome.job;
         }
     }

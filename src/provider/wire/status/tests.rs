@@ -26,6 +26,7 @@ fn the_documented_answer_is_read_whole() {
         phase: Phase::Completed,
         progress: Some(100),
         cost: Some(Quota::new(75_000)),
+        cost_pending: false,
         completed_at: Some(Timestamp::from_millis(1_720_000_030_000)),
         error: None,
         outputs: vec![ReportedOutput {
@@ -36,6 +37,25 @@ fn the_documented_answer_is_read_whole() {
         }],
     };
     assert_eq!(read, expected);
+}
+
+#[test]
+fn cost_counts_once_it_is_settled() {
+    // (billing_status, status, cost, whether it is still to come)
+    let cases = [
+        ("null", "completed", Some(7), false),
+        (r#""settled""#, "completed", Some(7), false),
+        (r#""pending""#, "completed", None, true),
+        (r#""Unsettled""#, "failed", None, true),
+        (r#""refunded""#, "cancelled", Some(7), false),
+        (r#""pending""#, "processing", None, false),
+        (r#"{"a":1}"#, "completed", Some(7), false),
+    ];
+    for (billing, status, cost, pending) in cases {
+        let read =
+            facts(&format!(r#"{{"task_id":"t-1","status":"{status}","cost":7,"billing_status":{billing}}}"#));
+        assert_eq!((read.cost, read.cost_pending), (cost.map(Quota::new), pending), "{billing} {status}");
+    }
 }
 
 #[test]
