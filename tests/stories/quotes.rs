@@ -21,6 +21,10 @@ async fn estimate_has_the_quotes_of_a_provider_that_quotes() {
     let report = stdout_json(&rig.run(&["check", "--json", file.to_str().unwrap()]).await);
     assert_eq!(report["files"][0]["sources"], json!({"quote": 2}), "{report}");
     assert_eq!(report["estimate_usd"], json!(0.5625), "{report}");
+    let repeated = job("many").replace(r#""name""#, r#""repeat":3,"name""#);
+    std::fs::write(&file, repeated).unwrap();
+    let report = stdout_json(&rig.run(&["check", "--json", file.to_str().unwrap()]).await);
+    assert_eq!(report["files"][0]["sources"], json!({"quote": 3}), "{report}");
     rig.finish().await;
 }
 

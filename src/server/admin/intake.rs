@@ -201,15 +201,17 @@ impl Upload {
     }
 
     /// The requests of its jobs, as far as it can be read. They are parsed as they are taken.
+    ///
+    /// `repeat` draws the same seeds each time, so that quotes are found again.
     pub(super) fn bodies(self, bytes: Bytes) -> Bodies {
-        let stem = self.stem();
+        let (stem, rng) = (self.stem(), Rng::seeded(0));
         match self.form {
             Form::Document => {
-                let drafts = read_document(&bytes, &stem, &self.limits, &self.rng).unwrap_or_default();
+                let drafts = read_document(&bytes, &stem, &self.limits, &rng).unwrap_or_default();
                 Box::new(drafts.into_iter().map(|draft| draft.body))
             }
             Form::Lines => {
-                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &self.rng);
+                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &rng);
                 Box::new(lines.filter_map(|line| Some(line.ok()?.body)))
             }
         }
