@@ -43,6 +43,10 @@ pub struct DueAction {
 pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
     let next = |action, due| Some(DueAction { action, due });
     match job.state() {
+        // Also one that failed before: money that is given back must reach it before its time.
+        State::Pending { schedule, .. } if job.budget_wait().is_some() && schedule.due > now => {
+            next(NextAction::Wait, schedule.due)
+        }
         // A failing job does not queue before jobs that have not been tried yet.
         State::Pending { schedule, pending_attempt: Some(_) } | State::Submitting { schedule, .. }
             if schedule.failing_since.is_some() && job.callback_at().is_none() =>

@@ -314,3 +314,17 @@ async fn budget_is_reported_once_when_high_and_once_when_it_refuses_a_job() {
         assert_eq!(calls(), expected, "job {job}");
     }
 }
+
+#[tokio::test]
+async fn job_that_failed_before_gets_money_that_is_given_back_too() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let jobs = rig.ingest(vec![draft("a"), draft("b")]).await;
+    start(&rig, jobs[0], 60, NOW).await;
+    rig.store.apply(jobs[0], answered(1, not_executed()), NOW).await.unwrap();
+    start(&rig, jobs[1], 60, NOW).await;
+    assert!(matches!(start(&rig, jobs[0], 60, NOW).await, AttemptStart::Nothing(_)));
+    assert!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap().is_empty());
+    rig.store.set_budgets(Budgets::default());
+    assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[0]]);
+}
