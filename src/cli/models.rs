@@ -65,7 +65,7 @@ fn row(model: &ModelView) -> Vec<String> {
         jobs(model.open_jobs),
         jobs(model.succeeded_jobs),
         seconds.unwrap_or_default(),
-        model.median_cost_usd.map(|usd| format!("${usd:.4}")).unwrap_or_default(),
+        model.median_cost_usd.map(|usd| format!("${usd:.2}")).unwrap_or_default(),
     ]
 }
 

@@ -39,9 +39,9 @@ fn describe(job: &JobView) -> String {
     fact("completed", time(&job.completed_at));
     fact("finished", time(&job.finished_at));
     fact("link expires", time(&job.expires_at));
-    fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.4}")));
-    fact("estimate", job.estimate_usd.map(|usd| format!("${usd:.4}")));
-    fact("cost", job.cost_usd.map(|usd| format!("${usd:.4}")));
+    fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.2}")));
+    fact("estimate", job.estimate_usd.map(|usd| format!("${usd:.2}")));
+    fact("cost", job.cost_usd.map(|usd| format!("${usd:.2}")));
     fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
     for attempt in job.attempts.iter().flatten() {
         fact("attempt", Some(describe_attempt(attempt)));
@@ -76,10 +76,10 @@ fn describe_attempt(attempt: &AttemptView) -> String {
     let mut known = Vec::new();
     if let Some(usd) = attempt.estimate_usd {
         let source = attempt.estimate_source.as_deref().unwrap_or("unknown source");
-        known.push(format!("estimated ${usd:.4} ({source})"));
+        known.push(format!("estimated ${usd:.2} ({source})"));
     }
     let mut amount = |word: &str, quota: Option<i64>| {
-        known.extend(quota.map(|quota| format!("{word} ${:.4}", Quota::new(quota).usd())));
+        known.extend(quota.map(|quota| format!("{word} ${:.2}", Quota::new(quota).usd())));
     };
     amount("frozen", attempt.frozen_quota);
     amount("charged", attempt.charged_quota);

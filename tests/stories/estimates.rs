@@ -45,7 +45,7 @@ async fn estimate_follows_own_jobs_and_limits_a_submit() {
     assert_eq!((&attempt["key"], &attempt["charged_quota"]), (&job["id"], &json!(75_000)), "{job}");
     assert!(attempt["base_url"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1")), "{job}");
     let shown = stdout(&rig.run(&["show", "one"]).await);
-    assert!(shown.contains("estimated $0.1500 (own)") && shown.contains("charged $0.1500"), "{shown}");
+    assert!(shown.contains("estimated $0.15 (own)") && shown.contains("charged $0.15"), "{shown}");
     rig.finish().await;
 }
 
