@@ -21,6 +21,8 @@ pub struct CallLimits {
     limited: Option<(Timestamp, Timestamp)>,
     /// When a refusal that allows only probes was received, and whether it concerns submits only.
     refused: Option<(Timestamp, bool)>,
+    /// One of them was received while the disk was full: it may not be in the database.
+    unsaved: bool,
     /// The daemon's wall clock is wrong, so its suspensions end at other times.
     skewed: bool,
 }
@@ -33,6 +35,7 @@ impl CallLimits {
             last_polls: BTreeMap::new(),
             limited: None,
             refused: None,
+            unsaved: false,
             skewed: false,
         }
     }
@@ -53,12 +56,17 @@ impl CallLimits {
         let is_fresh = |received: Timestamp| at.since(received) < Duration::from_millis(1);
         self.limited = self.limited.filter(|(received, _)| !is_fresh(*received));
         self.refused = self.refused.filter(|(received, _)| !is_fresh(*received));
+        // What a full disk did not take is forgotten too: it costs a call that bills nothing.
+        if std::mem::take(&mut self.unsaved) {
+            (self.limited, self.refused) = (None, None);
+        }
         // A poll in progress is lost with the process, and a real restart takes longer than one here.
         self.last_polls.clear();
     }
 
     /// What one job gets concerns that job; what a neutral call gets, all. A limit that names its end does, too.
-    pub fn answer_received(&mut self, answer: &Response, is_neutral: bool, at: Timestamp) {
+    pub fn answer_received(&mut self, answer: &Response, is_neutral: bool, disk_full: bool, at: Timestamp) {
+        self.unsaved |= disk_full;
         // An incomplete answer does not count.
         if !answer.is_complete() {
             return;

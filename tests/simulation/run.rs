@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
                 if let Delivered::Answer(answer) = &delivered
                     && !reply.is_closed()
                 {
-                    self.call_limits.answer_received(answer, is_neutral, self.real);
+                    self.call_limits.answer_received(answer, is_neutral, self.disk_full, self.real);
                 }
                 let _ = reply.send(delivered);
                 if self.real <= self.late_answers_until {

@@ -23,7 +23,8 @@ const ANY: &[&str] = &[
 /// can lead to any running state: only the daemon knows where the job was held from.
 const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submitting", &["pending", "submitting"], &["submitting"]),
-    ("over_budget", &["pending"], &["pending"]),
+    // Repeated sends are not all in the history, so one may follow that is not.
+    ("over_budget", &["pending", "submitting"], &["pending", "submitting"]),
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
     ("submit_outcome_unknown", &["submitting"], &["submitting"]),
     ("submitted", &["submitting", "held"], &["queued"]),
