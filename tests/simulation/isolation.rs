@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dropreel::clock::Timestamp;
 use dropreel::sandbox::fault_plan::FaultPlan;
-use dropreel::sandbox::faults::{LinkPolicy, MediaFault};
+use dropreel::sandbox::faults::{Fault, LinkPolicy, MediaFault};
 use dropreel::sandbox::http_types::{Request, Response};
 use dropreel::sandbox::scheduled_fault::{Repeat, ScheduledFault};
 use rusqlite::{Connection, OpenFlags};
@@ -127,5 +127,7 @@ fn has_working_link(plan: &FaultPlan, index: i64) -> bool {
     let is_concerned = plan.media_output.is_none_or(|only| i64::from(only) == index);
     let heals = |fault: &ScheduledFault<MediaFault>| matches!(fault.repeat, Some(Repeat::Times(_)));
     let host_works = plan.media_host.is_none() && plan.media.iter().all(heals);
-    plan.links != Some(LinkPolicy::Same) && (host_works || !is_concerned)
+    // Answered with the task of another job, whose plan decides about its outputs.
+    let has_own_task = plan.submit.iter().all(|fault| fault.fault.fault != Fault::SameId);
+    has_own_task && plan.links != Some(LinkPolicy::Same) && (host_works || !is_concerned)
 }
