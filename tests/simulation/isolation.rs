@@ -110,7 +110,7 @@ fn outputs_with_working_links(connection: &Connection, state: &str) -> Vec<(Stri
             "SELECT jobs.id, outputs.idx, requests.prompt FROM outputs
              JOIN jobs ON jobs.nr = outputs.job AND jobs.task_id = outputs.task_id
              JOIN requests ON requests.job = jobs.nr
-             WHERE outputs.state = ?1 AND jobs.name LIKE ?2",
+             WHERE outputs.state = ?1 AND jobs.name LIKE ?2 AND jobs.state != 'cancelled'",
         )
         .unwrap();
     let rows = statement.query_map((state, format!("{PERMANENT_NAME}%")), |row| {
