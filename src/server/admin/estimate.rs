@@ -46,6 +46,9 @@ pub(super) async fn estimate_jobs(
     };
     let limit = upload.limit(&admin);
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
+    if bytes.is_empty() {
+        return Err(Problem::bad_request("the request has no body; it must be a job file"));
+    }
     let (checked, text) = (upload.clone(), bytes.clone());
     let found = web::block(move || checked.inspect(&text)).await.map_err(|_| panicked())?;
     if let Some(quotes) = admin.server.wanted_quotes.as_ref().filter(|_| found.errors.is_empty()) {
