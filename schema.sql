@@ -20,7 +20,7 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 
 -- One row per ingested job file or API call.
-CREATE TABLE intakes (
+CREATE TABLE batches (
     nr          INTEGER PRIMARY KEY,
     source      TEXT NOT NULL CHECK (source = 'inbox' OR source = 'api'),
     file_name   TEXT,                    -- as dropped; null: submitted without a name
@@ -36,16 +36,16 @@ CREATE TABLE intakes (
 
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually
 -- rise, so that new entries share pages; digests are random and touch a page each.
-CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
-CREATE INDEX intakes_staged ON intakes (nr) WHERE staged = 1;
+CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
 -- Moves to finish after a crash.
-CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
+CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 
 -- One row per job (src/job/record.rs). Narrow on purpose: what is only displayed is in `requests`.
 CREATE TABLE jobs (
     nr                   INTEGER PRIMARY KEY,   -- rises with time: newest first is nr descending
     id                   TEXT NOT NULL UNIQUE,
-    intake               INTEGER NOT NULL REFERENCES intakes (nr),
+    batch                INTEGER NOT NULL REFERENCES batches (nr),
     name                 TEXT NOT NULL,
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
@@ -128,7 +128,7 @@ CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT N
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 -- Jobs of one file.
-CREATE INDEX jobs_by_intake ON jobs (intake);
+CREATE INDEX jobs_by_batch ON jobs (batch);
 
 -- What a job asks for: wide, read only to submit and to display.
 CREATE TABLE requests (
@@ -153,11 +153,11 @@ CREATE TABLE keys (
     job     TEXT NOT NULL               -- jobs.id; the job may be pruned
 ) STRICT, WITHOUT ROWID;
 
--- Idempotency keys of requests that made jobs, for a week. Without REFERENCES: rows of `intakes` are kept longer.
+-- Idempotency keys of requests that made jobs, for a week. Without REFERENCES: rows of `batches` are kept longer.
 CREATE TABLE idempotency_keys (
     key            TEXT NOT NULL PRIMARY KEY,
     request_sha256 TEXT NOT NULL,       -- of everything that decides which jobs are made
-    intake         INTEGER NOT NULL,    -- intakes.nr
+    batch          INTEGER NOT NULL,    -- batches.nr
     used_at        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

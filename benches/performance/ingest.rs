@@ -19,7 +19,7 @@ fn is_ingested(data: &Path, jobs: u64) -> impl FnMut() -> bool {
     let database = harness::open_database(data);
     move || {
         harness::count(&database, "SELECT count(*) FROM jobs") == jobs
-            && harness::count(&database, "SELECT count(*) FROM intakes WHERE moved_at IS NULL") == 0
+            && harness::count(&database, "SELECT count(*) FROM batches WHERE moved_at IS NULL") == 0
     }
 }
 

@@ -1,9 +1,9 @@
 -- Version 4: the words of docs/glossary.md, and the base names of job files. `jobs` is built anew because its CHECK lists
--- the actions, `intakes` for the order of its columns; foreign keys are off meanwhile (src/store/schema.rs).
+-- the actions, `intakes` becomes `batches`; foreign keys are off meanwhile (src/store/schema.rs).
 CREATE TABLE jobs_4 (
     nr                   INTEGER PRIMARY KEY,
     id                   TEXT NOT NULL UNIQUE,
-    intake               INTEGER NOT NULL REFERENCES intakes (nr),
+    batch                INTEGER NOT NULL REFERENCES batches (nr),
     name                 TEXT NOT NULL,
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
@@ -83,9 +83,9 @@ CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
-CREATE INDEX jobs_by_intake ON jobs (intake);
+CREATE INDEX jobs_by_batch ON jobs (batch);
 
-CREATE TABLE intakes_4 (
+CREATE TABLE batches (
     nr          INTEGER PRIMARY KEY,
     source      TEXT NOT NULL CHECK (source = 'inbox' OR source = 'api'),
     file_name   TEXT,
@@ -98,13 +98,12 @@ CREATE TABLE intakes_4 (
     moved_to    TEXT,
     staged      INTEGER NOT NULL
 ) STRICT;
-INSERT INTO intakes_4 (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to, staged)
+INSERT INTO batches (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to, staged)
 SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
 DROP TABLE intakes;
-ALTER TABLE intakes_4 RENAME TO intakes;
-CREATE INDEX intakes_by_content ON intakes (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
-CREATE INDEX intakes_staged ON intakes (nr) WHERE staged = 1;
-CREATE INDEX intakes_to_move ON intakes (nr) WHERE moved_at IS NULL;
+CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
@@ -247,7 +246,7 @@ ALTER TABLE suspensions_4 RENAME TO suspensions;
 CREATE TABLE idempotency_keys (
     key            TEXT NOT NULL PRIMARY KEY,
     request_sha256 TEXT NOT NULL,
-    intake         INTEGER NOT NULL,
+    batch          INTEGER NOT NULL,
     used_at        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_at);

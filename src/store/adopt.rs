@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::store::apply::apply_in;
 use crate::store::error::StoreError;
 use crate::store::job_files::insert::count_accepted;
-use crate::store::rows::{INSERT_JOB, insert_job, read_job};
+use crate::store::job_rows::{INSERT_JOB, insert_job, read_job};
 use crate::store::writer::Writing;
 
 /// The model of a task whose status does not name it.
@@ -118,7 +118,7 @@ impl Store {
                 if let Some(call) = call {
                     writing
                         .connection
-                        .prepare_cached("UPDATE intakes SET jobs = ?2 WHERE nr = ?1")?
+                        .prepare_cached("UPDATE batches SET jobs = ?2 WHERE nr = ?1")?
                         .execute((call, i64::try_from(made).unwrap_or(i64::MAX)))?;
                 }
                 count_accepted(writing, made);
@@ -183,7 +183,7 @@ fn insert_call(connection: &Connection, found: &[FoundTask], now: Timestamp) -> 
     let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
     connection
         .prepare_cached(
-            "INSERT INTO intakes (source, sha256, bytes, jobs, ingested_at, moved_at, staged)
+            "INSERT INTO batches (source, sha256, bytes, jobs, ingested_at, moved_at, staged)
              VALUES ('api', ?1, ?2, 0, ?3, ?3, 0)",
         )?
         .execute((sha256_hex(text.as_bytes()), bytes, now))?;

@@ -13,10 +13,10 @@ use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
+use crate::store::job_rows::{JobRow, read_job, update_job};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::output_rows::write_outputs;
-use crate::store::rows::{JobRow, read_job, update_job};
 use crate::store::spending::record_billing;
 use crate::store::writer::Writing;
 

@@ -12,12 +12,12 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// Files whose jobs are visible and not all pruned, newest first.
-const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM intakes
-    WHERE nr < ?1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = intakes.nr)
+const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
+    WHERE nr < ?1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
     ORDER BY nr DESC LIMIT ?2";
 /// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
 const JOBS: &str =
-    "SELECT state, cost_quota, finished_at FROM jobs INDEXED BY jobs_by_intake WHERE intake = ?1";
+    "SELECT state, cost_quota, finished_at FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
 
 impl Store {
     /// The newest batches from `cursor` on, at most `limit` and never more than [`MAX_BATCH_PAGE`], and where the next page

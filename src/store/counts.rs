@@ -33,10 +33,10 @@ pub struct UnfinishedJobs {
 
 /// How many jobs are in each state. Staged jobs are pending; counting them by their files keeps to the index.
 const COUNTS: &str = "SELECT state, count(*) - CASE state
-        WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM intakes WHERE staged = 1) ELSE 0 END AS visible
+        WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM batches WHERE staged = 1) ELSE 0 END AS visible
     FROM jobs GROUP BY state HAVING visible > 0";
 const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
-    WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND jobs.intake NOT IN (SELECT nr FROM intakes WHERE staged = 1) GROUP BY state, model";
+    WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND jobs.batch NOT IN (SELECT nr FROM batches WHERE staged = 1) GROUP BY state, model";
 const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
     WHERE download_at IS NOT NULL AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 

@@ -9,8 +9,8 @@ use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
+use crate::store::job_rows::{JobColumns, number_of, read_row};
 use crate::store::output_rows::read_stored;
-use crate::store::rows::{JobColumns, number_of, read_row};
 
 /// A job with what is only displayed.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub struct JobDetails {
     /// The number of its row, which a page's cursor is.
     pub(super) nr: i64,
     /// The number of its job file.
-    pub(super) intake: i64,
+    pub(super) batch: i64,
     /// The job.
     pub job: Job,
     /// Its prompt, if it has one.
@@ -174,7 +174,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         .collect::<Result<_, StoreError>>()?;
     Ok(JobDetails {
         nr: known.nr,
-        intake: known.intake,
+        batch: known.batch,
         job: known.job,
         prompt: row.get("prompt")?,
         // dropreel wrote a map of strings; anything else comes from another program.

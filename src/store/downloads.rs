@@ -13,7 +13,7 @@ use crate::job::{JobId, TaskId};
 use crate::store::Store;
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
-use crate::store::rows::number_of;
+use crate::store::job_rows::number_of;
 use crate::store::suspensions::suspensions_in;
 
 /// What the download stage has to do.

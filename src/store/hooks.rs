@@ -7,8 +7,8 @@ use crate::job::JobId;
 use crate::job::notification::JobNotification;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::job_rows::number_of;
 use crate::store::notify::Topic;
-use crate::store::rows::number_of;
 use crate::store::subscription::Subscription;
 use crate::store::writer::Writing;
 

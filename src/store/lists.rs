@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
-use crate::store::rows::number_of;
+use crate::store::job_rows::number_of;
 
 /// A page of a list, newest first.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,15 +87,15 @@ impl Store {
     pub async fn jobs_of_same_file(&self, id: JobId, each_side: u32) -> Result<JobsOfFile, StoreError> {
         self.read(move |connection| {
             let nr = number_of(connection, id)?;
-            let (intake, file_name, jobs): (i64, _, i64) = connection
+            let (batch, file_name, jobs): (i64, _, i64) = connection
                 .prepare_cached(
-                    "SELECT intakes.nr, file_name, intakes.jobs FROM intakes
-                     JOIN jobs ON jobs.intake = intakes.nr WHERE jobs.nr = ?1",
+                    "SELECT batches.nr, file_name, batches.jobs FROM batches
+                     JOIN jobs ON jobs.batch = batches.nr WHERE jobs.nr = ?1",
                 )?
                 .query_row([nr], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             let side = |condition: &str, limit: u32| {
-                let condition = format!("jobs.intake = ?1 AND jobs.nr {condition} LIMIT ?3");
-                details_where(connection, &condition, (intake, nr, limit))
+                let condition = format!("jobs.batch = ?1 AND jobs.nr {condition} LIMIT ?3");
+                details_where(connection, &condition, (batch, nr, limit))
             };
             let mut near = side("< ?2 ORDER BY jobs.nr DESC", each_side)?;
             near.reverse();

@@ -21,7 +21,7 @@
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
-//! | rows to values and back | `rows` of jobs (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
+//! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
 //! | open and migrate the file; is it still there | `schema`; `database_file` |
 //! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
@@ -43,6 +43,7 @@ pub mod error;
 pub mod estimates;
 pub mod hooks;
 pub mod job_files;
+mod job_rows;
 pub mod lists;
 mod meta;
 pub mod metrics;
@@ -52,7 +53,6 @@ mod output_rows;
 pub mod prune;
 pub mod quotes;
 pub mod report;
-mod rows;
 pub mod schema;
 pub mod spending;
 mod sql_types;

@@ -40,7 +40,7 @@ const ROWS_AT_ONCE: u64 = 2_000;
 /// change number would be used again after a restart.
 const PRUNABLE: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
     AND jobs.last_change < (SELECT max(last_change) FROM jobs)
-    AND EXISTS (SELECT 1 FROM intakes WHERE intakes.nr = jobs.intake AND moved_at IS NOT NULL AND ingested_at < ?1)
+    AND EXISTS (SELECT 1 FROM batches WHERE batches.nr = jobs.batch AND moved_at IS NOT NULL AND ingested_at < ?1)
     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.nr AND processed = 0)
     AND NOT EXISTS (SELECT 1 FROM hook_calls WHERE hook_calls.job = jobs.nr AND due_at IS NOT NULL)";
 
@@ -113,8 +113,8 @@ impl Store {
             .write_as(WriteKind::Background, move |writing| {
                 let mut pruned = 0;
                 let changes_before = writing.connection.total_changes();
-                for (nr, intake) in prunable_jobs(writing.connection, before)? {
-                    delete_job(writing, nr, intake)?;
+                for (nr, batch) in prunable_jobs(writing.connection, before)? {
+                    delete_job(writing, nr, batch)?;
                     pruned += 1;
                     if writing.connection.total_changes() - changes_before >= ROWS_AT_ONCE {
                         break;
@@ -158,7 +158,7 @@ fn count_statement(state: StateName) -> String {
 
 fn prunable_statement(state: StateName) -> String {
     format!(
-        "SELECT jobs.nr, jobs.intake FROM jobs INDEXED BY jobs_by_end WHERE jobs.state = '{}' AND {PRUNABLE}
+        "SELECT jobs.nr, jobs.batch FROM jobs INDEXED BY jobs_by_end WHERE jobs.state = '{}' AND {PRUNABLE}
          ORDER BY jobs.finished_at LIMIT {JOBS_AT_ONCE}",
         state.into_str()
     )
@@ -168,8 +168,8 @@ fn needed_statement() -> String {
     let ended: Vec<String> =
         final_states().map(|state| format!("jobs.state = '{}'", state.into_str())).collect();
     format!(
-        "SELECT ingested_at, moved_to FROM intakes WHERE source = 'inbox' AND (moved_at IS NULL OR ingested_at < ?1
-         AND EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = intakes.nr AND NOT (({}) AND {PRUNABLE})))",
+        "SELECT ingested_at, moved_to FROM batches WHERE source = 'inbox' AND (moved_at IS NULL OR ingested_at < ?1
+         AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr AND NOT (({}) AND {PRUNABLE})))",
         ended.join(" OR ")
     )
 }
@@ -200,11 +200,11 @@ const DELETE_LABEL: &str = "DELETE FROM labels WHERE key = ?1 AND value = ?2 AND
 const DELETE_JOB: &str = "DELETE FROM jobs WHERE nr = ?1";
 /// Deletes the row of a file once none of its jobs is left. The newest row stays: its number would be used again, and it
 /// is the id of a batch.
-const DELETE_INTAKE: &str = "DELETE FROM intakes WHERE nr = ?1 AND moved_at IS NOT NULL
-    AND nr < (SELECT max(nr) FROM intakes)
-    AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.intake = ?1)";
+const DELETE_BATCH: &str = "DELETE FROM batches WHERE nr = ?1 AND moved_at IS NOT NULL
+    AND nr < (SELECT max(nr) FROM batches)
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = ?1)";
 
-pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, intake: i64) -> Result<(), StoreError> {
+pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, batch: i64) -> Result<(), StoreError> {
     let connection = writing.connection;
     let labels: Option<String> = connection
         .prepare_cached("SELECT labels FROM requests WHERE job = ?1")?
@@ -221,7 +221,7 @@ pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, intake: i64) -> Result<
         connection.prepare_cached(rows)?.execute([nr])?;
     }
     connection.prepare_cached(DELETE_JOB)?.execute([nr])?;
-    connection.prepare_cached(DELETE_INTAKE)?.execute([intake])?;
+    connection.prepare_cached(DELETE_BATCH)?.execute([batch])?;
     Ok(())
 }
 
@@ -230,7 +230,7 @@ pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, intake: i64) -> Result<
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     let fixed = DELETE_ROWS
         .into_iter()
-        .chain([DELETE_LABEL, DELETE_JOB, DELETE_INTAKE])
+        .chain([DELETE_LABEL, DELETE_JOB, DELETE_BATCH])
         .map(|sql| ("prune", sql.to_owned()));
     final_states().map(|state| ("prunable jobs", prunable_statement(state))).chain(fixed).collect()
 }

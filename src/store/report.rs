@@ -70,7 +70,7 @@ impl Store {
             let mut total = RunningTotals::default();
             let (mut by_model, mut by_file, mut by_day) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
             let mut day: Option<Period> = None;
-            let named = ["model, file_name,", "JOIN intakes ON intakes.nr = jobs.intake"];
+            let named = ["model, file_name,", "JOIN batches ON batches.nr = jobs.batch"];
             for_each_finished(connection, named, since, |row| {
                 let job = FinishedJob::of(row)?;
                 total.add(job);

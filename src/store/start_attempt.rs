@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::apply::{Applied, apply_to};
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
-use crate::store::rows::{JobRow, read_job};
+use crate::store::job_rows::{JobRow, read_job};
 use crate::store::spending::{alert, judge_in, reserve, reserve_new};
 use crate::store::suspensions::is_suspended;
 use crate::store::writer::Writing;

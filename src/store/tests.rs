@@ -412,7 +412,7 @@ async fn batches_are_paged_newest_first_and_finished_with_their_last_job() {
         finished.push(rig.store.batches(next, 1).await.unwrap().0.remove(0).finished_at);
     }
     assert_eq!(finished, [None, Some(later)]);
-    raw(&rig.path()).execute("UPDATE jobs SET cost_quota = 75000 WHERE intake = 1", []).unwrap();
+    raw(&rig.path()).execute("UPDATE jobs SET cost_quota = 75000 WHERE batch = 1", []).unwrap();
     let batch = rig.store.batches(next, 1).await.unwrap().0.remove(0);
     assert_eq!((batch.states, batch.cost_usd), ([(StateName::Cancelled, 2)].into(), 0.3));
 }

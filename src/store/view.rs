@@ -31,7 +31,7 @@ impl JobDetails {
             progress: facts.progress,
             priority: identity.priority.get(),
             labels: self.labels.clone(),
-            batch: batch_id(self.intake),
+            batch: batch_id(self.batch),
             warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
             estimate_usd: self.estimate.map(Quota::usd),
@@ -130,7 +130,7 @@ mod tests {
         };
         JobDetails {
             nr: 1,
-            intake: 17,
+            batch: 17,
             job,
             prompt: Some("春天的\"樱花\"树下".into()),
             labels: [("project".to_owned(), "spring".to_owned())].into(),

@@ -38,7 +38,7 @@ fn age_job(rig: &Rig, name: &str, days: i64) {
     let connection = database(rig);
     let (nr, taken_at): (i64, i64) = connection
         .query_row(
-            "SELECT intakes.nr, ingested_at FROM intakes JOIN jobs ON jobs.intake = intakes.nr WHERE jobs.name = ?1",
+            "SELECT batches.nr, ingested_at FROM batches JOIN jobs ON jobs.batch = batches.nr WHERE jobs.name = ?1",
             [name],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
@@ -57,7 +57,7 @@ fn age_job(rig: &Rig, name: &str, days: i64) {
         .unwrap();
     connection
         .execute(
-            "UPDATE intakes SET ingested_at = ingested_at - ?2, moved_to = ?3 WHERE nr = ?1",
+            "UPDATE batches SET ingested_at = ingested_at - ?2, moved_to = ?3 WHERE nr = ?1",
             (nr, by, to.display().to_string()),
         )
         .unwrap();
@@ -262,7 +262,7 @@ async fn prune_continues_after_a_kill() {
     let long_ago = format!(
         "UPDATE jobs SET state = 'cancelled', next_action = NULL, next_action_at = NULL, due_at = NULL, tries = NULL, state_since = NULL,
                          finished_at = created_at - {ago} WHERE name <> 'young';
-         UPDATE intakes SET ingested_at = ingested_at - {ago} WHERE file_name = 'many.jsonl';",
+         UPDATE batches SET ingested_at = ingested_at - {ago} WHERE file_name = 'many.jsonl';",
         ago = 100 * DAY_MS
     );
     database(&rig).execute_batch(&long_ago).unwrap();

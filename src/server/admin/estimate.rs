@@ -9,9 +9,9 @@ use bytes::Bytes;
 use crate::api::estimate::{EstimateView, FileEstimate};
 use crate::pricing::total::EstimateTotal;
 use crate::server::admin::http::json_response;
-use crate::server::admin::intake::{Upload, panicked};
 use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
 use crate::server::admin::state::AdminState;
+use crate::server::admin::upload::{Upload, panicked};
 use crate::server::body::read_body;
 
 /// Most jobs of a request for which the provider is asked.

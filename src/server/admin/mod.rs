@@ -12,7 +12,6 @@ mod estimate;
 mod event_stream;
 mod health;
 mod http;
-mod intake;
 mod jobs;
 mod metrics;
 mod middleware;
@@ -26,6 +25,7 @@ mod report;
 mod selection;
 mod state;
 mod status;
+mod upload;
 
 use std::io;
 use std::net::TcpListener;
@@ -96,7 +96,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             resource("/api/v1/jobs", &[Method::GET, Method::POST])
                 .route(get_or_head().to(jobs::list_jobs))
-                .route(web::post().to(intake::submit_jobs)),
+                .route(web::post().to(upload::submit_jobs)),
         )
         // Before `{job}`, which would match it too. GET still finds a job named `bulk`; `Allow` names only
         // what the OpenAPI document has for this path.

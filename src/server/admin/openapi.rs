@@ -9,7 +9,7 @@ use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::{
-    adopt, batches, bulk, control, estimate, event_stream, intake, jobs, models, prune, report,
+    adopt, batches, bulk, control, estimate, event_stream, jobs, models, prune, report, upload,
 };
 
 #[derive(OpenApi)]
@@ -21,7 +21,7 @@ use crate::server::admin::{
     ),
     paths(
         jobs::list_jobs,
-        intake::submit_jobs,
+        upload::submit_jobs,
         estimate::estimate_jobs,
         jobs::get_job,
         jobs::run_action,

@@ -85,7 +85,7 @@ async fn foreign_task_gets_a_job_in_its_own_state_outside_budgets() {
     }
     assert_eq!(sums(&rig), (5, 0, 0), "budgets see nothing");
     let jobs: i64 =
-        raw(&rig.path()).query_row("SELECT sum(jobs) FROM intakes", [], |row| row.get(0)).unwrap();
+        raw(&rig.path()).query_row("SELECT sum(jobs) FROM batches", [], |row| row.get(0)).unwrap();
     assert_eq!(jobs, 5);
 }
 

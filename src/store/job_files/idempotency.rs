@@ -23,9 +23,9 @@ pub struct IdempotencyKey {
     pub request_sha256: String,
 }
 
-pub(super) const FIND_KEY: &str = "SELECT intake, request_sha256 FROM idempotency_keys WHERE key = ?1";
+pub(super) const FIND_KEY: &str = "SELECT batch, request_sha256 FROM idempotency_keys WHERE key = ?1";
 pub(super) const DELETE_OLD_KEYS: &str = "DELETE FROM idempotency_keys WHERE used_at < ?1";
-pub(super) const JOBS_OF_FILE: &str = "SELECT id FROM jobs WHERE intake = ?1 ORDER BY nr";
+pub(super) const JOBS_OF_FILE: &str = "SELECT id FROM jobs WHERE batch = ?1 ORDER BY nr";
 
 /// The jobs that the same request with the same key made earlier, if it did.
 pub(super) fn ingested_before(
@@ -75,7 +75,7 @@ pub(super) fn record_key(
     connection.prepare_cached(DELETE_OLD_KEYS)?.execute([now.minus(KEPT)])?;
     connection
         .prepare_cached(
-            "INSERT INTO idempotency_keys (key, request_sha256, intake, used_at) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO idempotency_keys (key, request_sha256, batch, used_at) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute((&key.key, &key.request_sha256, nr, now))?;
     Ok(())

@@ -9,9 +9,9 @@ use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
 use crate::store::error::StoreError;
 use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
+use crate::store::job_rows::{INSERT_JOB, insert_job};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
-use crate::store::rows::{INSERT_JOB, insert_job};
 use crate::store::writer::Writing;
 
 /// When the jobs of a file are visible and due.
@@ -35,7 +35,7 @@ pub(super) fn insert_file(
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
-            "INSERT INTO intakes (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at, staged)
+            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at, staged)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute((
@@ -61,8 +61,8 @@ fn count(jobs: usize) -> i64 {
 
 /// Earlier files of the same bytes under the same base name, newest first, each with its first job.
 pub(super) const REPEATED: &str =
-    "SELECT (SELECT id FROM jobs WHERE jobs.intake = intakes.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
-     FROM intakes
+    "SELECT (SELECT id FROM jobs WHERE jobs.batch = batches.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
+     FROM batches
      WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND staged = 0
        AND ingested_at > ?3
      ORDER BY nr DESC";
@@ -125,18 +125,18 @@ impl<'c> Inserts<'c> {
     pub(super) fn add_jobs(
         &mut self,
         writing: &mut Writing<'_>,
-        intake: i64,
+        batch: i64,
         drafts: &[Draft],
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
     ) -> Result<Vec<JobId>, IngestError> {
-        drafts.iter().map(|draft| self.add_job(writing, intake, draft, now, new_id)).collect()
+        drafts.iter().map(|draft| self.add_job(writing, batch, draft, now, new_id)).collect()
     }
 
     fn add_job(
         &mut self,
         writing: &mut Writing<'_>,
-        intake: i64,
+        batch: i64,
         draft: &Draft,
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
@@ -144,7 +144,7 @@ impl<'c> Inserts<'c> {
         for key in draft.keys() {
             if let Some(first) = job_of_key(self.connection, key)? {
                 let (key, object) = (key.to_owned(), draft.place.clone());
-                return Err(match is_staged_elsewhere(self.connection, first, intake)? {
+                return Err(match is_staged_elsewhere(self.connection, first, batch)? {
                     true => IngestError::KeyStaged { key },
                     false => IngestError::KeyUsed { key, object, first },
                 });
@@ -165,7 +165,7 @@ impl<'c> Inserts<'c> {
             Visibility::AtOnce => (due_work(&job, now), change),
             Visibility::Staged => (DueWork::default(), 0),
         };
-        let nr = insert_job(&mut self.job, &job, intake, due, change)?;
+        let nr = insert_job(&mut self.job, &job, batch, due, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let not_before = draft.not_before.map(|time| format!("not before {time}"));
         let detail: Vec<String> = draft.variation.clone().into_iter().chain(not_before).collect();
@@ -196,13 +196,13 @@ fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, Store
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
 }
 
-/// Whether `job` is staged, in another file than `intake`.
-fn is_staged_elsewhere(connection: &Connection, job: JobId, intake: i64) -> Result<bool, StoreError> {
+/// Whether `job` is staged, in another file than `batch`.
+fn is_staged_elsewhere(connection: &Connection, job: JobId, batch: i64) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM jobs JOIN intakes ON intakes.nr = jobs.intake
-         WHERE jobs.id = ?1 AND intakes.staged = 1 AND intakes.nr <> ?2",
+        "SELECT 1 FROM jobs JOIN batches ON batches.nr = jobs.batch
+         WHERE jobs.id = ?1 AND batches.staged = 1 AND batches.nr <> ?2",
     )?;
-    Ok(statement.exists((job, intake))?)
+    Ok(statement.exists((job, batch))?)
 }
 
 /// Runs `work`, and undoes its writes if it rejects the file.

@@ -1,4 +1,4 @@
-//! Job files in the database: their rows (`intakes`), written with the rows of their jobs, and where they were moved.
+//! Job files in the database: their rows (`batches`), written with the rows of their jobs, and where they were moved.
 //!
 //! `jobfile` reads a file's text, and `stages/intake` finds files in the inbox. Here each becomes rows, whole or not at
 //! all:
@@ -145,7 +145,7 @@ impl Store {
             .write(move |writing| {
                 let mut mark = writing
                     .connection
-                    .prepare_cached("UPDATE intakes SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?;
+                    .prepare_cached("UPDATE batches SET moved_at = ?2, moved_to = ?3 WHERE nr = ?1")?;
                 for (nr, to) in &moved {
                     mark.execute((nr, now, to))?;
                 }
@@ -161,7 +161,7 @@ impl Store {
     pub async fn was_dropped(&self, sha256: String) -> Result<bool, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT 1 FROM intakes WHERE sha256 = ?1 AND source = 'inbox' AND staged = 0",
+                "SELECT 1 FROM batches WHERE sha256 = ?1 AND source = 'inbox' AND staged = 0",
             )?;
             Ok(statement.exists([sha256])?)
         })
@@ -175,7 +175,7 @@ impl Store {
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT nr, file_name, sha256, ingested_at FROM intakes WHERE moved_at IS NULL AND staged = 0 ORDER BY nr",
+                "SELECT nr, file_name, sha256, ingested_at FROM batches WHERE moved_at IS NULL AND staged = 0 ORDER BY nr",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(UnmovedFile {

@@ -22,7 +22,7 @@ pub const MAX_JOBS_PER_COMMIT: usize = 512;
 /// A commit ends once the bodies of its jobs have this many bytes.
 const MAX_COMMIT_BYTES: usize = 256 << 10;
 /// The condition that a job is not staged.
-pub(in crate::store) const NOT_STAGED: &str = "jobs.intake NOT IN (SELECT nr FROM intakes WHERE staged = 1)";
+pub(in crate::store) const NOT_STAGED: &str = "jobs.batch NOT IN (SELECT nr FROM batches WHERE staged = 1)";
 
 impl Store {
     /// Ingests a job file of any length, whole or not at all.
@@ -138,7 +138,7 @@ impl Store {
                 jobs => {
                     let staged = jobs.as_ref().map_or(0, Vec::len);
                     connection
-                        .prepare_cached("UPDATE intakes SET jobs = jobs + ?2 WHERE nr = ?1")?
+                        .prepare_cached("UPDATE batches SET jobs = jobs + ?2 WHERE nr = ?1")?
                         .execute((nr, i64::try_from(staged).unwrap_or(i64::MAX)))?;
                     Ok(jobs)
                 }
@@ -170,7 +170,7 @@ impl Store {
             }
             writing
                 .connection
-                .prepare_cached("UPDATE intakes SET staged = 0 WHERE nr = ?1")?
+                .prepare_cached("UPDATE batches SET staged = 0 WHERE nr = ?1")?
                 .execute([nr])?;
             count_accepted(writing, jobs);
             Ok(Ok(()))

@@ -10,9 +10,9 @@ use crate::job::JobId;
 use crate::job::next_action::next_action;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::job_rows::{JobColumns, read_row};
 use crate::store::notify::Topic;
 use crate::store::prune::delete_job;
-use crate::store::rows::{JobColumns, read_row};
 use crate::store::writer::{WriteKind, Writing};
 
 /// Most jobs made due, or keys deleted, per commit.
@@ -78,7 +78,7 @@ impl Store {
     async fn is_staged(&self, nr: i64) -> Result<bool, StoreError> {
         let is_staged = move |writing: &mut Writing<'_>| {
             let mut select =
-                writing.connection.prepare_cached("SELECT 1 FROM intakes WHERE nr = ?1 AND staged = 1")?;
+                writing.connection.prepare_cached("SELECT 1 FROM batches WHERE nr = ?1 AND staged = 1")?;
             Ok(select.exists([nr])?)
         };
         self.writer.write_as(WriteKind::Background, is_staged).await
@@ -102,7 +102,7 @@ impl Store {
             let delete = move |writing: &mut Writing<'_>| {
                 let mut delete = writing.connection.prepare_cached(
                     "DELETE FROM keys WHERE key = ?1
-                     AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = keys.job AND jobs.intake = ?2)",
+                     AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = keys.job AND jobs.batch = ?2)",
                 )?;
                 keys.iter().try_for_each(|key| delete.execute((key, nr)).map(drop))?;
                 Ok(())
@@ -116,16 +116,16 @@ impl Store {
 }
 
 /// Makes some jobs of a published file due, those after the row `last`. Returns the last one.
-fn make_some_due(writing: &mut Writing<'_>, intake: i64, last: i64) -> Result<Option<i64>, StoreError> {
+fn make_some_due(writing: &mut Writing<'_>, batch: i64, last: i64) -> Result<Option<i64>, StoreError> {
     let connection = writing.connection;
     let mut select = connection.prepare_cached(&format!(
-        "SELECT {} FROM jobs WHERE intake = ?1 AND nr > ?2 AND last_change = 0 ORDER BY nr LIMIT ?3",
+        "SELECT {} FROM jobs WHERE batch = ?1 AND nr > ?2 AND last_change = 0 ORDER BY nr LIMIT ?3",
         JobColumns::SELECT
     ))?;
     let mut update = connection.prepare_cached(
         "UPDATE jobs SET next_action = ?2, next_action_at = ?3, last_change = ?4 WHERE nr = ?1",
     )?;
-    let mut rows = select.query((intake, last, MAX_CHANGED_PER_COMMIT as i64))?;
+    let mut rows = select.query((batch, last, MAX_CHANGED_PER_COMMIT as i64))?;
     let mut done = None;
     while let Some(row) = rows.next()? {
         let found = read_row(connection, row)?;
@@ -141,21 +141,21 @@ fn make_some_due(writing: &mut Writing<'_>, intake: i64, last: i64) -> Result<Op
 }
 
 /// Deletes some jobs of a staged file, and its own row with the last one. Returns whether there may be more.
-fn delete_some_jobs(writing: &mut Writing<'_>, intake: i64) -> Result<bool, StoreError> {
+fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, StoreError> {
     let connection = writing.connection;
     let mut select =
-        connection.prepare_cached("SELECT nr FROM jobs WHERE intake = ?1 ORDER BY nr LIMIT ?2")?;
-    let rows = select.query_map((intake, MAX_DELETED_PER_COMMIT), |row| row.get(0))?;
+        connection.prepare_cached("SELECT nr FROM jobs WHERE batch = ?1 ORDER BY nr LIMIT ?2")?;
+    let rows = select.query_map((batch, MAX_DELETED_PER_COMMIT), |row| row.get(0))?;
     let jobs: Vec<i64> = rows.collect::<Result<_, _>>()?;
     for nr in &jobs {
-        delete_job(writing, *nr, intake)?;
+        delete_job(writing, *nr, batch)?;
     }
     let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
     connection
-        .prepare_cached("UPDATE intakes SET jobs = jobs - ?2 WHERE nr = ?1")?
-        .execute((intake, count))?;
+        .prepare_cached("UPDATE batches SET jobs = jobs - ?2 WHERE nr = ?1")?
+        .execute((batch, count))?;
     if jobs.is_empty() {
-        connection.prepare_cached("DELETE FROM intakes WHERE nr = ?1 AND staged = 1")?.execute([intake])?;
+        connection.prepare_cached("DELETE FROM batches WHERE nr = ?1 AND staged = 1")?.execute([batch])?;
     }
     Ok(!jobs.is_empty())
 }
@@ -163,23 +163,23 @@ fn delete_some_jobs(writing: &mut Writing<'_>, intake: i64) -> Result<bool, Stor
 /// Deletes the staged files that a crash left, and returns the published files whose jobs are not all due yet. Only for the
 /// start, when nothing waits for the writer.
 pub(in crate::store) fn recover(connection: &Connection) -> rusqlite::Result<Vec<StagedFile>> {
-    let staged = connection.query_row("SELECT 1 FROM intakes WHERE staged = 1", [], |_| Ok(())).optional()?;
+    let staged = connection.query_row("SELECT 1 FROM batches WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {
         connection.execute_batch(DELETE_STAGED)?;
     }
-    let mut select = connection.prepare("SELECT DISTINCT intake FROM jobs WHERE last_change = 0")?;
+    let mut select = connection.prepare("SELECT DISTINCT batch FROM jobs WHERE last_change = 0")?;
     let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
     files.collect()
 }
 
 const DELETE_STAGED: &str = "BEGIN IMMEDIATE;
     CREATE TEMP TABLE staged_jobs AS
-        SELECT jobs.nr, jobs.id FROM jobs JOIN intakes ON intakes.nr = jobs.intake WHERE intakes.staged = 1;
+        SELECT jobs.nr, jobs.id FROM jobs JOIN batches ON batches.nr = jobs.batch WHERE batches.staged = 1;
     DELETE FROM keys WHERE job IN (SELECT id FROM staged_jobs);
     DELETE FROM labels WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM requests WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM history WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM jobs WHERE nr IN (SELECT nr FROM staged_jobs);
-    DELETE FROM intakes WHERE staged = 1;
+    DELETE FROM batches WHERE staged = 1;
     DROP TABLE temp.staged_jobs;
     COMMIT;";

@@ -103,7 +103,7 @@ async fn failed_job_with_all_rows(rig: &Rig, name: &str) -> JobId {
 }
 
 const TABLES: [&str; 9] =
-    ["intakes", "jobs", "requests", "labels", "attempts", "outputs", "history", "deliveries", "hook_calls"];
+    ["batches", "jobs", "requests", "labels", "attempts", "outputs", "history", "deliveries", "hook_calls"];
 
 #[tokio::test]
 async fn old_finished_job_is_pruned_with_all_its_rows() {
@@ -169,7 +169,7 @@ async fn needed_job_is_never_pruned() {
     let in_the_inbox = rig.ingest_file("x.json", "x", vec![draft("in the inbox")], NOW).await.unwrap()[0];
     rig.cancel(in_the_inbox, NOW).await;
     let newest = rig.ingest_and_move_all("newest", vec![draft("newest")]).await[0];
-    raw(&rig.path()).execute("UPDATE intakes SET moved_at = NULL WHERE sha256 = 'x'", []).unwrap();
+    raw(&rig.path()).execute("UPDATE batches SET moved_at = NULL WHERE sha256 = 'x'", []).unwrap();
     rig.cancel(newest, NOW).await;
 
     let all = ["again", "called back", "held", "in the inbox", "newest", "pending", "recent", "unnotified"];
@@ -205,7 +205,7 @@ async fn pruning_takes_several_commits_each_of_which_is_consistent() {
         left -= i64::try_from(pruned).unwrap();
         assert_eq!(rig.count("jobs"), left);
         // A file's row stays until the last of its jobs is pruned.
-        assert_eq!(rig.count("intakes"), if left > 1 { 2 } else { 1 });
+        assert_eq!(rig.count("batches"), if left > 1 { 2 } else { 1 });
         rig.assert_sound();
     }
     assert_eq!(rig.job_names(), ["newest"]);
@@ -264,5 +264,5 @@ async fn pruning_a_job_scans_no_table() {
         run(sql, &[&1]);
     }
     run(DELETE_JOB, &[&1]);
-    run(DELETE_INTAKE, &[&1]);
+    run(DELETE_BATCH, &[&1]);
 }

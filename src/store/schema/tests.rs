@@ -58,7 +58,7 @@ fn schema_checks_build_no_list_for_each_row() {
     drop(open(&path).unwrap());
     let connection = raw(&path);
     for sql in [
-        "INSERT INTO jobs (id, intake, name, model, priority, created_at, state, attempts, unattended_entries, \
+        "INSERT INTO jobs (id, batch, name, model, priority, created_at, state, attempts, unattended_entries, \
          cancel_requested, expiry_alerted, progress, last_change) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
         "UPDATE jobs SET state = 'held', next_action = NULL WHERE nr = 1",
     ] {

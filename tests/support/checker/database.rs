@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 #[derive(Default)]
 pub struct Snapshot {
     pub jobs: Vec<Row>,
-    pub intakes: Vec<Row>,
+    pub batches: Vec<Row>,
     pub attempts: Vec<Row>,
     pub spending: Vec<Row>,
     pub outputs: Vec<Row>,
@@ -97,16 +97,16 @@ impl Snapshot {
         let mut broken = connection.prepare("PRAGMA foreign_key_check")?;
         let foreign_keys_broken = broken.query_map([], |_| Ok(()))?.count();
         let mut take = |name: &str| tables.remove(name).unwrap_or_default();
-        let (mut jobs, mut intakes) = (take("jobs"), take("intakes"));
+        let (mut jobs, mut batches) = (take("jobs"), take("batches"));
         // What a kill left staged is not there: nobody sees it, and the next start deletes it.
-        let is_staged = |intake: &Row| intake.number("staged") == Some(1);
+        let is_staged = |batch: &Row| batch.number("staged") == Some(1);
         let staged: Vec<i64> =
-            intakes.iter().filter(|row| is_staged(row)).map(|row| row.count("nr")).collect();
-        intakes.retain(|intake| !is_staged(intake));
-        jobs.retain(|job| !staged.contains(&job.count("intake")));
+            batches.iter().filter(|row| is_staged(row)).map(|row| row.count("nr")).collect();
+        batches.retain(|batch| !is_staged(batch));
+        jobs.retain(|job| !staged.contains(&job.count("batch")));
         Ok(Self {
             jobs,
-            intakes,
+            batches,
             attempts: take("attempts"),
             spending: take("spending"),
             outputs: take("outputs"),

@@ -17,7 +17,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
     }
     for ((name, sha256), (times, jobs)) in &drops {
         let rows: Vec<_> = snapshot
-            .intakes
+            .batches
             .iter()
             .filter(|row| row.text("file_name") == *name && row.text("sha256") == *sha256)
             .collect();
@@ -43,7 +43,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             Some(wanted) => {
                 for row in rows {
                     let existing =
-                        snapshot.jobs.iter().filter(|job| job.number("intake") == row.number("nr")).count();
+                        snapshot.jobs.iter().filter(|job| job.number("batch") == row.number("nr")).count();
                     let reported = row.count("jobs");
                     found.unless(reported == i64::from(*wanted) && existing as i64 == reported, 2, || {
                         format!("{name} has {wanted} jobs; its row says {reported}, and {existing} exist")
@@ -60,7 +60,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".dropreel-probe-")) {
             continue;
         }
-        let known = snapshot.intakes.iter().any(|row| row.text("sha256") == hash);
+        let known = snapshot.batches.iter().any(|row| row.text("sha256") == hash);
         found.unless(known, 1, || format!("{} has no row", path.display()));
     }
     check_reasons(&rejected, found);

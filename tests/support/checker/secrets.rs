@@ -29,7 +29,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
     }
     let tables: [(&str, &[Row]); 7] = [
         ("jobs", &snapshot.jobs),
-        ("intakes", &snapshot.intakes),
+        ("batches", &snapshot.batches),
         ("attempts", &snapshot.attempts),
         ("outputs", &snapshot.outputs),
         ("history", &snapshot.history),

@@ -64,7 +64,7 @@ impl Rig {
 
     /// Rows of jobs, whether visible or not, and of what belongs to them.
     fn rows(&self) -> [i64; 6] {
-        ["intakes", "jobs", "requests", "labels", "keys", "history"]
+        ["batches", "jobs", "requests", "labels", "keys", "history"]
             .map(|table| self.number(&format!("SELECT count(*) FROM {table}")))
     }
 
@@ -231,8 +231,8 @@ async fn crash_leaves_nothing_of_a_staged_file_and_all_of_a_published_one() {
         rig.ingest_long("long", long_file(jobs, |number| Some(format!("key-{number}")))).await.unwrap();
     // As a crash leaves it before the file is published, and right after.
     let stage = format!(
-        "UPDATE intakes SET staged = 1 WHERE nr = {0};
-         UPDATE jobs SET next_action = NULL, next_action_at = NULL, last_change = 0 WHERE intake = {0};",
+        "UPDATE batches SET staged = 1 WHERE nr = {0};
+         UPDATE jobs SET next_action = NULL, next_action_at = NULL, last_change = 0 WHERE batch = {0};",
         ingested.nr
     );
     let path = rig.path();
@@ -240,7 +240,7 @@ async fn crash_leaves_nothing_of_a_staged_file_and_all_of_a_published_one() {
     raw(&path).execute_batch(&stage).unwrap();
     let copy = folder.path().join("copy.db");
     raw(&path).execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
-    raw(&copy).execute_batch("UPDATE intakes SET staged = 0").unwrap();
+    raw(&copy).execute_batch("UPDATE batches SET staged = 0").unwrap();
 
     let crashed = Rig::over(folder, open(&path).unwrap());
     assert_eq!(crashed.rows(), before, "staged");

@@ -17,7 +17,7 @@ use crate::store::output_rows::read_outputs;
 #[derive(Default)]
 pub(super) struct JobColumns {
     nr: i64,
-    intake: i64,
+    batch: i64,
     record: Record,
     next_action: Option<NextAction>,
     next_action_at: Option<Timestamp>,
@@ -30,7 +30,7 @@ columns! {
     JobColumns as row in jobs;
     key { nr }
     fixed {
-        JobColumns: row => { intake = intake, } rest { .. }
+        JobColumns: row => { batch = batch, } rest { .. }
         Identity: row.record.identity => {
             id = id,
             name = name,
@@ -107,7 +107,7 @@ impl JobColumns {
 pub(super) struct JobRow {
     pub nr: i64,
     /// The row of its job file.
-    pub intake: i64,
+    pub batch: i64,
     pub job: Job,
     /// What it needed next when the row was written.
     pub due: DueWork,
@@ -133,22 +133,22 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
         action: action.map(|(action, due)| DueAction { action, due }),
         download: download.map(|(due, failing)| DueDownload { due, failing }),
     };
-    let JobColumns { nr, intake, mut record, last_change, .. } = columns;
+    let JobColumns { nr, batch, mut record, last_change, .. } = columns;
     if let Some(task) = &record.task_id {
         record.outputs = read_outputs(connection, nr, task)?;
     }
-    Ok(JobRow { nr, intake, job: Job::restore(record)?, due, change: last_change })
+    Ok(JobRow { nr, batch, job: Job::restore(record)?, due, change: last_change })
 }
 
 /// Adds a new job's row and returns its number.
 pub(super) fn insert_job(
     insert: &mut Statement<'_>,
     job: &Job,
-    intake: i64,
+    batch: i64,
     due: DueWork,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let columns = JobColumns { intake, ..JobColumns::new(job, due, change) };
+    let columns = JobColumns { batch, ..JobColumns::new(job, due, change) };
     let changing = columns.changing()?.map(|(_, value)| value);
     Ok(insert.insert(params_from_iter(columns.fixed()?.into_iter().chain(changing)))?)
 }
