@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::budget::BudgetNeedView;
 use crate::api::problem::JobFileProblem;
+use crate::clock::Timestamp;
+use crate::job::JobId;
 use crate::money::Quota;
 use crate::money::estimate::EstimateSource;
 use crate::pricing::total::EstimateTotal;
@@ -35,6 +38,39 @@ pub struct FileEstimate {
     pub cost: CostEstimate,
     pub errors: Vec<JobFileProblem>,
     pub warnings: Vec<JobFileProblem>,
+    /// How many jobs each model has, of the first 50 models.
+    #[serde(default)]
+    pub models: BTreeMap<String, u64>,
+    /// The first five jobs.
+    #[serde(default)]
+    pub first_jobs: Vec<JobPreview>,
+    /// What they need of each budget that they count in. Without a daemon: empty.
+    #[serde(default)]
+    pub budgets: Vec<BudgetNeedView>,
+    /// How many are above their own `max_cost_usd`: they would be held.
+    #[serde(default)]
+    pub over_max_cost_jobs: u64,
+    /// The same file as it was accepted within the last 24 hours: it is refused without `again`.
+    #[serde(default)]
+    pub accepted_before: Option<AcceptedBefore>,
+}
+
+/// A job before it is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobPreview {
+    pub name: String,
+    pub model: String,
+    /// Its beginning, at most 300 characters.
+    pub prompt: Option<String>,
+}
+
+/// A file that was accepted before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AcceptedBefore {
+    #[schema(value_type = String, format = "uuid")]
+    pub first_job: JobId,
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
 }
 
 /// What jobs will probably cost in all.

@@ -40,7 +40,7 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, C
             && let Some(daemon) = &client
         {
             match daemons_estimate(daemon, file, args.lines).await {
-                Some(cost) => report.cost = cost,
+                Some(found) => report = FileEstimate { file: report.file, ..found },
                 None => client = None,
             }
         }
@@ -62,13 +62,13 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, C
 }
 
 /// `None` if the daemon does not answer, or has no answer to it.
-async fn daemons_estimate(client: &ApiClient, file: &Path, lines: bool) -> Option<CostEstimate> {
+async fn daemons_estimate(client: &ApiClient, file: &Path, lines: bool) -> Option<FileEstimate> {
     // Standard input has been read to its end.
     let name = file.file_name().filter(|_| file != Path::new("-"))?.to_string_lossy().into_owned();
     let lines = lines || Form::of_name(&name) == Some(Form::Lines);
     let bytes = std::fs::read(file).ok()?;
     let estimate = client.estimate(Some(&name), lines, bytes).await.ok()?;
-    estimate.files.first().filter(|report| report.ok).map(|report| report.cost.clone())
+    estimate.files.into_iter().next().filter(|report| report.ok)
 }
 
 fn print(report: &FileEstimate) -> Result<(), CliError> {
@@ -121,6 +121,7 @@ impl Checker {
             cost: if ok { CostEstimate::from(&total) } else { CostEstimate::default() },
             errors: found.errors.iter().map(shown).collect(),
             warnings: found.warnings().iter().map(shown).collect(),
+            ..FileEstimate::default()
         })
     }
 

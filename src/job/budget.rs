@@ -159,6 +159,8 @@ pub enum BudgetVerdict {
     Fits,
     /// It does not fit now.
     Waits {
+        /// The budget that decides.
+        scope: Scope,
         /// Which budget, in a sentence.
         why: String,
         /// When to try again.
@@ -166,6 +168,8 @@ pub enum BudgetVerdict {
     },
     /// It exceeds a whole budget.
     TooExpensive {
+        /// The budget that it exceeds.
+        scope: Scope,
         /// Which budget, in a sentence.
         why: String,
     },
@@ -176,6 +180,7 @@ pub fn judge(need: Quota, budgets: &[(Budget, Spent)], zone: &Zone, now: Timesta
     if let Some((budget, _)) = budgets.iter().find(|(budget, _)| need > budget.limit) {
         let Budget { scope, limit } = budget;
         return BudgetVerdict::TooExpensive {
+            scope: scope.clone(),
             why: format!("it costs about {need}, more than {scope} whole budget of {limit}"),
         };
     }
@@ -197,7 +202,7 @@ pub fn judge(need: Quota, budgets: &[(Budget, Spent)], zone: &Zone, now: Timesta
         Scope::Month(_) => format!("continues on {} at {} {zone}", zone.date_of(until), zone.time_of(until)),
         Scope::Label(_) => "continues when the budget is raised".to_owned(),
     };
-    BudgetVerdict::Waits { why: format!("{used}; {continues}"), until }
+    BudgetVerdict::Waits { scope: scope.clone(), why: format!("{used}; {continues}"), until }
 }
 
 /// When a job that does not fit is tried again at the latest. A label's budget is never renewed; it is looked at each day.
@@ -257,11 +262,11 @@ mod tests {
             let spent: Vec<_> = budgets.of(&labels, NOW).zip(settled).collect();
             let verdict = match judge(usd(need), &spent, &budgets.zone, NOW) {
                 BudgetVerdict::Fits => "fits".to_owned(),
-                BudgetVerdict::Waits { why, until } => {
+                BudgetVerdict::Waits { why, until, .. } => {
                     assert!(until > NOW);
                     why
                 }
-                BudgetVerdict::TooExpensive { why } => why,
+                BudgetVerdict::TooExpensive { why, .. } => why,
             };
             assert_eq!(verdict, expected);
         }

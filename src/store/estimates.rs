@@ -107,18 +107,18 @@ fn request_of(connection: &Connection, job: JobId) -> Result<Option<String>, Sto
 }
 
 /// Estimates requests, and reads what own jobs were charged once for each kind.
-struct Estimator<'a> {
+pub(super) struct Estimator<'a> {
     connection: &'a Connection,
     book: &'a PriceBook,
     own: BTreeMap<String, Option<OwnCharges>>,
 }
 
 impl<'a> Estimator<'a> {
-    fn new(connection: &'a Connection, book: &'a PriceBook) -> Self {
+    pub(super) fn new(connection: &'a Connection, book: &'a PriceBook) -> Self {
         Self { connection, book, own: BTreeMap::new() }
     }
 
-    fn estimate(&mut self, body: &str) -> Result<JobEstimate, StoreError> {
+    pub(super) fn estimate(&mut self, body: &str) -> Result<JobEstimate, StoreError> {
         let request = PricedRequest::of(body);
         let price_class = request.as_ref().and_then(PricedRequest::price_class);
         let own = match &price_class {

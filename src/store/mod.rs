@@ -10,7 +10,7 @@
 //! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
 //! | adopt tasks that were made elsewhere | `adopt` |
 //! | estimates, and the quotes they are made from; what attempts cost and budgets have left | `estimates`; `quotes`; `spending` |
-//! | ingest job files, mark them as moved | `job_files` |
+//! | ingest job files, mark them as moved; what they would cost before | `job_files`; `new_jobs` |
 //! | which jobs are due; isolate a corrupt job | `due` |
 //! | downloads that are due, planned paths of outputs | `downloads` |
 //! | keep and process callbacks | `deliveries` |
@@ -48,6 +48,7 @@ pub mod lists;
 mod meta;
 pub mod metrics;
 pub mod model_stats;
+pub mod new_jobs;
 pub mod notify;
 mod output_rows;
 pub mod prune;

@@ -120,8 +120,8 @@ fn cost_refusal(
     }
     Ok(match judge_in(writing.connection, known.nr, need, budgets, now)? {
         BudgetVerdict::Fits => None,
-        BudgetVerdict::Waits { why, until } => Some(Event::OverBudget { need, why, until }),
-        BudgetVerdict::TooExpensive { why } => Some(Event::TooExpensive { why }),
+        BudgetVerdict::Waits { why, until, .. } => Some(Event::OverBudget { need, why, until }),
+        BudgetVerdict::TooExpensive { why, .. } => Some(Event::TooExpensive { why }),
     })
 }
 

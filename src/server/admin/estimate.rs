@@ -1,23 +1,35 @@
 //! `POST /api/v1/estimate`: what a job file would cost, with the checks of the inbox. Nothing is accepted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
-use crate::api::estimate::{EstimateView, FileEstimate};
-use crate::pricing::total::EstimateTotal;
+use crate::api::budget::{BudgetNeedView, renewed_at};
+use crate::api::estimate::{AcceptedBefore, EstimateView, FileEstimate, JobPreview};
+use crate::api::problem::JobFileProblem;
+use crate::jobfile::{Draft, Problem as Finding};
 use crate::server::admin::http::json_response;
+use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
 use crate::server::admin::state::AdminState;
 use crate::server::admin::upload::{Upload, panicked};
 use crate::server::body::read_body;
+use crate::store::job_files::IngestError;
+use crate::store::new_jobs::{BudgetNeed, NewJobs, UsedKey};
 
 /// Most jobs of a request for which the provider is asked.
 const MAX_QUOTED: usize = 40;
 /// How long an answer waits for quotes.
 const QUOTE_PATIENCE: Duration = Duration::from_secs(2);
+/// Most jobs that are shown.
+const MAX_PREVIEWS: usize = 5;
+/// Longest beginning of a prompt that is shown, in characters.
+const MAX_PROMPT_CHARS: usize = 300;
+/// Most models whose jobs are counted.
+const MAX_MODELS: usize = 50;
 
 /// `POST /api/v1/estimate`.
 #[utoipa::path(
@@ -26,7 +38,8 @@ const QUOTE_PATIENCE: Duration = Duration::from_secs(2);
     tag = "jobs",
     summary = "Check a job file and estimate what it would cost. Nothing is submitted",
     params(
-        ("name" = Option<String>, Query, description = "The file name without its folder")
+        ("name" = Option<String>, Query, description = "The file name without its folder"),
+        ("again" = Option<bool>, Query, description = "As for the submit")
     ),
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
     responses(
@@ -39,7 +52,7 @@ pub(super) async fn estimate_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let upload = Upload::from_request(&request, &admin, &["name"])?;
+    let upload = Upload::from_request(&request, &admin, &["name", "again"])?;
     let _permit = match upload.is_long(&request) {
         true => Some(admin.long_upload.acquire().await),
         false => None,
@@ -50,27 +63,99 @@ pub(super) async fn estimate_jobs(
         return Err(Problem::bad_request("the request has no body; it must be a job file"));
     }
     let (checked, text) = (upload.clone(), bytes.clone());
-    let found = web::block(move || checked.inspect(&text)).await.map_err(|_| panicked())?;
-    if let Some(quotes) = admin.server.wanted_quotes.as_ref().filter(|_| found.errors.is_empty()) {
+    let inspect = move || {
+        let mut preview = Preview::default();
+        let found = checked.inspect(&text, |draft| preview.add(draft));
+        (found, preview)
+    };
+    let (found, preview) = web::block(inspect).await.map_err(|_| panicked())?;
+    let is_whole = found.errors.is_empty();
+    if let Some(quotes) = admin.server.wanted_quotes.as_ref().filter(|_| is_whole) {
         let (upload, text) = (upload.clone(), bytes.clone());
         let bodies = web::block(move || upload.bodies(text).take(MAX_QUOTED).collect());
         quotes.wait_for(bodies.await.map_err(|_| panicked())?, QUOTE_PATIENCE).await;
     }
-    let name = upload.name.clone().unwrap_or_else(|| "-".to_owned());
-    let total = match found.errors.as_slice() {
-        [] => admin.server.store.estimate_all(upload.bodies(bytes)).await?,
-        _ => EstimateTotal::default(),
+    let file = upload.name.clone().unwrap_or_else(|| "-".to_owned());
+    let new = if is_whole {
+        let now = admin.server.clock.now();
+        admin.server.store.review(upload.file(&bytes), upload.drafts(bytes), now).await?
+    } else {
+        NewJobs::default()
     };
-    let ok = found.errors.is_empty();
-    let file = FileEstimate {
-        file: name,
-        ok,
-        jobs: total.jobs,
-        objects: if ok { found.objects as u64 } else { 0 },
-        cost: (&total).into(),
-        errors: found.errors.iter().map(job_file_problem).collect(),
-        warnings: found.warnings().iter().map(job_file_problem).collect(),
+    let messages = choose_messages(&request);
+    let problem = |finding: &Finding| {
+        let problem = job_file_problem(finding);
+        JobFileProblem { message: messages.finding(&problem.message), ..problem }
+    };
+    let errors: Vec<Finding> =
+        found.errors.iter().cloned().chain(new.used_keys.iter().map(used_key)).collect();
+    let warnings = found.warnings().iter().map(problem).collect();
+    let file = match errors.is_empty() {
+        true => FileEstimate { warnings, ..accepted(file, found.objects as u64, new, preview) },
+        false => FileEstimate {
+            file,
+            warnings,
+            errors: errors.iter().map(problem).collect(),
+            ..FileEstimate::default()
+        },
     };
     let answer = EstimateView { jobs: file.jobs, cost: file.cost.clone(), files: vec![file] };
     Ok(json_response(StatusCode::OK, &answer))
+}
+
+/// A file that would be accepted.
+fn accepted(file: String, objects: u64, new: NewJobs, preview: Preview) -> FileEstimate {
+    FileEstimate {
+        file,
+        ok: true,
+        jobs: new.cost.jobs,
+        objects,
+        cost: (&new.cost).into(),
+        models: preview.models,
+        first_jobs: preview.first_jobs,
+        budgets: new.budgets.iter().filter(|need| need.need.get() > 0).map(budget_need).collect(),
+        over_max_cost_jobs: new.over_max_cost,
+        accepted_before: new.repeated.map(|file| AcceptedBefore { first_job: file.first, at: file.at }),
+        ..FileEstimate::default()
+    }
+}
+
+/// What the file would be refused for.
+fn used_key(UsedKey { key, object, first }: &UsedKey) -> Finding {
+    let refusal = IngestError::KeyUsed { key: key.clone(), object: object.clone(), first: *first };
+    Finding { pointer: object.pointer.clone(), message: refusal.to_string(), line: object.line, column: 1 }
+}
+
+fn budget_need(need: &BudgetNeed) -> BudgetNeedView {
+    BudgetNeedView {
+        budget: need.budget.scope.name(),
+        limit_usd: need.budget.limit.usd(),
+        left_usd: need.left.usd(),
+        need_usd: need.need.usd(),
+        waiting_jobs: need.waiting,
+        held_jobs: need.too_expensive,
+        renewed_at: renewed_at(&need.budget.scope),
+    }
+}
+
+/// What people recognize jobs by.
+#[derive(Default)]
+struct Preview {
+    models: BTreeMap<String, u64>,
+    first_jobs: Vec<JobPreview>,
+}
+
+impl Preview {
+    fn add(&mut self, draft: &Draft) {
+        if let Some(jobs) = self.models.get_mut(&draft.model) {
+            *jobs += 1;
+        } else if self.models.len() < MAX_MODELS {
+            self.models.insert(draft.model.clone(), 1);
+        }
+        if self.first_jobs.len() < MAX_PREVIEWS {
+            let beginning = |prompt: &String| prompt.chars().take(MAX_PROMPT_CHARS).collect();
+            let prompt = draft.prompt.as_ref().map(beginning);
+            self.first_jobs.push(JobPreview { name: draft.name.clone(), model: draft.model.clone(), prompt });
+        }
+    }
 }

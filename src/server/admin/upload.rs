@@ -11,7 +11,7 @@ use crate::api::list::CreatedJobs;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{
-    self, Form, Inspection, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines,
+    self, Draft, Form, Inspection, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines,
 };
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
@@ -25,6 +25,7 @@ use crate::sha256::sha256_hex;
 use crate::store::estimates::Bodies;
 use crate::store::job_files::idempotency::IdempotencyKey;
 use crate::store::job_files::{Drafts, FileToIngest, Source};
+use crate::store::new_jobs::NewDrafts;
 
 /// The name of jobs from a file without a name.
 const DEFAULT_NAME: &str = "job";
@@ -44,6 +45,8 @@ pub(super) struct Upload {
     idempotency_key: Option<String>,
     /// The most that its jobs may cost in all.
     max_cost: Option<Quota>,
+    /// Run its jobs although the same file was accepted within 24 hours.
+    again: bool,
 }
 
 /// `POST /api/v1/jobs`: accepts a job file as a whole, or rejects it.
@@ -55,6 +58,7 @@ pub(super) struct Upload {
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it"),
         ("max_cost_usd" = Option<f64>, Query, description = "Accept nothing if the estimate of all jobs is above this", minimum = 0),
+        ("again" = Option<bool>, Query, description = "Run the jobs although the same file was accepted within 24 hours, as `again` in their `dropreel` object does"),
         ("Idempotency-Key" = Option<String>, Header, description = "Up to 255 characters of your choice. The same key with the same request makes no further job and gets the same jobs as answer, for a week; with another request: 422")
     ),
     request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
@@ -68,7 +72,7 @@ pub(super) async fn submit_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let upload = Upload::from_request(&request, &admin, &["name", "max_cost_usd"])?;
+    let upload = Upload::from_request(&request, &admin, &["name", "max_cost_usd", "again"])?;
     // Held until the jobs are committed.
     let _permit = match upload.is_long(&request) {
         true => Some(admin.long_upload.acquire().await),
@@ -153,6 +157,11 @@ impl Upload {
                 Problem::bad_request("`max_cost_usd` must be an amount in US dollars, such as 0.5")
             })?),
         };
+        let again = match query.single("again")? {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Problem::bad_request("`again` must be `true` or `false`")),
+        };
         Ok(Self {
             name,
             form,
@@ -160,13 +169,15 @@ impl Upload {
             rng: admin.server.rng.clone(),
             idempotency_key,
             max_cost,
+            again,
         })
     }
 
-    /// The key with a digest of the request: of its form, its name and its body.
+    /// The key with a digest of the request: of its form, its name, its body, and whether to run it again.
     fn idempotency_key(&self, body: &[u8]) -> Option<IdempotencyKey> {
         let key = self.idempotency_key.clone()?;
-        let request = format!("{:?}\0{:?}\0{}", self.form, self.name, sha256_hex(body));
+        let again = if self.again { "\0again" } else { "" };
+        let request = format!("{:?}\0{:?}\0{}{again}", self.form, self.name, sha256_hex(body));
         Some(IdempotencyKey { key, request_sha256: sha256_hex(request.as_bytes()) })
     }
 
@@ -187,33 +198,50 @@ impl Upload {
             && declared_length(request).is_none_or(|length| length > self.limits.max_bytes)
     }
 
-    /// What the checks find in it. Blocks.
-    pub(super) fn inspect(&self, bytes: &[u8]) -> Inspection {
+    /// What the checks find in it; each of its jobs goes to `each`. Blocks.
+    pub(super) fn inspect(&self, bytes: &[u8], each: impl FnMut(&Draft)) -> Inspection {
         if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
             return Inspection::rejected(CONFLICT_COPY);
         }
         let (stem, limits) = (self.stem(), &self.limits);
         match self.form {
-            Form::Document => Inspection::of_document(bytes, &stem, limits, &self.rng, |_| {}),
-            Form::Lines => Inspection::of_lines(bytes, &stem, limits, &self.rng, |_| {})
+            Form::Document => Inspection::of_document(bytes, &stem, limits, &self.rng, each),
+            Form::Lines => Inspection::of_lines(bytes, &stem, limits, &self.rng, each)
                 .unwrap_or_else(|error| Inspection::rejected(&error.to_string())),
         }
     }
 
-    /// The requests of its jobs, as far as it can be read. They are parsed as they are taken.
+    /// The requests of its jobs, see [`Self::drafts`].
+    pub(super) fn bodies(self, bytes: Bytes) -> Bodies {
+        Box::new(self.drafts(bytes).map(|draft| draft.body))
+    }
+
+    /// Its jobs, as far as it can be read. They are parsed as they are taken.
     ///
     /// `repeat` draws the same seeds each time, so that quotes are found again.
-    pub(super) fn bodies(self, bytes: Bytes) -> Bodies {
-        let (stem, rng) = (self.stem(), Rng::seeded(0));
+    pub(super) fn drafts(self, bytes: Bytes) -> NewDrafts {
+        let (stem, rng, again) = (self.stem(), Rng::seeded(0), self.again);
+        let allow = move |draft: Draft| Draft { again: draft.again || again, ..draft };
         match self.form {
             Form::Document => {
                 let drafts = read_document(&bytes, &stem, &self.limits, &rng).unwrap_or_default();
-                Box::new(drafts.into_iter().map(|draft| draft.body))
+                Box::new(drafts.into_iter().map(allow))
             }
             Form::Lines => {
                 let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &rng);
-                Box::new(lines.filter_map(|line| Some(line.ok()?.body)))
+                Box::new(lines.filter_map(Result::ok).map(allow))
             }
+        }
+    }
+
+    /// The file as the store knows it.
+    pub(super) fn file(&self, bytes: &[u8]) -> FileToIngest {
+        FileToIngest {
+            source: Source::Api,
+            idempotency_key: self.idempotency_key(bytes),
+            file_name: self.name.clone(),
+            sha256: sha256_hex(bytes),
+            bytes: bytes.len() as u64,
         }
     }
 
@@ -226,14 +254,8 @@ impl Upload {
         if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
             return Err(Problem::invalid_job_file(&[file_problem(CONFLICT_COPY)]));
         }
-        let stem = self.stem();
-        let file = FileToIngest {
-            source: Source::Api,
-            idempotency_key: self.idempotency_key(&bytes),
-            file_name: self.name,
-            sha256: sha256_hex(&bytes),
-            bytes: bytes.len() as u64,
-        };
+        let (stem, file, again) = (self.stem(), self.file(&bytes), self.again);
+        let allow = move |draft: Draft| Draft { again: draft.again || again, ..draft };
         let drafts: Drafts = match self.form {
             Form::Document => {
                 let drafts = read_document(&bytes, &stem, &self.limits, &self.rng);
@@ -241,7 +263,7 @@ impl Upload {
                     drafts
                         .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?
                         .into_iter()
-                        .map(Ok),
+                        .map(move |draft| Ok(allow(draft))),
                 )
             }
             Form::Lines => {
@@ -249,7 +271,7 @@ impl Upload {
                 // Parsed again while the jobs are written: all drafts at once would need more memory than the
                 // file.
                 let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &self.rng);
-                Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
+                Box::new(lines.map(move |line| line.map(allow).map_err(|error| error.to_string())))
             }
         };
         Ok((file, drafts))

@@ -73,25 +73,31 @@ pub(super) fn refuse_repeat(
     file: &FileToIngest,
     now: Timestamp,
 ) -> Result<(), IngestError> {
-    let Some(file_name) = &file.file_name else { return Ok(()) };
-    let earlier = || -> rusqlite::Result<Option<(JobId, Timestamp)>> {
-        let mut statement = connection.prepare_cached(REPEATED)?;
-        let base_name = jobfile::base_name(file_name);
-        let mut rows = statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW)))?;
-        while let Some(row) = rows.next()? {
-            let (first, name): (Option<JobId>, String) = (row.get(0)?, row.get(2)?);
-            if let Some(first) = first
-                && jobfile::are_same_or_copy(&name, file_name)
-            {
-                return Ok(Some((first, row.get(1)?)));
-            }
-        }
-        Ok(None)
-    };
-    match earlier().map_err(StoreError::from)? {
+    match find_repeated(connection, file, now)? {
         None => Ok(()),
         Some((first, ingested_at)) => Err(IngestError::Duplicate { first, ingested_at }),
     }
+}
+
+/// The first job of the file that this one repeats, and when that was accepted.
+pub(in crate::store) fn find_repeated(
+    connection: &Connection,
+    file: &FileToIngest,
+    now: Timestamp,
+) -> Result<Option<(JobId, Timestamp)>, StoreError> {
+    let Some(file_name) = &file.file_name else { return Ok(None) };
+    let mut statement = connection.prepare_cached(REPEATED)?;
+    let base_name = jobfile::base_name(file_name);
+    let mut rows = statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW)))?;
+    while let Some(row) = rows.next()? {
+        let (first, name): (Option<JobId>, String) = (row.get(0)?, row.get(2)?);
+        if let Some(first) = first
+            && jobfile::are_same_or_copy(&name, file_name)
+        {
+            return Ok(Some((first, row.get(1)?)));
+        }
+    }
+    Ok(None)
 }
 
 /// Inserts the first history entry of a job.
@@ -191,7 +197,8 @@ impl<'c> Inserts<'c> {
     }
 }
 
-fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
+/// The job that used a key.
+pub(in crate::store) fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT job FROM keys WHERE key = ?1")?;
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
 }

@@ -98,7 +98,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     Ok(JobTemplate {
         estimate: estimate.map(|quota| quota.to_string()),
         prompt: details.prompt.clone(),
-        warnings: details.warnings.clone(),
+        warnings: details.warnings.iter().map(|warning| m.finding(warning)).collect(),
         task: details.job.task().map(|task| task.as_str().to_owned()),
         submitted: facts.submitted_at.map(time),
         completed: facts.completed_at.map(time),

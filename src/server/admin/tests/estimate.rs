@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::job::budget::Budgets;
+use crate::money::Quota;
 
 const LISTED: &str = r#"{"model":"wan2.5-preview","prompt":"p","resolution":"480p","duration":5}"#;
 
@@ -97,4 +99,68 @@ async fn bulk_retry_says_about_what_it_costs() {
     assert_eq!(retry["estimate_usd"], json!(0.378), "{retry}");
     assert_eq!(retry["message"], "2 jobs matched, about $0.38 (2 by list price)");
     assert_eq!(bulk("cancel").await["message"], "2 jobs matched");
+}
+
+#[actix_web::test]
+async fn estimate_previews_jobs_and_what_budgets_allow() {
+    let admin = TestAdmin::start();
+    let budgets = Budgets { per_day: Some(Quota::new(200_000)), ..Budgets::default() };
+    admin.rig.store.set_budgets(budgets);
+    let long = format!(
+        r#"{{"model":"wan2.5-preview","prompt":"{}","resolution":"480p","duration":5}}"#,
+        "x".repeat(400)
+    );
+    let body = format!("[{LISTED},{LISTED},{long}]");
+    let answer = admin.post("/api/v1/estimate?name=a.json", &body).await.json();
+    let file = &answer["files"][0];
+    assert_eq!(file["models"], json!({"wan2.5-preview": 3}), "{file}");
+    let names: Vec<_> =
+        file["first_jobs"].as_array().unwrap().iter().map(|job| job["name"].clone()).collect();
+    assert_eq!(names, ["a", "a-2", "a-3"]);
+    assert_eq!(file["first_jobs"][2]["prompt"].as_str().map(str::len), Some(300));
+    let day = &file["budgets"][0];
+    assert_eq!(
+        (&day["budget"], &day["left_usd"], &day["need_usd"]),
+        (&json!("day"), &json!(0.4), &json!(0.567))
+    );
+    assert_eq!((&day["waiting_jobs"], &day["held_jobs"]), (&json!(1), &json!(0)), "{day}");
+}
+
+#[actix_web::test]
+async fn repeated_file_is_named_and_runs_again_on_request() {
+    let admin = TestAdmin::start();
+    let first = admin.post("/api/v1/jobs?name=a.json", LISTED).await.json()["jobs"][0]["id"].clone();
+    let file = admin.post("/api/v1/estimate?name=a.json", LISTED).await.json()["files"][0].clone();
+    assert_eq!((&file["ok"], &file["accepted_before"]["first_job"]), (&json!(true), &first), "{file}");
+    assert_problem(&admin.post("/api/v1/jobs?name=a.json", LISTED).await, 409, "the same file");
+    for lines in [false, true] {
+        let address = "/api/v1/jobs?name=a.json&again=true";
+        let again =
+            if lines { admin.post_lines(address, LISTED).await } else { admin.post(address, LISTED).await };
+        assert_eq!((again.status, again.json()["count"].as_u64()), (201, Some(1)), "{again:?}");
+    }
+    assert_problem(&admin.post("/api/v1/jobs?again=yes", LISTED).await, 400, "`again` must be");
+}
+
+#[actix_web::test]
+async fn used_key_is_an_error_of_the_estimate() {
+    let admin = TestAdmin::start();
+    let keyed = r#"{"model":"m","prompt":"p","dropreel":{"key":"k"}}"#;
+    admin.post("/api/v1/jobs", keyed).await;
+    let file =
+        admin.post("/api/v1/estimate", &format!("[{LISTED},\n{keyed}]")).await.json()["files"][0].clone();
+    assert_eq!((&file["ok"], &file["jobs"]), (&json!(false), &json!(0)), "{file}");
+    let error = &file["errors"][0];
+    assert_eq!((&error["pointer"], &error["line"]), (&json!("/1"), &json!(2)), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("the key `k` was already used"), "{error}");
+}
+
+#[actix_web::test]
+async fn findings_are_in_the_language_of_the_reader() {
+    let admin = TestAdmin::start();
+    let head = "POST /api/v1/estimate\nContent-Type: application/json\nAccept-Language: zh-CN";
+    let body = r#"{"model":"wan2.5-t2v","prompt":"p","duration":7}"#;
+    let answer = admin.server.send(head, body).await.json();
+    let message = answer["files"][0]["warnings"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("`duration` 为 7"), "{message}");
 }

@@ -5,6 +5,7 @@
 
 pub(super) mod chinese;
 pub(super) mod english;
+mod findings;
 mod reports;
 
 use crate::job::state::StateName;

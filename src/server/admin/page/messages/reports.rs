@@ -6,7 +6,7 @@ use crate::job::state::{Hold, StateName};
 use crate::server::admin::page::messages::{Messages, chinese};
 
 impl Messages {
-    fn is_chinese(&self) -> bool {
+    pub(super) fn is_chinese(&self) -> bool {
         self.lang == chinese::CHINESE.lang
     }
 
