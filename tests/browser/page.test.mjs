@@ -135,81 +135,179 @@ test('rejected action shows the reason', async () => {
   });
 });
 
-test('jobs are submitted by pasting, choosing and dropping files', async () => {
+const submitButton = (page) => page.locator('#submit [type=submit]');
+const readyButton = async (page, text) => {
+  await page.locator('#submit [type=submit]:enabled').filter({ hasText: text }).waitFor();
+  return submitButton(page);
+};
+const openText = async (page, text) => {
+  await page.getByRole('button', { name: 'New job' }).click();
+  await page.getByRole('tab', { name: 'JSON' }).click();
+  await page.locator('#submit-text').fill(text);
+};
+/** Drops files, given as name and content, onto the page. */
+const dropFiles = async (page, files) => {
+  const dropped = await page.evaluateHandle((entries) => {
+    const transfer = new DataTransfer();
+    for (const [name, content] of entries) transfer.items.add(new File([typeof content === 'string' ? content : new Uint8Array(content)], name));
+    return transfer;
+  }, files);
+  await page.dispatchEvent('#main', 'dragover', { dataTransfer: dropped });
+  await page.getByText('Drop job files here').waitFor();
+  await page.dispatchEvent('#main', 'drop', { dataTransfer: dropped });
+};
+const jobsNamed = async (name) => (await daemon.api(`jobs?q=${encodeURIComponent(name)}`)).jobs.length;
+const preview = (name, more = {}) => ({ model: 'wan2.5-preview', prompt: `a clip of ${name}`, resolution: '480p', duration: 5, dropreel: { name, ...more } });
+
+test('pasted jobs are priced and submitted by the button with the price', async () => {
   await at('/', {}, async (page) => {
-    await page.getByRole('button', { name: 'New job' }).click();
-    const text = page.locator('#submit-text');
-    await text.fill('{"model": "wan2.5-t2v",\n "prompt": "x", "duration": "long",\n "dropreel": {"naem": "a"}}');
-    await page.locator('#submit [type=submit]').click();
+    await openText(page, '{"model": "wan2.5-t2v",\n "prompt": "x", "duration": "long",\n "dropreel": {"naem": "a"}}');
     await page.getByText('line 2, column 29: /duration').waitFor();
     await page.getByText(/line 3, column .*naem.*name/).waitFor();
-    await text.fill(JSON.stringify(clip('pasted')));
-    await page.locator('#submit [type=submit]').click();
+    assert.equal(await submitButton(page).isDisabled(), true);
+    const text = page.locator('#submit-text');
+    await text.fill(JSON.stringify(preview('pasted', { repeat: 3 })));
+    const button = await readyButton(page, 'Submit 3 jobs, about $0.57');
+    await page.locator('#review').getByText('3 by list price').waitFor();
+    await page.locator('#review').getByText('a clip of pasted').first().waitFor();
+    assert.equal(await jobsNamed('pasted'), 0, 'nothing is submitted before the button');
+    await button.click();
     await page.locator('#submit').waitFor({ state: 'hidden' });
-    assert.equal(await toast(page), '1 job added');
-    await daemon.job('pasted', 'succeeded');
+    assert.equal(await toast(page), '3 jobs added');
+    await until('the jobs', async () => await jobsNamed('pasted') === 3);
 
-    await page.getByRole('button', { name: 'New job' }).click();
-    await text.fill([clip('line-1'), clip('line-2')].map((job) => JSON.stringify(job)).join('\n'));
-    await page.locator('#submit [type=submit]').click();
+    await openText(page, [clip('line-1'), clip('line-2')].map((job) => JSON.stringify(job)).join('\n'));
+    await readyButton(page, 'Submit 2 jobs');
+    await text.press('Control+Enter');
     await daemon.job('line-2', 'succeeded');
-
-    const dropped = await page.evaluateHandle(([good, bad]) => {
-      const files = new DataTransfer();
-      files.items.add(new File([good], 'dropped.json', { type: 'application/json' }));
-      files.items.add(new File([bad], 'broken.json', { type: 'application/json' }));
-      return files;
-    }, [JSON.stringify(clip('dropped')), '{"model": ']);
-    await page.dispatchEvent('#main', 'dragover', { dataTransfer: dropped });
-    await page.getByText('Drop job files here').waitFor();
-    await page.dispatchEvent('#main', 'drop', { dataTransfer: dropped });
-    await page.getByText(/^broken\.json: /).waitFor();
-    await daemon.job('dropped', 'succeeded');
-
-    await page.locator('#submit [value=close]').click();
-    await page.getByRole('button', { name: 'New job' }).click();
-    writeFileSync(join(daemon.folder, 'chosen.jsonl'), `${JSON.stringify(clip('chosen'))}\n`);
-    await page.locator('#submit-files').setInputFiles(join(daemon.folder, 'chosen.jsonl'));
-    await page.locator('#submit [type=submit]').click();
-    await daemon.job('chosen', 'succeeded');
-    expectErrors(page, /422|400/);
+    // One wrong line is named; the rest is not called one document.
+    await openText(page, `${JSON.stringify(clip('line-3'))}\n{"model": "wan2.5-t2v", "prompt" "x"}\n${JSON.stringify(clip('line-4'))}`);
+    await page.locator('#review').getByText(/^line 2, column 34: `:` must follow the key/).waitFor();
+    assert.equal(await page.locator('#review .problem li').count(), 1);
+    await text.fill('');
   });
 });
 
-test('a second press after an error submits nothing twice', async () => {
-  const count = async (name) => (await daemon.api(`jobs?q=${name}`)).jobs.length;
+test('dropped files are reviewed in one sheet and the good ones submitted', async () => {
   await at('/', {}, async (page) => {
-    await page.getByRole('button', { name: 'New job' }).click();
-    const text = page.locator('#submit-text');
-    const press = () => page.locator('#submit [type=submit]').click();
-    await text.fill(JSON.stringify(clip('only-once')));
-    writeFileSync(join(daemon.folder, 'refused.json'), '{"model": ');
-    await page.locator('#submit-files').setInputFiles(join(daemon.folder, 'refused.json'));
-    await press();
-    await page.getByText(/^refused\.json: /).waitFor();
-    assert.equal(await text.inputValue(), '');
-    assert.deepEqual(await page.locator('#submit-files').evaluate((input) => [...input.files].map((file) => file.name)), ['refused.json']);
-    await press();
-    await page.locator('#submit [type=submit]:enabled').waitFor();
-    assert.equal(await count('only-once'), 1);
+    await dropFiles(page, [
+      ['dropped.json', JSON.stringify(preview('dropped'))],
+      ['broken.json', '{"model": '],
+      ['lines.jsonl', `${JSON.stringify(preview('of-lines', { repeat: 2 }))}\n`],
+      ['photo.png', [0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]],
+      ['frame.json', [0xff, 0xd8, 0xff, 0xe0]],
+      ['notes.txt', 'buy milk'],
+    ]);
+    const row = (name) => page.locator('#review .part').filter({ hasText: name });
+    await row('broken.json').getByText(/^line 1, column 11: .*cut short/).waitFor();
+    await row('dropped.json').getByText('1 job, about $0.19').waitFor();
+    await row('lines.jsonl').getByText('2 jobs, about $0.38').waitFor();
+    await row('photo.png').getByText('A picture, not a job file.').waitFor();
+    await row('frame.json').getByText('A picture, not a job file.').waitFor();
+    await row('notes.txt').getByText('Not a job file by its name').waitFor();
+    const button = await readyButton(page, 'Submit 3 jobs, about $0.57');
+    assert.equal(await page.evaluate(() => document.activeElement.type), 'submit', 'Enter submits what is shown');
+    await row('photo.png').getByRole('button', { name: 'Remove photo.png' }).click();
+    await button.click();
+    await until('the jobs', async () => await jobsNamed('of-lines') === 2 && await jobsNamed('dropped') === 1);
+    // The good ones have left the sheet, the bad ones are still there.
+    await row('lines.jsonl').waitFor({ state: 'detached' });
+    assert.deepEqual(await page.locator('#review .file-name').allTextContents(), ['broken.json', 'frame.json', 'notes.txt']);
+    await page.getByRole('button', { name: 'Don’t submit' }).click();
+    // Another drop begins anew.
+    await dropFiles(page, [['other.json', JSON.stringify(preview('other'))]]);
+    await readyButton(page, 'Submit 1 job, about $0.19');
+    assert.deepEqual(await page.locator('#review .file-name').allTextContents(), ['other.json']);
+    await page.keyboard.press('Enter');
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    assert.equal(await jobsNamed('other'), 1);
 
+    await page.getByRole('button', { name: 'New job' }).click();
+    await page.getByRole('tab', { name: 'Files' }).click();
+    writeFileSync(join(daemon.folder, 'chosen.jsonl'), `${JSON.stringify(clip('chosen'))}\n`);
+    await page.locator('#submit-files').setInputFiles(join(daemon.folder, 'chosen.jsonl'));
+    await (await readyButton(page, 'Submit 1 job')).click();
+    await daemon.job('chosen', 'succeeded');
+  });
+});
+
+test('repeated file is run again only on request', async () => {
+  await at('/', {}, async (page) => {
+    const file = ['twice.json', JSON.stringify(preview('twice'))];
+    await dropFiles(page, [file]);
+    await (await readyButton(page, 'Submit 1 job')).click();
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    await dropFiles(page, [file]);
+    await page.getByText('This file was already submitted at').waitFor();
+    assert.equal(await submitButton(page).isDisabled(), true);
+    await page.getByRole('checkbox', { name: 'Run it again, about $0.19 more' }).check();
+    await (await readyButton(page, 'Submit 1 job, about $0.19')).click();
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    assert.equal(await jobsNamed('twice'), 2);
+  });
+});
+
+test('a second press after a lost answer submits nothing twice', async () => {
+  await at('/', {}, async (page) => {
+    const press = async () => (await readyButton(page, 'Submit 1 job')).click();
     // The answer to the first request is lost; the daemon has made its job.
     let isLost = false;
-    await page.route('**/api/v1/jobs', async (route) => {
+    await page.route(/\/api\/v1\/jobs\?/, async (route) => {
       if (isLost || route.request().method() !== 'POST') return route.continue();
       isLost = true;
       await route.fetch();
       return route.abort();
     });
-    await page.locator('#submit-files').setInputFiles([]);
-    await text.fill(JSON.stringify(clip('answer-lost')));
+    await openText(page, JSON.stringify(clip('answer-lost')));
     await press();
-    await page.locator('#submit-problems').getByText('The daemon cannot be reached.').waitFor();
-    assert.equal(await count('answer-lost'), 1);
+    await page.locator('#review').getByText('The daemon cannot be reached.').waitFor();
+    assert.equal(await jobsNamed('answer-lost'), 1);
+    // Neither Esc nor a reload loses what was typed, or its key.
+    await page.keyboard.press('Escape');
+    await page.reload();
+    await page.locator('#connection.on').waitFor();
+    await page.getByRole('button', { name: 'New job' }).click();
     await press();
     await page.locator('#submit').waitFor({ state: 'hidden' });
-    assert.equal(await count('answer-lost'), 1);
-    expectErrors(page, /422|400|ERR_FAILED|Failed to load/);
+    assert.equal(await jobsNamed('answer-lost'), 1);
+    await page.getByRole('button', { name: 'New job' }).click();
+    assert.equal(await page.locator('#submit-text').inputValue(), '');
+    expectErrors(page, /ERR_FAILED|Failed to load/);
+  });
+});
+
+test('price that rises after the sheet is not paid unasked', async () => {
+  await at('/', {}, async (page) => {
+    await page.route(/\/api\/v1\/estimate/, async (route) => {
+      const answer = await route.fetch();
+      const body = await answer.json();
+      // What an older estimate would have said.
+      if (!isShown) for (const one of [body, ...body.files]) Object.assign(one, { estimate_usd: 0.1, range_usd: [0.1, 0.1] });
+      await route.fulfill({ response: answer, json: body });
+    });
+    let isShown = false;
+    await openText(page, JSON.stringify(preview('dearer')));
+    const button = await readyButton(page, 'Submit 1 job, about $0.10');
+    isShown = true;
+    await button.click();
+    await page.getByText('the price has changed from about $0.10 to about $0.19').waitFor();
+    assert.equal(await jobsNamed('dearer'), 0);
+    await (await readyButton(page, 'Submit 1 job, about $0.19')).click();
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    assert.equal(await jobsNamed('dearer'), 1);
+    expectErrors(page, /422/);
+  });
+});
+
+test('sheet is in Chinese with its warnings', async () => {
+  await at('/', { locale: 'zh-CN' }, async (page) => {
+    await page.getByRole('button', { name: '新建任务' }).click();
+    await page.getByRole('tab', { name: 'JSON' }).click();
+    await page.locator('#submit-text').fill(JSON.stringify({ ...preview('中文'), duration: 7 }));
+    await page.locator('#submit [type=submit]:enabled').filter({ hasText: '提交 1 个任务，约 $0.26' }).waitFor();
+    await page.getByText('`duration` 为 7：wan2.5-preview 只支持 5 或 10 秒').waitFor();
+    await page.getByText('1 个按标价').waitFor();
+    await page.getByRole('button', { name: '不提交' }).click();
   });
 });
 
@@ -279,13 +377,15 @@ test('page shows a lost connection and reconnects', async () => {
   await at('/', {}, async (page) => {
     await daemon.stop();
     await page.getByText(/^Disconnected since .*; reconnecting$/).waitFor();
-    await page.getByRole('button', { name: 'New job' }).click();
-    await page.locator('#submit-text').fill('{}');
-    await page.locator('#submit [type=submit]').click();
-    await page.getByText('The daemon cannot be reached.').waitFor();
+    await openText(page, JSON.stringify(clip('offline')));
+    await page.locator('#review').getByText('The daemon cannot be reached.').waitFor();
     await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: 'New job' }).click();
     await daemon.serve();
     daemon.drop('after.json', clip('after'));
+    // What was typed is checked once the daemon is back.
+    await readyButton(page, 'Submit 1 job');
+    await page.keyboard.press('Escape');
     await page.locator('#connection.on').waitFor();
     await page.getByRole('button', { name: 'Play: after' }).waitFor();
     expectErrors(page, /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET/);
@@ -347,6 +447,15 @@ test('hostile texts are shown as text', async () => {
       assert.equal(await page.evaluate(() => document.querySelectorAll('main script, main iframe, main [onerror], main [onload], main [onclick], main style, main [style]').length), 0);
     });
   }
+  await at('/', {}, async (page) => {
+    page.on('dialog', () => page.errors.push('a dialog opened'));
+    const hostile = marks.map((text) => ({ ...preview(text), prompt: text, labels: text, [text]: text }));
+    await dropFiles(page, [[`${marks[0].replaceAll('/', ' ')}.json`, JSON.stringify(hostile)], [`${marks[1].replaceAll('/', ' ')}.png`, 'x']]);
+    await page.locator('#review .part').nth(1).waitFor();
+    await until('the review', async () => !(await page.locator('#review').textContent()).includes('Checking'));
+    assert.equal(await page.evaluate(() => document.querySelectorAll('#submit :is(script, iframe, img, [onerror], [onload], [onclick], style, [style])').length), 0);
+    assert.match(await page.title(), / · dropreel$/);
+  });
 });
 
 test('pages pass the accessibility checks on every screen', async () => {
@@ -367,8 +476,17 @@ test('pages pass the accessibility checks on every screen', async () => {
           };
           await checkPage(path);
           if (path === '/') {
-            await page.getByRole('button', { name: 'New job' }).click();
-            await checkPage('the dialog for new jobs');
+            await openText(page, JSON.stringify({ ...preview('checked'), duration: 7, seed: 'x' }));
+            await page.locator('#review .problem').waitFor();
+            await checkPage('the sheet with errors');
+            await page.locator('#submit-text').fill(JSON.stringify({ ...preview('checked'), duration: 7 }));
+            await readyButton(page, 'Submit 1 job');
+            await checkPage('the sheet with a price');
+            await page.keyboard.press('Escape');
+            await dropFiles(page, [['good.json', JSON.stringify(preview('good'))], ['photo.png', 'x'], ['sakura.json', JSON.stringify(clip('sakura'))]]);
+            await readyButton(page, 'Submit 1 job');
+            await page.getByText('Run it again').waitFor();
+            await checkPage('the sheet with files');
             await page.keyboard.press('Escape');
             await page.locator('#attention button').first().click();
             await checkPage('the confirmation');

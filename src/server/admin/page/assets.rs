@@ -16,12 +16,15 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Name, media type and content.
-const ASSETS: [(&str, &str, &str); 9] = [
+const ASSETS: [(&str, &str, &str); 12] = [
     ("page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
     ("live.js", SCRIPT, include_str!("assets/live.js")),
     ("actions.js", SCRIPT, include_str!("assets/actions.js")),
+    ("texts.js", SCRIPT, include_str!("assets/texts.js")),
+    ("parts.js", SCRIPT, include_str!("assets/parts.js")),
+    ("review.js", SCRIPT, include_str!("assets/review.js")),
     ("submit.js", SCRIPT, include_str!("assets/submit.js")),
     ("times.js", SCRIPT, include_str!("assets/times.js")),
     ("gallery.js", SCRIPT, include_str!("assets/gallery.js")),

@@ -26,11 +26,11 @@ export async function send(address, body, headers = {}) {
   try {
     response = await fetch(address, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body });
   } catch {
-    throw { detail: document.body.dataset.unreachable };
+    throw { detail: document.body.dataset.unreachable, isUnreachable: true };
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
-    throw { detail: answer.detail ?? `${document.body.dataset.requestFailed} (${response.status})`, errors: answer.errors };
+    throw { detail: answer.detail ?? `${document.body.dataset.requestFailed} (${response.status})`, type: answer.type };
   }
   return answer;
 }
@@ -96,6 +96,7 @@ export function handleActions() {
       else if (answer.job) toast(answer.message);
     } catch (error) {
       problem.textContent = error.detail;
+      yes.disabled = false;
     }
     refresh();
   });

@@ -1,100 +1,262 @@
-// New jobs: files dropped onto the page or chosen, or pasted JSON. The daemon checks them with the rules of the inbox.
+// The sheet for new jobs: files dropped onto the page or chosen, or pasted JSON. What it holds is checked and priced at
+// once; nothing is submitted before the button with the price is pressed.
 import { refresh } from './live.js';
-import { send, toast, withJobs } from './actions.js';
+import { send, toast } from './actions.js';
+import { filePart, textParts } from './parts.js';
+import { isReady, partView, total, totalView } from './review.js';
+import { dollars, jobs, t } from './texts.js';
 
-const LINE_FILE = /\.(jsonl|ndjson)$/i;
+const TYPING_PAUSE = 400; // milliseconds
+const RETRY_AFTER = 3000; // milliseconds
+const MAX_CHECKS = 3; // at a time
+const TEXT = 'dropreel-text';
+const KEYS = 'dropreel-keys';
 
-/** Whether the text has one JSON value per line and is not JSON as a whole. */
-function isLineFormat(text) {
-  const isJson = (part) => { try { JSON.parse(part); return true; } catch { return false; } };
-  const lines = text.split('\n').filter((line) => line.trim());
-  return lines.length > 1 && !isJson(text) && lines.every(isJson);
+/** What is typed and the keys of submits outlive a reload. Without storage, such as in private windows, they do not. */
+function remember(name, value) {
+  try {
+    if (value) sessionStorage.setItem(name, value);
+    else sessionStorage.removeItem(name);
+  } catch { /* Full or forbidden. */ }
+}
+function recall(name) {
+  try { return sessionStorage.getItem(name) ?? ''; } catch { return ''; }
 }
 
-/** The problems of a file, a line each. */
-function problemLines(error, name) {
-  const prefix = name ? `${name}: ` : '';
-  if (!error.errors?.length) return [prefix + error.detail];
-  const place = ({ line, column }) => document.body.dataset.atLine.replace('{line}', line).replace('{column}', column);
-  return error.errors.map((one) => `${prefix}${place(one)}: ${one.pointer ? `${one.pointer} ` : ''}${one.message}`);
+/** A key for each part, until the daemon has accepted it: a part that is sent again makes no second job. */
+class Keys {
+  constructor() { this.keys = new Map(JSON.parse(recall(KEYS) || '[]')); }
+
+  of(part) {
+    const id = `${part.id}${part.again ? ' again' : ''}`;
+    if (!this.keys.has(id)) this.keys.set(id, crypto.getRandomValues(new Uint32Array(4)).join('-'));
+    remember(KEYS, JSON.stringify([...this.keys].slice(-50)));
+    return this.keys.get(id);
+  }
+
+  forget(part) {
+    for (const id of [part.id, `${part.id} again`]) this.keys.delete(id);
+    remember(KEYS, JSON.stringify([...this.keys]));
+  }
 }
 
-/** A key for each part of the form, until the daemon has accepted it: a part that is sent again makes no second job. */
-const keys = new Map();
+function address(path, part, parameters = {}) {
+  const query = new URLSearchParams(Object.entries({ name: part.name, again: part.again ? 'true' : '', ...parameters }).filter(([, value]) => value));
+  return `/api/v1/${path}${query.size ? `?${query}` : ''}`;
+}
+const mediaType = (part) => ({ 'content-type': part.isLines ? 'application/x-ndjson' : 'application/json' });
 
-function keyOf(part) {
-  if (!keys.has(part.id)) keys.set(part.id, crypto.getRandomValues(new Uint32Array(4)).join('-'));
-  return keys.get(part.id);
+class Sheet {
+  constructor(dialog) {
+    const find = (selector) => dialog.querySelector(selector);
+    Object.assign(this, {
+      dialog, keys: new Keys(), tab: 'json', files: [], typed: [], isBusy: false, timer: null, round: 0,
+      title: find('#submit-title'), text: find('#submit-text'), chosen: find('#submit-files'), review: find('#review'),
+      status: find('#review-status'), button: find('[type=submit]'), tabs: [...dialog.querySelectorAll('[role=tab]')],
+    });
+    this.text.value = recall(TEXT);
+    this.typed = textParts(this.text.value);
+  }
+
+  /** The parts that the button submits: those of the open tab. */
+  get parts() { return this.tab === 'files' ? this.files : this.typed; }
+
+  get ready() { return this.parts.filter(isReady); }
+
+  /** Whether some are not checked yet. */
+  get isWaiting() { return this.parts.some((part) => !part.problem && !part.found); }
+
+  open(tab, focus) {
+    this.show(tab);
+    if (!this.dialog.open) this.dialog.showModal();
+    (focus ?? this.title).focus();
+    this.changed(0);
+  }
+
+  show(tab) {
+    this.tab = tab;
+    for (const one of this.tabs) {
+      const isOpen = one.dataset.tab === tab;
+      one.setAttribute('aria-selected', isOpen);
+      one.tabIndex = isOpen ? 0 : -1;
+      document.getElementById(one.getAttribute('aria-controls')).hidden = !isOpen;
+    }
+  }
+
+  async add(files) {
+    const known = new Set(this.files.map((part) => part.id));
+    for (const part of await Promise.all([...files].map(filePart))) if (!known.has(part.id)) this.files.push(part);
+    this.changed(0);
+  }
+
+  typing() {
+    remember(TEXT, this.text.value);
+    const [before, [part]] = [this.typed[0], textParts(this.text.value)];
+    if (part?.id === before?.id) return;
+    this.typed = part ? [part] : [];
+    this.changed(TYPING_PAUSE);
+  }
+
+  /** Something else is to be checked, after a pause. Meanwhile, what was found before stays. */
+  changed(pause) {
+    clearTimeout(this.timer);
+    this.round += 1;
+    if (pause && this.parts.length) this.renderButton();
+    else this.render();
+    this.timer = setTimeout(() => this.check(this.round), pause);
+  }
+
+  /** Checks and prices the parts that are not yet. */
+  async check(round) {
+    const waiting = this.parts.filter((part) => !part.problem && !part.found);
+    const work = async () => {
+      for (let part = waiting.shift(); part && round === this.round; part = waiting.shift()) {
+        try {
+          // Without `again`: then a file that was accepted before is named.
+          const answer = await send(address('estimate', { name: part.name }), part.body, mediaType(part));
+          part.found = { file: answer.files[0] };
+        } catch (error) {
+          if (error.isUnreachable) {
+            part.failure = error.detail;
+            waiting.length = 0;
+            if (this.dialog.open && round === this.round) this.timer = setTimeout(() => this.check(round), RETRY_AFTER);
+          } else {
+            part.found = { problem: error.detail };
+          }
+        }
+        if (part.found) part.failure = null;
+        this.compare(part);
+        this.render();
+      }
+    };
+    await Promise.all(Array.from({ length: MAX_CHECKS }, work));
+  }
+
+  /** Says if the price has risen since the button was pressed. */
+  compare(part) {
+    if (part.pressedAt === undefined || !part.found?.file?.ok) return;
+    part.rise = t('price_risen', { before: dollars(part.pressedAt), now: dollars(part.found.file.estimate_usd) });
+    delete part.pressedAt;
+  }
+
+  render() {
+    const focused = document.activeElement?.id;
+    const { parts, ready, isWaiting } = this;
+    const options = {
+      isOnly: parts.length === 1,
+      hasPlace: true,
+      onAgain: (part, again) => { part.again = again; this.render(); },
+      onRemove: (part) => { this.files = this.files.filter((one) => one !== part); this.changed(0); this.chosen.focus(); },
+    };
+    const list = document.createElement('ul');
+    list.append(...parts.map((part, index) => partView(part, index, options)));
+    this.review.replaceChildren(...(parts.length ? [list] : []), ...(ready.length && !isWaiting ? [totalView(ready)] : []));
+    if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
+    this.renderButton();
+    // After a drop, Enter submits what is shown.
+    if (!this.button.disabled && document.activeElement === this.title) this.button.focus();
+  }
+
+  renderButton() {
+    const { ready, isWaiting } = this;
+    const sum = total(ready);
+    const label = ready.length && !isWaiting ? t('submit_jobs', { jobs: jobs(sum.jobs), cost: dollars(sum.usd) }) : t('submit');
+    this.button.textContent = this.isBusy ? t('submitting') : label;
+    this.button.disabled = this.isBusy || isWaiting || !ready.length;
+    const status = isWaiting ? t('checking') : (ready.length ? label : '');
+    if (this.status.textContent !== status) this.status.textContent = status;
+    this.review.className = isWaiting ? 'stale' : '';
+  }
+
+  /** Submits each part by itself. What is accepted leaves the sheet, so that another press does not submit it again. */
+  async submit() {
+    const parts = this.ready;
+    if (this.isBusy || this.button.disabled || !parts.length) return;
+    this.isBusy = true;
+    this.render();
+    let added = 0;
+    for (const part of parts) {
+      Object.assign(part, { failure: null, rise: null });
+      const { file } = part.found;
+      // Nobody pays more than was shown: above it, the daemon accepts nothing and the new price is shown.
+      const most = Math.max(file.range_usd[1], file.estimate_usd).toFixed(6);
+      try {
+        const answer = await send(address('jobs', part, { max_cost_usd: most }), part.body, { ...mediaType(part), 'idempotency-key': this.keys.of(part) });
+        added += answer.count;
+        this.accepted(part);
+      } catch (error) {
+        if (error.type === 'urn:dropreel:problem:too-expensive') part.pressedAt = file.estimate_usd;
+        else if (error.type !== 'urn:dropreel:problem:duplicate-job') part.failure = error.detail;
+        // What the daemon refused is looked at again; a lost answer changes nothing.
+        if (!error.isUnreachable) part.found = null;
+      }
+    }
+    this.isBusy = false;
+    if (added) {
+      toast(t('added', { jobs: jobs(added) }));
+      refresh();
+    }
+    const isDone = !this.parts.length;
+    if (isDone) this.dialog.close();
+    else if (!this.dialog.open) this.dialog.showModal();
+    this.changed(0);
+    if (!isDone) this.button.focus();
+  }
+
+  accepted(part) {
+    this.keys.forget(part);
+    this.files = this.files.filter((one) => one !== part);
+    this.typed = this.typed.filter((one) => one !== part);
+    // What was typed meanwhile stays.
+    if (textParts(this.text.value)[0]?.id === part.id) {
+      this.text.value = '';
+      remember(TEXT, '');
+    }
+  }
+
+  decline() {
+    if (this.tab === 'files') this.files = [];
+    this.dialog.close();
+  }
+}
+
+/** Moves between tabs with the arrow keys. */
+function handleTabs(sheet) {
+  const select = (tab) => { sheet.show(tab.dataset.tab); tab.focus(); sheet.changed(0); };
+  sheet.tabs.forEach((tab, index) => {
+    tab.addEventListener('click', () => select(tab));
+    tab.addEventListener('keydown', (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (step) select(sheet.tabs.at((index + step) % sheet.tabs.length));
+    });
+  });
 }
 
 export function handleSubmit() {
-  const dialog = document.querySelector('#submit');
-  const form = dialog.querySelector('form');
-  const text = dialog.querySelector('#submit-text');
-  const chosen = dialog.querySelector('#submit-files');
-  const list = dialog.querySelector('#submit-problems');
-  const button = dialog.querySelector('[type=submit]');
+  const sheet = new Sheet(document.querySelector('#submit'));
   const dropTarget = document.querySelector('#drop-here');
-
-  const showProblems = (lines) => list.replaceChildren(...lines.map((line) => {
-    const item = document.createElement('li');
-    item.textContent = line;
-    return item;
-  }));
-
-  /** Submits each part by itself. What is accepted leaves the form, so that another press does not submit it again. */
-  const submit = async (parts) => {
-    button.disabled = true;
-    const problems = [];
-    let added = 0;
-    for (const part of parts) {
-      const address = `/api/v1/jobs${part.name ? `?name=${encodeURIComponent(part.name)}` : ''}`;
-      const type = part.isLines ? 'application/x-ndjson' : 'application/json';
-      try {
-        added += (await send(address, part.body, { 'content-type': type, 'idempotency-key': keyOf(part) })).count;
-        keys.delete(part.id);
-        part.isAccepted = true;
-      } catch (error) {
-        problems.push(...problemLines(error, parts.length > 1 ? part.name : ''));
-      }
-    }
-    button.disabled = false;
-    showProblems(problems);
-    if (added) {
-      toast(withJobs(document.body.dataset.added, added));
-      refresh();
-    }
-    if (!problems.length) {
-      form.reset();
-      dialog.close();
-      return;
-    }
-    // What was typed or chosen meanwhile stays.
-    const accepted = new Set(parts.filter((part) => part.isAccepted).map((part) => part.id));
-    if (pastedParts().some((part) => accepted.has(part.id))) text.value = '';
-    const rest = new Map([...fileParts(chosen.files), ...parts.filter((part) => part.file)].map((part) => [part.id, part]));
-    const files = new DataTransfer();
-    for (const part of rest.values()) if (!accepted.has(part.id)) files.items.add(part.file);
-    chosen.files = files.files;
-    if (!dialog.open) dialog.showModal();
-  };
-  const pastedParts = () => (text.value.trim()
-    ? [{ id: text.value, name: '', body: text.value, isLines: isLineFormat(text.value) }]
-    : []);
-  const fileParts = (files) => [...files].map((file) => ({
-    id: JSON.stringify([file.name, file.size, file.lastModified]), name: file.name, body: file, file, isLines: LINE_FILE.test(file.name),
-  }));
-
-  document.querySelector('#open-submit').addEventListener('click', () => {
-    showProblems([]);
-    dialog.showModal();
-    text.focus();
+  handleTabs(sheet);
+  document.querySelector('#open-submit').addEventListener('click', () => sheet.open('json', sheet.text));
+  sheet.dialog.querySelector('[value=close]').addEventListener('click', () => sheet.decline());
+  sheet.text.addEventListener('input', () => sheet.typing());
+  sheet.text.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) sheet.submit();
   });
-  dialog.querySelector('[value=close]').addEventListener('click', () => dialog.close());
-  form.addEventListener('submit', (event) => {
+  sheet.chosen.addEventListener('change', () => {
+    sheet.add([...sheet.chosen.files]);
+    // The same file may be chosen again.
+    sheet.chosen.value = '';
+  });
+  sheet.dialog.querySelector('form').addEventListener('submit', (event) => {
     event.preventDefault();
-    submit([...pastedParts(), ...fileParts(chosen.files)]);
+    sheet.submit();
   });
+  const takeFiles = (files) => {
+    // Files of an earlier drop that was not submitted are not bought with these.
+    if (!sheet.dialog.open) sheet.files = [];
+    sheet.open('files');
+    sheet.add(files);
+  };
 
   // Files may be dropped anywhere on the page.
   const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
@@ -108,6 +270,20 @@ export function handleSubmit() {
     dropTarget.hidden = true;
     if (!hasFiles(event)) return;
     event.preventDefault();
-    submit(fileParts(event.dataTransfer.files));
+    takeFiles([...event.dataTransfer.files]);
+  });
+  // So may be pasted files, and JSON.
+  document.addEventListener('paste', (event) => {
+    if (event.target.closest('input, textarea') || document.querySelector('dialog:modal:not(#submit)')) return;
+    const [files, text] = [[...event.clipboardData.files], event.clipboardData.getData('text').trim()];
+    if (files.length) {
+      event.preventDefault();
+      takeFiles(files);
+    } else if (/^[{[]/.test(text)) {
+      event.preventDefault();
+      sheet.text.value = [sheet.text.value.trim(), text].filter(Boolean).join('\n');
+      sheet.typing();
+      sheet.open('json', sheet.text);
+    }
   });
 }

@@ -1,12 +1,13 @@
 //! The texts of the page in English and Chinese. Texts about one occurrence (errors, status messages, details in the
 //! history) are not translated: users look for them in logs and in the documentation.
 //!
-//! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{label}`, `{time}`, `{line}` and `{column}` are placeholders.
+//! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{label}` and `{time}` are placeholders.
 
 pub(super) mod chinese;
 pub(super) mod english;
 mod findings;
 mod reports;
+mod script_texts;
 
 use crate::job::state::StateName;
 use crate::job::suspension::SuspensionCause;
@@ -119,20 +120,19 @@ pub(in crate::server::admin) struct Messages {
     pub one_job: &'static str,
     /// `{jobs}` for any other number.
     pub n_jobs: &'static str,
-    pub added: &'static str,
     pub retried: &'static str,
     pub released: &'static str,
     pub cancelled: &'static str,
     pub rejected: &'static str,
-    pub close: &'static str,
     pub request_failed: &'static str,
     pub unreachable: &'static str,
     pub drop_here: &'static str,
     pub paste_json: &'static str,
     pub choose_file: &'static str,
+    pub files: &'static str,
+    pub files_hint: &'static str,
+    pub no_submit: &'static str,
     pub submit: &'static str,
-    pub submit_costs: &'static str,
-    pub at_line: &'static str,
     pub outputs: &'static str,
     pub no_outputs: &'static str,
     pub request: &'static str,
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn chinese_texts_have_full_width_punctuation() {
-        let source = include_str!("chinese.rs");
+        let source = concat!(include_str!("chinese.rs"), include_str!("script_texts.rs"));
         let is_chinese = |text: &str| text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'));
         let literals = source.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
         let mut count = 0;
