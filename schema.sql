@@ -129,6 +129,8 @@ CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 -- Jobs of one file.
 CREATE INDEX jobs_by_batch ON jobs (batch);
+-- The library by cost.
+CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
 
 -- What a job asks for: wide, read only to submit and to display.
 CREATE TABLE requests (
@@ -241,8 +243,13 @@ CREATE TABLE outputs (
     sha256     TEXT,
     host       TEXT,                     -- where it was downloaded from
     stored_at  INTEGER,
+    rating     INTEGER,                  -- what a person gave it: 0 (rejected) to 5; null: not rated
     PRIMARY KEY (job, task_id, kind, idx)
 ) STRICT, WITHOUT ROWID;
+
+-- The library, newest first, and by rating: twice the stars; not rated, 1; rejected, 0 (src/store/library_outputs.rs).
+CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
+CREATE INDEX outputs_by_rating ON outputs (coalesce(rating * 2, 1), stored_at) WHERE state = 'stored';
 
 -- What happened to each job, in order, committed with the change itself.
 CREATE TABLE history (

@@ -84,6 +84,7 @@ CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT N
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_batch ON jobs (batch);
+CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
 
 CREATE TABLE batches (
     nr          INTEGER PRIMARY KEY,
@@ -183,16 +184,19 @@ CREATE TABLE outputs_4 (
     sha256     TEXT,
     host       TEXT,
     stored_at  INTEGER,
+    rating     INTEGER,
     PRIMARY KEY (job, task_id, kind, idx)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO outputs_4
 SELECT
     job, task_id, kind, idx, position, state, link, iif(state = 'waiting', 0, NULL), 0, refusals,
     iif(refusals > 0, 0, NULL), confirmed, unfit, expires_at, iif(state = 'waiting', expires_at + 3600000, NULL),
-    NULL, NULL, planned, bytes, sha256, host, stored_at
+    NULL, NULL, planned, bytes, sha256, host, stored_at, NULL
 FROM outputs;
 DROP TABLE outputs;
 ALTER TABLE outputs_4 RENAME TO outputs;
+CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
+CREATE INDEX outputs_by_rating ON outputs (coalesce(rating * 2, 1), stored_at) WHERE state = 'stored';
 ALTER TABLE deliveries RENAME COLUMN more TO overflow;
 DROP INDEX deliveries_to_fold;
 ALTER TABLE deliveries RENAME COLUMN folded TO processed;

@@ -39,6 +39,12 @@ impl Zone {
         self.period(moment, |date| date, Date::tomorrow)
     }
 
+    /// The day with this date, `YYYY-MM-DD`.
+    pub fn day(&self, date: &str) -> Option<Period> {
+        let noon = date.parse::<Date>().ok()?.at(12, 0, 0, 0).to_zoned(self.0.clone()).ok()?;
+        Some(self.day_of(Timestamp::from_millis(noon.timestamp().as_millisecond())))
+    }
+
     /// The month that `moment` is in.
     pub fn month_of(&self, moment: Timestamp) -> Period {
         self.period(moment, Date::first_of_month, |first| first.last_of_month().tomorrow())

@@ -18,6 +18,7 @@
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
 //! | lists of jobs, the change feed; lists of batches | `lists`; `batches` |
+//! | outputs in the library, in pages | `library_outputs` |
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
@@ -44,6 +45,7 @@ pub mod estimates;
 pub mod hooks;
 pub mod job_files;
 mod job_rows;
+pub mod library_outputs;
 pub mod lists;
 mod meta;
 pub mod metrics;

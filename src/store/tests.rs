@@ -487,6 +487,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::prune::hot_statements())
         .chain(super::job_files::hot_statements())
         .chain(super::adopt::hot_statements())
+        .chain(super::library_outputs::hot_statements())
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
