@@ -4,6 +4,7 @@
 mod incoming;
 pub mod layout;
 pub mod part;
+pub mod poster;
 mod publish;
 pub mod published;
 pub mod quarantine;

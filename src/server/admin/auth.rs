@@ -175,7 +175,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let is_empty =
         length.is_none_or(|length| length == b"0") && !headers.contains_key(header::TRANSFER_ENCODING);
     match media_type(headers).as_deref() {
-        Some("application/json" | "application/x-ndjson") => Ok(()),
+        Some("application/json" | "application/x-ndjson" | "image/jpeg") => Ok(()),
         None if is_empty => Ok(()),
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

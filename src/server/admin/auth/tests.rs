@@ -118,7 +118,9 @@ fn requests_from_other_pages_are_rejected() {
 #[test]
 fn writes_need_a_media_type_that_forms_cannot_send() {
     let check = request_check("127.0.0.1:8788", AuthTokens::default());
-    let cases: [(&[(&str, &str)], u16); 9] = [
+    let cases: [(&[(&str, &str)], u16); 11] = [
+        (&[("content-type", "image/jpeg"), ("content-length", "2")], 200),
+        (&[("content-type", "image/svg+xml"), ("content-length", "2")], 415),
         (&[], 200),
         (&[("content-length", "0")], 200),
         (&[("content-length", "2")], 415),

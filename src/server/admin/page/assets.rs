@@ -16,8 +16,9 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Name, media type and content.
-const ASSETS: [(&str, &str, &str); 12] = [
+const ASSETS: [(&str, &str, &str); 19] = [
     ("page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
+    ("videos.css", "text/css; charset=utf-8", include_str!("assets/videos.css")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
     ("live.js", SCRIPT, include_str!("assets/live.js")),
@@ -28,6 +29,12 @@ const ASSETS: [(&str, &str, &str); 12] = [
     ("submit.js", SCRIPT, include_str!("assets/submit.js")),
     ("times.js", SCRIPT, include_str!("assets/times.js")),
     ("gallery.js", SCRIPT, include_str!("assets/gallery.js")),
+    ("videos.js", SCRIPT, include_str!("assets/videos.js")),
+    ("viewer.js", SCRIPT, include_str!("assets/viewer.js")),
+    ("view.js", SCRIPT, include_str!("assets/view.js")),
+    ("posters.js", SCRIPT, include_str!("assets/posters.js")),
+    ("ratings.js", SCRIPT, include_str!("assets/ratings.js")),
+    ("compare.js", SCRIPT, include_str!("assets/compare.js")),
     ("idiomorph.js", SCRIPT, include_str!("assets/idiomorph.js")),
 ];
 

@@ -1,18 +1,24 @@
-//! Serves the stored files of a job. A file is found by its number in the database, never by a path from the
-//! address.
+//! Serves the stored files of a job, and takes and serves their posters. A file is found by its number in the database,
+//! never by a path from the address.
 
 use std::path::{Path, PathBuf};
 
 use actix_files::NamedFile;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::fs::{FsError, open_file_below};
 use crate::job::JobId;
+use crate::library::Library;
+use crate::library::poster::{MAX_POSTER_BYTES, PosterError};
 use crate::server::admin::answer_limit::hold;
+use crate::server::admin::http::media_type;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
+use crate::server::body::{BodyLimit, read_body};
 
 /// `GET /media/{job}/{number}`: the file with this number, from 1, whole or in ranges (RFC 9110, section 14).
 pub(super) async fn get_media(
@@ -20,12 +26,66 @@ pub(super) async fn get_media(
     path: web::Path<(String, usize)>,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let (job, number) = path.into_inner();
+    let path = PathBuf::from(path_in_library(path.into_inner(), &admin).await?);
+    let opened = open(&admin, path).await?;
+    // Only media may be displayed: a page or an SVG file could run scripts with the rights of ours.
+    let media_type = opened.file.content_type();
+    let is_media =
+        matches!(media_type.type_().as_str(), "video" | "audio" | "image") && media_type.subtype() != "svg";
+    let media_type = if is_media { None } else { Some(mime::APPLICATION_OCTET_STREAM) };
+    Ok(opened.respond(&request, media_type, "private, no-cache"))
+}
+
+/// `GET /media/{job}/{number}/poster`.
+pub(super) async fn get_poster(
+    request: HttpRequest,
+    path: web::Path<(String, usize)>,
+    admin: web::Data<AdminState>,
+) -> Result<HttpResponse, Problem> {
+    let poster = Library::poster_of(&path_in_library(path.into_inner(), &admin).await?);
+    let opened = open(&admin, poster).await?;
+    Ok(opened.respond(&request, Some(mime::IMAGE_JPEG), "private, max-age=86400"))
+}
+
+/// `PUT /media/{job}/{number}/poster`: keeps what a browser has drawn of the file.
+pub(super) async fn put_poster(
+    request: HttpRequest,
+    mut body: web::Payload,
+    path: web::Path<(String, usize)>,
+    admin: web::Data<AdminState>,
+) -> Result<HttpResponse, Problem> {
+    if media_type(request.headers()).as_deref() != Some("image/jpeg") {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send a poster as image/jpeg"));
+    }
+    let path = path_in_library(path.into_inner(), &admin).await?;
+    let limit = BodyLimit { max_bytes: MAX_POSTER_BYTES, ..admin.limits.request };
+    let poster = read_body(&request, &mut body, limit, &admin.server.clock).await?;
+    let library = admin.server.library.clone();
+    let kept = web::block(move || library.keep_poster(&path, &poster)).await;
+    match kept.map_err(|_| Problem::busy("the daemon is stopping"))? {
+        Ok(()) => Ok(HttpResponse::NoContent().finish()),
+        Err(error @ (PosterError::NotJpeg | PosterError::Sides(..))) => {
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+        }
+        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
+    }
+}
+
+async fn path_in_library((job, number): (String, usize), admin: &AdminState) -> Result<String, Problem> {
     let job = JobId::parse(&job).ok_or_else(Problem::unknown_address)?;
-    let details = admin.server.store.details(job).await?;
-    let file = number.checked_sub(1).and_then(|index| details.files.get(index));
-    let (_, file) = file.ok_or_else(Problem::unknown_address)?;
-    let (library, path) = (admin.server.library_dir().to_owned(), PathBuf::from(&file.path));
+    let mut files = admin.server.store.details(job).await?.files;
+    let index = number.checked_sub(1).filter(|index| *index < files.len());
+    Ok(files.swap_remove(index.ok_or_else(Problem::unknown_address)?).1.path)
+}
+
+/// A file that may be read.
+struct OpenedFile {
+    file: NamedFile,
+    permit: OwnedSemaphorePermit,
+}
+
+async fn open(admin: &AdminState, path: PathBuf) -> Result<OpenedFile, Problem> {
+    let library = admin.server.library_dir().to_owned();
     let permit = admin.media_answers.clone().try_acquire_owned();
     let permit =
         permit.map_err(|_| Problem::busy("too many files are being read; close some of the readers"))?;
@@ -36,14 +96,18 @@ pub(super) async fn get_media(
         NamedFile::from_file(file, Path::new(name)).map_err(|error| FsError::new(&library.join(&path), error))
     });
     let opened = opened.await.map_err(|_| Problem::unknown_address())?;
-    let opened = opened.map_err(|error| Problem::new(StatusCode::NOT_FOUND, error.to_string()))?;
-    // Only media may be displayed: a page or an SVG file could run scripts with the rights of ours.
-    let media_type = opened.content_type();
-    let is_media =
-        matches!(media_type.type_().as_str(), "video" | "audio" | "image") && media_type.subtype() != "svg";
-    let opened =
-        if is_media { opened } else { opened.set_content_type(actix_web::mime::APPLICATION_OCTET_STREAM) };
-    let mut response = opened.into_response(&request).map_body(|_, body| hold(permit, body));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    Ok(response)
+    let file = opened.map_err(|error| Problem::new(StatusCode::NOT_FOUND, error.to_string()))?;
+    Ok(OpenedFile { file, permit })
+}
+
+impl OpenedFile {
+    fn respond(self, request: &HttpRequest, media_type: Option<Mime>, caching: &'static str) -> HttpResponse {
+        let Self { mut file, permit } = self;
+        if let Some(media_type) = media_type {
+            file = file.set_content_type(media_type);
+        }
+        let mut response = file.into_response(request).map_body(|_, body| hold(permit, body));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+        response
+    }
 }

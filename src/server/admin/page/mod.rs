@@ -1,10 +1,11 @@
-//! The web page: an overview, a list of jobs, and each job in full.
+//! The web page: an overview, a list of jobs, each job in full, and the videos: as a grid, one by one, and compared.
 //!
 //! Pages are rendered here, as a whole (`templates`). Scripts (`assets`) fetch a page again when something
 //! changes, take over the differences, and send actions to the API. So templates alone define how a page
 //! looks, and it can be read without scripts. Nothing is loaded from other hosts.
 
 mod assets;
+mod compare;
 mod format;
 mod frame;
 mod job;
@@ -13,7 +14,9 @@ mod list;
 mod media;
 mod messages;
 mod overview;
+mod parameters;
 mod row;
+mod videos;
 
 use actix_web::http::Method;
 use actix_web::web;
@@ -26,7 +29,18 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/", &[Method::GET]).route(get_or_head().to(overview::get_overview)))
         .service(resource("/jobs", &[Method::GET]).route(get_or_head().to(list::get_list)))
         .service(resource("/jobs/{job}", &[Method::GET]).route(get_or_head().to(job::get_job_page)))
+        .service(resource("/videos", &[Method::GET]).route(get_or_head().to(videos::get_videos)))
+        .service(
+            resource("/videos/{job}/{number}", &[Method::GET])
+                .route(get_or_head().to(videos::view::get_view)),
+        )
+        .service(resource("/compare", &[Method::GET]).route(get_or_head().to(compare::get_comparison)))
         .service(resource("/media/{job}/{number}", &[Method::GET]).route(get_or_head().to(media::get_media)))
+        .service(
+            resource("/media/{job}/{number}/poster", &[Method::GET, Method::PUT])
+                .route(get_or_head().to(media::get_poster))
+                .route(web::put().to(media::put_poster)),
+        )
         .service(
             resource("/language/{language}", &[Method::GET]).route(get_or_head().to(language::set_language)),
         )

@@ -39,6 +39,8 @@ function morphPage(html) {
   }
   const title = fresh.querySelector('title');
   if (title) document.title = title.textContent;
+  // Pages that take over more than these elements listen.
+  document.dispatchEvent(new CustomEvent('dropreel:refreshed', { detail: fresh }));
   updateTimes();
 }
 

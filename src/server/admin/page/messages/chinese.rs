@@ -6,6 +6,7 @@ use crate::job::hold::HoldReason;
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::messages::videos::VIDEO_CHINESE;
 
 #[rustfmt::skip]
 pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
@@ -13,6 +14,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     lang: "zh",
     other_lang: "en",
     other_language: "English",
+    videos: &VIDEO_CHINESE,
     colon: "：",
     overview: "概览",
     jobs: "任务",

@@ -1,6 +1,7 @@
 //! The page in English.
 
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::messages::videos::VIDEO_ENGLISH;
 
 #[rustfmt::skip]
 pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
@@ -8,6 +9,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     lang: "en",
     other_lang: "zh",
     other_language: "中文",
+    videos: &VIDEO_ENGLISH,
     colon: ": ",
     overview: "Overview",
     jobs: "Jobs",
