@@ -75,3 +75,6 @@ fn read_batch(connection: &Connection, file: &Row<'_>) -> Result<BatchView, Stor
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     vec![("batches", FILES.to_owned()), ("jobs of a batch", JOBS.to_owned())]
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,11 @@ use crate::store::job_rows::number_of;
 /// A page of a list, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// The jobs.
     pub jobs: Vec<JobDetails>,
     /// Where the next page begins, if there is one.
     pub next: Option<i64>,
 }
 
-/// The jobs of one job file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobsOfFile {
     /// The file's name as dropped; `None` for posted jobs without one.
@@ -171,3 +169,6 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     let fixed = [("finished", FINISHED), ("expiring", EXPIRING), ("changed", CHANGED)];
     fixed.map(|(name, condition)| (name, super::details::select_where(condition))).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,3 +185,6 @@ fn resend_attempt(
         .execute((nr, number, now))?;
     Ok(attempt)
 }
+
+#[cfg(test)]
+mod tests;

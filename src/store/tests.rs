@@ -4,19 +4,15 @@ use std::time::Duration;
 
 use super::deliveries::KEPT_PER_JOB;
 use super::details::Found;
-use super::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
+use super::job_files::{FileToIngest, IngestError, Source};
 use super::start_attempt::{AttemptParts, AttemptStart, CallbackUrl};
 use super::*;
-use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
-use crate::job::event::{
-    Event, OperatorAction, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts,
-};
+use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::next_action::NextAction;
 use crate::job::output::OutputKind;
 use crate::job::scheduling::ModelTasks;
 use crate::job::state::StateName;
-use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::money::Quota;
@@ -75,7 +71,7 @@ impl Rig {
         self.store.ingest(file, drafts, now).await.map(|ingested| ingested.jobs)
     }
 
-    async fn ingest_one(&self) -> JobId {
+    pub(super) async fn ingest_one(&self) -> JobId {
         self.ingest(vec![draft("sakura")]).await[0]
     }
 
@@ -128,124 +124,6 @@ pub(super) fn url(text: &'static str) -> CallbackUrl {
 pub(super) fn accepted(task: &str) -> Event {
     let task = TaskId::parse(task).unwrap();
     Event::SubmitAnswered { attempt: 1, verdict: SubmitVerdict::Accepted { task, reserved: None } }
-}
-
-#[tokio::test]
-async fn file_is_ingested_whole_or_not_at_all() {
-    let rig = Rig::new();
-    let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
-    let first = rig.ingest_file("a.json", "1", vec![keyed("one", "k")], NOW).await.unwrap();
-    let refused = rig.ingest_file("b.json", "2", vec![draft("two"), keyed("three", "k")], NOW).await;
-    assert!(
-        matches!(&refused, Err(IngestError::KeyUsed { object, first: by, .. }) if object.pointer == "/three" && *by == first[0]),
-        "{refused:?}"
-    );
-    let broken = Box::new([Ok(draft("four")), Err("the file changed".to_owned())].into_iter());
-    let file = FileToIngest {
-        source: Source::Api,
-        file_name: None,
-        sha256: "3".into(),
-        bytes: 1,
-        idempotency_key: None,
-    };
-    assert!(matches!(rig.store.ingest(file, broken, NOW).await, Err(IngestError::Unreadable(_))));
-    assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
-    assert_eq!(rig.store.unmoved().await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn rejected_file_of_a_batch_leaves_nothing_and_the_others_stay() {
-    let rig = Rig::new();
-    let file = |name: &str, drafts: Vec<Draft>| {
-        let (file_name, sha256) = (Some(format!("{name}.json")), name.to_owned());
-        (FileToIngest { source: Source::Inbox, file_name, sha256, bytes: 1, idempotency_key: None }, drafts)
-    };
-    let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
-    rig.store.ingest_batch(vec![file("before", vec![draft("before")])], NOW).await.unwrap();
-    let files = vec![
-        file("a", vec![draft("a"), keyed("a-2", "k")]),
-        file("b", vec![draft("b"), keyed("b-2", "k")]),
-        file("before", vec![draft("again")]),
-        file("c", vec![keyed("c", "own"), keyed("c-2", "own")]),
-        file("d", vec![keyed("d", "own"), draft("d-2")]),
-    ];
-    let outcomes = rig.store.ingest_batch(files, NOW).await.unwrap();
-    let Ok(first) = &outcomes[0] else { panic!("{outcomes:?}") };
-    assert!(matches!(&outcomes[1], Err(IngestError::KeyUsed { first: by, .. }) if *by == first.jobs[1]));
-    assert!(matches!(&outcomes[2], Err(IngestError::Duplicate { .. })));
-    assert!(matches!(&outcomes[3], Err(IngestError::KeyUsed { .. })));
-    assert!(outcomes[4].is_ok());
-    let page = rig.store.list(JobFilter::default(), None, 10).await.unwrap();
-    let names: Vec<_> = page.jobs.iter().rev().map(|details| details.job.identity().name.as_str()).collect();
-    assert_eq!(names, ["before", "a", "a-2", "d", "d-2"]);
-    assert_eq!(rig.store.unmoved().await.unwrap().len(), 3);
-    assert_eq!(rig.store.metrics().accepted_jobs.get(), 5);
-}
-
-#[tokio::test]
-async fn same_file_within_a_day_is_a_repeated_copy() {
-    let rig = Rig::new();
-    let first = rig.ingest_file("a.json", "1", vec![draft("one")], NOW).await.unwrap();
-    let soon = NOW.plus(REPEAT_WINDOW - Duration::from_secs(1));
-    let repeated = rig.ingest_file("a.json", "1", vec![draft("one")], soon).await;
-    assert!(
-        matches!(repeated, Err(IngestError::Duplicate { first: by, .. }) if by == first[0]),
-        "{repeated:?}"
-    );
-    assert!(rig.ingest_file("b.json", "1", vec![draft("one")], soon).await.is_ok());
-    assert!(rig.ingest_file("a.json", "2", vec![draft("one")], soon).await.is_ok());
-    let again = Draft { again: true, ..draft("one") };
-    assert!(rig.ingest_file("a.json", "1", vec![again], soon).await.is_ok());
-    let late = soon.plus(REPEAT_WINDOW);
-    assert!(rig.ingest_file("a.json", "1", vec![draft("one")], late).await.is_ok());
-}
-
-#[tokio::test]
-async fn attempt_is_created_once_and_resent_byte_for_byte() {
-    let rig = Rig::new();
-    let id = rig.ingest_one().await;
-    let first = rig.start_attempt(id, url("https://a.example/1")).await;
-    assert_eq!(first.key(), id.to_string());
-    assert!(first.body().contains("1.10") && first.body().contains("https://a.example/1"));
-    // A public URL that changed meanwhile does not change the attempt.
-    let again = rig.start_attempt(id, url("https://b.example/2")).await;
-    assert_eq!(again, first);
-    rig.store.apply(id, accepted("task-1"), NOW).await.unwrap();
-    let nothing = rig.store.start_attempt(id, parts(url("https://b.example/2")), NOW).await.unwrap();
-    assert!(
-        matches!(&nothing, AttemptStart::Nothing(applied) if applied.job.state_name() == StateName::Queued),
-        "{nothing:?}"
-    );
-}
-
-#[tokio::test]
-async fn acknowledged_pause_stops_even_jobs_already_chosen() {
-    let rig = Rig::new();
-    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
-    rig.start_attempt(ids[0], url("https://a.example")).await;
-    let pause =
-        Suspension { cause: SuspensionCause::PausedSubmits, until: None, message: String::new(), since: NOW };
-    rig.store.suspend(pause).await.unwrap();
-    for id in &ids {
-        let start = rig.store.start_attempt(*id, parts(url("https://a.example")), NOW).await.unwrap();
-        assert_eq!(start, AttemptStart::Paused);
-    }
-    assert_eq!(rig.state(ids[1]).await, StateName::Pending);
-    rig.store.lift_suspensions(vec![SuspensionCause::PausedSubmits]).await.unwrap();
-    rig.start_attempt(ids[1], url("https://a.example")).await;
-}
-
-#[tokio::test]
-async fn task_of_another_job_is_refused() {
-    let rig = Rig::new();
-    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
-    for id in &ids {
-        rig.start_attempt(*id, url("https://a.example")).await;
-    }
-    rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
-    let refused = rig.store.apply(ids[1], accepted("task-1"), NOW).await;
-    assert!(matches!(refused, Err(StoreError::DuplicateTask(_))), "{refused:?}");
-    assert_eq!(rig.state(ids[1]).await, StateName::Submitting);
 }
 
 #[tokio::test]
@@ -363,61 +241,6 @@ async fn job_is_the_same_after_the_database_is_reopened() {
 }
 
 #[tokio::test]
-async fn lists_are_filtered_and_paged_newest_first() {
-    let rig = Rig::new();
-    let labelled = |name: &str, value: &str| Draft {
-        labels: [("project".to_owned(), value.to_owned())].into(),
-        ..draft(name)
-    };
-    let ids = rig.ingest(vec![labelled("a", "x"), labelled("b", "y"), labelled("c", "x")]).await;
-    rig.store.apply(ids[2], Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
-    let names = async |filter: JobFilter, cursor, limit| {
-        let page = rig.store.list(filter, cursor, limit).await.unwrap();
-        (page.jobs.iter().map(|details| details.job.identity().name.clone()).collect::<Vec<_>>(), page.next)
-    };
-    let (first, next) = names(JobFilter::default(), None, 2).await;
-    assert_eq!(first, ["c", "b"]);
-    assert_eq!(names(JobFilter::default(), next, 2).await, (vec!["a".to_owned()], None));
-    let by_label = JobFilter { labels: vec!["project=x".parse().unwrap()], ..JobFilter::default() };
-    assert_eq!(names(by_label, None, 9).await.0, ["c", "a"]);
-    let by_state = JobFilter { state: Some(StateName::Cancelled), ..JobFilter::default() };
-    assert_eq!(names(by_state, None, 9).await.0, ["c"]);
-    let by_text = JobFilter { text: Some("樱花".into()), ..JobFilter::default() };
-    assert_eq!(names(by_text, None, 9).await.0.len(), 3);
-    assert_eq!(rig.store.counts().await.unwrap()[&StateName::Pending], 2);
-}
-
-#[tokio::test]
-async fn batches_are_paged_newest_first_and_finished_with_their_last_job() {
-    let rig = Rig::new();
-    let first = rig.ingest_file("a.json", "1", vec![draft("a"), draft("b")], NOW).await.unwrap();
-    rig.ingest_file("b.json", "2", vec![draft("c")], NOW).await.unwrap();
-    let (sha256, file_name) = ("3".to_owned(), None);
-    let api = FileToIngest { source: Source::Api, file_name, sha256, bytes: 1, idempotency_key: None };
-    rig.store.ingest_batch(vec![(api, vec![draft("d")])], NOW).await.unwrap();
-    let (newest, next) = rig.store.batches(None, 2).await.unwrap();
-    let files: Vec<_> = newest.iter().map(|batch| (batch.id.as_str(), batch.file.as_deref())).collect();
-    assert_eq!(files, [("b3", None), ("b2", Some("b.json"))]);
-    let (oldest, end) = rig.store.batches(next, 2).await.unwrap();
-    let [batch] = &oldest[..] else { panic!("one batch is left: {oldest:?}") };
-    assert_eq!((end, batch.jobs, batch.created_at), (None, 2, NOW));
-    assert_eq!(batch.states, [(StateName::Pending, 2)].into());
-    let job = rig.store.details(first[1]).await.unwrap().view(Path::new("/videos"), &[], NOW);
-    assert_eq!(job.batch, batch.id);
-
-    let later = NOW.plus(Duration::from_secs(60));
-    let mut finished = Vec::new();
-    for (id, at) in [(first[1], later), (first[0], NOW)] {
-        rig.store.apply(id, Event::Operator(OperatorAction::Cancel), at).await.unwrap();
-        finished.push(rig.store.batches(next, 1).await.unwrap().0.remove(0).finished_at);
-    }
-    assert_eq!(finished, [None, Some(later)]);
-    raw(&rig.path()).execute("UPDATE jobs SET cost_quota = 75000 WHERE batch = 1", []).unwrap();
-    let batch = rig.store.batches(next, 1).await.unwrap().0.remove(0);
-    assert_eq!((batch.states, batch.cost_usd), ([(StateName::Cancelled, 2)].into(), 0.3));
-}
-
-#[tokio::test]
 async fn job_is_found_by_id_id_prefix_and_name() {
     let rig = Rig::new();
     let ids = rig.ingest(vec![draft("sakura"), draft("rain"), draft("rain")]).await;
@@ -428,19 +251,6 @@ async fn job_is_found_by_id_id_prefix_and_name() {
     assert_eq!(found("rain").await, Found::Many(vec![ids[2], ids[1]]));
     assert_eq!(found("nothing").await, Found::None);
     assert!(matches!(found(&ids[0].to_string()[..8]).await, Found::Many(_)));
-}
-
-#[tokio::test]
-async fn change_feed_lists_each_changed_job_once_in_its_current_state() {
-    let rig = Rig::new();
-    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
-    let start = rig.store.last_change().await.unwrap();
-    rig.start_attempt(ids[0], url("https://a.example")).await;
-    rig.store.apply(ids[0], accepted("task-1"), NOW).await.unwrap();
-    let changes = rig.store.changes_since(start, 10).await.unwrap();
-    assert_eq!(changes.len(), 1);
-    assert_eq!(changes[0].job.state_name(), StateName::Queued);
-    assert!(rig.store.changes_since(changes[0].changed, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -86,7 +86,6 @@ pub enum IngestError {
     /// The `key` of one of its jobs was used before.
     #[error("the key `{key}` was already used by job {first}; a key is run once only")]
     KeyUsed {
-        /// The key.
         key: String,
         /// Its object.
         object: ObjectPlace,
@@ -97,10 +96,7 @@ pub enum IngestError {
     #[error(
         "the key `{key}` is in another job file that is being accepted just now; try again once that is done"
     )]
-    KeyStaged {
-        /// The key.
-        key: String,
-    },
+    KeyStaged { key: String },
     /// The `Idempotency-Key` of a request belongs to another request.
     #[error("the Idempotency-Key was used for another request; use a new key for each request")]
     IdempotencyKeyReused,
@@ -202,3 +198,6 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     ];
     fixed.map(|(name, sql)| (name, sql.to_owned())).into()
 }
+
+#[cfg(test)]
+mod tests;
