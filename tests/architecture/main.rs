@@ -4,6 +4,7 @@
 
 mod cycles;
 mod layers;
+mod mutants;
 mod source;
 mod states;
 mod types;
