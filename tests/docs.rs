@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use strum::VariantArray;
 
+use dropreel::job::history::HistoryEvent;
 use dropreel::job::hold::HoldReason;
 use dropreel::job::notification::JobNotification;
 use dropreel::job::state::StateName;
@@ -182,6 +183,7 @@ fn reference_lists_what_the_code_knows() {
     let words: Vec<_> = (StateName::VARIANTS.iter().map(StateName::into_str))
         .chain(HoldReason::VARIANTS.iter().map(HoldReason::into_str))
         .chain(SuspensionCause::VARIANTS.iter().map(SuspensionCause::into_str))
+        .chain(HistoryEvent::VARIANTS.iter().map(|event| event.into_str()))
         .collect();
     let words = words.into_iter().chain(commands).chain(paths);
     let words = words.map(|word| (word, &reference, "docs/reference.md"));

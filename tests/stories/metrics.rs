@@ -74,8 +74,10 @@ async fn missing_callbacks_are_logged_with_advice() {
 }
 
 #[tokio::test]
-async fn alert_rules_and_dashboard_use_existing_metrics() {
-    let rig = Rig::start("").await;
+async fn metrics_are_documented_and_those_of_the_alert_rules_and_dashboard_exist() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("BUDGET__PER_DAY_USD", "100");
+    rig.start_daemon().await;
     rig.drop("good.json", quick("good", ""));
     rig.drop("bad.json", quick("bad", "end=task_failed"));
     rig.drop("waits.json", quick("waits", "media=stall:1000"));
@@ -99,6 +101,17 @@ async fn alert_rules_and_dashboard_use_existing_metrics() {
             });
             assert!(is_reported, "{name} is used, but the daemon exports {reported:#?}");
         }
+    }
+    let documented = texts[3];
+    for sample in reported.keys() {
+        let name = sample.split('{').next().unwrap();
+        let is_documented = ["", "_bucket", "_count", "_sum"]
+            .iter()
+            .filter_map(|suffix| name.strip_suffix(suffix))
+            .any(|name| {
+                documented.contains(&format!("`{name}`")) || documented.contains(&format!("`{name}{{"))
+            });
+        assert!(is_documented, "docs/monitoring.md does not list {name}");
     }
     rig.finish().await;
 }
