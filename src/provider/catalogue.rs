@@ -13,7 +13,7 @@ pub use crate::provider::wire::catalogue::{Catalogue, ListedPrice};
 /// How long a list proves that a model is missing.
 const FRESH_FOR: Duration = Duration::from_secs(600);
 /// How long a job waits for a second list before it is submitted all the same.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SECOND_LIST_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the lists say about a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl SharedCatalogue {
             return Listing::Unlisted { nearest: last.catalogue.nearest(model).map(str::to_owned) };
         }
         let waited = now.since(*lists.awaited_since.get_or_insert(now));
-        if waited < PATIENCE {
+        if waited < SECOND_LIST_WITHIN {
             self.0.wanted.notify_one();
             return Listing::Awaited;
         }
@@ -115,16 +115,16 @@ impl SharedCatalogue {
         self.0.lists.lock().last.as_ref().map(|last| (last.catalogue.clone(), last.at))
     }
 
-    /// The last list. If it is not recent, another is wanted, and waited for as long as `patience`.
-    pub async fn recent(&self, patience: Duration) -> Option<(Arc<Catalogue>, Timestamp)> {
-        // Before the look: a list that is read in between must not be missed.
+    /// The last list. If it is not recent, another is wanted, and waited for as long as `timeout`.
+    pub async fn recent(&self, timeout: Duration) -> Option<(Arc<Catalogue>, Timestamp)> {
+        // Registered first: a list that is read before the check would be missed otherwise.
         let updated = self.0.updated.notified();
         let now = self.0.clock.tick();
         let is_recent =
             self.0.lists.lock().last.as_ref().is_some_and(|last| now.since(last.tick) < FRESH_FOR);
         if !is_recent {
             self.0.wanted.notify_one();
-            let _ = self.0.clock.within(patience, updated).await;
+            let _ = self.0.clock.within(timeout, updated).await;
         }
         self.last()
     }
@@ -186,7 +186,7 @@ mod tests {
         clock.advance(FRESH_FOR);
         assert_eq!(shared.listing("wan2.6"), Listing::Listed, "a listed model needs no further list");
         assert_eq!(shared.listing("wan2.5"), Listing::Awaited);
-        clock.advance(PATIENCE - SECOND);
+        clock.advance(SECOND_LIST_WITHIN - SECOND);
         assert_eq!(shared.listing("wan2.5"), Listing::Awaited);
         clock.advance(SECOND);
         assert_eq!(shared.listing("wan2.5"), Listing::Unknown, "no list came");

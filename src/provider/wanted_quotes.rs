@@ -36,8 +36,8 @@ impl WantedQuotes {
         Self(Arc::new(Shared { clock, waiting: Mutex::default(), added: Notify::new() }))
     }
 
-    /// Waits until each of these requests has a quote or certainly none, but no longer than `patience`.
-    pub async fn wait_for(&self, bodies: Vec<String>, patience: Duration) {
+    /// Waits until each of these requests has a quote or certainly none, but no longer than `timeout`.
+    pub async fn wait_for(&self, bodies: Vec<String>, timeout: Duration) {
         let mut answers = Vec::new();
         {
             let mut waiting = self.0.waiting.lock();
@@ -49,7 +49,7 @@ impl WantedQuotes {
             }
         }
         self.0.added.notify_one();
-        let _ = self.0.clock.within(patience, join_all(answers)).await;
+        let _ = self.0.clock.within(timeout, join_all(answers)).await;
     }
 
     /// The next request, if somebody still waits for it.
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn waiting_ends_with_the_answers_or_with_patience() {
+    async fn waiting_ends_with_the_answers_or_at_the_timeout() {
         let clock = Clock::machine();
         let wanted = WantedQuotes::new(clock.clone());
         let begun = clock.tick();

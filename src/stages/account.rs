@@ -13,7 +13,6 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
 
-/// The account stage.
 pub struct AccountStage {
     store: Store,
     session: Arc<ProviderSession>,

@@ -24,7 +24,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// sender of the next would wait for the second.
 const GATHER_TIME: Duration = Duration::from_millis(20);
 
-/// The callback stage.
 pub struct CallbackStage {
     store: Store,
     clock: Clock,

@@ -26,7 +26,7 @@ pub struct InFlight {
     limit: usize,
     /// Work that takes longer does not count against the limit any more, up to [`MAX_HANGING`] times the limit in all:
     /// otherwise a few calls that hang would hold up all others.
-    patience: Duration,
+    slow_after: Duration,
     /// Whether the last question whether it is full was answered with yes.
     full: AtomicBool,
     state: Arc<State>,
@@ -44,11 +44,11 @@ struct State {
 impl InFlight {
     /// At most `limit` tasks at the same time, however long they take.
     pub fn new(limit: usize, clock: Clock) -> Self {
-        Self::with_patience(limit, Duration::MAX, clock)
+        Self::with_slow_after(limit, Duration::MAX, clock)
     }
 
-    /// At most `limit` tasks at the same time that have not been under way for longer than `patience`.
-    pub fn with_patience(limit: usize, patience: Duration, clock: Clock) -> Self {
+    /// At most `limit` tasks at the same time that have not been under way for longer than `slow_after`.
+    pub fn with_slow_after(limit: usize, slow_after: Duration, clock: Clock) -> Self {
         let state = State {
             clock,
             jobs: Mutex::default(),
@@ -56,14 +56,14 @@ impl InFlight {
             completed: Notify::new(),
             tasks: Mutex::default(),
         };
-        Self { limit: limit.max(1), patience, full: AtomicBool::new(false), state: Arc::new(state) }
+        Self { limit: limit.max(1), slow_after, full: AtomicBool::new(false), state: Arc::new(state) }
     }
 
     /// Whether the limit is reached.
     pub fn is_full(&self) -> bool {
         let now = self.state.clock.tick();
         let jobs = self.state.jobs.lock();
-        let counted = jobs.values().filter(|began| now.since(**began) < self.patience).count();
+        let counted = jobs.values().filter(|began| now.since(**began) < self.slow_after).count();
         let full = counted >= self.limit || jobs.len() >= self.limit.saturating_mul(MAX_HANGING);
         self.full.store(full, Ordering::Relaxed);
         full
@@ -108,13 +108,13 @@ impl InFlight {
     pub async fn completed(&self) {
         let now = self.state.clock.tick();
         let ages: Vec<_> = self.state.jobs.lock().values().map(|began| now.since(*began)).collect();
-        let oldest = ages.into_iter().filter(|age| *age < self.patience).max();
-        match oldest.filter(|_| self.full.load(Ordering::Relaxed) && self.patience < Duration::MAX) {
+        let oldest = ages.into_iter().filter(|age| *age < self.slow_after).max();
+        match oldest.filter(|_| self.full.load(Ordering::Relaxed) && self.slow_after < Duration::MAX) {
             None => self.state.completed.notified().await,
             Some(age) => tokio::select! {
                 biased;
                 () = self.state.completed.notified() => {}
-                () = self.state.clock.sleep(self.patience.saturating_sub(age)) => {}
+                () = self.state.clock.sleep(self.slow_after.saturating_sub(age)) => {}
             },
         }
     }

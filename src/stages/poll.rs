@@ -18,12 +18,11 @@ use crate::store::notify::{Notifications, Topic};
 
 /// Most calls at the same time.
 const CONCURRENCY: usize = 8;
-/// A call that takes longer than this makes room for another.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A call that takes longer no longer counts towards `CONCURRENCY`: calls that hang do not stop the others.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// Most due jobs read in one pass.
 const BATCH: u32 = 64;
 
-/// The poll stage.
 pub struct PollStage {
     inner: Arc<Inner>,
     in_flight: InFlight,
@@ -41,7 +40,7 @@ impl PollStage {
     /// Listens from now on, so that no commit before the first pass is missed.
     pub fn new(store: Store, session: Arc<ProviderSession>) -> Self {
         let notifications = store.listen(Topic::Poll);
-        let in_flight = InFlight::with_patience(CONCURRENCY, PATIENCE, session.clock.clone());
+        let in_flight = InFlight::with_slow_after(CONCURRENCY, SLOW_AFTER, session.clock.clone());
         let failing_in_flight = InFlight::new(CONCURRENCY / 4, session.clock.clone());
         let inner = Arc::new(Inner { store, session });
         Self { inner, in_flight, failing_in_flight, notifications }

@@ -24,7 +24,6 @@ const BATCH: u32 = 16;
 /// How often all jobs that are not submitted are looked at.
 const ROUND: Duration = Duration::from_secs(600);
 
-/// The stage of quotes.
 pub struct QuoteStage {
     store: Store,
     session: Arc<ProviderSession>,

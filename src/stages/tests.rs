@@ -124,8 +124,8 @@ fn earlier_of_two_wakes_wins() {
 #[tokio::test]
 async fn hanging_work_makes_room_for_others_up_to_a_limit() {
     let clock = Clock::paused(START);
-    let patience = Duration::from_secs(5);
-    let in_flight = InFlight::with_patience(2, patience, clock.clone());
+    let slow_after = Duration::from_secs(5);
+    let in_flight = InFlight::with_slow_after(2, slow_after, clock.clone());
     let jobs: Vec<JobId> = (0..9).map(|order| JobId::new(START, order, &Rng::seeded(1))).collect();
     let mut begun = jobs.iter();
     for round in 1..=MAX_HANGING {
@@ -136,7 +136,7 @@ async fn hanging_work_makes_room_for_others_up_to_a_limit() {
         assert!(in_flight.is_full(), "round {round}");
         let mut waiting = std::pin::pin!(in_flight.completed());
         assert!(waiting.as_mut().now_or_never().is_none());
-        clock.advance(patience);
+        clock.advance(slow_after);
         assert!(waiting.as_mut().now_or_never().is_some(), "the stage is woken");
     }
     assert!(in_flight.is_full(), "hanging calls are limited too");

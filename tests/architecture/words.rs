@@ -38,6 +38,7 @@ const REJECTED: &[&str] = &[
     "tally -> metrics",
     "befall -> happen to",
     "befalls -> happens to",
+    "patience -> timeout",
     "mend -> fix",
     "mends -> fixes",
     "mended -> fixed",

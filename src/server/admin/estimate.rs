@@ -23,7 +23,7 @@ use crate::store::new_jobs::{BudgetNeed, NewJobs, UsedKey};
 /// Most jobs of a request for which the provider is asked.
 const MAX_QUOTED: usize = 40;
 /// How long an answer waits for quotes.
-const QUOTE_PATIENCE: Duration = Duration::from_secs(2);
+const QUOTE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most jobs that are shown.
 const MAX_PREVIEWS: usize = 5;
 /// Longest beginning of a prompt that is shown, in characters.
@@ -73,7 +73,7 @@ pub(super) async fn estimate_jobs(
     if let Some(quotes) = admin.server.wanted_quotes.as_ref().filter(|_| is_whole) {
         let (upload, text) = (upload.clone(), bytes.clone());
         let bodies = web::block(move || upload.bodies(text).take(MAX_QUOTED).collect());
-        quotes.wait_for(bodies.await.map_err(|_| panicked())?, QUOTE_PATIENCE).await;
+        quotes.wait_for(bodies.await.map_err(|_| panicked())?, QUOTE_TIMEOUT).await;
     }
     let file = upload.name.clone().unwrap_or_else(|| "-".to_owned());
     let new = if is_whole {

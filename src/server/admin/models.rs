@@ -16,7 +16,7 @@ use crate::server::admin::state::AdminState;
 use crate::store::model_stats::ModelStats;
 
 /// How long a request waits for a new list if the last one is old.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `GET /api/v1/models`.
 #[utoipa::path(
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
     )
 )]
 pub(super) async fn get_models(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    let list = admin.server.catalogue.recent(PATIENCE).await;
+    let list = admin.server.catalogue.recent(LIST_TIMEOUT).await;
     let mut stats = admin.server.store.model_stats().await?;
     let catalogue = list.as_ref().map(|(catalogue, _)| &**catalogue);
     let mut names: BTreeSet<String> = stats.keys().cloned().collect();

@@ -54,7 +54,6 @@ pub struct DownloadTools {
     pub alert_before_expiry: Duration,
 }
 
-/// The download stage.
 pub struct DownloadStage {
     tools: Arc<DownloadTools>,
     concurrency: usize,

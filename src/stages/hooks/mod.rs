@@ -61,7 +61,6 @@ pub fn subscriptions(hooks: &[Hook]) -> Vec<Subscription> {
     hooks.iter().map(|hook| Subscription { hook: hook.name.clone(), on: hook.on.clone() }).collect()
 }
 
-/// The hook stage.
 pub struct HookStage {
     inner: Arc<Inner>,
     in_flight: InFlight,

@@ -30,14 +30,13 @@ pub use callback_urls::CallbackUrls;
 const CONCURRENCY: usize = 16;
 /// Most due jobs read in one pass.
 const BATCH: u32 = 64;
-/// A call that takes longer than this makes room for another.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A call that takes longer no longer counts towards `CONCURRENCY`: calls that hang do not stop the others.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// How soon a submit asks again whether the clock has been compared with the provider's.
 const CLOCK_RECHECK: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for the answers to submits that are under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The submit stage.
 pub struct SubmitStage {
     inner: Arc<Inner>,
     limits: TaskLimits,
@@ -67,7 +66,7 @@ impl SubmitStage {
     ) -> Self {
         let notifications = store.listen(Topic::Submit);
         let budget_freed = store.listen(Topic::BudgetFreed);
-        let in_flight = InFlight::with_patience(CONCURRENCY, PATIENCE, session.clock.clone());
+        let in_flight = InFlight::with_slow_after(CONCURRENCY, SLOW_AFTER, session.clock.clone());
         let failing_in_flight = InFlight::new(CONCURRENCY / 4, session.clock.clone());
         let inner = Arc::new(Inner { store, session });
         Self {
