@@ -131,7 +131,7 @@ impl CostEstimate {
             Ok(EstimateSource::Own) => format!("{jobs} from {} of your jobs", self.own_jobs),
             Ok(EstimateSource::PriceConfig) => format!("{jobs} by the provider's list of models"),
             Ok(EstimateSource::List) => format!("{jobs} by list price"),
-            Ok(EstimateSource::Guess) => format!("{jobs} guessed, for no price is known"),
+            Ok(EstimateSource::Guess) => format!("{jobs} guessed: no price is known"),
             Err(_) => format!("{jobs} by {word}"),
         }));
         let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
@@ -161,7 +161,7 @@ mod tests {
             ),
             (
                 cost(0.9, [0.0225, 0.9], &[("guess", 1)], 0),
-                "about $0.90 ($0.02 to $0.90, 1 guessed, for no price is known)",
+                "about $0.90 ($0.02 to $0.90, 1 guessed: no price is known)",
             ),
             (
                 cost(1.0, [1.0, 1.0], &[("oracle", 1), ("list", 2)], 0),

@@ -1,4 +1,4 @@
-//! `adopt`: takes tasks that were made elsewhere under care.
+//! `adopt`: tracks tasks that were made elsewhere.
 
 use crate::api::adopt::{AdoptRequest, AdoptResult, MAX_ADOPTED};
 use crate::cli::args::AdoptArgs;

@@ -5,7 +5,7 @@ use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::received::ReceivedBatches;
-use crate::cli::status::eprint_suspensions;
+use crate::cli::suspensions::eprint_suspensions;
 use crate::cli::terminal::{eprint_line, print_json, print_line};
 use crate::cli::{format, terminal};
 use crate::clock::Timestamp;

@@ -165,7 +165,7 @@ impl ApiClient {
         self.post(&["api", "v1", "jobs", &id, action.into_str()], &serde_json::json!({})).await
     }
 
-    /// Takes tasks under care that were made elsewhere.
+    /// Tracks tasks that were made elsewhere.
     pub async fn adopt(&self, request: &AdoptRequest) -> Result<Received<AdoptResult>, CliError> {
         let request = self.post_request(&["api", "v1", "adopt"], request)?.timeout(LONG_TIMEOUT);
         self.read(self.send(request).await?).await

@@ -4,7 +4,7 @@ use crate::api::status::{PauseRequest, PauseTarget, ResumeRequest, ResumeTarget,
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::received::Received;
-use crate::cli::status::suspension_lines;
+use crate::cli::suspensions::suspension_lines;
 use crate::cli::terminal::{print_json, print_line};
 
 /// `pause`

@@ -4,7 +4,7 @@ use crate::api::job::{AttemptView, JobView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{self, printable, state_word};
-use crate::cli::status::eprint_suspensions;
+use crate::cli::suspensions::eprint_suspensions;
 use crate::cli::terminal::{colours, print_json, print_line};
 use crate::money::Quota;
 

@@ -7,7 +7,7 @@ use crate::cli::follow::follow_until_settled;
 use crate::cli::list::JobsDocument;
 use crate::cli::progress::{Progress, outcome};
 use crate::cli::received::ReceivedJob;
-use crate::cli::status::eprint_suspensions;
+use crate::cli::suspensions::eprint_suspensions;
 use crate::cli::terminal::{print_json, print_line};
 use crate::clock::Clock;
 use crate::job::state::StateName;

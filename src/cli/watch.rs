@@ -8,7 +8,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::follow::{Update, follow, follow_until_settled};
 use crate::cli::list::JobsDocument;
 use crate::cli::progress::Progress;
-use crate::cli::status::{eprint_suspensions, suspension_lines};
+use crate::cli::suspensions::{eprint_suspensions, suspension_lines};
 use crate::cli::terminal::{eprint_line, print_json, print_line};
 use crate::cli::wait::{exit_of, wait_until_settled};
 

@@ -13,7 +13,6 @@ pub enum FsError {
     /// The disk or the quota is full. Retrying succeeds once there is space.
     #[error("the disk that holds {} is full: {}; make room on it", .path.display(), describe_space(.path, *.needed))]
     StorageFull {
-        /// The path.
         path: PathBuf,
         /// Bytes that must be free, if they are known beforehand.
         needed: Option<u64>,
@@ -30,7 +29,6 @@ pub enum FsError {
     /// The file system cannot do what is needed to move files safely.
     #[error("the file system of {} {what}; set the folder to one on another file system", .folder.display())]
     Unsuitable {
-        /// The folder.
         folder: PathBuf,
         /// What it lacks, for people.
         what: String,
@@ -47,7 +45,6 @@ pub enum FsError {
     /// Neither a regular file nor a folder, or a link where a folder is expected.
     #[error("{} is a {kind}; dropreel does not open it", .path.display())]
     NotRegular {
-        /// The path.
         path: PathBuf,
         /// The kind of file, for people.
         kind: &'static str,
@@ -55,19 +52,13 @@ pub enum FsError {
     /// The file is larger than allowed.
     #[error("{} is larger than {limit} bytes", .path.display())]
     TooLarge {
-        /// The path.
         path: PathBuf,
         /// The limit in bytes.
         limit: u64,
     },
     /// Any other error of the operating system.
     #[error("{}: {source}", .path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl FsError {

@@ -50,7 +50,6 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// The cause.
         source: std::io::Error,
     },
 }

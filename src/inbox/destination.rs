@@ -71,7 +71,6 @@ impl<'a> Destination<'a> {
         Self { max_name_bytes, ..self }
     }
 
-    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.path
     }

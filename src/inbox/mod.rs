@@ -38,7 +38,6 @@ impl Inbox {
         Self { folder, is_link }
     }
 
-    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.folder
     }

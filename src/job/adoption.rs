@@ -22,7 +22,6 @@ pub struct FoundTask {
 pub struct TaskDescription {
     /// The provider's id of the model.
     pub model: Option<String>,
-    /// The prompt.
     pub prompt: Option<String>,
     /// When the provider accepted it, if plausible.
     pub created_at: Option<Timestamp>,

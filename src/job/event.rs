@@ -30,7 +30,6 @@ pub enum Event {
     },
     /// The operator named the task of a job: one that was made for it, or one whose submit had an unknown outcome.
     Adopted {
-        /// The task.
         task: TaskId,
         /// When the provider accepted it, if that is known.
         submitted_at: Option<Timestamp>,
@@ -302,7 +301,6 @@ pub enum DownloadFailure {
     LinkRefused {
         /// The HTTP status.
         status: u16,
-        /// The host.
         host: String,
     },
     /// It may work next time: network error, busy host, truncated file, full disk.

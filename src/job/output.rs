@@ -107,7 +107,6 @@ impl Waiting {
     }
 }
 
-/// The state of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputState {
     /// To be downloaded.
@@ -213,7 +212,6 @@ impl Stored {
         self.key
     }
 
-    /// The file.
     pub fn file(&self) -> &StoredFile {
         &self.file
     }

@@ -25,7 +25,6 @@ pub struct Clip {
     len: u64,
 }
 
-/// The extension and media type of a kind.
 pub fn extension_and_type(kind: &MediaKind) -> (&'static str, &'static str) {
     match kind {
         MediaKind::Video => ("mp4", "video/mp4"),

@@ -46,7 +46,6 @@ pub enum FaultPlanError {
     /// The name is valid, the value is not.
     #[error("the sandbox does not know `{name}={value}`; the nearest is `{name}={nearest}`")]
     UnknownValue {
-        /// The name.
         name: &'static str,
         /// As written.
         value: String,
@@ -56,7 +55,6 @@ pub enum FaultPlanError {
     /// A name without `=VALUE`.
     #[error("`{name}` needs a value, such as `{name}={example}`")]
     NoValue {
-        /// The name.
         name: &'static str,
         /// One of its values.
         example: String,

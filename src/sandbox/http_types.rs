@@ -27,7 +27,6 @@ pub struct Request {
     pub range: Option<String>,
     /// The value of `If-Range`.
     pub if_range: Option<String>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -82,7 +81,6 @@ pub struct Response {
     pub status: u16,
     /// In order, without `Content-Length` and `Transfer-Encoding`, which follow from `transmission`.
     pub headers: Vec<(&'static str, String)>,
-    /// The body.
     pub body: Body,
     /// How it is transmitted.
     pub transmission: Transmission,
@@ -93,7 +91,6 @@ pub struct Response {
 pub enum Body {
     /// In memory.
     Bytes(Bytes),
-    /// A range of a clip.
     Clip(Clip, Range<u64>),
 }
 

@@ -38,7 +38,6 @@ pub struct Ledger {
     pub total: Quota,
 }
 
-/// A request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RequestEntry {
     /// When it arrived.
@@ -76,14 +75,12 @@ pub struct KeyEntry {
     pub bodies: Vec<String>,
 }
 
-/// A task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskEntry {
     /// The provider's id.
     pub task_id: String,
     /// The idempotency key of its submit.
     pub key: Option<String>,
-    /// The model.
     pub model: String,
     /// When it was created.
     pub created_at: Timestamp,
@@ -122,7 +119,6 @@ pub struct OutputEntry {
 pub struct MoneyEntry {
     /// When.
     pub at: Timestamp,
-    /// The task.
     pub task_id: String,
     /// The idempotency key of its submit.
     pub key: Option<String>,
@@ -171,7 +167,6 @@ impl Amounts {
 /// A link issued.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkEntry {
-    /// The task.
     pub task_id: String,
     /// Path and query, without scheme and host.
     pub link: String,
@@ -186,7 +181,6 @@ pub struct LinkEntry {
 pub struct CallbackEntry {
     /// The number of the callback.
     pub number: u64,
-    /// The task.
     pub task_id: String,
     /// When it was sent.
     pub sent_at: Timestamp,

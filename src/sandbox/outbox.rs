@@ -22,7 +22,6 @@ pub struct Callback {
     pub task_id: String,
     /// The address, with the receiver's token.
     pub url: Secret,
-    /// The body.
     pub body: Vec<u8>,
 }
 

@@ -11,7 +11,6 @@ const UNLISTED: &str = "wan2.5-t2v";
 /// What each clip of `video_urls` counts where source seconds are billed. The sandbox does not fetch it.
 const SOURCE_SECONDS: i64 = 5;
 
-/// The price of a request.
 pub(crate) struct RequestPrice {
     /// `second` or `file`.
     pub unit: &'static str,

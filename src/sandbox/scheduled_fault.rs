@@ -15,7 +15,6 @@ pub enum Repeat {
 /// A fault and how often it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledFault<F> {
-    /// The fault.
     pub fault: F,
     /// As written; `None`: once, or always for a permanent fault.
     pub repeat: Option<Repeat>,

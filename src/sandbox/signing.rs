@@ -13,7 +13,6 @@ use crate::secret::Secret;
 /// How callbacks are signed.
 #[derive(Clone, Debug)]
 pub struct Signing {
-    /// The scheme.
     pub scheme: Scheme,
     /// The key: for [`Scheme::StandardWebhooks`] `whsec_` and base64, or the bytes themselves.
     pub secret: Secret,

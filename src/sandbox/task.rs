@@ -15,7 +15,6 @@ use crate::sandbox::price;
 use crate::secret::Secret;
 use crate::sha256::sha256_hex;
 
-/// A task.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub id: String,

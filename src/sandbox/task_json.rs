@@ -60,7 +60,6 @@ pub fn status_answer(object: Value, plan: &FaultPlan) -> Value {
     }
 }
 
-/// A link in a result.
 pub struct ResultLink {
     /// The whole URL.
     pub url: String,

@@ -31,7 +31,6 @@ pub enum CallbackSecretsError {
          (openssl rand -hex 32); tasks already under way whose callbacks no longer count are polled", path.display()
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
@@ -42,7 +41,6 @@ pub enum CallbackSecretsError {
          callbacks no longer count are polled", path.display()
     )]
     DamagedKnown {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
@@ -52,10 +50,7 @@ pub enum CallbackSecretsError {
         "callback secret: {0} is set by `callbacks.secret_file`: write a new first line into it, keep the old one below, \
          and reload the daemon (systemctl reload dropreel)", path.display()
     )]
-    Configured {
-        /// The file.
-        path: PathBuf,
-    },
+    Configured { path: PathBuf },
     /// A file cannot be written.
     #[error("callback secret: cannot write: {0}; check the folder's permissions and free space")]
     Write(#[from] FsError),

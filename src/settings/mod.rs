@@ -136,7 +136,6 @@ pub struct ProviderSettings {
 /// `[inbox]`: the watched folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxSettings {
-    /// The folder.
     pub dir: PathBuf,
     /// Time between two scans of the folder.
     pub rescan: Duration,
@@ -153,7 +152,6 @@ pub struct InboxSettings {
 /// `[library]`: the folder of finished media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibrarySettings {
-    /// The folder.
     pub dir: PathBuf,
     /// Template of a file's path; `library::layout` checks its placeholders.
     pub layout: String,
@@ -324,7 +322,6 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// Names that the listener may be asked for by, besides its address and localhost.
     pub hosts: Vec<String>,
-    /// The file of the token.
     pub token_file: Option<PathBuf>,
     /// The token; `None` if none is set, or the [`Purpose`] needs none.
     pub token: Option<Secret>,

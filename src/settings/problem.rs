@@ -33,12 +33,7 @@ impl fmt::Display for Origin {
 pub enum SettingsProblem {
     /// The configuration file cannot be read.
     #[error("{}: cannot read the configuration file: {source}; name another with --config, or fix this one", path.display())]
-    UnreadableFile {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    UnreadableFile { path: PathBuf, source: io::Error },
     /// The file is not TOML.
     #[error("{origin}: not valid TOML: line {line}: {message}")]
     Syntax {
@@ -88,7 +83,6 @@ pub enum SettingsProblem {
     /// A value of the wrong type.
     #[error("{origin}: `{key}` must be {wanted}, not {found}")]
     WrongType {
-        /// The key.
         key: String,
         /// Where it was set.
         origin: Origin,
@@ -100,7 +94,6 @@ pub enum SettingsProblem {
     /// A value of the right type that cannot be used.
     #[error("{origin}: `{key}`: {why}")]
     BadValue {
-        /// The key.
         key: String,
         /// Where it was set.
         origin: Origin,
@@ -112,7 +105,6 @@ pub enum SettingsProblem {
     Secret {
         /// The key that names the file.
         key: String,
-        /// The cause.
         source: SecretFileError,
     },
 }

@@ -18,22 +18,13 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub enum SecretFileError {
     /// It cannot be opened or read.
     #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// It is a folder, a pipe, a device.
     #[error("{} is not a regular file", path.display())]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
+    NotAFile { path: PathBuf },
     /// Group or others may use it.
     #[error("{0} can be used by others than its owner (mode {mode:04o}); run: chmod 600 '{0}'", path.display())]
     TooOpen {
-        /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -41,7 +32,6 @@ pub enum SecretFileError {
     /// It belongs to neither this user nor root.
     #[error("{0} belongs to user {owner}, not to user {us} or root; run: sudo chown {us} '{0}'", path.display())]
     OtherOwner {
-        /// The file.
         path: PathBuf,
         /// User id of its owner.
         owner: u32,
@@ -50,16 +40,10 @@ pub enum SecretFileError {
     },
     /// It is empty.
     #[error("{} is empty; write the secret into it", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// Its content is not a secret.
     #[error("{} does not look like a secret: it should be one line of visible ASCII characters without spaces, at most 64 KiB", path.display())]
-    NotASecret {
-        /// The file.
-        path: PathBuf,
-    },
+    NotASecret { path: PathBuf },
 }
 
 /// Reads a regular file with mode 0600 or stricter that belongs to this user or root. Root may read the files of all

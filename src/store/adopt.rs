@@ -39,7 +39,6 @@ const JOB_OF_CALLBACK: &str = "SELECT jobs.id FROM jobs
 /// The job of an adopted task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adoption {
-    /// The job.
     pub job: JobId,
     /// Where it comes from.
     pub kind: AdoptionKind,
@@ -72,7 +71,7 @@ impl Store {
         self.read(move |connection| job_of_task(connection, &task)).await
     }
 
-    /// Takes tasks under care, all in one commit. A task that was made elsewhere gets a job named `name`, `name-2`, ...,
+    /// Adopts tasks, all in one commit. A task that was made elsewhere gets a job named `name`, `name-2`, ...,
     /// by default after the task.
     ///
     /// # Errors

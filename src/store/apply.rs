@@ -23,7 +23,6 @@ use crate::store::writer::Writing;
 /// What an event led to, committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
-    /// The state before.
     pub before: StateName,
     /// The job as it is now.
     pub job: Job,

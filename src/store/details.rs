@@ -19,7 +19,6 @@ pub struct JobDetails {
     pub(super) nr: i64,
     /// The number of its job file.
     pub(super) batch: i64,
-    /// The job.
     pub job: Job,
     /// Its prompt, if it has one.
     pub prompt: Option<String>,

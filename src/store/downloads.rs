@@ -32,7 +32,6 @@ pub struct DownloadQueue {
 /// A job with outputs to download.
 #[derive(Clone, Debug)]
 pub struct JobToDownload {
-    /// The job.
     pub details: JobDetails,
     /// Its request: the user's own text.
     pub request: String,

@@ -150,7 +150,6 @@ pub enum OpenError {
         "{path} was written by a newer dropreel (schema {found}, this one knows {known}); install that version, or restore a backup"
     )]
     Newer {
-        /// The file.
         path: PathBuf,
         /// Its schema version.
         found: i64,
@@ -159,16 +158,12 @@ pub enum OpenError {
     },
     /// The file is a database of another program.
     #[error("{path} is not a dropreel database")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// A setting that durability depends on had no effect.
     #[error(
         "{path}: `{pragma}` could not be set (it is `{found}`); is the file system able to hold a database?"
     )]
     Pragma {
-        /// The file.
         path: PathBuf,
         /// The setting.
         pragma: &'static str,
@@ -178,7 +173,6 @@ pub enum OpenError {
     /// The database is damaged.
     #[error("{path} is damaged: {finding}; restore a backup")]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// The finding of the check.
         finding: String,
@@ -186,7 +180,6 @@ pub enum OpenError {
     /// The file could not be created.
     #[error("{}", describe_file_failure(.path, .source))]
     File {
-        /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -194,7 +187,6 @@ pub enum OpenError {
     /// SQLite returned an error.
     #[error("{}", describe_open_failure(.path, .source))]
     Sqlite {
-        /// The file.
         path: PathBuf,
         /// Why.
         source: rusqlite::Error,

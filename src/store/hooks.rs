@@ -17,7 +17,6 @@ use crate::store::writer::Writing;
 pub struct HookCall {
     /// The number of its row, which never changes.
     pub nr: i64,
-    /// The hook.
     pub hook: String,
     /// What happened.
     pub event: JobNotification,
@@ -34,7 +33,6 @@ pub struct HookCall {
 pub struct HookCallStatus {
     /// What happened.
     pub event: String,
-    /// The hook.
     pub hook: String,
     /// The number of tries so far.
     pub tries: u32,

@@ -200,7 +200,6 @@ impl Metrics {
         self.shared.missed_callbacks.load(Ordering::Relaxed)
     }
 
-    /// The label of a model.
     pub fn model_label(&self, model: &str) -> String {
         let mut models = self.shared.models.lock();
         if models.contains(model) || models.len() < MAX_MODELS {

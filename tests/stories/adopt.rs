@@ -1,4 +1,4 @@
-//! Tasks that were made elsewhere come under care.
+//! Adopted tasks: made elsewhere, and tracked from then on.
 
 use serde_json::{Value, json};
 

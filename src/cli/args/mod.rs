@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// Continue held jobs
     #[command(after_help = "Example: dropreel release sakura")]
     Release(ActionArgs),
-    /// Take tasks under care that were made elsewhere: with curl, or before a database was lost
+    /// Track tasks that were made elsewhere: with curl, or before a database was lost
     #[command(after_help = "Example: dropreel adopt task-wave1775285160b950328499 --name sakura")]
     Adopt(AdoptArgs),
     /// Pause submits, downloads, or both, until `resume`

@@ -5,7 +5,7 @@ use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::doctor::finding::Finding;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::status::describe_suspension;
+use crate::cli::suspensions::describe_suspension;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::settings::Settings;

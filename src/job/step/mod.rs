@@ -65,7 +65,6 @@ pub enum Billing {
     Frozen(u32, Quota),
     /// The provider has charged this much for a task; zero after a refund.
     Charged {
-        /// The task.
         task: TaskId,
         /// How much.
         quota: Quota,
@@ -74,7 +73,6 @@ pub enum Billing {
     },
 }
 
-/// The attempt to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptToSend {
     /// A new one: commit its key and body first.

@@ -10,7 +10,6 @@ use crate::job::step::{ActionReply, Moment, step};
 /// An action that a job allows now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PossibleAction {
-    /// The action.
     pub action: OperatorAction,
     /// Whether the provider may bill the job again.
     pub may_be_billed_again: bool,

@@ -1,4 +1,4 @@
-//! `POST /api/v1/adopt`: takes tasks that were made elsewhere under care.
+//! `POST /api/v1/adopt`: tracks tasks that were made elsewhere.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::store::adopt::AdoptionKind;
     post,
     path = "/api/v1/adopt",
     tag = "jobs",
-    summary = "Take tasks that were made elsewhere under care",
+    summary = "Track tasks that were made elsewhere",
     description = "Each task is polled once. One that the provider knows gets a job, which is tracked and downloaded like any \
         other; a task that has a job already keeps it. An adopted task counts in reports, not in budgets, and cannot be \
         retried.",
