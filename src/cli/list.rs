@@ -25,14 +25,19 @@ pub(crate) struct JobsDocument<'a> {
 /// `list`
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let page = fetch_jobs(&client, &args.filter.filter(), args.limit).await?;
+    let filter = args.filter.filter();
+    let page = fetch_jobs(&client, &filter, args.limit).await?;
     if context.json {
         print_json(&page)?;
         return Ok(Exit::Done);
     }
     eprint_suspensions(&client).await?;
     if page.jobs.is_empty() {
-        eprint_line("no jobs; drop a job file into the inbox, or try `dropreel submit FILE`");
+        eprint_line(if filter == JobFilter::default() {
+            "no jobs; drop a job file into the inbox, or try `dropreel submit FILE`"
+        } else {
+            "no jobs match"
+        });
         return Ok(Exit::Done);
     }
     let width = terminal::width();

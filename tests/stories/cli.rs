@@ -23,6 +23,8 @@ async fn submitted_jobs_are_waited_for_listed_and_shown() {
     assert!(stdout(&text).contains(".mp4") && stdout(&text).contains("succeeded"), "{}", stdout(&text));
     let list = rig.run(&["list"]).await;
     assert!(stdout(&list).contains(shown["id"].as_str().unwrap()), "{}", stdout(&list));
+    let none = rig.run(&["list", "--state", "failed"]).await;
+    assert_eq!(stderr(&none), "no jobs match\n");
     let batches = stdout_json(&rig.run(&["list", "--batches", "--json"]).await);
     let batch = &batches["batches"][0];
     assert_eq!((&batch["id"], &batch["file"]), (&shown["batch"], &"scene.json".into()));
