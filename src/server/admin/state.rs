@@ -148,7 +148,8 @@ impl AdminState {
     pub(super) async fn job_views(&self, jobs: &[JobDetails]) -> Result<Vec<JobView>, StoreError> {
         let suspensions = self.server.store.suspensions().await?;
         let now = self.server.clock.now();
-        let new = jobs.iter().filter(|job| job.job.attempts() == 0 && !job.job.state_name().is_end());
+        // Also those that have ended: `retry` would submit them.
+        let new = jobs.iter().filter(|job| job.job.attempts() == 0 && !job.job.identity().adopted);
         let new: Vec<JobId> = new.map(|job| job.job.id()).collect();
         let estimates =
             if new.is_empty() { BTreeMap::new() } else { self.server.store.estimate_jobs(new).await? };

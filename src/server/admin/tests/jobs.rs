@@ -214,6 +214,7 @@ async fn action_is_applied_or_rejected_with_the_reason() {
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
     assert_eq!(cancelled.json()["job"]["state"], "cancelled");
     assert_eq!(cancelled.json()["message"], "cancelled before it was submitted");
+    assert!(cancelled.json()["job"]["estimate_usd"].is_f64(), "what a retry would cost: {cancelled:?}");
     assert_problem(
         &admin.post(&format!("/api/v1/jobs/{job}/cancel"), "{}").await,
         409,
