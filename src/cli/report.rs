@@ -7,8 +7,9 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, duration, printable, table};
 use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line, width};
 use crate::clock::Timestamp;
+use crate::clock::calendar::Zone;
 use crate::money::Quota;
-use crate::settings;
+use crate::settings::{self, Purpose};
 
 /// The columns of `--csv`.
 const CSV_HEADER: &str = "group,key,jobs,succeeded,failed,cancelled,expired,success_rate,cost_quota,cost_usd,median_seconds,p95_seconds";
@@ -16,7 +17,13 @@ const CSV_HEADER: &str = "group,key,jobs,succeeded,failed,cancelled,expired,succ
 /// `report`
 pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let since = args.since.as_deref().map(|since| parse_since(since, context.clock.now())).transpose()?;
+    let since = match &args.since {
+        Some(since) => {
+            let zone = context.settings(Purpose::Client)?.budget.budgets(&context.clock).zone;
+            Some(parse_since(since, context.clock.now(), &zone)?)
+        }
+        None => None,
+    };
     let report = client.report(since.map(|since| since.to_string()), args.disputes).await?;
     if args.csv {
         print_bytes(csv(&report).as_bytes())?;
@@ -144,13 +151,13 @@ fn dispute_text(disputes: &[Dispute]) -> String {
     text
 }
 
-/// A time span before `now` such as `7d`, a day, or a time.
-fn parse_since(since: &str, now: Timestamp) -> Result<Timestamp, CliError> {
+/// A time span before `now` such as `7d`, the beginning of a day in `zone`, or a time.
+fn parse_since(since: &str, now: Timestamp, zone: &Zone) -> Result<Timestamp, CliError> {
     if let Ok(span) = settings::duration(since) {
         return Ok(now.minus(span));
     }
-    let time = if since.len() == 10 { format!("{since}T00:00:00Z") } else { since.to_owned() };
-    Timestamp::parse_rfc3339(&time).ok_or_else(|| {
+    let time = if since.len() == 10 { zone.start_of(since) } else { Timestamp::parse_rfc3339(since) };
+    time.ok_or_else(|| {
         CliError::usage(format!(
             "--since is a time span (7d, 12h), a day (2026-11-01) or a time, not `{since}`"
         ))
@@ -165,6 +172,23 @@ mod tests {
     use crate::job::state::StateName;
 
     const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
+
+    #[test]
+    fn since_is_a_span_a_day_of_the_zone_or_a_time() {
+        let zone = Zone::named("Asia/Shanghai").unwrap();
+        let time = |text| Timestamp::parse_rfc3339(text).unwrap();
+        let cases = [
+            ("12h", "2026-04-03T18:46:00Z"),
+            ("2026-04-04", "2026-04-04T00:00:00+08:00"),
+            ("2026-04-04T01:00:00Z", "2026-04-04T01:00:00Z"),
+        ];
+        for (since, expected) in cases {
+            assert_eq!(parse_since(since, NOW, &zone).unwrap(), time(expected), "{since}");
+        }
+        for wrong in ["yesterday", "2026-13-40", "2026-04-04T01:00:00"] {
+            assert!(parse_since(wrong, NOW, &zone).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn csv_has_one_row_for_each_group_and_quotes_what_needs_it() {

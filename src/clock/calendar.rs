@@ -50,6 +50,12 @@ impl Zone {
         self.period(moment, Date::first_of_month, |first| first.last_of_month().tomorrow())
     }
 
+    /// When the day with this date (`YYYY-MM-DD`) begins.
+    pub fn start_of(&self, date: &str) -> Option<Timestamp> {
+        let start = date.parse::<Date>().ok()?.to_zoned(self.0.clone()).ok()?;
+        Some(Timestamp::from_millis(start.timestamp().as_millisecond()))
+    }
+
     /// The clock time of `moment`, `00:00`.
     pub fn time_of(&self, moment: Timestamp) -> String {
         moment.format(self.0.clone(), "%H:%M")
@@ -144,6 +150,7 @@ mod tests {
             let day = Period { start: moment(day_start), end: moment(day_end) };
             let month = Period { start: moment(month_start), end: moment(month_end) };
             assert_eq!((zone.day_of(moment(at)), zone.month_of(moment(at))), (day, month), "{zone} {at}");
+            assert_eq!(zone.start_of(&zone.date_of(moment(at))), Some(day.start), "{zone} {at}");
         }
     }
 }

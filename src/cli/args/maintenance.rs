@@ -17,7 +17,7 @@ pub(crate) enum RotatableSecret {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// A time span (7d, 12h), a day (2026-11-01, UTC) or a time; default: the last 30 days
+    /// A time span (7d, 12h), a day (2026-11-01, of budget.time_zone) or a time; default: the last 30 days
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
     /// List tasks that were charged and brought no video, as a text for the provider
