@@ -10,7 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 #[cfg(feature = "failpoints")]
 pub const VARIABLE_PREFIX: &str = "DROPREEL_FAIL_";
 
-/// A point where a sudden death is worth a test. The environment variables use its word; the order is that in which a
+/// A point where a crash is worth testing. The environment variables use its word; the order is that in which a
 /// job meets the points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case", const_into_str)]

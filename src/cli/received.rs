@@ -1,5 +1,5 @@
-//! Answers of the daemon together with their text: `--json` prints that, so that no field is lost that only a newer daemon
-//! knows.
+//! Answers of the daemon, with the text as it was received: `--json` prints that text, because a newer daemon may send
+//! fields that this version does not know.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

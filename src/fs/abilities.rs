@@ -1,5 +1,5 @@
-//! What the file system of a folder can do, found out by trying. A file system that cannot move files safely is known
-//! before money is spent.
+//! What the file system of a folder can do, found out by trying: one that cannot move files safely is refused before
+//! money is spent.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Requests whose quotes somebody waits for. The admin server adds them, the stage of quotes takes them.
+//! Requests that wait for a quote. The admin server adds them, the quote stage takes them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct Shared {
     added: Notify,
 }
 
-/// A request whose quote somebody waits for, until this is dropped.
+/// A request that waits for a quote until this is dropped.
 pub struct WantedQuote {
     /// The body of the request.
     pub body: String,

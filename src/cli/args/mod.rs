@@ -21,8 +21,8 @@ pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, Rotatab
     about,
     long_about = "Drop a JSON job file into a folder; find the finished AI video in another.\n\n\
         `dropreel serve` runs the daemon: it submits jobs to the task API of qingbo.dev, receives the completion \
-        webhooks, polls tasks that stay silent, and downloads each video before its link expires. The other commands \
-        talk to the daemon.\n\nExit codes: 0 done; 1 it failed; 2 wrong usage or configuration; 3 a job that was waited \
+        webhooks, polls tasks whose webhook is missing, and downloads each video before its link expires. The other \
+        commands talk to the daemon.\n\nExit codes: 0 done; 1 it failed; 2 wrong usage or configuration; 3 a job that was waited \
         for did not succeed; 4 the daemon cannot be reached.",
     after_help = "Try it without a key and without a network: dropreel demo",
     max_term_width = 100

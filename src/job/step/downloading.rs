@@ -1,4 +1,4 @@
-//! From completed to stored. Each output has its own schedule and its own fate; the job follows once all are settled.
+//! From completed to stored. Each output is tried and given up by itself; the job ends once all are settled.
 
 use crate::clock::Timestamp;
 use crate::job::JobError;
