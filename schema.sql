@@ -31,13 +31,15 @@ CREATE TABLE batches (
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,                 -- when the file left the inbox; null while it still has to be moved
     moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
-    staged      INTEGER NOT NULL         -- 1: its jobs are still being written, and are not visible
+    staged      INTEGER NOT NULL,        -- 1: its jobs are still being written, and are not visible
+    again_of    TEXT                     -- jobs.id of the job whose request was run again; that job may be pruned
 ) STRICT;
 
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually
 -- rise, so that new entries share pages; digests are random and touch a page each.
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;
 -- Moves to finish after a crash.
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 

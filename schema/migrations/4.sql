@@ -97,13 +97,15 @@ CREATE TABLE batches (
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,
     moved_to    TEXT,
-    staged      INTEGER NOT NULL
+    staged      INTEGER NOT NULL,
+    again_of    TEXT
 ) STRICT;
 INSERT INTO batches (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to, staged)
 SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
 DROP TABLE intakes;
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;

@@ -14,7 +14,7 @@ use crate::job::{JobError, JobId, Labels};
 #[allow(unused_imports, reason = "named by the schema")]
 use crate::money::estimate::EstimateSource;
 
-/// A job. `attempts`, `actions`, `history` and `request` are present only when one job is read.
+/// A job. `attempts`, `again_as`, `actions`, `history` and `request` are present only when one job is read.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobView {
@@ -37,6 +37,10 @@ pub struct JobView {
     /// The id of its batch: the jobs of one job file, paste or call.
     #[serde(default)]
     pub batch: String,
+    /// The job whose request it runs again (`again`). That job may be pruned.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub again_of: Option<JobId>,
     /// Not submitted if the estimated cost is above this.
     pub max_cost_usd: Option<f64>,
     /// What the newest attempt was estimated at; before the first one, what the job will probably cost.
@@ -67,6 +71,10 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub attempts: Option<Vec<AttemptView>>,
+    /// The jobs that run its request again, the newest first; at most 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
+    pub again_as: Option<Vec<JobId>>,
     /// What a person can do with it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

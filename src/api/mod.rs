@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod adopt;
+pub mod again;
 pub mod batch;
 pub mod budget;
 pub mod data_dir;

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::api::action::ActionResult;
 use crate::api::adopt::{AdoptRequest, AdoptResult};
+use crate::api::again::{AgainRequest, EditPreview, EditRequest};
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::estimate::EstimateView;
 use crate::api::list::JobFilter;
@@ -129,8 +130,7 @@ impl ApiClient {
     /// Submits a job file. It may be repeated with the same key if the answer was lost.
     pub async fn submit(&self, file: &JobFile<'_>) -> Result<ReceivedCreatedJobs, CliError> {
         let mut query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
-        // Six decimal places hold every amount of quota.
-        query.extend(file.max_cost.map(|quota| ("max_cost_usd", format!("{:.6}", quota.usd()))));
+        query.extend(file.max_cost.map(max_cost_pair));
         let media_type = if file.lines { "application/x-ndjson" } else { "application/json" };
         let request = self.http.post(self.url(&["api", "v1", "jobs"], &query)?);
         let request = request
@@ -144,6 +144,39 @@ impl ApiClient {
         } else {
             Err(problem(response, Some(file.title)).await)
         }
+    }
+
+    /// Makes new jobs from the request of one. It may be repeated with the same key if the answer was lost.
+    pub async fn again(
+        &self,
+        job: JobId,
+        request: &AgainRequest,
+        idempotency_key: &str,
+        max_cost: Option<Quota>,
+    ) -> Result<ReceivedCreatedJobs, CliError> {
+        let query: Vec<_> = max_cost.map(max_cost_pair).into_iter().collect();
+        let url = self.url(&["api", "v1", "jobs", &job.to_string(), "again"], &query)?;
+        let body = serde_json::to_vec(request).map_err(|error| CliError::failed(error.to_string()))?;
+        let request = self.http.post(url).header("content-type", "application/json");
+        let request = request.header("idempotency-key", idempotency_key).body(body);
+        self.read(self.send(request).await?).await
+    }
+
+    /// What [`Self::again`] would make, and what that would cost.
+    pub async fn estimate_again(&self, job: JobId, request: &AgainRequest) -> Result<EstimateView, CliError> {
+        let request = AgainRequest { dry_run: true, ..request.clone() };
+        self.post(&["api", "v1", "jobs", &job.to_string(), "again"], &request).await
+    }
+
+    /// Changes a job that has not been submitted.
+    pub async fn edit(&self, job: JobId, request: &EditRequest) -> Result<Received<ActionResult>, CliError> {
+        self.post(&["api", "v1", "jobs", &job.to_string(), "edit"], request).await
+    }
+
+    /// The text that [`Self::edit`] would make of its job file, and what it would cost.
+    pub async fn preview_edit(&self, job: JobId, request: &EditRequest) -> Result<EditPreview, CliError> {
+        let request = EditRequest { dry_run: true, ..request.clone() };
+        self.post(&["api", "v1", "jobs", &job.to_string(), "edit"], &request).await
     }
 
     /// What the jobs of a file would cost.
@@ -300,6 +333,11 @@ impl ApiClient {
         };
         CliError { answer_lost: !error.is_connect(), ..CliError::new(Exit::Unreachable, message) }
     }
+}
+
+/// Six decimal places hold every amount of quota.
+fn max_cost_pair(quota: Quota) -> (&'static str, String) {
+    ("max_cost_usd", format!("{:.6}", quota.usd()))
 }
 
 /// The error of an answer with problem details. `file` is the job file it is about.

@@ -23,6 +23,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         priority: 0,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         batch: "b17".into(),
+        again_of: JobId::parse("01a2069b-5192-7000-8002-4ba8a6616990"),
         max_cost_usd: Some(0.5),
         estimate_usd: Some(0.14),
         cost_quota: Some(75_000),
@@ -38,6 +39,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         attempts: Some(vec![attempt()]),
         history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
         request: None,
+        again_as: Some(vec![JobId::parse("01a2069b-5192-7000-8002-4ba8a6616991").unwrap()]),
         actions: Some(vec![action("release", true), action("cancel", false)]),
     }
 }

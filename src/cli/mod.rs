@@ -2,6 +2,7 @@
 
 mod actions;
 mod adopt;
+mod again;
 mod args;
 mod backup;
 mod batches;
@@ -10,6 +11,7 @@ mod client;
 mod context;
 mod demo;
 mod doctor;
+mod edit;
 mod event_stream;
 mod exit;
 #[cfg(test)]
@@ -87,6 +89,8 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Cancel(args) => actions::apply(&context, OperatorAction::Cancel, &args).await,
         Command::Retry(args) => actions::apply(&context, OperatorAction::Retry, &args).await,
         Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
+        Command::Again(args) => again::again(&context, &args).await,
+        Command::Edit(args) => edit::edit(&context, &args).await,
         Command::Adopt(args) => adopt::adopt(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, args.what).await,
         Command::Resume(args) => pause::resume(&context, args.what).await,

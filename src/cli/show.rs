@@ -43,6 +43,10 @@ fn describe(job: &JobView) -> String {
     fact("estimate", job.estimate_usd.map(|usd| format!("${usd:.2}")));
     fact("cost", job.cost_usd.map(|usd| format!("${usd:.2}")));
     fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
+    fact("again of", job.again_of.map(|id| id.to_string()));
+    for id in job.again_as.iter().flatten() {
+        fact("again as", Some(id.to_string()));
+    }
     for attempt in job.attempts.iter().flatten() {
         fact("attempt", Some(describe_attempt(attempt)));
     }

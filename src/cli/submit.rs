@@ -62,11 +62,8 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
         };
         match submitted {
             Ok(created) => {
-                for job in created.iter().filter(|_| !context.json) {
-                    eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
-                    for warning in &job.warnings {
-                        eprint_line(&format!("  warning: {}", printable(warning)));
-                    }
+                if !context.json {
+                    eprint_accepted(&created);
                 }
                 jobs.extend(created);
             }
@@ -95,16 +92,36 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
         print_json(&SubmitDocument { jobs: &jobs, errors: &errors })?;
     } else if args.wait {
         print_outcomes(&jobs)?;
-    } else if !(stdout_is_terminal() && stderr_is_terminal()) {
-        // For scripts; a person has just read the ids on standard error.
-        for job in &jobs {
-            print_line(&job.id.to_string())?;
-        }
+    } else {
+        print_ids(&jobs)?;
     }
     if errors.is_empty() {
         return Ok(exit);
     }
     Err(CliError::failed(format!("{} of {} files not accepted", errors.len(), args.files.len())))
+}
+
+/// Prints new jobs: for people, and their ids for scripts.
+pub(crate) fn print_accepted(jobs: &[ReceivedJob]) -> Result<(), CliError> {
+    eprint_accepted(jobs);
+    print_ids(jobs)
+}
+
+fn eprint_accepted(jobs: &[ReceivedJob]) {
+    for job in jobs {
+        eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
+        for warning in &job.warnings {
+            eprint_line(&format!("  warning: {}", printable(warning)));
+        }
+    }
+}
+
+/// For scripts; a person has just read the ids on standard error.
+fn print_ids(jobs: &[ReceivedJob]) -> Result<(), CliError> {
+    if stdout_is_terminal() && stderr_is_terminal() {
+        return Ok(());
+    }
+    jobs.iter().try_for_each(|job| print_line(&job.id.to_string()))
 }
 
 /// A job file in memory.
@@ -171,7 +188,7 @@ async fn submit_file(
 ) -> Result<Vec<ReceivedJob>, CliError> {
     let LoadedFile { title, name, lines, bytes } = file;
     let file = JobFile { title: &title, name: name.as_deref(), lines, bytes, idempotency_key, max_cost };
-    let created = submit_until_answered(context, client, &file).await?;
+    let created = repeat_until_answered(context, &title, || client.submit(&file)).await?;
     if created.jobs.len() < created.count {
         fetch_jobs_of_file(client, created.jobs, created.count).await
     } else {
@@ -179,22 +196,22 @@ async fn submit_file(
     }
 }
 
-/// Repeats a submit whose answer was lost: with the same key, the daemon makes no further job.
-async fn submit_until_answered(
+/// Repeats a request whose answer was lost: with the same key, the daemon makes no further job. `title` is what it is about.
+pub(crate) async fn repeat_until_answered<T, F: Future<Output = Result<T, CliError>>>(
     context: &Context,
-    client: &ApiClient,
-    file: &JobFile<'_>,
-) -> Result<ReceivedCreatedJobs, CliError> {
+    title: &str,
+    send: impl Fn() -> F,
+) -> Result<T, CliError> {
     let mut was_lost = false;
     for delay in REPEAT_DELAYS {
-        match client.submit(file).await {
+        match send().await {
             Err(error) if error.answer_lost || was_lost && error.exit == Exit::Unreachable => {
                 was_lost = true;
-                eprint_line(&format!("{}: no answer; submitting again", file.title));
+                eprint_line(&format!("{title}: no answer; sending it again"));
                 context.clock.sleep(delay).await;
             }
             answered => return answered,
         }
     }
-    client.submit(file).await.map_err(|error| CliError { answer_lost: true, ..error })
+    send().await.map_err(|error| CliError { answer_lost: true, ..error })
 }

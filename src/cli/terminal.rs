@@ -23,6 +23,11 @@ pub(crate) fn stderr_is_terminal() -> bool {
     stderr().is_terminal()
 }
 
+/// Whether a person can be asked.
+pub(crate) fn stdin_is_terminal() -> bool {
+    stdin().is_terminal()
+}
+
 /// Whether a person reads the results.
 pub(crate) fn stdout_is_terminal() -> bool {
     stdout().is_terminal()

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::job::hold::HoldReason;
 use crate::job::output::{OutputKey, OutputKind, Stored};
-use crate::job::{JobError, TaskId};
+use crate::job::{JobError, Priority, TaskId};
 use crate::money::Quota;
 use crate::secret::Secret;
 
@@ -95,8 +95,27 @@ pub enum Event {
         /// The listed model with the most similar name.
         nearest: Option<String>,
     },
+    /// A person changed the request of a job that was not submitted.
+    Edited(Box<JobEdit>),
     /// The operator asked for an action.
     Operator(OperatorAction),
+}
+
+/// What a job becomes by an edit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEdit {
+    /// Its name.
+    pub name: String,
+    /// The requested model.
+    pub model: String,
+    /// Its priority.
+    pub priority: Priority,
+    /// Not submitted if its estimated cost is above this.
+    pub max_cost: Option<Quota>,
+    /// Not submitted before this time.
+    pub not_before: Option<Timestamp>,
+    /// The text of its job file before, on one line.
+    pub before: String,
 }
 
 /// How a submit call ended.

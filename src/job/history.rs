@@ -58,6 +58,8 @@ pub enum HistoryEvent {
     Released,
     /// The operator asked for a new attempt.
     Retried,
+    /// A person changed its request; the detail is the job file before.
+    Edited,
     /// Something happened that does not apply to the job in its state; the detail says what and why.
     Ignored,
     /// The job succeeded.

@@ -64,7 +64,7 @@ pub struct JobError {
     pub message: String,
 }
 
-/// What identifies a job and never changes.
+/// What identifies a job, and what its job file says of it. An edit before the first attempt may change the latter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Its id.

@@ -55,7 +55,7 @@ pub fn with_callback(body: &str, callback_url: &str) -> String {
 }
 
 /// Appends a member whose value is the JSON text `value`.
-fn with_member(body: &str, key: &str, value: &str) -> String {
+pub fn with_member(body: &str, key: &str, value: &str) -> String {
     let Some((members, closing)) = body.rfind('}').map(|at| body.split_at(at)) else {
         return body.to_owned();
     };

@@ -22,6 +22,7 @@ mod names;
 mod read;
 mod records;
 mod resembling;
+pub mod rewrite;
 mod schema;
 mod strings;
 mod syntax_hints;

@@ -26,6 +26,8 @@ pub struct JobDetails {
     pub labels: Labels,
     /// What the checks of its job file warned about.
     pub warnings: Vec<String>,
+    /// The job whose request it runs again; that one may be pruned.
+    pub again_of: Option<JobId>,
     /// What its newest attempt was estimated at.
     pub estimate: Option<Quota>,
     /// Its files in the library, those of earlier tasks too.
@@ -43,6 +45,16 @@ pub enum Found {
     None,
     /// Several; the newest few of them.
     Many(Vec<JobId>),
+}
+
+impl Found {
+    /// The job, if it is one.
+    pub fn one(self) -> Option<JobId> {
+        match self {
+            Self::One(id) => Some(id),
+            Self::None | Self::Many(_) => None,
+        }
+    }
 }
 
 impl Store {
@@ -157,7 +169,8 @@ pub(super) fn select_where(condition: &str) -> String {
     format!(
         "SELECT {columns}, requests.prompt, requests.labels, requests.warnings,
                 (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
-                    AS estimate_quota
+                    AS estimate_quota,
+                (SELECT again_of FROM batches WHERE batches.nr = jobs.batch) AS again_of
          FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {condition}"
     )
 }
@@ -181,6 +194,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
         warnings: serde_json::from_str(&warnings)
             .map_err(|_| StoreError::UnknownWord { what: "warnings", value: warnings })?,
+        again_of: row.get("again_of")?,
         estimate: row.get("estimate_quota")?,
         files,
         changed: known.change,

@@ -26,7 +26,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
 }
 
 const REQUEST: &str =
-    "SELECT requests.body FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1";
+    "SELECT requests.body, jobs.last_change FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1";
 
 /// The request bodies of jobs that are estimated together.
 pub type Bodies = Box<dyn Iterator<Item = String> + Send>;
@@ -38,6 +38,8 @@ pub struct JobEstimate {
     pub estimate: Estimate,
     /// What jobs of the same price have in common; `None`: not known.
     pub price_class: Option<String>,
+    /// The number of the job's last change when it was estimated; 0: no job was.
+    pub change: i64,
 }
 
 impl Store {
@@ -58,8 +60,8 @@ impl Store {
     pub async fn estimate_job(&self, job: JobId) -> Result<JobEstimate, StoreError> {
         let book = self.prices.read().clone();
         self.read(move |connection| {
-            let body = request_of(connection, job)?.ok_or(StoreError::NoSuchJob(job))?;
-            Estimator::new(connection, &book).estimate(&body)
+            let (body, change) = request_of(connection, job)?.ok_or(StoreError::NoSuchJob(job))?;
+            Ok(JobEstimate { change, ..Estimator::new(connection, &book).estimate(&body)? })
         })
         .await
     }
@@ -74,8 +76,8 @@ impl Store {
             let mut estimator = Estimator::new(connection, &book);
             let mut estimates = BTreeMap::new();
             for job in jobs {
-                if let Some(body) = request_of(connection, job)? {
-                    estimates.insert(job, estimator.estimate(&body)?);
+                if let Some((body, change)) = request_of(connection, job)? {
+                    estimates.insert(job, JobEstimate { change, ..estimator.estimate(&body)? });
                 }
             }
             Ok(estimates)
@@ -93,7 +95,7 @@ impl Store {
             let mut estimator = Estimator::new(connection, &book);
             let mut total = EstimateTotal::default();
             for body in bodies {
-                let JobEstimate { estimate, price_class } = estimator.estimate(&body)?;
+                let JobEstimate { estimate, price_class, .. } = estimator.estimate(&body)?;
                 total.add(estimate, price_class.as_deref());
             }
             Ok(total)
@@ -102,8 +104,9 @@ impl Store {
     }
 }
 
-fn request_of(connection: &Connection, job: JobId) -> Result<Option<String>, StoreError> {
-    Ok(connection.prepare_cached(REQUEST)?.query_row([job], |row| row.get(0)).optional()?)
+fn request_of(connection: &Connection, job: JobId) -> Result<Option<(String, i64)>, StoreError> {
+    let mut statement = connection.prepare_cached(REQUEST)?;
+    Ok(statement.query_row([job], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 /// Estimates requests, and reads what own jobs were charged once for each kind.
@@ -130,7 +133,7 @@ impl<'a> Estimator<'a> {
             None => None,
         };
         let known = KnownPrice { quote, own };
-        Ok(JobEstimate { estimate: estimate(request.as_ref(), self.book, known), price_class })
+        Ok(JobEstimate { estimate: estimate(request.as_ref(), self.book, known), price_class, change: 0 })
     }
 
     fn own_charges(&mut self, class: &str) -> Result<Option<OwnCharges>, StoreError> {

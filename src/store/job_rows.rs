@@ -33,15 +33,17 @@ columns! {
         JobColumns: row => { batch = batch, } rest { .. }
         Identity: row.record.identity => {
             id = id,
+            adopted = adopted,
+            created_at = created_at,
+        } rest { .. }
+    }
+    changing {
+        Identity: row.record.identity => {
             name = name,
             model = model,
             priority = priority,
             max_cost_quota = max_cost,
-            adopted = adopted,
-            created_at = created_at,
-        } rest {}
-    }
-    changing {
+        } rest { id: _, adopted: _, created_at: _ }
         JobColumns: row => {
             next_action = next_action,
             next_action_at = next_action_at,

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
 //! | adopt tasks that were made elsewhere | `adopt` |
+//! | change the request of a job that was not submitted | `edit` |
 //! | estimates, and the quotes they are made from; what attempts cost and budgets have left | `estimates`; `quotes`; `spending` |
 //! | ingest job files, mark them as moved; what they would cost before | `job_files`; `new_jobs` |
 //! | which jobs are due; isolate a corrupt job | `due` |
@@ -40,6 +41,7 @@ pub mod deliveries;
 pub mod details;
 pub mod downloads;
 pub mod due;
+pub mod edit;
 pub mod error;
 pub mod estimates;
 pub mod hooks;

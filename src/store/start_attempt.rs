@@ -29,6 +29,8 @@ pub enum AttemptStart {
     Nothing(Box<Applied>),
     /// An operator has paused submits; nothing was changed.
     Paused,
+    /// The job was changed since it was estimated, so the estimate may be that of another request; nothing was changed.
+    Changed,
 }
 
 /// Makes the callback URL of a new attempt; `None` for no callbacks.
@@ -44,6 +46,8 @@ pub struct AttemptParts {
     pub estimate: Estimate,
     /// What jobs of the same price have in common.
     pub price_class: Option<String>,
+    /// The number of the job's last change when it was estimated; `None`: whatever the job is now.
+    pub estimated_change: Option<i64>,
 }
 
 impl Store {
@@ -68,6 +72,9 @@ impl Store {
                 }
                 let moment = Moment { now, jitter, policy: &policy };
                 let known = read_job(writing.connection, id)?;
+                if parts.estimated_change.is_some_and(|change| change != known.change) {
+                    return Ok(AttemptStart::Changed);
+                }
                 // The cost of one that may have been executed is reserved already.
                 let unpaid = known.job.state_name() == StateName::Pending;
                 if unpaid {

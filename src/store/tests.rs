@@ -114,7 +114,7 @@ pub(super) fn draft(name: &str) -> Draft {
 pub(super) fn parts(callback_url: CallbackUrl) -> AttemptParts {
     let estimate = Estimate::exactly(Quota::new(75_000), EstimateSource::List);
     let base_url = "https://qingbo.dev".into();
-    AttemptParts { base_url, callback_url, estimate, price_class: None }
+    AttemptParts { base_url, callback_url, estimate, price_class: None, estimated_change: None }
 }
 
 pub(super) fn url(text: &'static str) -> CallbackUrl {

@@ -32,6 +32,7 @@ impl JobDetails {
             priority: identity.priority.get(),
             labels: self.labels.clone(),
             batch: batch_id(self.batch),
+            again_of: self.again_of,
             warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
             estimate_usd: self.estimate.map(Quota::usd),
@@ -49,6 +50,7 @@ impl JobDetails {
             history: None,
             request: None,
             actions: None,
+            again_as: None,
         }
     }
 }
@@ -135,6 +137,7 @@ mod tests {
             prompt: Some("春天的\"樱花\"树下".into()),
             labels: [("project".to_owned(), "spring".to_owned())].into(),
             warnings: vec!["`duration` is 7".into()],
+            again_of: JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890aa"),
             estimate: Some(Quota::new(70_000)),
             files: vec![(OutputKind::Video, file)],
             changed: 7,
@@ -162,6 +165,7 @@ mod tests {
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
             r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"batch":"b17","#,
+            r#""again_of":"019d5cb9-2b40-7bbb-8ccc-1234567890aa","#,
             r#""max_cost_usd":0.5,"estimate_usd":0.14,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,
             r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,

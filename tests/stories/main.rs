@@ -11,6 +11,7 @@
 mod support;
 
 mod adopt;
+mod again;
 mod callback;
 mod cli;
 mod costs;

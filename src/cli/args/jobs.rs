@@ -136,7 +136,7 @@ impl FilterArgs {
     }
 }
 
-fn parse_usd(text: &str) -> Result<Quota, &'static str> {
+pub(super) fn parse_usd(text: &str) -> Result<Quota, &'static str> {
     Quota::parse_usd(text).ok_or("not an amount in US dollars, such as 0.5")
 }
 

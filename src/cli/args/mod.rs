@@ -2,6 +2,7 @@
 
 mod jobs;
 mod maintenance;
+mod requests;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub(crate) use jobs::{
     SubmitArgs,
 };
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
+pub(crate) use requests::{AgainArgs, EditArgs, SetValue};
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.
 #[derive(Debug, Parser)]
@@ -68,6 +70,14 @@ pub(crate) enum Command {
     /// Run failed, cancelled, expired or held jobs again; each may be billed again
     #[command(after_help = "Example: dropreel retry --state failed --label project=spring")]
     Retry(ActionArgs),
+    /// Make new jobs from the request of an old one; each is billed
+    #[command(
+        after_help = "Example: dropreel again sakura --set resolution=1080p\n         dropreel again sakura --new-seed --times 3 --max-cost 2"
+    )]
+    Again(AgainArgs),
+    /// Change a pending or held job that has not been submitted
+    #[command(after_help = "Example: EDITOR=nano dropreel edit sakura\n         dropreel edit sakura --set duration=10")]
+    Edit(EditArgs),
     /// Continue held jobs
     #[command(after_help = "Example: dropreel release sakura")]
     Release(ActionArgs),

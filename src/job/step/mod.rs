@@ -6,6 +6,7 @@
 mod adoption;
 mod budget;
 mod downloading;
+mod edit;
 mod links;
 mod operator;
 pub mod possible;
@@ -110,6 +111,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::BudgetFreed => change.budget_freed(),
         Event::TooExpensive { why } => change.too_expensive(why),
         Event::ModelUnlisted { nearest } => change.model_unlisted(nearest.as_deref()),
+        Event::Edited(edit) => change.edited(edit),
         Event::Operator(action) => change.operator_acted(*action),
     }
     let Change { mut job, history, send, reply, billing, .. } = change;

@@ -31,6 +31,22 @@ impl Job {
             State::Succeeded { .. } => false,
         }
     }
+
+    /// "it ..."
+    pub(super) fn past_state(&self) -> String {
+        match self.state {
+            State::Succeeded { .. } => "succeeded".into(),
+            State::Failed { .. } => "failed".into(),
+            State::Cancelled { .. } => "was cancelled".into(),
+            State::Expired { .. } => "expired".into(),
+            State::Pending { .. }
+            | State::Submitting { .. }
+            | State::Queued(_)
+            | State::Processing(_)
+            | State::Downloading(_)
+            | State::Held(_) => format!("is {}", self.state_name()),
+        }
+    }
 }
 
 impl Change<'_> {
@@ -73,7 +89,7 @@ impl Change<'_> {
             State::Succeeded { .. }
             | State::Failed { .. }
             | State::Cancelled { .. }
-            | State::Expired { .. } => ActionReply::Rejected(format!("too late: it {}", self.past_state())),
+            | State::Expired { .. } => ActionReply::Rejected(format!("too late: it {}", self.job.past_state())),
         }
     }
 
@@ -116,7 +132,7 @@ impl Change<'_> {
     fn retry(&mut self) -> ActionReply {
         if let State::Succeeded { .. } = self.job.state {
             return ActionReply::Rejected(
-                "it succeeded; to make another, drop its file again with \"again\": true".into(),
+                "it succeeded; `dropreel again` makes another".into(),
             );
         }
         if !self.job.needs_attention() {
@@ -166,7 +182,7 @@ impl Change<'_> {
             State::Downloading(downloading) if self.job.needs_attention() => {
                 (HeldFrom::Downloading(downloading), "")
             }
-            _ => return ActionReply::Rejected(format!("not held: it {}", self.past_state())),
+            _ => return ActionReply::Rejected(format!("not held: it {}", self.job.past_state())),
         };
         self.resume(held_from, reason)
     }
@@ -216,21 +232,5 @@ impl Change<'_> {
             }
         };
         ActionReply::Done("it continues where it stopped")
-    }
-
-    /// "it ..."
-    fn past_state(&self) -> String {
-        match self.job.state {
-            State::Succeeded { .. } => "succeeded".into(),
-            State::Failed { .. } => "failed".into(),
-            State::Cancelled { .. } => "was cancelled".into(),
-            State::Expired { .. } => "expired".into(),
-            State::Pending { .. }
-            | State::Submitting { .. }
-            | State::Queued(_)
-            | State::Processing(_)
-            | State::Downloading(_)
-            | State::Held(_) => format!("is {}", self.job.state_name()),
-        }
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::event::{
-    CancelVerdict, DownloadFailure, ForbiddenKind, OperatorAction, Phase, ReportedOutput, StatusVerdict,
+    CancelVerdict, DownloadFailure, ForbiddenKind, JobEdit, OperatorAction, Phase, ReportedOutput, StatusVerdict,
     SubmitVerdict, TaskFacts,
 };
 use crate::job::next_action::{DueWork, NextAction, due_work, next_action};
@@ -158,6 +158,18 @@ fn over_budget() -> Event {
     let until = START.plus(6 * HOUR);
     Event::OverBudget { need: Quota::new(75_000), why: "today's $20.00 are used".into(), until }
 }
+
+fn edited() -> Event {
+    Event::Edited(Box::new(JobEdit {
+        name: "edited".into(),
+        model: "wan2.6".into(),
+        priority: Priority::default(),
+        max_cost: None,
+        not_before: None,
+        before: "{}".into(),
+    }))
+}
+
 fn next_action_text(job: &Job, now: Timestamp) -> String {
     let DueWork { action, download } = due_work(job, now);
     let action = action.map(|next| format!("{} +{}s", next.action.into_str(), next.due.since(now).as_secs()));

@@ -108,7 +108,7 @@ fn count_jobs(n: usize) -> String {
 async fn estimate_of(store: &Store, jobs: &[Job]) -> Result<EstimateTotal, Problem> {
     let mut total = EstimateTotal::default();
     let estimates = store.estimate_jobs(jobs.iter().map(Job::id).collect()).await?;
-    for JobEstimate { estimate, price_class } in estimates.values() {
+    for JobEstimate { estimate, price_class, .. } in estimates.values() {
         total.add(*estimate, price_class.as_deref());
     }
     Ok(total)

@@ -77,6 +77,7 @@ pub(super) async fn get_job(
     let mut view = admin.job_view(&details).await?;
     let possible = possible_actions(&details.job, admin.server.clock.now());
     view.attempts = Some(store.attempts(id).await?);
+    view.again_as = Some(store.jobs_again(id).await?.iter().map(|details| details.job.id()).collect());
     view.actions = Some(possible.into_iter().map(Into::into).collect());
     view.history = Some(store.history(id).await?);
     // Byte for byte, with numbers and key order as the user wrote them.

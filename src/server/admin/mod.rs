@@ -3,11 +3,13 @@
 //! Listening on loopback is not authentication: every request is checked before it is routed.
 
 mod adopt;
+mod again;
 mod answer_limit;
 mod auth;
 mod batches;
 mod bulk;
 mod control;
+mod edit;
 mod estimate;
 mod event_stream;
 mod health;
@@ -109,6 +111,12 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             resource(&format!("{job}/{{action:cancel|retry|release}}"), &[Method::POST])
                 .route(web::post().to(jobs::run_action)),
+        )
+        .service(
+            resource(&format!("{job}/again"), &[Method::POST]).route(web::post().to(again::run_again)),
+        )
+        .service(
+            resource(&format!("{job}/edit"), &[Method::POST]).route(web::post().to(edit::edit_job)),
         )
         .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
         .service(resource("/api/v1/adopt", &[Method::POST]).route(web::post().to(adopt::adopt)))

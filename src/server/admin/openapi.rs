@@ -9,7 +9,7 @@ use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::{
-    adopt, batches, bulk, control, estimate, event_stream, jobs, models, prune, report, upload,
+    adopt, again, batches, bulk, control, edit, estimate, event_stream, jobs, models, prune, report, upload,
 };
 
 #[derive(OpenApi)]
@@ -25,6 +25,8 @@ use crate::server::admin::{
         estimate::estimate_jobs,
         jobs::get_job,
         jobs::run_action,
+        again::run_again,
+        edit::edit_job,
         bulk::run_bulk_action,
         adopt::adopt,
         batches::list_batches,

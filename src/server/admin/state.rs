@@ -144,6 +144,22 @@ impl AdminState {
         parse_object(&bytes).map_err(|error| Problem::bad_request(format!("send {example}: {error}")))
     }
 
+    /// [`Self::read_json`] of an object that may hold the text of a job file. Also returns its bytes.
+    pub(super) async fn read_long_json<T: DeserializeOwned>(
+        &self,
+        request: &HttpRequest,
+        body: &mut web::Payload,
+        example: &str,
+    ) -> Result<(T, Vec<u8>), Problem> {
+        // As a JSON string, a character may take six bytes.
+        let max_bytes = self.server.file_limits.max_bytes.saturating_mul(6);
+        let limit = BodyLimit { max_bytes, timeout: self.limits.document_timeout };
+        let bytes = read_body(request, body, limit, &self.server.clock).await?;
+        let parsed = parse_object(&bytes);
+        let parsed = parsed.map_err(|error| Problem::bad_request(format!("send {example}: {error}")))?;
+        Ok((parsed, bytes))
+    }
+
     /// The jobs as the API shows them now.
     pub(super) async fn job_views(&self, jobs: &[JobDetails]) -> Result<Vec<JobView>, StoreError> {
         let suspensions = self.server.store.suspensions().await?;

@@ -98,7 +98,7 @@ pub(super) async fn submit_jobs(
 
 /// The answer once the jobs are committed. It is 201 even if they cannot be read back: a client that sees an
 /// error would submit them again.
-async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
+pub(super) async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
     let mut jobs_shown = Vec::new();
     for job in jobs.iter().take(MAX_SHOWN) {
         match admin.server.store.details(*job).await {
@@ -116,7 +116,7 @@ async fn created_response(admin: &AdminState, jobs: &[JobId]) -> HttpResponse {
     json_response(StatusCode::CREATED, &CreatedJobs { jobs: views, count: jobs.len() })
 }
 
-fn check_cost(total: &EstimateTotal, max_cost: Quota) -> Result<(), Problem> {
+pub(super) fn check_cost(total: &EstimateTotal, max_cost: Quota) -> Result<(), Problem> {
     if total.quota <= max_cost {
         return Ok(());
     }
@@ -151,12 +151,7 @@ impl Upload {
             _ => Form::Document,
         };
         let idempotency_key = read_idempotency_key(request)?;
-        let max_cost = match query.single("max_cost_usd")? {
-            None => None,
-            Some(usd) => Some(Quota::parse_usd(usd).ok_or_else(|| {
-                Problem::bad_request("`max_cost_usd` must be an amount in US dollars, such as 0.5")
-            })?),
-        };
+        let max_cost = read_max_cost(&query)?;
         let again = match query.single("again")? {
             None | Some("false") => false,
             Some("true") => true,
@@ -278,8 +273,15 @@ impl Upload {
     }
 }
 
+/// The most that all jobs of a request may cost.
+pub(super) fn read_max_cost(query: &Query) -> Result<Option<Quota>, Problem> {
+    let Some(usd) = query.single("max_cost_usd")? else { return Ok(None) };
+    let example = "`max_cost_usd` must be an amount in US dollars, such as 0.5";
+    Quota::parse_usd(usd).map(Some).ok_or_else(|| Problem::bad_request(example))
+}
+
 /// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header): any visible text, in quotes or without.
-fn read_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+pub(super) fn read_idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let mut keys = request.headers().get_all("idempotency-key");
     let Some(key) = keys.next() else { return Ok(None) };
     let text = key.to_str().map(|key| key.trim().trim_matches('"')).unwrap_or_default();

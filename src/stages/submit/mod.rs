@@ -214,7 +214,7 @@ impl SubmitStage {
             Err(closed) => return Ok(Some(Wake::At(closed.until))),
         };
         let estimate = self.inner.store.estimate_job(job).await;
-        let Some(JobEstimate { estimate, price_class }) =
+        let Some(JobEstimate { estimate, price_class, change }) =
             isolate_corrupt_job(&self.inner.store, job, estimate).await?
         else {
             return Ok(None);
@@ -225,6 +225,7 @@ impl SubmitStage {
             callback_url: Box::new(move |id| urls.url(id)),
             estimate,
             price_class,
+            estimated_change: Some(change),
         };
         let begun = self.inner.store.start_attempt(job, parts, session.clock.now()).await;
         failpoints::hit(FailPoint::AttemptCommitted);
@@ -233,6 +234,8 @@ impl SubmitStage {
                 in_flight.spawn(job, self.inner.clone().send(permit, attempt));
             }
             Some(AttemptStart::Nothing(applied)) => log_transition(&applied),
+            // The next look at the queue finds it as it is now.
+            Some(AttemptStart::Changed) => {}
             Some(AttemptStart::Paused) => return Ok(Some(Wake::OnNotify)),
             None => {}
         }

@@ -20,7 +20,7 @@ async fn estimate_of(rig: &Rig, body: &str) -> Estimate {
 /// Submits a job that ends in `phase` at this charge, as the submit stage does.
 async fn run(rig: &Rig, name: &str, body: &str, phase: Phase, charge: i64) {
     let job = rig.ingest(vec![draft_of(name, body)]).await[0];
-    let JobEstimate { estimate, price_class } = rig.store.estimate_job(job).await.unwrap();
+    let JobEstimate { estimate, price_class, .. } = rig.store.estimate_job(job).await.unwrap();
     let parts = AttemptParts { estimate, price_class, ..tests::parts(Box::new(|_| None)) };
     rig.store.start_attempt(job, parts, NOW).await.unwrap();
     rig.store.apply(job, accepted(name), NOW).await.unwrap();

@@ -2,11 +2,13 @@
 //!
 //! `jobfile` reads a file's text, and `stages/intake` finds files in the inbox. Here each becomes rows, whole or not at
 //! all:
+//! - `again`: new jobs from the request of an old one
 //! - `batch`: many files in one commit; `staging`: a long file in many commits
 //! - `insert`: the statements of both
 //! - `idempotency`: the keys of requests that may be repeated
 //! - `unfinished`: what an interrupted ingestion left
 
+mod again;
 mod batch;
 pub mod idempotency;
 pub(super) mod insert;
@@ -196,7 +198,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("old keys", idempotency::DELETE_OLD_KEYS),
         ("its jobs", idempotency::JOBS_OF_FILE),
     ];
-    fixed.map(|(name, sql)| (name, sql.to_owned())).into()
+    fixed.map(|(name, sql)| (name, sql.to_owned())).into_iter().chain(again::hot_statements()).collect()
 }
 
 #[cfg(test)]

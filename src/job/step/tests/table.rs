@@ -166,6 +166,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("budget freed", Event::BudgetFreed),
         ("too expensive", Event::TooExpensive { why: "about $3.00, more than its $1.00".into() }),
         ("model unlisted", Event::ModelUnlisted { nearest: Some("wan2.6".into()) }),
+        ("edited", edited()),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
@@ -208,7 +209,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..49, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..50, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;

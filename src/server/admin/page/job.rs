@@ -16,6 +16,7 @@ use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
+use crate::store::details::JobDetails;
 use crate::store::hooks::HookCallStatus;
 
 /// Most other jobs of the same file shown before, and after, the job.
@@ -43,7 +44,17 @@ struct JobTemplate {
     /// How many jobs the file has.
     file_jobs: u64,
     siblings: Vec<JobRow>,
+    /// The job whose request it runs again; its name, unless it is pruned.
+    again_of: Option<JobLink>,
+    /// The jobs that run its request again.
+    again_as: Vec<JobLink>,
     library: String,
+}
+
+/// A link to another job.
+struct JobLink {
+    id: String,
+    name: String,
 }
 
 struct HistoryLine {
@@ -93,6 +104,15 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         None if details.job.attempts() == 0 => Some(store.estimate_job(id).await?.estimate.quota),
         estimate => estimate,
     };
+    let again_of = match details.again_of {
+        Some(origin) => store.find(origin.to_string()).await?.one(),
+        None => None,
+    };
+    let again_of = match again_of {
+        Some(origin) => Some(link(&store.details(origin).await?)),
+        None => None,
+    };
+    let again_as = store.jobs_again(id).await?.iter().map(link).collect();
     let facts = details.job.facts();
     let siblings = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobTemplate {
@@ -109,9 +129,15 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         file_jobs: family.jobs,
         siblings: siblings.iter().map(|details| JobRow::new(details, &frame)).collect(),
         row: JobRow::new(&details, &frame),
+        again_of,
+        again_as,
         library: admin.server.library_dir().display().to_string(),
         frame,
     })
+}
+
+fn link(details: &JobDetails) -> JobLink {
+    JobLink { id: details.job.id().to_string(), name: details.job.identity().name.clone() }
 }
 
 /// Puts each key of the request on its own line. Key order and the spelling of values stay as the user wrote

@@ -129,6 +129,8 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     labels: "标签",
     warnings: "请求的警告：",
     same_file: "同一文件中的任务",
+    again_of: "沿用自",
+    again_as: "再次运行为",
     hooks: "钩子",
     next_attempt: "下次尝试",
     from_host: "来自",
@@ -178,6 +180,7 @@ pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
         HistoryEvent::Held => "需人工处理",
         HistoryEvent::Released => "已放行",
         HistoryEvent::Retried => "已重试",
+        HistoryEvent::Edited => "已修改",
         HistoryEvent::Ignored => "已忽略",
         HistoryEvent::Succeeded => "成功",
         HistoryEvent::Failed => "失败",
@@ -255,7 +258,7 @@ pub(super) fn action_rejected(action: OperatorAction, state: StateName) -> Strin
     match (action, state) {
         (OperatorAction::Cancel, _) => format!("不能取消：任务的状态是“{state_text}”"),
         (OperatorAction::Retry, StateName::Succeeded) => {
-            "任务已成功；如需再生成一个，请在任务文件中设置 `again` 后重新放入".to_owned()
+            "任务已成功；如需再生成一个，请使用 `dropreel again`".to_owned()
         }
         (OperatorAction::Retry, _) => format!("无需重试：任务的状态是“{state_text}”，会自动继续"),
         (OperatorAction::Release, StateName::Held) => {

@@ -124,6 +124,8 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     labels: "Labels",
     warnings: "Warnings about the request:",
     same_file: "From the same file",
+    again_of: "Again of",
+    again_as: "Run again as",
     hooks: "Hooks",
     next_attempt: "next attempt",
     from_host: "from",

@@ -154,6 +154,10 @@ pub(in crate::server::admin) struct Messages {
     pub labels: &'static str,
     pub warnings: &'static str,
     pub same_file: &'static str,
+    /// Before the job whose request it runs again.
+    pub again_of: &'static str,
+    /// Before the jobs that run its request again.
+    pub again_as: &'static str,
     pub hooks: &'static str,
     pub next_attempt: &'static str,
     pub from_host: &'static str,

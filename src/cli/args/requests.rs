@@ -1,0 +1,93 @@
+//! Arguments of the commands that act on requests.
+
+use clap::Args;
+use serde_json::value::RawValue;
+
+use crate::cli::args::jobs::parse_usd;
+use crate::money::Quota;
+
+/// `again`
+#[derive(Debug, Args)]
+pub(crate) struct AgainArgs {
+    /// Id, unique beginning of one, or name
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// A value of the new request, such as seed=7 or extra.audio=true; JSON if it is valid JSON, else text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_set)]
+    pub set: Vec<SetValue>,
+    /// Draw a new seed for each new job
+    #[arg(long)]
+    pub new_seed: bool,
+    /// Number of new jobs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub times: u32,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only check and estimate
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Make nothing if the estimate is above this
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub max_cost: Option<Quota>,
+    /// Key of an earlier `again` whose answer was lost: jobs that it made are not made again
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// `edit`
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// Id, unique beginning of one, or name
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// A value to change, such as seed=7, extra.audio=true or dropreel.priority=5; default: opens $EDITOR
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_set)]
+    pub set: Vec<SetValue>,
+    /// Draw a new seed
+    #[arg(long)]
+    pub new_seed: bool,
+    /// Only check and estimate, and print the changed text
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A key of the request, or a path below one, and its JSON text.
+#[derive(Clone, Debug)]
+pub(crate) struct SetValue {
+    pub key: String,
+    pub value: Box<RawValue>,
+}
+
+fn parse_set(text: &str) -> Result<SetValue, String> {
+    let (key, value) = text.split_once('=').ok_or("not KEY=VALUE, such as seed=7")?;
+    if key.is_empty() {
+        return Err("no key before `=`".to_owned());
+    }
+    let json = serde_json::from_str(value.trim()).or_else(|_| serde_json::value::to_raw_value(value));
+    Ok(SetValue { key: key.to_owned(), value: json.map_err(|error| error.to_string())? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn value_is_json_where_it_is_valid_json_and_else_text() {
+        let cases = [
+            ("seed=7", "seed", "7"),
+            ("scale=1.10", "scale", "1.10"),
+            ("seed=007", "seed", "\"007\""),
+            ("extra.audio=true", "extra.audio", "true"),
+            ("prompt=rain, a = b", "prompt", "\"rain, a = b\""),
+            ("prompt=\"7\"", "prompt", "\"7\""),
+            ("image_urls=[\"https://a\"]", "image_urls", "[\"https://a\"]"),
+            ("prompt=", "prompt", "\"\""),
+        ];
+        for (text, key, value) in cases {
+            let set = parse_set(text).unwrap();
+            assert_eq!((&*set.key, set.value.get()), (key, value), "{text}");
+        }
+        assert!(parse_set("seed").is_err() && parse_set("=7").is_err());
+    }
+}

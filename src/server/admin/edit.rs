@@ -1,0 +1,104 @@
+//! `POST /api/v1/jobs/{job}/edit`: changes a job that has not been submitted.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::api::action::ActionResult;
+use crate::api::again::{EditPreview, EditRequest};
+use crate::jobfile::rewrite::with_value;
+use crate::jobfile::{self, Draft, JobFileLimits, read_document};
+use crate::rng::Rng;
+use crate::server::admin::again::{MAX_OWN_BYTES, estimate, new_seed, seed_of, with_seed};
+use crate::server::admin::http::json_response;
+use crate::server::admin::problem::{Problem, ProblemResponses};
+use crate::server::admin::selection::resolve_job;
+use crate::server::admin::state::AdminState;
+use crate::server::admin::upload::panicked;
+use crate::job::step::ActionReply;
+
+const ONE_JOB: &str =
+    "an edit changes one job: `key`, `again`, `repeat` and `matrix` belong into the job file of a new one";
+
+/// `POST /api/v1/jobs/{job}/edit`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/{job}/edit",
+    tag = "jobs",
+    summary = "Change a job that has not been submitted. The old text stays in its history",
+    params(
+        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name")
+    ),
+    request_body(content = EditRequest),
+    responses(
+        (status = 200, description = "The job is changed; with `dry_run`: its text, what the checks find and what it would cost", body = ActionResult),
+        ProblemResponses
+    )
+)]
+pub(super) async fn edit_job(
+    request: HttpRequest,
+    mut body: web::Payload,
+    job: web::Path<String>,
+    admin: web::Data<AdminState>,
+) -> Result<HttpResponse, Problem> {
+    let example = r#"{"set":{"duration":10}} or {"text":"{...}"}"#;
+    let (edit, _): (EditRequest, _) = admin.read_long_json(&request, &mut body, example).await?;
+    let (store, now) = (&admin.server.store, admin.server.clock.now());
+    let id = resolve_job(store, job.into_inner()).await?;
+    let details = store.details(id).await?;
+    if let Some(why) = details.job.edit_refusal() {
+        return Err(Problem::action_rejected(why));
+    }
+    let (old, dry_run) = (store.job_file(id, now).await?, edit.dry_run);
+    let name = details.job.identity().name.clone();
+    let (limits, rng) = (admin.server.file_limits.clone(), admin.server.rng.clone());
+    let named = name.clone();
+    let edited = web::block(move || apply_edit(&old, edit, &named, &limits, &rng));
+    let (text, draft) = edited.await.map_err(|_| panicked())??;
+    if dry_run {
+        let estimate = estimate(&admin, name, vec![draft]).await?;
+        return Ok(json_response(StatusCode::OK, &EditPreview { text, estimate }));
+    }
+    let applied = store.edit(id, draft, now).await?;
+    let message = match applied.reply {
+        Some(ActionReply::Rejected(why)) => return Err(Problem::action_rejected(why)),
+        Some(ActionReply::Done(message)) => message,
+        None => "",
+    };
+    tracing::info!(job = %id, "job {id} edited");
+    let job = admin.job_view(&store.details(id).await?).await?;
+    Ok(json_response(StatusCode::OK, &ActionResult { job, message: message.to_owned() }))
+}
+
+/// The changed text of a job, and the job that it makes.
+fn apply_edit(
+    old: &str,
+    edit: EditRequest,
+    name: &str,
+    limits: &JobFileLimits,
+    rng: &Rng,
+) -> Result<(String, Draft), Problem> {
+    if edit.new_seed && edit.set.contains_key("seed") {
+        return Err(Problem::bad_request("`new_seed` draws the seed that `set` names: use one of them"));
+    }
+    let mut text = edit.text.unwrap_or_else(|| old.to_owned());
+    for (key, value) in &edit.set {
+        text = with_value(&text, key, value).map_err(|error| Problem::bad_request(error.to_string()))?;
+    }
+    if edit.new_seed {
+        text = with_seed(&text, new_seed(&mut seed_of(&text).into_iter().collect(), rng))?;
+    }
+    let limits = JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
+    let mut drafts = read_document(text.as_bytes(), name, &limits, rng)
+        .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?;
+    match (drafts.pop(), drafts.is_empty()) {
+        (Some(draft), true) if draft.key.is_none() && !draft.again && draft.variation.is_none() => {
+            Ok((text, draft))
+        }
+        _ => Err(Problem::invalid_job_file(&[jobfile::Problem {
+            pointer: "/dropreel".to_owned(),
+            message: ONE_JOB.to_owned(),
+            line: 1,
+            column: 1,
+        }])),
+    }
+}
