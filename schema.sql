@@ -100,9 +100,11 @@ CREATE TABLE jobs (
     completed_at         INTEGER,
     finished_at          INTEGER,
     expires_at           INTEGER,               -- the first of its links to expire
+    dismissed_at         INTEGER,               -- when a person took it off the list of what needs one; null: it is on it
     error_code           TEXT,
     error_message        TEXT,
 
+    rating               INTEGER,               -- 0 to 5, of its best output; null: not rated
     last_change          INTEGER NOT NULL       -- the number of its last change: what the change feed follows; 0: its file
                                                 -- is staged, or has just been published, and it is not due yet
 ) STRICT;
@@ -129,6 +131,7 @@ CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
+CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 -- Jobs of one file.
 CREATE INDEX jobs_by_batch ON jobs (batch);
 -- The library by cost.

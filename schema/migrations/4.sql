@@ -50,8 +50,10 @@ CREATE TABLE jobs_4 (
     completed_at         INTEGER,
     finished_at          INTEGER,
     expires_at           INTEGER,
+    dismissed_at         INTEGER,
     error_code           TEXT,
     error_message        TEXT,
+    rating               INTEGER,
     last_change          INTEGER NOT NULL
 ) STRICT;
 INSERT INTO jobs_4
@@ -66,7 +68,7 @@ SELECT
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
     asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
-    submitted_at, completed_at, finished_at, expires_at, error_code, error_message, changed
+    submitted_at, completed_at, finished_at, expires_at, NULL, error_code, error_message, NULL, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
@@ -83,6 +85,7 @@ CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
+CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 CREATE INDEX jobs_by_batch ON jobs (batch);
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
 

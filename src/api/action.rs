@@ -76,6 +76,7 @@ impl BulkActionRequest {
             state: Some(self.state),
             labels: self.label.clone(),
             text: self.q.clone().filter(|text| !text.is_empty()),
+            rating: None,
         }
     }
 }

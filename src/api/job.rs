@@ -34,6 +34,10 @@ pub struct JobView {
     #[schema(value_type = i32, minimum = -100, maximum = 100)]
     pub priority: i8,
     pub labels: Labels,
+    /// 0 to 5, of its best output; 0: rejected. `null`: not rated.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 5)]
+    pub rating: Option<u8>,
     /// The id of its batch: the jobs of one job file, paste or call.
     #[serde(default)]
     pub batch: String,
@@ -62,6 +66,10 @@ pub struct JobView {
     /// When the first link expires, while an output is still missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// When a person took it off the list of what needs one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub dismissed_at: Option<Timestamp>,
     pub files: Vec<FileView>,
     /// What the provider would refuse unbilled, ignore, cut or bill for nothing, by what was known when the job was accepted.
     #[serde(default)]
@@ -133,6 +141,13 @@ pub struct AttemptView {
 pub struct FileView {
     pub path: String,
     pub kind: OutputKind,
+    /// Which output of its task, as `video-0`.
+    #[serde(default)]
+    pub output: String,
+    /// 0 to 5; 0: rejected. `null`: not rated.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 5)]
+    pub rating: Option<u8>,
     pub bytes: u64,
     pub sha256: String,
     /// The host it was downloaded from.

@@ -1,9 +1,14 @@
 //! Lists of jobs, and the filters that select them.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::api::job::JobView;
+use crate::api::rating::MAX_RATING;
 use crate::job::label::Label;
 use crate::job::state::StateName;
 
@@ -18,6 +23,48 @@ pub struct JobFilter {
     pub labels: Vec<Label>,
     /// Only jobs with this text in name or prompt, or with this task id.
     pub text: Option<String>,
+    /// Only jobs with this rating.
+    pub rating: Option<RatingFilter>,
+}
+
+/// A rating to select: `4`, `4+` or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RatingFilter {
+    /// Not rated.
+    Unrated,
+    /// Exactly this.
+    Exactly(u8),
+    /// This or more.
+    AtLeast(u8),
+}
+
+/// Text that is no rating to select.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a rating is a number from 0 to 5, or such a number and `+` for it and above, or `none`")]
+pub struct RatingError;
+
+impl FromStr for RatingFilter {
+    type Err = RatingError;
+
+    fn from_str(text: &str) -> Result<Self, RatingError> {
+        let number = |digits: &str| digits.parse().ok().filter(|rating| *rating <= MAX_RATING);
+        match text.strip_suffix('+') {
+            Some(digits) => number(digits).map(Self::AtLeast),
+            None if text == "none" => Some(Self::Unrated),
+            None => number(text).map(Self::Exactly),
+        }
+        .ok_or(RatingError)
+    }
+}
+
+impl fmt::Display for RatingFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unrated => f.write_str("none"),
+            Self::Exactly(rating) => write!(f, "{rating}"),
+            Self::AtLeast(rating) => write!(f, "{rating}+"),
+        }
+    }
 }
 
 /// A page of a list.
@@ -44,7 +91,8 @@ impl JobFilter {
         let state = self.state.map(|state| ("state", state.into_str().to_owned()));
         let labels = self.labels.iter().map(|label| ("label", label.to_string()));
         let text = self.text.clone().map(|text| ("q", text));
-        state.into_iter().chain(labels).chain(text).collect()
+        let rating = self.rating.map(|rating| ("rating", rating.to_string()));
+        state.into_iter().chain(labels).chain(text).chain(rating).collect()
     }
 }
 
@@ -58,9 +106,20 @@ mod tests {
             state: Some(StateName::Held),
             labels: vec!["a=b".parse().unwrap(), "c=d".parse().unwrap()],
             text: Some("樱花".into()),
+            rating: Some(RatingFilter::AtLeast(4)),
         };
-        let pairs = [("state", "held"), ("label", "a=b"), ("label", "c=d"), ("q", "樱花")];
+        let pairs = [("state", "held"), ("label", "a=b"), ("label", "c=d"), ("q", "樱花"), ("rating", "4+")];
         assert_eq!(filter.query_pairs(), pairs.map(|(key, value)| (key, value.to_owned())));
         assert!(JobFilter::default().query_pairs().is_empty());
+    }
+
+    #[test]
+    fn rating_to_select_reads_back() {
+        for text in ["0", "5", "0+", "4+", "none"] {
+            assert_eq!(text.parse::<RatingFilter>().unwrap().to_string(), text);
+        }
+        for wrong in ["6", "", "+", "-1", "4-", "four", "None"] {
+            assert_eq!(wrong.parse::<RatingFilter>(), Err(RatingError), "{wrong}");
+        }
     }
 }

@@ -18,5 +18,6 @@ pub mod list;
 pub mod models;
 pub mod problem;
 pub mod prune;
+pub mod rating;
 pub mod report;
 pub mod status;

@@ -1,4 +1,4 @@
-//! `cancel`, `retry`, `release`: on named jobs, or on all that match a filter.
+//! `cancel`, `retry`, `release`, `dismiss`: on named jobs, or on all that match a filter.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ struct ActionsDocument {
     rejected: usize,
 }
 
-/// `cancel`, `retry`, `release`
+/// `cancel`, `retry`, `release`, `dismiss`
 pub(crate) async fn apply(
     context: &Context,
     action: OperatorAction,
@@ -76,7 +76,10 @@ fn print_selection(
         print_json(&JobsDocument { jobs })?;
         return Ok(Exit::Done);
     }
-    let about = if action == OperatorAction::Cancel { String::new() } else { about_cost(jobs) };
+    let about = match action {
+        OperatorAction::Cancel | OperatorAction::Dismiss => String::new(),
+        OperatorAction::Retry | OperatorAction::Release => about_cost(jobs),
+    };
     eprint_line(&format!("{} to {}{about}", count(jobs.len() as u64, "job"), action.into_str()));
     for job in jobs {
         print_line(&format!("{}  {}  {}", job.id, job.state, printable(&job.name)))?;
@@ -96,6 +99,7 @@ fn question(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
     let jobs = count(jobs.len() as u64, "job");
     match action {
         OperatorAction::Cancel => format!("Cancel {jobs}?"),
+        OperatorAction::Dismiss => format!("Dismiss {jobs}?"),
         OperatorAction::Retry => {
             format!("Retry {jobs}{about}? Each becomes a new task, and may be billed again.")
         }

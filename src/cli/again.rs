@@ -46,8 +46,7 @@ pub(crate) async fn again(context: &Context, args: &AgainArgs) -> Result<Exit, C
         if !error.answer_lost {
             return error;
         }
-        let repeat =
-            format!("run the same command with `--idempotency-key {key}`: it makes nothing twice");
+        let repeat = format!("run the same command with `--idempotency-key {key}`: it makes nothing twice");
         CliError::new(error.exit, format!("{}\n{repeat}", error.message))
     })?;
     if context.json {
@@ -59,7 +58,9 @@ pub(crate) async fn again(context: &Context, args: &AgainArgs) -> Result<Exit, C
     Ok(Exit::Done)
 }
 
-pub(crate) fn set_values(set: &[SetValue]) -> std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> {
+pub(crate) fn set_values(
+    set: &[SetValue],
+) -> std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> {
     set.iter().map(|set| (set.key.clone(), set.value.clone())).collect()
 }
 

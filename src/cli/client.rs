@@ -19,6 +19,7 @@ use crate::api::list::JobFilter;
 use crate::api::models::ModelsView;
 use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
+use crate::api::rating::RatingRequest;
 use crate::api::report::ReportView;
 use crate::api::status::{PauseRequest, ResumeRequest, RotationResult, StatusView};
 use crate::cli::event_stream::EventStream;
@@ -177,6 +178,15 @@ impl ApiClient {
     pub async fn preview_edit(&self, job: JobId, request: &EditRequest) -> Result<EditPreview, CliError> {
         let request = EditRequest { dry_run: true, ..request.clone() };
         self.post(&["api", "v1", "jobs", &job.to_string(), "edit"], &request).await
+    }
+
+    /// Rates the outputs of a job.
+    pub async fn rate(
+        &self,
+        job: JobId,
+        request: &RatingRequest,
+    ) -> Result<Received<ActionResult>, CliError> {
+        self.post(&["api", "v1", "jobs", &job.to_string(), "rate"], request).await
     }
 
     /// What the jobs of a file would cost.

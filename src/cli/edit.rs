@@ -25,7 +25,8 @@ use crate::settings::Environment;
 pub(crate) async fn edit(context: &Context, args: &EditArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
     let job = client.job(&args.job).await?.id;
-    let request = EditRequest { set: set_values(&args.set), new_seed: args.new_seed, ..EditRequest::default() };
+    let request =
+        EditRequest { set: set_values(&args.set), new_seed: args.new_seed, ..EditRequest::default() };
     let request = if request.set.is_empty() && !request.new_seed {
         match edit_text(&client, job).await? {
             Some(text) => EditRequest { text: Some(text), ..request },

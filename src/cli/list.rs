@@ -25,7 +25,7 @@ pub(crate) struct JobsDocument<'a> {
 /// `list`
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let filter = args.filter.filter();
+    let filter = JobFilter { rating: args.rating, ..args.filter.filter() };
     let page = fetch_jobs(&client, &filter, args.limit).await?;
     if context.json {
         print_json(&page)?;

@@ -21,9 +21,11 @@ mod format;
 mod generate;
 mod list;
 mod models;
+mod path;
 mod pause;
 mod progress;
 mod prune;
+mod rate;
 mod received;
 mod report;
 mod rotate;
@@ -89,6 +91,9 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Cancel(args) => actions::apply(&context, OperatorAction::Cancel, &args).await,
         Command::Retry(args) => actions::apply(&context, OperatorAction::Retry, &args).await,
         Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
+        Command::Dismiss(args) => actions::apply(&context, OperatorAction::Dismiss, &args).await,
+        Command::Rate(args) => rate::rate(&context, &args).await,
+        Command::Path(args) => path::path(&context, &args.job).await,
         Command::Again(args) => again::again(&context, &args).await,
         Command::Edit(args) => edit::edit(&context, &args).await,
         Command::Adopt(args) => adopt::adopt(&context, &args).await,

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn fields_of_a_newer_daemon_are_printed_as_sent() {
         let job = serde_json::to_string(&job(StateName::Held)).unwrap();
-        let newer = job.replacen('{', r#"{"rating":4.50,"nested":{"b":1,"a":12345678901234567890123},"#, 1);
+        let newer = job.replacen('{', r#"{"newer":4.50,"nested":{"b":1,"a":12345678901234567890123},"#, 1);
         let text = format!(r#"{{"jobs":[{newer}],"next_cursor":null,"total":7}}"#);
         let page: ReceivedPage = serde_json::from_str(&text).unwrap();
         assert_eq!(page.jobs[0].state, StateName::Held);

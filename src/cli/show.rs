@@ -42,6 +42,8 @@ fn describe(job: &JobView) -> String {
     fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.2}")));
     fact("estimate", job.estimate_usd.map(|usd| format!("${usd:.2}")));
     fact("cost", job.cost_usd.map(|usd| format!("${usd:.2}")));
+    fact("rating", job.rating.map(|rating| rating.to_string()));
+    fact("dismissed", time(&job.dismissed_at));
     fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
     fact("again of", job.again_of.map(|id| id.to_string()));
     for id in job.again_as.iter().flatten() {
@@ -58,7 +60,8 @@ fn describe(job: &JobView) -> String {
     }
     fact("error", job.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)));
     for file in &job.files {
-        fact("file", Some(format!("{}  ({})", file.path, format::bytes(file.bytes))));
+        let rated = file.rating.map_or_else(String::new, |rating| format!(", rated {rating}"));
+        fact("file", Some(format!("{}  ({}{rated})", file.path, format::bytes(file.bytes))));
     }
     for possible in job.actions.iter().flatten() {
         let cost = if possible.may_be_billed_again { "; it may be billed again" } else { "" };

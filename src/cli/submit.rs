@@ -14,7 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
 use crate::cli::list::fetch_jobs_of_file;
-use crate::cli::received::{ReceivedCreatedJobs, ReceivedJob};
+use crate::cli::received::ReceivedJob;
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
 use crate::jobfile::Form;

@@ -407,4 +407,6 @@ pub enum OperatorAction {
     Retry,
     /// Let a held job continue.
     Release,
+    /// Take a failed or expired job off the list of what needs a person.
+    Dismiss,
 }

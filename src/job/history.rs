@@ -58,6 +58,10 @@ pub enum HistoryEvent {
     Released,
     /// The operator asked for a new attempt.
     Retried,
+    /// A person took it off the list of what needs one.
+    Dismissed,
+    /// A person rated its outputs, or one of them.
+    Rated,
     /// A person changed its request; the detail is the job file before.
     Edited,
     /// Something happened that does not apply to the job in its state; the detail says what and why.

@@ -100,6 +100,8 @@ pub struct JobFacts {
     pub finished_at: Option<Timestamp>,
     /// When the first link expires.
     pub expires_at: Option<Timestamp>,
+    /// When a person took it off the list of what needs one. A change of its state puts it back.
+    pub dismissed_at: Option<Timestamp>,
     /// Why it failed.
     pub error: Option<JobError>,
     /// What the job waits for, or the last thing that went wrong, in a sentence.

@@ -24,6 +24,8 @@ pub enum JobNotification {
     Expired,
     /// The job was cancelled.
     Cancelled,
+    /// A person rated its outputs, or one of them.
+    Rated,
     /// Several tasks in a row finished without a callback. Not about a single job.
     CallbacksMissing,
     /// A budget is nearly spent, or spent. Not about a single job.

@@ -118,7 +118,8 @@ fn is_zero(priority: &i8) -> bool {
 fn usd<S: serde::Serializer>(quota: &Option<Quota>, serializer: S) -> Result<S::Ok, S::Error> {
     // Without an exponent, which the reader of job files refuses; six decimal places hold every amount of quota.
     let amount = quota.map(|quota| format!("{:.6}", quota.usd()));
-    let amount = amount.as_deref().map(|amount| amount.trim_end_matches('0').trim_end_matches('.').to_owned());
+    let amount =
+        amount.as_deref().map(|amount| amount.trim_end_matches('0').trim_end_matches('.').to_owned());
     amount.map(RawValue::from_string).transpose().map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
@@ -139,9 +140,19 @@ mod tests {
         let cases = [
             (r#"{"seed": 1.10, "a":"é"}"#, "seed", "7", r#"{"seed": 7, "a":"é"}"#),
             (r#"{ "a" : 1.10 }"#, "seed", "7", r#"{ "a" : 1.10,"seed":7 }"#),
-            (r#"{"extra": {"audio" : false,"x":[1, 2]}}"#, "extra.audio", "true", r#"{"extra": {"audio" : true,"x":[1, 2]}}"#),
+            (
+                r#"{"extra": {"audio" : false,"x":[1, 2]}}"#,
+                "extra.audio",
+                "true",
+                r#"{"extra": {"audio" : true,"x":[1, 2]}}"#,
+            ),
             (r#"{"extra": {}}"#, "extra.audio", "true", r#"{"extra": {"audio":true}}"#),
-            ("{\"a\":1\n}", "extra.audio.level", "\"hi\"", "{\"a\":1,\"extra\":{\"audio\":{\"level\":\"hi\"}}\n}"),
+            (
+                "{\"a\":1\n}",
+                "extra.audio.level",
+                "\"hi\"",
+                "{\"a\":1,\"extra\":{\"audio\":{\"level\":\"hi\"}}\n}",
+            ),
             (r#"{"a.b": 1, "a": {"b": 2}}"#, "a.b", "3", r#"{"a.b": 3, "a": {"b": 2}}"#),
             (r#"{"p": "say \"}\" 🌸"}"#, "q", "null", r#"{"p": "say \"}\" 🌸","q":null}"#),
         ];
@@ -186,7 +197,10 @@ mod tests {
         let draft = &drafts[0];
         assert_eq!((&draft.name, draft.priority, draft.max_cost), (&own.name, -3, own.max_cost));
         assert_eq!((&draft.labels, &draft.key, draft.not_before), (&own.labels, &own.key, own.not_before));
-        assert_eq!(job_file("{\"model\":\"m\"}", &OwnValues { name: "a".into(), ..OwnValues::default() }), r#"{"model":"m","dropreel":{"name":"a"}}"#);
+        assert_eq!(
+            job_file("{\"model\":\"m\"}", &OwnValues { name: "a".into(), ..OwnValues::default() }),
+            r#"{"model":"m","dropreel":{"name":"a"}}"#
+        );
     }
 
     proptest! {

@@ -9,6 +9,7 @@ mod publish;
 pub mod published;
 pub mod quarantine;
 mod safe_name;
+pub mod sidecar;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;

@@ -93,7 +93,7 @@ impl Library {
         write_atomically(&path, sidecar, self.file_mode)
     }
 
-    fn sidecar_path(&self, relative: &str) -> PathBuf {
+    pub(super) fn sidecar_path(&self, relative: &str) -> PathBuf {
         self.root.join(format!("{relative}.json"))
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use crate::api::job::{AttemptView, HistoryView};
-use crate::job::output::{OutputKind, StoredFile};
+use crate::job::output::{OutputKey, StoredFile};
 use crate::job::{Job, JobId, Labels, TaskId};
 use crate::money::Quota;
 use crate::store::Store;
@@ -30,10 +30,23 @@ pub struct JobDetails {
     pub again_of: Option<JobId>,
     /// What its newest attempt was estimated at.
     pub estimate: Option<Quota>,
+    /// 0 to 5, of its best output.
+    pub rating: Option<u8>,
     /// Its files in the library, those of earlier tasks too.
-    pub files: Vec<(OutputKind, StoredFile)>,
+    pub files: Vec<LibraryFile>,
     /// The number of its last change, for the change feed.
     pub changed: i64,
+}
+
+/// An output in the library.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LibraryFile {
+    /// Which output of its task.
+    pub key: OutputKey,
+    /// The file.
+    pub file: StoredFile,
+    /// 0 to 5.
+    pub rating: Option<u8>,
 }
 
 /// The jobs that a reference matches.
@@ -167,7 +180,7 @@ pub(super) fn details_where(
 pub(super) fn select_where(condition: &str) -> String {
     let columns = JobColumns::SELECT;
     format!(
-        "SELECT {columns}, requests.prompt, requests.labels, requests.warnings,
+        "SELECT {columns}, jobs.rating, requests.prompt, requests.labels, requests.warnings,
                 (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
                     AS estimate_quota,
                 (SELECT again_of FROM batches WHERE batches.nr = jobs.batch) AS again_of
@@ -182,7 +195,10 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         "SELECT * FROM outputs WHERE job = ?1 AND state = 'stored' ORDER BY stored_at, position",
     )?;
     let files = statement
-        .query_and_then([known.nr], |row| Ok((row.get("kind")?, read_stored(row)?)))?
+        .query_and_then([known.nr], |row| {
+            let key = OutputKey { kind: row.get("kind")?, index: row.get("idx")? };
+            Ok(LibraryFile { key, file: read_stored(row)?, rating: row.get("rating")? })
+        })?
         .collect::<Result<_, StoreError>>()?;
     Ok(JobDetails {
         nr: known.nr,
@@ -195,6 +211,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         warnings: serde_json::from_str(&warnings)
             .map_err(|_| StoreError::UnknownWord { what: "warnings", value: warnings })?,
         again_of: row.get("again_of")?,
+        rating: row.get("rating")?,
         estimate: row.get("estimate_quota")?,
         files,
         changed: known.change,

@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::event::{Event, JobEdit};
 use crate::job::Priority;
+use crate::job::event::{Event, JobEdit};
 use crate::job::state::State;
 use crate::job::step::{ActionReply, Moment};
 use crate::jobfile::Draft;
@@ -96,7 +96,9 @@ fn write_request(writing: &Writing<'_>, nr: i64, draft: &Draft) -> Result<(), St
     }
     let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
     connection
-        .prepare_cached("UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5 WHERE job = ?1")?
+        .prepare_cached(
+            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5 WHERE job = ?1",
+        )?
         .execute((
             nr,
             &draft.body,

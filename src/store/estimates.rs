@@ -25,8 +25,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     vec![("own charges", OWN_CHARGES.to_owned()), ("request of a job", REQUEST.to_owned())]
 }
 
-const REQUEST: &str =
-    "SELECT requests.body, jobs.last_change FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1";
+const REQUEST: &str = "SELECT requests.body, jobs.last_change FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1";
 
 /// The request bodies of jobs that are estimated together.
 pub type Bodies = Box<dyn Iterator<Item = String> + Send>;

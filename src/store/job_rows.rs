@@ -87,6 +87,7 @@ columns! {
             completed_at = completed_at,
             finished_at = finished_at,
             expires_at = expires_at,
+            dismissed_at = dismissed_at,
         } rest { error: _ }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Params, Row, params_from_iter};
 
+use crate::api::list::RatingFilter;
 use crate::api::batch::batch_id;
 use crate::clock::Timestamp;
 use crate::job::label::Label;
@@ -44,14 +45,6 @@ pub struct OutputFilter {
     pub rating: Option<RatingFilter>,
     /// Only outputs of jobs with this text in name or prompt.
     pub text: Option<String>,
-}
-
-/// Which ratings to select.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RatingFilter {
-    AtLeast(u8),
-    Exactly(u8),
-    Unrated,
 }
 
 /// The order of the outputs.

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use crate::api::list::{JobFilter, MAX_PAGE};
+use crate::api::list::{JobFilter, MAX_PAGE, RatingFilter};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::state::StateName;
@@ -33,7 +33,7 @@ pub struct JobsOfFile {
 
 const ACTIVE: &str =
     "jobs.state IN ('submitting', 'queued', 'processing', 'downloading') ORDER BY jobs.nr LIMIT ?1";
-const FINISHED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2
+const FINISHED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 AND jobs.dismissed_at IS NULL
     ORDER BY jobs.finished_at DESC LIMIT ?3";
 const EXPIRING: &str = "jobs.download_at IS NOT NULL AND jobs.expires_at < ?1
     ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
@@ -57,7 +57,7 @@ impl Store {
         self.read(move |connection| details_where(connection, ACTIVE, [limit])).await
     }
 
-    /// Jobs that finished in `state` at `since` or later, last finished first.
+    /// Jobs that finished in `state` at `since` or later and that nobody has dismissed, last finished first.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -152,6 +152,17 @@ fn list(
                 .into(),
         );
         values.extend(std::iter::repeat_n(Value::from(text.clone()), 3));
+    }
+    if let Some(rating) = filter.rating {
+        let (condition, value) = match rating {
+            RatingFilter::Unrated => ("jobs.rating IS NULL", None),
+            RatingFilter::Exactly(rating) => ("jobs.rating = ?", Some(rating)),
+            RatingFilter::AtLeast(rating) => {
+                ("jobs.nr IN (SELECT nr FROM jobs WHERE rating >= ?)", Some(rating))
+            }
+        };
+        conditions.push(condition.into());
+        values.extend(value.map(|rating| Value::from(i64::from(rating))));
     }
     values.push(i64::from(limit + 1).into());
     let condition = format!("{} ORDER BY jobs.nr DESC LIMIT ?", conditions.join(" AND "));

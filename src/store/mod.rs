@@ -18,6 +18,7 @@
 //! | the outbox of notifications | `hooks`; `subscription`, what a hook wants |
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
+//! | rate outputs | `ratings` |
 //! | lists of jobs, the change feed; lists of batches | `lists`; `batches` |
 //! | outputs in the library, in pages | `library_outputs` |
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
@@ -57,6 +58,7 @@ pub mod notify;
 mod output_rows;
 pub mod prune;
 pub mod quotes;
+pub mod ratings;
 pub mod report;
 pub mod schema;
 pub mod spending;

@@ -5,12 +5,11 @@ use std::path::Path;
 use crate::api::batch::batch_id;
 use crate::api::job::{FileView, JobView};
 use crate::clock::Timestamp;
-use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::State;
 use crate::job::suspension::Suspension;
 use crate::job::waiting::wait_reason;
 use crate::money::Quota;
-use crate::store::details::JobDetails;
+use crate::store::details::{JobDetails, LibraryFile};
 
 impl JobDetails {
     /// The job without history and request, as it is while these suspensions are in force; files with their absolute path
@@ -31,6 +30,7 @@ impl JobDetails {
             progress: facts.progress,
             priority: identity.priority.get(),
             labels: self.labels.clone(),
+            rating: self.rating,
             batch: batch_id(self.batch),
             again_of: self.again_of,
             warnings: self.warnings.clone(),
@@ -44,7 +44,8 @@ impl JobDetails {
             finished_at: facts.finished_at,
             // A job that ended has nothing left to download.
             expires_at: facts.expires_at.filter(|_| !self.job.state_name().is_end()),
-            files: self.files.iter().map(|(kind, file)| file_view(*kind, file, library_dir)).collect(),
+            dismissed_at: facts.dismissed_at,
+            files: self.files.iter().map(|file| file_view(file, library_dir)).collect(),
             error: facts.error.clone(),
             attempts: None,
             history: None,
@@ -55,10 +56,12 @@ impl JobDetails {
     }
 }
 
-fn file_view(kind: OutputKind, file: &StoredFile, library_dir: &Path) -> FileView {
+fn file_view(LibraryFile { key, file, rating }: &LibraryFile, library_dir: &Path) -> FileView {
     FileView {
         path: library_dir.join(&file.path).to_string_lossy().into_owned(),
-        kind,
+        kind: key.kind,
+        output: key.to_string(),
+        rating: *rating,
         bytes: file.bytes,
         sha256: file.sha256.clone(),
         url_host: file.host.clone(),
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
     use crate::api::job::{AttemptView, HistoryView};
     use crate::job::hold::HoldReason;
-    use crate::job::output::{Output, OutputKey, OutputState, Refusals, Waiting};
+    use crate::job::output::{Output, OutputKey, OutputKind, OutputState, Refusals, StoredFile, Waiting};
     use crate::job::record::Record;
     use crate::job::state::StateName;
     use crate::job::{Identity, Job, JobFacts, JobId, Priority, TaskId};
@@ -139,7 +142,12 @@ mod tests {
             warnings: vec!["`duration` is 7".into()],
             again_of: JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890aa"),
             estimate: Some(Quota::new(70_000)),
-            files: vec![(OutputKind::Video, file)],
+            rating: Some(4),
+            files: vec![LibraryFile {
+                key: OutputKey { kind: OutputKind::Video, index: 0 },
+                file,
+                rating: Some(4),
+            }],
             changed: 7,
         }
     }
@@ -164,12 +172,12 @@ mod tests {
         let expected = concat!(
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
-            r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"batch":"b17","#,
+            r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"rating":4,"batch":"b17","#,
             r#""again_of":"019d5cb9-2b40-7bbb-8ccc-1234567890aa","#,
             r#""max_cost_usd":0.5,"estimate_usd":0.14,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,
-            r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","#,
-            r#""files":[{"path":"/srv/videos/2026-04-04/sakura.mp4","kind":"video","bytes":1234567,"#,
+            r#""finished_at":null,"expires_at":"2026-04-05T06:47:01.000Z","dismissed_at":null,"#,
+            r#""files":[{"path":"/srv/videos/2026-04-04/sakura.mp4","kind":"video","output":"video-0","rating":4,"bytes":1234567,"#,
             r#""sha256":"abababababababababababababababababababababababababababababababab","#,
             r#""url_host":"media.example.com"}],"warnings":["`duration` is 7"],"error":null,"#,
             r#""attempts":[{"key":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","base_url":"https://qingbo.dev/","#,

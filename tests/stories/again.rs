@@ -18,13 +18,25 @@ async fn old_request_runs_again_with_other_values_and_is_linked() {
 
     let priced = rig.run(&["again", "sakura", "--set", "duration=10", "--dry-run"]).await;
     assert!(stdout(&priced).starts_with("1 job, about $"), "{}", stdout(&priced));
-    let set = ["again", "sakura", "--set", "duration=10", "--set", "extra.audio=true", "--set", "prompt=rain = rain"];
+    let set = [
+        "again",
+        "sakura",
+        "--set",
+        "duration=10",
+        "--set",
+        "extra.audio=true",
+        "--set",
+        "prompt=rain = rain",
+    ];
     let made = rig.run(&set).await;
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     assert!(stderr(&made).contains("accepted sakura-v2  "), "{}", stderr(&made));
     let new_id = stdout(&made).trim().to_owned();
     let new = rig.until(&new_id, &["succeeded"]).await;
-    assert_eq!((&new["name"], &new["priority"], &new["max_cost_usd"]), (&json!("sakura-v2"), &json!(7), &json!(2.0)));
+    assert_eq!(
+        (&new["name"], &new["priority"], &new["max_cost_usd"]),
+        (&json!("sakura-v2"), &json!(7), &json!(2.0))
+    );
     assert_eq!((&new["labels"], &new["again_of"]), (&json!({"project": "spring"}), &json!(id)));
     assert_eq!(rig.job(id).await["again_as"], json!([new_id]));
     let body = &new["request"];
@@ -108,10 +120,23 @@ async fn waiting_job_is_edited_and_keeps_its_old_text() {
     );
     rig.drop("sakura.json", job);
     let old = rig.until("sakura", &["pending"]).await;
-    let set = ["edit", "sakura", "--set", "duration=10", "--set", "dropreel.priority=5", "--set", "dropreel.labels.project=autumn"];
+    let set = [
+        "edit",
+        "sakura",
+        "--set",
+        "duration=10",
+        "--set",
+        "dropreel.priority=5",
+        "--set",
+        "dropreel.labels.project=autumn",
+    ];
     let edited = rig.run(&set).await;
     assert_eq!(edited.status.code(), Some(0), "{}", stderr(&edited));
-    assert!(stdout(&edited).starts_with("sakura: changed; it is checked and estimated anew; about $"), "{}", stdout(&edited));
+    assert!(
+        stdout(&edited).starts_with("sakura: changed; it is checked and estimated anew; about $"),
+        "{}",
+        stdout(&edited)
+    );
     let new = rig.job("sakura").await;
     assert_eq!((&new["priority"], &new["labels"]), (&json!(5), &json!({"project": "autumn"})));
     assert!(new["estimate_usd"].as_f64() > old["estimate_usd"].as_f64(), "{new}");
@@ -119,7 +144,10 @@ async fn waiting_job_is_edited_and_keeps_its_old_text() {
     assert_eq!(entry["event"], "edited");
     let before = entry["detail"].as_str().unwrap().strip_prefix("it was ").unwrap();
     assert!(before.starts_with("{\"model\":\"wan2.5-t2v\",  \"prompt\":"), "{before}");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(before).unwrap()["dropreel"]["labels"]["project"], "spring");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(before).unwrap()["dropreel"]["labels"]["project"],
+        "spring"
+    );
     assert_eq!(rig.get("/api/v1/jobs?label=project%3Dspring").await.1["jobs"], json!([]));
     assert_eq!(rig.get("/api/v1/jobs?label=project%3Dautumn").await.1["jobs"].as_array().unwrap().len(), 1);
 
@@ -130,7 +158,8 @@ async fn waiting_job_is_edited_and_keeps_its_old_text() {
     assert_eq!(rig.job("sakura").await["model"], "wan2.6");
     rig.set_variable("EDITOR", "sed -i s/:10/:ten/");
     let broken = rig.run(&["edit", "sakura"]).await;
-    let kept = stderr(&broken).lines().last().unwrap().trim().strip_prefix("your text is in ").unwrap().to_owned();
+    let kept =
+        stderr(&broken).lines().last().unwrap().trim().strip_prefix("your text is in ").unwrap().to_owned();
     assert_eq!(broken.status.code(), Some(1));
     assert!(std::fs::read_to_string(&kept).unwrap().contains(":ten"), "{kept}");
     std::fs::remove_file(kept).unwrap();

@@ -31,6 +31,7 @@ mod page;
 mod poll;
 mod proxy;
 mod quotes;
+mod ratings;
 mod restart;
 mod service;
 mod signature;

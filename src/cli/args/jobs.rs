@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use strum::VariantArray;
 
-use crate::api::list::JobFilter;
+use crate::api::list::{JobFilter, RatingFilter};
 use crate::api::status::{PauseTarget, ResumeTarget};
 use crate::job::label::Label;
 use crate::job::state::StateName;
@@ -51,8 +51,11 @@ pub(crate) struct SubmitArgs {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Only jobs with this rating: 4, 4+ (4 or 5) or none
+    #[arg(long, value_name = "N[+]")]
+    pub rating: Option<RatingFilter>,
     /// List batches (job files and posted jobs) with what became of their jobs
-    #[arg(long, conflicts_with_all = ["state", "labels"])]
+    #[arg(long, conflicts_with_all = ["state", "labels", "rating"])]
     pub batches: bool,
     /// Most jobs or batches to list
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -90,7 +93,6 @@ pub(crate) struct JobsArg {
     pub jobs: Vec<String>,
 }
 
-/// `cancel`, `retry`, `release`
 #[derive(Debug, Args)]
 pub(crate) struct AdoptArgs {
     /// The provider's ids of the tasks
@@ -101,6 +103,7 @@ pub(crate) struct AdoptArgs {
     pub name: Option<String>,
 }
 
+/// `cancel`, `retry`, `release`, `dismiss`
 #[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
     /// Ids, unique beginnings of them, or names
@@ -132,7 +135,7 @@ pub(crate) struct ResumeArgs {
 
 impl FilterArgs {
     pub fn filter(&self) -> JobFilter {
-        JobFilter { state: self.state, labels: self.labels.clone(), text: None }
+        JobFilter { state: self.state, labels: self.labels.clone(), ..JobFilter::default() }
     }
 }
 

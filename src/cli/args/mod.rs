@@ -13,7 +13,7 @@ pub(crate) use jobs::{
     SubmitArgs,
 };
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
-pub(crate) use requests::{AgainArgs, EditArgs, SetValue};
+pub(crate) use requests::{AgainArgs, EditArgs, RateArgs, SetValue};
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.
 #[derive(Debug, Parser)]
@@ -76,11 +76,22 @@ pub(crate) enum Command {
     )]
     Again(AgainArgs),
     /// Change a pending or held job that has not been submitted
-    #[command(after_help = "Example: EDITOR=nano dropreel edit sakura\n         dropreel edit sakura --set duration=10")]
+    #[command(
+        after_help = "Example: EDITOR=nano dropreel edit sakura\n         dropreel edit sakura --set duration=10"
+    )]
     Edit(EditArgs),
     /// Continue held jobs
     #[command(after_help = "Example: dropreel release sakura")]
     Release(ActionArgs),
+    /// Take failed or expired jobs off the list of what needs a person
+    #[command(after_help = "Example: dropreel dismiss --state failed --label project=spring")]
+    Dismiss(ActionArgs),
+    /// Rate the outputs of a job, or one of them, from 0 (rejected) to 5
+    #[command(after_help = "Example: dropreel rate sakura 4\n         dropreel rate sakura:video-1 clear")]
+    Rate(RateArgs),
+    /// Print where the files of a job are; exit with 1 if there are none
+    #[command(after_help = "Example: mpv \"$(dropreel path sakura)\"")]
+    Path(JobArg),
     /// Track tasks that were made elsewhere: with curl, or before a database was lost
     #[command(after_help = "Example: dropreel adopt task-wave1775285160b950328499 --name sakura")]
     Adopt(AdoptArgs),

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::value::RawValue;
 
+use crate::api::rating::MAX_RATING;
 use crate::cli::args::jobs::parse_usd;
 use crate::money::Quota;
 
@@ -50,6 +51,30 @@ pub(crate) struct EditArgs {
     /// Only check and estimate, and print the changed text
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `rate`
+#[derive(Debug, Args)]
+pub(crate) struct RateArgs {
+    /// Id, unique beginning of one, or name; with one of its outputs, JOB:video-0
+    #[arg(value_name = "JOB[:OUTPUT]")]
+    pub job: String,
+    /// 0 (rejected) to 5, or `clear`
+    #[arg(value_name = "RATING", value_parser = parse_rating)]
+    pub rating: GivenRating,
+}
+
+/// A rating; `None` clears.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenRating(pub Option<u8>);
+
+fn parse_rating(text: &str) -> Result<GivenRating, String> {
+    let rating = text.parse().ok().filter(|rating| *rating <= MAX_RATING);
+    match (text, rating) {
+        ("clear", _) => Ok(GivenRating(None)),
+        (_, Some(rating)) => Ok(GivenRating(Some(rating))),
+        _ => Err(format!("not a number from 0 to {MAX_RATING}, and not `clear`")),
+    }
 }
 
 /// A key of the request, or a path below one, and its JSON text.

@@ -17,19 +17,23 @@ impl Job {
         match &self.state {
             State::Pending { pending_attempt: None, .. } if self.attempts == 0 => None,
             State::Held(hold) if self.attempts == 0 => match (hold.reason, &hold.held_from) {
-                (HoldReason::DatabaseRestored, _) => {
-                    Some("it may have been submitted before the database was restored: release or cancel it".into())
-                }
+                (HoldReason::DatabaseRestored, _) => Some(
+                    "it may have been submitted before the database was restored: release or cancel it"
+                        .into(),
+                ),
                 (_, HeldFrom::Pending(_, None)) => None,
                 _ => Some(format!("it has been submitted; {again}")),
             },
             State::Pending { .. } => Some(format!("an attempt to submit it was made; {again}")),
-            State::Submitting { .. } | State::Queued(_) | State::Processing(_) | State::Downloading(_) | State::Held(_) => {
-                Some(format!("it has been submitted; {again}"))
-            }
-            State::Succeeded { .. } | State::Failed { .. } | State::Cancelled { .. } | State::Expired { .. } => {
-                Some(format!("too late: it {}; {again}", self.past_state()))
-            }
+            State::Submitting { .. }
+            | State::Queued(_)
+            | State::Processing(_)
+            | State::Downloading(_)
+            | State::Held(_) => Some(format!("it has been submitted; {again}")),
+            State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. } => Some(format!("too late: it {}; {again}", self.past_state())),
         }
     }
 }

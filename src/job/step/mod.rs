@@ -93,6 +93,7 @@ pub enum ActionReply {
 
 /// Applies `event` to `job`.
 pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
+    let before = job.state_name();
     let mut change =
         Change { job: job.clone(), moment, history: Vec::new(), send: None, reply: None, billing: None };
     match event {
@@ -117,6 +118,9 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
     let Change { mut job, history, send, reply, billing, .. } = change;
     if job.state_name() != StateName::Pending {
         job.budget_wait = None;
+    }
+    if job.state_name() != before {
+        job.facts.dismissed_at = None;
     }
     StepOutcome { job, history, send, reply, billing }
 }

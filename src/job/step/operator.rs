@@ -1,4 +1,4 @@
-//! The operator's actions: cancel, retry, release.
+//! The operator's actions: cancel, retry, release, dismiss.
 
 use crate::job::event::OperatorAction;
 use crate::job::history::HistoryEvent;
@@ -56,6 +56,7 @@ impl Change<'_> {
             OperatorAction::Cancel => self.cancel(),
             OperatorAction::Retry => self.retry(),
             OperatorAction::Release => self.release(),
+            OperatorAction::Dismiss => self.dismiss(),
         };
         self.reply = Some(reply);
     }
@@ -89,7 +90,9 @@ impl Change<'_> {
             State::Succeeded { .. }
             | State::Failed { .. }
             | State::Cancelled { .. }
-            | State::Expired { .. } => ActionReply::Rejected(format!("too late: it {}", self.job.past_state())),
+            | State::Expired { .. } => {
+                ActionReply::Rejected(format!("too late: it {}", self.job.past_state()))
+            }
         }
     }
 
@@ -131,9 +134,7 @@ impl Change<'_> {
 
     fn retry(&mut self) -> ActionReply {
         if let State::Succeeded { .. } = self.job.state {
-            return ActionReply::Rejected(
-                "it succeeded; `dropreel again` makes another".into(),
-            );
+            return ActionReply::Rejected("it succeeded; `dropreel again` makes another".into());
         }
         if !self.job.needs_attention() {
             return ActionReply::Rejected(format!(
@@ -152,6 +153,20 @@ impl Change<'_> {
         self.record(HistoryEvent::Retried, format!("attempt {attempt}"));
         self.start_over();
         ActionReply::Done("submitted again under a new key; it may be billed again")
+    }
+
+    fn dismiss(&mut self) -> ActionReply {
+        match self.job.state {
+            State::Failed { .. } | State::Expired { .. } if self.job.facts.dismissed_at.is_none() => {
+                self.record(HistoryEvent::Dismissed, "");
+                self.job.facts.dismissed_at = Some(self.now());
+                ActionReply::Done("taken off the list of what needs a person")
+            }
+            State::Failed { .. } | State::Expired { .. } => {
+                ActionReply::Rejected("it is dismissed already".into())
+            }
+            _ => ActionReply::Rejected(format!("not failed or expired: it {}", self.job.past_state())),
+        }
     }
 
     fn start_over(&mut self) {

@@ -18,7 +18,8 @@ pub struct PossibleAction {
 /// The actions that `job` allows, the most likely first.
 pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
     let moment = Moment { now, jitter: 0.0, policy: &PollingPolicy::DEFAULT };
-    let actions = [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Cancel];
+    let actions =
+        [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Cancel, OperatorAction::Dismiss];
     let is_possible = |action: &OperatorAction| {
         matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
     };
@@ -27,7 +28,7 @@ pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
         may_be_billed_again: match (action, &job.state) {
             (OperatorAction::Retry, _) => true,
             (OperatorAction::Release, State::Held(hold)) => hold.reason.release_may_pay(),
-            (OperatorAction::Release | OperatorAction::Cancel, _) => false,
+            (OperatorAction::Release | OperatorAction::Cancel | OperatorAction::Dismiss, _) => false,
         },
     });
     possible.collect()

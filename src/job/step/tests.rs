@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::event::{
-    CancelVerdict, DownloadFailure, ForbiddenKind, JobEdit, OperatorAction, Phase, ReportedOutput, StatusVerdict,
-    SubmitVerdict, TaskFacts,
+    CancelVerdict, DownloadFailure, ForbiddenKind, JobEdit, OperatorAction, Phase, ReportedOutput,
+    StatusVerdict, SubmitVerdict, TaskFacts,
 };
 use crate::job::next_action::{DueWork, NextAction, due_work, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored};

@@ -33,7 +33,8 @@ const SEED_END: u64 = 1 << 31;
 pub(super) const MAX_OWN_BYTES: u64 = 64 << 10;
 const SAME_SEED: &str =
     "the same request with the same seed as before: the provider bills it, and may make the same video again";
-const SAME_REQUEST: &str = "the same request several times without a new seed: each is billed, and they may be alike";
+const SAME_REQUEST: &str =
+    "the same request several times without a new seed: each is billed, and they may be alike";
 
 /// `POST /api/v1/jobs/{job}/again`.
 #[utoipa::path(
@@ -124,7 +125,8 @@ fn drafts(
     }
     let old_seed = seed_of(body);
     let mut seeds: BTreeSet<u64> = old_seed.into_iter().collect();
-    let limits = JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
+    let limits =
+        JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
     let mut drafts = Vec::new();
     for _ in 0..again.times {
         let text = if again.new_seed { with_seed(&text, new_seed(&mut seeds, rng))? } else { text.clone() };
@@ -173,7 +175,11 @@ fn bodies(drafts: &[Draft]) -> crate::store::estimates::Bodies {
 }
 
 /// What the checks find in new jobs, and what they would cost.
-pub(super) async fn estimate(admin: &AdminState, name: String, drafts: Vec<Draft>) -> Result<EstimateView, Problem> {
+pub(super) async fn estimate(
+    admin: &AdminState,
+    name: String,
+    drafts: Vec<Draft>,
+) -> Result<EstimateView, Problem> {
     let cost = CostEstimate::from(&admin.server.store.estimate_all(bodies(&drafts)).await?);
     let warnings: BTreeSet<&jobfile::Problem> = drafts.iter().flat_map(|draft| &draft.warnings).collect();
     let jobs = drafts.len() as u64;

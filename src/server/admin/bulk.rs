@@ -50,7 +50,7 @@ pub(super) async fn run_bulk_action(
     }
     let cost = jobs.iter().filter_map(|job| job.facts().cost).fold(Quota::ZERO, Quota::plus);
     let estimate = match bulk.action {
-        OperatorAction::Cancel => EstimateTotal::default(),
+        OperatorAction::Cancel | OperatorAction::Dismiss => EstimateTotal::default(),
         OperatorAction::Retry | OperatorAction::Release => estimate_of(store, &jobs).await?,
     };
     let (messages, mut done, mut rejected) = (choose_messages(&request), 0, Vec::new());
@@ -93,6 +93,7 @@ fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> 
         OperatorAction::Cancel => format!("cancellation requested for {jobs}"),
         OperatorAction::Retry => format!("{jobs} resubmitted"),
         OperatorAction::Release => format!("{jobs} released"),
+        OperatorAction::Dismiss => format!("{jobs} dismissed"),
     };
     match rejected {
         [] => applied,

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::action::ActionResult;
 use crate::api::again::{EditPreview, EditRequest};
+use crate::job::step::ActionReply;
 use crate::jobfile::rewrite::with_value;
 use crate::jobfile::{self, Draft, JobFileLimits, read_document};
 use crate::rng::Rng;
@@ -14,7 +15,6 @@ use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::upload::panicked;
-use crate::job::step::ActionReply;
 
 const ONE_JOB: &str =
     "an edit changes one job: `key`, `again`, `repeat` and `matrix` belong into the job file of a new one";
@@ -87,7 +87,8 @@ fn apply_edit(
     if edit.new_seed {
         text = with_seed(&text, new_seed(&mut seed_of(&text).into_iter().collect(), rng))?;
     }
-    let limits = JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
+    let limits =
+        JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
     let mut drafts = read_document(text.as_bytes(), name, &limits, rng)
         .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?;
     match (drafts.pop(), drafts.is_empty()) {

@@ -32,6 +32,7 @@ const DEFAULT_LIMIT: u32 = 100;
         ("state" = Option<StateName>, Query, description = "Only jobs in this state"),
         ("label" = Option<Vec<String>>, Query, description = "Only jobs with this label, `KEY=VALUE`; repeatable"),
         ("q" = Option<String>, Query, description = "Only jobs with this text in name, prompt or task id"),
+        ("rating" = Option<String>, Query, description = "Only jobs with this rating: `4`, `4+` (4 or 5), or `none`"),
         ("limit" = Option<u64>, Query, description = "Most jobs in the answer; 100 by default, 500 at most", minimum = 1),
         ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page")
     ),
@@ -44,7 +45,7 @@ pub(super) async fn list_jobs(
     request: HttpRequest,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(&request, &["state", "label", "q", "limit", "cursor"])?;
+    let query = Query::parse(&request, &["state", "label", "q", "rating", "limit", "cursor"])?;
     let (filter, cursor) = (parse_filter(&query)?, query.number("cursor")?);
     let limit = query.limit(DEFAULT_LIMIT, MAX_PAGE)?;
     let page = admin.server.store.list(filter, cursor, limit).await?;
@@ -85,12 +86,12 @@ pub(super) async fn get_job(
     Ok(json_response(StatusCode::OK, &view))
 }
 
-/// `POST /api/v1/jobs/{job}/cancel|retry|release`.
+/// `POST /api/v1/jobs/{job}/cancel|retry|release|dismiss`.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs/{job}/{action}",
     tag = "jobs",
-    summary = "Cancel, retry or release a job. `retry` may be billed again",
+    summary = "Cancel, retry, release or dismiss a job. `retry` may be billed again",
     params(
         ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name"),
         ("action" = OperatorAction, Path, description = "What to do")

@@ -23,6 +23,7 @@ mod page;
 mod problem;
 mod prune;
 mod query;
+mod rate;
 mod report;
 mod selection;
 mod state;
@@ -77,6 +78,7 @@ pub fn serve_with_limits(
         limits,
         request_check,
         long_upload: Semaphore::new(1),
+        rating: Semaphore::new(1),
         event_streams: Arc::new(Semaphore::new(limits.max_event_streams)),
         media_answers: Arc::new(Semaphore::new(limits.max_media_answers)),
     };
@@ -109,15 +111,12 @@ fn routes(config: &mut web::ServiceConfig) {
         )
         .service(resource(job, &[Method::GET]).route(get_or_head().to(jobs::get_job)))
         .service(
-            resource(&format!("{job}/{{action:cancel|retry|release}}"), &[Method::POST])
+            resource(&format!("{job}/{{action:cancel|retry|release|dismiss}}"), &[Method::POST])
                 .route(web::post().to(jobs::run_action)),
         )
-        .service(
-            resource(&format!("{job}/again"), &[Method::POST]).route(web::post().to(again::run_again)),
-        )
-        .service(
-            resource(&format!("{job}/edit"), &[Method::POST]).route(web::post().to(edit::edit_job)),
-        )
+        .service(resource(&format!("{job}/again"), &[Method::POST]).route(web::post().to(again::run_again)))
+        .service(resource(&format!("{job}/edit"), &[Method::POST]).route(web::post().to(edit::edit_job)))
+        .service(resource(&format!("{job}/rate"), &[Method::POST]).route(web::post().to(rate::rate_job)))
         .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
         .service(resource("/api/v1/adopt", &[Method::POST]).route(web::post().to(adopt::adopt)))
         .service(resource("/api/v1/estimate", &[Method::POST]).route(web::post().to(estimate::estimate_jobs)))

@@ -9,7 +9,8 @@ use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::{
-    adopt, again, batches, bulk, control, edit, estimate, event_stream, jobs, models, prune, report, upload,
+    adopt, again, batches, bulk, control, edit, estimate, event_stream, jobs, models, prune, rate, report,
+    upload,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +28,7 @@ use crate::server::admin::{
         jobs::run_action,
         again::run_again,
         edit::edit_job,
+        rate::rate_job,
         bulk::run_bulk_action,
         adopt::adopt,
         batches::list_batches,

@@ -2,7 +2,7 @@
 
 use strum::VariantArray;
 
-use crate::api::list::JobFilter;
+use crate::api::list::{JobFilter, RatingError};
 use crate::api::problem::Candidate;
 use crate::job::JobId;
 use crate::job::label::LabelError;
@@ -12,13 +12,15 @@ use crate::server::admin::query::Query;
 use crate::store::Store;
 use crate::store::details::Found;
 
-/// The filter in the parameters `state`, `label` and `q`.
+/// The filter in the parameters `state`, `label`, `q` and `rating`.
 pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {
     let state = query.single("state")?.map(parse_state).transpose()?;
     let labels = query.values("label").map(str::parse).collect::<Result<_, LabelError>>();
     let labels = labels.map_err(|error| Problem::bad_request(error.to_string()))?;
     let text = query.single("q")?.filter(|text| !text.is_empty()).map(str::to_owned);
-    Ok(JobFilter { state, labels, text })
+    let rating = query.single("rating")?.map(str::parse).transpose();
+    let rating = rating.map_err(|error: RatingError| Problem::bad_request(error.to_string()))?;
+    Ok(JobFilter { state, labels, text, rating })
 }
 
 fn parse_state(word: &str) -> Result<StateName, Problem> {

@@ -76,6 +76,13 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
             after(queued.clone(), &[polled(cost_pending(&["https://cdn.example/a"])), stored(0)]),
         ),
         ("failed", after(queued.clone(), &[polled(TaskFacts::of(Phase::Failed))])),
+        (
+            "failed, dismissed",
+            after(
+                queued.clone(),
+                &[polled(TaskFacts::of(Phase::Failed)), Event::Operator(OperatorAction::Dismiss)],
+            ),
+        ),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
         ("held, too expensive", held(&pending, HoldReason::TooExpensive)),
@@ -170,6 +177,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
+        ("operator: dismiss", Event::Operator(OperatorAction::Dismiss)),
     ]
 }
 
@@ -209,7 +217,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..50, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..51, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;

@@ -89,6 +89,7 @@ fn bulk_actions(
             OperatorAction::Cancel => (m.cancel_all, m.ask_cancel_all, m.no_cancel, m.cancelled),
             OperatorAction::Retry => (m.retry_all, m.ask_retry_all, m.no_retry, m.retried),
             OperatorAction::Release => (m.release_all, m.ask_release_all, m.no_release, m.released),
+            OperatorAction::Dismiss => (m.dismiss_all, m.ask_dismiss_all, m.no_dismiss, m.dismissed),
         };
         ActionButton {
             label,
@@ -98,7 +99,7 @@ fn bulk_actions(
             question: question.to_owned(),
             confirm: label.to_owned(),
             decline,
-            is_dangerous: true,
+            is_dangerous: action != OperatorAction::Dismiss,
             done: Some(done),
         }
     };

@@ -75,7 +75,7 @@ async fn path_in_library((job, number): (String, usize), admin: &AdminState) -> 
     let job = JobId::parse(&job).ok_or_else(Problem::unknown_address)?;
     let mut files = admin.server.store.details(job).await?.files;
     let index = number.checked_sub(1).filter(|index| *index < files.len());
-    Ok(files.swap_remove(index.ok_or_else(Problem::unknown_address)?).1.path)
+    Ok(files.swap_remove(index.ok_or_else(Problem::unknown_address)?).file.path)
 }
 
 /// A file that may be read.

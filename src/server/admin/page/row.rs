@@ -4,7 +4,6 @@ use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::job::event::OperatorAction;
-use crate::job::output::{OutputKind, StoredFile};
 use crate::job::state::{State, StateName};
 use crate::job::step::possible::possible_actions;
 use crate::job::waiting::{WaitReason, wait_reason};
@@ -12,7 +11,7 @@ use crate::money::Quota;
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
-use crate::store::details::JobDetails;
+use crate::store::details::{JobDetails, LibraryFile};
 
 /// Longest prompt in a row, in characters.
 const MAX_PROMPT: usize = 160;
@@ -144,9 +143,9 @@ fn shorten(prompt: &str) -> String {
 
 fn media_files(details: &JobDetails) -> Vec<MediaFile> {
     let id = details.job.id();
-    let media_file = |(index, (kind, file)): (usize, &(OutputKind, StoredFile))| MediaFile {
+    let media_file = |(index, LibraryFile { key, file, .. }): (usize, &LibraryFile)| MediaFile {
         address: format!("/media/{id}/{}", index + 1),
-        kind: kind.into_str(),
+        kind: key.kind.into_str(),
         path: file.path.clone(),
         size: format::bytes(file.bytes),
         sha256: file.sha256.clone(),
@@ -202,6 +201,11 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         OperatorAction::Cancel => cancel(cancel_question()),
         OperatorAction::Retry => retry(),
         OperatorAction::Release => release(possible.may_be_billed_again),
+        OperatorAction::Dismiss => ActionButton {
+            confirm: m.dismiss.to_owned(),
+            decline: m.no_dismiss,
+            ..button("dismiss", m.dismiss, m.ask_dismiss, false)
+        },
     });
     buttons.collect()
 }

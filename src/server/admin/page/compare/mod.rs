@@ -136,7 +136,7 @@ pub(super) fn siblings_link(
     let at = near.iter().position(|details| details.job.id() == job)?;
     let mut others: Vec<(usize, String)> = Vec::new();
     for (place, details) in near.iter().enumerate().filter(|(place, _)| *place != at) {
-        let video = details.files.iter().position(|(kind, _)| *kind == OutputKind::Video);
+        let video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
         if let Some(index) = video {
             others.push((place.abs_diff(at), format!("{}.{}", details.job.id(), index + 1)));
         }

@@ -85,6 +85,12 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     no_cancel: "不取消",
     no_retry: "不重试",
     no_release: "不放行",
+    dismiss: "忽略",
+    no_dismiss: "保留",
+    ask_dismiss: "忽略 {name}？将不再列入待处理，记录仍保留。",
+    dismissed: "已忽略 {jobs}",
+    dismiss_all: "全部忽略",
+    ask_dismiss_all: "忽略 {jobs}？将不再列入待处理，记录仍保留。",
     ask_retry: "重试 {name}？它会作为新的服务商任务提交，可能再次计费。",
     ask_retry_cost: "重试 {name}？它会作为新的服务商任务提交，可能再次计费，上次花费 {cost}。",
     ask_release: "放行 {name}？不会再次计费。",
@@ -180,6 +186,8 @@ pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
         HistoryEvent::Held => "需人工处理",
         HistoryEvent::Released => "已放行",
         HistoryEvent::Retried => "已重试",
+        HistoryEvent::Dismissed => "已忽略",
+        HistoryEvent::Rated => "已评分",
         HistoryEvent::Edited => "已修改",
         HistoryEvent::Ignored => "已忽略",
         HistoryEvent::Succeeded => "成功",
@@ -197,6 +205,7 @@ pub(super) const fn notification(event: JobNotification) -> &'static str {
         JobNotification::Expiring => "链接即将失效",
         JobNotification::Expired => "已过期",
         JobNotification::Cancelled => "已取消",
+        JobNotification::Rated => "已评分",
         JobNotification::CallbacksMissing => "收不到回调",
         JobNotification::Budget => "预算",
     }
@@ -247,6 +256,7 @@ pub(super) const ACTIONS_DONE: &[(&str, &str)] = &[
     ("submitted again under a new key; it may be billed again", "已用新的幂等键重新提交，可能再次计费"),
     ("the same submit is repeated under the same key, and billed once", "用同一个幂等键重复提交，只计费一次"),
     ("it continues where it stopped", "任务从中断处继续"),
+    ("taken off the list of what needs a person", "已从待处理中移除"),
 ];
 
 pub(super) fn action_done(message: &str) -> Option<&'static str> {
@@ -264,6 +274,8 @@ pub(super) fn action_rejected(action: OperatorAction, state: StateName) -> Strin
         (OperatorAction::Release, StateName::Held) => {
             "幂等键已过期，不能再次发送；请先在服务商处查找任务，如果没有，再重试：会用新的幂等键提交，可能重复计费".to_owned()
         }
+        (OperatorAction::Dismiss, StateName::Failed | StateName::Expired) => "任务已经忽略".to_owned(),
+        (OperatorAction::Dismiss, _) => format!("不能忽略：任务的状态是“{state_text}”"),
         (OperatorAction::Release, _) => format!("无需放行：任务的状态是“{state_text}”"),
     }
 }

@@ -2,13 +2,14 @@
 
 use actix_web::HttpRequest;
 
+use crate::api::list::RatingFilter;
 use crate::clock::calendar::Zone;
 use crate::job::label::LabelError;
 use crate::job::output::OutputKind;
 use crate::server::admin::page::messages::videos::VideoMessages;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
-use crate::store::library_outputs::{OutputCursor, OutputFilter, OutputOrder, RatingFilter};
+use crate::store::library_outputs::{OutputCursor, OutputFilter, OutputOrder};
 
 const PARAMETERS: [&str; 11] =
     ["kind", "model", "label", "folder", "batch", "since", "until", "rating", "q", "sort", "cursor"];
@@ -160,13 +161,7 @@ fn parse_batch(id: &str) -> Result<i64, Problem> {
 }
 
 fn parse_rating(word: &str) -> Result<RatingFilter, Problem> {
-    let stars = |digits: &str| digits.parse().ok().filter(|stars| *stars <= 5);
-    let rating = match (word, word.strip_suffix('+')) {
-        ("none", _) => Some(RatingFilter::Unrated),
-        (_, Some(digits)) => stars(digits).map(RatingFilter::AtLeast),
-        _ => stars(word).map(RatingFilter::Exactly),
-    };
-    rating.ok_or_else(|| unknown("rating", word, "0 to 5, 4+, none"))
+    word.parse().map_err(|_| unknown("rating", word, "0 to 5, 4+, none"))
 }
 
 fn unknown(name: &str, value: &str, known: &str) -> Problem {

@@ -1,0 +1,113 @@
+//! A person judges what came: rates outputs, finds them, and clears the list of what needs attention.
+
+use serde_json::{Value, json};
+
+use crate::support::output::{stderr, stdout, stdout_json};
+use crate::support::{Rig, quick};
+
+fn sidecar(path: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(format!("{path}.json")).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn rating_is_kept_in_the_database_and_the_sidecar() {
+    let mut rig = Rig::set_up("").await;
+    let heard = rig.beside("heard");
+    let hook =
+        format!("[[hooks]]\non = [\"rated\"]\nrun = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n", heard.display());
+    std::fs::write(rig.beside("config.toml"), hook).unwrap();
+    rig.start_daemon().await;
+    rig.drop("a.json", quick("a", "outputs=2"));
+    rig.drop("b.json", quick("b", ""));
+    let job = rig.until("a", &["succeeded"]).await;
+    rig.until("b", &["succeeded"]).await;
+    let paths: Vec<String> = job["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(stdout(&rig.run(&["path", "a"]).await).lines().collect::<Vec<_>>(), paths);
+    assert_eq!((paths.len(), &job["files"][1]["output"]), (2, &json!("video-1")));
+    let before = sidecar(&paths[1]);
+
+    let rated = rig.run(&["rate", "a:video-1", "4"]).await;
+    assert_eq!(stdout(&rated), "a: rated 4: 1 file\n", "{}", stderr(&rated));
+    let job = rig.job("a").await;
+    assert_eq!(
+        (&job["rating"], &job["files"][0]["rating"], &job["files"][1]["rating"]),
+        (&json!(4), &Value::Null, &json!(4))
+    );
+    let mut after = sidecar(&paths[1]);
+    assert_eq!(after.as_object_mut().unwrap().remove("rating"), Some(json!(4)));
+    assert_eq!(after, before, "nothing else is changed");
+    assert!(sidecar(&paths[0]).get("rating").is_none());
+    rig.run(&["rate", "a:video-0", "0"]).await;
+    assert_eq!(rig.job("a").await["rating"], 4, "that of the best output");
+
+    let found = |list: Value| {
+        list["jobs"].as_array().unwrap().iter().map(|job| job["name"].clone()).collect::<Vec<_>>()
+    };
+    for (rating, names) in
+        [("4", vec![json!("a")]), ("4+", vec![json!("a")]), ("5", vec![]), ("none", vec![json!("b")])]
+    {
+        let listed = stdout_json(&rig.run(&["list", "--json", "--rating", rating]).await);
+        assert_eq!(found(listed), names, "{rating}");
+    }
+    assert_eq!(found(rig.get("/api/v1/jobs?rating=3%2B").await.1), [json!("a")]);
+    assert_eq!(rig.get("/api/v1/jobs?rating=6").await.0, 400);
+
+    rig.run(&["rate", "a", "2"]).await;
+    let job = rig.job("a").await;
+    assert_eq!(
+        (&job["rating"], &job["history"].as_array().unwrap().last().unwrap()["detail"]),
+        (&json!(2), &json!("2"))
+    );
+    rig.run(&["rate", "a", "clear"]).await;
+    assert_eq!((&rig.job("a").await["rating"], &sidecar(&paths[0])["rating"]), (&Value::Null, &Value::Null));
+    for (job, rating, code) in [("a:video-7", "3", 1), ("a", "6", 2), ("a", "good", 2), ("nobody", "3", 1)] {
+        assert_eq!(rig.run(&["rate", job, rating]).await.status.code(), Some(code), "{job} {rating}");
+    }
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(rig.post(&format!("/api/v1/jobs/{id}/rate"), json!({"output": "video-0"})).await.0, 400);
+    // A sidecar that is gone is not made anew.
+    std::fs::remove_file(format!("{}.json", paths[0])).unwrap();
+    assert_eq!(rig.run(&["rate", "a", "5"]).await.status.code(), Some(0));
+    assert!(!std::path::Path::new(&format!("{}.json", paths[0])).exists());
+    std::fs::write(format!("{}.json", paths[0]), before.to_string()).unwrap();
+    let start = std::time::Instant::now();
+    while std::fs::read_to_string(&heard).unwrap_or_default().matches("\"rating\":").count() < 5 * 3 {
+        assert!(start.elapsed().as_secs() < 30, "{:?}", std::fs::read_to_string(&heard));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn dismissed_job_leaves_the_list_until_its_state_changes() {
+    let rig = Rig::start("").await;
+    for name in ["a", "b", "c"] {
+        rig.drop(&format!("{name}.json"), quick(name, "end=task_failed"));
+    }
+    rig.until_settled(3).await;
+    let page = || async { reqwest::get(rig.admin()).await.unwrap().text().await.unwrap() };
+    let id = rig.job("a").await["id"].as_str().unwrap().to_owned();
+    assert!(page().await.contains(&format!("id=\"job-{id}\"")), "{}", page().await);
+    assert_eq!(rig.run(&["path", "a"]).await.status.code(), Some(1), "no file");
+    let dismissed = rig.run(&["dismiss", "a"]).await;
+    assert_eq!(
+        stdout(&dismissed),
+        "a: taken off the list of what needs a person\n",
+        "{}",
+        stderr(&dismissed)
+    );
+    assert!(rig.job("a").await["dismissed_at"].is_string());
+    assert!(!page().await.contains(&format!("id=\"job-{id}\"")));
+    assert_eq!(rig.run(&["dismiss", "a"]).await.status.code(), Some(1), "already");
+    let all = rig.run(&["dismiss", "--state", "failed", "--yes"]).await;
+    assert_eq!((all.status.code(), stdout(&all).lines().count()), (Some(1), 2), "{}", stderr(&all));
+    rig.run(&["retry", "a"]).await;
+    let retried = rig.until("a", &["failed"]).await;
+    assert_eq!(retried["dismissed_at"], Value::Null, "the second failure is on the list");
+    rig.finish().await;
+}
