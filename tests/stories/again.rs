@@ -133,7 +133,7 @@ async fn waiting_job_is_edited_and_keeps_its_old_text() {
     let edited = rig.run(&set).await;
     assert_eq!(edited.status.code(), Some(0), "{}", stderr(&edited));
     assert!(
-        stdout(&edited).starts_with("sakura: changed; it is checked and estimated anew; about $"),
+        stdout(&edited).starts_with("sakura: changed; it is checked and estimated again; about $"),
         "{}",
         stdout(&edited)
     );
@@ -152,10 +152,10 @@ async fn waiting_job_is_edited_and_keeps_its_old_text() {
     assert_eq!(rig.get("/api/v1/jobs?label=project%3Dautumn").await.1["jobs"].as_array().unwrap().len(), 1);
 
     // In an editor: what is wrong is said, kept, and changes nothing.
-    rig.set_variable("EDITOR", "sed -i s/wan2.5-t2v/wan2.6/");
+    rig.set_variable("EDITOR", "sed -i s/1.10/1.20/");
     let edited = rig.run(&["edit", "sakura"]).await;
     assert_eq!(edited.status.code(), Some(0), "{}", stderr(&edited));
-    assert_eq!(rig.job("sakura").await["model"], "wan2.6");
+    assert_eq!(rig.job("sakura").await["request"]["scale"], 1.2);
     rig.set_variable("EDITOR", "sed -i s/:10/:ten/");
     let broken = rig.run(&["edit", "sakura"]).await;
     let kept =
@@ -173,7 +173,7 @@ async fn waiting_job_is_edited_and_keeps_its_old_text() {
 
     rig.run(&["resume"]).await;
     let done = rig.until("sakura", &["succeeded"]).await;
-    assert_eq!((&done["request"]["duration"], &done["model"]), (&json!(10), &json!("wan2.6")));
+    assert_eq!((&done["request"]["duration"], &done["request"]["scale"]), (&json!(10), &json!(1.2)));
     let late = rig.run(&["edit", "sakura", "--set", "duration=5"]).await;
     assert_eq!(late.status.code(), Some(1));
     assert!(stderr(&late).contains("too late: it succeeded; `dropreel again`"), "{}", stderr(&late));

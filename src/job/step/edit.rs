@@ -39,7 +39,7 @@ impl Job {
 }
 
 impl Change<'_> {
-    /// The job begins anew with the changed request: whatever it waited or was held for is checked again.
+    /// The job starts over with the changed request: whatever it waited or was held for is checked again.
     pub(super) fn edited(&mut self, edit: &JobEdit) {
         if let Some(why) = self.job.edit_refusal() {
             self.reply = Some(ActionReply::Rejected(why));
@@ -56,6 +56,6 @@ impl Change<'_> {
         let now = self.now();
         let due = not_before.map_or(now, |time| time.max(now));
         self.job.state = State::Pending { schedule: Schedule::starting(now, due), pending_attempt: None };
-        self.reply = Some(ActionReply::Done("changed; it is checked and estimated anew"));
+        self.reply = Some(ActionReply::Done("changed; it is checked and estimated again"));
     }
 }

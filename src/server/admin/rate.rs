@@ -55,7 +55,7 @@ pub(super) async fn rate_job(
     written.map_err(|error| {
         tracing::warn!(job = %id, "job {id} is rated, but not its sidecar: {error}");
         let detail =
-            format!("rated, but not in the sidecar: {error}; send the request again once that is mended");
+            format!("rated, but not in the sidecar: {error}; send the request again once that is fixed");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     })?;
     let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };

@@ -54,6 +54,9 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("expiring", &["downloading", "held"], &[]),
     ("callback_received", ANY, &[]),
     ("ignored", ANY, &[]),
+    ("edited", &["pending", "held"], &["pending"]),
+    ("dismissed", &["failed", "expired"], &[]),
+    ("rated", ANY, &[]),
     ("task_found", &["held"], &["processing"]),
     ("task_finished", &["held"], &[]),
 ];

@@ -69,6 +69,8 @@ fn check_published(
     let sidecar: Value = sidecar.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let same = sidecar["sha256"] == hash && sidecar["bytes"] == bytes && sidecar["file"] == path;
     found.unless(same, 9, || format!("the sidecar of {path} differs from it: {sidecar}"));
+    let rated = sidecar["rating"].as_i64() == row.number("rating");
+    found.unless(rated, 9, || format!("the sidecar of {path} has another rating than its row: {sidecar}"));
 }
 
 /// Whether the sandbox serves another file at each request: the ledger knows only the first.
