@@ -8,8 +8,8 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Params, Row, params_from_iter};
 
-use crate::api::list::RatingFilter;
 use crate::api::batch::batch_id;
+use crate::api::list::RatingFilter;
 use crate::clock::Timestamp;
 use crate::job::label::Label;
 use crate::job::output::{OutputKey, OutputKind, StoredFile};

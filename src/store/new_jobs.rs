@@ -88,7 +88,7 @@ impl Store {
             let mut needs = Needs::new(&budgets, now, |budget| spent_of(connection, &budget.scope))?;
             let (mut found, mut is_again, mut lacks_key) = (NewJobs::default(), false, false);
             for draft in drafts {
-                let JobEstimate { estimate, price_class } = estimator.estimate(&draft.body)?;
+                let JobEstimate { estimate, price_class, .. } = estimator.estimate(&draft.body)?;
                 found.cost.add(estimate, price_class.as_deref());
                 match draft.max_cost.filter(|limit| estimate.quota > *limit) {
                     Some(_) => found.over_max_cost += 1,
