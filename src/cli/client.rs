@@ -241,7 +241,7 @@ impl ApiClient {
         self.get(&["api", "v1", "models"], &[]).await
     }
 
-    /// The report of what finished at `since` (RFC 3339) or later.
+    /// The report of what finished at `since` (RFC 3339) or later, or since the beginning of that day.
     pub async fn report(
         &self,
         since: Option<String>,

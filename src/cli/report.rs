@@ -9,7 +9,7 @@ use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line, wid
 use crate::clock::Timestamp;
 use crate::clock::calendar::Zone;
 use crate::money::Quota;
-use crate::settings::{self, Purpose};
+use crate::settings;
 
 /// The columns of `--csv`.
 const CSV_HEADER: &str = "group,key,jobs,succeeded,failed,cancelled,expired,success_rate,cost_quota,cost_usd,median_seconds,p95_seconds";
@@ -17,14 +17,8 @@ const CSV_HEADER: &str = "group,key,jobs,succeeded,failed,cancelled,expired,succ
 /// `report`
 pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let since = match &args.since {
-        Some(since) => {
-            let zone = context.settings(Purpose::Client)?.budget.budgets(&context.clock).zone;
-            Some(parse_since(since, context.clock.now(), &zone)?)
-        }
-        None => None,
-    };
-    let report = client.report(since.map(|since| since.to_string()), args.disputes).await?;
+    let since = args.since.as_deref().map(|since| parse_since(since, context.clock.now())).transpose()?;
+    let report = client.report(since, args.disputes).await?;
     if args.csv {
         print_bytes(csv(&report).as_bytes())?;
     } else if context.json {
@@ -53,8 +47,7 @@ fn rows(report: &ReportView) -> Vec<(&'static str, &str, &ReportTotals)> {
 }
 
 fn print_report(report: &ReportView) -> Result<(), CliError> {
-    let minute = |time: Timestamp| time.to_string().chars().take(16).collect::<String>().replace('T', " ");
-    eprint_line(&format!("jobs that ended from {} to {} UTC", minute(report.since), minute(report.until)));
+    eprint_line(&format!("jobs that ended {}", span(report)));
     if report.total.jobs == 0 {
         eprint_line("none");
         return Ok(());
@@ -75,6 +68,14 @@ fn print_report(report: &ReportView) -> Result<(), CliError> {
     }
     lines.iter_mut().for_each(|line| line.resize(headers.len(), String::new()));
     print_line(&table(&headers, lines, width()))
+}
+
+/// From when to when, with the zone of its days.
+fn span(report: &ReportView) -> String {
+    // The zone of the machine has no name that this one knows.
+    let zone = Zone::named(&report.time_zone).unwrap_or(Zone::UTC);
+    let minute = |time: Timestamp| format!("{} {}", zone.date_of(time), zone.time_of(time));
+    format!("from {} to {} {zone}", minute(report.since), minute(report.until))
 }
 
 fn row(name: &str, totals: &ReportTotals) -> Vec<String> {
@@ -151,13 +152,13 @@ fn dispute_text(disputes: &[Dispute]) -> String {
     text
 }
 
-/// A time span before `now` such as `7d`, the beginning of a day in `zone`, or a time.
-fn parse_since(since: &str, now: Timestamp, zone: &Zone) -> Result<Timestamp, CliError> {
+/// A time span before `now` such as `7d`, a day, or a time, as the daemon takes it. It knows when a day begins.
+fn parse_since(since: &str, now: Timestamp) -> Result<String, CliError> {
     if let Ok(span) = settings::duration(since) {
-        return Ok(now.minus(span));
+        return Ok(now.minus(span).to_string());
     }
-    let time = if since.len() == 10 { zone.start_of(since) } else { Timestamp::parse_rfc3339(since) };
-    time.ok_or_else(|| {
+    let is_known = Zone::UTC.start_of(since).is_some() || Timestamp::parse_rfc3339(since).is_some();
+    is_known.then(|| since.to_owned()).ok_or_else(|| {
         CliError::usage(format!(
             "--since is a time span (7d, 12h), a day (2026-11-01) or a time, not `{since}`"
         ))
@@ -172,23 +173,6 @@ mod tests {
     use crate::job::state::StateName;
 
     const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
-
-    #[test]
-    fn since_is_a_span_a_day_of_the_zone_or_a_time() {
-        let zone = Zone::named("Asia/Shanghai").unwrap();
-        let time = |text| Timestamp::parse_rfc3339(text).unwrap();
-        let cases = [
-            ("12h", "2026-04-03T18:46:00Z"),
-            ("2026-04-04", "2026-04-04T00:00:00+08:00"),
-            ("2026-04-04T01:00:00Z", "2026-04-04T01:00:00Z"),
-        ];
-        for (since, expected) in cases {
-            assert_eq!(parse_since(since, NOW, &zone).unwrap(), time(expected), "{since}");
-        }
-        for wrong in ["yesterday", "2026-13-40", "2026-04-04T01:00:00"] {
-            assert!(parse_since(wrong, NOW, &zone).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn csv_has_one_row_for_each_group_and_quotes_what_needs_it() {
@@ -227,6 +211,42 @@ mod tests {
         assert_eq!(csv(&report).split("\r\n").collect::<Vec<_>>(), expected);
         let columns = |line: &str| line.split(',').count();
         assert_eq!(columns(CSV_HEADER), columns(&expected[1]));
+    }
+
+    #[test]
+    fn span_is_in_the_zone_of_the_days() {
+        let cases = [
+            ("Asia/Shanghai", "from 2026-04-04 14:46 to 2026-04-04 14:46 Asia/Shanghai"),
+            ("local time", "from 2026-04-04 06:46 to 2026-04-04 06:46 UTC"),
+        ];
+        for (zone, expected) in cases {
+            let report = ReportView {
+                since: NOW,
+                until: NOW,
+                time_zone: zone.into(),
+                total: ReportTotals::default(),
+                by_model: Vec::new(),
+                by_label: Vec::new(),
+                by_file: Vec::new(),
+                by_day: Vec::new(),
+                disputes: None,
+            };
+            assert_eq!(span(&report), expected);
+        }
+    }
+
+    #[test]
+    fn since_is_a_span_a_day_or_a_time() {
+        let day_before = "2026-04-03T06:46:00.000Z";
+        for (since, expected) in [
+            ("24h", Some(day_before)),
+            ("2026-11-01", Some("2026-11-01")),
+            ("2026-11-01T00:00:00+08:00", Some("2026-11-01T00:00:00+08:00")),
+            ("2026-02-30", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(parse_since(since, NOW).ok().as_deref(), expected, "{since}");
+        }
     }
 
     #[test]

@@ -50,9 +50,10 @@ impl Zone {
         self.period(moment, Date::first_of_month, |first| first.last_of_month().tomorrow())
     }
 
-    /// When the day with this date (`YYYY-MM-DD`) begins.
-    pub fn start_of(&self, date: &str) -> Option<Timestamp> {
-        let start = date.parse::<Date>().ok()?.to_zoned(self.0.clone()).ok()?;
+    /// The first moment of the day `YYYY-MM-DD`; `None` if there is no such day.
+    pub fn start_of(&self, day: &str) -> Option<Timestamp> {
+        let date: Date = day.parse().ok().filter(|_| day.len() == 10)?;
+        let start = date.to_zoned(self.0.clone()).ok()?;
         Some(Timestamp::from_millis(start.timestamp().as_millisecond()))
     }
 
@@ -151,6 +152,9 @@ mod tests {
             let month = Period { start: moment(month_start), end: moment(month_end) };
             assert_eq!((zone.day_of(moment(at)), zone.month_of(moment(at))), (day, month), "{zone} {at}");
             assert_eq!(zone.start_of(&zone.date_of(moment(at))), Some(day.start), "{zone} {at}");
+        }
+        for wrong in ["", "2026-02-30", "2026-11-01T00:00:00Z", "20261101", "today"] {
+            assert_eq!(Zone::UTC.start_of(wrong), None, "{wrong}");
         }
     }
 }

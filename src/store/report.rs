@@ -108,6 +108,11 @@ impl Store {
         .await
     }
 
+    /// The first moment of the day `YYYY-MM-DD` in the zone of the budgets; `None` if there is no such day.
+    pub fn start_of_day(&self, day: &str) -> Option<Timestamp> {
+        self.budgets.read().zone.start_of(day)
+    }
+
     /// The cost of the jobs that finished at `since` or later.
     ///
     /// # Errors

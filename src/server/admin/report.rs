@@ -23,7 +23,7 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
     tag = "jobs",
     summary = "Outcomes, durations and costs of finished jobs",
     params(
-        ("since" = Option<String>, Query, format = DateTime, description = "Only jobs that finished at or after this time; 30 days ago by default"),
+        ("since" = Option<String>, Query, description = "Only jobs that finished at or after this time, or since the beginning of this day (2026-11-01) in `budget.time_zone`; 30 days ago by default"),
         ("disputes" = Option<bool>, Query, description = "Include the tasks that were charged and brought no video")
     ),
     responses(
@@ -36,12 +36,16 @@ pub(super) async fn get_report(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(&request, &["since", "disputes"])?;
-    let now = admin.server.clock.now();
+    let (store, now) = (&admin.server.store, admin.server.clock.now());
     let since = match query.single("since")? {
         None => now.minus(DEFAULT_PERIOD),
-        Some(text) => Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            Problem::bad_request(format!("`since` must be a time such as 2026-11-01T00:00:00Z, not `{text}`"))
-        })?,
+        Some(text) => {
+            Timestamp::parse_rfc3339(text).or_else(|| store.start_of_day(text)).ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "`since` must be a day such as 2026-11-01, or a time such as 2026-11-01T00:00:00Z, not `{text}`"
+                ))
+            })?
+        }
     };
     let disputes = match query.single("disputes")? {
         None | Some("false") => false,
@@ -50,7 +54,6 @@ pub(super) async fn get_report(
             return Err(Problem::bad_request(format!("`disputes` must be true or false, not `{other}`")));
         }
     };
-    let store = &admin.server.store;
     let found = store.report(since).await?;
     let view = ReportView {
         since,
