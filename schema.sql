@@ -90,7 +90,7 @@ CREATE TABLE jobs (
     settlement_at        INTEGER,               -- the task has ended, but its cost is not final: when to poll for it,
     settlement_tries     INTEGER NOT NULL,      -- and how often it has been
     budget_wait_quota    INTEGER,               -- pending: what it needs of a budget that it waits for
-    checks_waived        INTEGER NOT NULL,      -- 1: released although too expensive; the next attempt skips that check
+    checks_waived        INTEGER NOT NULL,      -- 1: released although too expensive: not checked until an attempt is accepted
     unlisted_allowed     INTEGER NOT NULL,      -- 1: released although its model is not listed; until the next attempt
 
     progress             INTEGER NOT NULL,
@@ -191,12 +191,16 @@ CREATE TABLE attempts (
     counted_quota   INTEGER NOT NULL,    -- what it counts for in `spending`: reserved, or
     counted_settled INTEGER NOT NULL,    -- 1: settled,
     counted_at      INTEGER NOT NULL,    -- at this time
+    settlement_at    INTEGER,            -- its job has another task, and its cost is not final: when to poll for it,
+    settlement_tries INTEGER NOT NULL,   -- and how often it has been
     PRIMARY KEY (job, number)
 ) STRICT;
 
 -- What own jobs of a kind were charged, the newest first.
 CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
     WHERE price_class IS NOT NULL AND charged_quota > 0;
+
+CREATE INDEX attempts_to_settle ON attempts (settlement_at) WHERE settlement_at IS NOT NULL;
 
 -- What the provider has quoted for requests: at most 10,000, not older than a day.
 CREATE TABLE quotes (
@@ -255,6 +259,12 @@ CREATE TABLE outputs (
 -- The library, newest first, and by rating: twice the stars; not rated, 1; rejected, 0 (src/store/library_outputs.rs).
 CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
 CREATE INDEX outputs_by_rating ON outputs (coalesce(rating * 2, 1), stored_at) WHERE state = 'stored';
+
+-- Sidecars that do not say yet what the database says.
+CREATE TABLE outdated_sidecars (
+    path    TEXT NOT NULL PRIMARY KEY,  -- outputs.path
+    version INTEGER NOT NULL            -- rises with each change, so that none is missed while one is written
+) STRICT, WITHOUT ROWID;
 
 -- What happened to each job, in order, committed with the change itself.
 CREATE TABLE history (

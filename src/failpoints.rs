@@ -106,6 +106,8 @@ pub enum FailPoint {
     SubmitTaskShared,
     /// The outcome of a submit is committed.
     SubmitApplied,
+    /// The spending of a quarter of an hour is changed, that of labels is not; the transaction is open.
+    SpendingChanged,
     /// A suspension is committed.
     SuspensionCommitted,
     /// The end of a suspension is committed.
@@ -120,6 +122,10 @@ pub enum FailPoint {
     PollClassified,
     /// The outcome of a status query is committed.
     PollApplied,
+    /// A status query for the cost alone is answered; nothing of it is stored.
+    SettlementReceived,
+    /// The outcome of a status query for the cost alone is committed.
+    SettlementApplied,
     /// A cancel is about to be sent.
     CancelSending,
     /// The answer to a cancel is read; nothing of it is stored.
@@ -176,6 +182,8 @@ pub enum FailPoint {
     PartRecognised,
     /// That an output is stored is committed.
     StoredApplied,
+    /// A sidecar is rewritten; the database still has it as outdated.
+    SidecarRewritten,
     /// The failure of a download is committed.
     DownloadFailureApplied,
     /// An unfit download is in quarantine, without its response headers.

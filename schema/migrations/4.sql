@@ -133,6 +133,8 @@ CREATE TABLE attempts_4 (
     counted_quota   INTEGER NOT NULL,
     counted_settled INTEGER NOT NULL,
     counted_at      INTEGER NOT NULL,
+    settlement_at    INTEGER,
+    settlement_tries INTEGER NOT NULL,
     PRIMARY KEY (job, number)
 ) STRICT;
 INSERT INTO attempts_4
@@ -141,12 +143,13 @@ SELECT
     NULL, NULL, NULL, NULL, iif(number = attempts_of.attempts, reserved_quota, NULL),
     iif(number = attempts_of.attempts, cost_quota, NULL),
     iif(number = attempts_of.attempts, coalesce(cost_quota, reserved_quota, 0), 0),
-    iif(number = attempts_of.attempts, cost_quota IS NOT NULL, 1), attempts.created_at
+    iif(number = attempts_of.attempts, cost_quota IS NOT NULL, 1), attempts.created_at, NULL, 0
 FROM attempts JOIN jobs AS attempts_of ON attempts_of.nr = attempts.job ORDER BY attempts.rowid;
 DROP TABLE attempts;
 ALTER TABLE attempts_4 RENAME TO attempts;
 CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
     WHERE price_class IS NOT NULL AND charged_quota > 0;
+CREATE INDEX attempts_to_settle ON attempts (settlement_at) WHERE settlement_at IS NOT NULL;
 CREATE TABLE spending (
     quarter  INTEGER PRIMARY KEY,
     reserved INTEGER NOT NULL,
@@ -265,3 +268,7 @@ CREATE TABLE quotes (
     quoted_at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX quotes_by_age ON quotes (quoted_at);
+CREATE TABLE outdated_sidecars (
+    path    TEXT NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

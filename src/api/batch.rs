@@ -26,11 +26,19 @@ pub struct BatchView {
     pub states: BTreeMap<StateName, u64>,
     /// What its jobs were charged so far.
     pub cost_usd: f64,
+    /// What all its jobs will probably cost or were estimated at: the newest attempt of each, or the job if it has none.
+    #[serde(default)]
+    pub estimate_usd: f64,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// When the last of its jobs ended; `null` while one has not. `held` is no end.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
+    /// When its running and waiting jobs will probably have ended, by the times of earlier jobs of their models; `null`
+    /// while that is not known.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub eta_at: Option<Timestamp>,
 }
 
 /// A page of a list of batches.

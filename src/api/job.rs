@@ -50,7 +50,7 @@ pub struct JobView {
     /// What the newest attempt was estimated at; before the first one, what the job will probably cost.
     #[serde(default)]
     pub estimate_usd: Option<f64>,
-    /// The charge in quota; 500,000 quota are one US dollar.
+    /// What all its attempts were charged, in quota; 500,000 quota are one US dollar.
     pub cost_quota: Option<i64>,
     pub cost_usd: Option<f64>,
     #[schema(value_type = String, format = DateTime)]

@@ -81,8 +81,10 @@ mod tests {
             jobs: 100_000,
             states: states.into(),
             cost_usd: 12_345.678_9,
+            estimate_usd: 12_400.0,
             created_at: NOW,
             finished_at: None,
+            eta_at: None,
         };
         let unnamed = BatchView { file: None, ..batch.clone() };
         let now = NOW.plus(Duration::from_secs(3600));

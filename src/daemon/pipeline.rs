@@ -44,6 +44,7 @@ use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::poll::PollStage;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::quotes::QuoteStage;
+use crate::stages::sidecars::SidecarStage;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Stage};
 use crate::store::{Store, WriterHandle};
@@ -229,6 +230,7 @@ impl Pipeline {
         }
         self.spawn(PollStage::new(store.clone(), session.clone()), stop, tasks);
         self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
+        self.spawn(SidecarStage::new(store.clone(), self.library.clone(), clock.clone()), stop, tasks);
         if !settings.hooks.is_empty() {
             let library_dir = self.library.root().to_owned();
             let hooks = HookStage::new(store.clone(), clock.clone(), settings.hooks.clone(), library_dir);

@@ -34,6 +34,12 @@ pub enum Event {
         /// When the provider accepted it, if that is known.
         submitted_at: Option<Timestamp>,
     },
+    /// A callback named a task that no attempt has, after the provider had refused the job's submit: a delayed copy of it
+    /// was executed.
+    TaskAfterRefusal {
+        /// The task.
+        task: TaskId,
+    },
     /// A status query ended.
     StatusPolled {
         /// The task that it polled.
@@ -90,6 +96,8 @@ pub enum Event {
         /// The estimate and what it exceeds, in a sentence.
         why: String,
     },
+    /// The job was about to be submitted, but the last list of models lacks its model. The next one decides.
+    ListAwaited,
     /// The job was about to be submitted, but the provider does not list its model.
     ModelUnlisted {
         /// The listed model with the most similar name.

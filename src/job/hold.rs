@@ -14,6 +14,8 @@ pub enum HoldReason {
     OutcomeUnknown,
     /// The provider answers every resend of the key with the same stored error, or refuses to see it again.
     ErrorReplayed,
+    /// The provider refused the submit, and yet runs a task for it: a delayed copy of the submit was executed.
+    TaskAfterRefusal,
     /// The provider answered with a task that belongs to another job.
     DuplicateTask,
     /// Something that is not the provider has refused the submit for 20 minutes.
@@ -63,6 +65,9 @@ impl HoldReason {
                 "the outcome of the submit is unknown, and its key is too old to be sent again"
             }
             Self::ErrorReplayed => "the provider answers every repeat of this submit with the same error",
+            Self::TaskAfterRefusal => {
+                "the provider refused the submit, but a callback says that it runs a task for it"
+            }
             Self::DuplicateTask => {
                 "the provider answered with a task that it has already made for another submit"
             }
@@ -98,13 +103,19 @@ impl HoldReason {
         }
     }
 
-    /// The commands to choose from.
-    pub fn remedy(self, id: JobId) -> String {
+    /// The commands to choose from. An adopted job cannot be retried (`can_retry`): there is no request to submit.
+    pub fn remedy(self, id: JobId, can_retry: bool) -> String {
+        let retry =
+            if can_retry { format!(", `dropreel retry {id}` pays for a new one") } else { String::new() };
         match self {
             Self::OutcomeUnknown | Self::ErrorReplayed | Self::DuplicateTask => format!(
                 "look for it in the provider's task list; if it is there, `dropreel adopt TASK_ID` fetches it; if not, \
                  `dropreel retry {id}` submits it under a new key and may be billed a second time; `dropreel release \
                  {id}` repeats the same submit while its key is valid, `dropreel cancel {id}` gives it up"
+            ),
+            Self::TaskAfterRefusal => format!(
+                "`dropreel adopt TASK_ID` fetches its video; `dropreel release {id}` repeats the same submit while its key is \
+                 valid, which leads to the same task, billed once; `dropreel cancel {id}` gives it up"
             ),
             Self::SubmitBlocked | Self::SubmitFailing => format!(
                 "`dropreel release {id}` repeats the same submit, billed once, `dropreel cancel {id}` gives it up; a \
@@ -123,11 +134,10 @@ impl HoldReason {
                  `dropreel release {id}` submits it, `dropreel cancel {id}` gives it up"
             ),
             Self::TimedOut | Self::StatusUnreadable => format!(
-                "`dropreel release {id}` gives it more time, `dropreel cancel {id}` cancels it at the provider, \
-                 `dropreel retry {id}` pays for a new one"
+                "`dropreel release {id}` gives it more time, `dropreel cancel {id}` cancels it at the provider{retry}"
             ),
             Self::TaskMissing | Self::NoOutput => {
-                format!("`dropreel release {id}` polls it again, `dropreel retry {id}` pays for a new one")
+                format!("`dropreel release {id}` polls it again{retry}")
             }
             Self::AddressForbidden => format!(
                 "if the host really is on your own network, set `downloads.allow_private_addresses`; \
@@ -140,14 +150,13 @@ impl HoldReason {
                 "if the file may come without TLS, set `downloads.plain_http`; `dropreel release {id}` downloads again"
             ),
             Self::LinkUnusable => format!(
-                "`dropreel release {id}` tries again, which helps once the provider names another link; `dropreel \
-                 retry {id}` pays for a new one"
+                "`dropreel release {id}` tries again, which helps once the provider names another link{retry}"
             ),
             Self::FileTooLarge => {
                 format!("raise `downloads.max_bytes` and restart; `dropreel release {id}` downloads again")
             }
             Self::OutputUnreachable | Self::InvalidOutput => {
-                format!("`dropreel release {id}` downloads again, `dropreel retry {id}` pays for a new one")
+                format!("`dropreel release {id}` downloads again{retry}")
             }
         }
     }

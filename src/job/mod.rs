@@ -33,7 +33,7 @@ use crate::clock::Timestamp;
 use crate::money::Quota;
 pub use id::{JobId, TaskId};
 use output::Output;
-use state::{Schedule, Settlement, State, StateName};
+use state::{PendingAttempt, Schedule, Settlement, State, StateName};
 
 /// -100 to 100, higher first, default 0 (docs/reference.md#job-files).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -128,7 +128,7 @@ pub struct Job {
     budget_wait: Option<Quota>,
     /// The cost of its task is not final yet.
     settlement: Option<Settlement>,
-    /// The operator has released it although it is too expensive: that check is skipped for the next attempt.
+    /// The operator has released it although it is too expensive: that check is skipped until an attempt is accepted.
     checks_waived: bool,
     /// The operator has released it although its model is not listed: the next attempt is made all the same.
     unlisted_allowed: bool,
@@ -213,9 +213,17 @@ impl Job {
         self.settlement
     }
 
-    /// Whether its next attempt skips the check for too expensive jobs.
+    /// Whether it skips the check for too expensive jobs.
     pub fn checks_waived(&self) -> bool {
         self.checks_waived
+    }
+
+    /// The attempt that the provider refused, after which it failed.
+    pub fn refused_attempt(&self) -> Option<PendingAttempt> {
+        match self.state {
+            State::Failed { refused, .. } => refused,
+            _ => None,
+        }
     }
 
     /// Its task at the provider, once there is one.

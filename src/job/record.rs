@@ -103,8 +103,9 @@ impl Job {
                     HeldFrom::Downloading(downloading) => record.polled_at = downloading.polled_at,
                 }
             }
+            State::Failed { refused: Some(attempt), .. } => record.set_pending_attempt(*attempt),
             State::Succeeded { .. }
-            | State::Failed { .. }
+            | State::Failed { refused: None, .. }
             | State::Cancelled { .. }
             | State::Expired { .. } => {}
         }
@@ -118,11 +119,10 @@ impl Job {
     pub fn restore(record: Record) -> Result<Self, CorruptRecord> {
         let state = match record.state {
             StateName::Held => State::Held(record.hold()?),
-            StateName::Pending => {
-                let pending_attempt =
-                    record.pending_attempt_number.map(|_| record.pending_attempt()).transpose()?;
-                State::Pending { schedule: record.schedule()?, pending_attempt }
-            }
+            StateName::Pending => State::Pending {
+                schedule: record.schedule()?,
+                pending_attempt: record.pending_attempt_if_any()?,
+            },
             StateName::Submitting => {
                 State::Submitting { schedule: record.schedule()?, pending_attempt: record.pending_attempt()? }
             }
@@ -130,7 +130,9 @@ impl Job {
             StateName::Processing => State::Processing(record.running()?),
             StateName::Downloading => State::Downloading(record.downloading()?),
             StateName::Succeeded => State::Succeeded { task: record.task()? },
-            StateName::Failed => State::Failed { task: record.task_id.clone() },
+            StateName::Failed => {
+                State::Failed { task: record.task_id.clone(), refused: record.pending_attempt_if_any()? }
+            }
             StateName::Cancelled => State::Cancelled { task: record.task_id.clone() },
             StateName::Expired => State::Expired { task: record.task()? },
         };
@@ -172,6 +174,10 @@ impl Record {
             }
             _ => Err(self.without("due time")),
         }
+    }
+
+    fn pending_attempt_if_any(&self) -> Result<Option<PendingAttempt>, CorruptRecord> {
+        self.pending_attempt_number.map(|_| self.pending_attempt()).transpose()
     }
 
     fn pending_attempt(&self) -> Result<PendingAttempt, CorruptRecord> {

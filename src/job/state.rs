@@ -157,6 +157,8 @@ pub enum State {
     Failed {
         /// The task, if there was one.
         task: Option<TaskId>,
+        /// The attempt that the provider refused. A copy of its submit may be executed later all the same.
+        refused: Option<PendingAttempt>,
     },
     /// Cancelled.
     Cancelled {
@@ -196,7 +198,7 @@ impl State {
             Self::Queued(running) | Self::Processing(running) => Some(&running.task),
             Self::Downloading(downloading) => Some(&downloading.task),
             Self::Succeeded { task } | Self::Expired { task } => Some(task),
-            Self::Failed { task } | Self::Cancelled { task } => task.as_ref(),
+            Self::Failed { task, .. } | Self::Cancelled { task } => task.as_ref(),
             Self::Held(hold) => hold.held_from.task(),
         }
     }
@@ -237,9 +239,9 @@ impl Hold {
         }
     }
 
-    /// What happened, and which command does what.
-    pub fn explanation(&self, id: JobId) -> String {
-        format!("{}: {}", self.description(), self.reason.remedy(id))
+    /// What happened, and which command does what; `retry` only if the job has a request to submit again.
+    pub fn explanation(&self, id: JobId, can_retry: bool) -> String {
+        format!("{}: {}", self.description(), self.reason.remedy(id, can_retry))
     }
 }
 

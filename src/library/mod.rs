@@ -14,8 +14,10 @@ pub mod sidecar;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
+use parking_lot::Mutex;
 use rustix::fs::{Mode, fchmod, fstat};
 
 use crate::fs::{FsError, create_folder, create_private_folder, open_folder, write_durably};
@@ -45,6 +47,8 @@ pub struct Library {
     folder_mode: u32,
     file_mode: u32,
     inbox: Option<InboxInside>,
+    /// Held while a sidecar is changed: two changes at a time would undo each other.
+    sidecar_change: Arc<Mutex<()>>,
 }
 
 /// The inbox, if it lies in the library.
@@ -68,7 +72,14 @@ impl Library {
             LibraryMode::Group => (0o750, 0o640),
             LibraryMode::Public => (0o755, 0o644),
         };
-        let library = |marker| Self { root: root.to_owned(), marker, folder_mode, file_mode, inbox: None };
+        let library = |marker| Self {
+            root: root.to_owned(),
+            marker,
+            folder_mode,
+            file_mode,
+            inbox: None,
+            sidecar_change: Arc::default(),
+        };
         let marker_path = root.join(INCOMING).join(MARKER);
         let record_path = data_dir.join(DISK_RECORD);
         let heading = format!("{}\n", root.display());

@@ -38,6 +38,7 @@ impl Library {
         key: &str,
         value: &RawValue,
     ) -> Result<bool, SidecarError> {
+        let _changing = self.sidecar_change.lock();
         let path = self.sidecar_path(relative);
         match path.symlink_metadata() {
             Ok(found) if found.is_file() => {}

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod poll;
 pub mod provider_session;
 pub mod quotes;
+pub mod sidecars;
 pub mod submit;
 
 use std::panic::AssertUnwindSafe;

@@ -20,6 +20,10 @@ use crate::store::notify::{Notifications, Topic};
 const CONCURRENCY: usize = 8;
 /// A call that takes longer no longer counts towards `CONCURRENCY`: calls that hang do not stop the others.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
+/// Before and after the commit of a status.
+const STATUS: [FailPoint; 2] = [FailPoint::PollClassified, FailPoint::PollApplied];
+/// The same where the job only needs the cost.
+const SETTLEMENT: [FailPoint; 2] = [FailPoint::SettlementReceived, FailPoint::SettlementApplied];
 /// Most due jobs read in one pass.
 const BATCH: u32 = 64;
 
@@ -70,25 +74,67 @@ impl PollStage {
     }
 }
 
+impl PollStage {
+    /// Polls tasks that their jobs no longer have for their final cost, in the share of the failing.
+    async fn poll_earlier(&self) -> Result<Wake, StoreError> {
+        let now = self.inner.session.clock.now();
+        let earlier = self.inner.store.earlier_tasks(now, BATCH).await?;
+        let mut wake = Wake::at(earlier.next);
+        for (job, task) in earlier.due {
+            if self.failing_in_flight.is_full() {
+                break;
+            }
+            if self.in_flight.contains(job) || self.failing_in_flight.contains(job) {
+                continue;
+            }
+            match self.inner.session.admit_query(job).await? {
+                Ok(permit) => {
+                    self.failing_in_flight.spawn(job, self.inner.clone().call_earlier(permit, job, task));
+                }
+                Err(closed) => {
+                    wake = wake.or(Wake::At(closed.until));
+                    break;
+                }
+            }
+        }
+        Ok(wake)
+    }
+}
+
 impl Inner {
+    async fn call_earlier(self: Arc<Self>, permit: QueryPermit, job: JobId, task: TaskId) -> bool {
+        let called = match self.store.is_earlier_task_due(task.clone(), self.session.clock.now()).await {
+            Ok(true) => self.poll(permit, job, &task, SETTLEMENT).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        log_if_unsaved(job, called)
+    }
+
     async fn call(self: Arc<Self>, permit: QueryPermit, job: JobId, action: NextAction) -> bool {
         let called = match self.store.details(job).await {
             // The list may be outdated: a call that has just ended may have polled the task.
             Ok(details) if !is_due(&details.job, action, self.session.clock.now()) => Ok(()),
             Ok(details) => match details.job.task() {
                 Some(task) if action == NextAction::Cancel => self.cancel(permit, job, task).await,
-                Some(task) => self.poll(permit, job, task).await,
+                Some(task) => {
+                    let points = if details.job.state_name().is_end() { SETTLEMENT } else { STATUS };
+                    self.poll(permit, job, task, points).await
+                }
                 None => Ok(()),
             },
             Err(error) => Err(error),
         };
-        if let Err(error) = &called {
-            tracing::error!(%job, "saving the provider's answer about job {job} failed; it is polled again: {error}");
-        }
-        called.is_ok()
+        log_if_unsaved(job, called)
     }
 
-    async fn poll(&self, permit: QueryPermit, job: JobId, task: &TaskId) -> Result<(), StoreError> {
+    async fn poll(
+        &self,
+        permit: QueryPermit,
+        job: JobId,
+        task: &TaskId,
+        [classified_at, applied_at]: [FailPoint; 2],
+    ) -> Result<(), StoreError> {
         let base_url = self.store.base_url_of(task).await?;
         let began = self.session.clock.now();
         let (call, classified) = self.session.client.poll(permit, task, base_url.as_deref()).await;
@@ -102,13 +148,13 @@ impl Inner {
                 tracing::warn!(%job, "no status of job {job}: {why}");
             }
         }
-        failpoints::hit(FailPoint::PollClassified);
+        failpoints::hit(classified_at);
         let now = self.session.clock.now();
         let applied = self
             .store
             .apply(job, Event::StatusPolled { task: task.clone(), sent_at: began, verdict }, now)
             .await?;
-        failpoints::hit(FailPoint::PollApplied);
+        failpoints::hit(applied_at);
         log_transition(&applied);
         // Warned once, at the very task that reaches the count.
         if applied.before != applied.job.state_name()
@@ -137,6 +183,14 @@ impl Inner {
     }
 }
 
+/// Whether a call and the commit of its answer succeeded.
+fn log_if_unsaved(job: JobId, called: Result<(), StoreError>) -> bool {
+    if let Err(error) = &called {
+        tracing::error!(%job, "saving the provider's answer about job {job} failed; it is polled again: {error}");
+    }
+    called.is_ok()
+}
+
 impl Stage for PollStage {
     const NAME: &'static str = "poll";
 
@@ -144,7 +198,8 @@ impl Stage for PollStage {
         let polls = self.start_due(NextAction::Poll, &self.in_flight).await?;
         let cancels = self.start_due(NextAction::Cancel, &self.in_flight).await?;
         let failing = self.start_due(NextAction::PollFailing, &self.failing_in_flight).await?;
-        Ok(polls.or(cancels).or(failing))
+        let earlier = self.poll_earlier().await?;
+        Ok(polls.or(cancels).or(failing).or(earlier))
     }
 
     async fn notified(&self) {

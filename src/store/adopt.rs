@@ -168,8 +168,8 @@ fn insert_attempt(
     connection
         .prepare_cached(
             "INSERT INTO attempts (job, number, key, body, body_sha256, created_at, sends, last_sent_at, base_url,
-                                   counted_quota, counted_settled, counted_at)
-             VALUES (?1, ?2, ?3, '', ?4, ?5, 0, ?5, ?6, 0, 0, ?5)",
+                                   counted_quota, counted_settled, counted_at, settlement_tries)
+             VALUES (?1, ?2, ?3, '', ?4, ?5, 0, ?5, ?6, 0, 0, ?5, 0)",
         )?
         .execute((nr, number, key, sha256_hex(b""), at, base_url))?;
     Ok(())
@@ -228,7 +228,7 @@ fn insert_adopted(
     Ok(job.id())
 }
 
-fn job_of_task(connection: &Connection, task: &TaskId) -> Result<Option<JobId>, StoreError> {
+pub(super) fn job_of_task(connection: &Connection, task: &TaskId) -> Result<Option<JobId>, StoreError> {
     let mut statement = connection.prepare_cached(JOB_OF_TASK)?;
     Ok(statement.query_row([task.as_str()], |row| row.get(0)).optional()?)
 }

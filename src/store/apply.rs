@@ -11,6 +11,7 @@ use crate::job::state::StateName;
 use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
+use crate::store::earlier_tasks::{note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
 use crate::store::job_rows::{JobRow, read_job, update_job};
@@ -83,8 +84,9 @@ pub(super) fn apply_to(
         bind_task(writing, nr, &job, task)?;
     }
     if let Some(billing) = billing {
-        record_billing(writing, (nr, before.id()), &billing)?;
+        record_billing(writing, (nr, before), &billing)?;
     }
+    care_for_earlier_task(writing, event, (before, &job), moment)?;
     let due = due_work(&job, moment.now);
     // Elapsed time does not change the job, but may change what it needs next.
     if job != *before || *event == Event::TimeElapsed {
@@ -109,6 +111,30 @@ pub(super) fn apply_to(
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
     Ok((applied, StepRow { nr, send }))
+}
+
+/// A task that the job loses with this event, or has lost before, is polled until its cost is final.
+fn care_for_earlier_task(
+    writing: &mut Writing<'_>,
+    event: &Event,
+    (before, after): (&Job, &Job),
+    moment: Moment<'_>,
+) -> Result<(), StoreError> {
+    if let Some(task) = before.task().filter(|task| after.task() != Some(task)) {
+        return match before.settlement_once_left(moment) {
+            Some(settlement) => set_settlement(writing, task, Some(settlement)),
+            None => Ok(()),
+        };
+    }
+    match event {
+        Event::StatusPolled { task, verdict, .. } if before.task() != Some(task) => {
+            note_poll(writing, task, verdict, moment)
+        }
+        Event::CallbackReceived { hint: Some(task), .. } if before.task() != Some(task) => {
+            note_callback(writing, task, moment.now)
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Writing<'_> {

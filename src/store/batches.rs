@@ -1,6 +1,8 @@
-//! Lists of batches: the job files that were ingested, with the states and the cost of their jobs.
+//! Lists of batches: the job files that were ingested, with the states and the cost of their jobs, and when the rest will
+//! probably have ended.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, Row};
 
@@ -10,14 +12,28 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::estimates::Estimator;
+use crate::store::model_stats::median;
 
 /// Files whose jobs are visible and not all pruned, newest first.
 const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
     WHERE nr < ?1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
     ORDER BY nr DESC LIMIT ?2";
 /// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
-const JOBS: &str =
-    "SELECT state, cost_quota, finished_at FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
+const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
+        (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr),
+        (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
+    FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
+/// Requests that are not submitted yet.
+const NEW_REQUESTS: &str =
+    "SELECT requests.body FROM jobs INDEXED BY jobs_by_batch JOIN requests ON requests.job = jobs.nr
+    WHERE jobs.batch = ?1 AND jobs.attempts = 0 AND jobs.finished_at IS NULL LIMIT ?2";
+/// The most of them that are estimated; the others will cost as much on average.
+const MOST_ESTIMATED: u32 = 200;
+/// How long the newest succeeded jobs took.
+const TIMES: &str = "SELECT model, finished_at - submitted_at FROM jobs INDEXED BY jobs_by_end
+    WHERE state = 'succeeded' AND finished_at IS NOT NULL AND submitted_at IS NOT NULL AND adopted = 0
+    ORDER BY finished_at DESC LIMIT 500";
 
 impl Store {
     /// The newest batches from `cursor` on, at most `limit` and never more than [`MAX_BATCH_PAGE`], and where the next page
@@ -29,13 +45,17 @@ impl Store {
         &self,
         cursor: Option<i64>,
         limit: u32,
+        now: Timestamp,
     ) -> Result<(Vec<BatchView>, Option<i64>), StoreError> {
         let limit = limit.clamp(1, MAX_BATCH_PAGE);
+        let book = self.prices.read().clone();
         self.read(move |connection| {
+            let mut reader =
+                BatchReader { connection, estimator: Estimator::new(connection, &book), times: None, now };
             let mut statement = connection.prepare_cached(FILES)?;
             // One more than asked for shows that there is another page.
             let rows = statement.query_and_then((cursor.unwrap_or(i64::MAX), limit + 1), |row| {
-                Ok::<_, StoreError>((row.get(0)?, read_batch(connection, row)?))
+                Ok::<_, StoreError>((row.get(0)?, reader.read(row)?))
             })?;
             let mut found: Vec<(i64, BatchView)> = rows.collect::<Result<_, _>>()?;
             let more = found.len() > limit as usize;
@@ -47,33 +67,117 @@ impl Store {
     }
 }
 
-fn read_batch(connection: &Connection, file: &Row<'_>) -> Result<BatchView, StoreError> {
-    let nr: i64 = file.get(0)?;
-    let mut statement = connection.prepare_cached(JOBS)?;
-    let mut rows = statement.query([nr])?;
-    let (mut states, mut cost, mut last, mut finished) = (BTreeMap::new(), Quota::ZERO, None, true);
-    while let Some(row) = rows.next()? {
-        let state: StateName = row.get(0)?;
-        *states.entry(state).or_insert(0) += 1;
-        cost = cost.plus(row.get::<_, Option<Quota>>(1)?.unwrap_or_default());
-        last = last.max(row.get::<_, Option<Timestamp>>(2)?);
-        finished &= state.is_end();
+/// Reads batches, and what they need to know of other jobs once for all.
+struct BatchReader<'a> {
+    connection: &'a Connection,
+    estimator: Estimator<'a>,
+    /// The median time of the jobs of each model; `None`: not read yet.
+    times: Option<BTreeMap<String, Duration>>,
+    now: Timestamp,
+}
+
+impl BatchReader<'_> {
+    fn read(&mut self, file: &Row<'_>) -> Result<BatchView, StoreError> {
+        let nr: i64 = file.get(0)?;
+        let mut statement = self.connection.prepare_cached(JOBS)?;
+        let mut rows = statement.query([nr])?;
+        let (mut states, mut last, mut finished) = (BTreeMap::new(), None, true);
+        let (mut cost, mut estimate, mut new, mut open) = (Quota::ZERO, Quota::ZERO, 0, Vec::new());
+        while let Some(row) = rows.next()? {
+            let state: StateName = row.get(0)?;
+            *states.entry(state).or_insert(0) += 1;
+            cost = cost.plus(row.get::<_, Option<Quota>>(5)?.unwrap_or_default());
+            estimate = estimate.plus(row.get::<_, Option<Quota>>(6)?.unwrap_or_default());
+            last = last.max(row.get::<_, Option<Timestamp>>(4)?);
+            finished &= state.is_end();
+            if !state.is_end() {
+                new += i64::from(row.get::<_, u32>(2)? == 0);
+                open.push((state, row.get(1)?, row.get(3)?));
+            }
+        }
+        Ok(BatchView {
+            id: batch_id(nr),
+            file: file.get(1)?,
+            jobs: file.get::<_, i64>(2)?.unsigned_abs(),
+            states,
+            cost_usd: cost.usd(),
+            estimate_usd: estimate.plus(self.estimate_new(nr, new)?).usd(),
+            created_at: file.get(3)?,
+            finished_at: last.filter(|_| finished),
+            eta_at: self.expected_end(open)?,
+        })
     }
-    Ok(BatchView {
-        id: batch_id(nr),
-        file: file.get(1)?,
-        jobs: file.get::<_, i64>(2)?.unsigned_abs(),
-        states,
-        cost_usd: cost.usd(),
-        created_at: file.get(3)?,
-        finished_at: last.filter(|_| finished),
-    })
+
+    /// What the `count` jobs of a batch without an attempt will probably cost.
+    fn estimate_new(&mut self, batch: i64, count: i64) -> Result<Quota, StoreError> {
+        if count == 0 {
+            return Ok(Quota::ZERO);
+        }
+        let mut statement = self.connection.prepare_cached(NEW_REQUESTS)?;
+        let mut rows = statement.query((batch, MOST_ESTIMATED))?;
+        let (mut sum, mut estimated) = (Quota::ZERO, 0_i64);
+        while let Some(row) = rows.next()? {
+            sum = sum.plus(self.estimator.estimate(&row.get::<_, String>(0)?)?.estimate.quota);
+            estimated += 1;
+        }
+        let all = i128::from(sum.get()) * i128::from(count) / i128::from(estimated.max(1));
+        Ok(Quota::new(i64::try_from(all).unwrap_or(i64::MAX)))
+    }
+
+    /// When the jobs that run or wait for their turn will probably have ended, if the waiting ones run as many at a time as
+    /// run now. `None` while none runs, or while nothing is known of one of their models.
+    fn expected_end(
+        &mut self,
+        open: Vec<(StateName, String, Option<Timestamp>)>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let times = match self.times.take() {
+            Some(times) => times,
+            None => times_of_models(self.connection)?,
+        };
+        let (mut running, mut waiting, mut last, mut known) = (0_u32, Duration::ZERO, self.now, true);
+        for (state, model, submitted_at) in open.iter().filter(|(state, ..)| *state != StateName::Held) {
+            let Some(time) = times.get(model) else {
+                known = false;
+                break;
+            };
+            match (state, submitted_at) {
+                (StateName::Pending, _) => waiting += *time,
+                (_, submitted_at) => {
+                    running += 1;
+                    last = last.max(submitted_at.unwrap_or(self.now).plus(*time));
+                }
+            }
+        }
+        self.times = Some(times);
+        Ok((known && running > 0).then(|| last.plus(waiting / running)))
+    }
+}
+
+fn times_of_models(connection: &Connection) -> Result<BTreeMap<String, Duration>, StoreError> {
+    let mut millis: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(TIMES)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        millis.entry(row.get(0)?).or_default().push(row.get::<_, i64>(1)?.max(0).unsigned_abs());
+    }
+    let medians = millis.into_iter().filter_map(|(model, millis)| Some((model, median(millis)?)));
+    Ok(medians.map(|(model, millis)| (model, Duration::from_millis(millis))).collect())
 }
 
 /// The statements, so that a test can check their query plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    vec![("batches", FILES.to_owned()), ("jobs of a batch", JOBS.to_owned())]
+    [
+        ("batches", FILES),
+        ("jobs of a batch", JOBS),
+        ("new requests of a batch", NEW_REQUESTS),
+        ("times of models", TIMES),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::job::event::Event;
 use crate::job::step::Moment;
 use crate::sha256::sha256_hex;
 use crate::store::Store;
+use crate::store::adopt::job_of_task;
 use crate::store::apply::{Applied, apply_in};
 use crate::store::error::StoreError;
 use crate::store::metrics::MetricEvent;
@@ -116,7 +117,14 @@ impl Store {
                     .prepare_cached("UPDATE deliveries SET processed = 1 WHERE nr = ?1 AND overflow = ?2")?
                     .execute((nr, more))?;
                 let moment = Moment { now, jitter, policy: &policy };
-                let (applied, _) = apply_in(writing, job, &received, moment)?;
+                let (mut applied, _) = apply_in(writing, job, &received, moment)?;
+                if let Event::CallbackReceived { hint: Some(task), .. } = &received
+                    && applied.job.refused_attempt().is_some()
+                    && job_of_task(writing.connection, task)?.is_none()
+                {
+                    let found = Event::TaskAfterRefusal { task: task.clone() };
+                    applied = apply_in(writing, job, &found, moment)?.0;
+                }
                 match &believed {
                     Some(event) => apply_in(writing, job, event, moment).map(|(applied, _)| applied),
                     None => Ok(applied),

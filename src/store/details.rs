@@ -30,6 +30,8 @@ pub struct JobDetails {
     pub again_of: Option<JobId>,
     /// What its newest attempt was estimated at.
     pub estimate: Option<Quota>,
+    /// What all its attempts were charged; `None`: nothing is known yet.
+    pub cost: Option<Quota>,
     /// 0 to 5, of its best output.
     pub rating: Option<u8>,
     /// Its files in the library, those of earlier tasks too.
@@ -183,6 +185,7 @@ pub(super) fn select_where(condition: &str) -> String {
         "SELECT {columns}, jobs.rating, requests.prompt, requests.labels, requests.warnings,
                 (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
                     AS estimate_quota,
+                (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr) AS charged_quota,
                 (SELECT again_of FROM batches WHERE batches.nr = jobs.batch) AS again_of
          FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {condition}"
     )
@@ -213,6 +216,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         again_of: row.get("again_of")?,
         rating: row.get("rating")?,
         estimate: row.get("estimate_quota")?,
+        cost: row.get("charged_quota")?,
         files,
         changed: known.change,
     })

@@ -10,10 +10,12 @@ use crate::clock::Timestamp;
 use crate::job::output::{OutputKey, host_of_link};
 use crate::job::suspension::Suspension;
 use crate::job::{JobId, TaskId};
+use crate::money::Quota;
 use crate::store::Store;
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;
+use crate::store::sidecars::outdate_sidecars;
 use crate::store::suspensions::suspensions_in;
 
 /// What the download stage has to do.
@@ -109,7 +111,8 @@ impl Store {
         .await
     }
 
-    /// Plans the path of an output. Returns false if another output has this path.
+    /// Plans the path of an output. Returns false if another output has this path. The sidecar will name `sidecar_cost`,
+    /// and is rewritten if the cost has changed since that was read.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -119,10 +122,16 @@ impl Store {
         task: TaskId,
         key: OutputKey,
         plan: Plan,
+        sidecar_cost: Option<Quota>,
     ) -> Result<bool, StoreError> {
         self.writer
             .write(move |writing| {
-                let nr = number_of(writing.connection, job)?;
+                let (nr, cost): (i64, Option<Quota>) = writing
+                    .connection
+                    .prepare_cached("SELECT nr, cost_quota FROM jobs WHERE id = ?1")?
+                    .query_row([job], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?
+                    .ok_or(StoreError::NoSuchJob(job))?;
                 let taken = writing
                     .connection
                     .prepare_cached(
@@ -149,6 +158,9 @@ impl Store {
                         &plan.sha256,
                         &plan.host,
                     ))?;
+                if cost != sidecar_cost {
+                    outdate_sidecars(writing, nr, &task)?;
+                }
                 Ok(true)
             })
             .await

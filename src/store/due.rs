@@ -110,6 +110,12 @@ impl Store {
                          WHERE id = ?1",
                     )?
                     .execute((job.to_string(), &why, change))?;
+                writing
+                    .connection
+                    .prepare_cached(
+                        "UPDATE attempts SET settlement_at = NULL WHERE job = (SELECT nr FROM jobs WHERE id = ?1)",
+                    )?
+                    .execute([job.to_string()])?;
                 Ok(())
             })
             .await

@@ -12,8 +12,8 @@
 //! | change the request of a job that was not submitted | `edit` |
 //! | estimates, and the quotes they are made from; what attempts cost and budgets have left | `estimates`; `quotes`; `spending` |
 //! | ingest job files, mark them as moved; what they would cost before | `job_files`; `new_jobs` |
-//! | which jobs are due; isolate a corrupt job | `due` |
-//! | downloads that are due, planned paths of outputs | `downloads` |
+//! | which jobs are due; isolate a corrupt job; tasks that jobs no longer have | `due`; `earlier_tasks` |
+//! | downloads that are due, planned paths of outputs; sidecars to rewrite | `downloads`; `sidecars` |
 //! | keep and process callbacks | `deliveries` |
 //! | the outbox of notifications | `hooks`; `subscription`, what a hook wants |
 //! | what is suspended or paused | `suspensions` |
@@ -42,6 +42,7 @@ pub mod deliveries;
 pub mod details;
 pub mod downloads;
 pub mod due;
+pub mod earlier_tasks;
 pub mod edit;
 pub mod error;
 pub mod estimates;
@@ -61,6 +62,7 @@ pub mod quotes;
 pub mod ratings;
 pub mod report;
 pub mod schema;
+pub mod sidecars;
 pub mod spending;
 mod sql_types;
 pub mod start_attempt;

@@ -10,8 +10,9 @@ use crate::store::job_files::staging::NOT_STAGED;
 /// How many succeeded jobs are looked at, the newest.
 const SAMPLE: u32 = 10_000;
 
-const SUCCEEDED: &str = "SELECT model, finished_at - submitted_at, cost_quota FROM jobs
-    WHERE state = 'succeeded' AND finished_at IS NOT NULL AND adopted = 0 ORDER BY finished_at DESC LIMIT ?1";
+const SUCCEEDED: &str = "SELECT model, finished_at - submitted_at,
+        (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr)
+    FROM jobs WHERE state = 'succeeded' AND finished_at IS NOT NULL AND adopted = 0 ORDER BY finished_at DESC LIMIT ?1";
 
 /// The jobs of a model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,7 +65,7 @@ impl Store {
 }
 
 /// The lower of the two in the middle of an even number.
-fn median<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
+pub(super) fn median<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     values.sort_unstable();
     values.get(values.len().checked_sub(1)? / 2).copied()
 }

@@ -22,6 +22,8 @@ pub enum Topic {
     Resume,
     /// The submit stage: money was given back to a budget, or the budgets were changed.
     BudgetFreed,
+    /// The sidecar stage.
+    Sidecars,
     /// Everything that follows changes: event streams, waiting commands, tests.
     Changes,
 }

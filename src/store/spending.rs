@@ -8,11 +8,12 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::clock::calendar::Period;
+use crate::failpoints::{self, FailPoint};
 use crate::job::budget::{Budget, BudgetLevel, BudgetVerdict, Budgets, Scope, Spent, judge};
 use crate::job::label::Label;
 use crate::job::notification::JobNotification;
 use crate::job::step::Billing;
-use crate::job::{JobId, Labels, TaskId};
+use crate::job::{Job, JobId, Labels, TaskId};
 use crate::money::Quota;
 use crate::money::estimate::Estimate;
 use crate::store::Store;
@@ -21,6 +22,7 @@ use crate::store::hooks::write_calls;
 use crate::store::meta;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
+use crate::store::sidecars::outdate_sidecars;
 use crate::store::writer::Writing;
 
 /// The unit of `spending.quarter`.
@@ -151,13 +153,21 @@ pub(super) fn reserve(
 /// Records what became known about the cost of an attempt of a job.
 pub(super) fn record_billing(
     writing: &mut Writing<'_>,
-    (nr, job): (i64, JobId),
+    (nr, job): (i64, &Job),
     billing: &Billing,
 ) -> Result<(), StoreError> {
     match billing {
         Billing::NotExecuted(number) => {
             let counted = counted_by(writing.connection, nr, *number)?;
             set_counted(writing, nr, *number, Counted { quota: Quota::ZERO, ..counted })
+        }
+        Billing::MayBeExecuted(number) => {
+            let estimate: Option<Quota> = writing
+                .connection
+                .prepare_cached("SELECT estimate_quota FROM attempts WHERE job = ?1 AND number = ?2")?
+                .query_row((nr, number), |row| row.get(0))?;
+            let counted = counted_by(writing.connection, nr, *number)?;
+            set_counted(writing, nr, *number, Counted { quota: estimate.unwrap_or_default(), ..counted })
         }
         Billing::Frozen(number, frozen) => {
             writing
@@ -172,7 +182,9 @@ pub(super) fn record_billing(
             set_counted(writing, nr, *number, Counted { quota: counted.quota.max(*frozen), ..counted })
         }
         Billing::Charged { task, quota: charged, completed } => {
-            let Some((number, sends)) = attempt_of(writing.connection, nr, task)? else { return Ok(()) };
+            let Some((number, sends, before)) = attempt_of(writing.connection, nr, task)? else {
+                return Ok(());
+            };
             // What a failed task cost says nothing about the next.
             let estimate: Option<Quota> = writing
                 .connection
@@ -181,6 +193,10 @@ pub(super) fn record_billing(
                      WHERE job = ?1 AND number = ?2 RETURNING estimate_quota",
                 )?
                 .query_row((nr, number, charged, completed), |row| row.get(0))?;
+            // Most tasks have their final cost before they have files.
+            if before != Some(*charged) && !(job.task() == Some(task) && job.outputs().is_empty()) {
+                outdate_sidecars(writing, nr, task)?;
+            }
             // Made elsewhere: no budget was asked.
             if sends == 0 {
                 return Ok(());
@@ -189,6 +205,7 @@ pub(super) fn record_billing(
             if let Some(estimate) = estimate.filter(|estimate| charged > estimate)
                 && !(counted.settled && counted.quota == *charged)
             {
+                let job = job.id();
                 tracing::warn!(%job, "job {job} was charged {charged}, more than its estimate of {estimate}");
                 writing.count(MetricEvent::ChargedAboveEstimate);
             }
@@ -197,11 +214,17 @@ pub(super) fn record_billing(
     }
 }
 
-/// The number of the attempt that made a task, and how often it was sent.
-fn attempt_of(connection: &Connection, nr: i64, task: &TaskId) -> Result<Option<(u32, u32)>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT number, sends FROM attempts WHERE job = ?1 AND task_id = ?2")?;
-    Ok(statement.query_row((nr, task.as_str()), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+/// The number of the attempt that made a task, how often it was sent, and what it was charged so far.
+fn attempt_of(
+    connection: &Connection,
+    nr: i64,
+    task: &TaskId,
+) -> Result<Option<(u32, u32, Option<Quota>)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, sends, charged_quota FROM attempts WHERE job = ?1 AND task_id = ?2",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    Ok(statement.query_row((nr, task.as_str()), read).optional()?)
 }
 
 fn counted_by(connection: &Connection, nr: i64, number: u32) -> Result<Counted, StoreError> {
@@ -262,6 +285,7 @@ fn add_to_sums(
              ON CONFLICT (quarter) DO UPDATE SET reserved = reserved + ?2, settled = settled + ?3",
         )?
         .execute((counted.at.millis().div_euclid(QUARTER_MS), reserved, settled))?;
+    failpoints::hit(FailPoint::SpendingChanged);
     for (key, value) in labels {
         connection
             .prepare_cached(

@@ -154,8 +154,8 @@ fn create_attempt(
         .prepare_cached(
             "INSERT INTO attempts (job, number, key, body, body_sha256, created_at, sends, last_sent_at, base_url,
                                    estimate_quota, estimate_source, price_class, counted_quota, counted_settled,
-                                   counted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?8, 0, ?6)",
+                                   counted_at, settlement_tries)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?6, ?7, ?8, ?9, ?10, ?8, 0, ?6, 0)",
         )?
         .execute((
             nr,

@@ -287,6 +287,8 @@ async fn frequent_statements_scan_no_table() {
     for (name, sql) in super::due::hot_statements()
         .into_iter()
         .chain(super::downloads::hot_statements())
+        .chain(super::earlier_tasks::hot_statements())
+        .chain(super::sidecars::hot_statements())
         .chain(super::lists::hot_statements())
         .chain(super::batches::hot_statements())
         .chain(super::report::hot_statements())

@@ -21,7 +21,7 @@ impl JobDetails {
             name: identity.name.clone(),
             state: self.job.state_name(),
             reason: match self.job.state() {
-                State::Held(hold) => Some(hold.explanation(identity.id)),
+                State::Held(hold) => Some(hold.explanation(identity.id, !identity.adopted)),
                 _ => wait_reason(&self.job, suspensions, now).map(|reason| reason.to_string()),
             },
             task_id: self.job.task().map(ToString::to_string),
@@ -36,8 +36,8 @@ impl JobDetails {
             warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
             estimate_usd: self.estimate.map(Quota::usd),
-            cost_quota: facts.cost.map(Quota::get),
-            cost_usd: facts.cost.map(Quota::usd),
+            cost_quota: self.cost.map(Quota::get),
+            cost_usd: self.cost.map(Quota::usd),
             created_at: identity.created_at,
             submitted_at: facts.submitted_at,
             completed_at: facts.completed_at,
@@ -142,6 +142,7 @@ mod tests {
             warnings: vec!["`duration` is 7".into()],
             again_of: JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890aa"),
             estimate: Some(Quota::new(70_000)),
+            cost: Some(Quota::new(75_000)),
             rating: Some(4),
             files: vec![LibraryFile {
                 key: OutputKey { kind: OutputKind::Video, index: 0 },

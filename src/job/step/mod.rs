@@ -24,7 +24,7 @@ use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
 use crate::job::policy::PollingPolicy;
 use crate::job::retry::Backoff;
-use crate::job::state::{HeldFrom, Hold, Schedule, State, StateName};
+use crate::job::state::{HeldFrom, Hold, PendingAttempt, Schedule, State, StateName};
 use crate::job::{Job, JobError};
 use crate::money::Quota;
 
@@ -62,6 +62,8 @@ pub struct StepOutcome {
 pub enum Billing {
     /// The attempt of this number was certainly not executed.
     NotExecuted(u32),
+    /// The attempt of this number may have been executed after all.
+    MayBeExecuted(u32),
     /// The provider has frozen this much for the attempt of this number.
     Frozen(u32, Quota),
     /// The provider has charged this much for a task; zero after a refund.
@@ -100,6 +102,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::AttemptStarted => change.attempt_started(),
         Event::SubmitAnswered { attempt, verdict } => change.submit_answered(*attempt, verdict),
         Event::Adopted { task, submitted_at } => change.adopted(task, *submitted_at),
+        Event::TaskAfterRefusal { task } => change.found_after_refusal(task),
         Event::StatusPolled { task, sent_at, verdict } => change.status_polled(task, *sent_at, verdict),
         Event::CancelAnswered { task, verdict } => change.cancel_answered(task, verdict),
         Event::CallbackReceived { hint, quiet } => change.callback_received(hint.as_ref(), *quiet),
@@ -111,6 +114,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::OverBudget { need, why, until } => change.over_budget(*need, why, *until),
         Event::BudgetFreed => change.budget_freed(),
         Event::TooExpensive { why } => change.too_expensive(why),
+        Event::ListAwaited => change.list_awaited(),
         Event::ModelUnlisted { nearest } => change.model_unlisted(nearest.as_deref()),
         Event::Edited(edit) => change.edited(edit),
         Event::Operator(action) => change.operator_acted(*action),
@@ -208,10 +212,10 @@ impl Change<'_> {
         self.job.state = state;
     }
 
-    fn fail(&mut self, error: JobError, task: Option<TaskId>) {
+    fn fail(&mut self, error: JobError, task: Option<TaskId>, refused: Option<PendingAttempt>) {
         let detail = format!("{}: {}", error.code, error.message);
         self.job.facts.error = Some(error);
-        self.end(HistoryEvent::Failed, detail, State::Failed { task });
+        self.end(HistoryEvent::Failed, detail, State::Failed { task, refused });
     }
 }
 

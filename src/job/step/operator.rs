@@ -114,6 +114,9 @@ impl Change<'_> {
     }
 
     fn give_up(&mut self, task: Option<TaskId>, detail: &'static str) -> ActionReply {
+        if self.job.is_task_unfinished() {
+            self.expect_settlement();
+        }
         self.end(HistoryEvent::Cancelled, detail, State::Cancelled { task });
         ActionReply::Done(detail)
     }

@@ -25,7 +25,11 @@ impl Change<'_> {
             return self.polled_ended(verdict);
         }
         if self.job.task() != Some(task) || self.job.state_name().is_end() {
-            if let StatusVerdict::Answered(facts) = verdict {
+            // It is polled until its end is known, with its cost.
+            if let StatusVerdict::Answered(facts) = verdict
+                && facts.phase.is_end()
+                && !facts.cost_pending
+            {
                 self.ignore(format!("status of task {task}: {}", facts.phase));
             }
             return;
@@ -153,7 +157,7 @@ impl Change<'_> {
                     code: "task_failed".into(),
                     message: "the provider reports that the task failed, without a reason".into(),
                 });
-                self.fail(error, Some(task));
+                self.fail(error, Some(task), None);
             }
             Phase::Cancelled => {
                 self.end(HistoryEvent::Cancelled, "at the provider", State::Cancelled { task: Some(task) });
@@ -262,6 +266,7 @@ impl Change<'_> {
                 if running.schedule.failing_since.is_some() {
                     let detail = "given up: the provider answers neither cancel nor status requests; the task may be \
                                   billed";
+                    self.expect_settlement();
                     return self.end(
                         HistoryEvent::Cancelled,
                         detail,

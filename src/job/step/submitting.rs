@@ -58,11 +58,21 @@ impl Change<'_> {
         }
     }
 
+    /// Its submit waits until another list says whether the provider has the model.
+    pub(super) fn list_awaited(&mut self) {
+        if self.job.needs_listed_model() {
+            let model = &self.job.identity.model;
+            self.job.facts.status_message = Some(format!(
+                "the provider's list of models lacks {model}; waits for the next list to say the same"
+            ));
+        }
+    }
+
     fn create_attempt(&mut self, schedule: Schedule) {
         let number = self.job.attempts.saturating_add(1);
         self.job.attempts = number;
-        self.job.checks_waived = false;
         self.job.unlisted_allowed = false;
+        self.job.facts.status_message = None;
         let now = self.now();
         self.record(HistoryEvent::Submitting, format!("key {}", attempt_key(self.job.id(), number)));
         self.job.state = State::Submitting {
@@ -111,7 +121,7 @@ impl Change<'_> {
                 if self.job.cancel_requested {
                     self.cancelled_before_submit("the provider had refused it");
                 } else {
-                    self.fail(error.clone(), None);
+                    self.fail(error.clone(), None, Some(pending_attempt));
                 }
             }
             SubmitVerdict::Suspended { why, not_before } => {
@@ -201,6 +211,18 @@ impl Change<'_> {
         self.submit_again(schedule, pending_attempt, &why);
     }
 
+    /// A copy of the refused submit was executed. The same key leads to its task, and is billed once.
+    pub(super) fn found_after_refusal(&mut self, task: &TaskId) {
+        let State::Failed { refused: Some(attempt), .. } = self.job.state else { return };
+        self.billing = Some(Billing::MayBeExecuted(attempt.number));
+        self.job.facts.error = None;
+        self.job.facts.finished_at = None;
+        let now = self.now();
+        let attempt = PendingAttempt { outcome_unknown: true, ..attempt };
+        let held_from = HeldFrom::Submitting(Schedule::starting(now, now), attempt);
+        self.hold(HoldReason::TaskAfterRefusal, format!("task {task}"), held_from);
+    }
+
     /// The job has its task.
     pub(super) fn submitted(
         &mut self,
@@ -213,6 +235,7 @@ impl Change<'_> {
         self.record(event, format!("task {task}"));
         self.job.facts.submitted_at = at;
         self.job.facts.reserved = reserved;
+        self.job.checks_waived = false;
         self.job.facts.status_message = None;
         let delay = self.moment.policy.first_poll();
         let first_poll = Backoff { base: delay, factor: 1.0, cap: delay };

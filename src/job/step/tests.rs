@@ -1,6 +1,8 @@
-//! The decisions of `step` in time. `table` has every event in every state, `bounds` what holds for faults that never heal.
+//! The decisions of `step` in time. `table` has every event in every state, `bounds` what holds for faults that never heal, `money`
+//! what is billed.
 
 mod bounds;
+mod money;
 mod table;
 
 use std::time::Duration;
@@ -445,46 +447,4 @@ fn release_of_an_unlisted_model_counts_for_one_attempt() {
     for job in [held, failed] {
         assert!(after(job, &[Event::Operator(OperatorAction::Retry)]).needs_listed_model());
     }
-}
-
-#[test]
-fn final_cost_is_asked_for_after_the_end_of_the_job() {
-    let link = ["https://cdn.example/a"];
-    let mut job =
-        after(new_job(), &[Event::AttemptStarted, accepted(), polled(cost_pending(&link)), stored(0)]);
-    assert_eq!((job.state_name(), job.facts().cost), (StateName::Succeeded, None));
-    let mut now = START;
-    for _ in 0..3 {
-        let due = next_action(&job, now).expect("a poll");
-        assert_eq!(due.action, NextAction::Poll);
-        now = due.due;
-        job = step(&job, &polled(cost_pending(&link)), at(now)).job;
-    }
-    let settled = step(&job, &polled(completed(&link)), at(now));
-    assert_eq!(
-        settled.billing,
-        Some(Billing::Charged { task: task(), quota: Quota::new(75_000), completed: true })
-    );
-    assert_eq!(settled.job.facts().cost, Some(Quota::new(75_000)));
-    assert_eq!((settled.job.state_name(), next_action(&settled.job, now)), (StateName::Succeeded, None));
-}
-
-#[test]
-fn cost_that_is_never_final_stays_reserved_after_some_hours() {
-    let link = ["https://cdn.example/a"];
-    let mut job =
-        after(new_job(), &[Event::AttemptStarted, accepted(), polled(cost_pending(&link)), stored(0)]);
-    let (mut now, mut polls) = (START, 0);
-    while let Some(due) = next_action(&job, now) {
-        now = due.due;
-        let answer = if polls % 2 == 0 { polled(cost_pending(&link)) } else { unanswered() };
-        let outcome = step(&job, &answer, at(now));
-        assert_eq!((outcome.billing, outcome.history.len()), (None, 0));
-        (job, polls) = (outcome.job, polls + 1);
-    }
-    assert!(
-        (8..16).contains(&polls) && now.since(START) < 24 * HOUR,
-        "{polls} polls in {:?}",
-        now.since(START)
-    );
 }

@@ -33,7 +33,8 @@ pub(super) async fn list_batches(
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(&request, &["limit", "cursor"])?;
     let (cursor, limit) = (query.number("cursor")?, query.limit(DEFAULT_LIMIT, MAX_BATCH_PAGE)?);
-    let (batches, next) = admin.server.store.batches(cursor, limit).await?;
+    let now = admin.server.clock.now();
+    let (batches, next) = admin.server.store.batches(cursor, limit, now).await?;
     let next_cursor = next.map(|cursor| cursor.to_string());
     Ok(json_response(StatusCode::OK, &BatchPage { batches, next_cursor }))
 }

@@ -6,7 +6,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::api::action::{BulkActionRequest, BulkActionResult, RejectedAction};
 use crate::api::estimate::CostEstimate;
 use crate::api::list::{JobFilter, MAX_PAGE};
-use crate::job::Job;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::step::ActionReply;
 use crate::money::Quota;
@@ -16,6 +15,7 @@ use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::store::Store;
+use crate::store::details::JobDetails;
 use crate::store::estimates::JobEstimate;
 
 /// Most jobs one request may act on; a wider filter is rejected.
@@ -48,13 +48,13 @@ pub(super) async fn run_bulk_action(
         let detail = format!("expected {expect} jobs, but {} match now; nothing was done", jobs.len());
         return Err(Problem::action_rejected(detail));
     }
-    let cost = jobs.iter().filter_map(|job| job.facts().cost).fold(Quota::ZERO, Quota::plus);
+    let cost = jobs.iter().filter_map(|details| details.cost).fold(Quota::ZERO, Quota::plus);
     let estimate = match bulk.action {
         OperatorAction::Cancel | OperatorAction::Dismiss => EstimateTotal::default(),
         OperatorAction::Retry | OperatorAction::Release => estimate_of(store, &jobs).await?,
     };
     let (messages, mut done, mut rejected) = (choose_messages(&request), 0, Vec::new());
-    for job in jobs.iter().filter(|_| !bulk.dry_run) {
+    for JobDetails { job, .. } in jobs.iter().filter(|_| !bulk.dry_run) {
         let applied = store.apply(job.id(), Event::Operator(bulk.action), clock.now()).await?;
         match applied.reply {
             Some(ActionReply::Rejected(reason)) => {
@@ -106,9 +106,9 @@ fn count_jobs(n: usize) -> String {
 }
 
 /// What the jobs will probably cost if they are submitted now.
-async fn estimate_of(store: &Store, jobs: &[Job]) -> Result<EstimateTotal, Problem> {
+async fn estimate_of(store: &Store, jobs: &[JobDetails]) -> Result<EstimateTotal, Problem> {
     let mut total = EstimateTotal::default();
-    let estimates = store.estimate_jobs(jobs.iter().map(Job::id).collect()).await?;
+    let estimates = store.estimate_jobs(jobs.iter().map(|details| details.job.id()).collect()).await?;
     for JobEstimate { estimate, price_class, .. } in estimates.values() {
         total.add(*estimate, price_class.as_deref());
     }
@@ -116,11 +116,11 @@ async fn estimate_of(store: &Store, jobs: &[Job]) -> Result<EstimateTotal, Probl
 }
 
 /// All jobs that match, newest first.
-async fn matching_jobs(store: &Store, filter: JobFilter) -> Result<Vec<Job>, Problem> {
+async fn matching_jobs(store: &Store, filter: JobFilter) -> Result<Vec<JobDetails>, Problem> {
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {
         let page = store.list(filter.clone(), cursor, MAX_PAGE).await?;
-        jobs.extend(page.jobs.into_iter().map(|details| details.job));
+        jobs.extend(page.jobs);
         if jobs.len() > MAX_JOBS {
             let detail = format!("more than {MAX_JOBS} jobs match this filter; narrow it by label or text");
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));

@@ -125,7 +125,8 @@ impl DownloadTools {
                 continue;
             }
             let plan = Plan { path, bytes, sha256: sha256.clone(), host: checked.host.clone() };
-            if !self.store.plan_output(job, task.clone(), output.key, plan.clone()).await? {
+            let cost = details.job.facts().cost;
+            if !self.store.plan_output(job, task.clone(), output.key, plan.clone(), cost).await? {
                 continue;
             }
             failpoints::hit(FailPoint::OutputNameCommitted);

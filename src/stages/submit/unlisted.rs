@@ -39,6 +39,7 @@ impl Inner {
                 continue;
             }
             let Listing::Unlisted { nearest } = listing else {
+                self.tell_awaiting(&head, now).await?;
                 unlisted.wake = Wake::At(now.plus(RECHECK));
                 continue;
             };
@@ -49,6 +50,16 @@ impl Inner {
             unlisted.any_held = true;
         }
         Ok((listed, unlisted))
+    }
+
+    /// Makes a job that waits for another list say so.
+    async fn tell_awaiting(&self, head: &WaitingJob, now: Timestamp) -> Result<(), StoreError> {
+        let details = self.store.details(head.id).await?;
+        if details.job.facts().status_message.is_some() {
+            return Ok(());
+        }
+        let applied = self.store.apply(head.id, Event::ListAwaited, now).await;
+        isolate_corrupt_job(&self.store, head.id, applied).await.map(drop)
     }
 
     async fn needs_listed_model(&self, head: &WaitingJob) -> Result<bool, StoreError> {

@@ -80,7 +80,7 @@ impl Lifecycle {
                     (format!("{}.mp4", self.number), "1".to_owned(), "cdn.example".to_owned());
                 let published = Published::for_test(&path, 9, &sha256);
                 let plan = Plan { path, bytes: 9, sha256, host: host.clone() };
-                assert!(store.plan_output(self.id, self.task.clone(), self.key, plan).await.unwrap());
+                assert!(store.plan_output(self.id, self.task.clone(), self.key, plan, None).await.unwrap());
                 let stored = Event::Stored(Stored::new(self.task.clone(), self.key, &published, host, NOW));
                 let applied = store.apply(self.id, stored, NOW).await.unwrap();
                 assert_eq!(applied.job.state_name(), StateName::Succeeded);

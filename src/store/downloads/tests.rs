@@ -70,9 +70,9 @@ async fn planned_path_is_refused_to_others_and_found_after_a_restart() {
         sha256: "ab".repeat(32),
         host: "cdn.example".into(),
     };
-    assert!(rig.store.plan_output(jobs[0], task(0), VIDEO, plan("a.mp4")).await.unwrap());
-    assert!(rig.store.plan_output(jobs[0], task(0), VIDEO, plan("a.mp4")).await.unwrap());
-    assert!(!rig.store.plan_output(jobs[1], task(1), VIDEO, plan("a.mp4")).await.unwrap());
+    assert!(rig.store.plan_output(jobs[0], task(0), VIDEO, plan("a.mp4"), None).await.unwrap());
+    assert!(rig.store.plan_output(jobs[0], task(0), VIDEO, plan("a.mp4"), None).await.unwrap());
+    assert!(!rig.store.plan_output(jobs[1], task(1), VIDEO, plan("a.mp4"), None).await.unwrap());
     let reopened = open(&rig.path()).unwrap();
     assert_eq!(reopened.job_to_download(jobs[0]).await.unwrap().plans, [(VIDEO, plan("a.mp4"))]);
     assert!(reopened.job_to_download(jobs[1]).await.unwrap().plans.is_empty());

@@ -138,9 +138,9 @@ async fn number_of_a_batch_is_never_used_again() {
     // The last job that changed stays.
     rig.cancel(old, NOW).await;
     assert_eq!(rig.prune_all().await, 1);
-    assert_eq!(rig.store.batches(None, 9).await.unwrap().0.len(), 1, "no batch without jobs");
+    assert_eq!(rig.store.batches(None, 9, NOW).await.unwrap().0.len(), 1, "no batch without jobs");
     rig.ingest_and_move("next").await;
-    assert_eq!(rig.store.batches(None, 1).await.unwrap().0[0].id, "b3");
+    assert_eq!(rig.store.batches(None, 1, NOW).await.unwrap().0[0].id, "b3");
 }
 
 #[tokio::test]

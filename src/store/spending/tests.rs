@@ -1,8 +1,8 @@
 //! The sums of budgets: whatever happens to attempts, they are those of the attempts, and no submit exceeds a limit.
 
-use std::time::Duration;
+mod any_order;
 
-use proptest::prelude::*;
+use std::time::Duration;
 
 use super::*;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, SubmitVerdict, TaskFacts};
@@ -169,124 +169,6 @@ async fn job_above_its_own_limit_or_a_whole_budget_is_held() {
         "once, as the operator says"
     );
     assert!(matches!(start(&rig, jobs[1], 101, NOW).await, AttemptStart::Nothing(_)), "budgets still apply");
-}
-
-/// The sums must be those of the attempts.
-fn check_sums(rig: &Rig) {
-    let connection = raw(&rig.path());
-    let rows = |sql: &str| -> Vec<(String, i64, i64)> {
-        let mut statement = connection.prepare(sql).unwrap();
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-        rows.map(Result::unwrap).filter(|(_, reserved, settled)| (*reserved, *settled) != (0, 0)).collect()
-    };
-    let of_attempts =
-        "sum(iif(counted_settled, 0, counted_quota)), sum(iif(counted_settled, counted_quota, 0))
-        FROM attempts";
-    assert_eq!(
-        rows("SELECT cast(quarter AS TEXT), reserved, settled FROM spending ORDER BY quarter"),
-        rows(&format!(
-            "SELECT cast(counted_at / 900000 AS TEXT), {of_attempts} GROUP BY counted_at / 900000"
-        )),
-    );
-    assert_eq!(
-        rows("SELECT key || '=' || value, reserved, settled FROM label_spending ORDER BY 1"),
-        rows(&format!(
-            "SELECT labels.key || '=' || value, {of_attempts} JOIN labels ON labels.job = attempts.job GROUP BY 1"
-        )),
-    );
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Start { job: usize, cents: i64 },
-    Answer { job: usize, kind: u8, frozen: Option<i64> },
-    End { job: usize, failed: bool, cents: Option<i64> },
-    Operator { job: usize, action: OperatorAction },
-    Time { minutes: i64 },
-    Reopen,
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    let job = 0_usize..6;
-    let cents = prop::option::of(0_i64..50);
-    let action =
-        prop::sample::select(vec![OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Release]);
-    prop_oneof![
-        6 => (job.clone(), 1_i64..50).prop_map(|(job, cents)| Step::Start { job, cents }),
-        4 => (job.clone(), 0_u8..5, cents.clone()).prop_map(|(job, kind, frozen)| Step::Answer { job, kind, frozen }),
-        3 => (job.clone(), any::<bool>(), cents).prop_map(|(job, failed, cents)| Step::End { job, failed, cents }),
-        2 => (job, action).prop_map(|(job, action)| Step::Operator { job, action }),
-        // The wall clock may also be set back.
-        2 => (-600_i64..3000).prop_map(|minutes| Step::Time { minutes }),
-        1 => Just(Step::Reopen),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
-    /// Under any order of submits, answers, charges, refunds, restarts and clock changes, the sums are those of the
-    /// attempts, and no submit brings what is reserved and settled above a limit.
-    #[test]
-    fn no_submit_exceeds_a_budget(steps in prop::collection::vec(steps(), 1..80)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(run(steps));
-    }
-}
-
-async fn run(steps: Vec<Step>) {
-    let mut rig = Rig::new();
-    rig.store.set_budgets(budgets());
-    let drafts = (0..6).map(|n| if n % 2 == 0 { draft(&format!("a{n}")) } else { spring(&format!("b{n}")) });
-    let jobs = rig.ingest(drafts.collect()).await;
-    let mut now = NOW;
-    for step in steps {
-        match step {
-            Step::Start { job, cents } => {
-                let before = rig.store.details(jobs[job]).await.unwrap().job.state_name();
-                if let AttemptStart::Send(_) = start(&rig, jobs[job], cents, now).await
-                    && before == StateName::Pending
-                {
-                    let labels = rig.store.details(jobs[job]).await.unwrap().labels;
-                    for (budget, spent) in rig.store.spent(now).await.unwrap() {
-                        let fits = spent.total() <= budget.limit;
-                        assert!(fits || !budget.scope.includes(&labels), "{budget:?} {spent:?}");
-                    }
-                }
-            }
-            Step::Answer { job, kind, frozen } => {
-                let attempt = rig.store.details(jobs[job]).await.unwrap().job.attempts();
-                let verdict = match kind {
-                    0 => {
-                        SubmitVerdict::Refused(crate::job::JobError { code: "c".into(), message: "m".into() })
-                    }
-                    1 => not_executed(),
-                    2 => unknown(),
-                    _ => accepted(&format!("task-{job}-{attempt}"), frozen),
-                };
-                rig.store.apply(jobs[job], answered(attempt, verdict), now).await.unwrap();
-            }
-            Step::End { job, failed, cents } => {
-                let details = rig.store.details(jobs[job]).await.unwrap();
-                let Some(task) = details.job.task().cloned() else { continue };
-                let phase = if failed { Phase::Failed } else { Phase::Completed };
-                rig.store.apply(jobs[job], ended(task.as_str(), phase, cents, now), now).await.unwrap();
-            }
-            Step::Operator { job, action } => {
-                rig.store.apply(jobs[job], Event::Operator(action), now).await.unwrap();
-            }
-            Step::Time { minutes } => {
-                now = Timestamp::from_millis(now.millis() + minutes * 60_000);
-            }
-            Step::Reopen => {
-                let path = rig.path();
-                let folder = rig.into_folder();
-                rig = Rig::over(folder, crate::store::tests::open(&path).unwrap());
-                rig.store.set_budgets(budgets());
-            }
-        }
-        check_sums(&rig);
-    }
 }
 
 #[tokio::test]

@@ -83,6 +83,10 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
                 &[polled(TaskFacts::of(Phase::Failed)), Event::Operator(OperatorAction::Dismiss)],
             ),
         ),
+        ("failed, refused", {
+            let error = JobError { code: "http_403".into(), message: "no".into() };
+            after(submitting.clone(), &[submitted(SubmitVerdict::Refused(error))])
+        }),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
         ("expired", expired),
         ("held, too expensive", held(&pending, HoldReason::TooExpensive)),
@@ -154,6 +158,7 @@ fn events() -> Vec<(&'static str, Event)> {
             cancel_answered(CancelVerdict::Unanswered { why: "HTTP 502".into(), not_before: Some(later) }),
         ),
         ("callback received", Event::CallbackReceived { hint: Some(task()), quiet: false }),
+        ("task after refusal", Event::TaskAfterRefusal { task: earlier_task() }),
         ("callback over the limit", Event::CallbackReceived { hint: None, quiet: true }),
         ("stored", stored(0)),
         ("stored, unknown output", stored(9)),
@@ -172,6 +177,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("over budget", over_budget()),
         ("budget freed", Event::BudgetFreed),
         ("too expensive", Event::TooExpensive { why: "about $3.00, more than its $1.00".into() }),
+        ("list awaited", Event::ListAwaited),
         ("model unlisted", Event::ModelUnlisted { nearest: Some("wan2.6".into()) }),
         ("edited", edited()),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
@@ -214,7 +220,7 @@ fn every_state_handles_every_event_as_in_the_table() {
 }
 
 proptest! {
-    /// Any events in any order: only an operator's retry leaves a final state, a record restores to the same job, and
+    /// Any events in any order: only an operator's retry leaves a final state, or the task of a refused submit, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
     fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..51, 0_u64..100_000), 1..60)) {
@@ -226,7 +232,8 @@ proptest! {
             let event = &events[pick % events.len()].1;
             let outcome = step(&job, event, at(now));
             let left_final_state = job.state_name().is_end() && outcome.job.state_name() != job.state_name();
-            prop_assert!(!left_final_state || *event == Event::Operator(OperatorAction::Retry));
+            let is_revived = matches!(event, Event::TaskAfterRefusal { .. } | Event::Operator(OperatorAction::Retry));
+            prop_assert!(!left_final_state || is_revived);
             prop_assert!(outcome.send.is_none() || *event == Event::AttemptStarted);
             prop_assert!(outcome.job.attempts >= job.attempts && outcome.job.attempts <= job.attempts + 1);
             let restored = Job::restore(outcome.job.record());

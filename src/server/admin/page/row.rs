@@ -102,8 +102,8 @@ impl JobRow {
             is_link_expired: link_expiry.is_some_and(|at| at <= now),
             link_expiry: link_expiry.map(|at| DisplayTime::new(m, at, now)),
             time_left: elapsed.map(|elapsed| format::time_left(m, elapsed * (100 - percent) / percent)),
-            cost: facts.cost.map(|cost| cost.to_string()),
-            quota: facts.cost.map_or(0, |cost| cost.get()),
+            cost: details.cost.map(|cost| cost.to_string()),
+            quota: details.cost.map_or(0, |cost| cost.get()),
             labels: details.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             files: media_files(details),
             actions: actions(details, m, now),
@@ -171,7 +171,7 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         ..button("cancel", m.cancel, question, true)
     };
     let shown = |cost: Option<Quota>| cost.filter(|cost| cost.get() > 0).map(|cost| cost.to_string());
-    let last_cost = shown(details.job.facts().cost);
+    let last_cost = shown(details.cost);
     let retry = || {
         let question = match &last_cost {
             Some(cost) => m.ask_retry_cost.replace("{cost}", cost),

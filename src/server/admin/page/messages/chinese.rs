@@ -215,6 +215,7 @@ pub(super) const fn hold_reason(reason: HoldReason) -> &'static str {
     match reason {
         HoldReason::OutcomeUnknown => "提交结果未知，且幂等键已过期，不能再次发送",
         HoldReason::ErrorReplayed => "每次重复提交，服务商都返回同一个错误",
+        HoldReason::TaskAfterRefusal => "服务商拒绝了提交，但回调表明它仍在运行对应的任务",
         HoldReason::DuplicateTask => "服务商返回的是另一次提交的任务",
         HoldReason::SubmitBlocked => "防火墙等中间环节拒绝提交已超过 20 分钟",
         HoldReason::SubmitFailing => "两小时内提交始终未成功",

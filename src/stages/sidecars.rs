@@ -1,0 +1,100 @@
+//! Rewrites sidecars whose job has changed since their file was published: the provider may settle the cost of a task
+//! long after its video is in the library.
+
+use std::time::Duration;
+
+use serde_json::value::to_raw_value;
+
+use crate::clock::Clock;
+use crate::failpoints::{self, FailPoint};
+use crate::fs::FsError;
+use crate::library::Library;
+use crate::library::sidecar::SidecarError;
+use crate::money::Quota;
+use crate::stages::{Stage, Wake, run_blocking};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::notify::{Notifications, Topic};
+use crate::store::sidecars::{OutdatedSidecar, SidecarFacts};
+
+/// Most sidecars read at once.
+const BATCH: u32 = 64;
+/// How soon sidecars are tried again that could not be written.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The sidecar stage.
+pub struct SidecarStage {
+    store: Store,
+    library: Library,
+    clock: Clock,
+    notifications: Notifications,
+}
+
+impl SidecarStage {
+    /// Listens from now on.
+    pub fn new(store: Store, library: Library, clock: Clock) -> Self {
+        let notifications = store.listen(Topic::Sidecars);
+        Self { store, library, clock, notifications }
+    }
+
+    /// Rewrites one. A crash after it is harmless: the same is written again.
+    async fn rewrite(&self, path: String, facts: SidecarFacts) -> Result<(), FsError> {
+        let (library, owner) = (self.library.clone(), facts.job.to_string());
+        let rewritten = run_blocking(&self.clock, move || {
+            let quota = to_raw_value(&facts.cost.map(Quota::get));
+            let usd = to_raw_value(&facts.cost.map(Quota::usd));
+            for (key, value) in [("cost_quota", quota), ("cost_usd", usd)] {
+                // Numbers always serialize.
+                let Ok(value) = value else { continue };
+                library.set_in_sidecar(&path, &owner, key, &value)?;
+            }
+            Ok(())
+        })
+        .await;
+        failpoints::hit(FailPoint::SidecarRewritten);
+        match rewritten {
+            Ok(()) => Ok(()),
+            Err(SidecarError::File(error)) => Err(error),
+            Err(error @ SidecarError::NotASidecar { .. }) => {
+                let job = facts.job;
+                tracing::warn!(%job, "the cost of job {job} is not noted beside its file: {error}");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Stage for SidecarStage {
+    const NAME: &'static str = "sidecars";
+
+    async fn pass(&self) -> Result<Wake, StoreError> {
+        let (mut after, mut wake) = (String::new(), Wake::OnNotify);
+        loop {
+            let outdated = self.store.outdated_sidecars(after, BATCH).await?;
+            let Some(last) = outdated.last() else { return Ok(wake) };
+            after = last.path.clone();
+            let library = self.library.clone();
+            // Its disk is unplugged: what is missing there is not gone.
+            if !run_blocking(&self.clock, move || library.is_present()).await {
+                return Ok(Wake::At(self.clock.now().plus(RETRY_INTERVAL)));
+            }
+            for OutdatedSidecar { path, version, facts } in outdated {
+                if let Some(facts) = facts
+                    && let Err(error) = self.rewrite(path.clone(), facts).await
+                {
+                    let job = facts.job;
+                    tracing::warn!(%job, "a sidecar of job {job} could not be rewritten; it is tried again: {error}");
+                    wake = wake.or(Wake::At(self.clock.now().plus(RETRY_INTERVAL)));
+                    continue;
+                }
+                self.store.sidecar_rewritten(path, version).await?;
+            }
+        }
+    }
+
+    async fn notified(&self) {
+        self.notifications.next().await;
+    }
+
+    async fn drain(&self) {}
+}
