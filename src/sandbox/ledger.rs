@@ -98,6 +98,10 @@ pub struct TaskEntry {
     pub settled_at: Option<Timestamp>,
     /// What the balance is short of because of it: `frozen`, once settled `charged`.
     pub cost: Quota,
+    /// How many status answers said after its end that billing is not settled yet.
+    pub pending_answers: u32,
+    /// Whether a status answer named the final cost.
+    pub reported_final: bool,
     /// Its files.
     pub outputs: Vec<OutputEntry>,
 }

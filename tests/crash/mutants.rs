@@ -53,6 +53,7 @@ const CASES: &[(&str, Case)] = &[
     ("link-logged", Case::NoKill("")),
     ("token-unchecked", Case::NoKill("callback=forged")),
     ("final-state-left", Case::LateCallback),
+    ("settlement-ignored", Case::NoKill("generation=new unlisted=yes settle=after:1s")),
     ("redirect-unchecked", Case::Redirect),
     ("pause-ignored", Case::RateLimit),
     ("resume-blindly", Case::ChangedFile),
@@ -168,7 +169,7 @@ async fn changed_file(mutant: Option<&str>) -> Result<(), String> {
 #[test]
 fn every_mutant_has_a_case() {
     let mutants = Mutant::all();
-    assert_eq!(mutants.len(), 25);
+    assert_eq!(mutants.len(), 26);
     for mutant in &mutants {
         let has_case = CASES.iter().any(|(name, _)| *name == mutant.name);
         assert_eq!(has_case, mutant.is_caught_by("crash"), "{}", mutant.name);

@@ -17,6 +17,7 @@ mod call_limits;
 #[path = "../support/checker/mod.rs"]
 #[allow(dead_code, reason = "each harness uses its own part of the checker")]
 mod checker;
+mod days;
 mod isolation;
 #[path = "../support/mutants.rs"]
 mod mutants;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use dropreel::clock::Timestamp;
 use dropreel::settings::{Environment, Purpose, Settings};
 
 use mutants::Mutant;
@@ -70,7 +72,11 @@ fn main() -> ExitCode {
         (Some(seed), _) => run_with_trace(seed, &disks),
         (None, Some(seeds)) => callbacks_change_nothing(seeds, &disks),
         _ if number("--mutants").is_some() => catches_mutants(number("--mutants").unwrap_or_default()),
-        _ => run_seeds(&options, &disks) && callbacks_change_nothing((options.seeds / 200).max(1), &disks),
+        _ => {
+            run_seeds(&options, &disks)
+                && callbacks_change_nothing((options.seeds / 200).max(1), &disks)
+                && days::rest_continues_on_the_next_days(&disks)
+        }
     };
     drop(disks);
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -112,6 +118,7 @@ fn run_scenario(seed: u64, place: &Path, scenario: Scenario, plan: &str) -> Outc
             fired: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             simulated: Duration::ZERO,
+            submitted: Vec::new(),
         }
     })
 }
@@ -357,6 +364,18 @@ fn unsettled(data_dir: &Path) -> Vec<String> {
 fn times_over_budget(data_dir: &Path) -> u64 {
     let Ok(snapshot) = checker::Snapshot::take(data_dir) else { return 0 };
     snapshot.history.iter().filter(|row| row.text("event") == "over_budget").count() as u64
+}
+
+/// All attempts, the first one first.
+fn submitted(data_dir: &Path) -> Vec<days::Submitted> {
+    let Ok(snapshot) = checker::Snapshot::take(data_dir) else { return Vec::new() };
+    let attempt = |row: &checker::Row| {
+        let name = snapshot.job(row.count("job")).map(|job| job.text("name").to_owned()).unwrap_or_default();
+        (Timestamp::from_millis(row.count("created_at")), name, row.count("counted_quota"))
+    };
+    let mut submitted: Vec<_> = snapshot.attempts.iter().map(attempt).collect();
+    submitted.sort();
+    submitted
 }
 
 /// The outcome of each job by name: state, cost, and the hashes of its files.

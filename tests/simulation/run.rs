@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dropreel::clock::Timestamp;
+use dropreel::clock::calendar::Zone;
 use dropreel::job::JobId;
 use dropreel::job::event::OperatorAction;
 use dropreel::money::Quota;
@@ -19,7 +20,8 @@ use dropreel::settings::Settings;
 use tokio::sync::oneshot;
 
 use crate::call_limits::CallLimits;
-use crate::checker::{self, Evidence, HarnessLog, When};
+use crate::checker::{self, DailyBudget, Evidence, HarnessLog, When};
+use crate::days::Submitted;
 use crate::isolation::{Isolation, is_neutral, stored_beside_a_fault};
 use crate::network::{Delivered, Network, Outgoing};
 use crate::process::{DaemonProcess, Target, is_settled};
@@ -28,10 +30,14 @@ use crate::scenario::{HEALTHY_TIMEOUT, Incident, NetworkFaults, PERMANENT_NAME, 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
 /// More steps than this at one time mean an endless loop.
 const MAX_STEPS: u64 = 200_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A call that takes this long is slow enough for an operator to act meanwhile.
 const SLOW_CALL: Duration = Duration::from_secs(10);
 /// The address of the simulated provider and its media.
 pub const BASE: &str = "http://127.0.0.1:8009";
+
+/// The path of submits.
+const SUBMITS: &str = "/v1/tasks";
 
 /// What is scheduled.
 enum Due {
@@ -56,15 +62,41 @@ pub struct Outcome {
     /// The outcome of each job by name: state, cost, hashes of its files.
     pub outcomes: BTreeMap<String, String>,
     pub simulated: Duration,
+    /// All attempts, the first one first.
+    pub submitted: Vec<Submitted>,
 }
 
 /// In half of the seeds: enough for three jobs of unknown price.
-const DAILY_BUDGET: Quota = Quota::new(1_350_000);
+pub const DAILY_BUDGET: Quota = Quota::new(1_350_000);
+/// The zones whose midnights renew it, and when the run begins: on the day before the clocks change, where they do.
+const ZONES: [(&str, Timestamp); 5] = [
+    ("UTC", BEGIN),
+    ("Asia/Shanghai", BEGIN),
+    // 2026-10-24T14:00Z; the next day has 25 hours.
+    ("Europe/Berlin", Timestamp::from_millis(1_792_850_400_000)),
+    // 2026-03-07T18:00Z; the next day has 23 hours.
+    ("America/New_York", Timestamp::from_millis(1_772_906_400_000)),
+    // 2026-09-05T16:00Z; the next day begins at 01:00.
+    ("America/Santiago", Timestamp::from_millis(1_788_624_000_000)),
+];
+
+/// The budget of a seed.
+pub fn daily_budget(seed: u64) -> (Option<DailyBudget>, Timestamp) {
+    let (zone, begin) = ZONES[usize::try_from(seed / 2 % 5).unwrap()];
+    let budget = DailyBudget { limit: DAILY_BUDGET.get(), zone };
+    if seed.is_multiple_of(2) { (Some(budget), begin) } else { (None, BEGIN) }
+}
+
+/// Half of the budgets stay when the faults end: the rest of the jobs waits for the next days.
+fn keeps_budget(seed: u64) -> bool {
+    seed.is_multiple_of(4)
+}
 
 pub struct Run<'a> {
     scenario: Scenario,
     seed: u64,
     rng: Rng,
+    begin: Timestamp,
     real: Timestamp,
     world: World,
     network: Network,
@@ -85,6 +117,8 @@ pub struct Run<'a> {
     faults_ended: Option<Timestamp>,
     call_limits: CallLimits,
     isolation: Isolation,
+    /// The keys of refused submits.
+    refused: BTreeSet<String>,
     /// How many more retries are to overtake the answer of a slow call.
     retries_during_calls: u32,
     /// Until when answers may arrive that such a retry has overtaken.
@@ -126,12 +160,16 @@ impl<'a> Run<'a> {
         if !scenario.settings.callbacks {
             settings.callbacks.public_url = None;
         }
-        let daily_budget = seed.is_multiple_of(2).then_some(DAILY_BUDGET);
-        settings.budget.per_day = daily_budget;
+        let (daily_budget, begin) = daily_budget(seed);
+        if let Some(DailyBudget { limit, zone }) = daily_budget {
+            settings.budget.per_day = Some(Quota::new(limit));
+            settings.budget.zone = Zone::named(zone);
+        }
         let mut run = Self {
             seed,
             rng: Rng::seeded(seed),
-            real: BEGIN,
+            begin,
+            real: begin,
             world: World::new(options, BASE),
             network: Network::default(),
             due: BTreeMap::new(),
@@ -142,7 +180,7 @@ impl<'a> Run<'a> {
             folder,
             call_limits: CallLimits::new(&settings),
             settings,
-            log: HarnessLog { daily_budget: daily_budget.map(Quota::get), ..HarnessLog::default() },
+            log: HarnessLog { daily_budget, ..HarnessLog::default() },
             network_faults: scenario.network_faults.clone(),
             awaiting_answer: BTreeSet::new(),
             saved_database: None,
@@ -150,8 +188,9 @@ impl<'a> Run<'a> {
             disk_full: false,
             faults_ended: None,
             isolation: Isolation::default(),
+            refused: BTreeSet::new(),
             retries_during_calls: 0,
-            late_answers_until: BEGIN,
+            late_answers_until: begin,
             violations: Vec::new(),
             trace: Vec::new(),
             fired: BTreeMap::new(),
@@ -174,7 +213,10 @@ impl<'a> Run<'a> {
     /// Runs to the end and returns the outcome.
     pub fn run(mut self) -> Outcome {
         self.prepare();
-        let end = BEGIN.plus(self.scenario.faults_end).plus(self.scenario.timeout);
+        let jobs: u32 = self.scenario.files.iter().filter_map(|(_, file)| file.jobs).sum();
+        // One job at least fits into each day.
+        let days = if keeps_budget(self.seed) { DAY * (jobs + 1) } else { Duration::ZERO };
+        let end = self.begin.plus(self.scenario.faults_end).plus(self.scenario.timeout).plus(days);
         let (mut last_check, mut last_isolation_check) = (self.real, self.real);
         while self.real < end && self.violations.is_empty() {
             self.run_daemon(None);
@@ -229,7 +271,7 @@ impl<'a> Run<'a> {
     }
 
     fn trace(&mut self, what: impl std::fmt::Display) {
-        let after = self.real.since(BEGIN).as_millis();
+        let after = self.real.since(self.begin).as_millis();
         let what = what.to_string().replace(&*self.folder.to_string_lossy(), "FOLDER");
         self.trace.push(format!("{:>6}.{:03} {what}", after / 1000, after % 1000));
     }
@@ -316,6 +358,9 @@ impl<'a> Run<'a> {
 
     fn handle(&mut self, due: Due) {
         match due {
+            Due::Arrive(request, None) if self.is_lost_money(&request) => {
+                self.trace(format_args!("a copy of {} is lost", describe(&request)));
+            }
             Due::Arrive(request, reply) => self.arrive(&request, reply),
             Due::Deliver(reply, delivered, is_neutral) => {
                 // A process that has died or stopped waiting receives nothing.
@@ -364,6 +409,9 @@ impl<'a> Run<'a> {
             if answer.is_complete() { "" } else { ", incomplete" }
         ));
         let Some(reply) = reply else { return };
+        if request.path == SUBMITS && (400..500).contains(&answer.status) {
+            self.refused.extend(request.idempotency_key.clone());
+        }
         let mut wait = self.latency() + answer.transmission.delay;
         if answer.transmission.after_callback.is_some() {
             wait += Duration::from_secs(3);
@@ -391,6 +439,17 @@ impl<'a> Run<'a> {
             self.after(Duration::from_secs(1), Due::RetryDuringCall(job));
         }
         self.after(wait, Due::Deliver(reply, delivered, is_neutral(request)));
+    }
+
+    /// Whether this copy of a refused submit would make a task of which nothing would ever tell the daemon: no answer,
+    /// and perhaps no callback.
+    fn is_lost_money(&self, request: &Request) -> bool {
+        let refused = request.idempotency_key.as_ref().is_some_and(|key| self.refused.contains(key));
+        let faulty_callback = request.body.windows(9).any(|words| words == b"callback=")
+            || self.world.fault_plan().to_string().contains("callback=");
+        let tells =
+            self.scenario.settings.callbacks && self.network_faults.callback_lost == 0.0 && !faulty_callback;
+        request.path == SUBMITS && refused && !tells
     }
 
     /// The job that a submit, status query or cancel call is about.
@@ -567,12 +626,14 @@ impl<'a> Run<'a> {
         }
         self.pause(false);
         self.faults_ended = Some(self.real);
-        // The jobs that wait for the next day go on, as after a reload.
         self.check(When::Always);
-        self.log.daily_budget = None;
-        self.settings.budget.per_day = None;
-        if let Some(process) = &self.process {
-            process.lift_budgets();
+        // The jobs that wait for the next day go on, as after a reload, or wait for it.
+        if !keeps_budget(self.seed) {
+            self.log.daily_budget = None;
+            self.settings.budget.per_day = None;
+            if let Some(process) = &self.process {
+                process.lift_budgets();
+            }
         }
         if self.process.is_none() {
             self.start();
@@ -596,7 +657,7 @@ impl<'a> Run<'a> {
     /// I17: jobs without a fault of their own do not wait for those with a permanent one.
     fn check_healthy_jobs(&mut self) {
         let late = self.faults_ended.is_some_and(|ended| self.real.since(ended) >= HEALTHY_TIMEOUT);
-        if !late || self.restored {
+        if !late || self.restored || keeps_budget(self.seed) {
             return;
         }
         let waiting: Vec<String> = crate::unsettled(&self.settings.data_dir)
@@ -659,7 +720,8 @@ impl<'a> Run<'a> {
             violations: self.violations,
             trace: self.trace,
             fired: self.fired,
-            simulated: self.real.since(BEGIN),
+            simulated: self.real.since(self.begin),
+            submitted: crate::submitted(&self.settings.data_dir),
         }
     }
 }

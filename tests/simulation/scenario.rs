@@ -460,6 +460,21 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// A scenario without faults whose jobs are submitted in the order of their names.
+    pub fn over_days(jobs: u32) -> Self {
+        let line = |number: u32| {
+            let dropreel = serde_json::json!({"name": format!("job-{number:02}"), "priority": jobs - number});
+            serde_json::json!({"model": "other-model", "prompt": "scene", "dropreel": dropreel}).to_string()
+        };
+        let bytes = (0..jobs).map(line).collect::<Vec<_>>().join("\n").into_bytes();
+        Self {
+            files: vec![(seconds(1), File { name: "jobs.jsonl".into(), bytes, jobs: Some(jobs) })],
+            ..Self::without_faults(0, true)
+        }
+    }
+}
+
 fn files(rng: &Rng, faults_end: Duration) -> Vec<(Duration, File)> {
     let mut files: Vec<(Duration, File)> = Vec::new();
     for number in 0..1 + rng.below(4) {

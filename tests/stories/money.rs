@@ -7,7 +7,7 @@ use dropreel::sandbox::{Options, Sandbox};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Rig, quick};
+use crate::support::{Rig, files_below, quick};
 
 /// A job of $0.45 by the list: 5 seconds of wan2.7 in 720p.
 fn listed(name: &str, plan: &str, own: Value) -> String {
@@ -102,5 +102,71 @@ async fn label_budget_holds_back_only_its_label() {
     let states: Vec<Value> = [rig.job("a").await, rig.job("b").await].map(|job| job["state"].clone()).into();
     assert!(states.contains(&"pending".into()), "{states:?}");
     assert_eq!(rig.sandbox.ledger().tasks.len(), 3);
+    rig.finish().await;
+}
+
+fn sidecar(rig: &Rig) -> Value {
+    let files = files_below(&rig.path("videos"));
+    let sidecar = files.iter().find(|path| path.extension().is_some_and(|ending| ending == "json")).unwrap();
+    serde_json::from_slice(&std::fs::read(sidecar).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn sidecar_names_the_cost_that_is_settled_after_the_end() {
+    let mut rig = Rig::set_up("generation=new").await;
+    rig.set("POLLING__CALLBACK_GRACE", "400ms");
+    rig.start_daemon().await;
+    rig.drop("late.json", listed("late", "settle=after:3s cost-percent=50", json!({})));
+    let job = rig.until("late", &["succeeded"]).await;
+    assert_eq!(job["cost_quota"], Value::Null, "{job:#}");
+    let mut expected = sidecar(&rig);
+    assert_eq!(expected["cost_quota"], Value::Null, "{expected:#}");
+    let settled = rig.until_job("late", |job| job["cost_quota"].is_i64()).await;
+    assert_eq!(settled["cost_quota"], 112_500, "half of $0.45");
+    let start = std::time::Instant::now();
+    while sidecar(&rig)["cost_quota"] == Value::Null && start.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    expected["cost_quota"] = 112_500.into();
+    expected["cost_usd"] = 0.225.into();
+    assert_eq!(sidecar(&rig), expected, "all else is as it was");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn removed_sidecar_is_not_made_again_by_a_settlement() {
+    let mut rig = Rig::set_up("generation=new").await;
+    rig.set("POLLING__CALLBACK_GRACE", "400ms");
+    rig.start_daemon().await;
+    rig.drop("late.json", listed("late", "settle=after:3s", json!({})));
+    rig.until("late", &["succeeded"]).await;
+    for file in files_below(&rig.path("videos")) {
+        if file.extension().is_some_and(|ending| ending == "json" || ending == "mp4") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    rig.until_job("late", |job| job["cost_quota"].is_i64()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let left = files_below(&rig.path("videos"));
+    assert!(left.iter().all(|path| path.display().to_string().contains("/.incoming/")), "{left:?}");
+    rig.kill();
+}
+
+#[tokio::test]
+async fn first_task_of_a_retried_job_is_settled_too() {
+    let mut rig = Rig::set_up("generation=new").await;
+    rig.set("CALLBACKS__PUBLIC_URL", "");
+    rig.start_daemon().await;
+    rig.drop("twice.json", listed("twice", "status=404x1", json!({})));
+    let job = rig.until_job("twice", |job| job["reason"].is_string()).await;
+    rig.charges_allowed.insert(job["id"].as_str().unwrap().to_owned(), 2);
+    assert_eq!(rig.post("/api/v1/jobs/twice/retry", json!({})).await.0, 200);
+    let is_settled = |job: &Value| {
+        let attempts = job["attempts"].as_array().unwrap();
+        attempts.len() == 2 && attempts.iter().all(|attempt| attempt["charged_quota"] == 225_000)
+    };
+    let job = rig.until_job("twice", is_settled).await;
+    assert_eq!(job["cost_quota"], 450_000, "the sum of both: {job:#}");
+    rig.until("twice", &["succeeded"]).await;
     rig.finish().await;
 }

@@ -263,14 +263,20 @@ impl Rig {
 
     /// Waits until the job is in one of these states, and returns it.
     pub async fn until(&self, reference: &str, states: &[&str]) -> Value {
+        let is_reached = |job: &Value| job["state"].as_str().is_some_and(|state| states.contains(&state));
+        self.until_job(reference, is_reached).await
+    }
+
+    /// Waits until this holds for the job, and returns it.
+    pub async fn until_job(&self, reference: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let job = self.job(reference).await;
-            if job["state"].as_str().is_some_and(|state| states.contains(&state)) {
+            if holds(&job) {
                 return job;
             }
             if start.elapsed() >= TIMEOUT {
-                panic!("{reference} is not {states:?} but\n{job:#}\n{}", self.output());
+                panic!("{reference} stays\n{job:#}\n{}", self.output());
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }

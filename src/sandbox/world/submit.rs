@@ -144,6 +144,8 @@ impl World {
             charged: None,
             refunded: Quota::ZERO,
             settled_at: None,
+            pending_answers: 0,
+            reported_final: false,
             cost: Quota::ZERO,
             outputs: Vec::new(),
         });

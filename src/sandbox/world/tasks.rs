@@ -77,7 +77,26 @@ impl World {
                 None => task_not_found(),
             }
         });
+        if let Some(number) = number.filter(|_| fault.is_none() && response.status == 200) {
+            self.record_report(number, now);
+        }
         Exchange { response, task: number, fault: fault.map(|fault| fault.to_text()) }
+    }
+
+    /// Records what a status answer said about the cost of a task.
+    fn record_report(&mut self, number: usize, now: Timestamp) {
+        let plan = self.effective_plan(number);
+        let (Some(task), Some(entry)) = (self.tasks.get(number), self.ledger.tasks.get_mut(number)) else {
+            return;
+        };
+        if !task.phase(now).is_final() {
+            return;
+        }
+        if task.settled {
+            entry.reported_final |= plan.show_cost != Some(YesNo::No);
+        } else if task.new_generation {
+            entry.pending_answers += 1;
+        }
     }
 
     /// Whether the id of a task answers 404 by now (`dies=`).

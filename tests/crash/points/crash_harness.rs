@@ -163,7 +163,7 @@ impl CrashHarness {
         !has_files && jobs.len() >= self.expected.len() && jobs.iter().all(is_job_settled)
     }
 
-    /// No callback is in flight, waits for a retry, or is unprocessed.
+    /// No callback is in flight, waits for a retry, or is unprocessed, every cost is final, and every sidecar says it.
     fn is_quiet(&self) -> bool {
         let mut last = BTreeMap::new();
         for callback in self.rig.sandbox.ledger().callbacks {
@@ -175,7 +175,7 @@ impl CrashHarness {
             let is_given_up = |at| Clock::machine().now().since(at) > Duration::from_secs(3);
             callback.answered_at.is_some_and(|at| is_accepted || callback.forged || is_given_up(at))
         });
-        all_answered && unprocessed(&self.rig.path("dropreel.db")) == 0
+        all_answered && unfinished(&self.rig.path("dropreel.db")) == 0
     }
 
     async fn describe_unsettled(&self) -> String {
@@ -262,11 +262,14 @@ fn is_job_settled(job: &Value) -> bool {
     SETTLED.contains(&word("state")) || word("state") == "submitting" && word("reason").contains(REFUSED)
 }
 
-/// The number of stored deliveries that are not processed.
-fn unprocessed(database: &std::path::Path) -> i64 {
+/// The number of stored deliveries, settlements and sidecars that are not done with.
+fn unfinished(database: &std::path::Path) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(database, flags).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
-    let count = "SELECT count(*) FROM deliveries WHERE processed = 0";
+    let count = "SELECT (SELECT count(*) FROM deliveries WHERE processed = 0)
+        + (SELECT count(*) FROM jobs WHERE settlement_at IS NOT NULL)
+        + (SELECT count(*) FROM attempts WHERE settlement_at IS NOT NULL)
+        + (SELECT count(*) FROM outdated_sidecars)";
     connection.query_row(count, [], |row| row.get(0)).unwrap()
 }

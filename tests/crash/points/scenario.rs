@@ -160,7 +160,10 @@ impl CrashRun {
         for number in 0..jobs {
             let name = format!("job-{number}");
             match self.scenario {
-                Scenario::Jobs(faults) => harness.drop_job(&name, faults, &[], DONE),
+                Scenario::Jobs(faults) => {
+                    let labels = json!({"project": "spring"});
+                    harness.drop_job(&name, faults, &[("labels", labels)], DONE);
+                }
                 Scenario::Pause | Scenario::Alert | Scenario::Stop => harness.drop_job(&name, "", &[], DONE),
                 Scenario::BadFiles => {
                     let text = format!(r#"{{"model": 5, "number": {number}}}"#);

@@ -22,6 +22,9 @@ const CUT: Scenario = Scenario::Jobs("media=reset:4KiB");
 const BUSY: Scenario = Scenario::Jobs("media=503");
 const PAGE: Scenario = Scenario::Jobs("media=html200x1");
 const COPIES: Scenario = Scenario::Jobs("callback=copies:3");
+/// Charged half of what is frozen, a second after the end.
+const LATE: Scenario =
+    Scenario::Jobs("generation=new unlisted=yes settle=after:1s cost-percent=50 callback=copies:2");
 const LIMITED: Scenario = Scenario::Jobs("submit=429:1s");
 
 const fn at(point: FailPoint, scenario: Scenario, hits: u64) -> Row {
@@ -74,12 +77,15 @@ pub const POINTS: &[Row] = &[
     at(FailPoint::SubmitClassified, PLAIN, 1),
     at(FailPoint::SubmitTaskShared, Scenario::Shared, 1),
     at(FailPoint::SubmitApplied, PLAIN, 1),
+    at(FailPoint::SpendingChanged, LATE, 3),
     at(FailPoint::SuspensionCommitted, LIMITED, 1),
     at(FailPoint::SuspensionLifted, LIMITED, 1),
     at(FailPoint::PollSending, PLAIN, 1),
     at(FailPoint::PollReceived, PLAIN, 1),
     at(FailPoint::PollClassified, PLAIN, 1),
     at(FailPoint::PollApplied, PLAIN, 1),
+    at(FailPoint::SettlementReceived, LATE, 1),
+    at(FailPoint::SettlementApplied, LATE, 1),
     at(FailPoint::CancelSending, Scenario::Cancel, 1),
     at(FailPoint::CancelReceived, Scenario::Cancel, 1),
     at(FailPoint::CancelApplied, Scenario::Cancel, 1),
@@ -106,6 +112,7 @@ pub const POINTS: &[Row] = &[
     after(FailPoint::PublishRenamed, FailPoint::PublishRecognised, PLAIN),
     after(FailPoint::OutputNameCommitted, FailPoint::PartRecognised, PLAIN),
     at(FailPoint::StoredApplied, TWO, 2),
+    at(FailPoint::SidecarRewritten, LATE, 1),
     at(FailPoint::DownloadFailureApplied, BUSY, 1),
     at(FailPoint::QuarantineMoved, PAGE, 1),
     at(FailPoint::QuarantineFlushed, PAGE, 1),

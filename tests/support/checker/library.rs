@@ -71,6 +71,14 @@ fn check_published(
     found.unless(same, 9, || format!("the sidecar of {path} differs from it: {sidecar}"));
     let rated = sidecar["rating"].as_i64() == row.number("rating");
     found.unless(rated, 9, || format!("the sidecar of {path} has another rating than its row: {sidecar}"));
+    let is_outdated =
+        |(name, outdated): &(String, Row)| name == "outdated_sidecars" && outdated.text("path") == path;
+    let of_task = |attempt: &&Row| attempt.text("task_id") == row.text("task_id");
+    let cost = snapshot.attempts.iter().find(of_task).and_then(|attempt| attempt.number("charged_quota"));
+    let says_cost = sidecar["cost_quota"].as_i64() == cost;
+    found.unless(says_cost || snapshot.others.iter().any(is_outdated), 9, || {
+        format!("the sidecar of {path} does not say that it cost {cost:?}: {sidecar}")
+    });
 }
 
 /// Whether the sandbox serves another file at each request: the ledger knows only the first.

@@ -70,8 +70,17 @@ pub struct HarnessLog {
     pub published: BTreeMap<String, String>,
     /// The limits set for the daemon, if the harness wants them checked.
     pub limits: Option<Limits>,
-    /// The budget of each day (UTC) set for the daemon, in quota.
-    pub daily_budget: Option<i64>,
+    /// The budget of each day set for the daemon.
+    pub daily_budget: Option<DailyBudget>,
+}
+
+/// A budget of each day.
+#[derive(Clone, Copy, Debug)]
+pub struct DailyBudget {
+    /// In quota.
+    pub limit: i64,
+    /// Whose midnights end a day.
+    pub zone: &'static str,
 }
 
 /// Limits on calls to the provider.

@@ -116,13 +116,13 @@ fn task_of_a_refused_submit_is_kept_for_the_operator() {
 
 #[test]
 fn task_of_a_failed_task_or_a_retried_job_is_not_taken_for_the_refused_one() {
-    let found = Event::TaskAfterRefusal { task: task() };
+    let found = [Event::TaskAfterRefusal { task: task() }];
     let submitted = [Event::AttemptStarted, accepted()];
     let failed = after(after(new_job(), &submitted), &[polled(TaskFacts::of(Phase::Failed))]);
     let refused = after(new_job(), &[Event::AttemptStarted, refused_submit()]);
     let retried = after(refused, &[Event::Operator(OperatorAction::Retry)]);
     for job in [failed, retried] {
-        assert_eq!(after(job.clone(), &[found.clone()]), job);
+        assert_eq!(after(job.clone(), &found), job);
     }
 }
 
