@@ -95,7 +95,7 @@ mod tests {
         let root = folder.join("videos");
         let library = Library::open(&root, LibraryMode::Private, folder, &Rng::seeded(1)).unwrap();
         std::fs::create_dir(root.join("day")).unwrap();
-        std::fs::write(root.join("day/a.mp4"), "film").unwrap();
+        std::fs::write(root.join("day/a.mp4"), "clip").unwrap();
         library
     }
 
@@ -142,7 +142,7 @@ mod tests {
         assert!(matches!(library.keep_poster("day/b.mp4", &poster), Err(PosterError::Fs(_))));
         let outside = folder.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
-        std::fs::write(outside.join("a.mp4"), "film").unwrap();
+        std::fs::write(outside.join("a.mp4"), "clip").unwrap();
         std::os::unix::fs::symlink(&outside, library.root().join("link")).unwrap();
         assert!(matches!(library.keep_poster("link/a.mp4", &poster), Err(PosterError::Fs(_))));
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);

@@ -182,7 +182,7 @@ fn page(
                 [row.get(keys + 1)?, row.get(keys + 2)?, row.get(keys + 3)?, row.get(keys + 4)?];
             found.push(place);
         }
-        // The last output of this page, or the last that was examined in vain.
+        // The last output of this page, or the last that did not match.
         if last.is_none() && (found.len() == limit || examined == MAX_EXAMINED) {
             last = Some(read_cursor(row, keys)?);
         }

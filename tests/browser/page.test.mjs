@@ -214,7 +214,7 @@ test('dropped files are reviewed in one sheet and the good ones submitted', asyn
     await row('lines.jsonl').waitFor({ state: 'detached' });
     assert.deepEqual(await page.locator('#review .file-name').allTextContents(), ['broken.json', 'frame.json', 'notes.txt']);
     await page.getByRole('button', { name: 'Don’t submit' }).click();
-    // Another drop begins anew.
+    // Another drop begins again.
     await dropFiles(page, [['other.json', JSON.stringify(preview('other'))]]);
     await readyButton(page, 'Submit 1 job, about $0.19');
     assert.deepEqual(await page.locator('#review .file-name').allTextContents(), ['other.json']);

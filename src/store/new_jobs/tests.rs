@@ -9,7 +9,7 @@ fn usd(cents: i64) -> Quota {
     Quota::new(cents * 5000)
 }
 
-/// A job that costs so many cents.
+/// A job that costs this number of cents.
 fn job(name: &str, cents: i64) -> Draft {
     let body = format!(r#"{{"model":"m{cents}","prompt":"p"}}"#);
     Draft { body, labels: Labels::new(), ..draft(name) }

@@ -4,11 +4,11 @@ import { t } from './texts.js';
 /** Beginnings of files that people drop by mistake. */
 const SIGNATURES = [
   ['is_picture', '\x89PNG'], ['is_picture', '\xff\xd8\xff'], ['is_picture', 'GIF8'], ['is_picture', 'BM'],
-  ['is_film', '\x1aE\xdf\xa3'], ['is_pdf', '%PDF'], ['is_archive', '\x1f\x8b'], ['is_archive', 'Rar!'], ['is_archive', '7z\xbc\xaf'],
+  ['is_media', '\x1aE\xdf\xa3'], ['is_pdf', '%PDF'], ['is_archive', '\x1f\x8b'], ['is_archive', 'Rar!'], ['is_archive', '7z\xbc\xaf'],
 ];
 const ENDINGS = [
   ['is_picture', /\.(png|jpe?g|gif|webp|bmp|heic|heif|avif|tiff?|svg)$/i],
-  ['is_film', /\.(mp4|mov|webm|mkv|avi|mp3|wav|m4a)$/i],
+  ['is_media', /\.(mp4|mov|webm|mkv|avi|mp3|wav|m4a)$/i],
   ['is_spreadsheet', /\.(xlsx?|ods|numbers)$/i],
   ['is_document', /\.(docx?|odt|rtf|pages)$/i],
   ['is_archive', /\.(zip|rar|7z|gz|tgz|tar)$/i],
@@ -38,8 +38,8 @@ async function mismatch(file) {
   const beginning = String.fromCharCode(...new Uint8Array(await file.slice(0, 512).arrayBuffer()));
   const found = SIGNATURES.find(([, signature]) => beginning.startsWith(signature));
   if (found) return t(found[0]);
-  if (beginning.slice(4, 8) === 'ftyp') return t('is_film');
-  if (beginning.startsWith('RIFF')) return t(beginning.slice(8, 12) === 'WEBP' ? 'is_picture' : 'is_film');
+  if (beginning.slice(4, 8) === 'ftyp') return t('is_media');
+  if (beginning.startsWith('RIFF')) return t(beginning.slice(8, 12) === 'WEBP' ? 'is_picture' : 'is_media');
   if (beginning.startsWith('PK\x03\x04')) return t('is_archive');
   if (!JOB_FILE.test(file.name)) return t('is_unknown');
   const isWide = /^(\xff\xfe|\xfe\xff)/.test(beginning);

@@ -174,7 +174,7 @@ pub(in crate::server::admin::page) const VIDEO_CHINESE: VideoMessages = VideoMes
     any: "全部",
     video: "视频",
     image: "图片",
-    audio: "声音",
+    audio: "音频",
     model: "模型",
     label: "标签",
     folder: "文件夹",

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn unknown_condition_is_refused_with_what_is_known() {
         for query in [
-            "kind=film",
+            "kind=movie",
             "sort=age",
             "rating=6",
             "rating=4%2B%2B",
