@@ -118,16 +118,17 @@ impl HoldReason {
                  valid, which leads to the same task, billed once; `dropreel cancel {id}` gives it up"
             ),
             Self::SubmitBlocked | Self::SubmitFailing => format!(
-                "`dropreel release {id}` repeats the same submit, billed once, `dropreel cancel {id}` gives it up; a \
-                 changed prompt is a new job"
+                "`dropreel release {id}` repeats the same submit, billed once, `dropreel cancel {id}` gives it up; \
+                 `dropreel again {id} --set prompt=TEXT` tries another prompt, as a new job"
             ),
             Self::TooExpensive => format!(
-                "`dropreel release {id}` submits it once in spite of its `max_cost_usd`, within the budgets; to raise a \
-                 budget, change [budget] in the configuration and reload; `dropreel cancel {id}` gives it up"
+                "`dropreel release {id}` submits it once in spite of its `max_cost_usd`, within the budgets; `dropreel \
+                 edit {id}` makes it cheaper; to raise a budget, change [budget] in the configuration and reload; \
+                 `dropreel cancel {id}` gives it up"
             ),
             Self::UnknownModel => format!(
-                "`dropreel release {id}` submits it once all the same, `dropreel cancel {id}` gives it up; `dropreel \
-                 models` shows the models, and with another one it is a new job"
+                "`dropreel edit {id} --set model=MODEL` changes the model (`dropreel models` lists them), `dropreel \
+                 release {id}` submits it once all the same, `dropreel cancel {id}` gives it up"
             ),
             Self::DatabaseRestored => format!(
                 "look for it in the provider's task list; if it is there, `dropreel adopt TASK_ID` fetches it; if not, \
