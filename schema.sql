@@ -51,6 +51,7 @@ CREATE TABLE jobs (
     name                 TEXT NOT NULL,
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
+    estimate_quota       INTEGER,               -- what it will probably cost, as known when it was accepted or quoted
     max_cost_quota       INTEGER,               -- not submitted if the estimate is above it; null: no limit
     adopted              INTEGER NOT NULL,      -- 1: made for a task that was not submitted here
     created_at           INTEGER NOT NULL,
@@ -129,6 +130,8 @@ CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitti
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 -- The newest jobs of an end state, and their cost.
 CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
+-- What the jobs that wait to be submitted will probably cost.
+CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;

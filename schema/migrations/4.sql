@@ -7,6 +7,7 @@ CREATE TABLE jobs_4 (
     name                 TEXT NOT NULL,
     model                TEXT NOT NULL,
     priority             INTEGER NOT NULL,
+    estimate_quota       INTEGER,
     max_cost_quota       INTEGER,
     adopted              INTEGER NOT NULL,
     created_at           INTEGER NOT NULL,
@@ -58,7 +59,7 @@ CREATE TABLE jobs_4 (
 ) STRICT;
 INSERT INTO jobs_4
 SELECT
-    nr, id, intake, name, model, priority, NULL, 0, created_at, state,
+    nr, id, intake, name, model, priority, NULL, NULL, 0, created_at, state,
     CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'outcome_unknown'
                 WHEN 'output_unfit' THEN 'invalid_output' WHEN 'task_shared' THEN 'duplicate_task'
                 WHEN 'media_forbidden' THEN 'address_forbidden' ELSE reason END,
@@ -83,6 +84,7 @@ CREATE INDEX jobs_to_alert ON jobs (expires_at)
 CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;

@@ -29,7 +29,7 @@ pub struct BudgetNeedView {
     /// `day`, `month`, or a label as `KEY=VALUE`.
     pub budget: String,
     pub limit_usd: f64,
-    /// What is left of it.
+    /// What is left of it, besides what jobs that wait already need.
     pub left_usd: f64,
     /// What the jobs that count in it would cost.
     pub need_usd: f64,

@@ -22,6 +22,12 @@ pub struct EstimateView {
     pub jobs: u64,
     #[serde(flatten)]
     pub cost: CostEstimate,
+    /// What the jobs that wait already will probably cost. Without a daemon: 0.
+    #[serde(default)]
+    pub waiting_usd: f64,
+    /// The balance of the account as last read; `null`: not known.
+    #[serde(default)]
+    pub balance_usd: Option<f64>,
 }
 
 /// What a job file will probably cost.
@@ -47,6 +53,9 @@ pub struct FileEstimate {
     /// What they need of each budget that they count in. Without a daemon: empty.
     #[serde(default)]
     pub budgets: Vec<BudgetNeedView>,
+    /// Models of theirs that the provider does not list: their jobs would be held.
+    #[serde(default)]
+    pub unlisted_models: Vec<String>,
     /// How many are above their own `max_cost_usd`: they would be held.
     #[serde(default)]
     pub over_max_cost_jobs: u64,

@@ -24,6 +24,12 @@ pub struct StatusView {
     /// The budgets of the configuration, with what has been spent of each.
     #[serde(default)]
     pub budgets: Vec<BudgetView>,
+    /// What the pending jobs will probably cost.
+    #[serde(default)]
+    pub waiting_usd: f64,
+    /// The balance of the account as last read; `null`: not known.
+    #[serde(default)]
+    pub balance_usd: Option<f64>,
 }
 
 /// The body of `pause`; without `what` both activities are meant.

@@ -5,6 +5,7 @@ use crate::cli::args::ReportArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, duration, printable, table};
+use crate::cli::suspensions::balance_line;
 use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line, width};
 use crate::clock::Timestamp;
 use crate::clock::calendar::Zone;
@@ -26,7 +27,10 @@ pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit,
     } else {
         match &report.disputes {
             Some(disputes) => print_disputes(disputes)?,
-            None => print_report(&report)?,
+            None => {
+                print_report(&report)?;
+                balance_line(&client.status().await?).iter().for_each(|line| eprint_line(line));
+            }
         }
     }
     Ok(Exit::Done)

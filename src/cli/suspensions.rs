@@ -14,7 +14,7 @@ pub(crate) async fn eprint_suspensions(client: &ApiClient) -> Result<(), CliErro
     Ok(())
 }
 
-/// What is paused or suspended, and budgets that are nearly spent, a line each.
+/// What is paused or suspended, budgets that are nearly spent, and a balance that is too low, a line each.
 pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
     let lines = status.suspensions.iter().map(|suspension| {
         let text = describe_suspension(suspension);
@@ -27,7 +27,18 @@ pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
         .budgets
         .iter()
         .filter(|budget| budget.reserved_usd + budget.spent_usd >= budget.limit_usd * 0.8);
-    lines.chain(budgets.map(budget_line)).collect()
+    let short = status.balance_usd.is_some_and(|balance| balance < status.waiting_usd);
+    let balance = short.then(|| balance_line(status)).flatten().map(|line| format!("! {line}"));
+    lines.chain(budgets.map(budget_line)).chain(balance).collect()
+}
+
+/// The balance, and what waiting jobs need of it; `None`: neither is known.
+pub(crate) fn balance_line(status: &StatusView) -> Option<String> {
+    let StatusView { waiting_usd, balance_usd, .. } = status;
+    let need = (*waiting_usd > 0.0).then(|| format!("waiting jobs need about ${waiting_usd:.2}"));
+    let balance = balance_usd.map(|balance| format!("balance ${balance:.2}"));
+    let parts: Vec<String> = balance.into_iter().chain(need).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn budget_line(budget: &BudgetView) -> String {
@@ -44,4 +55,33 @@ pub(crate) fn describe_suspension(suspension: &Suspension) -> String {
         _ => "submitting",
     };
     format!("{what}: {}", printable(&suspension.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balance_is_a_warning_only_where_waiting_jobs_need_more() {
+        let cases = [
+            (None, 0.0, None, 0),
+            (Some(3.1), 0.0, Some("balance $3.10"), 0),
+            (Some(3.1), 5.2, Some("balance $3.10, waiting jobs need about $5.20"), 1),
+            (Some(5.2), 3.1, Some("balance $5.20, waiting jobs need about $3.10"), 0),
+            (None, 5.2, Some("waiting jobs need about $5.20"), 0),
+        ];
+        for (balance_usd, waiting_usd, line, warnings) in cases {
+            let status = StatusView {
+                version: String::new(),
+                counts: Default::default(),
+                suspensions: Vec::new(),
+                message: None,
+                budgets: Vec::new(),
+                waiting_usd,
+                balance_usd,
+            };
+            assert_eq!(balance_line(&status).as_deref(), line);
+            assert_eq!(suspension_lines(&status).len(), warnings, "{line:?}");
+        }
+    }
 }

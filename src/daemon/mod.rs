@@ -204,6 +204,7 @@ fn admin_server(
         rng: pipeline.rng.clone(),
         adopt: adopt_tasks(pipeline),
         catalogue: pipeline.session.catalogue.clone(),
+        balance: pipeline.session.balance.clone(),
         wanted_quotes: pipeline.wanted_quotes.clone(),
         library: pipeline.library.clone(),
         heartbeats: pipeline.heartbeats.clone(),

@@ -36,6 +36,7 @@ use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
 use crate::settings::{Quotes, Settings, Trust, load_callback_secrets};
 use crate::stages::account::AccountStage;
+use crate::stages::balance::BalanceStage;
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
@@ -225,6 +226,7 @@ impl Pipeline {
         };
         self.spawn(callbacks, stop, tasks);
         self.spawn(AccountStage::new(store, session.clone()), stop, tasks);
+        self.spawn(BalanceStage::new(session.clone()), stop, tasks);
         if let Some(wanted) = &self.wanted_quotes {
             self.spawn(QuoteStage::new(store.clone(), session.clone(), wanted.clone()), stop, tasks);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 use reqwest::{Request, Response};
+use serde_json::Value;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
@@ -15,17 +16,18 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::TaskId;
 use crate::job::adoption::TaskDescription;
 use crate::job::event::{CancelVerdict, Phase, StatusVerdict, SubmitVerdict};
+use crate::money::Quota;
 use crate::provider::answer::{Classified, ReplyContext};
 use crate::provider::catalogue::Catalogue;
 use crate::provider::classify::{classify_cancel, classify_status, classify_submit};
-use crate::provider::gate::{NeutralPermit, QueryPermit, QuotePermit, SentCall, SubmitPermit};
-use crate::provider::neutral::classify_neutral;
+use crate::provider::gate::{BalancePermit, NeutralPermit, QueryPermit, QuotePermit, SentCall, SubmitPermit};
+use crate::provider::neutral::{NeutralCall, classify_neutral};
 use crate::provider::quote::{QuoteAnswer, read_quote};
 use crate::provider::reply::{ApiReply, CallOutcome};
 use crate::provider::request::{self, BaseUrl};
 use crate::provider::transport::{ApiTransport, ClientError, HttpTransport, describe};
 use crate::provider::wire::compression::{BODY_LIMIT, decompressed};
-use crate::provider::wire::read_description;
+use crate::provider::wire::{read_balance, read_description, read_json};
 use crate::secret::Secret;
 use crate::store::attempt::Attempt;
 
@@ -209,6 +211,18 @@ impl ProviderClient {
         let classified = classify_neutral(neutral, &outcome, self.context(&self.base));
         debug!(host = self.host(), ?neutral, evidence = ?classified.evidence, "neutral call");
         (call, classified)
+    }
+
+    /// The balance, for people. `None`: the provider does not tell it.
+    pub async fn balance(&self, _permit: BalancePermit) -> Option<Quota> {
+        let key = self.authorization().ok()?;
+        let outcome = self.call(request::neutral(&self.base, key, NeutralCall::Balance)).await;
+        let CallOutcome::Reply(reply) = outcome else { return None };
+        let Value::Object(answer) = read_json(reply.bytes())? else { return None };
+        let is_success = (200..300).contains(&reply.status);
+        let balance = read_balance(&answer).filter(|_| is_success).and_then(Quota::from_usd);
+        debug!(host = self.host(), ?balance, "balance");
+        balance
     }
 
     /// Asks for the price of a request, once and without the key.

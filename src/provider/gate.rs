@@ -20,7 +20,7 @@ use crate::job::suspension::{MAX_SUSPENSION, Suspension, SuspensionCause};
 use crate::provider::answer::{AccountRefusal, Classified};
 use crate::provider::neutral::NeutralCall;
 use crate::provider::quote::QuoteAnswer;
-pub use permits::{NeutralPermit, QueryPermit, SentCall, SubmitPermit};
+pub use permits::{BalancePermit, NeutralPermit, QueryPermit, SentCall, SubmitPermit};
 use permits::{Permit, Subject};
 use quote_budget::QuoteBudget;
 pub use quote_budget::QuotePermit;
@@ -151,6 +151,14 @@ impl Gate {
             }
         }
         Some(NeutralPermit::new(state.permit(Subject::Neutral(call), probe), call))
+    }
+
+    /// Permits one query of the balance, for people, unless calls are suspended. What it gets says nothing about other calls.
+    pub fn admit_balance(&self, now: Timestamp) -> Option<BalancePermit> {
+        let mut state = self.state.lock();
+        state.drop_expired(now);
+        let is_suspended = state.active.iter().any(|active| active.suspension.cause.suspends_queries());
+        (!is_suspended).then(BalancePermit::new)
     }
 
     /// Until when no quotes are asked for: while calls are suspended, or because the provider had none.

@@ -10,6 +10,7 @@
 
 mod account;
 pub mod answer;
+pub mod balance;
 pub mod catalogue;
 pub mod classify;
 pub mod client;

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod adopt;
+pub mod balance;
 pub mod callback;
 pub mod download;
 pub mod hooks;

@@ -35,7 +35,7 @@ pub struct QuoteStage {
 
 /// The jobs that are not submitted yet, read in batches.
 struct Pending {
-    batch: VecDeque<String>,
+    batch: VecDeque<(i64, String)>,
     /// The last one read.
     cursor: i64,
     /// When they were last read from the beginning.
@@ -53,6 +53,8 @@ enum Next {
 /// A request to get a quote for.
 struct Request {
     body: String,
+    /// The row of the job that waits to be submitted with it.
+    job: Option<i64>,
     /// Whoever waits for it waits until this is dropped.
     _wanted: Option<WantedQuote>,
 }
@@ -70,9 +72,9 @@ impl QuoteStage {
     async fn next(&self) -> Result<Next, StoreError> {
         for _ in 0..BATCH {
             let request = match self.wanted.take() {
-                Some(wanted) => Request { body: wanted.body.clone(), _wanted: Some(wanted) },
+                Some(wanted) => Request { body: wanted.body.clone(), job: None, _wanted: Some(wanted) },
                 None => match self.next_pending().await? {
-                    Some(body) => Request { body, _wanted: None },
+                    Some((job, body)) => Request { body, job: Some(job), _wanted: None },
                     None => return Ok(Next::Nothing),
                 },
             };
@@ -83,9 +85,9 @@ impl QuoteStage {
         Ok(Next::Look)
     }
 
-    async fn next_pending(&self) -> Result<Option<String>, StoreError> {
-        if let Some(body) = self.pending.lock().batch.pop_front() {
-            return Ok(Some(body));
+    async fn next_pending(&self) -> Result<Option<(i64, String)>, StoreError> {
+        if let Some(next) = self.pending.lock().batch.pop_front() {
+            return Ok(Some(next));
         }
         let cursor = self.pending.lock().cursor;
         let batch = self.store.unsubmitted_requests(cursor, BATCH).await?;
@@ -93,7 +95,7 @@ impl QuoteStage {
         if let Some((last, _)) = batch.last() {
             pending.cursor = *last;
         }
-        pending.batch = batch.into_iter().map(|(_, body)| body).collect();
+        pending.batch = batch.into();
         Ok(pending.batch.pop_front())
     }
 
@@ -113,7 +115,8 @@ impl QuoteStage {
 async fn call(store: Store, session: Arc<ProviderSession>, permit: QuotePermit, request: Request) -> bool {
     let answer = session.quote(permit, &request.body).await;
     if let QuoteAnswer::Price(quota) = answer
-        && let Err(error) = store.keep_quote(request.body.clone(), quota, session.clock.now()).await
+        && let Err(error) =
+            store.keep_quote(request.body.clone(), request.job, quota, session.clock.now()).await
     {
         tracing::warn!("saving a quote failed: {error}");
     }

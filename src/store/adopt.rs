@@ -218,7 +218,7 @@ fn insert_adopted(
     };
     let job = Job::accept(identity, None);
     let mut insert = connection.prepare_cached(INSERT_JOB)?;
-    let nr = insert_job(&mut insert, &job, call, due_work(&job, now), change)?;
+    let nr = insert_job(&mut insert, &job, (call, None), due_work(&job, now), change)?;
     connection
         .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, '{}')")?
         .execute((nr, request.to_string(), prompt))?;

@@ -10,10 +10,12 @@ use crate::job::state::State;
 use crate::job::step::{ActionReply, Moment};
 use crate::jobfile::Draft;
 use crate::jobfile::rewrite::{OwnValues, job_file, on_one_line};
+use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
+use crate::store::waiting::set_estimate;
 use crate::store::writer::Writing;
 
 impl JobDetails {
@@ -51,6 +53,7 @@ impl Store {
     /// As [`Store::apply`].
     pub async fn edit(&self, id: JobId, draft: Draft, now: Timestamp) -> Result<Applied, StoreError> {
         let (policy, jitter) = (self.policy, self.rng.fraction());
+        let book = self.prices.read().clone();
         self.writer
             .write(move |writing| {
                 let event = Event::Edited(Box::new(JobEdit {
@@ -63,7 +66,7 @@ impl Store {
                 }));
                 let (applied, row) = apply_in(writing, id, &event, Moment { now, jitter, policy: &policy })?;
                 if matches!(applied.reply, Some(ActionReply::Done(_))) {
-                    write_request(writing, row.nr, &draft)?;
+                    write_request(writing, &book, row.nr, &draft)?;
                 }
                 Ok(applied)
             })
@@ -76,7 +79,7 @@ fn job_file_of(connection: &Connection, id: JobId, now: Timestamp) -> Result<Str
     Ok(job_file(&request_in(connection, id)?, &own))
 }
 
-fn write_request(writing: &Writing<'_>, nr: i64, draft: &Draft) -> Result<(), StoreError> {
+fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft) -> Result<(), StoreError> {
     let connection = writing.connection;
     let unwritable = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     let old: String = connection
@@ -106,5 +109,5 @@ fn write_request(writing: &Writing<'_>, nr: i64, draft: &Draft) -> Result<(), St
             serde_json::to_string(&draft.labels).map_err(unwritable)?,
             serde_json::to_string(&warnings).map_err(unwritable)?,
         ))?;
-    Ok(())
+    set_estimate(connection, book, nr, &draft.body)
 }

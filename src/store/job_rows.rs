@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::job::next_action::{DueAction, DueDownload, DueWork, NextAction};
 use crate::job::record::Record;
 use crate::job::{Identity, Job, JobFacts, JobId};
+use crate::money::Quota;
 use crate::store::columns_macro::columns;
 use crate::store::error::StoreError;
 use crate::store::output_rows::read_outputs;
@@ -18,6 +19,8 @@ use crate::store::output_rows::read_outputs;
 pub(super) struct JobColumns {
     nr: i64,
     batch: i64,
+    /// What it will probably cost, as far as was known when it was accepted or quoted (`store/waiting.rs`).
+    estimate: Option<Quota>,
     record: Record,
     next_action: Option<NextAction>,
     next_action_at: Option<Timestamp>,
@@ -30,7 +33,7 @@ columns! {
     JobColumns as row in jobs;
     key { nr }
     fixed {
-        JobColumns: row => { batch = batch, } rest { .. }
+        JobColumns: row => { batch = batch, estimate_quota = estimate, } rest { .. }
         Identity: row.record.identity => {
             id = id,
             adopted = adopted,
@@ -143,15 +146,15 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
     Ok(JobRow { nr, batch, job: Job::restore(record)?, due, change: last_change })
 }
 
-/// Adds a new job's row and returns its number.
+/// Adds a new job's row, with its batch and what it will probably cost, and returns its number.
 pub(super) fn insert_job(
     insert: &mut Statement<'_>,
     job: &Job,
-    batch: i64,
+    (batch, estimate): (i64, Option<Quota>),
     due: DueWork,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let columns = JobColumns { batch, ..JobColumns::new(job, due, change) };
+    let columns = JobColumns { batch, estimate, ..JobColumns::new(job, due, change) };
     let changing = columns.changing()?.map(|(_, value)| value);
     Ok(insert.insert(params_from_iter(columns.fixed()?.into_iter().chain(changing)))?)
 }

@@ -10,7 +10,7 @@
 //! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
 //! | adopt tasks that were made elsewhere | `adopt` |
 //! | change the request of a job that was not submitted | `edit` |
-//! | estimates, and the quotes they are made from; what attempts cost and budgets have left | `estimates`; `quotes`; `spending` |
+//! | estimates, and the quotes they are made from; their sum for waiting jobs; what attempts cost and budgets have left | `estimates`; `quotes`; `waiting`; `spending` |
 //! | ingest job files, mark them as moved; what they would cost before | `job_files`; `new_jobs` |
 //! | which jobs are due; isolate a corrupt job; tasks that jobs no longer have | `due`; `earlier_tasks` |
 //! | downloads that are due, planned paths of outputs; sidecars to rewrite | `downloads`; `sidecars` |
@@ -69,6 +69,7 @@ pub mod start_attempt;
 pub mod subscription;
 pub mod suspensions;
 mod view;
+pub mod waiting;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
-use crate::job::budget::{Budget, BudgetVerdict, Budgets, Spent, judge};
+use crate::job::budget::{Budget, BudgetVerdict, Budgets, Scope, Spent, judge};
 use crate::jobfile::{Draft, ObjectPlace};
 use crate::money::Quota;
 use crate::money::estimate::Estimate;
@@ -14,6 +14,7 @@ use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_files::FileToIngest;
 use crate::store::job_files::insert::{find_repeated, job_of_key};
 use crate::store::spending::spent_of;
+use crate::store::waiting::waiting_cost_in;
 
 /// Most used keys that are listed.
 const MAX_USED_KEYS: usize = 20;
@@ -28,6 +29,8 @@ pub struct NewJobs {
     pub cost: EstimateTotal,
     /// The budgets that they count in.
     pub budgets: Vec<BudgetNeed>,
+    /// What the jobs that wait already will cost.
+    pub waiting: Quota,
     /// How many are above their own `max_cost_usd`.
     pub over_max_cost: u64,
     /// The file that they repeat.
@@ -41,7 +44,7 @@ pub struct NewJobs {
 pub struct BudgetNeed {
     /// The budget.
     pub budget: Budget,
-    /// What is left of it.
+    /// What is left of it, besides what jobs that wait already need.
     pub left: Quota,
     /// What those that count in it would cost.
     pub need: Quota,
@@ -85,8 +88,16 @@ impl Store {
         let (book, budgets) = (self.prices.read().clone(), self.budgets.read().clone());
         self.read(move |connection| {
             let mut estimator = Estimator::new(connection, &book);
-            let mut needs = Needs::new(&budgets, now, |budget| spent_of(connection, &budget.scope))?;
-            let (mut found, mut is_again, mut lacks_key) = (NewJobs::default(), false, false);
+            let waiting = waiting_cost_in(connection)?;
+            let spent_before = |budget: &Budget| {
+                let spent = spent_of(connection, &budget.scope)?;
+                // Jobs that wait already are submitted first. How many of them have a label is not added up.
+                let ahead = if matches!(budget.scope, Scope::Label(_)) { Quota::ZERO } else { waiting };
+                Ok(Spent { reserved: spent.reserved.plus(ahead), ..spent })
+            };
+            let mut needs = Needs::new(&budgets, now, spent_before)?;
+            let (mut is_again, mut lacks_key) = (false, false);
+            let mut found = NewJobs { waiting, ..NewJobs::default() };
             for draft in drafts {
                 let JobEstimate { estimate, price_class, .. } = estimator.estimate(&draft.body)?;
                 found.cost.add(estimate, price_class.as_deref());

@@ -10,6 +10,7 @@ use crate::sha256::sha256_hex;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
+use crate::store::waiting::set_estimate;
 
 /// How long a quote counts: prices change.
 pub const QUOTE_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -73,17 +74,28 @@ impl Store {
         self.read(move |connection| Ok(quote_in(connection, &provider, &body)?.is_some())).await
     }
 
-    /// Keeps a quote. Of too many, the oldest are removed.
+    /// Keeps a quote, also as the estimate of the waiting `job` in this row, if it was asked for one. Of too many, the oldest
+    /// are removed.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn keep_quote(&self, body: String, quota: Quota, now: Timestamp) -> Result<(), StoreError> {
-        let Some(provider) = self.prices.read().quoting.clone() else { return Ok(()) };
+    pub async fn keep_quote(
+        &self,
+        body: String,
+        job: Option<i64>,
+        quota: Quota,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let book = self.prices.read().clone();
+        let Some(provider) = book.quoting.clone() else { return Ok(()) };
         self.writer
             .write(move |writing| {
                 let values = (digest(&provider, &body), quota, now);
                 writing.connection.prepare_cached(KEEP)?.execute(values)?;
                 writing.connection.prepare_cached(REMOVE_SURPLUS)?.execute([])?;
+                if let Some(nr) = job {
+                    set_estimate(writing.connection, &book, nr, &body)?;
+                }
                 Ok(())
             })
             .await

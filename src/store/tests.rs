@@ -295,6 +295,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::hooks::hot_statements())
         .chain(super::spending::hot_statements())
         .chain(super::estimates::hot_statements())
+        .chain(super::waiting::hot_statements())
         .chain(super::quotes::hot_statements())
         .chain(super::prune::hot_statements())
         .chain(super::job_files::hot_statements())

@@ -20,6 +20,18 @@ pub struct QueryPermit(Permit);
 #[must_use]
 pub struct NeutralPermit(Permit, NeutralCall);
 
+/// Permission for one query of the balance for people. Only [`crate::provider::gate::Gate::admit_balance`] makes one, and
+/// the client consumes it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct BalancePermit(());
+
+impl BalancePermit {
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Permit {
     pub(super) number: u64,

@@ -192,5 +192,5 @@ pub(super) async fn estimate(
         warnings: warnings.into_iter().map(job_file_problem).collect(),
         ..FileEstimate::default()
     };
-    Ok(EstimateView { files: vec![file], jobs, cost })
+    Ok(EstimateView { files: vec![file], jobs, cost, ..EstimateView::default() })
 }

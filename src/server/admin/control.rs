@@ -1,5 +1,7 @@
 //! The daemon as a whole: its status, pausing and resuming, and rotation of the callback secret.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::DeserializeOwned;
@@ -20,6 +22,9 @@ use crate::store::notify::Topic;
 /// The message of a pause.
 const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
 
+/// How long a status waits for the balance if it was read long ago.
+const BALANCE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// `GET /api/v1/status`.
 #[utoipa::path(
     get,
@@ -32,9 +37,9 @@ const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
     )
 )]
 pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    let store = &admin.server.store;
-    let suspensions = store.suspensions().await?;
-    Ok(json_response(StatusCode::OK, &status_view(store, suspensions, admin.server.clock.now()).await?))
+    admin.server.balance.recent(BALANCE_PATIENCE).await;
+    let suspensions = admin.server.store.suspensions().await?;
+    Ok(json_response(StatusCode::OK, &status_view(&admin.server, suspensions).await?))
 }
 
 /// `POST /api/v1/pause`: a pause survives a restart.

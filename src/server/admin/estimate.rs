@@ -11,6 +11,7 @@ use crate::api::budget::{BudgetNeedView, renewed_at};
 use crate::api::estimate::{AcceptedBefore, EstimateView, FileEstimate, JobPreview};
 use crate::api::problem::JobFileProblem;
 use crate::jobfile::{Draft, Problem as Finding};
+use crate::money::Quota;
 use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
@@ -82,6 +83,7 @@ pub(super) async fn estimate_jobs(
     } else {
         NewJobs::default()
     };
+    let waiting = new.waiting;
     let messages = choose_messages(&request);
     let problem = |finding: &Finding| {
         let problem = job_file_problem(finding);
@@ -90,7 +92,7 @@ pub(super) async fn estimate_jobs(
     let errors: Vec<Finding> =
         found.errors.iter().cloned().chain(new.used_keys.iter().map(used_key)).collect();
     let warnings = found.warnings().iter().map(problem).collect();
-    let file = match errors.is_empty() {
+    let mut file = match errors.is_empty() {
         true => FileEstimate { warnings, ..accepted(file, found.objects as u64, new, preview) },
         false => FileEstimate {
             file,
@@ -99,7 +101,17 @@ pub(super) async fn estimate_jobs(
             ..FileEstimate::default()
         },
     };
-    let answer = EstimateView { jobs: file.jobs, cost: file.cost.clone(), files: vec![file] };
+    if let Some((catalogue, _)) = admin.server.catalogue.last() {
+        let models = file.models.keys();
+        file.unlisted_models = models.filter(|model| !catalogue.lists(model)).cloned().collect();
+    }
+    let answer = EstimateView {
+        jobs: file.jobs,
+        cost: file.cost.clone(),
+        files: vec![file],
+        waiting_usd: waiting.usd(),
+        balance_usd: admin.server.balance.last().map(Quota::usd),
+    };
     Ok(json_response(StatusCode::OK, &answer))
 }
 

@@ -149,7 +149,7 @@ impl EventStream {
         }
         if self.suspensions.as_ref() != Some(&suspensions) {
             self.suspensions = Some(suspensions.clone());
-            let status = status_view(store, suspensions, self.server.clock.now()).await?;
+            let status = status_view(&self.server, suspensions).await?;
             write_event(&mut events, None, &StreamEvent::Status(status));
         }
         Ok(events)

@@ -198,6 +198,7 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
     let help = "1 while submits or downloads are suspended for this cause, else 0";
     registry.register("suspended", help, suspended);
     register_budgets(registry, admin).await?;
+    register_balance(registry, admin).await?;
     let ready = Gauge::<i64>::default();
     ready.set(health::problems(&admin.server).is_empty().into());
     registry.register("ready", "1 while the daemon is ready (/readyz), else 0", ready);
@@ -221,6 +222,19 @@ async fn register_budgets(registry: &mut Registry, admin: &AdminState) -> Result
     let help = "US dollars reserved of a budget for submitted jobs whose cost is not final";
     registry.register("budget_reserved_usd", help, reserved);
     registry.register("budget_spent_usd", "US dollars charged to a budget", spent);
+    Ok(())
+}
+
+/// Gauges of the balance, if it is known, and of what waiting jobs need of it.
+async fn register_balance(registry: &mut Registry, admin: &AdminState) -> Result<(), Problem> {
+    let waiting = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+    waiting.set(admin.server.store.waiting_cost().await?.usd());
+    registry.register("waiting_usd", "US dollars that the pending jobs will probably cost", waiting);
+    if let Some(known) = admin.server.balance.last() {
+        let balance = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        balance.set(known.usd());
+        registry.register("balance_usd", "Balance at the provider in US dollars, as last read", balance);
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use crate::heartbeats::Heartbeats;
 use crate::job::{JobId, TaskId};
 use crate::jobfile;
 use crate::library::Library;
+use crate::provider::balance::SharedBalance;
 use crate::provider::catalogue::SharedCatalogue;
 use crate::provider::wanted_quotes::WantedQuotes;
 use crate::rng::Rng;
@@ -61,6 +62,8 @@ pub struct AdminServer {
     pub adopt: AdoptTasks,
     /// The models that the provider lists.
     pub catalogue: SharedCatalogue,
+    /// The balance of the account.
+    pub balance: SharedBalance,
     /// Asks the provider for prices; `None`: quotes are off.
     pub wanted_quotes: Option<WantedQuotes>,
     /// Checked for its presence.

@@ -9,21 +9,25 @@ use crate::api::status::StatusView;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
+use crate::money::Quota;
+use crate::server::admin::state::AdminServer;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// The status, with these suspensions in force.
 pub(super) async fn status_view(
-    store: &Store,
+    server: &AdminServer,
     suspensions: Vec<Suspension>,
-    now: Timestamp,
 ) -> Result<StatusView, StoreError> {
+    let (store, now) = (&server.store, server.clock.now());
     Ok(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         counts: counts(store).await?,
         message: message(&suspensions),
         suspensions,
         budgets: budgets(store, now).await?,
+        waiting_usd: store.waiting_cost().await?.usd(),
+        balance_usd: server.balance.last().map(Quota::usd),
     })
 }
 

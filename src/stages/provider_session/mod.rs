@@ -13,6 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
 use crate::provider::answer::{Classified, Evidence};
+use crate::provider::balance::SharedBalance;
 use crate::provider::catalogue::SharedCatalogue;
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::{
@@ -35,6 +36,8 @@ pub struct ProviderSession {
     pub clock_check: ClockCheck,
     /// The models that the account may use.
     pub catalogue: SharedCatalogue,
+    /// The balance of the account.
+    pub balance: SharedBalance,
     gate: Gate,
     saved: SavedSuspensions,
     unusable: UnusableAnswers,
@@ -58,8 +61,18 @@ impl ProviderSession {
         let clock_check = ClockCheck::open(store, clock.clone()).await?;
         let unusable = UnusableAnswers::new(quarantine, clock.clone());
         let neutral_wanted = Notify::new();
-        let catalogue = SharedCatalogue::new(clock.clone());
-        Ok(Arc::new(Self { clock, client, clock_check, catalogue, gate, saved, unusable, neutral_wanted }))
+        let (catalogue, balance) = (SharedCatalogue::new(clock.clone()), SharedBalance::new(clock.clone()));
+        Ok(Arc::new(Self {
+            clock,
+            client,
+            clock_check,
+            catalogue,
+            balance,
+            gate,
+            saved,
+            unusable,
+            neutral_wanted,
+        }))
     }
 
     /// Permits one submit of `job`, or answers when to try again.
@@ -110,6 +123,15 @@ impl ProviderSession {
         let answer = self.client.quote(permit, body).await;
         self.gate.quote_answered(answer, self.clock.now());
         answer
+    }
+
+    /// Reads the balance for people. While calls are suspended, it is not known.
+    pub async fn read_balance(&self) {
+        let balance = match self.gate.admit_balance(self.clock.now()) {
+            Some(permit) => self.client.balance(permit).await,
+            None => None,
+        };
+        self.balance.record(balance);
     }
 
     /// When the next neutral call is due, if one is wanted.
@@ -222,6 +244,7 @@ impl ProviderSession {
     pub async fn key_replaced(&self, now: Timestamp) -> Result<(), StoreError> {
         self.gate.key_replaced();
         self.catalogue.forget();
+        self.balance.forget();
         self.saved.save(&self.gate, now).await
     }
 }

@@ -16,7 +16,7 @@ use crate::store::*;
 /// The steps of a job that goes well. The number of statements that each runs, with `BEGIN` and `COMMIT`; and the most
 /// allocations it may make, a fifth more than it makes today.
 const STEPS: [(&str, u64, u64); 8] = [
-    ("ingested", 8, 41),
+    ("ingested", 9, 62),
     ("moved", 3, 10),
     ("submitted", 10, 47),
     ("accepted", 7, 48),

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::jobfile::{Draft, MAX_NAME_CHARS};
+use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
@@ -33,10 +34,10 @@ impl Store {
         drafts: Vec<Draft>,
         now: Timestamp,
     ) -> IngestResult {
-        let rng = self.rng.clone();
+        let (rng, book) = (self.rng.clone(), self.prices.read().clone());
         let write = move |writing: &mut Writing<'_>| {
             let new_id = |order| JobId::new(now, order, &rng);
-            match ingest(writing, origin, &file, drafts.clone(), now, &new_id) {
+            match ingest(writing, &book, origin, &file, drafts.clone(), now, &new_id) {
                 Err(IngestError::Store(error)) => Err(error),
                 outcome => Ok(outcome),
             }
@@ -55,6 +56,7 @@ impl Store {
 
 fn ingest(
     writing: &mut Writing<'_>,
+    book: &PriceBook,
     origin: JobId,
     file: &FileToIngest,
     mut drafts: Vec<Draft>,
@@ -78,7 +80,7 @@ fn ingest(
             .prepare_cached("UPDATE batches SET again_of = ?2 WHERE nr = ?1")
             .and_then(|mut link| link.execute((nr, origin)))
             .map_err(StoreError::from)?;
-        let mut inserts = Inserts::prepare(connection, Visibility::AtOnce)?;
+        let mut inserts = Inserts::prepare(connection, book, Visibility::AtOnce)?;
         Ok((nr, inserts.add_jobs(writing, nr, &drafts, now, new_id)?))
     })?;
     record_key(connection, file, nr, now)?;

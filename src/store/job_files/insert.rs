@@ -7,7 +7,9 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::next_action::{DueWork, due_work};
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
+use crate::pricing::price_book::PriceBook;
 use crate::store::error::StoreError;
+use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
 use crate::store::job_rows::{INSERT_JOB, insert_job};
 use crate::store::metrics::MetricEvent;
@@ -111,10 +113,15 @@ pub(super) struct Inserts<'c> {
     request: CachedStatement<'c>,
     label: CachedStatement<'c>,
     history: CachedStatement<'c>,
+    estimator: Estimator<'c>,
 }
 
 impl<'c> Inserts<'c> {
-    pub(super) fn prepare(connection: &'c Connection, visibility: Visibility) -> Result<Self, StoreError> {
+    pub(super) fn prepare(
+        connection: &'c Connection,
+        book: &'c PriceBook,
+        visibility: Visibility,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             connection,
             visibility,
@@ -124,6 +131,7 @@ impl<'c> Inserts<'c> {
             )?,
             label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
             history: connection.prepare_cached(INSERT_HISTORY)?,
+            estimator: Estimator::new(connection, book),
         })
     }
 
@@ -167,11 +175,12 @@ impl<'c> Inserts<'c> {
             created_at: now,
         };
         let job = Job::accept(identity, draft.not_before);
+        let JobEstimate { estimate, .. } = self.estimator.estimate(&draft.body)?;
         let (due, change) = match self.visibility {
             Visibility::AtOnce => (due_work(&job, now), change),
             Visibility::Staged => (DueWork::default(), 0),
         };
-        let nr = insert_job(&mut self.job, &job, batch, due, change)?;
+        let nr = insert_job(&mut self.job, &job, (batch, Some(estimate.quota)), due, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let not_before = draft.not_before.map(|time| format!("not before {time}"));
         let detail: Vec<String> = draft.variation.clone().into_iter().chain(not_before).collect();

@@ -102,3 +102,11 @@ async fn repeated_file_and_used_keys_are_found_before_the_submit() {
         assert_eq!(review(&rig, drafts).await.repeated, None);
     }
 }
+
+#[tokio::test]
+async fn jobs_that_wait_already_use_a_budget_first() {
+    let rig = rig();
+    rig.ingest(vec![job("ahead", 70)]).await;
+    let found = review(&rig, vec![job("a", 40)]).await;
+    assert_eq!((found.waiting, found.budgets[0].left, found.budgets[0].waiting), (usd(70), usd(30), 1));
+}

@@ -31,7 +31,9 @@ async fn resume_ends_pauses_but_not_provider_suspensions() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         calm.body,
-        format!(r#"{{"version":"{version}",{counts},"suspensions":[],"message":null,"budgets":[]}}"#)
+        format!(
+            r#"{{"version":"{version}",{counts},"suspensions":[],"message":null,"budgets":[],"waiting_usd":1.8,"balance_usd":null}}"#
+        )
     );
 
     let refused = Suspension {

@@ -28,6 +28,7 @@ use crate::jobfile;
 use crate::jobfile::Draft;
 use crate::library::Library;
 use crate::money::Quota;
+use crate::provider::balance::SharedBalance;
 use crate::provider::catalogue::SharedCatalogue;
 use crate::rng::Rng;
 use crate::secret::{CallbackSecrets, Secret};
@@ -57,6 +58,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         rng: Rng::seeded(1),
         adopt: Arc::new(|_, _| Box::pin(async { Ok((Vec::new(), Vec::new())) })),
         catalogue: SharedCatalogue::new(Clock::machine()),
+        balance: SharedBalance::new(Clock::machine()),
         wanted_quotes: None,
         library,
         heartbeats: Heartbeats::new(Clock::machine()),

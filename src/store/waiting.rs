@@ -1,0 +1,102 @@
+//! What the jobs that wait to be submitted will probably cost. Their estimates are stored when they are accepted, and again
+//! when they are edited or the provider quotes a price: estimating a hundred thousand jobs takes seconds, adding up the column some
+//! milliseconds.
+
+use rusqlite::Connection;
+
+use crate::money::Quota;
+use crate::pricing::price_book::PriceBook;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::estimates::{Estimator, JobEstimate};
+use crate::store::job_files::staging::NOT_STAGED;
+
+const SET_ESTIMATE: &str = "UPDATE jobs SET estimate_quota = ?2 WHERE nr = ?1 AND estimate_quota IS NOT ?2";
+
+fn waiting() -> String {
+    format!(
+        "SELECT coalesce(sum(estimate_quota), 0) FROM jobs INDEXED BY jobs_waiting
+         WHERE state = 'pending' AND {NOT_STAGED}"
+    )
+}
+
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    vec![("cost of waiting jobs", waiting()), ("set an estimate", SET_ESTIMATE.to_owned())]
+}
+
+/// Estimates a job anew, from the body of its request.
+pub(super) fn set_estimate(
+    connection: &Connection,
+    book: &PriceBook,
+    nr: i64,
+    body: &str,
+) -> Result<(), StoreError> {
+    let JobEstimate { estimate, .. } = Estimator::new(connection, book).estimate(body)?;
+    connection.prepare_cached(SET_ESTIMATE)?.execute((nr, estimate.quota))?;
+    Ok(())
+}
+
+/// What all waiting jobs will probably cost.
+pub(super) fn waiting_cost_in(connection: &Connection) -> Result<Quota, StoreError> {
+    Ok(connection.prepare_cached(&waiting())?.query_row([], |row| row.get(0))?)
+}
+
+impl Store {
+    /// What the jobs that wait to be submitted will probably cost in all.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn waiting_cost(&self) -> Result<Quota, StoreError> {
+        self.read(waiting_cost_in).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::event::{Event, OperatorAction};
+    use crate::pricing::price_book::{OperatorPrice, Price};
+    use crate::store::tests::{NOW, Rig, draft, parts};
+
+    const PRICE: Quota = Quota::new(70_000);
+
+    fn rig() -> Rig {
+        let rig = Rig::new();
+        let model = draft("a").model;
+        let price = OperatorPrice { model, resolution: None, price: Price::PerJob(PRICE) };
+        rig.store.set_operator_prices(vec![price]);
+        rig
+    }
+
+    #[tokio::test]
+    async fn cost_of_waiting_jobs_is_that_of_the_pending_ones() {
+        let rig = rig();
+        assert_eq!(rig.store.waiting_cost().await.unwrap(), Quota::ZERO);
+        let jobs = rig.ingest(vec![draft("a"), draft("b"), draft("c")]).await;
+        let times = |count: i64| Quota::new(PRICE.get() * count);
+        assert_eq!(rig.store.waiting_cost().await.unwrap(), times(3));
+        rig.store.start_attempt(jobs[0], parts(Box::new(|_| None)), NOW).await.unwrap();
+        assert_eq!(rig.store.waiting_cost().await.unwrap(), times(2));
+        for action in [OperatorAction::Cancel, OperatorAction::Retry, OperatorAction::Cancel] {
+            rig.store.apply(jobs[1], Event::Operator(action), NOW).await.unwrap();
+        }
+        assert_eq!(rig.store.waiting_cost().await.unwrap(), times(1));
+    }
+
+    #[tokio::test]
+    async fn quote_replaces_the_estimate_of_a_waiting_job() {
+        let rig = Rig::new();
+        rig.store.set_quoting(Some("https://qingbo.dev/v1".into()));
+        let jobs = rig.ingest(vec![draft("a"), draft("b")]).await;
+        let guessed = rig.store.waiting_cost().await.unwrap();
+        let waiting = rig.store.unsubmitted_requests(0, 9).await.unwrap();
+        rig.store.start_attempt(jobs[1], parts(Box::new(|_| None)), NOW).await.unwrap();
+        for (nr, body) in waiting {
+            rig.store.keep_quote(body, Some(nr), PRICE, NOW).await.unwrap();
+        }
+        let quoted = rig.store.waiting_cost().await.unwrap();
+        assert_ne!(guessed, quoted);
+        assert_eq!(quoted, PRICE, "the submitted one waits no longer");
+    }
+}
