@@ -1,5 +1,6 @@
 //! The first page: what needs attention, what runs, and the newest videos.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -11,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::inbox::Leftovers;
 use crate::job::budget::{Budget, Scope, Spent};
 use crate::job::state::StateName;
+use crate::money::Quota;
 use crate::server::admin::health;
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::messages::Messages;
@@ -39,6 +41,10 @@ struct OverviewTemplate {
     waiting: String,
     newest: Vec<JobRow>,
     spent: String,
+    /// The balance, and what waiting jobs need of it.
+    balance: String,
+    /// Whether they need more than there is.
+    is_balance_short: bool,
     /// A line for each budget.
     budgets: Vec<String>,
     inbox: String,
@@ -63,7 +69,11 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     for state in [StateName::Expired, StateName::Failed] {
         attention.extend(store.ended_jobs(state, recent, MAX_ATTENTION).await?.iter().map(row));
     }
-    let running = store.active_jobs(MAX_RUNNING).await?;
+    // A job that is held or runs may also be one whose link expires soon: it is shown once.
+    let mut shown = BTreeSet::new();
+    attention.retain(|row| shown.insert(row.id.clone()));
+    let running: Vec<JobRow> = store.active_jobs(MAX_RUNNING).await?.iter().map(row).collect();
+    let running = running.into_iter().filter(|row| !shown.contains(&row.id)).collect();
     let newest = store.ended_jobs(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
     let spent = store.spent_since(recent).await?;
     let mut problems = health::problems(server);
@@ -71,18 +81,21 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     problems.extend(leftovers(server, m, now).await);
     let budgets =
         store.spent(now).await?.iter().map(|(budget, spent)| budget_line(m, budget, *spent)).collect();
+    let (waiting_cost, known_balance) = (store.waiting_cost().await?, server.balance.last());
     let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
     Ok(OverviewTemplate {
         problems,
         attention,
         more_held: count_text(m.more_held, more_held),
-        running: running.iter().map(row).collect(),
+        running,
         waiting: count_text(m.waiting, frame.count(&StateName::Pending)),
         newest: newest.iter().map(row).collect(),
         spent: match spent.get() {
             0 => String::new(),
             _ => m.spent_day.replace("{cost}", &spent.to_string()),
         },
+        balance: balance_line(m, known_balance, waiting_cost),
+        is_balance_short: known_balance.is_some_and(|balance| balance < waiting_cost),
         budgets,
         inbox: server.settings.inbox.dir.display().to_string(),
         frame,
@@ -96,6 +109,18 @@ async fn leftovers(server: &AdminServer, m: &Messages, now: Timestamp) -> Option
     // An inbox that cannot be read is in the log, from the intake stage.
     let found = found.ok().and_then(Result::ok).filter(|found| !found.is_empty())?;
     Some(m.leftovers.replace("{files}", &found.to_string()))
+}
+
+/// Empty if there is nothing to say.
+fn balance_line(m: &Messages, balance: Option<Quota>, waiting: Quota) -> String {
+    let text = match (balance, waiting) {
+        (None, Quota::ZERO) => "",
+        (Some(_), Quota::ZERO) => m.balance,
+        (None, _) => m.waiting_need,
+        (Some(_), _) => m.balance_and_need,
+    };
+    let balance = balance.unwrap_or_default().to_string();
+    text.replace("{balance}", &balance).replace("{cost}", &waiting.to_string())
 }
 
 fn budget_line(m: &Messages, Budget { scope, limit }: &Budget, spent: Spent) -> String {

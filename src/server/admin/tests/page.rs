@@ -2,9 +2,15 @@
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::job::TaskId;
+use crate::job::event::{Phase, ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts};
+use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::jobfile::Problem;
+use crate::money::Quota;
+use crate::money::estimate::{Estimate, EstimateSource};
 use crate::store::notify::Topic;
+use crate::store::start_attempt::AttemptParts;
 
 const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
 
@@ -286,4 +292,50 @@ async fn bulk_action_applies_to_exactly_the_counted_jobs() {
     for (body, detail) in wrong {
         assert_problem(&admin.post("/api/v1/jobs/bulk", body).await, 400, detail);
     }
+}
+
+#[actix_web::test]
+async fn overview_compares_the_balance_with_what_waiting_jobs_need() {
+    let mut balance = None;
+    let admin = TestAdmin::start_with(|admin| balance = Some(admin.balance.clone()));
+    assert!(!admin.get("/").await.body.contains("Balance $"));
+    admin.add_jobs(&["a", "b"]).await;
+    assert!(admin.get("/").await.body.contains(r#"<p class="muted">Waiting jobs need about $1.80</p>"#));
+    balance.unwrap().record(Some(Quota::new(500_000)));
+    let page = admin.get("/").await.body;
+    assert!(
+        page.contains(r#"<p class="caution">Balance $1.00; waiting jobs need about $1.80</p>"#),
+        "{page}"
+    );
+    let metrics = admin.get("/metrics").await.body;
+    for line in ["dropreel_waiting_usd 1.8", "dropreel_balance_usd 1.0"] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[actix_web::test]
+async fn job_that_runs_and_expires_soon_is_listed_once() {
+    let admin = TestAdmin::start();
+    let (store, now) = (&admin.rig.store, Clock::machine().now());
+    let job = admin.add_jobs(&["late"]).await[0];
+    let parts = AttemptParts {
+        base_url: "https://qingbo.dev/v1".to_owned(),
+        callback_url: Box::new(|_| None),
+        estimate: Estimate::exactly(Quota::ZERO, EstimateSource::List),
+        price_class: None,
+        estimated_change: None,
+    };
+    store.start_attempt(job, parts, now).await.unwrap();
+    let task = TaskId::parse("task-1").unwrap();
+    let verdict = SubmitVerdict::Accepted { task: task.clone(), reserved: None };
+    store.apply(job, Event::SubmitAnswered { attempt: 1, verdict }, now).await.unwrap();
+    let expires_at = Some(now.plus(Duration::from_secs(60)));
+    let link = Secret::new("https://cdn.example/1");
+    let outputs = vec![ReportedOutput { kind: OutputKind::Video, index: 0, link, expires_at }];
+    let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
+    let polled = Event::StatusPolled { task, sent_at: now, verdict: StatusVerdict::Answered(facts) };
+    store.apply(job, polled, now).await.unwrap();
+    let page = admin.get("/").await.body;
+    assert!(page.contains("link expires"), "{page}");
+    assert_eq!(page.matches(&format!(r#"id="job-{job}""#)).count(), 1, "{page}");
 }

@@ -1,7 +1,7 @@
 //! The texts of the page in English and Chinese. Texts about one occurrence (errors, status messages, details in the
 //! history) are not translated: users look for them in logs and in the documentation.
 //!
-//! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{label}` and `{time}` are placeholders.
+//! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{balance}`, `{label}` and `{time}` are placeholders.
 
 pub(super) mod chinese;
 pub(super) mod english;
@@ -63,6 +63,9 @@ pub(in crate::server::admin) struct Messages {
     /// After the path of the inbox.
     pub no_videos_or: &'static str,
     pub spent_day: &'static str,
+    pub balance: &'static str,
+    pub balance_and_need: &'static str,
+    pub waiting_need: &'static str,
     pub budget_day: &'static str,
     pub budget_month: &'static str,
     pub budget_line: &'static str,
