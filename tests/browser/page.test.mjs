@@ -162,7 +162,7 @@ const preview = (name, more = {}) => ({ model: 'wan2.5-preview', prompt: `a clip
 test('pasted jobs are priced and submitted by the button with the price', async () => {
   await at('/', {}, async (page) => {
     await openText(page, '{"model": "wan2.5-t2v",\n "prompt": "x", "duration": "long",\n "dropreel": {"naem": "a"}}');
-    await page.getByText('line 2, column 29: /duration').waitFor();
+    await page.getByText('line 2, column 29: `duration` must be').waitFor();
     await page.getByText(/line 3, column .*naem.*name/).waitFor();
     assert.equal(await submitButton(page).isDisabled(), true);
     const text = page.locator('#submit-text');
@@ -299,6 +299,53 @@ test('price that rises after the sheet is not paid unasked', async () => {
   });
 });
 
+test('form makes a job with the price on its button', async () => {
+  await at('/', {}, async (page) => {
+    await page.getByRole('button', { name: 'New job' }).click();
+    const field = (name) => page.locator(`#form-${name}`);
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'form-prompt');
+    await field('prompt').fill('a form at dawn');
+    await readyButton(page, 'Submit 1 job, about');
+    await field('model').selectOption({ label: 'wan2.5-t2v' });
+    assert.deepEqual(await field('length').locator('option').allTextContents(), ['5 s', '10 s']);
+    await field('resolution').selectOption('480p');
+    assert.equal(await field('ratio').locator('option').count(), 4, '480p exists in three shapes');
+    assert.equal(await field('picture').isVisible(), false);
+    await field('length').selectOption('10');
+    await field('repeat').fill('3');
+    await field('labels').fill('client');
+    await page.locator('#review').getByText('Labels are written as key=value').waitFor();
+    await field('labels').fill('client=acme, project=spring');
+    await field('name').fill('dawn');
+    await readyButton(page, 'Submit 3 jobs, about');
+    // Another model, with other fields.
+    await field('model').selectOption({ label: 'Another model …' });
+    assert.deepEqual([await field('other').isVisible(), await field('seconds').isVisible(), await field('resolution').isVisible()], [true, true, false]);
+    await page.locator('#review').getByText('`model` must not be empty').waitFor();
+    await field('model').selectOption({ label: 'wan2.5-t2v' });
+    await field('length').selectOption('10');
+    await field('resolution').selectOption('480p');
+    await readyButton(page, 'Submit 3 jobs, about');
+    // What was typed outlives Esc and a reload.
+    await page.keyboard.press('Escape');
+    await page.reload();
+    await page.locator('#connection.on').waitFor();
+    await page.getByRole('button', { name: 'New job' }).click();
+    assert.deepEqual([await field('prompt').inputValue(), await field('length').inputValue(), await field('resolution').inputValue()], ['a form at dawn', '10', '480p']);
+    await (await readyButton(page, 'Submit 3 jobs, about')).click();
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    const job = await daemon.api('jobs/dawn-2');
+    assert.deepEqual(job.labels, { client: 'acme', project: 'spring' });
+    const { seed, ...request } = job.request;
+    assert.deepEqual(request, { model: 'wan2.5-t2v', prompt: 'a form at dawn', duration: 10, resolution: '480p' });
+    assert.equal(typeof seed, 'number');
+    // The next clip often differs in its prompt only.
+    await page.getByRole('button', { name: 'New job' }).click();
+    assert.deepEqual([await field('prompt').inputValue(), await field('name').inputValue(), await field('labels').inputValue()], ['', '', 'client=acme, project=spring']);
+    assert.equal(await submitButton(page).isDisabled(), true);
+  });
+});
+
 test('sheet is in Chinese with its warnings', async () => {
   await at('/', { locale: 'zh-CN' }, async (page) => {
     await page.getByRole('button', { name: '新建任务' }).click();
@@ -336,6 +383,13 @@ test('filters are in the address and bulk actions name their count', async () =>
     }
     await page.goBack();
     assert.equal(await page.locator('select[name=state]').inputValue(), '');
+  });
+});
+
+test('overview has the balance beside what waiting jobs need', async () => {
+  await daemon.api('status');
+  await at('/', {}, async (page) => {
+    await page.getByText(/^Balance \$\d+\.\d\d/).waitFor();
   });
 });
 
@@ -424,10 +478,18 @@ test('everything can be reached by keyboard', async () => {
     for (const name of ['Play: sakura', 'Retry: storm', 'New job', 'Menu']) assert.ok(names.has(name), `${name} is among ${[...names]}`);
     await page.getByRole('button', { name: 'New job' }).focus();
     await page.keyboard.press('Enter');
-    assert.equal(await page.evaluate(() => document.activeElement.id), 'submit-text');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'form-prompt');
+    await page.keyboard.press('Shift+Tab');
+    await page.keyboard.press('ArrowRight');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tab-json');
     await page.keyboard.press('Escape');
     assert.equal(await page.locator('#submit').isVisible(), false);
     assert.equal(await page.evaluate(() => document.activeElement.id), 'open-submit');
+    await page.locator('#menu summary').focus();
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Escape');
+    assert.deepEqual(await page.evaluate(() => [document.querySelector('#menu').open, document.activeElement.localName]), [false, 'summary']);
   });
 });
 
@@ -476,6 +538,11 @@ test('pages pass the accessibility checks on every screen', async () => {
           };
           await checkPage(path);
           if (path === '/') {
+            await page.getByRole('button', { name: 'New job' }).click();
+            await page.locator('#form-prompt').fill('checked');
+            await readyButton(page, 'Submit 1 job');
+            await checkPage('the form');
+            await page.keyboard.press('Escape');
             await openText(page, JSON.stringify({ ...preview('checked'), duration: 7, seed: 'x' }));
             await page.locator('#review .problem').waitFor();
             await checkPage('the sheet with errors');

@@ -16,7 +16,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Name, media type and content.
-const ASSETS: [(&str, &str, &str); 19] = [
+const ASSETS: [(&str, &str, &str); 21] = [
     ("page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("videos.css", "text/css; charset=utf-8", include_str!("assets/videos.css")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
@@ -26,6 +26,8 @@ const ASSETS: [(&str, &str, &str); 19] = [
     ("texts.js", SCRIPT, include_str!("assets/texts.js")),
     ("parts.js", SCRIPT, include_str!("assets/parts.js")),
     ("review.js", SCRIPT, include_str!("assets/review.js")),
+    ("storage.js", SCRIPT, include_str!("assets/storage.js")),
+    ("form.js", SCRIPT, include_str!("assets/form.js")),
     ("submit.js", SCRIPT, include_str!("assets/submit.js")),
     ("times.js", SCRIPT, include_str!("assets/times.js")),
     ("gallery.js", SCRIPT, include_str!("assets/gallery.js")),

@@ -9,6 +9,7 @@ use askama::Template;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
+use crate::server::admin::page::form_models::form_models;
 use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::{assets, format, language};
 use crate::server::admin::problem::Problem;
@@ -34,6 +35,10 @@ pub(super) struct Frame {
     pub banners: Vec<Banner>,
     pub submits_paused: bool,
     pub downloads_paused: bool,
+    /// The models of the form for new jobs, as JSON.
+    pub form_models: String,
+    /// The most variations of a job.
+    pub max_expansion: u32,
 }
 
 /// A suspension on top of every page.
@@ -80,6 +85,10 @@ impl Frame {
             submits_paused: is_in_force(SuspensionCause::PausedSubmits),
             downloads_paused: is_in_force(SuspensionCause::PausedDownloads),
             banners: banners(m, &suspensions, now),
+            form_models: form_models(
+                admin.server.catalogue.last().as_ref().map(|(catalogue, _)| &**catalogue),
+            ),
+            max_expansion: admin.server.file_limits.max_expansion,
             suspensions,
         })
     }

@@ -6,6 +6,7 @@
 
 mod assets;
 mod compare;
+mod form_models;
 mod format;
 mod frame;
 mod job;

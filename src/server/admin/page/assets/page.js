@@ -19,7 +19,12 @@ document.addEventListener('keydown', (event) => {
     event.preventDefault();
     document.querySelector('#search').focus();
   }
-  if (event.key === 'Escape') document.querySelector('#menu').open = false;
+  const menu = document.querySelector('#menu');
+  if (event.key === 'Escape' && menu.open) {
+    const hadFocus = menu.contains(document.activeElement);
+    menu.open = false;
+    if (hadFocus) menu.querySelector('summary').focus();
+  }
 });
 document.addEventListener('click', (event) => {
   const menu = document.querySelector('#menu');

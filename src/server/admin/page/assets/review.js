@@ -65,20 +65,30 @@ function budgetTexts(sum, isOnePart) {
   return texts;
 }
 
+/** What the balance does not pay. */
+function balanceText(sum, { balance_usd: balance, waiting_usd: waiting }) {
+  if (balance === null || balance >= sum.usd + waiting) return null;
+  const values = { balance: dollars(balance), waiting: dollars(waiting), cost: dollars(sum.usd) };
+  return t(waiting > 0 ? 'balance_short_waiting' : 'balance_short', values);
+}
+
 /** What holds for all parts. */
 export function totalView(parts) {
   const sum = total(parts);
+  const cautions = [balanceText(sum, parts.at(-1).found), ...budgetTexts(sum, parts.length === 1)].filter(Boolean);
   const models = Object.entries(sum.models).sort((a, b) => b[1] - a[1]);
   const names = models.map(([model, n]) => (models.length > 1 ? t('of_model', { n, model }) : model));
   return element('div', { className: 'sum' },
     element('p', { className: 'price' }, element('b', {}, jobs(sum.jobs)), t('comma'), priceText(sum)),
     element('p', { className: 'muted' }, names.slice(0, 6).join(t('comma')), names.length > 6 ? ' …' : ''),
-    ...budgetTexts(sum, parts.length === 1).map((text) => element('p', { className: 'caution' }, text)));
+    ...cautions.map((text) => element('p', { className: 'caution' }, text)));
 }
 
 function findingText({ line, column, pointer, message }, hasPlace) {
-  const place = hasPlace ? `${t('at_line', { line, column })}${t('colon')}` : '';
-  return `${place}${pointer && hasPlace ? `${pointer} ` : ''}${message}`;
+  if (!hasPlace) return message;
+  // Most messages begin with the key that the pointer ends in.
+  const isNamed = message.startsWith(`\`${pointer.slice(1)}\``);
+  return `${t('at_line', { line, column })}${t('colon')}${pointer && !isNamed ? `${pointer} ` : ''}${message}`;
 }
 
 function findingList(findings, className, hasPlace) {
@@ -88,9 +98,16 @@ function findingList(findings, className, hasPlace) {
   return element('ul', { className }, ...shown, more > 0 ? element('li', {}, t('more', { n: more })) : null);
 }
 
+/** The first jobs; those that share a prompt, such as by `repeat`, share a line. */
 function promptList({ first_jobs: first, jobs: count }, isShort) {
-  const shown = first.slice(0, isShort ? 1 : 3).map(({ name, prompt }) => element('li', {}, element('b', {}, name), prompt ? ` ${prompt}` : ''));
-  const more = count - shown.length;
+  const groups = [];
+  for (const { name, prompt } of first) {
+    if (groups.length && groups.at(-1).prompt === prompt) groups.at(-1).names.push(name);
+    else groups.push({ prompt, names: [name] });
+  }
+  const listed = groups.slice(0, isShort ? 1 : 3);
+  const shown = listed.map(({ names, prompt }) => element('li', {}, element('b', {}, names.join(t('comma'))), prompt ? ` ${prompt}` : ''));
+  const more = count - listed.reduce((n, { names }) => n + names.length, 0);
   return element('ol', { className: 'prompts' }, ...shown, more > 0 ? element('li', { className: 'muted' }, t('more', { n: more })) : null);
 }
 
@@ -106,14 +123,17 @@ function againView(part, index, onAgain) {
     element('label', {}, box, ' ', offer));
 }
 
-/** A part with what was found in it. `hasPlace`: errors name line and column. */
-export function partView(part, index, { isOnly, hasPlace, onAgain, onRemove }) {
+/** A part with what was found in it. */
+export function partView(part, index, { isOnly, isForm, onAgain, onRemove }) {
   const { found } = part;
+  // The form has no lines.
+  const hasPlace = !isForm;
   const file = found?.file;
-  const head = [];
-  if (part.title) head.push(element('b', { className: 'file-name' }, part.title));
-  if (!part.problem && !found) head.push(element('span', { className: 'muted' }, t('checking')));
-  if (file?.ok && !isOnly) head.push(element('span', { className: 'muted' }, jobs(file.jobs), t('comma'), t('about', { cost: dollars(file.estimate_usd) })));
+  const [head, title] = [[], element('p', {})];
+  if (part.title) title.append(element('b', { className: 'file-name' }, part.title), ' ');
+  if (!part.problem && !found) title.append(element('span', { className: 'muted' }, t('checking')));
+  if (file?.ok && !isOnly) title.append(element('span', { className: 'muted' }, jobs(file.jobs), t('comma'), t('about', { cost: dollars(file.estimate_usd) })));
+  if (title.hasChildNodes()) head.push(title);
   if (part.title) {
     const remove = element('button', { type: 'button', id: `remove-${index}`, className: 'remove', textContent: '×' });
     remove.setAttribute('aria-label', t('remove', { name: part.title }));
@@ -128,6 +148,7 @@ export function partView(part, index, { isOnly, hasPlace, onAgain, onRemove }) {
     part.rise ? element('p', { className: 'caution' }, part.rise) : null,
     file && !file.ok ? findingList(file.errors, 'problem', hasPlace) : null,
     file?.accepted_before ? againView(part, index, onAgain) : null,
+    ...(file?.unlisted_models ?? []).map((model) => element('p', { className: 'caution' }, t('unlisted', { model }))),
     file ? findingList(file.warnings, 'caution', file.jobs > 1 && hasPlace) : null,
-    file?.ok && !isBlocked ? promptList(file, !isOnly) : null);
+    file?.ok && !isBlocked && !isForm ? promptList(file, !isOnly) : null);
 }

@@ -1,31 +1,21 @@
-// The sheet for new jobs: files dropped onto the page or chosen, or pasted JSON. What it holds is checked and priced at
+// The sheet for new jobs: a form, pasted JSON, or files dropped onto the page or chosen. What it holds is checked and priced at
 // once; nothing is submitted before the button with the price is pressed.
 import { refresh } from './live.js';
 import { send, toast } from './actions.js';
+import { JobForm } from './form.js';
 import { filePart, textParts } from './parts.js';
 import { isReady, partView, total, totalView } from './review.js';
+import { recall, recallJson, remember } from './storage.js';
 import { dollars, jobs, t } from './texts.js';
 
 const TYPING_PAUSE = 400; // milliseconds
 const RETRY_AFTER = 3000; // milliseconds
 const MAX_CHECKS = 3; // at a time
-const TEXT = 'dropreel-text';
-const KEYS = 'dropreel-keys';
-
-/** What is typed and the keys of submits outlive a reload. Without storage, such as in private windows, they do not. */
-function remember(name, value) {
-  try {
-    if (value) sessionStorage.setItem(name, value);
-    else sessionStorage.removeItem(name);
-  } catch { /* Full or forbidden. */ }
-}
-function recall(name) {
-  try { return sessionStorage.getItem(name) ?? ''; } catch { return ''; }
-}
+const [TEXT, KEYS, TAB] = ['text', 'keys', 'tab'];
 
 /** A key for each part, until the daemon has accepted it: a part that is sent again makes no second job. */
 class Keys {
-  constructor() { this.keys = new Map(JSON.parse(recall(KEYS) || '[]')); }
+  constructor() { this.keys = new Map(recallJson(KEYS, [])); }
 
   of(part) {
     const id = `${part.id}${part.again ? ' again' : ''}`;
@@ -50,31 +40,33 @@ class Sheet {
   constructor(dialog) {
     const find = (selector) => dialog.querySelector(selector);
     Object.assign(this, {
-      dialog, keys: new Keys(), tab: 'json', files: [], typed: [], isBusy: false, timer: null, round: 0,
+      dialog, keys: new Keys(), tab: recall(TAB) || 'form', parted: { form: [], json: [], files: [] }, isBusy: false, timer: null, round: 0,
       title: find('#submit-title'), text: find('#submit-text'), chosen: find('#submit-files'), review: find('#review'),
       status: find('#review-status'), button: find('[type=submit]'), tabs: [...dialog.querySelectorAll('[role=tab]')],
     });
     this.text.value = recall(TEXT);
-    this.typed = textParts(this.text.value);
+    this.form = new JobForm(find('#panel-form'), () => this.typing('form', this.form.parts()));
+    Object.assign(this.parted, { form: this.form.parts(), json: textParts(this.text.value) });
   }
 
   /** The parts that the button submits: those of the open tab. */
-  get parts() { return this.tab === 'files' ? this.files : this.typed; }
+  get parts() { return this.parted[this.tab]; }
 
   get ready() { return this.parts.filter(isReady); }
 
   /** Whether some are not checked yet. */
   get isWaiting() { return this.parts.some((part) => !part.problem && !part.found); }
 
-  open(tab, focus) {
+  open(tab) {
     this.show(tab);
     if (!this.dialog.open) this.dialog.showModal();
-    (focus ?? this.title).focus();
+    ({ form: this.form.fields.prompt, json: this.text, files: this.title })[tab].focus();
     this.changed(0);
   }
 
   show(tab) {
     this.tab = tab;
+    remember(TAB, tab);
     for (const one of this.tabs) {
       const isOpen = one.dataset.tab === tab;
       one.setAttribute('aria-selected', isOpen);
@@ -84,16 +76,15 @@ class Sheet {
   }
 
   async add(files) {
-    const known = new Set(this.files.map((part) => part.id));
-    for (const part of await Promise.all([...files].map(filePart))) if (!known.has(part.id)) this.files.push(part);
+    const known = new Set(this.parted.files.map((part) => part.id));
+    for (const part of await Promise.all([...files].map(filePart))) if (!known.has(part.id)) this.parted.files.push(part);
     this.changed(0);
   }
 
-  typing() {
-    remember(TEXT, this.text.value);
-    const [before, [part]] = [this.typed[0], textParts(this.text.value)];
-    if (part?.id === before?.id) return;
-    this.typed = part ? [part] : [];
+  /** What is typed in a tab has changed. */
+  typing(tab, parts) {
+    if (parts[0]?.id === this.parted[tab][0]?.id && parts[0]?.problem === this.parted[tab][0]?.problem) return;
+    this.parted[tab] = parts;
     this.changed(TYPING_PAUSE);
   }
 
@@ -114,7 +105,7 @@ class Sheet {
         try {
           // Without `again`: then a file that was accepted before is named.
           const answer = await send(address('estimate', { name: part.name }), part.body, mediaType(part));
-          part.found = { file: answer.files[0] };
+          part.found = { ...answer, file: answer.files[0] };
         } catch (error) {
           if (error.isUnreachable) {
             part.failure = error.detail;
@@ -130,6 +121,7 @@ class Sheet {
       }
     };
     await Promise.all(Array.from({ length: MAX_CHECKS }, work));
+    if (round === this.round) this.render();
   }
 
   /** Says if the price has risen since the button was pressed. */
@@ -144,9 +136,9 @@ class Sheet {
     const { parts, ready, isWaiting } = this;
     const options = {
       isOnly: parts.length === 1,
-      hasPlace: true,
+      isForm: this.tab === 'form',
       onAgain: (part, again) => { part.again = again; this.render(); },
-      onRemove: (part) => { this.files = this.files.filter((one) => one !== part); this.changed(0); this.chosen.focus(); },
+      onRemove: (part) => { this.drop(part); this.changed(0); this.chosen.focus(); },
     };
     const list = document.createElement('ul');
     list.append(...parts.map((part, index) => partView(part, index, options)));
@@ -203,19 +195,24 @@ class Sheet {
     if (!isDone) this.button.focus();
   }
 
+  /** A part leaves the sheet. */
+  drop(part) {
+    for (const tab of Object.keys(this.parted)) this.parted[tab] = this.parted[tab].filter((one) => one !== part);
+  }
+
   accepted(part) {
     this.keys.forget(part);
-    this.files = this.files.filter((one) => one !== part);
-    this.typed = this.typed.filter((one) => one !== part);
+    this.drop(part);
     // What was typed meanwhile stays.
     if (textParts(this.text.value)[0]?.id === part.id) {
       this.text.value = '';
       remember(TEXT, '');
     }
+    if (this.form.parts()[0]?.id === part.id) this.form.clear();
   }
 
   decline() {
-    if (this.tab === 'files') this.files = [];
+    if (this.tab === 'files') this.parted.files = [];
     this.dialog.close();
   }
 }
@@ -236,10 +233,14 @@ export function handleSubmit() {
   const sheet = new Sheet(document.querySelector('#submit'));
   const dropTarget = document.querySelector('#drop-here');
   handleTabs(sheet);
-  document.querySelector('#open-submit').addEventListener('click', () => sheet.open('json', sheet.text));
+  document.querySelector('#open-submit').addEventListener('click', () => sheet.open(sheet.tab));
   sheet.dialog.querySelector('[value=close]').addEventListener('click', () => sheet.decline());
-  sheet.text.addEventListener('input', () => sheet.typing());
-  sheet.text.addEventListener('keydown', (event) => {
+  const textTyped = () => {
+    remember(TEXT, sheet.text.value);
+    sheet.typing('json', textParts(sheet.text.value));
+  };
+  sheet.text.addEventListener('input', textTyped);
+  sheet.dialog.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) sheet.submit();
   });
   sheet.chosen.addEventListener('change', () => {
@@ -253,7 +254,7 @@ export function handleSubmit() {
   });
   const takeFiles = (files) => {
     // Files of an earlier drop that was not submitted are not bought with these.
-    if (!sheet.dialog.open) sheet.files = [];
+    if (!sheet.dialog.open) sheet.parted.files = [];
     sheet.open('files');
     sheet.add(files);
   };
@@ -282,8 +283,8 @@ export function handleSubmit() {
     } else if (/^[{[]/.test(text)) {
       event.preventDefault();
       sheet.text.value = [sheet.text.value.trim(), text].filter(Boolean).join('\n');
-      sheet.typing();
-      sheet.open('json', sheet.text);
+      textTyped();
+      sheet.open('json');
     }
   });
 }
