@@ -45,6 +45,7 @@ pub(crate) async fn apply(
         confirm(&question(action, &jobs))?;
     }
     let mut document = ActionsDocument { done: Vec::new(), rejected: 0 };
+    let mut failure = None;
     for job in &jobs {
         let name = printable(&job.name);
         match client.act(job.id, action).await {
@@ -58,11 +59,17 @@ pub(crate) async fn apply(
                 eprint_line(&format!("{name}: {}", printable(&error.message)));
                 document.rejected += 1;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
         }
     }
     if context.json {
         print_json(&document)?;
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     Ok(if document.rejected == 0 { Exit::Done } else { Exit::Failed })
 }

@@ -49,6 +49,7 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
         _ => Vec::new(),
     };
     let mut shares = shares.into_iter();
+    let mut failure = None;
     for (number, file) in args.files.iter().enumerate() {
         // One key for each file, which the key of the command decides.
         let file_key = if number == 0 { key.clone() } else { format!("{key}.{}", number + 1) };
@@ -73,14 +74,23 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
                 }
                 errors.push(FileError { file: file.display().to_string(), message: error.message });
             }
-            Err(error) if error.answer_lost => {
-                let repeat = format!(
-                    "run the same command with `--idempotency-key {key}` to submit what is missing, and nothing twice"
-                );
-                return Err(CliError::new(error.exit, format!("{}\n{repeat}", error.message)));
+            Err(error) => {
+                failure = Some(error);
+                break;
             }
-            Err(error) => return Err(error),
         }
+    }
+    if let Some(error) = failure {
+        if context.json {
+            print_json(&SubmitDocument { jobs: &jobs, errors: &errors })?;
+        }
+        if !error.answer_lost {
+            return Err(error);
+        }
+        let repeat = format!(
+            "run the same command with `--idempotency-key {key}` to submit what is missing, and nothing twice"
+        );
+        return Err(CliError::new(error.exit, format!("{}\n{repeat}", error.message)));
     }
     let exit = if args.wait && !jobs.is_empty() {
         jobs = wait_until_settled(&client, &context.clock, jobs).await?;
