@@ -333,6 +333,7 @@ impl<'a> Run<'a> {
                 let lost = if self.rng.below(2) == 0 { Delivered::NotSent } else { Delivered::Lost };
                 self.trace(format_args!("{text} is lost"));
                 self.isolation.answered(&request, None, Duration::ZERO);
+                self.log.lost_requests.insert(request.path);
                 let wait = self.latency();
                 self.after(wait, Due::Deliver(reply, lost, false));
                 continue;
@@ -427,6 +428,9 @@ impl<'a> Run<'a> {
         } else {
             Delivered::Answer(Box::new(answer))
         };
+        if matches!(delivered, Delivered::Lost) {
+            self.log.lost_requests.insert(request.path.clone());
+        }
         // Without a reset, only the daemon's timeout ends the call.
         if matches!(delivered, Delivered::Lost) && self.rng.below(3) == 0 {
             wait += Duration::from_secs(3600);

@@ -102,6 +102,8 @@ impl Change<'_> {
                 *not_before
             }
             StatusVerdict::Unanswered { why, not_before } => {
+                // Until it is answered again it takes no place from other jobs.
+                running.schedule.failing_since.get_or_insert(now);
                 self.job.facts.status_message = Some(why.clone());
                 *not_before
             }

@@ -241,6 +241,17 @@ fn callback_during_a_poll_leads_to_another_poll() {
 }
 
 #[test]
+fn task_without_an_answer_is_failing_until_it_has_one() {
+    let running = [Event::AttemptStarted, accepted()];
+    for no_answer in [unanswered(), unreadable(), missing()] {
+        let failing = after(after(new_job(), &running), &[no_answer]);
+        assert_eq!(failing.record().failing_since, Some(START));
+        let found = after(failing, &[polled(TaskFacts::of(Phase::Processing))]);
+        assert_eq!(found.record().failing_since, None);
+    }
+}
+
+#[test]
 fn unfinished_task_is_held_after_a_day_and_can_still_complete() {
     let queued = after(new_job(), &[Event::AttemptStarted, accepted()]);
     let held = step(&queued, &polled(TaskFacts::of(Phase::Processing)), at(START.plus(24 * HOUR))).job;

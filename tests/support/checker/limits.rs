@@ -19,12 +19,25 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
     }
     let Some(limits) = evidence.log.limits else { return };
     let max_running = evidence.ledger.max_running;
+    let has_failed_poll = |task: &str| {
+        let of_task = |request: &&RequestEntry| {
+            request.call == "status"
+                && request.path.ends_with(task)
+                && (request.fault.is_some() || request.status != Some(200))
+        };
+        !task.is_empty()
+            && (evidence.log.lost_requests.iter().any(|path| path.ends_with(task))
+                || evidence.ledger.requests.iter().any(|request| of_task(&request)))
+    };
     // A job gives its place back once it has failed for a minute, though its task may run.
     let has_failed = |job: &&Row| {
         let of_job = |row: &&Row| row.number("job") == job.number("nr");
         let missing = snapshot.history.iter().filter(of_job).any(|row| row.text("event") == "task_missing");
         let sends = snapshot.attempts.iter().filter(of_job).filter_map(|row| row.number("sends")).max();
-        missing || sends >= Some(5) || job.number("failing_since").is_some()
+        missing
+            || sends >= Some(5)
+            || has_failed_poll(job.text("task_id"))
+            || job.number("failing_since").is_some()
     };
     let failed = snapshot.jobs.iter().filter(has_failed).count();
     let allowed = limits.max_running + failed;

@@ -15,7 +15,7 @@ mod limits;
 mod money;
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub struct HarnessLog {
     pub published: BTreeMap<String, String>,
     /// The limits set for the daemon, if the harness wants them checked.
     pub limits: Option<Limits>,
+    /// The paths of the requests that got no answer because of the network.
+    pub lost_requests: BTreeSet<String>,
     /// The budget of each day set for the daemon.
     pub daily_budget: Option<DailyBudget>,
 }
