@@ -64,7 +64,7 @@ pub struct Metrics {
     pub downloads: Family<OutcomeLabel, Counter>,
     /// Bytes of stored outputs.
     pub stored_bytes: Counter,
-    /// Quota charged for finished jobs.
+    /// Quota charged.
     pub charged_quota: Counter,
     /// Charges above their estimates.
     pub charges_above_estimate: Counter,
@@ -87,6 +87,8 @@ struct Shared {
 pub(super) enum MetricEvent {
     Accepted,
     Callback,
+    /// So much quota more than before, whenever it becomes known.
+    Charged(u64),
     ChargedAboveEstimate,
     Event(Box<CountedEvent>),
 }
@@ -100,7 +102,6 @@ pub(super) struct CountedEvent {
     finished_task: Option<&'static str>,
     finished_job: Option<(StateName, String)>,
     stored_bytes: u64,
-    charged_quota: u64,
 }
 
 impl MetricEvent {
@@ -108,12 +109,7 @@ impl MetricEvent {
     pub fn of(event: &Event, before: &Job, after: &Job) -> Option<Self> {
         let (from, to) = (before.state_name(), after.state_name());
         let finished_job = (!from.is_end() && to.is_end()).then(|| (to, after.identity().model.clone()));
-        let charge = after.facts().cost.filter(|_| finished_job.is_some()).map_or(0, |cost| cost.get());
-        let mut counted = CountedEvent {
-            finished_job,
-            charged_quota: charge.max(0).unsigned_abs(),
-            ..CountedEvent::default()
-        };
+        let mut counted = CountedEvent { finished_job, ..CountedEvent::default() };
         match event {
             Event::SubmitAnswered { verdict, .. } => counted.submit = Some(submit_outcome(verdict)),
             Event::StatusPolled { verdict, .. } => {
@@ -216,6 +212,7 @@ impl Metrics {
             match event {
                 MetricEvent::Accepted => drop(self.accepted_jobs.inc()),
                 MetricEvent::Callback => drop(self.callbacks.inc()),
+                MetricEvent::Charged(quota) => drop(self.charged_quota.inc_by(quota)),
                 MetricEvent::ChargedAboveEstimate => drop(self.charges_above_estimate.inc()),
                 MetricEvent::Event(counted) => self.record_event(*counted),
             }
@@ -243,7 +240,6 @@ impl Metrics {
             self.finished_jobs.get_or_create(&labels).inc();
         }
         self.stored_bytes.inc_by(counted.stored_bytes);
-        self.charged_quota.inc_by(counted.charged_quota);
     }
 }
 

@@ -185,6 +185,10 @@ pub(super) fn record_billing(
             let Some((number, sends, before)) = attempt_of(writing.connection, nr, task)? else {
                 return Ok(());
             };
+            let more = charged.get().saturating_sub(before.map_or(0, Quota::get));
+            if more > 0 {
+                writing.count(MetricEvent::Charged(more.unsigned_abs()));
+            }
             // What a failed task cost says nothing about the next.
             let estimate: Option<Quota> = writing
                 .connection

@@ -157,7 +157,7 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
     let charged = Counter::<f64, std::sync::atomic::AtomicU64>::default();
     #[expect(clippy::cast_precision_loss, reason = "exact below eighteen thousand million dollars")]
     charged.inc_by(metrics.charged_quota.get() as f64 / QUOTA_PER_USD as f64);
-    registry.register("charged_usd", "US dollars charged for finished jobs", charged);
+    registry.register("charged_usd", "US dollars that the provider charged", charged);
     let help = "Tasks that were charged more than their job was estimated at";
     registry.register("charges_above_estimate", help, metrics.charges_above_estimate.clone());
     let help = "Database writes committed; a commit is a batch of them";
