@@ -156,14 +156,16 @@ impl CrashHarness {
         }
     }
 
+    /// Every job is settled, every cost final, and every sidecar says it.
     async fn is_settled(&self) -> bool {
         let inbox = std::fs::read_dir(self.rig.path("inbox"));
         let has_files = inbox.into_iter().flatten().flatten().any(|entry| entry.path().is_file());
         let Some(jobs) = self.jobs().await else { return false };
-        !has_files && jobs.len() >= self.expected.len() && jobs.iter().all(is_job_settled)
+        let all_settled = jobs.len() >= self.expected.len() && jobs.iter().all(is_job_settled);
+        !has_files && all_settled && count(&self.rig.path("dropreel.db"), UNSETTLED) == 0
     }
 
-    /// No callback is in flight, waits for a retry, or is unprocessed, every cost is final, and every sidecar says it.
+    /// No callback is in flight, waits for a retry, or is unprocessed.
     fn is_quiet(&self) -> bool {
         let mut last = BTreeMap::new();
         for callback in self.rig.sandbox.ledger().callbacks {
@@ -175,7 +177,7 @@ impl CrashHarness {
             let is_given_up = |at| Clock::machine().now().since(at) > Duration::from_secs(3);
             callback.answered_at.is_some_and(|at| is_accepted || callback.forged || is_given_up(at))
         });
-        all_answered && unfinished(&self.rig.path("dropreel.db")) == 0
+        all_answered && count(&self.rig.path("dropreel.db"), UNPROCESSED) == 0
     }
 
     async fn describe_unsettled(&self) -> String {
@@ -262,14 +264,17 @@ fn is_job_settled(job: &Value) -> bool {
     SETTLED.contains(&word("state")) || word("state") == "submitting" && word("reason").contains(REFUSED)
 }
 
-/// The number of stored deliveries, settlements and sidecars that are not done with.
-fn unfinished(database: &std::path::Path) -> i64 {
+/// Deliveries that are not processed.
+const UNPROCESSED: &str = "SELECT count(*) FROM deliveries WHERE processed = 0";
+/// Costs that are not final, and sidecars that do not say them.
+const UNSETTLED: &str = "SELECT (SELECT count(*) FROM jobs WHERE settlement_at IS NOT NULL)
+    + (SELECT count(*) FROM attempts WHERE settlement_at IS NOT NULL)
+    + (SELECT count(*) FROM outdated_sidecars)";
+
+/// What the database answers; it exists, as jobs were listed.
+fn count(database: &std::path::Path, sql: &str) -> i64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(database, flags).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
-    let count = "SELECT (SELECT count(*) FROM deliveries WHERE processed = 0)
-        + (SELECT count(*) FROM jobs WHERE settlement_at IS NOT NULL)
-        + (SELECT count(*) FROM attempts WHERE settlement_at IS NOT NULL)
-        + (SELECT count(*) FROM outdated_sidecars)";
-    connection.query_row(count, [], |row| row.get(0)).unwrap()
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }

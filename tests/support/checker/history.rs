@@ -19,6 +19,9 @@ const ANY: &[&str] = &[
     "held",
 ];
 
+/// The entry of a job that is held because a copy of its refused submit was executed.
+const AFTER_REFUSAL: &str = "held after a refusal";
+
 /// A history event, the states in which it can happen, and the states it can lead to; none: the state stays. A release
 /// can lead to any running state: only the daemon knows where the job was held from.
 const EDGES: &[(&str, &[&str], &[&str])] = &[
@@ -38,6 +41,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("failed", &["submitting", "queued", "processing", "downloading", "held"], &["failed"]),
     ("cancelled", &["pending", "submitting", "queued", "processing", "downloading", "held"], &["cancelled"]),
     ("held", RUNNING, &["held"]),
+    (AFTER_REFUSAL, &["failed"], &["held"]),
     ("released", &["held"], RUNNING),
     ("released", RUNNING, RUNNING),
     ("retried", &["failed", "cancelled", "expired", "held"], &["pending"]),
@@ -67,7 +71,10 @@ pub fn check(snapshot: &Snapshot, found: &mut Findings) {
     found.unless(snapshot.journal_mode == "wal", 8, || format!("journal mode {}", snapshot.journal_mode));
     let mut lines: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for line in &snapshot.history {
-        lines.entry(line.count("job")).or_default().push(line.text("event"));
+        let after_refusal =
+            line.text("event") == "held" && line.text("detail").starts_with("task_after_refusal");
+        let event = if after_refusal { AFTER_REFUSAL } else { line.text("event") };
+        lines.entry(line.count("job")).or_default().push(event);
     }
     for job in &snapshot.jobs {
         let (id, state) = (job.text("id"), job.text("state"));
