@@ -12,7 +12,12 @@ use crate::library::safe_name::{safe_name, safe_name_within};
 /// would share a path.
 const MAX_STEM_BYTES: usize = 112;
 
-const PLACEHOLDERS: [&str; 7] = ["date", "name", "id", "model", "n", "ext", "label.KEY"];
+/// The label whose slashes make folders: where in the inbox the job came from.
+const FOLDER_LABEL: &str = "folder";
+/// The most folders that it makes.
+const MAX_FOLDERS: usize = 8;
+
+const PLACEHOLDERS: [&str; 8] = ["date", "name", "id", "model", "n", "ext", "folder", "label.KEY"];
 
 /// A template for paths below the library, such as `{date}/{name}.{ext}` (docs/reference.md#configuration).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ enum Segment {
     Model,
     Number,
     Extension,
+    /// The label `folder`, each of its parts a folder.
+    Folder,
     Label(String),
 }
 
@@ -56,7 +63,7 @@ pub struct LayoutValues<'a> {
 pub enum LayoutError {
     /// A placeholder that does not exist.
     #[error(
-        "`{{{found}}}` is not known; did you mean `{{{nearest}}}`? Known are {{date}} {{name}} {{id}} {{model}} {{n}} {{ext}} {{label.KEY}}"
+        "`{{{found}}}` is not known; did you mean `{{{nearest}}}`? Known are {{date}} {{name}} {{id}} {{model}} {{n}} {{ext}} {{folder}} {{label.KEY}}"
     )]
     Unknown {
         /// The placeholder as written.
@@ -120,7 +127,16 @@ impl Layout {
                 has_number = true;
                 number_is_cut |= text.len() >= MAX_STEM_BYTES;
             }
-            stems.push(safe_name_within(&text, MAX_STEM_BYTES));
+            if segments.contains(&Segment::Folder) {
+                // Only here a value may hold separators. Without the label there is no folder.
+                let parts = text.split('/').filter(|part| !part.is_empty());
+                stems.extend(parts.map(|part| safe_name_within(part, MAX_STEM_BYTES)));
+                if place == last && text.trim_end_matches('/').is_empty() {
+                    stems.push(safe_name(""));
+                }
+            } else {
+                stems.push(safe_name_within(&text, MAX_STEM_BYTES));
+            }
         }
         let needs_number = number_is_cut || (!has_number && values.number > 1);
         let number = if needs_number { format!("-{}", values.number) } else { String::new() };
@@ -169,6 +185,7 @@ impl Segment {
             "model" => Self::Model,
             "n" => Self::Number,
             "ext" => Self::Extension,
+            "folder" => Self::Folder,
             _ => match word.strip_prefix("label.").filter(|key| !key.is_empty()) {
                 Some(key) => Self::Label(key.to_owned()),
                 None => {
@@ -180,7 +197,8 @@ impl Segment {
         })
     }
 
-    /// The text of the segment. Separators in a value are replaced here, so that it cannot add a path component.
+    /// The text of the segment. Separators in a value are replaced here, so that it cannot add a path component; but for the
+    /// folder, whose number of components is limited.
     fn text(&self, values: &LayoutValues<'_>) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -190,6 +208,11 @@ impl Segment {
             Self::Model => safe_name(values.model),
             Self::Number => values.number.to_string(),
             Self::Extension => safe_name(values.extension),
+            Self::Folder => {
+                let label = values.labels.get(FOLDER_LABEL).map_or("", String::as_str);
+                let parts = label.split('/').filter(|part| !part.is_empty()).take(MAX_FOLDERS);
+                parts.map(safe_name).collect::<Vec<_>>().join("/")
+            }
             Self::Label(key) => {
                 values.labels.get(key).map_or_else(|| "_".to_owned(), |value| safe_name(value))
             }
@@ -226,6 +249,24 @@ mod tests {
         assert_eq!(path("{name}_{n}.{ext}", 2), "sakura_2.mp4");
         assert_eq!(path("{label.project}/{model}/clip {id}.{ext}", 1), "春_天/wan2.5-t2v/clip id-1.mp4");
         assert_eq!(path("{label.none}/clip.{ext}", 1), "_/clip.mp4");
+    }
+
+    #[test]
+    fn folder_label_makes_folders_each_of_them_safe() {
+        let cases = [
+            ("spring/day 1", "{folder}/{name}.{ext}", "spring/day 1/sakura.mp4"),
+            ("", "{folder}/{name}.{ext}", "sakura.mp4"),
+            ("../../etc//x/", "{folder}/{name}.{ext}", "_/_/etc/x/sakura.mp4"),
+            ("a/b", "{date} {folder}/{name}.{ext}", "2026-04-04 a/b/sakura.mp4"),
+            ("a/b", "{folder}.{ext}", "a/b.mp4"),
+            ("", "{folder}.{ext}", "_.mp4"),
+            ("1/2/3/4/5/6/7/8/9", "{folder}/{n}.{ext}", "1/2/3/4/5/6/7/8/1.mp4"),
+            ("a/b", "{label.folder}/{name}.{ext}", "a_b/sakura.mp4"),
+        ];
+        for (label, template, expected) in cases {
+            let labels = [("folder".to_owned(), label.to_owned())].into();
+            assert_eq!(Layout::parse(template).unwrap().path(&values("sakura", &labels)), expected);
+        }
     }
 
     #[test]
