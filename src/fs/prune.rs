@@ -90,24 +90,39 @@ impl<'a> FilePruner<'a> {
         }
     }
 
-    /// Prunes a folder of files and their companions (`NAME.reason.json`). Both go together once the younger is old: a
-    /// moved file keeps its age, and its companion is as old as the move.
+    /// Prunes a folder of files and their companions (`NAME.reason.json`), and the folders below it. Both go together once
+    /// the younger is old: a moved file keeps its age, and its companion is as old as the move.
     pub fn prune_with_companions(&mut self, root: &Path) {
         let Some((folder, found)) = self.open_root(root) else { return };
+        self.prune_groups(&folder, found, root, MAX_DEPTH);
+    }
+
+    fn prune_groups(&mut self, folder: &OwnedFd, found: Vec<(OsString, Stat)>, path: &Path, depth: u32) {
         let mut groups = BTreeMap::<OsString, Vec<(OsString, Stat)>>::new();
         for (name, stat) in found {
-            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-                groups.entry(without_companion_suffix(&name)).or_default().push((name, stat));
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => {
+                    groups.entry(without_companion_suffix(&name)).or_default().push((name, stat));
+                }
+                FileType::Directory if depth > 0 => {
+                    let Some(below) = self.open_below(folder, &name) else { continue };
+                    match entries(&below) {
+                        Ok(found) => self.prune_groups(&below, found, &path.join(&name), depth - 1),
+                        Err(error) => self.record_failure(&path.join(&name), error),
+                    }
+                    self.remove_if_empty(folder, &name);
+                }
+                _ => {}
             }
         }
         let before = self.before;
         let is_old =
             |group: &Vec<(OsString, Stat)>| group.iter().all(|(_, stat)| is_modified_before(stat, before));
         for (name, stat) in groups.into_values().filter(is_old).flatten() {
-            self.remove(&folder, &name, &stat, root);
             if self.pruned.more {
                 return;
             }
+            self.remove(folder, &name, &stat, path);
         }
     }
 

@@ -89,13 +89,17 @@ fn file_and_companion_are_removed_once_both_are_old() {
         ("clip.html.evidence.json", 1),
         ("alone.json", 1),
         ("folder/old.json", 9),
+        ("folder/old.json.reason.json", 9),
+        ("other/old.json", 9),
+        ("other/old.json.reason.json", 0),
     ] {
         create_file(root, name, days_old);
     }
     let mut pruner = FilePruner::new(before(), false, &[], &never);
     pruner.prune_with_companions(root);
-    assert_eq!(pruner.finish().files, 5);
-    assert_eq!(below(root), set(&["folder/", "folder/old.json", "new.json", "new.json.reason.json"]));
+    assert_eq!(pruner.finish().files, 7);
+    let kept = ["new.json", "new.json.reason.json", "other/", "other/old.json", "other/old.json.reason.json"];
+    assert_eq!(below(root), set(&kept));
 }
 
 #[test]
