@@ -32,7 +32,8 @@ CREATE TABLE batches (
     moved_at    INTEGER,                 -- when the file left the inbox; null while it still has to be moved
     moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
     staged      INTEGER NOT NULL,        -- 1: its jobs are still being written, and are not visible
-    again_of    TEXT                     -- jobs.id of the job whose request was run again; that job may be pruned
+    again_of    TEXT,                    -- jobs.id of the job whose request was run again; that job may be pruned
+    defaults_sha256 TEXT                 -- of the defaults that applied to it; null: none
 ) STRICT;
 
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually
@@ -146,7 +147,8 @@ CREATE TABLE requests (
     body    TEXT NOT NULL,              -- the user's own text, without the `dropreel` key and without a callback URL
     prompt  TEXT,
     labels  TEXT NOT NULL,              -- a JSON object
-    warnings TEXT NOT NULL DEFAULT '[]' -- a JSON array of texts: what the checks of its job file warned about
+    warnings TEXT NOT NULL DEFAULT '[]', -- a JSON array of texts: what the checks of its job file warned about
+    defaults TEXT                       -- a JSON array: what it has from defaults, and from which file; null: nothing
 ) STRICT;
 
 -- The same labels, one row each, to filter by. Without REFERENCES: SQLite would scan this table for each job pruned.

@@ -7,15 +7,16 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may end the test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dropreel::clock::Timestamp;
 use dropreel::jobfile::{
-    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, Problem, Refusal, read_document, read_lines,
-    stem, with_callback,
+    Cause, Defaults, DefaultsFile, Draft, Form, JobFileLimits, JobFileReader, LineError, MAX_PROBLEMS,
+    Problem, Refusal, read_document, read_lines, stem, with_callback,
 };
 use dropreel::money::Quota;
 use dropreel::pricing::models::MODELS;
@@ -36,8 +37,10 @@ fn read(name: &str, bytes: &[u8], limits: &JobFileLimits) -> Result<Vec<Draft>, 
         return read_document(bytes, stem(name), limits, &Rng::seeded(1));
     }
     let (mut drafts, mut refused) = (Vec::new(), None::<Refusal>);
+    let reader = JobFileReader::new(limits.clone(), Rng::seeded(1));
+    let form = Form::of_name(name).expect("a job file");
     // A small buffer, so that lines arrive in chunks.
-    for read in read_lines(BufReader::with_capacity(7, bytes), stem(name), limits, &Rng::seeded(1)) {
+    for read in reader.read_lines(form, BufReader::with_capacity(7, bytes), stem(name)) {
         match (read, &mut refused) {
             (Ok(draft), _) => drafts.push(draft),
             (Err(LineError::Refused(more)), Some(refusal)) => refusal.problems.extend(more.problems),
@@ -597,5 +600,140 @@ fn warnings_are_limited_and_listed_for_rejected_files_too() {
         let expected: &[&str] =
             if name == "x.json" { &["/0/duration", "/1/duration"] } else { &["/duration"] };
         assert_eq!(pointers, expected, "{name}");
+    }
+}
+
+/// Reads a document with these defaults, the nearest first, as a job file in `folder`.
+fn read_with(object: &str, folder: &str, defaults: &[&str]) -> Result<Vec<Draft>, Refusal> {
+    let files: Vec<_> = defaults
+        .iter()
+        .enumerate()
+        .map(|(level, text)| DefaultsFile::read(&format!("{level}/defaults.json"), text.as_bytes()))
+        .collect::<Result<_, _>>()
+        .expect("good defaults");
+    let reader = JobFileReader::new(JobFileLimits::default(), Rng::seeded(1));
+    reader.with_defaults(Arc::new(Defaults::new(folder, &files))).read_document(object.as_bytes(), "x")
+}
+
+#[test]
+fn defaults_are_added_where_a_job_has_no_such_key() {
+    let nearest =
+        r#"{"duration": 5, "extra": {"audio": true}, "dropreel": {"priority": 3, "labels": {"a": "near"}}}"#;
+    let outer = r#"{"model": "m", "duration": 9, "seed": 1.10,
+        "dropreel": {"priority": 1, "max_cost_usd": 1, "labels": {"a": "far", "b": "far"}}}"#;
+    // The object, and the body to be sent.
+    let cases = [
+        ("{}", r#"{"duration":5,"extra":{"audio": true},"model":"m","seed":1.10}"#),
+        (r#"{ "n": 1.50 }"#, r#"{ "n": 1.50,"duration":5,"extra":{"audio": true},"model":"m","seed":1.10 }"#),
+        (
+            r#"{"duration":null,"extra":{},"model":"x","seed":7}"#,
+            r#"{"duration":null,"extra":{},"model":"x","seed":7}"#,
+        ),
+        (
+            r#"{"dropreel":{"priority":-1},"model":"m"}"#,
+            r#"{"model":"m","duration":5,"extra":{"audio": true},"seed":1.10}"#,
+        ),
+    ];
+    for (object, body) in cases {
+        let drafts = read_with(object, "spring", &[nearest, outer]).expect("a good job");
+        assert_eq!(drafts[0].body, body, "{object}");
+    }
+    let draft =
+        &read_with(r#"{"dropreel":{"labels":{"b":"own"}}}"#, "spring/1", &[nearest, outer]).expect("good")[0];
+    assert_eq!((draft.priority, draft.max_cost), (3, Some(Quota::new(500_000))));
+    let labels: Vec<_> = draft.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("a", "near"), ("b", "own"), ("folder", "spring/1")]);
+    let used: Vec<String> = draft.defaults.iter().map(ToString::to_string).collect();
+    let expected = [
+        "duration 5 from 0/defaults.json",
+        r#"extra {"audio": true} from 0/defaults.json"#,
+        "dropreel.labels.a \"near\" from 0/defaults.json",
+        "dropreel.priority 3 from 0/defaults.json",
+        "model \"m\" from 1/defaults.json",
+        "seed 1.10 from 1/defaults.json",
+        "dropreel.max_cost_usd 1 from 1/defaults.json",
+    ];
+    assert_eq!(used.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected.into());
+}
+
+#[test]
+fn defaults_never_vary_a_key_that_the_job_has() {
+    let defaults = r#"{"model": "m", "dropreel": {"matrix": {"size": ["a", "b"], "n": [1, 2]}}}"#;
+    let bodies = |object: &str| -> Vec<String> {
+        read_with(object, "", &[defaults]).expect("good").into_iter().map(|draft| draft.body).collect()
+    };
+    assert_eq!(bodies("{}").len(), 4);
+    assert_eq!(
+        bodies(r#"{"size":"c"}"#),
+        [r#"{"size":"c","model":"m","n":1}"#, r#"{"size":"c","model":"m","n":2}"#]
+    );
+    assert_eq!(bodies(r#"{"size":"c","n":3}"#), [r#"{"size":"c","n":3,"model":"m"}"#]);
+}
+
+#[test]
+fn problems_of_defaults_name_their_file() {
+    let refusal = read_with(r#"{"prompt": "a"}"#, "", &[r#"{"model": "wan2.5-t2v", "duration": "5"}"#]);
+    let problems = refusal.expect_err("a wrong duration").problems;
+    assert_eq!((problems[0].pointer.as_str(), problems.len()), ("/duration", 1));
+    assert!(problems[0].message.ends_with("(from 0/defaults.json)"), "{problems:?}");
+    // What no defaults may hold, and the pointer of the problem.
+    let bad = [
+        (r#"{"dropreel": {"key": "k"}}"#, "/dropreel/key"),
+        (r#"{"dropreel": {"name": "n"}}"#, "/dropreel/name"),
+        (r#"{"dropreel": {"again": true}}"#, "/dropreel/again"),
+        (r#"{"callback_url": "https://example.com/"}"#, "/callback_url"),
+        (r#"{"dropreel": {"nmae": 1}}"#, "/dropreel/nmae"),
+        (r#"{"dropreel": {"priority": "high"}}"#, "/dropreel/priority"),
+        (r#"{"a": 1, "a": 2}"#, "/a"),
+        ("[]", ""),
+        ("{", ""),
+        ("", ""),
+    ];
+    for (text, pointer) in bad {
+        let refusal = DefaultsFile::read("d", text.as_bytes()).expect_err(text);
+        assert_eq!(refusal.problems[0].pointer, pointer, "{text}");
+    }
+    let long = format!(r#"{{"a": "{}"}}"#, "x".repeat(64 << 10));
+    assert!(DefaultsFile::read("d", long.as_bytes()).is_err());
+    // Short jobs with long defaults are as much in memory as long jobs.
+    let long = format!(r#"{{"model": "m", "a": "{}"}}"#, "x".repeat(60 << 10));
+    let many = format!("[{}]", vec!["{}"; 2000].join(","));
+    assert!(read_with(&many, "", &[&long]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn own_text_of_a_job_is_the_same_with_defaults(
+        object in "\\{( \"[a-d]\" ?: ?(1\\.10|null|\"春\\\\n\"|\\[ \\]),?){0,3}\n?\\}",
+        defaults in "\\{\"model\":\"m\"(, \"[a-f]\": ?(2|null|\\{\"x\": \\[1 \\]\\}))?(,\"dropreel\": \\{\"priority\":1\\})?\\}",
+    ) {
+        let Ok(with) = read_with(&object, "f", &[&defaults]) else { return Ok(()) };
+        let body = &with[0].body;
+        // Up to its last member, the body is the job's own text.
+        let own = object.trim_end().trim_end_matches('}').trim_end();
+        prop_assert!(body.starts_with(own), "{} {}", body, object);
+        let parsed: BTreeMap<String, Box<RawValue>> = serde_json::from_str(body).expect("an object");
+        let before: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&object).expect("an object");
+        let added: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&defaults).expect("an object");
+        for (key, value) in &parsed {
+            let expected = before.get(key).or(added.get(key)).map(|value| value.get());
+            prop_assert_eq!(Some(value.get()), expected, "{}", key);
+        }
+        let missing = added.keys().filter(|key| *key != "dropreel" && !parsed.contains_key(*key)).count();
+        prop_assert_eq!(missing, 0);
+    }
+
+    #[test]
+    fn csv_gives_back_every_text(cells in proptest::collection::vec("[^\\x00\\r]{1,12}", 1..5), tab in any::<bool>()) {
+        let separator = if tab { "\t" } else { "," };
+        let quote = |cell: &String| format!("\"{}\"", cell.replace('"', "\"\""));
+        let header: Vec<String> = (0..cells.len()).map(|n| format!("dropreel.labels.{n}")).collect();
+        let row: Vec<String> = cells.iter().map(quote).collect();
+        let text = format!("model{separator}{}\nm{separator}{}\n", header.join(separator), row.join(separator));
+        let drafts = read("x.csv", text.as_bytes(), &JobFileLimits::default()).expect("a good file");
+        for (number, cell) in cells.iter().enumerate() {
+            let label = drafts[0].labels.get(&number.to_string()).map_or("", String::as_str);
+            prop_assert_eq!(label, if cell.trim().is_empty() { "" } else { cell });
+        }
     }
 }

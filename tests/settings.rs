@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 47] = [
+const TABLE: [(&str, &str, &str); 48] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -42,6 +42,7 @@ const TABLE: [(&str, &str, &str); 47] = [
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
     ("inbox.max_expansion", "50", "500"),
     ("inbox.max_jobs", "100000", "5000"),
+    ("inbox.recursive", "true", "false"),
     ("inbox.rescan", r#""10s""#, "20s"),
     ("inbox.settle", r#""2s""#, "500ms"),
     ("library.dir", r#""""#, "FOLDER/clips"),

@@ -103,7 +103,8 @@ CREATE TABLE batches (
     moved_at    INTEGER,
     moved_to    TEXT,
     staged      INTEGER NOT NULL,
-    again_of    TEXT
+    again_of    TEXT,
+    defaults_sha256 TEXT
 ) STRICT;
 INSERT INTO batches (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to, staged)
 SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
@@ -113,6 +114,7 @@ CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
 CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE requests ADD COLUMN defaults TEXT;
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
 -- What attempts cost. Only the newest attempt of a job had its cost kept.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::api::budget::BudgetNeedView;
 use crate::api::problem::JobFileProblem;
 use crate::clock::Timestamp;
-use crate::job::JobId;
+use crate::job::{JobId, UsedDefault};
 use crate::money::Quota;
 use crate::money::estimate::EstimateSource;
 use crate::pricing::total::EstimateTotal;
@@ -42,6 +42,9 @@ pub struct FileEstimate {
     pub objects: u64,
     #[serde(flatten)]
     pub cost: CostEstimate,
+    /// What its jobs have from defaults, each once.
+    #[serde(default)]
+    pub defaults: Vec<UsedDefault>,
     pub errors: Vec<JobFileProblem>,
     pub warnings: Vec<JobFileProblem>,
     /// How many jobs each model has, of the first 50 models.

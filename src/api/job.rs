@@ -10,11 +10,11 @@ use crate::job::event::OperatorAction;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::job::step::possible::PossibleAction;
-use crate::job::{JobError, JobId, Labels};
+use crate::job::{JobError, JobId, Labels, UsedDefault};
 #[allow(unused_imports, reason = "named by the schema")]
 use crate::money::estimate::EstimateSource;
 
-/// A job. `attempts`, `again_as`, `actions`, `history` and `request` are present only when one job is read.
+/// A job. `attempts`, `again_as`, `actions`, `history`, `defaults` and `request` are present only when one job is read.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobView {
@@ -90,7 +90,11 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub history: Option<Vec<HistoryView>>,
-    /// The request in the user's own text.
+    /// What it has from defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub defaults: Option<Vec<UsedDefault>>,
+    /// The request in the user's own text, with what it has from defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
     pub request: Option<Box<RawValue>>,

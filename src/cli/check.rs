@@ -3,18 +3,23 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::api::estimate::{CostEstimate, EstimateView, FileEstimate};
 use crate::api::problem::JobFileProblem;
 use crate::cli::args::CheckArgs;
-use crate::cli::client::ApiClient;
+use crate::cli::client::{ApiClient, DefaultsArg, JobFile};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
-use crate::cli::terminal::{print_json, print_line};
+use crate::cli::submit::unused_defaults;
+use crate::cli::terminal::{eprint_line, print_json, print_line};
 use crate::daemon::pipeline::file_limits;
-use crate::jobfile::{self, Draft, Form, Inspection, JobFileLimits, Problem};
+use crate::jobfile::{
+    self, Defaults, DefaultsFile, Draft, Form, Inspection, JobFileReader, Problem, bad_defaults,
+    is_defaults_name,
+};
 use crate::pricing::PricedRequest;
 use crate::pricing::estimate::{KnownPrice, estimate};
 use crate::pricing::price_book::PriceBook;
@@ -29,23 +34,40 @@ const STDIN_STEM: &str = "job";
 pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Offline)?;
     let book = PriceBook { operator: settings.budget.prices.clone(), ..PriceBook::default() };
-    let checker =
-        Checker { limits: file_limits(&settings), rng: Rng::from_system(), lines: args.lines, book };
+    let checker = Checker {
+        reader: JobFileReader::new(file_limits(&settings), Rng::from_system()),
+        lines: args.lines,
+        defaults: args.defaults.as_deref().map(DefaultsArg::read).transpose()?,
+        inbox: settings.inbox.dir.clone(),
+        book,
+    };
     // Without its token, the daemon's history and quotes are out of reach.
     let mut client = if args.offline { None } else { context.client().ok() };
     let mut document = EstimateView::default();
     for file in &args.files {
         let mut report = checker.check(file)?;
+        // The daemon estimates what is posted to it, without the defaults of the inbox.
+        let is_as_posted = checker.defaults.is_some() || report.defaults.is_empty();
         if report.ok
+            && is_as_posted
             && let Some(daemon) = &client
         {
-            match daemons_estimate(daemon, file, args.lines).await {
-                Some(found) => report = FileEstimate { file: report.file, ..found },
+            match daemons_estimate(daemon, file, &checker).await {
+                // The checks are those of this command's settings.
+                Some(found) => {
+                    let FileEstimate { file, warnings, defaults, .. } = report;
+                    report = FileEstimate { file, warnings, defaults, ..found };
+                }
                 None => client = None,
             }
         }
         if !context.json {
             print(&report)?;
+            if let Some(hint) = unused_defaults(file)
+                .filter(|_| !report.ok && checker.defaults.is_none() && report.defaults.is_empty())
+            {
+                eprint_line(&hint);
+            }
         }
         document.jobs += report.jobs;
         document.cost.add(&report.cost);
@@ -62,12 +84,13 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, C
 }
 
 /// `None` if the daemon does not answer, or has no answer to it.
-async fn daemons_estimate(client: &ApiClient, file: &Path, lines: bool) -> Option<FileEstimate> {
+async fn daemons_estimate(client: &ApiClient, file: &Path, checker: &Checker) -> Option<FileEstimate> {
     // Standard input has been read to its end.
     let name = file.file_name().filter(|_| file != Path::new("-"))?.to_string_lossy().into_owned();
-    let lines = lines || Form::of_name(&name) == Some(Form::Lines);
-    let bytes = std::fs::read(file).ok()?;
-    let estimate = client.estimate(Some(&name), lines, bytes).await.ok()?;
+    let form = if checker.lines { Form::Lines } else { Form::of_name(&name)? };
+    let (bytes, defaults) = (std::fs::read(file).ok()?, checker.defaults.as_ref());
+    let file = JobFile { title: &name, name: Some(&name), form, bytes: &bytes, defaults };
+    let estimate = client.estimate(&file).await.ok()?;
     estimate.files.into_iter().next().filter(|report| report.ok)
 }
 
@@ -80,6 +103,9 @@ fn print(report: &FileEstimate) -> Result<(), CliError> {
     };
     report.errors.iter().try_for_each(|error| print(error, ""))?;
     report.warnings.iter().try_for_each(|warning| print(warning, "warning: "))?;
+    for default in &report.defaults {
+        print_line(&printable(&format!("{}: {default}", report.file)))?;
+    }
     if report.ok {
         let jobs = count(report.jobs, "job");
         let objects = match report.objects {
@@ -92,10 +118,12 @@ fn print(report: &FileEstimate) -> Result<(), CliError> {
 }
 
 struct Checker {
-    limits: JobFileLimits,
-    rng: Rng,
+    reader: JobFileReader,
     /// Standard input has one object per line.
     lines: bool,
+    /// Those of the command line, else those of the inbox apply to the files in it.
+    defaults: Option<DefaultsArg>,
+    inbox: PathBuf,
     book: PriceBook,
 }
 
@@ -106,7 +134,10 @@ impl Checker {
             let mut bytes = Vec::new();
             std::io::stdin().read_to_end(&mut bytes)?;
             let form = if self.lines { Form::Lines } else { Form::Document };
-            self.inspect(&bytes[..], form, STDIN_STEM, &mut total)
+            self.reader(None).map_or_else(
+                |problems| Ok(Inspection::of_problems(problems)),
+                |reader| self.inspect(&reader, &bytes[..], form, STDIN_STEM, &mut total),
+            )
         } else {
             self.inspect_file(file, &mut total)
         };
@@ -121,6 +152,7 @@ impl Checker {
             cost: if ok { CostEstimate::from(&total) } else { CostEstimate::default() },
             errors: found.errors.iter().map(shown).collect(),
             warnings: found.warnings().iter().map(shown).collect(),
+            defaults: found.defaults,
             ..FileEstimate::default()
         })
     }
@@ -128,27 +160,47 @@ impl Checker {
     /// What the inbox would find in a file; the error says what is wrong with the file as a whole.
     fn inspect_file(&self, path: &Path, total: &mut EstimateTotal) -> Result<Inspection, String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let form =
-            Form::of_name(&name).ok_or("the inbox accepts only files named .json, .jsonl or .ndjson")?;
+        let form = Form::of_name(&name)
+            .ok_or("the inbox accepts only files named .json, .jsonl, .ndjson, .csv or .prompts.txt")?;
         if jobfile::is_unfinished(&name) {
             return Err("the inbox ignores files with this name, as unfinished writing".to_owned());
         }
-        if jobfile::is_conflict_copy(&name) {
-            return Err(
-                "a sync tool made this copy in a conflict, so the inbox rejects it; rename it to submit it"
-                    .to_owned(),
-            );
+        if is_defaults_name(&name) {
+            return Err("these are defaults for other files, and no job; check one of those".to_owned());
+        }
+        if let Some(why) = jobfile::refused_name(&name) {
+            return Err(why.to_owned());
         }
         // Opening a pipe would wait for a writer; the inbox opens none either.
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err("the inbox accepts only regular files".to_owned());
         }
         let file = File::open(path).map_err(unreadable)?;
-        self.inspect(file, form, jobfile::stem(&name), total)
+        match self.reader(Some(path)) {
+            Ok(reader) => self.inspect(&reader, file, form, jobfile::stem(&name), total),
+            Err(problems) => Ok(Inspection::of_problems(problems)),
+        }
+    }
+
+    /// A reader with the defaults that apply to a file, or what is wrong with them.
+    fn reader(&self, file: Option<&Path>) -> Result<JobFileReader, Vec<Problem>> {
+        let folder = file.and_then(|file| below_inbox(&self.inbox, file));
+        let found = match (&self.defaults, &folder) {
+            (Some(defaults), _) => vec![(defaults.name.clone(), defaults.bytes.clone())],
+            (None, Some(folder)) => defaults_above(&self.inbox, folder),
+            (None, None) => Vec::new(),
+        };
+        let read = |(name, bytes): &(String, Vec<u8>)| {
+            DefaultsFile::read(name, bytes).map_err(|refusal| bad_defaults(name, &refusal))
+        };
+        let files: Vec<_> = found.iter().map(read).collect::<Result<_, _>>()?;
+        let folder = folder.unwrap_or_default();
+        Ok(self.reader.with_defaults(Arc::new(Defaults::new(&folder, &files))))
     }
 
     fn inspect(
         &self,
+        reader: &JobFileReader,
         file: impl Read,
         form: Form,
         stem: &str,
@@ -158,20 +210,35 @@ impl Checker {
             let request = PricedRequest::of(&draft.body);
             total.add(estimate(request.as_ref(), &self.book, KnownPrice::default()), None);
         };
-        let (limits, rng) = (&self.limits, &self.rng);
         match form {
             Form::Document => {
                 let mut bytes = Vec::new();
                 // One byte more than allowed is enough to reject the file.
-                let mut file = file.take(limits.max_bytes.saturating_add(1));
+                let mut file = file.take(reader.limits.max_bytes.saturating_add(1));
                 file.read_to_end(&mut bytes).map_err(unreadable)?;
-                Ok(Inspection::of_document(&bytes, stem, limits, rng, add))
+                Ok(Inspection::of_document(reader, &bytes, stem, add))
             }
-            Form::Lines => {
-                Inspection::of_lines(BufReader::new(file), stem, limits, rng, add).map_err(unreadable)
-            }
+            form => Inspection::of_lines(reader, form, BufReader::new(file), stem, add).map_err(unreadable),
         }
     }
+}
+
+/// The path below the inbox of the folder that a file is in; `None` if it is not in the inbox.
+fn below_inbox(inbox: &Path, file: &Path) -> Option<String> {
+    let folder = std::path::absolute(file).ok()?.parent()?.canonicalize().ok()?;
+    let below = folder.strip_prefix(inbox.canonicalize().ok()?).ok()?;
+    Some(below.to_str()?.to_owned())
+}
+
+/// The `defaults.json` of a folder of the inbox and of those above it, the nearest first, each with its path.
+fn defaults_above(inbox: &Path, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folders = Path::new(folder).ancestors().filter_map(|folder| {
+        let entries = std::fs::read_dir(inbox.join(folder)).ok()?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let path = folder.join(names.into_iter().find(|name| is_defaults_name(name))?);
+        Some((path.display().to_string(), std::fs::read(inbox.join(&path)).ok()?))
+    });
+    folders.collect()
 }
 
 fn unreadable(error: std::io::Error) -> String {

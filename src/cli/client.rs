@@ -28,6 +28,7 @@ use crate::cli::format::printable;
 use crate::cli::received::{Received, ReceivedBatches, ReceivedCreatedJobs, ReceivedJob, ReceivedPage};
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
+use crate::jobfile::Form;
 use crate::money::Quota;
 use crate::secret::Secret;
 
@@ -55,9 +56,20 @@ pub(crate) struct JobFile<'a> {
     pub title: &'a str,
     /// What its jobs are named after.
     pub name: Option<&'a str>,
-    /// One object per line.
-    pub lines: bool,
+    pub form: Form,
+    pub bytes: &'a [u8],
+    pub defaults: Option<&'a DefaultsArg>,
+}
+
+/// The file of `--defaults`.
+pub(crate) struct DefaultsArg {
+    /// How the daemon names it.
+    pub name: String,
     pub bytes: Vec<u8>,
+}
+
+/// What a submit says beside the job file.
+pub(crate) struct SubmitOptions {
     /// With the same key, the daemon makes its jobs once only.
     pub idempotency_key: String,
     /// Nothing is accepted if its estimate is above this.
@@ -129,16 +141,14 @@ impl ApiClient {
     }
 
     /// Submits a job file. It may be repeated with the same key if the answer was lost.
-    pub async fn submit(&self, file: &JobFile<'_>) -> Result<ReceivedCreatedJobs, CliError> {
-        let mut query: Vec<_> = file.name.map(|name| ("name", name.to_owned())).into_iter().collect();
-        query.extend(file.max_cost.map(max_cost_pair));
-        let media_type = if file.lines { "application/x-ndjson" } else { "application/json" };
-        let request = self.http.post(self.url(&["api", "v1", "jobs"], &query)?);
-        let request = request
-            .header("content-type", media_type)
-            .header("idempotency-key", &file.idempotency_key)
-            .timeout(LONG_TIMEOUT)
-            .body(file.bytes.clone());
+    pub async fn submit(
+        &self,
+        file: &JobFile<'_>,
+        options: &SubmitOptions,
+    ) -> Result<ReceivedCreatedJobs, CliError> {
+        let max_cost = options.max_cost.map(max_cost_pair);
+        let request = self.post_file(&["api", "v1", "jobs"], file, max_cost.into_iter().collect())?;
+        let request = request.header("idempotency-key", &options.idempotency_key).timeout(LONG_TIMEOUT);
         let response = self.send(request).await?;
         if response.status().is_success() {
             self.read(response).await
@@ -190,16 +200,28 @@ impl ApiClient {
     }
 
     /// What the jobs of a file would cost.
-    pub async fn estimate(
+    pub async fn estimate(&self, file: &JobFile<'_>) -> Result<EstimateView, CliError> {
+        let request = self.post_file(&["api", "v1", "estimate"], file, Vec::new())?;
+        self.read(self.send(request).await?).await
+    }
+
+    /// A request with a job file as its body, behind the defaults.
+    fn post_file(
         &self,
-        name: Option<&str>,
-        lines: bool,
-        bytes: Vec<u8>,
-    ) -> Result<EstimateView, CliError> {
-        let query: Vec<_> = name.map(|name| ("name", name.to_owned())).into_iter().collect();
-        let media_type = if lines { "application/x-ndjson" } else { "application/json" };
-        let request = self.http.post(self.url(&["api", "v1", "estimate"], &query)?);
-        self.read(self.send(request.header("content-type", media_type).body(bytes)).await?).await
+        path: &[&str],
+        file: &JobFile<'_>,
+        mut query: Vec<(&'static str, String)>,
+    ) -> Result<RequestBuilder, CliError> {
+        query.extend(file.name.map(|name| ("name", name.to_owned())));
+        let mut body = Vec::new();
+        if let Some(defaults) = file.defaults {
+            query.push(("defaults_bytes", defaults.bytes.len().to_string()));
+            query.push(("defaults_name", defaults.name.clone()));
+            body.extend_from_slice(&defaults.bytes);
+        }
+        body.extend_from_slice(file.bytes);
+        let request = self.http.post(self.url(path, &query)?);
+        Ok(request.header("content-type", file.form.media_type()).body(body))
     }
 
     /// Cancels, retries or releases a job.

@@ -2,9 +2,9 @@
 
 use crate::api::job::{AttemptView, FileView, HistoryView, JobView, PossibleActionView};
 use crate::clock::Timestamp;
-use crate::job::JobId;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
+use crate::job::{JobId, UsedDefault};
 
 /// When the job was created.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
@@ -39,6 +39,11 @@ pub(crate) fn job(state: StateName) -> JobView {
         warnings: vec!["`duration` is 7: wan2.5-t2v makes 5 or 10 s".into()],
         error: None,
         attempts: Some(vec![attempt()]),
+        defaults: Some(vec![UsedDefault {
+            key: "duration".into(),
+            value: Some("5".into()),
+            file: "spring/defaults.json".into(),
+        }]),
         history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
         request: None,
         again_as: Some(vec![JobId::parse("01a2069b-5192-7000-8002-4ba8a6616991").unwrap()]),

@@ -10,9 +10,10 @@ use crate::cli::args::ListArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::list_csv::csv_table;
 use crate::cli::received::{ReceivedJob, ReceivedPage};
 use crate::cli::suspensions::eprint_suspensions;
-use crate::cli::terminal::{eprint_line, print_json, print_line};
+use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line};
 use crate::cli::{format, terminal};
 use crate::clock::Timestamp;
 
@@ -29,6 +30,10 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     let page = fetch_jobs(&client, &filter, args.limit).await?;
     if context.json {
         print_json(&page)?;
+        return Ok(Exit::Done);
+    }
+    if args.csv {
+        print_bytes(&csv_table(&page.jobs)?)?;
         return Ok(Exit::Done);
     }
     eprint_suspensions(&client).await?;

@@ -20,6 +20,7 @@ mod follow;
 mod format;
 mod generate;
 mod list;
+mod list_csv;
 mod models;
 mod path;
 mod pause;

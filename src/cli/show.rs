@@ -55,6 +55,9 @@ fn describe(job: &JobView) -> String {
     for (key, value) in &job.labels {
         fact("label", Some(format!("{key}={value}")));
     }
+    for default in job.defaults.iter().flatten() {
+        fact("default", Some(default.to_string()));
+    }
     for warning in &job.warnings {
         fact("warning", Some(warning.clone()));
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::api::estimate::CostEstimate;
 use crate::cli::args::SubmitArgs;
-use crate::cli::client::{ApiClient, JobFile};
+use crate::cli::client::{ApiClient, DefaultsArg, JobFile, SubmitOptions};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::printable;
@@ -17,7 +17,7 @@ use crate::cli::list::fetch_jobs_of_file;
 use crate::cli::received::ReceivedJob;
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
-use crate::jobfile::Form;
+use crate::jobfile::{DEFAULTS_NAME, Form};
 use crate::money::Quota;
 use crate::rng::Rng;
 
@@ -44,8 +44,11 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
     let mut jobs: Vec<ReceivedJob> = Vec::new();
     let mut errors: Vec<FileError> = Vec::new();
     let key = args.idempotency_key.clone().unwrap_or_else(|| HEXLOWER.encode(&Rng::from_system().id_bytes()));
+    let defaults = args.defaults.as_deref().map(DefaultsArg::read).transpose()?;
     let shares = match args.max_cost {
-        Some(max_cost) if args.files.len() > 1 => split_max_cost(&client, args, max_cost).await?,
+        Some(max_cost) if args.files.len() > 1 => {
+            split_max_cost(&client, args, defaults.as_ref(), max_cost).await?
+        }
         _ => Vec::new(),
     };
     let mut shares = shares.into_iter();
@@ -58,7 +61,10 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
             None => LoadedFile::read(file, args).map(|file| (file, args.max_cost)),
         };
         let submitted = match loaded {
-            Ok((loaded, max_cost)) => submit_file(context, &client, loaded, file_key, max_cost).await,
+            Ok((loaded, max_cost)) => {
+                let options = SubmitOptions { idempotency_key: file_key, max_cost };
+                submit_file(context, &client, &loaded.job_file(defaults.as_ref()), &options).await
+            }
             Err(error) => Err(error),
         };
         match submitted {
@@ -71,6 +77,9 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
             Err(error) if error.exit == Exit::Failed => {
                 for line in error.message.lines() {
                     eprint_line(&printable(line));
+                }
+                if let Some(hint) = unused_defaults(file).filter(|_| defaults.is_none()) {
+                    eprint_line(&hint);
                 }
                 errors.push(FileError { file: file.display().to_string(), message: error.message });
             }
@@ -138,7 +147,7 @@ fn print_ids(jobs: &[ReceivedJob]) -> Result<(), CliError> {
 struct LoadedFile {
     title: String,
     name: Option<String>,
-    lines: bool,
+    form: Form,
     bytes: Vec<u8>,
 }
 
@@ -154,9 +163,31 @@ impl LoadedFile {
                 .map_err(|error| CliError::failed(format!("{title}: cannot read the file: {error}")))?;
             (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
         };
-        let lines = args.lines || name.as_deref().and_then(Form::of_name) == Some(Form::Lines);
-        Ok(Self { title, name, lines, bytes })
+        let form = name.as_deref().and_then(Form::of_name).unwrap_or(Form::Document);
+        Ok(Self { title, name, form: if args.lines { Form::Lines } else { form }, bytes })
     }
+
+    fn job_file<'a>(&'a self, defaults: Option<&'a DefaultsArg>) -> JobFile<'a> {
+        let Self { title, name, form, bytes } = self;
+        JobFile { title, name: name.as_deref(), form: *form, bytes, defaults }
+    }
+}
+
+impl DefaultsArg {
+    pub(crate) fn read(file: &Path) -> Result<Self, CliError> {
+        let name = printable(&file.display().to_string());
+        let bytes = std::fs::read(file)
+            .map_err(|error| CliError::usage(format!("{name}: cannot read the defaults: {error}")))?;
+        Ok(Self { name, bytes })
+    }
+}
+
+/// Says how to use a `defaults.json` beside a file: only the inbox does so by itself.
+pub(crate) fn unused_defaults(file: &Path) -> Option<String> {
+    let beside = file.with_file_name(DEFAULTS_NAME);
+    let exists = file != Path::new("-") && beside.is_file();
+    let shown = printable(&beside.display().to_string());
+    exists.then(|| format!("{shown} counts for files in the inbox; to use it here, add --defaults {shown}"))
 }
 
 /// Of several files that may cost `max_cost` together, what each may cost beside the others. The daemon checks each once more
@@ -164,12 +195,13 @@ impl LoadedFile {
 async fn split_max_cost(
     client: &ApiClient,
     args: &SubmitArgs,
+    defaults: Option<&DefaultsArg>,
     max_cost: Quota,
 ) -> Result<Vec<(LoadedFile, Quota)>, CliError> {
     let (mut files, mut total) = (Vec::new(), CostEstimate::default());
     for file in &args.files {
         let file = LoadedFile::read(file, args)?;
-        let estimate = client.estimate(file.name.as_deref(), file.lines, file.bytes.clone()).await?;
+        let estimate = client.estimate(&file.job_file(defaults)).await?;
         total.add(&estimate.cost);
         files.push((file, quota_of(&estimate.cost)));
     }
@@ -192,13 +224,10 @@ fn quota_of(cost: &CostEstimate) -> Quota {
 async fn submit_file(
     context: &Context,
     client: &ApiClient,
-    file: LoadedFile,
-    idempotency_key: String,
-    max_cost: Option<Quota>,
+    file: &JobFile<'_>,
+    options: &SubmitOptions,
 ) -> Result<Vec<ReceivedJob>, CliError> {
-    let LoadedFile { title, name, lines, bytes } = file;
-    let file = JobFile { title: &title, name: name.as_deref(), lines, bytes, idempotency_key, max_cost };
-    let created = repeat_until_answered(context, &title, || client.submit(&file)).await?;
+    let created = repeat_until_answered(context, file.title, || client.submit(file, options)).await?;
     if created.jobs.len() < created.count {
         fetch_jobs_of_file(client, created.jobs, created.count).await
     } else {

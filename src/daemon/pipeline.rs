@@ -343,6 +343,7 @@ fn intake_folders(settings: &Settings) -> IntakeFolders {
         inbox: settings.inbox.dir.clone(),
         accepted: settings.accepted_dir(),
         rejected: settings.rejected_dir(),
+        recursive: settings.inbox.recursive,
         settle: settings.inbox.settle,
         rescan: settings.inbox.rescan,
     }

@@ -34,10 +34,12 @@ pub(crate) fn numbered_as_copy(name: &str, number: u32, max_bytes: usize) -> Str
 /// `name` with `mark` before its extension, at most `max_bytes` long.
 fn marked_within(name: &str, mark: &str, max_bytes: usize) -> String {
     let (stem, extension) = match name.rsplit_once('.') {
+        // Two endings that are one.
+        Some((stem, "txt")) if stem.len() > 8 && stem.ends_with(".prompts") => name.split_at(stem.len() - 8),
         Some((stem, extension)) if !stem.is_empty() && extension.len() < MAX_EXTENSION_BYTES => {
-            (stem, format!(".{extension}"))
+            name.split_at(stem.len())
         }
-        _ => (name, String::new()),
+        _ => (name, ""),
     };
     let mut end = stem.len().min(max_bytes.saturating_sub(mark.len() + extension.len()));
     while !stem.is_char_boundary(end) {
@@ -60,6 +62,8 @@ mod tests {
             [0, 2].map(|number| numbered_as_copy("a.json", number, MAX_NAME_BYTES)),
             ["a.json", "a (2).json"]
         );
+        assert_eq!(numbered_within("a.prompts.txt", 1, MAX_NAME_BYTES), "a-1.prompts.txt");
+        assert_eq!(numbered_within(".prompts.txt", 1, MAX_NAME_BYTES), ".prompts-1.txt");
     }
 
     #[test]

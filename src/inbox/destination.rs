@@ -13,17 +13,17 @@ use crate::fs::{
     numbered_as_copy, numbered_within, open_folder, rename_no_replace, write_durably,
 };
 use crate::inbox::file_version::{FileVersion, irregular_kind};
-use crate::inbox::open_inbox::{OpenInbox, hash_file_in};
+use crate::inbox::open_folder::{OpenFolder, hash_file_in};
 
 /// Suffix of the file that says why another was rejected.
 const REASON_SUFFIX: &str = ".reason.json";
 /// Attempts to move a file whose metadata keeps changing.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// A folder that files of the inbox are moved to. Both folders are open.
+/// A folder that files of a folder of the inbox are moved to. Both folders are open.
 #[derive(Debug)]
 pub struct Destination<'a> {
-    inbox: &'a OpenInbox<'a>,
+    inbox: &'a OpenFolder,
     path: &'a Path,
     folder: OwnedFd,
     max_name_bytes: usize,
@@ -43,7 +43,7 @@ impl<'a> Destination<'a> {
     ///
     /// # Errors
     /// When it cannot be created or opened.
-    pub fn create(inbox: &'a OpenInbox<'a>, path: &'a Path) -> Result<Self, FsError> {
+    pub fn create(inbox: &'a OpenFolder, path: &'a Path) -> Result<Self, FsError> {
         create_private_folder(path)?;
         let folder = open_folder(path)?;
         let max_name_bytes = max_name_bytes(folder.as_fd());
@@ -138,7 +138,7 @@ impl<'a> Destination<'a> {
     pub fn put_back(&self, name: &str, file: &FileHere) -> Result<(), FsError> {
         self.move_back(name, &file.name)?;
         // The inbox first: a crash in between must not leave the file in neither folder.
-        flush_folder(self.inbox.path)?;
+        flush_folder(&self.inbox.path)?;
         flush_folder(self.path)
     }
 
@@ -180,7 +180,7 @@ impl<'a> Destination<'a> {
                 Ok(path) => {
                     failpoints::hit(FailPoint::RejectRenamed);
                     flush_folder(self.path)?;
-                    flush_folder(self.inbox.path)?;
+                    flush_folder(&self.inbox.path)?;
                     failpoints::hit(FailPoint::RejectFlushed);
                     return Ok(path);
                 }

@@ -1,14 +1,13 @@
 //! What lies in the inbox and is no job file. It is never read, and stays until a person takes it away.
 
 use std::fmt;
-use std::fs::{DirEntry, FileType};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::fs::FsError;
-use crate::jobfile;
+use crate::inbox::{Inbox, InboxEntry};
+use crate::jobfile::{self, split_path};
 
 /// Most that are listed by name.
 const MAX_LISTED: usize = 20;
@@ -25,17 +24,18 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Those in the folder `inbox`; none if it does not exist.
+    /// Those in the folder `inbox`, and if `recursive` below it; none if it does not exist.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn in_inbox(inbox: &Path, now: Timestamp) -> Result<Self, FsError> {
-        let entries = match std::fs::read_dir(inbox) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            entries => entries.map_err(|error| FsError::new(inbox, error))?,
+    pub fn in_inbox(inbox: &Path, recursive: bool, now: Timestamp) -> Result<Self, FsError> {
+        let scan = match Inbox::new(inbox.to_owned()).scan(recursive) {
+            Err(FsError::NotFound(_)) => return Ok(Self::default()),
+            scan => scan?,
         };
+        let skipped = scan.skipped.iter().map(|(path, why)| format!("{path} ({why})"));
         let mut listed: Vec<String> =
-            entries.flatten().filter_map(|entry| Self::describe(&entry, now)).collect();
+            scan.files.iter().filter_map(|entry| Self::describe(entry, now)).chain(skipped).collect();
         listed.sort();
         let more = listed.len().saturating_sub(MAX_LISTED);
         listed.truncate(MAX_LISTED);
@@ -47,25 +47,20 @@ impl Leftovers {
         self.listed.is_empty()
     }
 
-    fn describe(entry: &DirEntry, now: Timestamp) -> Option<String> {
-        let name = entry.file_name();
-        let Some(text) = name.to_str() else {
-            return Some(format!("{} (its name is not UTF-8)", name.as_encoded_bytes().escape_ascii()));
-        };
-        let why = match irregular(entry.file_type().ok()?) {
-            // Where programs keep their own files, such as `.stfolder`.
-            Some("a folder") if text.starts_with('.') => return None,
-            Some(kind) => kind,
-            None if jobfile::is_job_file_name(text) => return None,
-            None if jobfile::is_unfinished(text) => {
-                let changed = Timestamp::from_millis(entry.metadata().ok()?.mtime().saturating_mul(1000));
-                // Hidden files are other programs' own, for ever.
-                let is_stale = !text.starts_with('.') && changed.plus(WRITING) <= now;
-                is_stale.then_some("named as unfinished writing, and unchanged for an hour")?
+    fn describe(entry: &InboxEntry, now: Timestamp) -> Option<String> {
+        let name = split_path(&entry.name).1;
+        let why = match entry.irregular_kind {
+            _ if !entry.is_utf8 => "its name is not UTF-8".to_owned(),
+            Some("folder") | None if jobfile::is_unfinished(name) => {
+                // Hidden ones are other programs' own, for ever, such as `.stfolder`.
+                let is_stale = !name.starts_with('.') && entry.version.changed_at().plus(WRITING) <= now;
+                is_stale.then(|| "named as unfinished writing, and unchanged for an hour".to_owned())?
             }
-            None => "not named as a job file",
+            Some(kind) => format!("a {kind}"),
+            None if jobfile::is_job_file_name(name) => return None,
+            None => "not named as a job file".to_owned(),
         };
-        Some(format!("{text} ({why})"))
+        Some(format!("{} ({why})", entry.name))
     }
 }
 
@@ -73,17 +68,6 @@ impl fmt::Display for Leftovers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.listed.join(", "))?;
         if self.more > 0 { write!(f, ", and {} more", self.more) } else { Ok(()) }
-    }
-}
-
-fn irregular(kind: FileType) -> Option<&'static str> {
-    match kind {
-        kind if kind.is_file() => None,
-        kind if kind.is_dir() => Some("a folder"),
-        kind if kind.is_symlink() => Some("a symbolic link"),
-        kind if kind.is_fifo() => Some("a pipe"),
-        kind if kind.is_socket() => Some("a socket"),
-        _ => Some("a device"),
     }
 }
 
@@ -99,17 +83,19 @@ mod tests {
         for name in ["a.json", "b.jsonl", "c.ndjson", ".hidden.json", "new.tmp", "notes.txt", "photo.png"] {
             write(name);
         }
-        for name in ["sub", ".stfolder"] {
+        for name in ["sub", ".stfolder", "sub/up.part"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
+        write("sub/b.json");
+        write("sub/sketch.jpg");
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("l.json")).unwrap();
-        let found = |now| Leftovers::in_inbox(folder.path(), now).unwrap();
+        let found = |now| Leftovers::in_inbox(folder.path(), true, now).unwrap();
         let now = Clock::machine().now();
         let expected = [
             "l.json (a symbolic link)",
             "notes.txt (not named as a job file)",
             "photo.png (not named as a job file)",
-            "sub (a folder)",
+            "sub/sketch.jpg (not named as a job file)",
         ];
         assert_eq!(found(now).listed, expected);
         let later = found(now.plus(WRITING * 2)).to_string();
@@ -117,10 +103,13 @@ mod tests {
             later.contains("new.tmp (named as unfinished writing, and unchanged for an hour)"),
             "{later}"
         );
+        assert!(later.contains("sub/up.part (named as"), "{later}");
+        let flat = Leftovers::in_inbox(folder.path(), false, now).unwrap().to_string();
+        assert!(flat.ends_with("sub (a folder, and `inbox.recursive` is off)"), "{flat}");
         for number in 0..30 {
             write(&format!("{number:02}.txt"));
         }
         assert!(found(now).to_string().ends_with("19.txt (not named as a job file), and 14 more"));
-        assert!(Leftovers::in_inbox(&folder.path().join("nowhere"), now).unwrap().is_empty());
+        assert!(Leftovers::in_inbox(&folder.path().join("nowhere"), true, now).unwrap().is_empty());
     }
 }

@@ -3,10 +3,10 @@
 mod destination;
 mod file_version;
 mod leftovers;
-mod open_inbox;
+mod open_folder;
+mod scan;
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::failpoints::{self, FailPoint};
@@ -14,16 +14,14 @@ use crate::fs::{FsError, create_private_folder, flush_folder, open_folder, open_
 pub use crate::inbox::destination::{Destination, FileHere};
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::leftovers::Leftovers;
-pub use crate::inbox::open_inbox::{InboxEntry, OpenInbox};
+pub use crate::inbox::open_folder::{InboxEntry, OpenFolder};
+pub use crate::inbox::scan::{Scan, ScannedFolder};
+use crate::jobfile::split_path;
 
-/// Device and inode of a folder: they differ once another folder has its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FolderId {
-    device: u64,
-    inode: u64,
-}
+/// How many levels of folders below the inbox are read.
+pub const MAX_LEVELS: usize = 8;
 
-/// The watched folder.
+/// The watched folder with the folders below it. A file in it is named by its path below it, such as `spring/a.json`.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     folder: PathBuf,
@@ -46,63 +44,68 @@ impl Inbox {
     ///
     /// # Errors
     /// When it cannot be created or examined, or was replaced by a link.
-    pub fn create_if_missing(&self) -> Result<FolderId, FsError> {
+    pub fn create_if_missing(&self) -> Result<(), FsError> {
         if !self.is_link && self.folder.is_symlink() {
             return Err(FsError::NotRegular { path: self.folder.clone(), kind: "symbolic link" });
         }
-        create_private_folder(&self.folder)?;
-        let found = std::fs::metadata(&self.folder).map_err(|error| FsError::new(&self.folder, error))?;
-        Ok(FolderId { device: found.dev(), inode: found.ino() })
+        create_private_folder(&self.folder)
     }
 
     /// Opens the folder to work relative to it.
     ///
     /// # Errors
     /// When it does not exist, or was replaced by a link.
-    pub fn open(&self) -> Result<OpenInbox<'_>, FsError> {
+    pub fn open(&self) -> Result<OpenFolder, FsError> {
         let open = if self.is_link { open_folder } else { open_folder_no_follow };
-        open(&self.folder).map(|folder| OpenInbox::new(&self.folder, folder))
+        Ok(OpenFolder { folder: open(&self.folder)?, path: self.folder.clone() })
     }
 
-    /// [`OpenInbox::list`].
+    /// Opens the folder at `path` below the inbox; the inbox itself for an empty path. Follows no link.
+    ///
+    /// # Errors
+    /// When it does not exist, or a part of the path was replaced by something else.
+    pub fn open_below(&self, path: &str) -> Result<OpenFolder, FsError> {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        parts.fold(self.open(), |folder, part| folder?.open_folder(part))
+    }
+
+    /// [`OpenFolder::open_file`] for a single file.
     ///
     /// # Errors
     /// As there.
-    pub fn list(&self) -> Result<Vec<InboxEntry>, FsError> {
-        self.open()?.list()
+    pub fn open_file(&self, path: &str) -> Result<(File, FileVersion), FsError> {
+        let (folder, name) = split_path(path);
+        self.open_below(folder)?.open_file(name)
     }
 
-    /// [`OpenInbox::open_file`] for a single file.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open_file(&self, name: &str) -> Result<(File, FileVersion), FsError> {
-        self.open()?.open_file(name)
-    }
-
-    /// [`Destination::reject`] for a single file.
+    /// [`Destination::reject`] for a single file: into the folder below `rejected` that it has below the inbox.
     ///
     /// # Errors
     /// As there.
     pub fn reject(
         &self,
-        name: &str,
+        path: &str,
         version: &FileVersion,
-        folder: &Path,
+        rejected: &Path,
         reason: impl Fn(&str) -> Vec<u8>,
     ) -> Result<PathBuf, FsError> {
-        Destination::create(&self.open()?, folder)?.reject(name, version, reason)
+        let (folder, name) = split_path(path);
+        Destination::create(&self.open_below(folder)?, &rejected.join(folder))?.reject(name, version, reason)
     }
 
-    /// Flushes moves to `folder`. Before this, a power cut can undo them.
+    /// Flushes moves from the folder `from` below the inbox to the folder `to`. Before this, a power cut can undo them.
     ///
     /// # Errors
     /// When a folder cannot be flushed.
-    pub fn flush_moves(&self, folder: &Path) -> Result<(), FsError> {
+    pub fn flush_moves(&self, from: &str, to: &Path) -> Result<(), FsError> {
         // The destination first: a crash in between must not leave the file in neither folder.
-        flush_folder(folder)?;
+        flush_folder(to)?;
         failpoints::hit(FailPoint::ArchiveTargetFlushed);
-        flush_folder(&self.folder)?;
+        match flush_folder(&self.folder.join(from)) {
+            // Its owner has removed the empty folder, and whatever name was in it.
+            Err(FsError::NotFound(_)) if !from.is_empty() => {}
+            flushed => flushed?,
+        }
         failpoints::hit(FailPoint::ArchiveFlushed);
         Ok(())
     }

@@ -25,6 +25,7 @@ pub mod suspension;
 pub mod waiting;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -54,6 +55,25 @@ impl Priority {
 
 /// The user's labels on a job, for filters and file names.
 pub type Labels = BTreeMap<String, String>;
+
+/// A value that a job has from the defaults of its folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsedDefault {
+    /// `duration`, `dropreel.priority`, `dropreel.labels.project`.
+    pub key: String,
+    /// Its JSON text, if it is short and no address.
+    pub value: Option<String>,
+    /// Whose default it is.
+    pub file: String,
+}
+
+impl fmt::Display for UsedDefault {
+    /// "duration 5 from spring/defaults.json".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.value.as_deref().map_or_else(String::new, |value| format!(" {value}"));
+        write!(f, "{}{value} from {}", self.key, self.file)
+    }
+}
 
 /// Why a job failed. Whoever makes it removes control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
+use crate::jobfile::is_defaults_name;
+use crate::jobfile::names::{split_ending, split_path};
+
 /// What Dropbox, Nextcloud, Seafile and others call the losing copy of a conflict, in lower case.
 const CONFLICT_PHRASES: &[&str] = &[
     "conflicted copy",
@@ -85,10 +88,35 @@ const COPY_PREFIXES: &[&str] = &[
     "копия ",
 ];
 
-/// Whether a sync tool gives this name to the losing copy of a conflict. Such a file is rejected and never submitted.
-pub fn is_conflict_copy(name: &str) -> bool {
+/// Whether a sync tool gives this name to the losing copy of a conflict, or one of its folders. Such a file is rejected and
+/// never submitted.
+pub fn is_conflict_copy(path: &str) -> bool {
+    let (folder, name) = split_path(path);
+    is_conflict_copy_name(name) || is_conflict_folder(folder)
+}
+
+/// Why a file of this name or path is never submitted, whatever is in it.
+pub fn refused_name(path: &str) -> Option<&'static str> {
+    if is_conflict_copy(path) {
+        Some("this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it")
+    } else if is_defaults_name(path) {
+        Some("`defaults.json` is what the jobs of other files lack, and no job; give a job file another name")
+    } else if is_defaults_name(&base_name(path)) {
+        Some("this looks like a copy of `defaults.json`, which is no job; rename it if you want it")
+    } else {
+        None
+    }
+}
+
+/// Folders are named by people too, after a computer for example: only the phrases count.
+fn is_conflict_folder(path: &str) -> bool {
+    let lower = nfc(path).to_lowercase();
+    CONFLICT_PHRASES.iter().any(|phrase| lower.contains(phrase))
+}
+
+fn is_conflict_copy_name(name: &str) -> bool {
     let lower = nfc(name).to_lowercase();
-    let stem = split(&lower).0;
+    let stem = split_ending(&lower).0;
     CONFLICT_PHRASES.iter().any(|phrase| lower.contains(phrase))
         // Syncthing, ownCloud
         || [".sync-conflict-", "_conflict-"].iter().any(|mark| is_followed_by_digit(&lower, mark))
@@ -96,7 +124,7 @@ pub fn is_conflict_copy(name: &str) -> bool {
         || stem.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with(".conflict")
         || is_synology_conflict(stem)
         || brackets(stem).any(is_conflict_note)
-        || is_onedrive_conflict(split(name).0)
+        || is_onedrive_conflict(split_ending(name).0)
 }
 
 /// `name_HOST_Nov-28-100000-2026_Conflict` of Synology Drive.
@@ -131,21 +159,26 @@ fn is_onedrive_conflict(stem: &str) -> bool {
     })
 }
 
-/// Whether one of these is the name of a copy of the other, or both are the same name: then the same bytes under both
-/// are the same file.
+/// Whether one of these paths is that of a copy of the other in its folder, or both are the same: then the same bytes under
+/// both are the same file.
 pub fn are_same_or_copy(one: &str, other: &str) -> bool {
+    let ((one_folder, one), (other_folder, other)) = (split_path(one), split_path(other));
     let (ones, others) = (origins(one), origins(other));
+    if nfc(one_folder) != nfc(other_folder) {
+        return false;
+    }
     others.first().is_some_and(|other| ones.contains(other))
         || ones.first().is_some_and(|one| others.contains(one))
 }
 
-/// The name in Unicode NFC, without all that marks a copy. Names of which [`are_same_or_copy`] is true share it.
-pub fn base_name(name: &str) -> Cow<'_, str> {
+/// The path in Unicode NFC, its name without all that marks a copy. Paths of which [`are_same_or_copy`] is true share it.
+pub fn base_name(path: &str) -> Cow<'_, str> {
+    let (folder, name) = split_path(path);
     let mut base = nfc(name);
     while let Some(origin) = origin(&base) {
         base = origin.into();
     }
-    base
+    if folder.is_empty() { base } else { format!("{}/{base}", nfc(folder)).into() }
 }
 
 /// The name in NFC, and the names of which it is a copy, of a copy, ...
@@ -159,7 +192,7 @@ fn origins(name: &str) -> Vec<String> {
 
 /// The name of which this one marks a copy.
 fn origin(name: &str) -> Option<String> {
-    let (stem, ending) = split(name);
+    let (stem, ending) = split_ending(name);
     let of = |origin: &str| (!origin.trim().is_empty()).then(|| format!("{}{ending}", origin.trim_end()));
     let prefix = COPY_PREFIXES.iter().find_map(|prefix| strip_start(stem, prefix));
     prefix.and_then(of).or_else(|| parenthesized(stem).or_else(|| marked(stem)).and_then(of))
@@ -231,13 +264,8 @@ fn brackets(text: &str) -> impl Iterator<Item = (char, &str)> {
     })
 }
 
-/// The name without its ending, and the ending with its dot.
-fn split(name: &str) -> (&str, &str) {
-    name.rfind('.').map_or((name, ""), |at| name.split_at(at))
-}
-
 /// macOS writes an umlaut as two characters, other systems as one.
-fn nfc(name: &str) -> Cow<'_, str> {
+pub fn nfc(name: &str) -> Cow<'_, str> {
     if name.is_ascii() { name.into() } else { ComposingNormalizerBorrowed::new_nfc().normalize(name) }
 }
 
@@ -270,10 +298,30 @@ mod tests {
     }
 
     #[test]
+    fn files_in_a_conflict_copy_of_a_folder_are_conflict_copies() {
+        assert!(is_conflict_copy("spring (Selective Sync Conflict)/day 1/a.json"));
+        assert!(!is_conflict_copy("renders-DESKTOP-0A1B2C3/a.json"));
+    }
+
+    #[test]
+    fn defaults_and_their_copies_are_never_submitted() {
+        for name in ["defaults.json", "a/Defaults.json", "defaults (1).json", "a/defaults - Copy.json"] {
+            assert!(refused_name(name).is_some(), "{name}");
+        }
+        for name in ["defaults.jsonl", "my defaults.json", "defaults/a.json", "a.json"] {
+            assert_eq!(refused_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn two_copies_of_a_file_are_not_copies_of_each_other() {
         assert!(!are_same_or_copy("shot 2.json", "shot 3.json"));
         assert!(!are_same_or_copy("a (1).json", "b (1).json"));
         assert!(!are_same_or_copy("a.json", "a.jsonl"));
+        assert!(!are_same_or_copy("a/x.json", "b/x.json"));
+        assert!(!are_same_or_copy("copy of a/x.json", "a/x.json"));
+        assert!(are_same_or_copy("mu\u{308}/x (1).json", "m\u{fc}/x.json"));
+        assert_eq!(base_name("mu\u{308}/copy of x 2.json"), "m\u{fc}/x.json");
         assert!(are_same_or_copy("a (1) - Copy.json", "a (1).json"));
         assert!(are_same_or_copy("a (1) - Copy.json", "a.json"));
     }

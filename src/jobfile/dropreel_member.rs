@@ -61,7 +61,7 @@ pub fn read<'a>(member: &Member<'a>, outer: &str, findings: &mut Findings<'_>) -
             }
             "matrix" => values.matrix = matrix::read(&cursor, findings),
             other => {
-                findings.add(&below(&pointer, other), member.key_at, unknown(other));
+                findings.add(&below(&pointer, other), member.key_at, unknown_key(other).unwrap_or_default());
             }
         }
     }
@@ -145,14 +145,15 @@ fn not_before(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<Ti
     moment
 }
 
-fn unknown(key: &str) -> String {
+/// What is wrong with a key that this version does not know; `None` for one that it knows.
+pub fn unknown_key(key: &str) -> Option<String> {
+    if KEYS.contains(&key) {
+        return None;
+    }
     let shown = quoted(key);
     let known = list_words(KEYS, "and");
-    let nearest = KEYS.iter().max_by(|a, b| {
-        strsim::jaro_winkler(a, &key.to_lowercase()).total_cmp(&strsim::jaro_winkler(b, &key.to_lowercase()))
-    });
-    match nearest {
-        Some(nearest) => format!("{shown} is unknown: did you mean `{nearest}`? `dropreel` knows {known}"),
-        None => format!("{shown} is unknown: `dropreel` knows {known}"),
-    }
+    let likeness = |known: &str| strsim::jaro_winkler(known, &key.to_lowercase());
+    let nearest = KEYS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let meant = nearest.map_or_else(String::new, |nearest| format!(": did you mean `{nearest}`?"));
+    Some(format!("{shown} is unknown{meant} `dropreel` knows {known}"))
 }

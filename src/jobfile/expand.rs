@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobfile::body::edited;
 use crate::jobfile::check;
+use crate::jobfile::defaults::MergedJob;
 use crate::jobfile::dropreel_member::{self, DropreelMember};
 use crate::jobfile::findings::{Findings, below, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::{Draft, JobFileLimits, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
+use crate::jobfile::{Draft, JobFileReader, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
 use crate::rng::Rng;
 
 /// The member with dropreel's own keys.
-const DROPREEL_KEY: &str = "dropreel";
+pub(super) const DROPREEL_KEY: &str = "dropreel";
 const SEED_KEY: &str = "seed";
 /// Seeds are whole numbers below this.
 const SEED_END: u64 = 1 << 31;
@@ -26,14 +27,13 @@ const MAX_SHOWN_CHARS: usize = 32;
 
 /// Makes the jobs of the objects of one document or line.
 pub struct Expander<'l> {
-    limits: &'l JobFileLimits,
-    rng: &'l Rng,
+    reader: &'l JobFileReader,
     bytes: u64,
 }
 
 impl<'l> Expander<'l> {
-    pub fn new(limits: &'l JobFileLimits, rng: &'l Rng) -> Self {
-        Self { limits, rng, bytes: 0 }
+    pub fn new(reader: &'l JobFileReader) -> Self {
+        Self { reader, bytes: 0 }
     }
 
     /// Checks the object at `pointer` and makes its jobs. `default_name` is their name if the object gives none. Problems
@@ -46,19 +46,27 @@ impl<'l> Expander<'l> {
         findings: &mut Findings<'_>,
     ) -> Vec<Draft> {
         let before = findings.count();
-        let Some(members) = check::members(node, pointer, findings) else { return Vec::new() };
-        let dropreel = members.iter().position(|member| member.key == DROPREEL_KEY);
-        let mut own_keys = match dropreel.and_then(|index| members.get(index)) {
+        let Some(own_members) = check::members(node, pointer, findings) else { return Vec::new() };
+        let dropreel = own_members.iter().position(|member| member.key == DROPREEL_KEY);
+        let own_dropreel = dropreel.and_then(|index| own_members.get(index));
+        let merged = self.reader.defaults.merge(own_members, own_dropreel, node.at);
+        let listed = findings.listed();
+        let mut own_keys = match &merged.dropreel {
             Some(member) => dropreel_member::read(member, pointer, findings),
             None => DropreelMember::default(),
         };
+        findings.name_files(listed, |place| merged.file_of(pointer, place));
         own_keys.name.get_or_insert(default_name);
-        let object =
-            Object { node, members, pointer, dropreel, own_keys, newest_host: self.limits.newest_host };
+        let newest_host = self.reader.limits.newest_host;
+        let object = Object { node, own_members, merged, pointer, dropreel, own_keys, newest_host };
+        if !object.merged.added.is_empty() && !object.is_expanded() && self.is_too_long(&object, 1, findings)
+        {
+            return Vec::new();
+        }
         let drafts = if object.is_expanded() {
             self.expand(&object, findings)
         } else {
-            object.draft(members, &[], None, findings).into_iter().collect()
+            object.draft(&object.merged.members, &[], None, findings).into_iter().collect()
         };
         if findings.count() > before {
             findings.return_warnings(drafts.into_iter().flat_map(|draft| draft.warnings));
@@ -69,7 +77,7 @@ impl<'l> Expander<'l> {
 
     fn expand(&mut self, object: &Object<'_, '_>, findings: &mut Findings<'_>) -> Vec<Draft> {
         let count = object.count();
-        let max = u64::from(self.limits.max_expansion);
+        let max = u64::from(self.reader.limits.max_expansion);
         if count > max {
             let message = format!(
                 "`repeat` and `matrix` make {count} jobs of this object, and {max} are allowed (inbox.max_expansion)"
@@ -77,15 +85,10 @@ impl<'l> Expander<'l> {
             findings.add(&below(object.pointer, DROPREEL_KEY), object.own_at(), message);
             return Vec::new();
         }
-        self.bytes = self.bytes.saturating_add(count.saturating_mul(object.node.text.len() as u64));
-        if self.bytes > MAX_EXPANDED_BYTES {
-            let message = format!(
-                "`repeat` and `matrix` make requests of more than {MAX_EXPANDED_BYTES} bytes together: put fewer objects into the file, or each on its own line of a `.jsonl` file"
-            );
-            findings.add(&below(object.pointer, DROPREEL_KEY), object.own_at(), message);
+        if self.is_too_long(object, count, findings) {
             return Vec::new();
         }
-        let seeds = object.draw_seeds(self.rng);
+        let seeds = object.draw_seeds(&self.reader.rng);
         let mut drafts = Vec::new();
         // Many combinations may have the same problem: each once, with the values that all of them share.
         let mut problems: BTreeMap<Problem, Vec<(&str, u64)>> = BTreeMap::new();
@@ -110,14 +113,31 @@ impl<'l> Expander<'l> {
         }
         drafts
     }
+
+    /// Whether the requests made of few bytes, with those of `count` jobs of this object, have too many.
+    fn is_too_long(&mut self, object: &Object<'_, '_>, count: u64, findings: &mut Findings<'_>) -> bool {
+        let added: usize = object.merged.added.iter().map(|(key, text)| key.len() + text.len()).sum();
+        let bytes = (object.node.text.len() + added) as u64;
+        self.bytes = self.bytes.saturating_add(count.saturating_mul(bytes));
+        let is_too_long = self.bytes > MAX_EXPANDED_BYTES;
+        if is_too_long {
+            let message = format!(
+                "`repeat`, `matrix` and defaults make requests of more than {MAX_EXPANDED_BYTES} bytes together: put fewer objects into the file, or each on its own line of a `.jsonl` file"
+            );
+            findings.add(&below(object.pointer, DROPREEL_KEY), object.own_at(), message);
+        }
+        is_too_long
+    }
 }
 
 /// An object with its own keys read.
 struct Object<'n, 'a> {
     node: &'n Node<'a>,
-    members: &'n [Member<'a>],
+    own_members: &'n [Member<'a>],
+    /// The same with defaults.
+    merged: MergedJob<'a>,
     pointer: &'n str,
-    /// Which member is dropreel's own.
+    /// Which of the own members is dropreel's.
     dropreel: Option<usize>,
     own_keys: DropreelMember<'a>,
     newest_host: bool,
@@ -138,7 +158,9 @@ impl<'a> Object<'_, 'a> {
 
     /// Byte at which the `dropreel` member begins.
     fn own_at(&self) -> usize {
-        self.dropreel.and_then(|index| self.members.get(index)).map_or(self.node.at, |member| member.key_at)
+        self.dropreel
+            .and_then(|index| self.own_members.get(index))
+            .map_or(self.node.at, |member| member.key_at)
     }
 
     /// How many jobs it stands for.
@@ -151,7 +173,8 @@ impl<'a> Object<'_, 'a> {
     fn draw_seeds(&self, rng: &Rng) -> Vec<String> {
         let has_seeds = self.own_keys.matrix.iter().any(|key| key.key == SEED_KEY);
         let Some(repeat) = self.own_keys.repeat.filter(|_| !has_seeds) else { return Vec::new() };
-        let own = self.members.iter().find(|member| member.key == SEED_KEY).map(|member| member.value.text);
+        let own =
+            self.merged.members.iter().find(|member| member.key == SEED_KEY).map(|member| member.value.text);
         let mut used: BTreeSet<String> = own.map(str::to_owned).into_iter().collect();
         let mut seeds: Vec<String> = used.iter().cloned().collect();
         while (seeds.len() as u64) < repeat {
@@ -190,7 +213,7 @@ impl<'a> Object<'_, 'a> {
 
     /// The object's members with these choices, and the choices as text.
     fn vary<'c>(&'c self, combination: &'c [Choice<'c>]) -> (Vec<Member<'c>>, Vec<(&'c str, &'c str)>) {
-        let mut members: Vec<Member<'c>> = self.members.to_vec();
+        let mut members: Vec<Member<'c>> = self.merged.members.clone();
         for choice in combination {
             match members.iter_mut().find(|member| member.key == choice.key) {
                 Some(member) if member.value.text == choice.value.text => {}
@@ -208,7 +231,7 @@ impl<'a> Object<'_, 'a> {
     /// Warns about what every combination has in common.
     fn warn(&self, findings: &mut Findings<'_>) {
         for key in &self.own_keys.matrix {
-            if let Some(member) = self.members.iter().find(|member| member.key == key.key) {
+            if let Some(member) = self.own_members.iter().find(|member| member.key == key.key) {
                 let message = format!("{} is replaced by each of its values in `matrix`", quoted(&key.key));
                 findings.warn(&below(self.pointer, &key.key), member.key_at, message);
             }
@@ -239,7 +262,16 @@ impl<'a> Object<'_, 'a> {
         number: Option<u64>,
         findings: &mut Findings<'_>,
     ) -> Option<Draft> {
-        let request = check::request(self.node, members, self.pointer, self.newest_host, findings)?;
+        let listed = findings.listed();
+        let request = check::request(self.node, members, self.pointer, self.newest_host, findings);
+        findings.name_files(listed, |place| {
+            let is_set = set.iter().any(|(key, _)| below(self.pointer, key) == place);
+            self.merged.file_of(self.pointer, place).filter(|_| !is_set)
+        });
+        let request = request?;
+        let used = self.merged.used(set);
+        let added = self.merged.added.iter().filter(|(key, _)| !set.iter().any(|(varied, _)| varied == key));
+        let set: Vec<(&str, &str)> = added.chain(set).copied().collect();
         let own = &self.own_keys;
         let name = own.name.as_deref().unwrap_or_default();
         let numbered =
@@ -255,7 +287,8 @@ impl<'a> Object<'_, 'a> {
             not_before: own.not_before,
             model: request.model,
             prompt: request.prompt,
-            body: edited(self.node, self.members, self.dropreel, set),
+            body: edited(self.node, self.own_members, self.dropreel, &set),
+            defaults: used,
             warnings: findings.take_warnings(MAX_WARNINGS),
             variation: None,
             place: ObjectPlace { pointer: self.pointer.to_owned(), line: findings.line(self.node.at) },

@@ -87,6 +87,21 @@ impl<'a> Findings<'a> {
         std::mem::replace(&mut self.problems, problems)
     }
 
+    /// How many problems and warnings are listed so far.
+    pub fn listed(&self) -> (usize, usize) {
+        (self.problems.len(), self.warnings.len())
+    }
+
+    /// Adds to the messages listed since `before` the file that the value at their pointer is from, if it is from another.
+    pub fn name_files<'f>(&mut self, before: (usize, usize), file_of: impl Fn(&str) -> Option<&'f str>) {
+        let problems = self.problems.iter_mut().skip(before.0);
+        for problem in problems.chain(self.warnings.iter_mut().skip(before.1)) {
+            if let Some(file) = file_of(&problem.pointer) {
+                problem.message += &format!(" (from {file})");
+            }
+        }
+    }
+
     /// How many problems there were.
     pub fn count(&self) -> u64 {
         self.more.saturating_add(self.problems.len() as u64)

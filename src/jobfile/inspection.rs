@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
 
+use crate::job::UsedDefault;
 use crate::jobfile::findings::limit_warnings;
-use crate::jobfile::{
-    Draft, JobFileLimits, LineError, MAX_PROBLEMS, ObjectPlace, Problem, Refusal, read_document, read_lines,
-};
-use crate::rng::Rng;
+use crate::jobfile::{Draft, Form, JobFileReader, LineError, MAX_PROBLEMS, ObjectPlace, Problem, Refusal};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +16,8 @@ pub struct Inspection {
     pub objects: usize,
     /// What is wrong. Empty: the file would be accepted.
     pub errors: Vec<Problem>,
+    /// What its jobs have from defaults, each once.
+    pub defaults: Vec<UsedDefault>,
     last_object: Option<ObjectPlace>,
     warnings: BTreeSet<Problem>,
     /// Warnings beyond [`MAX_PROBLEMS`].
@@ -27,14 +27,13 @@ pub struct Inspection {
 impl Inspection {
     /// Of a document; each of its jobs goes to `each`.
     pub fn of_document(
+        reader: &JobFileReader,
         bytes: &[u8],
         stem: &str,
-        limits: &JobFileLimits,
-        rng: &Rng,
         mut each: impl FnMut(&Draft),
     ) -> Self {
         let mut found = Self::default();
-        match read_document(bytes, stem, limits, rng) {
+        match reader.read_document(bytes, stem) {
             Ok(drafts) => drafts.into_iter().for_each(|draft| {
                 each(&draft);
                 found.add_job(draft);
@@ -44,19 +43,19 @@ impl Inspection {
         found
     }
 
-    /// Of a file with one object per line.
+    /// Of a file of another form.
     ///
     /// # Errors
     /// If reading fails.
     pub fn of_lines(
-        lines: impl BufRead,
+        reader: &JobFileReader,
+        form: Form,
+        file: impl BufRead,
         stem: &str,
-        limits: &JobFileLimits,
-        rng: &Rng,
         mut each: impl FnMut(&Draft),
     ) -> io::Result<Self> {
         let mut found = Self::default();
-        for line in read_lines(lines, stem, limits, rng) {
+        for line in reader.read_lines(form, file, stem) {
             match line {
                 Ok(draft) => {
                     each(&draft);
@@ -74,8 +73,17 @@ impl Inspection {
 
     /// A file that is rejected as a whole.
     pub fn rejected(message: &str) -> Self {
-        let problem = Problem { pointer: String::new(), message: message.to_owned(), line: 1, column: 1 };
-        Self { errors: vec![problem], ..Self::default() }
+        Self::of_problems(vec![Problem {
+            pointer: String::new(),
+            message: message.to_owned(),
+            line: 1,
+            column: 1,
+        }])
+    }
+
+    /// The same with these problems.
+    pub fn of_problems(errors: Vec<Problem>) -> Self {
+        Self { errors, ..Self::default() }
     }
 
     /// Its warnings, each once; the jobs of an object have many in common.
@@ -85,6 +93,11 @@ impl Inspection {
 
     fn add_job(&mut self, draft: Draft) {
         self.jobs += 1;
+        for used in draft.defaults {
+            if self.defaults.len() < MAX_PROBLEMS && !self.defaults.contains(&used) {
+                self.defaults.push(used);
+            }
+        }
         // The jobs of an object follow each other.
         if self.last_object.as_ref() != Some(&draft.place) {
             self.objects += 1;

@@ -88,7 +88,7 @@ pub fn read<'a>(text: &'a str, form: Form, findings: &mut Findings<'a>) -> Resul
             Form::Document => {
                 "a second value begins here: put several jobs into an array, or one per line into a `.jsonl` file"
             }
-            Form::Lines => "a second value begins here: each line must hold one object",
+            Form::Lines | Form::Csv | Form::Prompts => "a second value begins here: each line must hold one object",
         })),
         Some(c) => Err(parser.broken(format!("{} is left over after the end of the value", shown(c)))),
     }
@@ -374,14 +374,14 @@ impl<'a> Parser<'a, '_> {
         self.at = self.text.len();
         self.cut_short(&match self.form {
             Form::Document => format!("inside {inside} (begun on line {line}, column {column})"),
-            Form::Lines => format!("inside {inside} (begun at column {column})"),
+            Form::Lines | Form::Csv | Form::Prompts => format!("inside {inside} (begun at column {column})"),
         })
     }
 
     fn cut_short(&mut self, place: &str) -> ParseError {
         self.broken(match self.form {
             Form::Document => format!("the file ends {place}: cut short, or still being written"),
-            Form::Lines => format!(
+            Form::Lines | Form::Csv | Form::Prompts => format!(
                 "the line ends {place}: each line must hold one whole object (one spread over lines belongs into a `.json` file)"
             ),
         })

@@ -7,7 +7,9 @@
 mod body;
 mod check;
 mod copies;
+mod csv_rows;
 mod cursor;
+mod defaults;
 mod dropreel_member;
 mod encoding;
 mod expand;
@@ -19,7 +21,9 @@ mod lines;
 mod links;
 mod matrix;
 mod names;
+mod node;
 mod read;
+mod reader;
 mod records;
 mod resembling;
 pub mod rewrite;
@@ -34,14 +38,16 @@ use std::{fmt, io};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::job::UsedDefault;
 use crate::money::Quota;
 
 pub use body::with_callback;
-pub use copies::{are_same_or_copy, base_name, is_conflict_copy};
+pub use copies::{are_same_or_copy, base_name, nfc, refused_name};
+pub use defaults::{Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, bad_defaults, is_defaults_name};
 pub use inspection::Inspection;
-pub use lines::{Lines, read_lines};
-pub use names::{is_job_file_name, is_unfinished, stem};
-pub use read::read_document;
+pub use lines::Lines;
+pub use names::{DEFAULTS_NAME, is_job_file_name, is_unfinished, split_path, stem};
+pub use reader::{JobFileReader, read_document, read_lines};
 pub use schema::schema;
 
 /// How many problems of a file are listed; a last one then says how many more there are.
@@ -88,6 +94,8 @@ pub struct Draft {
     pub warnings: Vec<Problem>,
     /// Which of the jobs of its object it is, in words for the history, if `repeat` or `matrix` made it.
     pub variation: Option<String>,
+    /// What it has from defaults.
+    pub defaults: Vec<UsedDefault>,
     /// Its object.
     pub place: ObjectPlace,
 }
@@ -235,4 +243,8 @@ pub enum Form {
     Document,
     /// One object per line: `.jsonl`, `.ndjson`.
     Lines,
+    /// One job per row: `.csv`.
+    Csv,
+    /// One prompt per line: `.prompts.txt`.
+    Prompts,
 }

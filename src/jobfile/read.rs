@@ -3,20 +3,11 @@
 use crate::jobfile::expand::Expander;
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json::{self, JsonValue, Node};
-use crate::jobfile::{Cause, Draft, Form, JobFileLimits, MAX_PROBLEMS, Problem, Refusal, encoding, names};
-use crate::rng::Rng;
+use crate::jobfile::{Cause, Draft, Form, JobFileReader, MAX_PROBLEMS, Problem, Refusal, encoding, names};
 
-/// Reads a document whose name without ending is `stem`: the jobs of its objects, in order, at least one. `rng` draws the
-/// seeds of `repeat`.
-///
-/// # Errors
-/// Every problem of the document; none of its jobs may be accepted then.
-pub fn read_document(
-    bytes: &[u8],
-    stem: &str,
-    limits: &JobFileLimits,
-    rng: &Rng,
-) -> Result<Vec<Draft>, Refusal> {
+/// See [`JobFileReader::read_document`].
+pub(super) fn read(reader: &JobFileReader, bytes: &[u8], stem: &str) -> Result<Vec<Draft>, Refusal> {
+    let limits = &reader.limits;
     if bytes.len() as u64 > limits.max_bytes {
         let message = format!(
             "the file has {} bytes, {} are allowed (inbox.max_bytes): split it, or write one object per line into a `.jsonl` file",
@@ -34,7 +25,7 @@ pub fn read_document(
         findings.add_problem(mark);
     }
     let (drafts, cause) = match json::read(read.text, Form::Document, &mut findings) {
-        Ok(node) => (jobs(&node, stem, limits, rng, &mut findings), Cause::Wrong),
+        Ok(node) => (jobs(&node, stem, reader, &mut findings), Cause::Wrong),
         Err(json::ParseError) => (Vec::new(), Cause::Unparsable),
     };
     let warnings = findings.take_warnings(MAX_PROBLEMS);
@@ -49,14 +40,9 @@ pub fn read_document(
     Err(Refusal { cause, problems, warnings })
 }
 
-fn jobs(
-    node: &Node<'_>,
-    stem: &str,
-    limits: &JobFileLimits,
-    rng: &Rng,
-    findings: &mut Findings<'_>,
-) -> Vec<Draft> {
-    let mut expander = Expander::new(limits, rng);
+fn jobs(node: &Node<'_>, stem: &str, reader: &JobFileReader, findings: &mut Findings<'_>) -> Vec<Draft> {
+    let limits = &reader.limits;
+    let mut expander = Expander::new(reader);
     let mut drafts = Vec::new();
     match &node.value {
         JsonValue::Object(_) => {

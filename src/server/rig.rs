@@ -41,6 +41,7 @@ impl Rig {
             sha256: String::new(),
             bytes: 1,
             idempotency_key: None,
+            defaults_sha256: None,
         };
         let drafts = Box::new(drafts.into_iter().map(Ok));
         self.store.ingest(file, drafts, NOW).await.unwrap().jobs
@@ -65,6 +66,7 @@ pub(super) fn draft(name: &str) -> Draft {
         prompt: Some("春天的樱花树下".into()),
         body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
         variation: None,
+        defaults: Vec::new(),
         place: ObjectPlace::default(),
     }
 }

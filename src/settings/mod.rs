@@ -137,6 +137,8 @@ pub struct ProviderSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxSettings {
     pub dir: PathBuf,
+    /// Whether the folders below it are read too.
+    pub recursive: bool,
     /// Time between two scans of the folder.
     pub rescan: Duration,
     /// How long a file must be unchanged before a bad one is rejected.

@@ -131,6 +131,7 @@ impl Reader<'_> {
     fn inbox(&mut self, data_dir: &Path) -> Result<InboxSettings, Unusable> {
         Ok(InboxSettings {
             dir: self.path_or("inbox.dir", data_dir, "inbox")?,
+            recursive: self.read("inbox.recursive", Ok)?,
             rescan: self.duration("inbox.rescan")?,
             settle: self.duration("inbox.settle")?,
             max_bytes: self.text("inbox.max_bytes", |text| match size(text)? {

@@ -158,6 +158,7 @@ fn draft(number: usize) -> Draft {
         prompt: None,
         body: format!(r#"{{"model":"wan2.5-t2v","seed":{number}}}"#),
         variation: None,
+        defaults: Vec::new(),
         place: ObjectPlace::default(),
     }
 }
@@ -174,6 +175,7 @@ async fn store_with_corrupt_jobs(count: usize) -> (tempfile::TempDir, Store, Clo
         sha256: String::new(),
         bytes: 1,
         idempotency_key: None,
+        defaults_sha256: None,
     };
     let drafts: Vec<_> = (0..=count).map(|number| Ok(draft(number))).collect();
     let jobs = store.ingest(file, Box::new(drafts.into_iter()), START).await.unwrap().jobs;

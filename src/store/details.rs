@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use crate::api::job::{AttemptView, HistoryView};
 use crate::job::output::{OutputKey, StoredFile};
-use crate::job::{Job, JobId, Labels, TaskId};
+use crate::job::{Job, JobId, Labels, TaskId, UsedDefault};
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -135,6 +135,22 @@ impl Store {
                 })
             })?;
             Ok(attempts.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// What a job has from defaults.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
+    pub async fn used_defaults(&self, id: JobId) -> Result<Vec<UsedDefault>, StoreError> {
+        self.read(move |connection| {
+            let nr = number_of(connection, id)?;
+            let mut statement = connection.prepare_cached("SELECT defaults FROM requests WHERE job = ?1")?;
+            let Some(text) = statement.query_row([nr], |row| row.get::<_, Option<String>>(0))? else {
+                return Ok(Vec::new());
+            };
+            serde_json::from_str(&text).map_err(|_| StoreError::UnknownWord { what: "defaults", value: text })
         })
         .await
     }

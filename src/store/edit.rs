@@ -100,7 +100,7 @@ fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft
     let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
     connection
         .prepare_cached(
-            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5 WHERE job = ?1",
+            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5, defaults = NULL WHERE job = ?1",
         )?
         .execute((
             nr,

@@ -66,6 +66,7 @@ impl Rig {
             sha256: sha256.into(),
             bytes: 10,
             idempotency_key: None,
+            defaults_sha256: None,
         };
         let drafts = Box::new(drafts.into_iter().map(Ok));
         self.store.ingest(file, drafts, now).await.map(|ingested| ingested.jobs)
@@ -106,6 +107,7 @@ pub(super) fn draft(name: &str) -> Draft {
         prompt: Some("春天的樱花树下".into()),
         body: r#"{"model":"wan2.5-t2v","seed":1.10}"#.into(),
         variation: None,
+        defaults: Vec::new(),
         place: ObjectPlace { pointer: format!("/{name}"), line: 1 },
     }
 }

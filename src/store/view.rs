@@ -49,6 +49,7 @@ impl JobDetails {
             error: facts.error.clone(),
             attempts: None,
             history: None,
+            defaults: None,
             request: None,
             actions: None,
             again_as: None,

@@ -70,9 +70,13 @@ async fn doctor_lists_what_lies_in_the_inbox_and_is_no_job_file() {
     let rig = Rig::start("").await;
     std::fs::write(rig.path("inbox/notes.txt"), "").unwrap();
     std::fs::create_dir(rig.path("inbox/later")).unwrap();
+    std::fs::write(rig.path("inbox/later/photo.png"), "").unwrap();
     let (found, _) = findings(&rig).await;
     let what = about(&found, "inbox.dir")["what"].as_str().unwrap();
-    assert!(what.ends_with("later (a folder), notes.txt (not named as a job file)"), "{what}");
+    assert!(
+        what.ends_with("later/photo.png (not named as a job file), notes.txt (not named as a job file)"),
+        "{what}"
+    );
     rig.finish().await;
 }
 

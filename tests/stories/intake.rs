@@ -48,7 +48,9 @@ impl Inbox {
     }
 
     fn drop(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.path("inbox").join(name), content).unwrap();
+        let path = self.path("inbox").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
     }
 
     /// Advances the clock by `wait`, then runs a pass of the stage.
@@ -81,6 +83,7 @@ fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
         inbox: folder.join("inbox"),
         accepted: folder.join("accepted"),
         rejected: folder.join("rejected"),
+        recursive: true,
         settle: Duration::from_secs(2),
         rescan: Duration::from_secs(10),
     };
@@ -326,6 +329,61 @@ async fn replaced_inbox_is_read_only_once_it_is_locked_again() {
     inbox.settle().await;
     assert_eq!(inbox.jobs().await, ["a", "b"]);
     assert!(InboxLock::acquire(&inbox.path("inbox")).is_err(), "the new folder is locked");
+}
+
+#[tokio::test]
+async fn files_of_folders_keep_their_folders_and_label_their_jobs() {
+    let inbox = Inbox::new();
+    let own = JOB.replace('}', r#","dropreel":{"labels":{"folder":"mine"}}}"#);
+    inbox.drop("a.json", JOB);
+    inbox.drop("spring/a.json", JOB);
+    inbox.drop("spring/day 1/a.jsonl", format!("{JOB}\n{own}\n"));
+    inbox.drop("spring/bad.json", "7");
+    inbox.drop("1/2/3/4/5/6/7/8/deep.json", JOB);
+    inbox.drop("1/2/3/4/5/6/7/8/9/too-deep.json", JOB);
+    inbox.drop(".hidden/a.json", JOB);
+    inbox.drop("spring/up.part/a.json", JOB);
+    inbox.settle().await;
+    inbox.settle().await;
+    let page = inbox.store.list(JobFilter::default(), None, 500).await.unwrap();
+    let mut folders: Vec<_> =
+        page.jobs.iter().map(|job| job.labels.get("folder").cloned().unwrap_or_default()).collect();
+    folders.sort();
+    assert_eq!(folders, ["", "1/2/3/4/5/6/7/8", "mine", "spring", "spring/day 1"]);
+    let day = "accepted/2026-04-04";
+    assert_eq!(inbox.names(day), ["1", "a.json", "spring"]);
+    assert_eq!(inbox.names(&format!("{day}/spring")), ["a.json", "day 1"]);
+    assert_eq!(inbox.names(&format!("{day}/spring/day 1")), ["a.jsonl"]);
+    assert_eq!(inbox.names("rejected/spring"), ["bad.json", "bad.json.reason.json"]);
+    assert_eq!(inbox.names("inbox/spring"), ["day 1", "up.part"], "empty folders stay");
+    assert_eq!(inbox.names("inbox/1/2/3/4/5/6/7/8/9"), ["too-deep.json"]);
+    assert!(inbox.store.unmoved().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn repeated_copy_is_one_of_the_same_path() {
+    let inbox = Inbox::new();
+    for path in ["spring/a.json", "summer/a.json", "a.json", "spring/a (1).json", "summer/a.json"] {
+        inbox.drop(path, JOB);
+        inbox.settle().await;
+    }
+    assert_eq!(inbox.jobs().await, ["a", "a", "a"]);
+    assert_eq!(inbox.names("rejected"), ["spring", "summer"]);
+}
+
+#[tokio::test]
+async fn folder_removed_after_a_crash_does_not_stop_the_move() {
+    let inbox = Inbox::new();
+    inbox.drop("spring/a.json", JOB);
+    inbox.settle().await;
+    // As if the move had not been recorded.
+    let database = rusqlite::Connection::open(inbox.path("dropreel.db")).unwrap();
+    database.execute("UPDATE batches SET moved_at = NULL", []).unwrap();
+    std::fs::remove_dir(inbox.path("inbox/spring")).unwrap();
+    inbox.drop("a.json", JOB);
+    inbox.settle().await;
+    assert!(inbox.store.unmoved().await.unwrap().is_empty());
+    assert_eq!(inbox.jobs().await, ["a", "a"], "the file beside it is another one");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod costs;
 mod doctor;
 mod download;
 mod estimates;
+mod folders;
 mod follow;
 mod generations;
 mod hooks;

@@ -224,11 +224,11 @@ impl Rig {
     }
 
     pub fn drop(&self, name: &str, content: impl AsRef<[u8]>) {
-        let inbox = self.path("inbox");
-        std::fs::create_dir_all(&inbox).unwrap();
-        let unfinished = inbox.join(format!(".{name}"));
+        let path = self.path("inbox").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let unfinished = path.with_file_name(format!(".{}", path.file_name().unwrap().display()));
         std::fs::write(&unfinished, content).unwrap();
-        std::fs::rename(unfinished, inbox.join(name)).unwrap();
+        std::fs::rename(unfinished, path).unwrap();
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {

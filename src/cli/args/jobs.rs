@@ -39,6 +39,9 @@ pub(crate) struct SubmitArgs {
     /// File name for standard input
     #[arg(long)]
     pub name: Option<String>,
+    /// Add the keys of this file to each job that does not have them, as `defaults.json` in the inbox does
+    #[arg(long, value_name = "FILE")]
+    pub defaults: Option<PathBuf>,
     /// Key of an earlier submit whose answer was lost: jobs that it made are not made again
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -57,6 +60,9 @@ pub(crate) struct ListArgs {
     /// List batches (job files and posted jobs) with what became of their jobs
     #[arg(long, conflicts_with_all = ["state", "labels", "rating"])]
     pub batches: bool,
+    /// Print a table for spreadsheets, with the state, cost and files of each job
+    #[arg(long, conflicts_with = "batches")]
+    pub csv: bool,
     /// Most jobs or batches to list
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,

@@ -54,6 +54,9 @@ pub(crate) struct CheckArgs {
     /// Read one job per line from standard input
     #[arg(long)]
     pub lines: bool,
+    /// Add the keys of this file to each job that does not have them; default: for files in the inbox, its `defaults.json`
+    #[arg(long, value_name = "FILE")]
+    pub defaults: Option<PathBuf>,
     /// Estimate without the daemon's quotes and history
     #[arg(long)]
     pub offline: bool,

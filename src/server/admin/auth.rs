@@ -9,6 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use crate::jobfile::Form;
 use crate::secret::Secret;
 use crate::server::admin::http::media_type;
 use crate::server::admin::problem::Problem;
@@ -175,11 +176,12 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let is_empty =
         length.is_none_or(|length| length == b"0") && !headers.contains_key(header::TRANSFER_ENCODING);
     match media_type(headers).as_deref() {
-        Some("application/json" | "application/x-ndjson" | "image/jpeg") => Ok(()),
+        Some("image/jpeg") => Ok(()),
+        Some(media_type) if Form::of_media_type(media_type).is_some() => Ok(()),
         None if is_empty => Ok(()),
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send application/json, or application/x-ndjson for a job file with one object per line",
+            "send application/json, or a job file as application/x-ndjson, text/csv or text/x-prompts",
         )),
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::api::budget::{BudgetNeedView, renewed_at};
 use crate::api::estimate::{AcceptedBefore, EstimateView, FileEstimate, JobPreview};
 use crate::api::problem::JobFileProblem;
-use crate::jobfile::{Draft, Problem as Finding};
+use crate::jobfile::{Draft, Inspection, Problem as Finding};
 use crate::money::Quota;
 use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
@@ -40,9 +40,11 @@ const MAX_MODELS: usize = 50;
     summary = "Check a job file and estimate what it would cost. Nothing is submitted",
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder"),
-        ("again" = Option<bool>, Query, description = "As for the submit")
+        ("again" = Option<bool>, Query, description = "As for the submit"),
+        ("defaults_bytes" = Option<u64>, Query, description = "As for the submit"),
+        ("defaults_name" = Option<String>, Query, description = "As for the submit")
     ),
-    request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
+    request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson; a table as text/csv; one prompt per line as text/x-prompts", content((Object = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"), (String = "text/x-prompts"))),
     responses(
         (status = 200, description = "What the checks find and what the jobs would cost; `errors` of a file that would be rejected", body = EstimateView),
         ProblemResponses
@@ -53,7 +55,8 @@ pub(super) async fn estimate_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let upload = Upload::from_request(&request, &admin, &["name", "again"])?;
+    let upload =
+        Upload::from_request(&request, &admin, &["name", "again", "defaults_bytes", "defaults_name"])?;
     let _permit = match upload.is_long(&request) {
         true => Some(admin.long_upload.acquire().await),
         false => None,
@@ -63,10 +66,17 @@ pub(super) async fn estimate_jobs(
     if bytes.is_empty() {
         return Err(Problem::bad_request("the request has no body; it must be a job file"));
     }
+    let (upload, bytes, bad_defaults) = match upload.clone().take_defaults(bytes)? {
+        Ok((upload, bytes)) => (upload, bytes, Vec::new()),
+        Err(problems) => (upload, Bytes::new(), problems),
+    };
     let (checked, text) = (upload.clone(), bytes.clone());
     let inspect = move || {
         let mut preview = Preview::default();
-        let found = checked.inspect(&text, |draft| preview.add(draft));
+        let found = match bad_defaults.is_empty() {
+            true => checked.inspect(&text, |draft| preview.add(draft)),
+            false => Inspection::of_problems(bad_defaults),
+        };
         (found, preview)
     };
     let (found, preview) = web::block(inspect).await.map_err(|_| panicked())?;
@@ -93,7 +103,11 @@ pub(super) async fn estimate_jobs(
         found.errors.iter().cloned().chain(new.used_keys.iter().map(used_key)).collect();
     let warnings = found.warnings().iter().map(problem).collect();
     let mut file = match errors.is_empty() {
-        true => FileEstimate { warnings, ..accepted(file, found.objects as u64, new, preview) },
+        true => FileEstimate {
+            warnings,
+            defaults: found.defaults,
+            ..accepted(file, found.objects as u64, new, preview)
+        },
         false => FileEstimate {
             file,
             warnings,

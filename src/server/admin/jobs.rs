@@ -81,6 +81,7 @@ pub(super) async fn get_job(
     view.again_as = Some(store.jobs_again(id).await?.iter().map(|details| details.job.id()).collect());
     view.actions = Some(possible.into_iter().map(Into::into).collect());
     view.history = Some(store.history(id).await?);
+    view.defaults = Some(store.used_defaults(id).await?);
     // Byte for byte, with numbers and key order as the user wrote them.
     view.request = RawValue::from_string(store.request(id).await?).ok();
     Ok(json_response(StatusCode::OK, &view))

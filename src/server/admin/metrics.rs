@@ -248,8 +248,10 @@ fn register_folders(registry: &mut Registry, server: &AdminServer) {
         }
     }
     registry.register("disk_free_bytes", "Free bytes on the disk of a folder", free);
-    let Ok(entries) = Inbox::new(server.settings.inbox.dir.clone()).list() else { return };
-    let job_files: Vec<_> = entries
+    let inbox = &server.settings.inbox;
+    let Ok(scan) = Inbox::new(inbox.dir.clone()).scan(inbox.recursive) else { return };
+    let job_files: Vec<_> = scan
+        .files
         .iter()
         .filter(|entry| entry.irregular_kind.is_none() && jobfile::is_job_file_name(&entry.name))
         .collect();

@@ -1,6 +1,7 @@
 //! `POST /api/v1/jobs`: accepts a job file with the checks of the inbox, and answers at once.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -11,7 +12,8 @@ use crate::api::list::CreatedJobs;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{
-    self, Draft, Form, Inspection, JobFileLimits, LineError, MAX_PROBLEMS, read_document, read_lines,
+    self, Defaults, DefaultsFile, Draft, Form, Inspection, JobFileReader, LineError, Lines,
+    MAX_DEFAULTS_BYTES, MAX_PROBLEMS,
 };
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
@@ -29,8 +31,6 @@ use crate::store::new_jobs::NewDrafts;
 
 /// The name of jobs from a file without a name.
 const DEFAULT_NAME: &str = "job";
-const CONFLICT_COPY: &str =
-    "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
 /// Most new jobs in the answer; `count` is the number of all.
 const MAX_SHOWN: usize = 500;
 
@@ -39,8 +39,9 @@ const MAX_SHOWN: usize = 500;
 pub(super) struct Upload {
     pub(super) name: Option<String>,
     form: Form,
-    limits: JobFileLimits,
-    rng: Rng,
+    reader: JobFileReader,
+    /// How many bytes of the body are defaults, and how messages name them.
+    defaults: Option<(usize, String)>,
     /// Of the request, if it may be repeated.
     idempotency_key: Option<String>,
     /// The most that its jobs may cost in all.
@@ -57,11 +58,13 @@ pub(super) struct Upload {
     summary = "Submit a job file; it is accepted as a whole or rejected. The provider bills every job",
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it"),
+        ("defaults_bytes" = Option<u64>, Query, description = "So many bytes at the beginning of the body are defaults (as in defaults.json), and the job file follows"),
+        ("defaults_name" = Option<String>, Query, description = "How messages and the jobs name the defaults"),
         ("max_cost_usd" = Option<f64>, Query, description = "Accept nothing if the estimate of all jobs is above this", minimum = 0),
         ("again" = Option<bool>, Query, description = "Run the jobs although the same file was accepted within 24 hours, as `again` in their `dropreel` object does"),
         ("Idempotency-Key" = Option<String>, Header, description = "Up to 255 characters of your choice. The same key with the same request makes no further job and gets the same jobs as answer, for a week; with another request: 422")
     ),
-    request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson", content((Object = "application/json"), (String = "application/x-ndjson"))),
+    request_body(description = "A job file (schema/job-file.schema.json): one object or an array; one object per line as application/x-ndjson; a table as text/csv; one prompt per line as text/x-prompts", content((Object = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"), (String = "text/x-prompts"))),
     responses(
         (status = 201, description = "The jobs are committed", body = CreatedJobs),
         ProblemResponses
@@ -72,7 +75,8 @@ pub(super) async fn submit_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let upload = Upload::from_request(&request, &admin, &["name", "max_cost_usd", "again"])?;
+    let parameters = ["name", "max_cost_usd", "again", "defaults_bytes", "defaults_name"];
+    let upload = Upload::from_request(&request, &admin, &parameters)?;
     // Held until the jobs are committed.
     let _permit = match upload.is_long(&request) {
         true => Some(admin.long_upload.acquire().await),
@@ -80,6 +84,8 @@ pub(super) async fn submit_jobs(
     };
     let limit = upload.limit(&admin);
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
+    let (upload, bytes) =
+        upload.take_defaults(bytes)?.map_err(|problems| Problem::invalid_job_file(&problems))?;
     let limited = upload.max_cost.map(|max_cost| (max_cost, upload.clone(), bytes.clone()));
     let (file, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
     if let Some((max_cost, upload, bytes)) = limited
@@ -146,10 +152,13 @@ impl Upload {
                 .then_some(())
                 .ok_or_else(|| Problem::bad_request("`name` must be a file name without its folder"))?;
         }
-        let form = match media_type(request.headers()).as_deref() {
-            Some("application/x-ndjson") => Form::Lines,
-            _ => Form::Document,
-        };
+        let form = media_type(request.headers()).and_then(|media_type| Form::of_media_type(&media_type));
+        let form = form.unwrap_or(Form::Document);
+        let defaults_name = query.single("defaults_name")?.filter(|name| !name.is_empty());
+        let defaults = query.number("defaults_bytes")?.map(|bytes| {
+            let name = defaults_name.unwrap_or("the defaults").to_owned();
+            (usize::try_from(bytes).unwrap_or(usize::MAX), name)
+        });
         let idempotency_key = read_idempotency_key(request)?;
         let max_cost = read_max_cost(&query)?;
         let again = match query.single("again")? {
@@ -160,48 +169,68 @@ impl Upload {
         Ok(Self {
             name,
             form,
-            limits: admin.server.file_limits.clone(),
-            rng: admin.server.rng.clone(),
+            reader: JobFileReader::new(admin.server.file_limits.clone(), admin.server.rng.clone()),
+            defaults,
             idempotency_key,
             max_cost,
             again,
         })
     }
 
-    /// The key with a digest of the request: of its form, its name, its body, and whether to run it again.
+    /// Takes the defaults from the beginning of the body, and returns the job file that follows. The inner error has what is
+    /// wrong with the defaults.
+    pub(super) fn take_defaults(
+        self,
+        mut body: Bytes,
+    ) -> Result<Result<(Self, Bytes), Vec<jobfile::Problem>>, Problem> {
+        let Some((bytes, name)) = &self.defaults else { return Ok(Ok((self, body))) };
+        if *bytes > body.len() {
+            return Err(Problem::bad_request("the body is shorter than its `defaults_bytes`"));
+        }
+        match DefaultsFile::read(name, &body.split_to(*bytes)) {
+            Ok(file) => {
+                let reader = self.reader.with_defaults(Arc::new(Defaults::new("", [&file])));
+                Ok(Ok((Self { reader, ..self }, body)))
+            }
+            Err(refusal) => Ok(Err(jobfile::bad_defaults(name, &refusal))),
+        }
+    }
+
+    /// The key with a digest of the request: of its form, its name, its body, its defaults, and whether to run it again.
     fn idempotency_key(&self, body: &[u8]) -> Option<IdempotencyKey> {
         let key = self.idempotency_key.clone()?;
         let again = if self.again { "\0again" } else { "" };
-        let request = format!("{:?}\0{:?}\0{}{again}", self.form, self.name, sha256_hex(body));
+        let mut request = format!("{:?}\0{:?}\0{}{again}", self.form, self.name, sha256_hex(body));
+        if let Some(defaults) = self.reader.defaults.sha256() {
+            request += &format!("\0{defaults}");
+        }
         Some(IdempotencyKey { key, request_sha256: sha256_hex(request.as_bytes()) })
     }
 
     pub(super) fn limit(&self, admin: &AdminState) -> BodyLimit {
-        match self.form {
-            Form::Document => {
-                BodyLimit { max_bytes: self.limits.max_bytes, timeout: admin.limits.document_timeout }
-            }
-            Form::Lines => {
-                BodyLimit { max_bytes: self.limits.max_stream_bytes, timeout: admin.limits.lines_timeout }
-            }
-        }
+        let limits = &self.reader.limits;
+        let (max_bytes, timeout) = match self.form {
+            Form::Document => (limits.max_bytes, admin.limits.document_timeout),
+            _ => (limits.max_stream_bytes, admin.limits.lines_timeout),
+        };
+        let of_defaults = if self.defaults.is_some() { MAX_DEFAULTS_BYTES } else { 0 };
+        BodyLimit { max_bytes: max_bytes + of_defaults, timeout }
     }
 
     /// Whether it is, or may be, longer than a document may be.
     pub(super) fn is_long(&self, request: &HttpRequest) -> bool {
-        self.form == Form::Lines
-            && declared_length(request).is_none_or(|length| length > self.limits.max_bytes)
+        self.form != Form::Document
+            && declared_length(request).is_none_or(|length| length > self.reader.limits.max_bytes)
     }
 
     /// What the checks find in it; each of its jobs goes to `each`. Blocks.
     pub(super) fn inspect(&self, bytes: &[u8], each: impl FnMut(&Draft)) -> Inspection {
-        if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
-            return Inspection::rejected(CONFLICT_COPY);
+        if let Some(why) = self.name.as_deref().and_then(jobfile::refused_name) {
+            return Inspection::rejected(why);
         }
-        let (stem, limits) = (self.stem(), &self.limits);
         match self.form {
-            Form::Document => Inspection::of_document(bytes, &stem, limits, &self.rng, each),
-            Form::Lines => Inspection::of_lines(bytes, &stem, limits, &self.rng, each)
+            Form::Document => Inspection::of_document(&self.reader, bytes, self.stem(), each),
+            form => Inspection::of_lines(&self.reader, form, bytes, self.stem(), each)
                 .unwrap_or_else(|error| Inspection::rejected(&error.to_string())),
         }
     }
@@ -215,15 +244,16 @@ impl Upload {
     ///
     /// `repeat` draws the same seeds each time, so that quotes are found again.
     pub(super) fn drafts(self, bytes: Bytes) -> NewDrafts {
-        let (stem, rng, again) = (self.stem(), Rng::seeded(0), self.again);
+        let again = self.again;
+        let reader = JobFileReader { rng: Rng::seeded(0), ..self.reader.clone() };
         let allow = move |draft: Draft| Draft { again: draft.again || again, ..draft };
         match self.form {
             Form::Document => {
-                let drafts = read_document(&bytes, &stem, &self.limits, &rng).unwrap_or_default();
+                let drafts = reader.read_document(&bytes, self.stem()).unwrap_or_default();
                 Box::new(drafts.into_iter().map(allow))
             }
-            Form::Lines => {
-                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &rng);
+            form => {
+                let lines = reader.read_lines(form, Cursor::new(bytes), self.stem());
                 Box::new(lines.filter_map(Result::ok).map(allow))
             }
         }
@@ -235,25 +265,26 @@ impl Upload {
             source: Source::Api,
             idempotency_key: self.idempotency_key(bytes),
             file_name: self.name.clone(),
+            defaults_sha256: self.reader.defaults.sha256().map(str::to_owned),
             sha256: sha256_hex(bytes),
             bytes: bytes.len() as u64,
         }
     }
 
-    fn stem(&self) -> String {
-        self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem).to_owned()
+    fn stem(&self) -> &str {
+        self.name.as_deref().map_or(DEFAULT_NAME, jobfile::stem)
     }
 
     /// Parses and checks the whole file. Blocks.
     fn read(self, bytes: Bytes) -> Result<(FileToIngest, Drafts), Problem> {
-        if self.name.as_deref().is_some_and(jobfile::is_conflict_copy) {
-            return Err(Problem::invalid_job_file(&[file_problem(CONFLICT_COPY)]));
+        if let Some(why) = self.name.as_deref().and_then(jobfile::refused_name) {
+            return Err(Problem::invalid_job_file(&[file_problem(why)]));
         }
-        let (stem, file, again) = (self.stem(), self.file(&bytes), self.again);
+        let (file, again) = (self.file(&bytes), self.again);
         let allow = move |draft: Draft| Draft { again: draft.again || again, ..draft };
         let drafts: Drafts = match self.form {
             Form::Document => {
-                let drafts = read_document(&bytes, &stem, &self.limits, &self.rng);
+                let drafts = self.reader.read_document(&bytes, self.stem());
                 Box::new(
                     drafts
                         .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?
@@ -261,11 +292,11 @@ impl Upload {
                         .map(move |draft| Ok(allow(draft))),
                 )
             }
-            Form::Lines => {
-                check_lines(&bytes, &stem, &self.limits, &self.rng)?;
+            form => {
+                check_lines(self.reader.read_lines(form, &bytes[..], self.stem()))?;
                 // Parsed again while the jobs are written: all drafts at once would need more memory than the
                 // file.
-                let lines = read_lines(Cursor::new(bytes), &stem, &self.limits, &self.rng);
+                let lines = self.reader.read_lines(form, Cursor::new(bytes), self.stem());
                 Box::new(lines.map(move |line| line.map(allow).map_err(|error| error.to_string())))
             }
         };
@@ -293,9 +324,9 @@ pub(super) fn read_idempotency_key(request: &HttpRequest) -> Result<Option<Strin
     Ok(Some(text.to_owned()))
 }
 
-fn check_lines(bytes: &[u8], stem: &str, limits: &JobFileLimits, rng: &Rng) -> Result<(), Problem> {
+fn check_lines(lines: Lines<&[u8]>) -> Result<(), Problem> {
     let mut problems = Vec::new();
-    for line in read_lines(bytes, stem, limits, rng) {
+    for line in lines {
         match line {
             Ok(_) => {}
             Err(LineError::Refused(refusal)) => problems.extend(refusal.problems),

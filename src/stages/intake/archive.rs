@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
-use crate::fs::FsError;
+use crate::fs::{FsError, create_private_folder};
 use crate::inbox::{Destination, FileHere, Inbox};
+use crate::jobfile::split_path;
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::validate::ValidFile;
 use crate::stages::run_blocking;
@@ -24,13 +25,16 @@ pub(super) struct Batch {
 pub(super) struct Committed {
     /// Its row.
     pub nr: i64,
-    pub name: String,
+    /// Below the inbox.
+    pub path: String,
     pub file: ValidFile,
 }
 
-/// Files that were moved to one folder.
+/// Files that were moved from one folder to another.
 pub(super) struct Moved {
-    folder: PathBuf,
+    /// Below the inbox.
+    from: String,
+    to: PathBuf,
     /// The row of each, and where it is now.
     files: Vec<(i64, Option<String>)>,
 }
@@ -62,7 +66,8 @@ impl IntakeStage {
         folder: PathBuf,
         unmoved: UnmovedFile,
     ) -> Result<Result<Option<PathBuf>, FsError>, StoreError> {
-        let (validator, name, from) = (self.validator.clone(), unmoved.file_name.clone(), folder.clone());
+        let (validator, path) = (self.validator.clone(), unmoved.file_name.clone());
+        let from = folder.join(split_path(&path).0);
         let finish = move || finish_move(&validator.inbox, &folder, &unmoved);
         let foreign = match run_blocking(&self.clock, finish).await {
             Ok(FinishedMove::Done(to)) => return Ok(Ok(Some(to))),
@@ -78,55 +83,55 @@ impl IntakeStage {
         }
         let validator = self.validator.clone();
         let put_back = move || {
-            let opened = validator.inbox.open()?;
-            Destination::create(&opened, &from)?.put_back(&name, &foreign)?;
-            tracing::warn!("{name} was replaced while it was moved; the other file is back in the inbox");
+            let (below, name) = split_path(&path);
+            let opened = validator.inbox.open_below(below)?;
+            Destination::create(&opened, &from)?.put_back(name, &foreign)?;
+            tracing::warn!("{path} was replaced while it was moved; the other file is back in the inbox");
             Ok(None)
         };
         Ok(run_blocking(&self.clock, put_back).await)
     }
 
     /// Moves files whose jobs are committed out of the inbox. The next pass retries those that could not be moved.
-    pub(super) async fn archive(&self, batch: Batch) -> Moved {
-        let folder = self.folders.accepted.join(self.clock.local_date(batch.now));
+    pub(super) async fn archive(&self, batch: Batch) -> Vec<Moved> {
         if batch.files.is_empty() {
-            return Moved { folder, files: Vec::new() };
+            return Vec::new();
         }
+        let folder = self.folders.accepted.join(self.clock.local_date(batch.now));
         let validator = self.validator.clone();
-        run_blocking(&self.clock, move || Moved {
-            files: archive_all(&validator.inbox, &folder, &batch.files),
-            folder,
-        })
-        .await
+        run_blocking(&self.clock, move || archive_all(&validator.inbox, &folder, batch.files)).await
     }
 
     /// Records moves in the database after they are flushed. After a crash before that, the next pass finds the files
     /// moved already.
-    pub(super) async fn record_moves(&self, batches: Vec<Moved>) {
-        let mut by_folder = BTreeMap::<PathBuf, Vec<_>>::new();
-        for Moved { folder, files } in batches.into_iter().filter(|moved| !moved.files.is_empty()) {
-            by_folder.entry(folder).or_default().extend(files);
+    pub(super) async fn record_moves(&self, moved: Vec<Moved>) {
+        let mut by_folders = BTreeMap::<(String, PathBuf), Vec<_>>::new();
+        for Moved { from, to, files } in moved.into_iter().filter(|moved| !moved.files.is_empty()) {
+            by_folders.entry((from, to)).or_default().extend(files);
         }
-        for (folder, files) in by_folder {
-            self.record_moves_to(folder, files).await;
-        }
-    }
-
-    async fn record_moves_to(&self, folder: PathBuf, files: Vec<(i64, Option<String>)>) {
-        let count = files.len();
-        let (validator, flushed) = (self.validator.clone(), folder.clone());
-        if let Err(error) = run_blocking(&self.clock, move || validator.inbox.flush_moves(&flushed)).await {
-            // The next pass finds them moved, or still in the inbox.
-            tracing::warn!(
-                "files were moved to {}, but the move could not be flushed and a crash may undo it: {error}",
-                folder.display()
-            );
+        let validator = self.validator.clone();
+        let flushed = run_blocking(&self.clock, move || {
+            let flushed = by_folders.into_iter().filter_map(|((from, to), files)| match validator.inbox.flush_moves(&from, &to) {
+                Ok(()) => Some(files),
+                // The next pass finds them moved, or still in the inbox.
+                Err(error) => {
+                    tracing::warn!(
+                        "files were moved to {}, but the move could not be flushed and a crash may undo it: {error}",
+                        to.display()
+                    );
+                    None
+                }
+            });
+            flushed.flatten().collect::<Vec<_>>()
+        })
+        .await;
+        let count = flushed.len();
+        if count == 0 {
             return;
         }
-        if let Err(error) = self.store.mark_moved(files, self.clock.now()).await {
+        if let Err(error) = self.store.mark_moved(flushed, self.clock.now()).await {
             tracing::warn!(
-                "files were moved to {}, but that could not be recorded yet: {error}",
-                folder.display()
+                "{count} files were moved out of the inbox, but that could not be recorded yet: {error}"
             );
         }
         for _ in 0..count {
@@ -135,29 +140,44 @@ impl IntakeStage {
     }
 }
 
-fn archive_all(inbox: &Inbox, folder: &Path, files: &[Committed]) -> Vec<(i64, Option<String>)> {
-    let stays = |name: &str, error: &FsError| {
-        tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
+/// Moves files to the folder of a day, each into the folder below it that it has below the inbox.
+fn archive_all(inbox: &Inbox, day: &Path, files: Vec<Committed>) -> Vec<Moved> {
+    let mut by_folder = BTreeMap::<String, Vec<Committed>>::new();
+    for committed in files {
+        by_folder.entry(split_path(&committed.path).0.to_owned()).or_default().push(committed);
+    }
+    let moved = by_folder.into_iter().map(|(from, files)| {
+        let to = day.join(&from);
+        let files = archive_from(inbox, &from, &to, &files);
+        Moved { from, to, files }
+    });
+    moved.collect()
+}
+
+fn archive_from(inbox: &Inbox, from: &str, to: &Path, files: &[Committed]) -> Vec<(i64, Option<String>)> {
+    let stays = |path: &str, error: &FsError| {
+        tracing::warn!("{path} was accepted but cannot be moved out of the inbox yet: {error}");
     };
-    let moved = inbox.open().and_then(|opened| {
-        let destination = Destination::create(&opened, folder)?;
+    let moved = inbox.open_below(from).and_then(|opened| {
+        let destination = Destination::create(&opened, to)?;
         let moved = files.iter().filter_map(|committed| match archive(&destination, committed) {
             Ok(to) => Some((committed.nr, display_path(to))),
             Err(error) => {
-                stays(&committed.name, &error);
+                stays(&committed.path, &error);
                 None
             }
         });
         Ok(moved.collect())
     });
     moved.unwrap_or_else(|error| {
-        files.iter().for_each(|committed| stays(&committed.name, &error));
+        files.iter().for_each(|committed| stays(&committed.path, &error));
         Vec::new()
     })
 }
 
 fn archive(destination: &Destination<'_>, committed: &Committed) -> Result<Option<PathBuf>, FsError> {
-    let Committed { name, file, .. } = committed;
+    let Committed { path, file, .. } = committed;
+    let name = split_path(path).1;
     match (destination.archive(name, &file.version, &file.sha256), &file.bytes) {
         // Edited or removed just before the move: the edited file is a new drop, and the archive gets what was read.
         (Err(FsError::Changed(_) | FsError::NotFound(_)), Some(bytes)) => {
@@ -176,22 +196,31 @@ enum FinishedMove {
     Missing(Option<FileHere>),
 }
 
-fn finish_move(inbox: &Inbox, folder: &Path, unmoved: &UnmovedFile) -> Result<FinishedMove, FsError> {
-    let opened = inbox.open()?;
-    let destination = Destination::create(&opened, folder)?;
-    let finished = match destination.archive_content(&unmoved.file_name, &unmoved.sha256) {
+fn finish_move(inbox: &Inbox, day: &Path, unmoved: &UnmovedFile) -> Result<FinishedMove, FsError> {
+    let (from, name) = split_path(&unmoved.file_name);
+    let to = day.join(from);
+    let opened = match inbox.open_below(from) {
+        // Its empty folder is gone. A file that was moved in its place is put back there.
+        Err(FsError::NotFound(_)) => {
+            create_private_folder(&inbox.path().join(from))?;
+            inbox.open_below(from)?
+        }
+        opened => opened?,
+    };
+    let destination = Destination::create(&opened, &to)?;
+    let finished = match destination.archive_content(name, &unmoved.sha256) {
         // Moved already, removed, or another file by now.
         Err(FsError::Changed(_) | FsError::NotFound(_)) => {
-            let files = destination.files_named(&unmoved.file_name);
+            let files = destination.files_named(name);
             match files.iter().find(|file| file.sha256.as_ref() == Some(&unmoved.sha256)) {
-                Some(own) => FinishedMove::Done(folder.join(&own.name)),
+                Some(own) => FinishedMove::Done(to.join(&own.name)),
                 None => FinishedMove::Missing(files.into_iter().next()),
             }
         }
         moved => FinishedMove::Done(moved?),
     };
     // A move must be flushed before it is recorded, or a power cut could undo it unnoticed.
-    inbox.flush_moves(folder)?;
+    inbox.flush_moves(from, &to)?;
     Ok(finished)
 }
 

@@ -2,6 +2,7 @@
 //! of the inbox. Each file still takes its steps in order.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::fs::FsError;
 use crate::jobfile::{Draft, Problem};
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::archive::{Batch, Committed};
+use crate::stages::intake::folder_defaults::DefaultsByFolder;
 use crate::stages::intake::validate::{Candidate, ValidFile, Validation, file_problem};
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
@@ -62,16 +64,20 @@ impl IntakeStage {
     pub(super) async fn ingest(
         &self,
         candidates: Vec<Candidate>,
+        defaults: DefaultsByFolder,
     ) -> (Option<Duration>, Result<(), StoreError>) {
-        let state = &PassState::default();
+        let (state, defaults) = (&PassState::default(), Arc::new(defaults));
         let batches = stream::iter(batches(candidates));
         let batches = batches.take_while(|_| ready(!state.stopped.load(Ordering::Relaxed)));
         let (to_archive, mut committed) = mpsc::channel(MAX_MOVES_TOGETHER);
         let validate_and_commit = async move {
             // Validation runs on blocking threads, so the next batches are validated while one is committed. Commits go
             // one by one in the order of names, so the ids of jobs follow it.
-            let mut validating =
-                pin!(batches.map(|batch| self.validate(batch, state)).buffered(CONCURRENT_BATCHES));
+            let mut validating = pin!(
+                batches
+                    .map(|batch| self.validate(batch, defaults.clone(), state))
+                    .buffered(CONCURRENT_BATCHES)
+            );
             while let Some(valid) = validating.next().await {
                 // `send` fails only once the receiver is gone, and the other step takes all that is sent.
                 let _ = to_archive.send(self.commit(valid, state).await).await;
@@ -83,7 +89,7 @@ impl IntakeStage {
                 let mut moved = Vec::new();
                 for batch in batches.drain(..) {
                     // One at a time: concurrent moves would only wait for the locks of the same folders.
-                    moved.push(self.archive(batch).await);
+                    moved.extend(self.archive(batch).await);
                 }
                 self.record_moves(moved).await;
             }
@@ -94,9 +100,14 @@ impl IntakeStage {
     }
 
     /// Validates a batch, and handles all files but the valid ones, which it returns.
-    async fn validate(&self, batch: Vec<Candidate>, state: &PassState) -> Vec<(String, ValidFile)> {
+    async fn validate(
+        &self,
+        batch: Vec<Candidate>,
+        defaults: Arc<DefaultsByFolder>,
+        state: &PassState,
+    ) -> Vec<(String, ValidFile)> {
         let validator = self.validator.clone();
-        let validated = run_blocking(&self.clock, move || validator.validate_all(batch)).await;
+        let validated = run_blocking(&self.clock, move || validator.validate_all(batch, &defaults)).await;
         let mut valid = Vec::new();
         for (name, validation) in validated {
             match validation {
@@ -146,7 +157,7 @@ impl IntakeStage {
                 if let [first, .., last] = &batch.files[..]
                     && is_large
                 {
-                    let (count, first, last) = (batch.files.len(), &first.name, &last.name);
+                    let (count, first, last) = (batch.files.len(), &first.path, &last.path);
                     tracing::info!("accepted {count} files, {first} to {last}: {jobs} jobs");
                 }
             }
@@ -174,7 +185,7 @@ impl IntakeStage {
             }
             if is_long {
                 let drafts: Drafts = match file.bytes.clone().filter(|_| drafts.is_empty()) {
-                    Some(bytes) => self.validator.drafts_again(name, bytes),
+                    Some(bytes) => self.validator.drafts_again(name, bytes, file.defaults.clone()),
                     None => Box::new(drafts.into_iter().map(Ok)),
                 };
                 match self.store.ingest(to_ingest, drafts, now).await {
@@ -211,7 +222,7 @@ impl IntakeStage {
                 if !large_batch {
                     tracing::info!("accepted {name}: {count} job{}", if count == 1 { "" } else { "s" });
                 }
-                return Some(Committed { nr: ingested.nr, name, file });
+                return Some(Committed { nr: ingested.nr, path: name, file });
             }
             Err(refusal @ (IngestError::Duplicate { .. } | IngestError::IdempotencyKeyReused)) => {
                 self.reject(&name, file.version, vec![file_problem(refusal.to_string())]).await;
@@ -238,6 +249,7 @@ fn file_to_ingest(name: &str, file: &ValidFile) -> FileToIngest {
         source: Source::Inbox,
         file_name: Some(name.to_owned()),
         sha256: file.sha256.clone(),
+        defaults_sha256: file.defaults.sha256().map(str::to_owned),
         bytes: file.version.bytes,
         idempotency_key: None,
     }
@@ -287,7 +299,7 @@ mod tests {
         for name in ["d.json", "e.json", "f.json"] {
             write(name, 700_000);
         }
-        let entries = Inbox::new(folder.path().to_owned()).list().unwrap();
+        let entries = Inbox::new(folder.path().to_owned()).scan(true).unwrap().files;
         let candidate = |entry| Candidate { entry, unchanged_for: Duration::ZERO };
         let batches = batches(entries.into_iter().map(candidate).collect());
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();

@@ -2,10 +2,13 @@
 //! left the inbox is a committed job, or lies in `rejected/` with its reason.
 
 mod archive;
+mod folder_defaults;
 mod ingest;
+mod new_folders;
 mod validate;
 mod watch;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +22,11 @@ use crate::clock::{Clock, Tick, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::fs::lock::{InboxLock, LockError};
-use crate::inbox::{FileVersion, FolderId, Inbox, InboxEntry};
-use crate::jobfile::{self, JobFileLimits, Problem};
+use crate::inbox::{FileVersion, Inbox, InboxEntry, Scan, ScannedFolder};
+use crate::jobfile::{self, JobFileLimits, JobFileReader, Problem, split_path};
 use crate::rng::Rng;
+use crate::stages::intake::folder_defaults::{DefaultsByFolder, FoundDefaults, folders_of};
+use crate::stages::intake::new_folders::KnownFolders;
 use crate::stages::intake::validate::{Candidate, Validator};
 use crate::stages::intake::watch::Watch;
 use crate::stages::{Stage, Wake, run_blocking};
@@ -44,6 +49,8 @@ pub struct IntakeFolders {
     pub accepted: PathBuf,
     /// For bad files and their reasons.
     pub rejected: PathBuf,
+    /// Whether the folders below the inbox are read too.
+    pub recursive: bool,
     /// How long a file must be unchanged before a bad one is rejected.
     pub settle: Duration,
     /// Time between two scans without an event.
@@ -61,8 +68,11 @@ pub struct IntakeStage {
     watch: Watch,
     has_event: AtomicBool,
     next_scan: Mutex<Option<Tick>>,
-    /// The job files found by the last scan, by name.
+    /// The job files found by the last scan, by path.
     known_files: Mutex<BTreeMap<String, KnownFile>>,
+    known_folders: Mutex<KnownFolders>,
+    /// The folders that the last scan skipped, and when each was reported.
+    skipped_folders: Mutex<BTreeMap<String, Tick>>,
 }
 
 /// A file that was in the inbox at the last scan.
@@ -96,7 +106,8 @@ impl IntakeStage {
     /// A stage for these folders, which are created when they are needed.
     pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: JobFileLimits, rng: Rng) -> Self {
         let inbox = Inbox::new(folders.inbox.clone());
-        let validator = Arc::new(Validator { inbox, settle: folders.settle, limits, rng });
+        let validator =
+            Arc::new(Validator { inbox, settle: folders.settle, reader: JobFileReader::new(limits, rng) });
         Self {
             store,
             clock,
@@ -107,6 +118,8 @@ impl IntakeStage {
             has_event: AtomicBool::new(true),
             next_scan: Mutex::default(),
             known_files: Mutex::default(),
+            known_folders: Mutex::default(),
+            skipped_folders: Mutex::default(),
         }
     }
 
@@ -116,20 +129,22 @@ impl IntakeStage {
         Self { lock, ..self }
     }
 
-    /// Selects the files to validate now. Also returns the time until the next one can be.
+    /// Selects the files to validate now, and the defaults. Also returns the time until the next file can be.
     fn select_files(
         &self,
         entries: Vec<InboxEntry>,
+        folders: &[ScannedFolder],
         unmoved: &BTreeSet<String>,
-    ) -> (Vec<Candidate>, Option<Duration>) {
+    ) -> (Vec<Candidate>, DefaultsByFolder, Option<Duration>) {
         let now = self.clock.tick();
+        let mut waits = self.known_folders.lock().waits(folders, now, self.folders.settle);
         let mut known_files = self.known_files.lock();
         let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         known_files.retain(|name, _| names.contains(name.as_str()));
-        let mut candidates = Vec::new();
-        let mut next: Option<Duration> = None;
+        let (mut job_files, mut defaults) = (Vec::new(), DefaultsByFolder::new());
         for entry in entries {
-            if !jobfile::is_job_file_name(&entry.name) || unmoved.contains(&entry.name) {
+            let is_defaults = jobfile::is_defaults_name(&entry.name);
+            if !is_defaults && !jobfile::is_job_file_name(&entry.name) || unmoved.contains(&entry.name) {
                 continue;
             }
             let new = KnownFile {
@@ -145,14 +160,34 @@ impl IntakeStage {
                 *known = KnownFile { settle, warned_at: known.warned_at, ..new };
             }
             let unchanged_for = now.since(known.unchanged_since);
-            if unchanged_for < known.settle {
-                let left = known.settle - unchanged_for;
-                next = Some(next.map_or(left, |next| next.min(left)));
-            } else {
-                candidates.push(Candidate { entry, unchanged_for });
+            let left = known.settle.saturating_sub(unchanged_for);
+            if !is_defaults {
+                job_files.push((left, Candidate { entry, unchanged_for }));
+                continue;
+            }
+            let folder = split_path(&entry.name).0.to_owned();
+            // What is below waits for its defaults.
+            let wait = waits.entry(folder.clone()).or_default();
+            *wait = left.max(*wait);
+            let found = FoundDefaults { entry, unchanged_for, other: None };
+            match defaults.entry(folder) {
+                Entry::Vacant(entry) => drop(entry.insert(found)),
+                Entry::Occupied(mut first) => first.get_mut().other = Some(found.entry.name),
             }
         }
-        (candidates, next)
+        let mut candidates = Vec::new();
+        let mut next: Option<Duration> = None;
+        for (left, candidate) in job_files {
+            let of_folder = |folder: &str| waits.get(folder).copied().unwrap_or_default();
+            let folders = folders_of(split_path(&candidate.entry.name).0);
+            let left = folders.map(of_folder).fold(left, Duration::max);
+            if left.is_zero() {
+                candidates.push(candidate);
+            } else {
+                next = Some(next.map_or(left, |next| next.min(left)));
+            }
+        }
+        (candidates, defaults, next)
     }
 
     /// Does not read the file again before it has been unchanged for `settle`. Returns the time until then.
@@ -202,10 +237,26 @@ impl IntakeStage {
         }
     }
 
-    fn start_watch(&self, folder: FolderId) {
+    /// Warns of folders that are not read.
+    fn report_skipped(&self, skipped: Vec<(String, String)>) {
+        if !self.folders.recursive {
+            return;
+        }
+        let now = self.clock.tick();
+        let mut reported = self.skipped_folders.lock();
+        reported.retain(|path, _| skipped.iter().any(|(skipped, _)| skipped == path));
+        for (path, why) in skipped {
+            if reported.get(&path).is_none_or(|at| now.since(*at) >= WARNING_INTERVAL) {
+                tracing::warn!("the folder {path} of the inbox is not read: {why}");
+                reported.insert(path, now);
+            }
+        }
+    }
+
+    fn update_watch(&self, folders: &[ScannedFolder]) {
         // Under a paused clock, events would arrive in no fixed order.
         if !self.clock.is_paused() {
-            self.watch.start(folder);
+            self.watch.update(folders);
         }
     }
 
@@ -226,33 +277,35 @@ impl Stage for IntakeStage {
             return Ok(Wake::At(self.clock.now().plus(left)));
         }
         failpoints::hit(FailPoint::IntakeBegan);
-        let (validator, lock) = (self.validator.clone(), self.lock.clone());
+        let (validator, lock, recursive) =
+            (self.validator.clone(), self.lock.clone(), self.folders.recursive);
         let scanned = run_blocking(&self.clock, move || {
-            let folder = validator.inbox.create_if_missing()?;
+            validator.inbox.create_if_missing()?;
             lock.map_or(Ok(()), |lock| lock.renew())?;
-            Ok::<_, ScanError>((folder, validator.inbox.list()?))
+            Ok::<_, ScanError>(validator.inbox.scan(recursive)?)
         })
         .await;
-        let (folder, entries) = match scanned {
+        let Scan { files, folders, skipped } = match scanned {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!("the inbox cannot be scanned: {error}");
                 return Ok(Wake::At(self.clock.now().plus(FAULT_DELAY)));
             }
         };
+        self.report_skipped(skipped);
         self.store.finish_unfinished().await?;
         let unmoved = self.resume_moves().await?;
-        let (candidates, next) = self.select_files(entries, &unmoved);
+        let (candidates, defaults, next) = self.select_files(files, &folders, &unmoved);
         let unwatched = candidates.len() >= UNWATCHED_FILES;
         if unwatched {
             self.watch.stop();
         } else {
-            self.start_watch(folder);
+            self.update_watch(&folders);
         }
-        let (postponed, ingested) = self.ingest(candidates).await;
+        let (postponed, ingested) = self.ingest(candidates, defaults).await;
         if unwatched {
             // A new watch is an event itself, so files that came meanwhile are found at once.
-            self.start_watch(folder);
+            self.update_watch(&folders);
         }
         let fault = match ingested {
             Ok(()) => None,

@@ -1,17 +1,21 @@
 //! Validation of one file of the inbox: it is read once, and the result says what to do with it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::fs::{FsError, open_for_writing};
-use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenInbox};
-use crate::jobfile::{self, Cause, Draft, Form, JobFileLimits, LineError, Problem};
-use crate::rng::Rng;
+use crate::fs::{FileId, FsError, open_for_writing};
+use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenFolder};
+use crate::jobfile::{
+    self, Cause, Defaults, Draft, Form, JobFileReader, LineError, Lines, Problem, split_path,
+};
 use crate::sha256::sha256_hex;
+use crate::stages::intake::folder_defaults::{DefaultsByFolder, DefaultsError, DefaultsReader};
 use crate::store::job_files::Drafts;
 
 /// An empty file is rejected after this time: its writer may not have begun yet.
@@ -37,10 +41,13 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Whether it is a line file too large to be held in memory.
+    fn form(&self) -> Form {
+        Form::of_name(&self.entry.name).unwrap_or(Form::Document)
+    }
+
+    /// Whether it is a file too large to be held in memory.
     pub fn is_streamed(&self) -> bool {
-        let is_large = self.entry.version.bytes > MAX_BUFFERED_LINES_BYTES;
-        is_large && Form::of_name(&self.entry.name) == Some(Form::Lines)
+        self.entry.version.bytes > MAX_BUFFERED_LINES_BYTES && self.form() != Form::Document
     }
 }
 
@@ -76,6 +83,8 @@ pub(super) struct ValidFile {
     pub bytes: Option<Vec<u8>>,
     /// Its jobs; none if it is streamed or to be read again, see [`Validator::drafts_again`].
     pub drafts: Vec<Draft>,
+    /// What is added to them.
+    pub defaults: Arc<Defaults>,
 }
 
 /// Validates files of the inbox.
@@ -83,20 +92,30 @@ pub(super) struct ValidFile {
 pub(super) struct Validator {
     pub inbox: Inbox,
     pub settle: Duration,
-    pub limits: JobFileLimits,
-    /// Draws the seeds of `repeat`.
-    pub rng: Rng,
+    /// Without defaults.
+    pub reader: JobFileReader,
 }
 
 impl Validator {
-    /// Validates files. Blocks.
-    pub fn validate_all(&self, candidates: Vec<Candidate>) -> Vec<(String, Validation)> {
-        let opened = self.inbox.open();
-        let mut kept = 0;
+    /// Validates files with the defaults of their folders. Blocks.
+    pub fn validate_all(
+        &self,
+        candidates: Vec<Candidate>,
+        found: &DefaultsByFolder,
+    ) -> Vec<(String, Validation)> {
+        let mut defaults = DefaultsReader::new(&self.inbox, self.settle, found);
+        // The files of a folder follow each other.
+        let mut opened: Option<(String, Result<OpenFolder, FsError>)> = None;
+        let (mut kept, mut used_files) = (0, BTreeSet::new());
         let validated = candidates.into_iter().map(|candidate| {
+            let path = split_path(&candidate.entry.name).0;
+            if opened.as_ref().is_none_or(|(opened, _)| opened != path) {
+                opened = Some((path.to_owned(), self.inbox.open_below(path)));
+            }
             let mut validation = match &opened {
-                Ok(inbox) => self.validate(inbox, &candidate),
-                Err(error) => self.after_read_error(error),
+                Some((_, Ok(folder))) => self.validate(folder, &candidate, &mut defaults, &mut used_files),
+                Some((_, Err(error))) => self.after_read_error(error),
+                None => Validation::Postpone(self.settle),
             };
             if let Validation::Valid(file) = &mut validation {
                 let bytes: usize = file.drafts.iter().map(|draft| draft.body.len()).sum();
@@ -108,30 +127,46 @@ impl Validator {
             }
             (candidate, validation)
         });
-        self.postpone_open_files(validated.collect())
+        let validated = validated.collect();
+        self.postpone_open_files(validated, used_files)
     }
 
     /// Postpones files that a process has open for writing: what is read of them may be the first part only. After they
     /// are read, so that a writer that opened one before that is seen.
-    fn postpone_open_files(&self, validated: Vec<(Candidate, Validation)>) -> Vec<(String, Validation)> {
+    fn postpone_open_files(
+        &self,
+        validated: Vec<(Candidate, Validation)>,
+        defaults: BTreeSet<FileId>,
+    ) -> Vec<(String, Validation)> {
         let judged = validated.iter().filter(|(_, validation)| validation.is_final());
-        let open_files =
-            open_for_writing(&judged.map(|(candidate, _)| candidate.entry.version.id()).collect());
+        let judged = judged.map(|(candidate, _)| candidate.entry.version.id());
+        let open_files = open_for_writing(&judged.chain(defaults.iter().copied()).collect());
+        // Defaults are shared by most of the files that are judged together, and rarely open: then all of them wait.
+        let defaults_are_open = defaults.iter().any(|file| open_files.contains(file));
         let postponed = validated.into_iter().map(|(candidate, validation)| {
-            let is_open = validation.is_final() && open_files.contains(&candidate.entry.version.id());
+            let is_open = defaults_are_open || open_files.contains(&candidate.entry.version.id());
+            let is_open = is_open && validation.is_final();
             let validation = match is_open {
                 false => validation,
                 true if candidate.unchanged_for < OPEN_REPORT => {
                     Validation::Postpone(candidate.unchanged_for + self.settle)
                 }
-                true => Validation::Stay("another program has it open for writing".into()),
+                true => Validation::Stay(
+                    "another program has it, or its `defaults.json`, open for writing".into(),
+                ),
             };
             (candidate.entry.name, validation)
         });
         postponed.collect()
     }
 
-    fn validate(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Validation {
+    fn validate(
+        &self,
+        folder: &OpenFolder,
+        candidate: &Candidate,
+        defaults: &mut DefaultsReader<'_>,
+        used_files: &mut BTreeSet<FileId>,
+    ) -> Validation {
         let entry = &candidate.entry;
         if let Some(kind) = entry.irregular_kind {
             return Validation::Stay(format!("a {kind} is never opened; remove it from the inbox"));
@@ -139,13 +174,22 @@ impl Validator {
         if !entry.is_utf8 {
             return Validation::Stay("its name is not valid UTF-8; rename it".into());
         }
-        if jobfile::is_conflict_copy(&entry.name) {
-            let message = "this looks like a conflict copy of a sync tool and is not submitted; rename it if you want it";
-            return Validation::Reject(vec![file_problem(message)], entry.version);
+        if let Some(why) = jobfile::refused_name(&entry.name) {
+            return Validation::Reject(vec![file_problem(why)], entry.version);
         }
-        let validated = match Form::of_name(&entry.name) {
-            Some(Form::Lines) => self.validate_lines(inbox, candidate),
-            Some(Form::Document) | None => self.validate_document(inbox, candidate),
+        let applied = match defaults.of_folder(split_path(&entry.name).0) {
+            Ok(applied) => applied,
+            Err(DefaultsError::Unfinished) => {
+                return Validation::Postpone(candidate.unchanged_for + self.settle);
+            }
+            Err(DefaultsError::Unreadable(why)) => return Validation::Stay(why),
+            Err(DefaultsError::Bad(problems)) => return Validation::Reject(problems, entry.version),
+        };
+        used_files.extend(applied.files);
+        let reader = self.reader.with_defaults(applied.defaults);
+        let validated = match candidate.form() {
+            Form::Document => self.validate_document(folder, candidate, &reader),
+            form => self.validate_lines(folder, candidate, form, &reader),
         };
         validated.unwrap_or_else(|error| self.after_read_error(&error))
     }
@@ -158,17 +202,23 @@ impl Validator {
         }
     }
 
-    fn validate_document(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Result<Validation, FsError> {
+    fn validate_document(
+        &self,
+        folder: &OpenFolder,
+        candidate: &Candidate,
+        reader: &JobFileReader,
+    ) -> Result<Validation, FsError> {
         let name = &candidate.entry.name;
-        let max_bytes = self.limits.max_bytes;
+        let max_bytes = reader.limits.max_bytes;
         if candidate.entry.version.bytes > max_bytes {
             return Ok(self.too_large(candidate, max_bytes, "inbox.max_bytes"));
         }
-        let (bytes, version, file) = inbox.read_file(name, max_bytes)?;
-        match jobfile::read_document(&bytes, jobfile::stem(name), &self.limits, &self.rng) {
+        let (bytes, version, file) = folder.read_file(split_path(name).1, max_bytes)?;
+        match reader.read_document(&bytes, jobfile::stem(name)) {
             Ok(drafts) => {
                 let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-                Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts }))
+                let defaults = reader.defaults.clone();
+                Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts, defaults }))
             }
             Err(refusal) => {
                 let settle = match refusal.cause {
@@ -186,56 +236,77 @@ impl Validator {
     }
 
     /// Reads a line file only after it has settled: one that is cut at the end of a line looks complete.
-    fn validate_lines(&self, inbox: &OpenInbox<'_>, candidate: &Candidate) -> Result<Validation, FsError> {
+    fn validate_lines(
+        &self,
+        folder: &OpenFolder,
+        candidate: &Candidate,
+        form: Form,
+        reader: &JobFileReader,
+    ) -> Result<Validation, FsError> {
         let entry = &candidate.entry;
         let settle = if entry.version.bytes == 0 { EMPTY_SETTLE.max(self.settle) } else { self.settle };
         if candidate.unchanged_for < settle {
             return Ok(Validation::Postpone(settle));
         }
-        let max_bytes = self.limits.max_stream_bytes;
+        let max_bytes = reader.limits.max_stream_bytes;
         if entry.version.bytes > max_bytes {
             return Ok(self.too_large(candidate, max_bytes, "the limit of line files"));
         }
         if candidate.is_streamed() {
-            return self.validate_stream(inbox, &entry.name);
+            return self.validate_stream(folder, &entry.name, form, reader);
         }
-        let (bytes, version, file) = match inbox.read_file(&entry.name, MAX_BUFFERED_LINES_BYTES) {
+        let name = split_path(&entry.name).1;
+        let (bytes, version, file) = match folder.read_file(name, MAX_BUFFERED_LINES_BYTES) {
             // It has grown since the scan.
             Err(FsError::TooLarge { path, .. }) => return Err(FsError::Changed(path)),
             read => read?,
         };
-        let mut drafts = Vec::new();
-        let problems = self.read_lines(&entry.name, &bytes[..], |draft| drafts.push(draft))?;
+        // Short lines with long defaults can make requests of many more bytes: those are read again.
+        let (mut drafts, mut kept) = (Vec::new(), 0);
+        let lines = reader.read_lines(form, &bytes[..], jobfile::stem(name));
+        let problems = self.check_lines(&entry.name, lines, |draft| {
+            kept += draft.body.len();
+            if kept <= MAX_KEPT_BYTES { drafts.push(draft) } else { drafts = Vec::new() }
+        })?;
         if !problems.is_empty() {
             return Ok(Validation::Reject(problems, version));
         }
         let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-        Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts }))
+        let defaults = reader.defaults.clone();
+        Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts, defaults }))
     }
 
-    fn validate_stream(&self, inbox: &OpenInbox<'_>, name: &str) -> Result<Validation, FsError> {
-        let (file, version) = inbox.open_file(name)?;
-        let mut reader = HashingReader { file, hash: Sha256::new() };
-        let problems = self.read_lines(name, BufReader::with_capacity(BUFFER_BYTES, &mut reader), drop)?;
+    fn validate_stream(
+        &self,
+        folder: &OpenFolder,
+        name: &str,
+        form: Form,
+        reader: &JobFileReader,
+    ) -> Result<Validation, FsError> {
+        let (file, version) = folder.open_file(split_path(name).1)?;
+        let mut hashed = HashingReader { file, hash: Sha256::new() };
+        let from = BufReader::with_capacity(BUFFER_BYTES, &mut hashed);
+        let problems = self.check_lines(name, reader.read_lines(form, from, jobfile::stem(name)), drop)?;
         if !problems.is_empty() {
             return Ok(Validation::Reject(problems, version));
         }
         // The lines may end before the file does; the hash covers all of it.
-        io::copy(&mut reader, &mut io::sink()).map_err(|error| self.read_error(name, error))?;
-        let sha256 = HEXLOWER.encode(&reader.hash.finalize());
-        Ok(Validation::Valid(ValidFile { version, sha256, bytes: None, drafts: Vec::new() }))
+        io::copy(&mut hashed, &mut io::sink()).map_err(|error| self.read_error(name, error))?;
+        let sha256 = HEXLOWER.encode(&hashed.hash.finalize());
+        let (drafts, defaults) = (Vec::new(), reader.defaults.clone());
+        Ok(Validation::Valid(ValidFile { version, sha256, bytes: None, drafts, defaults }))
     }
 
     /// Reads a line file to its end, passes its jobs to `each` and returns its problems.
-    fn read_lines(
+    fn check_lines(
         &self,
         name: &str,
-        from: impl BufRead,
+        lines: Lines<impl BufRead>,
         mut each: impl FnMut(Draft),
     ) -> Result<Vec<Problem>, FsError> {
         let mut problems = Vec::new();
         let mut jobs = 0_u64;
-        for line in jobfile::read_lines(from, jobfile::stem(name), &self.limits, &self.rng) {
+        for line in lines {
             match line {
                 Ok(draft) => {
                     jobs += 1;
@@ -272,8 +343,10 @@ impl Validator {
             return Err(FsError::Changed(self.inbox.path().join(name)));
         }
         let from = BufReader::with_capacity(BUFFER_BYTES, file);
-        let lines = jobfile::read_lines(from, jobfile::stem(name), &self.limits, &self.rng)
-            .map(|line| line.map_err(|error| error.to_string()));
+        let form = Form::of_name(name).unwrap_or(Form::Lines);
+        let reader = self.reader.with_defaults(valid.defaults.clone());
+        let lines = reader.read_lines(form, from, jobfile::stem(name));
+        let lines = lines.map(|line| line.map_err(|error| error.to_string()));
         let (inbox, version, name) = (self.inbox.clone(), valid.version, name.to_owned());
         let change = std::iter::once_with(move || match inbox.open_file(&name) {
             Ok((_, now)) if now == version => None,
@@ -283,17 +356,21 @@ impl Validator {
     }
 
     /// The jobs of a valid file whose bytes are in memory, read once more. Its seeds are drawn again: none is stored yet.
-    pub fn drafts_again(&self, name: &str, bytes: Vec<u8>) -> Drafts {
-        let (stem, limits, rng) = (jobfile::stem(name).to_owned(), self.limits.clone(), self.rng.clone());
-        if Form::of_name(name) == Some(Form::Lines) {
-            let lines = jobfile::read_lines(io::Cursor::new(bytes), &stem, &limits, &rng);
-            return Box::new(lines.map(|line| line.map_err(|error| error.to_string())));
+    pub fn drafts_again(&self, name: &str, bytes: Vec<u8>, defaults: Arc<Defaults>) -> Drafts {
+        let (reader, stem) = (self.reader.with_defaults(defaults), jobfile::stem(name).to_owned());
+        match Form::of_name(name).unwrap_or(Form::Document) {
+            Form::Document => {
+                let read = move || match reader.read_document(&bytes, &stem) {
+                    Ok(drafts) => drafts.into_iter().map(Ok).collect(),
+                    Err(refusal) => vec![Err(refusal.to_string())],
+                };
+                Box::new(std::iter::once_with(read).flatten())
+            }
+            form => {
+                let lines = reader.read_lines(form, io::Cursor::new(bytes), &stem);
+                Box::new(lines.map(|line| line.map_err(|error| error.to_string())))
+            }
         }
-        let read = move || match jobfile::read_document(&bytes, &stem, &limits, &rng) {
-            Ok(drafts) => drafts.into_iter().map(Ok).collect(),
-            Err(refusal) => vec![Err(refusal.to_string())],
-        };
-        Box::new(std::iter::once_with(read).flatten())
     }
 
     fn read_error(&self, name: &str, error: io::Error) -> FsError {

@@ -15,7 +15,14 @@ async fn batches_are_paged_newest_first_and_finished_with_their_last_job() {
     let first = rig.ingest_file("a.json", "1", vec![draft("a"), draft("b")], NOW).await.unwrap();
     rig.ingest_file("b.json", "2", vec![draft("c")], NOW).await.unwrap();
     let (sha256, file_name) = ("3".to_owned(), None);
-    let api = FileToIngest { source: Source::Api, file_name, sha256, bytes: 1, idempotency_key: None };
+    let api = FileToIngest {
+        source: Source::Api,
+        file_name,
+        sha256,
+        bytes: 1,
+        idempotency_key: None,
+        defaults_sha256: None,
+    };
     rig.store.ingest_batch(vec![(api, vec![draft("d")])], NOW).await.unwrap();
     let (newest, next) = rig.store.batches(None, 2, NOW).await.unwrap();
     let files: Vec<_> = newest.iter().map(|batch| (batch.id.as_str(), batch.file.as_deref())).collect();

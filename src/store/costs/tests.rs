@@ -45,6 +45,7 @@ impl Lifecycle {
                     sha256: self.number.to_string(),
                     bytes: 10,
                     idempotency_key: None,
+                    defaults_sha256: None,
                 };
                 let files = vec![(file, vec![draft("sakura")])];
                 self.id = store.ingest_batch(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];

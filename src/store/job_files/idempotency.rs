@@ -113,7 +113,14 @@ mod tests {
         async fn ingest(&self, key: IdempotencyKey, jobs: usize, now: Timestamp) -> IngestResult {
             let file_name = Some(format!("{jobs}.json"));
             let (sha256, idempotency_key) = ("a".to_owned(), Some(key));
-            let file = FileToIngest { source: Source::Api, file_name, sha256, bytes: 1, idempotency_key };
+            let file = FileToIngest {
+                source: Source::Api,
+                file_name,
+                sha256,
+                bytes: 1,
+                idempotency_key,
+                defaults_sha256: None,
+            };
             let drafts = (0..jobs).map(|number| Ok(draft(&number.to_string())));
             self.store.ingest(file, Box::new(drafts), now).await
         }

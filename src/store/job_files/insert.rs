@@ -37,8 +37,8 @@ pub(super) fn insert_file(
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
-            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at, staged)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at, staged, defaults_sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute((
             file.source.as_str(),
@@ -53,6 +53,7 @@ pub(super) fn insert_file(
                 Source::Api => Some(now),
             },
             visibility == Visibility::Staged,
+            &file.defaults_sha256,
         ))?;
     Ok(connection.last_insert_rowid())
 }
@@ -61,12 +62,12 @@ fn count(jobs: usize) -> i64 {
     i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
-/// Earlier files of the same bytes under the same base name, newest first, each with its first job.
+/// Earlier files of the same bytes and defaults under the same base name, newest first, each with its first job.
 pub(super) const REPEATED: &str =
     "SELECT (SELECT id FROM jobs WHERE jobs.batch = batches.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
      FROM batches
      WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND staged = 0
-       AND ingested_at > ?3
+       AND ingested_at > ?3 AND defaults_sha256 IS ?4
      ORDER BY nr DESC";
 
 /// Rejects a file that is a repeated copy.
@@ -90,7 +91,8 @@ pub(in crate::store) fn find_repeated(
     let Some(file_name) = &file.file_name else { return Ok(None) };
     let mut statement = connection.prepare_cached(REPEATED)?;
     let base_name = jobfile::base_name(file_name);
-    let mut rows = statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW)))?;
+    let mut rows =
+        statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW), &file.defaults_sha256))?;
     while let Some(row) = rows.next()? {
         let (first, name): (Option<JobId>, String) = (row.get(0)?, row.get(2)?);
         if let Some(first) = first
@@ -127,7 +129,7 @@ impl<'c> Inserts<'c> {
             visibility,
             job: connection.prepare_cached(INSERT_JOB)?,
             request: connection.prepare_cached(
-                "INSERT INTO requests (job, body, prompt, labels, warnings) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO requests (job, body, prompt, labels, warnings, defaults) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
             label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
             history: connection.prepare_cached(INSERT_HISTORY)?,
@@ -194,7 +196,11 @@ impl<'c> Inserts<'c> {
         let labels = serde_json::to_string(&draft.labels).map_err(unwritable)?;
         let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
         let warnings = serde_json::to_string(&warnings).map_err(unwritable)?;
-        self.request.execute((nr, &draft.body, &draft.prompt, labels, warnings))?;
+        let defaults = match &draft.defaults[..] {
+            [] => None,
+            used => Some(serde_json::to_string(used).map_err(unwritable)?),
+        };
+        self.request.execute((nr, &draft.body, &draft.prompt, labels, warnings, defaults))?;
         for (key, value) in &draft.labels {
             self.label.execute((key, value, nr))?;
         }

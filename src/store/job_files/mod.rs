@@ -57,6 +57,8 @@ pub struct FileToIngest {
     pub file_name: Option<String>,
     /// SHA-256 of its bytes.
     pub sha256: String,
+    /// SHA-256 of the defaults that apply to it.
+    pub defaults_sha256: Option<String>,
     /// Its length.
     pub bytes: u64,
     /// The key of its request, if the client may repeat the request.

@@ -21,6 +21,7 @@ async fn file_is_ingested_whole_or_not_at_all() {
         sha256: "3".into(),
         bytes: 1,
         idempotency_key: None,
+        defaults_sha256: None,
     };
     assert!(matches!(rig.store.ingest(file, broken, NOW).await, Err(IngestError::Unreadable(_))));
     assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
@@ -32,7 +33,17 @@ async fn rejected_file_of_a_batch_leaves_nothing_and_the_others_stay() {
     let rig = Rig::new();
     let file = |name: &str, drafts: Vec<Draft>| {
         let (file_name, sha256) = (Some(format!("{name}.json")), name.to_owned());
-        (FileToIngest { source: Source::Inbox, file_name, sha256, bytes: 1, idempotency_key: None }, drafts)
+        (
+            FileToIngest {
+                source: Source::Inbox,
+                file_name,
+                sha256,
+                bytes: 1,
+                idempotency_key: None,
+                defaults_sha256: None,
+            },
+            drafts,
+        )
     };
     let keyed = |name: &str, key: &str| Draft { key: Some(key.into()), ..draft(name) };
     rig.store.ingest_batch(vec![file("before", vec![draft("before")])], NOW).await.unwrap();

@@ -53,6 +53,15 @@ pub fn job_file(name: &str, faults: &str, more: &[(&str, Value)]) -> String {
     json!({"model": "wan2.5-t2v", "prompt": prompt, "duration": 5, "dropreel": member}).to_string()
 }
 
+/// What the jobs in a folder have in common.
+const DEFAULTS: &str = r#"{"watermark": false, "dropreel": {"labels": {"by": "defaults"}}}"#;
+
+/// Every other job is in a folder of the inbox.
+pub fn file_of(name: &str) -> String {
+    let is_odd = name.bytes().last().is_some_and(|byte| byte % 2 == 1);
+    if is_odd { format!("night/shots/{name}.json") } else { format!("{name}.json") }
+}
+
 impl CrashHarness {
     pub async fn set_up(plan: &str, seed: u64) -> Self {
         let mut rig = Rig::set_up(plan).await;
@@ -76,13 +85,17 @@ impl CrashHarness {
         more: &[(&str, Value)],
         ends: &'static [&'static str],
     ) {
-        self.drop_file(&format!("{name}.json"), job_file(name, faults, more).as_bytes(), Some(1));
+        self.drop_file(&file_of(name), job_file(name, faults, more).as_bytes(), Some(1));
         self.expected.insert(name.to_owned(), ends);
     }
 
     pub fn drop_file(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
         // The daemon may have died before it created the folder.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.rig.path("inbox")).unwrap();
+        let folder = self.rig.path("inbox").join(name).parent().unwrap().to_owned();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
+        if name.contains('/') {
+            std::fs::write(folder.join("defaults.json"), DEFAULTS).unwrap();
+        }
         self.rig.drop(name, bytes);
         self.log.record_drop(name, bytes, jobs);
     }

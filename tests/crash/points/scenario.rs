@@ -7,7 +7,7 @@ use dropreel::failpoints::FailPoint;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::crash_harness::{CrashHarness, Ended, job_file};
+use super::crash_harness::{CrashHarness, Ended, file_of, job_file};
 use crate::support::checker::When;
 use crate::support::mutants;
 
@@ -167,7 +167,7 @@ impl CrashRun {
                 Scenario::Pause | Scenario::Alert | Scenario::Stop => harness.drop_job(&name, "", &[], DONE),
                 Scenario::BadFiles => {
                     let text = format!(r#"{{"model": 5, "number": {number}}}"#);
-                    harness.drop_file(&format!("{name}.json"), text.as_bytes(), None);
+                    harness.drop_file(&file_of(&name), text.as_bytes(), None);
                 }
                 Scenario::TwoNames => {
                     let file = format!("{name}.json");

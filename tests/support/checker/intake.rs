@@ -9,8 +9,8 @@ use super::database::Snapshot;
 use super::{Evidence, Findings, When};
 
 pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings) {
-    let inbox = hashes(&evidence.data_dir.join("inbox"));
-    let rejected = hashes(&evidence.data_dir.join("rejected"));
+    let inbox = relative(&evidence.data_dir.join("inbox"));
+    let rejected = relative(&evidence.data_dir.join("rejected"));
     let mut drops: BTreeMap<(&str, &str), (usize, Option<u32>)> = BTreeMap::new();
     for drop in &evidence.log.drops {
         drops.entry((&drop.name, &drop.sha256)).or_insert((0, drop.jobs)).0 += 1;
@@ -22,11 +22,13 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             .filter(|row| row.text("file_name") == *name && row.text("sha256") == *sha256)
             .collect();
         let unmoved = rows.iter().filter(|row| row.number("moved_at").is_none()).count();
-        let in_inbox = inbox.iter().filter(|(path, hash)| file_name(path) == *name && hash == sha256).count();
+        let in_inbox = inbox.iter().filter(|(path, hash)| path == Path::new(name) && hash == sha256).count();
         let stem = name.rsplit_once('.').map_or(*name, |(stem, _)| stem);
         let refused = rejected
             .iter()
-            .filter(|(path, hash)| file_name(path).starts_with(stem) && hash == sha256 && !is_reason(path))
+            .filter(|(path, hash)| {
+                path.to_string_lossy().starts_with(stem) && hash == sha256 && !is_reason(path)
+            })
             .count();
         // Until its move is recorded, a file can be in the inbox and have a row.
         let waiting = in_inbox.saturating_sub(unmoved);
@@ -63,7 +65,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
         let known = snapshot.batches.iter().any(|row| row.text("sha256") == hash);
         found.unless(known, 1, || format!("{} has no row", path.display()));
     }
-    check_reasons(&rejected, found);
+    check_reasons(&below(&evidence.data_dir.join("rejected")), found);
 }
 
 fn check_reasons(rejected: &[(PathBuf, String)], found: &mut Findings) {
@@ -94,6 +96,12 @@ fn hashes(folder: &Path) -> Vec<(PathBuf, String)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     files.filter_map(|entry| Some((entry.path(), sha256_hex(&std::fs::read(entry.path()).ok()?)))).collect()
+}
+
+/// The regular files in a folder and below, by their paths from there.
+fn relative(folder: &Path) -> Vec<(PathBuf, String)> {
+    let files = below(folder).into_iter();
+    files.filter_map(|(path, hash)| Some((path.strip_prefix(folder).ok()?.to_owned(), hash))).collect()
 }
 
 /// The regular files in a folder and below.

@@ -104,8 +104,8 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
 
 /// What lies in the inbox and is no job file, in a sentence.
 async fn leftovers(server: &AdminServer, m: &Messages, now: Timestamp) -> Option<String> {
-    let inbox = server.settings.inbox.dir.clone();
-    let found = server.clock.run_blocking(move || Leftovers::in_inbox(&inbox, now)).await;
+    let (inbox, recursive) = (server.settings.inbox.dir.clone(), server.settings.inbox.recursive);
+    let found = server.clock.run_blocking(move || Leftovers::in_inbox(&inbox, recursive, now)).await;
     // An inbox that cannot be read is in the log, from the intake stage.
     let found = found.ok().and_then(Result::ok).filter(|found| !found.is_empty())?;
     Some(m.leftovers.replace("{files}", &found.to_string()))

@@ -13,8 +13,10 @@ const ENDINGS = [
   ['is_document', /\.(docx?|odt|rtf|pages)$/i],
   ['is_archive', /\.(zip|rar|7z|gz|tgz|tar)$/i],
 ];
-const JOB_FILE = /\.(json|jsonl|ndjson)$/i;
-const LINE_FILE = /\.(jsonl|ndjson)$/i;
+const JOB_FILE = /\.(json|jsonl|ndjson|csv)$/i;
+const JSON_TYPE = 'application/json';
+const LINES_TYPE = 'application/x-ndjson';
+const MEDIA_TYPES = { jsonl: LINES_TYPE, ndjson: LINES_TYPE, csv: 'text/csv' };
 /** Longer files are refused by the daemon, and need not be read. */
 const MAX_BYTES = 256 << 20;
 
@@ -28,7 +30,7 @@ export function isLineFormat(text) {
 
 /** The part of a text, or none. */
 export function textParts(text) {
-  return text.trim() ? [{ id: `text ${text}`, title: '', name: '', body: text, isLines: isLineFormat(text) }] : [];
+  return text.trim() ? [{ id: `text ${text}`, title: '', name: '', body: text, mediaType: isLineFormat(text) ? LINES_TYPE : JSON_TYPE }] : [];
 }
 
 /** What a file is, if it is no job file: a sentence for people. */
@@ -49,7 +51,8 @@ async function mismatch(file) {
 /** The part of a file. Its content is read now: a file may be changed or gone when it is sent. */
 export async function filePart(file) {
   const id = `file ${JSON.stringify([file.name, file.size, file.lastModified])}`;
-  const part = { id, title: file.name, name: file.name, isLines: LINE_FILE.test(file.name) };
+  const mediaType = MEDIA_TYPES[file.name.split('.').pop().toLowerCase()] ?? JSON_TYPE;
+  const part = { id, title: file.name, name: file.name, mediaType };
   try {
     part.problem = await mismatch(file);
     if (!part.problem && file.size > MAX_BYTES) part.problem = t('is_too_long');

@@ -34,7 +34,7 @@ function address(path, part, parameters = {}) {
   const query = new URLSearchParams(Object.entries({ name: part.name, again: part.again ? 'true' : '', ...parameters }).filter(([, value]) => value));
   return `/api/v1/${path}${query.size ? `?${query}` : ''}`;
 }
-const mediaType = (part) => ({ 'content-type': part.isLines ? 'application/x-ndjson' : 'application/json' });
+const mediaType = (part) => ({ 'content-type': part.mediaType });
 
 class Sheet {
   constructor(dialog) {

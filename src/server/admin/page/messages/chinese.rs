@@ -128,7 +128,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     variations: "数量（不同种子）",
     name: "名称",
     files: "文件",
-    files_hint: "选择任务文件（.json、.jsonl），或把它们拖到页面任意位置。",
+    files_hint: "选择任务文件（.json、.jsonl、.csv），或把它们拖到页面任意位置。",
     no_submit: "不提交",
     submit: "提交",
     outputs: "输出文件",

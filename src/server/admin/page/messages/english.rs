@@ -123,7 +123,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     variations: "Variations (seeds)",
     name: "Name",
     files: "Files",
-    files_hint: "Choose job files (.json, .jsonl), or drop them anywhere on the page.",
+    files_hint: "Choose job files (.json, .jsonl, .csv), or drop them anywhere on the page.",
     no_submit: "Don’t submit",
     submit: "Submit",
     outputs: "Outputs",

@@ -218,13 +218,14 @@ fn translated(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::jobfile::{Inspection, JobFileLimits};
+    use crate::jobfile::{Inspection, JobFileLimits, JobFileReader};
     use crate::rng::Rng;
     use crate::server::admin::page::messages::chinese::CHINESE;
     use crate::server::admin::page::messages::english::ENGLISH;
 
     fn findings(body: &str, limits: &JobFileLimits) -> Vec<String> {
-        let found = Inspection::of_document(body.as_bytes(), "a", limits, &Rng::seeded(1), |_| {});
+        let reader = JobFileReader::new(limits.clone(), Rng::seeded(1));
+        let found = Inspection::of_document(&reader, body.as_bytes(), "a", |_| {});
         found.errors.iter().chain(&found.warnings()).map(|problem| problem.message.clone()).collect()
     }
 

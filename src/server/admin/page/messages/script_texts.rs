@@ -52,11 +52,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("is_picture", "A picture, not a job file. Its public address belongs into `image_urls` of a job.", "这是图片，不是任务文件。请把它的公开地址写入任务的 `image_urls`。"),
     ("is_media", "A video or sound, not a job file.", "这是视频或音频，不是任务文件。"),
     ("is_pdf", "A PDF document, not a job file.", "这是 PDF 文档，不是任务文件。"),
-    ("is_spreadsheet", "A spreadsheet, not a job file: export its rows as .jsonl, one job per line.", "这是电子表格，不是任务文件：请把各行导出为 .jsonl，每行一个任务。"),
+    ("is_spreadsheet", "A spreadsheet, not a job file: save it as CSV UTF-8.", "这是电子表格，不是任务文件：请另存为 CSV UTF-8。"),
     ("is_document", "A text document, not a job file: job files are plain text named .json or .jsonl.", "这是文档，不是任务文件：任务文件是名为 .json 或 .jsonl 的纯文本。"),
     ("is_archive", "An archive, not a job file: unpack it and drop the files in it.", "这是压缩包，不是任务文件：请解压后放入其中的文件。"),
     ("is_binary", "Not a text: it has the name of a job file, but something else is in it.", "这不是文本：文件名像任务文件，内容却不是。"),
-    ("is_unknown", "Not a job file by its name: job files end in .json, .jsonl or .ndjson.", "从文件名看不是任务文件：任务文件以 .json、.jsonl 或 .ndjson 结尾。"),
+    ("is_unknown", "Not a job file by its name: job files end in .json, .jsonl, .ndjson or .csv.", "从文件名看不是任务文件：任务文件以 .json、.jsonl、.ndjson 或 .csv 结尾。"),
     ("is_too_long", "Longer than 256 MiB: split it into several files.", "超过 256 MiB：请拆分成多个文件。"),
     ("is_unreadable", "Cannot be read: a folder, or a file that was moved. Drop the files themselves.", "无法读取：可能是文件夹，或文件已被移动。请直接放入文件。"),
 ];

@@ -1,25 +1,26 @@
-//! Files of the inbox, listed and read through one descriptor of the folder.
+//! Files of a folder of the inbox, listed and read through one descriptor of the folder.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, openat, statat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::fs::FsError;
+use crate::fs::{FileId, FsError};
 use crate::inbox::file_version::{FileVersion, irregular_kind};
 use crate::sha256::hash_reader;
 
 /// A directory entry of the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxEntry {
-    /// The name; escaped if it is not UTF-8, so that names stay distinct.
+    /// The name in its folder, or from a [scan](crate::inbox::Scan) the path below the inbox. Escaped if it is not UTF-8,
+    /// so that names stay distinct.
     pub name: String,
     /// Whether the name is UTF-8.
     pub is_utf8: bool,
@@ -29,16 +30,44 @@ pub struct InboxEntry {
     pub version: FileVersion,
 }
 
-/// The opened inbox. All work through it happens in the same folder, even if the path is replaced meanwhile.
+/// The inbox or a folder below it, open. All work through it happens in the same folder, even if the path is replaced
+/// meanwhile.
 #[derive(Debug)]
-pub struct OpenInbox<'a> {
-    pub(super) path: &'a Path,
+pub struct OpenFolder {
+    pub(super) path: PathBuf,
     pub(super) folder: OwnedFd,
 }
 
-impl<'a> OpenInbox<'a> {
-    pub(super) fn new(path: &'a Path, folder: OwnedFd) -> Self {
-        Self { path, folder }
+impl OpenFolder {
+    /// Opens a folder in this one; follows no link.
+    ///
+    /// # Errors
+    /// When it does not exist, is no folder, or cannot be opened.
+    pub fn open_folder(&self, name: &str) -> Result<Self, FsError> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder =
+            openat(&self.folder, name, flags, Mode::empty()).map_err(|error| FsError::new(&path, error))?;
+        Ok(Self { path, folder })
+    }
+
+    /// Device and inode.
+    ///
+    /// # Errors
+    /// When it cannot be examined.
+    pub(super) fn id(&self) -> Result<FileId, FsError> {
+        let stat = fstat(&self.folder).map_err(|error| FsError::new(&self.path, error))?;
+        Ok(FileVersion::of(&stat).id())
+    }
+
+    /// Whether another daemon has this folder as its inbox: each would buy what is dropped here.
+    pub(super) fn is_inbox_of_another(&self) -> bool {
+        // Shared, and only for a moment: the lock of that daemon is exclusive.
+        let locked = flock(&self.folder, FlockOperation::NonBlockingLockShared);
+        if locked.is_ok() {
+            let _ = flock(&self.folder, FlockOperation::NonBlockingUnlock);
+        }
+        locked == Err(Errno::WOULDBLOCK)
     }
 
     /// The direct entries by name. Opens none of them.
@@ -46,7 +75,7 @@ impl<'a> OpenInbox<'a> {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn list(&self) -> Result<Vec<InboxEntry>, FsError> {
-        let io = |error| FsError::new(self.path, error);
+        let io = |error| FsError::new(&self.path, error);
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.folder).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -73,7 +102,7 @@ impl<'a> OpenInbox<'a> {
     /// # Errors
     /// When the file does not exist, is not regular, or cannot be opened.
     pub fn open_file(&self, name: &str) -> Result<(File, FileVersion), FsError> {
-        open_file_in(&self.folder, self.path, name)
+        open_file_in(&self.folder, &self.path, name)
     }
 
     /// Reads a file of at most `max_bytes`. The returned file is still open.
@@ -100,7 +129,7 @@ impl<'a> OpenInbox<'a> {
     /// # Errors
     /// As [`open_file`](Self::open_file), and when the file changes while it is read.
     pub fn hash_file(&self, name: &str) -> Result<(String, FileVersion), FsError> {
-        hash_file_in(&self.folder, self.path, name).map(|(hash, version, _)| (hash, version))
+        hash_file_in(&self.folder, &self.path, name).map(|(hash, version, _)| (hash, version))
     }
 
     /// Makes a file private before it is moved, and returns its version after that.
@@ -149,7 +178,7 @@ fn open_file_in(folder: &OwnedFd, folder_path: &Path, name: &str) -> Result<(Fil
     }
 }
 
-/// Hashes a file of an open folder; see [`OpenInbox::hash_file`].
+/// Hashes a file of an open folder; see [`OpenFolder::hash_file`].
 pub(super) fn hash_file_in(
     folder: &OwnedFd,
     folder_path: &Path,

@@ -1,0 +1,116 @@
+//! The `defaults.json` files of the inbox: which apply to a job file, read when it is judged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fs::{FileId, FsError};
+use crate::inbox::{Inbox, InboxEntry};
+use crate::jobfile::{
+    Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, Problem, Refusal, bad_defaults, split_path,
+};
+
+/// A `defaults.json` that a scan found.
+#[derive(Clone, Debug)]
+pub(super) struct FoundDefaults {
+    pub entry: InboxEntry,
+    /// How long it has been unchanged.
+    pub unchanged_for: Duration,
+    /// Another one in the same folder, in other letters.
+    pub other: Option<String>,
+}
+
+/// All of them, by folder.
+pub(super) type DefaultsByFolder = BTreeMap<String, FoundDefaults>;
+
+/// Why a job file cannot be judged with its defaults.
+pub(super) enum DefaultsError {
+    /// They may still be being written.
+    Unfinished,
+    /// They cannot be read.
+    Unreadable(String),
+    /// They cannot be used.
+    Bad(Vec<Problem>),
+}
+
+/// What applies to a job file, and the files that it is from.
+pub(super) struct AppliedDefaults {
+    pub defaults: Arc<Defaults>,
+    pub files: Vec<FileId>,
+}
+
+/// The folder and those above it, up to the inbox itself.
+pub(super) fn folders_of(folder: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(folder), |folder| (!folder.is_empty()).then(|| split_path(folder).0))
+}
+
+/// Reads defaults, each file once for the job files that are judged together.
+pub(super) struct DefaultsReader<'a> {
+    inbox: &'a Inbox,
+    settle: Duration,
+    found: &'a DefaultsByFolder,
+    read: BTreeMap<String, Arc<Result<DefaultsFile, DefaultsError>>>,
+}
+
+impl<'a> DefaultsReader<'a> {
+    pub fn new(inbox: &'a Inbox, settle: Duration, found: &'a DefaultsByFolder) -> Self {
+        Self { inbox, settle, found, read: BTreeMap::new() }
+    }
+
+    /// What applies to the job files of a folder.
+    pub fn of_folder(&mut self, folder: &str) -> Result<AppliedDefaults, DefaultsError> {
+        let (mut files, mut ids) = (Vec::new(), Vec::new());
+        for folder in folders_of(folder) {
+            let Some(found) = self.found.get(folder) else { continue };
+            ids.push(found.entry.version.id());
+            let (inbox, settle) = (self.inbox, self.settle);
+            let read =
+                self.read.entry(folder.to_owned()).or_insert_with(|| Arc::new(read(inbox, settle, found)));
+            files.push(read.clone());
+        }
+        let mut values = Vec::new();
+        for file in &files {
+            match &**file {
+                Ok(file) => values.push(file),
+                Err(DefaultsError::Unfinished) => return Err(DefaultsError::Unfinished),
+                Err(DefaultsError::Unreadable(why)) => return Err(DefaultsError::Unreadable(why.clone())),
+                Err(DefaultsError::Bad(problems)) => return Err(DefaultsError::Bad(problems.clone())),
+            }
+        }
+        Ok(AppliedDefaults { defaults: Arc::new(Defaults::new(folder, values)), files: ids })
+    }
+}
+
+fn read(inbox: &Inbox, settle: Duration, found: &FoundDefaults) -> Result<DefaultsFile, DefaultsError> {
+    let path = &found.entry.name;
+    let bad = |message: String| {
+        let problem = Problem { pointer: String::new(), message, line: 1, column: 1 };
+        DefaultsError::Bad(vec![problem])
+    };
+    if let Some(other) = &found.other {
+        return Err(bad(format!("both {path} and {other} hold defaults: keep one")));
+    }
+    if let Some(kind) = found.entry.irregular_kind {
+        return Err(bad(format!("the defaults in {path} cannot be used: a {kind} is never opened")));
+    }
+    let (folder, name) = split_path(path);
+    let opened = inbox.open_below(folder).and_then(|opened| opened.read_file(name, MAX_DEFAULTS_BYTES));
+    let bytes = match opened {
+        Ok((bytes, _, _)) => bytes,
+        // It was replaced since the scan: the next one finds what is there now.
+        Err(FsError::Changed(_) | FsError::NotFound(_)) => return Err(DefaultsError::Unfinished),
+        Err(FsError::TooLarge { limit, .. }) => {
+            return Err(bad(format!(
+                "the defaults in {path} cannot be used: they have more than {limit} bytes"
+            )));
+        }
+        Err(error) => return Err(DefaultsError::Unreadable(error.to_string())),
+    };
+    DefaultsFile::read(path, &bytes).map_err(|refusal: Refusal| {
+        if refusal.unfinished() && found.unchanged_for < settle {
+            DefaultsError::Unfinished
+        } else {
+            DefaultsError::Bad(bad_defaults(path, &refusal))
+        }
+    })
+}
