@@ -1,5 +1,5 @@
-//! The balance of the account as last read, for people. Nothing is decided by it: that a submit is not paid for, only the
-//! provider says.
+//! The balance of the account as last read, for people. Nothing is decided by it: that a submit is not paid for, only
+//! the provider says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,13 +62,13 @@ impl SharedBalance {
         self.0.last.lock().and_then(|last| last.balance)
     }
 
-    /// The same, and waits as long as `patience` while it is read again.
-    pub async fn recent(&self, patience: Duration) -> Option<Quota> {
+    /// The same, and waits as long as `timeout` while it is read again.
+    pub async fn recent(&self, timeout: Duration) -> Option<Quota> {
         // Before the look: a balance that is read in between must not be missed.
         let updated = self.0.updated.notified();
         if !self.is_fresh() {
             self.want();
-            let _ = self.0.clock.within(patience, updated).await;
+            let _ = self.0.clock.within(timeout, updated).await;
         }
         self.last()
     }

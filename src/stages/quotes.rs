@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
+use crate::money::Quota;
 use crate::provider::gate::QuotePermit;
 use crate::provider::quote::QuoteAnswer;
 use crate::provider::wanted_quotes::{WantedQuote, WantedQuotes};
@@ -115,12 +116,19 @@ impl QuoteStage {
 async fn call(store: Store, session: Arc<ProviderSession>, permit: QuotePermit, request: Request) -> bool {
     let answer = session.quote(permit, &request.body).await;
     if let QuoteAnswer::Price(quota) = answer
-        && let Err(error) =
-            store.keep_quote(request.body.clone(), request.job, quota, session.clock.now()).await
+        && let Err(error) = keep(&store, &request, quota, session.clock.now()).await
     {
         tracing::warn!("saving a quote failed: {error}");
     }
     true
+}
+
+async fn keep(store: &Store, request: &Request, quota: Quota, now: Timestamp) -> Result<(), StoreError> {
+    store.keep_quote(request.body.clone(), quota, now).await?;
+    match request.job {
+        Some(nr) => store.estimate_again(nr, request.body.clone()).await,
+        None => Ok(()),
+    }
 }
 
 impl Stage for QuoteStage {

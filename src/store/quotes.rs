@@ -9,8 +9,6 @@ use crate::money::Quota;
 use crate::sha256::sha256_hex;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::job_files::staging::NOT_STAGED;
-use crate::store::waiting::set_estimate;
 
 /// How long a quote counts: prices change.
 pub const QUOTE_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -23,25 +21,11 @@ const REMOVE_SURPLUS: &str = "DELETE FROM quotes WHERE quoted_at <
     (SELECT quoted_at FROM quotes ORDER BY quoted_at DESC LIMIT 1 OFFSET 9999)";
 const REMOVE_OLD: &str = "DELETE FROM quotes WHERE quoted_at < ?1";
 
-fn unsubmitted() -> String {
-    format!(
-        "SELECT jobs.nr, requests.body FROM jobs INDEXED BY jobs_by_state JOIN requests ON requests.job = jobs.nr
-         WHERE jobs.state = 'pending' AND jobs.nr > ?1 AND {NOT_STAGED} ORDER BY jobs.nr LIMIT ?2"
-    )
-}
-
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    let mut statements: Vec<_> = [
-        ("quote", FIND),
-        ("keep a quote", KEEP),
-        ("surplus quotes", REMOVE_SURPLUS),
-        ("old quotes", REMOVE_OLD),
-    ]
-    .map(|(name, sql)| (name, sql.to_owned()))
-    .into();
-    statements.push(("jobs to quote", unsubmitted()));
-    statements
+    [("quote", FIND), ("keep a quote", KEEP), ("surplus quotes", REMOVE_SURPLUS), ("old quotes", REMOVE_OLD)]
+        .map(|(name, sql)| (name, sql.to_owned()))
+        .into()
 }
 
 /// What a quote is kept by: another address may have other prices.
@@ -74,28 +58,17 @@ impl Store {
         self.read(move |connection| Ok(quote_in(connection, &provider, &body)?.is_some())).await
     }
 
-    /// Keeps a quote, also as the estimate of the waiting `job` in this row, if it was asked for one. Of too many, the oldest
-    /// are removed.
+    /// Keeps a quote. Of too many, the oldest are removed.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn keep_quote(
-        &self,
-        body: String,
-        job: Option<i64>,
-        quota: Quota,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let book = self.prices.read().clone();
-        let Some(provider) = book.quoting.clone() else { return Ok(()) };
+    pub async fn keep_quote(&self, body: String, quota: Quota, now: Timestamp) -> Result<(), StoreError> {
+        let Some(provider) = self.prices.read().quoting.clone() else { return Ok(()) };
         self.writer
             .write(move |writing| {
                 let values = (digest(&provider, &body), quota, now);
                 writing.connection.prepare_cached(KEEP)?.execute(values)?;
                 writing.connection.prepare_cached(REMOVE_SURPLUS)?.execute([])?;
-                if let Some(nr) = job {
-                    set_estimate(writing.connection, &book, nr, &body)?;
-                }
                 Ok(())
             })
             .await
@@ -121,23 +94,6 @@ impl Store {
                 Ok(())
             })
             .await
-    }
-
-    /// The requests of up to `limit` jobs that are not submitted yet, after the row `after`, each with its row.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn unsubmitted_requests(
-        &self,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&unsubmitted())?;
-            let requests = statement.query_map((after, limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(requests.collect::<Result<_, _>>()?)
-        })
-        .await
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the jobs that wait to be submitted will probably cost. Their estimates are stored when they are accepted, and again
-//! when they are edited or the provider quotes a price: estimating a hundred thousand jobs takes seconds, adding up the column some
-//! milliseconds.
+//! The jobs that wait to be submitted, and what they will probably cost. Their estimates are stored when they are
+//! accepted, and again when they are edited or the provider quotes a price: estimating a hundred thousand jobs takes
+//! seconds, adding up the column some milliseconds.
 
 use rusqlite::Connection;
 
@@ -20,12 +20,23 @@ fn waiting() -> String {
     )
 }
 
-#[cfg(test)]
-pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    vec![("cost of waiting jobs", waiting()), ("set an estimate", SET_ESTIMATE.to_owned())]
+fn unsubmitted() -> String {
+    format!(
+        "SELECT jobs.nr, requests.body FROM jobs INDEXED BY jobs_by_state JOIN requests ON requests.job = jobs.nr
+         WHERE jobs.state = 'pending' AND jobs.nr > ?1 AND {NOT_STAGED} ORDER BY jobs.nr LIMIT ?2"
+    )
 }
 
-/// Estimates a job anew, from the body of its request.
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("cost of waiting jobs", waiting()),
+        ("set an estimate", SET_ESTIMATE.to_owned()),
+        ("jobs to quote", unsubmitted()),
+    ]
+}
+
+/// Estimates a job, from the body of its request.
 pub(super) fn set_estimate(
     connection: &Connection,
     book: &PriceBook,
@@ -49,6 +60,32 @@ impl Store {
     /// Any failure of the database.
     pub async fn waiting_cost(&self) -> Result<Quota, StoreError> {
         self.read(waiting_cost_in).await
+    }
+
+    /// Estimates the job in this row again: more is known of the price of its request.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn estimate_again(&self, nr: i64, body: String) -> Result<(), StoreError> {
+        let book = self.prices.read().clone();
+        self.writer.write(move |writing| set_estimate(writing.connection, &book, nr, &body)).await
+    }
+
+    /// The requests of up to `limit` jobs that are not submitted yet, after the row `after`, each with its row.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn unsubmitted_requests(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&unsubmitted())?;
+            let requests = statement.query_map((after, limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(requests.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 }
 
@@ -93,7 +130,8 @@ mod tests {
         let waiting = rig.store.unsubmitted_requests(0, 9).await.unwrap();
         rig.store.start_attempt(jobs[1], parts(Box::new(|_| None)), NOW).await.unwrap();
         for (nr, body) in waiting {
-            rig.store.keep_quote(body, Some(nr), PRICE, NOW).await.unwrap();
+            rig.store.keep_quote(body.clone(), PRICE, NOW).await.unwrap();
+            rig.store.estimate_again(nr, body).await.unwrap();
         }
         let quoted = rig.store.waiting_cost().await.unwrap();
         assert_ne!(guessed, quoted);

@@ -23,7 +23,7 @@ use crate::store::notify::Topic;
 const PAUSED: &str = "paused by an operator; `dropreel resume` continues";
 
 /// How long a status waits for the balance if it was read long ago.
-const BALANCE_PATIENCE: Duration = Duration::from_millis(500);
+const BALANCE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// `GET /api/v1/status`.
 #[utoipa::path(
@@ -37,7 +37,7 @@ const BALANCE_PATIENCE: Duration = Duration::from_millis(500);
     )
 )]
 pub(super) async fn get_status(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
-    admin.server.balance.recent(BALANCE_PATIENCE).await;
+    admin.server.balance.recent(BALANCE_TIMEOUT).await;
     let suspensions = admin.server.store.suspensions().await?;
     Ok(json_response(StatusCode::OK, &status_view(&admin.server, suspensions).await?))
 }

@@ -13,7 +13,7 @@ async fn quote_counts_for_its_very_request_and_provider() {
     };
     rig.store.set_quoting(Some("https://a.example".into()));
     assert!(!rig.store.is_quoted(BODY.into()).await.unwrap());
-    rig.store.keep_quote(BODY.into(), None, Quota::new(7), NOW).await.unwrap();
+    rig.store.keep_quote(BODY.into(), Quota::new(7), NOW).await.unwrap();
     assert!(rig.store.is_quoted(BODY.into()).await.unwrap());
     let quoted = total(BODY).await;
     assert_eq!((quoted.quota.get(), quoted.sources), (7, [(EstimateSource::Quote, 1)].into()));
@@ -36,8 +36,8 @@ async fn quotes_are_replaced_and_removed_by_number_and_age() {
              INSERT INTO quotes (request_sha256, quota, quoted_at) SELECT i, 1, i FROM n;",
         )
         .unwrap();
-    rig.store.keep_quote(BODY.into(), None, Quota::new(7), NOW).await.unwrap();
-    rig.store.keep_quote(BODY.into(), None, Quota::new(8), later).await.unwrap();
+    rig.store.keep_quote(BODY.into(), Quota::new(7), NOW).await.unwrap();
+    rig.store.keep_quote(BODY.into(), Quota::new(8), later).await.unwrap();
     let count = || -> i64 {
         raw(&rig.path()).query_row("SELECT count(*) FROM quotes", [], |row| row.get(0)).unwrap()
     };

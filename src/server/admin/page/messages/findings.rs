@@ -1,4 +1,5 @@
-//! What the checks of a job file find, in Chinese: the warnings, and the errors that people make. Others stay in English.
+//! What the checks of a job file find, in Chinese: the warnings, and the errors that people make. Others stay in
+//! English.
 
 use crate::server::admin::page::messages::Messages;
 
