@@ -16,13 +16,18 @@ pub(crate) async fn eprint_suspensions(client: &ApiClient) -> Result<(), CliErro
 
 /// What is paused or suspended, budgets that are nearly spent, and a balance that is too low, a line each.
 pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
-    let lines = status.suspensions.iter().map(|suspension| {
-        let text = describe_suspension(suspension);
-        match suspension.until {
-            Some(until) => format!("! {text} (until {until})"),
-            None => format!("! {text}"),
+    // What is suspended for the same reason shares a line, such as both pauses.
+    let mut reasons: Vec<(Vec<&str>, String)> = Vec::new();
+    for suspension in &status.suspensions {
+        let until = suspension.until.map(|until| format!(" (until {until})")).unwrap_or_default();
+        let reason = format!("{}{until}", printable(&suspension.message));
+        match reasons.iter_mut().find(|(_, known)| *known == reason) {
+            Some((suspended, _)) => suspended.push(what_is_suspended(suspension)),
+            None => reasons.push((vec![what_is_suspended(suspension)], reason)),
         }
-    });
+    }
+    let lines =
+        reasons.into_iter().map(|(suspended, reason)| format!("! {}: {reason}", suspended.join(" and ")));
     let budgets = status
         .budgets
         .iter()
@@ -49,17 +54,51 @@ fn budget_line(budget: &BudgetView) -> String {
 
 /// What is paused or suspended, and why.
 pub(crate) fn describe_suspension(suspension: &Suspension) -> String {
-    let what = match suspension.cause {
+    format!("{}: {}", what_is_suspended(suspension), printable(&suspension.message))
+}
+
+fn what_is_suspended(suspension: &Suspension) -> &'static str {
+    match suspension.cause {
         cause if cause.suspends_downloads() => "downloads",
         cause if cause.suspends_queries() => "calls to the provider",
         _ => "submitting",
-    };
-    format!("{what}: {}", printable(&suspension.message))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::suspension::SuspensionCause;
+
+    fn status() -> StatusView {
+        StatusView {
+            version: String::new(),
+            counts: Default::default(),
+            suspensions: Vec::new(),
+            message: None,
+            budgets: Vec::new(),
+            waiting_usd: 0.0,
+            balance_usd: None,
+        }
+    }
+
+    #[test]
+    fn both_pauses_share_a_line() {
+        let pause = |cause| Suspension {
+            cause,
+            until: None,
+            message: "paused by an operator".into(),
+            since: Timestamp::from_millis(0),
+        };
+        let unpaid = Suspension { message: "no money".into(), ..pause(SuspensionCause::BalanceEmpty) };
+        let suspensions =
+            vec![pause(SuspensionCause::PausedDownloads), pause(SuspensionCause::PausedSubmits), unpaid];
+        assert_eq!(
+            suspension_lines(&StatusView { suspensions, ..status() }),
+            ["! downloads and submitting: paused by an operator", "! submitting: no money"]
+        );
+    }
 
     #[test]
     fn balance_is_a_warning_only_where_waiting_jobs_need_more() {
@@ -71,15 +110,7 @@ mod tests {
             (None, 5.2, Some("waiting jobs need about $5.20"), 0),
         ];
         for (balance_usd, waiting_usd, line, warnings) in cases {
-            let status = StatusView {
-                version: String::new(),
-                counts: Default::default(),
-                suspensions: Vec::new(),
-                message: None,
-                budgets: Vec::new(),
-                waiting_usd,
-                balance_usd,
-            };
+            let status = StatusView { waiting_usd, balance_usd, ..status() };
             assert_eq!(balance_line(&status).as_deref(), line);
             assert_eq!(suspension_lines(&status).len(), warnings, "{line:?}");
         }

@@ -431,6 +431,12 @@ test('page shows a lost connection and reconnects', async () => {
   await at('/', {}, async (page) => {
     await daemon.stop();
     await page.getByText(/^Disconnected since .*; reconnecting$/).waitFor();
+    await page.locator('#menu summary').click();
+    await page.getByRole('button', { name: 'Pause submitting' }).click();
+    await page.locator('#confirm [value=yes]').click();
+    await page.locator('#confirm-problem').getByText('The daemon cannot be reached.').waitFor();
+    assert.equal(await page.locator('#confirm [value=yes]').isEnabled(), true, 'it can be tried again');
+    await page.locator('#confirm [value=no]').click();
     await openText(page, JSON.stringify(clip('offline')));
     await page.locator('#review').getByText('The daemon cannot be reached.').waitFor();
     await page.keyboard.press('Escape');

@@ -111,8 +111,18 @@ fn banners(m: &'static Messages, suspensions: &[Suspension], now: Timestamp) -> 
         }
         _ => None,
     };
+    let are_both_paused = [SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads]
+        .into_iter()
+        .all(|cause| suspensions.iter().any(|suspension| suspension.cause == cause));
+    // One resumption ends both pauses.
+    let shown =
+        suspensions.iter().filter(|one| !are_both_paused || one.cause != SuspensionCause::PausedDownloads);
     let banner = |suspension| Banner::new(m, suspension, probe(suspension), now);
-    suspensions.iter().map(banner).collect()
+    let mut banners: Vec<Banner> = shown.map(banner).collect();
+    if are_both_paused {
+        banners.iter_mut().filter(|banner| banner.is_pause).for_each(|banner| banner.title = m.both_paused);
+    }
+    banners
 }
 
 impl Banner {

@@ -28,6 +28,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     submits_paused: "提交已暂停",
     submits_suspended: "提交已自动暂停",
     calls_suspended: "对服务商的调用已自动暂停",
+    both_paused: "提交和下载已暂停",
     downloads_paused: "下载已暂停",
     waits_until: "等到 {time} 再提交",
     try_now: "立即尝试",

@@ -23,6 +23,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     submits_paused: "Submitting is paused",
     submits_suspended: "Submitting is suspended",
     calls_suspended: "Calls to the provider are suspended",
+    both_paused: "Submitting and downloads are paused",
     downloads_paused: "Downloads are paused",
     waits_until: "waits until {time}",
     try_now: "Try now",

@@ -41,6 +41,7 @@ pub(in crate::server::admin) struct Messages {
     pub submits_suspended: &'static str,
     pub calls_suspended: &'static str,
     pub downloads_paused: &'static str,
+    pub both_paused: &'static str,
     /// With `{time}`.
     pub waits_until: &'static str,
     pub try_now: &'static str,

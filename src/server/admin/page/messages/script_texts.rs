@@ -46,7 +46,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("budget_until_raised", "They continue when it is raised.", "提高预算后继续。"),
     ("over_max_cost", "{jobs} above their own `max_cost_usd`: accepted, but held and not submitted.", "{jobs}超过其自身的 `max_cost_usd`：会接收，但需人工处理，不会提交。"),
     ("other_model", "Another model …", "其他模型……"),
-    ("any_ratio", "Provider’s choice", "由服务商决定"),
+    ("any_ratio", "Default", "默认"),
     ("seconds", "{n} s", "{n} 秒"),
     ("bad_labels", "Labels are written as key=value, with commas between them.", "标签请写成 key=value，用逗号分隔。"),
     ("is_picture", "A picture, not a job file. Its public address belongs into `image_urls` of a job.", "这是图片，不是任务文件。请把它的公开地址写入任务的 `image_urls`。"),
