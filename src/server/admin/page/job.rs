@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use strum::VariantArray;
 
 use crate::api::job::HistoryView;
+use crate::job::output::OutputKind;
 use crate::job::state::StateName;
+use crate::server::admin::page::compare::{SiblingsLink, siblings_link};
 use crate::server::admin::page::format::DisplayTime;
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::row::JobRow;
@@ -48,6 +50,9 @@ struct JobTemplate {
     again_of: Option<JobLink>,
     /// The jobs that run its request again.
     again_as: Vec<JobLink>,
+    /// The address that shows its first output in the viewer.
+    watch: Option<String>,
+    compare: Option<SiblingsLink>,
     library: String,
 }
 
@@ -114,6 +119,9 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     };
     let again_as = store.jobs_again(id).await?.iter().map(link).collect();
     let facts = details.job.facts();
+    let first_video = details.files.iter().position(|(kind, _)| *kind == OutputKind::Video);
+    let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
+    let compare = first_video.and_then(|index| siblings_link(m.videos, id, number(index), &family.near));
     let siblings = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobTemplate {
         estimate: estimate.map(|quota| quota.to_string()),
@@ -128,6 +136,8 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         file_name: family.file_name,
         file_jobs: family.jobs,
         siblings: siblings.iter().map(|details| JobRow::new(details, &frame)).collect(),
+        watch: (!details.files.is_empty()).then(|| format!("/videos/{id}/1")),
+        compare,
         row: JobRow::new(&details, &frame),
         again_of,
         again_as,

@@ -8,6 +8,7 @@ mod models;
 mod page;
 mod prune;
 mod stream;
+mod videos;
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::money::estimate::{Estimate, EstimateSource};
 use crate::store::notify::Topic;
 use crate::store::start_attempt::AttemptParts;
 
-const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
+pub(super) const TEXTS: &str = include_str!("../../../../tests/hostile/injections.txt");
 
 impl TestAdmin {
     async fn page(&self, path: &str, headers: &str) -> TestResponse {

@@ -23,7 +23,7 @@ export function note(text) {
 /** Adds the buttons to an element that shows an output. */
 export function addRating(element) {
   const buttons = document.querySelector('#rate-buttons').content.firstElementChild.cloneNode(true);
-  buttons.setAttribute('aria-label', buttons.dataset.label.replace('{name}', element.dataset.name));
+  buttons.setAttribute('aria-label', buttons.dataset.label.replace('{name}', () => element.dataset.name));
   (element.querySelector('.rate-place') ?? element).append(buttons);
   show(element.dataset.item, ratingOf(element));
 }

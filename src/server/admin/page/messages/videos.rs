@@ -6,7 +6,6 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::server::admin) struct VideoMessages {
     pub videos: &'static str,
-    pub outputs: &'static str,
     pub search: &'static str,
     pub kind: &'static str,
     pub any: &'static str,
@@ -42,7 +41,7 @@ pub(in crate::server::admin) struct VideoMessages {
     pub compare_limit: &'static str,
     /// Selects an output for a comparison.
     pub select: &'static str,
-    pub unseen: &'static str,
+    pub watch: &'static str,
     pub watch_unseen: &'static str,
     pub prompt: &'static str,
     pub prompts: &'static str,
@@ -82,13 +81,11 @@ pub(in crate::server::admin) struct VideoMessages {
     pub size: &'static str,
     pub cost: &'static str,
     pub choose_two: &'static str,
-    pub not_there: &'static str,
 }
 
 #[rustfmt::skip]
 pub(in crate::server::admin::page) const VIDEO_ENGLISH: VideoMessages = VideoMessages {
     videos: "Videos",
-    outputs: "{n} shown",
     search: "Search name and prompt",
     kind: "Kind",
     any: "Any",
@@ -123,7 +120,7 @@ pub(in crate::server::admin::page) const VIDEO_ENGLISH: VideoMessages = VideoMes
     compare_siblings: "Compare with {n} from the same file",
     compare_limit: "At most four can be compared.",
     select: "Compare {name}",
-    unseen: "New",
+    watch: "Watch",
     watch_unseen: "Watch unseen",
     prompt: "Prompt",
     prompts: "Prompts",
@@ -162,13 +159,11 @@ pub(in crate::server::admin::page) const VIDEO_ENGLISH: VideoMessages = VideoMes
     size: "Size",
     cost: "Cost",
     choose_two: "Choose two to four to compare: on the page of videos, tick them, then press Compare.",
-    not_there: "Not in the library any more",
 };
 
 #[rustfmt::skip]
 pub(in crate::server::admin::page) const VIDEO_CHINESE: VideoMessages = VideoMessages {
     videos: "视频",
-    outputs: "已显示 {n} 个",
     search: "搜索名称和提示词",
     kind: "类型",
     any: "全部",
@@ -203,7 +198,7 @@ pub(in crate::server::admin::page) const VIDEO_CHINESE: VideoMessages = VideoMes
     compare_siblings: "与同一文件中的 {n} 个比较",
     compare_limit: "最多比较四个。",
     select: "比较 {name}",
-    unseen: "未看",
+    watch: "观看",
     watch_unseen: "观看未看的",
     prompt: "提示词",
     prompts: "提示词",
@@ -242,5 +237,4 @@ pub(in crate::server::admin::page) const VIDEO_CHINESE: VideoMessages = VideoMes
     size: "大小",
     cost: "费用",
     choose_two: "请选择两到四个进行比较：在视频页面勾选，然后点“比较”。",
-    not_there: "已不在资料库中",
 };
