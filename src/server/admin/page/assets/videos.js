@@ -74,26 +74,40 @@ function observeEnd() {
   if (older() && !older().classList.contains('failed')) end.observe(older());
 }
 
-/* New videos, from the page that live.js has fetched again. */
+/* New videos, from the page that live.js has fetched again. They come once no video plays under the mouse: it would be
+   pushed away. */
+
+const REST = 1000; // milliseconds
+let refreshed = null;
+let restTimer;
 
 document.addEventListener('dropreel:refreshed', ({ detail: page }) => {
-  const fresh = [...(page.querySelector('#grid')?.children ?? [])];
-  const isKnown = (card) => document.getElementById(card.id);
-  if ('newest' in grid.dataset) {
-    // More new ones than a page has: what lies between is not known.
-    if (grid.children.length && fresh.length && !fresh.some(isKnown)) return location.reload();
-    for (const card of fresh.filter((one) => !isKnown(one)).reverse()) {
-      grid.prepend(card);
-      adopt(card);
-      pick.querySelector('.empty')?.remove();
-    }
+  refreshed = page;
+  if (!hovered) takeOver();
+});
+
+function takeOverSoon() {
+  clearTimeout(restTimer);
+  if (refreshed) restTimer = setTimeout(() => { if (!hovered) takeOver(); }, REST);
+}
+
+function takeOver() {
+  const fresh = [...(refreshed?.querySelector('#grid')?.children ?? [])];
+  refreshed = null;
+  const known = (card) => document.getElementById(card.id);
+  const added = 'newest' in grid.dataset ? fresh.filter((card) => !known(card)) : [];
+  // More new ones than a page has: what lies between is not known.
+  if (grid.children.length && fresh.length && added.length === fresh.length) return location.reload();
+  for (const card of fresh.filter(known)) {
+    const { item, rating } = card.dataset;
+    if (known(card).dataset.rating !== rating) show(item, rating === '' ? null : Number(rating));
   }
-  for (const card of fresh.filter(isKnown)) {
-    if (isKnown(card).dataset.rating !== card.dataset.rating) show(card.dataset.item, card.dataset.rating === '' ? null : Number(card.dataset.rating));
-  }
+  grid.prepend(...added);
+  added.forEach(adopt);
+  if (added.length) pick.querySelector('.empty')?.remove();
   countUnseen();
   updatePick();
-});
+}
 
 /* Playing in the grid: one video or sound at a time. */
 
@@ -119,6 +133,7 @@ function playUnderMouse(card) {
 function stopVideo() {
   clearTimeout(hoverTimer);
   hovered = null;
+  takeOverSoon();
   if (!video.hasAttribute('src')) return;
   video.pause();
   video.removeAttribute('src');
@@ -172,7 +187,7 @@ function updatePick() {
   const chosen = pick.querySelectorAll('input:checked').length;
   const bar = pick.querySelector('.pick-bar');
   const button = bar.querySelector('button');
-  bar.classList.toggle('on', chosen > 0);
+  bar.hidden = chosen === 0;
   button.disabled = chosen < 2 || chosen > MAX_COMPARED;
   button.textContent = texts().compare.replace('{n}', chosen);
   bar.classList.toggle('too-many', chosen > MAX_COMPARED);

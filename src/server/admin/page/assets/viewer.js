@@ -87,6 +87,8 @@ export function closeViewer() {
 }
 
 function closed() {
+  // Opened again since: this event comes later than what caused it.
+  if (viewer.open) return;
   turn += 1;
   clearTimeout(seenTimer);
   clear();
