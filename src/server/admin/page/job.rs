@@ -119,7 +119,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     };
     let again_as = store.jobs_again(id).await?.iter().map(link).collect();
     let facts = details.job.facts();
-    let first_video = details.files.iter().position(|(kind, _)| *kind == OutputKind::Video);
+    let first_video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
     let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
     let compare = first_video.and_then(|index| siblings_link(m.videos, id, number(index), &family.near));
     let siblings = if family.jobs > 1 { family.near } else { Vec::new() };

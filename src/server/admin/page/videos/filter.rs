@@ -48,6 +48,7 @@ impl VideoQuery {
             },
         };
         let labels = query.values("label").map(str::parse).collect::<Result<_, LabelError>>();
+        let rating = query.single("rating")?.map(str::parse::<RatingFilter>).transpose();
         let filter = OutputFilter {
             kind: query.single("kind")?.map(parse_kind).transpose()?,
             model: text("model")?,
@@ -56,7 +57,7 @@ impl VideoQuery {
             batch: query.single("batch")?.map(parse_batch).transpose()?,
             since: day("since")?.map(|day| day.start),
             until: day("until")?.map(|day| day.end),
-            rating: query.single("rating")?.map(parse_rating).transpose()?,
+            rating: rating.map_err(|error| Problem::bad_request(error.to_string()))?,
             text: text("q")?,
         };
         let cursor = query.single("cursor")?.map(|text| {
@@ -158,10 +159,6 @@ fn parse_kind(word: &str) -> Result<OutputKind, Problem> {
 fn parse_batch(id: &str) -> Result<i64, Problem> {
     let number = id.strip_prefix('b').and_then(|number| number.parse().ok());
     number.ok_or_else(|| unknown("batch", id, "an id such as b17"))
-}
-
-fn parse_rating(word: &str) -> Result<RatingFilter, Problem> {
-    word.parse().map_err(|_| unknown("rating", word, "0 to 5, 4+, none"))
 }
 
 fn unknown(name: &str, value: &str, known: &str) -> Problem {
