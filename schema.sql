@@ -258,12 +258,13 @@ CREATE TABLE outputs (
     host       TEXT,                     -- where it was downloaded from
     stored_at  INTEGER,
     rating     INTEGER,                  -- what a person gave it: 0 (rejected) to 5; null: not rated
+    rating_order INTEGER NOT NULL AS (coalesce(rating * 2, 1)), -- twice that; not rated: above rejected
     PRIMARY KEY (job, task_id, kind, idx)
 ) STRICT, WITHOUT ROWID;
 
--- The library, newest first, and by rating: twice the stars; not rated, 1; rejected, 0 (src/store/library_outputs.rs).
+-- The library, newest first, and by rating (src/store/library_outputs.rs).
 CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
-CREATE INDEX outputs_by_rating ON outputs (coalesce(rating * 2, 1), stored_at) WHERE state = 'stored';
+CREATE INDEX outputs_by_rating ON outputs (rating_order, stored_at) WHERE state = 'stored';
 
 -- Sidecars that do not say yet what the database says.
 CREATE TABLE outdated_sidecars (

@@ -197,6 +197,7 @@ CREATE TABLE outputs_4 (
     host       TEXT,
     stored_at  INTEGER,
     rating     INTEGER,
+    rating_order INTEGER NOT NULL AS (coalesce(rating * 2, 1)),
     PRIMARY KEY (job, task_id, kind, idx)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO outputs_4
@@ -208,7 +209,7 @@ FROM outputs;
 DROP TABLE outputs;
 ALTER TABLE outputs_4 RENAME TO outputs;
 CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
-CREATE INDEX outputs_by_rating ON outputs (coalesce(rating * 2, 1), stored_at) WHERE state = 'stored';
+CREATE INDEX outputs_by_rating ON outputs (rating_order, stored_at) WHERE state = 'stored';
 ALTER TABLE deliveries RENAME COLUMN more TO overflow;
 DROP INDEX deliveries_to_fold;
 ALTER TABLE deliveries RENAME COLUMN folded TO processed;

@@ -239,9 +239,8 @@ impl OutputOrder {
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Newest => &["stored_at", "outputs.job", "outputs.task_id", "kind", "idx"],
-            // As in the index.
             Self::BestRated => {
-                &["coalesce(rating * 2, 1)", "stored_at", "outputs.job", "outputs.task_id", "kind", "idx"]
+                &["rating_order", "stored_at", "outputs.job", "outputs.task_id", "kind", "idx"]
             }
             Self::MostExpensive => &["jobs.cost_quota", "jobs.nr", "outputs.task_id", "kind", "idx"],
         }

@@ -171,3 +171,19 @@ fn cursor_of_another_order_is_refused() {
         assert_eq!(OutputCursor::parse(text, OutputOrder::Newest), None, "{text}");
     }
 }
+
+#[tokio::test]
+async fn page_enters_its_index_at_the_cursor() {
+    let rig = Rig::new();
+    let connection = raw(&rig.path());
+    for (name, sql) in hot_statements() {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let nulls = vec![Value::Null; statement.parameter_count()];
+        let plan: Vec<String> = statement
+            .query_map(params_from_iter(nulls), |row| row.get(3))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert!(plan.iter().all(|line| !line.starts_with("SCAN")), "{name}: {plan:#?}");
+    }
+}
