@@ -1,7 +1,7 @@
 // The comparison: all videos have one playhead, and one of them the sound. Side by side, or one over the other with a
 // slider between.
 import { addRating, commandKey, rateByKey, undo } from './ratings.js';
-import { nextSpeed, remembered, step } from './view.js';
+import { measureFrames, nextSpeed, remembered, step } from './view.js';
 
 const MAX_DRIFT = 0.07; // seconds
 const root = document.querySelector('#compare');
@@ -126,6 +126,7 @@ function startComparison() {
 
   for (const player of players) {
     [player.loop, player.controls] = [false, false];
+    measureFrames(player);
     player.addEventListener('loadedmetadata', () => {
       leader = players.reduce((one, other) => ((other.duration || 0) > (one.duration || 0) ? other : one));
       showTime(leader.currentTime);

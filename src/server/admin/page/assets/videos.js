@@ -1,6 +1,6 @@
 // The grid of videos: the next page when the end is near, new videos on top, playing under the mouse, moving by arrow
 // keys, choosing for a comparison. What was seen is remembered in this browser.
-import { addRating, commandKey, rateByKey, show, texts, undo } from './ratings.js';
+import { addRating, commandKey, note, rateByKey, show, texts, undo } from './ratings.js';
 import { drawPoster } from './posters.js';
 import { remembered } from './view.js';
 import { closeViewer, openCard, startViewer } from './viewer.js';
@@ -33,7 +33,7 @@ function markSeen(item) {
 function countUnseen() {
   const count = grid.querySelectorAll('.unseen').length;
   unseen.hidden = count === 0;
-  unseen.querySelector('span').textContent = count;
+  unseen.querySelector('span').textContent = older() ? `${count}+` : count;
 }
 
 /* The next page. */
@@ -122,7 +122,7 @@ function playUnderMouse(card) {
   hovered = card;
   if (card.dataset.kind !== 'video') return;
   hoverTimer = setTimeout(() => {
-    video.muted = remembered.get('muted', 'no') === 'yes';
+    video.muted = remembered.get('grid-sound', 'no') !== 'yes';
     video.src = card.dataset.media;
     shotOf(card).append(video);
     video.play().catch(() => { video.muted = true; video.play().catch(() => {}); });
@@ -222,9 +222,11 @@ function gridKey(key, event) {
   return Boolean(card) && rateByKey(key, card);
 }
 
+/** Sound under the mouse is off until it is asked for. */
 function toggleMuted() {
-  video.muted = remembered.get('muted', 'no') !== 'yes';
-  remembered.set('muted', video.muted ? 'yes' : 'no');
+  video.muted = remembered.get('grid-sound', 'no') === 'yes';
+  remembered.set('grid-sound', video.muted ? 'no' : 'yes');
+  note(video.muted ? '🔇' : '🔊');
 }
 
 function openUnseen() {

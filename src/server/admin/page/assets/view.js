@@ -38,7 +38,7 @@ function start(player) {
 }
 
 /** The shortest time between two frames that were shown is the length of one. */
-function measureFrames(video) {
+export function measureFrames(video) {
   if (!video.requestVideoFrameCallback) return;
   let last = null;
   const shown = (_, { mediaTime }) => {
