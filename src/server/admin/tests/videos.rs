@@ -17,7 +17,7 @@ impl TestAdmin {
     /// Puts an output of the job into the library, with this name.
     fn store_file(&self, job: JobId, index: u16, name: &str) {
         let library = self.rig.folder.path().join("videos");
-        std::fs::write(library.join(name), "film").unwrap();
+        std::fs::write(library.join(name), "clip").unwrap();
         #[allow(clippy::disallowed_methods, reason = "a test writes what the download stage would")]
         let connection = Connection::open(self.rig.folder.path().join("dropreel.db")).unwrap();
         connection
