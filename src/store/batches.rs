@@ -22,7 +22,8 @@ const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
 /// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
 const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
         (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr),
-        (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
+        (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts),
+        next_action IS 'wait'
     FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
 /// Requests that are not submitted yet.
 const NEW_REQUESTS: &str =
@@ -83,6 +84,7 @@ impl BatchReader<'_> {
         let mut rows = statement.query([nr])?;
         let (mut states, mut last, mut finished) = (BTreeMap::new(), None, true);
         let (mut cost, mut estimate, mut new, mut open) = (Quota::ZERO, Quota::ZERO, 0, Vec::new());
+        let mut any_waits = false;
         while let Some(row) = rows.next()? {
             let state: StateName = row.get(0)?;
             *states.entry(state).or_insert(0) += 1;
@@ -91,6 +93,7 @@ impl BatchReader<'_> {
             last = last.max(row.get::<_, Option<Timestamp>>(4)?);
             finished &= state.is_end();
             if !state.is_end() {
+                any_waits |= row.get::<_, bool>(7)?;
                 new += i64::from(row.get::<_, u32>(2)? == 0);
                 open.push((state, row.get(1)?, row.get(3)?));
             }
@@ -104,7 +107,8 @@ impl BatchReader<'_> {
             estimate_usd: estimate.plus(self.estimate_new(nr, new)?).usd(),
             created_at: file.get(3)?,
             finished_at: last.filter(|_| finished),
-            eta_at: self.expected_end(open)?,
+            // A budget or a time is waited for, which no earlier job says anything about.
+            eta_at: if any_waits { None } else { self.expected_end(open)? },
         })
     }
 

@@ -122,6 +122,9 @@ async fn end_is_expected_by_the_times_of_earlier_jobs_of_the_model() {
     assert_eq!(eta, Some(NOW.plus(minute + minute * 3 / 2)));
     let late = NOW.plus(minute * 5);
     assert_eq!(newest(&rig, late).await.eta_at, Some(late.plus(minute * 3 / 2)), "not in the past");
+    let no_room = Event::OverBudget { need: Quota::new(1), why: "no".into(), until: NOW.plus(minute * 60) };
+    rig.store.apply(jobs[4], no_room, NOW).await.unwrap();
+    assert_eq!(newest(&rig, NOW).await.eta_at, None, "it waits for a budget");
     for job in &jobs[2..] {
         rig.store.apply(*job, Event::DatabaseRestored, NOW).await.unwrap();
     }
