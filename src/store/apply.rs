@@ -104,6 +104,10 @@ pub(super) fn apply_to(
     if let Some(counted) = MetricEvent::of(event, before, &job) {
         writing.count(counted);
     }
+    // Others may fit into what it was to need: it needs less by now, or nothing.
+    if before.budget_wait().is_some() && job.budget_wait().is_none() {
+        writing.notify(Topic::BudgetFreed);
+    }
     writing.notify_due(due);
     if at_provider(before.state_name()) && !at_provider(job.state_name()) {
         // A task has left the provider, so another may be submitted.

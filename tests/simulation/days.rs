@@ -9,8 +9,8 @@ use crate::run::{DAILY_BUDGET, daily_budget};
 use crate::scenario::Scenario;
 use crate::{Disks, run_scenario};
 
-/// Jobs of about a third of the budget each.
-const JOBS: u32 = 8;
+/// Jobs of a sixth of the budget each: they take three days.
+const JOBS: u32 = 16;
 /// Their budgets stay, and each has another zone.
 const SEEDS: [u64; 5] = [0, 4, 8, 12, 16];
 /// How soon after midnight the first job of the day is submitted.
@@ -21,7 +21,7 @@ pub type Submitted = (Timestamp, String, i64);
 
 pub fn rest_continues_on_the_next_days(disks: &Disks) -> bool {
     SEEDS.into_iter().all(|seed| {
-        let outcome = run_scenario(seed, &disks.places[0], Scenario::over_days(JOBS), "");
+        let outcome = run_scenario(seed, &disks.places[0], Scenario::over_days(JOBS), "generation=new");
         let mut wrong = outcome.violations.clone();
         wrong.extend(check(seed, &outcome.submitted));
         let unfinished = outcome.outcomes.iter().filter(|(_, outcome)| !outcome.starts_with("succeeded"));

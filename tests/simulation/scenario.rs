@@ -465,7 +465,9 @@ impl Scenario {
     pub fn over_days(jobs: u32) -> Self {
         let line = |number: u32| {
             let dropreel = serde_json::json!({"name": format!("job-{number:02}"), "priority": jobs - number});
-            serde_json::json!({"model": "other-model", "prompt": "scene", "dropreel": dropreel}).to_string()
+            let mut request = serde_json::json!({"model": "wan2.7", "resolution": "720p", "duration": 5, "prompt": "scene"});
+            request["dropreel"] = dropreel;
+            request.to_string()
         };
         let bytes = (0..jobs).map(line).collect::<Vec<_>>().join("\n").into_bytes();
         Self {

@@ -153,6 +153,28 @@ async fn job_over_budget_waits_and_smaller_ones_pass_it() {
 }
 
 #[tokio::test]
+async fn jobs_behind_one_that_needs_less_than_expected_are_tried_again() {
+    use futures_util::FutureExt;
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let jobs = rig.ingest(vec![draft("a"), draft("b"), draft("c"), draft("d")]).await;
+    start(&rig, jobs[0], 60, NOW).await;
+    for job in &jobs[1..] {
+        assert!(matches!(start(&rig, *job, 60, NOW).await, AttemptStart::Nothing(_)));
+    }
+    rig.store.apply(jobs[0], answered(1, not_executed()), NOW).await.unwrap();
+    assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[1]], "it leaves too little");
+    rig.store.apply(jobs[1], Event::BudgetFreed, NOW).await.unwrap();
+    let freed = rig.store.listen(Topic::BudgetFreed);
+    start(&rig, jobs[1], 20, NOW).await;
+    assert!(freed.next().now_or_never().is_some(), "it needs less by now");
+    assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[2]]);
+    rig.store.apply(jobs[2], Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
+    assert!(freed.next().now_or_never().is_some(), "it needs nothing by now");
+    assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[3]]);
+}
+
+#[tokio::test]
 async fn job_above_its_own_limit_or_a_whole_budget_is_held() {
     let rig = Rig::new();
     rig.store.set_budgets(budgets());
