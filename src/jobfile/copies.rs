@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-use crate::jobfile::is_defaults_name;
-use crate::jobfile::names::{split_ending, split_path};
+use crate::jobfile::names::{is_defaults_name, split_ending, split_path};
 
 /// What Dropbox, Nextcloud, Seafile and others call the losing copy of a conflict, in lower case.
 const CONFLICT_PHRASES: &[&str] = &[

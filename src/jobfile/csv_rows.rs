@@ -7,8 +7,7 @@ use csv::{ReaderBuilder, StringRecord};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::jobfile::dropreel_member;
-use crate::jobfile::expand::DROPREEL_KEY;
+use crate::jobfile::dropreel_member::{self, DROPREEL_KEY};
 use crate::jobfile::field::{FIELDS, FieldType};
 use crate::jobfile::findings::{below, quoted};
 

@@ -7,11 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::job::UsedDefault;
 use crate::jobfile::check;
-use crate::jobfile::dropreel_member;
-use crate::jobfile::expand::DROPREEL_KEY;
+use crate::jobfile::dropreel_member::{self, DROPREEL_KEY, MAX_LABELS};
 use crate::jobfile::findings::{Findings, below};
 use crate::jobfile::json::{self, JsonValue, Member, Node};
-use crate::jobfile::names::{DEFAULTS_NAME, split_path};
 use crate::jobfile::{Cause, Form, MAX_PROBLEMS, Problem, Refusal, encoding, nfc};
 use crate::sha256::sha256_hex;
 
@@ -257,6 +255,10 @@ impl DefaultValue {
 
     fn add_to<'c>(&'c self, members: Option<&mut Vec<Member<'c>>>, at: usize) -> bool {
         let Some(members) = members.filter(|members| !has(members, &self.key)) else { return false };
+        // The label of the folder never makes a job invalid.
+        if self.file.is_empty() && members.len() >= MAX_LABELS {
+            return false;
+        }
         members.extend(self.member(at));
         true
     }
@@ -310,11 +312,6 @@ fn empty_object<'c>(key: &'c str, at: usize) -> Member<'c> {
         key_at: at,
         value: Node { at, text: "{}", value: JsonValue::Object(Vec::new()) },
     }
-}
-
-/// Whether a file of this name or path is the `defaults.json` of its folder, in any case of letters.
-pub fn is_defaults_name(path: &str) -> bool {
-    split_path(path).1.eq_ignore_ascii_case(DEFAULTS_NAME)
 }
 
 /// The problem of a job file for which the defaults at `path` cannot be used.

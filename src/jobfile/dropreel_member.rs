@@ -12,12 +12,15 @@ use crate::jobfile::matrix::{self, MatrixKey};
 use crate::jobfile::{MAX_EXPANSION, MAX_NAME_CHARS};
 use crate::money::Quota;
 
+/// The key of the member.
+pub const DROPREEL_KEY: &str = "dropreel";
 /// The keys that this version knows.
 const KEYS: &[&str] =
     &["name", "priority", "labels", "key", "again", "not_before", "max_cost_usd", "repeat", "matrix"];
 
 const MAX_KEY: usize = 200;
-const MAX_LABELS: usize = 50;
+/// How many labels a job may have.
+pub const MAX_LABELS: usize = 50;
 const MAX_LABEL_KEY: usize = 64;
 
 /// The member's values, with defaults for absent keys.

@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::jobfile::body::edited;
 use crate::jobfile::check;
 use crate::jobfile::defaults::MergedJob;
-use crate::jobfile::dropreel_member::{self, DropreelMember};
+use crate::jobfile::dropreel_member::{self, DROPREEL_KEY, DropreelMember};
 use crate::jobfile::findings::{Findings, below, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::{Draft, JobFileReader, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
+use crate::jobfile::reader::JobFileReader;
+use crate::jobfile::{Draft, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
 use crate::rng::Rng;
 
-/// The member with dropreel's own keys.
-pub(super) const DROPREEL_KEY: &str = "dropreel";
 const SEED_KEY: &str = "seed";
 /// Seeds are whole numbers below this.
 const SEED_END: u64 = 1 << 31;

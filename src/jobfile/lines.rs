@@ -12,10 +12,26 @@ use crate::jobfile::expand::Expander;
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json;
 use crate::jobfile::read::too_many_jobs;
+use crate::jobfile::reader::JobFileReader;
 use crate::jobfile::{
-    Cause, Draft, Form, JobFileReader, LineError, MAX_PROBLEMS, MAX_WARNINGS, Problem, Refusal, encoding,
+    Cause, Draft, Form, JobFileLimits, LineError, MAX_PROBLEMS, MAX_WARNINGS, Problem, Refusal, encoding,
     names,
 };
+use crate::rng::Rng;
+
+impl JobFileReader {
+    /// Reads a file of another form than a document as a stream, with at most one line or row in memory. Blank ones are
+    /// skipped. Drafts are returned even if others are rejected: the caller accepts the file only if none is. After
+    /// [`MAX_PROBLEMS`] problems the others are counted, and the last refusal reports the count.
+    pub fn read_lines<R: BufRead>(&self, form: Form, file: R, stem: &str) -> Lines<R> {
+        Lines::new(self.clone(), form, file, stem)
+    }
+}
+
+/// [`JobFileReader::read_lines`] of objects on lines, without defaults.
+pub fn read_lines<R: BufRead>(file: R, stem: &str, limits: &JobFileLimits, rng: &Rng) -> Lines<R> {
+    JobFileReader::new(limits.clone(), rng.clone()).read_lines(Form::Lines, file, stem)
+}
 
 /// The drafts and refusals of a file, see [`JobFileReader::read_lines`].
 pub struct Lines<R> {
@@ -99,7 +115,7 @@ impl<R: BufRead> Iterator for Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: JobFileReader, form: Form, bytes_of_file: R, stem: &str) -> Self {
+    fn new(reader: JobFileReader, form: Form, bytes_of_file: R, stem: &str) -> Self {
         Self {
             bytes_of_file,
             form,

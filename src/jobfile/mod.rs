@@ -43,11 +43,12 @@ use crate::money::Quota;
 
 pub use body::with_callback;
 pub use copies::{are_same_or_copy, base_name, nfc, refused_name};
-pub use defaults::{Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, bad_defaults, is_defaults_name};
+pub use defaults::{Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, bad_defaults};
 pub use inspection::Inspection;
-pub use lines::Lines;
-pub use names::{DEFAULTS_NAME, is_job_file_name, is_unfinished, split_path, stem};
-pub use reader::{JobFileReader, read_document, read_lines};
+pub use lines::{Lines, read_lines};
+pub use names::{DEFAULTS_NAME, is_defaults_name, is_job_file_name, is_unfinished, split_path, stem};
+pub use read::read_document;
+pub use reader::JobFileReader;
 pub use schema::schema;
 
 /// How many problems of a file are listed; a last one then says how many more there are.

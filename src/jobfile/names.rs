@@ -1,6 +1,6 @@
 //! Rules about the names of job files: which files are job files, their form, and the default names of their jobs.
 
-use crate::jobfile::{Form, is_defaults_name};
+use crate::jobfile::Form;
 
 /// Longest default name, in characters, leaving room for the number of a further object.
 const STEM_CHARS: usize = 180;
@@ -52,6 +52,11 @@ pub fn is_unfinished(name: &str) -> bool {
 pub fn is_job_file_name(path: &str) -> bool {
     let name = split_path(path).1;
     !is_unfinished(name) && !is_defaults_name(name) && Form::of_name(name).is_some()
+}
+
+/// Whether a file of this name or path is the `defaults.json` of its folder, in any case of letters.
+pub fn is_defaults_name(path: &str) -> bool {
+    split_path(path).1.eq_ignore_ascii_case(DEFAULTS_NAME)
 }
 
 /// The name without its folders and its ending: the default name of the file's jobs.

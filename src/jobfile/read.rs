@@ -3,10 +3,34 @@
 use crate::jobfile::expand::Expander;
 use crate::jobfile::findings::{Findings, unlisted_problems};
 use crate::jobfile::json::{self, JsonValue, Node};
-use crate::jobfile::{Cause, Draft, Form, JobFileReader, MAX_PROBLEMS, Problem, Refusal, encoding, names};
+use crate::jobfile::reader::JobFileReader;
+use crate::jobfile::{Cause, Draft, Form, JobFileLimits, MAX_PROBLEMS, Problem, Refusal, encoding, names};
+use crate::rng::Rng;
 
-/// See [`JobFileReader::read_document`].
-pub(super) fn read(reader: &JobFileReader, bytes: &[u8], stem: &str) -> Result<Vec<Draft>, Refusal> {
+impl JobFileReader {
+    /// Reads a document whose name without ending is `stem`: the jobs of its objects, in order, at least one.
+    ///
+    /// # Errors
+    /// Every problem of the document; none of its jobs may be accepted then.
+    pub fn read_document(&self, bytes: &[u8], stem: &str) -> Result<Vec<Draft>, Refusal> {
+        read(self, bytes, stem)
+    }
+}
+
+/// [`JobFileReader::read_document`] without defaults.
+///
+/// # Errors
+/// As there.
+pub fn read_document(
+    bytes: &[u8],
+    stem: &str,
+    limits: &JobFileLimits,
+    rng: &Rng,
+) -> Result<Vec<Draft>, Refusal> {
+    JobFileReader::new(limits.clone(), rng.clone()).read_document(bytes, stem)
+}
+
+fn read(reader: &JobFileReader, bytes: &[u8], stem: &str) -> Result<Vec<Draft>, Refusal> {
     let limits = &reader.limits;
     if bytes.len() as u64 > limits.max_bytes {
         let message = format!(

@@ -1,14 +1,12 @@
-//! Reads job files of every form by the same rules.
+//! What reads job files: the rules that it holds them to, and what it adds to their jobs.
 
-use std::io::BufRead;
 use std::sync::Arc;
 
+use crate::jobfile::JobFileLimits;
 use crate::jobfile::defaults::Defaults;
-use crate::jobfile::lines::Lines;
-use crate::jobfile::{Draft, Form, JobFileLimits, Refusal, read};
 use crate::rng::Rng;
 
-/// What job files are held to, and what is added to their jobs.
+/// See the module. `read` reads documents with it, `lines` all other forms.
 #[derive(Clone)]
 pub struct JobFileReader {
     pub limits: JobFileLimits,
@@ -28,38 +26,4 @@ impl JobFileReader {
     pub fn with_defaults(&self, defaults: Arc<Defaults>) -> Self {
         Self { defaults, ..self.clone() }
     }
-
-    /// Reads a document whose name without ending is `stem`: the jobs of its objects, in order, at least one.
-    ///
-    /// # Errors
-    /// Every problem of the document; none of its jobs may be accepted then.
-    pub fn read_document(&self, bytes: &[u8], stem: &str) -> Result<Vec<Draft>, Refusal> {
-        read::read(self, bytes, stem)
-    }
-
-    /// Reads a file of another form as a stream, with at most one line or row in memory. Blank ones are skipped. Drafts are
-    /// returned even if others are rejected: the caller accepts the file only if none is. After
-    /// [`MAX_PROBLEMS`](crate::jobfile::MAX_PROBLEMS) problems the others are counted, and the last refusal reports the
-    /// count.
-    pub fn read_lines<R: BufRead>(&self, form: Form, reader: R, stem: &str) -> Lines<R> {
-        Lines::new(self.clone(), form, reader, stem)
-    }
-}
-
-/// [`JobFileReader::read_document`] without defaults.
-///
-/// # Errors
-/// As there.
-pub fn read_document(
-    bytes: &[u8],
-    stem: &str,
-    limits: &JobFileLimits,
-    rng: &Rng,
-) -> Result<Vec<Draft>, Refusal> {
-    JobFileReader::new(limits.clone(), rng.clone()).read_document(bytes, stem)
-}
-
-/// [`JobFileReader::read_lines`] of objects on lines, without defaults.
-pub fn read_lines<R: BufRead>(reader: R, stem: &str, limits: &JobFileLimits, rng: &Rng) -> Lines<R> {
-    JobFileReader::new(limits.clone(), rng.clone()).read_lines(Form::Lines, reader, stem)
 }

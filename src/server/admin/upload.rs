@@ -58,7 +58,7 @@ pub(super) struct Upload {
     summary = "Submit a job file; it is accepted as a whole or rejected. The provider bills every job",
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it"),
-        ("defaults_bytes" = Option<u64>, Query, description = "So many bytes at the beginning of the body are defaults (as in defaults.json), and the job file follows"),
+        ("defaults_bytes" = Option<u64>, Query, description = "How many bytes at the beginning of the body are defaults (as in defaults.json); the job file follows"),
         ("defaults_name" = Option<String>, Query, description = "How messages and the jobs name the defaults"),
         ("max_cost_usd" = Option<f64>, Query, description = "Accept nothing if the estimate of all jobs is above this", minimum = 0),
         ("again" = Option<bool>, Query, description = "Run the jobs although the same file was accepted within 24 hours, as `again` in their `dropreel` object does"),

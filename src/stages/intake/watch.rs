@@ -286,6 +286,6 @@ mod tests {
         std::fs::create_dir(path("a")).unwrap();
         watched.settle().await;
         std::fs::write(path("a/f.json"), "{}").unwrap();
-        assert!(watched.has_event().await, "a file in a folder made anew");
+        assert!(watched.has_event().await, "a file in a folder that was made again");
     }
 }
