@@ -164,3 +164,24 @@ async fn table_becomes_jobs_and_its_outcome_a_table_again() {
     assert_eq!(rig.job("four").await["state"], "succeeded");
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn check_applies_the_defaults_of_the_inbox() {
+    let mut rig = Rig::set_up("").await;
+    write(&rig.path("inbox/defaults.json"), r#"{"model": "wan2.5-t2v"}"#);
+    write(&rig.path("inbox/spring/defaults.json"), r#"{"duration": 5}"#);
+    write(&rig.path("inbox/spring/ideas.prompts.txt"), format!("{SAKURA} {QUICK}\n"));
+    let file = rig.path("inbox/spring/ideas.prompts.txt");
+    let checked = stdout_json(&rig.run(&["check", "--offline", "--json", file.to_str().unwrap()]).await);
+    let used = &checked["files"][0]["defaults"];
+    assert_eq!(
+        used[0],
+        json!({"key": "duration", "value": "5", "file": "spring/defaults.json"}),
+        "{checked}"
+    );
+    assert_eq!(used[1]["file"], "defaults.json");
+    rig.start_daemon().await;
+    rig.until_settled(1).await;
+    assert_eq!(rig.job("ideas").await["request"]["duration"], 5);
+    rig.finish().await;
+}
