@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// Monotonic time since the clock was created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(Duration);
 
 impl Tick {

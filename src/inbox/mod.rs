@@ -15,7 +15,7 @@ pub use crate::inbox::destination::{Destination, FileHere};
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::leftovers::Leftovers;
 pub use crate::inbox::open_folder::{InboxEntry, OpenFolder};
-pub use crate::inbox::scan::{Scan, ScannedFolder};
+pub use crate::inbox::scan::{Scan, ScanCache, ScannedFolder};
 use crate::jobfile::split_path;
 
 /// How many levels of folders below the inbox are read.

@@ -80,21 +80,24 @@ impl OpenFolder {
         for entry in Dir::read_from(&self.folder).map_err(io)? {
             let entry = entry.map_err(io)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
+            if name != "." && name != ".." {
+                entries.extend(self.entry(name));
             }
-            // Skip what was removed since it was listed.
-            let Ok(stat) = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let text = name.to_str();
-            entries.push(InboxEntry {
-                name: text.map_or_else(|| name.as_bytes().escape_ascii().to_string(), str::to_owned),
-                is_utf8: text.is_some(),
-                irregular_kind: irregular_kind(&stat),
-                version: FileVersion::of(&stat),
-            });
         }
         entries.sort_unstable_by(|one, two| one.name.cmp(&two.name));
         Ok(entries)
+    }
+
+    /// The entry of this name; `None` if it was removed.
+    pub(super) fn entry(&self, name: &OsStr) -> Option<InboxEntry> {
+        let stat = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let text = name.to_str();
+        Some(InboxEntry {
+            name: text.map_or_else(|| name.as_bytes().escape_ascii().to_string(), str::to_owned),
+            is_utf8: text.is_some(),
+            irregular_kind: irregular_kind(&stat),
+            version: FileVersion::of(&stat),
+        })
     }
 
     /// Opens a regular file. Follows no link and does not wait for the writer of a pipe.

@@ -22,7 +22,7 @@ use crate::clock::{Clock, Tick, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::fs::lock::{InboxLock, LockError};
-use crate::inbox::{FileVersion, Inbox, InboxEntry, Scan, ScannedFolder};
+use crate::inbox::{FileVersion, Inbox, InboxEntry, Scan, ScanCache, ScannedFolder};
 use crate::jobfile::{self, JobFileLimits, JobFileReader, Problem, split_path};
 use crate::rng::Rng;
 use crate::stages::intake::folder_defaults::{DefaultsByFolder, FoundDefaults, folders_of};
@@ -71,6 +71,7 @@ pub struct IntakeStage {
     /// The job files found by the last scan, by path.
     known_files: Mutex<BTreeMap<String, KnownFile>>,
     known_folders: Mutex<KnownFolders>,
+    scan_cache: Arc<Mutex<ScanCache>>,
     /// The folders that the last scan skipped, and when each was reported.
     skipped_folders: Mutex<BTreeMap<String, Tick>>,
 }
@@ -119,6 +120,7 @@ impl IntakeStage {
             next_scan: Mutex::default(),
             known_files: Mutex::default(),
             known_folders: Mutex::default(),
+            scan_cache: Arc::default(),
             skipped_folders: Mutex::default(),
         }
     }
@@ -279,10 +281,11 @@ impl Stage for IntakeStage {
         failpoints::hit(FailPoint::IntakeBegan);
         let (validator, lock, recursive) =
             (self.validator.clone(), self.lock.clone(), self.folders.recursive);
+        let (cache, now) = (self.scan_cache.clone(), self.clock.tick());
         let scanned = run_blocking(&self.clock, move || {
             validator.inbox.create_if_missing()?;
             lock.map_or(Ok(()), |lock| lock.renew())?;
-            Ok::<_, ScanError>(validator.inbox.scan(recursive)?)
+            Ok::<_, ScanError>(validator.inbox.scan_again(recursive, &mut cache.lock(), now)?)
         })
         .await;
         let Scan { files, folders, skipped } = match scanned {
