@@ -20,7 +20,7 @@ use crate::store::writer::Writing;
 #[derive(Debug, Error)]
 pub enum RateError {
     /// Nothing of the job is in the library.
-    #[error("it has no file in the library to rate")]
+    #[error("the job has no file in the library to rate")]
     NoFiles,
     /// The job has other outputs.
     #[error("it has no output `{output}` in the library; it has {known}")]
