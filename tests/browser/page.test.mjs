@@ -231,6 +231,27 @@ test('dropped files are reviewed in one sheet and the good ones submitted', asyn
   });
 });
 
+test('table and list of prompts are job files', async () => {
+  await at('/', {}, async (page) => {
+    await page.getByRole('button', { name: 'New job' }).click();
+    await page.locator('#form-length').selectOption('10');
+    await page.locator('#form-labels').fill('project=prompts');
+    await page.keyboard.press('Escape');
+    await dropFiles(page, [['rows.csv', 'model,prompt,duration,dropreel.name\nwan2.5-t2v,a row,5,row-1\nwan2.5-t2v,another,5,row-2\n'], ['ideas.prompts.txt', 'a first idea\n\n# not this\na second one\n']]);
+    const row = (name) => page.locator('#review .part').filter({ hasText: name });
+    await row('rows.csv').getByText('2 jobs, about').waitFor();
+    await row('ideas.prompts.txt').getByText('with the choices of the form: wan2.5-t2v, 10 s, 720p').waitFor();
+    await row('ideas.prompts.txt').getByText('2 jobs, about').waitFor();
+    await (await readyButton(page, 'Submit 4 jobs')).click();
+    await page.locator('#submit').waitFor({ state: 'hidden' });
+    assert.equal(await jobsNamed('row-'), 2);
+    const { jobs } = await daemon.api('jobs?label=project%3Dprompts');
+    assert.equal(jobs.length, 2);
+    const { request } = await daemon.api(`jobs/${jobs[0].id}`);
+    assert.deepEqual({ ...request }, { prompt: 'a second one', model: 'wan2.5-t2v', duration: 10, resolution: '720p' });
+  });
+});
+
 test('repeated file is run again only on request', async () => {
   await at('/', {}, async (page) => {
     const file = ['twice.json', JSON.stringify(preview('twice'))];

@@ -89,13 +89,19 @@ export class JobForm {
     };
   }
 
+  /** What it says besides the clip itself: the defaults of a list of prompts. */
+  get defaults() {
+    const { prompt, image_urls: pictures, dropreel, ...choices } = this.job;
+    return { ...choices, dropreel: dropreel?.labels ? { labels: dropreel.labels } : undefined };
+  }
+
   /** Its part; none while it is empty. */
   parts() {
     const { prompt, picture, labels } = this.fields;
     if (!prompt.value.trim() && !picture.value.trim()) return [];
     const body = JSON.stringify(this.job, null, 1);
     const problem = parseLabels(labels.value) ? undefined : t('bad_labels');
-    return [{ id: `form ${body}`, title: '', name: '', body, isLines: false, isForm: true, problem }];
+    return [{ id: `form ${body}`, title: '', name: '', body, mediaType: 'application/json', isForm: true, problem }];
   }
 
   /** After a submit: the next clip often differs in its prompt only. */

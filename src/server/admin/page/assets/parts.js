@@ -14,6 +14,7 @@ const ENDINGS = [
   ['is_archive', /\.(zip|rar|7z|gz|tgz|tar)$/i],
 ];
 const JOB_FILE = /\.(json|jsonl|ndjson|csv)$/i;
+const PROMPTS = /\.prompts\.txt$/i;
 const JSON_TYPE = 'application/json';
 const LINES_TYPE = 'application/x-ndjson';
 const MEDIA_TYPES = { jsonl: LINES_TYPE, ndjson: LINES_TYPE, csv: 'text/csv' };
@@ -43,13 +44,16 @@ async function mismatch(file) {
   if (beginning.slice(4, 8) === 'ftyp') return t('is_media');
   if (beginning.startsWith('RIFF')) return t(beginning.slice(8, 12) === 'WEBP' ? 'is_picture' : 'is_media');
   if (beginning.startsWith('PK\x03\x04')) return t('is_archive');
-  if (!JOB_FILE.test(file.name)) return t('is_unknown');
+  if (!JOB_FILE.test(file.name) && !PROMPTS.test(file.name)) return t('is_unknown');
   const isWide = /^(\xff\xfe|\xfe\xff)/.test(beginning);
   return beginning.includes('\0') && !isWide ? t('is_binary') : null;
 }
 
-/** The part of a file. Its content is read now: a file may be changed or gone when it is sent. */
-export async function filePart(file) {
+/**
+ * The part of a file. Its content is read now: a file may be changed or gone when it is sent. A list of prompts gets the
+ * rest of each job from `defaults`.
+ */
+export async function filePart(file, defaults) {
   const id = `file ${JSON.stringify([file.name, file.size, file.lastModified])}`;
   const mediaType = MEDIA_TYPES[file.name.split('.').pop().toLowerCase()] ?? JSON_TYPE;
   const part = { id, title: file.name, name: file.name, mediaType };
@@ -57,6 +61,11 @@ export async function filePart(file) {
     part.problem = await mismatch(file);
     if (!part.problem && file.size > MAX_BYTES) part.problem = t('is_too_long');
     if (!part.problem) part.body = new Blob([await file.arrayBuffer()]);
+    if (part.body && PROMPTS.test(file.name)) {
+      const before = new Blob([JSON.stringify(defaults)]);
+      Object.assign(part, { id: `${id} ${JSON.stringify(defaults)}`, mediaType: 'text/x-prompts', defaultsBytes: before.size, body: new Blob([before, part.body]) });
+      part.note = t('with_form', { choices: [defaults.model, defaults.duration && t('seconds', { n: defaults.duration }), defaults.resolution, defaults.aspect_ratio].filter(Boolean).join(t('comma')) });
+    }
   } catch {
     part.problem = t('is_unreadable');
   }

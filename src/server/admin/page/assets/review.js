@@ -145,6 +145,7 @@ export function partView(part, index, { isOnly, isForm, onAgain, onRemove }) {
   return element('li', { className: 'part' },
     head.length ? element('div', { className: 'part-head' }, ...head) : null,
     problem ? element('p', { className: 'problem' }, problem) : null,
+    part.note ? element('p', { className: 'muted' }, part.note) : null,
     part.rise ? element('p', { className: 'caution' }, part.rise) : null,
     file && !file.ok ? findingList(file.errors, 'problem', hasPlace) : null,
     file?.accepted_before ? againView(part, index, onAgain) : null,

@@ -31,7 +31,9 @@ class Keys {
 }
 
 function address(path, part, parameters = {}) {
-  const query = new URLSearchParams(Object.entries({ name: part.name, again: part.again ? 'true' : '', ...parameters }).filter(([, value]) => value));
+  const query = new URLSearchParams(Object.entries({
+    name: part.name, again: part.again ? 'true' : '', defaults_bytes: part.defaultsBytes ?? '', defaults_name: part.defaultsBytes ? t('the_form') : '', ...parameters,
+  }).filter(([, value]) => value));
   return `/api/v1/${path}${query.size ? `?${query}` : ''}`;
 }
 const mediaType = (part) => ({ 'content-type': part.mediaType });
@@ -77,7 +79,7 @@ class Sheet {
 
   async add(files) {
     const known = new Set(this.parted.files.map((part) => part.id));
-    for (const part of await Promise.all([...files].map(filePart))) if (!known.has(part.id)) this.parted.files.push(part);
+    for (const part of await Promise.all([...files].map((file) => filePart(file, this.form.defaults)))) if (!known.has(part.id)) this.parted.files.push(part);
     this.changed(0);
   }
 
@@ -104,7 +106,7 @@ class Sheet {
       for (let part = waiting.shift(); part && round === this.round; part = waiting.shift()) {
         try {
           // Without `again`: then a file that was accepted before is named.
-          const answer = await send(address('estimate', { name: part.name }), part.body, mediaType(part));
+          const answer = await send(address('estimate', { ...part, again: false }), part.body, mediaType(part));
           part.found = { ...answer, file: answer.files[0] };
         } catch (error) {
           if (error.isUnreachable) {

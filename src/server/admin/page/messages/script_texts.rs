@@ -45,6 +45,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("budget_until", "It is renewed on {time}.", "{time} 重置。"),
     ("budget_until_raised", "They continue when it is raised.", "提高预算后继续。"),
     ("over_max_cost", "{jobs} above their own `max_cost_usd`: accepted, but held and not submitted.", "{jobs}超过其自身的 `max_cost_usd`：会接收，但需人工处理，不会提交。"),
+    ("with_form", "Each line is a prompt, with the choices of the form: {choices}", "每行一个提示词，其余按表单中的选择：{choices}"),
+    ("the_form", "the form", "表单"),
     ("other_model", "Another model …", "其他模型……"),
     ("any_ratio", "Default", "默认"),
     ("seconds", "{n} s", "{n} 秒"),
@@ -56,7 +58,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("is_document", "A text document, not a job file: job files are plain text named .json or .jsonl.", "这是文档，不是任务文件：任务文件是名为 .json 或 .jsonl 的纯文本。"),
     ("is_archive", "An archive, not a job file: unpack it and drop the files in it.", "这是压缩包，不是任务文件：请解压后放入其中的文件。"),
     ("is_binary", "Not a text: it has the name of a job file, but something else is in it.", "这不是文本：文件名像任务文件，内容却不是。"),
-    ("is_unknown", "Not a job file by its name: job files end in .json, .jsonl, .ndjson or .csv.", "从文件名看不是任务文件：任务文件以 .json、.jsonl、.ndjson 或 .csv 结尾。"),
+    ("is_unknown", "Not a job file by its name: job files end in .json, .jsonl, .ndjson, .csv or .prompts.txt.", "从文件名看不是任务文件：任务文件以 .json、.jsonl、.ndjson、.csv 或 .prompts.txt 结尾。"),
     ("is_too_long", "Longer than 256 MiB: split it into several files.", "超过 256 MiB：请拆分成多个文件。"),
     ("is_unreadable", "Cannot be read: a folder, or a file that was moved. Drop the files themselves.", "无法读取：可能是文件夹，或文件已被移动。请直接放入文件。"),
 ];
