@@ -74,8 +74,8 @@ async fn earlier_task_is_polled_until_its_cost_is_final() {
     assert_eq!(counted(&rig), [(1, 75_000), reserved[1]]);
     let details = rig.store.details(job).await.unwrap();
     assert_eq!((details.job.state_name(), details.job.task()), (StateName::Queued, Some(&task(2))));
-    poll(&rig, job, 2, settled(Phase::Failed, 0), first).await;
-    assert_eq!(rig.store.details(job).await.unwrap().cost, Some(Quota::new(75_000)), "the sum of both");
+    poll(&rig, job, 2, settled(Phase::Failed, 5_000), first).await;
+    assert_eq!(rig.store.details(job).await.unwrap().cost, Some(Quota::new(80_000)), "the sum of both");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod any_order;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::Clock;
+use crate::clock::calendar::Zone;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, SubmitVerdict, TaskFacts};
 use crate::job::state::StateName;
 use crate::jobfile::Draft;
@@ -93,6 +95,45 @@ async fn attempt_is_reserved_then_settled_at_its_charge() {
 }
 
 #[tokio::test]
+async fn larger_of_estimate_and_freeze_stays_reserved() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let job = rig.ingest(vec![draft("a")]).await[0];
+    start(&rig, job, 15, NOW).await;
+    rig.store.apply(job, answered(1, accepted("task-1", Some(10))), NOW).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(15), usd(0)));
+}
+
+#[tokio::test]
+async fn day_of_a_budget_is_that_of_its_zone() {
+    let rig = Rig::new();
+    rig.store.set_budgets(Budgets { zone: Zone::named("Asia/Shanghai").unwrap(), ..budgets() });
+    let job = rig.ingest(vec![draft("a")]).await[0];
+    let [before, after] =
+        ["2026-04-04T15:30:00Z", "2026-04-04T16:30:00Z"].map(|text| Timestamp::parse_rfc3339(text).unwrap());
+    start(&rig, job, 15, before).await;
+    assert_eq!(today(&rig, before).await, (usd(15), usd(0)));
+    assert_eq!(today(&rig, after).await, (usd(0), usd(0)));
+}
+
+#[tokio::test]
+async fn refused_submit_that_was_executed_counts_again() {
+    let rig = Rig::new();
+    rig.store.set_budgets(budgets());
+    let job = rig.ingest(vec![draft("a")]).await[0];
+    start(&rig, job, 15, NOW).await;
+    let refused = SubmitVerdict::Refused(crate::job::JobError { code: "c".into(), message: "m".into() });
+    rig.store.apply(job, answered(1, refused), NOW).await.unwrap();
+    assert_eq!(today(&rig, NOW).await, (usd(0), usd(0)));
+    rig.store.keep_delivery(job, b"{}".to_vec(), NOW).await.unwrap();
+    let delivery = rig.store.unprocessed_deliveries(0, 1).await.unwrap().remove(0);
+    let received = Event::CallbackReceived { hint: TaskId::parse("task-9"), quiet: false };
+    let applied = rig.store.process_delivery(&delivery, received, None, NOW).await.unwrap();
+    assert_eq!((applied.before, applied.job.state_name()), (StateName::Failed, StateName::Held));
+    assert_eq!(today(&rig, NOW).await, (usd(15), usd(0)));
+}
+
+#[tokio::test]
 async fn what_was_not_executed_is_given_back_and_reserved_again() {
     let rig = Rig::new();
     rig.store.set_budgets(budgets());
@@ -154,7 +195,6 @@ async fn job_over_budget_waits_and_smaller_ones_pass_it() {
 
 #[tokio::test]
 async fn jobs_behind_one_that_needs_less_than_expected_are_tried_again() {
-    use futures_util::FutureExt;
     let rig = Rig::new();
     rig.store.set_budgets(budgets());
     let jobs = rig.ingest(vec![draft("a"), draft("b"), draft("c"), draft("d")]).await;
@@ -167,10 +207,13 @@ async fn jobs_behind_one_that_needs_less_than_expected_are_tried_again() {
     rig.store.apply(jobs[1], Event::BudgetFreed, NOW).await.unwrap();
     let freed = rig.store.listen(Topic::BudgetFreed);
     start(&rig, jobs[1], 20, NOW).await;
-    assert!(freed.next().now_or_never().is_some(), "it needs less by now");
+    // The notification follows the answer of the writer.
+    let clock = Clock::machine();
+    let wait = Duration::from_secs(10);
+    assert!(clock.within(wait, freed.next()).await.is_some(), "it needs less by now");
     assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[2]]);
     rig.store.apply(jobs[2], Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
-    assert!(freed.next().now_or_never().is_some(), "it needs nothing by now");
+    assert!(clock.within(wait, freed.next()).await.is_some(), "it needs nothing by now");
     assert_eq!(rig.store.jobs_that_fit_now(NOW, 10).await.unwrap(), [jobs[3]]);
 }
 
