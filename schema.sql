@@ -15,7 +15,7 @@ PRAGMA application_id = 1685221484; -- 'drpl'
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,   -- 'epoch': number of starts; 'clock_high_water': the latest wall clock seen;
                                        -- 'api_key_fingerprint': 40 bits that recognize the API key; 'backup_made_at': set in
-                                       -- a backup until a daemon starts with it
+                                       -- a backup until a daemon starts with it; 'fair_by': a digest of `provider.fair_by`
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -56,6 +56,7 @@ CREATE TABLE jobs (
     max_cost_quota       INTEGER,               -- not submitted if the estimate is above it; null: no limit
     adopted              INTEGER NOT NULL,      -- 1: made for a task that was not submitted here
     created_at           INTEGER NOT NULL,
+    turn                 TEXT NOT NULL,         -- the value of the label in `provider.fair_by`; '': none, or no such setting
 
     state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
                                                  OR state = 'processing' OR state = 'downloading' OR state = 'succeeded'
@@ -102,6 +103,7 @@ CREATE TABLE jobs (
     completed_at         INTEGER,
     finished_at          INTEGER,
     expires_at           INTEGER,               -- the first of its links to expire
+    moved_at             INTEGER,               -- when `export --move` cancelled it, to hand it out to another machine
     dismissed_at         INTEGER,               -- when a person took it off the list of what needs one; null: it is on it
     error_code           TEXT,
     error_message        TEXT,
@@ -111,8 +113,8 @@ CREATE TABLE jobs (
                                                 -- is staged, or has just been published, and it is not due yet
 ) STRICT;
 
--- The next job to submit of each model.
-CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action = 'submit';
+-- The next job to submit of each model and turn.
+CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, turn, nr) WHERE next_action = 'submit';
 -- Everything that is due.
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
 -- Waiting for a budget, in the order of the queue.
@@ -148,7 +150,8 @@ CREATE TABLE requests (
     prompt  TEXT,
     labels  TEXT NOT NULL,              -- a JSON object
     warnings TEXT NOT NULL DEFAULT '[]', -- a JSON array of texts: what the checks of its job file warned about
-    defaults TEXT                       -- a JSON array: what it has from defaults, and from which file; null: nothing
+    defaults TEXT,                      -- a JSON array: what it has from defaults, and from which file; null: nothing
+    key     TEXT                        -- the user's own key of the job, which is in `keys` too
 ) STRICT;
 
 -- The same labels, one row each, to filter by. Without REFERENCES: SQLite would scan this table for each job pruned.
@@ -164,6 +167,12 @@ CREATE TABLE keys (
     key     TEXT NOT NULL PRIMARY KEY,
     job     TEXT NOT NULL               -- jobs.id; the job may be pruned
 ) STRICT, WITHOUT ROWID;
+
+-- What `export --move` has handed out and its client has not acknowledged yet (src/store/export.rs).
+CREATE TABLE moved_jobs (
+    job     INTEGER PRIMARY KEY REFERENCES jobs (nr),
+    line    TEXT NOT NULL               -- the job file, on one line
+) STRICT;
 
 -- Idempotency keys of requests that made jobs, for a week. Without REFERENCES: rows of `batches` are kept longer.
 CREATE TABLE idempotency_keys (

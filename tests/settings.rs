@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 48] = [
+const TABLE: [(&str, &str, &str); 49] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -54,6 +54,7 @@ const TABLE: [(&str, &str, &str); 48] = [
     ("polling.max_interval", r#""60s""#, "2m"),
     ("provider.api_key_file", r#""""#, "FOLDER/key"),
     ("provider.base_url", r#""https://qingbo.dev""#, "https://api.qingbo.ai"),
+    ("provider.fair_by", r#""""#, "label.project"),
     ("provider.max_running", "20", "30"),
     ("provider.max_running_per_model", "{}", r#"{ "wan2.5-t2v" = 2, "Other" = 3 }"#),
     ("provider.proxy", r#""""#, "http://proxy.example:3128"),

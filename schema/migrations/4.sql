@@ -11,6 +11,7 @@ CREATE TABLE jobs_4 (
     max_cost_quota       INTEGER,
     adopted              INTEGER NOT NULL,
     created_at           INTEGER NOT NULL,
+    turn                 TEXT NOT NULL,
     state                TEXT NOT NULL CHECK (state = 'pending' OR state = 'submitting' OR state = 'queued'
                                                  OR state = 'processing' OR state = 'downloading' OR state = 'succeeded'
                                                  OR state = 'failed' OR state = 'cancelled' OR state = 'expired'
@@ -51,6 +52,7 @@ CREATE TABLE jobs_4 (
     completed_at         INTEGER,
     finished_at          INTEGER,
     expires_at           INTEGER,
+    moved_at             INTEGER,
     dismissed_at         INTEGER,
     error_code           TEXT,
     error_message        TEXT,
@@ -59,7 +61,7 @@ CREATE TABLE jobs_4 (
 ) STRICT;
 INSERT INTO jobs_4
 SELECT
-    nr, id, intake, name, model, priority, NULL, NULL, 0, created_at, state,
+    nr, id, intake, name, model, priority, NULL, NULL, 0, created_at, '', state,
     CASE reason WHEN 'slow' THEN 'timed_out' WHEN 'clock_doubted' THEN 'outcome_unknown'
                 WHEN 'output_unfit' THEN 'invalid_output' WHEN 'task_shared' THEN 'duplicate_task'
                 WHEN 'media_forbidden' THEN 'address_forbidden' ELSE reason END,
@@ -69,11 +71,11 @@ SELECT
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
     asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
-    submitted_at, completed_at, finished_at, expires_at, NULL, error_code, error_message, NULL, changed
+    submitted_at, completed_at, finished_at, expires_at, NULL, NULL, error_code, error_message, NULL, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
-CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, nr) WHERE next_action = 'submit';
+CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, turn, nr) WHERE next_action = 'submit';
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
 CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
     WHERE next_action = 'wait' AND budget_wait_quota IS NOT NULL;
@@ -115,6 +117,14 @@ CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NUL
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE requests ADD COLUMN defaults TEXT;
+ALTER TABLE requests ADD COLUMN key TEXT;
+CREATE INDEX keys_by_job_4 ON keys (job);
+UPDATE requests SET key = (SELECT key FROM keys JOIN jobs ON jobs.id = keys.job WHERE jobs.nr = requests.job);
+DROP INDEX keys_by_job_4;
+CREATE TABLE moved_jobs (
+    job     INTEGER PRIMARY KEY REFERENCES jobs (nr),
+    line    TEXT NOT NULL
+) STRICT;
 ALTER TABLE attempts RENAME COLUMN frozen_at TO created_at;
 ALTER TABLE attempts RENAME COLUMN last_send_at TO last_sent_at;
 -- What attempts cost. Only the newest attempt of a job had its cost kept.

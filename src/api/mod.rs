@@ -12,6 +12,7 @@ pub mod budget;
 pub mod data_dir;
 pub mod estimate;
 pub mod event;
+pub mod export;
 pub mod hook;
 pub mod job;
 pub mod list;

@@ -15,6 +15,7 @@ use crate::api::adopt::{AdoptRequest, AdoptResult};
 use crate::api::again::{AgainRequest, EditPreview, EditRequest};
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::estimate::EstimateView;
+use crate::api::export::{ExportPage, MoveRequest, MovedJobs, MovedPage};
 use crate::api::list::JobFilter;
 use crate::api::models::ModelsView;
 use crate::api::problem::ProblemDetails;
@@ -197,6 +198,23 @@ impl ApiClient {
         request: &RatingRequest,
     ) -> Result<Received<ActionResult>, CliError> {
         self.post(&["api", "v1", "jobs", &job.to_string(), "rate"], request).await
+    }
+
+    /// A page of the jobs that match `filter` as job files, oldest first.
+    pub async fn export(&self, filter: &JobFilter, cursor: Option<String>) -> Result<ExportPage, CliError> {
+        let mut query = filter.query_pairs();
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        self.get(&["api", "v1", "export"], &query).await
+    }
+
+    /// Some jobs for another machine, cancelled here; none: there are no more.
+    pub async fn move_jobs(&self, request: &MoveRequest) -> Result<MovedPage, CliError> {
+        self.post(&["api", "v1", "export", "move"], request).await
+    }
+
+    /// Confirms that the lines of moved jobs are where they were to go.
+    pub async fn acknowledge_moved(&self, moved: &MovedJobs) -> Result<MovedJobs, CliError> {
+        self.post(&["api", "v1", "export", "acknowledge"], moved).await
     }
 
     /// What the jobs of a file would cost.

@@ -14,6 +14,7 @@ mod doctor;
 mod edit;
 mod event_stream;
 mod exit;
+mod export;
 #[cfg(test)]
 mod fixtures;
 mod follow;
@@ -94,6 +95,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
         Command::Dismiss(args) => actions::apply(&context, OperatorAction::Dismiss, &args).await,
         Command::Rate(args) => rate::rate(&context, &args).await,
+        Command::Export(args) => export::export(&context, &args).await,
         Command::Path(args) => path::path(&context, &args.job).await,
         Command::Again(args) => again::again(&context, &args).await,
         Command::Edit(args) => edit::edit(&context, &args).await,

@@ -122,6 +122,7 @@ impl Pipeline {
         store.set_subscriptions(subscriptions(&settings.hooks));
         store.set_budgets(settings.budget.budgets(&clock));
         store.set_operator_prices(settings.budget.prices.clone());
+        store.set_fair_by(settings.provider.fair_by.clone()).await?;
         epoch::begin(&store, settings, &clock).await?;
 
         let fingerprint = key.fingerprint();

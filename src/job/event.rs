@@ -105,6 +105,8 @@ pub enum Event {
     },
     /// A person changed the request of a job that was not submitted.
     Edited(Box<JobEdit>),
+    /// The job is handed out to another machine, if it was not submitted.
+    MovedOut,
     /// The operator asked for an action.
     Operator(OperatorAction),
 }

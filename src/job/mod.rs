@@ -120,6 +120,8 @@ pub struct JobFacts {
     pub finished_at: Option<Timestamp>,
     /// When the first link expires.
     pub expires_at: Option<Timestamp>,
+    /// When it was cancelled here to be run on another machine.
+    pub moved_at: Option<Timestamp>,
     /// When a person took it off the list of what needs one. A change of its state puts it back.
     pub dismissed_at: Option<Timestamp>,
     /// Why it failed.

@@ -80,19 +80,43 @@ pub struct WaitingJob {
     pub model: String,
     /// Its priority.
     pub priority: Priority,
+    /// The value with which it takes turns; empty for jobs without one.
+    pub turn: String,
 }
 
-/// The job to submit next: among those whose model has room, the highest priority, then the oldest. `heads` holds the
-/// first waiting job of each model.
+/// Whose turn it was last, by priority: the values of a label take turns in their order, the first after the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turns(BTreeMap<Priority, String>);
+
+impl Turns {
+    /// The value whose turn it was last at this priority.
+    pub fn last(&self, priority: Priority) -> Option<&str> {
+        self.0.get(&priority).map(String::as_str)
+    }
+
+    /// It was the turn of this job's value.
+    pub fn take(&mut self, job: &WaitingJob) {
+        self.0.insert(job.priority, job.turn.clone());
+    }
+
+    /// Whether a value of this priority has to wait until those after the last one have had their turns.
+    fn has_passed(&self, job: &WaitingJob) -> bool {
+        self.last(job.priority).is_some_and(|last| job.turn.as_str() <= last)
+    }
+}
+
+/// The job to submit next: among those whose model has room, the highest priority, then the value whose turn it is, then the
+/// oldest. `heads` holds the first waiting job of each model after these turns.
 pub fn next_to_submit<'a>(
     heads: &'a [WaitingJob],
     running: &TaskCounts,
     limits: &TaskLimits,
+    turns: &Turns,
 ) -> Option<&'a WaitingJob> {
     heads
         .iter()
         .filter(|job| limits.room_for(&job.model, running) > 0)
-        .min_by_key(|job| (Reverse(job.priority), job.id))
+        .min_by_key(|job| (Reverse(job.priority), turns.has_passed(job), &job.turn, job.id))
 }
 
 #[cfg(test)]
@@ -106,6 +130,7 @@ mod tests {
             id: JobId::new(Timestamp::from_millis(1_000_000 - age), 0, &Rng::seeded(1)),
             model: model.into(),
             priority: Priority::new(priority).expect("in range"),
+            turn: String::new(),
         }
     }
 
@@ -119,7 +144,7 @@ mod tests {
         let heads = [waiting("a", 0, 500), waiting("b", 10, 1), waiting("c", 10, 2)];
         let mut limits = TaskLimits { max_running: 5, max_running_per_model: BTreeMap::new() };
         let next = |limits: &TaskLimits, running: &TaskCounts| {
-            next_to_submit(&heads, running, limits).map(|job| job.model.clone())
+            next_to_submit(&heads, running, limits, &Turns::default()).map(|job| job.model.clone())
         };
         assert_eq!(next(&limits, &running(&[])), Some("c".into()));
         limits.max_running_per_model.insert("c".into(), 2);
@@ -128,6 +153,28 @@ mod tests {
         limits.max_running_per_model.insert("b".into(), 0);
         assert_eq!(next(&limits, &running(&[("c", 2)])), Some("a".into()));
         assert_eq!(next(&limits, &running(&[("c", 2), ("x", 3)])), None);
+    }
+
+    #[test]
+    fn values_of_one_priority_take_turns_across_models() {
+        let of =
+            |model, priority, turn: &str| WaitingJob { turn: turn.into(), ..waiting(model, priority, 1) };
+        let heads = [of("x", 0, "b"), of("y", 0, "a"), of("z", 0, "c")];
+        let limits = TaskLimits { max_running: 5, max_running_per_model: BTreeMap::new() };
+        let mut turns = Turns::default();
+        let mut next = || {
+            let job = next_to_submit(&heads, &running(&[]), &limits, &turns).unwrap();
+            turns.take(job);
+            job.turn.clone()
+        };
+        assert_eq!([next(), next(), next(), next()], ["a", "b", "c", "a"]);
+        let urgent = of("x", 5, "a");
+        assert_eq!(
+            next_to_submit(std::slice::from_ref(&urgent), &running(&[]), &limits, &turns),
+            Some(&urgent)
+        );
+        turns.take(&urgent);
+        assert_eq!(turns.last(Priority::default()), Some("a"), "each priority has its own turns");
     }
 
     #[test]

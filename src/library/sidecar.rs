@@ -1,5 +1,6 @@
 //! Changes one value in a sidecar, and keeps every other byte of it.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use serde_json::value::RawValue;
@@ -27,7 +28,7 @@ pub enum SidecarError {
 
 impl Library {
     /// Sets the value of `key` in the sidecar of the file at `relative`, durably: after a crash the sidecar is the old one or
-    /// the new one. Returns false if there is no sidecar: a user may have moved it away with its file.
+    /// the new one. `null` is not added where there is no such key. Returns false if there is no sidecar: a user may have moved it away with its file.
     ///
     /// # Errors
     /// See [`SidecarError`]. A sidecar of another owner than `owner` is never changed.
@@ -50,6 +51,11 @@ impl Library {
         let old = std::fs::read_to_string(&path).map_err(|error| FsError::new(&path, error))?;
         if !old.contains(owner) {
             return Err(wrong(format!("it does not name job {owner}")));
+        }
+        let known: BTreeMap<String, &RawValue> =
+            serde_json::from_str(&old).map_err(|error| wrong(error.to_string()))?;
+        if value.get() == "null" && !known.contains_key(key) {
+            return Ok(true);
         }
         let new = with_value(&old, key, value).map_err(|error: SetError| wrong(error.to_string()))?;
         if new != old {
@@ -84,6 +90,8 @@ mod tests {
         assert!(!set("4").unwrap(), "nothing is made");
         let sidecar = root.join("a.mp4.json");
         std::fs::write(&sidecar, "{\n  \"job\": \"job-1\",\n  \"x\": 1.10\n}\n").unwrap();
+        assert!(set("null").unwrap());
+        assert!(!std::fs::read_to_string(&sidecar).unwrap().contains("rating"));
         assert!(set("4").unwrap());
         let read = || std::fs::read_to_string(&sidecar).unwrap();
         assert_eq!(read(), "{\n  \"job\": \"job-1\",\n  \"x\": 1.10,\"rating\":4\n}\n");

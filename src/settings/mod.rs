@@ -128,6 +128,8 @@ pub struct ProviderSettings {
     pub request_timeout: Duration,
     /// Whether prices are asked for.
     pub quotes: Quotes,
+    /// The key of the label whose values take turns.
+    pub fair_by: Option<String>,
     /// The proxy for calls to the provider, an `http`, `https`, `socks5` or `socks5h` URL that may carry a password. `None`: the proxy of the
     /// usual environment variables.
     pub proxy: Option<Secret>,

@@ -71,6 +71,15 @@ pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     if text.is_empty() { Ok(None) } else { path(text).map(Some) }
 }
 
+/// `label.KEY`, or nothing.
+pub(super) fn fair_by(text: &str) -> Result<Option<String>, String> {
+    match text.strip_prefix("label.") {
+        _ if text.is_empty() => Ok(None),
+        Some(key) if !key.is_empty() => Ok(Some(key.to_owned())),
+        _ => Err(format!("is `{text}`; must name a label, as in \"label.project\", or be empty")),
+    }
+}
+
 pub(super) fn layout(text: &str) -> Result<String, String> {
     let outside = text.starts_with('/') || text.split('/').any(|part| part == "..");
     if text.is_empty() || text.ends_with('/') || outside {

@@ -9,7 +9,8 @@ use crate::clock::calendar::Zone;
 use crate::secret::Secret;
 use crate::settings::keys::API_KEY_VARIABLE;
 use crate::settings::parse::{
-    base_url, layout, limit_in_usd, media_hosts, optional_path, path, per_label, per_model, proxy_url, within,
+    base_url, fair_by, layout, limit_in_usd, media_hosts, optional_path, path, per_label, per_model,
+    proxy_url, within,
 };
 use crate::settings::price_file;
 use crate::settings::problem::{Origin, SettingsProblem};
@@ -76,6 +77,7 @@ impl Reader<'_> {
             max_running_per_model: self.read("provider.max_running_per_model", per_model)?,
             request_timeout: self.duration("provider.request_timeout")?,
             quotes: self.word("provider.quotes")?,
+            fair_by: self.text("provider.fair_by", fair_by)?,
             proxy: self.proxy()?,
             api_key: self.api_key()?,
         })

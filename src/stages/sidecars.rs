@@ -1,5 +1,5 @@
 //! Rewrites sidecars whose job has changed since their file was published: the provider may settle the cost of a task
-//! long after its video is in the library.
+//! long after its video is in the library, and a person rates it later still.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ impl SidecarStage {
         let rewritten = run_blocking(&self.clock, move || {
             let quota = to_raw_value(&facts.cost.map(Quota::get));
             let usd = to_raw_value(&facts.cost.map(Quota::usd));
-            for (key, value) in [("cost_quota", quota), ("cost_usd", usd)] {
+            let rating = to_raw_value(&facts.rating);
+            for (key, value) in [("cost_quota", quota), ("cost_usd", usd), ("rating", rating)] {
                 // Numbers always serialize.
                 let Ok(value) = value else { continue };
                 library.set_in_sidecar(&path, &owner, key, &value)?;
@@ -57,7 +58,7 @@ impl SidecarStage {
             Err(SidecarError::File(error)) => Err(error),
             Err(error @ SidecarError::NotASidecar { .. }) => {
                 let job = facts.job;
-                tracing::warn!(%job, "the cost of job {job} is not noted beside its file: {error}");
+                tracing::warn!(%job, "cost and rating of job {job} are not noted beside its file: {error}");
                 Ok(())
             }
         }

@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::store::apply::apply_in;
 use crate::store::error::StoreError;
 use crate::store::job_files::insert::count_accepted;
-use crate::store::job_rows::{INSERT_JOB, insert_job, read_job};
+use crate::store::job_rows::{INSERT_JOB, NewRow, insert_job, read_job};
 use crate::store::writer::Writing;
 
 /// The model of a task whose status does not name it.
@@ -218,7 +218,8 @@ fn insert_adopted(
     };
     let job = Job::accept(identity, None);
     let mut insert = connection.prepare_cached(INSERT_JOB)?;
-    let nr = insert_job(&mut insert, &job, (call, None), due_work(&job, now), change)?;
+    let row = NewRow { batch: call, estimate: None, turn: "" };
+    let nr = insert_job(&mut insert, &job, row, due_work(&job, now), change)?;
     connection
         .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, '{}')")?
         .execute((nr, request.to_string(), prompt))?;

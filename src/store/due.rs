@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::next_action::NextAction;
 use crate::job::retry::FAILING_GRACE;
-use crate::job::scheduling::{ModelTasks, TaskCounts, WaitingJob};
+use crate::job::scheduling::{ModelTasks, TaskCounts, Turns, WaitingJob};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
@@ -33,10 +33,13 @@ const HEADS: &str = "WITH RECURSIVE models (model) AS (
         UNION ALL
         SELECT (SELECT min(model) FROM jobs WHERE next_action = 'submit' AND model > models.model)
         FROM models WHERE models.model IS NOT NULL)
-    SELECT jobs.id, jobs.model, jobs.priority FROM models, jobs
+    SELECT jobs.id, jobs.model, jobs.priority, jobs.turn FROM models, jobs
     WHERE models.model IS NOT NULL AND jobs.nr = (
         SELECT nr FROM jobs AS head WHERE head.next_action = 'submit' AND head.model = models.model
-        ORDER BY head.priority DESC, head.nr LIMIT 1)";
+        ORDER BY head.priority DESC, head.turn, head.nr LIMIT 1)";
+/// The first job of a model and priority after the turns so far.
+const NEXT_TURN: &str = "SELECT id, turn FROM jobs
+    WHERE next_action = 'submit' AND model = ?1 AND priority = ?2 AND turn > ?3 ORDER BY turn, nr LIMIT 1";
 const RUNNING: &str =
     "SELECT model, count(*), coalesce(sum(failing_since <= ?1), 0) FROM jobs INDEXED BY jobs_running
     WHERE state = 'submitting' OR state = 'queued' OR state = 'processing' GROUP BY model";
@@ -44,7 +47,7 @@ const RUNNING: &str =
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     use strum::VariantArray;
-    let fixed = [("first job of each model", HEADS), ("running by model", RUNNING)];
+    let fixed = [("first job of each model", HEADS), ("next turn", NEXT_TURN), ("running by model", RUNNING)];
     let of_actions = NextAction::VARIANTS
         .iter()
         .copied()
@@ -71,16 +74,35 @@ impl Store {
         .await
     }
 
-    /// The first job of each model to submit, and how many tasks are at the provider.
+    /// The first job of each model to submit after these turns, and how many tasks are at the provider.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn submit_queue(&self, now: Timestamp) -> Result<(Vec<WaitingJob>, TaskCounts), StoreError> {
+    pub async fn submit_queue(
+        &self,
+        now: Timestamp,
+        turns: Turns,
+    ) -> Result<(Vec<WaitingJob>, TaskCounts), StoreError> {
         self.read(move |connection| {
-            let head =
-                |row: &Row<'_>| Ok(WaitingJob { id: row.get(0)?, model: row.get(1)?, priority: row.get(2)? });
+            let head = |row: &Row<'_>| {
+                Ok(WaitingJob {
+                    id: row.get(0)?,
+                    model: row.get(1)?,
+                    priority: row.get(2)?,
+                    turn: row.get(3)?,
+                })
+            };
             let mut statement = connection.prepare_cached(HEADS)?;
-            let heads = statement.query_map([], head)?.collect::<Result<_, _>>()?;
+            let mut heads: Vec<WaitingJob> = statement.query_map([], head)?.collect::<Result<_, _>>()?;
+            for head in &mut heads {
+                let Some(last) = turns.last(head.priority) else { continue };
+                let mut statement = connection.prepare_cached(NEXT_TURN)?;
+                let next = statement
+                    .query_row((&head.model, head.priority, last), |row| Ok((row.get(0)?, row.get(1)?)));
+                if let Some((id, turn)) = next.optional()? {
+                    *head = WaitingJob { id, turn, ..head.clone() };
+                }
+            }
             let mut statement = connection.prepare_cached(RUNNING)?;
             let failing_since = now.minus(FAILING_GRACE).millis();
             let count = |row: &Row<'_>| {

@@ -15,6 +15,7 @@ use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
+use crate::store::fairness::set_turn;
 use crate::store::waiting::set_estimate;
 use crate::store::writer::Writing;
 
@@ -52,8 +53,7 @@ impl Store {
     /// # Errors
     /// As [`Store::apply`].
     pub async fn edit(&self, id: JobId, draft: Draft, now: Timestamp) -> Result<Applied, StoreError> {
-        let (policy, jitter) = (self.policy, self.rng.fraction());
-        let book = self.prices.read().clone();
+        let (policy, jitter, context) = (self.policy, self.rng.fraction(), self.insert_context());
         self.writer
             .write(move |writing| {
                 let event = Event::Edited(Box::new(JobEdit {
@@ -66,7 +66,8 @@ impl Store {
                 }));
                 let (applied, row) = apply_in(writing, id, &event, Moment { now, jitter, policy: &policy })?;
                 if matches!(applied.reply, Some(ActionReply::Done(_))) {
-                    write_request(writing, &book, row.nr, &draft)?;
+                    write_request(writing, &context.book, row.nr, &draft)?;
+                    set_turn(writing, row.nr, context.fair_by.as_deref(), &draft.labels)?;
                 }
                 Ok(applied)
             })
@@ -100,7 +101,7 @@ fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft
     let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
     connection
         .prepare_cached(
-            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5, defaults = NULL WHERE job = ?1",
+            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5, defaults = NULL, defaults = NULL WHERE job = ?1",
         )?
         .execute((
             nr,
@@ -111,3 +112,6 @@ fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft
         ))?;
     set_estimate(connection, book, nr, &draft.body)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,8 @@ pub(super) struct JobColumns {
     batch: i64,
     /// What it will probably cost, as far as was known when it was accepted or quoted (`store/waiting.rs`).
     estimate: Option<Quota>,
+    /// The value with which it takes turns.
+    turn: String,
     record: Record,
     next_action: Option<NextAction>,
     next_action_at: Option<Timestamp>,
@@ -33,7 +35,7 @@ columns! {
     JobColumns as row in jobs;
     key { nr }
     fixed {
-        JobColumns: row => { batch = batch, estimate_quota = estimate, } rest { .. }
+        JobColumns: row => { batch = batch, estimate_quota = estimate, turn = turn, } rest { .. }
         Identity: row.record.identity => {
             id = id,
             adopted = adopted,
@@ -90,6 +92,7 @@ columns! {
             completed_at = completed_at,
             finished_at = finished_at,
             expires_at = expires_at,
+            moved_at = moved_at,
             dismissed_at = dismissed_at,
         } rest { error: _ }
     }
@@ -146,15 +149,26 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
     Ok(JobRow { nr, batch, job: Job::restore(record)?, due, change: last_change })
 }
 
-/// Adds a new job's row, with its batch and what it will probably cost, and returns its number.
+/// What the row of a new job has beside the job.
+pub(super) struct NewRow<'t> {
+    /// The row of its batch.
+    pub batch: i64,
+    /// What it will probably cost.
+    pub estimate: Option<Quota>,
+    /// The value with which it takes turns.
+    pub turn: &'t str,
+}
+
+/// Adds a new job's row and returns its number.
 pub(super) fn insert_job(
     insert: &mut Statement<'_>,
     job: &Job,
-    (batch, estimate): (i64, Option<Quota>),
+    NewRow { batch, estimate, turn }: NewRow<'_>,
     due: DueWork,
     change: i64,
 ) -> Result<i64, StoreError> {
-    let columns = JobColumns { batch, estimate, ..JobColumns::new(job, due, change) };
+    let turn = turn.to_owned();
+    let columns = JobColumns { batch, estimate, turn, ..JobColumns::new(job, due, change) };
     let changing = columns.changing()?.map(|(_, value)| value);
     Ok(insert.insert(params_from_iter(columns.fixed()?.into_iter().chain(changing)))?)
 }

@@ -134,8 +134,23 @@ fn list(
     cursor: Option<i64>,
     limit: u32,
 ) -> Result<Page, StoreError> {
-    let mut conditions = vec!["jobs.nr < ?".to_owned(), NOT_STAGED.to_owned()];
-    let mut values: Vec<Value> = vec![cursor.unwrap_or(i64::MAX).into()];
+    let (mut conditions, mut values) = conditions_of(filter);
+    conditions.push("jobs.nr < ?".to_owned());
+    values.push(cursor.unwrap_or(i64::MAX).into());
+    values.push(i64::from(limit + 1).into());
+    let condition = format!("{} ORDER BY jobs.nr DESC LIMIT ?", conditions.join(" AND "));
+    let mut jobs = details_where(connection, &condition, params_from_iter(values))?;
+    // One more than asked for shows that there is another page.
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let next = jobs.last().filter(|_| more).map(|last| last.nr);
+    Ok(Page { jobs, next })
+}
+
+/// The conditions of a filter, joined by `AND`, and their values.
+pub(super) fn conditions_of(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
+    let mut conditions = vec![NOT_STAGED.to_owned()];
+    let mut values: Vec<Value> = Vec::new();
     if let Some(state) = filter.state {
         conditions.push("jobs.state = ?".into());
         values.push(state.into_str().to_owned().into());
@@ -164,14 +179,7 @@ fn list(
         conditions.push(condition.into());
         values.extend(value.map(|rating| Value::from(i64::from(rating))));
     }
-    values.push(i64::from(limit + 1).into());
-    let condition = format!("{} ORDER BY jobs.nr DESC LIMIT ?", conditions.join(" AND "));
-    let mut jobs = details_where(connection, &condition, params_from_iter(values))?;
-    // One more than asked for shows that there is another page.
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let next = jobs.last().filter(|_| more).map(|last| last.nr);
-    Ok(Page { jobs, next })
+    (conditions, values)
 }
 
 /// The frequent statements, so that a test can check their query plans.

@@ -12,6 +12,8 @@
 //! | change the request of a job that was not submitted | `edit` |
 //! | estimates, and the quotes they are made from; their sum for waiting jobs; what attempts cost and budgets have left | `estimates`; `quotes`; `waiting`; `spending` |
 //! | ingest job files, mark them as moved; what they would cost before | `job_files`; `new_jobs` |
+//! | jobs as job files, and handing them out to another machine | `export` |
+//! | whose turn it is to be submitted | `fairness` |
 //! | which jobs are due; isolate a corrupt job; tasks that jobs no longer have | `due`; `earlier_tasks` |
 //! | downloads that are due, planned paths of outputs; sidecars to rewrite | `downloads`; `sidecars` |
 //! | keep and process callbacks | `deliveries` |
@@ -46,6 +48,8 @@ pub mod earlier_tasks;
 pub mod edit;
 pub mod error;
 pub mod estimates;
+pub mod export;
+pub mod fairness;
 pub mod hooks;
 pub mod job_files;
 mod job_rows;
@@ -109,6 +113,8 @@ pub struct Store {
     budgets: Arc<RwLock<Budgets>>,
     prices: Arc<RwLock<Arc<PriceBook>>>,
     unfinished: job_files::unfinished::UnfinishedFiles,
+    /// The label whose values take turns.
+    fair_by: Arc<RwLock<Option<String>>>,
 }
 
 struct Readers {
@@ -175,6 +181,7 @@ impl Store {
                 budgets: Arc::default(),
                 prices: Arc::default(),
                 unfinished,
+                fair_by: Arc::default(),
             },
             WriterHandle(thread),
         ))

@@ -36,11 +36,12 @@ const JOBS_AT_ONCE: u32 = 50;
 const ROWS_AT_ONCE: u64 = 2_000;
 
 /// The condition, beside a final state, under which a job can be pruned: its file was ingested before and has left
-/// the inbox, every callback is processed, every hook call finished. And it is not the last job that changed: its
+/// the inbox, every callback is processed, every hook call finished, and it is not about to be handed out. And it is not the last job that changed: its
 /// change number would be used again after a restart.
 const PRUNABLE: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
     AND jobs.last_change < (SELECT max(last_change) FROM jobs)
     AND EXISTS (SELECT 1 FROM batches WHERE batches.nr = jobs.batch AND moved_at IS NOT NULL AND ingested_at < ?1)
+    AND NOT EXISTS (SELECT 1 FROM moved_jobs WHERE moved_jobs.job = jobs.nr)
     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.nr AND processed = 0)
     AND NOT EXISTS (SELECT 1 FROM hook_calls WHERE hook_calls.job = jobs.nr AND due_at IS NOT NULL)";
 

@@ -14,6 +14,7 @@ use crate::store::error::StoreError;
 use crate::store::hooks::write_calls;
 use crate::store::job_rows::number_of;
 use crate::store::notify::Topic;
+use crate::store::sidecars::outdate_sidecar;
 use crate::store::writer::Writing;
 
 /// Why nothing was rated.
@@ -36,8 +37,8 @@ pub enum RateError {
 }
 
 impl Store {
-    /// Rates an output of a job, such as `video-0`, or all its files in the library; `None` clears. Returns the files, whose
-    /// sidecars must be rewritten also where the rating was the same: a crash may have come before.
+    /// Rates an output of a job, such as `video-0`, or all its files in the library; `None` clears. Their sidecars are rewritten
+    /// after it. Returns the number of files.
     ///
     /// # Errors
     /// See [`RateError`]; nothing is rated then.
@@ -47,7 +48,7 @@ impl Store {
         output: Option<String>,
         rating: Option<u8>,
         now: Timestamp,
-    ) -> Result<Vec<LibraryFile>, RateError> {
+    ) -> Result<usize, RateError> {
         self.writer
             .write(move |writing| match rate_in(writing, id, output.as_deref(), rating, now) {
                 Err(RateError::Store(error)) => Err(error),
@@ -63,12 +64,14 @@ fn rate_in(
     output: Option<&str>,
     rating: Option<u8>,
     now: Timestamp,
-) -> Result<Vec<LibraryFile>, RateError> {
+) -> Result<usize, RateError> {
     let nr = number_of(writing.connection, id)?;
     let all = details_in(writing.connection, id)?.files;
     let files = select(all, output)?;
+    // Also where the rating is the same: somebody may have put an old sidecar back.
+    files.iter().try_for_each(|file| outdate_sidecar(writing, &file.file.path))?;
     if files.iter().all(|file| file.rating == rating) {
-        return Ok(files);
+        return Ok(files.len());
     }
     let connection = writing.connection;
     let write = || -> rusqlite::Result<()> {
@@ -95,7 +98,7 @@ fn rate_in(
     write_history(writing, nr, now, &[HistoryEntry { event: HistoryEvent::Rated, detail }])?;
     write_calls(writing, Some(nr), JobNotification::Rated, now)?;
     writing.notify(Topic::Changes);
-    Ok(files)
+    Ok(files.len())
 }
 
 /// The output of this name of the newest task, or all.

@@ -12,7 +12,8 @@ use crate::store::writer::{WriteKind, Writing};
 
 /// A file that is about to be published has a sidecar soon.
 const OUTDATED: &str =
-    "SELECT outdated_sidecars.path, outdated_sidecars.version, jobs.id, attempts.charged_quota
+    "SELECT outdated_sidecars.path, outdated_sidecars.version, jobs.id, attempts.charged_quota,
+        outputs.rating
     FROM outdated_sidecars
     LEFT JOIN outputs ON outputs.path = outdated_sidecars.path AND outputs.state <> 'lost'
     LEFT JOIN jobs ON jobs.nr = outputs.job
@@ -38,6 +39,8 @@ pub struct SidecarFacts {
     pub job: JobId,
     /// What the task that made it was charged.
     pub cost: Option<Quota>,
+    /// What a person gave it.
+    pub rating: Option<u8>,
 }
 
 /// Records that the sidecars of a task's files must be rewritten.
@@ -53,6 +56,19 @@ pub(super) fn outdate_sidecars(writing: &mut Writing<'_>, nr: i64, task: &TaskId
     if outdated > 0 {
         writing.notify(Topic::Sidecars);
     }
+    Ok(())
+}
+
+/// Records that the sidecar of a file must be rewritten.
+pub(super) fn outdate_sidecar(writing: &mut Writing<'_>, path: &str) -> Result<(), StoreError> {
+    writing
+        .connection
+        .prepare_cached(
+            "INSERT INTO outdated_sidecars (path, version) VALUES (?1, 1)
+             ON CONFLICT (path) DO UPDATE SET version = version + 1",
+        )?
+        .execute([path])?;
+    writing.notify(Topic::Sidecars);
     Ok(())
 }
 
@@ -87,8 +103,8 @@ impl Store {
 fn outdated_in(connection: &Connection, after: &str, limit: u32) -> Result<Vec<OutdatedSidecar>, StoreError> {
     let mut statement = connection.prepare_cached(OUTDATED)?;
     let outdated = statement.query_map((after, limit), |row| {
-        let (job, cost): (Option<JobId>, _) = (row.get(2)?, row.get(3)?);
-        let facts = job.map(|job| SidecarFacts { job, cost });
+        let (job, cost, rating): (Option<JobId>, _, _) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        let facts = job.map(|job| SidecarFacts { job, cost, rating });
         Ok(OutdatedSidecar { path: row.get(0)?, version: row.get(1)?, facts })
     })?;
     Ok(outdated.collect::<Result<_, _>>()?)

@@ -12,6 +12,7 @@ use crate::job::event::{Event, Phase, ReportedOutput, StatusVerdict, SubmitVerdi
 use crate::job::next_action::NextAction;
 use crate::job::output::OutputKind;
 use crate::job::scheduling::ModelTasks;
+use crate::job::scheduling::Turns;
 use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
 use crate::jobfile::{Draft, ObjectPlace, Problem};
@@ -193,7 +194,7 @@ async fn due_jobs_are_found_by_time_and_priority() {
     let urgent = Draft { priority: 10, ..draft("urgent") };
     let other = Draft { model: "wan2.2-i2v-flash".into(), ..draft("other") };
     let ids = rig.ingest(vec![draft("plain"), later, urgent, other]).await;
-    let (heads, running) = rig.store.submit_queue(NOW).await.unwrap();
+    let (heads, running) = rig.store.submit_queue(NOW, Turns::default()).await.unwrap();
     let mut firsts: Vec<_> = heads.iter().map(|head| head.id).collect();
     firsts.sort();
     let mut expected = vec![ids[2], ids[3]];
@@ -205,7 +206,7 @@ async fn due_jobs_are_found_by_time_and_priority() {
     assert_eq!(due.jobs, [ids[1]]);
 
     rig.start_attempt(ids[2], url("https://a.example")).await;
-    let (heads, running) = rig.store.submit_queue(NOW).await.unwrap();
+    let (heads, running) = rig.store.submit_queue(NOW, Turns::default()).await.unwrap();
     assert!(heads.iter().any(|head| head.id == ids[0]));
     assert_eq!(running.of("wan2.5-t2v").working, 1);
 }

@@ -6,6 +6,7 @@ use crate::api::batch::batch_id;
 use crate::api::job::{FileView, JobView};
 use crate::clock::Timestamp;
 use crate::job::state::State;
+use crate::job::step::edit::MOVED;
 use crate::job::suspension::Suspension;
 use crate::job::waiting::wait_reason;
 use crate::money::Quota;
@@ -22,6 +23,7 @@ impl JobDetails {
             state: self.job.state_name(),
             reason: match self.job.state() {
                 State::Held(hold) => Some(hold.explanation(identity.id, !identity.adopted)),
+                _ if facts.moved_at.is_some() => Some(MOVED.to_owned()),
                 _ => wait_reason(&self.job, suspensions, now).map(|reason| reason.to_string()),
             },
             task_id: self.job.task().map(ToString::to_string),

@@ -18,6 +18,7 @@ mod costs;
 mod doctor;
 mod download;
 mod estimates;
+mod export;
 mod folders;
 mod follow;
 mod generations;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::{Rig, quick};
 
 /// Name, sandbox plan, expected final state.
@@ -310,4 +312,30 @@ async fn job_is_submitted_if_the_list_of_models_says_nothing() {
         rig.until("a", &["succeeded"]).await;
         rig.finish().await;
     }
+}
+
+#[tokio::test]
+async fn large_drop_does_not_hold_up_the_clip_of_another_customer() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("PROVIDER__FAIR_BY", "label.project");
+    rig.set("PROVIDER__MAX_RUNNING", "2");
+    rig.start_daemon().await;
+    rig.run(&["pause", "submits"]).await;
+    let of = |name: &str, project: &str| {
+        let own = format!(r#""name":"{name}","labels":{{"project":"{project}"}}"#);
+        quick(name, "run=50ms").replace(&format!(r#""name":"{name}""#), &own)
+    };
+    let many: Vec<String> = (0..20).map(|number| of(&format!("many-{number}"), "autumn")).collect();
+    rig.drop("many.jsonl", many.join("\n"));
+    rig.until("many-19", &["pending"]).await;
+    rig.drop("urgent.json", of("urgent", "spring"));
+    let urgent = rig.until("urgent", &["pending"]).await["id"].clone();
+    rig.drop("bare.json", quick("bare", "run=50ms"));
+    let bare = rig.until("bare", &["pending"]).await["id"].clone();
+    rig.run(&["resume"]).await;
+    rig.until_settled(22).await;
+    let ledger = rig.sandbox.ledger();
+    let place = |id: &Value| ledger.tasks.iter().position(|task| task.key.as_deref() == id.as_str()).unwrap();
+    assert!(place(&urgent) < 3 && place(&bare) < 3, "{} {}", place(&urgent), place(&bare));
+    rig.finish().await;
 }

@@ -13,7 +13,7 @@ pub(crate) use jobs::{
     SubmitArgs,
 };
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
-pub(crate) use requests::{AgainArgs, EditArgs, RateArgs, SetValue};
+pub(crate) use requests::{AgainArgs, EditArgs, ExportArgs, RateArgs, SetValue};
 
 /// Drop a JSON job file into a folder; find the finished AI video in another.
 #[derive(Debug, Parser)]
@@ -89,6 +89,11 @@ pub(crate) enum Command {
     /// Rate the outputs of a job, or one of them, from 0 (rejected) to 5
     #[command(after_help = "Example: dropreel rate sakura 4\n         dropreel rate sakura:video-1 clear")]
     Rate(RateArgs),
+    /// Print jobs as job files, one per line, to drop again elsewhere
+    #[command(
+        after_help = "Example: dropreel export --state failed > again.jsonl\n         dropreel export --move --label project=spring > /mnt/other/inbox/.spring.jsonl"
+    )]
+    Export(ExportArgs),
     /// Print where the files of a job are; exit with 1 if there are none
     #[command(after_help = "Example: mpv \"$(dropreel path sakura)\"")]
     Path(JobArg),

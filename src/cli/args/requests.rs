@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 
 use crate::api::rating::MAX_RATING;
-use crate::cli::args::jobs::parse_usd;
+use crate::cli::args::jobs::{FilterArgs, parse_usd};
 use crate::money::Quota;
 
 /// `again`
@@ -75,6 +75,16 @@ fn parse_rating(text: &str) -> Result<GivenRating, String> {
         (_, Some(rating)) => Ok(GivenRating(Some(rating))),
         _ => Err(format!("not a number from 0 to {MAX_RATING}, and not `clear`")),
     }
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Cancel here what is printed, so that another machine buys it: only jobs that were not submitted
+    #[arg(long)]
+    pub r#move: bool,
 }
 
 /// A key of the request, or a path below one, and its JSON text.

@@ -1,4 +1,4 @@
-//! A person changes the request of a job that no attempt was made for.
+//! A person changes the request of a job that no attempt was made for, or hands it out to another machine.
 
 use crate::job::event::JobEdit;
 use crate::job::history::HistoryEvent;
@@ -6,6 +6,9 @@ use crate::job::hold::HoldReason;
 use crate::job::state::{HeldFrom, Schedule, State};
 use crate::job::step::{ActionReply, Change};
 use crate::job::{Identity, Job};
+
+/// The reason of a job that was handed out.
+pub const MOVED: &str = "moved to another machine by `export --move`";
 
 impl Job {
     /// Why its request cannot be changed; `None`: it can.
@@ -39,6 +42,17 @@ impl Job {
 }
 
 impl Change<'_> {
+    /// The job is cancelled here, for ever: a retry could buy it twice.
+    pub(super) fn moved_out(&mut self) {
+        if let Some(why) = self.job.edit_refusal() {
+            self.reply = Some(ActionReply::Rejected(why));
+            return;
+        }
+        self.job.facts.moved_at = Some(self.now());
+        self.end(HistoryEvent::Cancelled, MOVED, State::Cancelled { task: None });
+        self.reply = Some(ActionReply::Done(MOVED));
+    }
+
     /// The job starts over with the changed request: whatever it waited or was held for is checked again.
     pub(super) fn edited(&mut self, edit: &JobEdit) {
         if let Some(why) = self.job.edit_refusal() {

@@ -6,7 +6,7 @@
 mod adoption;
 mod budget;
 mod downloading;
-mod edit;
+pub mod edit;
 mod links;
 mod operator;
 pub mod possible;
@@ -117,6 +117,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::ListAwaited => change.list_awaited(),
         Event::ModelUnlisted { nearest } => change.model_unlisted(nearest.as_deref()),
         Event::Edited(edit) => change.edited(edit),
+        Event::MovedOut => change.moved_out(),
         Event::Operator(action) => change.operator_acted(*action),
     }
     let Change { mut job, history, send, reply, billing, .. } = change;

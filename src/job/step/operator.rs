@@ -7,6 +7,7 @@ use crate::job::id::TaskId;
 use crate::job::output::{Output, Waiting};
 use crate::job::retry::OUTPUT_GRACE;
 use crate::job::state::{Downloading, HeldFrom, Hold, RunningTask, Schedule, State};
+use crate::job::step::edit::MOVED;
 use crate::job::step::{ActionReply, Change};
 use crate::job::{Job, JobFacts};
 
@@ -145,6 +146,11 @@ impl Change<'_> {
                 self.job.state_name()
             ));
         }
+        if self.job.facts.moved_at.is_some() {
+            return ActionReply::Rejected(format!(
+                "it was {MOVED}; `dropreel again` buys it here all the same"
+            ));
+        }
         if self.job.identity.adopted {
             return ActionReply::Rejected(
                 "its task was made elsewhere and adopted, so there is no request to submit again; submit a job file \
@@ -160,13 +166,12 @@ impl Change<'_> {
 
     fn dismiss(&mut self) -> ActionReply {
         match self.job.state {
-            State::Failed { .. } | State::Expired { .. } if self.job.facts.dismissed_at.is_none() => {
-                self.record(HistoryEvent::Dismissed, "");
-                self.job.facts.dismissed_at = Some(self.now());
-                ActionReply::Done("taken off the list of what needs a person")
-            }
             State::Failed { .. } | State::Expired { .. } => {
-                ActionReply::Rejected("it is dismissed already".into())
+                if self.job.facts.dismissed_at.is_none() {
+                    self.record(HistoryEvent::Dismissed, "");
+                    self.job.facts.dismissed_at = Some(self.now());
+                }
+                ActionReply::Done("taken off the list of what needs a person")
             }
             _ => ActionReply::Rejected(format!("not failed or expired: it {}", self.job.past_state())),
         }

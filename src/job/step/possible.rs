@@ -21,7 +21,9 @@ pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
     let actions =
         [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Cancel, OperatorAction::Dismiss];
     let is_possible = |action: &OperatorAction| {
-        matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
+        // A repeated dismissal is accepted, but does nothing.
+        let is_new = *action != OperatorAction::Dismiss || job.facts.dismissed_at.is_none();
+        is_new && matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
     };
     let possible = actions.into_iter().filter(is_possible).map(|action| PossibleAction {
         action,

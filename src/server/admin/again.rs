@@ -14,6 +14,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::jobfile::rewrite::{OwnValues, job_file, with_value};
 use crate::jobfile::{self, Draft, JobFileLimits, read_document};
 use crate::rng::Rng;
+use crate::server::admin::estimate::{MAX_QUOTED, QUOTE_TIMEOUT};
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
 use crate::server::admin::query::Query;
@@ -181,6 +182,9 @@ pub(super) async fn estimate(
     name: String,
     drafts: Vec<Draft>,
 ) -> Result<EstimateView, Problem> {
+    if let Some(quotes) = &admin.server.wanted_quotes {
+        quotes.wait_for(bodies(&drafts).take(MAX_QUOTED).collect(), QUOTE_TIMEOUT).await;
+    }
     let cost = CostEstimate::from(&admin.server.store.estimate_all(bodies(&drafts)).await?);
     let warnings: BTreeSet<&jobfile::Problem> = drafts.iter().flat_map(|draft| &draft.warnings).collect();
     let jobs = drafts.len() as u64;

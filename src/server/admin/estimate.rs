@@ -22,9 +22,9 @@ use crate::store::job_files::IngestError;
 use crate::store::new_jobs::{BudgetNeed, NewJobs, UsedKey};
 
 /// Most jobs of a request for which the provider is asked.
-const MAX_QUOTED: usize = 40;
+pub(super) const MAX_QUOTED: usize = 40;
 /// How long an answer waits for quotes.
-const QUOTE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const QUOTE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most jobs that are shown.
 const MAX_PREVIEWS: usize = 5;
 /// Longest beginning of a prompt that is shown, in characters.

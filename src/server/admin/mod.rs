@@ -12,6 +12,7 @@ mod control;
 mod edit;
 mod estimate;
 mod event_stream;
+mod export;
 mod health;
 mod http;
 mod jobs;
@@ -78,7 +79,6 @@ pub fn serve_with_limits(
         limits,
         request_check,
         long_upload: Semaphore::new(1),
-        rating: Semaphore::new(1),
         event_streams: Arc::new(Semaphore::new(limits.max_event_streams)),
         media_answers: Arc::new(Semaphore::new(limits.max_media_answers)),
     };
@@ -117,6 +117,12 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource(&format!("{job}/again"), &[Method::POST]).route(web::post().to(again::run_again)))
         .service(resource(&format!("{job}/edit"), &[Method::POST]).route(web::post().to(edit::edit_job)))
         .service(resource(&format!("{job}/rate"), &[Method::POST]).route(web::post().to(rate::rate_job)))
+        .service(resource("/api/v1/export", &[Method::GET]).route(get_or_head().to(export::export_jobs)))
+        .service(resource("/api/v1/export/move", &[Method::POST]).route(web::post().to(export::move_jobs)))
+        .service(
+            resource("/api/v1/export/acknowledge", &[Method::POST])
+                .route(web::post().to(export::acknowledge_moved)),
+        )
         .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
         .service(resource("/api/v1/adopt", &[Method::POST]).route(web::post().to(adopt::adopt)))
         .service(resource("/api/v1/estimate", &[Method::POST]).route(web::post().to(estimate::estimate_jobs)))

@@ -9,8 +9,8 @@ use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::{
-    adopt, again, batches, bulk, control, edit, estimate, event_stream, jobs, models, prune, rate, report,
-    upload,
+    adopt, again, batches, bulk, control, edit, estimate, event_stream, export, jobs, models, prune, rate,
+    report, upload,
 };
 
 #[derive(OpenApi)]
@@ -29,6 +29,9 @@ use crate::server::admin::{
         again::run_again,
         edit::edit_job,
         rate::rate_job,
+        export::export_jobs,
+        export::move_jobs,
+        export::acknowledge_moved,
         bulk::run_bulk_action,
         adopt::adopt,
         batches::list_batches,

@@ -1,20 +1,14 @@
-//! `POST /api/v1/jobs/{job}/rate`: rates outputs, in the database and in their sidecars.
+//! `POST /api/v1/jobs/{job}/rate`: rates outputs. The sidecar stage writes the rating beside them.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::value::{RawValue, to_raw_value};
 
 use crate::api::action::ActionResult;
 use crate::api::rating::{MAX_RATING, RatingRequest};
-use crate::job::JobId;
-use crate::library::Library;
-use crate::library::sidecar::SidecarError;
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
-use crate::server::admin::upload::panicked;
-use crate::store::details::LibraryFile;
 use crate::store::ratings::RateError;
 
 /// `POST /api/v1/jobs/{job}/rate`.
@@ -28,7 +22,7 @@ use crate::store::ratings::RateError;
     ),
     request_body(content = RatingRequest),
     responses(
-        (status = 200, description = "The rating is in the database and in the sidecars", body = ActionResult),
+        (status = 200, description = "The rating is committed, and its sidecars are about to be rewritten", body = ActionResult),
         ProblemResponses
     )
 )]
@@ -45,19 +39,7 @@ pub(super) async fn rate_job(
     }
     let (store, clock) = (&admin.server.store, &admin.server.clock);
     let id = resolve_job(store, job.into_inner()).await?;
-    // One at a time: two that rewrite one sidecar at once would leave the older rating in it.
-    let _permit = admin.rating.acquire().await;
-    let files = store.rate(id, output, rating, clock.now()).await?;
-    let library = admin.server.library.clone();
-    let count = files.len();
-    let written =
-        web::block(move || write_sidecars(&library, id, &files, rating)).await.map_err(|_| panicked())?;
-    written.map_err(|error| {
-        tracing::warn!(job = %id, "job {id} is rated, but not its sidecar: {error}");
-        let detail =
-            format!("rated, but not in the sidecar: {error}; send the request again once that is fixed");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-    })?;
+    let count = store.rate(id, output, rating, clock.now()).await?;
     let files = if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
     let message = match rating {
         Some(rating) => format!("rated {rating}: {files}"),
@@ -65,19 +47,6 @@ pub(super) async fn rate_job(
     };
     let job = admin.job_view(&store.details(id).await?).await?;
     Ok(json_response(StatusCode::OK, &ActionResult { job, message }))
-}
-
-fn write_sidecars(
-    library: &Library,
-    job: JobId,
-    files: &[LibraryFile],
-    rating: Option<u8>,
-) -> Result<(), SidecarError> {
-    // A number or null always has a JSON form.
-    let value = to_raw_value(&rating).unwrap_or_else(|_| RawValue::NULL.to_owned());
-    files.iter().try_for_each(|file| {
-        library.set_in_sidecar(&file.file.path, &job.to_string(), "rating", &value).map(drop)
-    })
 }
 
 impl From<RateError> for Problem {

@@ -131,7 +131,6 @@ pub(super) struct AdminState {
     pub long_upload: Semaphore,
     /// Named in every answer, and compared with that of the request.
     pub data_dir: DataDir,
-    pub rating: Semaphore,
     pub event_streams: Arc<Semaphore>,
     pub media_answers: Arc<Semaphore>,
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::next_action::{NextAction, is_due};
 use crate::job::retry::FAILING_GRACE;
-use crate::job::scheduling::{TaskLimits, next_to_submit};
+use crate::job::scheduling::{TaskLimits, Turns, next_to_submit};
 use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, state::StateName};
 use crate::provider::gate::SubmitPermit;
@@ -49,6 +51,8 @@ pub struct SubmitStage {
     /// Whether jobs that wait for a budget are to be tried in the next pass. At first they are: the budgets of the settings
     /// may have changed since the last run.
     budget_was_freed: AtomicBool,
+    /// Kept in memory: after a restart the first value begins.
+    turns: Mutex<Turns>,
 }
 
 struct Inner {
@@ -78,6 +82,7 @@ impl SubmitStage {
             notifications,
             budget_freed,
             budget_was_freed: AtomicBool::new(true),
+            turns: Mutex::default(),
         }
     }
 
@@ -174,7 +179,8 @@ impl SubmitStage {
         if details.job.state_name() != StateName::Pending {
             return Ok(true);
         }
-        let (_, running) = self.inner.store.submit_queue(self.inner.session.clock.now()).await?;
+        let (_, running) =
+            self.inner.store.submit_queue(self.inner.session.clock.now(), Turns::default()).await?;
         Ok(self.limits.room_for(&details.job.identity().model, &running) > 0)
     }
 
@@ -182,9 +188,10 @@ impl SubmitStage {
     async fn submit_new(&self) -> Result<Wake, StoreError> {
         loop {
             let now = self.inner.session.clock.now();
-            let (heads, running) = self.inner.store.submit_queue(now).await?;
+            let turns = self.turns.lock().clone();
+            let (heads, running) = self.inner.store.submit_queue(now, turns.clone()).await?;
             let (heads, unlisted) = self.inner.set_unlisted_aside(heads, now).await?;
-            let Some(turn) = next_to_submit(&heads, &running, &self.limits) else {
+            let Some(turn) = next_to_submit(&heads, &running, &self.limits, &turns) else {
                 if unlisted.any_held {
                     continue;
                 }
@@ -197,6 +204,9 @@ impl SubmitStage {
             }
             if let Some(closed) = self.start(turn.id, &self.in_flight).await? {
                 return Ok(closed.or(unlisted.wake));
+            }
+            if self.inner.store.fair_by().is_some() {
+                self.turns.lock().take(turn);
             }
         }
     }

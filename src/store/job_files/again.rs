@@ -5,12 +5,13 @@ use rusqlite::Connection;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::jobfile::{Draft, MAX_NAME_CHARS};
-use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::job_files::idempotency::{ingested_before, record_key};
-use crate::store::job_files::insert::{Inserts, Visibility, count_accepted, insert_file, undoing_refusal};
+use crate::store::job_files::insert::{
+    InsertContext, Inserts, Visibility, count_accepted, insert_file, undoing_refusal,
+};
 use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Ingested};
 use crate::store::job_rows::read_job;
 use crate::store::writer::Writing;
@@ -34,10 +35,10 @@ impl Store {
         drafts: Vec<Draft>,
         now: Timestamp,
     ) -> IngestResult {
-        let (rng, book) = (self.rng.clone(), self.prices.read().clone());
+        let (rng, context) = (self.rng.clone(), self.insert_context());
         let write = move |writing: &mut Writing<'_>| {
             let new_id = |order| JobId::new(now, order, &rng);
-            match ingest(writing, &book, origin, &file, drafts.clone(), now, &new_id) {
+            match ingest(writing, &context, origin, &file, drafts.clone(), now, &new_id) {
                 Err(IngestError::Store(error)) => Err(error),
                 outcome => Ok(outcome),
             }
@@ -56,7 +57,7 @@ impl Store {
 
 fn ingest(
     writing: &mut Writing<'_>,
-    book: &PriceBook,
+    context: &InsertContext,
     origin: JobId,
     file: &FileToIngest,
     mut drafts: Vec<Draft>,
@@ -80,7 +81,7 @@ fn ingest(
             .prepare_cached("UPDATE batches SET again_of = ?2 WHERE nr = ?1")
             .and_then(|mut link| link.execute((nr, origin)))
             .map_err(StoreError::from)?;
-        let mut inserts = Inserts::prepare(connection, book, Visibility::AtOnce)?;
+        let mut inserts = Inserts::prepare(connection, context, Visibility::AtOnce)?;
         Ok((nr, inserts.add_jobs(writing, nr, &drafts, now, new_id)?))
     })?;
     record_key(connection, file, nr, now)?;

@@ -22,11 +22,11 @@ impl Store {
         files: Vec<(FileToIngest, Vec<Draft>)>,
         now: Timestamp,
     ) -> Result<Vec<IngestResult>, StoreError> {
-        let (rng, book) = (self.rng.clone(), self.prices.read().clone());
+        let (rng, context) = (self.rng.clone(), self.insert_context());
         self.writer
             .write(move |writing| {
                 let new_id = |order| JobId::new(now, order, &rng);
-                let mut inserts = Inserts::prepare(writing.connection, &book, Visibility::AtOnce)?;
+                let mut inserts = Inserts::prepare(writing.connection, &context, Visibility::AtOnce)?;
                 let outcomes = files.iter().map(|(file, drafts)| {
                     match ingest_drafts(writing, &mut inserts, file, drafts, now, &new_id) {
                         Err(IngestError::Store(error)) => Err(error),

@@ -1,5 +1,7 @@
 //! The rows of a job file and of its jobs, and the checks that it may be ingested.
 
+use std::sync::Arc;
+
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
@@ -8,10 +10,11 @@ use crate::job::next_action::{DueWork, due_work};
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
 use crate::pricing::price_book::PriceBook;
+use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
-use crate::store::job_rows::{INSERT_JOB, insert_job};
+use crate::store::job_rows::{INSERT_JOB, NewRow, insert_job};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::writer::Writing;
@@ -107,10 +110,25 @@ pub(in crate::store) fn find_repeated(
 /// Inserts the first history entry of a job.
 const INSERT_HISTORY: &str = "INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)";
 
+/// What decides about new jobs beside their drafts.
+pub(in crate::store) struct InsertContext {
+    /// What they will probably cost.
+    pub book: Arc<PriceBook>,
+    /// The label whose values take turns.
+    pub fair_by: Option<String>,
+}
+
+impl Store {
+    pub(in crate::store) fn insert_context(&self) -> InsertContext {
+        InsertContext { book: self.prices.read().clone(), fair_by: self.fair_by() }
+    }
+}
+
 /// The statements that insert a job, prepared once for many jobs.
 pub(super) struct Inserts<'c> {
     connection: &'c Connection,
     visibility: Visibility,
+    fair_by: Option<&'c str>,
     job: CachedStatement<'c>,
     request: CachedStatement<'c>,
     label: CachedStatement<'c>,
@@ -121,19 +139,21 @@ pub(super) struct Inserts<'c> {
 impl<'c> Inserts<'c> {
     pub(super) fn prepare(
         connection: &'c Connection,
-        book: &'c PriceBook,
+        context: &'c InsertContext,
         visibility: Visibility,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             connection,
             visibility,
+            fair_by: context.fair_by.as_deref(),
             job: connection.prepare_cached(INSERT_JOB)?,
             request: connection.prepare_cached(
-                "INSERT INTO requests (job, body, prompt, labels, warnings, defaults) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO requests (job, body, prompt, labels, warnings, defaults, key)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
             label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
             history: connection.prepare_cached(INSERT_HISTORY)?,
-            estimator: Estimator::new(connection, book),
+            estimator: Estimator::new(connection, &context.book),
         })
     }
 
@@ -182,7 +202,9 @@ impl<'c> Inserts<'c> {
             Visibility::AtOnce => (due_work(&job, now), change),
             Visibility::Staged => (DueWork::default(), 0),
         };
-        let nr = insert_job(&mut self.job, &job, (batch, Some(estimate.quota)), due, change)?;
+        let turn = self.fair_by.and_then(|label| draft.labels.get(label)).map_or("", String::as_str);
+        let row = NewRow { batch, estimate: Some(estimate.quota), turn };
+        let nr = insert_job(&mut self.job, &job, row, due, change)?;
         self.add_request(nr, job.id(), draft).map_err(StoreError::from)?;
         let not_before = draft.not_before.map(|time| format!("not before {time}"));
         let detail: Vec<String> = draft.variation.clone().into_iter().chain(not_before).collect();
@@ -200,7 +222,7 @@ impl<'c> Inserts<'c> {
             [] => None,
             used => Some(serde_json::to_string(used).map_err(unwritable)?),
         };
-        self.request.execute((nr, &draft.body, &draft.prompt, labels, warnings, defaults))?;
+        self.request.execute((nr, &draft.body, &draft.prompt, labels, warnings, defaults, &draft.key))?;
         for (key, value) in &draft.labels {
             self.label.execute((key, value, nr))?;
         }
@@ -215,7 +237,15 @@ impl<'c> Inserts<'c> {
 /// The job that used a key.
 pub(in crate::store) fn job_of_key(connection: &Connection, key: &str) -> Result<Option<JobId>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT job FROM keys WHERE key = ?1")?;
-    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+    let found = statement.query_row([key], |row| row.get(0)).optional()?;
+    match JobId::parse(key) {
+        // The key of a job without one that was exported from here.
+        Some(id) if found.is_none() => {
+            let mut statement = connection.prepare_cached("SELECT id FROM jobs WHERE id = ?1")?;
+            Ok(statement.query_row([id], |row| row.get(0)).optional()?)
+        }
+        _ => Ok(found),
+    }
 }
 
 /// Whether `job` is staged, in another file than `batch`.

@@ -126,11 +126,11 @@ impl Store {
         drafts: Vec<Draft>,
         now: Timestamp,
     ) -> Result<Vec<JobId>, IngestError> {
-        let (rng, book) = (self.rng.clone(), self.prices.read().clone());
+        let (rng, context) = (self.rng.clone(), self.insert_context());
         let stage = move |writing: &mut Writing<'_>| {
             let connection = writing.connection;
             let new_id = |order| JobId::new(now, order, &rng);
-            let mut inserts = Inserts::prepare(connection, &book, Visibility::Staged)?;
+            let mut inserts = Inserts::prepare(connection, &context, Visibility::Staged)?;
             let has_keys = drafts.iter().any(|draft| draft.key.is_some());
             let add = || inserts.add_jobs(writing, nr, &drafts, now, &new_id);
             match undoing_refusal(connection, has_keys, add) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::next_action::NextAction;
+use crate::job::scheduling::Turns;
 use crate::job::state::StateName;
 use crate::store::error::OpenError;
 use crate::store::tests::{open, raw};
@@ -75,7 +76,8 @@ async fn version_1_migrates_to_the_current_version() {
     let (path, old) = old_database(&folder, 1, include_str!("../../../tests/fixtures/version-1.sql"));
     drop(old);
     let store = open(&path).unwrap();
-    let (heads, _) = store.submit_queue(Timestamp::from_millis(1_775_285_160_000)).await.unwrap();
+    let (heads, _) =
+        store.submit_queue(Timestamp::from_millis(1_775_285_160_000), Turns::default()).await.unwrap();
     assert!(heads.is_empty());
     let version: i64 = raw(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, VERSION);

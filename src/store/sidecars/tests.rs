@@ -67,7 +67,7 @@ async fn sidecar_is_outdated_by_a_settlement_before_during_or_after_its_publicat
             }
         }
         let found = outdated(&rig).await;
-        let facts = Some(SidecarFacts { job, cost: Some(Quota::new(75_000)) });
+        let facts = Some(SidecarFacts { job, cost: Some(Quota::new(75_000)), rating: None });
         assert_eq!(
             found.iter().map(|one| (one.path.as_str(), one.facts)).collect::<Vec<_>>(),
             [("a.mp4", facts)]

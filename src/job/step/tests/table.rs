@@ -88,6 +88,7 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
             after(submitting.clone(), &[submitted(SubmitVerdict::Refused(error))])
         }),
         ("cancelled", after(pending.clone(), &[Event::Operator(OperatorAction::Cancel)])),
+        ("cancelled, moved out", after(pending.clone(), &[Event::MovedOut])),
         ("expired", expired),
         ("held, too expensive", held(&pending, HoldReason::TooExpensive)),
         ("held, unknown model", held(&pending, HoldReason::UnknownModel)),
@@ -180,6 +181,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("list awaited", Event::ListAwaited),
         ("model unlisted", Event::ModelUnlisted { nearest: Some("wan2.6".into()) }),
         ("edited", edited()),
+        ("moved out", Event::MovedOut),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
@@ -223,7 +225,7 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, or the task of a refused submit, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..53, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..54, 0_u64..100_000), 1..60)) {
         let events = events();
         let mut job = new_job();
         let mut now = START;

@@ -4,6 +4,7 @@ use super::MAX_JOBS_PER_COMMIT;
 use crate::api::list::JobFilter;
 use crate::clock::Clock;
 use crate::job::next_action::NextAction;
+use crate::job::scheduling::Turns;
 use crate::jobfile::Draft;
 use crate::store::details::Found;
 use crate::store::job_files::{FileToIngest, IngestError, IngestResult, Source};
@@ -77,7 +78,7 @@ impl Rig {
     async fn visible(&self) -> (u64, usize, usize) {
         let counted = self.store.counts().await.unwrap().values().sum();
         let listed = self.store.list(JobFilter::default(), None, 500).await.unwrap().jobs.len();
-        (counted, listed, self.store.submit_queue(NOW).await.unwrap().0.len())
+        (counted, listed, self.store.submit_queue(NOW, Turns::default()).await.unwrap().0.len())
     }
 }
 
@@ -108,7 +109,11 @@ async fn long_file_becomes_visible_at_once_and_due_in_order() {
     let ingested = ingest.await.unwrap();
     assert_eq!(ingested.jobs.len(), jobs);
     assert_eq!(rig.visible().await, (jobs as u64, 500, 1));
-    assert_eq!(rig.store.submit_queue(NOW).await.unwrap().0[0].id, ingested.jobs[0], "the first goes first");
+    assert_eq!(
+        rig.store.submit_queue(NOW, Turns::default()).await.unwrap().0[0].id,
+        ingested.jobs[0],
+        "the first goes first"
+    );
     let due = rig.store.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs;
     assert_eq!(due, ingested.jobs);
     assert_eq!(rig.store.changes_since(0, 5000).await.unwrap().len(), jobs);

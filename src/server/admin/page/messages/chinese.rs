@@ -285,11 +285,11 @@ pub(super) fn action_rejected(action: OperatorAction, state: StateName) -> Strin
         (OperatorAction::Retry, StateName::Succeeded) => {
             "任务已成功；如需再生成一个，请使用 `dropreel again`".to_owned()
         }
+        (OperatorAction::Retry, StateName::Cancelled) => "任务已移交给另一台机器，不能在此重试".to_owned(),
         (OperatorAction::Retry, _) => format!("无需重试：任务的状态是“{state_text}”，会自动继续"),
         (OperatorAction::Release, StateName::Held) => {
             "幂等键已过期，不能再次发送；请先在服务商处查找任务，如果没有，再重试：会用新的幂等键提交，可能重复计费".to_owned()
         }
-        (OperatorAction::Dismiss, StateName::Failed | StateName::Expired) => "任务已经忽略".to_owned(),
         (OperatorAction::Dismiss, _) => format!("不能忽略：任务的状态是“{state_text}”"),
         (OperatorAction::Release, _) => format!("无需放行：任务的状态是“{state_text}”"),
     }

@@ -1,0 +1,165 @@
+//! Jobs as job files that can be dropped elsewhere, and their move to another machine.
+//!
+//! A move must buy each job once, whichever machine is killed when:
+//!
+//! 1. One commit cancels the jobs here, for ever, and keeps the line of each in `moved_jobs`. Only jobs that no attempt was made
+//!    for are moved, so the provider has seen none of them. From here on this machine cannot buy them, and no crash loses them.
+//! 2. The client prints the lines and, if they go to a file, flushes it.
+//! 3. The client acknowledges them, and only then they are deleted.
+//!
+//! If either side dies between 1 and 3, the next move hands out what was not acknowledged before anything else. So a line may be
+//! printed twice, but never lost. Each line has a key: a machine that gets it twice runs it once. (Printing before the commit
+//! would buy a job twice if the commit never came; acknowledging before printing would lose it.)
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use crate::api::list::JobFilter;
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::event::Event;
+use crate::job::step::{ActionReply, Moment};
+use crate::jobfile::rewrite::{OwnValues, job_file, on_one_line};
+use crate::store::Store;
+use crate::store::apply::apply_in;
+use crate::store::details::{details_in, request_in};
+use crate::store::error::StoreError;
+use crate::store::job_rows::number_of;
+use crate::store::lists::conditions_of;
+
+/// A job as a job file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedJob {
+    /// The job.
+    pub id: JobId,
+    /// Its job file, on one line.
+    pub line: String,
+}
+
+/// Most jobs moved in one commit: callbacks wait for its end.
+const MOVED_PER_COMMIT: u32 = 100;
+/// The jobs that no attempt was made for and that are not in doubt, the same that may be edited: by state, so that an index
+/// finds them.
+const NOT_SUBMITTED: [&str; 2] = [
+    "jobs.state = 'pending' AND jobs.attempts = 0 AND jobs.adopted = 0 AND jobs.pending_attempt_number IS NULL",
+    "jobs.state = 'held' AND jobs.attempts = 0 AND jobs.adopted = 0 AND jobs.pending_attempt_number IS NULL
+     AND jobs.held_from = 'pending' AND jobs.reason <> 'database_restored'",
+];
+const UNACKNOWLEDGED: &str =
+    "SELECT jobs.id, moved_jobs.line FROM moved_jobs JOIN jobs ON jobs.nr = moved_jobs.job
+    ORDER BY moved_jobs.job LIMIT ?1";
+
+impl Store {
+    /// The jobs that pass `filter`, oldest first, from those after the row `after` on; and where the next page begins, if there
+    /// is one. Adopted jobs have no request and are left out.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn export(
+        &self,
+        filter: JobFilter,
+        after: i64,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<(Vec<ExportedJob>, Option<i64>), StoreError> {
+        self.read(move |connection| {
+            let found = jobs_of(connection, &filter, "jobs.adopted = 0", after, limit)?;
+            let next = found.last().filter(|_| found.len() >= limit as usize).map(|(nr, _)| *nr);
+            let jobs =
+                found.into_iter().map(|(_, id)| exported(connection, id, now)).collect::<Result<_, _>>()?;
+            Ok((jobs, next))
+        })
+        .await
+    }
+
+    /// Hands out jobs to another machine: those that a move handed out earlier and that were not acknowledged; only if there
+    /// are none, some of those that pass `filter`, oldest first. Empty: there are no more. True: they were handed out earlier.
+    ///
+    /// # Errors
+    /// Any failure of the database; no job is moved then.
+    pub async fn move_jobs(
+        &self,
+        filter: JobFilter,
+        now: Timestamp,
+    ) -> Result<(Vec<ExportedJob>, bool), StoreError> {
+        let (policy, jitter) = (self.policy, self.rng.fraction());
+        self.writer
+            .write(move |writing| {
+                let mut statement = writing.connection.prepare_cached(UNACKNOWLEDGED)?;
+                let read = |row: &Row<'_>| Ok(ExportedJob { id: row.get(0)?, line: row.get(1)? });
+                let earlier: Vec<_> =
+                    statement.query_map([MOVED_PER_COMMIT], read)?.collect::<Result<_, _>>()?;
+                if !earlier.is_empty() {
+                    return Ok((earlier, true));
+                }
+                let mut found = Vec::new();
+                for condition in NOT_SUBMITTED {
+                    if found.is_empty() {
+                        found = jobs_of(writing.connection, &filter, condition, 0, MOVED_PER_COMMIT)?;
+                    }
+                }
+                let mut moved = Vec::new();
+                for (nr, id) in found {
+                    let job = exported(writing.connection, id, now)?;
+                    let moment = Moment { now, jitter, policy: &policy };
+                    let (applied, _) = apply_in(writing, id, &Event::MovedOut, moment)?;
+                    if matches!(applied.reply, Some(ActionReply::Done(_))) {
+                        writing
+                            .connection
+                            .prepare_cached("INSERT INTO moved_jobs (job, line) VALUES (?1, ?2)")?
+                            .execute((nr, &job.line))?;
+                        moved.push(job);
+                    }
+                }
+                Ok((moved, false))
+            })
+            .await
+    }
+
+    /// Records that the lines of these jobs are where they were to go. Repeating it is safe.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn acknowledge_moved(&self, jobs: Vec<JobId>) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let mut delete =
+                    writing.connection.prepare_cached("DELETE FROM moved_jobs WHERE job = ?1")?;
+                for id in &jobs {
+                    delete.execute([number_of(writing.connection, *id)?])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn jobs_of(
+    connection: &Connection,
+    filter: &JobFilter,
+    condition: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<(i64, JobId)>, StoreError> {
+    let (mut conditions, mut values) = conditions_of(filter);
+    conditions.push(format!("jobs.nr > ? AND {condition}"));
+    values.extend([Value::from(after), Value::from(i64::from(limit))]);
+    let sql = format!(
+        "SELECT jobs.nr, jobs.id FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {} ORDER BY jobs.nr LIMIT ?",
+        conditions.join(" AND ")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+fn exported(connection: &Connection, id: JobId, now: Timestamp) -> Result<ExportedJob, StoreError> {
+    let key: Option<String> = connection
+        .prepare_cached("SELECT key FROM requests JOIN jobs ON jobs.nr = requests.job WHERE jobs.id = ?1")?
+        .query_row([id], |row| row.get(0))?;
+    let own = OwnValues {
+        key: Some(key.unwrap_or_else(|| id.to_string())),
+        ..details_in(connection, id)?.own_values(now)
+    };
+    Ok(ExportedJob { id, line: on_one_line(&job_file(&request_in(connection, id)?, &own)) })
+}
