@@ -64,6 +64,13 @@ pub(super) fn warn(
         let message = "`extra` is refused by this service, unbilled: put its keys at the root";
         findings.warn(&below(pointer, "extra"), member.value.at, message);
     }
+    for member in members.iter().filter(|member| member.key.starts_with("extra.")) {
+        let message = format!(
+            "{} is sent as a root key of that name, and never read: write an object `extra`, or on the newest service its key alone",
+            quoted(&member.key)
+        );
+        findings.warn(&below(pointer, &member.key), member.key_at, message);
+    }
     let takes = model.map_or(&[][..], |model| model.keys);
     warn_about_resembling(members, &[COMMON_KEYS, takes, &["dropreel"]], model.is_some(), pointer, findings);
     if let (Some(_), Some(JsonValue::Object(extra))) =
