@@ -12,8 +12,8 @@ use dropreel::failpoints::FailPoint;
 use dropreel::rng::Rng;
 use serde_json::{Value, json};
 
-use crate::support::Rig;
 use crate::support::checker::{HarnessLog, When};
+use crate::support::{Rig, files_below};
 
 /// States that only a person changes.
 const SETTLED: &[&str] = &["succeeded", "failed", "cancelled", "expired", "held"];
@@ -171,8 +171,8 @@ impl CrashHarness {
 
     /// Every job is settled, every cost final, and every sidecar says it.
     async fn is_settled(&self) -> bool {
-        let inbox = std::fs::read_dir(self.rig.path("inbox"));
-        let has_files = inbox.into_iter().flatten().flatten().any(|entry| entry.path().is_file());
+        let inbox = files_below(&self.rig.path("inbox"));
+        let has_files = inbox.iter().any(|path| !path.ends_with("defaults.json"));
         let Some(jobs) = self.jobs().await else { return false };
         let all_settled = jobs.len() >= self.expected.len() && jobs.iter().all(is_job_settled);
         !has_files && all_settled && count(&self.rig.path("dropreel.db"), UNSETTLED) == 0
