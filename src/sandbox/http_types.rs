@@ -28,6 +28,8 @@ pub struct Request {
     /// The value of `If-Range`.
     pub if_range: Option<String>,
     pub body: Vec<u8>,
+    /// A picture that it names could not be fetched.
+    pub lacks_picture: bool,
 }
 
 impl Request {
@@ -42,6 +44,7 @@ impl Request {
             range: None,
             if_range: None,
             body: Vec::new(),
+            lacks_picture: false,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod clip;
 pub mod fault_plan;
 pub mod faults;
 pub mod http_types;
+mod inputs;
 pub mod ledger;
 mod media_server;
 pub mod outbox;

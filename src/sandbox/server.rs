@@ -20,7 +20,7 @@ use crate::sandbox::raw_response::{self, RawConnection};
 use crate::sandbox::shared_world::SharedWorld;
 use crate::sandbox::signing::Signing;
 use crate::sandbox::world::World;
-use crate::sandbox::{Options, callback_sender};
+use crate::sandbox::{Options, callback_sender, inputs};
 use crate::secret::Secret;
 
 /// How long the answer to a submit waits for its callback at most (`callback=early`).
@@ -45,7 +45,7 @@ pub async fn start(listener: TcpListener, options: Options, clock: Clock) -> io:
     let base_url = options.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address)));
     let shared = SharedWorld::new(options, base_url.trim_end_matches('/'));
     let client = callback_sender::client().map_err(io::Error::other)?;
-    let data = (shared.clone(), clock.clone());
+    let data = (shared.clone(), clock.clone(), client.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(data.clone()))
@@ -146,11 +146,14 @@ impl Drop for Sandbox {
     }
 }
 
-type AppData = web::Data<(SharedWorld, Clock)>;
+type AppData = web::Data<(SharedWorld, Clock, reqwest::Client)>;
 
 async fn provider(request: HttpRequest, body: web::Bytes, data: AppData) -> HttpResponse {
-    let (shared, clock) = (&data.0, &data.1);
-    let call = to_request(&request, body);
+    let (shared, clock, client) = (&data.0, &data.1, &data.2);
+    let mut call = to_request(&request, body);
+    if call.method == "POST" && call.path == "/v1/tasks" {
+        call.lacks_picture = !inputs::are_fetchable(&call.body, client, clock).await;
+    }
     let without_body = request.method() == Method::HEAD;
     let response = shared.change(|world| world.handle(&call, clock.now()));
     if let Some(task) = &response.transmission.after_callback {
@@ -184,6 +187,7 @@ fn to_request(request: &HttpRequest, body: web::Bytes) -> Request {
         range: header(header::RANGE),
         if_range: header(header::IF_RANGE),
         body: body.to_vec(),
+        lacks_picture: false,
     }
 }
 

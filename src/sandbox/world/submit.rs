@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::sandbox::capabilities;
 use crate::sandbox::checks;
 use crate::sandbox::fault_plan::FaultPlan;
-use crate::sandbox::faults::{CallbackFault, Fault, Generation, IdShape, YesNo};
+use crate::sandbox::faults::{CallbackFault, Fault, Generation, IdShape, TaskEnd, YesNo};
 use crate::sandbox::http_types::{Request, Response};
 use crate::sandbox::ledger::TaskEntry;
 use crate::sandbox::plan_value::PlanValue as _;
@@ -38,7 +38,10 @@ impl World {
                 return responses::error(400, "sandbox_plan", &error.to_string(), Some("prompt")).into();
             }
         };
-        let plan = prompt_plan.over(&self.plan);
+        let mut plan = prompt_plan.over(&self.plan);
+        if request.lacks_picture {
+            plan.end = Some(TaskEnd::BadRequest);
+        }
         let key = request.idempotency_key.as_deref();
         self.keys.retain(|_, record| now.since(record.first_used) < KEY_LIFETIME);
         let record = key.and_then(|key| self.keys.get(key)).cloned();
