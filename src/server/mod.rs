@@ -5,6 +5,7 @@
 //! store notifies them after a commit.
 
 pub mod admin;
+mod answer_limit;
 mod body;
 mod connection_limits;
 pub mod public;

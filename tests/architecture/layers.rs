@@ -34,7 +34,7 @@ const PROOFS: &[(&str, u8)] = &[("library::published", 0), ("store::attempt", 2)
 /// Folders whose files and folders do not import each other.
 const SEPARATED: &[&str] = &["stages", "server"];
 /// What the members of a separated folder share.
-const SHARED: &[&str] = &["stages::provider_session", "server::body", "server::connection_limits"];
+const SHARED: &[&str] = &["stages::provider_session", "server::answer_limit", "server::body", "server::connection_limits"];
 
 fn layer_of(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)

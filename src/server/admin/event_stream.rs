@@ -13,11 +13,11 @@ use futures_util::Stream;
 use crate::api::event::{Hello, StreamEvent};
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
-use crate::server::admin::answer_limit::hold;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::{AdminServer, AdminState};
 use crate::server::admin::status::status_view;
+use crate::server::answer_limit::hold;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
 

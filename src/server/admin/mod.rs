@@ -4,7 +4,6 @@
 
 mod adopt;
 mod again;
-mod answer_limit;
 mod auth;
 mod batches;
 mod bulk;

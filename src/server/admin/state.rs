@@ -111,6 +111,7 @@ impl Default for AdminLimits {
                 keep_alive: Duration::from_secs(15),
                 linger: Duration::from_secs(2),
                 idle: Duration::from_secs(60),
+                answer: None,
             },
             max_connections: 256,
             max_event_streams: 96,

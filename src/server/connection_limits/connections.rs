@@ -14,6 +14,8 @@ use crate::failpoints::{self, FailPoint};
 /// The open connections, shared by their tokens and the reaper.
 pub(super) struct SharedConnections {
     clock: Clock,
+    /// How long an answer may take; `None`: any time.
+    answer_timeout: Option<Duration>,
     open: Mutex<OpenConnections>,
     /// Notified when a connection becomes idle, and when the listener is dropped.
     idle_arrived: Arc<Notify>,
@@ -29,8 +31,10 @@ struct OpenConnections {
 struct Connection {
     /// A second handle on the socket, to close it from outside.
     socket: TcpStream,
-    /// `None` while a request is being answered.
-    idle_since: Option<Tick>,
+    /// Since when it is idle, or busy.
+    since: Tick,
+    /// False while a request is being answered.
+    is_idle: bool,
 }
 
 /// Stored with each connection; dropped with it.
@@ -46,8 +50,8 @@ pub(super) struct RequestGuard {
 }
 
 impl SharedConnections {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, open: Mutex::default(), idle_arrived: Arc::default() }
+    pub(super) fn new(clock: Clock, answer_timeout: Option<Duration>) -> Self {
+        Self { clock, answer_timeout, open: Mutex::default(), idle_arrived: Arc::default() }
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -60,24 +64,28 @@ impl SharedConnections {
 
     /// Adds a connection, idle as yet, and returns its number. Makes room by closing the idlest others.
     pub(super) fn register(&self, socket: TcpStream, max_connections: usize) -> u64 {
-        let idle_since = Some(self.clock.tick());
+        let since = self.clock.tick();
         let mut open = self.open.lock();
         while open.by_number.len() >= max_connections && open.evict_idlest() {}
         open.accepted += 1;
         let number = open.accepted;
-        open.by_number.insert(number, Connection { socket, idle_since });
+        open.by_number.insert(number, Connection { socket, since, is_idle: true });
         self.idle_arrived.notify_one();
         number
     }
 
-    pub(super) fn none_idle(&self) -> bool {
-        self.open.lock().by_number.values().all(|connection| connection.idle_since.is_none())
+    /// Whether no connection has to be closed at some time.
+    pub(super) fn none_limited(&self) -> bool {
+        let answers_are_limited = self.answer_timeout.is_some();
+        self.open.lock().by_number.values().all(|connection| !connection.is_idle && !answers_are_limited)
     }
 
-    pub(super) fn close_idle_for(&self, timeout: Duration) {
+    /// Closes connections that have been idle for this long, or busy for longer than an answer may take.
+    pub(super) fn close_overdue(&self, idle_timeout: Duration) {
         let now = self.clock.tick();
         self.open.lock().by_number.retain(|_, connection| {
-            let stays = connection.idle_since.is_none_or(|since| now.since(since) < timeout);
+            let timeout = if connection.is_idle { Some(idle_timeout) } else { self.answer_timeout };
+            let stays = timeout.is_none_or(|timeout| now.since(connection.since) < timeout);
             if !stays {
                 connection.close();
             }
@@ -85,11 +93,12 @@ impl SharedConnections {
         });
     }
 
-    fn set_idle(&self, number: u64, since: Option<Tick>) {
+    fn set_idle(&self, number: u64, is_idle: bool) {
+        let since = self.clock.tick();
         if let Some(connection) = self.open.lock().by_number.get_mut(&number) {
-            connection.idle_since = since;
+            (connection.since, connection.is_idle) = (since, is_idle);
         }
-        if since.is_some() {
+        if is_idle {
             self.idle_arrived.notify_one();
         }
     }
@@ -105,7 +114,8 @@ impl Drop for SharedConnections {
 impl OpenConnections {
     /// Closes the connection that has been idle the longest; false if none is idle.
     fn evict_idlest(&mut self) -> bool {
-        let idle = self.by_number.iter().filter_map(|(number, one)| Some((one.idle_since?, *number)));
+        let idle =
+            self.by_number.iter().filter(|(_, one)| one.is_idle).map(|(number, one)| (one.since, *number));
         let idlest = idle.min().and_then(|(_, number)| self.by_number.remove(&number));
         idlest.inspect(Connection::close).is_some()
     }
@@ -124,7 +134,7 @@ impl ConnectionToken {
     }
 
     pub(super) fn begin_request(&self) -> RequestGuard {
-        self.connections.set_idle(self.number, None);
+        self.connections.set_idle(self.number, false);
         RequestGuard { connections: self.connections.clone(), number: self.number }
     }
 }
@@ -138,7 +148,6 @@ impl Drop for ConnectionToken {
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         failpoints::hit(FailPoint::ResponseWritten);
-        let now = self.connections.clock.tick();
-        self.connections.set_idle(self.number, Some(now));
+        self.connections.set_idle(self.number, true);
     }
 }

@@ -36,6 +36,8 @@ pub struct ConnectionTimeouts {
     pub linger: Duration,
     /// For an idle connection to send a head or to take its answer. Longer than the others.
     pub idle: Duration,
+    /// For a whole answer; `None`: any time, as an event stream needs.
+    pub answer: Option<Duration>,
 }
 
 /// The connection limits of one listener.
@@ -48,7 +50,11 @@ pub(super) struct ConnectionLimits {
 
 impl ConnectionLimits {
     pub(super) fn new(clock: Clock, timeouts: ConnectionTimeouts, max_connections: usize) -> Self {
-        Self { timeouts, max_connections, connections: Arc::new(SharedConnections::new(clock)) }
+        Self {
+            timeouts,
+            max_connections,
+            connections: Arc::new(SharedConnections::new(clock, timeouts.answer)),
+        }
     }
 
     /// Starts a server with these routes: one worker, no signal handlers of its own, no compression.
@@ -83,8 +89,8 @@ impl ConnectionLimits {
         connection.insert(ConnectionToken::new(self.connections.clone(), number));
     }
 
-    /// Closes connections that have been idle for too long, for as long as the listener exists. Sleeps while
-    /// no connection is idle: an answer that takes hours, as an event stream does, causes no wake-ups.
+    /// Closes connections that have been idle, or busy, for too long, for as long as the listener exists. Sleeps while
+    /// none can be: an answer that may take hours, as an event stream does, causes no wake-ups.
     fn reap_idle(&self) {
         let (connections, clock) = (Arc::downgrade(&self.connections), self.connections.clock().clone());
         let idle_arrived = self.connections.idle_arrived();
@@ -92,15 +98,16 @@ impl ConnectionLimits {
         let interval = (timeout / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let reaper = async move {
             loop {
-                let Some(none_idle) = connections.upgrade().map(|connections| connections.none_idle()) else {
+                let Some(none_limited) = connections.upgrade().map(|connections| connections.none_limited())
+                else {
                     return;
                 };
-                if none_idle {
+                if none_limited {
                     idle_arrived.notified().await;
                 }
                 clock.sleep(interval).await;
                 let Some(connections) = connections.upgrade() else { return };
-                connections.close_idle_for(timeout);
+                connections.close_overdue(timeout);
             }
         };
         #[expect(

@@ -72,6 +72,7 @@ impl Default for PublicLimits {
                 keep_alive: Duration::from_secs(5),
                 linger: Duration::from_secs(2),
                 idle: Duration::from_secs(10),
+                answer: Some(Duration::from_secs(120)),
             },
             max_connections: 512,
             body: BodyLimit { max_bytes: 256 * 1024, timeout: Duration::from_secs(10) },

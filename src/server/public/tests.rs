@@ -19,6 +19,7 @@ fn short_limits() -> PublicLimits {
             keep_alive: Duration::from_millis(900),
             linger: Duration::from_millis(700),
             idle: Duration::from_millis(2200),
+            answer: None,
         },
         max_connections: 64,
         body: BodyLimit { timeout: Duration::from_millis(800), ..PublicLimits::default().body },

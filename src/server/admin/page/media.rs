@@ -14,10 +14,10 @@ use crate::fs::{FsError, open_file_below};
 use crate::job::JobId;
 use crate::library::Library;
 use crate::library::poster::{MAX_POSTER_BYTES, PosterError};
-use crate::server::admin::answer_limit::hold;
 use crate::server::admin::http::media_type;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
+use crate::server::answer_limit::hold;
 use crate::server::body::{BodyLimit, read_body};
 
 /// `GET /media/{job}/{number}`: the file with this number, from 1, whole or in ranges (RFC 9110, section 14).
