@@ -69,7 +69,8 @@ CREATE TABLE jobs (
 
     next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'resend_failing'
                                         OR next_action = 'poll' OR next_action = 'poll_failing'
-                                        OR next_action = 'cancel' OR next_action = 'wait'),
+                                        OR next_action = 'cancel' OR next_action = 'wait'
+                                        OR next_action = 'check_pictures'),
     next_action_at       INTEGER,               -- when (src/job/next_action.rs); null: nothing to do
     download_at          INTEGER,               -- when the next output is to be downloaded; null: none
     download_failing     INTEGER,               -- 1: every download of it so far has failed; null: none
@@ -95,6 +96,7 @@ CREATE TABLE jobs (
     budget_wait_quota    INTEGER,               -- pending: what it needs of a budget that it waits for
     checks_waived        INTEGER NOT NULL,      -- 1: released although too expensive: not checked until an attempt is accepted
     unlisted_allowed     INTEGER NOT NULL,      -- 1: released although its model is not listed; until the next attempt
+    pictures_checked     INTEGER,               -- 1: its local pictures were fetched from their addresses; null: it names none
 
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
@@ -161,6 +163,18 @@ CREATE TABLE labels (
     job     INTEGER NOT NULL,           -- jobs.nr
     PRIMARY KEY (key, value, job)
 ) STRICT, WITHOUT ROWID;
+
+-- The local pictures that requests name. Copies of them are in `pictures` below the data folder, by content.
+CREATE TABLE job_pictures (
+    job          INTEGER NOT NULL REFERENCES jobs (nr),
+    path         TEXT NOT NULL,         -- as the request names it
+    inbox_path   TEXT NOT NULL,         -- the original, below the inbox
+    sha256       TEXT NOT NULL,
+    picture_type TEXT NOT NULL,         -- by its content, whatever its name ends in
+    PRIMARY KEY (job, path)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX job_pictures_by_content ON job_pictures (sha256);
 
 -- The users' own keys. A key once seen never runs again, even after its job is pruned.
 CREATE TABLE keys (

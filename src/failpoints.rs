@@ -60,6 +60,8 @@ pub enum FailPoint {
     // Intake
     /// An inbox scan is due; nothing is read yet.
     IntakeBegan,
+    /// A copy of a local picture is on disk; nothing that names it is committed.
+    PictureKept,
     /// A file is valid; nothing of it is committed.
     IntakeValidated,
     /// All jobs of a file are inserted; their transaction is open.
@@ -92,6 +94,8 @@ pub enum FailPoint {
     ApiJobsCommitted,
 
     // Submitting
+    /// The pictures of a job came through their addresses; that is not committed.
+    PicturesFetched,
     /// The end of a job's wait is committed.
     WaitEnded,
     /// An attempt is committed; nothing is sent yet.

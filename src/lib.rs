@@ -18,6 +18,7 @@ pub mod jobfile;
 pub mod library;
 pub mod media;
 pub mod money;
+pub mod pictures;
 pub mod pricing;
 pub mod provider;
 pub mod rng;

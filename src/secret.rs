@@ -81,6 +81,21 @@ impl CallbackSecrets {
             .chain(&self.earlier)
             .fold(false, |valid, secret| valid | token_under(secret, job_id).matches(presented))
     }
+
+    /// The token of a picture's address: HMAC-SHA256 over a text that is no job id, so that no token is valid as the
+    /// other kind.
+    pub fn picture_token(&self, job_id: &str, name: &str) -> Secret {
+        token_under(&self.current, &picture_message(job_id, name))
+    }
+
+    /// Whether `presented` is the token of this picture's address, under any of the secrets; as [`verify`](Self::verify).
+    pub fn verify_picture(&self, job_id: &str, name: &str, presented: &str) -> bool {
+        self.verify(&picture_message(job_id, name), presented)
+    }
+}
+
+fn picture_message(job_id: &str, name: &str) -> String {
+    format!("picture\n{job_id}\n{name}")
 }
 
 fn token_under(secret: &Secret, job_id: &str) -> Secret {

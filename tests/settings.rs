@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 49] = [
+const TABLE: [(&str, &str, &str); 51] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -42,12 +42,14 @@ const TABLE: [(&str, &str, &str); 49] = [
     ("inbox.max_bytes", r#""1MiB""#, "2MiB"),
     ("inbox.max_expansion", "50", "500"),
     ("inbox.max_jobs", "100000", "5000"),
+    ("inbox.picture_wait", r#""60s""#, "5m"),
     ("inbox.recursive", "true", "false"),
     ("inbox.rescan", r#""10s""#, "20s"),
     ("inbox.settle", r#""2s""#, "500ms"),
     ("library.dir", r#""""#, "FOLDER/clips"),
     ("library.layout", r#""{date}/{name}.{ext}""#, "{label.project}/{id}.{ext}"),
     ("library.mode", r#""private""#, "group"),
+    ("media.serve", "false", "true"),
     ("polling.callback_grace", r#""2m""#, "3m"),
     ("polling.give_up", r#""24h""#, "2d"),
     ("polling.interval", r#""5s""#, "6s"),
@@ -65,7 +67,8 @@ const TABLE: [(&str, &str, &str); 49] = [
 ];
 
 /// Variables that must be set for a key to have an effect.
-const REQUIRED: [(&str, &[(&str, &str)]); 5] = [
+const REQUIRED: [(&str, &[(&str, &str)]); 6] = [
+    ("media.serve", &[("DROPREEL_CALLBACKS__PUBLIC_URL", "https://reel.example.com")]),
     ("admin.read_token_file", &[("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/token")]),
     (
         "callbacks.signature.header",
@@ -233,7 +236,7 @@ fn unknown_key_is_reported_with_file_and_nearest_key() {
             "unknown key `callbacks.signatur`",
             "nearest valid key",
         ),
-        ("[media]\nserve = true", "unknown key `media`", "nearest valid key"),
+        ("[videos]\nserve = true", "unknown key `videos`", "nearest valid key"),
     ];
     for (text, unknown, nearest) in cases {
         let error = fixture.error(text, &[]);

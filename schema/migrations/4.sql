@@ -22,7 +22,8 @@ CREATE TABLE jobs_4 (
     status_message       TEXT,
     next_action          TEXT CHECK (next_action = 'submit' OR next_action = 'resend' OR next_action = 'resend_failing'
                                         OR next_action = 'poll' OR next_action = 'poll_failing'
-                                        OR next_action = 'cancel' OR next_action = 'wait'),
+                                        OR next_action = 'cancel' OR next_action = 'wait'
+                                        OR next_action = 'check_pictures'),
     next_action_at       INTEGER,
     download_at          INTEGER,
     download_failing     INTEGER,
@@ -45,6 +46,7 @@ CREATE TABLE jobs_4 (
     budget_wait_quota    INTEGER,
     checks_waived        INTEGER NOT NULL,
     unlisted_allowed     INTEGER NOT NULL,
+    pictures_checked     INTEGER,
     progress             INTEGER NOT NULL,
     reserved_quota       INTEGER,
     cost_quota           INTEGER,
@@ -70,8 +72,13 @@ SELECT
               WHEN 'fetch' THEN 'poll' ELSE move END,
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
+<<<<<<< HEAD
     asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
     submitted_at, completed_at, finished_at, expires_at, NULL, NULL, error_code, error_message, NULL, changed
+=======
+    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, NULL, progress, reserved_quota, cost_quota,
+    submitted_at, completed_at, finished_at, expires_at, NULL, error_code, error_message, NULL, changed
+>>>>>>> f60cf3b (pictures: serve local pictures to the provider)
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
@@ -115,6 +122,15 @@ CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha2
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
 CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
+CREATE TABLE job_pictures (
+    job          INTEGER NOT NULL REFERENCES jobs (nr),
+    path         TEXT NOT NULL,
+    inbox_path   TEXT NOT NULL,
+    sha256       TEXT NOT NULL,
+    picture_type TEXT NOT NULL,
+    PRIMARY KEY (job, path)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_pictures_by_content ON job_pictures (sha256);
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE requests ADD COLUMN defaults TEXT;
 ALTER TABLE requests ADD COLUMN key TEXT;

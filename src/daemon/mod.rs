@@ -20,6 +20,7 @@ use crate::fs::create_private_folder;
 use crate::fs::lock::{DataLock, InboxLock, LockError};
 use crate::heartbeats::STALLED_AFTER;
 use crate::inbox::Inbox;
+use crate::pictures::PictureFolder;
 use crate::rng::Rng;
 use crate::server::admin::{self, AdminServer, AdoptTasks};
 use crate::server::public::{self, PublicServer};
@@ -81,6 +82,7 @@ impl Daemon {
             store: pipeline.store.clone(),
             secrets: pipeline.secrets.clone(),
             signature: settings.callbacks.signature.clone(),
+            pictures: settings.media.serve.then(|| PictureFolder::new(settings.pictures_dir())),
             clock: clock.clone(),
         };
         let admin = admin_server(&settings, &pipeline, clock.clone(), stopped.clone());

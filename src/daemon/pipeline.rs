@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use url::Url;
 
 use crate::clock::Clock;
 use crate::daemon::epoch;
@@ -20,7 +21,7 @@ use crate::heartbeats::Heartbeats;
 use crate::inbox::Inbox;
 use crate::job::policy::PollingPolicy;
 use crate::job::scheduling::TaskLimits;
-use crate::jobfile;
+use crate::jobfile::{self, LocalPictures};
 use crate::library::Library;
 use crate::library::layout::Layout;
 use crate::library::quarantine::Quarantine;
@@ -28,6 +29,8 @@ use crate::media::client::MediaClient;
 use crate::media::download::MediaTimeouts;
 use crate::media::guard::Policy;
 use crate::media::transport::{self, PinnedTransport};
+use crate::pictures::PictureFolder;
+use crate::pictures::address::PictureUrls;
 use crate::provider::client::ProviderClient;
 use crate::provider::gate::Gate;
 use crate::provider::transport::{ApiTransport, ClientError};
@@ -42,6 +45,7 @@ use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
 use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
+use crate::stages::pictures::{PictureStage, PictureTools};
 use crate::stages::poll::PollStage;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::quotes::QuoteStage;
@@ -197,7 +201,10 @@ impl Pipeline {
         tasks: &mut JoinSet<()>,
     ) {
         let (store, clock, session) = (&self.store, &self.clock, &self.session);
-        let urls = callback_urls(settings, public_port, self.secrets.clone());
+        let public_url = public_url(settings, public_port);
+        let urls = CallbackUrls::new(public_url.as_ref(), self.secrets.clone());
+        let served_at = public_url.as_ref().filter(|_| settings.media.serve);
+        let picture_urls = PictureUrls::new(served_at, self.secrets.clone());
         let tools = DownloadTools {
             store: store.clone(),
             clock: clock.clone(),
@@ -214,11 +221,24 @@ impl Pipeline {
             store.clone(),
             clock.clone(),
             intake_folders(settings),
-            file_limits(settings),
+            inbox_limits(settings),
             self.rng.clone(),
         );
         self.spawn(intake.locking(self.inbox_lock.clone()), stop, tasks);
-        self.spawn(SubmitStage::new(store.clone(), session.clone(), limits(settings), urls), stop, tasks);
+        let submit =
+            SubmitStage::new(store.clone(), session.clone(), limits(settings), urls, picture_urls.clone());
+        self.spawn(submit, stop, tasks);
+        // Fetched from our own public address, which may be a private one on a machine that is not on the internet.
+        let own = Policy { private_addresses: true, plain_http: true, hosts: Vec::new() };
+        let pictures = PictureStage::new(PictureTools {
+            store: store.clone(),
+            clock: clock.clone(),
+            inbox: settings.inbox.dir.clone(),
+            folder: PictureFolder::new(settings.pictures_dir()),
+            urls: picture_urls,
+            transport: Arc::new(PinnedTransport::new(own, clock.clone())),
+        });
+        self.spawn(pictures, stop, tasks);
         let callbacks = match settings.callbacks.trust {
             Trust::Verify => CallbackStage::new(store.clone(), clock.clone()),
             Trust::Payload => {
@@ -335,8 +355,15 @@ pub fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
         max_jobs: settings.inbox.max_jobs.into(),
         newest_host: settings.provider.base_url.host_str() == Some(NEWEST_HOST),
         max_expansion: settings.inbox.max_expansion,
+        pictures: if settings.media.serve { LocalPictures::NotHere } else { LocalPictures::Off },
         ..jobfile::JobFileLimits::default()
     }
+}
+
+/// What the job files of the inbox are held to.
+fn inbox_limits(settings: &Settings) -> jobfile::JobFileLimits {
+    let pictures = if settings.media.serve { LocalPictures::BesideJobFile } else { LocalPictures::Off };
+    jobfile::JobFileLimits { pictures, ..file_limits(settings) }
 }
 
 fn intake_folders(settings: &Settings) -> IntakeFolders {
@@ -347,19 +374,17 @@ fn intake_folders(settings: &Settings) -> IntakeFolders {
         recursive: settings.inbox.recursive,
         settle: settings.inbox.settle,
         rescan: settings.inbox.rescan,
+        pictures: settings.pictures_dir(),
+        picture_wait: settings.inbox.picture_wait,
     }
 }
 
 /// Port 0 in `public_url` stands for the port of the public server: for demonstrations and tests on one machine.
-fn callback_urls(
-    settings: &Settings,
-    public_port: u16,
-    secrets: Arc<RwLock<CallbackSecrets>>,
-) -> CallbackUrls {
+fn public_url(settings: &Settings, public_port: u16) -> Option<Url> {
     let mut url = settings.callbacks.public_url.clone();
     if let Some(url) = url.as_mut().filter(|url| url.port() == Some(0)) {
         // Cannot fail: settings refuse URLs without a host.
         let _ = url.set_port(Some(public_port));
     }
-    CallbackUrls::new(url.as_ref(), secrets)
+    url
 }

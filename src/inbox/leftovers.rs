@@ -24,18 +24,28 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Those in the folder `inbox`, and if `recursive` below it; none if it does not exist.
+    /// Those in the folder `inbox`, and if `recursive` below it; none if it does not exist. Where pictures are
+    /// served, they belong there.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn in_inbox(inbox: &Path, recursive: bool, now: Timestamp) -> Result<Self, FsError> {
+    pub fn in_inbox(
+        inbox: &Path,
+        recursive: bool,
+        serves_pictures: bool,
+        now: Timestamp,
+    ) -> Result<Self, FsError> {
         let scan = match Inbox::new(inbox.to_owned()).scan(recursive) {
             Err(FsError::NotFound(_)) => return Ok(Self::default()),
             scan => scan?,
         };
         let skipped = scan.skipped.iter().map(|(path, why)| format!("{path} ({why})"));
-        let mut listed: Vec<String> =
-            scan.files.iter().filter_map(|entry| Self::describe(entry, now)).chain(skipped).collect();
+        let mut listed: Vec<String> = scan
+            .files
+            .iter()
+            .filter_map(|entry| Self::describe(entry, serves_pictures, now))
+            .chain(skipped)
+            .collect();
         listed.sort();
         let more = listed.len().saturating_sub(MAX_LISTED);
         listed.truncate(MAX_LISTED);
@@ -47,7 +57,7 @@ impl Leftovers {
         self.listed.is_empty()
     }
 
-    fn describe(entry: &InboxEntry, now: Timestamp) -> Option<String> {
+    fn describe(entry: &InboxEntry, serves_pictures: bool, now: Timestamp) -> Option<String> {
         let name = split_path(&entry.name).1;
         let why = match entry.irregular_kind {
             _ if !entry.is_utf8 => "its name is not UTF-8".to_owned(),
@@ -58,6 +68,7 @@ impl Leftovers {
             }
             Some(kind) => format!("a {kind}"),
             None if jobfile::is_job_file_name(name) => return None,
+            None if serves_pictures && is_named_as_picture(name) => return None,
             None => "not named as a job file".to_owned(),
         };
         Some(format!("{} ({why})", entry.name))
@@ -69,6 +80,11 @@ impl fmt::Display for Leftovers {
         f.write_str(&self.listed.join(", "))?;
         if self.more > 0 { write!(f, ", and {} more", self.more) } else { Ok(()) }
     }
+}
+
+fn is_named_as_picture(name: &str) -> bool {
+    const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
+    name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&&*ending.to_ascii_lowercase()))
 }
 
 #[cfg(test)]
@@ -89,7 +105,7 @@ mod tests {
         write("sub/b.json");
         write("sub/sketch.jpg");
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("l.json")).unwrap();
-        let found = |now| Leftovers::in_inbox(folder.path(), true, now).unwrap();
+        let found = |now| Leftovers::in_inbox(folder.path(), true, false, now).unwrap();
         let now = Clock::machine().now();
         let expected = [
             "l.json (a symbolic link)",
@@ -98,18 +114,20 @@ mod tests {
             "sub/sketch.jpg (not named as a job file)",
         ];
         assert_eq!(found(now).listed, expected);
+        let with_pictures = Leftovers::in_inbox(folder.path(), true, true, now).unwrap().listed;
+        assert_eq!(with_pictures, expected[..2]);
         let later = found(now.plus(WRITING * 2)).to_string();
         assert!(
             later.contains("new.tmp (named as unfinished writing, and unchanged for an hour)"),
             "{later}"
         );
         assert!(later.contains("sub/up.part (named as"), "{later}");
-        let flat = Leftovers::in_inbox(folder.path(), false, now).unwrap().to_string();
+        let flat = Leftovers::in_inbox(folder.path(), false, false, now).unwrap().to_string();
         assert!(flat.ends_with("sub (a folder, and `inbox.recursive` is off)"), "{flat}");
         for number in 0..30 {
             write(&format!("{number:02}.txt"));
         }
         assert!(found(now).to_string().ends_with("19.txt (not named as a job file), and 14 more"));
-        assert!(Leftovers::in_inbox(&folder.path().join("nowhere"), true, now).unwrap().is_empty());
+        assert!(Leftovers::in_inbox(&folder.path().join("nowhere"), true, false, now).unwrap().is_empty());
     }
 }

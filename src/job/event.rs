@@ -107,6 +107,10 @@ pub enum Event {
     Edited(Box<JobEdit>),
     /// The job is handed out to another machine, if it was not submitted.
     MovedOut,
+    /// The local pictures of the job were fetched from their public addresses.
+    PicturesChecked,
+    /// The job waits to be submitted, but a local picture of it cannot be served.
+    PictureUnavailable(PictureFault),
     /// The operator asked for an action.
     Operator(OperatorAction),
 }
@@ -126,6 +130,21 @@ pub struct JobEdit {
     pub not_before: Option<Timestamp>,
     /// The text of its job file before, on one line.
     pub before: String,
+}
+
+/// Why a local picture cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PictureFault {
+    /// It does not come through its public address: perhaps next time.
+    Unreachable {
+        /// Why, in a sentence, without the address.
+        why: String,
+    },
+    /// Its copy is lost, and the original is not there either.
+    Missing {
+        /// Which picture, and where it was.
+        why: String,
+    },
 }
 
 /// How a submit call ended.

@@ -14,6 +14,8 @@ pub enum HistoryEvent {
     Submitting,
     /// The job does not fit into a budget and waits.
     OverBudget,
+    /// A local picture does not come through its public address; the job waits.
+    PictureUnreachable,
     /// The provider certainly did not execute the submit.
     SubmitNotExecuted,
     /// The submit may have been executed.

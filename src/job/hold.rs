@@ -26,6 +26,10 @@ pub enum HoldReason {
     TooExpensive,
     /// The provider's list of models lacks the job's model.
     UnknownModel,
+    /// A local picture has not come through its public address for 20 minutes.
+    PictureUnreachable,
+    /// A local picture is lost: neither the copy nor the original is there.
+    PictureMissing,
     /// The database was restored from an older copy: the key may have been used since.
     DatabaseRestored,
     /// Not finished within `polling.give_up`. Still polled slowly.
@@ -77,6 +81,10 @@ impl HoldReason {
             Self::SubmitFailing => "no submit of this job has worked for two hours",
             Self::TooExpensive => "the job costs more than it may, so it was not submitted",
             Self::UnknownModel => "the provider does not list the model of this job, so it was not submitted",
+            Self::PictureUnreachable => {
+                "a local picture of this job cannot be fetched from its public address, so the job was not submitted"
+            }
+            Self::PictureMissing => "a local picture of this job is gone, so the job was not submitted",
             Self::DatabaseRestored => {
                 "the database was restored from an older copy, so this job may have been submitted since"
             }
@@ -129,6 +137,20 @@ impl HoldReason {
             Self::UnknownModel => format!(
                 "`dropreel edit {id} --set model=MODEL` changes the model (`dropreel models` lists them), `dropreel \
                  release {id}` submits it once all the same, `dropreel cancel {id}` gives it up"
+            ),
+            Self::PictureUnreachable => {
+                let check = if can_retry {
+                    format!("`dropreel retry {id}` checks it again, ")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "`dropreel doctor` checks the way to it; {check}`dropreel release {id}` submits the job without that \
+                     check, `dropreel cancel {id}` gives it up"
+                )
+            }
+            Self::PictureMissing => format!(
+                "put the picture back where it was, then `dropreel release {id}`; `dropreel cancel {id}` gives it up"
             ),
             Self::DatabaseRestored => format!(
                 "look for it in the provider's task list; if it is there, `dropreel adopt TASK_ID` fetches it; if not, \

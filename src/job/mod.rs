@@ -154,6 +154,8 @@ pub struct Job {
     checks_waived: bool,
     /// The operator has released it although its model is not listed: the next attempt is made all the same.
     unlisted_allowed: bool,
+    /// Whether its local pictures were fetched from their public addresses; `None`: it names none.
+    pictures_checked: Option<bool>,
     outputs: Vec<Output>,
 }
 
@@ -176,8 +178,20 @@ impl Job {
             settlement: None,
             checks_waived: false,
             unlisted_allowed: false,
+            pictures_checked: None,
             outputs: Vec::new(),
         }
+    }
+
+    /// A new job whose request names local pictures: they are fetched from their public addresses before it is submitted.
+    #[must_use]
+    pub fn with_local_pictures(self) -> Self {
+        Self { pictures_checked: Some(false), ..self }
+    }
+
+    /// Whether its request names local pictures.
+    pub fn names_pictures(&self) -> bool {
+        self.pictures_checked.is_some()
     }
 
     /// What identifies it.

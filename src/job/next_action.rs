@@ -28,6 +28,8 @@ pub enum NextAction {
     Cancel,
     /// Nothing until the time comes.
     Wait,
+    /// To have its local pictures fetched from their public addresses, before it is submitted.
+    CheckPictures,
 }
 
 /// An action and the time it is due.
@@ -54,6 +56,9 @@ pub fn next_action(job: &Job, now: Timestamp) -> Option<DueAction> {
             next(NextAction::ResendFailing, schedule.due)
         }
         State::Pending { schedule, .. } if schedule.due > now => next(NextAction::Wait, schedule.due),
+        State::Pending { schedule, pending_attempt: None } if job.pictures_checked == Some(false) => {
+            next(NextAction::CheckPictures, schedule.due)
+        }
         State::Pending { schedule, .. } => next(NextAction::Submit, schedule.due),
         State::Submitting { schedule, .. } => next(NextAction::Resend, schedule.due),
         State::Queued(running) | State::Processing(running) => {

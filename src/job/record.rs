@@ -43,6 +43,7 @@ pub struct Record {
     pub settlement_tries: u32,
     pub checks_waived: bool,
     pub unlisted_allowed: bool,
+    pub pictures_checked: Option<bool>,
     pub outputs: Vec<Output>,
 }
 
@@ -81,6 +82,7 @@ impl Job {
             settlement_tries: self.settlement.map_or(0, |settlement| settlement.tries),
             checks_waived: self.checks_waived,
             unlisted_allowed: self.unlisted_allowed,
+            pictures_checked: self.pictures_checked,
             outputs: self.outputs.clone(),
             ..Record::default()
         };
@@ -151,6 +153,7 @@ impl Job {
             settlement: record.settlement_at.map(|due| Settlement { due, tries: record.settlement_tries }),
             checks_waived: record.checks_waived,
             unlisted_allowed: record.unlisted_allowed,
+            pictures_checked: record.pictures_checked,
             outputs: record.outputs,
         })
     }

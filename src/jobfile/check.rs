@@ -4,7 +4,7 @@ use crate::jobfile::cursor::Cursor;
 use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::{records, warnings};
+use crate::jobfile::{JobFileLimits, LocalPictures, records, warnings};
 use crate::pricing::models::{self, Mode, Model};
 
 /// A request that is fit to be sent.
@@ -36,10 +36,10 @@ pub fn request(
     node: &Node<'_>,
     members: &[Member<'_>],
     pointer: &str,
-    newest_host: bool,
+    limits: &JobFileLimits,
     findings: &mut Findings<'_>,
 ) -> Option<CheckedRequest> {
-    let object = Object { node, members, pointer };
+    let object = Object { node, members, pointer, pictures: limits.pictures };
     let model = object.model(findings);
     let prompt = object.prompt(findings);
     if let Some(member) = object.find("callback_url") {
@@ -52,7 +52,7 @@ pub fn request(
         Some(known) => object.check_known(known, findings),
         None => object.check_unknown(findings),
     }
-    warnings::warn(known, members, pointer, newest_host, findings);
+    warnings::warn(known, members, pointer, limits.newest_host, findings);
     Some(CheckedRequest { model: model?.to_owned(), prompt: prompt.map(str::to_owned) })
 }
 
@@ -60,6 +60,7 @@ struct Object<'n, 'a> {
     node: &'n Node<'a>,
     members: &'n [Member<'a>],
     pointer: &'n str,
+    pictures: LocalPictures,
 }
 
 impl<'n, 'a> Object<'n, 'a> {
@@ -92,7 +93,7 @@ impl<'n, 'a> Object<'n, 'a> {
     fn check_known(&self, model: &Model, findings: &mut Findings<'_>) {
         for field in FIELDS {
             if let Some(cursor) = self.cursor(field.key) {
-                cursor.check(&field.field_type, findings);
+                cursor.check(&field.field_type, self.pictures, findings);
             }
         }
         let mode = self.mode(model);
@@ -145,7 +146,7 @@ impl<'n, 'a> Object<'n, 'a> {
     fn check_unknown(&self, findings: &mut Findings<'_>) {
         for key in MEDIA_KEYS {
             if let Some(cursor) = self.cursor(key) {
-                cursor.check_fetchable(findings);
+                cursor.check_fetchable(self.pictures, findings);
             }
         }
     }

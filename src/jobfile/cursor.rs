@@ -3,7 +3,7 @@
 use crate::jobfile::field::FieldType;
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::links;
+use crate::jobfile::{LocalPictures, pictures};
 use crate::money::Quota;
 
 /// The value under examination, with its name for messages and its pointer.
@@ -154,7 +154,7 @@ impl<'n, 'a> Cursor<'n, 'a> {
     }
 
     /// Checks the value against a type; problems are added to the findings.
-    pub fn check(&self, field_type: &FieldType, findings: &mut Findings<'_>) {
+    pub fn check(&self, field_type: &FieldType, pictures: LocalPictures, findings: &mut Findings<'_>) {
         match field_type {
             FieldType::Text { max_chars } => {
                 if let (Some(text), Some(max_chars)) = (self.text(findings), max_chars) {
@@ -182,9 +182,9 @@ impl<'n, 'a> Cursor<'n, 'a> {
             }
             FieldType::Media => {
                 if let Some(text) = self.text(findings)
-                    && let Some(fault) = links::fault(text)
+                    && let Some(fault) = pictures::fault(text, pictures)
                 {
-                    self.wrong(findings, fault.message());
+                    self.wrong(findings, fault);
                 }
             }
             FieldType::Medias => {
@@ -193,13 +193,13 @@ impl<'n, 'a> Cursor<'n, 'a> {
                     self.wrong(findings, "must not be empty");
                 }
                 for item in items.unwrap_or_default() {
-                    item.check(&FieldType::Media, findings);
+                    item.check(&FieldType::Media, pictures, findings);
                 }
             }
             FieldType::Fields(fields) => {
                 for (member, cursor) in self.members(findings).unwrap_or_default() {
                     if let Some(field) = fields.iter().find(|field| field.key == member.key) {
-                        cursor.check(&field.field_type, findings);
+                        cursor.check(&field.field_type, pictures, findings);
                     }
                 }
             }
@@ -208,17 +208,17 @@ impl<'n, 'a> Cursor<'n, 'a> {
 
     /// Checks a media input of a model that is not in the table: only strings, and strings in arrays, that no provider
     /// can fetch are problems; the provider decides about everything else.
-    pub fn check_fetchable(&self, findings: &mut Findings<'_>) {
+    pub fn check_fetchable(&self, pictures: LocalPictures, findings: &mut Findings<'_>) {
         match &self.node.value {
             JsonValue::Text(text) => {
-                if let Some(fault) = links::fault(text).filter(|fault| fault.is_never_fetchable()) {
-                    self.wrong(findings, fault.message());
+                if let Some(fault) = pictures::fault_for_any_model(text, pictures) {
+                    self.wrong(findings, fault);
                 }
             }
             JsonValue::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
                     if matches!(item.value, JsonValue::Text(_)) {
-                        self.item(index, item).check_fetchable(findings);
+                        self.item(index, item).check_fetchable(pictures, findings);
                     }
                 }
             }

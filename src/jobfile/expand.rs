@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobfile::body::edited;
-use crate::jobfile::check;
 use crate::jobfile::defaults::MergedJob;
 use crate::jobfile::dropreel_member::{self, DROPREEL_KEY, DropreelMember};
 use crate::jobfile::findings::{Findings, below, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::reader::JobFileReader;
-use crate::jobfile::{Draft, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
+use crate::jobfile::{Draft, JobFileLimits, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
+use crate::jobfile::{check, pictures};
 use crate::rng::Rng;
 
 const SEED_KEY: &str = "seed";
@@ -56,8 +56,8 @@ impl<'l> Expander<'l> {
         };
         findings.name_files(listed, |place| merged.file_of(pointer, place));
         own_keys.name.get_or_insert(default_name);
-        let newest_host = self.reader.limits.newest_host;
-        let object = Object { node, own_members, merged, pointer, dropreel, own_keys, newest_host };
+        let limits = &self.reader.limits;
+        let object = Object { node, own_members, merged, pointer, dropreel, own_keys, limits };
         if !object.merged.added.is_empty() && !object.is_expanded() && self.is_too_long(&object, 1, findings)
         {
             return Vec::new();
@@ -139,7 +139,7 @@ struct Object<'n, 'a> {
     /// Which of the own members is dropreel's.
     dropreel: Option<usize>,
     own_keys: DropreelMember<'a>,
-    newest_host: bool,
+    limits: &'n JobFileLimits,
 }
 
 /// One value of a varied key.
@@ -262,7 +262,7 @@ impl<'a> Object<'_, 'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Draft> {
         let listed = findings.listed();
-        let request = check::request(self.node, members, self.pointer, self.newest_host, findings);
+        let request = check::request(self.node, members, self.pointer, self.limits, findings);
         findings.name_files(listed, |place| {
             let is_set = set.iter().any(|(key, _)| below(self.pointer, key) == place);
             self.merged.file_of(self.pointer, place).filter(|_| !is_set)
@@ -288,6 +288,7 @@ impl<'a> Object<'_, 'a> {
             prompt: request.prompt,
             body: edited(self.node, self.own_members, self.dropreel, &set),
             defaults: used,
+            pictures: pictures::named(members, self.limits.pictures),
             warnings: findings.take_warnings(MAX_WARNINGS),
             variation: None,
             place: ObjectPlace { pointer: self.pointer.to_owned(), line: findings.line(self.node.at) },

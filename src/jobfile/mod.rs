@@ -22,6 +22,7 @@ mod links;
 mod matrix;
 mod names;
 mod node;
+pub mod pictures;
 mod read;
 mod reader;
 mod records;
@@ -44,9 +45,11 @@ use crate::money::Quota;
 pub use body::with_callback;
 pub use copies::{are_same_or_copy, base_name, nfc, refused_name};
 pub use defaults::{Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, bad_defaults};
+pub(crate) use findings::quoted;
 pub use inspection::Inspection;
 pub use lines::{Lines, read_lines};
 pub use names::{DEFAULTS_NAME, is_defaults_name, is_job_file_name, is_unfinished, split_path, stem};
+pub use pictures::{LocalPictures, NamedPicture};
 pub use read::read_document;
 pub use reader::JobFileReader;
 pub use schema::schema;
@@ -91,6 +94,8 @@ pub struct Draft {
     /// The request body: the user's text of the object without the `dropreel` member, still one JSON object. It may be
     /// nested [`MAX_DEPTH`] deep, one level more than `serde_json` reads into a `Value` by default.
     pub body: String,
+    /// The local pictures that it names, each once.
+    pub pictures: Vec<NamedPicture>,
     /// What the provider would refuse unbilled, ignore, cut or bill for nothing.
     pub warnings: Vec<Problem>,
     /// Which of the jobs of its object it is, in words for the history, if `repeat` or `matrix` made it.
@@ -222,6 +227,8 @@ pub struct JobFileLimits {
     pub newest_host: bool,
     /// Jobs of one object with `repeat` and `matrix` (`inbox.max_expansion`).
     pub max_expansion: u32,
+    /// Whether requests may name pictures by their paths.
+    pub pictures: LocalPictures,
 }
 
 impl Default for JobFileLimits {
@@ -233,6 +240,7 @@ impl Default for JobFileLimits {
             max_jobs: 100_000,
             newest_host: false,
             max_expansion: 50,
+            pictures: LocalPictures::Off,
         }
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn draft(name: &str) -> Draft {
         name: name.into(),
         priority: 0,
         max_cost: None,
+        pictures: Vec::new(),
         warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,

@@ -79,6 +79,8 @@ pub struct Settings {
     pub polling: PollingSettings,
     /// `[downloads]`
     pub downloads: DownloadSettings,
+    /// `[media]`
+    pub media: ServingSettings,
     /// `[quarantine]`
     pub quarantine: QuarantineSettings,
     /// `[budget]`
@@ -103,6 +105,11 @@ impl Settings {
     /// Where bad job files go, with their reasons.
     pub fn rejected_dir(&self) -> PathBuf {
         self.data_dir.join("rejected")
+    }
+
+    /// Where copies of local pictures are kept.
+    pub fn pictures_dir(&self) -> PathBuf {
+        self.data_dir.join("pictures")
     }
 
     /// Where downloads go that are not the expected media.
@@ -151,6 +158,8 @@ pub struct InboxSettings {
     pub max_jobs: u32,
     /// Most jobs of one object by `repeat` and `matrix`: 1 to 1,000.
     pub max_expansion: u32,
+    /// How long a job file waits for a picture that it names.
+    pub picture_wait: Duration,
 }
 
 /// `[library]`: the folder of finished media.
@@ -280,6 +289,13 @@ pub struct MediaHost {
     pub name: String,
     /// `None`: any port.
     pub port: Option<u16>,
+}
+
+/// `[media]`: local pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServingSettings {
+    /// Whether the public listener serves them.
+    pub serve: bool,
 }
 
 /// `[quarantine]`: downloads that are not the media they should be.

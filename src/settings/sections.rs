@@ -19,7 +19,7 @@ use crate::settings::secret_file::{parse_secret, read_credential, read_secret};
 use crate::settings::units::size;
 use crate::settings::{
     BudgetSettings, DownloadSettings, InboxSettings, LibrarySettings, PollingSettings, ProviderSettings,
-    Purpose, QuarantineSettings, Settings,
+    Purpose, QuarantineSettings, ServingSettings, Settings,
 };
 
 impl Reader<'_> {
@@ -34,6 +34,7 @@ impl Reader<'_> {
             callbacks: self.callbacks(&data_dir)?,
             polling: self.polling()?,
             downloads: self.downloads()?,
+            media: ServingSettings { serve: self.read("media.serve", Ok)? },
             quarantine: self.quarantine()?,
             budget: self.budget()?,
             admin: self.admin()?,
@@ -41,6 +42,7 @@ impl Reader<'_> {
             data_dir,
         };
         self.check_folders(&settings);
+        self.check_serving(&settings);
         self.check_listeners(&settings);
         Ok(settings)
     }
@@ -142,6 +144,7 @@ impl Reader<'_> {
             })?,
             max_jobs: self.read("inbox.max_jobs", |count| within(count, 1, 1_000_000))?,
             max_expansion: self.read("inbox.max_expansion", |count| within(count, 1, 1_000))?,
+            picture_wait: self.duration("inbox.picture_wait")?,
         })
     }
 
@@ -212,6 +215,7 @@ impl Reader<'_> {
             ("`accepted`", settings.accepted_dir()),
             ("`rejected`", settings.rejected_dir()),
             ("`quarantine`", settings.quarantine_dir()),
+            ("`pictures`", settings.pictures_dir()),
         ];
         for (key, folder, others) in [
             ("inbox.dir", &settings.inbox.dir, &written[..]),
@@ -232,6 +236,14 @@ impl Reader<'_> {
                 let why = format!("`{key}` {conflict}; it must be a folder of its own");
                 self.reject_pair([key, "library.dir"], why);
             }
+        }
+    }
+
+    fn check_serving(&mut self, settings: &Settings) {
+        if settings.media.serve && settings.callbacks.public_url.is_none() {
+            let why =
+                "`media.serve` needs `callbacks.public_url`: the provider fetches the pictures from there";
+            self.reject_pair(["media.serve", "callbacks.public_url"], why);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod download;
 pub mod hooks;
 mod in_flight;
 pub mod intake;
+pub mod pictures;
 pub mod poll;
 pub mod provider_session;
 pub mod quotes;

@@ -148,6 +148,7 @@ fn draft(number: usize) -> Draft {
         name: number.to_string(),
         priority: 0,
         max_cost: None,
+        pictures: Vec::new(),
         warnings: Vec::new(),
         labels: [].into(),
         key: None,

@@ -148,6 +148,7 @@ impl Writing<'_> {
             Some(NextAction::Submit | NextAction::Resend | NextAction::ResendFailing | NextAction::Wait) => {
                 self.notify(Topic::Submit)
             }
+            Some(NextAction::CheckPictures) => self.notify(Topic::Pictures),
             Some(NextAction::Poll | NextAction::PollFailing | NextAction::Cancel) => self.notify(Topic::Poll),
             None => {}
         }

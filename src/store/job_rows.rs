@@ -80,6 +80,7 @@ columns! {
             settlement_tries = settlement_tries,
             checks_waived = checks_waived,
             unlisted_allowed = unlisted_allowed,
+            pictures_checked = pictures_checked,
             error_code = error_code,
             error_message = error_message,
         } rest { identity: _, facts: _, outputs: _ }

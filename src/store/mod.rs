@@ -23,6 +23,7 @@
 //! | rate outputs | `ratings` |
 //! | lists of jobs, the change feed; lists of batches | `lists`; `batches` |
 //! | outputs in the library, in pages | `library_outputs` |
+//! | local pictures that jobs name | `pictures` |
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
@@ -61,6 +62,7 @@ pub mod model_stats;
 pub mod new_jobs;
 pub mod notify;
 mod output_rows;
+mod pictures;
 pub mod prune;
 pub mod quotes;
 pub mod ratings;

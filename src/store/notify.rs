@@ -10,6 +10,8 @@ use tokio::sync::{Mutex, watch};
 pub enum Topic {
     /// The submit stage.
     Submit,
+    /// The stage of local pictures.
+    Pictures,
     /// The poll stage.
     Poll,
     /// The download stage.

@@ -189,7 +189,8 @@ fn prunable_jobs(connection: &Connection, before: Timestamp) -> Result<Vec<(i64,
 }
 
 /// Delete the rows of a job but its labels and its own row. Each statement uses an index that begins with the job.
-const DELETE_ROWS: [&str; 6] = [
+const DELETE_ROWS: [&str; 7] = [
+    "DELETE FROM job_pictures WHERE job = ?1",
     "DELETE FROM requests WHERE job = ?1",
     "DELETE FROM attempts WHERE job = ?1",
     "DELETE FROM outputs WHERE job = ?1",

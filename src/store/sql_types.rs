@@ -11,6 +11,7 @@ use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, Priority, TaskId};
+use crate::jobfile::pictures::PictureType;
 use crate::money::Quota;
 use crate::store::error::StoreError;
 
@@ -40,6 +41,7 @@ stored! {
     StateName: word => word.into_str(), stored => parse("state", stored, |word| word.parse().ok());
     HoldReason: word => word.into_str(), stored => parse("reason", stored, |word| word.parse().ok());
     NextAction: word => word.into_str(), stored => parse("next_action", stored, |word| word.parse().ok());
+    PictureType: word => word.into_str(), stored => parse("type of a picture", stored, |word| word.parse().ok());
     OutputKind: word => word.into_str(), stored => parse("output kind", stored, |word| word.parse().ok());
     JobNotification: word => word.into_str(), stored => parse("event", stored, |word| word.parse().ok());
     SuspensionCause: word => word.into_str(),

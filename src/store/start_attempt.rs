@@ -1,14 +1,17 @@
 //! Starts attempts: checks that the job may be submitted, and commits key, exact body and reserved cost before the send.
 
+use std::collections::BTreeMap;
+
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::attempt::attempt_key;
 use crate::job::budget::{BudgetVerdict, Budgets};
-use crate::job::event::Event;
+use crate::job::event::{Event, PictureFault};
 use crate::job::state::StateName;
 use crate::job::step::{AttemptToSend, Moment};
 use crate::job::suspension::SuspensionCause;
-use crate::jobfile;
+use crate::jobfile::pictures::{NamedPicture, PictureContent, with_addresses};
+use crate::jobfile::{self, quoted};
 use crate::money::estimate::Estimate;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -16,6 +19,7 @@ use crate::store::apply::{Applied, apply_to};
 use crate::store::attempt::Attempt;
 use crate::store::error::StoreError;
 use crate::store::job_rows::{JobRow, read_job};
+use crate::store::pictures::pictures_of;
 use crate::store::spending::{alert, judge_in, reserve, reserve_new};
 use crate::store::suspensions::is_suspended;
 use crate::store::writer::Writing;
@@ -36,12 +40,17 @@ pub enum AttemptStart {
 /// Makes the callback URL of a new attempt; `None` for no callbacks.
 pub type CallbackUrl = Box<dyn Fn(JobId) -> Option<Secret> + Send>;
 
+/// Makes the public address of a local picture of a job; `None` if they are not served.
+pub type PictureUrl = Box<dyn Fn(JobId, &PictureContent) -> Option<Secret> + Send>;
+
 /// What an attempt is made of, besides the job's own request.
 pub struct AttemptParts {
     /// Where it is sent.
     pub base_url: String,
     /// Where the provider calls back.
     pub callback_url: CallbackUrl,
+    /// Where the provider fetches local pictures.
+    pub picture_url: PictureUrl,
     /// What it will probably cost.
     pub estimate: Estimate,
     /// What jobs of the same price have in common.
@@ -77,6 +86,10 @@ impl Store {
                 }
                 // The cost of one that may have been executed is reserved already.
                 let unpaid = known.job.state_name() == StateName::Pending;
+                if unpaid && let Some(event) = picture_refusal(writing, &known, &parts)? {
+                    let (applied, _) = apply_to(writing, &known, &event, moment)?;
+                    return Ok(AttemptStart::Nothing(Box::new(applied)));
+                }
                 if unpaid {
                     let budgets = budgets.read();
                     if let Some(event) = cost_refusal(writing, &known, parts.estimate, &budgets, now)? {
@@ -89,9 +102,15 @@ impl Store {
                 }
                 let (applied, row) = apply_to(writing, &known, &Event::AttemptStarted, moment)?;
                 let attempt = match row.send {
-                    Some(AttemptToSend::New(number)) => {
-                        create_attempt(writing, row.nr, id, number, &parts, now)?
-                    }
+                    Some(AttemptToSend::New(number)) => create_attempt(
+                        writing,
+                        row.nr,
+                        id,
+                        number,
+                        applied.job.names_pictures(),
+                        &parts,
+                        now,
+                    )?,
                     Some(AttemptToSend::Pending(number)) => {
                         if unpaid {
                             reserve(writing, row.nr, number, parts.estimate, now)?;
@@ -107,6 +126,27 @@ impl Store {
             })
             .await
     }
+}
+
+/// Why a job may not be submitted for its local pictures.
+fn picture_refusal(
+    writing: &Writing<'_>,
+    known: &JobRow,
+    parts: &AttemptParts,
+) -> Result<Option<Event>, StoreError> {
+    if !known.job.names_pictures() {
+        return Ok(None);
+    }
+    let id = known.job.id();
+    let has_address = |picture: &NamedPicture| {
+        picture.found.as_ref().is_some_and(|found| (parts.picture_url)(id, &found.content).is_some())
+    };
+    let without =
+        pictures_of(writing.connection, known.nr)?.into_iter().find(|picture| !has_address(picture));
+    Ok(without.map(|picture| {
+        let why = format!("picture {}: local pictures are not served (`media.serve`)", quoted(&picture.path));
+        Event::PictureUnavailable(PictureFault::Unreachable { why })
+    }))
 }
 
 /// Why a job may not be submitted for its cost.
@@ -137,6 +177,7 @@ fn create_attempt(
     nr: i64,
     id: JobId,
     number: u32,
+    names_pictures: bool,
     parts: &AttemptParts,
     now: Timestamp,
 ) -> Result<Attempt, StoreError> {
@@ -144,6 +185,7 @@ fn create_attempt(
         .connection
         .prepare_cached("SELECT body, labels FROM requests WHERE job = ?1")?
         .query_row([nr], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let request = if names_pictures { with_pictures(writing, nr, id, &request, parts)? } else { request };
     let body = match (parts.callback_url)(id) {
         Some(url) => jobfile::with_callback(&request, url.expose()),
         None => request,
@@ -171,6 +213,23 @@ fn create_attempt(
         ))?;
     reserve_new(writing, labels, parts.estimate.quota, now)?;
     Ok(attempt)
+}
+
+/// The request with the public addresses of its local pictures.
+fn with_pictures(
+    writing: &Writing<'_>,
+    nr: i64,
+    id: JobId,
+    request: &str,
+    parts: &AttemptParts,
+) -> Result<String, StoreError> {
+    let mut addresses = BTreeMap::new();
+    for NamedPicture { path, found } in pictures_of(writing.connection, nr)? {
+        if let Some(address) = found.and_then(|found| (parts.picture_url)(id, &found.content)) {
+            addresses.insert(path, address.expose().to_owned());
+        }
+    }
+    Ok(with_addresses(request, &addresses))
 }
 
 fn resend_attempt(

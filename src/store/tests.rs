@@ -98,6 +98,7 @@ pub(super) fn draft(name: &str) -> Draft {
         name: name.into(),
         priority: 0,
         max_cost: None,
+        pictures: Vec::new(),
         warnings: Vec::new(),
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         key: None,
@@ -117,7 +118,14 @@ pub(super) fn draft(name: &str) -> Draft {
 pub(super) fn parts(callback_url: CallbackUrl) -> AttemptParts {
     let estimate = Estimate::exactly(Quota::new(75_000), EstimateSource::List);
     let base_url = "https://qingbo.dev".into();
-    AttemptParts { base_url, callback_url, estimate, price_class: None, estimated_change: None }
+    AttemptParts {
+        base_url,
+        callback_url,
+        picture_url: Box::new(|_, _| None),
+        estimate,
+        price_class: None,
+        estimated_change: None,
+    }
 }
 
 pub(super) fn url(text: &'static str) -> CallbackUrl {
@@ -293,6 +301,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::earlier_tasks::hot_statements())
         .chain(super::sidecars::hot_statements())
         .chain(super::lists::hot_statements())
+        .chain(super::pictures::hot_statements())
         .chain(super::batches::hot_statements())
         .chain(super::report::hot_statements())
         .chain(super::hooks::hot_statements())

@@ -20,10 +20,11 @@ fn waiting() -> String {
     )
 }
 
+/// Without those that name local pictures: their requests get the addresses when they are submitted.
 fn unsubmitted() -> String {
     format!(
         "SELECT jobs.nr, requests.body FROM jobs INDEXED BY jobs_by_state JOIN requests ON requests.job = jobs.nr
-         WHERE jobs.state = 'pending' AND jobs.nr > ?1 AND {NOT_STAGED} ORDER BY jobs.nr LIMIT ?2"
+         WHERE jobs.state = 'pending' AND jobs.nr > ?1 AND jobs.pictures_checked IS NULL AND {NOT_STAGED} ORDER BY jobs.nr LIMIT ?2"
     )
 }
 

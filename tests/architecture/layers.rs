@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("provider", 3),
     ("media", 3),
     ("inbox", 3),
+    ("pictures", 3),
     ("library", 3),
     ("stages", 4),
     ("server", 4),
@@ -34,7 +35,8 @@ const PROOFS: &[(&str, u8)] = &[("library::published", 0), ("store::attempt", 2)
 /// Folders whose files and folders do not import each other.
 const SEPARATED: &[&str] = &["stages", "server"];
 /// What the members of a separated folder share.
-const SHARED: &[&str] = &["stages::provider_session", "server::answer_limit", "server::body", "server::connection_limits"];
+const SHARED: &[&str] =
+    &["stages::provider_session", "server::answer_limit", "server::body", "server::connection_limits"];
 
 fn layer_of(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)

@@ -80,6 +80,8 @@ impl Inbox {
 
 fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
     let folders = IntakeFolders {
+        pictures: folder.join("pictures"),
+        picture_wait: Duration::from_secs(60),
         inbox: folder.join("inbox"),
         accepted: folder.join("accepted"),
         rejected: folder.join("rejected"),

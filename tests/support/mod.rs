@@ -38,6 +38,17 @@ pub fn quick(name: &str, plan: &str) -> String {
     .to_string()
 }
 
+/// A picture of 640 x 480 pixels, by its structure; `content` makes it differ from others.
+pub fn png(content: &[u8]) -> Vec<u8> {
+    let chunk = |kind: &[u8], body: &[u8]| {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        [&length[..], kind, body, &[0; 4]].concat()
+    };
+    let header = [&640_u32.to_be_bytes()[..], &480_u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    let chunks = [chunk(b"IHDR", &header), chunk(b"IDAT", content), chunk(b"IEND", b"")].concat();
+    [&b"\x89PNG\r\n\x1A\n"[..], &chunks].concat()
+}
+
 /// A test's daemon, sandbox and folders.
 pub struct Rig {
     folder: tempfile::TempDir,

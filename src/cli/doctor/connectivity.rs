@@ -19,6 +19,9 @@ const MAX_SKEW: Duration = Duration::from_secs(60);
 /// A callback path of no job.
 const PROBE_PATH: &str = "callbacks/00000000-0000-7000-8000-000000000000/doctor";
 
+/// A picture of no job.
+const PICTURE_PROBE_PATH: &str = "media/doctor/doctor.png";
+
 /// A client that follows no redirects. Certificates take a moment to load: only where TLS is used.
 fn client(proxy: Option<&str>, tls: bool) -> Result<Client, String> {
     let mut builder = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT);
@@ -138,6 +141,38 @@ pub(super) async fn callbacks(settings: &Settings, daemon_runs: bool) -> Finding
              network in: then try from elsewhere)",
         ),
     }
+}
+
+/// Whether a GET below the public address of pictures reaches the public listener; `None`: they are not served, or the daemon
+/// does not run.
+pub(super) async fn pictures(settings: &Settings, daemon_runs: bool) -> Option<Finding> {
+    let public = settings.callbacks.public_url.as_ref().filter(|_| settings.media.serve && daemon_runs)?;
+    let base = public.as_str().trim_end_matches('/');
+    let response = match client(None, public.scheme() == "https") {
+        Ok(client) => client
+            .get(format!("{base}/{PICTURE_PROBE_PATH}"))
+            .send()
+            .await
+            .map_err(|error| root_cause(&error)),
+        Err(why) => Err(why),
+    };
+    let fix = "let GET /media/ of that host through to callbacks.listen, as POST /callbacks/ (docs/local-pictures.md)";
+    Some(match response {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            // The public listener's answer to a picture of no job.
+            if status == 404 && response.text().await.is_ok_and(|body| body == "not found") {
+                Finding::ok("pictures", format!("{base}/media/ reaches this daemon"))
+            } else {
+                let what = format!("{base}/media/ is answered by another server (HTTP {status})");
+                Finding::error("pictures", what, fix)
+            }
+        }
+        Err(why) => {
+            let what = format!("cannot reach {base}/media/ from this machine: {why}");
+            Finding::error("pictures", what, fix)
+        }
+    })
 }
 
 async fn check_callback_answer(base: &str, response: Response) -> Finding {

@@ -35,7 +35,8 @@ pub(super) fn unusable_answers(settings: &Settings) -> Option<Finding> {
 /// What lies in the inbox and is no job file.
 pub(super) fn leftovers(settings: &Settings, clock: &Clock) -> Option<Finding> {
     // An inbox that cannot be read is a finding about the folder.
-    let found = Leftovers::in_inbox(&settings.inbox.dir, settings.inbox.recursive, clock.now());
+    let found =
+        Leftovers::in_inbox(&settings.inbox.dir, settings.inbox.recursive, settings.media.serve, clock.now());
     let found = found.ok().filter(|found| !found.is_empty())?;
     let what = format!(
         "{} holds what is no job file: {}",

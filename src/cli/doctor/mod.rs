@@ -78,6 +78,7 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
         )),
     }
     findings.push(connectivity::callbacks(settings, runs).await);
+    findings.extend(connectivity::pictures(settings, runs).await);
     findings
 }
 

@@ -9,6 +9,7 @@ mod downloading;
 pub mod edit;
 mod links;
 mod operator;
+mod pictures;
 pub mod possible;
 mod running;
 mod settlement;
@@ -118,6 +119,8 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::ModelUnlisted { nearest } => change.model_unlisted(nearest.as_deref()),
         Event::Edited(edit) => change.edited(edit),
         Event::MovedOut => change.moved_out(),
+        Event::PicturesChecked => change.pictures_checked(),
+        Event::PictureUnavailable(fault) => change.picture_unavailable(fault),
         Event::Operator(action) => change.operator_acted(*action),
     }
     let Change { mut job, history, send, reply, billing, .. } = change;

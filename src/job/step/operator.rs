@@ -186,6 +186,7 @@ impl Change<'_> {
         self.job.budget_wait = None;
         self.job.settlement = None;
         self.job.unlisted_allowed = false;
+        self.job.pictures_checked = self.job.pictures_checked.map(|_| false);
         let now = self.now();
         self.job.state = State::Pending { schedule: Schedule::starting(now, now), pending_attempt: None };
     }
@@ -216,6 +217,10 @@ impl Change<'_> {
         match self.job.state {
             State::Held(Hold { reason: HoldReason::TooExpensive, .. }) => self.job.checks_waived = true,
             State::Held(Hold { reason: HoldReason::UnknownModel, .. }) => self.job.unlisted_allowed = true,
+            State::Held(Hold { reason: HoldReason::PictureUnreachable, .. })
+            | State::Pending { pending_attempt: None, .. } => {
+                self.job.pictures_checked = self.job.pictures_checked.map(|_| true);
+            }
             _ => {}
         }
         let schedule = Schedule::starting(now, now);
@@ -230,6 +235,9 @@ impl Change<'_> {
         }
         self.record(HistoryEvent::Released, reason);
         self.job.state = match held_from {
+            HeldFrom::Pending(kept, None) if kept.failing_since.is_some() => {
+                State::Pending { schedule, pending_attempt: None }
+            }
             // The user may have set its time (`not_before`).
             HeldFrom::Pending(kept, None) => {
                 State::Pending { schedule: Schedule { due: kept.due, ..schedule }, pending_attempt: None }

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::event::{
-    CancelVerdict, DownloadFailure, ForbiddenKind, JobEdit, OperatorAction, Phase, ReportedOutput,
-    StatusVerdict, SubmitVerdict, TaskFacts,
+    CancelVerdict, DownloadFailure, ForbiddenKind, JobEdit, OperatorAction, Phase, PictureFault,
+    ReportedOutput, StatusVerdict, SubmitVerdict, TaskFacts,
 };
 use crate::job::next_action::{DueWork, NextAction, due_work, next_action};
 use crate::job::output::{OutputKey, OutputKind, Stored};
@@ -50,6 +50,19 @@ fn job_to_adopt() -> Job {
 
 fn adopted() -> Event {
     Event::Adopted { task: task(), submitted_at: None }
+}
+
+/// A job that names a local picture.
+fn job_with_picture() -> Job {
+    new_job().with_local_pictures()
+}
+
+fn picture_unreachable() -> Event {
+    Event::PictureUnavailable(PictureFault::Unreachable { why: "HTTP 404".into() })
+}
+
+fn picture_missing() -> Event {
+    Event::PictureUnavailable(PictureFault::Missing { why: "a.png".into() })
 }
 
 fn after(mut job: Job, events: &[Event]) -> Job {

@@ -43,7 +43,9 @@ impl Change<'_> {
         }
         match &mut self.job.state {
             // The user may have set this time (`not_before`): it was not computed, and it is later than the job itself.
-            State::Pending { schedule, pending_attempt: None } if schedule.due > schedule.since => {
+            State::Pending { schedule, pending_attempt: None }
+                if schedule.due > schedule.since && schedule.failing_since.is_none() =>
+            {
                 limit_to_now(&mut schedule.since, now);
             }
             State::Pending { schedule, .. } | State::Submitting { schedule, .. } => correct(schedule, now),

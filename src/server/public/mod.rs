@@ -3,6 +3,7 @@
 //! A callback is stored, then acknowledged, then processed: a 204 is made only from the proof that the
 //! delivery is committed.
 
+mod pictures;
 mod signature;
 
 use std::io;
@@ -18,6 +19,8 @@ use parking_lot::RwLock;
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
+use crate::pictures::PictureFolder;
+use crate::pictures::address::PATH_PREFIX;
 use crate::secret::CallbackSecrets;
 pub use crate::server::body::BodyLimit;
 use crate::server::body::{BodyError, read_body};
@@ -27,6 +30,7 @@ use crate::settings::CallbackSignature;
 use crate::store::Store;
 use crate::store::deliveries::Kept;
 use crate::store::error::StoreError;
+use pictures::PictureAnswers;
 use signature::{SignatureVerifier, SignedMessage};
 
 /// `Retry-After` of a delivery that could not be stored, in seconds.
@@ -41,6 +45,8 @@ pub struct PublicServer {
     pub secrets: Arc<RwLock<CallbackSecrets>>,
     /// The signature that callbacks must carry, if any.
     pub signature: Option<CallbackSignature>,
+    /// The copies of local pictures; `None`: they are not served.
+    pub pictures: Option<PictureFolder>,
     /// Timestamps deliveries and bounds the time of a request.
     pub clock: Clock,
 }
@@ -61,6 +67,7 @@ struct PublicState {
     server: PublicServer,
     body_limit: BodyLimit,
     verifier: Option<SignatureVerifier>,
+    pictures: Option<PictureAnswers>,
 }
 
 impl Default for PublicLimits {
@@ -102,7 +109,8 @@ pub fn serve_with_limits(
         Some(settings) => Some(SignatureVerifier::new(settings).ok_or(io::ErrorKind::InvalidInput)?),
         None => None,
     };
-    let state = web::Data::new(PublicState { server, body_limit: limits.body, verifier });
+    let pictures = server.pictures.clone().map(|folder| PictureAnswers::new(folder, server.clock.clone()));
+    let state = web::Data::new(PublicState { server, body_limit: limits.body, verifier, pictures });
     connections.serve(listener, move |routes| {
         routes.app_data(state.clone()).default_service(web::to(handle));
     })
@@ -124,6 +132,11 @@ async fn handle(request: HttpRequest, mut body: web::Payload, state: web::Data<P
     let path = request.uri().path();
     if path == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD) {
         return HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok");
+    }
+    if let Some(pictures) = &state.pictures
+        && path.starts_with(PATH_PREFIX)
+    {
+        return pictures.answer(&request, &state.server).await;
     }
     match receive_callback(&request, &mut body, &state).await {
         Ok(kept) => no_content(kept),

@@ -84,6 +84,7 @@ fn start_server(limits: PublicLimits, rig: &Rig, secrets: &Arc<RwLock<CallbackSe
         store: rig.store.clone(),
         secrets: secrets.clone(),
         signature: None,
+        pictures: None,
         clock: Clock::machine(),
     };
     TestServer::start(|listener| serve_with_limits(limits, listener, public).unwrap())
@@ -380,6 +381,7 @@ async fn forged_callbacks_never_reach_the_database() {
         store: public.rig.store.clone(),
         secrets: public.secrets.clone(),
         signature: Some(settings),
+        pictures: None,
         clock: Clock::machine(),
     };
     let signing = TestServer::start(|listener| serve_with_limits(short_limits(), listener, signed).unwrap());

@@ -185,7 +185,11 @@ impl IntakeStage {
             }
             if is_long {
                 let drafts: Drafts = match file.bytes.clone().filter(|_| drafts.is_empty()) {
-                    Some(bytes) => self.validator.drafts_again(name, bytes, file.defaults.clone()),
+                    Some(bytes) => {
+                        let again = self.validator.drafts_again(name, bytes, file.defaults.clone());
+                        let pictures = file.pictures.clone();
+                        Box::new(again.map(move |draft| draft.map(|draft| pictures.resolve(draft))))
+                    }
                     None => Box::new(drafts.into_iter().map(Ok)),
                 };
                 match self.store.ingest(to_ingest, drafts, now).await {

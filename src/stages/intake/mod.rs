@@ -5,6 +5,7 @@ mod archive;
 mod folder_defaults;
 mod ingest;
 mod new_folders;
+mod pictures;
 mod validate;
 mod watch;
 
@@ -24,9 +25,11 @@ use crate::fs::FsError;
 use crate::fs::lock::{InboxLock, LockError};
 use crate::inbox::{FileVersion, Inbox, InboxEntry, Scan, ScanCache, ScannedFolder};
 use crate::jobfile::{self, JobFileLimits, JobFileReader, Problem, split_path};
+use crate::pictures::PictureFolder;
 use crate::rng::Rng;
 use crate::stages::intake::folder_defaults::{DefaultsByFolder, FoundDefaults, folders_of};
 use crate::stages::intake::new_folders::KnownFolders;
+use crate::stages::intake::pictures::PictureFinder;
 use crate::stages::intake::validate::{Candidate, Validator};
 use crate::stages::intake::watch::Watch;
 use crate::stages::{Stage, Wake, run_blocking};
@@ -55,6 +58,10 @@ pub struct IntakeFolders {
     pub settle: Duration,
     /// Time between two scans without an event.
     pub rescan: Duration,
+    /// For copies of local pictures.
+    pub pictures: PathBuf,
+    /// How long a job file waits for its pictures.
+    pub picture_wait: Duration,
 }
 
 /// The intake stage.
@@ -107,8 +114,17 @@ impl IntakeStage {
     /// A stage for these folders, which are created when they are needed.
     pub fn new(store: Store, clock: Clock, folders: IntakeFolders, limits: JobFileLimits, rng: Rng) -> Self {
         let inbox = Inbox::new(folders.inbox.clone());
-        let validator =
-            Arc::new(Validator { inbox, settle: folders.settle, reader: JobFileReader::new(limits, rng) });
+        let pictures = Arc::new(PictureFinder {
+            inbox: folders.inbox.clone(),
+            folder: PictureFolder::new(folders.pictures.clone()),
+            wait: folders.picture_wait,
+            settle: folders.settle,
+            clock: clock.clone(),
+            removal_interval: folders.rescan,
+            removed_at: Mutex::default(),
+        });
+        let reader = JobFileReader::new(limits, rng);
+        let validator = Arc::new(Validator { inbox, settle: folders.settle, reader, pictures });
         Self {
             store,
             clock,
@@ -298,6 +314,7 @@ impl Stage for IntakeStage {
         self.report_skipped(skipped);
         self.store.finish_unfinished().await?;
         let unmoved = self.resume_moves().await?;
+        self.remove_unneeded_pictures().await?;
         let (candidates, defaults, next) = self.select_files(files, &folders, &unmoved);
         let unwatched = candidates.len() >= UNWATCHED_FILES;
         if unwatched {

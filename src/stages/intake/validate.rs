@@ -16,6 +16,7 @@ use crate::jobfile::{
 };
 use crate::sha256::sha256_hex;
 use crate::stages::intake::folder_defaults::{DefaultsByFolder, DefaultsError, DefaultsReader};
+use crate::stages::intake::pictures::{FilePictures, PictureFinder, Search};
 use crate::store::job_files::Drafts;
 
 /// An empty file is rejected after this time: its writer may not have begun yet.
@@ -85,6 +86,8 @@ pub(super) struct ValidFile {
     pub drafts: Vec<Draft>,
     /// What is added to them.
     pub defaults: Arc<Defaults>,
+    /// The local pictures that they name.
+    pub pictures: FilePictures,
 }
 
 /// Validates files of the inbox.
@@ -94,6 +97,8 @@ pub(super) struct Validator {
     pub settle: Duration,
     /// Without defaults.
     pub reader: JobFileReader,
+    /// Finds the local pictures that job files name.
+    pub pictures: Arc<PictureFinder>,
 }
 
 impl Validator {
@@ -191,7 +196,28 @@ impl Validator {
             Form::Document => self.validate_document(folder, candidate, &reader),
             form => self.validate_lines(folder, candidate, form, &reader),
         };
-        validated.unwrap_or_else(|error| self.after_read_error(&error))
+        let validated = validated.unwrap_or_else(|error| self.after_read_error(&error));
+        match validated {
+            Validation::Valid(file) => self.find_pictures(candidate, file),
+            other => other,
+        }
+    }
+
+    fn find_pictures(&self, candidate: &Candidate, mut file: ValidFile) -> Validation {
+        for draft in &file.drafts {
+            file.pictures.add(draft);
+        }
+        let (name, unchanged_for) = (&candidate.entry.name, candidate.unchanged_for);
+        match self.pictures.find_all(name, unchanged_for, &mut file.pictures) {
+            Search::Done => {
+                let resolve = |draft| file.pictures.resolve(draft);
+                file.drafts = std::mem::take(&mut file.drafts).into_iter().map(resolve).collect();
+                Validation::Valid(file)
+            }
+            Search::Wait(unchanged_for) => Validation::Postpone(unchanged_for),
+            Search::Failed(problems) => Validation::Reject(problems, file.version),
+            Search::Blocked(fault) => Validation::Stay(fault.to_string()),
+        }
     }
 
     fn after_read_error(&self, error: &FsError) -> Validation {
@@ -217,8 +243,9 @@ impl Validator {
         match reader.read_document(&bytes, jobfile::stem(name)) {
             Ok(drafts) => {
                 let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-                let defaults = reader.defaults.clone();
-                Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts, defaults }))
+                let (defaults, pictures) = (reader.defaults.clone(), FilePictures::default());
+                let bytes = Some(bytes);
+                Ok(Validation::Valid(ValidFile { version, sha256, bytes, drafts, defaults, pictures }))
             }
             Err(refusal) => {
                 let settle = match refusal.cause {
@@ -272,8 +299,9 @@ impl Validator {
             return Ok(Validation::Reject(problems, version));
         }
         let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-        let defaults = reader.defaults.clone();
-        Ok(Validation::Valid(ValidFile { version, sha256, bytes: Some(bytes), drafts, defaults }))
+        let (defaults, pictures) = (reader.defaults.clone(), FilePictures::default());
+        let bytes = Some(bytes);
+        Ok(Validation::Valid(ValidFile { version, sha256, bytes, drafts, defaults, pictures }))
     }
 
     fn validate_stream(
@@ -286,7 +314,9 @@ impl Validator {
         let (file, version) = folder.open_file(split_path(name).1)?;
         let mut hashed = HashingReader { file, hash: Sha256::new() };
         let from = BufReader::with_capacity(BUFFER_BYTES, &mut hashed);
-        let problems = self.check_lines(name, reader.read_lines(form, from, jobfile::stem(name)), drop)?;
+        let mut pictures = FilePictures::default();
+        let lines = reader.read_lines(form, from, jobfile::stem(name));
+        let problems = self.check_lines(name, lines, |draft| pictures.add(&draft))?;
         if !problems.is_empty() {
             return Ok(Validation::Reject(problems, version));
         }
@@ -294,7 +324,7 @@ impl Validator {
         io::copy(&mut hashed, &mut io::sink()).map_err(|error| self.read_error(name, error))?;
         let sha256 = HEXLOWER.encode(&hashed.hash.finalize());
         let (drafts, defaults) = (Vec::new(), reader.defaults.clone());
-        Ok(Validation::Valid(ValidFile { version, sha256, bytes: None, drafts, defaults }))
+        Ok(Validation::Valid(ValidFile { version, sha256, bytes: None, drafts, defaults, pictures }))
     }
 
     /// Reads a line file to its end, passes its jobs to `each` and returns its problems.
@@ -346,7 +376,9 @@ impl Validator {
         let form = Form::of_name(name).unwrap_or(Form::Lines);
         let reader = self.reader.with_defaults(valid.defaults.clone());
         let lines = reader.read_lines(form, from, jobfile::stem(name));
-        let lines = lines.map(|line| line.map_err(|error| error.to_string()));
+        let pictures = valid.pictures.clone();
+        let lines = lines
+            .map(move |line| line.map(|draft| pictures.resolve(draft)).map_err(|error| error.to_string()));
         let (inbox, version, name) = (self.inbox.clone(), valid.version, name.to_owned());
         let change = std::iter::once_with(move || match inbox.open_file(&name) {
             Ok((_, now)) if now == version => None,

@@ -17,6 +17,7 @@ use crate::job::retry::FAILING_GRACE;
 use crate::job::scheduling::{TaskLimits, Turns, next_to_submit};
 use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, state::StateName};
+use crate::pictures::address::PictureUrls;
 use crate::provider::gate::SubmitPermit;
 use crate::stages::provider_session::ProviderSession;
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition};
@@ -43,6 +44,7 @@ pub struct SubmitStage {
     inner: Arc<Inner>,
     limits: TaskLimits,
     callback_urls: CallbackUrls,
+    picture_urls: PictureUrls,
     in_flight: InFlight,
     /// Submits that have failed before.
     failing_in_flight: InFlight,
@@ -67,6 +69,7 @@ impl SubmitStage {
         session: Arc<ProviderSession>,
         limits: TaskLimits,
         callback_urls: CallbackUrls,
+        picture_urls: PictureUrls,
     ) -> Self {
         let notifications = store.listen(Topic::Submit);
         let budget_freed = store.listen(Topic::BudgetFreed);
@@ -77,6 +80,7 @@ impl SubmitStage {
             inner,
             limits,
             callback_urls,
+            picture_urls,
             in_flight,
             failing_in_flight,
             notifications,
@@ -229,10 +233,11 @@ impl SubmitStage {
         else {
             return Ok(None);
         };
-        let urls = self.callback_urls.clone();
+        let (urls, picture_urls) = (self.callback_urls.clone(), self.picture_urls.clone());
         let parts = AttemptParts {
             base_url: session.client.base_url().to_owned(),
             callback_url: Box::new(move |id| urls.url(id)),
+            picture_url: Box::new(move |id, content| picture_urls.url(id, content)),
             estimate,
             price_class,
             estimated_change: Some(change),

@@ -17,6 +17,7 @@ use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
 use crate::store::job_rows::{INSERT_JOB, NewRow, insert_job};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
+use crate::store::pictures::insert_pictures;
 use crate::store::writer::Writing;
 
 /// When the jobs of a file are visible and due.
@@ -196,7 +197,10 @@ impl<'c> Inserts<'c> {
             adopted: false,
             created_at: now,
         };
-        let job = Job::accept(identity, draft.not_before);
+        let mut job = Job::accept(identity, draft.not_before);
+        if !draft.pictures.is_empty() {
+            job = job.with_local_pictures();
+        }
         let JobEstimate { estimate, .. } = self.estimator.estimate(&draft.body)?;
         let (due, change) = match self.visibility {
             Visibility::AtOnce => (due_work(&job, now), change),
@@ -226,6 +230,7 @@ impl<'c> Inserts<'c> {
         for (key, value) in &draft.labels {
             self.label.execute((key, value, nr))?;
         }
+        insert_pictures(self.connection, nr, &draft.pictures)?;
         for key in draft.keys() {
             let mut insert = self.connection.prepare_cached("INSERT INTO keys (key, job) VALUES (?1, ?2)")?;
             insert.execute((key, id.to_string()))?;

@@ -177,6 +177,7 @@ const DELETE_STAGED: &str = "BEGIN IMMEDIATE;
         SELECT jobs.nr, jobs.id FROM jobs JOIN batches ON batches.nr = jobs.batch WHERE batches.staged = 1;
     DELETE FROM keys WHERE job IN (SELECT id FROM staged_jobs);
     DELETE FROM labels WHERE job IN (SELECT nr FROM staged_jobs);
+    DELETE FROM job_pictures WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM requests WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM history WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM jobs WHERE nr IN (SELECT nr FROM staged_jobs);

@@ -13,7 +13,7 @@ use dropreel::rng::Rng;
 use serde_json::{Value, json};
 
 use crate::support::checker::{HarnessLog, When};
-use crate::support::{Rig, files_below};
+use crate::support::{Rig, files_below, png};
 
 /// States that only a person changes.
 const SETTLED: &[&str] = &["succeeded", "failed", "cancelled", "expired", "held"];
@@ -86,6 +86,18 @@ impl CrashHarness {
         ends: &'static [&'static str],
     ) {
         self.drop_file(&file_of(name), job_file(name, faults, more).as_bytes(), Some(1));
+        self.expected.insert(name.to_owned(), ends);
+    }
+
+    /// A job that names a picture of its own, dropped after the job file, and one that all such jobs share.
+    pub fn drop_job_with_pictures(&mut self, name: &str, ends: &'static [&'static str]) {
+        let own = format!("{name}.png");
+        let mut job: Value = serde_json::from_str(&job_file(name, "", &[])).unwrap();
+        job["model"] = json!("wan2.5-i2v");
+        job["image_urls"] = json!([own, "shared.png"]);
+        self.drop_file(&format!("{name}.json"), job.to_string().as_bytes(), Some(1));
+        self.rig.drop(&own, png(name.as_bytes()));
+        self.rig.drop("shared.png", png(b"shared"));
         self.expected.insert(name.to_owned(), ends);
     }
 
@@ -172,14 +184,21 @@ impl CrashHarness {
     /// Every job is settled, every cost final, and every sidecar says it.
     async fn is_settled(&self) -> bool {
         let inbox = files_below(&self.rig.path("inbox"));
-        let has_files = inbox.iter().any(|path| !path.ends_with("defaults.json"));
+        // Pictures and defaults stay in the inbox.
+        let stays = |path: &std::path::Path| {
+            path.ends_with("defaults.json") || path.extension().is_some_and(|ending| ending == "png")
+        };
+        let has_files = inbox.iter().any(|path| !stays(path));
         let Some(jobs) = self.jobs().await else { return false };
         let all_settled = jobs.len() >= self.expected.len() && jobs.iter().all(is_job_settled);
         !has_files && all_settled && count(&self.rig.path("dropreel.db"), UNSETTLED) == 0
     }
 
-    /// No callback is in flight, waits for a retry, or is unprocessed.
+    /// No callback is in flight, waits for a retry, or is unprocessed, and no copy of a picture is left.
     fn is_quiet(&self) -> bool {
+        if std::fs::read_dir(self.rig.path("pictures")).is_ok_and(|mut copies| copies.next().is_some()) {
+            return false;
+        }
         let mut last = BTreeMap::new();
         for callback in self.rig.sandbox.ledger().callbacks {
             last.insert(callback.number, callback);

@@ -43,6 +43,8 @@ pub enum Scenario {
     Api,
     /// A person pauses submits.
     Pause,
+    /// Jobs name local pictures, one that all share and one of their own.
+    Pictures,
     /// A job has a `not_before`.
     Wait,
     /// The alert before a link expires is due at once, by the settings.
@@ -125,6 +127,7 @@ impl CrashRun {
     /// Prepares the data folder before the first kill.
     async fn prepare(&self, harness: &mut CrashHarness) -> Result<(), String> {
         match self.scenario {
+            Scenario::Pictures => harness.rig.set("MEDIA__SERVE", "true"),
             Scenario::Alert => harness.rig.set("DOWNLOADS__ALERT_BEFORE_EXPIRY", "25h"),
             Scenario::Shared => {
                 harness.rig.start_daemon().await;
@@ -178,6 +181,7 @@ impl CrashRun {
                     harness.log.record_drop(&file, &std::fs::read(&other).unwrap(), Some(1));
                     harness.expected.insert(name, DONE);
                 }
+                Scenario::Pictures => harness.drop_job_with_pictures(&name, DONE),
                 Scenario::Cancel => harness.drop_job(&name, "queue=30s", &[], &["cancelled"]),
                 Scenario::Wait => {
                     let time = Clock::machine().now().plus(Duration::from_millis(1500)).to_string();

@@ -28,6 +28,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("submitting", &["pending", "submitting"], &["submitting"]),
     // Repeated sends are not all in the history, so one may follow that is not.
     ("over_budget", &["pending", "submitting"], &["pending", "submitting"]),
+    ("picture_unreachable", &["pending"], &[]),
     ("submit_not_executed", &["submitting"], &["pending", "submitting"]),
     ("submit_outcome_unknown", &["submitting"], &["submitting"]),
     ("submitted", &["submitting", "held"], &["queued"]),

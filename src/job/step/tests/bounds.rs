@@ -124,6 +124,7 @@ impl Drive {
                     cancel_answered(CancelVerdict::Unanswered { why, not_before: None })
                 }
                 NextAction::Wait => Event::TimeElapsed,
+                NextAction::CheckPictures => picture_unreachable(),
             }
         };
         self.now = self.now.plus(Duration::from_secs(1));
@@ -262,6 +263,24 @@ proptest! {
             prop_assert!(drive.is_settled() && drive.job.state_name().is_end(), "{name}");
         }
     }
+}
+
+#[test]
+fn unreachable_picture_holds_its_job_in_time_and_release_skips_the_check() {
+    let mut drive = Drive { job: job_with_picture(), ..Drive::new() };
+    let world = World { bound: BLOCKED_TIMEOUT + LONGEST_WAIT, ..HEALTHY };
+    let took = drive.settle(&world, &mut std::iter::repeat(0));
+    assert!(took <= world.bound && took >= BLOCKED_TIMEOUT, "{took:?}");
+    let State::Held(hold) = drive.job.state() else { panic!("not held: {:?}", drive.job.state()) };
+    assert_eq!(hold.reason, HoldReason::PictureUnreachable);
+    assert_way_out(&drive.job, drive.now);
+    let next = |job: &Job| next_action(job, drive.now).map(|next| next.action);
+    let acted = |action| step(&drive.job, &Event::Operator(action), at(drive.now)).job;
+    assert_eq!(next(&acted(OperatorAction::Release)), Some(NextAction::Submit));
+    assert_eq!(next(&acted(OperatorAction::Retry)), Some(NextAction::CheckPictures));
+    let submitting = step(&acted(OperatorAction::Release), &Event::AttemptStarted, at(drive.now)).job;
+    let State::Submitting { schedule, .. } = submitting.state() else { panic!("not submitting") };
+    assert_eq!((schedule.tries, schedule.failing_since), (0, None), "the check is no failed submit");
 }
 
 #[test]

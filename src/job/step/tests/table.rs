@@ -53,6 +53,8 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         ("pending, not executed before", after(submitting.clone(), &[not_executed()])),
         ("pending, suspended before", after(submitting.clone(), &[suspended()])),
         ("pending, over budget", after(pending.clone(), &[over_budget()])),
+        ("pending, pictures to check", job_with_picture()),
+        ("pending, picture unreachable", after(job_with_picture(), &[picture_unreachable()])),
         ("submitting", submitting.clone()),
         ("submitting, outcome unknown", after(submitting.clone(), &[unknown()])),
         (
@@ -92,6 +94,8 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
         ("expired", expired),
         ("held, too expensive", held(&pending, HoldReason::TooExpensive)),
         ("held, unknown model", held(&pending, HoldReason::UnknownModel)),
+        ("held, picture unreachable", held(&job_with_picture(), HoldReason::PictureUnreachable)),
+        ("held, picture missing", after(job_with_picture(), &[picture_missing()])),
         ("held, restored database", held(&pending, HoldReason::DatabaseRestored)),
         ("held, outcome unknown", held(&submitting, HoldReason::OutcomeUnknown)),
         ("held, submit blocked", held(&after(submitting.clone(), &[blocked()]), HoldReason::SubmitBlocked)),
@@ -182,6 +186,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("model unlisted", Event::ModelUnlisted { nearest: Some("wan2.6".into()) }),
         ("edited", edited()),
         ("moved out", Event::MovedOut),
+        ("pictures checked", Event::PicturesChecked),
+        ("picture unreachable", picture_unreachable()),
+        ("picture missing", picture_missing()),
         ("operator: cancel", Event::Operator(OperatorAction::Cancel)),
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
@@ -225,9 +232,9 @@ proptest! {
     /// Any events in any order: only an operator's retry leaves a final state, or the task of a refused submit, a record restores to the same job, and
     /// a job that is neither finished nor held always has a next action.
     #[test]
-    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..54, 0_u64..100_000), 1..60)) {
+    fn any_events_keep_the_rules(picks in prop::collection::vec((0_usize..57, 0_u64..100_000), 1..60), picture in any::<bool>()) {
         let events = events();
-        let mut job = new_job();
+        let mut job = if picture { job_with_picture() } else { new_job() };
         let mut now = START;
         for (pick, seconds) in picks {
             now = now.plus(Duration::from_secs(seconds));

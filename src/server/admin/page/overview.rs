@@ -105,7 +105,9 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
 /// What lies in the inbox and is no job file, in a sentence.
 async fn leftovers(server: &AdminServer, m: &Messages, now: Timestamp) -> Option<String> {
     let (inbox, recursive) = (server.settings.inbox.dir.clone(), server.settings.inbox.recursive);
-    let found = server.clock.run_blocking(move || Leftovers::in_inbox(&inbox, recursive, now)).await;
+    let serves_pictures = server.settings.media.serve;
+    let found = move || Leftovers::in_inbox(&inbox, recursive, serves_pictures, now);
+    let found = server.clock.run_blocking(found).await;
     // An inbox that cannot be read is in the log, from the intake stage.
     let found = found.ok().and_then(Result::ok).filter(|found| !found.is_empty())?;
     Some(m.leftovers.replace("{files}", &found.to_string()))

@@ -321,6 +321,7 @@ async fn job_that_runs_and_expires_soon_is_listed_once() {
     let parts = AttemptParts {
         base_url: "https://qingbo.dev/v1".to_owned(),
         callback_url: Box::new(|_| None),
+        picture_url: Box::new(|_, _| None),
         estimate: Estimate::exactly(Quota::ZERO, EstimateSource::List),
         price_class: None,
         estimated_change: None,

@@ -1,0 +1,287 @@
+//! Local pictures that requests name (docs/reference.md#local-pictures): which texts are such paths, which pictures a
+//! request names, and the public addresses in their place.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::jobfile::Form;
+use crate::jobfile::field::MEDIA_KEYS;
+use crate::jobfile::findings::Findings;
+use crate::jobfile::json::{self, JsonValue, Member, Node};
+use crate::jobfile::links::{self, LinkFault};
+
+/// The longest path of a picture, in bytes.
+const MAX_PATH_BYTES: usize = 1000;
+
+/// Whether the requests of a job file may name pictures by their paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalPictures {
+    /// No: `media.serve` is off.
+    #[default]
+    Off,
+    /// No: the job file does not come through the inbox.
+    NotHere,
+    /// Those beside or below the job file.
+    BesideJobFile,
+}
+
+/// A local picture that a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPicture {
+    /// Its path as the request names it.
+    pub path: String,
+    /// Where it was found and what it is; `None` until that is known.
+    pub found: Option<FoundPicture>,
+}
+
+/// A picture of which dropreel keeps a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPicture {
+    /// The original's path below the inbox.
+    pub inbox_path: String,
+    /// The content.
+    pub content: PictureContent,
+}
+
+/// The content of a picture: what its copy is found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PictureContent {
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// What it is, by its content.
+    pub picture_type: PictureType,
+}
+
+/// The types that video models take.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "lowercase", const_into_str)]
+pub enum PictureType {
+    /// JPEG
+    Jpg,
+    /// PNG
+    Png,
+    /// WebP
+    Webp,
+    /// BMP
+    Bmp,
+}
+
+impl PictureType {
+    /// The media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Jpg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Webp => "image/webp",
+            Self::Bmp => "image/bmp",
+        }
+    }
+}
+
+impl PictureContent {
+    /// The last part of its public address.
+    pub fn file_name(&self) -> String {
+        format!("{}.{}", self.sha256, self.picture_type.into_str())
+    }
+
+    /// The content that a last part of an address names. Only the spelling of [`file_name`](Self::file_name) is one.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        let (sha256, ending) = name.split_once('.')?;
+        let is_digest =
+            sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let picture_type = ending.parse().ok()?;
+        is_digest.then(|| Self { sha256: sha256.to_owned(), picture_type })
+    }
+}
+
+/// What is wrong with a media input of a known model; `None` for a public URL and for a picture that may be local.
+pub(super) fn fault(input: &str, pictures: LocalPictures) -> Option<&'static str> {
+    match links::fault(input)? {
+        LinkFault::LocalPath => local_fault(input, pictures),
+        other => Some(other.message()),
+    }
+}
+
+/// The same for a model that is not in the table, which may understand other inputs.
+pub(super) fn fault_for_any_model(input: &str, pictures: LocalPictures) -> Option<&'static str> {
+    match links::fault(input)? {
+        LinkFault::LocalPath => local_fault(input, pictures),
+        other => other.is_never_fetchable().then(|| other.message()),
+    }
+}
+
+fn local_fault(input: &str, pictures: LocalPictures) -> Option<&'static str> {
+    match pictures {
+        LocalPictures::Off => Some(
+            "is a path on this machine: the provider takes public http(s) URLs; with `media.serve = true`, dropreel \
+             serves pictures that lie beside the job file in the inbox",
+        ),
+        LocalPictures::NotHere => Some(
+            "is a path on this machine: put the picture and the job file into the inbox, which serves local pictures, \
+             or give a public http(s) URL",
+        ),
+        LocalPictures::BesideJobFile => path_fault(input),
+    }
+}
+
+/// Why a path cannot be that of a picture beside or below its job file.
+fn path_fault(path: &str) -> Option<&'static str> {
+    let is_drive = || path.as_bytes().get(1) == Some(&b':');
+    let is_home = path.starts_with('~');
+    if path.contains('\\') {
+        Some("is a path with `\\`: write `/` between folder and file")
+    } else if path.starts_with('/') || is_home || is_drive() || path.get(..5).is_some_and(is_file_scheme) {
+        Some(
+            "is an absolute path: put the picture beside the job file or below it, and give the path from there",
+        )
+    } else if path.split('/').any(|part| part == "..") {
+        Some("leads out of the job file's folder by `..`: put the picture beside the job file or below it")
+    } else if path.chars().any(char::is_control)
+        || path.split('/').any(str::is_empty)
+        || path.len() > MAX_PATH_BYTES
+    {
+        Some("is not a path of a file: name it as in `pictures/a.png`")
+    } else {
+        None
+    }
+}
+
+fn is_file_scheme(beginning: &str) -> bool {
+    beginning.eq_ignore_ascii_case("file:")
+}
+
+/// The local pictures that a request with these members names, each once.
+pub(super) fn named(members: &[Member<'_>], pictures: LocalPictures) -> Vec<NamedPicture> {
+    let mut named: Vec<NamedPicture> = Vec::new();
+    if pictures != LocalPictures::BesideJobFile {
+        return named;
+    }
+    for text in texts(members).filter_map(text_of).filter(|text| is_local(text)) {
+        if !named.iter().any(|known| known.path == text) {
+            named.push(NamedPicture { path: text.to_owned(), found: None });
+        }
+    }
+    named
+}
+
+fn is_local(text: &str) -> bool {
+    links::fault(text) == Some(LinkFault::LocalPath) && path_fault(text).is_none()
+}
+
+/// The values that may name media.
+fn texts<'n, 'a>(members: &'n [Member<'a>]) -> impl Iterator<Item = &'n Node<'a>> {
+    let media = members.iter().filter(|member| MEDIA_KEYS.contains(&&*member.key));
+    media.flat_map(|member| match &member.value.value {
+        JsonValue::Array(items) => &items[..],
+        _ => std::slice::from_ref(&member.value),
+    })
+}
+
+fn text_of<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+    match &node.value {
+        JsonValue::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The request with the public address in place of each path of `addresses`; every other byte stays. `body` is a draft's.
+pub fn with_addresses(body: &str, addresses: &BTreeMap<String, String>) -> String {
+    let mut findings = Findings::new(body, 1);
+    let Ok(object) = json::read(body, Form::Document, &mut findings) else { return body.to_owned() };
+    let JsonValue::Object(members) = &object.value else { return body.to_owned() };
+    let (mut edited, mut at) = (String::with_capacity(body.len()), 0);
+    for node in texts(members) {
+        let Some(address) = text_of(node).and_then(|text| addresses.get(text)) else { continue };
+        edited.push_str(&body[at..node.at]);
+        edited.push_str(&Value::from(address.as_str()).to_string());
+        at = node.at + node.text.len();
+    }
+    edited.push_str(&body[at..]);
+    edited
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picture_path_stays_beside_or_below_the_job_file() {
+        let usable =
+            ["a.png", "./a.png", "pictures/春 天.JPG", "..a.png", "a..b/c.webp", "./frame", "a:b.png"];
+        for path in usable.iter().filter(|path| **path != "a:b.png") {
+            assert_eq!(fault(path, LocalPictures::BesideJobFile), None, "{path}");
+        }
+        let unusable = [
+            ("/a.png", "absolute"),
+            ("//host/a.png", "absolute"),
+            ("~/a.png", "absolute"),
+            ("file:///a.png", "absolute"),
+            ("C:/a.png", "absolute"),
+            ("C:\\a.png", "`\\`"),
+            ("pictures\\a.png", "`\\`"),
+            ("../a.png", "`..`"),
+            ("b/../../a.png", "`..`"),
+            ("b//a.png", "not a path"),
+            ("a\n.png", "not a path"),
+            ("data:image/png;base64,AAAA", "data URI"),
+            ("example", "public http(s) URL"),
+        ];
+        for (path, word) in unusable {
+            let fault = fault(path, LocalPictures::BesideJobFile).expect(path);
+            assert!(fault.contains(word), "{path}: {fault}");
+        }
+    }
+
+    #[test]
+    fn path_is_refused_with_the_setting_or_the_inbox_as_the_way_out() {
+        for (pictures, word) in [(LocalPictures::Off, "media.serve"), (LocalPictures::NotHere, "inbox")] {
+            assert!(fault("a.png", pictures).is_some_and(|fault| fault.contains(word)));
+            assert!(fault_for_any_model("a.png", pictures).is_some_and(|fault| fault.contains(word)));
+            assert_eq!(fault("https://example.com/a.png", pictures), None);
+        }
+        assert_eq!(fault_for_any_model("ftp://example.com/a.png", LocalPictures::BesideJobFile), None);
+    }
+
+    #[test]
+    fn addresses_replace_paths_and_nothing_else() {
+        let body = r#"{"n": 1.10, "image_urls": [ "a.png","https://x/b.png", "\u0061.png" ],
+            "prompt": "a.png", "first_frame":"c/d.png" , "extra": {"image_urls": ["a.png"]}}"#;
+        let addresses = [("a.png", "https://h/1"), ("c/d.png", "https://h/\"2")]
+            .map(|(path, address)| (path.to_owned(), address.to_owned()))
+            .into();
+        let expected = r#"{"n": 1.10, "image_urls": [ "https://h/1","https://x/b.png", "https://h/1" ],
+            "prompt": "a.png", "first_frame":"https://h/\"2" , "extra": {"image_urls": ["a.png"]}}"#;
+        assert_eq!(with_addresses(body, &addresses), expected);
+        assert_eq!(with_addresses("no object", &addresses), "no object");
+    }
+
+    #[test]
+    fn file_name_has_one_spelling() {
+        let content = PictureContent { sha256: "0a".repeat(32), picture_type: PictureType::Webp };
+        assert_eq!(PictureContent::of_file_name(&content.file_name()), Some(content.clone()));
+        let digest = &content.sha256;
+        for name in [
+            String::new(),
+            digest.clone(),
+            format!("{digest}.gif"),
+            format!("{digest}.WEBP"),
+            format!("{digest}.webp.webp"),
+            format!("{}.webp", digest.to_uppercase()),
+            format!("{}.webp", &digest[1..]),
+        ] {
+            assert_eq!(PictureContent::of_file_name(&name), None, "{name}");
+        }
+    }
+}
