@@ -30,6 +30,7 @@ mod maintenance;
 mod metrics;
 mod money;
 mod page;
+mod pictures;
 mod poll;
 mod proxy;
 mod quotes;
