@@ -72,13 +72,8 @@ SELECT
               WHEN 'fetch' THEN 'poll' ELSE move END,
     move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
-<<<<<<< HEAD
-    asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, progress, reserved_quota, cost_quota,
-    submitted_at, completed_at, finished_at, expires_at, NULL, NULL, error_code, error_message, NULL, changed
-=======
     asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, NULL, progress, reserved_quota, cost_quota,
-    submitted_at, completed_at, finished_at, expires_at, NULL, error_code, error_message, NULL, changed
->>>>>>> f60cf3b (pictures: serve local pictures to the provider)
+    submitted_at, completed_at, finished_at, expires_at, NULL, NULL, error_code, error_message, NULL, changed
 FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
