@@ -377,16 +377,20 @@ async fn report_sums_costs_and_lists_disputes() {
 }
 
 /// Commands that are started with `--json` elsewhere, never end, or write another format.
-const WITHOUT_A_DOCUMENT: [&str; 5] = ["serve", "demo", "completions", "man", "help"];
+const WITHOUT_A_DOCUMENT: [&str; 6] = ["serve", "demo", "export", "completions", "man", "help"];
 
 #[tokio::test]
 async fn every_command_prints_one_json_document_on_stdout() {
     let rig = Rig::start("").await;
     let path = |name: &str| rig.beside(name).to_str().unwrap().to_owned();
-    let (good, more, bad) = (path("good.json"), path("more.json"), path("bad.json"));
+    let (good, more, bad, later) =
+        (path("good.json"), path("more.json"), path("bad.json"), path("later.json"));
     std::fs::write(&good, quick("good", "")).unwrap();
     std::fs::write(&more, quick("more", "end=task_failed")).unwrap();
     std::fs::write(&bad, "{}").unwrap();
+    let mut job: Value = serde_json::from_str(&quick("later", "")).unwrap();
+    job["dropreel"]["not_before"] = "2099-01-01T00:00:00Z".into();
+    std::fs::write(&later, job.to_string()).unwrap();
     let (backup, config) = (path("backup.db"), path("new.toml"));
     let cases: &[(&[&str], i32)] = &[
         (&["check", &good], 0),
@@ -399,6 +403,13 @@ async fn every_command_prints_one_json_document_on_stdout() {
         (&["list", "--state", "held"], 0),
         (&["show", "good"], 0),
         (&["cancel", "good"], 1),
+        (&["path", "good"], 0),
+        (&["rate", "good", "4"], 0),
+        (&["again", "good", "--dry-run"], 0),
+        (&["submit", &later], 0),
+        (&["edit", "later", "--set", "seed=7"], 0),
+        (&["cancel", "later"], 0),
+        (&["dismiss", "more"], 0),
         (&["retry", "--state", "failed", "--dry-run"], 0),
         (&["retry", "--state", "failed", "--yes"], 0),
         (&["release", "--state", "held"], 0),
@@ -430,6 +441,6 @@ async fn every_command_prints_one_json_document_on_stdout() {
     for name in names.filter(|name| !WITHOUT_A_DOCUMENT.contains(name)) {
         assert!(cases.iter().any(|(command, _)| command[0] == name), "no case for `{name}`");
     }
-    rig.until_settled(2).await;
+    rig.until_settled(3).await;
     rig.finish().await;
 }

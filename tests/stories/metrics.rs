@@ -84,6 +84,8 @@ async fn metrics_are_documented_and_those_of_the_alert_rules_and_dashboard_exist
     rig.until("good", &["succeeded"]).await;
     rig.until("bad", &["failed"]).await;
     rig.until("waits", &["downloading"]).await;
+    // The balance is read when somebody looks.
+    rig.get("/api/v1/status").await;
     let reported = scrape(&rig).await;
     let texts = [
         include_str!("../../docs/monitoring/alerts.yml"),

@@ -257,7 +257,7 @@ async fn submit_with_a_lost_answer_is_repeated_and_bought_once() {
     };
     let repeated = submit(1, &[]).await.unwrap();
     let text = String::from_utf8_lossy(&repeated.stderr);
-    assert!(repeated.status.success() && text.contains("submitting again"), "{text}");
+    assert!(repeated.status.success() && text.contains("sending it again"), "{text}");
     let id = String::from_utf8_lossy(&repeated.stdout).trim().to_owned();
     assert_eq!(rig.job("once").await["id"], id);
 

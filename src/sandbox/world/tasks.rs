@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sandbox::fault_plan::FaultPlan;
-use crate::sandbox::faults::{TaskEnd, YesNo};
+use crate::sandbox::faults::{StatusShape, TaskEnd, YesNo};
 use crate::sandbox::http_types::Response;
 use crate::sandbox::ledger::OutputEntry;
 use crate::sandbox::plan_value::PlanValue as _;
@@ -93,7 +93,8 @@ impl World {
             return;
         }
         if task.settled {
-            entry.reported_final |= plan.show_cost != Some(YesNo::No);
+            let has_cost = !matches!(plan.status_shape, Some(StatusShape::Output | StatusShape::Video));
+            entry.reported_final |= has_cost && plan.show_cost != Some(YesNo::No);
         } else if task.new_generation {
             entry.pending_answers += 1;
         }

@@ -54,6 +54,7 @@ fn tables_are_sections_except_empty_ones() {
         "downloads",
         "inbox",
         "library",
+        "media",
         "polling",
         "provider",
         "quarantine",
