@@ -146,7 +146,8 @@ impl Round {
         let secrets = harness.rig.callback_secrets().unwrap();
         let valid = harness.rng.below(4) > 0;
         let token = secrets.token(if valid { &id } else { "another" });
-        let body = format!(r#"{{"task_id":"task-wave1","callback":{}}}"#, harness.log.sent_callbacks.len());
+        // It names no task: one that names a task which a refused job does not have holds that job.
+        let body = format!(r#"{{"callback":{}}}"#, harness.log.sent_callbacks.len());
         let status = harness.rig.try_send_callback(&id, token.expose(), body.clone()).await;
         hits.sent_callbacks += u64::from(status == Some(204));
         harness.log.sent_callbacks.push(SentCallback {
