@@ -239,6 +239,8 @@ test('visit continues at the first video that was not seen', async () => {
     await page.locator('#viewer[open] .view').waitFor();
     await until('it counts as seen', async () => (await page.locator('.unseen').count()) === 3);
     await page.keyboard.press('Escape');
+    // Closing goes back in the history, which takes a moment.
+    await page.waitForURL('**/videos?q=*');
     await page.reload();
     await page.locator('#connection.on').waitFor();
     const second = await page.locator('.card').nth(1).getAttribute('data-name');

@@ -95,8 +95,8 @@ fn read(inbox: &Inbox, settle: Duration, found: &FoundDefaults) -> Result<Defaul
     }
     let (folder, name) = split_path(path);
     let opened = inbox.open_below(folder).and_then(|opened| opened.read_file(name, MAX_DEFAULTS_BYTES));
-    let bytes = match opened {
-        Ok((bytes, _, _)) => bytes,
+    let (bytes, version) = match opened {
+        Ok((bytes, version, _)) => (bytes, version),
         // It was replaced since the scan: the next one finds what is there now.
         Err(FsError::Changed(_) | FsError::NotFound(_)) => return Err(DefaultsError::Unfinished),
         Err(FsError::TooLarge { limit, .. }) => {
@@ -107,7 +107,9 @@ fn read(inbox: &Inbox, settle: Duration, found: &FoundDefaults) -> Result<Defaul
         Err(error) => return Err(DefaultsError::Unreadable(error.to_string())),
     };
     DefaultsFile::read(path, &bytes).map_err(|refusal: Refusal| {
-        if refusal.unfinished() && found.unchanged_for < settle {
+        // An editor that has just emptied it to write it again must not have the job files of the folder rejected.
+        let is_new = version != found.entry.version;
+        if is_new || refusal.unfinished() && found.unchanged_for < settle {
             DefaultsError::Unfinished
         } else {
             DefaultsError::Bad(bad_defaults(path, &refusal))

@@ -219,6 +219,10 @@ impl CrashHarness {
                 let _ = writeln!(text, "{job:#}");
             }
         }
+        let database = self.rig.path("dropreel.db");
+        let (unsettled, unprocessed) = (count(&database, UNSETTLED), count(&database, UNPROCESSED));
+        let files = [files_below(&self.rig.path("inbox")), files_below(&self.rig.path("pictures"))];
+        let _ = writeln!(text, "{unsettled} costs, {unprocessed} callbacks; in inbox and pictures {files:?}");
         let ledger = self.rig.sandbox.ledger();
         let _ = writeln!(text, "faults {:?}, calls {:?}\n{}", ledger.faults, ledger.calls, self.rig.output());
         text
