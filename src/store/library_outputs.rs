@@ -1,7 +1,7 @@
 //! The outputs in the library, as the page of videos shows them: by a filter and an order, in pages.
 //!
 //! A page costs the same at any number of outputs: it reads an index in its order from the cursor on, and stops once it
-//! is full or has examined [`MAX_EXAMINED`] outputs. A rare match is then found by the pages that follow.
+//! is full or has examined `MAX_EXAMINED` outputs. A rare match is then found by the pages that follow.
 
 use std::fmt;
 
