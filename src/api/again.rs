@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::api::action::ActionResult;
 use crate::api::estimate::EstimateView;
 
 /// What the new jobs have in place of the old one's values.
@@ -56,6 +57,16 @@ pub struct EditPreview {
     pub text: String,
     #[serde(flatten)]
     pub estimate: EstimateView,
+}
+
+/// The answer to an edit.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum EditAnswer {
+    /// The job is changed.
+    Done(Box<ActionResult>),
+    /// Of a dry run.
+    Preview(EditPreview),
 }
 
 fn once() -> u32 {

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::action::ActionResult;
-use crate::api::again::{EditPreview, EditRequest};
+use crate::api::again::{EditAnswer, EditPreview, EditRequest};
 use crate::job::step::ActionReply;
 use crate::jobfile::rewrite::with_value;
 use crate::jobfile::{self, Draft, JobFileLimits, read_document};
@@ -30,7 +30,7 @@ const ONE_JOB: &str =
     ),
     request_body(content = EditRequest),
     responses(
-        (status = 200, description = "The job is changed; with `dry_run`: its text, what the checks find and what it would cost", body = ActionResult),
+        (status = 200, description = "The job is changed; with `dry_run`: its text, what the checks find and what it would cost", body = EditAnswer),
         ProblemResponses
     )
 )]
@@ -56,7 +56,7 @@ pub(super) async fn edit_job(
     let (text, draft) = edited.await.map_err(|_| panicked())??;
     if dry_run {
         let estimate = estimate(&admin, name, vec![draft]).await?;
-        return Ok(json_response(StatusCode::OK, &EditPreview { text, estimate }));
+        return Ok(json_response(StatusCode::OK, &EditAnswer::Preview(EditPreview { text, estimate })));
     }
     let applied = store.edit(id, draft, now).await?;
     let message = match applied.reply {
@@ -66,7 +66,8 @@ pub(super) async fn edit_job(
     };
     tracing::info!(job = %id, "job {id} edited");
     let job = admin.job_view(&store.details(id).await?).await?;
-    Ok(json_response(StatusCode::OK, &ActionResult { job, message: message.to_owned() }))
+    let done = ActionResult { job, message: message.to_owned() };
+    Ok(json_response(StatusCode::OK, &EditAnswer::Done(Box::new(done))))
 }
 
 /// The changed text of a job, and the job that it makes.
