@@ -97,7 +97,7 @@ impl PictureFolder {
     /// Opens a copy.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read.
+    /// If no copy has this name, or it cannot be read.
     pub fn open(&self, content: &PictureContent) -> Result<File, FsError> {
         open_file_below(&self.folder, Path::new(&content.file_name()))
     }

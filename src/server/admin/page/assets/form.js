@@ -13,7 +13,7 @@ function setOptions(select, options, preferred) {
   select.value = [before, preferred, values[0]].find((value) => values.includes(value)) ?? '';
 }
 
-/** "project=spring, client=acme" as an object; `null` if it is none. */
+/** "project=spring, client=acme" as an object; `null` if a pair has no key or no value. */
 export function parseLabels(text) {
   const pairs = text.split(/[,，]/).map((pair) => pair.trim()).filter(Boolean).map((pair) => pair.split(/=(.*)/s).map((part) => part?.trim()));
   return pairs.every(([key, value]) => key && value) ? Object.fromEntries(pairs.map(([key, value]) => [key, value])) : null;
