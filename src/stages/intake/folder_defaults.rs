@@ -116,3 +116,28 @@ fn read(inbox: &Inbox, settle: Duration, found: &FoundDefaults) -> Result<Defaul
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_emptied_since_the_scan_are_awaited() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = Inbox::new(folder.path().to_owned());
+        let path = folder.path().join("defaults.json");
+        let is_unfinished = |found: &FoundDefaults| {
+            matches!(read(&inbox, Duration::from_secs(2), found), Err(DefaultsError::Unfinished))
+        };
+        let scan = || {
+            let entry = inbox.scan(true).unwrap().files.into_iter().next().unwrap();
+            FoundDefaults { entry, unchanged_for: Duration::from_secs(3600), other: None }
+        };
+        std::fs::write(&path, r#"{"duration": 5}"#).unwrap();
+        let scanned = scan();
+        assert!(read(&inbox, Duration::from_secs(2), &scanned).is_ok());
+        std::fs::write(&path, "").unwrap();
+        assert!(is_unfinished(&scanned));
+        assert!(!is_unfinished(&scan()), "empty for an hour: bad, not unfinished");
+    }
+}
