@@ -59,7 +59,7 @@ fn row(batch: &BatchView, now: Timestamp) -> Vec<String> {
         count(|state| !state.is_end()),
         count(|state| *state == StateName::Succeeded),
         count(|state| *state == StateName::Held),
-        format!("${:.2}", batch.cost_usd),
+        format::usd(batch.cost_usd),
         format::duration(now.since(batch.created_at).as_secs()),
         batch.id.clone(),
     ]

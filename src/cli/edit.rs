@@ -15,7 +15,7 @@ use crate::cli::args::EditArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::printable;
+use crate::cli::format::{printable, usd};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, stdin_is_terminal};
 use crate::job::JobId;
 use crate::rng::Rng;
@@ -57,7 +57,7 @@ pub(crate) async fn edit(context: &Context, args: &EditArgs) -> Result<Exit, Cli
     for warning in &result.job.warnings {
         eprint_line(&format!("warning: {}", printable(warning)));
     }
-    let about = result.job.estimate_usd.map_or_else(String::new, |usd| format!("; about ${usd:.2}"));
+    let about = result.job.estimate_usd.map_or_else(String::new, |cost| format!("; about {}", usd(cost)));
     print_line(&format!("{}: {}{about}", printable(&result.job.name), printable(&result.message)))?;
     Ok(Exit::Done)
 }

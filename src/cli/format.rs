@@ -3,6 +3,7 @@
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
 
 use crate::job::state::StateName;
+use crate::money::Quota;
 
 /// The text without what a terminal would act on: control characters, and marks that change the direction of a line,
 /// become dots. Every text that is not ours (names, prompts, provider messages, paths) passes through here.
@@ -13,6 +14,11 @@ pub(crate) fn printable(text: &str) -> String {
 /// Bidirectional marks, and the line and paragraph separators among them.
 fn changes_direction(c: char) -> bool {
     matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Dollars and cents, rounded like every amount that people see.
+pub(crate) fn usd(value: f64) -> String {
+    Quota::from_usd(value).map_or_else(|| format!("${value}"), |quota| quota.to_string())
 }
 
 /// A state's word, coloured if `colours`.
@@ -75,6 +81,13 @@ pub(crate) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_cent_is_rounded_up_as_in_reports() {
+        for (value, expected) in [(1.125, "$1.13"), (0.0, "$0.00"), (0.001, "<$0.01"), (2.0, "$2.00")] {
+            assert_eq!(usd(value), expected);
+        }
+    }
 
     #[test]
     fn control_characters_become_dots() {

@@ -3,7 +3,7 @@
 use crate::api::models::{ModelPrice, ModelView, ModelsView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{duration, printable, table};
+use crate::cli::format::{duration, printable, table, usd};
 use crate::cli::received::Received;
 use crate::cli::terminal::{eprint_line, print_json, print_line, width};
 use crate::pricing::models::MODELS;
@@ -65,7 +65,7 @@ fn row(model: &ModelView) -> Vec<String> {
         jobs(model.open_jobs),
         jobs(model.succeeded_jobs),
         seconds.unwrap_or_default(),
-        model.median_cost_usd.map(|usd| format!("${usd:.2}")).unwrap_or_default(),
+        model.median_cost_usd.map(usd).unwrap_or_default(),
     ]
 }
 

@@ -3,7 +3,7 @@
 use crate::api::job::{AttemptView, JobView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{self, printable, state_word};
+use crate::cli::format::{self, printable, state_word, usd};
 use crate::cli::suspensions::eprint_suspensions;
 use crate::cli::terminal::{colours, print_json, print_line};
 use crate::money::Quota;
@@ -39,9 +39,9 @@ fn describe(job: &JobView) -> String {
     fact("completed", time(&job.completed_at));
     fact("finished", time(&job.finished_at));
     fact("link expires", time(&job.expires_at));
-    fact("at most", job.max_cost_usd.map(|usd| format!("${usd:.2}")));
-    fact("estimate", job.estimate_usd.map(|usd| format!("${usd:.2}")));
-    fact("cost", job.cost_usd.map(|usd| format!("${usd:.2}")));
+    fact("at most", job.max_cost_usd.map(usd));
+    fact("estimate", job.estimate_usd.map(usd));
+    fact("cost", job.cost_usd.map(usd));
     fact("rating", job.rating.map(|rating| rating.to_string()));
     fact("dismissed", time(&job.dismissed_at));
     fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
@@ -84,12 +84,12 @@ fn describe(job: &JobView) -> String {
 /// "2026-04-04T06:46:00.000Z  estimated $0.14 (own), frozen $0.16, charged $0.15".
 fn describe_attempt(attempt: &AttemptView) -> String {
     let mut known = Vec::new();
-    if let Some(usd) = attempt.estimate_usd {
+    if let Some(estimate) = attempt.estimate_usd {
         let source = attempt.estimate_source.as_deref().unwrap_or("unknown source");
-        known.push(format!("estimated ${usd:.2} ({source})"));
+        known.push(format!("estimated {} ({source})", usd(estimate)));
     }
     let mut amount = |word: &str, quota: Option<i64>| {
-        known.extend(quota.map(|quota| format!("{word} ${:.2}", Quota::new(quota).usd())));
+        known.extend(quota.map(|quota| format!("{word} {}", Quota::new(quota))));
     };
     amount("frozen", attempt.frozen_quota);
     amount("charged", attempt.charged_quota);

@@ -4,7 +4,7 @@ use crate::api::budget::BudgetView;
 use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::exit::CliError;
-use crate::cli::format::printable;
+use crate::cli::format::{printable, usd};
 use crate::cli::terminal::eprint_line;
 use crate::job::suspension::Suspension;
 
@@ -40,8 +40,8 @@ pub(crate) fn suspension_lines(status: &StatusView) -> Vec<String> {
 /// The balance, and what waiting jobs need of it; `None`: neither is known.
 pub(crate) fn balance_line(status: &StatusView) -> Option<String> {
     let StatusView { waiting_usd, balance_usd, .. } = status;
-    let need = (*waiting_usd > 0.0).then(|| format!("waiting jobs need about ${waiting_usd:.2}"));
-    let balance = balance_usd.map(|balance| format!("balance ${balance:.2}"));
+    let need = (*waiting_usd > 0.0).then(|| format!("waiting jobs need about {}", usd(*waiting_usd)));
+    let balance = balance_usd.map(|balance| format!("balance {}", usd(balance)));
     let parts: Vec<String> = balance.into_iter().chain(need).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -49,7 +49,8 @@ pub(crate) fn balance_line(status: &StatusView) -> Option<String> {
 fn budget_line(budget: &BudgetView) -> String {
     let BudgetView { budget, limit_usd, reserved_usd, spent_usd, .. } = budget;
     let budget = printable(budget);
-    format!("! budget ({budget}): ${spent_usd:.2} spent and ${reserved_usd:.2} reserved of ${limit_usd:.2}")
+    let [spent, reserved, limit] = [spent_usd, reserved_usd, limit_usd].map(|value| usd(*value));
+    format!("! budget ({budget}): {spent} spent and {reserved} reserved of {limit}")
 }
 
 /// What is paused or suspended, and why.

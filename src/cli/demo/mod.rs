@@ -16,7 +16,7 @@ use crate::cli::args::DemoArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{bytes, printable, table};
+use crate::cli::format::{bytes, printable, table, usd};
 use crate::cli::list::fetch_jobs;
 use crate::cli::received::ReceivedJob;
 use crate::cli::terminal::{eprint_line, print_json, print_line, width};
@@ -233,8 +233,9 @@ fn print_result(context: &Context, document: &DemoDocument<'_>) -> Result<Exit, 
     let headers = ["NAME", "MODEL", "TIME", "SIZE", "COST", "FILE"];
     print_line(&format!("\n{}\n", table(&headers, rows, width())))?;
     print_line(&format!(
-        "{succeeded} of {} videos stored in {seconds:.1} s for ${cost_usd:.2} of simulated money. Nothing real was spent.",
-        jobs.len()
+        "{succeeded} of {} videos stored in {seconds:.1} s for {} of simulated money. Nothing real was spent.",
+        jobs.len(),
+        usd(*cost_usd)
     ))?;
     if *kept {
         print_line(&format!("The videos are in {}.", printable(&library.display().to_string())))?;
@@ -258,7 +259,7 @@ fn row(job: &JobView, library: &Path) -> Vec<String> {
         job.model.clone(),
         took.map_or_else(String::new, |seconds| format!("{seconds:.1}s")),
         file.map_or_else(String::new, |file| bytes(file.bytes)),
-        job.cost_usd.map_or_else(String::new, |usd| format!("${usd:.2}")),
+        job.cost_usd.map(usd).unwrap_or_default(),
         stored,
     ]
 }
