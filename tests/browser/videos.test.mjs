@@ -232,6 +232,32 @@ test('grid is rated and chosen from by keys', async () => {
   });
 });
 
+test('rating outlives a page that was fetched before it', async () => {
+  await at('/videos?q=樱花', {}, async (page) => {
+    const order = await page.locator('.card').evaluateAll((all) => all.map((one) => one.dataset.name));
+    let isFetched, release;
+    const fetched = new Promise((done) => { isFetched = done; });
+    const released = new Promise((done) => { release = done; });
+    await page.route((url) => url.pathname === '/videos', async (route) => {
+      const response = await route.fetch();
+      isFetched();
+      await released;
+      await route.fulfill({ response });
+    }, { times: 1 });
+    await daemon.api(`jobs/${jobs.storm.id}/rate`, { rating: 3 });
+    await fetched;
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('4');
+    await rated(order[0], 4);
+    const old = page.evaluate(() => new Promise((done) => { document.addEventListener('dropreel:refreshed', done, { once: true }); }));
+    release();
+    await old;
+    assert.equal(await card(page, order[0]).getAttribute('data-rating'), '4');
+    await page.keyboard.press('u');
+    await rated(order[0], null);
+  });
+});
+
 test('visit continues at the first video that was not seen', async () => {
   await at('/videos?q=樱花', {}, async (page) => {
     assert.equal(await page.locator('#watch-unseen span').textContent(), '4');
@@ -240,7 +266,7 @@ test('visit continues at the first video that was not seen', async () => {
     await until('it counts as seen', async () => (await page.locator('.unseen').count()) === 3);
     await page.keyboard.press('Escape');
     // Closing goes back in the history, which takes a moment.
-    await page.waitForURL('**/videos?q=*');
+    await page.waitForURL((url) => url.pathname === '/videos' && !url.hash && [...url.searchParams.keys()].join() === 'q');
     await page.reload();
     await page.locator('#connection.on').waitFor();
     const second = await page.locator('.card').nth(1).getAttribute('data-name');

@@ -22,16 +22,17 @@ async function fetchPage() {
   // A hidden page is fetched when it becomes visible.
   if (document.hidden) return;
   isBusy = true;
+  const asked = performance.now();
   try {
     const response = await fetch(location.href, { headers: { accept: 'text/html' } });
-    if (response.ok || response.status === 404) morphPage(await response.text());
+    if (response.ok || response.status === 404) morphPage(await response.text(), asked);
   } catch {
     // The event stream reports a lost connection.
   }
   setTimeout(() => { isBusy = false; if (isRequested) fetchPage(); }, MIN_PAUSE);
 }
 
-function morphPage(html) {
+function morphPage(html, asked) {
   const fresh = new DOMParser().parseFromString(html, 'text/html');
   for (const element of document.querySelectorAll('[data-morph]')) {
     const next = fresh.getElementById(element.id);
@@ -39,8 +40,8 @@ function morphPage(html) {
   }
   const title = fresh.querySelector('title');
   if (title) document.title = title.textContent;
-  // Pages that take over more than these elements listen.
-  document.dispatchEvent(new CustomEvent('dropreel:refreshed', { detail: fresh }));
+  // Pages that take over more than these elements listen. What changed here after `asked` is newer than the fetched page.
+  document.dispatchEvent(new CustomEvent('dropreel:refreshed', { detail: { page: fresh, asked } }));
   updateTimes();
 }
 

@@ -3,6 +3,9 @@
 import { send, toast } from './actions.js';
 
 const changes = [];
+// By item: how many ratings are on their way, and when the last one was answered.
+const onTheWay = new Map();
+const answered = new Map();
 let sending = Promise.resolve();
 let noteTimer;
 
@@ -38,6 +41,9 @@ export function show(item, rating) {
   }
 }
 
+/** Whether a page fetched at that time may have an older rating of this item than the one shown. */
+export const ratedSince = (item, time) => onTheWay.get(item) > 0 || answered.get(item) >= time;
+
 export function rate(element, rating) {
   const { item, job, output } = element.dataset;
   const before = ratingOf(element);
@@ -58,6 +64,7 @@ export function undo() {
 /** Shows the rating at once, and sends it after those before it. */
 function change({ item, job, output, rating }, before) {
   show(item, rating);
+  onTheWay.set(item, (onTheWay.get(item) ?? 0) + 1);
   sending = sending.then(async () => {
     try {
       await send(`/api/v1/jobs/${job}/rate`, JSON.stringify({ rating, output }));
@@ -65,6 +72,8 @@ function change({ item, job, output, rating }, before) {
       show(item, before);
       note(`${texts().notRated}: ${error.detail}`);
     }
+    onTheWay.set(item, onTheWay.get(item) - 1);
+    answered.set(item, performance.now());
   });
 }
 

@@ -1,6 +1,6 @@
 // The grid of videos: the next page when the end is near, new videos on top, playing under the mouse, moving by arrow
 // keys, choosing for a comparison. What was seen is remembered in this browser.
-import { addRating, commandKey, note, rateByKey, show, texts, undo } from './ratings.js';
+import { addRating, commandKey, note, rateByKey, ratedSince, show, texts, undo } from './ratings.js';
 import { drawPoster } from './posters.js';
 import { remembered } from './view.js';
 import { closeViewer, openCard, startViewer } from './viewer.js';
@@ -81,8 +81,8 @@ const REST = 1000; // milliseconds
 let refreshed = null;
 let restTimer;
 
-document.addEventListener('dropreel:refreshed', ({ detail: page }) => {
-  refreshed = page;
+document.addEventListener('dropreel:refreshed', ({ detail }) => {
+  refreshed = detail;
   if (!hovered) takeOver();
 });
 
@@ -92,7 +92,8 @@ function takeOverSoon() {
 }
 
 function takeOver() {
-  const fresh = [...(refreshed?.querySelector('#grid')?.children ?? [])];
+  const fresh = [...(refreshed?.page.querySelector('#grid')?.children ?? [])];
+  const asked = refreshed?.asked;
   refreshed = null;
   const known = (card) => document.getElementById(card.id);
   const added = 'newest' in grid.dataset ? fresh.filter((card) => !known(card)) : [];
@@ -100,7 +101,7 @@ function takeOver() {
   if (grid.children.length && fresh.length && added.length === fresh.length) return location.reload();
   for (const card of fresh.filter(known)) {
     const { item, rating } = card.dataset;
-    if (known(card).dataset.rating !== rating) show(item, rating === '' ? null : Number(rating));
+    if (known(card).dataset.rating !== rating && !ratedSince(item, asked)) show(item, rating === '' ? null : Number(rating));
   }
   grid.prepend(...added);
   added.forEach(adopt);
