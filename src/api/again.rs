@@ -14,6 +14,10 @@ use crate::api::estimate::EstimateView;
 #[serde(deny_unknown_fields)]
 #[schema(as = Again)]
 pub struct AgainRequest {
+    /// The whole text of a job file, one object, as `GET /api/v1/jobs/{job}` has it in `text`; by default, that of the job.
+    /// A `dropreel.name` of its own is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Values by key; with dots below the root, as in `extra.audio`. `dropreel.priority` and its like are set, too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = BTreeMap<String, Object>)]
@@ -51,7 +55,7 @@ pub struct EditRequest {
 }
 
 /// What an edit would make of a job.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct EditPreview {
     /// The text of its job file.
     pub text: String,

@@ -98,6 +98,10 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, nullable = false)]
     pub request: Option<Box<RawValue>>,
+    /// The job file that makes it: its request, and what `dropreel` adds. `again` and `edit` take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub text: Option<String>,
 }
 
 /// An action that a job allows now.

@@ -22,7 +22,7 @@ pub(crate) async fn again(context: &Context, args: &AgainArgs) -> Result<Exit, C
         set: set_values(&args.set),
         new_seed: args.new_seed,
         times: args.times,
-        dry_run: false,
+        ..AgainRequest::default()
     };
     let estimate = client.estimate_again(origin, &request).await?;
     if args.dry_run {

@@ -315,7 +315,7 @@ fn in_words(combination: &[Choice<'_>]) -> String {
 }
 
 /// The name with a number, cut so that it is not too long.
-fn numbered_name(name: &str, number: u64) -> String {
+pub fn numbered_name(name: &str, number: u64) -> String {
     let ending = format!("-{number}");
     let kept: String = name.chars().take(MAX_NAME_CHARS.saturating_sub(ending.len())).collect();
     kept + &ending

@@ -45,6 +45,7 @@ use crate::money::Quota;
 pub use body::with_callback;
 pub use copies::{are_same_or_copy, base_name, nfc, refused_name};
 pub use defaults::{Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, bad_defaults};
+pub use expand::numbered_name;
 pub(crate) use findings::quoted;
 pub use inspection::Inspection;
 pub use lines::{Lines, read_lines};

@@ -53,6 +53,7 @@ impl JobDetails {
             history: None,
             defaults: None,
             request: None,
+            text: None,
             actions: None,
             again_as: None,
         }

@@ -112,6 +112,42 @@ async fn again_is_checked_priced_and_answered_once_for_a_key() {
 }
 
 #[tokio::test]
+async fn changed_text_of_a_job_makes_new_ones_and_is_previewed_with_their_names() {
+    let rig = Rig::start("").await;
+    rig.drop("a.json", quick("a", "").replace(r#""duration":5"#, r#""duration":5,"seed":7,"scale": 1.10"#));
+    let id = rig.until("a", &["succeeded"]).await["id"].as_str().unwrap().to_owned();
+    let text = rig.job(&id).await["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("\"scale\": 1.10") && text.contains("\"dropreel\":{\"name\":\"a\""), "{text}");
+    let path = format!("/api/v1/jobs/{id}/again");
+    let preview = async |body| rig.post(&path, body).await.1["files"][0].clone();
+    let names = |file: &serde_json::Value| {
+        let first = file["first_jobs"].as_array().unwrap();
+        first.iter().map(|job| job["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let same = preview(json!({"text": text, "dry_run": true})).await;
+    assert_eq!(names(&same), ["a-v2"]);
+    assert!(same["warnings"][0]["message"].as_str().unwrap().contains("same seed"), "{same}");
+    let changed = text.replace(SAKURA, "rain");
+    let file = preview(json!({"text": changed, "new_seed": true, "times": 3, "dry_run": true})).await;
+    assert_eq!(
+        (names(&file), &file["models"]["wan2.5-t2v"]),
+        (vec!["a-v2".into(), "a-v3".into(), "a-v4".into()], &json!(3))
+    );
+    assert_eq!(file["warnings"], json!([]));
+    let named = changed.replace(r#""name":"a""#, r#""name":"rain""#);
+    let file = preview(json!({"text": named, "times": 2, "dry_run": true})).await;
+    assert_eq!(names(&file), ["rain", "rain-2"], "a name of its own is kept");
+    assert_eq!(rig.all_jobs().await.len(), 1, "a dry run makes nothing");
+
+    let (status, made) = rig.post(&path, json!({"text": changed})).await;
+    assert_eq!(status, 201, "{made}");
+    let new = rig.until("a-v2", &["succeeded"]).await;
+    assert_eq!((&new["request"]["prompt"], &new["request"]["seed"]), (&json!(new["prompt"]), &json!(7)));
+    assert!(new["prompt"].as_str().unwrap().starts_with("rain"), "{new}");
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn waiting_job_is_edited_and_keeps_its_old_text() {
     let mut rig = Rig::start("").await;
     rig.run(&["pause", "submits"]).await;

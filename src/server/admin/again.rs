@@ -8,15 +8,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::api::again::AgainRequest;
-use crate::api::estimate::{CostEstimate, EstimateView, FileEstimate};
+use crate::api::estimate::EstimateView;
 use crate::api::list::CreatedJobs;
 use crate::failpoints::{self, FailPoint};
 use crate::jobfile::rewrite::{OwnValues, job_file, with_value};
 use crate::jobfile::{self, Draft, JobFileLimits, read_document};
 use crate::rng::Rng;
-use crate::server::admin::estimate::{MAX_QUOTED, QUOTE_TIMEOUT};
+use crate::server::admin::estimate::estimate_drafts;
 use crate::server::admin::http::json_response;
-use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
+use crate::server::admin::page::choose_messages;
+use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
@@ -88,14 +89,20 @@ pub(super) async fn run_again(
     let (limits, rng, dry_run) = (admin.server.file_limits.clone(), admin.server.rng.clone(), again.dry_run);
     let name = details.job.identity().name.clone();
     let drafts = web::block(move || drafts(&details, &old, &again, &limits, &rng));
-    let drafts = drafts.await.map_err(|_| panicked())??;
+    let messages = choose_messages(&request);
+    let drafts = drafts
+        .await
+        .map_err(|_| panicked())?
+        .map_err(|problem| problem.translated(|text| messages.finding(text)))?;
     if dry_run {
-        return Ok(json_response(StatusCode::OK, &estimate(&admin, name, drafts).await?));
+        let drafts = store.name_versions(origin, drafts).await?;
+        return Ok(json_response(StatusCode::OK, &estimate_drafts(&admin, messages, name, drafts).await?));
     }
     if let Some(max_cost) = max_cost
         && !store.was_ingested(file.clone()).await?
     {
-        check_cost(&store.estimate_all(bodies(&drafts)).await?, max_cost)?;
+        let bodies: Vec<String> = drafts.iter().map(|draft| draft.body.clone()).collect();
+        check_cost(&store.estimate_all(Box::new(bodies.into_iter())).await?, max_cost)?;
     }
     let ingested = store.ingest_again(origin, file, drafts, admin.server.clock.now()).await?;
     failpoints::hit(FailPoint::ApiJobsCommitted);
@@ -103,7 +110,7 @@ pub(super) async fn run_again(
     Ok(created_response(&admin, &ingested.jobs).await)
 }
 
-/// The new jobs. The store names them.
+/// The new jobs. The store names those that have the old one's name.
 fn drafts(
     origin: &JobDetails,
     body: &str,
@@ -121,7 +128,7 @@ fn drafts(
     let identity = origin.job.identity();
     // Its time of `not_before` is not that of the new jobs.
     let own = OwnValues { not_before: None, ..origin.own_values(identity.created_at) };
-    let mut text = job_file(body, &own);
+    let mut text = again.text.clone().unwrap_or_else(|| job_file(body, &own));
     for (key, value) in &again.set {
         text = with_value(&text, key, value).map_err(|error| Problem::bad_request(error.to_string()))?;
     }
@@ -130,15 +137,20 @@ fn drafts(
     let limits =
         JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
     let mut drafts = Vec::new();
-    for _ in 0..again.times {
+    for number in 1..=again.times {
         let text = if again.new_seed { with_seed(&text, new_seed(&mut seeds, rng))? } else { text.clone() };
-        let made = read_document(text.as_bytes(), &identity.name, &limits, rng);
-        drafts.extend(made.map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?);
+        let mut made = read_document(text.as_bytes(), &identity.name, &limits, rng)
+            .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?;
+        for draft in made.iter_mut().filter(|draft| number > 1 && draft.name != identity.name) {
+            draft.name = jobfile::numbered_name(&draft.name, number.into());
+        }
+        drafts.extend(made);
     }
+    let is_same = drafts.iter().all(|draft| draft.body == body);
     let warning = match again {
         AgainRequest { new_seed: true, .. } => None,
         AgainRequest { times: 2.., .. } => Some(SAME_REQUEST),
-        AgainRequest { set, .. } => (set.is_empty() && old_seed.is_some()).then_some(SAME_SEED),
+        _ => (is_same && old_seed.is_some()).then_some(SAME_SEED),
     };
     if let Some(message) = warning {
         let warning =
@@ -169,33 +181,4 @@ pub(super) fn with_seed(text: &str, seed: u64) -> Result<String, Problem> {
         Ok(Ok(text)) => Ok(text),
         _ => Err(Problem::bad_request("the request is no object, so it cannot have a seed")),
     }
-}
-
-fn bodies(drafts: &[Draft]) -> crate::store::estimates::Bodies {
-    let bodies: Vec<String> = drafts.iter().map(|draft| draft.body.clone()).collect();
-    Box::new(bodies.into_iter())
-}
-
-/// What the checks find in new jobs, and what they would cost.
-pub(super) async fn estimate(
-    admin: &AdminState,
-    name: String,
-    drafts: Vec<Draft>,
-) -> Result<EstimateView, Problem> {
-    if let Some(quotes) = &admin.server.wanted_quotes {
-        quotes.wait_for(bodies(&drafts).take(MAX_QUOTED).collect(), QUOTE_TIMEOUT).await;
-    }
-    let cost = CostEstimate::from(&admin.server.store.estimate_all(bodies(&drafts)).await?);
-    let warnings: BTreeSet<&jobfile::Problem> = drafts.iter().flat_map(|draft| &draft.warnings).collect();
-    let jobs = drafts.len() as u64;
-    let file = FileEstimate {
-        file: name,
-        ok: true,
-        jobs,
-        objects: jobs,
-        cost: cost.clone(),
-        warnings: warnings.into_iter().map(job_file_problem).collect(),
-        ..FileEstimate::default()
-    };
-    Ok(EstimateView { files: vec![file], jobs, cost, ..EstimateView::default() })
 }

@@ -9,8 +9,10 @@ use crate::job::step::ActionReply;
 use crate::jobfile::rewrite::with_value;
 use crate::jobfile::{self, Draft, JobFileLimits, read_document};
 use crate::rng::Rng;
-use crate::server::admin::again::{MAX_OWN_BYTES, estimate, new_seed, seed_of, with_seed};
+use crate::server::admin::again::{MAX_OWN_BYTES, new_seed, seed_of, with_seed};
+use crate::server::admin::estimate::estimate_drafts;
 use crate::server::admin::http::json_response;
+use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
@@ -45,22 +47,30 @@ pub(super) async fn edit_job(
     let (store, now) = (&admin.server.store, admin.server.clock.now());
     let id = resolve_job(store, job.into_inner()).await?;
     let details = store.details(id).await?;
+    let messages = choose_messages(&request);
     if let Some(why) = details.job.edit_refusal() {
-        return Err(Problem::action_rejected(why));
+        return Err(Problem::action_rejected(messages.edit_rejected(details.job.state_name(), why)));
     }
     let (old, dry_run) = (store.job_file(id, now).await?, edit.dry_run);
     let name = details.job.identity().name.clone();
     let (limits, rng) = (admin.server.file_limits.clone(), admin.server.rng.clone());
     let named = name.clone();
     let edited = web::block(move || apply_edit(&old, edit, &named, &limits, &rng));
-    let (text, draft) = edited.await.map_err(|_| panicked())??;
+    let edited = edited
+        .await
+        .map_err(|_| panicked())?
+        .map_err(|problem| problem.translated(|text| messages.finding(text)));
+    let (text, draft) = edited?;
     if dry_run {
-        let estimate = estimate(&admin, name, vec![draft]).await?;
+        let estimate = estimate_drafts(&admin, messages, name, vec![draft]).await?;
         return Ok(json_response(StatusCode::OK, &EditAnswer::Preview(EditPreview { text, estimate })));
     }
     let applied = store.edit(id, draft, now).await?;
     let message = match applied.reply {
-        Some(ActionReply::Rejected(why)) => return Err(Problem::action_rejected(why)),
+        Some(ActionReply::Rejected(why)) => {
+            let why = messages.edit_rejected(applied.job.state_name(), why);
+            return Err(Problem::action_rejected(why));
+        }
         Some(ActionReply::Done(message)) => message,
         None => "",
     };

@@ -1,6 +1,6 @@
 //! `POST /api/v1/estimate`: what a job file would cost, with the checks of the inbox. Nothing is accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,18 +13,18 @@ use crate::api::problem::JobFileProblem;
 use crate::jobfile::{Draft, Inspection, Problem as Finding};
 use crate::money::Quota;
 use crate::server::admin::http::json_response;
-use crate::server::admin::page::choose_messages;
+use crate::server::admin::page::{Messages, choose_messages};
 use crate::server::admin::problem::{Problem, ProblemResponses, job_file_problem};
 use crate::server::admin::state::AdminState;
 use crate::server::admin::upload::{Upload, panicked};
 use crate::server::body::read_body;
-use crate::store::job_files::IngestError;
+use crate::store::job_files::{FileToIngest, IngestError, Source};
 use crate::store::new_jobs::{BudgetNeed, NewJobs, UsedKey};
 
 /// Most jobs of a request for which the provider is asked.
-pub(super) const MAX_QUOTED: usize = 40;
+const MAX_QUOTED: usize = 40;
 /// How long an answer waits for quotes.
-pub(super) const QUOTE_TIMEOUT: Duration = Duration::from_secs(2);
+const QUOTE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most jobs that are shown.
 const MAX_PREVIEWS: usize = 5;
 /// Longest beginning of a prompt that is shown, in characters.
@@ -95,14 +95,11 @@ pub(super) async fn estimate_jobs(
     };
     let waiting = new.waiting;
     let messages = choose_messages(&request);
-    let problem = |finding: &Finding| {
-        let problem = job_file_problem(finding);
-        JobFileProblem { message: messages.finding(&problem.message), ..problem }
-    };
+    let problem = |finding: &Finding| translate(messages, finding);
     let errors: Vec<Finding> =
         found.errors.iter().cloned().chain(new.used_keys.iter().map(used_key)).collect();
     let warnings = found.warnings().iter().map(problem).collect();
-    let mut file = match errors.is_empty() {
+    let file = match errors.is_empty() {
         true => FileEstimate {
             warnings,
             defaults: found.defaults,
@@ -115,18 +112,62 @@ pub(super) async fn estimate_jobs(
             ..FileEstimate::default()
         },
     };
+    Ok(json_response(StatusCode::OK, &answer(&admin, file, waiting)))
+}
+
+/// What the checks have found in new jobs that come from no file, and what they would cost.
+pub(super) async fn estimate_drafts(
+    admin: &AdminState,
+    messages: &Messages,
+    name: String,
+    drafts: Vec<Draft>,
+) -> Result<EstimateView, Problem> {
+    if let Some(quotes) = &admin.server.wanted_quotes {
+        let bodies = drafts.iter().map(|draft| draft.body.clone()).take(MAX_QUOTED);
+        quotes.wait_for(bodies.collect(), QUOTE_TIMEOUT).await;
+    }
+    let mut preview = Preview::default();
+    drafts.iter().for_each(|draft| preview.add(draft));
+    let warnings: BTreeSet<&Finding> = drafts.iter().flat_map(|draft| &draft.warnings).collect();
+    let warnings = warnings.into_iter().map(|finding| translate(messages, finding)).collect();
+    let file = FileToIngest {
+        source: Source::Api,
+        file_name: None,
+        sha256: String::new(),
+        bytes: 0,
+        defaults_sha256: None,
+        idempotency_key: None,
+    };
+    let objects = drafts.len() as u64;
+    let now = admin.server.clock.now();
+    let new = admin.server.store.review(file, Box::new(drafts.into_iter()), now).await?;
+    let (waiting, errors) = (new.waiting, new.used_keys.iter().map(used_key).collect::<Vec<_>>());
+    let errors = errors.iter().map(|finding| translate(messages, finding)).collect::<Vec<_>>();
+    let file = match errors.is_empty() {
+        true => FileEstimate { warnings, ..accepted(name, objects, new, preview) },
+        false => FileEstimate { file: name, warnings, errors, ..FileEstimate::default() },
+    };
+    Ok(answer(admin, file, waiting))
+}
+
+fn translate(messages: &Messages, finding: &Finding) -> JobFileProblem {
+    let problem = job_file_problem(finding);
+    JobFileProblem { message: messages.finding(&problem.message), ..problem }
+}
+
+/// With what the provider says about models and money.
+fn answer(admin: &AdminState, mut file: FileEstimate, waiting: Quota) -> EstimateView {
     if let Some((catalogue, _)) = admin.server.catalogue.last() {
         let models = file.models.keys();
         file.unlisted_models = models.filter(|model| !catalogue.lists(model)).cloned().collect();
     }
-    let answer = EstimateView {
+    EstimateView {
         jobs: file.jobs,
         cost: file.cost.clone(),
         files: vec![file],
         waiting_usd: waiting.usd(),
         balance_usd: admin.server.balance.last().map(Quota::usd),
-    };
-    Ok(json_response(StatusCode::OK, &answer))
+    }
 }
 
 /// A file that would be accepted.

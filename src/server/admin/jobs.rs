@@ -84,6 +84,7 @@ pub(super) async fn get_job(
     view.defaults = Some(store.used_defaults(id).await?);
     // Byte for byte, with numbers and key order as the user wrote them.
     view.request = RawValue::from_string(store.request(id).await?).ok();
+    view.text = Some(store.job_file(id, admin.server.clock.now()).await?);
     Ok(json_response(StatusCode::OK, &view))
 }
 

@@ -158,6 +158,14 @@ impl Problem {
         problem
     }
 
+    /// With the messages about a job file translated.
+    pub(super) fn translated(mut self, translate: impl Fn(&str) -> String) -> Self {
+        for error in self.details.errors.iter_mut().flatten() {
+            error.message = translate(&error.message);
+        }
+        self
+    }
+
     /// The jobs cost more than the request allows.
     pub(super) fn too_expensive(detail: impl Into<String>) -> Self {
         Self::of(ProblemKind::TooExpensive, StatusCode::UNPROCESSABLE_ENTITY, detail)

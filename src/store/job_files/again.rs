@@ -24,7 +24,8 @@ const JOBS_AGAIN: &str =
 const VERSIONS: &str = "SELECT name FROM jobs WHERE name >= ?1 || '-v0' AND name < ?1 || '-v:'";
 
 impl Store {
-    /// Ingests jobs that run the request of `origin` again, in one commit. Their names are the next versions of its name.
+    /// Ingests jobs that run the request of `origin` again, in one commit. The names of those that have its name
+    /// become the next versions of it.
     ///
     /// # Errors
     /// See [`IngestError`]; nothing is committed then.
@@ -44,6 +45,22 @@ impl Store {
             }
         };
         self.writer.write(write).await?
+    }
+
+    /// The drafts with the names that jobs which run the request of `origin` again would have now.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchJob`], or any failure of the database.
+    pub async fn name_versions(
+        &self,
+        origin: JobId,
+        mut drafts: Vec<Draft>,
+    ) -> Result<Vec<Draft>, StoreError> {
+        self.read(move |connection| {
+            name_versions(connection, origin, &mut drafts)?;
+            Ok(drafts)
+        })
+        .await
     }
 
     /// The jobs that run the request of `origin` again, the newest first, at most 100.
@@ -68,12 +85,7 @@ fn ingest(
     if let Some(ingested) = ingested_before(connection, file)? {
         return Ok(ingested);
     }
-    let name = read_job(connection, origin)?.job.identity().name.clone();
-    let base = base_of_version(&name);
-    let first = next_version(connection, base)?;
-    for (draft, version) in drafts.iter_mut().zip(first..) {
-        draft.name = version_name(base, version);
-    }
+    name_versions(connection, origin, &mut drafts)?;
     let has_keys = drafts.iter().any(|draft| draft.key.is_some());
     let (nr, jobs) = undoing_refusal(connection, has_keys, || {
         let nr = insert_file(connection, file, drafts.len(), Visibility::AtOnce, now)?;
@@ -87,6 +99,17 @@ fn ingest(
     record_key(connection, file, nr, now)?;
     count_accepted(writing, jobs.len());
     Ok(Ingested { nr, jobs })
+}
+
+/// Those that have the name of `origin` get the next versions of it.
+fn name_versions(connection: &Connection, origin: JobId, drafts: &mut [Draft]) -> Result<(), StoreError> {
+    let name = read_job(connection, origin)?.job.identity().name.clone();
+    let base = base_of_version(&name);
+    let first = next_version(connection, base)?;
+    for (draft, version) in drafts.iter_mut().filter(|draft| draft.name == name).zip(first..) {
+        draft.name = version_name(base, version);
+    }
+    Ok(())
 }
 
 /// `sakura` of `sakura` and of `sakura-v3`.

@@ -24,6 +24,7 @@ use actix_web::web;
 
 use crate::server::admin::http::{get_or_head, resource};
 pub(super) use language::choose_messages;
+pub(super) use messages::Messages;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config

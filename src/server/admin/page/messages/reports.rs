@@ -40,6 +40,16 @@ impl Messages {
         if self.is_chinese() { chinese::action_done(message).unwrap_or(message) } else { message }
     }
 
+    /// Why the request of a job in this state cannot be changed; `reason` is the answer of the state machine.
+    pub(in crate::server::admin) fn edit_rejected(&self, state: StateName, reason: String) -> String {
+        match self.is_chinese() && !matches!(state, StateName::Pending | StateName::Held) {
+            true => {
+                format!("太晚了，任务已经提交，现在的状态是“{}”：不能再修改，可以再次运行", self.state(state))
+            }
+            false => reason,
+        }
+    }
+
     /// Why a job in this state rejected an action; `reason` is the answer of the state machine.
     pub(in crate::server::admin) fn action_rejected(
         &self,
