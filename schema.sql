@@ -28,6 +28,7 @@ CREATE TABLE batches (
     sha256      TEXT NOT NULL,           -- of the file's bytes
     bytes       INTEGER NOT NULL,
     jobs        INTEGER NOT NULL,        -- number of jobs in it, all committed with this row
+    open_jobs   INTEGER NOT NULL,        -- how many of them have not ended
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,                 -- when the file left the inbox; null while it still has to be moved
     moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
@@ -326,6 +327,7 @@ CREATE TABLE hook_calls (
     hook     TEXT NOT NULL,             -- a digest of what the hook runs or where it posts
     event    TEXT NOT NULL,             -- src/job/notification.rs
     job      INTEGER REFERENCES jobs (nr), -- null: not about a single job
+    batch    INTEGER,                   -- batches.nr; null: not about a batch
     at       INTEGER NOT NULL,
     tries    INTEGER NOT NULL,
     due_at   INTEGER,                   -- null: finished
@@ -333,8 +335,9 @@ CREATE TABLE hook_calls (
     outcome  TEXT                       -- of the last try, in a sentence
 ) STRICT;
 
-CREATE INDEX hook_calls_due ON hook_calls (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX hook_calls_due ON hook_calls (hook, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX hook_calls_by_job ON hook_calls (job, nr) WHERE job IS NOT NULL;
+CREATE INDEX hook_calls_by_batch ON hook_calls (batch) WHERE batch IS NOT NULL;
 
 -- Why dropreel submits or downloads nothing at the moment: the user paused it, or the provider's answers suspended it.
 CREATE TABLE suspensions (

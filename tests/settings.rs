@@ -348,6 +348,18 @@ fn value_out_of_range_is_reported_with_the_range() {
         ("hooks", "[{ on = [\"held\"], url = \"ftp://canary.example\" }]", "https:// or http://"),
         ("hooks", "[{ on = [\"held\"], run = [\"x\"], timeout = \"2h\" }]", "at most 1h"),
         ("hooks", "[{ on = [\"held\"], run = [\"x\"], retry = 3 }]", "unknown field `retry`"),
+        ("hooks", "[{ on = [\"held\"], run = [\"x\"], at_once = 0 }]", "`at_once` must be from 1 to 64"),
+        ("hooks", "[{ on = [\"held\"], run = [\"x\"], body = \"{text}\" }]", "`body` is for a `url`"),
+        (
+            "hooks",
+            r#"[{ on = ["held"], url = "https://canary.example", body = '{"canary": "{nmae}"}' }]"#,
+            "did you mean `{name}`?",
+        ),
+        (
+            "hooks",
+            r#"[{ on = ["held"], url = "https://canary.example", body = '{"canary": "{name}"' }]"#,
+            "begins like JSON, but is not",
+        ),
         (
             "hooks",
             "[{ on = [\"held\"], url = \"https://canary.example\", secret_file = \"FOLDER/none\" }]",

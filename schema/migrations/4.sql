@@ -103,6 +103,7 @@ CREATE TABLE batches (
     sha256      TEXT NOT NULL,
     bytes       INTEGER NOT NULL,
     jobs        INTEGER NOT NULL,
+    open_jobs   INTEGER NOT NULL,
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,
     moved_to    TEXT,
@@ -110,8 +111,9 @@ CREATE TABLE batches (
     again_of    TEXT,
     defaults_sha256 TEXT
 ) STRICT;
-INSERT INTO batches (nr, source, file_name, sha256, bytes, jobs, ingested_at, moved_at, moved_to, staged)
-SELECT nr, source, file_name, sha256, bytes, jobs, taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
+INSERT INTO batches (nr, source, file_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, moved_to, staged)
+SELECT nr, source, file_name, sha256, bytes, jobs, (SELECT count(*) FROM jobs WHERE batch = intakes.nr AND finished_at IS NULL),
+       taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
 DROP TABLE intakes;
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
@@ -231,6 +233,24 @@ DROP TABLE outputs;
 ALTER TABLE outputs_4 RENAME TO outputs;
 CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
 CREATE INDEX outputs_by_rating ON outputs (rating_order, stored_at) WHERE state = 'stored';
+CREATE TABLE hook_calls_4 (
+    nr       INTEGER PRIMARY KEY,
+    hook     TEXT NOT NULL,
+    event    TEXT NOT NULL,
+    job      INTEGER REFERENCES jobs (nr),
+    batch    INTEGER,
+    at       INTEGER NOT NULL,
+    tries    INTEGER NOT NULL,
+    due_at   INTEGER,
+    tried_at INTEGER,
+    outcome  TEXT
+) STRICT;
+INSERT INTO hook_calls_4 SELECT nr, hook, event, job, NULL, at, tries, due_at, tried_at, outcome FROM hook_calls ORDER BY nr;
+DROP TABLE hook_calls;
+ALTER TABLE hook_calls_4 RENAME TO hook_calls;
+CREATE INDEX hook_calls_due ON hook_calls (hook, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX hook_calls_by_job ON hook_calls (job, nr) WHERE job IS NOT NULL;
+CREATE INDEX hook_calls_by_batch ON hook_calls (batch) WHERE batch IS NOT NULL;
 ALTER TABLE deliveries RENAME COLUMN more TO overflow;
 DROP INDEX deliveries_to_fold;
 ALTER TABLE deliveries RENAME COLUMN folded TO processed;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::api::batch::BatchView;
 use crate::api::budget::BudgetView;
 use crate::api::job::JobView;
 use crate::clock::Timestamp;
@@ -12,10 +13,21 @@ use crate::clock::Timestamp;
 pub enum HookData {
     /// The job as `GET /api/v1/jobs` lists it.
     Job(Box<JobView>),
+    /// The batch as `GET /api/v1/batches` lists it, and where its files lie.
+    Batch(Box<FinishedBatch>),
     /// Consecutive tasks that finished without a callback.
     MissedCallbacks { consecutive_missed_callbacks: u32 },
     /// All budgets as they are now.
     Budgets { budgets: Vec<BudgetView> },
+}
+
+/// The data of `batch_finished`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FinishedBatch {
+    #[serde(flatten)]
+    pub batch: BatchView,
+    /// The first of its files in the library.
+    pub paths: Vec<String>,
 }
 
 /// The body of a webhook (standardwebhooks.com).

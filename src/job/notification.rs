@@ -26,6 +26,8 @@ pub enum JobNotification {
     Cancelled,
     /// A person rated its outputs, or one of them.
     Rated,
+    /// All jobs of a batch have ended. Not about a single job.
+    BatchFinished,
     /// Several tasks in a row finished without a callback. Not about a single job.
     CallbacksMissing,
     /// A budget is nearly spent, or spent. Not about a single job.

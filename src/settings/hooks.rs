@@ -10,6 +10,7 @@ use strum::VariantArray;
 
 use crate::job::notification::JobNotification;
 use crate::secret::Secret;
+use crate::settings::hook_body::BodyTemplate;
 use crate::settings::parse::{http_url, optional_path};
 use crate::settings::reader::{Reader, Unusable, words};
 use crate::settings::secret_file::read_secret;
@@ -21,6 +22,9 @@ use crate::sha256::sha256_hex;
 const DEFAULT_TIMEOUT: &str = "60s";
 /// Limit of `timeout`: a hook delays the later ones of its job.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Default and limit of `at_once`.
+const DEFAULT_AT_ONCE: usize = 4;
+const MAX_AT_ONCE: usize = 64;
 /// The variables passed to a program. The others can hold secrets of our own.
 const PASSED_VARIABLES: [&str; 9] =
     ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "HTTPS_PROXY", "HTTP_PROXY"];
@@ -28,7 +32,7 @@ const PASSED_VARIABLES: [&str; 9] =
 /// One of `[[hooks]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hook {
-    /// A digest of its target, which identifies its calls across restarts.
+    /// A digest of its target, which identifies its calls across restarts; with a number where earlier hooks have the same.
     pub name: String,
     /// The events it is called on.
     pub on: BTreeSet<JobNotification>,
@@ -36,6 +40,8 @@ pub struct Hook {
     pub target: HookTarget,
     /// Limit of one attempt.
     pub timeout: Duration,
+    /// The most calls of it at the same time.
+    pub at_once: usize,
 }
 
 /// What a hook calls.
@@ -58,6 +64,8 @@ pub enum HookTarget {
         host: String,
         /// The secret that signs the calls (Standard Webhooks, [`SignatureScheme::key`]); `None`: not signed.
         secret: Option<Secret>,
+        /// What is posted; `None`: as Standard Webhooks have it.
+        body: Option<BodyTemplate>,
     },
 }
 
@@ -74,25 +82,36 @@ struct HookEntry {
     secret_file: String,
     #[serde(default)]
     timeout: Option<String>,
+    #[serde(default)]
+    at_once: Option<i64>,
+    #[serde(default)]
+    body: String,
 }
 
 impl Reader<'_> {
     pub(super) fn hooks(&mut self) -> Result<Vec<Hook>, Unusable> {
         let entries: Vec<config::Value> = self.read("hooks", Ok)?;
-        let mut hooks = Vec::new();
+        let (mut hooks, mut bodies, mut is_repeated) = (Vec::<Hook>::new(), BTreeSet::new(), false);
         for (place, entry) in entries.into_iter().enumerate() {
             let entry: Result<HookEntry, _> = entry.try_deserialize();
             let entry = entry.map_err(|error| without_quoted_text(&error.to_string()));
-            match entry.and_then(|entry| self.hook(&entry)) {
-                Ok(hook) => hooks.push(hook),
+            match entry.and_then(|entry| Ok((self.hook(&entry)?, entry.body))) {
+                Ok((mut hook, body)) => {
+                    let target = hook.name.clone();
+                    let same = hooks.iter().filter(|other| other.name.starts_with(&target)).count();
+                    if same > 0 {
+                        hook.name = format!("{target}-{}", same + 1);
+                    }
+                    is_repeated |= !bodies.insert((target, body));
+                    hooks.push(hook);
+                }
                 Err(why) => self.reject("hooks", format!("hook {}: {why}", place + 1)),
             }
         }
-        let names: BTreeSet<&str> = hooks.iter().map(|hook| hook.name.as_str()).collect();
-        if names.len() < hooks.len() {
+        if is_repeated {
             self.reject(
                 "hooks",
-                "two hooks have the same `run` or `url`; make them one hook with the events of both",
+                "two hooks have the same `run` or `url` and the same `body`; make them one hook with the events of both",
             );
         }
         Ok(hooks)
@@ -108,9 +127,18 @@ impl Reader<'_> {
         if timeout > MAX_TIMEOUT {
             return Err("`timeout` must be at most 1h".to_owned());
         }
+        let at_once = entry.at_once.map_or(Some(DEFAULT_AT_ONCE), |number| usize::try_from(number).ok());
+        let at_once = at_once
+            .filter(|number| (1..=MAX_AT_ONCE).contains(number))
+            .ok_or_else(|| format!("`at_once` must be from 1 to {MAX_AT_ONCE}"))?;
         let target = match (entry.run.as_slice(), entry.url.as_str()) {
-            ([program, arguments @ ..], "") if !program.is_empty() => self.program(program, arguments),
-            ([], url) if !url.is_empty() => self.url(url, &entry.secret_file)?,
+            ([program, arguments @ ..], "") if !program.is_empty() => {
+                if !entry.body.is_empty() {
+                    return Err("`body` is for a `url`; a program gets the data on standard input".to_owned());
+                }
+                self.program(program, arguments)
+            }
+            ([], url) if !url.is_empty() => self.url(url, entry)?,
             _ => {
                 return Err(
                     "needs `run = [\"program\", \"argument\"]` or `url = \"https://...\"`, and not both"
@@ -120,7 +148,7 @@ impl Reader<'_> {
         };
         let spelt = format!("{:?}\n{}", entry.run, entry.url);
         let name = sha256_hex(spelt.as_bytes())[..12].to_owned();
-        Ok(Hook { name, on, target, timeout })
+        Ok(Hook { name, on, target, timeout, at_once })
     }
 
     fn program(&self, program: &str, arguments: &[String]) -> HookTarget {
@@ -132,7 +160,7 @@ impl Reader<'_> {
         }
     }
 
-    fn url(&self, url: &str, secret_file: &str) -> Result<HookTarget, String> {
+    fn url(&self, url: &str, HookEntry { secret_file, body, .. }: &HookEntry) -> Result<HookTarget, String> {
         let parsed = http_url(url).map_err(|why| format!("`url` {why}"))?;
         let host = parsed.host_str().unwrap_or("nowhere").to_owned();
         let file: Option<PathBuf> =
@@ -149,7 +177,8 @@ impl Reader<'_> {
             }
             _ => None,
         };
-        Ok(HookTarget::Url { url: Secret::new(url), host, secret })
+        let body = if body.is_empty() { None } else { Some(BodyTemplate::parse(body)?) };
+        Ok(HookTarget::Url { url: Secret::new(url), host, secret, body })
     }
 }
 

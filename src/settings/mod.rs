@@ -5,6 +5,7 @@
 
 mod callback_secrets;
 mod environment;
+mod hook_body;
 mod hooks;
 mod keys;
 mod listeners;
@@ -38,6 +39,7 @@ pub use crate::settings::callback_secrets::{
     CallbackSecretsError, load_callback_secrets, rotate_callback_secret,
 };
 pub use crate::settings::environment::Environment;
+pub use crate::settings::hook_body::{BodyField, BodyTemplate, Placeholder};
 pub use crate::settings::hooks::{Hook, HookTarget};
 pub use crate::settings::keys::variable_of;
 pub use crate::settings::load::{keys_and_defaults, load};

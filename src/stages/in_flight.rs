@@ -1,6 +1,7 @@
 //! Work in flight: at most one piece for each job, with a cooldown after a failure on our side.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,27 +22,28 @@ pub(super) const COOLDOWN: Duration = Duration::from_secs(30);
 /// How many times the limit may be under way when calls hang.
 pub(super) const MAX_HANGING: usize = 4;
 
-/// The outside work of a stage: at most one task per job, so that nothing is sent or fetched twice at the same time.
-pub struct InFlight {
+/// The outside work of a stage: at most one task per job, or whatever else `K` tells apart, so that nothing is sent or
+/// fetched twice at the same time.
+pub struct InFlight<K: Ord = JobId> {
     limit: usize,
     /// Work that takes longer does not count against the limit any more, up to [`MAX_HANGING`] times the limit in all:
     /// otherwise a few calls that hang would hold up all others.
     slow_after: Duration,
     /// Whether the last question whether it is full was answered with yes.
     full: AtomicBool,
-    state: Arc<State>,
+    state: Arc<State<K>>,
 }
 
-struct State {
+struct State<K> {
     clock: Clock,
     /// When the work for each began.
-    jobs: Mutex<BTreeMap<JobId, Tick>>,
-    cooldown: Mutex<BTreeMap<JobId, Tick>>,
+    jobs: Mutex<BTreeMap<K, Tick>>,
+    cooldown: Mutex<BTreeMap<K, Tick>>,
     completed: Notify,
     tasks: Mutex<JoinSet<()>>,
 }
 
-impl InFlight {
+impl<K: Ord + Copy + Display + Send + 'static> InFlight<K> {
     /// At most `limit` tasks at the same time, however long they take.
     pub fn new(limit: usize, clock: Clock) -> Self {
         Self::with_slow_after(limit, Duration::MAX, clock)
@@ -75,7 +77,7 @@ impl InFlight {
     }
 
     /// Whether work for `job` is under way, or has failed on our side less than a cooldown ago.
-    pub fn contains(&self, job: JobId) -> bool {
+    pub fn contains(&self, job: K) -> bool {
         let now = self.state.clock.tick();
         let mut cooldown = self.state.cooldown.lock();
         cooldown.retain(|_, until| *until > now);
@@ -84,7 +86,7 @@ impl InFlight {
 
     /// Spawns `work` for `job`, unless it already [contains](Self::contains) the job. `work` returns whether its result
     /// was saved; if not, or if it panics, the job cools down.
-    pub fn spawn(&self, job: JobId, work: impl Future<Output = bool> + Send + 'static) {
+    pub fn spawn(&self, job: K, work: impl Future<Output = bool> + Send + 'static) {
         if self.contains(job) || self.state.jobs.lock().insert(job, self.state.clock.tick()).is_some() {
             return;
         }
@@ -95,7 +97,7 @@ impl InFlight {
             let guard = CompletionGuard { state, job };
             let saved = AssertUnwindSafe(work).catch_unwind().await;
             if saved.is_err() {
-                tracing::error!(%job, "a bug: the work for job {job} panicked; it is tried again later");
+                tracing::error!(%job, "a bug: the work for {job} panicked; it is tried again later");
             }
             if !saved.unwrap_or(false) {
                 let until = guard.state.clock.tick().plus(COOLDOWN);
@@ -133,12 +135,12 @@ impl InFlight {
 }
 
 /// Removes a job when its work ends: by completing, by a panic or by being aborted.
-struct CompletionGuard {
-    state: Arc<State>,
-    job: JobId,
+struct CompletionGuard<K: Ord> {
+    state: Arc<State<K>>,
+    job: K,
 }
 
-impl Drop for CompletionGuard {
+impl<K: Ord> Drop for CompletionGuard<K> {
     fn drop(&mut self) {
         self.state.jobs.lock().remove(&self.job);
         self.state.completed.notify_one();

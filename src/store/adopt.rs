@@ -15,6 +15,7 @@ use crate::rng::Rng;
 use crate::sha256::sha256_hex;
 use crate::store::Store;
 use crate::store::apply::apply_in;
+use crate::store::batch_ends::add_open_jobs;
 use crate::store::error::StoreError;
 use crate::store::job_files::insert::count_accepted;
 use crate::store::job_rows::{INSERT_JOB, NewRow, insert_job, read_job};
@@ -115,10 +116,13 @@ impl Store {
                     adopted.push(Adoption { job, kind });
                 }
                 if let Some(call) = call {
+                    let made = i64::try_from(made).unwrap_or(i64::MAX);
                     writing
                         .connection
                         .prepare_cached("UPDATE batches SET jobs = ?2 WHERE nr = ?1")?
-                        .execute((call, i64::try_from(made).unwrap_or(i64::MAX)))?;
+                        .execute((call, made))?;
+                    // Those whose tasks have ended are subtracted already.
+                    add_open_jobs(writing, call, made, now)?;
                 }
                 count_accepted(writing, made);
                 Ok(adopted)
@@ -182,8 +186,8 @@ fn insert_call(connection: &Connection, found: &[FoundTask], now: Timestamp) -> 
     let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
     connection
         .prepare_cached(
-            "INSERT INTO batches (source, sha256, bytes, jobs, ingested_at, moved_at, staged)
-             VALUES ('api', ?1, ?2, 0, ?3, ?3, 0)",
+            "INSERT INTO batches (source, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged)
+             VALUES ('api', ?1, ?2, 0, 0, ?3, ?3, 0)",
         )?
         .execute((sha256_hex(text.as_bytes()), bytes, now))?;
     Ok(connection.last_insert_rowid())

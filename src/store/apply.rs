@@ -11,9 +11,10 @@ use crate::job::state::StateName;
 use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
+use crate::store::batch_ends::add_open_jobs;
 use crate::store::earlier_tasks::{note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
-use crate::store::hooks::write_calls;
+use crate::store::hooks::{About, write_calls};
 use crate::store::job_rows::{JobRow, read_job, update_job};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
@@ -99,7 +100,12 @@ pub(super) fn apply_to(
     }
     write_history(writing, nr, moment.now, &history)?;
     if let Some(notable) = JobNotification::of(before, &job, &history) {
-        write_calls(writing, Some(nr), notable, moment.now)?;
+        write_calls(writing, About::Job(nr), notable, moment.now)?;
+    }
+    match (before.state_name().is_end(), job.state_name().is_end()) {
+        (false, true) => add_open_jobs(writing, known.batch, -1, moment.now)?,
+        (true, false) => add_open_jobs(writing, known.batch, 1, moment.now)?,
+        _ => {}
     }
     if let Some(counted) = MetricEvent::of(event, before, &job) {
         writing.count(counted);

@@ -10,6 +10,7 @@ use crate::api::batch::{BatchView, MAX_BATCH_PAGE, batch_id};
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::money::Quota;
+use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::estimates::Estimator;
@@ -19,6 +20,8 @@ use crate::store::model_stats::median;
 const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
     WHERE nr < ?1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
     ORDER BY nr DESC LIMIT ?2";
+/// One file.
+const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE nr = ?1";
 /// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
 const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
         (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr),
@@ -36,7 +39,36 @@ const TIMES: &str = "SELECT model, finished_at - submitted_at FROM jobs INDEXED 
     WHERE state = 'succeeded' AND finished_at IS NOT NULL AND submitted_at IS NOT NULL AND adopted = 0
     ORDER BY finished_at DESC LIMIT 500";
 
+/// Where the files of a batch lie, below the library.
+const PATHS: &str = "SELECT outputs.path FROM jobs INDEXED BY jobs_by_batch
+    JOIN outputs ON outputs.job = jobs.nr AND outputs.state = 'stored'
+    WHERE jobs.batch = ?1 ORDER BY jobs.nr LIMIT ?2";
+
 impl Store {
+    /// A batch and the paths of its files below the library, at most `max_paths`; `None`: it is pruned.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn batch(
+        &self,
+        nr: i64,
+        max_paths: u32,
+        now: Timestamp,
+    ) -> Result<Option<(BatchView, Vec<String>)>, StoreError> {
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut reader = BatchReader::new(connection, &book, now);
+            let mut statement = connection.prepare_cached(FILE)?;
+            let mut rows = statement.query([nr])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let batch = reader.read(row)?;
+            let mut statement = connection.prepare_cached(PATHS)?;
+            let paths = statement.query_map((nr, max_paths), |row| row.get(0))?;
+            Ok(Some((batch, paths.collect::<Result<_, _>>()?)))
+        })
+        .await
+    }
+
     /// The newest batches from `cursor` on, at most `limit` and never more than [`MAX_BATCH_PAGE`], and where the next page
     /// begins, if there is one.
     ///
@@ -51,8 +83,7 @@ impl Store {
         let limit = limit.clamp(1, MAX_BATCH_PAGE);
         let book = self.prices.read().clone();
         self.read(move |connection| {
-            let mut reader =
-                BatchReader { connection, estimator: Estimator::new(connection, &book), times: None, now };
+            let mut reader = BatchReader::new(connection, &book, now);
             let mut statement = connection.prepare_cached(FILES)?;
             // One more than asked for shows that there is another page.
             let rows = statement.query_and_then((cursor.unwrap_or(i64::MAX), limit + 1), |row| {
@@ -77,7 +108,11 @@ struct BatchReader<'a> {
     now: Timestamp,
 }
 
-impl BatchReader<'_> {
+impl<'a> BatchReader<'a> {
+    fn new(connection: &'a Connection, book: &'a PriceBook, now: Timestamp) -> Self {
+        Self { connection, estimator: Estimator::new(connection, book), times: None, now }
+    }
+
     fn read(&mut self, file: &Row<'_>) -> Result<BatchView, StoreError> {
         let nr: i64 = file.get(0)?;
         let mut statement = self.connection.prepare_cached(JOBS)?;
@@ -179,6 +214,8 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("jobs of a batch", JOBS),
         ("new requests of a batch", NEW_REQUESTS),
         ("times of models", TIMES),
+        ("one batch", FILE),
+        ("paths of a batch", PATHS),
     ]
     .map(|(name, sql)| (name, sql.to_owned()))
     .into()

@@ -1,7 +1,10 @@
 //! The outbox of hooks: notifications to deliver, committed with the change that they report.
 
+use std::fmt;
+
 use rusqlite::OptionalExtension;
 
+use crate::api::batch::batch_id;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::notification::JobNotification;
@@ -17,15 +20,41 @@ use crate::store::writer::Writing;
 pub struct HookCall {
     /// The number of its row, which never changes.
     pub nr: i64,
-    pub hook: String,
     /// What happened.
     pub event: JobNotification,
-    /// The job; `None` if the event concerns no single job.
-    pub job: Option<JobId>,
+    /// What it happened to.
+    pub subject: Subject,
     /// When it happened.
     pub at: Timestamp,
     /// The number of tries so far.
     pub tries: u32,
+}
+
+/// What a notification is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    Job(JobId),
+    /// The number of its row.
+    Batch(i64),
+    Daemon,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(job) => job.fmt(f),
+            Self::Batch(nr) => f.write_str(&batch_id(*nr)),
+            Self::Daemon => f.write_str("dropreel"),
+        }
+    }
+}
+
+/// The row that a notification is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    Job(i64),
+    Batch(i64),
+    Daemon,
 }
 
 /// The status of a call, for people.
@@ -45,20 +74,25 @@ pub struct HookCallStatus {
 }
 
 const DUE: &str =
-    "SELECT hook_calls.nr, hook_calls.hook, hook_calls.event, jobs.id, hook_calls.at, hook_calls.tries
+    "SELECT hook_calls.nr, hook_calls.event, jobs.id, hook_calls.batch, hook_calls.at, hook_calls.tries
     FROM hook_calls INDEXED BY hook_calls_due LEFT JOIN jobs ON jobs.nr = hook_calls.job
-    WHERE hook_calls.due_at IS NOT NULL AND hook_calls.due_at <= ?1
-    ORDER BY hook_calls.due_at, hook_calls.nr LIMIT ?2";
+    WHERE hook_calls.hook = ?1 AND hook_calls.due_at IS NOT NULL AND hook_calls.due_at <= ?2
+    ORDER BY hook_calls.due_at, hook_calls.nr LIMIT ?3";
 const NEXT: &str = "SELECT due_at FROM hook_calls INDEXED BY hook_calls_due
-    WHERE due_at IS NOT NULL AND due_at > ?1 ORDER BY due_at LIMIT 1";
+    WHERE hook = ?1 AND due_at IS NOT NULL AND due_at > ?2 ORDER BY due_at LIMIT 1";
 
 /// Writes a call for each hook that subscribed to the event.
 pub(super) fn write_calls(
     writing: &mut Writing<'_>,
-    job: Option<i64>,
+    about: About,
     event: JobNotification,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (job, batch) = match about {
+        About::Job(nr) => (Some(nr), None),
+        About::Batch(nr) => (None, Some(nr)),
+        About::Daemon => (None, None),
+    };
     let hooks: Vec<String> = writing
         .subscriptions()
         .iter()
@@ -69,9 +103,9 @@ pub(super) fn write_calls(
         writing
             .connection
             .prepare_cached(
-                "INSERT INTO hook_calls (hook, event, job, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, 0, ?4)",
+                "INSERT INTO hook_calls (hook, event, job, batch, at, tries, due_at) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5)",
             )?
-            .execute((hook, event, job, now))?;
+            .execute((hook, event, job, batch, now))?;
         writing.notify(Topic::Hooks);
     }
     Ok(())
@@ -89,35 +123,61 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn notify_hooks(&self, event: JobNotification, now: Timestamp) -> Result<(), StoreError> {
-        self.writer.write(move |writing| write_calls(writing, None, event, now)).await
+        self.writer.write(move |writing| write_calls(writing, About::Daemon, event, now)).await
     }
 
-    /// Due calls, oldest first, and when the next one is due.
+    /// Due calls of a hook, oldest first, and when its next one is due.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn due_hook_calls(
         &self,
+        hook: String,
         now: Timestamp,
         limit: u32,
     ) -> Result<(Vec<HookCall>, Option<Timestamp>), StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(DUE)?;
-            let calls = statement.query_map((now, limit), |row| {
+            let calls = statement.query_map((&hook, now, limit), |row| {
+                let (job, batch): (Option<JobId>, Option<i64>) = (row.get(2)?, row.get(3)?);
                 Ok(HookCall {
                     nr: row.get(0)?,
-                    hook: row.get(1)?,
-                    event: row.get(2)?,
-                    job: row.get(3)?,
+                    event: row.get(1)?,
+                    subject: job.map(Subject::Job).or(batch.map(Subject::Batch)).unwrap_or(Subject::Daemon),
                     at: row.get(4)?,
                     tries: row.get(5)?,
                 })
             })?;
             let calls = calls.collect::<Result<_, _>>()?;
             let mut statement = connection.prepare_cached(NEXT)?;
-            Ok((calls, statement.query_row([now], |row| row.get(0)).optional()?))
+            Ok((calls, statement.query_row((&hook, now), |row| row.get(0)).optional()?))
         })
         .await
+    }
+
+    /// Finishes the due calls of hooks that are not among `hooks`.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn finish_calls_of_other_hooks(
+        &self,
+        hooks: Vec<String>,
+        outcome: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let known = serde_json::Value::from(hooks.clone()).to_string();
+                writing
+                    .connection
+                    .prepare_cached(
+                        "UPDATE hook_calls SET due_at = NULL, tried_at = ?2, outcome = ?3
+                         WHERE due_at IS NOT NULL AND hook NOT IN (SELECT value FROM json_each(?1))",
+                    )?
+                    .execute((known, now, &outcome))?;
+                Ok(())
+            })
+            .await
     }
 
     /// Records the outcome of a try. `again` is when the call is tried next; `None`: it is finished.

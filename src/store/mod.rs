@@ -21,7 +21,7 @@
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
 //! | rate outputs | `ratings` |
-//! | lists of jobs, the change feed; lists of batches | `lists`; `batches` |
+//! | lists of jobs, the change feed; lists of batches; the end of a batch | `lists`; `batches`; `batch_ends` |
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
@@ -35,6 +35,7 @@ pub mod adopt;
 pub mod apply;
 pub mod attempt;
 pub mod backup;
+mod batch_ends;
 mod batches;
 mod columns_macro;
 #[cfg(test)]

@@ -206,6 +206,8 @@ const DELETE_BATCH: &str = "DELETE FROM batches WHERE nr = ?1 AND moved_at IS NO
     AND nr < (SELECT max(nr) FROM batches)
     AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = ?1)";
 
+const DELETE_BATCH_CALLS: &str = "DELETE FROM hook_calls WHERE batch = ?1";
+
 pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, batch: i64) -> Result<(), StoreError> {
     let connection = writing.connection;
     let labels: Option<String> = connection
@@ -223,7 +225,9 @@ pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, batch: i64) -> Result<(
         connection.prepare_cached(rows)?.execute([nr])?;
     }
     connection.prepare_cached(DELETE_JOB)?.execute([nr])?;
-    connection.prepare_cached(DELETE_BATCH)?.execute([batch])?;
+    if connection.prepare_cached(DELETE_BATCH)?.execute([batch])? > 0 {
+        connection.prepare_cached(DELETE_BATCH_CALLS)?.execute([batch])?;
+    }
     Ok(())
 }
 
@@ -232,7 +236,7 @@ pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, batch: i64) -> Result<(
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     let fixed = DELETE_ROWS
         .into_iter()
-        .chain([DELETE_LABEL, DELETE_JOB, DELETE_BATCH])
+        .chain([DELETE_LABEL, DELETE_JOB, DELETE_BATCH, DELETE_BATCH_CALLS])
         .map(|sql| ("prune", sql.to_owned()));
     final_states().map(|state| ("prunable jobs", prunable_statement(state))).chain(fixed).collect()
 }

@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::apply::write_history;
 use crate::store::details::{LibraryFile, details_in};
 use crate::store::error::StoreError;
-use crate::store::hooks::write_calls;
+use crate::store::hooks::{About, write_calls};
 use crate::store::job_rows::number_of;
 use crate::store::notify::Topic;
 use crate::store::sidecars::outdate_sidecar;
@@ -96,7 +96,7 @@ fn rate_in(
     let rating = rating.map_or_else(|| "cleared".to_owned(), |rating| rating.to_string());
     let detail = output.map_or_else(|| rating.clone(), |output| format!("{rating} ({output})"));
     write_history(writing, nr, now, &[HistoryEntry { event: HistoryEvent::Rated, detail }])?;
-    write_calls(writing, Some(nr), JobNotification::Rated, now)?;
+    write_calls(writing, About::Job(nr), JobNotification::Rated, now)?;
     writing.notify(Topic::Changes);
     Ok(files.len())
 }

@@ -18,7 +18,7 @@ use crate::money::Quota;
 use crate::money::estimate::Estimate;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::hooks::write_calls;
+use crate::store::hooks::{About, write_calls};
 use crate::store::meta;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
@@ -126,7 +126,7 @@ pub(super) fn alert(
             continue;
         }
         meta::set(writing.connection, &name, budget.alerted_for())?;
-        write_calls(writing, None, JobNotification::Budget, now)?;
+        write_calls(writing, About::Daemon, JobNotification::Budget, now)?;
         let Budget { scope, limit } = &budget;
         tracing::warn!("of {scope} budget of {limit}, {} are used or reserved", spent.total());
     }

@@ -16,7 +16,7 @@ use crate::support::{Rig, quick};
 const SECRET: &str = "whsec_Y2FuYXJ5LW9mLXRoZS1ob29r";
 
 /// A program that writes each notification to a file of its own and then runs the shell command `then`.
-fn program(rig: &Rig, then: &str) -> (PathBuf, PathBuf) {
+pub fn program(rig: &Rig, then: &str) -> (PathBuf, PathBuf) {
     let (program, notifications) = (rig.beside("after-video"), rig.beside("reported"));
     std::fs::create_dir_all(&notifications).unwrap();
     let text = format!(
@@ -44,8 +44,8 @@ fn notifications(folder: &Path) -> Vec<(String, Value)> {
     files.iter().map(read).collect()
 }
 
-async fn until_notified(folder: &Path, count: usize) -> Vec<(String, Value)> {
-    for _ in 0..300 {
+pub async fn until_notified(folder: &Path, count: usize) -> Vec<(String, Value)> {
+    for _ in 0..1_200 {
         let notifications = notifications(folder);
         if notifications.len() >= count {
             return notifications;
@@ -55,7 +55,7 @@ async fn until_notified(folder: &Path, count: usize) -> Vec<(String, Value)> {
     panic!("received only {:?}", notifications(folder));
 }
 
-async fn with_hooks(hooks: &str) -> Rig {
+pub async fn with_hooks(hooks: &str) -> Rig {
     let mut rig = Rig::set_up("").await;
     let hooks = hooks.replace("BESIDE", &rig.beside("").display().to_string());
     rig.set("HOOKS", hooks.trim());
@@ -162,8 +162,18 @@ async fn hook_over_its_timeout_is_killed_with_its_children() {
 
 /// A server that gives these answers in turn and keeps the requests.
 async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let answer =
+        move |_: &str, place: usize| (answers[place.min(answers.len() - 1)].to_owned(), String::new());
+    let (address, requests) = receiver(answer).await;
+    (format!("{address}/hook/sk-hook-canary"), requests)
+}
+
+/// A server that answers a request, the first one with number 0, with a status and a body, and keeps the requests.
+pub async fn receiver(
+    answer: impl Fn(&str, usize) -> (String, String) + Send + 'static,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}/hook/sk-hook-canary", socket.local_addr().unwrap());
+    let address = format!("http://{}", socket.local_addr().unwrap());
     let requests = Arc::<Mutex<Vec<String>>>::default();
     let kept = requests.clone();
     tokio::spawn(async move {
@@ -179,9 +189,12 @@ async fn listener(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<St
                     break;
                 }
             }
-            kept.lock().unwrap().push(String::from_utf8(request).unwrap());
-            let answer = answers[place.min(answers.len() - 1)];
-            let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let request = String::from_utf8(request).unwrap();
+            let (status, body) = answer(&request, place);
+            kept.lock().unwrap().push(request);
+            let length = body.len();
+            let text =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
             stream.write_all(text.as_bytes()).await.unwrap();
         }
     });

@@ -22,6 +22,7 @@ mod export;
 mod folders;
 mod follow;
 mod generations;
+mod hook_bodies;
 mod hooks;
 mod intake;
 mod isolation;

@@ -1,31 +1,34 @@
-//! Delivers notifications to hooks: at least once, one at a time for each job, without ever changing a job
+//! Delivers notifications to hooks: at least once, one at a time for each job and hook, without ever changing a job
 //! (docs/hooks.md).
 
+mod body;
 mod program;
 mod webhook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::select_all;
+
 use crate::api::budget::BudgetView;
-use crate::api::hook::HookData;
+use crate::api::hook::{FinishedBatch, HookData};
 use crate::clock::Clock;
-use crate::job::JobId;
 use crate::job::notification::JobNotification;
 use crate::settings::{Hook, HookTarget};
 use crate::stages::{InFlight, Stage, Wake};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::hooks::HookCall;
+use crate::store::hooks::{HookCall, Subject};
 use crate::store::notify::{Notifications, Topic};
 use crate::store::subscription::Subscription;
-use webhook::WebhookSender;
+use webhook::{Target, WebhookSender};
 
-/// Most hooks called at the same time.
-const CONCURRENCY: usize = 4;
-/// Most due calls read in one pass.
-const BATCH: u32 = 32;
+/// Most due calls of a hook read in one pass, beyond what it may be called at once.
+const READ_AHEAD: usize = 32;
+/// Most paths of files in the data of `batch_finished`.
+const MAX_PATHS: u32 = 10_000;
 /// The wait after each failed try. When they are used up, the call is given up.
 const RETRY_DELAYS: [Duration; 7] = [
     Duration::from_secs(10),
@@ -51,7 +54,7 @@ struct Message {
     /// `JOB.EVENT.NUMBER`, the same for every try.
     id: String,
     event: JobNotification,
-    job: Option<JobId>,
+    subject: Subject,
     data: HookData,
     at: crate::clock::Timestamp,
 }
@@ -63,7 +66,10 @@ pub fn subscriptions(hooks: &[Hook]) -> Vec<Subscription> {
 
 pub struct HookStage {
     inner: Arc<Inner>,
-    in_flight: InFlight,
+    /// The calls under way of each hook, in the order of `hooks`.
+    in_flight: Vec<InFlight<Subject>>,
+    /// Whether the calls of hooks that are no longer configured are given up.
+    is_cleared: AtomicBool,
     notifications: Notifications,
 }
 
@@ -80,57 +86,105 @@ impl HookStage {
     /// [`subscriptions`].
     pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, library_dir: PathBuf) -> Self {
         let notifications = store.listen(Topic::Hooks);
-        let in_flight = InFlight::new(CONCURRENCY, clock.clone());
+        let in_flight = hooks.iter().map(|hook| InFlight::new(hook.at_once, clock.clone())).collect();
         let sender = WebhookSender::new();
-        Self { inner: Arc::new(Inner { store, clock, hooks, library_dir, sender }), in_flight, notifications }
+        let inner = Arc::new(Inner { store, clock, hooks, library_dir, sender });
+        Self { inner, in_flight, is_cleared: AtomicBool::new(false), notifications }
+    }
+
+    /// Starts the due calls of a hook, as many as it may be called at once: one at a time for each job, oldest first. Calls
+    /// about no job and no batch are treated as one job's.
+    async fn start_due(&self, index: usize, in_flight: &InFlight<Subject>) -> Result<Wake, StoreError> {
+        let hook = &self.inner.hooks[index];
+        if in_flight.is_full() {
+            return Ok(Wake::OnNotify);
+        }
+        let limit = u32::try_from(hook.at_once + READ_AHEAD).unwrap_or(u32::MAX);
+        let now = self.inner.clock.now();
+        let (calls, next) = self.inner.store.due_hook_calls(hook.name.clone(), now, limit).await?;
+        for call in calls {
+            if in_flight.is_full() {
+                return Ok(Wake::OnNotify);
+            }
+            if !in_flight.contains(call.subject) {
+                in_flight.spawn(call.subject, self.inner.clone().call(index, call));
+            }
+        }
+        Ok(Wake::at(next))
+    }
+
+    async fn give_up_calls_of_others(&self) -> Result<(), StoreError> {
+        if self.is_cleared.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let known = self.inner.hooks.iter().map(|hook| hook.name.clone()).collect();
+        let outcome = "given up: this hook is no longer in the configuration".to_owned();
+        self.inner.store.finish_calls_of_other_hooks(known, outcome, self.inner.clock.now()).await?;
+        self.is_cleared.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 
 impl Inner {
     /// Returns whether the result was saved.
-    async fn call(self: Arc<Self>, call: HookCall) -> bool {
-        let saved = self.try_call(&call).await;
+    async fn call(self: Arc<Self>, hook: usize, call: HookCall) -> bool {
+        let saved = self.try_call(&self.hooks[hook], &call).await;
         if let Err(error) = &saved {
             tracing::error!("saving the result of a hook failed; it is called again: {error}");
         }
         saved.is_ok()
     }
 
-    async fn try_call(&self, call: &HookCall) -> Result<(), StoreError> {
-        let Some(hook) = self.hooks.iter().find(|hook| hook.name == call.hook) else {
-            let outcome = "given up: this hook is no longer in the configuration".to_owned();
-            return self.store.finish_hook_call(call.nr, outcome, None, self.clock.now()).await;
-        };
-        let data = match call.job {
-            Some(job) => {
+    /// What the hook is sent; `None`: it is pruned.
+    async fn data(&self, call: &HookCall) -> Result<Option<HookData>, StoreError> {
+        let now = self.clock.now();
+        Ok(match call.subject {
+            Subject::Job(job) => {
                 let (details, suspensions) =
                     (self.store.details(job).await?, self.store.suspensions().await?);
-                HookData::Job(Box::new(details.view(&self.library_dir, &suspensions, self.clock.now())))
+                Some(HookData::Job(Box::new(details.view(&self.library_dir, &suspensions, now))))
             }
-            None if call.event == JobNotification::Budget => {
-                let spent = self.store.spent(self.clock.now()).await?;
+            Subject::Batch(nr) => self.store.batch(nr, MAX_PATHS, now).await?.map(|(batch, paths)| {
+                let whole = |path| self.library_dir.join(path).to_string_lossy().into_owned();
+                let paths = paths.into_iter().map(whole).collect();
+                HookData::Batch(Box::new(FinishedBatch { batch, paths }))
+            }),
+            Subject::Daemon if call.event == JobNotification::Budget => {
+                let spent = self.store.spent(now).await?;
                 let budgets = spent.iter().map(|(budget, spent)| BudgetView::new(budget, *spent)).collect();
-                HookData::Budgets { budgets }
+                Some(HookData::Budgets { budgets })
             }
-            None => HookData::MissedCallbacks {
+            Subject::Daemon => Some(HookData::MissedCallbacks {
                 consecutive_missed_callbacks: self.store.metrics().missed_callbacks(),
-            },
+            }),
+        })
+    }
+
+    async fn try_call(&self, hook: &Hook, call: &HookCall) -> Result<(), StoreError> {
+        let Some(data) = self.data(call).await? else {
+            let outcome = "given up: what it is about is pruned".to_owned();
+            return self.store.finish_hook_call(call.nr, outcome, None, self.clock.now()).await;
         };
-        let about = call.job.map_or_else(|| "dropreel".to_owned(), |job| job.to_string());
-        let id = format!("{about}.{}.{}", call.event.into_str(), call.nr);
-        let message = Message { id, event: call.event, job: call.job, data, at: call.at };
+        let (subject, event) = (call.subject, call.event);
+        let id = format!("{subject}.{}.{}", event.into_str(), call.nr);
+        let message = Message { id, event, subject, data, at: call.at };
         let result = match &hook.target {
             HookTarget::Program { program, arguments, environment } => {
                 program::run(program, arguments, environment, &message, hook.timeout, &self.clock).await
             }
-            HookTarget::Url { url, secret, .. } => {
-                self.sender.post(url, secret.as_ref(), &message, hook.timeout, &self.clock).await
+            HookTarget::Url { url, secret, body, .. } => {
+                let target = Target { url, secret: secret.as_ref(), body: body.as_ref() };
+                self.sender.post(target, &message, hook.timeout, &self.clock).await
             }
         };
         let now = self.clock.now();
         let retry_at = RETRY_DELAYS.get(call.tries as usize).map(|delay| now.plus(*delay));
         let (hook, event) = (display_name(hook), call.event.into_str());
-        let about = call.job.map(|job| format!(" of job {job}")).unwrap_or_default();
+        let about = match subject {
+            Subject::Job(job) => format!(" of job {job}"),
+            Subject::Batch(_) => format!(" of batch {subject}"),
+            Subject::Daemon => String::new(),
+        };
         let (outcome, retry_at) = match result {
             Ok(()) => {
                 tracing::info!("`{event}`{about} delivered to hook {hook}");
@@ -170,30 +224,28 @@ impl Stage for HookStage {
     const NAME: &'static str = "hooks";
 
     async fn pass(&self) -> Result<Wake, StoreError> {
-        let (calls, next) = self.inner.store.due_hook_calls(self.inner.clock.now(), BATCH).await?;
-        for call in calls {
-            if self.in_flight.is_full() {
-                return Ok(Wake::OnNotify);
-            }
-            // One at a time for each job, oldest first. Calls about no job are treated as one job's.
-            let job = call.job.unwrap_or(JobId::NONE);
-            if !self.in_flight.contains(job) {
-                self.in_flight.spawn(job, self.inner.clone().call(call));
-            }
+        self.give_up_calls_of_others().await?;
+        let mut wake = Wake::OnNotify;
+        for (index, in_flight) in self.in_flight.iter().enumerate() {
+            wake = wake.or(self.start_due(index, in_flight).await?);
         }
-        Ok(Wake::at(next))
+        Ok(wake)
     }
 
     async fn notified(&self) {
+        // Not empty: without hooks there is no such stage.
+        let completed = select_all(self.in_flight.iter().map(|in_flight| Box::pin(in_flight.completed())));
         tokio::select! {
             biased;
             () = self.notifications.next() => {}
-            () = self.in_flight.completed() => {}
+            _ = completed => {}
         }
     }
 
     async fn drain(&self) {
         // Aborted calls are repeated after the restart: delivery is at least once.
-        self.in_flight.abort().await;
+        for in_flight in &self.in_flight {
+            in_flight.abort().await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Hooks that are programs: run without a shell, with the job as JSON on standard input.
+//! Hooks that are programs: run without a shell, with the data as JSON on standard input.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::api::hook::HookData;
 use crate::clock::Clock;
 use crate::stages::hooks::{HookFailure, Message};
+use crate::store::hooks::Subject;
 
 /// How much of standard error is kept, in bytes.
 const STDERR_LIMIT: usize = 2048;
@@ -40,9 +41,11 @@ pub(super) async fn run(
         .kill_on_drop(true)
         // A group of its own, so that all its child processes can be killed with it.
         .process_group(0);
-    if let Some(job) = message.job {
-        command.env("DROPREEL_JOB_ID", job.to_string());
-    }
+    match message.subject {
+        Subject::Job(job) => command.env("DROPREEL_JOB_ID", job.to_string()),
+        Subject::Batch(_) => command.env("DROPREEL_BATCH_ID", message.subject.to_string()),
+        Subject::Daemon => &mut command,
+    };
     let cannot_start =
         |error: std::io::Error| HookFailure::Transient(format!("the program cannot be started: {error}"));
     let mut child = command.spawn().map_err(cannot_start)?;
@@ -91,7 +94,7 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Writes the job to standard input and waits for the exit. Returns the status and the beginning of standard error.
+/// Writes the data to standard input and waits for the exit. Returns the status and the beginning of standard error.
 async fn communicate(
     child: &mut Child,
     data: &HookData,

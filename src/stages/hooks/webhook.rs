@@ -11,8 +11,13 @@ use sha2::Sha256;
 use crate::api::hook::WebhookBody;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
-use crate::settings::SignatureScheme;
+use crate::settings::{BodyTemplate, SignatureScheme};
+use crate::stages::hooks::body::value_of;
 use crate::stages::hooks::{HookFailure, Message};
+use crate::store::hooks::Subject;
+
+/// How much of an answer is read.
+const ANSWER_LIMIT: usize = 64 << 10;
 
 /// The HTTP client for all webhooks. Made at the first message: without webhooks, no certificates are loaded.
 #[derive(Default)]
@@ -36,40 +41,50 @@ impl WebhookSender {
     /// Posts a message. Any 2xx is success, 410 a permanent failure.
     pub async fn post(
         &self,
-        url: &Secret,
-        secret: Option<&Secret>,
+        Target { url, secret, body }: Target<'_>,
         message: &Message,
         timeout: Duration,
         clock: &Clock,
     ) -> Result<(), HookFailure> {
-        let subject = if message.job.is_some() { "job" } else { "dropreel" };
-        let body = WebhookBody {
-            r#type: format!("{subject}.{}", message.event.into_str()),
-            timestamp: message.at,
-            data: &message.data,
+        let content_type = body.map_or("application/json", BodyTemplate::content_type);
+        let is_template = body.is_some();
+        let body = match body {
+            Some(template) => template.render(|placeholder| value_of(message, placeholder)),
+            None => standard_body(message),
         };
-        // Texts, numbers and maps of texts always have a JSON form.
-        let body = serde_json::to_string(&body).unwrap_or_default();
         let now = clock.now();
         let mut request = self
             .client()?
             .post(url.expose())
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .header("user-agent", concat!("dropreel/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &message.id)
             .header("webhook-timestamp", seconds(now).to_string());
         if let Some(signature) = secret.and_then(|secret| signature(secret, &message.id, now, &body)) {
             request = request.header("webhook-signature", signature);
         }
-        let sent = clock.within(timeout, request.body(body).send()).await;
-        let status = match sent {
+        let exchange = async {
+            let answer = request.body(body).send().await?;
+            let status = answer.status();
+            let refusal = match is_template && status.is_success() {
+                true => refusal_in(read_beginning(answer).await?.as_slice()),
+                false => None,
+            };
+            Ok((status, refusal))
+        };
+        let (status, refusal) = match clock.within(timeout, exchange).await {
             None => return Err(HookFailure::Transient(format!("no answer within {} s", timeout.as_secs()))),
             // Only the cause: the error itself may contain the address.
             Some(Err(error)) => return Err(HookFailure::Transient(cause(&error))),
-            Some(Ok(answer)) => answer.status(),
+            Some(Ok(answer)) => answer,
         };
         match status.as_u16() {
-            200..=299 => Ok(()),
+            200..=299 => match refusal {
+                Some(code) => {
+                    Err(HookFailure::Transient(format!("HTTP {status}, but the answer says {code}")))
+                }
+                None => Ok(()),
+            },
             410 => Err(HookFailure::Permanent("HTTP 410".to_owned())),
             300..=399 => {
                 Err(HookFailure::Transient(format!("{status}: a redirect is not followed; set its target")))
@@ -77,6 +92,46 @@ impl WebhookSender {
             _ => Err(HookFailure::Transient(format!("HTTP {status}"))),
         }
     }
+}
+
+/// Where a message goes, and in which form.
+pub(super) struct Target<'a> {
+    pub url: &'a Secret,
+    pub secret: Option<&'a Secret>,
+    pub body: Option<&'a BodyTemplate>,
+}
+
+fn standard_body(message: &Message) -> String {
+    let subject = if matches!(message.subject, Subject::Job(_)) { "job" } else { "dropreel" };
+    let body = WebhookBody {
+        r#type: format!("{subject}.{}", message.event.into_str()),
+        timestamp: message.at,
+        data: &message.data,
+    };
+    // Texts, numbers and maps of texts always have a JSON form.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+async fn read_beginning(mut answer: reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut beginning = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        beginning.extend_from_slice(&chunk);
+        if beginning.len() > ANSWER_LIMIT {
+            break;
+        }
+    }
+    Ok(beginning)
+}
+
+/// The error in the answer of a chat service that answers everything with HTTP 200: `errcode` (WeCom, DingTalk), `code`
+/// (Feishu, Bark) or `ok` (Telegram).
+fn refusal_in(answer: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let number = |name: &str| answer.get(name).and_then(serde_json::Value::as_i64);
+    let errcode = number("errcode").filter(|code| *code != 0).map(|code| format!("errcode {code}"));
+    let code = number("code").filter(|code| !matches!(code, 0 | 200)).map(|code| format!("code {code}"));
+    let not_ok = answer.get("ok").is_some_and(|ok| *ok == false).then(|| "that it is not ok".to_owned());
+    errcode.or(code).or(not_ok)
 }
 
 fn seconds(time: Timestamp) -> i64 {
@@ -103,6 +158,24 @@ fn cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answer_with_an_error_code_is_no_delivery() {
+        for (answer, refusal) in [
+            (r#"{"errcode":0,"errmsg":"ok"}"#, None),
+            (r#"{"errcode":45009,"errmsg":"canary"}"#, Some("errcode 45009")),
+            (r#"{"StatusCode":0,"code":0,"msg":"success"}"#, None),
+            (r#"{"code":19001,"msg":"canary"}"#, Some("code 19001")),
+            (r#"{"code":200,"message":"success"}"#, None),
+            (r#"{"ok":true,"result":{}}"#, None),
+            (r#"{"ok":false}"#, Some("that it is not ok")),
+            ("ok", None),
+            (r#"[{"code":5}]"#, None),
+            ("", None),
+        ] {
+            assert_eq!(refusal_in(answer.as_bytes()).as_deref(), refusal, "{answer}");
+        }
+    }
 
     #[test]
     fn signature_matches_the_example_of_the_standard() {

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use super::*;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, SubmitVerdict, TaskFacts};
+use crate::job::notification::JobNotification;
 use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
+use crate::store::hooks::Subject;
 use crate::store::job_files::{FileToIngest, Source};
+use crate::store::subscription::Subscription;
 use crate::store::tests::{NOW, Rig, draft, parts, raw};
 
 #[tokio::test]
@@ -51,6 +54,36 @@ async fn batches_are_paged_newest_first_and_finished_with_their_last_job() {
         .unwrap();
     let batch = rig.store.batches(next, 1, NOW).await.unwrap().0.remove(0);
     assert_eq!((batch.states, batch.cost_usd), ([(StateName::Cancelled, 2)].into(), 0.6), "all attempts");
+}
+
+#[tokio::test]
+async fn hooks_are_notified_each_time_a_batch_becomes_finished() {
+    let rig = Rig::new();
+    let on = [JobNotification::BatchFinished].into();
+    rig.store.set_subscriptions(vec![Subscription { hook: "h".into(), on }]);
+    let jobs = rig.ingest_file("a.json", "1", vec![draft("a"), draft("b"), draft("c")], NOW).await.unwrap();
+    let calls = async || {
+        let (calls, _) = rig.store.due_hook_calls("h".into(), NOW, 10).await.unwrap();
+        assert!(calls.iter().all(|call| call.subject == Subject::Batch(1)), "{calls:?}");
+        calls.len()
+    };
+    let act = async |job: JobId, action| {
+        rig.store.apply(job, Event::Operator(action), NOW).await.unwrap().job.state_name()
+    };
+    let held = rig.store.apply(jobs[0], Event::TooExpensive { why: "dear".into() }, NOW).await.unwrap();
+    assert_eq!(held.job.state_name(), StateName::Held);
+    for job in [jobs[1], jobs[2]] {
+        act(job, OperatorAction::Cancel).await;
+    }
+    assert_eq!(calls().await, 0, "a held job has not ended");
+    act(jobs[0], OperatorAction::Cancel).await;
+    assert_eq!(calls().await, 1);
+    act(jobs[0], OperatorAction::Cancel).await;
+    assert_eq!(calls().await, 1, "what has ended does not end again");
+    assert_eq!(act(jobs[1], OperatorAction::Retry).await, StateName::Pending);
+    assert_eq!(calls().await, 1);
+    act(jobs[1], OperatorAction::Cancel).await;
+    assert_eq!(calls().await, 2);
 }
 
 /// Of five seconds each, which the list prices.

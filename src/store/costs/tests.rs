@@ -23,7 +23,7 @@ const STEPS: [(&str, u64, u64); 8] = [
     ("delivery kept", 4, 18),
     ("callback processed", 8, 52),
     ("polled", 7, 59),
-    ("stored", 14, 98),
+    ("stored", 15, 100),
 ];
 
 struct Lifecycle {

@@ -41,8 +41,8 @@ pub(super) fn insert_file(
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
-            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, ingested_at, moved_at, staged, defaults_sha256)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged, defaults_sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute((
             file.source.as_str(),

@@ -138,7 +138,9 @@ impl Store {
                 jobs => {
                     let staged = jobs.as_ref().map_or(0, Vec::len);
                     connection
-                        .prepare_cached("UPDATE batches SET jobs = jobs + ?2 WHERE nr = ?1")?
+                        .prepare_cached(
+                            "UPDATE batches SET jobs = jobs + ?2, open_jobs = open_jobs + ?2 WHERE nr = ?1",
+                        )?
                         .execute((nr, i64::try_from(staged).unwrap_or(i64::MAX)))?;
                     Ok(jobs)
                 }

@@ -152,7 +152,7 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
     }
     let count = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
     connection
-        .prepare_cached("UPDATE batches SET jobs = jobs - ?2 WHERE nr = ?1")?
+        .prepare_cached("UPDATE batches SET jobs = jobs - ?2, open_jobs = open_jobs - ?2 WHERE nr = ?1")?
         .execute((batch, count))?;
     if jobs.is_empty() {
         connection.prepare_cached("DELETE FROM batches WHERE nr = ?1 AND staged = 1")?.execute([batch])?;

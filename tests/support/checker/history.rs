@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Findings;
-use super::database::Snapshot;
+use super::database::{Row, Snapshot};
 
 const RUNNING: &[&str] = &["pending", "submitting", "queued", "processing", "downloading"];
+const ENDS: &[&str] = &["succeeded", "failed", "cancelled", "expired"];
 const ANY: &[&str] = &[
     "pending",
     "submitting",
@@ -76,6 +77,14 @@ pub fn check(snapshot: &Snapshot, found: &mut Findings) {
             line.text("event") == "held" && line.text("detail").starts_with("task_after_refusal");
         let event = if after_refusal { AFTER_REFUSAL } else { line.text("event") };
         lines.entry(line.count("job")).or_default().push(event);
+    }
+    for batch in snapshot.batches.iter().filter(|batch| batch.count("staged") == 0) {
+        let is_open =
+            |job: &&Row| job.count("batch") == batch.count("nr") && !ENDS.contains(&job.text("state"));
+        let (counted, open) = (batch.count("open_jobs"), snapshot.jobs.iter().filter(is_open).count());
+        found.unless(counted == open as i64, 8, || {
+            format!("batch {} counts {counted} open jobs and has {open}", batch.count("nr"))
+        });
     }
     for job in &snapshot.jobs {
         let (id, state) = (job.text("id"), job.text("state"));

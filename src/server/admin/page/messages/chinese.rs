@@ -221,6 +221,7 @@ pub(super) const fn notification(event: JobNotification) -> &'static str {
         JobNotification::Expired => "已过期",
         JobNotification::Cancelled => "已取消",
         JobNotification::Rated => "已评分",
+        JobNotification::BatchFinished => "批次已结束",
         JobNotification::CallbacksMissing => "收不到回调",
         JobNotification::Budget => "预算",
     }
