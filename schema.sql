@@ -169,13 +169,21 @@ CREATE TABLE labels (
 CREATE TABLE job_pictures (
     job          INTEGER NOT NULL REFERENCES jobs (nr),
     path         TEXT NOT NULL,         -- as the request names it
-    inbox_path   TEXT NOT NULL,         -- the original, below the inbox
+    inbox_path   TEXT,                  -- the original, below the inbox; null: it was uploaded, and there is only the copy
     sha256       TEXT NOT NULL,
     picture_type TEXT NOT NULL,         -- by its content, whatever its name ends in
     PRIMARY KEY (job, path)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX job_pictures_by_content ON job_pictures (sha256);
+
+-- Pictures that were uploaded for jobs to come. Their copies are kept for a day, and for as long as a job names them.
+CREATE TABLE uploaded_pictures (
+    sha256       TEXT NOT NULL,
+    picture_type TEXT NOT NULL,
+    uploaded_at  INTEGER NOT NULL,
+    PRIMARY KEY (sha256, picture_type)
+) STRICT, WITHOUT ROWID;
 
 -- The users' own keys. A key once seen never runs again, even after its job is pruned.
 CREATE TABLE keys (

@@ -122,12 +122,18 @@ CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 CREATE TABLE job_pictures (
     job          INTEGER NOT NULL REFERENCES jobs (nr),
     path         TEXT NOT NULL,
-    inbox_path   TEXT NOT NULL,
+    inbox_path   TEXT,
     sha256       TEXT NOT NULL,
     picture_type TEXT NOT NULL,
     PRIMARY KEY (job, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_pictures_by_content ON job_pictures (sha256);
+CREATE TABLE uploaded_pictures (
+    sha256       TEXT NOT NULL,
+    picture_type TEXT NOT NULL,
+    uploaded_at  INTEGER NOT NULL,
+    PRIMARY KEY (sha256, picture_type)
+) STRICT, WITHOUT ROWID;
 ALTER TABLE requests ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE requests ADD COLUMN defaults TEXT;
 ALTER TABLE requests ADD COLUMN key TEXT;

@@ -17,6 +17,7 @@ pub mod hook;
 pub mod job;
 pub mod list;
 pub mod models;
+pub mod picture;
 pub mod problem;
 pub mod prune;
 pub mod rating;

@@ -20,7 +20,6 @@ use crate::fs::create_private_folder;
 use crate::fs::lock::{DataLock, InboxLock, LockError};
 use crate::heartbeats::STALLED_AFTER;
 use crate::inbox::Inbox;
-use crate::pictures::PictureFolder;
 use crate::rng::Rng;
 use crate::server::admin::{self, AdminServer, AdoptTasks};
 use crate::server::public::{self, PublicServer};
@@ -82,7 +81,7 @@ impl Daemon {
             store: pipeline.store.clone(),
             secrets: pipeline.secrets.clone(),
             signature: settings.callbacks.signature.clone(),
-            pictures: settings.media.serve.then(|| PictureFolder::new(settings.pictures_dir())),
+            pictures: settings.media.serve.then(|| pipeline.pictures.clone()),
             clock: clock.clone(),
         };
         let admin = admin_server(&settings, &pipeline, clock.clone(), stopped.clone());
@@ -209,6 +208,7 @@ fn admin_server(
         balance: pipeline.session.balance.clone(),
         wanted_quotes: pipeline.wanted_quotes.clone(),
         library: pipeline.library.clone(),
+        pictures: pipeline.pictures.clone(),
         heartbeats: pipeline.heartbeats.clone(),
         callback_secrets: pipeline.secrets.clone(),
         shutdown,

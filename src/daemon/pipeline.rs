@@ -84,6 +84,8 @@ pub struct Pipeline {
     pub secrets: Arc<RwLock<CallbackSecrets>>,
     /// The folder of finished media.
     pub library: Library,
+    /// The copies of local pictures.
+    pub pictures: PictureFolder,
     /// The heartbeats of all stages.
     pub heartbeats: Heartbeats,
     /// The lock of the inbox, if the daemon holds one.
@@ -153,6 +155,7 @@ impl Pipeline {
             media,
             secrets,
             library,
+            pictures: PictureFolder::new(settings.pictures_dir()),
             heartbeats,
             inbox_lock: None,
             wanted_quotes,
@@ -220,7 +223,7 @@ impl Pipeline {
         let intake = IntakeStage::new(
             store.clone(),
             clock.clone(),
-            intake_folders(settings),
+            intake_folders(settings, self.pictures.clone()),
             inbox_limits(settings),
             self.rng.clone(),
         );
@@ -234,7 +237,7 @@ impl Pipeline {
             store: store.clone(),
             clock: clock.clone(),
             inbox: settings.inbox.dir.clone(),
-            folder: PictureFolder::new(settings.pictures_dir()),
+            folder: self.pictures.clone(),
             urls: picture_urls,
             transport: Arc::new(PinnedTransport::new(own, clock.clone())),
         });
@@ -355,18 +358,18 @@ pub fn file_limits(settings: &Settings) -> jobfile::JobFileLimits {
         max_jobs: settings.inbox.max_jobs.into(),
         newest_host: settings.provider.base_url.host_str() == Some(NEWEST_HOST),
         max_expansion: settings.inbox.max_expansion,
-        pictures: if settings.media.serve { LocalPictures::NotHere } else { LocalPictures::Off },
+        pictures: if settings.media.serve { LocalPictures::HandedOver } else { LocalPictures::Off },
         ..jobfile::JobFileLimits::default()
     }
 }
 
-/// What the job files of the inbox are held to.
-fn inbox_limits(settings: &Settings) -> jobfile::JobFileLimits {
+/// What the job files of the inbox are held to, and those that the command line reads.
+pub fn inbox_limits(settings: &Settings) -> jobfile::JobFileLimits {
     let pictures = if settings.media.serve { LocalPictures::BesideJobFile } else { LocalPictures::Off };
     jobfile::JobFileLimits { pictures, ..file_limits(settings) }
 }
 
-fn intake_folders(settings: &Settings) -> IntakeFolders {
+fn intake_folders(settings: &Settings, pictures: PictureFolder) -> IntakeFolders {
     IntakeFolders {
         inbox: settings.inbox.dir.clone(),
         accepted: settings.accepted_dir(),
@@ -374,7 +377,7 @@ fn intake_folders(settings: &Settings) -> IntakeFolders {
         recursive: settings.inbox.recursive,
         settle: settings.inbox.settle,
         rescan: settings.inbox.rescan,
-        pictures: settings.pictures_dir(),
+        pictures,
         picture_wait: settings.inbox.picture_wait,
     }
 }

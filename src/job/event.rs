@@ -128,6 +128,8 @@ pub struct JobEdit {
     pub max_cost: Option<Quota>,
     /// Not submitted before this time.
     pub not_before: Option<Timestamp>,
+    /// Whether its request names local pictures now.
+    pub names_pictures: bool,
     /// The text of its job file before, on one line.
     pub before: String,
 }

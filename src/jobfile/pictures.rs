@@ -20,10 +20,10 @@ pub enum LocalPictures {
     /// No: `media.serve` is off.
     #[default]
     Off,
-    /// No: the job file does not come through the inbox.
-    NotHere,
     /// Those beside or below the job file.
     BesideJobFile,
+    /// Those that are handed over with the request or known from an older job, under any relative path.
+    HandedOver,
 }
 
 /// A local picture that a request names.
@@ -38,8 +38,8 @@ pub struct NamedPicture {
 /// A picture of which dropreel keeps a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPicture {
-    /// The original's path below the inbox.
-    pub inbox_path: String,
+    /// The original's path below the inbox; `None`: it was uploaded, and there is only the copy.
+    pub inbox_path: Option<String>,
     /// The content.
     pub content: PictureContent,
 }
@@ -126,18 +126,14 @@ fn local_fault(input: &str, pictures: LocalPictures) -> Option<&'static str> {
     match pictures {
         LocalPictures::Off => Some(
             "is a path on this machine: the provider takes public http(s) URLs; with `media.serve = true`, dropreel \
-             serves pictures that lie beside the job file in the inbox",
+             serves pictures that lie beside the job file",
         ),
-        LocalPictures::NotHere => Some(
-            "is a path on this machine: put the picture and the job file into the inbox, which serves local pictures, \
-             or give a public http(s) URL",
-        ),
-        LocalPictures::BesideJobFile => path_fault(input),
+        known => path_fault(input, known),
     }
 }
 
 /// Why a path cannot be that of a picture beside or below its job file.
-fn path_fault(path: &str) -> Option<&'static str> {
+fn path_fault(path: &str, pictures: LocalPictures) -> Option<&'static str> {
     let is_drive = || path.as_bytes().get(1) == Some(&b':');
     let is_home = path.starts_with('~');
     if path.contains('\\') {
@@ -146,7 +142,7 @@ fn path_fault(path: &str) -> Option<&'static str> {
         Some(
             "is an absolute path: put the picture beside the job file or below it, and give the path from there",
         )
-    } else if path.split('/').any(|part| part == "..") {
+    } else if pictures == LocalPictures::BesideJobFile && path.split('/').any(|part| part == "..") {
         Some("leads out of the job file's folder by `..`: put the picture beside the job file or below it")
     } else if path.chars().any(char::is_control)
         || path.split('/').any(str::is_empty)
@@ -165,10 +161,10 @@ fn is_file_scheme(beginning: &str) -> bool {
 /// The local pictures that a request with these members names, each once.
 pub(super) fn named(members: &[Member<'_>], pictures: LocalPictures) -> Vec<NamedPicture> {
     let mut named: Vec<NamedPicture> = Vec::new();
-    if pictures != LocalPictures::BesideJobFile {
+    if pictures == LocalPictures::Off {
         return named;
     }
-    for text in texts(members).filter_map(text_of).filter(|text| is_local(text)) {
+    for text in texts(members).filter_map(text_of).filter(|text| is_local(text, pictures)) {
         if !named.iter().any(|known| known.path == text) {
             named.push(NamedPicture { path: text.to_owned(), found: None });
         }
@@ -176,8 +172,8 @@ pub(super) fn named(members: &[Member<'_>], pictures: LocalPictures) -> Vec<Name
     named
 }
 
-fn is_local(text: &str) -> bool {
-    links::fault(text) == Some(LinkFault::LocalPath) && path_fault(text).is_none()
+fn is_local(text: &str, pictures: LocalPictures) -> bool {
+    links::fault(text) == Some(LinkFault::LocalPath) && path_fault(text, pictures).is_none()
 }
 
 /// The values that may name media.
@@ -245,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn path_is_refused_with_the_setting_or_the_inbox_as_the_way_out() {
-        for (pictures, word) in [(LocalPictures::Off, "media.serve"), (LocalPictures::NotHere, "inbox")] {
-            assert!(fault("a.png", pictures).is_some_and(|fault| fault.contains(word)));
-            assert!(fault_for_any_model("a.png", pictures).is_some_and(|fault| fault.contains(word)));
-            assert_eq!(fault("https://example.com/a.png", pictures), None);
-        }
+    fn path_is_refused_with_the_setting_as_the_way_out() {
+        let off = LocalPictures::Off;
+        assert!(fault("a.png", off).is_some_and(|fault| fault.contains("media.serve")));
+        assert!(fault_for_any_model("a.png", off).is_some_and(|fault| fault.contains("media.serve")));
+        assert_eq!(fault("https://example.com/a.png", off), None);
+        assert_eq!(fault("../a.png", LocalPictures::HandedOver), None);
         assert_eq!(fault_for_any_model("ftp://example.com/a.png", LocalPictures::BesideJobFile), None);
     }
 

@@ -8,22 +8,39 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, create_durably, create_private_folder, flush_folder, open_file_below};
-use crate::jobfile::pictures::{PictureContent, PictureType};
+use crate::jobfile::pictures::{FoundPicture, PictureContent, PictureType};
+use crate::jobfile::{Draft, MAX_WARNINGS, ObjectPlace, Problem, quoted};
 use crate::pictures::image::{Image, ImageFault, examine};
+use crate::pricing::models;
 use crate::sha256::sha256_hex;
 
 /// The largest picture that is served. It is in memory while it is examined and copied.
 pub const MAX_PICTURE_BYTES: u64 = 20 << 20;
 
-/// The folder of the copies.
+/// The folder of the copies. Its clones share a lock.
 #[derive(Clone, Debug)]
 pub struct PictureFolder {
     folder: PathBuf,
+    removal: Arc<RwLock<()>>,
+}
+
+/// While it exists, no copy is removed.
+#[must_use]
+pub struct CopiesStay {
+    _lock: OwnedRwLockReadGuard<()>,
+}
+
+/// While it exists, no copy is made for a job to come.
+#[must_use]
+pub struct NoNewCopies {
+    _lock: OwnedRwLockWriteGuard<()>,
 }
 
 /// A picture that was examined and copied.
@@ -57,30 +74,71 @@ pub enum PictureError {
 impl PictureFolder {
     /// The folder at this path, which need not exist yet.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, removal: Arc::default() }
+    }
+
+    /// Waits until no copies are being removed. A copy must not go between the check that it is there and the commit of the
+    /// job that names it.
+    pub async fn keep_all(&self) -> CopiesStay {
+        CopiesStay { _lock: self.removal.clone().read_owned().await }
+    }
+
+    /// Waits until nobody needs all copies to stay. Hold it from the question which copies are needed to their removal.
+    pub async fn before_removal(&self) -> NoNewCopies {
+        NoNewCopies { _lock: self.removal.clone().write_owned().await }
     }
 
     /// Examines a file and keeps a copy of it, flushed to disk. Blocks.
     ///
     /// # Errors
     /// See [`PictureError`]; after any of them, nothing is kept that was not there before.
-    pub fn keep(&self, mut file: File, path: &Path) -> Result<KeptPicture, PictureError> {
-        let io = |error| FsError::new(path, error);
-        let before = file.metadata().map_err(io)?;
-        if before.len() > MAX_PICTURE_BYTES {
-            return Err(PictureError::TooLarge);
+    pub fn keep(&self, file: File, path: &Path) -> Result<KeptPicture, PictureError> {
+        self.keep_bytes(&read_whole(file, path)?)
+    }
+
+    /// [`keep`](Self::keep) for a picture in memory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keep_bytes(&self, bytes: &[u8]) -> Result<KeptPicture, PictureError> {
+        let kept = describe(bytes)?;
+        self.write(&kept.content, bytes)?;
+        Ok(kept)
+    }
+
+    /// Examines a copy. Blocks.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be read.
+    pub fn examine(&self, content: &PictureContent) -> Result<KeptPicture, PictureError> {
+        describe(&read_whole(self.open(content)?, &self.path(content))?)
+    }
+
+    /// Makes sure that a copy is there, if need be from the original in the folder `inbox`: copies go when the jobs that name
+    /// them have ended. Blocks.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn restore(&self, inbox: &Path, found: &FoundPicture) -> Result<(), String> {
+        match self.open(&found.content) {
+            Ok(_) => return Ok(()),
+            Err(FsError::NotFound(_)) => {}
+            Err(error) => return Err(error.to_string()),
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-        // One byte more shows that it has grown.
-        Read::by_ref(&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(io)?;
-        let after = file.metadata().map_err(io)?;
-        if version(&before) != version(&after) || bytes.len() as u64 != before.len() {
-            return Err(PictureError::Changing);
+        let Some(inbox_path) = &found.inbox_path else {
+            return Err("its copy is gone, and there is no original in the inbox".to_owned());
+        };
+        let path = inbox.join(inbox_path);
+        let gone =
+            |why: String| format!("its copy is gone, and so is the original, {}: {why}", path.display());
+        let original =
+            open_file_below(inbox, Path::new(inbox_path)).map_err(|error| gone(error.to_string()))?;
+        match self.keep(original, &path) {
+            Ok(kept) if kept.content == found.content => Ok(()),
+            Ok(_) => Err(gone("the file there has another content".to_owned())),
+            Err(PictureError::File(error)) => Err(error.to_string()),
+            Err(error) => Err(gone(format!("the file there {error}"))),
         }
-        let image = examine(&bytes)?;
-        let content = PictureContent { sha256: sha256_hex(&bytes), picture_type: image.picture_type };
-        self.write(&content, &bytes)?;
-        Ok(KeptPicture { content, bytes: before.len(), image })
     }
 
     fn write(&self, content: &PictureContent, bytes: &[u8]) -> Result<(), FsError> {
@@ -148,6 +206,36 @@ impl PictureFolder {
     }
 }
 
+/// Reads a picture file that does not change meanwhile. Blocks.
+///
+/// # Errors
+/// If it is too large, changes, or cannot be read.
+pub fn read_whole(mut file: File, path: &Path) -> Result<Vec<u8>, PictureError> {
+    let io = |error| FsError::new(path, error);
+    let before = file.metadata().map_err(io)?;
+    if before.len() > MAX_PICTURE_BYTES {
+        return Err(PictureError::TooLarge);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
+    // One byte more shows that it has grown.
+    Read::by_ref(&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(io)?;
+    let after = file.metadata().map_err(io)?;
+    if version(&before) != version(&after) || bytes.len() as u64 != before.len() {
+        return Err(PictureError::Changing);
+    }
+    Ok(bytes)
+}
+
+/// What a picture is, as it would be kept.
+///
+/// # Errors
+/// If it is no whole picture.
+pub fn describe(bytes: &[u8]) -> Result<KeptPicture, PictureError> {
+    let image = examine(bytes)?;
+    let content = PictureContent { sha256: sha256_hex(bytes), picture_type: image.picture_type };
+    Ok(KeptPicture { content, bytes: bytes.len() as u64, image })
+}
+
 /// What changes when the content does.
 fn version(file: &Metadata) -> (u64, i64, i64, i64, i64) {
     (file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
@@ -173,6 +261,20 @@ pub fn warnings(kept: &KeptPicture) -> Vec<String> {
         warnings.push("has an alpha channel, which models refuse".to_owned());
     }
     warnings
+}
+
+/// Adds the warnings about a picture to a job that names it, if its model is known.
+pub fn add_warnings(draft: &mut Draft, path: &str, warnings: &[String]) {
+    if models::model(&draft.model).is_none() {
+        return;
+    }
+    for warning in warnings {
+        if draft.warnings.len() < MAX_WARNINGS {
+            let ObjectPlace { pointer, line } = draft.place.clone();
+            let message = format!("the picture {} {warning}", quoted(path));
+            draft.warnings.push(Problem { pointer, message, line: line.max(1), column: 1 });
+        }
+    }
 }
 
 #[cfg(test)]

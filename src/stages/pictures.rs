@@ -2,7 +2,7 @@
 //! address as the provider will, so that a wrong web server in front costs nothing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use url::Url;
 
 use crate::clock::{Clock, Tick};
 use crate::failpoints::{self, FailPoint};
-use crate::fs::{FsError, open_file_below};
 use crate::job::JobId;
 use crate::job::event::{Event, PictureFault};
 use crate::job::next_action::{NextAction, is_due};
@@ -22,7 +21,7 @@ use crate::jobfile::pictures::{FoundPicture, PictureContent};
 use crate::jobfile::quoted;
 use crate::media::transport::MediaTransport;
 use crate::pictures::address::PictureUrls;
-use crate::pictures::{MAX_PICTURE_BYTES, PictureError, PictureFolder};
+use crate::pictures::{MAX_PICTURE_BYTES, PictureFolder};
 use crate::stages::{InFlight, Stage, Wake, isolate_corrupt_job, log_transition, run_blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -124,7 +123,7 @@ impl Inner {
     async fn check_one(&self, job: JobId, path: &str, found: FoundPicture) -> Result<(), PictureFault> {
         let content = found.content.clone();
         let (folder, inbox) = (self.tools.folder.clone(), self.tools.inbox.clone());
-        let kept = run_blocking(&self.tools.clock, move || restore(&folder, &inbox, &found)).await;
+        let kept = run_blocking(&self.tools.clock, move || folder.restore(&inbox, &found)).await;
         kept.map_err(|why| PictureFault::Missing { why: format!("picture {}: {why}", quoted(path)) })?;
         let unreachable = |why| PictureFault::Unreachable { why: format!("picture {}: {why}", quoted(path)) };
         let Some(address) = self.tools.urls.url(job, &content) else {
@@ -165,27 +164,6 @@ impl Inner {
             return Err("another file arrived".to_owned());
         }
         Ok(())
-    }
-}
-
-/// Makes sure that the copy is there: a job that had ended before it was retried has none any more.
-fn restore(folder: &PictureFolder, inbox: &Path, found: &FoundPicture) -> Result<(), String> {
-    let gone = |why: String| {
-        let original = inbox.join(&found.inbox_path);
-        format!("its copy is gone, and so is the original, {}: {why}", original.display())
-    };
-    match folder.open(&found.content) {
-        Ok(_) => return Ok(()),
-        Err(FsError::NotFound(_)) => {}
-        Err(error) => return Err(error.to_string()),
-    }
-    let original =
-        open_file_below(inbox, Path::new(&found.inbox_path)).map_err(|error| gone(error.to_string()))?;
-    match folder.keep(original, &inbox.join(&found.inbox_path)) {
-        Ok(kept) if kept.content == found.content => Ok(()),
-        Ok(_) => Err(gone("the file there has another content".to_owned())),
-        Err(PictureError::File(error)) => Err(error.to_string()),
-        Err(error) => Err(gone(format!("the file there {error}"))),
     }
 }
 

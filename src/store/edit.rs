@@ -16,6 +16,7 @@ use crate::store::apply::{Applied, apply_in};
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
 use crate::store::fairness::set_turn;
+use crate::store::pictures::replace_pictures;
 use crate::store::waiting::set_estimate;
 use crate::store::writer::Writing;
 
@@ -62,11 +63,13 @@ impl Store {
                     priority: Priority::new(draft.priority.into()).unwrap_or_default(),
                     max_cost: draft.max_cost,
                     not_before: draft.not_before,
+                    names_pictures: !draft.pictures.is_empty(),
                     before: on_one_line(&job_file_of(writing.connection, id, now)?),
                 }));
                 let (applied, row) = apply_in(writing, id, &event, Moment { now, jitter, policy: &policy })?;
                 if matches!(applied.reply, Some(ActionReply::Done(_))) {
                     write_request(writing, &context.book, row.nr, &draft)?;
+                    replace_pictures(writing.connection, row.nr, &draft.pictures)?;
                     set_turn(writing, row.nr, context.fair_by.as_deref(), &draft.labels)?;
                 }
                 Ok(applied)
@@ -101,7 +104,7 @@ fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft
     let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
     connection
         .prepare_cached(
-            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5, defaults = NULL, defaults = NULL WHERE job = ?1",
+            "UPDATE requests SET body = ?2, prompt = ?3, labels = ?4, warnings = ?5, defaults = NULL WHERE job = ?1",
         )?
         .execute((
             nr,

@@ -63,7 +63,7 @@ pub mod model_stats;
 pub mod new_jobs;
 pub mod notify;
 mod output_rows;
-mod pictures;
+pub mod pictures;
 pub mod prune;
 pub mod quotes;
 pub mod ratings;

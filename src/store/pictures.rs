@@ -1,26 +1,55 @@
 //! Which local pictures jobs name, and whether a copy of one is still needed.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Row};
 
+use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::jobfile::pictures::{FoundPicture, NamedPicture, PictureContent};
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::writer::Writing;
 
 const INSERT: &str =
     "INSERT INTO job_pictures (job, path, inbox_path, sha256, picture_type) VALUES (?1, ?2, ?3, ?4, ?5)";
 const OF_JOB: &str = "SELECT path, inbox_path, sha256, picture_type FROM job_pictures WHERE job = ?1";
-const IS_NEEDED: &str = "SELECT 1 FROM job_pictures INDEXED BY job_pictures_by_content
+/// Named by an unfinished job, or by any job that has no original of it, or by one that is handed out to another machine.
+const IS_NAMED: &str = "SELECT 1 FROM job_pictures INDEXED BY job_pictures_by_content
     JOIN jobs ON jobs.nr = job_pictures.job
-    WHERE job_pictures.sha256 = ?1 AND job_pictures.picture_type = ?2 AND jobs.finished_at IS NULL LIMIT 1";
+    WHERE job_pictures.sha256 = ?1 AND job_pictures.picture_type = ?2
+      AND (jobs.finished_at IS NULL OR job_pictures.inbox_path IS NULL
+           OR EXISTS (SELECT 1 FROM moved_jobs WHERE moved_jobs.job = jobs.nr)) LIMIT 1";
+const IS_UPLOADED: &str =
+    "SELECT 1 FROM uploaded_pictures WHERE sha256 = ?1 AND picture_type = ?2 AND uploaded_at > ?3";
+const UPLOAD: &str =
+    "INSERT OR REPLACE INTO uploaded_pictures (sha256, picture_type, uploaded_at) VALUES (?1, ?2, ?3)";
+const FORGET_UPLOADS: &str = "DELETE FROM uploaded_pictures WHERE uploaded_at <= ?1";
+/// How long an uploaded picture is kept for a job to come.
+pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const IS_SERVED: &str = "SELECT 1 FROM jobs JOIN job_pictures ON job_pictures.job = jobs.nr
     WHERE jobs.id = ?1 AND jobs.finished_at IS NULL AND job_pictures.sha256 = ?2 AND job_pictures.picture_type = ?3";
 
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    [("pictures of a job", OF_JOB), ("needed picture", IS_NEEDED), ("served picture", IS_SERVED)]
-        .map(|(name, sql)| (name, sql.to_owned()))
-        .into()
+    [
+        ("pictures of a job", OF_JOB),
+        ("named picture", IS_NAMED),
+        ("uploaded picture", IS_UPLOADED),
+        ("served picture", IS_SERVED),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
+}
+
+/// Replaces the pictures of a job that was edited.
+pub(super) fn replace_pictures(
+    connection: &Connection,
+    nr: i64,
+    pictures: &[NamedPicture],
+) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM job_pictures WHERE job = ?1")?.execute([nr])?;
+    insert_pictures(connection, nr, pictures)
 }
 
 /// Adds the pictures of a new job. Those that were not found are left out: the job then has no address for them.
@@ -74,24 +103,80 @@ impl Store {
         .await
     }
 
-    /// Those of these pictures that no unfinished job names.
+    /// Those of these pictures that no job needs and that were not uploaded within a day.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn unneeded_pictures(
         &self,
         kept: Vec<PictureContent>,
+        now: Timestamp,
     ) -> Result<Vec<PictureContent>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(IS_NEEDED)?;
+        let since = now.minus(UPLOAD_LIFETIME);
+        let unneeded = self.read(move |connection| {
+            let mut named = connection.prepare_cached(IS_NAMED)?;
+            let mut uploaded = connection.prepare_cached(IS_UPLOADED)?;
             let mut unneeded = Vec::new();
             for content in kept {
-                if !statement.exists((&content.sha256, content.picture_type))? {
+                let PictureContent { sha256, picture_type } = &content;
+                if !named.exists((sha256, picture_type))?
+                    && !uploaded.exists((sha256, picture_type, since))?
+                {
                     unneeded.push(content);
                 }
             }
             Ok(unneeded)
-        })
-        .await
+        });
+        let unneeded = unneeded.await?;
+        if !unneeded.is_empty() {
+            let forget = move |writing: &mut Writing<'_>| {
+                writing.connection.prepare_cached(FORGET_UPLOADS)?.execute([since])?;
+                Ok(())
+            };
+            self.writer.write(forget).await?;
+        }
+        Ok(unneeded)
+    }
+
+    /// Keeps the copy of an uploaded picture for [`UPLOAD_LIFETIME`].
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn record_upload(&self, content: PictureContent, now: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                let mut upload = writing.connection.prepare_cached(UPLOAD)?;
+                upload.execute((&content.sha256, content.picture_type, now))?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::event::{Event, OperatorAction};
+    use crate::jobfile::Draft;
+    use crate::jobfile::pictures::PictureType;
+    use crate::store::tests::{NOW, Rig, draft};
+
+    #[tokio::test]
+    async fn uploaded_picture_is_kept_for_a_day_and_while_a_job_without_an_original_names_it() {
+        let rig = Rig::new();
+        let content =
+            |digit: &str| PictureContent { sha256: digit.repeat(64), picture_type: PictureType::Png };
+        let (before, after) =
+            (NOW.plus(UPLOAD_LIFETIME).minus(Duration::from_secs(1)), NOW.plus(UPLOAD_LIFETIME));
+        rig.store.record_upload(content("a"), NOW).await.unwrap();
+        rig.store.record_upload(content("b"), NOW).await.unwrap();
+        let found = FoundPicture { inbox_path: None, content: content("b") };
+        let picture = NamedPicture { path: "b.png".to_owned(), found: Some(found) };
+        let job = rig.ingest(vec![Draft { pictures: vec![picture], ..draft("b") }]).await[0];
+        let unneeded = |now| rig.store.unneeded_pictures(["a", "b", "c"].map(content).into(), now);
+        assert_eq!(unneeded(before).await.unwrap(), [content("c")]);
+        assert_eq!(unneeded(after).await.unwrap(), ["a", "c"].map(content));
+        rig.store.apply(job, Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
+        assert_eq!(unneeded(after).await.unwrap(), ["a", "c"].map(content));
     }
 }

@@ -9,6 +9,7 @@ use dropreel::clock::{Clock, Timestamp};
 use dropreel::fs::lock::InboxLock;
 use dropreel::job::policy::PollingPolicy;
 use dropreel::jobfile::JobFileLimits;
+use dropreel::pictures::PictureFolder;
 use dropreel::rng::Rng;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
@@ -80,7 +81,7 @@ impl Inbox {
 
 fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
     let folders = IntakeFolders {
-        pictures: folder.join("pictures"),
+        pictures: PictureFolder::new(folder.join("pictures")),
         picture_wait: Duration::from_secs(60),
         inbox: folder.join("inbox"),
         accepted: folder.join("accepted"),

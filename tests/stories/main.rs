@@ -22,6 +22,7 @@ mod export;
 mod folders;
 mod follow;
 mod generations;
+mod handed_pictures;
 mod hook_bodies;
 mod hooks;
 mod intake;

@@ -237,7 +237,7 @@ async fn path_is_refused_where_pictures_are_not_served_and_doctor_tests_the_way(
     let body: Value = serde_json::from_str(&job("posted", &["a.png"], "")).unwrap();
     let (status, problem) = rig.post("/api/v1/jobs", body).await;
     assert_eq!(status, 422, "{problem:#}");
-    assert!(problem.to_string().contains("into the inbox"), "{problem:#}");
+    assert!(problem.to_string().contains("not handed over"), "{problem:#}");
     let public = rig.public();
     rig.set("CALLBACKS__PUBLIC_URL", &public);
     let doctor = rig.run(&["doctor"]).await;

@@ -59,7 +59,7 @@ impl Change<'_> {
             self.reply = Some(ActionReply::Rejected(why));
             return;
         }
-        let JobEdit { name, model, priority, max_cost, not_before, before } = edit.clone();
+        let JobEdit { name, model, priority, max_cost, not_before, names_pictures, before } = edit.clone();
         self.job.unattended_entries = 0;
         self.record(HistoryEvent::Edited, format!("it was {before}"));
         self.job.identity = Identity { name, model, priority, max_cost, ..self.job.identity.clone() };
@@ -67,6 +67,7 @@ impl Change<'_> {
         self.job.budget_wait = None;
         self.job.checks_waived = false;
         self.job.unlisted_allowed = false;
+        self.job.pictures_checked = names_pictures.then_some(false);
         let now = self.now();
         let due = not_before.map_or(now, |time| time.max(now));
         self.job.state = State::Pending { schedule: Schedule::starting(now, due), pending_attempt: None };

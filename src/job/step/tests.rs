@@ -181,6 +181,7 @@ fn edited() -> Event {
         priority: Priority::default(),
         max_cost: None,
         not_before: None,
+        names_pictures: false,
         before: "{}".into(),
     }))
 }

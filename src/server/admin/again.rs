@@ -17,6 +17,7 @@ use crate::rng::Rng;
 use crate::server::admin::estimate::estimate_drafts;
 use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
+use crate::server::admin::pictures::HandedOver;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::resolve_job;
@@ -88,7 +89,9 @@ pub(super) async fn run_again(
     };
     let (limits, rng, dry_run) = (admin.server.file_limits.clone(), admin.server.rng.clone(), again.dry_run);
     let name = details.job.identity().name.clone();
-    let drafts = web::block(move || drafts(&details, &old, &again, &limits, &rng));
+    let pictures = HandedOver::of_job(&admin, origin).await?;
+    let _copies_stay = admin.server.pictures.keep_all().await;
+    let drafts = web::block(move || pictures.resolve_all(drafts(&details, &old, &again, &limits, &rng)?));
     let messages = choose_messages(&request);
     let drafts = drafts
         .await

@@ -176,12 +176,13 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let is_empty =
         length.is_none_or(|length| length == b"0") && !headers.contains_key(header::TRANSFER_ENCODING);
     match media_type(headers).as_deref() {
-        Some("image/jpeg") => Ok(()),
+        // No form of a web page can send these, and no script without asking first.
+        Some("image/jpeg" | "image/png" | "image/webp" | "image/bmp" | "application/octet-stream") => Ok(()),
         Some(media_type) if Form::of_media_type(media_type).is_some() => Ok(()),
         None if is_empty => Ok(()),
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send application/json, or a job file as application/x-ndjson, text/csv or text/x-prompts",
+            "send application/json, a job file as application/x-ndjson, text/csv or text/x-prompts, or a picture as application/octet-stream",
         )),
     }
 }

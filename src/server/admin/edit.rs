@@ -13,6 +13,7 @@ use crate::server::admin::again::{MAX_OWN_BYTES, new_seed, seed_of, with_seed};
 use crate::server::admin::estimate::estimate_drafts;
 use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
+use crate::server::admin::pictures::HandedOver;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
@@ -55,7 +56,13 @@ pub(super) async fn edit_job(
     let name = details.job.identity().name.clone();
     let (limits, rng) = (admin.server.file_limits.clone(), admin.server.rng.clone());
     let named = name.clone();
-    let edited = web::block(move || apply_edit(&old, edit, &named, &limits, &rng));
+    let pictures = HandedOver::of_job(&admin, id).await?;
+    let _copies_stay = admin.server.pictures.keep_all().await;
+    let edited = web::block(move || {
+        let (text, draft) = apply_edit(&old, edit, &named, &limits, &rng)?;
+        let draft = pictures.resolve(draft).map_err(|problems| Problem::invalid_job_file(&problems))?;
+        Ok::<_, Problem>((text, draft))
+    });
     let edited = edited
         .await
         .map_err(|_| panicked())?

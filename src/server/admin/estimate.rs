@@ -41,6 +41,7 @@ const MAX_MODELS: usize = 50;
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder"),
         ("again" = Option<bool>, Query, description = "As for the submit"),
+        ("pictures_bytes" = Option<u64>, Query, description = "As for the submit; pictures that are named here need not be uploaded yet"),
         ("defaults_bytes" = Option<u64>, Query, description = "As for the submit"),
         ("defaults_name" = Option<String>, Query, description = "As for the submit")
     ),
@@ -55,8 +56,8 @@ pub(super) async fn estimate_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let upload =
-        Upload::from_request(&request, &admin, &["name", "again", "defaults_bytes", "defaults_name"])?;
+    let parameters = ["name", "again", "pictures_bytes", "defaults_bytes", "defaults_name"];
+    let upload = Upload::from_request(&request, &admin, &parameters)?;
     let _permit = match upload.is_long(&request) {
         true => Some(admin.long_upload.acquire().await),
         false => None,
@@ -66,6 +67,7 @@ pub(super) async fn estimate_jobs(
     if bytes.is_empty() {
         return Err(Problem::bad_request("the request has no body; it must be a job file"));
     }
+    let (upload, bytes) = upload.take_picture_names(bytes, &admin)?;
     let (upload, bytes, bad_defaults) = match upload.clone().take_defaults(bytes)? {
         Ok((upload, bytes)) => (upload, bytes, Vec::new()),
         Err(problems) => (upload, Bytes::new(), problems),

@@ -20,6 +20,7 @@ mod middleware;
 mod models;
 mod openapi;
 mod page;
+mod pictures;
 mod problem;
 mod prune;
 mod query;
@@ -50,6 +51,9 @@ use problem::Problem;
 use state::AdminState;
 pub use state::{AdminLimits, AdminServer, AdoptTasks};
 
+/// Most pictures received at a time, each of up to 20 MiB.
+const MAX_PICTURE_UPLOADS: usize = 4;
+
 /// Starts the admin server. Call it inside a tokio runtime; the server runs while it is awaited.
 ///
 /// # Errors
@@ -78,6 +82,7 @@ pub fn serve_with_limits(
         limits,
         request_check,
         long_upload: Semaphore::new(1),
+        picture_uploads: Semaphore::new(MAX_PICTURE_UPLOADS),
         event_streams: Arc::new(Semaphore::new(limits.max_event_streams)),
         media_answers: Arc::new(Semaphore::new(limits.max_media_answers)),
     };
@@ -124,6 +129,9 @@ fn routes(config: &mut web::ServiceConfig) {
         )
         .service(resource("/api/v1/batches", &[Method::GET]).route(get_or_head().to(batches::list_batches)))
         .service(resource("/api/v1/adopt", &[Method::POST]).route(web::post().to(adopt::adopt)))
+        .service(
+            resource("/api/v1/pictures", &[Method::POST]).route(web::post().to(pictures::upload_picture)),
+        )
         .service(resource("/api/v1/estimate", &[Method::POST]).route(web::post().to(estimate::estimate_jobs)))
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(control::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(control::resume)))

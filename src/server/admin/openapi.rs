@@ -9,8 +9,8 @@ use crate::api::problem::ProblemDetails;
 use crate::server::admin::http::json_response;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::{
-    adopt, again, batches, bulk, control, edit, estimate, event_stream, export, jobs, models, prune, rate,
-    report, upload,
+    adopt, again, batches, bulk, control, edit, estimate, event_stream, export, jobs, models, pictures,
+    prune, rate, report, upload,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use crate::server::admin::{
         jobs::list_jobs,
         upload::submit_jobs,
         estimate::estimate_jobs,
+        pictures::upload_picture,
         jobs::get_job,
         jobs::run_action,
         again::run_again,

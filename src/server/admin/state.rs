@@ -20,6 +20,7 @@ use crate::heartbeats::Heartbeats;
 use crate::job::{JobId, TaskId};
 use crate::jobfile;
 use crate::library::Library;
+use crate::pictures::PictureFolder;
 use crate::provider::balance::SharedBalance;
 use crate::provider::catalogue::SharedCatalogue;
 use crate::provider::wanted_quotes::WantedQuotes;
@@ -68,6 +69,8 @@ pub struct AdminServer {
     pub wanted_quotes: Option<WantedQuotes>,
     /// Checked for its presence.
     pub library: Library,
+    /// The copies of local pictures.
+    pub pictures: PictureFolder,
     /// Show which stages are stalled.
     pub heartbeats: Heartbeats,
     /// Replaced by a rotation.
@@ -130,6 +133,8 @@ pub(super) struct AdminState {
     pub request_check: RequestCheck,
     /// A long job file is held in memory until its jobs are committed, so only one is accepted at a time.
     pub long_upload: Semaphore,
+    /// Pictures are held in memory until they are kept, so only a few are received at a time.
+    pub picture_uploads: Semaphore,
     /// Named in every answer, and compared with that of the request.
     pub data_dir: DataDir,
     pub event_streams: Arc<Semaphore>,

@@ -1,5 +1,6 @@
 //! `POST /api/v1/jobs`: accepts a job file with the checks of the inbox, and answers at once.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
 use crate::rng::Rng;
 use crate::server::admin::http::{json_response, media_type};
+use crate::server::admin::pictures::{HandedOver, MAX_NAMES_BYTES};
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::state::AdminState;
@@ -40,8 +42,14 @@ pub(super) struct Upload {
     pub(super) name: Option<String>,
     form: Form,
     reader: JobFileReader,
-    /// How many bytes of the body are defaults, and how messages name them.
+    /// How many bytes at the beginning of the body name pictures.
+    picture_names: Option<usize>,
+    /// How many bytes of the body behind them are defaults, and how messages name them.
     defaults: Option<(usize, String)>,
+    /// The local pictures that its requests may name.
+    pictures: HandedOver,
+    /// Of what names pictures, for the idempotency key.
+    picture_names_sha256: Option<String>,
     /// Of the request, if it may be repeated.
     idempotency_key: Option<String>,
     /// The most that its jobs may cost in all.
@@ -58,7 +66,8 @@ pub(super) struct Upload {
     summary = "Submit a job file; it is accepted as a whole or rejected. The provider bills every job",
     params(
         ("name" = Option<String>, Query, description = "The file name without its folder; jobs are named after it"),
-        ("defaults_bytes" = Option<u64>, Query, description = "How many bytes at the beginning of the body are defaults (as in defaults.json); the job file follows"),
+        ("pictures_bytes" = Option<u64>, Query, description = "How many bytes at the beginning of the body are a JSON object that gives each local picture, by its path in the job file, the name that POST /api/v1/pictures answered. A request may also use that name itself"),
+        ("defaults_bytes" = Option<u64>, Query, description = "How many bytes, behind the pictures, are defaults (as in defaults.json); the job file follows"),
         ("defaults_name" = Option<String>, Query, description = "How messages and the jobs name the defaults"),
         ("max_cost_usd" = Option<f64>, Query, description = "Accept nothing if the estimate of all jobs is above this", minimum = 0),
         ("again" = Option<bool>, Query, description = "Run the jobs although the same file was accepted within 24 hours, as `again` in their `dropreel` object does"),
@@ -75,7 +84,7 @@ pub(super) async fn submit_jobs(
     mut body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let parameters = ["name", "max_cost_usd", "again", "defaults_bytes", "defaults_name"];
+    let parameters = ["name", "max_cost_usd", "again", "pictures_bytes", "defaults_bytes", "defaults_name"];
     let upload = Upload::from_request(&request, &admin, &parameters)?;
     // Held until the jobs are committed.
     let _permit = match upload.is_long(&request) {
@@ -84,8 +93,10 @@ pub(super) async fn submit_jobs(
     };
     let limit = upload.limit(&admin);
     let bytes = Bytes::from(read_body(&request, &mut body, limit, &admin.server.clock).await?);
+    let (upload, bytes) = upload.take_picture_names(bytes, &admin)?;
     let (upload, bytes) =
         upload.take_defaults(bytes)?.map_err(|problems| Problem::invalid_job_file(&problems))?;
+    let _copies_stay = admin.server.pictures.keep_all().await;
     let limited = upload.max_cost.map(|max_cost| (max_cost, upload.clone(), bytes.clone()));
     let (file, drafts) = web::block(move || upload.read(bytes)).await.map_err(|_| panicked())??;
     if let Some((max_cost, upload, bytes)) = limited
@@ -159,6 +170,8 @@ impl Upload {
             let name = defaults_name.unwrap_or("the defaults").to_owned();
             (usize::try_from(bytes).unwrap_or(usize::MAX), name)
         });
+        let picture_names = query.number("pictures_bytes")?;
+        let picture_names = picture_names.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let idempotency_key = read_idempotency_key(request)?;
         let max_cost = read_max_cost(&query)?;
         let again = match query.single("again")? {
@@ -170,11 +183,29 @@ impl Upload {
             name,
             form,
             reader: JobFileReader::new(admin.server.file_limits.clone(), admin.server.rng.clone()),
+            picture_names,
             defaults,
+            pictures: HandedOver::new(admin, BTreeMap::new()),
+            picture_names_sha256: None,
             idempotency_key,
             max_cost,
             again,
         })
+    }
+
+    /// Takes what names pictures from the beginning of the body, and returns the rest.
+    pub(super) fn take_picture_names(
+        self,
+        mut body: Bytes,
+        admin: &AdminState,
+    ) -> Result<(Self, Bytes), Problem> {
+        let Some(bytes) = self.picture_names else { return Ok((self, body)) };
+        if bytes > body.len() {
+            return Err(Problem::bad_request("the body is shorter than its `pictures_bytes`"));
+        }
+        let names = body.split_to(bytes);
+        let pictures = HandedOver::named_in(admin, &names)?;
+        Ok((Self { pictures, picture_names_sha256: Some(sha256_hex(&names)), ..self }, body))
     }
 
     /// Takes the defaults from the beginning of the body, and returns the job file that follows. The inner error has what is
@@ -204,6 +235,9 @@ impl Upload {
         if let Some(defaults) = self.reader.defaults.sha256() {
             request += &format!("\0{defaults}");
         }
+        if let Some(names) = &self.picture_names_sha256 {
+            request += &format!("\0pictures {names}");
+        }
         Some(IdempotencyKey { key, request_sha256: sha256_hex(request.as_bytes()) })
     }
 
@@ -214,7 +248,8 @@ impl Upload {
             _ => (limits.max_stream_bytes, admin.limits.lines_timeout),
         };
         let of_defaults = if self.defaults.is_some() { MAX_DEFAULTS_BYTES } else { 0 };
-        BodyLimit { max_bytes: max_bytes + of_defaults, timeout }
+        let of_pictures = if self.picture_names.is_some() { MAX_NAMES_BYTES } else { 0 };
+        BodyLimit { max_bytes: max_bytes + of_defaults + of_pictures, timeout }
     }
 
     /// Whether it is, or may be, longer than a document may be.
@@ -224,15 +259,24 @@ impl Upload {
     }
 
     /// What the checks find in it; each of its jobs goes to `each`. Blocks.
-    pub(super) fn inspect(&self, bytes: &[u8], each: impl FnMut(&Draft)) -> Inspection {
+    pub(super) fn inspect(&self, bytes: &[u8], mut each: impl FnMut(&Draft)) -> Inspection {
         if let Some(why) = self.name.as_deref().and_then(jobfile::refused_name) {
             return Inspection::rejected(why);
         }
-        match self.form {
+        let mut missing = Vec::new();
+        let each = |draft: &Draft| {
+            if missing.len() < MAX_PROBLEMS {
+                missing.extend(self.pictures.missing(draft));
+            }
+            each(draft);
+        };
+        let mut found = match self.form {
             Form::Document => Inspection::of_document(&self.reader, bytes, self.stem(), each),
             form => Inspection::of_lines(&self.reader, form, bytes, self.stem(), each)
                 .unwrap_or_else(|error| Inspection::rejected(&error.to_string())),
-        }
+        };
+        found.errors.append(&mut missing);
+        found
     }
 
     /// The requests of its jobs, see [`Self::drafts`].
@@ -280,24 +324,24 @@ impl Upload {
         if let Some(why) = self.name.as_deref().and_then(jobfile::refused_name) {
             return Err(Problem::invalid_job_file(&[file_problem(why)]));
         }
-        let (file, again) = (self.file(&bytes), self.again);
+        let (file, stem, again) = (self.file(&bytes), self.stem().to_owned(), self.again);
+        let pictures = self.pictures;
         let allow = move |draft: Draft| Draft { again: draft.again || again, ..draft };
         let drafts: Drafts = match self.form {
             Form::Document => {
-                let drafts = self.reader.read_document(&bytes, self.stem());
-                Box::new(
-                    drafts
-                        .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?
-                        .into_iter()
-                        .map(move |draft| Ok(allow(draft))),
-                )
+                let drafts = self.reader.read_document(&bytes, &stem);
+                let drafts = drafts.map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?;
+                Box::new(pictures.resolve_all(drafts)?.into_iter().map(move |draft| Ok(allow(draft))))
             }
             form => {
-                check_lines(self.reader.read_lines(form, &bytes[..], self.stem()))?;
+                check_lines(self.reader.read_lines(form, &bytes[..], &stem), &pictures)?;
                 // Parsed again while the jobs are written: all drafts at once would need more memory than the
                 // file.
-                let lines = self.reader.read_lines(form, Cursor::new(bytes), self.stem());
-                Box::new(lines.map(move |line| line.map(allow).map_err(|error| error.to_string())))
+                let lines = self.reader.read_lines(form, Cursor::new(bytes), &stem);
+                Box::new(lines.map(move |line| {
+                    let draft = line.map(allow).map_err(|error| error.to_string())?;
+                    pictures.resolve(draft).map_err(|problems| described(&problems))
+                }))
             }
         };
         Ok((file, drafts))
@@ -324,11 +368,15 @@ pub(super) fn read_idempotency_key(request: &HttpRequest) -> Result<Option<Strin
     Ok(Some(text.to_owned()))
 }
 
-fn check_lines(lines: Lines<&[u8]>) -> Result<(), Problem> {
+fn described(problems: &[jobfile::Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn check_lines(lines: Lines<&[u8]>, pictures: &HandedOver) -> Result<(), Problem> {
     let mut problems = Vec::new();
     for line in lines {
         match line {
-            Ok(_) => {}
+            Ok(draft) => problems.extend(pictures.resolve(draft).err().unwrap_or_default()),
             Err(LineError::Refused(refusal)) => problems.extend(refusal.problems),
             Err(LineError::Unreadable(error)) => problems.push(file_problem(&error.to_string())),
         }

@@ -59,7 +59,7 @@ pub struct IntakeFolders {
     /// Time between two scans without an event.
     pub rescan: Duration,
     /// For copies of local pictures.
-    pub pictures: PathBuf,
+    pub pictures: PictureFolder,
     /// How long a job file waits for its pictures.
     pub picture_wait: Duration,
 }
@@ -116,7 +116,7 @@ impl IntakeStage {
         let inbox = Inbox::new(folders.inbox.clone());
         let pictures = Arc::new(PictureFinder {
             inbox: folders.inbox.clone(),
-            folder: PictureFolder::new(folders.pictures.clone()),
+            folder: folders.pictures.clone(),
             wait: folders.picture_wait,
             settle: folders.settle,
             clock: clock.clone(),

@@ -12,10 +12,9 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::fs::{FsError, is_transient, open_file_below, open_for_writing};
 use crate::jobfile::pictures::FoundPicture;
-use crate::jobfile::{Draft, MAX_WARNINGS, ObjectPlace, Problem};
+use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::pictures::image::ImageFault;
-use crate::pictures::{PictureError, PictureFolder, warnings};
-use crate::pricing::models;
+use crate::pictures::{PictureError, PictureFolder, add_warnings, warnings};
 use crate::stages::intake::IntakeStage;
 use crate::stages::run_blocking;
 use crate::store::error::StoreError;
@@ -62,19 +61,13 @@ impl FilePictures {
 
     /// The draft with what was found of its pictures.
     pub fn resolve(&self, mut draft: Draft) -> Draft {
-        let is_known = models::model(&draft.model).is_some();
-        for picture in &mut draft.pictures {
+        let mut pictures = std::mem::take(&mut draft.pictures);
+        for picture in &mut pictures {
             let Some(known) = self.0.get(&picture.path) else { continue };
             picture.found.clone_from(&known.found);
-            for warning in known.warnings.iter().filter(|_| is_known) {
-                if draft.warnings.len() < MAX_WARNINGS {
-                    let ObjectPlace { pointer, line } = draft.place.clone();
-                    let message = format!("the picture `{}` {warning}", picture.path);
-                    draft.warnings.push(Problem { pointer, message, line, column: 1 });
-                }
-            }
+            add_warnings(&mut draft, &picture.path, &known.warnings);
         }
-        draft
+        Draft { pictures, ..draft }
     }
 }
 
@@ -203,7 +196,7 @@ impl PictureFinder {
             PictureError::File(error) => Finding::Fault(error),
         })?;
         let warnings = warnings(&kept);
-        Ok((FoundPicture { inbox_path, content: kept.content }, warnings))
+        Ok((FoundPicture { inbox_path: Some(inbox_path), content: kept.content }, warnings))
     }
 
     /// The copies, once it is time to remove those that no job needs.
@@ -239,6 +232,7 @@ impl IntakeStage {
     /// job is committed.
     pub(super) async fn remove_unneeded_pictures(&self) -> Result<(), StoreError> {
         let finder = self.validator.pictures.clone();
+        let _no_new_copies = finder.folder.before_removal().await;
         let kept = run_blocking(&self.clock, move || finder.to_examine()).await.unwrap_or_else(|error| {
             tracing::warn!("copies of pictures that no job needs cannot be removed: {error}");
             Vec::new()
@@ -246,7 +240,7 @@ impl IntakeStage {
         if kept.is_empty() {
             return Ok(());
         }
-        let unneeded = self.store.unneeded_pictures(kept).await?;
+        let unneeded = self.store.unneeded_pictures(kept, self.clock.now()).await?;
         let finder = self.validator.pictures.clone();
         run_blocking(&self.clock, move || {
             for content in unneeded {

@@ -29,6 +29,7 @@ use crate::jobfile;
 use crate::jobfile::Draft;
 use crate::library::Library;
 use crate::money::Quota;
+use crate::pictures::PictureFolder;
 use crate::provider::balance::SharedBalance;
 use crate::provider::catalogue::SharedCatalogue;
 use crate::rng::Rng;
@@ -62,6 +63,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         balance: SharedBalance::new(Clock::machine()),
         wanted_quotes: None,
         library,
+        pictures: PictureFolder::new(folder.join("pictures")),
         heartbeats: Heartbeats::new(Clock::machine()),
         callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),
         shutdown,

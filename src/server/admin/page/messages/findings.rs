@@ -81,12 +81,16 @@ const FINDINGS: &[(&str, &str)] = &[
     ("{} is unknown: `dropreel` knows {}", "{1} 未知：`dropreel` 支持 {2}"),
     ("{} is given twice, {}: keep one", "{1} 出现了两次（{2}）：请只保留一个"),
     (
-        "{} is a path on this machine: the provider takes public http(s) URLs; with `media.serve = true`, dropreel serves pictures that lie beside the job file in the inbox",
-        "{1} 是本机路径：服务商只接受公开的 http(s) 地址；设置 `media.serve = true` 后，dropreel 可提供收件箱中与任务文件放在一起的图片",
+        "{} is a path on this machine: the provider takes public http(s) URLs; with `media.serve = true`, dropreel serves pictures that lie beside the job file",
+        "{1} 是本机路径：服务商只接受公开的 http(s) 地址；设置 `media.serve = true` 后，dropreel 可提供与任务文件放在一起的图片",
     ),
     (
-        "{} is a path on this machine: put the picture and the job file into the inbox, which serves local pictures, or give a public http(s) URL",
-        "{1} 是本机路径：请把图片和任务文件一起放入收件箱，由 dropreel 提供给服务商，或填写公开的 http(s) 地址",
+        "the picture {} was not handed over with its job: `dropreel submit` and the inbox take pictures that lie beside the job file, and programs upload them to `POST /api/v1/pictures`",
+        "图片 {1} 没有随任务一起提供：`dropreel submit` 和收件箱会读取与任务文件放在一起的图片，程序可上传到 `POST /api/v1/pictures`",
+    ),
+    (
+        "the picture {} is not kept any more: upload it again, and submit its job within a day",
+        "图片 {1} 已不再保留：请重新上传，并在一天内提交任务",
     ),
     (
         "{} is a data URI: the provider takes public http(s) URLs only",
