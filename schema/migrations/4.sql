@@ -324,3 +324,25 @@ CREATE TABLE outdated_sidecars (
     path    TEXT NOT NULL PRIMARY KEY,
     version INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_counts (
+    state TEXT NOT NULL,
+    model TEXT NOT NULL,
+    jobs  INTEGER NOT NULL,
+    PRIMARY KEY (state, model)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER job_counted AFTER INSERT ON jobs BEGIN
+    INSERT INTO job_counts VALUES (new.state, new.model, 1)
+    ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER job_recounted AFTER UPDATE OF state, model ON jobs
+WHEN old.state <> new.state OR old.model <> new.model BEGIN
+    UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;
+    INSERT INTO job_counts VALUES (new.state, new.model, 1)
+    ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER job_uncounted AFTER DELETE ON jobs BEGIN
+    UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;
+    DELETE FROM job_counts WHERE state = old.state AND model = old.model AND jobs = 0;
+END;
+INSERT INTO job_counts SELECT state, model, count(*) FROM jobs GROUP BY state, model;

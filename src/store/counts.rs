@@ -1,16 +1,18 @@
-//! How many jobs there are: by state, and of the unfinished ones also by model.
+//! How many jobs there are: by state, and of the unfinished ones also by model. Read from `job_counts`, so that a million
+//! jobs are not counted for a page.
 
 use std::collections::BTreeMap;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::job_files::staging::NOT_STAGED;
 
 /// Unfinished jobs of one state and model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Their state.
     pub state: StateName,
@@ -18,27 +20,47 @@ pub struct Group {
     pub model: String,
     /// The number of jobs.
     pub jobs: i64,
-    /// When the oldest was accepted.
-    pub oldest: Timestamp,
 }
 
 /// Counts of unfinished jobs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnfinishedJobs {
     /// By state and model.
     pub unfinished: Vec<Group>,
+    /// When the oldest job of each state was accepted.
+    pub oldest: BTreeMap<StateName, Timestamp>,
     /// When the first link of an output that is not downloaded expires.
     pub nearest_expiry: Option<Timestamp>,
 }
 
-/// How many jobs are in each state. Staged jobs are pending; counting them by their files keeps to the index.
-const COUNTS: &str = "SELECT state, count(*) - CASE state
+/// How many jobs are in each state. Staged jobs are pending, and not visible.
+const COUNTS: &str = "SELECT state, sum(jobs) - CASE state
         WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM batches WHERE staged = 1) ELSE 0 END AS visible
-    FROM jobs GROUP BY state HAVING visible > 0";
-const UNFINISHED: &str = "SELECT state, model, count(*), min(created_at) FROM jobs INDEXED BY jobs_by_state
-    WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND jobs.batch NOT IN (SELECT nr FROM batches WHERE staged = 1) GROUP BY state, model";
+    FROM job_counts GROUP BY state HAVING visible > 0";
+const UNFINISHED: &str = "SELECT state, model, jobs - CASE state
+        WHEN 'pending' THEN (SELECT count(*) FROM jobs WHERE jobs.model = job_counts.model
+                             AND jobs.batch IN (SELECT nr FROM batches WHERE staged = 1)) ELSE 0 END AS visible
+    FROM job_counts WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND visible > 0";
 const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
     WHERE download_at IS NOT NULL AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
+/// Rows of `job_counts` that differ from a full count, and groups of jobs that it lacks.
+const WRONG: &str = "SELECT (SELECT count(*) FROM (
+        SELECT state, model, jobs FROM job_counts WHERE jobs <> 0
+        EXCEPT SELECT state, model, count(*) FROM jobs GROUP BY state, model))
+    + (SELECT count(*) FROM (
+        SELECT state, model, count(*) FROM jobs GROUP BY state, model
+        EXCEPT SELECT state, model, jobs FROM job_counts))";
+
+fn oldest() -> String {
+    format!(
+        "SELECT created_at FROM jobs INDEXED BY jobs_by_state WHERE state = ?1 AND {NOT_STAGED} ORDER BY nr LIMIT 1"
+    )
+}
+
+/// How many of the counts differ from a full count.
+pub(super) fn wrong_counts(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row(WRONG, [], |row| row.get(0))
+}
 
 impl Store {
     /// How many jobs are in each state; states without any are left out.
@@ -63,13 +85,28 @@ impl Store {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(UNFINISHED)?;
             let groups = statement.query_map([], |row| {
-                Ok(Group { state: row.get(0)?, model: row.get(1)?, jobs: row.get(2)?, oldest: row.get(3)? })
+                Ok(Group { state: row.get(0)?, model: row.get(1)?, jobs: row.get(2)? })
             })?;
-            let unfinished = groups.collect::<Result<_, _>>()?;
+            let unfinished: Vec<Group> = groups.collect::<Result<_, _>>()?;
+            let mut statement = connection.prepare_cached(&oldest())?;
+            let mut oldest = BTreeMap::new();
+            for Group { state, .. } in &unfinished {
+                if !oldest.contains_key(state)
+                    && let Some(created) = statement.query_row([state], |row| row.get(0)).optional()?
+                {
+                    oldest.insert(*state, created);
+                }
+            }
             let mut statement = connection.prepare_cached(NEAREST_EXPIRY)?;
             let nearest_expiry = statement.query_row([], |row| row.get(0)).optional()?;
-            Ok(UnfinishedJobs { unfinished, nearest_expiry })
+            Ok(UnfinishedJobs { unfinished, oldest, nearest_expiry })
         })
         .await
     }
+}
+
+/// The frequent statements, so that a test can check their query plans.
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    vec![("oldest of a state", oldest()), ("nearest expiry", NEAREST_EXPIRY.to_owned())]
 }

@@ -37,8 +37,6 @@ const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, adopted
         (SELECT coalesce(sum(charged_quota), 0) FROM attempts WHERE attempts.job = jobs.nr) AS cost
     FROM jobs JOINED
     WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
-const SPENT: &str = "SELECT coalesce(sum(attempts.charged_quota), 0) FROM jobs JOIN attempts ON attempts.job = jobs.nr
-    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
 /// Charged without a video. A held job may have some of its files already; the others are in dispute.
 const DISPUTED: &str =
     "SELECT jobs.id, jobs.name, jobs.state, attempts.task_id, jobs.model, attempts.created_at,
@@ -111,18 +109,6 @@ impl Store {
     /// The first moment of the day `YYYY-MM-DD` in the zone of the budgets; `None` if there is no such day.
     pub fn start_of_day(&self, day: &str) -> Option<Timestamp> {
         self.budgets.read().zone.start_of(day)
-    }
-
-    /// The cost of the jobs that finished at `since` or later.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn spent_since(&self, since: Timestamp) -> Result<Quota, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(SPENT)?;
-            Ok(statement.query_row([since], |row| row.get(0))?)
-        })
-        .await
     }
 
     /// Tasks that were charged and have no video, of jobs that ended at `since` or later or have not ended: the newest
@@ -262,12 +248,6 @@ impl RunningTotals {
 fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = sorted.len().saturating_mul(percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
-}
-
-/// The frequent statement, so that a test can check its query plan.
-#[cfg(test)]
-pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    vec![("spent", SPENT.to_owned())]
 }
 
 #[cfg(test)]

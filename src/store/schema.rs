@@ -88,6 +88,13 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
     let number = |sql: &str| number(&connection, path, sql);
     known_version(&connection, path)?;
     find_damage(&connection, path, "quick_check")?;
+    // An older version has none: the next start migrates it.
+    if number("PRAGMA user_version")? == VERSION
+        && super::counts::wrong_counts(&connection).map_err(sqlite(path))? > 0
+    {
+        let finding = "the table job_counts differs from a count of the jobs".to_owned();
+        return Err(OpenError::Damaged { path: path.to_owned(), finding });
+    }
     let (jobs, pages, size) =
         (number("SELECT count(*) FROM jobs")?, number("PRAGMA page_count")?, number("PRAGMA page_size")?);
     Ok(format!("{jobs} jobs, {} KiB", pages * size / 1024))

@@ -326,6 +326,15 @@ impl Store {
         .await
     }
 
+    /// What the provider has charged for the attempts since then, to a quarter of an hour; not for adopted tasks.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn charged_since(&self, since: Timestamp) -> Result<Quota, StoreError> {
+        let since = Scope::Day(Period { start: since, end: Timestamp::from_millis(i64::MAX) });
+        Ok(self.read(move |connection| spent_of(connection, &since)).await?.settled)
+    }
+
     /// The first `limit` jobs that wait for a budget and fit now, in the order of the queue.
     ///
     /// # Errors

@@ -28,6 +28,19 @@ pub(super) struct Rig {
     pub(super) store: Store,
 }
 
+/// Whatever a test did, the counts of jobs are right afterwards.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(
+                super::counts::wrong_counts(&raw(&self.path())).ok().unwrap_or(0),
+                0,
+                "counts of jobs"
+            );
+        }
+    }
+}
+
 impl Rig {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -41,8 +54,8 @@ impl Rig {
     }
 
     /// Closes the database.
-    pub(super) fn into_folder(self) -> tempfile::TempDir {
-        self.folder
+    pub(super) fn into_folder(mut self) -> tempfile::TempDir {
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -303,7 +316,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::lists::hot_statements())
         .chain(super::pictures::hot_statements())
         .chain(super::batches::hot_statements())
-        .chain(super::report::hot_statements())
+        .chain(super::counts::hot_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::spending::hot_statements())
         .chain(super::estimates::hot_statements())

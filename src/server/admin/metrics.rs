@@ -1,8 +1,8 @@
 //! `GET /metrics`: gauges of the current state and counters since the start, for Prometheus: in its text format, or in
 //! OpenMetrics 1.0 for who accepts that.
 //!
-//! Gauges are read from the database at each scrape, from indexes that hold unfinished jobs only, so a scrape
-//! costs the same however long the history is.
+//! Gauges are read from the database at each scrape, from counts and from indexes of unfinished jobs, so a scrape costs the
+//! same however many jobs there are.
 
 use std::collections::BTreeSet;
 
@@ -169,16 +169,17 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
 /// Gauges of the current state.
 async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(), Problem> {
     let (store, now) = (&admin.server.store, admin.server.clock.now());
-    let UnfinishedJobs { unfinished, nearest_expiry } = store.unfinished_jobs().await?;
+    let UnfinishedJobs { unfinished, oldest: created, nearest_expiry } = store.unfinished_jobs().await?;
     let jobs = Family::<JobLabels, Gauge>::default();
     let oldest = Family::<StateLabel, Gauge>::default();
     for group in unfinished {
         let model = store.metrics().model_label(&group.model);
         let labels = JobLabels { state: group.state.into_str(), model };
         jobs.get_or_create(&labels).inc_by(group.jobs);
-        let age = i64::try_from(now.since(group.oldest).as_secs()).unwrap_or(i64::MAX);
-        let gauge = oldest.get_or_create(&StateLabel { state: group.state.into_str() });
-        gauge.set(gauge.get().max(age));
+    }
+    for (state, created) in created {
+        let age = i64::try_from(now.since(created).as_secs()).unwrap_or(i64::MAX);
+        oldest.get_or_create(&StateLabel { state: state.into_str() }).set(age);
     }
     registry.register("jobs", "Unfinished jobs, including held ones, by state and model", jobs);
     let help = "Age of the oldest unfinished job in seconds, by state";

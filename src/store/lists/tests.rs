@@ -42,3 +42,19 @@ async fn change_feed_lists_each_changed_job_once_in_its_current_state() {
     assert_eq!(changes[0].job.state_name(), StateName::Queued);
     assert!(rig.store.changes_since(changes[0].changed, 10).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn active_jobs_are_the_oldest_of_all_active_states() {
+    let rig = Rig::new();
+    let ids = rig.ingest(["a", "b", "c", "d"].map(draft).into()).await;
+    for (job, at) in [(ids[3], "https://d.example"), (ids[1], "https://b.example")] {
+        rig.start_attempt(job, url(at)).await;
+    }
+    rig.store.apply(ids[3], accepted("task-1"), NOW).await.unwrap();
+    let active = async |limit| {
+        let jobs = rig.store.active_jobs(limit).await.unwrap();
+        jobs.iter().map(|details| details.job.id()).collect::<Vec<_>>()
+    };
+    assert_eq!(active(50).await, [ids[1], ids[3]]);
+    assert_eq!(active(1).await, [ids[1]]);
+}

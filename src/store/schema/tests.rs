@@ -38,6 +38,25 @@ async fn foreign_or_newer_database_is_refused_and_unchanged() {
     assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is no database"));
 }
 
+#[tokio::test]
+async fn inspection_finds_counts_that_differ_from_the_jobs() {
+    let rig = crate::store::tests::Rig::new();
+    rig.ingest_one().await;
+    assert!(inspect(&rig.path()).unwrap().starts_with("1 jobs"));
+    let wrong = [
+        "UPDATE job_counts SET jobs = 2",
+        "DELETE FROM job_counts",
+        "INSERT INTO job_counts VALUES ('held', 'x', 1)",
+    ];
+    for sql in wrong {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("copy.db");
+        raw(&rig.path()).execute("VACUUM INTO ?1", [copy.to_str()]).unwrap();
+        raw(&copy).execute_batch(sql).unwrap();
+        assert!(matches!(inspect(&copy), Err(OpenError::Damaged { .. })), "{sql}");
+    }
+}
+
 #[test]
 fn schema_and_code_know_the_same_states() {
     let schema = include_str!("../../../schema.sql");

@@ -75,7 +75,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let running: Vec<JobRow> = store.active_jobs(MAX_RUNNING).await?.iter().map(row).collect();
     let running = running.into_iter().filter(|row| !shown.contains(&row.id)).collect();
     let newest = store.ended_jobs(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
-    let spent = store.spent_since(recent).await?;
+    let spent = store.charged_since(recent).await?;
     let mut problems = health::problems(server);
     problems.extend(health::warnings(server));
     problems.extend(leftovers(server, m, now).await);
