@@ -120,6 +120,10 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, turn, nr) WHERE next_action = 'submit';
 -- Everything that is due.
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+-- Waiting for their time (`not_before`).
+CREATE INDEX jobs_scheduled ON jobs (next_action_at)
+    WHERE next_action = 'wait' AND budget_wait_quota IS NULL AND failing_since IS NULL
+        AND pending_attempt_number IS NULL;
 -- Waiting for a budget, in the order of the queue.
 CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
     WHERE next_action = 'wait' AND budget_wait_quota IS NOT NULL;
@@ -134,8 +138,8 @@ CREATE INDEX jobs_to_alert ON jobs (expires_at)
 CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 -- Lists and counts.
 CREATE INDEX jobs_by_state ON jobs (state, nr);
--- The newest jobs of an end state, and their cost.
-CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
+-- The newest jobs of an end state, and what the times and costs of each model are made from.
+CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
 -- What the jobs that wait to be submitted will probably cost.
 CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
 CREATE INDEX jobs_by_name ON jobs (name);
@@ -262,6 +266,17 @@ CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quot
     WHERE price_class IS NOT NULL AND charged_quota > 0;
 
 CREATE INDEX attempts_to_settle ON attempts (settlement_at) WHERE settlement_at IS NOT NULL;
+
+-- How long tasks took whose requests have the same price class, from submit to completion. At most 1,000 classes. Kept when
+-- jobs are pruned.
+CREATE TABLE learned_times (
+    price_class TEXT NOT NULL PRIMARY KEY,
+    times       TEXT NOT NULL,           -- a JSON array of milliseconds, the newest 200, the newest last
+    median      INTEGER,                 -- milliseconds; null: too few times to say anything,
+    p90         INTEGER,
+    long        INTEGER,                 -- beyond this a task takes unusually long
+    learned_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- What the provider has quoted for requests: at most 10,000, not older than a day.
 CREATE TABLE quotes (

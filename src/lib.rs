@@ -29,3 +29,4 @@ pub mod settings;
 pub mod sha256;
 pub mod stages;
 pub mod store;
+pub mod watchers;

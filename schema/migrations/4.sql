@@ -79,6 +79,9 @@ DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, turn, nr) WHERE next_action = 'submit';
 CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+CREATE INDEX jobs_scheduled ON jobs (next_action_at)
+    WHERE next_action = 'wait' AND budget_wait_quota IS NULL AND failing_since IS NULL
+        AND pending_attempt_number IS NULL;
 CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
     WHERE next_action = 'wait' AND budget_wait_quota IS NOT NULL;
 CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
@@ -87,7 +90,7 @@ CREATE INDEX jobs_to_alert ON jobs (expires_at)
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 CREATE INDEX jobs_by_state ON jobs (state, nr);
-CREATE INDEX jobs_by_end ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
@@ -314,6 +317,14 @@ CREATE TABLE idempotency_keys (
     used_at        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_at);
+CREATE TABLE learned_times (
+    price_class TEXT NOT NULL PRIMARY KEY,
+    times       TEXT NOT NULL,
+    median      INTEGER,
+    p90         INTEGER,
+    long        INTEGER,
+    learned_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE quotes (
     request_sha256 TEXT NOT NULL PRIMARY KEY,
     quota          INTEGER NOT NULL,

@@ -30,6 +30,11 @@ pub struct JobView {
     /// 0 to 100, as last reported by the provider.
     #[schema(maximum = 100)]
     pub progress: u8,
+    /// How many seconds tasks like this one usually take from submit to completion: half of them at most the first number,
+    /// nine of ten the second, 99 of 100 the third. `null`: not learned, or the job has no task at the provider.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<u64>>, min_items = 3, max_items = 3)]
+    pub usual_seconds: Option<[u64; 3]>,
     /// Higher first.
     #[schema(value_type = i32, minimum = -100, maximum = 100)]
     pub priority: i8,

@@ -20,6 +20,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         model: "wan2.5-t2v".into(),
         prompt: Some("樱花".into()),
         progress: 45,
+        usual_seconds: None,
         priority: 0,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         rating: Some(4),

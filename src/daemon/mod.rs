@@ -210,6 +210,7 @@ fn admin_server(
         library: pipeline.library.clone(),
         pictures: pipeline.pictures.clone(),
         heartbeats: pipeline.heartbeats.clone(),
+        watchers: pipeline.watchers.clone(),
         callback_secrets: pipeline.secrets.clone(),
         shutdown,
     }

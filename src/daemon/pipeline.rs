@@ -20,6 +20,7 @@ use crate::fs::{FsError, create_private_folder};
 use crate::heartbeats::Heartbeats;
 use crate::inbox::Inbox;
 use crate::job::policy::PollingPolicy;
+use crate::job::retry::WATCHED_POLL_INTERVAL;
 use crate::job::scheduling::TaskLimits;
 use crate::jobfile::{self, LocalPictures};
 use crate::library::Library;
@@ -53,6 +54,7 @@ use crate::stages::sidecars::SidecarStage;
 use crate::stages::submit::{CallbackUrls, SubmitStage};
 use crate::stages::{self, Stage};
 use crate::store::{Store, WriterHandle};
+use crate::watchers::Watchers;
 
 /// The newest of the provider's hosts (docs/provider.md#endpoints), which takes parameters at the root and refuses `extra`.
 const NEWEST_HOST: &str = "api.qingbo.ai";
@@ -88,6 +90,8 @@ pub struct Pipeline {
     pub pictures: PictureFolder,
     /// The heartbeats of all stages.
     pub heartbeats: Heartbeats,
+    /// Whether somebody watches the jobs.
+    pub watchers: Watchers,
     /// The lock of the inbox, if the daemon holds one.
     pub inbox_lock: Option<Arc<InboxLock>>,
     /// Requests whose quotes somebody waits for; `None`: prices are not asked for.
@@ -157,6 +161,7 @@ impl Pipeline {
             library,
             pictures: PictureFolder::new(settings.pictures_dir()),
             heartbeats,
+            watchers: Watchers::new(clock.clone()),
             inbox_lock: None,
             wanted_quotes,
             rng,
@@ -254,7 +259,9 @@ impl Pipeline {
         if let Some(wanted) = &self.wanted_quotes {
             self.spawn(QuoteStage::new(store.clone(), session.clone(), wanted.clone()), stop, tasks);
         }
-        self.spawn(PollStage::new(store.clone(), session.clone()), stop, tasks);
+        let watched_interval = WATCHED_POLL_INTERVAL.max(settings.polling.interval);
+        let poll = PollStage::new(store.clone(), session.clone(), self.watchers.clone(), watched_interval);
+        self.spawn(poll, stop, tasks);
         self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
         self.spawn(SidecarStage::new(store.clone(), self.library.clone(), clock.clone()), stop, tasks);
         if !settings.hooks.is_empty() {
@@ -341,6 +348,7 @@ fn polling_policy(settings: &Settings) -> PollingPolicy {
         max_interval: settings.polling.max_interval,
         give_up: settings.polling.give_up,
         alert_before_expiry: settings.downloads.alert_before_expiry,
+        usual: None,
     }
 }
 

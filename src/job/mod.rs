@@ -22,6 +22,7 @@ pub mod scheduling;
 pub mod state;
 pub mod step;
 pub mod suspension;
+pub mod usual_time;
 pub mod waiting;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::job::usual_time::UsualTime;
+
 /// How tasks are polled (docs/reference.md#configuration: `[polling]`, `[downloads]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollingPolicy {
@@ -17,6 +19,8 @@ pub struct PollingPolicy {
     pub give_up: Duration,
     /// How long before a link expires the alert is given.
     pub alert_before_expiry: Duration,
+    /// Not a setting: how long the task of this very job usually takes, where that is learned.
+    pub usual: Option<UsualTime>,
 }
 
 impl PollingPolicy {
@@ -28,6 +32,7 @@ impl PollingPolicy {
         max_interval: Duration::from_secs(60),
         give_up: Duration::from_secs(24 * 3600),
         alert_before_expiry: Duration::from_secs(4 * 3600),
+        usual: None,
     };
 
     /// How long after the submit a task is first polled.

@@ -37,6 +37,8 @@ pub const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub const MAX_LINK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the task of a held job is polled.
 pub const SLOW_POLL_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// How often a task is polled while somebody watches.
+pub const WATCHED_POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// The shortest time between two status queries for one task, however many callbacks arrive.
 pub const MIN_POLL_SPACING: Duration = Duration::from_secs(1);
 /// After this many invalid downloads of one output the job is held.

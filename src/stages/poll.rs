@@ -1,4 +1,5 @@
 //! Polls the provider for the status of due tasks. A callback makes a task due at once; without one, it comes due by time.
+//! While somebody watches, tasks are polled before their time too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, StatusVerdict};
 use crate::job::next_action::{NextAction, is_due};
 use crate::job::notification::JobNotification;
+use crate::job::state::State;
 use crate::job::{JobId, TaskId};
 use crate::provider::gate::QueryPermit;
 use crate::stages::provider_session::ProviderSession;
@@ -15,6 +17,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::metrics::MISSED_CALLBACKS_THRESHOLD;
 use crate::store::notify::{Notifications, Topic};
+use crate::watchers::Watchers;
 
 /// Most calls at the same time.
 const CONCURRENCY: usize = 8;
@@ -33,6 +36,9 @@ pub struct PollStage {
     /// Polls of tasks whose calls have failed before.
     failing_in_flight: InFlight,
     notifications: Notifications,
+    watchers: Watchers,
+    /// How often a task is polled while somebody watches.
+    watched_interval: Duration,
 }
 
 struct Inner {
@@ -42,12 +48,17 @@ struct Inner {
 
 impl PollStage {
     /// Listens from now on, so that no commit before the first pass is missed.
-    pub fn new(store: Store, session: Arc<ProviderSession>) -> Self {
+    pub fn new(
+        store: Store,
+        session: Arc<ProviderSession>,
+        watchers: Watchers,
+        watched_interval: Duration,
+    ) -> Self {
         let notifications = store.listen(Topic::Poll);
         let in_flight = InFlight::with_slow_after(CONCURRENCY, SLOW_AFTER, session.clock.clone());
         let failing_in_flight = InFlight::new(CONCURRENCY / 4, session.clock.clone());
         let inner = Arc::new(Inner { store, session });
-        Self { inner, in_flight, failing_in_flight, notifications }
+        Self { inner, in_flight, failing_in_flight, notifications, watchers, watched_interval }
     }
 
     /// Starts a call for each job that needs `action` now.
@@ -64,6 +75,35 @@ impl PollStage {
             }
             match self.inner.session.admit_query(job).await? {
                 Ok(permit) => in_flight.spawn(job, self.inner.clone().call(permit, job, action)),
+                Err(closed) => {
+                    wake = wake.or(Wake::At(closed.until));
+                    break;
+                }
+            }
+        }
+        Ok(wake)
+    }
+
+    /// Polls tasks before their time while somebody watches, so that they see progress.
+    async fn poll_watched(&self) -> Result<Wake, StoreError> {
+        if !self.watchers.is_watched() {
+            return Ok(Wake::OnNotify);
+        }
+        let now = self.inner.session.clock.now();
+        let unpolled = self.inner.store.unpolled_jobs(now, self.watched_interval).await?;
+        let mut wake = Wake::at(unpolled.next);
+        for job in unpolled.jobs {
+            if self.in_flight.is_full() {
+                break;
+            }
+            if self.in_flight.contains(job) || self.failing_in_flight.contains(job) {
+                continue;
+            }
+            match self.inner.session.admit_query(job).await? {
+                Ok(permit) => {
+                    let call = self.inner.clone().call_watched(permit, job, self.watched_interval);
+                    self.in_flight.spawn(job, call);
+                }
                 Err(closed) => {
                     wake = wake.or(Wake::At(closed.until));
                     break;
@@ -106,6 +146,22 @@ impl Inner {
         let called = match self.store.is_earlier_task_due(task.clone(), self.session.clock.now()).await {
             Ok(true) => self.poll(permit, job, &task, SETTLEMENT).await,
             Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        log_if_unsaved(job, called)
+    }
+
+    async fn call_watched(self: Arc<Self>, permit: QueryPermit, job: JobId, interval: Duration) -> bool {
+        let called = match self.store.details(job).await {
+            Ok(details) => match details.job.state() {
+                // The list may be outdated: a call that has just ended may have polled the task.
+                State::Queued(running) | State::Processing(running)
+                    if running.polled_at.is_none_or(|at| at.plus(interval) <= self.session.clock.now()) =>
+                {
+                    self.poll(permit, job, &running.task, STATUS).await
+                }
+                _ => Ok(()),
+            },
             Err(error) => Err(error),
         };
         log_if_unsaved(job, called)
@@ -199,7 +255,8 @@ impl Stage for PollStage {
         let cancels = self.start_due(NextAction::Cancel, &self.in_flight).await?;
         let failing = self.start_due(NextAction::PollFailing, &self.failing_in_flight).await?;
         let earlier = self.poll_earlier().await?;
-        Ok(polls.or(cancels).or(failing).or(earlier))
+        let watched = self.poll_watched().await?;
+        Ok(polls.or(cancels).or(failing).or(earlier).or(watched))
     }
 
     async fn notified(&self) {

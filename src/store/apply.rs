@@ -7,6 +7,7 @@ use crate::job::event::{Event, SubmitVerdict};
 use crate::job::history::HistoryEntry;
 use crate::job::next_action::{DueWork, NextAction, due_work};
 use crate::job::notification::JobNotification;
+use crate::job::policy::PollingPolicy;
 use crate::job::state::StateName;
 use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
 use crate::job::{Job, JobId, TaskId};
@@ -16,6 +17,7 @@ use crate::store::earlier_tasks::{note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
 use crate::store::hooks::{About, write_calls};
 use crate::store::job_rows::{JobRow, read_job, update_job};
+use crate::store::learned_times::{learn, usual_time_of_new_task};
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
 use crate::store::output_rows::write_outputs;
@@ -76,6 +78,9 @@ pub(super) fn apply_to(
     moment: Moment<'_>,
 ) -> Result<(Applied, StepRow), StoreError> {
     let (nr, before) = (known.nr, &known.job);
+    let usual = usual_time_of_new_task(writing.connection, nr, event)?;
+    let policy = PollingPolicy { usual, ..*moment.policy };
+    let moment = Moment { policy: &policy, ..moment };
     let StepOutcome { job, history, send, reply, billing } = step(before, event, moment);
     if let Event::Adopted { task, .. }
     | Event::SubmitAnswered { verdict: SubmitVerdict::Accepted { task, .. }, .. } = event
@@ -87,6 +92,7 @@ pub(super) fn apply_to(
     if let Some(billing) = billing {
         record_billing(writing, (nr, before), &billing)?;
     }
+    learn(writing.connection, event, before, moment.now)?;
     care_for_earlier_task(writing, event, (before, &job), moment)?;
     let due = due_work(&job, moment.now);
     // Elapsed time does not change the job, but may change what it needs next.

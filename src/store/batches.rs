@@ -13,7 +13,8 @@ use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::estimates::Estimator;
+use crate::store::estimates::{Estimator, JobEstimate};
+use crate::store::learned_times::usual_time_of_class;
 use crate::store::model_stats::median;
 
 /// Files whose jobs are visible and not all pruned, newest first.
@@ -26,7 +27,8 @@ const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE n
 const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
         (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr),
         (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts),
-        next_action IS 'wait'
+        next_action IS 'wait',
+        (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
     FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
 /// Requests that are not submitted yet.
 const NEW_REQUESTS: &str =
@@ -108,6 +110,16 @@ struct BatchReader<'a> {
     now: Timestamp,
 }
 
+/// A job that has not ended.
+struct OpenJob {
+    state: StateName,
+    model: String,
+    submitted_at: Option<Timestamp>,
+    is_new: bool,
+    /// Of its newest attempt.
+    price_class: Option<String>,
+}
+
 impl<'a> BatchReader<'a> {
     fn new(connection: &'a Connection, book: &'a PriceBook, now: Timestamp) -> Self {
         Self { connection, estimator: Estimator::new(connection, book), times: None, now }
@@ -129,45 +141,63 @@ impl<'a> BatchReader<'a> {
             finished &= state.is_end();
             if !state.is_end() {
                 any_waits |= row.get::<_, bool>(7)?;
-                new += i64::from(row.get::<_, u32>(2)? == 0);
-                open.push((state, row.get(1)?, row.get(3)?));
+                let is_new = row.get::<_, u32>(2)? == 0;
+                new += i64::from(is_new);
+                let (model, submitted_at, price_class) = (row.get(1)?, row.get(3)?, row.get(8)?);
+                open.push(OpenJob { state, model, submitted_at, is_new, price_class });
             }
         }
+        let (estimate_of_new, time_of_new) = self.estimate_new(nr, new)?;
         Ok(BatchView {
             id: batch_id(nr),
             file: file.get(1)?,
             jobs: file.get::<_, i64>(2)?.unsigned_abs(),
             states,
             cost_usd: cost.usd(),
-            estimate_usd: estimate.plus(self.estimate_new(nr, new)?).usd(),
+            estimate_usd: estimate.plus(estimate_of_new).usd(),
             created_at: file.get(3)?,
             finished_at: last.filter(|_| finished),
             // A budget or a time is waited for, which no earlier job says anything about.
-            eta_at: if any_waits { None } else { self.expected_end(open)? },
+            eta_at: if any_waits { None } else { self.expected_end(open, time_of_new)? },
         })
     }
 
-    /// What the `count` jobs of a batch without an attempt will probably cost.
-    fn estimate_new(&mut self, batch: i64, count: i64) -> Result<Quota, StoreError> {
+    /// What the `count` jobs of a batch without an attempt will probably cost, and how long one will take, where that is
+    /// learned.
+    fn estimate_new(&mut self, batch: i64, count: i64) -> Result<(Quota, Option<Duration>), StoreError> {
         if count == 0 {
-            return Ok(Quota::ZERO);
+            return Ok((Quota::ZERO, None));
         }
         let mut statement = self.connection.prepare_cached(NEW_REQUESTS)?;
         let mut rows = statement.query((batch, MOST_ESTIMATED))?;
         let (mut sum, mut estimated) = (Quota::ZERO, 0_i64);
+        let (mut time, mut timed) = (Duration::ZERO, 0_u32);
         while let Some(row) = rows.next()? {
-            sum = sum.plus(self.estimator.estimate(&row.get::<_, String>(0)?)?.estimate.quota);
+            let JobEstimate { estimate, price_class, .. } =
+                self.estimator.estimate(&row.get::<_, String>(0)?)?;
+            sum = sum.plus(estimate.quota);
             estimated += 1;
+            if let Some(usual) = self.usual_time(price_class.as_deref())? {
+                time += usual;
+                timed += 1;
+            }
         }
         let all = i128::from(sum.get()) * i128::from(count) / i128::from(estimated.max(1));
-        Ok(Quota::new(i64::try_from(all).unwrap_or(i64::MAX)))
+        Ok((Quota::new(i64::try_from(all).unwrap_or(i64::MAX)), (timed > 0).then(|| time / timed)))
+    }
+
+    /// The median time of a class, where it is learned.
+    fn usual_time(&self, price_class: Option<&str>) -> Result<Option<Duration>, StoreError> {
+        let Some(class) = price_class else { return Ok(None) };
+        Ok(usual_time_of_class(self.connection, class)?.map(|usual| usual.median))
     }
 
     /// When the jobs that run or wait for their turn will probably have ended, if the waiting ones run as many at a time as
     /// run now. `None` while none runs, or while nothing is known of one of their models.
     fn expected_end(
         &mut self,
-        open: Vec<(StateName, String, Option<Timestamp>)>,
+        open: Vec<OpenJob>,
+        time_of_new: Option<Duration>,
     ) -> Result<Option<Timestamp>, StoreError> {
         if open.is_empty() {
             return Ok(None);
@@ -177,17 +207,20 @@ impl<'a> BatchReader<'a> {
             None => times_of_models(self.connection)?,
         };
         let (mut running, mut waiting, mut last, mut known) = (0_u32, Duration::ZERO, self.now, true);
-        for (state, model, submitted_at) in open.iter().filter(|(state, ..)| *state != StateName::Held) {
-            let Some(time) = times.get(model) else {
+        for job in open.iter().filter(|job| job.state != StateName::Held) {
+            let learned = match time_of_new.filter(|_| job.is_new) {
+                Some(time) => Some(time),
+                None => self.usual_time(job.price_class.as_deref())?,
+            };
+            let Some(time) = learned.or_else(|| times.get(&job.model).copied()) else {
                 known = false;
                 break;
             };
-            match (state, submitted_at) {
-                (StateName::Pending, _) => waiting += *time,
-                (_, submitted_at) => {
-                    running += 1;
-                    last = last.max(submitted_at.unwrap_or(self.now).plus(*time));
-                }
+            if job.state == StateName::Pending {
+                waiting += time;
+            } else {
+                running += 1;
+                last = last.max(job.submitted_at.unwrap_or(self.now).plus(time));
             }
         }
         self.times = Some(times);

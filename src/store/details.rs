@@ -4,12 +4,14 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use crate::api::job::{AttemptView, HistoryView};
 use crate::job::output::{OutputKey, StoredFile};
+use crate::job::usual_time::UsualTime;
 use crate::job::{Job, JobId, Labels, TaskId, UsedDefault};
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
 use crate::store::job_rows::{JobColumns, number_of, read_row};
+use crate::store::learned_times::{USUAL_COLUMN, usual_time_column};
 use crate::store::output_rows::read_stored;
 
 /// A job with what is only displayed.
@@ -32,6 +34,8 @@ pub struct JobDetails {
     pub estimate: Option<Quota>,
     /// What all its attempts were charged; `None`: nothing is known yet.
     pub cost: Option<Quota>,
+    /// How long its task usually takes, while it is at the provider and where that is learned.
+    pub usual: Option<UsualTime>,
     /// 0 to 5, of its best output.
     pub rating: Option<u8>,
     /// Its files in the library, those of earlier tasks too.
@@ -202,7 +206,8 @@ pub(super) fn select_where(condition: &str) -> String {
                 (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
                     AS estimate_quota,
                 (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr) AS charged_quota,
-                (SELECT again_of FROM batches WHERE batches.nr = jobs.batch) AS again_of
+                (SELECT again_of FROM batches WHERE batches.nr = jobs.batch) AS again_of,
+                {USUAL_COLUMN}
          FROM jobs JOIN requests ON requests.job = jobs.nr WHERE {condition}"
     )
 }
@@ -230,6 +235,7 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         warnings: serde_json::from_str(&warnings)
             .map_err(|_| StoreError::UnknownWord { what: "warnings", value: warnings })?,
         again_of: row.get("again_of")?,
+        usual: usual_time_column(row)?,
         rating: row.get("rating")?,
         estimate: row.get("estimate_quota")?,
         cost: row.get("charged_quota")?,

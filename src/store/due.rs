@@ -3,8 +3,9 @@
 //! The cost of a query does not depend on the number of jobs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
@@ -43,11 +44,19 @@ const NEXT_TURN: &str = "SELECT id, turn FROM jobs
 const RUNNING: &str =
     "SELECT model, count(*), coalesce(sum(failing_since <= ?1), 0) FROM jobs INDEXED BY jobs_running
     WHERE state = 'submitting' OR state = 'queued' OR state = 'processing' GROUP BY model";
+/// The tasks at the provider whose calls do not fail. No more than run at one time.
+const UNPOLLED: &str = "SELECT id, coalesce(polled_at, submitted_at, 0) FROM jobs INDEXED BY jobs_running
+    WHERE (state = 'submitting' OR state = 'queued' OR state = 'processing') AND next_action = 'poll'";
 /// The frequent statements, so that a test can check their query plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     use strum::VariantArray;
-    let fixed = [("first job of each model", HEADS), ("next turn", NEXT_TURN), ("running by model", RUNNING)];
+    let fixed = [
+        ("first job of each model", HEADS),
+        ("next turn", NEXT_TURN),
+        ("running by model", RUNNING),
+        ("unpolled", UNPOLLED),
+    ];
     let of_actions = NextAction::VARIANTS
         .iter()
         .copied()
@@ -57,6 +66,19 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
 
 fn of(sql: &str, what: NextAction) -> String {
     sql.replace("ACTION", what.into_str())
+}
+
+/// How many tasks of each model are at the provider.
+pub(super) fn task_counts(connection: &Connection, now: Timestamp) -> Result<TaskCounts, StoreError> {
+    let mut statement = connection.prepare_cached(RUNNING)?;
+    let failing_since = now.minus(FAILING_GRACE).millis();
+    let count = |row: &Row<'_>| {
+        let (all, failing): (u32, u32) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, ModelTasks { working: all.saturating_sub(failing), failing }))
+    };
+    let running: BTreeMap<String, ModelTasks> =
+        statement.query_map([failing_since], count)?.collect::<Result<_, _>>()?;
+    Ok(TaskCounts(running))
 }
 
 impl Store {
@@ -103,15 +125,25 @@ impl Store {
                     *head = WaitingJob { id, turn, ..head.clone() };
                 }
             }
-            let mut statement = connection.prepare_cached(RUNNING)?;
-            let failing_since = now.minus(FAILING_GRACE).millis();
-            let count = |row: &Row<'_>| {
-                let (all, failing): (u32, u32) = (row.get(1)?, row.get(2)?);
-                Ok((row.get(0)?, ModelTasks { working: all.saturating_sub(failing), failing }))
-            };
-            let running: BTreeMap<String, ModelTasks> =
-                statement.query_map([failing_since], count)?.collect::<Result<_, _>>()?;
-            Ok((heads, TaskCounts(running)))
+            Ok((heads, task_counts(connection, now)?))
+        })
+        .await
+    }
+
+    /// The jobs whose tasks were not polled for `interval`, longest not polled first, and when the next one will not have been.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn unpolled_jobs(&self, now: Timestamp, interval: Duration) -> Result<Due, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(UNPOLLED)?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get::<_, Timestamp>(1)?.plus(interval), row.get(0)?)))?;
+            let mut found: Vec<(Timestamp, JobId)> = rows.collect::<Result<_, _>>()?;
+            found.sort_unstable();
+            let later = found.split_off(found.partition_point(|(due, _)| *due <= now));
+            let jobs = found.into_iter().map(|(_, job)| job).collect();
+            Ok(Due { jobs, next: later.first().map(|(due, _)| *due) })
         })
         .await
     }

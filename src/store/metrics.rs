@@ -41,7 +41,7 @@ pub struct JobLabels {
 /// What reported the end of a task first.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct SourceLabel {
-    /// `callback` or `poll`.
+    /// `callback`, `poll`, or `watched`: polled before its time because somebody watches.
     pub source: &'static str,
 }
 
@@ -112,12 +112,18 @@ impl MetricEvent {
         let mut counted = CountedEvent { finished_job, ..CountedEvent::default() };
         match event {
             Event::SubmitAnswered { verdict, .. } => counted.submit = Some(submit_outcome(verdict)),
-            Event::StatusPolled { verdict, .. } => {
+            Event::StatusPolled { verdict, sent_at, .. } => {
                 counted.poll = Some(poll_outcome(verdict));
                 let was_running = matches!(from, StateName::Queued | StateName::Processing);
                 let is_finished = matches!(verdict, StatusVerdict::Answered(facts)
                     if matches!(facts.phase, Phase::Completed | Phase::Failed | Phase::Cancelled));
-                let source = if before.callback_at().is_some() { "callback" } else { "poll" };
+                // Polled before its time because somebody watches: the callback may be on its way.
+                let is_early = before.state().schedule().is_some_and(|schedule| schedule.due > *sent_at);
+                let source = match before.callback_at() {
+                    Some(_) => "callback",
+                    None if is_early => "watched",
+                    None => "poll",
+                };
                 // The callback of an adopted task went elsewhere.
                 let is_counted = was_running && is_finished && !after.identity().adopted;
                 counted.finished_task = is_counted.then_some(source);
@@ -232,7 +238,8 @@ impl Metrics {
             self.finished_tasks.get_or_create(&SourceLabel { source }).inc();
             match source {
                 "callback" => self.shared.missed_callbacks.store(0, Ordering::Relaxed),
-                _ => drop(self.shared.missed_callbacks.fetch_add(1, Ordering::Relaxed)),
+                "poll" => drop(self.shared.missed_callbacks.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
             }
         }
         if let Some((state, model)) = counted.finished_job {

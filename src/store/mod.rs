@@ -24,6 +24,7 @@
 //! | lists of jobs, the change feed; lists of batches; the end of a batch | `lists`; `batches`; `batch_ends` |
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
+//! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
 //! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
@@ -55,6 +56,7 @@ pub mod fairness;
 pub mod hooks;
 pub mod job_files;
 mod job_rows;
+mod learned_times;
 pub mod library_outputs;
 pub mod lists;
 mod meta;
@@ -70,6 +72,7 @@ pub mod ratings;
 pub mod report;
 pub mod schema;
 pub mod sidecars;
+pub mod slots;
 pub mod spending;
 mod sql_types;
 pub mod start_attempt;

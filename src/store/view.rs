@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::job::state::State;
 use crate::job::step::edit::MOVED;
 use crate::job::suspension::Suspension;
+use crate::job::usual_time::UsualTime;
 use crate::job::waiting::wait_reason;
 use crate::money::Quota;
 use crate::store::details::{JobDetails, LibraryFile};
@@ -30,6 +31,7 @@ impl JobDetails {
             model: identity.model.clone(),
             prompt: self.prompt.clone(),
             progress: facts.progress,
+            usual_seconds: self.usual.map(UsualTime::seconds),
             priority: identity.priority.get(),
             labels: self.labels.clone(),
             rating: self.rating,
@@ -147,6 +149,7 @@ mod tests {
             again_of: JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890aa"),
             estimate: Some(Quota::new(70_000)),
             cost: Some(Quota::new(75_000)),
+            usual: Some(UsualTime::from_seconds([40, 70, 105])),
             rating: Some(4),
             files: vec![LibraryFile {
                 key: OutputKey { kind: OutputKind::Video, index: 0 },
@@ -177,7 +180,7 @@ mod tests {
         let expected = concat!(
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
-            r#""prompt":"春天的\"樱花\"树下","progress":100,"priority":10,"labels":{"project":"spring"},"rating":4,"batch":"b17","#,
+            r#""prompt":"春天的\"樱花\"树下","progress":100,"usual_seconds":[40,70,105],"priority":10,"labels":{"project":"spring"},"rating":4,"batch":"b17","#,
             r#""again_of":"019d5cb9-2b40-7bbb-8ccc-1234567890aa","#,
             r#""max_cost_usd":0.5,"estimate_usd":0.14,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,

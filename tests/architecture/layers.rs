@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fs", 0),
     ("job", 1),
     ("heartbeats", 1),
+    ("watchers", 1),
     ("pricing", 1),
     ("settings", 2),
     ("jobfile", 2),

@@ -112,7 +112,11 @@ impl Change<'_> {
             let detail = format!("task {}, submitted {}", running.task, running.schedule.since);
             return self.hold_running(HoldReason::TimedOut, detail, running);
         }
-        running.schedule = self.retry_later(running.schedule, polls, not_before);
+        let is_early = running.schedule.due > sent_at && !self.job.identity.adopted;
+        // Somebody watches the task, or its callback said so: when it is polled without them stays as it was.
+        if !(is_early && matches!(verdict, StatusVerdict::Answered(_))) {
+            running.schedule = self.retry_later(running.schedule, polls, not_before);
+        }
         if self.job.callback_at.is_some() {
             let soonest = now.plus(MIN_POLL_SPACING);
             running.schedule.due = not_before.map_or(soonest, |time| time.max(soonest));
@@ -212,6 +216,10 @@ impl Change<'_> {
         let first = self.job.callback_at.is_none();
         match &mut self.job.state {
             State::Queued(running) | State::Processing(running) => {
+                if first {
+                    // The answer may lag behind the callback.
+                    running.schedule.tries = 0;
+                }
                 poll_soon(&mut running.schedule, running.polled_at, now);
                 self.job.callback_at = Some(now);
             }

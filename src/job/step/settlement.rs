@@ -49,7 +49,7 @@ impl Job {
     }
 
     /// Whether no answer has said yet that its task has ended.
-    pub(super) fn is_task_unfinished(&self) -> bool {
+    pub fn is_task_unfinished(&self) -> bool {
         matches!(
             self.state,
             State::Queued(_)

@@ -17,6 +17,9 @@ use crate::job::step::{AttemptToSend, Billing, Change};
 use crate::job::{Job, JobError};
 use crate::money::Quota;
 
+/// After this many tries the wait between polls has grown to its longest.
+const TRIES_OF_SLOW_TASK: u32 = 16;
+
 impl Change<'_> {
     pub(super) fn attempt_started(&mut self) {
         let now = self.now();
@@ -237,14 +240,19 @@ impl Change<'_> {
         self.job.facts.reserved = reserved;
         self.job.checks_waived = false;
         self.job.facts.status_message = None;
-        let delay = self.moment.policy.first_poll();
-        let first_poll = Backoff { base: delay, factor: 1.0, cap: delay };
+        let policy = self.moment.policy;
+        let delay = policy.first_poll();
+        let (first_poll, tries) = match policy.usual.filter(|_| policy.callbacks) {
+            // Then as seldom as possible: the callback of a slow task still comes.
+            Some(usual) => (usual.first_poll(delay), TRIES_OF_SLOW_TASK),
+            None => (self.backoff(Backoff { base: delay, factor: 1.0, cap: delay }, 0), 0),
+        };
         // A callback that arrived before this answer, or a cancel request, does not wait for the first poll.
         let immediately = self.job.callback_at.is_some() || self.job.cancel_requested;
-        let due = if immediately { now } else { now.plus(self.backoff(first_poll, 0)) };
+        let (due, tries) = if immediately { (now, 0) } else { (now.plus(first_poll), tries) };
         self.job.state = State::Queued(RunningTask {
             task: task.clone(),
-            schedule: Schedule::starting(now, due),
+            schedule: Schedule { tries, ..Schedule::starting(now, due) },
             polled_at: None,
         });
     }

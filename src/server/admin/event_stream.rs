@@ -20,6 +20,7 @@ use crate::server::admin::status::status_view;
 use crate::server::answer_limit::hold;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
+use crate::watchers::OpenStream;
 
 /// A comment is sent after this much silence, so that proxies and both ends know that the connection is
 /// alive.
@@ -40,6 +41,7 @@ struct EventStream {
     /// The suspensions last sent.
     suspensions: Option<Vec<Suspension>>,
     has_changes: bool,
+    _watching: OpenStream,
 }
 
 /// `GET /api/v1/events`: changes as they happen.
@@ -85,7 +87,19 @@ impl EventStream {
     /// Subscribes before the first read, so that no change between the two is missed.
     fn subscribe(server: AdminServer, resume_after: Option<i64>, only: BTreeSet<JobId>) -> Self {
         let changes = server.store.listen(Topic::Changes);
-        Self { server, changes, only, resume_after, last_change: None, suspensions: None, has_changes: true }
+        let watching = server.watchers.open_stream();
+        // Its reader sees progress from now on.
+        server.store.wake(Topic::Poll);
+        Self {
+            server,
+            changes,
+            only,
+            resume_after,
+            last_change: None,
+            suspensions: None,
+            has_changes: true,
+            _watching: watching,
+        }
     }
 
     /// The stream ends when the daemon stops or the database cannot be read; clients reconnect.

@@ -146,7 +146,7 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
     registry.register("submits", "Submit calls to the provider, by outcome", metrics.submits.clone());
     registry.register("polls", "Status queries to the provider, by outcome", metrics.polls.clone());
     registry.register("callbacks_received", "Callbacks stored", metrics.callbacks.clone());
-    let help = "Tasks that finished at the provider, by what reported it first: callback or poll";
+    let help = "Tasks that finished at the provider, by what reported it first: callback, poll or watched";
     registry.register("tasks_finished", help, metrics.finished_tasks.clone());
     let missed = Gauge::<i64>::default();
     missed.set(metrics.missed_callbacks().into());

@@ -35,6 +35,7 @@ use crate::store::Store;
 use crate::store::adopt::Adoption;
 use crate::store::details::JobDetails;
 use crate::store::error::StoreError;
+use crate::watchers::Watchers;
 
 /// Adopts tasks, each named once; the second argument is the name of new jobs. Returns the jobs and the errors.
 pub type AdoptTasks = Arc<
@@ -73,6 +74,8 @@ pub struct AdminServer {
     pub pictures: PictureFolder,
     /// Show which stages are stalled.
     pub heartbeats: Heartbeats,
+    /// Notified of pages and event streams.
+    pub watchers: Watchers,
     /// Replaced by a rotation.
     pub callback_secrets: Arc<RwLock<CallbackSecrets>>,
     /// Turns true when the daemon stops; event streams end then.

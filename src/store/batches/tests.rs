@@ -9,6 +9,7 @@ use crate::job::{JobId, TaskId};
 use crate::jobfile::Draft;
 use crate::store::hooks::Subject;
 use crate::store::job_files::{FileToIngest, Source};
+use crate::store::start_attempt::AttemptParts;
 use crate::store::subscription::Subscription;
 use crate::store::tests::{NOW, Rig, draft, parts, raw};
 
@@ -166,4 +167,20 @@ async fn end_is_expected_by_the_times_of_earlier_jobs_of_the_model() {
         end(&rig, *job, task, NOW).await;
     }
     assert_eq!(newest(&rig, NOW).await.eta_at, None, "none runs");
+}
+
+#[tokio::test]
+async fn end_is_expected_by_what_is_learned_of_jobs_like_these() {
+    let rig = Rig::new();
+    let jobs = rig.ingest(drafts(3)).await;
+    let class = "720p|5|-|wan2.7";
+    let parts = AttemptParts { price_class: Some(class.to_owned()), ..parts(Box::new(|_| None)) };
+    rig.store.start_attempt(jobs[0], parts, NOW).await.unwrap();
+    let verdict = SubmitVerdict::Accepted { task: TaskId::parse("task-1").unwrap(), reserved: None };
+    rig.store.apply(jobs[0], Event::SubmitAnswered { attempt: 1, verdict }, NOW).await.unwrap();
+    assert_eq!(newest(&rig, NOW).await.eta_at, None, "nothing is known yet");
+    let learned = "INSERT INTO learned_times VALUES (?1, '[]', 30000, 60000, 90000, 0)";
+    raw(&rig.path()).execute(learned, [class]).unwrap();
+    // One runs for 30 s more, then two after each other.
+    assert_eq!(newest(&rig, NOW).await.eta_at, Some(NOW.plus(Duration::from_secs(90))));
 }

@@ -20,10 +20,10 @@ const STEPS: [(&str, u64, u64); 8] = [
     ("ingested", 11, 62),
     ("moved", 3, 10),
     ("submitted", 13, 47),
-    ("accepted", 10, 48),
+    ("accepted", 11, 58),
     ("delivery kept", 4, 18),
     ("callback processed", 8, 52),
-    ("polled", 10, 59),
+    ("polled", 11, 69),
     ("stored", 18, 100),
 ];
 
@@ -115,7 +115,7 @@ fn poll_without_news_updates_only_its_time_and_schedule() {
         for step in ["ingested", "submitted", "accepted"] {
             job.step(step).await;
         }
-        for seconds in [5, 10] {
+        for seconds in [200, 210] {
             let sent_at = NOW.plus(std::time::Duration::from_secs(seconds));
             let verdict = StatusVerdict::Answered(TaskFacts::of(Phase::Processing));
             let polled = Event::StatusPolled { task: job.task.clone(), sent_at, verdict };

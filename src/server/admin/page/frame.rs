@@ -15,6 +15,7 @@ use crate::server::admin::page::{assets, format, language};
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
 use crate::server::admin::status::counts;
+use crate::store::notify::Topic;
 
 /// What a page may load: its own scripts, styles and videos, and nothing else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -71,6 +72,9 @@ struct ProblemTemplate {
 impl Frame {
     pub(super) async fn load(request: &HttpRequest, admin: &AdminState) -> Result<Self, Problem> {
         let store = &admin.server.store;
+        if admin.server.watchers.page_fetched() {
+            store.wake(Topic::Poll);
+        }
         let suspensions = store.suspensions().await?;
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
         let is_in_force = |cause| suspensions.iter().any(|suspension| suspension.cause == cause);

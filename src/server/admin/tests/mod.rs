@@ -37,6 +37,7 @@ use crate::secret::{CallbackSecrets, Secret};
 use crate::server::connection_limits::ConnectionTimeouts;
 use crate::server::rig::{NOW, Rig, TestResponse, TestServer, draft};
 use crate::settings;
+use crate::watchers::Watchers;
 
 /// An admin server with default settings, in the rig's folder.
 fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
@@ -65,6 +66,7 @@ fn admin_server(rig: &Rig, shutdown: watch::Receiver<bool>) -> AdminServer {
         library,
         pictures: PictureFolder::new(folder.join("pictures")),
         heartbeats: Heartbeats::new(Clock::machine()),
+        watchers: Watchers::new(Clock::machine()),
         callback_secrets: Arc::new(RwLock::new(CallbackSecrets::new(Secret::new("first"), Vec::new()))),
         shutdown,
     }
