@@ -265,16 +265,23 @@ async fn job_is_the_same_after_the_database_is_reopened() {
 }
 
 #[tokio::test]
-async fn job_is_found_by_id_id_prefix_and_name() {
+async fn job_is_found_by_id_name_and_part_of_its_id() {
     let rig = Rig::new();
     let ids = rig.ingest(vec![draft("sakura"), draft("rain"), draft("rain")]).await;
     let found = async |text: &str| rig.store.find(text.into()).await.unwrap();
     assert_eq!(found(&ids[0].to_string()).await, Found::One(ids[0]));
-    assert_eq!(found(&ids[0].to_string()[..35]).await, Found::One(ids[0]));
+    let id = ids[0].to_string();
+    for part in [&id[..35], &id[28..], &id[9..], &id[10..36].to_uppercase()] {
+        assert_eq!(found(part).await, Found::One(ids[0]), "{part}");
+    }
+    assert_eq!(found(&id[31..]).await, Found::None, "too short a part");
+    assert_eq!(found("%_%_%_").await, Found::None);
     assert_eq!(found("sakura").await, Found::One(ids[0]));
     assert_eq!(found("rain").await, Found::Many(vec![ids[2], ids[1]]));
     assert_eq!(found("nothing").await, Found::None);
-    assert!(matches!(found(&ids[0].to_string()[..8]).await, Found::Many(_)));
+    assert!(matches!(found(&id[..8]).await, Found::Many(_)));
+    let named = rig.ingest(vec![draft(&id[28..])]).await;
+    assert_eq!(found(&id[28..]).await, Found::One(named[0]), "a name comes before a part of an id");
 }
 
 #[tokio::test]

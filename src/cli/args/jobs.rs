@@ -80,21 +80,21 @@ pub(crate) struct FilterArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct JobArg {
-    /// Id, unique beginning of one, or name
+    /// Id, name, or part of an id
     #[arg(value_name = "JOB")]
     pub job: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct OptionalJobArg {
-    /// Id, unique beginning of one, or name; default: all jobs
+    /// Id, name, or part of an id; default: all jobs
     #[arg(value_name = "JOB")]
     pub job: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct JobsArg {
-    /// Ids, unique beginnings of them, or names
+    /// Ids, names, or parts of ids
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<String>,
 }
@@ -112,7 +112,7 @@ pub(crate) struct AdoptArgs {
 /// `cancel`, `retry`, `release`, `dismiss`
 #[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
-    /// Ids, unique beginnings of them, or names
+    /// Ids, names, or parts of ids
     #[arg(value_name = "JOB", required_unless_present_any = ["state", "labels"], conflicts_with_all = ["state", "labels"])]
     pub jobs: Vec<String>,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::money::Quota;
 /// `again`
 #[derive(Debug, Args)]
 pub(crate) struct AgainArgs {
-    /// Id, unique beginning of one, or name
+    /// Id, name, or part of an id
     #[arg(value_name = "JOB")]
     pub job: String,
     /// A value of the new request, such as seed=7 or extra.audio=true; JSON if it is valid JSON, else text
@@ -39,7 +39,7 @@ pub(crate) struct AgainArgs {
 /// `edit`
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Id, unique beginning of one, or name
+    /// Id, name, or part of an id
     #[arg(value_name = "JOB")]
     pub job: String,
     /// A value to change, such as seed=7, extra.audio=true or dropreel.priority=5; default: opens $EDITOR
@@ -56,7 +56,7 @@ pub(crate) struct EditArgs {
 /// `rate`
 #[derive(Debug, Args)]
 pub(crate) struct RateArgs {
-    /// Id, unique beginning of one, or name; with one of its outputs, JOB:video-0
+    /// Id, name, or part of an id; with one of its outputs, JOB:video-0
     #[arg(value_name = "JOB[:OUTPUT]")]
     pub job: String,
     /// 0 (rejected) to 5, or `clear`

@@ -46,7 +46,7 @@ const SAME_REQUEST: &str =
     tag = "jobs",
     summary = "Make new jobs from a job's request. The provider bills every job",
     params(
-        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name"),
+        ("job" = String, Path, description = "An id, a name, or a part that only one id has (at least 6 characters)"),
         ("max_cost_usd" = Option<f64>, Query, description = "Accept nothing if the estimate of all jobs is above this", minimum = 0),
         ("Idempotency-Key" = Option<String>, Header, description = "As for POST /api/v1/jobs")
     ),

@@ -29,7 +29,7 @@ const ONE_JOB: &str =
     tag = "jobs",
     summary = "Change a job that has not been submitted. The old text stays in its history",
     params(
-        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name")
+        ("job" = String, Path, description = "An id, a name, or a part that only one id has (at least 6 characters)")
     ),
     request_body(content = EditRequest),
     responses(

@@ -61,7 +61,7 @@ pub(super) async fn list_jobs(
     tag = "jobs",
     summary = "One job, with its history and its request",
     params(
-        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name")
+        ("job" = String, Path, description = "An id, a name, or a part that only one id has (at least 6 characters)")
     ),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -95,7 +95,7 @@ pub(super) async fn get_job(
     tag = "jobs",
     summary = "Cancel, retry, release or dismiss a job. `retry` may be billed again",
     params(
-        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name"),
+        ("job" = String, Path, description = "An id, a name, or a part that only one id has (at least 6 characters)"),
         ("action" = OperatorAction, Path, description = "What to do")
     ),
     responses(

@@ -18,7 +18,7 @@ use crate::store::ratings::RateError;
     tag = "jobs",
     summary = "Rate the outputs of a job, or one of them. Repeating a request is safe",
     params(
-        ("job" = String, Path, description = "An id, a unique prefix of one (at least 6 characters), or a name")
+        ("job" = String, Path, description = "An id, a name, or a part that only one id has (at least 6 characters)")
     ),
     request_body(content = RatingRequest),
     responses(

@@ -30,7 +30,7 @@ fn parse_state(word: &str) -> Result<StateName, Problem> {
     })
 }
 
-/// Finds the job with this id, unique id prefix or name.
+/// Finds the job with this id, this name, or this part of its id.
 pub(super) async fn resolve_job(store: &Store, reference: String) -> Result<JobId, Problem> {
     let ids = match store.find(reference.clone()).await? {
         Found::One(id) => return Ok(id),
