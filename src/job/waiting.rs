@@ -23,11 +23,19 @@ impl fmt::Display for WaitReason<'_> {
         match self {
             Self::Stored(sentence) => f.write_str(sentence),
             Self::NotBefore(time) => write!(f, "waits until {time} (not_before)"),
+            // That says already what is paused, and by whom.
+            Self::Suspended(Suspension { cause, message, .. }) if cause.is_pause() => f.write_str(message),
             Self::Suspended(Suspension { cause, message, .. }) => {
                 write!(f, "suspended ({}): {message}", cause.into_str())
             }
         }
     }
+}
+
+/// What jobs wait for whose model the last list lacks. It is stored with the first of a model only, which is about to be
+/// submitted: in a minute it is over.
+pub fn list_awaited(model: &str) -> String {
+    format!("the provider's list of models lacks {model}; waits for the next list to say the same")
 }
 
 /// What `job` waits for while these suspensions are in force; `None` if it waits for its turn, or no longer waits.
@@ -158,7 +166,11 @@ mod tests {
             let (job, failed) = (job(state, None), job(state, Some("its own")));
             for cause in causes {
                 let suspensions = [suspension(*cause)];
-                let expected = format!("suspended ({}): why", cause.into_str());
+                let expected = if cause.is_pause() {
+                    "why".to_owned()
+                } else {
+                    format!("suspended ({}): why", cause.into_str())
+                };
                 let expected = suspended_by.contains(cause).then_some(expected);
                 let reason = wait_reason(&job, &suspensions, NOW).map(|reason| reason.to_string());
                 assert_eq!(reason, expected, "{state} {cause:?}");

@@ -110,6 +110,14 @@ impl SharedCatalogue {
         Listing::Unknown
     }
 
+    /// Whether a job for this model waits for another list. Unlike [`listing`](Self::listing), asks for none.
+    pub fn is_awaited(&self, model: &str) -> bool {
+        let now = self.0.clock.tick();
+        let lists = self.0.lists.lock();
+        let is_missing = lists.last.as_ref().is_some_and(|last| !last.catalogue.lists(model));
+        is_missing && lists.awaited_since.is_some_and(|since| now.since(since) < SECOND_LIST_WITHIN)
+    }
+
     /// The last list, and when it was read.
     pub fn last(&self) -> Option<(Arc<Catalogue>, Timestamp)> {
         self.0.lists.lock().last.as_ref().map(|last| (last.catalogue.clone(), last.at))
@@ -164,7 +172,9 @@ mod tests {
         assert_eq!(shared.listing("wan2.5"), Listing::Unknown, "no list");
         shared.record(list(&["wan2.6"]));
         assert_eq!(shared.listing("wan2.6"), Listing::Listed);
+        assert!(!shared.is_awaited("wan2.5"), "no job waits");
         assert_eq!(shared.listing("wan2.5"), Listing::Awaited, "one list");
+        assert_eq!(["wan2.5", "wan2.6"].map(|model| shared.is_awaited(model)), [true, false]);
         shared.record(list(&["wan2.6"]));
         assert_eq!(shared.listing("wan2.5"), unlisted());
         shared.record(list(&["wan2.5", "wan2.6"]));
@@ -189,6 +199,7 @@ mod tests {
         clock.advance(SECOND_LIST_WITHIN - SECOND);
         assert_eq!(shared.listing("wan2.5"), Listing::Awaited);
         clock.advance(SECOND);
+        assert!(!shared.is_awaited("wan2.5"));
         assert_eq!(shared.listing("wan2.5"), Listing::Unknown, "no list came");
         shared.record(list(&["wan2.6"]));
         assert_eq!(shared.listing("wan2.5"), unlisted(), "it has come after all");

@@ -14,6 +14,7 @@ use crate::job::retry::{
 };
 use crate::job::state::{HeldFrom, PendingAttempt, RunningTask, Schedule, State};
 use crate::job::step::{AttemptToSend, Billing, Change};
+use crate::job::waiting::list_awaited;
 use crate::job::{Job, JobError};
 use crate::money::Quota;
 
@@ -64,10 +65,7 @@ impl Change<'_> {
     /// Its submit waits until another list says whether the provider has the model.
     pub(super) fn list_awaited(&mut self) {
         if self.job.needs_listed_model() {
-            let model = &self.job.identity.model;
-            self.job.facts.status_message = Some(format!(
-                "the provider's list of models lacks {model}; waits for the next list to say the same"
-            ));
+            self.job.facts.status_message = Some(list_awaited(&self.job.identity.model));
         }
     }
 

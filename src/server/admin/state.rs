@@ -17,6 +17,7 @@ use crate::api::data_dir::DataDir;
 use crate::api::job::JobView;
 use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
+use crate::job::waiting::list_awaited;
 use crate::job::{JobId, TaskId};
 use crate::jobfile;
 use crate::library::Library;
@@ -182,7 +183,11 @@ impl AdminState {
         let estimates =
             if new.is_empty() { BTreeMap::new() } else { self.server.store.estimate_jobs(new).await? };
         let views = jobs.iter().map(|job| {
-            let view = job.view(self.server.library_dir(), &suspensions, now);
+            let mut view = job.view(self.server.library_dir(), &suspensions, now);
+            let awaits_list = job.job.needs_listed_model() && self.server.catalogue.is_awaited(&view.model);
+            if awaits_list && view.reason.is_none() {
+                view.reason = Some(list_awaited(&view.model));
+            }
             let estimate = estimates.get(&view.id).map(|job| job.estimate.quota.usd());
             JobView { estimate_usd: view.estimate_usd.or(estimate), ..view }
         });

@@ -6,6 +6,21 @@ use super::*;
 use crate::provider::wire::catalogue::read_catalogue;
 
 #[actix_web::test]
+async fn every_job_of_a_missing_model_says_that_another_list_is_awaited() {
+    let admin = TestAdmin::start_with(|admin| {
+        admin.catalogue.record(read_catalogue(&json!(["other-model"])).unwrap());
+        // As the submit stage asks.
+        admin.catalogue.listing("wan2.5-t2v");
+    });
+    admin.add_jobs(&["a", "b"]).await;
+    let jobs = admin.get("/api/v1/jobs").await.json();
+    let reason = "the provider's list of models lacks wan2.5-t2v; waits for the next list to say the same";
+    for job in jobs["jobs"].as_array().unwrap() {
+        assert_eq!(job["reason"], reason, "{job}");
+    }
+}
+
+#[actix_web::test]
 async fn models_are_joined_with_the_list_the_table_and_own_jobs() {
     let admin = TestAdmin::start_with(|admin| {
         let tier = json!({"resolution": "720p", "price": 0.1});

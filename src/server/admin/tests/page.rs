@@ -83,7 +83,7 @@ async fn waiting_job_names_its_suspension_on_every_page() {
     let waits = json!("waits until 2096-10-02T07:06:40.000Z (not_before)");
     assert_eq!(reasons().await, [waits.clone(), Value::Null]);
     admin.post("/api/v1/pause", "{}").await;
-    let paused = "suspended (paused_submits): paused by an operator; `dropreel resume` continues";
+    let paused = "paused by an operator; `dropreel resume` continues";
     assert_eq!(reasons().await, [waits, json!(paused)]);
     assert_eq!(admin.get("/api/v1/jobs/sakura").await.json()["reason"], json!(paused));
     for (path, language, note) in [
