@@ -126,7 +126,7 @@ async fn call(store: Store, session: Arc<ProviderSession>, permit: QuotePermit, 
 async fn keep(store: &Store, request: &Request, quota: Quota, now: Timestamp) -> Result<(), StoreError> {
     store.keep_quote(request.body.clone(), quota, now).await?;
     match request.job {
-        Some(nr) => store.estimate_again(nr, request.body.clone()).await,
+        Some(nr) => store.estimate_again(nr, request.body.clone(), now).await,
         None => Ok(()),
     }
 }

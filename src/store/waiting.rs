@@ -2,16 +2,25 @@
 //! accepted, and again when they are edited or the provider quotes a price: estimating a hundred thousand jobs takes
 //! seconds, adding up the column some milliseconds.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
+use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::event::Event;
+use crate::job::step::Moment;
 use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
+use crate::store::apply::apply_in;
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_files::staging::NOT_STAGED;
 
 const SET_ESTIMATE: &str = "UPDATE jobs SET estimate_quota = ?2 WHERE nr = ?1 AND estimate_quota IS NOT ?2";
+
+/// A job that waits for more of a budget than it needs.
+const CHEAPER: &str = "SELECT id FROM jobs
+    WHERE nr = ?1 AND next_action = 'wait' AND estimate_quota < budget_wait_quota";
 
 fn waiting() -> String {
     format!(
@@ -33,6 +42,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     vec![
         ("cost of waiting jobs", waiting()),
         ("set an estimate", SET_ESTIMATE.to_owned()),
+        ("cheaper than it waits for", CHEAPER.to_owned()),
         ("jobs to quote", unsubmitted()),
     ]
 }
@@ -63,13 +73,25 @@ impl Store {
         self.read(waiting_cost_in).await
     }
 
-    /// Estimates the job in this row again: more is known of the price of its request.
+    /// Estimates the job in this row again: more is known of the price of its request. If it waits for a budget and costs
+    /// less than it waits for, it is tried again: nothing else would wake it before the budget is renewed.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn estimate_again(&self, nr: i64, body: String) -> Result<(), StoreError> {
+    pub async fn estimate_again(&self, nr: i64, body: String, now: Timestamp) -> Result<(), StoreError> {
+        let (policy, jitter) = (self.policy, self.rng.fraction());
         let book = self.prices.read().clone();
-        self.writer.write(move |writing| set_estimate(writing.connection, &book, nr, &body)).await
+        self.writer
+            .write(move |writing| {
+                set_estimate(writing.connection, &book, nr, &body)?;
+                let mut statement = writing.connection.prepare_cached(CHEAPER)?;
+                let cheaper: Option<JobId> = statement.query_row([nr], |row| row.get(0)).optional()?;
+                if let Some(id) = cheaper {
+                    apply_in(writing, id, &Event::BudgetFreed, Moment { now, jitter, policy: &policy })?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// The requests of up to `limit` jobs that are not submitted yet, after the row `after`, each with its row.
@@ -93,7 +115,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::event::{Event, OperatorAction};
+    use crate::job::event::OperatorAction;
+    use crate::job::next_action::NextAction;
     use crate::pricing::price_book::{OperatorPrice, Price};
     use crate::store::tests::{NOW, Rig, draft, parts};
 
@@ -132,10 +155,30 @@ mod tests {
         rig.store.start_attempt(jobs[1], parts(Box::new(|_| None)), NOW).await.unwrap();
         for (nr, body) in waiting {
             rig.store.keep_quote(body.clone(), PRICE, NOW).await.unwrap();
-            rig.store.estimate_again(nr, body).await.unwrap();
+            rig.store.estimate_again(nr, body, NOW).await.unwrap();
         }
         let quoted = rig.store.waiting_cost().await.unwrap();
         assert_ne!(guessed, quoted);
         assert_eq!(quoted, PRICE, "the submitted one waits no longer");
+    }
+
+    #[tokio::test]
+    async fn lower_quote_wakes_a_job_that_waits_for_a_budget() {
+        let rig = Rig::new();
+        rig.store.set_quoting(Some("https://qingbo.dev/v1".into()));
+        let job = rig.ingest(vec![draft("a")]).await[0];
+        let (nr, body) = rig.store.unsubmitted_requests(0, 9).await.unwrap().remove(0);
+        let until = NOW.plus(std::time::Duration::from_secs(3600));
+        let over = Event::OverBudget { need: PRICE, why: "no money".into(), until };
+        rig.store.apply(job, over, NOW).await.unwrap();
+        let is_due = async || {
+            let due = rig.store.due_jobs(NextAction::Submit, NOW, 9).await.unwrap();
+            due.jobs.contains(&job)
+        };
+        for (price, wakes) in [(PRICE, false), (PRICE.plus(PRICE), false), (Quota::new(1), true)] {
+            rig.store.keep_quote(body.clone(), price, NOW).await.unwrap();
+            rig.store.estimate_again(nr, body.clone(), NOW).await.unwrap();
+            assert_eq!(is_due().await, wakes, "{price}");
+        }
     }
 }
