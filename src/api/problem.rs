@@ -47,6 +47,19 @@ pub struct JobFileProblem {
     pub column: u64,
 }
 
+impl JobFileProblem {
+    /// What follows `FILE:` in a line for people and editors: `3:15: /duration: ...`. A problem of the file as a whole has no
+    /// place in it. `kind` is what is said before the pointer.
+    pub fn describe(&self, kind: &str) -> String {
+        let Self { pointer, message, line, column } = self;
+        match (pointer.as_str(), line, column) {
+            ("", 0 | 1, 0 | 1) => format!(" {kind}{message}"),
+            ("", ..) => format!("{line}:{column}: {kind}{message}"),
+            _ => format!("{line}:{column}: {kind}{pointer}: {message}"),
+        }
+    }
+}
+
 /// A job that matches the reference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Candidate {

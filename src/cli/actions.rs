@@ -1,17 +1,19 @@
 //! `cancel`, `retry`, `release`, `dismiss`: on named jobs, or on all that match a filter.
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::api::action::ActionResult;
+use crate::api::job::JobView;
 use crate::cli::args::ActionArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::list::{JobsDocument, fetch_jobs};
 use crate::cli::received::{Received, ReceivedJob};
-use crate::cli::terminal::{confirm, eprint_line, print_json, print_line};
+use crate::cli::summary::{about_cost, are_many, group, sum_up};
+use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, width};
 use crate::job::event::OperatorAction;
-use crate::money::Quota;
 
 /// Most jobs one filter may select.
 const MAX_JOBS: u32 = 10_000;
@@ -45,25 +47,44 @@ pub(crate) async fn apply(
         confirm(&question(action, &jobs))?;
     }
     let mut document = ActionsDocument { done: Vec::new(), rejected: 0 };
-    let mut failure = None;
+    let (mut failure, mut rejected) = (None, Vec::new());
+    // A person reads one line for many jobs.
+    let sums_up = are_many(&jobs) && (context.json || width().is_some());
+    let progress = if sums_up { ProgressBar::new(jobs.len() as u64) } else { ProgressBar::hidden() };
     for job in &jobs {
         let name = printable(&job.name);
         match client.act(job.id, action).await {
             Ok(result) => {
-                if !context.json {
+                if !context.json && !sums_up {
                     print_line(&format!("{name}: {}", printable(&result.message)))?;
                 }
                 document.done.push(result);
             }
             Err(error) if error.exit == Exit::Failed => {
-                eprint_line(&format!("{name}: {}", printable(&error.message)));
+                if !sums_up {
+                    eprint_line(&format!("{name}: {}", printable(&error.message)));
+                }
                 document.rejected += 1;
+                rejected.push((error.message, &**job));
             }
             Err(error) => {
                 failure = Some(error);
                 break;
             }
         }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    if sums_up {
+        if !context.json {
+            let done = document.done.iter().map(|result| (result.message.clone(), &result.job));
+            group(done)
+                .iter()
+                .try_for_each(|(message, jobs)| print_line(&sum_up(&format!(": {message}"), jobs)))?;
+        }
+        group(rejected)
+            .iter()
+            .for_each(|(message, jobs)| eprint_line(&sum_up(&format!(": {message}"), jobs)));
     }
     if context.json {
         print_json(&document)?;
@@ -85,24 +106,24 @@ fn print_selection(
     }
     let about = match action {
         OperatorAction::Cancel | OperatorAction::Dismiss => String::new(),
-        OperatorAction::Retry | OperatorAction::Release => about_cost(jobs),
+        OperatorAction::Retry | OperatorAction::Release => about_cost(jobs.iter().map(|job| &**job)),
     };
-    eprint_line(&format!("{} to {}{about}", count(jobs.len() as u64, "job"), action.into_str()));
+    let about = format!(" to {}{about}", action.into_str());
+    if are_many(jobs) && width().is_some() {
+        let jobs: Vec<&JobView> = jobs.iter().map(|job| &**job).collect();
+        print_line(&sum_up(&about, &jobs))?;
+        return Ok(Exit::Done);
+    }
+    eprint_line(&format!("{}{about}", count(jobs.len() as u64, "job")));
     for job in jobs {
         print_line(&format!("{}  {}  {}", job.id, job.state, printable(&job.name)))?;
     }
     Ok(Exit::Done)
 }
 
-/// ", about $1.20 in all", by the estimates of the jobs.
-fn about_cost(jobs: &[ReceivedJob]) -> String {
-    let usd: f64 = jobs.iter().filter_map(|job| job.estimate_usd).sum();
-    let cost = Quota::from_usd(usd).filter(|cost| *cost > Quota::ZERO);
-    cost.map_or_else(String::new, |cost| format!(", about {cost} in all"))
-}
-
 fn question(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
-    let about = about_cost(jobs);
+    let about = about_cost(jobs.iter().map(|job| &**job));
+    let about = if about.is_empty() { about } else { format!("{about} in all") };
     let jobs = count(jobs.len() as u64, "job");
     match action {
         OperatorAction::Cancel => format!("Cancel {jobs}?"),

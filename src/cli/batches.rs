@@ -4,14 +4,24 @@ use crate::api::batch::{BatchView, MAX_BATCH_PAGE};
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::{self, Column};
 use crate::cli::received::ReceivedBatches;
 use crate::cli::suspensions::eprint_suspensions;
+use crate::cli::terminal;
 use crate::cli::terminal::{eprint_line, print_json, print_line};
-use crate::cli::{format, terminal};
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 
-const HEADERS: &[&str] = &["FILE", "JOBS", "LEFT", "SUCCEEDED", "HELD", "COST", "AGE", "ID"];
+const COLUMNS: [Column; 8] = [
+    Column::cut("FILE"),
+    Column::number("JOBS"),
+    Column::number("LEFT"),
+    Column::number("SUCCEEDED"),
+    Column::number("HELD"),
+    Column::number("COST"),
+    Column::number("AGE"),
+    Column::whole("ID"),
+];
 
 /// `list --batches`
 pub(crate) async fn list_batches(context: &Context, limit: u32) -> Result<Exit, CliError> {
@@ -28,7 +38,7 @@ pub(crate) async fn list_batches(context: &Context, limit: u32) -> Result<Exit, 
     }
     let now = context.clock.now();
     let rows = page.batches.iter().map(|batch| row(batch, now)).collect();
-    print_line(&format::table(HEADERS, rows, terminal::width()))?;
+    print_line(&format::table(&COLUMNS, rows, terminal::width()))?;
     if page.next_cursor.is_some() {
         eprint_line("there are more batches; see --limit");
     }
@@ -89,6 +99,6 @@ mod tests {
         let unnamed = BatchView { file: None, ..batch.clone() };
         let now = NOW.plus(Duration::from_secs(3600));
         let rows = [batch, unnamed].iter().map(|batch| row(batch, now)).collect();
-        assert_golden("batches-80", &format::table(HEADERS, rows, Some(80)));
+        assert_golden("batches-80", &format::table(&COLUMNS, rows, Some(80)));
     }
 }

@@ -96,10 +96,7 @@ async fn daemons_estimate(client: &ApiClient, file: &Path, checker: &Checker) ->
 
 fn print(report: &FileEstimate) -> Result<(), CliError> {
     let print = |problem: &JobFileProblem, kind: &str| {
-        let pointer =
-            if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
-        let place = format!("{}:{}:{}", report.file, problem.line, problem.column);
-        print_line(&printable(&format!("{place}: {kind}{pointer}{}", problem.message)))
+        print_line(&printable(&format!("{}:{}", report.file, problem.describe(kind))))
     };
     report.errors.iter().try_for_each(|error| print(error, ""))?;
     report.warnings.iter().try_for_each(|warning| print(warning, "warning: "))?;

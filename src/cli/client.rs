@@ -111,7 +111,7 @@ impl ApiClient {
         })
     }
 
-    /// One job in full: by id, by the unique beginning of one, or by name.
+    /// One job in full: by id, by name, or by a part that only one id has.
     pub async fn job(&self, reference: &str) -> Result<ReceivedJob, CliError> {
         // In a URL path these are folders, not segments. A job with such a name has an id, too.
         if matches!(reference, "" | "." | "..") {
@@ -397,7 +397,7 @@ async fn problem(response: Response, file: Option<&str>) -> CliError {
     let exit = if status == StatusCode::UNAUTHORIZED { Exit::Usage } else { Exit::Failed };
     let message = match serde_json::from_str(&text) {
         Ok(problem) => describe_problem(&problem, file),
-        Err(_) => in_file(file, "", &format!("the daemon answered HTTP {status}")),
+        Err(_) => in_file(file, &format!("the daemon answered HTTP {status}")),
     };
     CliError::new(exit, message)
 }
@@ -406,14 +406,12 @@ async fn problem(response: Response, file: Option<&str>) -> CliError {
 fn describe_problem(problem: &ProblemDetails, file: Option<&str>) -> String {
     if let Some(errors) = problem.errors.as_ref().filter(|errors| !errors.is_empty()) {
         let lines = errors.iter().map(|error| {
-            let pointer =
-                if error.pointer.is_empty() { String::new() } else { format!("{}: ", error.pointer) };
-            let place = format!("{}:{}:", error.line, error.column);
-            in_file(file, &place, &printable(&format!("{pointer}{}", error.message)))
+            let described = printable(&error.describe(""));
+            file.map_or_else(|| described.trim_start().to_owned(), |file| format!("{file}:{described}"))
         });
         return lines.collect::<Vec<_>>().join("\n");
     }
-    let mut text = in_file(file, "", &printable(&problem.detail));
+    let mut text = in_file(file, &printable(&problem.detail));
     for candidate in problem.candidates.iter().flatten() {
         text += &format!("\n{}  {} ({})", candidate.id, printable(&candidate.name), candidate.state);
     }
@@ -425,11 +423,8 @@ fn printable_lines(text: &str) -> String {
     text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
-fn in_file(file: Option<&str>, place: &str, message: &str) -> String {
-    match file {
-        Some(file) => format!("{file}:{place} {message}"),
-        None => format!("{place} {message}").trim_start().to_owned(),
-    }
+fn in_file(file: Option<&str>, message: &str) -> String {
+    file.map_or_else(|| message.to_owned(), |file| format!("{file}: {message}"))
 }
 
 #[cfg(test)]
@@ -480,7 +475,7 @@ mod tests {
             errors: Some(vec![error("", "is empty", 1, 1), error("/seed", "a \u{1b}", 3, 9)]),
             ..ProblemDetails::default()
         };
-        let expected = "a.json:1:1: is empty\na.json:3:9: /seed: a ·";
+        let expected = "a.json: is empty\na.json:3:9: /seed: a ·";
         assert_eq!(describe_problem(&invalid, Some("a.json")), expected);
 
         let duplicate = ProblemDetails { detail: "accepted before".into(), ..ProblemDetails::default() };

@@ -1,6 +1,7 @@
 //! `list`, and lists of jobs for the other commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 use serde::Serialize;
 
@@ -10,12 +11,15 @@ use crate::cli::args::ListArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::format::{self, Column};
 use crate::cli::list_csv::csv_table;
 use crate::cli::received::{ReceivedJob, ReceivedPage};
 use crate::cli::suspensions::eprint_suspensions;
+use crate::cli::terminal;
 use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line};
-use crate::cli::{format, terminal};
 use crate::clock::Timestamp;
+use crate::job::JobId;
+use crate::job::state::StateName;
 
 /// Jobs as a JSON document.
 #[derive(Serialize)]
@@ -45,10 +49,7 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
         });
         return Ok(Exit::Done);
     }
-    let width = terminal::width();
-    let now = context.clock.now();
-    let rows = page.jobs.iter().map(|job| row(job, now, width)).collect();
-    print_line(&format::table(headers(width), rows, width))?;
+    print_line(&table(&page.jobs, context.clock.now(), terminal::width()))?;
     if page.next_cursor.is_some() {
         eprint_line("there are more jobs; see --limit");
     }
@@ -105,27 +106,75 @@ pub(crate) async fn fetch_jobs_of_file(
     }
 }
 
-/// Whether a list of this width has space for the model.
-fn is_wide(width: Option<u16>) -> bool {
-    width.is_none_or(|width| width >= 100)
+/// A list of this width has space for the model.
+const WIDE: u16 = 110;
+/// Fewest characters of an id that are shown: with a million jobs, one in five thousand of these fits another job, too.
+const SHORT_ID: usize = 8;
+
+/// The jobs as a table of this width; without one, for programs, with whole ids.
+fn table<'a, T: Deref<Target = JobView> + 'a>(jobs: &'a [T], now: Timestamp, width: Option<u16>) -> String {
+    let age = |job: &JobView| format::duration(now.since(job.created_at).as_secs());
+    let state = |job: &JobView| job.state.to_string();
+    let Some(width) = width else {
+        let columns = ["NAME", "STATE", "%", "MODEL", "AGE", "ID"].map(Column::whole);
+        let row = |job: &T| {
+            let (name, model) = (job.name.clone(), job.model.clone());
+            vec![name, state(job), job.progress.to_string(), model, age(job), job.id.to_string()]
+        };
+        return format::table(&columns, jobs.iter().map(row).collect(), None);
+    };
+    let mut columns = vec![
+        Column::whole("ID"),
+        Column::cut("NAME"),
+        Column::whole("STATE"),
+        Column::number("COST"),
+        Column::number("AGE"),
+    ];
+    if width >= WIDE {
+        columns.push(Column::cut("MODEL"));
+    }
+    columns.push(Column::sentence("NOTE"));
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    let row = |(job, id): (&T, String)| {
+        let mut row = vec![id, job.name.clone(), state(job), cost(job), age(job)];
+        row.extend((width >= WIDE).then(|| job.model.clone()));
+        row.push(note(job));
+        row
+    };
+    format::table(&columns, jobs.iter().zip(short_ids(&ids)).map(row).collect(), Some(width))
 }
 
-fn headers(width: Option<u16>) -> &'static [&'static str] {
-    if is_wide(width) {
-        &["NAME", "STATE", "%", "MODEL", "AGE", "ID"]
-    } else {
-        &["NAME", "STATE", "%", "AGE", "ID"]
-    }
+/// The ends of ids, which are random: as long as all of these differ. The beginnings are a time.
+pub(crate) fn short_ids(ids: &[JobId]) -> Vec<String> {
+    let whole: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let end = |id: &str, length: usize| id[id.len().saturating_sub(length)..].to_owned();
+    let differ = |length: &usize| {
+        let ends: BTreeSet<String> = whole.iter().map(|id| end(id, *length)).collect();
+        ends.len() == ids.iter().collect::<BTreeSet<_>>().len()
+    };
+    // The last group has twelve characters.
+    let length = (SHORT_ID..=12).find(differ).unwrap_or(usize::MAX);
+    whole.iter().map(|id| end(id, length)).collect()
 }
 
-fn row(job: &JobView, now: Timestamp, width: Option<u16>) -> Vec<String> {
-    let age = format::duration(now.since(job.created_at).as_secs());
-    let mut row = vec![job.name.clone(), job.state.to_string(), job.progress.to_string()];
-    if is_wide(width) {
-        row.push(job.model.clone());
+/// What it was charged, or while that is not known and it has not ended: `~$0.15`, what it will probably cost.
+fn cost(job: &JobView) -> String {
+    let estimate = job.estimate_usd.filter(|_| !job.state.is_end());
+    let charged = job.cost_usd.map(format::usd);
+    charged.or_else(|| estimate.map(|usd| format!("~{}", format::usd(usd)))).unwrap_or_default()
+}
+
+/// What a person looks for in a list beside the state: why, how far, how good.
+fn note(job: &JobView) -> String {
+    let error = job.error.as_ref().map(|error| error.message.clone());
+    let progress = (1..100).contains(&job.progress).then(|| format!("{}%", job.progress));
+    match job.state {
+        StateName::Succeeded => job.rating.map(|rating| format!("rated {rating}")),
+        state if state.is_end() => error,
+        StateName::Held | StateName::Pending => job.reason.clone(),
+        _ => job.reason.clone().or(progress),
     }
-    row.extend([age, job.id.to_string()]);
-    row
+    .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -134,17 +183,43 @@ mod tests {
 
     use super::*;
     use crate::cli::fixtures::{NOW, assert_golden, job};
-    use crate::job::state::StateName;
+    use strum::VariantArray;
+
+    use crate::job::JobError;
+    use crate::rng::Rng;
 
     #[test]
-    fn list_fits_the_terminal_and_keeps_the_whole_id() {
+    fn list_fits_the_terminal() {
         let now = NOW.plus(Duration::from_secs(3600));
-        let name = "樱花树下 ".repeat(12).trim_end().to_owned();
-        let long = JobView { name, ..job(StateName::Downloading) };
-        let jobs = [job(StateName::Held), long];
-        for (name, width) in [("list-80", Some(80)), ("list-120", Some(120)), ("list-piped", None)] {
-            let rows = jobs.iter().map(|job| row(job, now, width)).collect();
-            assert_golden(name, &format::table(headers(width), rows, width));
+        let mut jobs: Vec<Box<JobView>> = StateName::VARIANTS
+            .iter()
+            .map(|state| JobView { reason: None, name: state.to_string(), cost_usd: None, ..job(*state) })
+            .map(Box::new)
+            .collect();
+        for (number, job) in jobs.iter_mut().enumerate() {
+            job.id = JobId::new(NOW, number as u64, &Rng::seeded(number as u64));
         }
+        jobs[0].reason = Some("waits until 2026-04-05T06:46:00.000Z (not_before)".into());
+        let failed = jobs.iter_mut().find(|job| job.state == StateName::Failed).unwrap();
+        failed.error =
+            Some(JobError { code: "x".into(), message: "the prompt was\u{1b} refused. ".repeat(9) });
+        failed.cost_usd = Some(12_345.67);
+        let name = "樱花树下 ".repeat(12).trim_end().to_owned();
+        jobs.push(Box::new(JobView { name, ..job(StateName::Held) }));
+        for (name, width) in [("list-80", Some(80)), ("list-120", Some(120)), ("list-piped", None)] {
+            assert_golden(name, &table(&jobs, now, width));
+        }
+    }
+
+    #[test]
+    fn short_ids_differ() {
+        let id = |text: &str| JobId::parse(text).unwrap();
+        let first = id("01a2069b-5192-7000-8002-4ba8a661699c");
+        assert_eq!(short_ids(&[first, first]), ["a661699c", "a661699c"]);
+        let second = id("01a2069b-5192-7000-8002-0ba9a661699c");
+        assert_eq!(short_ids(&[first, second]), ["8a661699c", "9a661699c"]);
+        let third = id("01a2069b-5192-7000-8003-4ba8a661699c");
+        assert_eq!(short_ids(&[first, third]), [first.to_string(), third.to_string()]);
+        assert!(short_ids(&[]).is_empty());
     }
 }

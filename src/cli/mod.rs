@@ -35,6 +35,7 @@ mod sandbox;
 mod serve;
 mod show;
 mod submit;
+mod summary;
 mod suspensions;
 mod terminal;
 mod wait;

@@ -3,18 +3,27 @@
 use crate::api::models::{ModelPrice, ModelView, ModelsView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{duration, printable, table, usd};
+use crate::cli::format::{Column, duration, printable, table, usd};
 use crate::cli::received::Received;
 use crate::cli::terminal::{eprint_line, print_json, print_line, width};
+use crate::clock::calendar::Zone;
 use crate::pricing::models::MODELS;
 
-const HEADERS: [&str; 7] = ["MODEL", "LISTED", "PRICE", "OPEN", "OK", "TIME", "COST"];
+const COLUMNS: [Column; 7] = [
+    Column::cut("MODEL"),
+    Column::whole("LISTED"),
+    Column::whole("PRICE"),
+    Column::number("OPEN"),
+    Column::number("OK"),
+    Column::number("TIME"),
+    Column::number("COST"),
+];
 
 /// `models`
 pub(crate) async fn models(context: &Context) -> Result<Exit, CliError> {
     match request(context).await {
         Ok(models) if context.json => print_json(&models)?,
-        Ok(models) => print_models(&models)?,
+        Ok(models) => print_models(&models, &context.clock.zone())?,
         Err(error) if error.exit == Exit::Unreachable => {
             eprint_line(
                 "no daemon: only the models that this version of dropreel knows, with their list prices",
@@ -24,7 +33,7 @@ pub(crate) async fn models(context: &Context) -> Result<Exit, CliError> {
             if context.json {
                 print_json(&models)?;
             } else {
-                print_models(&models)?;
+                print_models(&models, &context.clock.zone())?;
             }
         }
         Err(error) => return Err(error),
@@ -36,12 +45,13 @@ async fn request(context: &Context) -> Result<Received<ModelsView>, CliError> {
     context.client()?.models().await
 }
 
-fn print_models(models: &ModelsView) -> Result<(), CliError> {
-    match models.listed_at {
-        Some(at) => eprint_line(&format!("listed by the provider at {at}; prices in US dollars per second")),
-        None => eprint_line("the provider's list is not known; prices in US dollars per second"),
-    }
-    print_line(&table(&HEADERS, models.models.iter().map(row).collect(), width()))
+fn print_models(models: &ModelsView, zone: &Zone) -> Result<(), CliError> {
+    let list = match models.listed_at {
+        Some(at) => format!("listed by the provider at {}", zone.date_and_time_of(at)),
+        None => "the provider's list is not known".to_owned(),
+    };
+    eprint_line(&format!("{list}; prices in US dollars per second"));
+    print_line(&table(&COLUMNS, models.models.iter().map(row).collect(), width()))
 }
 
 fn row(model: &ModelView) -> Vec<String> {
@@ -69,13 +79,18 @@ fn row(model: &ModelView) -> Vec<String> {
     ]
 }
 
+/// Four decimal places at most.
+fn short(price: f64) -> String {
+    ((price * 10_000.0).round() / 10_000.0).to_string()
+}
+
 /// The lowest and the highest price, as far as they differ.
 fn price_range(prices: &[ModelPrice]) -> String {
     let mut usd: Vec<f64> = prices.iter().map(|price| price.usd_per_second).collect();
     usd.sort_by(f64::total_cmp);
     match (usd.first(), usd.last()) {
-        (Some(low), Some(high)) if low < high => format!("{low}-{high}"),
-        (Some(only), _) => only.to_string(),
+        (Some(low), Some(high)) if low < high => format!("{}-{}", short(*low), short(*high)),
+        (Some(only), _) => short(*only),
         (None, _) => String::new(),
     }
 }
@@ -102,6 +117,6 @@ mod tests {
             ModelView { listed: Some(false), open_jobs: 1, ..ModelView::new("wan2.5-t2v") },
             ModelView::new("春天\u{1b}[2J"),
         ];
-        assert_golden("models", &table(&HEADERS, models.iter().map(row).collect(), Some(80)));
+        assert_golden("models", &table(&COLUMNS, models.iter().map(row).collect(), Some(80)));
     }
 }

@@ -4,7 +4,8 @@ use crate::api::report::{Dispute, ReportTotals, ReportView};
 use crate::cli::args::ReportArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{count, duration, printable, table};
+use crate::cli::format::{Column, count, duration, hang, printable, table};
+use crate::cli::summary::MANY;
 use crate::cli::suspensions::balance_line;
 use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line, width};
 use crate::clock::Timestamp;
@@ -36,18 +37,21 @@ pub(crate) async fn report(context: &Context, args: &ReportArgs) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// All rows, each with the word for its group.
-fn rows(report: &ReportView) -> Vec<(&'static str, &str, &ReportTotals)> {
+/// The groups, each with its word and its rows.
+fn groups(report: &ReportView) -> Vec<(&'static str, Vec<(&str, &ReportTotals)>)> {
     let groups = [
         ("model", &report.by_model),
         ("label", &report.by_label),
         ("file", &report.by_file),
         ("day", &report.by_day),
     ];
-    let of_groups = groups
-        .into_iter()
-        .flat_map(|(word, groups)| groups.iter().map(move |group| (word, group.key.as_str(), &group.totals)));
-    std::iter::once(("all", "", &report.total)).chain(of_groups).collect()
+    let of_groups = groups.into_iter().map(|(word, groups)| {
+        (word, groups.iter().map(|group| (group.key.as_str(), &group.totals)).collect::<Vec<_>>())
+    });
+    std::iter::once(("all", vec![("", &report.total)]))
+        .chain(of_groups)
+        .filter(|(_, rows)| !rows.is_empty())
+        .collect()
 }
 
 fn print_report(report: &ReportView) -> Result<(), CliError> {
@@ -56,22 +60,41 @@ fn print_report(report: &ReportView) -> Result<(), CliError> {
         eprint_line("none");
         return Ok(());
     }
-    // Abbreviated, so that names and days fit 80 columns.
-    let headers = ["", "JOBS", "OK", "FAILED", "CANC", "EXP", "RATE", "COST", "MEDIAN", "P95"];
-    let (mut lines, mut current) = (Vec::new(), "all");
-    for (group, key, totals) in rows(report) {
-        if group != current {
-            current = group;
+    print_line(&report_table(report, width()))
+}
+
+/// Abbreviated, so that names and days fit 80 columns.
+const COLUMNS: [Column; 10] = [
+    Column::cut(""),
+    Column::number("JOBS"),
+    Column::number("OK"),
+    Column::number("FAILED"),
+    Column::number("CANC"),
+    Column::number("EXP"),
+    Column::number("RATE"),
+    Column::number("COST"),
+    Column::number("MEDIAN"),
+    Column::number("P95"),
+];
+
+fn report_table(report: &ReportView, width: Option<u16>) -> String {
+    let mut lines = Vec::new();
+    for (group, rows) in groups(report) {
+        if group != "all" {
             lines.push(vec![String::new()]);
-            lines.push(vec![match group {
-                "day" => format!("by day ({})", report.time_zone),
-                _ => format!("by {group}"),
-            }]);
+            lines.push(vec![format!("by {group}")]);
         }
-        lines.push(row(if key.is_empty() { group } else { key }, totals));
+        // A person reads those with the most jobs.
+        let shown = width.map_or(rows.len(), |_| MANY);
+        for (key, totals) in rows.iter().take(shown) {
+            lines.push(row(if key.is_empty() { group } else { key }, totals));
+        }
+        if let Some(left) = rows.len().checked_sub(shown).filter(|left| *left > 0) {
+            lines.push(vec![format!("and {left} more")]);
+        }
     }
-    lines.iter_mut().for_each(|line| line.resize(headers.len(), String::new()));
-    print_line(&table(&headers, lines, width()))
+    lines.iter_mut().for_each(|line| line.resize(COLUMNS.len(), String::new()));
+    table(&COLUMNS, lines, width)
 }
 
 /// From when to when, with the zone of its days.
@@ -107,7 +130,7 @@ fn whole_seconds(seconds: Option<f64>) -> String {
 /// One table for all groups (RFC 4180).
 fn csv(report: &ReportView) -> String {
     let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let line = |(group, key, totals): (&str, &str, &ReportTotals)| {
+    let line = |group: &str, key: &str, totals: &ReportTotals| {
         let ReportTotals { jobs, succeeded, failed, cancelled, expired, cost_quota, cost_usd, .. } = totals;
         let (key, rate) = (csv_field(key), number(totals.success_rate));
         let (median, p95) = (number(totals.median_seconds), number(totals.p95_seconds));
@@ -115,8 +138,11 @@ fn csv(report: &ReportView) -> String {
             "{group},{key},{jobs},{succeeded},{failed},{cancelled},{expired},{rate},{cost_quota},{cost_usd},{median},{p95}\r\n"
         )
     };
-    let lines = rows(report).into_iter().map(line);
-    std::iter::once(format!("{CSV_HEADER}\r\n")).chain(lines).collect()
+    let mut text = format!("{CSV_HEADER}\r\n");
+    for (group, rows) in groups(report) {
+        rows.iter().for_each(|(key, totals)| text.push_str(&line(group, key, totals)));
+    }
+    text
 }
 
 fn csv_field(text: &str) -> String {
@@ -133,22 +159,31 @@ fn print_disputes(disputes: &[Dispute]) -> Result<(), CliError> {
         return Ok(());
     }
     eprint_line("charged and no video; send this to the provider:");
-    print_line(&dispute_text(disputes))
+    print_line(&dispute_text(disputes, width()))
 }
 
-/// What to send to the provider.
-fn dispute_text(disputes: &[Dispute]) -> String {
-    let mut text = String::from(
-        "These tasks were charged, but brought no video. Please refund them, or say what for.\n\n",
+/// What to send to the provider, in lines of this width.
+fn dispute_text(disputes: &[Dispute], width: Option<u16>) -> String {
+    let mut text = hang(
+        "",
+        "These tasks were charged, but brought no video. Please refund them, or say what for.",
+        width,
     );
+    text.push_str("\n\n");
     for dispute in disputes {
         let Dispute { task_id, submitted_at, model, charged_quota, why, name, .. } = dispute;
         let usd = Quota::new(*charged_quota);
+        // An id stays whole.
         text.push_str(&printable(&format!("task {task_id}")));
-        text.push_str(&format!("\n  submitted {submitted_at}, model {}", printable(model)));
-        text.push_str(&format!("\n  charged {charged_quota} quota ({usd})"));
-        text.push_str(&format!("\n  {}", printable(why)));
-        text.push_str(&format!("\n  our job {} ({})\n\n", dispute.job, printable(name)));
+        for line in [
+            format!("submitted {submitted_at}, model {model}"),
+            format!("charged {charged_quota} quota ({usd})"),
+            why.clone(),
+            format!("our job {} ({name})", dispute.job),
+        ] {
+            text.push_str(&format!("\n{}", hang("  ", &line, width)));
+        }
+        text.push_str("\n\n");
     }
     let sum = disputes.iter().fold(Quota::ZERO, |sum, one| sum.plus(Quota::new(one.charged_quota)));
     let tasks = count(disputes.len() as u64, "task");
@@ -282,6 +317,6 @@ task task-2
   our job 00000000-0000-0000-0000-000000000000 (sakura)
 
 2 tasks, 80001 quota ($0.16) in total";
-        assert_eq!(dispute_text(&[dispute("task-1", 75_000), dispute("task-2", 5_001)]), expected);
+        assert_eq!(dispute_text(&[dispute("task-1", 75_000), dispute("task-2", 5_001)], None), expected);
     }
 }

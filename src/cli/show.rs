@@ -3,9 +3,12 @@
 use crate::api::job::{AttemptView, JobView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{self, printable, state_word, usd};
+use crate::cli::format::{self, hang, printable, state_word, usd};
+use crate::cli::list::short_ids;
 use crate::cli::suspensions::eprint_suspensions;
-use crate::cli::terminal::{colours, print_json, print_line};
+use crate::cli::terminal::{colours, print_json, print_line, width};
+use crate::clock::Timestamp;
+use crate::clock::calendar::Zone;
 use crate::money::Quota;
 
 /// `show`
@@ -16,41 +19,43 @@ pub(crate) async fn show(context: &Context, reference: &str) -> Result<Exit, Cli
         print_json(&job)?;
     } else {
         eprint_suspensions(&client).await?;
-        print_line(&describe(&job))?;
+        print_line(&describe(&job, &context.clock.zone(), width()))?;
     }
     Ok(Exit::Done)
 }
 
-fn describe(job: &JobView) -> String {
+/// The job in lines of this width. Paths and ids stay whole, so that they can be copied.
+fn describe(job: &JobView, zone: &Zone, width: Option<u16>) -> String {
     let mut lines = vec![format!("{}  {}", printable(&job.name), state_word(job.state, colours()))];
+    let time = |time: &Timestamp| zone.date_and_time_of(*time);
     let mut fact = |name: &str, value: Option<String>| {
-        lines.extend(value.map(|value| format!("  {name:<12} {}", printable(&value))));
+        lines.extend(value.map(|value| hang(&format!("  {name:<12} "), &value, width)));
     };
-    let time = |time: &Option<crate::clock::Timestamp>| time.map(|time| time.to_string());
     fact("id", Some(job.id.to_string()));
     fact("reason", job.reason.clone());
+    fact("error", job.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)));
     fact("task", job.task_id.clone());
     fact("model", Some(job.model.clone()));
     fact("prompt", job.prompt.clone());
-    fact("progress", Some(format!("{}%", job.progress)));
-    fact("priority", Some(job.priority.to_string()));
-    fact("created", Some(job.created_at.to_string()));
-    fact("submitted", time(&job.submitted_at));
-    fact("completed", time(&job.completed_at));
-    fact("finished", time(&job.finished_at));
-    fact("link expires", time(&job.expires_at));
+    fact("progress", (!job.state.is_end()).then(|| format!("{}%", job.progress)));
+    fact("priority", (job.priority != 0).then(|| job.priority.to_string()));
+    fact("created", Some(format!("{} {zone}", time(&job.created_at))));
+    fact("submitted", job.submitted_at.as_ref().map(time));
+    fact("completed", job.completed_at.as_ref().map(time));
+    fact("finished", job.finished_at.as_ref().map(time));
+    fact("link expires", job.expires_at.as_ref().map(time));
     fact("at most", job.max_cost_usd.map(usd));
     fact("estimate", job.estimate_usd.map(usd));
     fact("cost", job.cost_usd.map(usd));
     fact("rating", job.rating.map(|rating| rating.to_string()));
-    fact("dismissed", time(&job.dismissed_at));
+    fact("dismissed", job.dismissed_at.as_ref().map(time));
     fact("batch", Some(job.batch.clone()).filter(|batch| !batch.is_empty()));
     fact("again of", job.again_of.map(|id| id.to_string()));
     for id in job.again_as.iter().flatten() {
         fact("again as", Some(id.to_string()));
     }
     for attempt in job.attempts.iter().flatten() {
-        fact("attempt", Some(describe_attempt(attempt)));
+        fact("attempt", Some(describe_attempt(attempt, zone)));
     }
     for (key, value) in &job.labels {
         fact("label", Some(format!("{key}={value}")));
@@ -61,28 +66,31 @@ fn describe(job: &JobView) -> String {
     for warning in &job.warnings {
         fact("warning", Some(warning.clone()));
     }
-    fact("error", job.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)));
     for file in &job.files {
         let rated = file.rating.map_or_else(String::new, |rating| format!(", rated {rating}"));
-        fact("file", Some(format!("{}  ({}{rated})", file.path, format::bytes(file.bytes))));
+        lines.push(format!("  {:<12} {}", "file", printable(&file.path)));
+        lines.push(format!("{:<15}{}{rated}", "", format::bytes(file.bytes)));
     }
+    let id = short_ids(&[job.id]).concat();
     for possible in job.actions.iter().flatten() {
-        let cost = if possible.may_be_billed_again { "; it may be billed again" } else { "" };
-        fact("possible", Some(format!("dropreel {} {}{cost}", possible.action, job.id)));
+        let cost = if possible.may_be_billed_again { "  (may be billed again)" } else { "" };
+        let action = printable(&possible.action);
+        lines.push(format!("  {:<12} dropreel {action} {id}{cost}", "possible"));
     }
     if let Some(history) = &job.history {
         lines.push(String::new());
-        let entries = history.iter().map(|entry| {
-            let (event, detail) = (printable(&entry.event), printable(&entry.detail));
-            format!("  {}  {event:<19} {detail}", entry.at).trim_end().to_owned()
-        });
-        lines.extend(entries);
+        let longest = history.iter().map(|entry| entry.event.chars().count()).max().unwrap_or(0);
+        for entry in history {
+            let event = printable(&entry.event);
+            let before = format!("  {}  {event:<longest$}  ", time(&entry.at));
+            lines.push(hang(&before, &entry.detail, width));
+        }
     }
     lines.join("\n")
 }
 
-/// "2026-04-04T06:46:00.000Z  estimated $0.14 (own), frozen $0.16, charged $0.15".
-fn describe_attempt(attempt: &AttemptView) -> String {
+/// "2026-04-04 06:46:00  estimated $0.14 (own), frozen $0.16, charged $0.15".
+fn describe_attempt(attempt: &AttemptView, zone: &Zone) -> String {
     let mut known = Vec::new();
     if let Some(estimate) = attempt.estimate_usd {
         let source = attempt.estimate_source.as_deref().unwrap_or("unknown source");
@@ -93,7 +101,7 @@ fn describe_attempt(attempt: &AttemptView) -> String {
     };
     amount("frozen", attempt.frozen_quota);
     amount("charged", attempt.charged_quota);
-    format!("{}  {}", attempt.at, known.join(", ")).trim_end().to_owned()
+    format!("{}  {}", zone.date_and_time_of(attempt.at), known.join(", ")).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -104,6 +112,15 @@ mod tests {
 
     #[test]
     fn job_is_described_in_full() {
-        assert_golden("show", &describe(&job(StateName::Held)));
+        let mut job = job(StateName::Held);
+        let shanghai = Zone::named("Asia/Shanghai").unwrap();
+        assert_golden("show", &describe(&job, &shanghai, None));
+        job.prompt = Some("春天的樱花树下,花瓣随风飘落。".repeat(9));
+        job.reason = Some("the task was not finished in time, so it is asked for now and then. ".repeat(4));
+        job.warnings.push("an-address-without-spaces/".repeat(6));
+        for entry in job.history.iter_mut().flatten() {
+            entry.detail = "what the provider\u{1b}[2J said of it ".repeat(5);
+        }
+        assert_golden("show-80", &describe(&job, &shanghai, Some(80)));
     }
 }

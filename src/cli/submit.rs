@@ -8,13 +8,15 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 
 use crate::api::estimate::CostEstimate;
+use crate::api::job::JobView;
 use crate::cli::args::SubmitArgs;
 use crate::cli::client::{ApiClient, DefaultsArg, JobFile, SubmitOptions};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::printable;
+use crate::cli::format::{count, printable};
 use crate::cli::list::fetch_jobs_of_file;
 use crate::cli::received::ReceivedJob;
+use crate::cli::summary::{about_cost, are_many, group, sum_up};
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
 use crate::jobfile::{DEFAULTS_NAME, Form};
@@ -127,11 +129,21 @@ pub(crate) fn print_accepted(jobs: &[ReceivedJob]) -> Result<(), CliError> {
 }
 
 fn eprint_accepted(jobs: &[ReceivedJob]) {
-    for job in jobs {
-        eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
-        for warning in &job.warnings {
-            eprint_line(&format!("  warning: {}", printable(warning)));
+    if !are_many(jobs) {
+        for job in jobs {
+            eprint_line(&format!("accepted {}  {}", printable(&job.name), job.id));
+            for warning in &job.warnings {
+                eprint_line(&format!("  warning: {}", printable(warning)));
+            }
         }
+        return;
+    }
+    let views: Vec<&JobView> = jobs.iter().map(|job| &**job).collect();
+    eprint_line(&sum_up(&format!(" added{}", about_cost(views.iter().copied())), &views));
+    let warnings = jobs.iter().flat_map(|job| job.warnings.iter().map(|warning| (warning.clone(), &**job)));
+    for (warning, jobs) in group(warnings) {
+        let jobs = count(jobs.len() as u64, "job");
+        eprint_line(&format!("  warning for {jobs}: {}", printable(&warning)));
     }
 }
 

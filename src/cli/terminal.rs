@@ -7,13 +7,19 @@ use serde::Serialize;
 use crate::cli::exit::{CliError, Exit};
 use crate::settings::Environment;
 
-/// The width of standard output in columns; `None` if it is no terminal, so that nothing need be cut.
+/// A table is never made for less.
+const MIN_WIDTH: u16 = 20;
+
+/// The width of standard output in columns, or what `COLUMNS` says; `None` if it is no terminal, so that nothing need be cut.
 pub(crate) fn width() -> Option<u16> {
-    if !stdout().is_terminal() {
-        return None;
+    let named =
+        Environment::of_this_process().get("COLUMNS").and_then(|columns| columns.to_str()?.parse().ok());
+    let named = named.filter(|columns| *columns >= MIN_WIDTH);
+    if named.is_some() || !stdout().is_terminal() {
+        return named;
     }
     match rustix::termios::tcgetwinsize(stdout()) {
-        Ok(size) if size.ws_col >= 20 => Some(size.ws_col),
+        Ok(size) if size.ws_col >= MIN_WIDTH => Some(size.ws_col),
         _ => Some(80),
     }
 }

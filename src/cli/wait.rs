@@ -1,5 +1,6 @@
 //! `wait`, and waiting for jobs on behalf of `submit` and `demo`.
 
+use crate::api::job::JobView;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -7,8 +8,9 @@ use crate::cli::follow::follow_until_settled;
 use crate::cli::list::JobsDocument;
 use crate::cli::progress::{Progress, outcome};
 use crate::cli::received::ReceivedJob;
+use crate::cli::summary::{are_many, sum_up};
 use crate::cli::suspensions::eprint_suspensions;
-use crate::cli::terminal::{print_json, print_line};
+use crate::cli::terminal::{print_json, print_line, width};
 use crate::clock::Clock;
 use crate::job::state::StateName;
 
@@ -41,9 +43,15 @@ pub(crate) async fn wait_until_settled(
     follow_until_settled(client, clock, jobs, progress).await
 }
 
-/// Prints how jobs ended, or what they are held for.
+/// Prints how jobs ended, or what they are held for. For a person, the successes among many are one line.
 pub(crate) fn print_outcomes(jobs: &[ReceivedJob]) -> Result<(), CliError> {
-    jobs.iter().try_for_each(|job| print_line(&outcome(job)))
+    let sums_up = are_many(jobs) && width().is_some();
+    let (succeeded, others): (Vec<&JobView>, Vec<&JobView>) =
+        jobs.iter().map(|job| &**job).partition(|job| sums_up && job.state == StateName::Succeeded);
+    if !succeeded.is_empty() {
+        print_line(&sum_up(" succeeded", &succeeded))?;
+    }
+    others.into_iter().try_for_each(|job| print_line(&outcome(job)))
 }
 
 /// The exit of a command that waited for these jobs.

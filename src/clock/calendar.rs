@@ -62,6 +62,11 @@ impl Zone {
         moment.format(self.0.clone(), "%H:%M")
     }
 
+    /// Date and clock time of `moment`, `YYYY-MM-DD 00:00:00`.
+    pub fn date_and_time_of(&self, moment: Timestamp) -> String {
+        moment.format(self.0.clone(), "%Y-%m-%d %H:%M:%S")
+    }
+
     /// The date of `moment`, `YYYY-MM-DD`.
     pub fn date_of(&self, moment: Timestamp) -> String {
         moment.date_in(self.0.clone())

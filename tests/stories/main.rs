@@ -41,3 +41,4 @@ mod restart;
 mod service;
 mod signature;
 mod submit;
+mod tables;

@@ -16,7 +16,7 @@ use crate::cli::args::DemoArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{bytes, printable, table, usd};
+use crate::cli::format::{Column, bytes, printable, table, usd};
 use crate::cli::list::fetch_jobs;
 use crate::cli::received::ReceivedJob;
 use crate::cli::terminal::{eprint_line, print_json, print_line, width};
@@ -230,8 +230,15 @@ fn print_result(context: &Context, document: &DemoDocument<'_>) -> Result<Exit, 
     }
     let library = folder.join("videos");
     let rows = jobs.iter().map(|job| row(job, &library)).collect();
-    let headers = ["NAME", "MODEL", "TIME", "SIZE", "COST", "FILE"];
-    print_line(&format!("\n{}\n", table(&headers, rows, width())))?;
+    let columns = [
+        Column::cut("NAME"),
+        Column::whole("MODEL"),
+        Column::number("TIME"),
+        Column::number("SIZE"),
+        Column::number("COST"),
+        Column::whole("FILE"),
+    ];
+    print_line(&format!("\n{}\n", table(&columns, rows, width())))?;
     print_line(&format!(
         "{succeeded} of {} videos stored in {seconds:.1} s for {} of simulated money. Nothing real was spent.",
         jobs.len(),

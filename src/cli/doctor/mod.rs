@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::printable;
-use crate::cli::terminal::{print_json, print_line};
+use crate::cli::format::hang;
+use crate::cli::terminal::{print_json, print_line, width};
 use crate::settings::{Purpose, Settings};
 use finding::{Finding, Level};
 
@@ -83,10 +83,10 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
 }
 
 fn print(finding: &Finding) -> Result<(), CliError> {
-    let what = printable(&finding.what.replace('\n', " "));
-    print_line(&format!("{:<8} {:<13} {what}", finding.level.into_str(), finding.about))?;
+    let before = format!("{:<8} {:<13} ", finding.level.into_str(), finding.about);
+    print_line(&hang(&before, &finding.what.replace('\n', " "), width()))?;
     if finding.fix.is_empty() {
         return Ok(());
     }
-    print_line(&format!("{:<22} -> {}", "", finding.fix))
+    print_line(&hang(&format!("{:<22} -> ", ""), &finding.fix, width()))
 }
