@@ -202,6 +202,12 @@ pub enum FailPoint {
     ActionApplied,
     /// An operator's pause is committed, not answered.
     PauseCommitted,
+    /// Jobs for another machine are cancelled and their lines kept; the transaction is open.
+    MovedJobsWritten,
+    /// The same is committed; the lines are not handed out.
+    MovedJobsCommitted,
+    /// That the lines are where they were to go is committed, not answered.
+    MovedJobsAcknowledged,
 
     // Shutdown
     /// An orderly shutdown begins.

@@ -16,6 +16,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
+use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::job::event::Event;
 use crate::job::step::{ActionReply, Moment};
@@ -111,6 +112,7 @@ impl Store {
                         moved.push(job);
                     }
                 }
+                failpoints::hit(FailPoint::MovedJobsWritten);
                 Ok((moved, false))
             })
             .await

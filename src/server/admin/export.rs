@@ -64,7 +64,7 @@ pub(super) async fn move_jobs(
     let example = r#"{"state":"pending","label":["project=spring"]}"#;
     let wanted: MoveRequest = admin.read_json(&request, &mut body, example).await?;
     let (jobs, interrupted) = admin.server.store.move_jobs(wanted.filter(), admin.server.clock.now()).await?;
-    failpoints::hit(FailPoint::ActionApplied);
+    failpoints::hit(FailPoint::MovedJobsCommitted);
     tracing::info!("handed out {} jobs to another machine, not acknowledged yet", jobs.len());
     Ok(json_response(StatusCode::OK, &MovedPage { jobs: lines(jobs), interrupted }))
 }
@@ -88,6 +88,7 @@ pub(super) async fn acknowledge_moved(
 ) -> Result<HttpResponse, Problem> {
     let moved: MovedJobs = admin.read_json(&request, &mut body, r#"{"jobs":["..."]}"#).await?;
     admin.server.store.acknowledge_moved(moved.jobs.clone()).await?;
+    failpoints::hit(FailPoint::MovedJobsAcknowledged);
     Ok(json_response(StatusCode::OK, &moved))
 }
 

@@ -39,6 +39,8 @@ pub struct CrashHarness {
     pub rng: Rng,
     /// The states in which each job may end, by name.
     pub expected: BTreeMap<String, &'static [&'static str]>,
+    /// How often the line of each job that is to be moved elsewhere was handed out, by name.
+    pub moved: BTreeMap<String, u32>,
     /// How long every job may take to settle.
     pub timeout: Duration,
 }
@@ -74,6 +76,7 @@ impl CrashHarness {
             log: HarnessLog::default(),
             rng: Rng::seeded(seed),
             expected: BTreeMap::new(),
+            moved: BTreeMap::new(),
             timeout: Duration::from_secs(60),
         }
     }
@@ -151,6 +154,37 @@ impl CrashHarness {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         false
+    }
+
+    /// Moves the jobs elsewhere as `export --move` does: takes lines, keeps them, acknowledges them, until there are no more.
+    pub async fn move_jobs(&mut self) {
+        let mut arrived = 0;
+        while self.rig.is_running() {
+            let jobs = self.jobs().await.unwrap_or_default();
+            arrived =
+                jobs.iter().filter(|job| self.moved.contains_key(job["name"].as_str().unwrap())).count();
+            if arrived >= self.moved.len() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if arrived < self.moved.len() {
+            return;
+        }
+        loop {
+            let request = json!({"label": ["move=yes"]}).to_string();
+            let Some((_, page)) = self.rig.try_post("/api/v1/export/move", request).await else { return };
+            let Some(lines) = page["jobs"].as_array().filter(|lines| !lines.is_empty()) else { return };
+            for line in lines {
+                let job: Value = serde_json::from_str(line["line"].as_str().unwrap()).unwrap();
+                *self.moved.get_mut(job["dropreel"]["name"].as_str().unwrap()).unwrap() += 1;
+            }
+            let ids: Vec<&Value> = lines.iter().map(|line| &line["id"]).collect();
+            let acknowledged = json!({"jobs": ids}).to_string();
+            if self.rig.try_post("/api/v1/export/acknowledge", acknowledged).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// Waits until every job is settled and every callback answered and processed.

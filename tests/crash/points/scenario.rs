@@ -43,6 +43,8 @@ pub enum Scenario {
     Api,
     /// A person pauses submits.
     Pause,
+    /// A person moves waiting jobs to another machine.
+    Export,
     /// Jobs name local pictures, one that all share and one of their own.
     Pictures,
     /// A job has a `not_before`.
@@ -120,6 +122,9 @@ impl CrashRun {
             self.act(&mut harness).await;
         }
         self.resume(&mut harness).await;
+        if let Some((name, _)) = harness.moved.iter().find(|(_, lines)| **lines == 0) {
+            return Err(format!("{name} was cancelled and never handed out:\n{}", harness.rig.output()));
+        }
         let in_order = harness.rng.below(3) == 0;
         harness.finish(in_order).await.map(|()| died)
     }
@@ -189,6 +194,12 @@ impl CrashRun {
                     harness.drop_job(&name, "", &[("not_before", json!(time))], DONE);
                 }
                 Scenario::Shared => harness.drop_job(&name, "submit=same-id", &[], &["held"]),
+                Scenario::Export => {
+                    let more =
+                        [("labels", json!({"move": "yes"})), ("not_before", json!("2099-01-01T00:00:00Z"))];
+                    harness.drop_job(&name, "", &more, &["cancelled"]);
+                    harness.moved.insert(name, 0);
+                }
                 Scenario::Api | Scenario::Restored => {}
             }
         }
@@ -229,6 +240,7 @@ impl CrashRun {
                 let body = job_file("posted", "", &[("key", json!("posted-once"))]);
                 harness.rig.try_post("/api/v1/jobs", body).await;
             }
+            Scenario::Export => harness.move_jobs().await,
             Scenario::Pause => {
                 harness.rig.try_post("/api/v1/pause", json!({"what": "submits"}).to_string()).await;
             }
