@@ -18,6 +18,7 @@ mod call_limits;
 #[allow(dead_code, reason = "each harness uses its own part of the checker")]
 mod checker;
 mod days;
+mod folders;
 mod isolation;
 #[path = "../support/mutants.rs"]
 mod mutants;
@@ -255,6 +256,9 @@ const REQUIRED_FAULTS: &[&str] = &[
     "disk full",
     "job over budget",
     "Restore",
+    "ChangeDefaults",
+    "folder moved in",
+    "file dropped in a folder",
     "request lost",
     "request doubled",
     "answer lost",

@@ -22,10 +22,13 @@ use tokio::sync::oneshot;
 use crate::call_limits::CallLimits;
 use crate::checker::{self, DailyBudget, Evidence, HarnessLog, When};
 use crate::days::Submitted;
+use crate::folders::{self, Folders};
 use crate::isolation::{Isolation, is_neutral, stored_beside_a_fault};
 use crate::network::{Delivered, Network, Outgoing};
 use crate::process::{DaemonProcess, Target, is_settled};
-use crate::scenario::{HEALTHY_TIMEOUT, Incident, NetworkFaults, PERMANENT_NAME, Scenario};
+use crate::scenario::{
+    HEALTHY_TIMEOUT, Incident, MOVED_FOLDER, NetworkFaults, PERMANENT_NAME, SHARED_FOLDER, Scenario,
+};
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
 /// More steps than this at one time mean an endless loop.
@@ -128,6 +131,7 @@ pub struct Run<'a> {
     fired: BTreeMap<String, u64>,
     /// The fault plan when no incident has set another.
     plan: String,
+    folders: Folders,
 }
 
 /// The plan of `words`, with a list of models that has the scenario's. In every eighth seed one is missing, and its jobs
@@ -195,6 +199,7 @@ impl<'a> Run<'a> {
             trace: Vec::new(),
             fired: BTreeMap::new(),
             plan: plan.to_owned(),
+            folders: Folders::default(),
             scenario,
         };
         for number in 0..run.scenario.files.len() {
@@ -256,7 +261,10 @@ impl<'a> Run<'a> {
         self.finish()
     }
 
-    fn prepare(&self) {
+    fn prepare(&mut self) {
+        if self.scenario.files.iter().any(|(_, file)| file.name.starts_with(SHARED_FOLDER)) {
+            self.folders.change_defaults(&self.settings.inbox.dir, self.begin);
+        }
         let data_dir = &self.settings.data_dir;
         dropreel::fs::create_private_folder(data_dir).unwrap();
         for name in ["callback.secret", "callback.secrets-known"] {
@@ -494,14 +502,16 @@ impl<'a> Run<'a> {
 
     fn drop_file(&mut self, number: usize) {
         let file = self.scenario.files[number].1.clone();
-        let inbox = &self.settings.inbox.dir;
-        let hidden = inbox.join(format!(".{}", file.name));
-        let made = dropreel::fs::create_private_folder(inbox).is_ok();
-        if !made || std::fs::write(&hidden, &file.bytes).is_err() {
-            let _ = std::fs::remove_file(&hidden);
+        if self.folders.drop_file(&self.settings.inbox.dir, &file.name, &file.bytes, self.real).is_err() {
             return self.after(Duration::from_secs(20), Due::Drop(number));
         }
-        crate::rename(&hidden, &inbox.join(&file.name));
+        if file.name.contains('/') {
+            self.count_fault(if file.name.starts_with(MOVED_FOLDER) {
+                "folder moved in"
+            } else {
+                "file dropped in a folder"
+            });
+        }
         self.log.record_drop(&file.name, &file.bytes, file.jobs);
         let text = String::from_utf8_lossy(&file.bytes).replace('\n', " ");
         self.trace(format_args!("{} is dropped: {text}", file.name));
@@ -568,6 +578,7 @@ impl<'a> Run<'a> {
             Incident::FreeDisk => self.free_disk(),
             Incident::SaveDatabase => self.saved_database = Some(database(&self.settings.data_dir)),
             Incident::Restore => self.restore(),
+            Incident::ChangeDefaults => self.folders.change_defaults(&self.settings.inbox.dir, self.real),
         }
     }
 
@@ -653,7 +664,7 @@ impl<'a> Run<'a> {
         if !process.is_open() {
             return false;
         }
-        let inbox = std::fs::read_dir(&self.settings.inbox.dir).map_or(0, |entries| entries.count());
+        let inbox = folders::job_files(&self.settings.inbox.dir);
         let network = self.due.values().all(|due| matches!(due, Due::Deliver(..) | Due::Incident(_)));
         inbox == 0 && network && crate::states(&self.settings.data_dir).iter().all(|state| is_settled(state))
     }
@@ -695,6 +706,7 @@ impl<'a> Run<'a> {
         let counts = |violation: &checker::Violation| !self.restored || (violation.invariant == 4);
         let found: Vec<String> = found.iter().filter(|one| counts(one)).map(ToString::to_string).collect();
         self.violations.extend(found);
+        self.violations.extend(self.folders.check(&self.settings.data_dir));
         if !self.restored {
             self.log.record_library(&self.settings.data_dir);
         }

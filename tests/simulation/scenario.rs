@@ -20,6 +20,7 @@ pub struct Scenario {
 /// A job file.
 #[derive(Clone)]
 pub struct File {
+    /// Its path below the inbox. The folder of [`MOVED_FOLDER`] is moved in as a whole, with its defaults.
     pub name: String,
     pub bytes: Vec<u8>,
     /// `None`: it is invalid.
@@ -58,6 +59,18 @@ pub enum Incident {
     /// The database is saved, to be restored later.
     SaveDatabase,
     Restore,
+    /// The `defaults.json` of [`SHARED_FOLDER`] is replaced by the next version.
+    ChangeDefaults,
+}
+
+/// Job files are dropped into this folder of the inbox while its `defaults.json` changes.
+pub const SHARED_FOLDER: &str = "shared/day 1";
+/// Folders with this beginning are moved in whole.
+pub const MOVED_FOLDER: &str = "moved-";
+
+/// The defaults of a folder, which the label `defaults` of a job shows.
+pub fn defaults(version: &str) -> String {
+    serde_json::json!({"watermark": false, "dropreel": {"labels": {"defaults": version}}}).to_string()
 }
 
 /// How often the network loses or repeats messages, as probabilities.
@@ -394,6 +407,22 @@ impl Scenario {
             concurrency: [1, 4][usize::try_from(rng.below(2)).unwrap()],
         };
         let mut files = files(&rng, faults_end);
+        // Numbers of their own: everything else of a seed is as it would be without folders.
+        let folder_rng = Rng::seeded(seed ^ 0xf01d_0000);
+        for (number, (_, file)) in files.iter_mut().enumerate() {
+            let folder = match folder_rng.below(4) {
+                0 => format!("{SHARED_FOLDER}/"),
+                1 => format!("{MOVED_FOLDER}{number}/night/"),
+                _ => String::new(),
+            };
+            file.name.insert_str(0, &folder);
+        }
+        if files.iter().any(|(_, file)| file.name.starts_with(SHARED_FOLDER)) {
+            let changes = 0..folder_rng.below(4);
+            let at = |_| seconds(folder_rng.below(faults_end.as_secs()));
+            incidents.extend(changes.map(at).map(|at| (at, Incident::ChangeDefaults)));
+            incidents.sort_by_key(|(at, _)| *at);
+        }
         let mut timeout = HEALTHY_TIMEOUT;
         if lasting {
             files.push((seconds(rng.below(faults_end.as_secs() / 3)), permanently_faulty(&rng)));
