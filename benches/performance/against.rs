@@ -26,7 +26,7 @@ pub fn measure(part: Part, options: &Options, other: &Path) -> Vec<Table> {
     for round in 0..options.rounds {
         for who in harness::random_order(2, round) {
             harness::measure_with(&builds[who]);
-            tables = part(&Options { rounds: 1, rows: options.rows });
+            tables = part(&Options { rounds: 1, rows: options.rows, files: options.files });
             for (at, table) in tables.iter().enumerate() {
                 for (row, texts) in table.rows.iter().enumerate() {
                     for (column, text) in texts.iter().enumerate().skip(1) {

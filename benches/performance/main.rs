@@ -1,7 +1,8 @@
 //! The benchmark: measures dropreel beside something comparable in the same run.
 //!
 //! `cargo bench --profile dist` measures everything in the build that is shipped; with `-- answers downloads` only these
-//! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000).
+//! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000), `--files N` the job
+//! files of `ingest` (10,000).
 //! `--against BINARY` compares another build of dropreel with this one, in turn. `--write` puts the tables into
 //! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
 #![allow(
@@ -39,6 +40,8 @@ pub struct Options {
     pub rounds: usize,
     /// The number of jobs in the database of `history`.
     pub rows: u64,
+    /// The number of job files of `ingest`.
+    pub files: u64,
 }
 
 fn main() {
@@ -47,8 +50,11 @@ fn main() {
         let place = arguments.iter().position(|argument| argument == name);
         place.map_or(default, |place| arguments[place + 1].parse().unwrap())
     };
-    let options =
-        Options { rounds: number("--rounds", 5).try_into().unwrap(), rows: number("--rows", 1_000_000) };
+    let options = Options {
+        rounds: number("--rounds", 5).try_into().unwrap(),
+        rows: number("--rows", 1_000_000),
+        files: number("--files", 10_000),
+    };
     let parts: [(&str, Part, &[&str]); 8] = [
         ("answers", answers::measure, &["wrk"]),
         ("peers", peers::measure, &["wrk", "python3"]),
