@@ -1,10 +1,13 @@
 //! An operator's actions on jobs, one at a time or on all that match a filter, and their results.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::batch::batch_number;
 use crate::api::job::JobView;
-use crate::api::list::JobFilter;
+use crate::api::list::{JobFilter, RatingError};
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
 use crate::job::label::Label;
@@ -18,46 +21,84 @@ pub struct ActionResult {
     pub message: String,
 }
 
-/// An action and the filter that selects its jobs.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+/// What to do with some jobs: an action, or a change of labels. Names the jobs, or a filter that selects them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BulkAction)]
 pub struct BulkActionRequest {
-    pub action: OperatorAction,
-    /// Required, so that no request acts on every job by mistake.
-    pub state: StateName,
+    /// Without it, and without `set_labels`, a dry run says what the jobs allow. A `retry` leaves out held jobs, which
+    /// continue by `release`, unless `state` is `held`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<OperatorAction>,
+    /// Labels to set, instead of an action; `null` removes one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, Option<String>>)]
+    pub set_labels: LabelChanges,
+    /// The ids of the jobs; at most 1000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub jobs: Vec<JobId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateName>,
     /// `KEY=VALUE`; a job must have all of them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub label: Vec<Label>,
-    /// Text to find in name or prompt, or a task id.
-    #[serde(default)]
+    /// Words, as in the list of jobs; so are the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
     /// Count the jobs without acting on them.
     #[serde(default)]
     pub dry_run: bool,
-    /// The number of jobs a dry run counted; if it differs by now, nothing is done.
-    #[serde(default)]
+    /// The number of jobs a dry run counted; if it differs by now, nothing is done. Required without any filter, so that no
+    /// request acts on every job by mistake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<usize>,
 }
+
+/// The new values of labels; `None` removes one.
+pub type LabelChanges = BTreeMap<String, Option<String>>;
 
 /// The result of a bulk action.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BulkActionResult {
-    /// How many jobs match the filter.
+    /// How many of the jobs allow the action.
     pub jobs: usize,
+    /// How many jobs were named, or match the filter.
+    pub matched: usize,
     /// What these jobs have cost so far, as far as it is known.
     pub cost_quota: i64,
     pub cost_usd: f64,
-    /// What `retry` or `release` of these jobs would probably cost, as far as they are billed again; 0 for `cancel`.
+    /// What `retry` or `release` of these jobs would probably cost, as far as they are billed again; 0 for others.
     #[serde(default)]
     pub estimate_usd: f64,
     /// How many jobs the action was applied to; 0 in a dry run.
     pub done: usize,
     /// The first jobs that rejected the action.
     pub rejected: Vec<RejectedAction>,
+    /// In a dry run without an action: what the jobs allow.
+    #[serde(default)]
+    pub possible: Vec<PossibleBulkAction>,
     /// What was done, for people.
     pub message: String,
+}
+
+/// An action that some of the jobs allow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PossibleBulkAction {
+    pub action: OperatorAction,
+    /// How many of them.
+    pub jobs: usize,
+    /// What it would probably cost.
+    pub estimate_usd: f64,
 }
 
 /// A job whose state does not allow the action.
@@ -70,13 +111,21 @@ pub struct RejectedAction {
 }
 
 impl BulkActionRequest {
-    /// The jobs it is meant for.
-    pub fn filter(&self) -> JobFilter {
-        JobFilter {
-            state: Some(self.state),
+    /// The jobs it is meant for, if it names none.
+    ///
+    /// # Errors
+    /// A text that is no rating.
+    pub fn filter(&self) -> Result<JobFilter, RatingError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Ok(JobFilter {
+            state: self.state,
             labels: self.label.clone(),
-            text: self.q.clone().filter(|text| !text.is_empty()),
-            rating: None,
-        }
+            text: given(&self.q),
+            rating: given(&self.rating).map(|text| text.parse()).transpose()?,
+            file: given(&self.file),
+            folder: given(&self.folder),
+            // No batch has the number 0.
+            batch: given(&self.batch).map(|id| batch_number(&id).unwrap_or(0)),
+        })
     }
 }

@@ -54,3 +54,8 @@ pub struct BatchPage {
 pub fn batch_id(number: i64) -> String {
     format!("b{number}")
 }
+
+/// The number of the batch with this id.
+pub fn batch_number(id: &str) -> Option<i64> {
+    id.strip_prefix('b').and_then(|number| number.parse().ok())
+}

@@ -4,9 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 use utoipa::ToSchema;
 
+use crate::api::batch::batch_id;
 use crate::api::job::JobView;
 use crate::api::rating::MAX_RATING;
 use crate::job::label::Label;
@@ -21,10 +23,39 @@ pub struct JobFilter {
     pub state: Option<StateName>,
     /// Only jobs with each of these labels.
     pub labels: Vec<Label>,
-    /// Only jobs with this text in name or prompt, or with this task id.
+    /// Only jobs with all of these words in name, prompt, model, id, task, file or labels, and none of those after a `-`.
     pub text: Option<String>,
     /// Only jobs with this rating.
     pub rating: Option<RatingFilter>,
+    /// Only jobs of the job files with this name, with or without their folder.
+    pub file: Option<String>,
+    /// Only jobs of this folder, or of one below it, by their label `folder`.
+    pub folder: Option<String>,
+    /// Only jobs of the batch with this number.
+    pub batch: Option<i64>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray, ToSchema)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[schema(rename_all = "snake_case")]
+pub enum JobOrder {
+    /// The newest first.
+    #[default]
+    Created,
+    /// The most expensive first; those without a cost come last.
+    Cost,
+    /// The best first; then those that nobody has rated, then rejected ones.
+    Rating,
+    /// By name.
+    Name,
+}
+
+impl JobOrder {
+    /// The words of the orders, for people.
+    pub fn words() -> String {
+        Self::VARIANTS.iter().map(Self::into_str).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A rating to select: `4`, `4+` or `none`.
@@ -92,7 +123,11 @@ impl JobFilter {
         let labels = self.labels.iter().map(|label| ("label", label.to_string()));
         let text = self.text.clone().map(|text| ("q", text));
         let rating = self.rating.map(|rating| ("rating", rating.to_string()));
-        state.into_iter().chain(labels).chain(text).chain(rating).collect()
+        let file = self.file.clone().map(|file| ("file", file));
+        let folder = self.folder.clone().map(|folder| ("folder", folder));
+        let batch = self.batch.map(|batch| ("batch", batch_id(batch)));
+        let others = text.into_iter().chain(rating).chain(file).chain(folder).chain(batch);
+        state.into_iter().chain(labels).chain(others).collect()
     }
 }
 
@@ -107,8 +142,20 @@ mod tests {
             labels: vec!["a=b".parse().unwrap(), "c=d".parse().unwrap()],
             text: Some("樱花".into()),
             rating: Some(RatingFilter::AtLeast(4)),
+            file: Some("ads/shots.csv".into()),
+            folder: Some("ads".into()),
+            batch: Some(17),
         };
-        let pairs = [("state", "held"), ("label", "a=b"), ("label", "c=d"), ("q", "樱花"), ("rating", "4+")];
+        let pairs = [
+            ("state", "held"),
+            ("label", "a=b"),
+            ("label", "c=d"),
+            ("q", "樱花"),
+            ("rating", "4+"),
+            ("file", "ads/shots.csv"),
+            ("folder", "ads"),
+            ("batch", "b17"),
+        ];
         assert_eq!(filter.query_pairs(), pairs.map(|(key, value)| (key, value.to_owned())));
         assert!(JobFilter::default().query_pairs().is_empty());
     }

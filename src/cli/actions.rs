@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::api::action::ActionResult;
 use crate::api::job::JobView;
+use crate::api::list::JobOrder;
 use crate::cli::args::ActionArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -14,9 +15,23 @@ use crate::cli::received::{Received, ReceivedJob};
 use crate::cli::summary::{about_cost, are_many, group, sum_up};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, width};
 use crate::job::event::OperatorAction;
+use crate::job::state::StateName;
 
 /// Most jobs one filter may select.
 const MAX_JOBS: u32 = 10_000;
+
+/// Whether jobs in this state allow the action, or some of them: the daemon decides on each.
+fn may_allow(action: OperatorAction, state: StateName) -> bool {
+    match action {
+        OperatorAction::Cancel => !state.is_end(),
+        OperatorAction::Release => state == StateName::Held,
+        OperatorAction::Dismiss => matches!(state, StateName::Failed | StateName::Expired),
+        OperatorAction::Retry => !matches!(
+            state,
+            StateName::Pending | StateName::Queued | StateName::Processing | StateName::Succeeded
+        ),
+    }
+}
 
 #[derive(Serialize)]
 struct ActionsDocument {
@@ -34,7 +49,13 @@ pub(crate) async fn apply(
     let by_filter = args.jobs.is_empty();
     let mut jobs = Vec::new();
     if by_filter {
-        jobs = fetch_jobs(&client, &args.filter.filter(), MAX_JOBS).await?.jobs;
+        jobs = fetch_jobs(&client, &args.filter.filter(), JobOrder::Created, MAX_JOBS).await?.jobs;
+        let matching = jobs.len();
+        jobs.retain(|job| may_allow(action, job.state));
+        if jobs.len() < matching {
+            let others = count((matching - jobs.len()) as u64, "job");
+            eprint_line(&format!("left out: {others} whose state does not allow `{action}`"));
+        }
     } else {
         for reference in &args.jobs {
             jobs.push(client.job(reference).await?);

@@ -16,7 +16,7 @@ use crate::api::again::{AgainRequest, EditPreview, EditRequest};
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
 use crate::api::estimate::EstimateView;
 use crate::api::export::{ExportPage, MoveRequest, MovedJobs, MovedPage};
-use crate::api::list::JobFilter;
+use crate::api::list::{JobFilter, JobOrder};
 use crate::api::models::ModelsView;
 use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
@@ -128,7 +128,21 @@ impl ApiClient {
         limit: u32,
         cursor: Option<String>,
     ) -> Result<ReceivedPage, CliError> {
+        self.jobs_sorted(filter, JobOrder::Created, limit, cursor).await
+    }
+
+    /// A page of the jobs that match `filter`, in this order.
+    pub async fn jobs_sorted(
+        &self,
+        filter: &JobFilter,
+        order: JobOrder,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> Result<ReceivedPage, CliError> {
         let mut query = filter.query_pairs();
+        if order != JobOrder::default() {
+            query.push(("sort", order.into_str().to_owned()));
+        }
         query.push(("limit", limit.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         self.get(&["api", "v1", "jobs"], &query).await

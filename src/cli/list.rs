@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use crate::api::job::JobView;
-use crate::api::list::{JobFilter, MAX_PAGE};
+use crate::api::list::{JobFilter, JobOrder, MAX_PAGE};
 use crate::cli::args::ListArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
@@ -30,8 +30,8 @@ pub(crate) struct JobsDocument<'a> {
 /// `list`
 pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let filter = JobFilter { rating: args.rating, ..args.filter.filter() };
-    let page = fetch_jobs(&client, &filter, args.limit).await?;
+    let filter = args.filter();
+    let page = fetch_jobs(&client, &filter, args.sort, args.limit).await?;
     if context.json {
         print_json(&page)?;
         return Ok(Exit::Done);
@@ -56,10 +56,11 @@ pub(crate) async fn list(context: &Context, args: &ListArgs) -> Result<Exit, Cli
     Ok(Exit::Done)
 }
 
-/// The newest `limit` jobs that match `filter`, and where the next page would begin.
+/// The first `limit` jobs that match `filter`, in this order, and where the next page would begin.
 pub(crate) async fn fetch_jobs(
     client: &ApiClient,
     filter: &JobFilter,
+    order: JobOrder,
     limit: u32,
 ) -> Result<ReceivedPage, CliError> {
     let mut all = ReceivedPage { jobs: Vec::new(), next_cursor: None, rest: BTreeMap::new() };
@@ -68,7 +69,7 @@ pub(crate) async fn fetch_jobs(
         if left == 0 {
             return Ok(all);
         }
-        let page = client.jobs(filter, left.min(MAX_PAGE), all.next_cursor.take()).await?;
+        let page = client.jobs_sorted(filter, order, left.min(MAX_PAGE), all.next_cursor.take()).await?;
         all.jobs.extend(page.jobs);
         all.next_cursor = page.next_cursor;
         all.rest = page.rest;

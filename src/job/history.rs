@@ -64,6 +64,8 @@ pub enum HistoryEvent {
     Dismissed,
     /// A person rated its outputs, or one of them.
     Rated,
+    /// A person changed its labels.
+    Labelled,
     /// A person changed its request; the detail is the job file before.
     Edited,
     /// Something happened that does not apply to the job in its state; the detail says what and why.

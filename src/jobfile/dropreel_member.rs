@@ -21,7 +21,8 @@ const KEYS: &[&str] =
 const MAX_KEY: usize = 200;
 /// How many labels a job may have.
 pub const MAX_LABELS: usize = 50;
-const MAX_LABEL_KEY: usize = 64;
+/// How many characters the key of a label may have.
+pub const MAX_LABEL_KEY: usize = 64;
 
 /// The member's values, with defaults for absent keys.
 #[derive(Default)]
@@ -119,6 +120,11 @@ fn name(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<String> 
     Some(name.to_owned())
 }
 
+/// Whether a label may have this key.
+pub fn is_label_key(key: &str) -> bool {
+    (1..=MAX_LABEL_KEY).contains(&key.chars().count())
+}
+
 fn labels(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let members = cursor.members(findings).unwrap_or_default();
@@ -126,7 +132,7 @@ fn labels(cursor: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> BTreeMap<Stri
         cursor.wrong(findings, &format!("has {} entries: at most {MAX_LABELS} are allowed", members.len()));
     }
     for (member, label) in members {
-        if !(1..=MAX_LABEL_KEY).contains(&member.key.chars().count()) {
+        if !is_label_key(&member.key) {
             label.wrong(
                 findings,
                 &format!("is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters"),

@@ -10,7 +10,7 @@ mod copies;
 mod csv_rows;
 mod cursor;
 mod defaults;
-mod dropreel_member;
+pub mod dropreel_member;
 mod encoding;
 mod expand;
 mod field;

@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;
 use crate::store::output_rows::read_stored;
+use crate::store::search::HAS_WORDS;
 
 /// The longest page.
 pub const MAX_OUTPUT_PAGE: u32 = 100;
@@ -43,7 +44,7 @@ pub struct OutputFilter {
     /// Only files stored before this time.
     pub until: Option<Timestamp>,
     pub rating: Option<RatingFilter>,
-    /// Only outputs of jobs with this text in name or prompt.
+    /// Only outputs of jobs with these words (`search`).
     pub text: Option<String>,
 }
 
@@ -296,8 +297,11 @@ fn select_page(
 
 /// Whether an output passes what no index finds, as an expression.
 fn matches(filter: &OutputFilter) -> (String, Vec<Value>) {
+    let has_words = format!(
+        "EXISTS (SELECT 1 FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.nr = outputs.job AND {HAS_WORDS})"
+    );
     let (mut conditions, mut values) = (vec!["1"], Vec::<Value>::new());
-    let mut add = |condition: &'static str, given: Vec<Value>| {
+    let mut add = |condition, given: Vec<Value>| {
         conditions.push(condition);
         values.extend(given);
     };
@@ -325,11 +329,8 @@ fn matches(filter: &OutputFilter) -> (String, Vec<Value>) {
         add("(SELECT model FROM jobs AS of WHERE of.nr = outputs.job) = ?", vec![model.clone().into()]);
     }
     if let Some(text) = &filter.text {
-        add(
-            "EXISTS (SELECT 1 FROM jobs AS of JOIN requests ON requests.job = of.nr WHERE of.nr = outputs.job
-                AND (instr(lower(of.name), lower(?)) OR instr(lower(coalesce(requests.prompt, '')), lower(?))))",
-            vec![text.clone().into(), text.clone().into()],
-        );
+        // Jobs are a table of their own in it, also where the outer statement reads them.
+        add(&has_words, vec![text.clone().into()]);
     }
     (format!("coalesce({}, 0)", conditions.join(" AND ")), values)
 }

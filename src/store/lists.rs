@@ -1,9 +1,12 @@
 //! Lists of jobs: by a filter, in pages; active and finished jobs; links that expire soon; jobs of one file; the change feed.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use crate::api::list::{JobFilter, MAX_PAGE, RatingFilter};
+use crate::api::batch::batch_id;
+use crate::api::list::{JobFilter, JobOrder, MAX_PAGE, RatingFilter};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::state::StateName;
@@ -12,13 +15,25 @@ use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
 use crate::store::job_rows::number_of;
+use crate::store::search::HAS_WORDS;
 
-/// A page of a list, newest first.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     pub jobs: Vec<JobDetails>,
     /// Where the next page begins, if there is one.
     pub next: Option<i64>,
+}
+
+/// What a list shows of where a job comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobOrigin {
+    /// The id of its batch.
+    pub batch: String,
+    /// The name of its job file.
+    pub file: Option<String>,
+    /// The seed of its request, as it is written.
+    pub seed: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +57,14 @@ const FINISHED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND job
     ORDER BY jobs.finished_at DESC LIMIT ?3";
 const EXPIRING: &str = "jobs.download_at IS NOT NULL AND jobs.expires_at < ?1
     ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
+/// What a job was charged: its row knows it of a single attempt.
+const COST: &str = "coalesce(iif(jobs.attempts > 1,
+    (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr), jobs.cost_quota), -1)";
+/// Where a job comes from. Long requests, which hold whole pictures, are not read for it.
+const ORIGIN: &str = "SELECT jobs.batch, batches.file_name,
+        iif(octet_length(requests.body) <= ?2 AND json_valid(requests.body), requests.body -> '$.seed', NULL)
+    FROM jobs JOIN requests ON requests.job = jobs.nr JOIN batches ON batches.nr = jobs.batch WHERE jobs.id = ?1";
+const MAX_REQUEST_BYTES: u32 = 64 * 1024;
 const CHANGED: &str = "jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
 
 impl Store {
@@ -51,7 +74,57 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn list(&self, filter: JobFilter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
-        self.read(move |connection| list(connection, &filter, cursor, limit.clamp(1, MAX_PAGE))).await
+        self.list_sorted(filter, JobOrder::Created, cursor, limit).await
+    }
+
+    /// As [`Self::list`], in this order.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn list_sorted(
+        &self,
+        filter: JobFilter,
+        order: JobOrder,
+        cursor: Option<i64>,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        self.read(move |connection| list(connection, &filter, order, cursor, limit.clamp(1, MAX_PAGE))).await
+    }
+
+    /// Where each of these jobs comes from.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn origins(&self, ids: Vec<JobId>) -> Result<BTreeMap<JobId, JobOrigin>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(ORIGIN)?;
+            let mut origins = BTreeMap::new();
+            for id in ids {
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok(JobOrigin { batch: batch_id(row.get(0)?), file: row.get(1)?, seed: row.get(2)? })
+                };
+                if let Some(origin) = statement.query_row((id, MAX_REQUEST_BYTES), read).optional()? {
+                    origins.insert(id, origin);
+                }
+            }
+            Ok(origins)
+        })
+        .await
+    }
+
+    /// These jobs, in this order, without those that no longer exist.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn jobs_by_id(&self, ids: Vec<JobId>) -> Result<Vec<JobDetails>, StoreError> {
+        self.read(move |connection| {
+            let mut jobs = Vec::with_capacity(ids.len());
+            for id in ids {
+                jobs.extend(details_where(connection, "jobs.id = ?1", [id])?);
+            }
+            Ok(jobs)
+        })
+        .await
     }
 
     /// Jobs that are submitted and not finished, oldest first.
@@ -136,20 +209,59 @@ pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
 fn list(
     connection: &Connection,
     filter: &JobFilter,
+    order: JobOrder,
     cursor: Option<i64>,
     limit: u32,
 ) -> Result<Page, StoreError> {
-    let (mut conditions, mut values) = conditions_of(filter);
-    conditions.push("jobs.nr < ?".to_owned());
-    values.push(cursor.unwrap_or(i64::MAX).into());
-    values.push(i64::from(limit + 1).into());
-    let condition = format!("{} ORDER BY jobs.nr DESC LIMIT ?", conditions.join(" AND "));
-    let mut jobs = details_where(connection, &condition, params_from_iter(values))?;
+    let (sql, values) = select_page(filter, order, cursor, limit);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, i64>(0))?;
+    let numbers: Vec<i64> = rows.collect::<Result<_, _>>()?;
+    let mut jobs = Vec::with_capacity(numbers.len());
+    for nr in numbers.iter().take(limit as usize) {
+        jobs.extend(details_where(connection, "jobs.nr = ?1", [nr])?);
+    }
     // One more than asked for shows that there is another page.
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
+    let more = numbers.len() > limit as usize;
     let next = jobs.last().filter(|_| more).map(|last| last.nr);
     Ok(Page { jobs, next })
+}
+
+/// The statement of a page: the numbers of its jobs alone, for a sorter keeps what it is given of every job.
+fn select_page(filter: &JobFilter, order: JobOrder, cursor: Option<i64>, limit: u32) -> (String, Vec<Value>) {
+    let (mut conditions, mut values) = conditions_of(filter);
+    let (key, comparison, direction) = match order {
+        JobOrder::Created => (None, "<", "DESC"),
+        JobOrder::Cost => (Some(COST), "<", "DESC"),
+        JobOrder::Rating => (Some("coalesce(jobs.rating * 2, 1)"), "<", "DESC"),
+        JobOrder::Name => (Some("jobs.name"), ">", "ASC"),
+    };
+    if let Some(cursor) = cursor {
+        conditions.push(match key {
+            None => format!("jobs.nr {comparison} ?"),
+            Some(key) => {
+                format!("({key}, jobs.nr) {comparison} (SELECT {key}, jobs.nr FROM jobs WHERE jobs.nr = ?)")
+            }
+        });
+        values.push(cursor.into());
+    }
+    values.push(i64::from(limit + 1).into());
+    let key = key.map_or_else(String::new, |key| format!("{key} {direction}, "));
+    let sql = format!(
+        "SELECT jobs.nr FROM {} WHERE {} ORDER BY {key}jobs.nr {direction} LIMIT ?",
+        tables(filter),
+        conditions.join(" AND "),
+    );
+    (sql, values)
+}
+
+/// The tables that [`conditions_of`] a filter are about.
+fn tables(filter: &JobFilter) -> &'static str {
+    match filter.text {
+        // The other way around, jobs would not be read in their order.
+        Some(_) => "jobs CROSS JOIN requests ON requests.job = jobs.nr",
+        None => "jobs",
+    }
 }
 
 /// The conditions of a filter, joined by `AND`, and their values.
@@ -166,12 +278,28 @@ pub(super) fn conditions_of(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
         values.push(label.value.clone().into());
     }
     if let Some(text) = &filter.text {
+        conditions.push(HAS_WORDS.into());
+        values.push(text.clone().into());
+    }
+    if let Some(file) = &filter.file {
         conditions.push(
-            "(instr(lower(jobs.name), lower(?)) OR instr(lower(coalesce(requests.prompt, '')), lower(?))
-              OR jobs.task_id = ?)"
+            "jobs.batch IN (SELECT nr FROM batches WHERE file_name = ? OR substr(file_name, -length(?) - 1) = '/' || ?)"
                 .into(),
         );
-        values.extend(std::iter::repeat_n(Value::from(text.clone()), 3));
+        values.extend(std::iter::repeat_n(Value::from(file.clone()), 3));
+    }
+    if let Some(folder) = &filter.folder {
+        let folder = folder.trim_matches('/');
+        conditions.push(
+            "jobs.nr IN (SELECT job FROM labels WHERE key = 'folder' AND (value = ? OR value >= ? AND value < ?))"
+                .into(),
+        );
+        // `0` follows `/`.
+        values.extend([folder.to_owned(), format!("{folder}/"), format!("{folder}0")].map(Value::from));
+    }
+    if let Some(batch) = filter.batch {
+        conditions.push("jobs.batch = ?".into());
+        values.push(batch.into());
     }
     if let Some(rating) = filter.rating {
         let (condition, value) = match rating {

@@ -20,8 +20,8 @@
 //! | the outbox of notifications | `hooks`; `subscription`, what a hook wants |
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
-//! | rate outputs | `ratings` |
-//! | lists of jobs, the change feed; lists of batches; the end of a batch | `lists`; `batches`; `batch_ends` |
+//! | rate outputs; label jobs | `ratings`; `labels` |
+//! | lists of jobs, the change feed; search by words; lists of batches; the end of a batch | `lists`; `search`; `batches`; `batch_ends` |
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
 //! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
@@ -56,6 +56,7 @@ pub mod fairness;
 pub mod hooks;
 pub mod job_files;
 mod job_rows;
+pub mod labels;
 mod learned_times;
 pub mod library_outputs;
 pub mod lists;
@@ -71,6 +72,7 @@ pub mod quotes;
 pub mod ratings;
 pub mod report;
 pub mod schema;
+mod search;
 pub mod sidecars;
 pub mod slots;
 pub mod spending;

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::failpoints::{self, FailPoint};
 use crate::store::error::OpenError;
+use crate::store::search::add_function;
 
 /// The whole schema of a new database.
 const SCHEMA: &str = include_str!("../../schema.sql");
@@ -149,6 +150,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite(path))?;
     connection.pragma_update(None, "mmap_size", 0).map_err(sqlite(path))?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite(path))?;
+    add_function(&connection).map_err(sqlite(path))?;
     Ok(connection)
 }
 

@@ -55,6 +55,14 @@ struct Counted {
     at: Timestamp,
 }
 
+impl Counted {
+    /// What it adds to the reserved and the settled sums.
+    fn amounts(self, sign: i64) -> [i64; 2] {
+        let amount = self.quota.get().saturating_mul(sign);
+        if self.settled { [0, amount] } else { [amount, 0] }
+    }
+}
+
 /// What has been spent of a budget.
 pub(super) fn spent_of(connection: &Connection, scope: &Scope) -> Result<Spent, StoreError> {
     let read = |row: &rusqlite::Row<'_>| Ok(Spent { reserved: row.get(0)?, settled: row.get(1)? });
@@ -278,11 +286,10 @@ fn add_to_sums(
     counted: Counted,
     sign: i64,
 ) -> Result<(), StoreError> {
-    let amount = counted.quota.get().saturating_mul(sign);
-    if amount == 0 {
+    let [reserved, settled] = counted.amounts(sign);
+    if (reserved, settled) == (0, 0) {
         return Ok(());
     }
-    let [reserved, settled] = if counted.settled { [0, amount] } else { [amount, 0] };
     connection
         .prepare_cached(
             "INSERT INTO spending (quarter, reserved, settled) VALUES (?1, ?2, ?3)
@@ -290,6 +297,16 @@ fn add_to_sums(
         )?
         .execute((counted.at.millis().div_euclid(QUARTER_MS), reserved, settled))?;
     failpoints::hit(FailPoint::SpendingChanged);
+    add_to_labels(connection, labels, counted, sign)
+}
+
+fn add_to_labels(
+    connection: &Connection,
+    labels: &Labels,
+    counted: Counted,
+    sign: i64,
+) -> Result<(), StoreError> {
+    let [reserved, settled] = counted.amounts(sign);
     for (key, value) in labels {
         connection
             .prepare_cached(
@@ -297,6 +314,30 @@ fn add_to_sums(
                  ON CONFLICT (key, value) DO UPDATE SET reserved = reserved + ?3, settled = settled + ?4",
             )?
             .execute((key, value, reserved, settled))?;
+    }
+    Ok(())
+}
+
+/// A job has other labels: what its attempts count for moves to them.
+pub(super) fn move_label_spending(
+    connection: &Connection,
+    nr: i64,
+    old: &Labels,
+    new: &Labels,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT counted_quota, counted_settled, counted_at FROM attempts WHERE job = ?1 AND counted_quota <> 0",
+    )?;
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(Counted { quota: row.get(0)?, settled: row.get(1)?, at: row.get(2)? });
+    let counted: Vec<Counted> = statement.query_map([nr], read)?.collect::<Result<_, _>>()?;
+    for counted in counted {
+        let only = |labels: &Labels, others: &Labels| -> Labels {
+            let kept = labels.iter().filter(|(key, value)| others.get(*key) != Some(value));
+            kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        add_to_labels(connection, &only(old, new), counted, -1)?;
+        add_to_labels(connection, &only(new, old), counted, 1)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use strum::VariantArray;
 
-use crate::api::list::{JobFilter, RatingFilter};
+use crate::api::list::{JobFilter, JobOrder, RatingFilter};
 use crate::api::status::{PauseTarget, ResumeTarget};
 use crate::job::label::Label;
 use crate::job::state::StateName;
@@ -52,13 +52,25 @@ pub(crate) struct SubmitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// Only jobs with all of these words in name, prompt, model, id, task, file or labels; `-WORD`: without it
+    #[arg(value_name = "WORD", allow_hyphen_values = true, conflicts_with = "batches")]
+    pub words: Vec<String>,
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Only jobs with this rating: 4, 4+ (4 or 5) or none
     #[arg(long, value_name = "N[+]")]
     pub rating: Option<RatingFilter>,
+    /// Only jobs of the job files with this name, with or without their folder
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Only jobs of this folder of the inbox, and of those below it
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<String>,
+    /// Order: the newest, most expensive or best first, or by name
+    #[arg(long, value_name = "ORDER", default_value = "created", hide_default_value = true, value_parser = order_parser())]
+    pub sort: JobOrder,
     /// List batches (job files and posted jobs) with what became of their jobs
-    #[arg(long, conflicts_with_all = ["state", "labels", "rating"])]
+    #[arg(long, conflicts_with_all = ["state", "labels", "rating", "file", "folder", "sort"])]
     pub batches: bool,
     /// Print a table for spreadsheets, with the state, cost and files of each job
     #[arg(long, conflicts_with = "batches")]
@@ -139,6 +151,19 @@ pub(crate) struct ResumeArgs {
     pub what: Option<ResumeTarget>,
 }
 
+impl ListArgs {
+    pub fn filter(&self) -> JobFilter {
+        let words = self.words.join(" ");
+        JobFilter {
+            text: Some(words).filter(|words| !words.trim().is_empty()),
+            rating: self.rating,
+            file: self.file.clone(),
+            folder: self.folder.clone(),
+            ..self.filter.filter()
+        }
+    }
+}
+
 impl FilterArgs {
     pub fn filter(&self) -> JobFilter {
         JobFilter { state: self.state, labels: self.labels.clone(), ..JobFilter::default() }
@@ -147,6 +172,11 @@ impl FilterArgs {
 
 pub(super) fn parse_usd(text: &str) -> Result<Quota, &'static str> {
     Quota::parse_usd(text).ok_or("not an amount in US dollars, such as 0.5")
+}
+
+fn order_parser() -> impl TypedValueParser<Value = JobOrder> {
+    let words = PossibleValuesParser::new(JobOrder::VARIANTS.iter().map(JobOrder::into_str));
+    words.try_map(|word| word.parse().map_err(|_| "not an order"))
 }
 
 fn state_parser() -> impl TypedValueParser<Value = StateName> {

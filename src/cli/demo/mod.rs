@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::job::JobView;
-use crate::api::list::JobFilter;
+use crate::api::list::{JobFilter, JobOrder};
 use crate::cli::args::DemoArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
@@ -208,7 +208,7 @@ async fn wait_until_accepted(
     let label = Label { key: "run".to_owned(), value: run.to_owned() };
     let filter = JobFilter { labels: vec![label], ..JobFilter::default() };
     loop {
-        let mut jobs = fetch_jobs(client, &filter, count).await?.jobs;
+        let mut jobs = fetch_jobs(client, &filter, JobOrder::Created, count).await?.jobs;
         if jobs.len() >= count as usize {
             jobs.reverse();
             return Ok(jobs);

@@ -1,13 +1,19 @@
-//! One action for all jobs that match a filter: counted first, then applied to exactly those jobs.
+//! One action, or a change of labels, for many jobs: counted first, then applied to exactly those.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::api::action::{BulkActionRequest, BulkActionResult, RejectedAction};
+use crate::api::action::{
+    BulkActionRequest, BulkActionResult, LabelChanges, PossibleBulkAction, RejectedAction,
+};
 use crate::api::estimate::CostEstimate;
 use crate::api::list::{JobFilter, MAX_PAGE};
+use crate::clock::Timestamp;
 use crate::job::event::{Event, OperatorAction};
+use crate::job::state::StateName;
 use crate::job::step::ActionReply;
+use crate::job::step::possible::possible_actions;
+use crate::jobfile::dropreel_member::{MAX_LABEL_KEY, MAX_LABELS, is_label_key};
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
 use crate::server::admin::http::json_response;
@@ -17,9 +23,12 @@ use crate::server::admin::state::AdminState;
 use crate::store::Store;
 use crate::store::details::JobDetails;
 use crate::store::estimates::JobEstimate;
+use crate::store::labels::LabelOutcome;
 
 /// Most jobs one request may act on; a wider filter is rejected.
 const MAX_JOBS: usize = 10_000;
+/// Most jobs one request may name.
+const MAX_NAMED: usize = 1000;
 /// Most rejected jobs named in the answer.
 const MAX_REJECTED_SHOWN: usize = 20;
 
@@ -28,7 +37,7 @@ const MAX_REJECTED_SHOWN: usize = 20;
     post,
     path = "/api/v1/jobs/bulk",
     tag = "jobs",
-    summary = "Apply one action to all jobs that match a filter",
+    summary = "Apply one action to many jobs, or change their labels",
     request_body(content = BulkActionRequest),
     responses(
         (status = 200, description = "The action was applied, or its jobs were counted", body = BulkActionResult),
@@ -43,48 +52,137 @@ pub(super) async fn run_bulk_action(
     let example = r#"{"action":"retry","state":"failed","dry_run":true}"#;
     let bulk: BulkActionRequest = admin.read_json(&request, &mut body, example).await?;
     let (store, clock) = (&admin.server.store, &admin.server.clock);
-    let jobs = matching_jobs(store, bulk.filter()).await?;
-    if let Some(expect) = bulk.expect.filter(|expect| *expect != jobs.len()) {
-        let detail = format!("expected {expect} jobs, but {} match now; nothing was done", jobs.len());
+    let jobs = selected_jobs(store, &bulk).await?;
+    let allowing: Vec<&JobDetails> = match bulk.action {
+        Some(action) => {
+            let now = clock.now();
+            jobs.iter().filter(|details| allows(details, action, bulk.state, now)).collect()
+        }
+        None => jobs.iter().collect(),
+    };
+    if let Some(expect) = bulk.expect.filter(|expect| *expect != allowing.len()) {
+        let detail = format!("expected {expect} jobs, but {} match now; nothing was done", allowing.len());
         return Err(Problem::action_rejected(detail));
     }
-    let cost = jobs.iter().filter_map(|details| details.cost).fold(Quota::ZERO, Quota::plus);
+    let cost = allowing.iter().filter_map(|details| details.cost).fold(Quota::ZERO, Quota::plus);
     let estimate = match bulk.action {
-        OperatorAction::Cancel | OperatorAction::Dismiss => EstimateTotal::default(),
-        OperatorAction::Retry | OperatorAction::Release => estimate_of(store, &jobs).await?,
+        Some(action) => estimate_of(store, action, &allowing, clock.now()).await?,
+        None => EstimateTotal::default(),
     };
-    let (messages, mut done, mut rejected) = (choose_messages(&request), 0, Vec::new());
-    for JobDetails { job, .. } in jobs.iter().filter(|_| !bulk.dry_run) {
-        let applied = store.apply(job.id(), Event::Operator(bulk.action), clock.now()).await?;
+    let mut result = BulkActionResult {
+        jobs: allowing.len(),
+        matched: jobs.len(),
+        cost_quota: cost.get(),
+        cost_usd: cost.usd(),
+        estimate_usd: estimate.quota.usd(),
+        done: 0,
+        rejected: Vec::new(),
+        possible: Vec::new(),
+        message: String::new(),
+    };
+    match bulk.action {
+        _ if bulk.dry_run => {
+            if bulk.action.is_none() && bulk.set_labels.is_empty() {
+                result.possible = possible(store, &jobs, clock.now()).await?;
+            }
+            let cost = match estimate.jobs {
+                0 => String::new(),
+                _ => format!(", {}", CostEstimate::from(&estimate).describe()),
+            };
+            result.message = format!("{} matched{cost}", count_jobs(result.jobs));
+        }
+        Some(action) => {
+            // Those that do not allow it say why.
+            let left_out = |details: &&JobDetails| !is_left_out(details, action, bulk.state);
+            let (done, mut rejected) =
+                apply_action(&request, &admin, action, jobs.iter().filter(left_out)).await?;
+            result.message = summary(action, done, &rejected);
+            rejected.truncate(MAX_REJECTED_SHOWN);
+            (result.done, result.rejected) = (done, rejected);
+        }
+        None => {
+            let (done, rejected) = set_labels(store, &bulk.set_labels, &jobs, clock.now()).await?;
+            result.message = format!("labels of {} changed", count_jobs(done));
+            (result.done, result.rejected) = (done, rejected);
+        }
+    }
+    Ok(json_response(StatusCode::OK, &result))
+}
+
+/// Applies the action; returns how many jobs took it, and the others.
+async fn apply_action(
+    request: &HttpRequest,
+    admin: &AdminState,
+    action: OperatorAction,
+    jobs: impl Iterator<Item = &JobDetails>,
+) -> Result<(usize, Vec<RejectedAction>), Problem> {
+    let (messages, mut done, mut rejected) = (choose_messages(request), 0, Vec::new());
+    for JobDetails { job, .. } in jobs {
+        let applied =
+            admin.server.store.apply(job.id(), Event::Operator(action), admin.server.clock.now()).await?;
         match applied.reply {
             Some(ActionReply::Rejected(reason)) => {
-                let reason = messages.action_rejected(bulk.action, applied.job.state_name(), reason);
+                let reason = messages.action_rejected(action, applied.job.state_name(), reason);
                 rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
             }
             _ => done += 1,
         }
     }
-    let message = if bulk.dry_run {
-        let cost = match estimate.jobs {
-            0 => String::new(),
-            _ => format!(", {}", CostEstimate::from(&estimate).describe()),
-        };
-        format!("{} matched{cost}", count_jobs(jobs.len()))
-    } else {
-        tracing::info!("bulk action {} applied to {done} {} jobs", bulk.action.into_str(), bulk.state);
-        summary(bulk.action, done, &rejected)
-    };
-    rejected.truncate(MAX_REJECTED_SHOWN);
-    let result = BulkActionResult {
-        jobs: jobs.len(),
-        cost_quota: cost.get(),
-        cost_usd: cost.usd(),
-        estimate_usd: estimate.quota.usd(),
-        done,
-        rejected,
-        message,
-    };
-    Ok(json_response(StatusCode::OK, &result))
+    tracing::info!("bulk action {action} applied to {}", count_jobs(done));
+    Ok((done, rejected))
+}
+
+async fn set_labels(
+    store: &Store,
+    changes: &LabelChanges,
+    jobs: &[JobDetails],
+    now: Timestamp,
+) -> Result<(usize, Vec<RejectedAction>), Problem> {
+    let (mut changed, mut rejected) = (0, Vec::new());
+    for JobDetails { job, .. } in jobs {
+        match store.set_labels(job.id(), changes.clone(), now).await? {
+            LabelOutcome::Changed => changed += 1,
+            LabelOutcome::Same => {}
+            LabelOutcome::TooMany if rejected.len() < MAX_REJECTED_SHOWN => {
+                let reason = format!("it would have more than {MAX_LABELS} labels");
+                rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
+            }
+            LabelOutcome::TooMany => {}
+        }
+    }
+    tracing::info!("labels of {} changed", count_jobs(changed));
+    Ok((changed, rejected))
+}
+
+fn allows(details: &JobDetails, action: OperatorAction, state: Option<StateName>, now: Timestamp) -> bool {
+    let is_possible = || possible_actions(&details.job, now).iter().any(|possible| possible.action == action);
+    !is_left_out(details, action, state) && is_possible()
+}
+
+/// Most held jobs continue by a release, and a retry of all would buy them again.
+fn is_left_out(details: &JobDetails, action: OperatorAction, state: Option<StateName>) -> bool {
+    let is_held = details.job.state_name() == StateName::Held;
+    action == OperatorAction::Retry && is_held && state != Some(StateName::Held)
+}
+
+/// What the jobs allow.
+async fn possible(
+    store: &Store,
+    jobs: &[JobDetails],
+    now: Timestamp,
+) -> Result<Vec<PossibleBulkAction>, Problem> {
+    let mut all = Vec::new();
+    for action in
+        [OperatorAction::Retry, OperatorAction::Release, OperatorAction::Cancel, OperatorAction::Dismiss]
+    {
+        let allowing: Vec<&JobDetails> =
+            jobs.iter().filter(|details| allows(details, action, None, now)).collect();
+        if !allowing.is_empty() {
+            let estimate_usd = estimate_of(store, action, &allowing, now).await?.quota.usd();
+            all.push(PossibleBulkAction { action, jobs: allowing.len(), estimate_usd });
+        }
+    }
+    Ok(all)
 }
 
 fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> String {
@@ -105,18 +203,59 @@ fn count_jobs(n: usize) -> String {
     if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
 }
 
-/// What the jobs will probably cost if they are submitted now.
-async fn estimate_of(store: &Store, jobs: &[JobDetails]) -> Result<EstimateTotal, Problem> {
+/// What the action will probably cost: of a retry every job, of a release those that are submitted by it.
+async fn estimate_of(
+    store: &Store,
+    action: OperatorAction,
+    jobs: &[&JobDetails],
+    now: Timestamp,
+) -> Result<EstimateTotal, Problem> {
+    let is_billed = |details: &JobDetails| match action {
+        OperatorAction::Cancel | OperatorAction::Dismiss => false,
+        OperatorAction::Retry => true,
+        OperatorAction::Release => {
+            let may_pay_again = possible_actions(&details.job, now)
+                .iter()
+                .any(|possible| possible.action == action && possible.may_be_billed_again);
+            details.job.attempts() == 0 || may_pay_again
+        }
+    };
+    let billed = jobs.iter().filter(|details| is_billed(details)).map(|details| details.job.id()).collect();
     let mut total = EstimateTotal::default();
-    let estimates = store.estimate_jobs(jobs.iter().map(|details| details.job.id()).collect()).await?;
-    for JobEstimate { estimate, price_class, .. } in estimates.values() {
+    for JobEstimate { estimate, price_class, .. } in store.estimate_jobs(billed).await?.values() {
         total.add(*estimate, price_class.as_deref());
     }
     Ok(total)
 }
 
-/// All jobs that match, newest first.
-async fn matching_jobs(store: &Store, filter: JobFilter) -> Result<Vec<JobDetails>, Problem> {
+/// The jobs that are named, or all that match, newest first.
+async fn selected_jobs(store: &Store, bulk: &BulkActionRequest) -> Result<Vec<JobDetails>, Problem> {
+    if bulk.action.is_some() && !bulk.set_labels.is_empty() {
+        return Err(Problem::bad_request("give `action` or `set_labels`, not both"));
+    }
+    if bulk.action.is_none() && bulk.set_labels.is_empty() && !bulk.dry_run {
+        return Err(Problem::bad_request("give `action` or `set_labels`"));
+    }
+    if let Some(key) = bulk.set_labels.keys().find(|key| !is_label_key(key)) {
+        let detail = format!("`{key}` is too long or empty: label keys have 1 to {MAX_LABEL_KEY} characters");
+        return Err(Problem::bad_request(detail));
+    }
+    let filter = bulk.filter().map_err(|error| Problem::bad_request(error.to_string()))?;
+    let is_filtered = filter != JobFilter::default();
+    if !bulk.jobs.is_empty() {
+        if is_filtered {
+            return Err(Problem::bad_request("give `jobs` or a filter, not both"));
+        }
+        if bulk.jobs.len() > MAX_NAMED {
+            return Err(Problem::bad_request(format!("`jobs` may name at most {MAX_NAMED} jobs")));
+        }
+        return Ok(store.jobs_by_id(bulk.jobs.clone()).await?);
+    }
+    if !is_filtered && !bulk.dry_run && bulk.expect.is_none() {
+        return Err(Problem::bad_request(
+            "give `jobs`, or a filter such as `state`; for all jobs, give `expect`, the number that a dry run counted",
+        ));
+    }
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {
         let page = store.list(filter.clone(), cursor, MAX_PAGE).await?;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::api::action::ActionResult;
 use crate::api::job::JobView;
-use crate::api::list::{JobPage, MAX_PAGE};
+use crate::api::list::{JobOrder, JobPage, MAX_PAGE};
 use crate::failpoints::{self, FailPoint};
 use crate::job::event::{Event, OperatorAction};
 use crate::job::state::StateName;
@@ -16,23 +16,27 @@ use crate::server::admin::http::json_response;
 use crate::server::admin::page::choose_messages;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
-use crate::server::admin::selection::{parse_filter, resolve_job};
+use crate::server::admin::selection::{FILTER_PARAMETERS, parse_filter, parse_order, resolve_job};
 use crate::server::admin::state::AdminState;
 
 /// Jobs per page by default.
 const DEFAULT_LIMIT: u32 = 100;
 
-/// `GET /api/v1/jobs`: newest first.
+/// `GET /api/v1/jobs`.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs",
     tag = "jobs",
-    summary = "Jobs, newest first",
+    summary = "Jobs, newest first or sorted",
     params(
         ("state" = Option<StateName>, Query, description = "Only jobs in this state"),
         ("label" = Option<Vec<String>>, Query, description = "Only jobs with this label, `KEY=VALUE`; repeatable"),
-        ("q" = Option<String>, Query, description = "Only jobs with this text in name, prompt or task id"),
+        ("q" = Option<String>, Query, description = "Only jobs with all of these words in name, prompt, model, id, task, file or labels, in any case; and with none of those after a `-`"),
         ("rating" = Option<String>, Query, description = "Only jobs with this rating: `4`, `4+` (4 or 5), or `none`"),
+        ("file" = Option<String>, Query, description = "Only jobs of the job files with this name, with or without their folder"),
+        ("folder" = Option<String>, Query, description = "Only jobs whose label `folder` is this folder or one below it"),
+        ("batch" = Option<String>, Query, description = "Only jobs of this batch"),
+        ("sort" = Option<JobOrder>, Query, description = "`created`: newest first; `cost`: most expensive first; `rating`: best first, then those that nobody has rated, then rejected ones; `name`"),
         ("limit" = Option<u64>, Query, description = "Most jobs in the answer; 100 by default, 500 at most", minimum = 1),
         ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page")
     ),
@@ -45,10 +49,11 @@ pub(super) async fn list_jobs(
     request: HttpRequest,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(&request, &["state", "label", "q", "rating", "limit", "cursor"])?;
+    let known: Vec<&str> = FILTER_PARAMETERS.into_iter().chain(["sort", "limit", "cursor"]).collect();
+    let query = Query::parse(&request, &known)?;
     let (filter, cursor) = (parse_filter(&query)?, query.number("cursor")?);
     let limit = query.limit(DEFAULT_LIMIT, MAX_PAGE)?;
-    let page = admin.server.store.list(filter, cursor, limit).await?;
+    let page = admin.server.store.list_sorted(filter, parse_order(&query)?, cursor, limit).await?;
     let jobs = admin.job_views(&page.jobs).await?;
     let next_cursor = page.next.map(|cursor| cursor.to_string());
     Ok(json_response(StatusCode::OK, &JobPage { jobs, next_cursor }))

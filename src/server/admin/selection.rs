@@ -2,7 +2,8 @@
 
 use strum::VariantArray;
 
-use crate::api::list::{JobFilter, RatingError};
+use crate::api::batch::batch_number;
+use crate::api::list::{JobFilter, JobOrder, RatingError};
 use crate::api::problem::Candidate;
 use crate::job::JobId;
 use crate::job::label::LabelError;
@@ -12,15 +13,41 @@ use crate::server::admin::query::Query;
 use crate::store::Store;
 use crate::store::details::Found;
 
-/// The filter in the parameters `state`, `label`, `q` and `rating`.
+/// The parameters of [`parse_filter`].
+pub(super) const FILTER_PARAMETERS: [&str; 7] = ["state", "label", "q", "rating", "file", "folder", "batch"];
+
+/// The filter in the parameters.
 pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {
     let state = query.single("state")?.map(parse_state).transpose()?;
     let labels = query.values("label").map(str::parse).collect::<Result<_, LabelError>>();
     let labels = labels.map_err(|error| Problem::bad_request(error.to_string()))?;
-    let text = query.single("q")?.filter(|text| !text.is_empty()).map(str::to_owned);
     let rating = query.single("rating")?.map(str::parse).transpose();
     let rating = rating.map_err(|error: RatingError| Problem::bad_request(error.to_string()))?;
-    Ok(JobFilter { state, labels, text, rating })
+    let text_of =
+        |name| Ok::<_, Problem>(query.single(name)?.filter(|text| !text.is_empty()).map(str::to_owned));
+    let batch = query.single("batch")?.map(parse_batch).transpose()?;
+    Ok(JobFilter {
+        state,
+        labels,
+        text: text_of("q")?,
+        rating,
+        file: text_of("file")?,
+        folder: text_of("folder")?,
+        batch,
+    })
+}
+
+/// The order in the parameter `sort`.
+pub(super) fn parse_order(query: &Query) -> Result<JobOrder, Problem> {
+    let Some(word) = query.single("sort")? else { return Ok(JobOrder::default()) };
+    word.parse()
+        .map_err(|_| Problem::bad_request(format!("unknown sort `{word}`; use one of {}", JobOrder::words())))
+}
+
+/// A batch's id, `b17`.
+pub(super) fn parse_batch(id: &str) -> Result<i64, Problem> {
+    batch_number(id)
+        .ok_or_else(|| Problem::bad_request(format!("unknown batch `{id}`; use an id such as b17")))
 }
 
 fn parse_state(word: &str) -> Result<StateName, Problem> {

@@ -16,9 +16,10 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Name, media type and content.
-const ASSETS: [(&str, &str, &str); 21] = [
+const ASSETS: [(&str, &str, &str); 24] = [
     ("page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("videos.css", "text/css; charset=utf-8", include_str!("assets/videos.css")),
+    ("list.css", "text/css; charset=utf-8", include_str!("assets/list.css")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
     ("live.js", SCRIPT, include_str!("assets/live.js")),
@@ -29,6 +30,8 @@ const ASSETS: [(&str, &str, &str); 21] = [
     ("storage.js", SCRIPT, include_str!("assets/storage.js")),
     ("form.js", SCRIPT, include_str!("assets/form.js")),
     ("submit.js", SCRIPT, include_str!("assets/submit.js")),
+    ("keys.js", SCRIPT, include_str!("assets/keys.js")),
+    ("list.js", SCRIPT, include_str!("assets/list.js")),
     ("times.js", SCRIPT, include_str!("assets/times.js")),
     ("gallery.js", SCRIPT, include_str!("assets/gallery.js")),
     ("videos.js", SCRIPT, include_str!("assets/videos.js")),

@@ -29,8 +29,6 @@ pub(super) struct Frame {
     /// The address of this page, to return to after a change of language.
     pub here: String,
     pub now: Timestamp,
-    /// The text in the search field.
-    pub q: String,
     pub counts: BTreeMap<StateName, u64>,
     pub suspensions: Vec<Suspension>,
     pub banners: Vec<Banner>,
@@ -84,7 +82,6 @@ impl Frame {
             version: &assets::VERSION,
             here: url::form_urlencoded::byte_serialize(here.as_bytes()).collect(),
             now,
-            q: String::new(),
             counts: counts(store).await?,
             submits_paused: is_in_force(SuspensionCause::PausedSubmits),
             downloads_paused: is_in_force(SuspensionCause::PausedDownloads),

@@ -65,6 +65,8 @@ pub(super) struct JobRow {
     pub time_left: Option<String>,
     pub cost: Option<String>,
     pub quota: i64,
+    /// 0 to 5, of its best output.
+    pub rating: Option<u8>,
     pub labels: Vec<(String, String)>,
     pub files: Vec<MediaFile>,
     pub actions: Vec<ActionButton>,
@@ -104,6 +106,7 @@ impl JobRow {
             time_left: elapsed.map(|elapsed| format::time_left(m, elapsed * (100 - percent) / percent)),
             cost: details.cost.map(|cost| cost.to_string()),
             quota: details.cost.map_or(0, |cost| cost.get()),
+            rating: details.rating,
             labels: details.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             files: media_files(details),
             actions: actions(details, m, now),

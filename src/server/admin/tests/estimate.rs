@@ -91,14 +91,15 @@ async fn jobs_have_estimates_before_they_are_submitted() {
 async fn bulk_retry_says_about_what_it_costs() {
     let admin = TestAdmin::start();
     admin.post("/api/v1/jobs", &format!("[{LISTED},{LISTED}]")).await;
+    admin.post("/api/v1/jobs/bulk", r#"{"action":"cancel","state":"pending"}"#).await;
     let bulk = async |action: &str| {
-        let body = json!({"action": action, "state": "pending", "dry_run": true}).to_string();
+        let body = json!({"action": action, "state": "cancelled", "dry_run": true}).to_string();
         admin.post("/api/v1/jobs/bulk", &body).await.json()
     };
     let retry = bulk("retry").await;
     assert_eq!(retry["estimate_usd"], json!(0.378), "{retry}");
     assert_eq!(retry["message"], "2 jobs matched, about $0.38 (2 by list price)");
-    assert_eq!(bulk("cancel").await["message"], "2 jobs matched");
+    assert_eq!(bulk("cancel").await["message"], "0 jobs matched");
 }
 
 #[actix_web::test]

@@ -39,7 +39,7 @@ export async function send(address, body, headers = {}) {
 function bulkResult(done, answer) {
   const parts = [];
   if (answer.done || !answer.rejected.length) parts.push(withJobs(done, answer.done));
-  const rejected = answer.jobs - answer.done;
+  const rejected = answer.rejected.length && answer.jobs - answer.done;
   if (rejected) parts.push(`${withJobs(document.body.dataset.rejected, rejected)}: ${answer.rejected[0].reason}`);
   return parts.join(' · ');
 }
@@ -71,6 +71,7 @@ export function handleActions() {
       // Count the jobs and their cost first. The action then applies to exactly as many, or to none.
       const request = JSON.parse(next.body);
       const counted = await send(next.address, JSON.stringify({ ...request, dry_run: true }));
+      delete request.dry_run;
       next.question = withJobs(next.question, counted.jobs);
       const { lastCost, aboutCost } = document.body.dataset;
       if (request.action === 'retry' && counted.cost_usd > 0) {
@@ -92,7 +93,10 @@ export function handleActions() {
       const answer = await send(action.address, action.body);
       dialog.close();
       // Of a pause or a resumption, the page itself shows the result.
-      if (action.done) toast(bulkResult(action.done, answer));
+      if (action.done) {
+        toast(bulkResult(action.done, answer));
+        document.dispatchEvent(new CustomEvent('dropreel:bulk-done'));
+      }
       else if (answer.job) toast(answer.message);
     } catch (error) {
       problem.textContent = error.detail;

@@ -4,6 +4,7 @@ import { handleActions } from './actions.js';
 import { handleSubmit } from './submit.js';
 import { keepTimesCurrent } from './times.js';
 import { playClips } from './gallery.js';
+import { handleKeys } from './keys.js';
 
 document.documentElement.classList.add('scripts');
 keepTimesCurrent();
@@ -11,14 +12,9 @@ playClips();
 handleActions();
 handleSubmit();
 followChanges();
+handleKeys();
 
-// `/` focuses the search field, as on many web sites.
 document.addEventListener('keydown', (event) => {
-  const isTyping = event.target.closest('input, textarea, select, dialog');
-  if (event.key === '/' && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
-    event.preventDefault();
-    document.querySelector('#search').focus();
-  }
   const menu = document.querySelector('#menu');
   if (event.key === 'Escape' && menu.open) {
     const hadFocus = menu.contains(document.activeElement);

@@ -2,6 +2,8 @@
 // shows its rating, and what was changed last can be undone.
 import { send, toast } from './actions.js';
 
+export { commandKey } from './keys.js';
+
 const changes = [];
 // By item: how many ratings are on their way, and when the last one was answered.
 const onTheWay = new Map();
@@ -75,13 +77,6 @@ function change({ item, job, output, rating }, before) {
     onTheWay.set(item, onTheWay.get(item) - 1);
     answered.set(item, performance.now());
   });
-}
-
-/** The key of a command, unless it is typed into a field or pressed with others. */
-export function commandKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return '';
-  const isTyping = event.target.closest('input:not([type=checkbox], [type=range]), textarea, select, dialog:not(#viewer)');
-  return isTyping ? '' : event.key.toLowerCase();
 }
 
 /** Rates this output if the key says so. */

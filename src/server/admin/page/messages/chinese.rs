@@ -6,6 +6,7 @@ use crate::job::hold::HoldReason;
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::messages::lists::LIST_CHINESE;
 use crate::server::admin::page::messages::videos::VIDEO_CHINESE;
 
 #[rustfmt::skip]
@@ -15,11 +16,12 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     other_lang: "en",
     other_language: "English",
     videos: &VIDEO_CHINESE,
+    list: &LIST_CHINESE,
     colon: "：",
     overview: "概览",
     jobs: "任务",
     search: "搜索任务",
-    search_hint: "名称、提示词或服务商任务 ID",
+    search_hint: "名称、提示词、文件、标签……",
     skip: "跳到正文",
     new_job: "新建任务",
     menu: "菜单",
@@ -203,6 +205,7 @@ pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
         HistoryEvent::Retried => "已重试",
         HistoryEvent::Dismissed => "已移出待处理",
         HistoryEvent::Rated => "已评分",
+        HistoryEvent::Labelled => "已修改标签",
         HistoryEvent::Edited => "已修改",
         HistoryEvent::Ignored => "不适用，未处理",
         HistoryEvent::Succeeded => "成功",

@@ -1,6 +1,7 @@
 //! The page in English.
 
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::messages::lists::LIST_ENGLISH;
 use crate::server::admin::page::messages::videos::VIDEO_ENGLISH;
 
 #[rustfmt::skip]
@@ -10,11 +11,12 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     other_lang: "zh",
     other_language: "中文",
     videos: &VIDEO_ENGLISH,
+    list: &LIST_ENGLISH,
     colon: ": ",
     overview: "Overview",
     jobs: "Jobs",
     search: "Search jobs",
-    search_hint: "Name, prompt or task ID",
+    search_hint: "Name, prompt, file, label …",
     skip: "Skip to content",
     new_job: "New job",
     menu: "Menu",

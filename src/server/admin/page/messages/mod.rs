@@ -6,6 +6,7 @@
 pub(super) mod chinese;
 pub(super) mod english;
 mod findings;
+pub(super) mod lists;
 mod reports;
 mod script_texts;
 pub(super) mod videos;
@@ -26,6 +27,8 @@ pub(in crate::server::admin) struct Messages {
     pub other_language: &'static str,
     /// The texts of the pages of videos and comparisons.
     pub videos: &'static videos::VideoMessages,
+    /// The texts of the list of jobs.
+    pub list: &'static lists::ListMessages,
     /// Between a label and its value.
     pub colon: &'static str,
     pub overview: &'static str,
@@ -234,8 +237,12 @@ mod tests {
 
     #[test]
     fn chinese_texts_have_full_width_punctuation() {
-        let source =
-            concat!(include_str!("chinese.rs"), include_str!("script_texts.rs"), include_str!("videos.rs"));
+        let source = concat!(
+            include_str!("chinese.rs"),
+            include_str!("lists.rs"),
+            include_str!("script_texts.rs"),
+            include_str!("videos.rs"),
+        );
         let is_chinese = |text: &str| text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'));
         let literals = source.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
         let mut count = 0;

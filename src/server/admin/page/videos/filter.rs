@@ -9,6 +9,7 @@ use crate::job::output::OutputKind;
 use crate::server::admin::page::messages::videos::VideoMessages;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::query::Query;
+use crate::server::admin::selection::parse_batch;
 use crate::store::library_outputs::{OutputCursor, OutputFilter, OutputOrder};
 
 const PARAMETERS: [&str; 11] =
@@ -133,7 +134,7 @@ fn kind_text<'a>(t: &'a VideoMessages, word: &'a str) -> &'a str {
     }
 }
 
-fn rating_text(t: &VideoMessages, word: &str) -> String {
+pub(in crate::server::admin::page) fn rating_text(t: &VideoMessages, word: &str) -> String {
     match word {
         "none" => t.unrated.to_owned(),
         "0" => t.rejected.to_owned(),
@@ -153,12 +154,6 @@ fn address<'a>(pairs: impl Iterator<Item = &'a (&'static str, String)>) -> Strin
 
 fn parse_kind(word: &str) -> Result<OutputKind, Problem> {
     word.parse().map_err(|_| unknown("kind", word, "video, image, audio"))
-}
-
-/// A batch's id, `b17`.
-fn parse_batch(id: &str) -> Result<i64, Problem> {
-    let number = id.strip_prefix('b').and_then(|number| number.parse().ok());
-    number.ok_or_else(|| unknown("batch", id, "an id such as b17"))
 }
 
 fn unknown(name: &str, value: &str, known: &str) -> Problem {

@@ -1,7 +1,7 @@
 //! The grid of the outputs in the library: filters in the address, pages by cursor.
 
 mod card;
-mod filter;
+pub(super) mod filter;
 pub(super) mod view;
 
 use actix_web::{HttpRequest, HttpResponse, web};
