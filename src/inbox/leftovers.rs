@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::fs::FsError;
 use crate::inbox::{Inbox, InboxEntry};
-use crate::jobfile::{self, split_path};
+use crate::jobfile::{self, is_defaults_name, split_path};
 
 /// Most that are listed by name.
 const MAX_LISTED: usize = 20;
@@ -67,7 +67,7 @@ impl Leftovers {
                 is_stale.then(|| "named as unfinished writing, and unchanged for an hour".to_owned())?
             }
             Some(kind) => format!("a {kind}"),
-            None if jobfile::is_job_file_name(name) => return None,
+            None if jobfile::is_job_file_name(name) || is_defaults_name(name) => return None,
             None if serves_pictures && is_named_as_picture(name) => return None,
             None => "not named as a job file".to_owned(),
         };
@@ -104,6 +104,7 @@ mod tests {
         }
         write("sub/b.json");
         write("sub/sketch.jpg");
+        write("sub/Defaults.json");
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("l.json")).unwrap();
         let found = |now| Leftovers::in_inbox(folder.path(), true, false, now).unwrap();
         let now = Clock::machine().now();
