@@ -269,13 +269,29 @@ impl CellType {
             return trimmed.to_owned();
         }
         match self {
-            Self::List if first != b'[' => {
-                Value::from(trimmed.split_whitespace().collect::<Vec<_>>()).to_string()
-            }
+            Self::List if first != b'[' => Value::from(addresses_and_paths(trimmed)).to_string(),
             Self::Text | Self::Any => Value::from(cell).to_string(),
             _ => Value::from(trimmed).to_string(),
         }
     }
+}
+
+/// The addresses and paths between white space. File names may have blanks inside: a word that is no address and has no
+/// ending goes together with the next one.
+fn addresses_and_paths(cell: &str) -> Vec<&str> {
+    let (mut found, mut rest) = (Vec::new(), cell.trim());
+    while !rest.is_empty() {
+        let blanks = rest.char_indices().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| at);
+        let is_whole = |text: &str| {
+            let last = text.split_whitespace().last().unwrap_or(text);
+            let ending = last.rsplit_once('.').map(|(_, ending)| ending);
+            text.contains("://") || ending.is_some_and(|ending| (3..=4).contains(&ending.len()))
+        };
+        let end = blanks.into_iter().find(|end| is_whole(&rest[..*end])).unwrap_or(rest.len());
+        found.push(rest[..end].trim_end());
+        rest = rest[end..].trim_start();
+    }
+    found
 }
 
 /// Members of an object as JSON text.
@@ -345,6 +361,11 @@ mod tests {
             ("watermark", "TRUE", r#"{"watermark":true}"#),
             ("watermark", "yes", r#"{"watermark":"yes"}"#),
             ("image_urls", "https://a/1\n https://a/2", r#"{"image_urls":["https://a/1","https://a/2"]}"#),
+            (
+                "image_urls",
+                "my 1.0 shot.png\nb.JPG https://a/1 ./c",
+                r#"{"image_urls":["my 1.0 shot.png","b.JPG","https://a/1","./c"]}"#,
+            ),
             ("image_urls", r#"["https://a/1"]"#, r#"{"image_urls":["https://a/1"]}"#),
             ("image_urls", "[oops", r#"{"image_urls":"[oops"}"#),
             ("extra", r#"{"audio":true}"#, r#"{"extra":{"audio":true}}"#),
