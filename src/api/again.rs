@@ -25,6 +25,9 @@ pub struct AgainRequest {
     /// Give each job a seed of its own.
     #[serde(default)]
     pub new_seed: bool,
+    /// What local pictures that `set` names by their paths are called by `POST /api/v1/pictures`. Those of the old job need none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pictures: BTreeMap<String, String>,
     /// How many jobs; 1 by default.
     #[serde(default = "once")]
     #[schema(minimum = 1, maximum = 1000)]
@@ -49,6 +52,9 @@ pub struct EditRequest {
     /// Draw a new seed.
     #[serde(default)]
     pub new_seed: bool,
+    /// As in `again`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pictures: BTreeMap<String, String>,
     /// Check and estimate only.
     #[serde(default)]
     pub dry_run: bool,

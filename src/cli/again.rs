@@ -9,17 +9,23 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::list::JobsDocument;
+use crate::cli::pictures::HandOver;
 use crate::cli::submit::{print_accepted, repeat_until_answered};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, stdin_is_terminal};
 use crate::rng::Rng;
+use crate::settings::Purpose;
 
 /// `again`
 pub(crate) async fn again(context: &Context, args: &AgainArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
     // By its id from here on: the new jobs may have a name that the reference matches, too.
     let origin = client.job(&args.job).await?.id;
+    let mut hand_over = HandOver::new(&context.settings(Purpose::Client)?);
+    let set: Vec<String> = args.set.iter().map(SetValue::object).collect();
+    let pictures = hand_over.upload_named_in(&client, set.iter().map(String::as_str)).await?;
     let request = AgainRequest {
         set: set_values(&args.set),
+        pictures,
         new_seed: args.new_seed,
         times: args.times,
         ..AgainRequest::default()

@@ -9,22 +9,21 @@ use std::sync::Arc;
 use crate::api::estimate::{CostEstimate, EstimateView, FileEstimate};
 use crate::api::problem::JobFileProblem;
 use crate::cli::args::CheckArgs;
-use crate::cli::client::{ApiClient, DefaultsArg, JobFile};
+use crate::cli::client::{ApiClient, DefaultsArg, JobFile, PictureNames};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
+use crate::cli::pictures::{FilePictures, HandOver, folder_of};
 use crate::cli::submit::unused_defaults;
 use crate::cli::terminal::{eprint_line, print_json, print_line};
-use crate::daemon::pipeline::file_limits;
 use crate::jobfile::{
-    self, Defaults, DefaultsFile, Draft, Form, Inspection, JobFileReader, Problem, bad_defaults,
-    is_defaults_name,
+    self, Defaults, DefaultsFile, Draft, Form, Inspection, JobFileReader, MAX_PROBLEMS, Problem,
+    bad_defaults, is_defaults_name,
 };
 use crate::pricing::PricedRequest;
 use crate::pricing::estimate::{KnownPrice, estimate};
 use crate::pricing::price_book::PriceBook;
 use crate::pricing::total::EstimateTotal;
-use crate::rng::Rng;
 use crate::settings::Purpose;
 
 /// The name of jobs from standard input.
@@ -34,10 +33,12 @@ const STDIN_STEM: &str = "job";
 pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, CliError> {
     let settings = context.settings(Purpose::Offline)?;
     let book = PriceBook { operator: settings.budget.prices.clone(), ..PriceBook::default() };
+    let mut hand_over = HandOver::new(&settings);
+    let defaults = args.defaults.as_deref().map(|file| hand_over.read_defaults(file)).transpose()?;
     let checker = Checker {
-        reader: JobFileReader::new(file_limits(&settings), Rng::from_system()),
+        reader: hand_over.reader.clone(),
         lines: args.lines,
-        defaults: args.defaults.as_deref().map(DefaultsArg::read).transpose()?,
+        defaults,
         inbox: settings.inbox.dir.clone(),
         book,
     };
@@ -45,14 +46,14 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, C
     let mut client = if args.offline { None } else { context.client().ok() };
     let mut document = EstimateView::default();
     for file in &args.files {
-        let mut report = checker.check(file)?;
+        let (mut report, pictures) = checker.check(file, &mut hand_over)?;
         // The daemon estimates what is posted to it, without the defaults of the inbox.
         let is_as_posted = checker.defaults.is_some() || report.defaults.is_empty();
         if report.ok
             && is_as_posted
             && let Some(daemon) = &client
         {
-            match daemons_estimate(daemon, file, &checker).await {
+            match daemons_estimate(daemon, file, &pictures, &checker).await {
                 // The checks are those of this command's settings.
                 Some(found) => {
                     let FileEstimate { file, warnings, defaults, .. } = report;
@@ -84,12 +85,17 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, C
 }
 
 /// `None` if the daemon does not answer, or has no answer to it.
-async fn daemons_estimate(client: &ApiClient, file: &Path, checker: &Checker) -> Option<FileEstimate> {
+async fn daemons_estimate(
+    client: &ApiClient,
+    file: &Path,
+    pictures: &PictureNames,
+    checker: &Checker,
+) -> Option<FileEstimate> {
     // Standard input has been read to its end.
     let name = file.file_name().filter(|_| file != Path::new("-"))?.to_string_lossy().into_owned();
     let form = if checker.lines { Form::Lines } else { Form::of_name(&name)? };
     let (bytes, defaults) = (std::fs::read(file).ok()?, checker.defaults.as_ref());
-    let file = JobFile { title: &name, name: Some(&name), form, bytes: &bytes, defaults };
+    let file = JobFile { title: &name, name: Some(&name), form, bytes: &bytes, pictures, defaults };
     let estimate = client.estimate(&file).await.ok()?;
     estimate.files.into_iter().next().filter(|report| report.ok)
 }
@@ -125,23 +131,27 @@ struct Checker {
 }
 
 impl Checker {
-    fn check(&self, file: &Path) -> Result<FileEstimate, CliError> {
+    fn check(&self, file: &Path, hand_over: &mut HandOver) -> Result<(FileEstimate, PictureNames), CliError> {
         let mut total = EstimateTotal::default();
+        let mut pictures = match below_inbox(&self.inbox, file) {
+            Some(folder) if self.defaults.is_none() => hand_over.of_file(self.inbox.clone(), folder),
+            _ => hand_over.of_file(folder_of(file), String::new()),
+        };
         let found = if file == Path::new("-") {
             let mut bytes = Vec::new();
             std::io::stdin().read_to_end(&mut bytes)?;
             let form = if self.lines { Form::Lines } else { Form::Document };
             self.reader(None).map_or_else(
                 |problems| Ok(Inspection::of_problems(problems)),
-                |reader| self.inspect(&reader, &bytes[..], form, STDIN_STEM, &mut total),
+                |reader| self.inspect(&reader, &bytes[..], form, STDIN_STEM, &mut total, &mut pictures),
             )
         } else {
-            self.inspect_file(file, &mut total)
+            self.inspect_file(file, &mut total, &mut pictures)
         };
         let found = found.unwrap_or_else(|why| Inspection::rejected(&why));
         let ok = found.errors.is_empty();
         let known = |number: usize| if ok { number as u64 } else { 0 };
-        Ok(FileEstimate {
+        let report = FileEstimate {
             file: file.display().to_string(),
             ok,
             jobs: known(found.jobs),
@@ -151,11 +161,17 @@ impl Checker {
             warnings: found.warnings().iter().map(shown).collect(),
             defaults: found.defaults,
             ..FileEstimate::default()
-        })
+        };
+        Ok((report, pictures.names()))
     }
 
     /// What the inbox would find in a file; the error says what is wrong with the file as a whole.
-    fn inspect_file(&self, path: &Path, total: &mut EstimateTotal) -> Result<Inspection, String> {
+    fn inspect_file(
+        &self,
+        path: &Path,
+        total: &mut EstimateTotal,
+        pictures: &mut FilePictures<'_>,
+    ) -> Result<Inspection, String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let form = Form::of_name(&name)
             .ok_or("the inbox accepts only files named .json, .jsonl, .ndjson, .csv or .prompts.txt")?;
@@ -174,7 +190,7 @@ impl Checker {
         }
         let file = File::open(path).map_err(unreadable)?;
         match self.reader(Some(path)) {
-            Ok(reader) => self.inspect(&reader, file, form, jobfile::stem(&name), total),
+            Ok(reader) => self.inspect(&reader, file, form, jobfile::stem(&name), total, pictures),
             Err(problems) => Ok(Inspection::of_problems(problems)),
         }
     }
@@ -202,21 +218,30 @@ impl Checker {
         form: Form,
         stem: &str,
         total: &mut EstimateTotal,
+        pictures: &mut FilePictures<'_>,
     ) -> Result<Inspection, String> {
-        let add = |draft: &Draft| {
+        let mut missing = Vec::new();
+        let add = |draft: &mut Draft| {
+            if missing.len() < MAX_PROBLEMS {
+                missing.extend(pictures.examine(draft));
+            }
             let request = PricedRequest::of(&draft.body);
             total.add(estimate(request.as_ref(), &self.book, KnownPrice::default()), None);
         };
-        match form {
+        let mut found = match form {
             Form::Document => {
                 let mut bytes = Vec::new();
                 // One byte more than allowed is enough to reject the file.
                 let mut file = file.take(reader.limits.max_bytes.saturating_add(1));
                 file.read_to_end(&mut bytes).map_err(unreadable)?;
-                Ok(Inspection::of_document(reader, &bytes, stem, add))
+                Inspection::of_document(reader, &bytes, stem, add)
             }
-            form => Inspection::of_lines(reader, form, BufReader::new(file), stem, add).map_err(unreadable),
-        }
+            form => {
+                Inspection::of_lines(reader, form, BufReader::new(file), stem, add).map_err(unreadable)?
+            }
+        };
+        found.errors.append(&mut missing);
+        Ok(found)
     }
 }
 

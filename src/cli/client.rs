@@ -1,6 +1,7 @@
 //! The client of the daemon's HTTP API.
 #![expect(clippy::disallowed_methods, reason = "the only HTTP client of the command line")]
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::api::estimate::EstimateView;
 use crate::api::export::{ExportPage, MoveRequest, MovedJobs, MovedPage};
 use crate::api::list::{JobFilter, JobOrder};
 use crate::api::models::ModelsView;
+use crate::api::picture::UploadedPicture;
 use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
 use crate::api::rating::RatingRequest;
@@ -59,8 +61,12 @@ pub(crate) struct JobFile<'a> {
     pub name: Option<&'a str>,
     pub form: Form,
     pub bytes: &'a [u8],
+    pub pictures: &'a PictureNames,
     pub defaults: Option<&'a DefaultsArg>,
 }
+
+/// What local pictures that a job file names are called by their content.
+pub(crate) type PictureNames = BTreeMap<String, String>;
 
 /// The file of `--defaults`.
 pub(crate) struct DefaultsArg {
@@ -237,7 +243,14 @@ impl ApiClient {
         self.read(self.send(request).await?).await
     }
 
-    /// A request with a job file as its body, behind the defaults.
+    /// Hands over a picture for a job to come.
+    pub async fn upload_picture(&self, picture: Vec<u8>) -> Result<UploadedPicture, CliError> {
+        let request = self.http.post(self.url(&["api", "v1", "pictures"], &[])?).timeout(LONG_TIMEOUT);
+        let request = request.header("content-type", "application/octet-stream").body(picture);
+        self.read(self.send(request).await?).await
+    }
+
+    /// A request with a job file as its body, behind the names of its pictures and the defaults.
     fn post_file(
         &self,
         path: &[&str],
@@ -246,6 +259,10 @@ impl ApiClient {
     ) -> Result<RequestBuilder, CliError> {
         query.extend(file.name.map(|name| ("name", name.to_owned())));
         let mut body = Vec::new();
+        if !file.pictures.is_empty() {
+            body = serde_json::to_vec(file.pictures).map_err(|error| CliError::failed(error.to_string()))?;
+            query.push(("pictures_bytes", body.len().to_string()));
+        }
         if let Some(defaults) = file.defaults {
             query.push(("defaults_bytes", defaults.bytes.len().to_string()));
             query.push(("defaults_name", defaults.name.clone()));

@@ -11,24 +11,26 @@ use data_encoding::HEXLOWER;
 
 use crate::api::again::EditRequest;
 use crate::cli::again::{describe, eprint_warnings, set_values};
-use crate::cli::args::EditArgs;
+use crate::cli::args::{EditArgs, SetValue};
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{printable, usd};
+use crate::cli::pictures::HandOver;
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, stdin_is_terminal};
 use crate::job::JobId;
 use crate::rng::Rng;
-use crate::settings::Environment;
+use crate::settings::{Environment, Purpose};
 
 /// `edit`
 pub(crate) async fn edit(context: &Context, args: &EditArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
     let job = client.job(&args.job).await?.id;
+    let mut hand_over = HandOver::new(&context.settings(Purpose::Client)?);
     let request =
         EditRequest { set: set_values(&args.set), new_seed: args.new_seed, ..EditRequest::default() };
     let request = if request.set.is_empty() && !request.new_seed {
-        match edit_text(&client, job).await? {
+        match edit_text(&client, job, &mut hand_over).await? {
             Some(text) => EditRequest { text: Some(text), ..request },
             None => {
                 eprint_line("nothing was changed");
@@ -38,6 +40,10 @@ pub(crate) async fn edit(context: &Context, args: &EditArgs) -> Result<Exit, Cli
     } else {
         request
     };
+    let set: Vec<String> = args.set.iter().map(SetValue::object).collect();
+    let texts = set.iter().map(String::as_str).chain(request.text.as_deref());
+    let pictures = hand_over.upload_named_in(&client, texts).await?;
+    let request = EditRequest { pictures, ..request };
     if args.dry_run {
         let preview = client.preview_edit(job, &request).await?;
         if context.json {
@@ -64,7 +70,11 @@ pub(crate) async fn edit(context: &Context, args: &EditArgs) -> Result<Exit, Cli
 
 /// The text that a person makes of the job's own in an editor; `None`: it is unchanged. What was typed is never lost: with
 /// a problem the editor opens again, or the file is kept.
-async fn edit_text(client: &ApiClient, job: JobId) -> Result<Option<String>, CliError> {
+async fn edit_text(
+    client: &ApiClient,
+    job: JobId,
+    hand_over: &mut HandOver,
+) -> Result<Option<String>, CliError> {
     let old = client.preview_edit(job, &EditRequest::default()).await?.text;
     // Its name is new, so it is never the file or link of another user.
     let name = format!("dropreel-{job}-{}.json", HEXLOWER.encode(&Rng::from_system().id_bytes()));
@@ -74,8 +84,7 @@ async fn edit_text(client: &ApiClient, job: JobId) -> Result<Option<String>, Cli
         run_editor(&file)?;
         let text = std::fs::read_to_string(&file)?;
         let is_changed = text.trim_end() != old.trim_end() && !text.trim().is_empty();
-        let request = EditRequest { text: Some(text.clone()), ..EditRequest::default() };
-        let checked = if is_changed { client.preview_edit(job, &request).await.map(drop) } else { Ok(()) };
+        let checked = if is_changed { check_text(client, job, hand_over, &text).await } else { Ok(()) };
         let Err(error) = checked else {
             std::fs::remove_file(&file)?;
             return Ok(is_changed.then_some(text));
@@ -89,6 +98,17 @@ async fn edit_text(client: &ApiClient, job: JobId) -> Result<Option<String>, Cli
         let message = format!("{}\nyour text is in {}", error.message, file.display());
         return Err(CliError { message, ..error });
     }
+}
+
+async fn check_text(
+    client: &ApiClient,
+    job: JobId,
+    hand_over: &mut HandOver,
+    text: &str,
+) -> Result<(), CliError> {
+    let pictures = hand_over.upload_named_in(client, [text]).await?;
+    let request = EditRequest { text: Some(text.to_owned()), pictures, ..EditRequest::default() };
+    client.preview_edit(job, &request).await.map(drop)
 }
 
 /// Through a shell, because the variable may hold arguments, as in `code --wait`.

@@ -25,6 +25,7 @@ mod list_csv;
 mod models;
 mod path;
 mod pause;
+mod pictures;
 mod progress;
 mod prune;
 mod rate;

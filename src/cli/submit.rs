@@ -10,18 +10,20 @@ use serde::Serialize;
 use crate::api::estimate::CostEstimate;
 use crate::api::job::JobView;
 use crate::cli::args::SubmitArgs;
-use crate::cli::client::{ApiClient, DefaultsArg, JobFile, SubmitOptions};
+use crate::cli::client::{ApiClient, DefaultsArg, JobFile, PictureNames, SubmitOptions};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
 use crate::cli::list::fetch_jobs_of_file;
+use crate::cli::pictures::{HandOver, folder_of};
 use crate::cli::received::ReceivedJob;
 use crate::cli::summary::{about_cost, are_many, group, sum_up};
 use crate::cli::terminal::{eprint_line, print_json, print_line, stderr_is_terminal, stdout_is_terminal};
 use crate::cli::wait::{exit_of, print_outcomes, wait_until_settled};
-use crate::jobfile::{DEFAULTS_NAME, Form};
+use crate::jobfile::{DEFAULTS_NAME, Form, Problem};
 use crate::money::Quota;
 use crate::rng::Rng;
+use crate::settings::Purpose;
 
 /// Waits before a submit without an answer is repeated: a daemon that restarts answers within seconds.
 const REPEAT_DELAYS: [Duration; 3] =
@@ -46,10 +48,11 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
     let mut jobs: Vec<ReceivedJob> = Vec::new();
     let mut errors: Vec<FileError> = Vec::new();
     let key = args.idempotency_key.clone().unwrap_or_else(|| HEXLOWER.encode(&Rng::from_system().id_bytes()));
-    let defaults = args.defaults.as_deref().map(DefaultsArg::read).transpose()?;
+    let mut hand_over = HandOver::new(&context.settings(Purpose::Client)?);
+    let defaults = args.defaults.as_deref().map(|file| hand_over.read_defaults(file)).transpose()?;
     let shares = match args.max_cost {
         Some(max_cost) if args.files.len() > 1 => {
-            split_max_cost(&client, args, defaults.as_ref(), max_cost).await?
+            split_max_cost(&client, args, &mut hand_over, defaults.as_ref(), max_cost).await?
         }
         _ => Vec::new(),
     };
@@ -60,12 +63,18 @@ pub(crate) async fn submit(context: &Context, args: &SubmitArgs) -> Result<Exit,
         let file_key = if number == 0 { key.clone() } else { format!("{key}.{}", number + 1) };
         let loaded = match shares.next() {
             Some((file, share)) => Ok((file, Some(share))),
-            None => LoadedFile::read(file, args).map(|file| (file, args.max_cost)),
+            None => LoadedFile::read(file, args, &mut hand_over, defaults.as_ref())
+                .map(|file| (file, args.max_cost)),
         };
         let submitted = match loaded {
             Ok((loaded, max_cost)) => {
                 let options = SubmitOptions { idempotency_key: file_key, max_cost };
-                submit_file(context, &client, &loaded.job_file(defaults.as_ref()), &options).await
+                match hand_over.upload(&client, &loaded.pictures).await {
+                    Ok(()) => {
+                        submit_file(context, &client, &loaded.job_file(defaults.as_ref()), &options).await
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Err(error) => Err(error),
         };
@@ -161,10 +170,16 @@ struct LoadedFile {
     name: Option<String>,
     form: Form,
     bytes: Vec<u8>,
+    pictures: PictureNames,
 }
 
 impl LoadedFile {
-    fn read(file: &Path, args: &SubmitArgs) -> Result<Self, CliError> {
+    fn read(
+        file: &Path,
+        args: &SubmitArgs,
+        hand_over: &mut HandOver,
+        defaults: Option<&DefaultsArg>,
+    ) -> Result<Self, CliError> {
         let title = printable(&file.display().to_string());
         let (name, bytes) = if file == Path::new("-") {
             let mut bytes = Vec::new();
@@ -176,12 +191,21 @@ impl LoadedFile {
             (file.file_name().map(|name| name.to_string_lossy().into_owned()), bytes)
         };
         let form = name.as_deref().and_then(Form::of_name).unwrap_or(Form::Document);
-        Ok(Self { title, name, form: if args.lines { Form::Lines } else { form }, bytes })
+        let form = if args.lines { Form::Lines } else { form };
+        let pictures = hand_over.names_in(&bytes, form, folder_of(file), defaults).map_err(|problems| {
+            let lines = problems.iter().map(|problem| {
+                let Problem { pointer, message, line, column } = problem;
+                let pointer = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
+                printable(&format!("{title}:{line}:{column}: {pointer}{message}"))
+            });
+            CliError::failed(lines.collect::<Vec<_>>().join("\n"))
+        })?;
+        Ok(Self { title, name, form, bytes, pictures })
     }
 
     fn job_file<'a>(&'a self, defaults: Option<&'a DefaultsArg>) -> JobFile<'a> {
-        let Self { title, name, form, bytes } = self;
-        JobFile { title, name: name.as_deref(), form: *form, bytes, defaults }
+        let Self { title, name, form, bytes, pictures } = self;
+        JobFile { title, name: name.as_deref(), form: *form, bytes, pictures, defaults }
     }
 }
 
@@ -207,12 +231,13 @@ pub(crate) fn unused_defaults(file: &Path) -> Option<String> {
 async fn split_max_cost(
     client: &ApiClient,
     args: &SubmitArgs,
+    hand_over: &mut HandOver,
     defaults: Option<&DefaultsArg>,
     max_cost: Quota,
 ) -> Result<Vec<(LoadedFile, Quota)>, CliError> {
     let (mut files, mut total) = (Vec::new(), CostEstimate::default());
     for file in &args.files {
-        let file = LoadedFile::read(file, args)?;
+        let file = LoadedFile::read(file, args, hand_over, defaults)?;
         let estimate = client.estimate(&file.job_file(defaults)).await?;
         total.add(&estimate.cost);
         files.push((file, quota_of(&estimate.cost)));

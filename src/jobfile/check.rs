@@ -4,7 +4,8 @@ use crate::jobfile::cursor::Cursor;
 use crate::jobfile::field::{FIELDS, MEDIA_KEYS};
 use crate::jobfile::findings::{Findings, below, list_words};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::{JobFileLimits, LocalPictures, records, warnings};
+use crate::jobfile::pictures::PictureRules;
+use crate::jobfile::{JobFileLimits, records, warnings};
 use crate::pricing::models::{self, Mode, Model};
 
 /// A request that is fit to be sent.
@@ -37,9 +38,10 @@ pub fn request(
     members: &[Member<'_>],
     pointer: &str,
     limits: &JobFileLimits,
+    pictures: PictureRules<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<CheckedRequest> {
-    let object = Object { node, members, pointer, pictures: limits.pictures };
+    let object = Object { node, members, pointer, pictures };
     let model = object.model(findings);
     let prompt = object.prompt(findings);
     if let Some(member) = object.find("callback_url") {
@@ -60,7 +62,7 @@ struct Object<'n, 'a> {
     node: &'n Node<'a>,
     members: &'n [Member<'a>],
     pointer: &'n str,
-    pictures: LocalPictures,
+    pictures: PictureRules<'n>,
 }
 
 impl<'n, 'a> Object<'n, 'a> {

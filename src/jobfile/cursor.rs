@@ -3,7 +3,7 @@
 use crate::jobfile::field::FieldType;
 use crate::jobfile::findings::{Findings, below, list_words, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
-use crate::jobfile::{LocalPictures, pictures};
+use crate::jobfile::pictures::{self, PictureRules};
 use crate::money::Quota;
 
 /// The value under examination, with its name for messages and its pointer.
@@ -154,7 +154,7 @@ impl<'n, 'a> Cursor<'n, 'a> {
     }
 
     /// Checks the value against a type; problems are added to the findings.
-    pub fn check(&self, field_type: &FieldType, pictures: LocalPictures, findings: &mut Findings<'_>) {
+    pub fn check(&self, field_type: &FieldType, pictures: PictureRules<'_>, findings: &mut Findings<'_>) {
         match field_type {
             FieldType::Text { max_chars } => {
                 if let (Some(text), Some(max_chars)) = (self.text(findings), max_chars) {
@@ -208,7 +208,7 @@ impl<'n, 'a> Cursor<'n, 'a> {
 
     /// Checks a media input of a model that is not in the table: only strings, and strings in arrays, that no provider
     /// can fetch are problems; the provider decides about everything else.
-    pub fn check_fetchable(&self, pictures: LocalPictures, findings: &mut Findings<'_>) {
+    pub fn check_fetchable(&self, pictures: PictureRules<'_>, findings: &mut Findings<'_>) {
         match &self.node.value {
             JsonValue::Text(text) => {
                 if let Some(fault) = pictures::fault_for_any_model(text, pictures) {

@@ -2,15 +2,17 @@
 //! that does not have them (docs/reference.md#defaults). The text of a job's own keys never changes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
 use crate::job::UsedDefault;
 use crate::jobfile::check;
 use crate::jobfile::dropreel_member::{self, DROPREEL_KEY, MAX_LABELS};
+use crate::jobfile::field::MEDIA_KEYS;
 use crate::jobfile::findings::{Findings, below};
 use crate::jobfile::json::{self, JsonValue, Member, Node};
-use crate::jobfile::{Cause, Form, MAX_PROBLEMS, Problem, Refusal, encoding, nfc};
+use crate::jobfile::{Cause, Form, MAX_PROBLEMS, Problem, Refusal, encoding, nfc, pictures, split_path};
 use crate::sha256::sha256_hex;
 
 /// The largest `defaults.json`: what is in it is stored with every job.
@@ -27,6 +29,8 @@ const MAX_SHOWN_CHARS: usize = 60;
 /// One `defaults.json`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultsFile {
+    /// How messages name it.
+    path: String,
     values: Vec<DefaultValue>,
     sha256: String,
 }
@@ -37,6 +41,8 @@ pub struct Defaults {
     /// No two of the same place.
     values: Vec<DefaultValue>,
     sha256: Option<String>,
+    /// Paths of pictures that defaults of folders above name, from the folder of the job file.
+    pictures_above: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ struct DefaultValue {
     key: String,
     /// As it is written.
     text: String,
+    /// With the paths of pictures from the job file's folder, where that is another one.
+    moved: Option<String>,
     /// The path of the file that it is from; empty for the label of the folder.
     file: String,
 }
@@ -82,11 +90,27 @@ impl DefaultsFile {
         };
         let (problems, _) = findings.finish();
         if problems.is_empty() {
-            Ok(Self { values, sha256: sha256_hex(bytes) })
+            Ok(Self { path: path.to_owned(), values, sha256: sha256_hex(bytes) })
         } else {
             Err(Refusal { cause, problems, warnings: Vec::new() })
         }
     }
+}
+
+impl DefaultsFile {
+    fn folder(&self) -> &str {
+        split_path(&self.path).0
+    }
+}
+
+/// How many folders `below` is below `above`; 0 if it is not.
+fn levels_below(below: &str, above: &str) -> usize {
+    let parts = |path: &str| path.split('/').filter(|part| !part.is_empty()).count();
+    let rest = match above {
+        "" => Some(below),
+        above => below.strip_prefix(above).filter(|rest| rest.starts_with('/')),
+    };
+    rest.map_or(0, parts)
 }
 
 fn at_start(message: String) -> Problem {
@@ -103,6 +127,7 @@ fn values(node: &Node<'_>, path: &str, findings: &mut Findings<'_>) -> Vec<Defau
         level,
         key: member.key.clone().into_owned(),
         text: member.value.text.to_owned(),
+        moved: None,
         file: path.to_owned(),
     };
     let mut values = Vec::new();
@@ -144,14 +169,35 @@ impl Defaults {
         let mut hash = None::<Sha256>;
         for file in files {
             hash.get_or_insert_default().update(&file.sha256);
-            file.values.iter().for_each(|value| defaults.add(value.clone()));
+            let levels = levels_below(folder, file.folder());
+            for value in &file.values {
+                let moved = defaults.with_moved_paths(value, levels);
+                defaults.add(moved);
+            }
         }
         defaults.sha256 = hash.map(|hash| data_encoding::HEXLOWER.encode(&hash.finalize()));
         if !folder.is_empty() {
             let (key, text) = (FOLDER_LABEL.to_owned(), serde_json::Value::from(&*nfc(folder)).to_string());
-            defaults.add(DefaultValue { level: Level::Labels, key, text, file: String::new() });
+            defaults.add(DefaultValue { level: Level::Labels, key, text, moved: None, file: String::new() });
         }
         defaults
+    }
+
+    /// Paths of pictures begin at the folder of the defaults that name them.
+    fn with_moved_paths(&mut self, value: &DefaultValue, levels: usize) -> DefaultValue {
+        let names_media = match value.level {
+            Level::Root => MEDIA_KEYS.contains(&&*value.key),
+            Level::Dropreel => value.key == MATRIX_KEY,
+            Level::Labels => false,
+        };
+        let moved = (names_media && levels > 0)
+            .then(|| pictures::moved_paths(&value.key, &value.text, levels, &mut self.pictures_above));
+        DefaultValue { moved: moved.flatten(), ..value.clone() }
+    }
+
+    /// Paths of pictures that lie above the job file, for defaults name them.
+    pub(super) fn pictures_above(&self) -> &BTreeSet<String> {
+        &self.pictures_above
     }
 
     fn add(&mut self, value: DefaultValue) {
@@ -192,7 +238,7 @@ impl Defaults {
                 Level::Labels => value.add_to(merged.labels(at), at),
             };
             if is_added {
-                merged.added.extend((value.level == Level::Root).then_some((&*value.key, &*value.text)));
+                merged.added.extend((value.level == Level::Root).then_some((&*value.key, value.value())));
                 merged.used.push(value);
             }
         }
@@ -247,9 +293,14 @@ impl<'c> MergedJob<'c> {
 }
 
 impl DefaultValue {
+    /// As the job has it.
+    fn value(&self) -> &str {
+        self.moved.as_deref().unwrap_or(&self.text)
+    }
+
     fn member(&self, at: usize) -> Option<Member<'_>> {
         // It was read before, as a part of its file.
-        let node = json::read(&self.text, Form::Document, &mut Findings::new(&self.text, 1)).ok()?;
+        let node = json::read(self.value(), Form::Document, &mut Findings::new(self.value(), 1)).ok()?;
         Some(Member { key: Cow::Borrowed(&self.key), key_at: at, value: node.moved_to(at) })
     }
 

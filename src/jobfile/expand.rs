@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobfile::body::edited;
+use crate::jobfile::check;
 use crate::jobfile::defaults::MergedJob;
 use crate::jobfile::dropreel_member::{self, DROPREEL_KEY, DropreelMember};
 use crate::jobfile::findings::{Findings, below, quoted};
 use crate::jobfile::json::{JsonValue, Member, Node};
+use crate::jobfile::pictures::{self, PictureRules};
 use crate::jobfile::reader::JobFileReader;
 use crate::jobfile::{Draft, JobFileLimits, MAX_NAME_CHARS, MAX_WARNINGS, ObjectPlace, Problem};
-use crate::jobfile::{check, pictures};
 use crate::rng::Rng;
 
 const SEED_KEY: &str = "seed";
@@ -57,7 +58,9 @@ impl<'l> Expander<'l> {
         findings.name_files(listed, |place| merged.file_of(pointer, place));
         own_keys.name.get_or_insert(default_name);
         let limits = &self.reader.limits;
-        let object = Object { node, own_members, merged, pointer, dropreel, own_keys, limits };
+        let pictures_of_defaults = self.reader.defaults.pictures_above();
+        let object =
+            Object { node, own_members, merged, pointer, dropreel, own_keys, limits, pictures_of_defaults };
         if !object.merged.added.is_empty() && !object.is_expanded() && self.is_too_long(&object, 1, findings)
         {
             return Vec::new();
@@ -140,6 +143,7 @@ struct Object<'n, 'a> {
     dropreel: Option<usize>,
     own_keys: DropreelMember<'a>,
     limits: &'n JobFileLimits,
+    pictures_of_defaults: &'n BTreeSet<String>,
 }
 
 /// One value of a varied key.
@@ -262,7 +266,8 @@ impl<'a> Object<'_, 'a> {
         findings: &mut Findings<'_>,
     ) -> Option<Draft> {
         let listed = findings.listed();
-        let request = check::request(self.node, members, self.pointer, self.limits, findings);
+        let rules = PictureRules { pictures: self.limits.pictures, of_defaults: self.pictures_of_defaults };
+        let request = check::request(self.node, members, self.pointer, self.limits, rules, findings);
         findings.name_files(listed, |place| {
             let is_set = set.iter().any(|(key, _)| below(self.pointer, key) == place);
             self.merged.file_of(self.pointer, place).filter(|_| !is_set)
@@ -288,7 +293,7 @@ impl<'a> Object<'_, 'a> {
             prompt: request.prompt,
             body: edited(self.node, self.own_members, self.dropreel, &set),
             defaults: used,
-            pictures: pictures::named(members, self.limits.pictures),
+            pictures: pictures::named(members, rules),
             warnings: findings.take_warnings(MAX_WARNINGS),
             variation: None,
             place: ObjectPlace { pointer: self.pointer.to_owned(), line: findings.line(self.node.at) },

@@ -25,17 +25,17 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Of a document; each of its jobs goes to `each`.
+    /// Of a document; each of its jobs goes to `each`, which may add warnings.
     pub fn of_document(
         reader: &JobFileReader,
         bytes: &[u8],
         stem: &str,
-        mut each: impl FnMut(&Draft),
+        mut each: impl FnMut(&mut Draft),
     ) -> Self {
         let mut found = Self::default();
         match reader.read_document(bytes, stem) {
-            Ok(drafts) => drafts.into_iter().for_each(|draft| {
-                each(&draft);
+            Ok(drafts) => drafts.into_iter().for_each(|mut draft| {
+                each(&mut draft);
                 found.add_job(draft);
             }),
             Err(refusal) => found.add_refusal(refusal),
@@ -52,13 +52,13 @@ impl Inspection {
         form: Form,
         file: impl BufRead,
         stem: &str,
-        mut each: impl FnMut(&Draft),
+        mut each: impl FnMut(&mut Draft),
     ) -> io::Result<Self> {
         let mut found = Self::default();
         for line in reader.read_lines(form, file, stem) {
             match line {
-                Ok(draft) => {
-                    each(&draft);
+                Ok(mut draft) => {
+                    each(&mut draft);
                     found.add_job(draft);
                 }
                 Err(LineError::Refused(refusal)) => found.add_refusal(refusal),

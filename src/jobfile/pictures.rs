@@ -1,16 +1,18 @@
 //! Local pictures that requests name (docs/reference.md#local-pictures): which texts are such paths, which pictures a
 //! request names, and the public addresses in their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::jobfile::Form;
+use crate::jobfile::dropreel_member::DROPREEL_KEY;
 use crate::jobfile::field::MEDIA_KEYS;
 use crate::jobfile::findings::Findings;
 use crate::jobfile::json::{self, JsonValue, Member, Node};
 use crate::jobfile::links::{self, LinkFault};
 
+const MATRIX_KEY: &str = "matrix";
 /// The longest path of a picture, in bytes.
 const MAX_PATH_BYTES: usize = 1000;
 
@@ -24,6 +26,14 @@ pub enum LocalPictures {
     BesideJobFile,
     /// Those that are handed over with the request or known from an older job, under any relative path.
     HandedOver,
+}
+
+/// Which local pictures a request may name.
+#[derive(Clone, Copy)]
+pub struct PictureRules<'d> {
+    pub pictures: LocalPictures,
+    /// Paths that defaults of folders above name, as they are written from the job file's folder.
+    pub of_defaults: &'d BTreeSet<String>,
 }
 
 /// A local picture that a request names.
@@ -107,28 +117,32 @@ impl PictureContent {
 }
 
 /// What is wrong with a media input of a known model; `None` for a public URL and for a picture that may be local.
-pub(super) fn fault(input: &str, pictures: LocalPictures) -> Option<&'static str> {
+pub(super) fn fault(input: &str, rules: PictureRules<'_>) -> Option<&'static str> {
     match links::fault(input)? {
-        LinkFault::LocalPath => local_fault(input, pictures),
+        LinkFault::LocalPath => local_fault(input, rules),
+        LinkFault::NoUrl if rules.pictures != LocalPictures::Off => {
+            Some("must be a public http(s) URL or the path of a picture, such as `a.png` or `./a`")
+        }
         other => Some(other.message()),
     }
 }
 
 /// The same for a model that is not in the table, which may understand other inputs.
-pub(super) fn fault_for_any_model(input: &str, pictures: LocalPictures) -> Option<&'static str> {
+pub(super) fn fault_for_any_model(input: &str, rules: PictureRules<'_>) -> Option<&'static str> {
     match links::fault(input)? {
-        LinkFault::LocalPath => local_fault(input, pictures),
+        LinkFault::LocalPath => local_fault(input, rules),
         other => other.is_never_fetchable().then(|| other.message()),
     }
 }
 
-fn local_fault(input: &str, pictures: LocalPictures) -> Option<&'static str> {
-    match pictures {
+fn local_fault(input: &str, rules: PictureRules<'_>) -> Option<&'static str> {
+    match rules.pictures {
         LocalPictures::Off => Some(
             "is a path on this machine: the provider takes public http(s) URLs; with `media.serve = true`, dropreel \
              serves pictures that lie beside the job file",
         ),
-        known => path_fault(input, known),
+        _ if rules.of_defaults.contains(input) => None,
+        pictures => path_fault(input, pictures),
     }
 }
 
@@ -159,12 +173,13 @@ fn is_file_scheme(beginning: &str) -> bool {
 }
 
 /// The local pictures that a request with these members names, each once.
-pub(super) fn named(members: &[Member<'_>], pictures: LocalPictures) -> Vec<NamedPicture> {
+pub(super) fn named(members: &[Member<'_>], rules: PictureRules<'_>) -> Vec<NamedPicture> {
     let mut named: Vec<NamedPicture> = Vec::new();
-    if pictures == LocalPictures::Off {
+    if rules.pictures == LocalPictures::Off {
         return named;
     }
-    for text in texts(members).filter_map(text_of).filter(|text| is_local(text, pictures)) {
+    let is_local = |text: &&str| is_local(text, rules.pictures) || rules.of_defaults.contains(*text);
+    for text in media_of(members).into_iter().filter_map(text_of).filter(is_local) {
         if !named.iter().any(|known| known.path == text) {
             named.push(NamedPicture { path: text.to_owned(), found: None });
         }
@@ -177,12 +192,29 @@ fn is_local(text: &str, pictures: LocalPictures) -> bool {
 }
 
 /// The values that may name media.
-fn texts<'n, 'a>(members: &'n [Member<'a>]) -> impl Iterator<Item = &'n Node<'a>> {
-    let media = members.iter().filter(|member| MEDIA_KEYS.contains(&&*member.key));
-    media.flat_map(|member| match &member.value.value {
-        JsonValue::Array(items) => &items[..],
-        _ => std::slice::from_ref(&member.value),
-    })
+fn media_of<'n, 'a>(members: &'n [Member<'a>]) -> Vec<&'n Node<'a>> {
+    let mut found = Vec::new();
+    for member in members.iter().filter(|member| MEDIA_KEYS.contains(&&*member.key)) {
+        add_items(&member.value, &mut found);
+    }
+    found
+}
+
+/// Those of an object with its `dropreel` member, whose matrix may name media, too.
+fn media_of_object<'n, 'a>(node: &'n Node<'a>) -> Vec<&'n Node<'a>> {
+    let member = |node: &'n Node<'a>, key: &str| node.members().iter().find(|member| member.key == key);
+    let mut found = media_of(node.members());
+    if let Some(matrix) = member(node, DROPREEL_KEY).and_then(|own| member(&own.value, MATRIX_KEY)) {
+        found.extend(media_of(matrix.value.members()));
+    }
+    found
+}
+
+fn add_items<'n, 'a>(node: &'n Node<'a>, found: &mut Vec<&'n Node<'a>>) {
+    match &node.value {
+        JsonValue::Array(items) => items.iter().for_each(|item| add_items(item, found)),
+        _ => found.push(node),
+    }
 }
 
 fn text_of<'n>(node: &'n Node<'_>) -> Option<&'n str> {
@@ -192,32 +224,94 @@ fn text_of<'n>(node: &'n Node<'_>) -> Option<&'n str> {
     }
 }
 
-/// The request with the public address in place of each path of `addresses`; every other byte stays. `body` is a draft's.
+/// The request or the defaults with the public address, or another name, in place of each path of `addresses`; every other byte
+/// stays. `body` is a draft's, or was read as defaults.
 pub fn with_addresses(body: &str, addresses: &BTreeMap<String, String>) -> String {
     let mut findings = Findings::new(body, 1);
     let Ok(object) = json::read(body, Form::Document, &mut findings) else { return body.to_owned() };
-    let JsonValue::Object(members) = &object.value else { return body.to_owned() };
-    let (mut edited, mut at) = (String::with_capacity(body.len()), 0);
-    for node in texts(members) {
-        let Some(address) = text_of(node).and_then(|text| addresses.get(text)) else { continue };
-        edited.push_str(&body[at..node.at]);
-        edited.push_str(&Value::from(address.as_str()).to_string());
-        at = node.at + node.text.len();
+    replaced(&object, &media_of_object(&object), |path| addresses.get(path).cloned())
+}
+
+/// The local pictures that defaults, or a job with its own keys, name.
+pub fn named_in_object(text: &str) -> BTreeSet<String> {
+    let mut findings = Findings::new(text, 1);
+    let Ok(object) = json::read(text, Form::Document, &mut findings) else { return BTreeSet::new() };
+    let local = media_of_object(&object).into_iter().filter_map(text_of);
+    local.filter(|text| is_local(text, LocalPictures::BesideJobFile)).map(str::to_owned).collect()
+}
+
+/// The value of a media key, or of `matrix`, in defaults that apply to job files so many folders below them: paths of pictures
+/// begin at the folder of the defaults, and are written from the job file's. Those are added to `paths`.
+pub(super) fn moved_paths(
+    key: &str,
+    value: &str,
+    levels: usize,
+    paths: &mut BTreeSet<String>,
+) -> Option<String> {
+    let mut findings = Findings::new(value, 1);
+    let node = json::read(value, Form::Document, &mut findings).ok()?;
+    let mut media = Vec::new();
+    match key {
+        MATRIX_KEY => media = media_of(node.members()),
+        _ => add_items(&node, &mut media),
     }
-    edited.push_str(&body[at..]);
+    Some(replaced(&node, &media, |path| {
+        let moves =
+            is_local(path, LocalPictures::BesideJobFile) && PictureContent::of_file_name(path).is_none();
+        let moved = moves.then(|| "../".repeat(levels) + path.trim_start_matches("./"))?;
+        paths.insert(moved.clone());
+        Some(moved)
+    }))
+}
+
+/// The text of `node` with another text in place of some of those of `nodes`, which are parts of it in their order or not.
+fn replaced(
+    node: &Node<'_>,
+    nodes: &[&Node<'_>],
+    mut replacement: impl FnMut(&str) -> Option<String>,
+) -> String {
+    let mut edits: Vec<_> =
+        nodes.iter().filter_map(|part| Some((*part, replacement(text_of(part)?)?))).collect();
+    edits.sort_by_key(|(part, _)| part.at);
+    let (mut edited, mut at) = (String::with_capacity(node.text.len()), node.at);
+    for (part, text) in edits {
+        edited.push_str(&node.text[at - node.at..part.at - node.at]);
+        edited.push_str(&Value::from(text).to_string());
+        at = part.at + part.text.len();
+    }
+    edited.push_str(&node.text[at - node.at..]);
     edited
+}
+
+/// The path from the root that `path` in `folder` leads to; `None` if it leads out of the root.
+pub fn path_below(folder: &str, path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in folder.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NONE: &BTreeSet<String> = &BTreeSet::new();
+
+    fn rules(pictures: LocalPictures) -> PictureRules<'static> {
+        PictureRules { pictures, of_defaults: NONE }
+    }
+
     #[test]
     fn picture_path_stays_beside_or_below_the_job_file() {
         let usable =
             ["a.png", "./a.png", "pictures/春 天.JPG", "..a.png", "a..b/c.webp", "./frame", "a:b.png"];
         for path in usable.iter().filter(|path| **path != "a:b.png") {
-            assert_eq!(fault(path, LocalPictures::BesideJobFile), None, "{path}");
+            assert_eq!(fault(path, rules(LocalPictures::BesideJobFile)), None, "{path}");
         }
         let unusable = [
             ("/a.png", "absolute"),
@@ -232,10 +326,10 @@ mod tests {
             ("b//a.png", "not a path"),
             ("a\n.png", "not a path"),
             ("data:image/png;base64,AAAA", "data URI"),
-            ("example", "public http(s) URL"),
+            ("example", "`./a`"),
         ];
         for (path, word) in unusable {
-            let fault = fault(path, LocalPictures::BesideJobFile).expect(path);
+            let fault = fault(path, rules(LocalPictures::BesideJobFile)).expect(path);
             assert!(fault.contains(word), "{path}: {fault}");
         }
     }
@@ -243,11 +337,11 @@ mod tests {
     #[test]
     fn path_is_refused_with_the_setting_as_the_way_out() {
         let off = LocalPictures::Off;
-        assert!(fault("a.png", off).is_some_and(|fault| fault.contains("media.serve")));
-        assert!(fault_for_any_model("a.png", off).is_some_and(|fault| fault.contains("media.serve")));
-        assert_eq!(fault("https://example.com/a.png", off), None);
-        assert_eq!(fault("../a.png", LocalPictures::HandedOver), None);
-        assert_eq!(fault_for_any_model("ftp://example.com/a.png", LocalPictures::BesideJobFile), None);
+        assert!(fault("a.png", rules(off)).is_some_and(|fault| fault.contains("media.serve")));
+        assert!(fault_for_any_model("a.png", rules(off)).is_some_and(|fault| fault.contains("media.serve")));
+        assert_eq!(fault("https://example.com/a.png", rules(off)), None);
+        assert_eq!(fault("../a.png", rules(LocalPictures::HandedOver)), None);
+        assert_eq!(fault_for_any_model("ftp://example.com/a.png", rules(LocalPictures::BesideJobFile)), None);
     }
 
     #[test]
@@ -261,6 +355,37 @@ mod tests {
             "prompt": "a.png", "first_frame":"https://h/\"2" , "extra": {"image_urls": ["a.png"]}}"#;
         assert_eq!(with_addresses(body, &addresses), expected);
         assert_eq!(with_addresses("no object", &addresses), "no object");
+    }
+
+    #[test]
+    fn pictures_of_defaults_above_are_written_from_the_folder_of_the_job() {
+        let mut paths = BTreeSet::new();
+        let mut moved = |key: &str, value: &str| moved_paths(key, value, 2, &mut paths).unwrap();
+        let digest = format!(r#""{}.png""#, "a".repeat(64));
+        assert_eq!(moved("first_frame", r#""./a.png""#), r#""../../a.png""#);
+        assert_eq!(
+            moved("image_urls", r#"[ "b/c.png", "https://x/d.png", "../e.png"]"#),
+            r#"[ "../../b/c.png", "https://x/d.png", "../e.png"]"#
+        );
+        assert_eq!(
+            moved("matrix", r#"{"image_urls": [["f.png"], []], "seed": [1]}"#),
+            r#"{"image_urls": [["../../f.png"], []], "seed": [1]}"#
+        );
+        assert_eq!(moved("first_frame", &digest), digest);
+        let known = PictureRules { pictures: LocalPictures::BesideJobFile, of_defaults: &paths };
+        assert_eq!(fault("../../a.png", known), None);
+        assert!(fault("../e.png", known).is_some());
+
+        let text = r#"{"first_frame": "a.png", "prompt": "b.png", "dropreel": {"matrix": {"image_urls": [["c.png"]]}}}"#;
+        assert_eq!(named_in_object(text), ["a.png", "c.png"].map(str::to_owned).into());
+        for (folder, path, expected) in [
+            ("", "a.png", Some("a.png")),
+            ("b/c", "./d/a.png", Some("b/c/d/a.png")),
+            ("b/c", "../../a.png", Some("a.png")),
+            ("b/c", "../../../a.png", None),
+        ] {
+            assert_eq!(path_below(folder, path).as_deref(), expected);
+        }
     }
 
     #[test]

@@ -68,8 +68,16 @@ fn properties(fields: &[Field]) -> Map<String, Value> {
     fields.iter().map(|field| (field.key.to_owned(), of_shape(&field.field_type))).collect()
 }
 
+/// A public address, or the path of a picture: `./`, or an ending.
+const MEDIA: &str = concat!(
+    "^([Hh][Tt][Tt][Pp][Ss]?://|\\./|",
+    "[^/~\\\\:][^\\\\:]*\\.([Jj][Pp][Ee]?[Gg]|[Pp][Nn][Gg]|[Ww][Ee][Bb][Pp]|[Bb][Mm][Pp])$)"
+);
+const MEDIA_DESCRIPTION: &str =
+    "A public http(s) address or, with media.serve, the path of a picture beside or below the job file";
+
 fn of_shape(field_type: &FieldType) -> Value {
-    let media = json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://" });
+    let media = json!({ "type": "string", "pattern": MEDIA, "description": MEDIA_DESCRIPTION });
     match field_type {
         FieldType::Text { max_chars: None } => json!({ "type": "string" }),
         FieldType::Text { max_chars: Some(most) } => json!({ "type": "string", "maxLength": most }),

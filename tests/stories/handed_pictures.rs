@@ -97,3 +97,91 @@ async fn again_and_edit_keep_the_pictures_of_the_old_job() {
     assert!(answer.to_string().contains("so is the original"), "{answer:#}");
     rig.finish().await;
 }
+
+/// A table in a folder of its own, with its pictures.
+fn shots(rig: &Rig) -> std::path::PathBuf {
+    let folder = rig.beside("shots");
+    std::fs::create_dir_all(folder.join("more")).unwrap();
+    std::fs::write(folder.join("my 1st shot.png"), png(b"1")).unwrap();
+    let mut small = png(b"2");
+    small[16..20].copy_from_slice(&100_u32.to_be_bytes());
+    std::fs::write(folder.join("more/b.png"), small).unwrap();
+    let rows = "dropreel.name,model,prompt,image_urls\n\
+        one,wan2.5-i2v,rain [sandbox: queue=50ms run=100ms],my 1st shot.png\n\
+        two,wan2.5-i2v,rain [sandbox: queue=50ms run=100ms],more/b.png\n";
+    std::fs::write(folder.join("shots.csv"), rows).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn command_line_hands_over_the_pictures_beside_a_job_file() {
+    let rig = serving().await;
+    let folder = shots(&rig);
+    let path = |name: &str| folder.join(name).display().to_string();
+    let good = path("shots.csv");
+    let rows = std::fs::read_to_string(&good).unwrap();
+    let bad = rows.replace("my 1st shot", "missing").replace("more/b.png", "../b.png");
+    std::fs::write(path("bad.csv"), bad).unwrap();
+    std::fs::write(path("more/b.svg"), "<svg xmlns='http://www.w3.org/2000/svg'/>").unwrap();
+    std::fs::write(path("svg.csv"), rows.replace("b.png", "b.svg")).unwrap();
+
+    // All that is wrong is listed, and nothing is submitted.
+    for command in ["check", "submit"] {
+        let refused = rig.run(&[command, &path("bad.csv")]).await;
+        assert_eq!(refused.status.code(), Some(1));
+        let text = [refused.stdout, refused.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        for part in ["bad.csv:2:1: ", "`missing.png` is not there", "bad.csv:3:1: ", "`..`"] {
+            assert!(text.contains(part), "{command}: no {part} in {text}");
+        }
+    }
+    let checked = rig.run(&["check", &good]).await;
+    assert_eq!(checked.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(text.contains("2 jobs") && text.contains("pixels"), "{text}");
+    assert!(std::fs::read_dir(rig.path("pictures")).is_err(), "a check hands over nothing");
+
+    let limited = rig.run(&["submit", "--max-cost", "0.0001", &good, &path("svg.csv")]).await;
+    assert_eq!(limited.status.code(), Some(1));
+    assert!(rig.sandbox.ledger().tasks.is_empty());
+    let submitted = rig.run(&["submit", "--wait", "--max-cost", "100", &good]).await;
+    assert_eq!(submitted.status.code(), Some(0), "{}", String::from_utf8_lossy(&submitted.stderr));
+    assert!(String::from_utf8_lossy(&submitted.stderr).contains("pixels"), "the warnings are shown");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn pictures_of_defaults_and_of_set_lie_beside_them_and_in_the_current_folder() {
+    let rig = serving().await;
+    let folder = shots(&rig);
+    let style = rig.beside("style");
+    std::fs::create_dir(&style).unwrap();
+    std::fs::write(style.join("look.png"), png(b"look")).unwrap();
+    let defaults = json!({"model": "wan2.5-i2v", "image_urls": ["look.png"]}).to_string();
+    std::fs::write(style.join("defaults.json"), defaults).unwrap();
+    std::fs::write(folder.join("rain.prompts.txt"), "rain [sandbox: queue=50ms run=100ms]\n").unwrap();
+    let (defaults, prompts) = (style.join("defaults.json"), folder.join("rain.prompts.txt"));
+    let command = ["submit", "--wait", "--defaults", defaults.to_str().unwrap(), prompts.to_str().unwrap()];
+    let submitted = rig.run(&command).await;
+    assert_eq!(submitted.status.code(), Some(0), "{}", String::from_utf8_lossy(&submitted.stderr));
+
+    let run = async |arguments: &[&str]| {
+        let mut command = rig.command(arguments);
+        command.current_dir(&folder);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, text) = run(&["again", "rain", "--yes", "--set", r#"image_urls=["missing.png"]"#]).await;
+    assert_eq!((code, text.contains("missing.png")), (Some(1), true), "{text}");
+    let (code, text) = run(&["again", "rain", "--yes", "--set", r#"image_urls=["more/b.png"]"#]).await;
+    assert_eq!(code, Some(0), "{text}");
+    rig.until("rain-v2", &["succeeded"]).await;
+    rig.post("/api/v1/pause", json!({"what": "submits"})).await;
+    run(&["again", "rain", "--yes"]).await;
+    let (code, text) = run(&["edit", "rain-v3", "--set", r#"image_urls=["my 1st shot.png"]"#]).await;
+    assert_eq!(code, Some(0), "{text}");
+    rig.post("/api/v1/resume", json!({})).await;
+    rig.until("rain-v3", &["succeeded"]).await;
+    rig.finish().await;
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dropreel::job::JobId;
+use dropreel::sha256::sha256_hex;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
@@ -122,6 +123,35 @@ async fn picture_that_comes_late_or_in_parts_delays_its_job() {
     std::fs::write(rig.path("inbox/a.png"), &whole).unwrap();
     let late = rig.until("late", &["succeeded"]).await;
     assert_eq!(sent_pictures(&rig, &late).len(), 1);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn picture_of_a_defaults_file_lies_beside_it() {
+    let mut rig = serving().await;
+    rig.start_daemon().await;
+    std::fs::create_dir_all(rig.path("inbox/spring/night")).unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| std::fs::write(rig.path("inbox/spring").join(name), bytes).unwrap();
+    write("look.png", &png(b"look"));
+    write("night/own.png", &png(b"own"));
+    write("defaults.json", json!({"model": "wan2.5-i2v", "image_urls": ["look.png"]}).to_string().as_bytes());
+    let plan = "rain [sandbox: queue=50ms run=100ms]";
+    let own = json!({"prompt": plan, "image_urls": ["own.png"], "dropreel": {"name": "own"}});
+    rig.drop("spring/night/rain.prompts.txt", plan);
+    rig.drop("spring/night/own.json", own.to_string());
+    let rain = rig.until("rain", &["succeeded"]).await;
+    let own = rig.until("own", &["succeeded"]).await;
+    let content = |job: &Value| sent_pictures(&rig, job)[0].rsplit_once('/').unwrap().1.to_owned();
+    assert_ne!(content(&rain), content(&own));
+    assert!(content(&rain).starts_with(&sha256_hex(&png(b"look"))));
+    assert!(rain["defaults"].to_string().contains(r#"[\"look.png\"]"#), "{:#}", rain["defaults"]);
+    // Of its own, a job may not name what lies above it.
+    std::fs::remove_file(rig.path("inbox/spring/defaults.json")).unwrap();
+    let outside = json!({"model": "wan2.5-i2v", "prompt": "x", "image_urls": ["../look.png"]}).to_string();
+    rig.drop("spring/night/outside.json", outside);
+    let reason = until(|| reason(&rig, "spring/night/outside.json")).await;
+    assert!(reason.contains("`..`"), "{reason}");
     rig.finish().await;
 }
 

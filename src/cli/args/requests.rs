@@ -94,6 +94,13 @@ pub(crate) struct SetValue {
     pub value: Box<RawValue>,
 }
 
+impl SetValue {
+    /// An object with this value, if the key is at the root.
+    pub fn object(&self) -> String {
+        format!("{{{}:{}}}", serde_json::Value::from(&*self.key), self.value)
+    }
+}
+
 fn parse_set(text: &str) -> Result<SetValue, String> {
     let (key, value) = text.split_once('=').ok_or("not KEY=VALUE, such as seed=7")?;
     if key.is_empty() {

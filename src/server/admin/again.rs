@@ -89,7 +89,7 @@ pub(super) async fn run_again(
     };
     let (limits, rng, dry_run) = (admin.server.file_limits.clone(), admin.server.rng.clone(), again.dry_run);
     let name = details.job.identity().name.clone();
-    let pictures = HandedOver::of_job(&admin, origin).await?;
+    let pictures = HandedOver::of_job(&admin, origin, &again.pictures).await?;
     let _copies_stay = admin.server.pictures.keep_all().await;
     let drafts = web::block(move || pictures.resolve_all(drafts(&details, &old, &again, &limits, &rng)?));
     let messages = choose_messages(&request);

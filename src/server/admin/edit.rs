@@ -56,7 +56,7 @@ pub(super) async fn edit_job(
     let name = details.job.identity().name.clone();
     let (limits, rng) = (admin.server.file_limits.clone(), admin.server.rng.clone());
     let named = name.clone();
-    let pictures = HandedOver::of_job(&admin, id).await?;
+    let pictures = HandedOver::of_job(&admin, id, &edit.pictures).await?;
     let _copies_stay = admin.server.pictures.keep_all().await;
     let edited = web::block(move || {
         let (text, draft) = apply_edit(&old, edit, &named, &limits, &rng)?;

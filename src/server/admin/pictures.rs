@@ -18,13 +18,15 @@ use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, read_body};
-use crate::store::error::StoreError;
 use crate::store::pictures::UPLOAD_LIFETIME;
 
 /// Longest time to receive a picture.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest list of the names of pictures in a request, in bytes.
 pub(super) const MAX_NAMES_BYTES: u64 = 32 << 20;
+
+const WRONG_NAMES: &str =
+    "the pictures must be a JSON object that gives each path what `POST /api/v1/pictures` answered";
 
 /// `POST /api/v1/pictures`: keeps a picture for jobs to come.
 #[utoipa::path(
@@ -99,25 +101,23 @@ impl HandedOver {
         }
     }
 
-    /// Those of an older job.
-    pub async fn of_job(admin: &AdminState, job: JobId) -> Result<Self, StoreError> {
+    /// Those of an older job, and in their place those of these names.
+    pub async fn of_job(
+        admin: &AdminState,
+        job: JobId,
+        names: &BTreeMap<String, String>,
+    ) -> Result<Self, Problem> {
         let named = admin.server.store.pictures(job).await?.into_iter();
-        let found = named.filter_map(|picture| Some((picture.path, picture.found?)));
-        Ok(Self::new(admin, found.collect()))
+        let mut found: BTreeMap<_, _> =
+            named.filter_map(|picture| Some((picture.path, picture.found?))).collect();
+        found.extend(uploaded(names)?);
+        Ok(Self::new(admin, found))
     }
 
     /// Those of a JSON object that gives each path the name of an uploaded picture.
     pub fn named_in(admin: &AdminState, names: &[u8]) -> Result<Self, Problem> {
-        let wrong =
-            "the pictures must be a JSON object that gives each path what `POST /api/v1/pictures` answered";
-        let names: BTreeMap<String, String> =
-            serde_json::from_slice(names).map_err(|_| Problem::bad_request(wrong))?;
-        let found = names.into_iter().map(|(path, name)| {
-            let content = PictureContent::of_file_name(&name);
-            let content = content.ok_or_else(|| Problem::bad_request(wrong))?;
-            Ok((path, FoundPicture { inbox_path: None, content }))
-        });
-        Ok(Self::new(admin, found.collect::<Result<_, Problem>>()?))
+        let names = serde_json::from_slice(names).map_err(|_| Problem::bad_request(WRONG_NAMES))?;
+        Ok(Self::new(admin, uploaded(&names)?))
     }
 
     /// The draft with its pictures, or what is wrong with them. Blocks. Copies may be removed again unless they are
@@ -154,21 +154,23 @@ impl HandedOver {
         if problems.is_empty() { Ok(resolved) } else { Err(Problem::invalid_job_file(&problems)) }
     }
 
-    /// What a preview says is wrong with the pictures of a draft: those that were handed over by their paths may still have to
-    /// be uploaded.
-    pub fn missing(&self, draft: &Draft) -> Vec<jobfile::Problem> {
-        let is_elsewhere =
-            |path: &str| self.by_path.get(path).is_some_and(|found| found.inbox_path.is_none());
-        let pictures = draft.pictures.iter().filter(|picture| !is_elsewhere(&picture.path)).cloned();
-        self.resolve(Draft { pictures: pictures.collect(), ..draft.clone() }).err().unwrap_or_default()
+    /// What is wrong with the pictures of a draft that is not to be committed: those that were handed over by their paths may
+    /// still have to be uploaded.
+    pub fn preview(&self, draft: &mut Draft) -> Vec<jobfile::Problem> {
+        draft.pictures.retain(|picture| !self.by_path.contains_key(&picture.path));
+        match self.resolve(draft.clone()) {
+            Ok(resolved) => *draft = resolved,
+            Err(problems) => return problems,
+        }
+        Vec::new()
     }
 
     fn find(&self, path: &str) -> Result<(FoundPicture, Vec<String>), String> {
         let by_content =
             || PictureContent::of_file_name(path).map(|content| FoundPicture { inbox_path: None, content });
         let found = self.by_path.get(path).cloned().or_else(by_content).ok_or_else(|| {
-            "was not handed over with its job: `dropreel submit` and the inbox take pictures that lie beside the job \
-             file, and programs upload them to `POST /api/v1/pictures`"
+            "was not handed over with its job: the inbox and `dropreel submit` take pictures that lie beside the job \
+             file, `again` and `edit` those of the current folder, and programs upload them to `POST /api/v1/pictures`"
                 .to_owned()
         })?;
         let mut examined = self.examined.lock();
@@ -184,4 +186,14 @@ impl HandedOver {
         let kept = self.folder.examine(&found.content).map_err(|error| format!("cannot be used: {error}"))?;
         Ok(warnings(&kept))
     }
+}
+
+/// Uploaded pictures by their paths, of the names that the upload answered.
+fn uploaded(names: &BTreeMap<String, String>) -> Result<BTreeMap<String, FoundPicture>, Problem> {
+    let found = names.iter().map(|(path, name)| {
+        let content = PictureContent::of_file_name(name);
+        let content = content.ok_or_else(|| Problem::bad_request(WRONG_NAMES))?;
+        Ok((path.clone(), FoundPicture { inbox_path: None, content }))
+    });
+    found.collect()
 }

@@ -264,9 +264,9 @@ impl Upload {
             return Inspection::rejected(why);
         }
         let mut missing = Vec::new();
-        let each = |draft: &Draft| {
+        let each = |draft: &mut Draft| {
             if missing.len() < MAX_PROBLEMS {
-                missing.extend(self.pictures.missing(draft));
+                missing.extend(self.pictures.preview(draft));
             }
             each(draft);
         };

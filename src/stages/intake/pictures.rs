@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::fs::{FsError, is_transient, open_file_below, open_for_writing};
-use crate::jobfile::pictures::FoundPicture;
+use crate::jobfile::pictures::{FoundPicture, path_below};
 use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::pictures::image::ImageFault;
 use crate::pictures::{PictureError, PictureFolder, add_warnings, warnings};
@@ -134,7 +134,10 @@ impl PictureFinder {
         let mut opened = Vec::new();
         let mut faults = Vec::new();
         for path in pictures.0.keys() {
-            let inbox_path = below(folder, path);
+            let Some(inbox_path) = path_below(folder, path) else {
+                faults.push((path.clone(), Finding::Bad("is outside the inbox".to_owned())));
+                continue;
+            };
             match self.look(&inbox_path) {
                 Ok(id) => opened.push((path.clone(), inbox_path, id)),
                 Err(finding) => faults.push((path.clone(), finding)),
@@ -218,13 +221,6 @@ impl PictureFinder {
 /// Whether this process or this machine lacks room to open a file.
 fn has_no_room(error: &FsError) -> bool {
     matches!(error, FsError::Io { source, .. } if is_transient(source))
-}
-
-/// The path below the inbox of a picture that a job file in `folder` names.
-fn below(folder: &str, path: &str) -> String {
-    let parts: Vec<&str> =
-        folder.split('/').chain(path.split('/')).filter(|part| !matches!(*part, "" | ".")).collect();
-    parts.join("/")
 }
 
 impl IntakeStage {

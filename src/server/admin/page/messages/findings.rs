@@ -85,8 +85,8 @@ const FINDINGS: &[(&str, &str)] = &[
         "{1} 是本机路径：服务商只接受公开的 http(s) 地址；设置 `media.serve = true` 后，dropreel 可提供与任务文件放在一起的图片",
     ),
     (
-        "the picture {} was not handed over with its job: `dropreel submit` and the inbox take pictures that lie beside the job file, and programs upload them to `POST /api/v1/pictures`",
-        "图片 {1} 没有随任务一起提供：`dropreel submit` 和收件箱会读取与任务文件放在一起的图片，程序可上传到 `POST /api/v1/pictures`",
+        "the picture {} was not handed over with its job: the inbox and `dropreel submit` take pictures that lie beside the job file, `again` and `edit` those of the current folder, and programs upload them to `POST /api/v1/pictures`",
+        "图片 {1} 没有随任务一起提供：收件箱和 `dropreel submit` 会读取与任务文件放在一起的图片，`again` 和 `edit` 读取当前文件夹中的图片，程序可上传到 `POST /api/v1/pictures`",
     ),
     (
         "the picture {} is not kept any more: upload it again, and submit its job within a day",
@@ -95,6 +95,10 @@ const FINDINGS: &[(&str, &str)] = &[
     (
         "{} is a data URI: the provider takes public http(s) URLs only",
         "{1} 是 data URI：服务商只接受公开的 http(s) 地址",
+    ),
+    (
+        "{} must be a public http(s) URL or the path of a picture, such as {} or {}",
+        "{1} 必须是公开的 http(s) 地址，或图片的路径，例如 {2} 或 {3}",
     ),
     ("{} must be a public http(s) URL, such as {}", "{1} 必须是公开的 http(s) 地址，例如 {2}"),
     (
