@@ -1,6 +1,6 @@
 //! Jobs as they change: bars on a terminal, lines elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -25,6 +25,32 @@ pub(crate) struct Progress {
     last_lines: BTreeMap<JobId, String>,
     /// Whether the bars of settled jobs stay.
     lasting: bool,
+    /// How many of the jobs are settled, where not each has a bar.
+    total: Option<Total>,
+}
+
+struct Total {
+    bar: ProgressBar,
+    settled: BTreeSet<JobId>,
+}
+
+impl Total {
+    fn new(bars: &MultiProgress, jobs: usize) -> Self {
+        let bar = bars.add(ProgressBar::new(jobs as u64));
+        let style = ProgressStyle::with_template("{pos} of {len} jobs are done");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, settled: BTreeSet::new() }
+    }
+
+    fn update(&mut self, job: &JobView) {
+        // A held job may be released.
+        if job.is_settled() {
+            self.settled.insert(job.id);
+        } else {
+            self.settled.remove(&job.id);
+        }
+        self.bar.set_position(self.settled.len() as u64);
+    }
 }
 
 enum Output {
@@ -54,7 +80,11 @@ impl Progress {
 
     fn new(output: Output, jobs: usize) -> Self {
         let lasting = (1..=MAX_LASTING_BARS).contains(&jobs);
-        Self { output, bars: BTreeMap::new(), last_lines: BTreeMap::new(), lasting }
+        let total = match &output {
+            Output::Bars(bars) if jobs > MAX_LASTING_BARS => Some(Total::new(bars, jobs)),
+            _ => None,
+        };
+        Self { output, bars: BTreeMap::new(), last_lines: BTreeMap::new(), lasting, total }
     }
 
     /// Shows a job as it is now.
@@ -62,6 +92,9 @@ impl Progress {
     /// # Errors
     /// When standard output is closed: nobody watches any more.
     pub fn update(&mut self, job: &JobView) -> Result<(), CliError> {
+        if let Some(total) = &mut self.total {
+            total.update(job);
+        }
         if let Output::Bars(bars) = &self.output {
             let bars = bars.clone();
             self.update_bar(&bars, job);
@@ -94,6 +127,9 @@ impl Progress {
 
     /// Leaves the bars as they are.
     pub fn finish(&self) {
+        if let Some(total) = &self.total {
+            total.bar.finish_and_clear();
+        }
         for bar in self.bars.values() {
             bar.abandon();
         }
@@ -121,7 +157,12 @@ impl Progress {
             }
         }
         let bar = self.bars.entry(job.id).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::new(100));
+            let bar = ProgressBar::new(100);
+            // The total stays the last line.
+            let bar = match &self.total {
+                Some(total) => bars.insert_before(&total.bar, bar),
+                None => bars.add(bar),
+            };
             bar.set_style(bar_style());
             bar.set_prefix(printable(&job.name));
             bar
@@ -160,8 +201,8 @@ fn reason_suffix(job: &JobView) -> String {
 }
 
 fn bar_style() -> ProgressStyle {
-    // 24 columns for a name, however wide its characters; the rest is cut.
-    ProgressStyle::with_template("{prefix:24!} {bar:30.cyan/dim} {pos:>3}%  {wide_msg}")
+    // 24 columns for a name, however wide its characters; the rest is cut. In 80 columns, 32 are left to say why.
+    ProgressStyle::with_template("{prefix:24!} {bar:16.cyan/dim} {pos:>3}%  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸─")
 }

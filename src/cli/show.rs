@@ -24,9 +24,13 @@ pub(crate) async fn show(context: &Context, reference: &str) -> Result<Exit, Cli
     Ok(Exit::Done)
 }
 
+/// What the longest state takes, with the space before it.
+const STATE_WIDTH: u16 = 13;
+
 /// The job in lines of this width. Paths and ids stay whole, so that they can be copied.
 fn describe(job: &JobView, zone: &Zone, width: Option<u16>) -> String {
-    let mut lines = vec![format!("{}  {}", printable(&job.name), state_word(job.state, colours()))];
+    let name = hang("", &job.name, width.map(|width| width.saturating_sub(STATE_WIDTH)));
+    let mut lines = vec![format!("{name}  {}", state_word(job.state, colours()))];
     let time = |time: &Timestamp| zone.date_and_time_of(*time);
     let mut fact = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| hang(&format!("  {name:<12} "), &value, width)));
