@@ -231,3 +231,54 @@ fn broken_links_are_found() {
     assert_eq!(fault("README.md#there", &texts), Some("no such heading"));
     assert_eq!(fault("docs/nothing.md", &texts), Some("no such file"));
 }
+
+/// The workflow for n8n calls what the API has, and its nodes are connected.
+#[test]
+fn n8n_workflow_fits_the_api() {
+    let read = |path: &str| -> serde_json::Value {
+        let text = std::fs::read_to_string(root().join(path)).expect("a file");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let (workflow, api) = (read("docs/n8n-workflow.json"), read("schema/openapi.json"));
+    let nodes = workflow["nodes"].as_array().expect("nodes");
+    let names: Vec<&str> = nodes.iter().filter_map(|node| node["name"].as_str()).collect();
+    let mut requests = 0;
+    for node in nodes.iter().filter(|node| node["type"] == "n8n-nodes-base.httpRequest") {
+        let parameters = &node["parameters"];
+        let url = parameters["url"].as_str().expect("an address").trim_start_matches('=');
+        let path = url.strip_prefix("http://127.0.0.1:8788").expect("the default address");
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        // An expression stands for a job's id.
+        let path = path.find("{{").map_or(path.to_owned(), |at| format!("{}{{job}}", &path[..at]));
+        let method = parameters["method"].as_str().expect("a method").to_lowercase();
+        let described = &api["paths"][&path][&method];
+        assert!(described.is_object(), "{method} {path} is not in the API");
+        let known = |kind: &str, name: &str| {
+            let known = described["parameters"].as_array().expect("parameters");
+            let is_it = |known: &serde_json::Value| {
+                known["in"] == kind
+                    && known["name"].as_str().is_some_and(|known| known.eq_ignore_ascii_case(name))
+            };
+            assert!(known.iter().any(is_it), "{method} {path} has no {kind} {name}");
+        };
+        query.split('&').filter_map(|pair| pair.split_once('=')).for_each(|(name, _)| known("query", name));
+        for header in parameters["headerParameters"]["parameters"].as_array().into_iter().flatten() {
+            known("header", header["name"].as_str().expect("a name"));
+        }
+        assert_eq!(method == "post", parameters["sendBody"] == true, "{method} {path}");
+        requests += 1;
+    }
+    assert_eq!(requests, 2);
+    let connections = workflow["connections"].as_object().expect("connections");
+    let targets = connections.values().flat_map(|outputs| outputs["main"].as_array().into_iter().flatten());
+    let targets: Vec<&str> = targets
+        .flat_map(|output| output.as_array().into_iter().flatten())
+        .filter_map(|to| to["node"].as_str())
+        .collect();
+    for name in connections.keys().map(String::as_str).chain(targets.iter().copied()) {
+        assert!(names.contains(&name), "there is no node `{name}`");
+    }
+    for name in names.iter().filter(|name| **name != "Start") {
+        assert!(targets.contains(name), "no node leads to `{name}`");
+    }
+}

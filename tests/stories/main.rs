@@ -37,6 +37,7 @@ mod poll;
 mod proxy;
 mod quotes;
 mod ratings;
+mod recipes;
 mod restart;
 mod service;
 mod signature;
