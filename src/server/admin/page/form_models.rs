@@ -9,7 +9,9 @@ use crate::provider::catalogue::Catalogue;
 struct FormModel {
     name: &'static str,
     takes_picture: bool,
-    needs_picture: bool,
+    takes_frames: bool,
+    /// `null`: any number.
+    max_pictures: Option<usize>,
     picture_decides_ratio: bool,
     lengths: FormLengths,
     resolutions: Vec<FormResolution>,
@@ -52,11 +54,11 @@ fn form_model(model: &'static Model) -> Option<FormModel> {
     };
     let resolutions = model.resolutions.iter();
     let resolutions = resolutions.map(|one| FormResolution { name: one.name, ratios: one.ratios }).collect();
-    let needs_more = |needs: &[&[&str]]| needs.iter().any(|need| !need.contains(&"prompt"));
     Some(FormModel {
         name: model.name,
         takes_picture: model.max_images > 0 && model.takes("image_urls"),
-        needs_picture: !model.modes.is_empty() && model.modes.iter().all(|mode| needs_more(mode.needs)),
+        takes_frames: model.takes("first_frame"),
+        max_pictures: Some(model.max_images).filter(|most| *most < usize::MAX),
         picture_decides_ratio: model.picture_decides_ratio,
         lengths,
         resolutions,
@@ -78,13 +80,14 @@ mod tests {
     fn form_has_the_choices_of_each_listed_model() {
         let find = |name: &str| models(None).into_iter().find(|model| model["name"] == name);
         let text = find("wan2.5-t2v").unwrap();
-        assert_eq!((&text["takes_picture"], &text["needs_picture"]), (&json!(false), &json!(false)));
+        assert_eq!((&text["takes_picture"], &text["takes_frames"]), (&json!(false), &json!(false)));
         assert_eq!(text["lengths"]["one_of"], json!([5, 10]));
         assert_eq!(text["resolutions"][0], json!({"name": "480p", "ratios": ["16:9", "9:16", "1:1"]}));
         let picture = find("wan2.6-i2v").unwrap();
-        assert_eq!((&picture["takes_picture"], &picture["needs_picture"]), (&json!(true), &json!(true)));
+        assert_eq!((&picture["takes_picture"], &picture["max_pictures"]), (&json!(true), &json!(1)));
         assert_eq!((&picture["lengths"]["from"], &picture["lengths"]["to"]), (&json!(2), &json!(15)));
-        assert_eq!(find("wan2.6").unwrap()["needs_picture"], false);
+        let frames = find("wan2.5-i2v").unwrap();
+        assert_eq!((&frames["takes_frames"], &frames["max_pictures"]), (&json!(true), &Value::Null));
         assert!(find("wan2.7-videoedit").is_none());
         let listed = read_catalogue(&json!(["wan2.6", "painter-9"])).unwrap();
         let names: Vec<_> = models(Some(&listed)).into_iter().map(|model| model["name"].clone()).collect();

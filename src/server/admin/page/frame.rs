@@ -38,6 +38,8 @@ pub(super) struct Frame {
     pub form_models: String,
     /// The most variations of a job.
     pub max_expansion: u32,
+    /// Whether pictures may be uploaded.
+    pub serves_pictures: bool,
 }
 
 /// A suspension on top of every page.
@@ -89,6 +91,7 @@ impl Frame {
             form_models: form_models(
                 admin.server.catalogue.last().as_ref().map(|(catalogue, _)| &**catalogue),
             ),
+            serves_pictures: admin.server.settings.media.serve,
             max_expansion: admin.server.file_limits.max_expansion,
             suspensions,
         })

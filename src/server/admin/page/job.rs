@@ -26,6 +26,9 @@ const MAX_SIBLINGS: u32 = 6;
 /// Longer requests are shown as they are, in bytes.
 const MAX_FORMATTED: usize = 4096;
 
+/// Begins the history's line of an edit, before the text that was edited.
+const EDITED_FROM: &str = "it was ";
+
 #[derive(Template)]
 #[template(path = "job.html")]
 struct JobTemplate {
@@ -66,6 +69,8 @@ struct HistoryLine {
     at: DisplayTime,
     event: String,
     detail: String,
+    /// The request before an edit, one key per line.
+    text_before: Option<String>,
 }
 
 /// A call of a hook.
@@ -94,10 +99,14 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let family = store.jobs_of_same_file(id, MAX_SIBLINGS).await?;
     let (m, now) = (frame.m, frame.now);
     let time = |at| DisplayTime::new(m, at, now);
-    let history_line = |entry: HistoryView| HistoryLine {
-        at: time(entry.at),
-        event: m.history_event(&entry.event),
-        detail: entry.detail,
+    let history_line = |entry: HistoryView| {
+        let text_before = entry.detail.strip_prefix(EDITED_FROM).filter(|_| entry.event == "edited");
+        HistoryLine {
+            at: time(entry.at),
+            event: m.history_event(&entry.event),
+            text_before: text_before.map(format_request),
+            detail: if text_before.is_some() { String::new() } else { entry.detail.clone() },
+        }
     };
     let hook_line = |call: HookCallStatus| HookLine {
         event: m.notification(&call.event),

@@ -16,6 +16,7 @@ mod media;
 mod messages;
 mod overview;
 mod parameters;
+mod rework;
 mod row;
 mod videos;
 

@@ -11,6 +11,7 @@ use crate::money::Quota;
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::rework::{self, ReworkButton};
 use crate::store::details::{JobDetails, LibraryFile};
 
 /// Longest prompt in a row, in characters.
@@ -70,6 +71,9 @@ pub(super) struct JobRow {
     pub labels: Vec<(String, String)>,
     pub files: Vec<MediaFile>,
     pub actions: Vec<ActionButton>,
+    pub reworks: Vec<ReworkButton>,
+    /// Its text or picture was refused: another one helps, and nothing else does.
+    pub is_refused_content: bool,
 }
 
 impl JobRow {
@@ -110,6 +114,8 @@ impl JobRow {
             labels: details.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             files: media_files(details),
             actions: actions(details, m, now),
+            reworks: rework::buttons(&details.job, m),
+            is_refused_content: rework::is_refused_content(&details.job),
         }
     }
 

@@ -21,16 +21,22 @@ function countJobs(n) {
 export const withJobs = (text, n) => text.replace('{jobs}', countJobs(n));
 
 /** Posts to the API. Resolves to the answer, or throws an object with `detail` and perhaps `errors`. */
-export async function send(address, body, headers = {}) {
+export const send = (address, body, headers = {}) => request(address, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body });
+
+/** Reads from the API, like [`send`]. */
+export const read = (address) => request(address, {});
+
+async function request(address, options) {
   let response;
   try {
-    response = await fetch(address, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body });
+    response = await fetch(address, options);
   } catch {
     throw { detail: document.body.dataset.unreachable, isUnreachable: true };
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
-    throw { detail: answer.detail ?? `${document.body.dataset.requestFailed} (${response.status})`, type: answer.type };
+    const { detail = `${document.body.dataset.requestFailed} (${response.status})`, type, errors } = answer;
+    throw { detail, type, errors };
   }
   return answer;
 }

@@ -123,8 +123,19 @@ function againView(part, index, onAgain) {
     element('label', {}, box, ' ', offer));
 }
 
+function runAgainButton(act) {
+  const button = element('button', { type: 'button', id: 'run-again-instead', textContent: t('run_again_instead') });
+  button.addEventListener('click', act);
+  return button;
+}
+
+function namesText({ first_jobs: first, jobs: count }) {
+  const more = count - first.length;
+  return [...first.map(({ name }) => name), ...(more > 0 ? [t('more', { n: more })] : [])].join(t('comma'));
+}
+
 /** A part with what was found in it. */
-export function partView(part, index, { isOnly, isForm, onAgain, onRemove }) {
+export function partView(part, index, { isOnly, isForm, onAgain, onRemove, onRunAgain }) {
   const { found } = part;
   // The form has no lines.
   const hasPlace = !isForm;
@@ -145,6 +156,8 @@ export function partView(part, index, { isOnly, isForm, onAgain, onRemove }) {
   return element('li', { className: 'part' },
     head.length ? element('div', { className: 'part-head' }, ...head) : null,
     problem ? element('p', { className: 'problem' }, problem) : null,
+    found?.isTooLate && onRunAgain ? runAgainButton(onRunAgain) : null,
+    part.rework && !part.rework.isEdit && isForm && file?.ok ? element('p', { className: 'muted' }, t('new_names', { names: namesText(file) })) : null,
     part.note ? element('p', { className: 'muted' }, part.note) : null,
     part.rise ? element('p', { className: 'caution' }, part.rise) : null,
     file && !file.ok ? findingList(file.errors, 'problem', hasPlace) : null,

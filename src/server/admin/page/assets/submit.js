@@ -1,16 +1,19 @@
-// The sheet for new jobs: a form, pasted JSON, or files dropped onto the page or chosen. What it holds is checked and priced at
-// once; nothing is submitted before the button with the price is pressed.
+// The sheet for new jobs: a form, pasted JSON, or files dropped onto the page or chosen; and for a job that is run again or
+// edited. What it holds is checked and priced at once; nothing is submitted before the button with the price is pressed.
 import { refresh } from './live.js';
 import { send, toast } from './actions.js';
 import { JobForm } from './form.js';
+import { isPicture } from './picture_field.js';
 import { filePart, textParts } from './parts.js';
 import { isReady, partView, total, totalView } from './review.js';
+import { Rework } from './rework.js';
 import { recall, recallJson, remember } from './storage.js';
 import { dollars, jobs, t } from './texts.js';
 
 const TYPING_PAUSE = 400; // milliseconds
 const RETRY_AFTER = 3000; // milliseconds
 const MAX_CHECKS = 3; // at a time
+const REJECTED = 'urn:dropreel:problem:action-rejected';
 const [TEXT, KEYS, TAB] = ['text', 'keys', 'tab'];
 
 /** A key for each part, until the daemon has accepted it: a part that is sent again makes no second job. */
@@ -37,6 +40,11 @@ function address(path, part, parameters = {}) {
   return `/api/v1/${path}${query.size ? `?${query}` : ''}`;
 }
 const mediaType = (part) => ({ 'content-type': part.mediaType });
+// Without `again`: then a file that was accepted before is named.
+const checkPart = (part) => (part.check ? part.check() : send(address('estimate', { ...part, again: false }), part.body, mediaType(part)));
+const submitPart = (part, most, key) => (part.submit
+  ? part.submit(most, key)
+  : send(address('jobs', part, { max_cost_usd: most }), part.body, { ...mediaType(part), 'idempotency-key': key }));
 
 class Sheet {
   constructor(dialog) {
@@ -45,14 +53,16 @@ class Sheet {
       dialog, keys: new Keys(), tab: recall(TAB) || 'form', parted: { form: [], json: [], files: [] }, isBusy: false, timer: null, round: 0,
       title: find('#submit-title'), text: find('#submit-text'), chosen: find('#submit-files'), review: find('#review'),
       status: find('#review-status'), button: find('[type=submit]'), tabs: [...dialog.querySelectorAll('[role=tab]')],
+      // The job that is run again or edited; none: new jobs.
+      rework: null, close: find('[value=close]'), startOver: find('#start-over'), newTitle: find('#submit-title').textContent,
     });
     this.text.value = recall(TEXT);
-    this.form = new JobForm(find('#panel-form'), () => this.typing('form', this.form.parts()));
-    Object.assign(this.parted, { form: this.form.parts(), json: textParts(this.text.value) });
+    this.form = new JobForm(find('#panel-form'), () => (this.rework ? this.reworked() : this.typing('form', this.form.parts())));
+    Object.assign(this.parted, { form: this.form.parts(), json: textParts(this.text.value), rework: [] });
   }
 
   /** The parts that the button submits: those of the open tab. */
-  get parts() { return this.parted[this.tab]; }
+  get parts() { return this.parted[this.rework ? 'rework' : this.tab]; }
 
   get ready() { return this.parts.filter(isReady); }
 
@@ -60,17 +70,70 @@ class Sheet {
   get isWaiting() { return this.parts.some((part) => !part.problem && !part.found); }
 
   open(tab) {
+    if (this.rework) this.leave();
     this.show(tab);
     if (!this.dialog.open) this.dialog.showModal();
     ({ form: this.form.fields.prompt, json: this.text, files: this.title })[tab].focus();
     this.changed(0);
   }
 
+  /** Opens on the request of a job. */
+  async openRework(kind, job) {
+    try {
+      this.enter(await Rework.of(kind, job));
+    } catch (error) {
+      return toast(error.detail);
+    }
+    if (!this.dialog.open) this.dialog.showModal();
+    const { prompt } = this.form.fields;
+    (this.tab === 'form' ? prompt : this.text).focus();
+    prompt.setSelectionRange(prompt.value.length, prompt.value.length);
+  }
+
+  enter(rework) {
+    this.rework = rework;
+    this.dialog.dataset.kind = rework.kind;
+    this.show(rework.isObject ? 'form' : 'json');
+    this.text.value = rework.text;
+    if (rework.isObject) this.form.show(rework);
+    this.reworked(0);
+  }
+
+  /** Shows what is typed for new jobs again. */
+  leave() {
+    this.rework = null;
+    delete this.dialog.dataset.kind;
+    this.parted.rework = [];
+    this.text.value = recall(TEXT);
+    this.form.restore();
+    this.show(recall(TAB) || 'form');
+  }
+
+  /** The request of the job has changed. */
+  reworked(pause = TYPING_PAUSE) {
+    const { rework } = this;
+    rework.save();
+    this.startOver.hidden = !rework.isChanged;
+    if (this.tab === 'form') this.text.value = rework.text;
+    this.tabs.find((tab) => tab.dataset.tab === 'form').disabled = !rework.isObject;
+    const part = rework.part(rework.isObject ? this.form.problem : undefined);
+    const [before] = this.parted.rework;
+    if (before?.id === part.id && before?.problem === part.problem) return;
+    this.parted.rework = [part];
+    this.changed(pause);
+  }
+
   show(tab) {
     this.tab = tab;
-    remember(TAB, tab);
+    if (!this.rework) remember(TAB, tab);
+    if (this.rework && tab === 'form') this.form.show(this.rework);
+    this.title.textContent = this.rework?.title ?? this.newTitle;
+    this.close.textContent = t(this.rework?.isEdit ? 'no_save' : 'no_submit');
+    this.startOver.hidden = !this.rework?.isChanged;
     for (const one of this.tabs) {
       const isOpen = one.dataset.tab === tab;
+      one.hidden = Boolean(this.rework) && one.dataset.tab === 'files';
+      if (!this.rework) one.disabled = false;
       one.setAttribute('aria-selected', isOpen);
       one.tabIndex = isOpen ? 0 : -1;
       document.getElementById(one.getAttribute('aria-controls')).hidden = !isOpen;
@@ -105,8 +168,7 @@ class Sheet {
     const work = async () => {
       for (let part = waiting.shift(); part && round === this.round; part = waiting.shift()) {
         try {
-          // Without `again`: then a file that was accepted before is named.
-          const answer = await send(address('estimate', { ...part, again: false }), part.body, mediaType(part));
+          const answer = await checkPart(part);
           part.found = { ...answer, file: answer.files[0] };
         } catch (error) {
           if (error.isUnreachable) {
@@ -114,7 +176,7 @@ class Sheet {
             waiting.length = 0;
             if (this.dialog.open && round === this.round) this.timer = setTimeout(() => this.check(round), RETRY_AFTER);
           } else {
-            part.found = { problem: error.detail };
+            part.found = error.errors ? { file: { ok: false, errors: error.errors, warnings: [] } } : { problem: error.detail, isTooLate: error.type === REJECTED };
           }
         }
         if (part.found) part.failure = null;
@@ -141,6 +203,8 @@ class Sheet {
       isForm: this.tab === 'form',
       onAgain: (part, again) => { part.again = again; this.render(); },
       onRemove: (part) => { this.drop(part); this.changed(0); this.chosen.focus(); },
+      // What was typed for an edit that comes too late is not lost.
+      onRunAgain: this.rework?.isEdit && this.rework.isObject ? () => { this.enter(this.rework.toAgain()); this.form.fields.prompt.focus(); } : null,
     };
     const list = document.createElement('ul');
     list.append(...parts.map((part, index) => partView(part, index, options)));
@@ -154,8 +218,10 @@ class Sheet {
   renderButton() {
     const { ready, isWaiting } = this;
     const sum = total(ready);
-    const label = ready.length && !isWaiting ? t('submit_jobs', { jobs: jobs(sum.jobs), cost: dollars(sum.usd) }) : t('submit');
-    this.button.textContent = this.isBusy ? t('submitting') : label;
+    const { isEdit } = this.rework ?? {};
+    const priced = t(isEdit ? 'save_job' : 'submit_jobs', { jobs: jobs(sum.jobs), cost: dollars(sum.usd) });
+    const label = ready.length && !isWaiting ? priced : t(isEdit ? 'save' : 'submit');
+    this.button.textContent = this.isBusy ? t(isEdit ? 'saving' : 'submitting') : label;
     this.button.disabled = this.isBusy || isWaiting || !ready.length;
     const status = isWaiting ? t('checking') : (ready.length ? label : '');
     if (this.status.textContent !== status) this.status.textContent = status;
@@ -168,15 +234,16 @@ class Sheet {
     if (this.isBusy || this.button.disabled || !parts.length) return;
     this.isBusy = true;
     this.render();
-    let added = 0;
+    let [added, said] = [0, null];
     for (const part of parts) {
       Object.assign(part, { failure: null, rise: null });
       const { file } = part.found;
       // Nobody pays more than was shown: above it, the daemon accepts nothing and the new price is shown.
       const most = Math.max(file.range_usd[1], file.estimate_usd).toFixed(6);
       try {
-        const answer = await send(address('jobs', part, { max_cost_usd: most }), part.body, { ...mediaType(part), 'idempotency-key': this.keys.of(part) });
-        added += answer.count;
+        const answer = await submitPart(part, most, this.keys.of(part));
+        added += answer.count ?? 0;
+        said = part.rework && (answer.job ? t('saved', { name: answer.job.name }) : t('added_as', { names: answer.jobs.map(({ name }) => name).join(t('comma')) }));
         this.accepted(part);
       } catch (error) {
         if (error.type === 'urn:dropreel:problem:too-expensive') part.pressedAt = file.estimate_usd;
@@ -186,11 +253,12 @@ class Sheet {
       }
     }
     this.isBusy = false;
-    if (added) {
-      toast(t('added', { jobs: jobs(added) }));
+    if (added || said) {
+      toast(said || t('added', { jobs: jobs(added) }));
       refresh();
     }
     const isDone = !this.parts.length;
+    if (isDone && this.rework) this.leave();
     if (isDone) this.dialog.close();
     else if (!this.dialog.open) this.dialog.showModal();
     this.changed(0);
@@ -205,6 +273,7 @@ class Sheet {
   accepted(part) {
     this.keys.forget(part);
     this.drop(part);
+    if (part.rework) return part.rework.forget();
     // What was typed meanwhile stays.
     if (textParts(this.text.value)[0]?.id === part.id) {
       this.text.value = '';
@@ -231,13 +300,32 @@ function handleTabs(sheet) {
   });
 }
 
+/** The buttons that open the sheet on a job, also those added later. */
+function handleReworks(sheet) {
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest('[data-rework]');
+    if (button) sheet.openRework(button.dataset.rework, button.dataset.job);
+  });
+  sheet.dialog.addEventListener('close', () => { if (sheet.rework && !sheet.isBusy) sheet.leave(); });
+  sheet.startOver.addEventListener('click', () => {
+    sheet.rework.reset();
+    sheet.enter(sheet.rework);
+    sheet.form.fields.prompt.focus();
+  });
+}
+
 export function handleSubmit() {
   const sheet = new Sheet(document.querySelector('#submit'));
   const dropTarget = document.querySelector('#drop-here');
   handleTabs(sheet);
-  document.querySelector('#open-submit').addEventListener('click', () => sheet.open(sheet.tab));
-  sheet.dialog.querySelector('[value=close]').addEventListener('click', () => sheet.decline());
+  handleReworks(sheet);
+  document.querySelector('#open-submit').addEventListener('click', () => sheet.open(recall(TAB) || 'form'));
+  sheet.close.addEventListener('click', () => sheet.decline());
   const textTyped = () => {
+    if (sheet.rework) {
+      sheet.rework.text = sheet.text.value;
+      return sheet.reworked();
+    }
     remember(TEXT, sheet.text.value);
     sheet.typing('json', textParts(sheet.text.value));
   };
@@ -255,10 +343,17 @@ export function handleSubmit() {
     sheet.submit();
   });
   const takeFiles = (files) => {
+    if (files.every(isPicture) && takePictures(files)) return;
     // Files of an earlier drop that was not submitted are not bought with these.
     if (!sheet.dialog.open) sheet.parted.files = [];
     sheet.open('files');
     sheet.add(files);
+  };
+
+  /** Pictures go into the form, if the job of the sheet can have them. */
+  const takePictures = (files) => {
+    if (!sheet.dialog.open) sheet.open('form');
+    return sheet.tab === 'form' && sheet.form.takePictures(files);
   };
 
   // Files may be dropped anywhere on the page.
@@ -277,12 +372,15 @@ export function handleSubmit() {
   });
   // So may be pasted files, and JSON.
   document.addEventListener('paste', (event) => {
-    if (event.target.closest('input, textarea') || document.querySelector('dialog:modal:not(#submit)')) return;
+    const isTyping = event.target.closest('input, textarea');
+    if (!sheet.dialog.open && (isTyping || document.querySelector('dialog:modal'))) return;
     const [files, text] = [[...event.clipboardData.files], event.clipboardData.getData('text').trim()];
+    // A text that is copied from a document has a picture of itself beside it.
+    if (isTyping && (text || !files.length)) return;
     if (files.length) {
       event.preventDefault();
       takeFiles(files);
-    } else if (/^[{[]/.test(text)) {
+    } else if (!sheet.rework && /^[{[]/.test(text)) {
       event.preventDefault();
       sheet.text.value = [sheet.text.value.trim(), text].filter(Boolean).join('\n');
       textTyped();

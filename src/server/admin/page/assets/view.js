@@ -65,7 +65,7 @@ export function nextSpeed(now, direction) {
 /** Runs the command of a key; returns whether it has one. */
 export function viewKey(key, view, fullScreen) {
   const player = playerOf(view);
-  const button = /^[dco]$/.test(key) && view.querySelector(`[data-key=${key}]`);
+  const button = /^[adco]$/.test(key) && view.querySelector(`[data-key=${key}]`);
   if (button) button.click();
   else if (rateByKey(key, view)) return true;
   else if (key === 'f') toggleFullScreen(fullScreen);

@@ -148,7 +148,17 @@ pub(in crate::server::admin) struct Messages {
     pub form: &'static str,
     pub prompt: &'static str,
     pub model_name: &'static str,
-    pub picture: &'static str,
+    pub pictures: &'static str,
+    pub first_frame: &'static str,
+    pub last_frame: &'static str,
+    pub choose_picture: &'static str,
+    pub seed: &'static str,
+    pub start_over: &'static str,
+    pub run_again: &'static str,
+    pub edit: &'static str,
+    pub edit_prompt: &'static str,
+    /// Before the request that an edit has changed.
+    pub text_before: &'static str,
     pub length: &'static str,
     pub length_seconds: &'static str,
     pub resolution: &'static str,
@@ -208,6 +218,11 @@ pub(in crate::server::admin) struct Messages {
 impl Messages {
     pub(super) fn state(&self, state: StateName) -> &'static str {
         self.states[state as usize]
+    }
+
+    /// The fields for pictures in the form, and their labels.
+    pub(super) fn picture_fields(&self) -> [(&'static str, &'static str); 3] {
+        [("first", self.first_frame), ("last", self.last_frame), ("picture", self.pictures)]
     }
 
     /// What is suspended.
