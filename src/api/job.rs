@@ -1,5 +1,7 @@
 //! A job as lists, events and hooks show it, and in full.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -107,6 +109,10 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub text: Option<String>,
+    /// The local pictures that its request names: by their paths, what `POST /api/v1/pictures` answers for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub pictures: Option<BTreeMap<String, String>>,
 }
 
 /// An action that a job allows now.

@@ -48,6 +48,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         history: Some(vec![HistoryView { at: NOW, event: "accepted".into(), detail: String::new() }]),
         request: None,
         text: None,
+        pictures: None,
         again_as: Some(vec![JobId::parse("01a2069b-5192-7000-8002-4ba8a6616991").unwrap()]),
         actions: Some(vec![action("release", true), action("cancel", false)]),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::clock::Timestamp;
 use crate::job::JobId;
@@ -27,6 +27,8 @@ const UPLOAD: &str =
 const FORGET_UPLOADS: &str = "DELETE FROM uploaded_pictures WHERE uploaded_at <= ?1";
 /// How long an uploaded picture is kept for a job to come.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const ORIGINAL: &str = "SELECT inbox_path FROM job_pictures INDEXED BY job_pictures_by_content
+    WHERE sha256 = ?1 AND inbox_path IS NOT NULL LIMIT 1";
 const IS_SERVED: &str = "SELECT 1 FROM jobs JOIN job_pictures ON job_pictures.job = jobs.nr
     WHERE jobs.id = ?1 AND jobs.finished_at IS NULL AND job_pictures.sha256 = ?2 AND job_pictures.picture_type = ?3";
 
@@ -37,6 +39,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("named picture", IS_NAMED),
         ("uploaded picture", IS_UPLOADED),
         ("served picture", IS_SERVED),
+        ("original of a picture", ORIGINAL),
     ]
     .map(|(name, sql)| (name, sql.to_owned()))
     .into()
@@ -87,6 +90,18 @@ impl Store {
         self.read(move |connection| {
             let nr = crate::store::job_rows::number_of(connection, job)?;
             pictures_of(connection, nr)
+        })
+        .await
+    }
+
+    /// Where the original of a picture lies below the inbox, if a job names one that was found there.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn original_of(&self, content: PictureContent) -> Result<Option<String>, StoreError> {
+        self.read(move |connection| {
+            let mut original = connection.prepare_cached(ORIGINAL)?;
+            Ok(original.query_row([&content.sha256], |row| row.get(0)).optional()?)
         })
         .await
     }

@@ -56,6 +56,7 @@ impl JobDetails {
             defaults: None,
             request: None,
             text: None,
+            pictures: None,
             actions: None,
             again_as: None,
         }

@@ -124,7 +124,7 @@ async fn changed_text_of_a_job_makes_new_ones_and_is_previewed_with_their_names(
         let first = file["first_jobs"].as_array().unwrap();
         first.iter().map(|job| job["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let same = preview(json!({"text": text, "dry_run": true})).await;
+    let same = preview(json!({"text": text.replace(", ", ",\n "), "dry_run": true})).await;
     assert_eq!(names(&same), ["a-v2"]);
     assert!(same["warnings"][0]["message"].as_str().unwrap().contains("same seed"), "{same}");
     let changed = text.replace(SAKURA, "rain");

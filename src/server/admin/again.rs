@@ -149,7 +149,9 @@ fn drafts(
         }
         drafts.extend(made);
     }
-    let is_same = drafts.iter().all(|draft| draft.body == body);
+    // White space between the values makes no other request.
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let is_same = drafts.iter().all(|draft| draft.body == body || value(&draft.body) == value(body));
     let warning = match again {
         AgainRequest { new_seed: true, .. } => None,
         AgainRequest { times: 2.., .. } => Some(SAME_REQUEST),

@@ -89,6 +89,9 @@ pub(super) async fn get_job(
     view.defaults = Some(store.used_defaults(id).await?);
     // Byte for byte, with numbers and key order as the user wrote them.
     view.request = RawValue::from_string(store.request(id).await?).ok();
+    let pictures = store.pictures(id).await?.into_iter();
+    let named = pictures.filter_map(|picture| Some((picture.path, picture.found?.content.file_name())));
+    view.pictures = Some(named.collect());
     view.text = Some(store.job_file(id, admin.server.clock.now()).await?);
     Ok(json_response(StatusCode::OK, &view))
 }

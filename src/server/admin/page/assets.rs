@@ -16,7 +16,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Name, media type and content.
-const ASSETS: [(&str, &str, &str); 24] = [
+const ASSETS: &[(&str, &str, &str)] = &[
     ("page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("videos.css", "text/css; charset=utf-8", include_str!("assets/videos.css")),
     ("list.css", "text/css; charset=utf-8", include_str!("assets/list.css")),

@@ -11,6 +11,7 @@ use strum::VariantArray;
 use crate::api::job::HistoryView;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
+use crate::jobfile::NamedPicture;
 use crate::server::admin::page::compare::{SiblingsLink, siblings_link};
 use crate::server::admin::page::format::DisplayTime;
 use crate::server::admin::page::frame::{Frame, render};
@@ -37,6 +38,8 @@ struct JobTemplate {
     /// What it will probably cost, or was expected to.
     estimate: Option<String>,
     prompt: Option<String>,
+    /// The local pictures that it names: path and content.
+    pictures: Vec<(String, String)>,
     warnings: Vec<String>,
     task: Option<String>,
     submitted: Option<DisplayTime>,
@@ -127,6 +130,8 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         None => None,
     };
     let again_as = store.jobs_again(id).await?.iter().map(link).collect();
+    let named = |picture: NamedPicture| Some((picture.path, picture.found?.content.file_name()));
+    let pictures = store.pictures(id).await?.into_iter().filter_map(named).collect();
     let facts = details.job.facts();
     let first_video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
     let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
@@ -135,6 +140,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     Ok(JobTemplate {
         estimate: estimate.map(|quota| quota.to_string()),
         prompt: details.prompt.clone(),
+        pictures,
         warnings: details.warnings.iter().map(|warning| m.finding(warning)).collect(),
         task: details.job.task().map(|task| task.as_str().to_owned()),
         submitted: facts.submitted_at.map(time),

@@ -16,6 +16,7 @@ mod media;
 mod messages;
 mod overview;
 mod parameters;
+mod pictures;
 mod rework;
 mod row;
 mod videos;
@@ -44,6 +45,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                 .route(get_or_head().to(media::get_poster))
                 .route(web::put().to(media::put_poster)),
         )
+        .service(resource("/pictures/{name}", &[Method::GET]).route(get_or_head().to(pictures::get_picture)))
         .service(
             resource("/language/{language}", &[Method::GET]).route(get_or_head().to(language::set_language)),
         )

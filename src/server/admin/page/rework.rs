@@ -54,7 +54,61 @@ pub(super) fn is_refused_content(job: &Job) -> bool {
         _ => return false,
     };
     let error = job.facts().error.as_ref();
-    let text = error.map_or(detail.clone(), |JobError { code, message, .. }| format!("{code} {message} {detail}"));
+    let text =
+        error.map_or(detail.clone(), |JobError { code, message, .. }| format!("{code} {message} {detail}"));
     let text = text.to_lowercase();
     REFUSED_CONTENT.iter().any(|word| text.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::job::record::Record;
+    use crate::job::state::StateName;
+    use crate::server::admin::page::messages::english::ENGLISH;
+
+    fn job(state: StateName, code: &str, message: &str) -> Job {
+        let now = Some(Timestamp::from_millis(0));
+        let [error_code, error_message] = [code, message].map(|text| Some(text.to_owned()));
+        let record = Record {
+            state,
+            due_at: now,
+            state_since: now,
+            tries: Some(0),
+            error_code,
+            error_message,
+            ..Record::default()
+        };
+        Job::restore(record).unwrap()
+    }
+
+    #[test]
+    fn refused_content_is_recognized_by_the_words_of_providers() {
+        let cases = [
+            ("content_policy_violation", "the task failed", true),
+            ("task_failed", "Risk Control", true),
+            ("DataInspectionFailed", "Input data may contain inappropriate content.", true),
+            ("InvalidParameter", "提示词包含敏感内容", true),
+            ("task_failed", "the task failed", false),
+            ("invalid_request", "duration must be 5 or 10", false),
+        ];
+        for (code, message, is_refused) in cases {
+            let failed = job(StateName::Failed, code, message);
+            assert_eq!(is_refused_content(&failed), is_refused, "{code} {message}");
+            let label = if is_refused { ENGLISH.edit_prompt } else { ENGLISH.run_again };
+            assert_eq!(
+                buttons(&failed, &ENGLISH).iter().map(|one| (one.kind, one.label)).collect::<Vec<_>>(),
+                [("again", label)]
+            );
+        }
+    }
+
+    #[test]
+    fn job_that_was_not_submitted_can_be_edited() {
+        let kinds =
+            |state| buttons(&job(state, "", ""), &ENGLISH).iter().map(|one| one.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(StateName::Pending), ["edit", "again"]);
+        assert_eq!(kinds(StateName::Cancelled), ["again"]);
+    }
 }

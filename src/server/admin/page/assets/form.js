@@ -98,7 +98,7 @@ export class JobForm {
     fields.name.value = text(own.name);
     fields.labels.value = writeLabels(own.labels);
     [fields.seed.value, fields.repeat.value] = [rework.seed, rework.times];
-    for (const [name, key] of PICTURES) this.pictures[name].value = asList(job[key]);
+    for (const [name, key] of PICTURES) this.pictures[name].show(asList(job[key]), rework.pictures);
     // What the model does not make is shown as it is.
     this.shown = { model: text(job.model), length: text(job.duration), resolution: text(job.resolution), ratio: text(job.aspect_ratio) };
     this.update();

@@ -9,12 +9,11 @@ const UPLOADED = /^[0-9a-f]{64}\.(png|jpg|webp|bmp)$/;
 /** Whether a file is named or typed as a picture. */
 export const isPicture = (file) => file.type.startsWith('image/') || /\.(png|jpe?g|gif|webp|bmp|heic|heif|avif|tiff?|svg)$/i.test(file.name);
 
-/** A picture by what a request names it by; as a thumbnail if it was uploaded. */
-function pictureView(name) {
-  const text = name.split(/[?#]/)[0].split('/').filter(Boolean).pop() ?? name;
-  return UPLOADED.test(name)
-    ? element('img', { src: `/api/v1/pictures/${name}`, alt: '', title: name })
-    : element('span', { className: 'picture-name', title: name, textContent: text });
+/** A picture by what a request names it by; as a thumbnail if dropreel has it. */
+function pictureView(name, content) {
+  return UPLOADED.test(content)
+    ? element('img', { src: `/pictures/${content}`, alt: '', title: name })
+    : element('span', { className: 'picture-name', textContent: name });
 }
 
 export class PictureField {
@@ -42,10 +41,13 @@ export class PictureField {
     return [...this.chosen.map(({ name }) => name).filter(Boolean), ...this.input.value.split(/\s+/).filter(Boolean)];
   }
 
-  set value(names) {
+  set value(names) { this.show(names, {}); }
+
+  /** Shows these pictures; `contents` has the contents of those that are named by their paths. */
+  show(names, contents) {
     // Public addresses can be changed as text.
     const isText = (name) => /^https?:/i.test(name);
-    this.chosen = names.filter((name) => !isText(name)).map((name) => ({ name }));
+    this.chosen = names.filter((name) => !isText(name)).map((name) => ({ name, content: contents[name] ?? name }));
     this.input.value = names.filter(isText).join(' ');
     this.says.textContent = '';
     this.render();
@@ -108,7 +110,7 @@ export class PictureField {
       this.changed();
     };
     return element('li', {},
-      one.name ? pictureView(one.name) : element('span', { className: 'picture-name', textContent: name }),
+      one.name ? pictureView(one.name, one.content ?? one.name) : element('span', { className: 'picture-name', textContent: name }),
       one.canRetry && one.failure ? button('↻', t('upload_again', { name }), () => this.upload(one)) : null,
       button('×', t('remove', { name }), remove));
   }

@@ -6,11 +6,11 @@ import { t } from './texts.js';
 
 /** The request of a job with what was changed of it. Its text is all there is: the form shows it, too. */
 export class Rework {
-  constructor(kind, job, name, base) {
+  constructor(kind, job, name, base, pictures) {
     const typed = recallJson(`${kind} ${job}`, {});
     // What was typed belongs to the text as it was then.
     const isCurrent = typed.base === base;
-    Object.assign(this, { kind, job, name, base, text: base, seed: 'keep', times: 1 }, isCurrent ? typed : {});
+    Object.assign(this, { kind, job, name, base, pictures, text: base, seed: 'keep', times: 1 }, isCurrent ? typed : {});
   }
 
   /** Reads the request. Throws an object with `detail`. */
@@ -22,7 +22,7 @@ export class Rework {
       if (valueText(text, ['dropreel', 'name']) === JSON.stringify(view.name)) text = withValue(text, ['dropreel', 'name'], undefined);
       text = withValue(text, ['dropreel', 'not_before'], undefined);
     }
-    return new Rework(kind, view.id, view.name, text);
+    return new Rework(kind, view.id, view.name, text, view.pictures ?? {});
   }
 
   get isEdit() { return this.kind === 'edit'; }
@@ -41,7 +41,7 @@ export class Rework {
     const text = withValue(this.text, ['dropreel', 'name'], undefined);
     const base = withValue(this.base, ['dropreel', 'name'], undefined);
     this.forget();
-    const again = new Rework('again', this.job, this.name, base);
+    const again = new Rework('again', this.job, this.name, base, this.pictures);
     return Object.assign(again, { text, seed: this.seed === 'three' ? 'new' : this.seed });
   }
 

@@ -5,6 +5,14 @@ use crate::server::admin::page::messages::Messages;
 
 /// English and Chinese; `{}` stands for any text, `{1}` for the first of these.
 const FINDINGS: &[(&str, &str)] = &[
+    (
+        "the same request with the same seed as before: the provider bills it, and may make the same video again",
+        "请求和种子都与之前相同：照常计费，生成的视频可能一样",
+    ),
+    (
+        "the same request several times without a new seed: each is billed, and they may be alike",
+        "同一请求多次运行而不换种子：每次都计费，结果可能一样",
+    ),
     // Warnings about requests.
     (
         "`duration` is {}: {} makes {}, and the provider refuses or changes another length",
