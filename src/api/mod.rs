@@ -22,4 +22,5 @@ pub mod problem;
 pub mod prune;
 pub mod rating;
 pub mod report;
+pub mod slots;
 pub mod status;

@@ -42,6 +42,27 @@ pub struct ModelView {
     pub median_seconds: Option<f64>,
     /// The cost of those of them whose cost is known.
     pub median_cost_usd: Option<f64>,
+    /// Its tasks that take a place at the provider.
+    #[serde(default)]
+    pub running: u32,
+    /// The most places that it may take.
+    #[serde(default)]
+    pub max_running: u32,
+    /// How its tasks went in the last 24, 48 and 72 hours; empty if none ended.
+    #[serde(default)]
+    pub recent: Vec<ModelWindow>,
+}
+
+/// The tasks of a model that ended within some hours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelWindow {
+    pub hours: u32,
+    /// Succeeded, failed and expired ones.
+    pub ended_jobs: u64,
+    pub succeeded_jobs: u64,
+    /// Of those that succeeded, from the submit to the end.
+    pub median_seconds: Option<f64>,
+    pub median_cost_usd: Option<f64>,
 }
 
 /// The price of a second of video.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::budget::BudgetView;
+use crate::api::slots::SlotsView;
 use crate::job::state::StateName;
 use crate::job::suspension::Suspension;
 
@@ -18,6 +19,9 @@ pub struct StatusView {
     /// Jobs by state; all ten states, in the order of a job's life.
     #[schema(value_type = BTreeMap<String, u64>)]
     pub counts: BTreeMap<StateName, u64>,
+    /// The places at the provider, and what waits for one.
+    #[serde(default)]
+    pub slots: SlotsView,
     pub suspensions: Vec<Suspension>,
     /// What is suspended and why, in one sentence; `null` when nothing is.
     pub message: Option<String>,

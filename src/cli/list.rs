@@ -17,6 +17,7 @@ use crate::cli::received::{ReceivedJob, ReceivedPage};
 use crate::cli::suspensions::eprint_suspensions;
 use crate::cli::terminal;
 use crate::cli::terminal::{eprint_line, print_bytes, print_json, print_line};
+use crate::cli::usual::time_note;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::state::StateName;
@@ -139,7 +140,7 @@ fn table<'a, T: Deref<Target = JobView> + 'a>(jobs: &'a [T], now: Timestamp, wid
     let row = |(job, id): (&T, String)| {
         let mut row = vec![id, job.name.clone(), state(job), cost(job), age(job)];
         row.extend((width >= WIDE).then(|| job.model.clone()));
-        row.push(note(job));
+        row.push(note(job, now));
         row
     };
     format::table(&columns, jobs.iter().zip(short_ids(&ids)).map(row).collect(), Some(width))
@@ -166,14 +167,18 @@ fn cost(job: &JobView) -> String {
 }
 
 /// What a person looks for in a list beside the state: why, how far, how good.
-fn note(job: &JobView) -> String {
+fn note(job: &JobView, now: Timestamp) -> String {
     let error = job.error.as_ref().map(|error| error.message.clone());
-    let progress = (1..100).contains(&job.progress).then(|| format!("{}%", job.progress));
+    let progress = || {
+        let percent = (1..100).contains(&job.progress).then(|| format!("{}%", job.progress));
+        let parts: Vec<String> = percent.into_iter().chain(time_note(job, now)).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    };
     match job.state {
         StateName::Succeeded => job.rating.map(|rating| format!("rated {rating}")),
         state if state.is_end() => error,
         StateName::Held | StateName::Pending => job.reason.clone(),
-        _ => job.reason.clone().or(progress),
+        _ => job.reason.clone().or_else(progress),
     }
     .unwrap_or_default()
 }

@@ -39,6 +39,7 @@ mod submit;
 mod summary;
 mod suspensions;
 mod terminal;
+mod usual;
 mod wait;
 mod watch;
 

@@ -1,6 +1,6 @@
 //! `models`: the provider's list of models with prices, and what own jobs of each took and cost.
 
-use crate::api::models::{ModelPrice, ModelView, ModelsView};
+use crate::api::models::{ModelPrice, ModelView, ModelWindow, ModelsView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{Column, duration, printable, table, usd};
@@ -9,12 +9,14 @@ use crate::cli::terminal::{eprint_line, print_json, print_line, width};
 use crate::clock::calendar::Zone;
 use crate::pricing::models::MODELS;
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 9] = [
     Column::cut("MODEL"),
     Column::whole("LISTED"),
     Column::whole("PRICE"),
     Column::number("OPEN"),
+    Column::number("SLOTS"),
     Column::number("OK"),
+    Column::number("24H"),
     Column::number("TIME"),
     Column::number("COST"),
 ];
@@ -73,10 +75,17 @@ fn row(model: &ModelView) -> Vec<String> {
             &model.provider_prices
         }),
         jobs(model.open_jobs),
+        if model.running > 0 { format!("{}/{}", model.running, model.max_running) } else { String::new() },
         jobs(model.succeeded_jobs),
+        model.recent.first().and_then(success_share).unwrap_or_default(),
         seconds.unwrap_or_default(),
         model.median_cost_usd.map(usd).unwrap_or_default(),
     ]
+}
+
+/// "98%"; not rounded up to 100.
+fn success_share(window: &ModelWindow) -> Option<String> {
+    Some(format!("{}%", (window.succeeded_jobs * 100).checked_div(window.ended_jobs)?))
 }
 
 /// Four decimal places at most.
@@ -111,6 +120,15 @@ mod tests {
                 succeeded_jobs: 120,
                 median_seconds: Some(95.4),
                 median_cost_usd: Some(0.15),
+                running: 2,
+                max_running: 4,
+                recent: vec![ModelWindow {
+                    hours: 24,
+                    ended_jobs: 60,
+                    succeeded_jobs: 59,
+                    median_seconds: Some(95.4),
+                    median_cost_usd: Some(0.15),
+                }],
                 ..listed("wan2.5-preview")
             },
             ModelView { provider_prices, ..listed("wan2.7") },

@@ -1,14 +1,17 @@
 //! Jobs as they change: bars on a terminal, lines elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::api::job::JobView;
 use crate::cli::exit::CliError;
 use crate::cli::format::{printable, state_word};
 use crate::cli::terminal::{colours, eprint_line, print_line, stderr_is_terminal, stdout_is_terminal};
-use crate::clock::Clock;
+use crate::cli::usual::{progress_of, state_and_time, usual_note};
+use crate::clock::{Clock, Timestamp};
 use crate::job::JobId;
 use crate::job::state::StateName;
 
@@ -27,6 +30,9 @@ pub(crate) struct Progress {
     lasting: bool,
     /// How many of the jobs are settled, where not each has a bar.
     total: Option<Total>,
+    /// The bar below the others: the places at the provider.
+    slots: Option<ProgressBar>,
+    clock: Clock,
 }
 
 struct Total {
@@ -59,32 +65,30 @@ enum Output {
     /// Lines on standard error, while standard output waits for the outcome.
     Messages,
     /// Lines on standard output with the time: the changes are the command's result.
-    Results(Clock),
+    Results,
 }
 
 impl Progress {
     /// The progress of `jobs` jobs, beside the result that the command prints at its end.
-    pub fn beside_result(jobs: usize) -> Self {
+    pub fn beside_result(jobs: usize, clock: &Clock) -> Self {
         let bars = stderr_is_terminal();
-        Self::new(if bars { Output::Bars(MultiProgress::new()) } else { Output::Messages }, jobs)
+        Self::new(if bars { Output::Bars(MultiProgress::new()) } else { Output::Messages }, jobs, clock)
     }
 
     /// The changes of `jobs` jobs (0: of all) as the command's result.
     pub fn as_result(jobs: usize, clock: &Clock) -> Self {
         let bars = stderr_is_terminal() && stdout_is_terminal();
-        Self::new(
-            if bars { Output::Bars(MultiProgress::new()) } else { Output::Results(clock.clone()) },
-            jobs,
-        )
+        Self::new(if bars { Output::Bars(MultiProgress::new()) } else { Output::Results }, jobs, clock)
     }
 
-    fn new(output: Output, jobs: usize) -> Self {
+    fn new(output: Output, jobs: usize, clock: &Clock) -> Self {
         let lasting = (1..=MAX_LASTING_BARS).contains(&jobs);
         let total = match &output {
             Output::Bars(bars) if jobs > MAX_LASTING_BARS => Some(Total::new(bars, jobs)),
             _ => None,
         };
-        Self { output, bars: BTreeMap::new(), last_lines: BTreeMap::new(), lasting, total }
+        let (bars, last_lines) = (BTreeMap::new(), BTreeMap::new());
+        Self { output, bars, last_lines, lasting, total, slots: None, clock: clock.clone() }
     }
 
     /// Shows a job as it is now.
@@ -100,7 +104,14 @@ impl Progress {
             self.update_bar(&bars, job);
             return Ok(());
         }
-        let line = format!("{} {} {}%{}", printable(&job.name), job.state, job.progress, reason_suffix(job));
+        let line = format!(
+            "{} {} {}%{}{}",
+            printable(&job.name),
+            job.state,
+            job.progress,
+            usual_suffix(job, self.clock.now()),
+            reason_suffix(job)
+        );
         if self.last_lines.get(&job.id) == Some(&line) {
             return Ok(());
         }
@@ -121,8 +132,27 @@ impl Progress {
         match &self.output {
             // Printed past the bars, which would be torn apart otherwise.
             Output::Bars(bars) => Ok(bars.println(note)?),
-            Output::Messages | Output::Results(_) => self.write_line(note),
+            Output::Messages | Output::Results => self.write_line(note),
         }
+    }
+
+    /// Shows the places at the provider: below the bars, or once as a line.
+    ///
+    /// # Errors
+    /// As [`Progress::update`].
+    pub fn show_slots(&mut self, line: &str) -> Result<(), CliError> {
+        match (&self.output, &self.slots) {
+            (_, Some(bar)) => bar.set_message(line.to_owned()),
+            (Output::Bars(bars), None) => {
+                let style = ProgressStyle::with_template("{wide_msg:.dim}");
+                let bar = bars.add(ProgressBar::new(1));
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+                bar.set_message(line.to_owned());
+                self.slots = Some(bar);
+            }
+            (Output::Messages | Output::Results, None) => eprint_line(line),
+        }
+        Ok(())
     }
 
     /// Leaves the bars as they are.
@@ -137,7 +167,7 @@ impl Progress {
 
     fn write_line(&self, line: &str) -> Result<(), CliError> {
         match &self.output {
-            Output::Results(clock) => print_line(&format!("{} {line}", clock.now())),
+            Output::Results => print_line(&format!("{} {line}", self.clock.now())),
             Output::Bars(_) | Output::Messages => {
                 eprint_line(line);
                 Ok(())
@@ -158,17 +188,20 @@ impl Progress {
         }
         let bar = self.bars.entry(job.id).or_insert_with(|| {
             let bar = ProgressBar::new(100);
-            // The total stays the last line.
-            let bar = match &self.total {
-                Some(total) => bars.insert_before(&total.bar, bar),
+            // The total and the slots stay the last line.
+            let last = self.total.as_ref().map(|total| &total.bar).or(self.slots.as_ref());
+            let bar = match last {
+                Some(last) => bars.insert_before(last, bar),
                 None => bars.add(bar),
             };
-            bar.set_style(bar_style());
             bar.set_prefix(printable(&job.name));
+            bar.enable_steady_tick(Duration::from_secs(1));
             bar
         });
-        bar.set_position(if job.state == StateName::Succeeded { 100 } else { job.progress.into() });
-        bar.set_message(format!("{}{}", job.state, reason_suffix(job)));
+        let (percent, is_estimate) = progress_of(job, self.clock.now());
+        bar.set_style(bar_style(job, is_estimate, &self.clock));
+        bar.set_position(if job.state == StateName::Succeeded { 100 } else { percent.into() });
+        bar.set_message(reason_suffix(job));
         if settled && self.lasting {
             bar.abandon();
         } else if settled {
@@ -200,11 +233,25 @@ fn reason_suffix(job: &JobView) -> String {
     }
 }
 
-fn bar_style() -> ProgressStyle {
-    // 24 columns for a name, however wide its characters; the rest is cut. In 80 columns, 32 are left to say why.
-    ProgressStyle::with_template("{prefix:24!} {bar:16.cyan/dim} {pos:>3}%  {wide_msg}")
+/// How long such tasks usually take, without the time so far, which would make each line a new one.
+fn usual_suffix(job: &JobView, now: Timestamp) -> String {
+    usual_note(job, now).map_or_else(String::new, |note| format!("  {note}"))
+}
+
+fn bar_style(job: &JobView, is_estimate: bool, clock: &Clock) -> ProgressStyle {
+    // 20 columns for a name, however wide its characters; the rest is cut. `~` marks an estimate.
+    let template = match is_estimate {
+        true => "{prefix:20!} {bar:12.blue/dim} ~{pos:>2}%  {state}{wide_msg}",
+        false => "{prefix:20!} {bar:12.cyan/dim} {pos:>3}%  {state}{wide_msg}",
+    };
+    let (job, clock) = (job.clone(), clock.clone());
+    ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸─")
+        .with_key("state", move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            // A terminal that is gone has shown all it can.
+            let _ = out.write_str(&state_and_time(&job, clock.now()));
+        })
 }
 
 #[cfg(test)]

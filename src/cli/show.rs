@@ -7,6 +7,7 @@ use crate::cli::format::{self, hang, printable, state_word, usd};
 use crate::cli::list::short_ids;
 use crate::cli::suspensions::eprint_suspensions;
 use crate::cli::terminal::{colours, print_json, print_line, width};
+use crate::cli::usual::time_note;
 use crate::clock::Timestamp;
 use crate::clock::calendar::Zone;
 use crate::money::Quota;
@@ -19,7 +20,7 @@ pub(crate) async fn show(context: &Context, reference: &str) -> Result<Exit, Cli
         print_json(&job)?;
     } else {
         eprint_suspensions(&client).await?;
-        print_line(&describe(&job, &context.clock.zone(), width()))?;
+        print_line(&describe(&job, context.clock.now(), &context.clock.zone(), width()))?;
     }
     Ok(Exit::Done)
 }
@@ -28,7 +29,7 @@ pub(crate) async fn show(context: &Context, reference: &str) -> Result<Exit, Cli
 const STATE_WIDTH: u16 = 13;
 
 /// The job in lines of this width. Paths and ids stay whole, so that they can be copied.
-fn describe(job: &JobView, zone: &Zone, width: Option<u16>) -> String {
+fn describe(job: &JobView, now: Timestamp, zone: &Zone, width: Option<u16>) -> String {
     let name = hang("", &job.name, width.map(|width| width.saturating_sub(STATE_WIDTH)));
     let mut lines = vec![format!("{name}  {}", state_word(job.state, colours()))];
     let time = |time: &Timestamp| zone.date_and_time_of(*time);
@@ -42,6 +43,7 @@ fn describe(job: &JobView, zone: &Zone, width: Option<u16>) -> String {
     fact("model", Some(job.model.clone()));
     fact("prompt", job.prompt.clone());
     fact("progress", (!job.state.is_end()).then(|| format!("{}%", job.progress)));
+    fact("time", time_note(job, now));
     fact("priority", (job.priority != 0).then(|| job.priority.to_string()));
     fact("created", Some(format!("{} {zone}", time(&job.created_at))));
     fact("submitted", job.submitted_at.as_ref().map(time));
@@ -111,20 +113,20 @@ fn describe_attempt(attempt: &AttemptView, zone: &Zone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::fixtures::{assert_golden, job};
+    use crate::cli::fixtures::{NOW, assert_golden, job};
     use crate::job::state::StateName;
 
     #[test]
     fn job_is_described_in_full() {
         let mut job = job(StateName::Held);
         let shanghai = Zone::named("Asia/Shanghai").unwrap();
-        assert_golden("show", &describe(&job, &shanghai, None));
+        assert_golden("show", &describe(&job, NOW, &shanghai, None));
         job.prompt = Some("春天的樱花树下,花瓣随风飘落。".repeat(9));
         job.reason = Some("the task was not finished in time, so it is asked for now and then. ".repeat(4));
         job.warnings.push("an-address-without-spaces/".repeat(6));
         for entry in job.history.iter_mut().flatten() {
             entry.detail = "what the provider\u{1b}[2J said of it ".repeat(5);
         }
-        assert_golden("show-80", &describe(&job, &shanghai, Some(80)));
+        assert_golden("show-80", &describe(&job, NOW, &shanghai, Some(80)));
     }
 }

@@ -76,6 +76,7 @@ mod tests {
         StatusView {
             version: String::new(),
             counts: Default::default(),
+            slots: Default::default(),
             suspensions: Vec::new(),
             message: None,
             budgets: Vec::new(),

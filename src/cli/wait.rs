@@ -39,7 +39,7 @@ pub(crate) async fn wait_until_settled(
     if jobs.iter().any(|job| !job.is_settled()) {
         eprint_suspensions(client).await?;
     }
-    let progress = Progress::beside_result(jobs.len());
+    let progress = Progress::beside_result(jobs.len(), clock);
     follow_until_settled(client, clock, jobs, progress).await
 }
 

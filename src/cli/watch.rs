@@ -10,6 +10,7 @@ use crate::cli::list::JobsDocument;
 use crate::cli::progress::Progress;
 use crate::cli::suspensions::{eprint_suspensions, suspension_lines};
 use crate::cli::terminal::{eprint_line, print_json, print_line};
+use crate::cli::usual::slots_line;
 use crate::cli::wait::{exit_of, wait_until_settled};
 
 /// `watch`
@@ -43,6 +44,7 @@ async fn watch_job(context: &Context, client: &ApiClient, reference: &str) -> Re
 async fn watch_all(context: &Context, client: &ApiClient) -> Result<Exit, CliError> {
     let mut progress = Progress::as_result(0, &context.clock);
     let mut suspended = Vec::new();
+    let mut slots = None;
     eprint_line("watching; press ctrl-c to end");
     follow(client, &context.clock, None, |update| {
         match update {
@@ -53,6 +55,12 @@ async fn watch_all(context: &Context, client: &ApiClient) -> Result<Exit, CliErr
             Update::Job(job) => progress.update(&job)?,
             Update::Status(_) if context.json => {}
             Update::Status(status) => {
+                if let Some(line) = slots_line(&status.slots, &context.clock)
+                    && slots.as_ref() != Some(&line)
+                {
+                    progress.show_slots(&line)?;
+                    slots = Some(line);
+                }
                 let lines = suspension_lines(&status);
                 for line in lines.iter().filter(|line| !suspended.contains(*line)) {
                     progress.write_note(line)?;

@@ -25,13 +25,14 @@
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
 //! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
-//! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `metrics` since the start of the process |
+//! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `activity`, by model in the last hours; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
 //! | open and migrate the file; is it still there | `schema`; `database_file` |
 //! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
+pub mod activity;
 pub mod adopt;
 pub mod apply;
 pub mod attempt;
@@ -121,6 +122,8 @@ pub struct Store {
     budgets: Arc<RwLock<Budgets>>,
     prices: Arc<RwLock<Arc<PriceBook>>>,
     unfinished: job_files::unfinished::UnfinishedFiles,
+    /// How the tasks of each model went, as of a moment ago.
+    activity: Arc<Mutex<activity::LastActivity>>,
     /// The label whose values take turns.
     fair_by: Arc<RwLock<Option<String>>>,
 }
@@ -189,6 +192,7 @@ impl Store {
                 budgets: Arc::default(),
                 prices: Arc::default(),
                 unfinished,
+                activity: Arc::default(),
                 fair_by: Arc::default(),
             },
             WriterHandle(thread),

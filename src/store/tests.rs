@@ -335,6 +335,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::library_outputs::hot_statements())
         .chain(super::learned_times::hot_statements())
         .chain(super::slots::hot_statements())
+        .chain(super::activity::hot_statements())
     {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::api::event::{Hello, StreamEvent};
+use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::suspension::Suspension;
 use crate::server::admin::problem::{Problem, ProblemResponses};
@@ -20,11 +21,14 @@ use crate::server::admin::status::status_view;
 use crate::server::answer_limit::hold;
 use crate::store::error::StoreError;
 use crate::store::notify::{Notifications, Topic};
+use crate::store::slots::Slots;
 use crate::watchers::OpenStream;
 
 /// A comment is sent after this much silence, so that proxies and both ends know that the connection is
 /// alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Least time between two reports of the slots, which change with every job.
+const STATUS_PAUSE: Duration = Duration::from_secs(3);
 /// Most changed jobs read at once; the rest follow right after.
 const BATCH: u32 = 200;
 
@@ -40,6 +44,10 @@ struct EventStream {
     last_change: Option<i64>,
     /// The suspensions last sent.
     suspensions: Option<Vec<Suspension>>,
+    /// The slots last sent, and when.
+    slots: Option<(Slots, Timestamp)>,
+    /// The slots have changed too soon after that.
+    has_newer_slots: bool,
     has_changes: bool,
     _watching: OpenStream,
 }
@@ -97,6 +105,8 @@ impl EventStream {
             resume_after,
             last_change: None,
             suspensions: None,
+            slots: None,
+            has_newer_slots: false,
             has_changes: true,
             _watching: watching,
         }
@@ -130,6 +140,7 @@ impl EventStream {
                 biased;
                 stopped = self.server.shutdown.wait_for(|stop| *stop) => { let _ = stopped; return None },
                 () = self.changes.next() => self.has_changes = true,
+                () = self.server.clock.sleep(STATUS_PAUSE), if self.has_newer_slots => self.has_changes = true,
                 () = self.server.clock.sleep(KEEP_ALIVE) => return Some(": keep-alive\n\n".to_owned()),
             }
         }
@@ -161,8 +172,14 @@ impl EventStream {
                 write_event(&mut events, Some(details.changed), &StreamEvent::Job(Box::new(view)));
             }
         }
-        if self.suspensions.as_ref() != Some(&suspensions) {
+        let (slots, now) = (store.slots(self.server.clock.now()).await?, self.server.clock.now());
+        let are_slots_new = self.slots.as_ref().is_none_or(|(sent, _)| *sent != slots);
+        let is_due = self.slots.as_ref().is_none_or(|(_, at)| now.since(*at) >= STATUS_PAUSE);
+        self.has_newer_slots = are_slots_new && !is_due;
+        if self.suspensions.as_ref() != Some(&suspensions) || (are_slots_new && is_due) {
             self.suspensions = Some(suspensions.clone());
+            self.slots = Some((slots, now));
+            self.has_newer_slots = false;
             let status = status_view(&self.server, suspensions).await?;
             write_event(&mut events, None, &StreamEvent::Status(status));
         }

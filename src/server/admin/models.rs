@@ -6,13 +6,15 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 
-use crate::api::models::{ModelPrice, ModelView, ModelsView};
+use crate::api::models::{ModelPrice, ModelView, ModelWindow, ModelsView};
 use crate::money::Quota;
 use crate::pricing::models::MODELS;
 use crate::provider::catalogue::Catalogue;
 use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
+use crate::settings::Settings;
+use crate::store::activity::{WINDOWS, Window};
 use crate::store::model_stats::ModelStats;
 
 /// How long a request waits for a new list if the last one is old.
@@ -32,14 +34,38 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 )]
 pub(super) async fn get_models(admin: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
     let list = admin.server.catalogue.recent(LIST_TIMEOUT).await;
-    let mut stats = admin.server.store.model_stats().await?;
+    let (store, now) = (&admin.server.store, admin.server.clock.now());
+    let mut stats = store.model_stats().await?;
+    let (activity, slots) = (store.recent_activity(now).await?, store.slots(now).await?);
     let catalogue = list.as_ref().map(|(catalogue, _)| &**catalogue);
     let mut names: BTreeSet<String> = stats.keys().cloned().collect();
     names.extend(catalogue.into_iter().flat_map(Catalogue::names).map(str::to_owned));
     names.extend(MODELS.iter().map(|model| model.name.to_owned()));
-    let models =
-        names.iter().map(|name| view(name, catalogue, stats.remove(name).unwrap_or_default())).collect();
+    let models = names.iter().map(|name| ModelView {
+        running: slots.tasks.of(name).working,
+        max_running: max_running(&admin.server.settings, name),
+        recent: activity.get(name).map_or_else(Vec::new, windows),
+        ..view(name, catalogue, stats.remove(name).unwrap_or_default())
+    });
+    let models = models.collect();
     Ok(json_response(StatusCode::OK, &ModelsView { listed_at: list.map(|(_, at)| at), models }))
+}
+
+/// The most places at the provider that a model may take.
+pub(super) fn max_running(settings: &Settings, model: &str) -> u32 {
+    let all = settings.provider.max_running;
+    settings.provider.max_running_per_model.get(model).map_or(all, |limit| all.min(*limit))
+}
+
+fn windows(windows: &[Window; WINDOWS.len()]) -> Vec<ModelWindow> {
+    let view = |(hours, window): (u32, &Window)| ModelWindow {
+        hours,
+        ended_jobs: window.ended,
+        succeeded_jobs: window.succeeded,
+        median_seconds: window.median_time.map(|time| time.as_secs_f64()),
+        median_cost_usd: window.median_cost.map(Quota::usd),
+    };
+    WINDOWS.into_iter().zip(windows).map(view).collect()
 }
 
 fn view(name: &str, catalogue: Option<&Catalogue>, stats: ModelStats) -> ModelView {

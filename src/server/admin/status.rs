@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use strum::VariantArray;
 
 use crate::api::budget::BudgetView;
+use crate::api::slots::SlotsView;
 use crate::api::status::StatusView;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::money::Quota;
 use crate::server::admin::state::AdminServer;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::slots::Slots;
 
 /// The status, with these suspensions in force.
 pub(super) async fn status_view(
@@ -20,15 +23,29 @@ pub(super) async fn status_view(
     suspensions: Vec<Suspension>,
 ) -> Result<StatusView, StoreError> {
     let (store, now) = (&server.store, server.clock.now());
+    let counts = counts(store).await?;
+    let pending = counts.get(&StateName::Pending).copied().unwrap_or(0);
     Ok(StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        counts: counts(store).await?,
+        slots: slots_view(&store.slots(now).await?, pending, &server.settings),
+        counts,
         message: message(&suspensions),
         suspensions,
         budgets: budgets(store, now).await?,
         waiting_usd: store.waiting_cost().await?.usd(),
         balance_usd: server.balance.last().map(Quota::usd),
     })
+}
+
+/// The places at the provider, while this many jobs are pending.
+pub(super) fn slots_view(slots: &Slots, pending: u64, settings: &Settings) -> SlotsView {
+    SlotsView {
+        running: slots.running(),
+        max: settings.provider.max_running,
+        waiting: pending.saturating_sub(slots.scheduled),
+        scheduled: slots.scheduled,
+        next_scheduled_at: slots.next_scheduled,
+    }
 }
 
 /// The budgets as of `now`.

@@ -14,11 +14,13 @@ mod language;
 mod list;
 mod media;
 mod messages;
+mod model_rows;
 mod overview;
 mod parameters;
 mod pictures;
 mod rework;
 mod row;
+mod timing;
 mod videos;
 
 use actix_web::http::Method;

@@ -16,9 +16,11 @@ use crate::money::Quota;
 use crate::server::admin::health;
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::model_rows::{ModelRow, SlotsLine, model_rows, window_titles};
 use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
+use crate::server::admin::status::slots_view;
 
 /// Most jobs of each state that needs attention; the list shows the rest.
 const MAX_ATTENTION: u32 = 6;
@@ -38,7 +40,12 @@ struct OverviewTemplate {
     /// Held jobs beyond those shown.
     more_held: String,
     running: Vec<JobRow>,
+    /// Places at the provider.
+    slots: Option<SlotsLine>,
     waiting: String,
+    models: Vec<ModelRow>,
+    /// The titles of what is said of each model.
+    hours: Vec<String>,
     newest: Vec<JobRow>,
     spent: String,
     /// The balance, and what waiting jobs need of it.
@@ -83,12 +90,17 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
         store.spent(now).await?.iter().map(|(budget, spent)| budget_line(m, budget, *spent)).collect();
     let (waiting_cost, known_balance) = (store.waiting_cost().await?, server.balance.last());
     let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
+    let slots = store.slots(now).await?;
+    let slots_view = slots_view(&slots, frame.count(&StateName::Pending), &server.settings);
     Ok(OverviewTemplate {
         problems,
         attention,
         more_held: count_text(m.more_held, more_held),
         running,
-        waiting: count_text(m.waiting, frame.count(&StateName::Pending)),
+        waiting: count_text(m.waiting, slots_view.waiting),
+        slots: SlotsLine::new(m, &slots_view, now),
+        models: model_rows(m, &*store.recent_activity(now).await?, &slots, &server.settings),
+        hours: window_titles(m),
         newest: newest.iter().map(row).collect(),
         spent: match spent.get() {
             0 => String::new(),

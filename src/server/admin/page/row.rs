@@ -12,6 +12,7 @@ use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::rework::{self, ReworkButton};
+use crate::server::admin::page::timing::{ProgressBar, Timing};
 use crate::store::details::{JobDetails, LibraryFile};
 
 /// Longest prompt in a row, in characters.
@@ -54,7 +55,12 @@ pub(super) struct JobRow {
     pub model: String,
     /// Shortened.
     pub prompt: String,
-    pub progress: u8,
+    /// The bar of a task that runs.
+    pub progress: Option<ProgressBar>,
+    /// While its task is at the provider.
+    pub timing: Option<Timing>,
+    /// Until when it waits (`not_before`).
+    pub waits_until: Option<DisplayTime>,
     /// What the job waits for, or why it failed.
     pub note: String,
     pub created: DisplayTime,
@@ -81,12 +87,12 @@ impl JobRow {
         let (m, now) = (frame.m, frame.now);
         let (identity, facts, state) =
             (details.job.identity(), details.job.facts(), details.job.state_name());
+        let waits_for = wait_reason(&details.job, &frame.suspensions, now);
         let note = match details.job.state() {
             State::Held(hold) => m.hold(hold),
             _ => match &facts.error {
                 Some(error) if state.is_end() => format!("{} ({})", error.message, error.code),
-                _ => wait_reason(&details.job, &frame.suspensions, now)
-                    .map_or_else(String::new, |why| wait_note(m, why)),
+                _ => waits_for.map_or_else(String::new, |why| wait_note(m, why)),
             },
         };
         let link_expiry =
@@ -101,7 +107,12 @@ impl JobRow {
             state_text: m.state(state),
             model: identity.model.clone(),
             prompt: shorten(details.prompt.as_deref().unwrap_or("")),
-            progress: facts.progress,
+            progress: ProgressBar::of(details, now),
+            timing: Timing::of(details, m, now),
+            waits_until: match waits_for {
+                Some(WaitReason::NotBefore(time)) => Some(DisplayTime::new(m, time, now)),
+                _ => None,
+            },
             note,
             created: DisplayTime::new(m, identity.created_at, now),
             finished: facts.finished_at.map(|at| DisplayTime::new(m, at, now)),
@@ -119,10 +130,6 @@ impl JobRow {
         }
     }
 
-    pub(super) fn has_progress(&self) -> bool {
-        matches!(self.state, StateName::Processing | StateName::Downloading)
-    }
-
     /// The first file, if it is a video.
     pub(super) fn first_video(&self) -> Option<&MediaFile> {
         self.files.first().filter(|file| file.kind == "video")
@@ -138,7 +145,8 @@ impl JobRow {
 fn wait_note(m: &'static Messages, reason: WaitReason<'_>) -> String {
     match reason {
         WaitReason::Stored(sentence) => sentence.to_owned(),
-        WaitReason::NotBefore(time) => m.waits_until.replace("{time}", &time.to_string()),
+        // Shown as a time.
+        WaitReason::NotBefore(_) => String::new(),
         WaitReason::Suspended(suspension) => m.suspension(suspension.cause).to_owned(),
     }
 }

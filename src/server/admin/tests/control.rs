@@ -28,11 +28,12 @@ async fn resume_ends_pauses_but_not_provider_suspensions() {
     admin.add_jobs(&["a", "b"]).await;
     let calm = admin.get("/api/v1/status").await;
     let counts = r#""counts":{"pending":2,"submitting":0,"queued":0,"processing":0,"downloading":0,"succeeded":0,"failed":0,"cancelled":0,"expired":0,"held":0}"#;
+    let slots = r#""slots":{"running":0,"max":20,"waiting":2,"scheduled":0,"next_scheduled_at":null}"#;
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         calm.body,
         format!(
-            r#"{{"version":"{version}",{counts},"suspensions":[],"message":null,"budgets":[],"waiting_usd":1.8,"balance_usd":null}}"#
+            r#"{{"version":"{version}",{counts},{slots},"suspensions":[],"message":null,"budgets":[],"waiting_usd":1.8,"balance_usd":null}}"#
         )
     );
 

@@ -14,7 +14,7 @@ async fn posted_job_file_becomes_jobs_at_once() {
         (&json!("春"), &json!("pending"), &json!("b"))
     );
     let full = admin.get(&format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
-    assert!(full.body.contains(r#""request":{"model":"some-model","prompt":"p","seed":1.10}}"#), "{full:?}");
+    assert!(full.body.contains(r#""request":{"model":"some-model","prompt":"p","seed":1.10}"#), "{full:?}");
     assert_eq!(full.json()["history"][0]["event"], "accepted");
 
     let nameless = admin.post("/api/v1/jobs", &format!("[{object},{object}]")).await;

@@ -86,11 +86,12 @@ async fn waiting_job_names_its_suspension_on_every_page() {
     let paused = "paused by an operator; `dropreel resume` continues";
     assert_eq!(reasons().await, [waits, json!(paused)]);
     assert_eq!(admin.get("/api/v1/jobs/sakura").await.json()["reason"], json!(paused));
+    let at = r#"<time datetime="2096-10-02T07:06:40.000Z" data-calendar>2096-10-02T07:06:40.000Z</time>"#;
     for (path, language, note) in [
         ("/jobs", "en", "Submitting is paused"),
         ("/jobs/sakura", "zh", "提交已暂停"),
-        ("/jobs", "en", "waits until 2096-10-02T07:06:40.000Z"),
-        ("/jobs/later", "zh", "等到 2096-10-02T07:06:40.000Z 再提交"),
+        ("/jobs", "en", &format!("waits until {at}")),
+        ("/jobs/later", "zh", &format!("等到 {at} 再提交")),
     ] {
         let page = admin.page(path, &format!("Accept-Language: {language}")).await.body;
         assert!(page.contains(&format!(r#"<p class="note">{note}</p>"#)), "{path}: {page}");

@@ -7,6 +7,7 @@ use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::messages::lists::LIST_CHINESE;
+use crate::server::admin::page::messages::timing::TIMING_CHINESE;
 use crate::server::admin::page::messages::videos::VIDEO_CHINESE;
 
 #[rustfmt::skip]
@@ -17,6 +18,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     other_language: "English",
     videos: &VIDEO_CHINESE,
     list: &LIST_CHINESE,
+    timing: &TIMING_CHINESE,
     colon: "：",
     overview: "概览",
     jobs: "任务",
@@ -32,7 +34,6 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     calls_suspended: "对服务商的调用已自动暂停",
     both_paused: "提交和下载已暂停",
     downloads_paused: "下载已暂停",
-    waits_until: "等到 {time} 再提交",
     try_now: "立即尝试",
     ask_try_now: "现在就尝试连接服务商？先发一次调用确认是否恢复，恢复后任务会继续。手动暂停的操作保持暂停。",
     trust_clock: "时钟正确",

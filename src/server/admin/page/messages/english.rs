@@ -2,6 +2,7 @@
 
 use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::messages::lists::LIST_ENGLISH;
+use crate::server::admin::page::messages::timing::TIMING_ENGLISH;
 use crate::server::admin::page::messages::videos::VIDEO_ENGLISH;
 
 #[rustfmt::skip]
@@ -12,6 +13,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     other_language: "中文",
     videos: &VIDEO_ENGLISH,
     list: &LIST_ENGLISH,
+    timing: &TIMING_ENGLISH,
     colon: ": ",
     overview: "Overview",
     jobs: "Jobs",
@@ -27,7 +29,6 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     calls_suspended: "Calls to the provider are suspended",
     both_paused: "Submitting and downloads are paused",
     downloads_paused: "Downloads are paused",
-    waits_until: "waits until {time}",
     try_now: "Try now",
     ask_try_now: "Try the provider now? A single call finds out whether it works again; jobs then continue. What is paused stays paused.",
     trust_clock: "The clock is right",

@@ -9,6 +9,7 @@ mod findings;
 pub(super) mod lists;
 mod reports;
 mod script_texts;
+pub(super) mod timing;
 pub(super) mod videos;
 
 use crate::job::state::StateName;
@@ -29,6 +30,8 @@ pub(in crate::server::admin) struct Messages {
     pub videos: &'static videos::VideoMessages,
     /// The texts of the list of jobs.
     pub list: &'static lists::ListMessages,
+    /// The texts about times and places at the provider.
+    pub timing: &'static timing::TimingMessages,
     /// Between a label and its value.
     pub colon: &'static str,
     pub overview: &'static str,
@@ -45,8 +48,6 @@ pub(in crate::server::admin) struct Messages {
     pub calls_suspended: &'static str,
     pub downloads_paused: &'static str,
     pub both_paused: &'static str,
-    /// With `{time}`.
-    pub waits_until: &'static str,
     pub try_now: &'static str,
     pub ask_try_now: &'static str,
     pub trust_clock: &'static str,
@@ -256,6 +257,7 @@ mod tests {
             include_str!("chinese.rs"),
             include_str!("lists.rs"),
             include_str!("script_texts.rs"),
+            include_str!("timing.rs"),
             include_str!("videos.rs"),
         );
         let is_chinese = |text: &str| text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'));
