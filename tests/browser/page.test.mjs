@@ -153,7 +153,7 @@ const dropFiles = async (page, files) => {
     return transfer;
   }, files);
   await page.dispatchEvent('#main', 'dragover', { dataTransfer: dropped });
-  await page.getByText('Drop job files here').waitFor();
+  await page.getByText('Drop job files or pictures here').waitFor();
   await page.dispatchEvent('#main', 'drop', { dataTransfer: dropped });
 };
 const jobsNamed = async (name) => (await daemon.api(`jobs?q=${encodeURIComponent(name)}`)).jobs.length;

@@ -137,6 +137,8 @@ async fn changed_text_of_a_job_makes_new_ones_and_is_previewed_with_their_names(
     let named = changed.replace(r#""name":"a""#, r#""name":"rain""#);
     let file = preview(json!({"text": named, "times": 2, "dry_run": true})).await;
     assert_eq!(names(&file), ["rain", "rain-2"], "a name of its own is kept");
+    let (status, broken) = rig.post(&path, json!({"text": "{\n \"model\" 1}", "new_seed": true})).await;
+    assert_eq!((status, &broken["errors"][0]["line"]), (422, &json!(2)), "{broken}");
     assert_eq!(rig.all_jobs().await.len(), 1, "a dry run makes nothing");
 
     let (status, made) = rig.post(&path, json!({"text": changed})).await;

@@ -53,6 +53,35 @@ async fn uploaded_picture_is_named_by_its_content_and_kept_for_its_job() {
 }
 
 #[tokio::test]
+async fn page_shows_the_pictures_of_jobs_and_nothing_else() {
+    let rig = serving().await;
+    rig.drop("a.png", png(b"a"));
+    rig.drop("old.json", job("old", &["a.png"]).to_string());
+    let old = rig.until("old", &["succeeded"]).await;
+    let (_, uploaded) = upload(&rig, png(b"uploaded")).await;
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let shown = async |name: &str| {
+        let answer = http.get(format!("{}/pictures/{name}", rig.admin())).send().await.unwrap();
+        let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), media_type, answer.bytes().await.unwrap().to_vec())
+    };
+    let png_answer = |content: &[u8]| (200, "image/png".to_owned(), png(content));
+    assert_eq!(shown(uploaded["name"].as_str().unwrap()).await, png_answer(b"uploaded"));
+    // Of an ended job, also from the original, as long as that is what it was.
+    let name = rig.job(old["id"].as_str().unwrap()).await["pictures"]["a.png"].as_str().unwrap().to_owned();
+    assert_eq!(shown(&name).await, png_answer(b"a"));
+    std::fs::remove_file(rig.path("pictures").join(&name)).ok();
+    assert_eq!(shown(&name).await, png_answer(b"a"));
+    std::fs::write(rig.path("inbox/a.png"), png(b"another")).unwrap();
+    for wrong in
+        [&*name, &name.replace(".png", ".jpg"), "..%2fdropreel.db", &format!("{}.png", "0".repeat(64))]
+    {
+        assert_eq!(shown(wrong).await.0, 404, "{wrong}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn again_and_edit_keep_the_pictures_of_the_old_job() {
     let rig = serving().await;
     rig.drop("a.png", png(b"a"));

@@ -141,7 +141,7 @@ fn drafts(
         JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };
     let mut drafts = Vec::new();
     for number in 1..=again.times {
-        let text = if again.new_seed { with_seed(&text, new_seed(&mut seeds, rng))? } else { text.clone() };
+        let text = if again.new_seed { with_seed(&text, new_seed(&mut seeds, rng)) } else { text.clone() };
         let mut made = read_document(text.as_bytes(), &identity.name, &limits, rng)
             .map_err(|refusal| Problem::invalid_job_file(&refusal.problems))?;
         for draft in made.iter_mut().filter(|draft| number > 1 && draft.name != identity.name) {
@@ -179,11 +179,13 @@ pub(super) fn new_seed(used: &mut BTreeSet<u64>, rng: &Rng) -> u64 {
     }
 }
 
-pub(super) fn with_seed(text: &str, seed: u64) -> Result<String, Problem> {
+/// The text with a seed; as it is if it is no JSON object.
+pub(super) fn with_seed(text: &str, seed: u64) -> String {
     let seed = RawValue::from_string(seed.to_string());
     let set = seed.map(|seed| with_value(text, "seed", &seed));
     match set {
-        Ok(Ok(text)) => Ok(text),
-        _ => Err(Problem::bad_request("the request is no object, so it cannot have a seed")),
+        Ok(Ok(text)) => text,
+        // The checks say where it is no JSON.
+        _ => text.to_owned(),
     }
 }

@@ -103,7 +103,7 @@ fn apply_edit(
         text = with_value(&text, key, value).map_err(|error| Problem::bad_request(error.to_string()))?;
     }
     if edit.new_seed {
-        text = with_seed(&text, new_seed(&mut seed_of(&text).into_iter().collect(), rng))?;
+        text = with_seed(&text, new_seed(&mut seed_of(&text).into_iter().collect(), rng));
     }
     let limits =
         JobFileLimits { max_bytes: limits.max_bytes.saturating_add(MAX_OWN_BYTES), ..limits.clone() };

@@ -59,14 +59,14 @@ export class JobForm {
   restore() {
     this.rework = null;
     const typed = recallJson(FORM, {});
+    for (const [name, field] of Object.entries(this.fields)) {
+      if (name === 'model') field.selectedIndex = 0;
+      else if (field.matches('select')) field.replaceChildren();
+      else field.value = field.defaultValue;
+    }
     // Twice: the options of a model exist once it is chosen.
     for (let round = 0; round < 2; round += 1) {
-      for (const name of NAMES) {
-        const field = this.fields[name];
-        if (typed[name] !== undefined) field.value = typed[name];
-        else if (field.matches('select')) field.selectedIndex = 0;
-        else field.value = field.defaultValue;
-      }
+      for (const name of NAMES) if (typed[name] !== undefined) this.fields[name].value = typed[name];
       this.update();
     }
     for (const [name] of PICTURES) this.pictures[name].value = asList(typed[name]);
@@ -211,8 +211,8 @@ export class JobForm {
     return [{ id: `form ${body}`, title: '', name: '', body, mediaType: 'application/json', isForm: true, problem: this.problem }];
   }
 
-  /** Takes pictures that were dropped or pasted: into the first empty field for one. Returns whether the form has one. */
-  takePictures(files) {
+  /** Takes pictures that were dropped or pasted at this place. Returns whether the form has a field for them. */
+  takePictures(files, place) {
     const pictures = files.filter(isPicture);
     if (!this.model?.takes_picture && !this.model?.takes_frames && this.model && !this.rework) {
       const fitting = this.models.find((one) => one.takes_picture);
@@ -221,7 +221,8 @@ export class JobForm {
       this.update();
     }
     const shown = Object.values(this.pictures).filter((picture) => !picture.isHidden);
-    const target = shown.find((picture) => picture.input.closest('.field').contains(document.activeElement)) ?? shown.find((picture) => !picture.value.length) ?? shown[0];
+    // Without a place: first `image_urls`, as many as the model takes.
+    const target = shown.find((picture) => picture.field.contains(place)) ?? shown.find((picture) => picture.value.length < picture.most) ?? shown[0];
     target?.take(pictures);
     return Boolean(target);
   }

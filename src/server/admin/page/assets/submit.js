@@ -291,13 +291,14 @@ class Sheet {
 /** Moves between tabs with the arrow keys. */
 function handleTabs(sheet) {
   const select = (tab) => { sheet.show(tab.dataset.tab); tab.focus(); sheet.changed(0); };
-  sheet.tabs.forEach((tab, index) => {
+  for (const tab of sheet.tabs) {
     tab.addEventListener('click', () => select(tab));
     tab.addEventListener('keydown', (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (step) select(sheet.tabs.at((index + step) % sheet.tabs.length));
+      const usable = sheet.tabs.filter((one) => !one.hidden && !one.disabled);
+      if (step) select(usable.at((usable.indexOf(tab) + step) % usable.length));
     });
-  });
+  }
 }
 
 /** The buttons that open the sheet on a job, also those added later. */
@@ -342,8 +343,8 @@ export function handleSubmit() {
     event.preventDefault();
     sheet.submit();
   });
-  const takeFiles = (files) => {
-    if (files.every(isPicture) && takePictures(files)) return;
+  const takeFiles = (files, place) => {
+    if (files.every(isPicture) && takePictures(files, place)) return;
     // Files of an earlier drop that was not submitted are not bought with these.
     if (!sheet.dialog.open) sheet.parted.files = [];
     sheet.open('files');
@@ -351,9 +352,9 @@ export function handleSubmit() {
   };
 
   /** Pictures go into the form, if the job of the sheet can have them. */
-  const takePictures = (files) => {
+  const takePictures = (files, place) => {
     if (!sheet.dialog.open) sheet.open('form');
-    return sheet.tab === 'form' && sheet.form.takePictures(files);
+    return sheet.tab === 'form' && sheet.form.takePictures(files, place);
   };
 
   // Files may be dropped anywhere on the page.
@@ -368,7 +369,7 @@ export function handleSubmit() {
     dropTarget.hidden = true;
     if (!hasFiles(event)) return;
     event.preventDefault();
-    takeFiles([...event.dataTransfer.files]);
+    takeFiles([...event.dataTransfer.files], event.target);
   });
   // So may be pasted files, and JSON.
   document.addEventListener('paste', (event) => {
@@ -379,7 +380,7 @@ export function handleSubmit() {
     if (isTyping && (text || !files.length)) return;
     if (files.length) {
       event.preventDefault();
-      takeFiles(files);
+      takeFiles(files, event.target);
     } else if (!sheet.rework && /^[{[]/.test(text)) {
       event.preventDefault();
       sheet.text.value = [sheet.text.value.trim(), text].filter(Boolean).join('\n');

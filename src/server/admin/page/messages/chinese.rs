@@ -118,7 +118,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     rejected: "{jobs}未能执行",
     request_failed: "操作失败",
     unreachable: "无法连接后台服务。",
-    drop_here: "把任务文件拖到这里",
+    drop_here: "把任务文件或图片拖到这里",
     paste_json: "粘贴 JSON：单个任务、数组，或每行一个对象",
     choose_file: "选择文件",
     form: "表单",

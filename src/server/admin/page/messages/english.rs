@@ -113,7 +113,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     rejected: "{jobs} rejected",
     request_failed: "The request failed",
     unreachable: "The daemon cannot be reached.",
-    drop_here: "Drop job files here",
+    drop_here: "Drop job files or pictures here",
     paste_json: "Paste JSON: one job, an array, or one object per line",
     choose_file: "Choose files",
     form: "Form",
