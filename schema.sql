@@ -41,6 +41,9 @@ CREATE TABLE batches (
 -- rise, so that new entries share pages; digests are random and touch a page each.
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+-- Batches of several jobs, and those of them that have not ended.
+CREATE INDEX batches_of_several ON batches (nr) WHERE jobs > 1;
+CREATE INDEX batches_open ON batches (nr, jobs, open_jobs) WHERE open_jobs > 0 AND jobs > 1;
 CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;
 -- Moves to finish after a crash.
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
@@ -142,6 +145,9 @@ CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
 -- What the jobs that wait to be submitted will probably cost.
 CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
+-- What needs a person, by cause.
+CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
+    WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;

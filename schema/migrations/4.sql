@@ -92,6 +92,8 @@ CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitti
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
+CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
+    WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
@@ -120,6 +122,8 @@ SELECT nr, source, file_name, sha256, bytes, jobs, (SELECT count(*) FROM jobs WH
 DROP TABLE intakes;
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+CREATE INDEX batches_of_several ON batches (nr) WHERE jobs > 1;
+CREATE INDEX batches_open ON batches (nr, jobs, open_jobs) WHERE open_jobs > 0 AND jobs > 1;
 CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;
 CREATE INDEX batches_to_move ON batches (nr) WHERE moved_at IS NULL;
 CREATE TABLE job_pictures (

@@ -55,6 +55,15 @@ pub struct BulkActionRequest {
     pub folder: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// Only jobs that need a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs: bool,
+    /// Only jobs that need a person for this cause, such as `task_failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Only jobs of this model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Count the jobs without acting on them.
     #[serde(default)]
     pub dry_run: bool,
@@ -126,6 +135,9 @@ impl BulkActionRequest {
             folder: given(&self.folder),
             // No batch has the number 0.
             batch: given(&self.batch).map(|id| batch_number(&id).unwrap_or(0)),
+            needs: self.needs,
+            cause: given(&self.cause),
+            model: given(&self.model),
         })
     }
 }

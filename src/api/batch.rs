@@ -41,6 +41,13 @@ pub struct BatchView {
     pub eta_at: Option<Timestamp>,
 }
 
+impl BatchView {
+    /// The number in its id.
+    pub fn number(&self) -> Option<i64> {
+        batch_number(&self.id)
+    }
+}
+
 /// A page of a list of batches.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = BatchList)]

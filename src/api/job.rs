@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 #[allow(unused_imports, reason = "named by the schema")]
 use crate::job::event::OperatorAction;
+use crate::job::needs::{Effect, Need};
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::job::step::possible::PossibleAction;
@@ -45,6 +46,10 @@ pub struct JobView {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 5)]
     pub rating: Option<u8>,
+    /// What a person can do about it, for a job that needs one: a held one, or one that failed or expired and was not
+    /// dismissed.
+    #[serde(default)]
+    pub needs: Option<NeedView>,
     /// The id of its batch: the jobs of one job file, paste or call.
     #[serde(default)]
     pub batch: String,
@@ -130,6 +135,51 @@ impl From<PossibleAction> for PossibleActionView {
     fn from(possible: PossibleAction) -> Self {
         let PossibleAction { action, may_be_billed_again } = possible;
         Self { action: action.into_str().to_owned(), may_be_billed_again }
+    }
+}
+
+/// Why a job needs a person, and what each action would do and cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Need)]
+pub struct NeedView {
+    /// The reason why it is held, or the code of its error.
+    pub cause: String,
+    /// The most likely first.
+    pub actions: Vec<NeedActionView>,
+}
+
+/// An action, and what it would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = NeedAction)]
+pub struct NeedActionView {
+    /// A word, so that a client may be older than an action.
+    #[schema(value_type = OperatorAction)]
+    pub action: String,
+    /// What it does, in a few words.
+    pub does: String,
+    /// What it will probably cost; 0: nothing; `null`: not known.
+    pub cost_usd: Option<f64>,
+    /// Whether the provider may bill the job a second time.
+    pub may_be_billed_again: bool,
+}
+
+impl NeedView {
+    /// `cost` is what a submit will probably cost.
+    pub fn new(need: Need, cost: Option<f64>) -> Self {
+        let action = |(possible, effect): (PossibleAction, Effect)| NeedActionView {
+            action: possible.action.into_str().to_owned(),
+            does: effect.description().to_owned(),
+            cost_usd: if effect.is_billed() { cost } else { Some(0.0) },
+            may_be_billed_again: possible.may_be_billed_again,
+        };
+        Self { cause: need.cause, actions: need.actions.into_iter().map(action).collect() }
+    }
+
+    /// Fills in what a submit will probably cost, where that was not known.
+    pub fn set_cost(&mut self, cost: f64) {
+        for action in &mut self.actions {
+            action.cost_usd = action.cost_usd.or(Some(cost));
+        }
     }
 }
 

@@ -33,6 +33,12 @@ pub struct JobFilter {
     pub folder: Option<String>,
     /// Only jobs of the batch with this number.
     pub batch: Option<i64>,
+    /// Only jobs that need a person.
+    pub needs: bool,
+    /// Only jobs that need a person for this cause: the reason why they are held, or the code of their error.
+    pub cause: Option<String>,
+    /// Only jobs of this model.
+    pub model: Option<String>,
 }
 
 /// The order of a list.
@@ -126,8 +132,11 @@ impl JobFilter {
         let file = self.file.clone().map(|file| ("file", file));
         let folder = self.folder.clone().map(|folder| ("folder", folder));
         let batch = self.batch.map(|batch| ("batch", batch_id(batch)));
+        let needs = self.needs.then(|| ("needs", "true".to_owned()));
+        let cause = self.cause.clone().map(|cause| ("cause", cause));
+        let model = self.model.clone().map(|model| ("model", model));
         let others = text.into_iter().chain(rating).chain(file).chain(folder).chain(batch);
-        state.into_iter().chain(labels).chain(others).collect()
+        state.into_iter().chain(labels).chain(others).chain(needs).chain(cause).chain(model).collect()
     }
 }
 
@@ -145,6 +154,9 @@ mod tests {
             file: Some("ads/shots.csv".into()),
             folder: Some("ads".into()),
             batch: Some(17),
+            needs: true,
+            cause: Some("task_failed".into()),
+            model: Some("wan2.5-t2v".into()),
         };
         let pairs = [
             ("state", "held"),
@@ -155,6 +167,9 @@ mod tests {
             ("file", "ads/shots.csv"),
             ("folder", "ads"),
             ("batch", "b17"),
+            ("needs", "true"),
+            ("cause", "task_failed"),
+            ("model", "wan2.5-t2v"),
         ];
         assert_eq!(filter.query_pairs(), pairs.map(|(key, value)| (key, value.to_owned())));
         assert!(JobFilter::default().query_pairs().is_empty());

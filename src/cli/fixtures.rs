@@ -1,6 +1,8 @@
 //! Jobs for the tests of the commands.
 
-use crate::api::job::{AttemptView, FileView, HistoryView, JobView, PossibleActionView};
+use crate::api::job::{
+    AttemptView, FileView, HistoryView, JobView, NeedActionView, NeedView, PossibleActionView,
+};
 use crate::clock::Timestamp;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
@@ -24,6 +26,7 @@ pub(crate) fn job(state: StateName) -> JobView {
         priority: 0,
         labels: [("project".to_owned(), "spring".to_owned())].into(),
         rating: Some(4),
+        needs: (state == StateName::Held).then(need),
         batch: "b17".into(),
         again_of: JobId::parse("01a2069b-5192-7000-8002-4ba8a6616990"),
         max_cost_usd: Some(0.5),
@@ -51,6 +54,23 @@ pub(crate) fn job(state: StateName) -> JobView {
         pictures: None,
         again_as: Some(vec![JobId::parse("01a2069b-5192-7000-8002-4ba8a6616991").unwrap()]),
         actions: Some(vec![action("release", true), action("cancel", false)]),
+    }
+}
+
+fn need() -> NeedView {
+    let action = |action: &str, does: &str, cost_usd, may_be_billed_again| NeedActionView {
+        action: action.to_owned(),
+        does: does.to_owned(),
+        cost_usd,
+        may_be_billed_again,
+    };
+    NeedView {
+        cause: "timed_out".into(),
+        actions: vec![
+            action("release", "polls it again", Some(0.0), false),
+            action("retry", "submits it as a new task", Some(0.15), true),
+            action("cancel", "gives it up", Some(0.0), false),
+        ],
     }
 }
 

@@ -1,6 +1,6 @@
 //! `show`: one job in full.
 
-use crate::api::job::{AttemptView, JobView};
+use crate::api::job::{AttemptView, JobView, NeedActionView};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{self, hang, printable, state_word, usd};
@@ -79,9 +79,11 @@ fn describe(job: &JobView, now: Timestamp, zone: &Zone, width: Option<u16>) -> S
     }
     let id = short_ids(&[job.id]).concat();
     for possible in job.actions.iter().flatten() {
-        let cost = if possible.may_be_billed_again { "  (may be billed again)" } else { "" };
-        let action = printable(&possible.action);
-        lines.push(format!("  {:<12} dropreel {action} {id}{cost}", "possible"));
+        let needs = job.needs.iter().flat_map(|needs| &needs.actions);
+        let does = needs.filter(|need| need.action == possible.action).map(describe_need).next();
+        let billed = if possible.may_be_billed_again { "  (may be billed again)" } else { "" };
+        let (action, does) = (printable(&possible.action), does.unwrap_or_default());
+        lines.push(format!("  {:<12} dropreel {action} {id}{does}{billed}", "possible"));
     }
     if let Some(history) = &job.history {
         lines.push(String::new());
@@ -93,6 +95,17 @@ fn describe(job: &JobView, now: Timestamp, zone: &Zone, width: Option<u16>) -> S
         }
     }
     lines.join("\n")
+}
+
+/// ": polls it again, free"
+fn describe_need(action: &NeedActionView) -> String {
+    let cost = match action.cost_usd {
+        None => String::new(),
+        Some(0.0) if action.action != "release" => String::new(),
+        Some(0.0) => ", free".to_owned(),
+        Some(cost) => format!(", about {}", usd(cost)),
+    };
+    format!(": {}{cost}", action.does)
 }
 
 /// "2026-04-04 06:46:00  estimated $0.14 (own), frozen $0.16, charged $0.15".

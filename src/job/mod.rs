@@ -12,6 +12,7 @@ pub mod history;
 pub mod hold;
 pub mod id;
 pub mod label;
+pub mod needs;
 pub mod next_action;
 pub mod notification;
 pub mod output;

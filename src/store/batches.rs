@@ -46,7 +46,60 @@ const PATHS: &str = "SELECT outputs.path FROM jobs INDEXED BY jobs_by_batch
     JOIN outputs ON outputs.job = jobs.nr AND outputs.state = 'stored'
     WHERE jobs.batch = ?1 ORDER BY jobs.nr LIMIT ?2";
 
+/// Batches of several jobs, newest first.
+const RECENT: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches INDEXED BY batches_of_several
+    WHERE jobs > 1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
+    ORDER BY nr DESC LIMIT ?1";
+/// Those that have not ended.
+const OPEN: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches INDEXED BY batches_open
+    WHERE open_jobs > 0 AND jobs > 1 AND staged = 0 ORDER BY nr DESC LIMIT ?1";
+const PROGRESS: &str = "SELECT coalesce(sum(jobs - open_jobs), 0), coalesce(sum(jobs), 0)
+    FROM batches INDEXED BY batches_open WHERE open_jobs > 0 AND jobs > 1";
+
 impl Store {
+    /// Batches of several jobs that have not ended, or ended at `since` or later: the newest of each, at most `limit`.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn recent_batches(
+        &self,
+        since: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<BatchView>, StoreError> {
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut reader = BatchReader::new(connection, &book, now);
+            let mut found = Vec::new();
+            for sql in [OPEN, RECENT] {
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query([limit])?;
+                while let Some(row) = rows.next()? {
+                    let id = batch_id(row.get(0)?);
+                    if found.len() < limit as usize && found.iter().all(|batch: &BatchView| batch.id != id) {
+                        found.push(reader.read(row)?);
+                    }
+                }
+            }
+            found.retain(|batch| batch.finished_at.is_none_or(|at| at >= since));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Of the batches of several jobs that have not ended: how many of their jobs have, and how many there are.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn open_batch_jobs(&self) -> Result<(u64, u64), StoreError> {
+        self.read(|connection| {
+            let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+            let (ended, all) = connection.prepare_cached(PROGRESS)?.query_row([], read)?;
+            Ok((ended.unsigned_abs(), all.unsigned_abs()))
+        })
+        .await
+    }
+
     /// A batch and the paths of its files below the library, at most `max_paths`; `None`: it is pruned.
     ///
     /// # Errors
@@ -249,6 +302,8 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("times of models", TIMES),
         ("one batch", FILE),
         ("paths of a batch", PATHS),
+        ("recent batches", RECENT),
+        ("open batches", OPEN),
     ]
     .map(|(name, sql)| (name, sql.to_owned()))
     .into()

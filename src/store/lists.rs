@@ -15,6 +15,7 @@ use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
 use crate::store::job_rows::number_of;
+use crate::store::needs::{CAUSE, IN_NEED};
 use crate::store::search::HAS_WORDS;
 
 /// A page of a list.
@@ -311,6 +312,17 @@ pub(super) fn conditions_of(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
         };
         conditions.push(condition.into());
         values.extend(value.map(|rating| Value::from(i64::from(rating))));
+    }
+    if filter.needs || filter.cause.is_some() {
+        conditions.push(IN_NEED.into());
+    }
+    if let Some(cause) = &filter.cause {
+        conditions.push(format!("{CAUSE} = ?"));
+        values.push(cause.clone().into());
+    }
+    if let Some(model) = &filter.model {
+        conditions.push("jobs.model = ?".into());
+        values.push(model.clone().into());
     }
     (conditions, values)
 }

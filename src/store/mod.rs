@@ -22,6 +22,7 @@
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
 //! | rate outputs; label jobs | `ratings`; `labels` |
 //! | lists of jobs, the change feed; search by words; lists of batches; the end of a batch | `lists`; `search`; `batches`; `batch_ends` |
+//! | what needs a person | `needs` |
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
 //! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
@@ -64,6 +65,7 @@ pub mod lists;
 mod meta;
 pub mod metrics;
 pub mod model_stats;
+pub mod needs;
 pub mod new_jobs;
 pub mod notify;
 mod output_rows;

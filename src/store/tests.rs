@@ -324,6 +324,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::pictures::hot_statements())
         .chain(super::batches::hot_statements())
         .chain(super::counts::hot_statements())
+        .chain(super::needs::hot_statements())
         .chain(super::hooks::hot_statements())
         .chain(super::spending::hot_statements())
         .chain(super::estimates::hot_statements())

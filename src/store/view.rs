@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::api::batch::batch_id;
-use crate::api::job::{FileView, JobView};
+use crate::api::job::{FileView, JobView, NeedView};
 use crate::clock::Timestamp;
+use crate::job::needs::Need;
 use crate::job::state::State;
 use crate::job::step::edit::MOVED;
 use crate::job::suspension::Suspension;
@@ -35,6 +36,10 @@ impl JobDetails {
             priority: identity.priority.get(),
             labels: self.labels.clone(),
             rating: self.rating,
+            needs: Need::of(&self.job, now).map(|need| {
+                let cost = self.cost.filter(|cost| *cost > Quota::ZERO).or(self.estimate);
+                NeedView::new(need, cost.map(Quota::usd))
+            }),
             batch: batch_id(self.batch),
             again_of: self.again_of,
             warnings: self.warnings.clone(),
@@ -181,7 +186,7 @@ mod tests {
         let expected = concat!(
             r#"{"id":"019d5cb9-2b40-7bbb-8ccc-1234567890ab","name":"sakura","state":"downloading","#,
             r#""reason":"media.example.com is busy","task_id":"task_1","model":"wan2.5-t2v","#,
-            r#""prompt":"春天的\"樱花\"树下","progress":100,"usual_seconds":[40,70,105],"priority":10,"labels":{"project":"spring"},"rating":4,"batch":"b17","#,
+            r#""prompt":"春天的\"樱花\"树下","progress":100,"usual_seconds":[40,70,105],"priority":10,"labels":{"project":"spring"},"rating":4,"needs":null,"batch":"b17","#,
             r#""again_of":"019d5cb9-2b40-7bbb-8ccc-1234567890aa","#,
             r#""max_cost_usd":0.5,"estimate_usd":0.14,"cost_quota":75000,"cost_usd":0.15,"created_at":"2026-04-04T06:46:00.000Z","#,
             r#""submitted_at":"2026-04-04T06:46:01.000Z","completed_at":"2026-04-04T06:47:01.000Z","#,

@@ -36,6 +36,9 @@ const DEFAULT_LIMIT: u32 = 100;
         ("file" = Option<String>, Query, description = "Only jobs of the job files with this name, with or without their folder"),
         ("folder" = Option<String>, Query, description = "Only jobs whose label `folder` is this folder or one below it"),
         ("batch" = Option<String>, Query, description = "Only jobs of this batch"),
+        ("needs" = Option<bool>, Query, description = "Only jobs that need a person: held ones, and those that failed or expired and were not dismissed"),
+        ("cause" = Option<String>, Query, description = "Only jobs that need a person for this cause: the reason why they are held, or the code of their error"),
+        ("model" = Option<String>, Query, description = "Only jobs of this model"),
         ("sort" = Option<JobOrder>, Query, description = "`created`: newest first; `cost`: most expensive first; `rating`: best first, then those that nobody has rated, then rejected ones; `name`"),
         ("limit" = Option<u64>, Query, description = "Most jobs in the answer; 100 by default, 500 at most", minimum = 1),
         ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page")

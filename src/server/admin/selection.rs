@@ -14,7 +14,8 @@ use crate::store::Store;
 use crate::store::details::Found;
 
 /// The parameters of [`parse_filter`].
-pub(super) const FILTER_PARAMETERS: [&str; 7] = ["state", "label", "q", "rating", "file", "folder", "batch"];
+pub(super) const FILTER_PARAMETERS: [&str; 10] =
+    ["state", "label", "q", "rating", "file", "folder", "batch", "needs", "cause", "model"];
 
 /// The filter in the parameters.
 pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {
@@ -26,6 +27,13 @@ pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {
     let text_of =
         |name| Ok::<_, Problem>(query.single(name)?.filter(|text| !text.is_empty()).map(str::to_owned));
     let batch = query.single("batch")?.map(parse_batch).transpose()?;
+    let needs = match query.single("needs")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            return Err(Problem::bad_request(format!("`needs` must be true or false, not `{other}`")));
+        }
+    };
     Ok(JobFilter {
         state,
         labels,
@@ -34,6 +42,9 @@ pub(super) fn parse_filter(query: &Query) -> Result<JobFilter, Problem> {
         file: text_of("file")?,
         folder: text_of("folder")?,
         batch,
+        needs,
+        cause: text_of("cause")?,
+        model: text_of("model")?,
     })
 }
 

@@ -189,6 +189,9 @@ impl AdminState {
                 view.reason = Some(list_awaited(&view.model));
             }
             let estimate = estimates.get(&view.id).map(|job| job.estimate.quota.usd());
+            if let (Some(needs), Some(cost)) = (&mut view.needs, estimate) {
+                needs.set_cost(cost);
+            }
             JobView { estimate_usd: view.estimate_usd.or(estimate), ..view }
         });
         Ok(views.collect())

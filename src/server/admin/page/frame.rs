@@ -30,6 +30,8 @@ pub(super) struct Frame {
     pub here: String,
     pub now: Timestamp,
     pub counts: BTreeMap<StateName, u64>,
+    /// Begins the title while batches run: "31/40 · "; else empty.
+    pub progress: String,
     pub suspensions: Vec<Suspension>,
     pub banners: Vec<Banner>,
     pub submits_paused: bool,
@@ -79,12 +81,14 @@ impl Frame {
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
         let is_in_force = |cause| suspensions.iter().any(|suspension| suspension.cause == cause);
         let (m, now) = (language::choose_messages(request), admin.server.clock.now());
+        let counts = counts(store).await?;
         Ok(Self {
             m,
             version: &assets::VERSION,
             here: url::form_urlencoded::byte_serialize(here.as_bytes()).collect(),
             now,
-            counts: counts(store).await?,
+            progress: progress(&counts, store.open_batch_jobs().await?),
+            counts,
             submits_paused: is_in_force(SuspensionCause::PausedSubmits),
             downloads_paused: is_in_force(SuspensionCause::PausedDownloads),
             banners: banners(m, &suspensions, now),
@@ -100,6 +104,13 @@ impl Frame {
     pub(super) fn count(&self, state: &StateName) -> u64 {
         self.counts.get(state).copied().unwrap_or(0)
     }
+}
+
+/// How far the batches are that have not ended, while any job runs or waits for its turn.
+fn progress(counts: &BTreeMap<StateName, u64>, (ended, all): (u64, u64)) -> String {
+    let moves = |state: &StateName| !state.is_end() && *state != StateName::Held;
+    let is_running = counts.iter().any(|(state, jobs)| moves(state) && *jobs > 0);
+    if is_running && all > 0 { format!("{ended}/{all} · ") } else { String::new() }
 }
 
 fn banners(m: &'static Messages, suspensions: &[Suspension], now: Timestamp) -> Vec<Banner> {

@@ -1,11 +1,13 @@
-//! The web page: an overview, a list of jobs, each job in full, and the videos: as a grid, one by one, and compared.
+//! The web page: an overview, batches, a list of jobs, each job in full, and the videos: as a grid, one by one, and compared.
 //!
 //! Pages are rendered here, as a whole (`templates`). Scripts (`assets`) fetch a page again when something
 //! changes, take over the differences, and send actions to the API. So templates alone define how a page
 //! looks, and it can be read without scripts. Nothing is loaded from other hosts.
 
 mod assets;
+mod batches;
 mod compare;
+mod effects;
 mod form_models;
 mod format;
 mod frame;
@@ -15,6 +17,7 @@ mod list;
 mod media;
 mod messages;
 mod model_rows;
+mod needs;
 mod overview;
 mod parameters;
 mod pictures;
@@ -35,6 +38,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/", &[Method::GET]).route(get_or_head().to(overview::get_overview)))
         .service(resource("/jobs", &[Method::GET]).route(get_or_head().to(list::get_list)))
         .service(resource("/jobs/{job}", &[Method::GET]).route(get_or_head().to(job::get_job_page)))
+        .service(resource("/batches", &[Method::GET]).route(get_or_head().to(batches::get_batches)))
         .service(resource("/videos", &[Method::GET]).route(get_or_head().to(videos::get_videos)))
         .service(
             resource("/videos/{job}/{number}", &[Method::GET])

@@ -7,26 +7,27 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use strum::VariantArray;
 
-use crate::api::list::JobFilter;
 use crate::clock::Timestamp;
 use crate::inbox::Leftovers;
 use crate::job::budget::{Budget, Scope, Spent};
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::server::admin::health;
+use crate::server::admin::page::batches::{self, BatchCard};
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::model_rows::{ModelRow, SlotsLine, model_rows, window_titles};
+use crate::server::admin::page::needs::{self, Needs};
 use crate::server::admin::page::row::JobRow;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
 use crate::server::admin::status::slots_view;
 
-/// Most jobs of each state that needs attention; the list shows the rest.
-const MAX_ATTENTION: u32 = 6;
+/// Most jobs whose link expires soon.
+const MAX_EXPIRING: u32 = 6;
 const MAX_RUNNING: u32 = 50;
 const MAX_VIDEOS: u32 = 24;
-/// Older failures are not shown.
+/// What was spent is counted since then.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Template)]
@@ -35,10 +36,10 @@ struct OverviewTemplate {
     frame: Frame,
     /// Problems and warnings of the daemon, a sentence each.
     problems: Vec<String>,
-    /// Jobs that are held, whose link expires soon, or that recently ended without a video.
-    attention: Vec<JobRow>,
-    /// Held jobs beyond those shown.
-    more_held: String,
+    needs: Needs,
+    /// Jobs whose link expires soon.
+    expiring: Vec<JobRow>,
+    batches: Vec<BatchCard>,
     running: Vec<JobRow>,
     /// Places at the provider.
     slots: Option<SlotsLine>,
@@ -68,17 +69,13 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let (m, now, store) = (frame.m, frame.now, &server.store);
     let row = |details: &_| JobRow::new(details, &frame);
     let recent = now.minus(RECENT);
-    let held_filter = JobFilter { state: Some(StateName::Held), ..Default::default() };
-    let held = store.list(held_filter, None, MAX_ATTENTION).await?.jobs;
-    let expiring =
-        store.expiring_jobs(now.plus(server.settings.downloads.alert_before_expiry), MAX_ATTENTION).await?;
-    let mut attention: Vec<JobRow> = held.iter().chain(&expiring).map(row).collect();
-    for state in [StateName::Expired, StateName::Failed] {
-        attention.extend(store.ended_jobs(state, recent, MAX_ATTENTION).await?.iter().map(row));
-    }
-    // A job that is held or runs may also be one whose link expires soon: it is shown once.
-    let mut shown = BTreeSet::new();
-    attention.retain(|row| shown.insert(row.id.clone()));
+    let needs = needs::load(store, &frame).await?;
+    let soon = now.plus(server.settings.downloads.alert_before_expiry);
+    // A held job whose link expires soon is among those that need a person.
+    let expiring = store.expiring_jobs(soon, MAX_EXPIRING).await?;
+    let expiring: Vec<JobRow> =
+        expiring.iter().filter(|details| details.job.state_name() != StateName::Held).map(row).collect();
+    let shown: BTreeSet<String> = expiring.iter().map(|row| row.id.clone()).collect();
     let running: Vec<JobRow> = store.active_jobs(MAX_RUNNING).await?.iter().map(row).collect();
     let running = running.into_iter().filter(|row| !shown.contains(&row.id)).collect();
     let newest = store.ended_jobs(StateName::Succeeded, Timestamp::from_millis(0), MAX_VIDEOS).await?;
@@ -89,13 +86,13 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
     let budgets =
         store.spent(now).await?.iter().map(|(budget, spent)| budget_line(m, budget, *spent)).collect();
     let (waiting_cost, known_balance) = (store.waiting_cost().await?, server.balance.last());
-    let more_held = frame.count(&StateName::Held).saturating_sub(held.len() as u64);
     let slots = store.slots(now).await?;
     let slots_view = slots_view(&slots, frame.count(&StateName::Pending), &server.settings);
     Ok(OverviewTemplate {
         problems,
-        attention,
-        more_held: count_text(m.more_held, more_held),
+        needs,
+        expiring,
+        batches: batches::recent(store, &frame).await?,
         running,
         waiting: count_text(m.waiting, slots_view.waiting),
         slots: SlotsLine::new(m, &slots_view, now),
@@ -112,6 +109,13 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
         inbox: server.settings.inbox.dir.display().to_string(),
         frame,
     })
+}
+
+impl OverviewTemplate {
+    /// Everything that needs a person, shown or not.
+    fn count_needs(&self) -> u64 {
+        self.needs.total + (self.expiring.len() + self.problems.len()) as u64
+    }
 }
 
 /// What lies in the inbox and is no job file, in a sentence.

@@ -8,6 +8,7 @@ use crate::job::state::{State, StateName};
 use crate::job::step::possible::possible_actions;
 use crate::job::waiting::{WaitReason, wait_reason};
 use crate::money::Quota;
+use crate::server::admin::page::effects::effect_text;
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::frame::Frame;
 use crate::server::admin::page::messages::Messages;
@@ -22,6 +23,8 @@ const MAX_PROMPT: usize = 160;
 #[derive(Default)]
 pub(super) struct ActionButton {
     pub label: &'static str,
+    /// What it does and costs, as far as the label does not say it.
+    pub effect: String,
     /// The address that the action is sent to.
     pub address: String,
     /// The body of the request, as JSON.
@@ -188,6 +191,7 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         ..button("cancel", m.cancel, question, true)
     };
     let shown = |cost: Option<Quota>| cost.filter(|cost| cost.get() > 0).map(|cost| cost.to_string());
+    let last_cost_or_estimate = details.cost.filter(|cost| cost.get() > 0).or(details.estimate);
     let last_cost = shown(details.cost);
     let retry = || {
         let question = match &last_cost {
@@ -214,15 +218,22 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
             ..button("release", m.release, question, may_pay)
         }
     };
-    let buttons = possible_actions(&details.job, now).into_iter().map(|possible| match possible.action {
-        OperatorAction::Cancel => cancel(cancel_question()),
-        OperatorAction::Retry => retry(),
-        OperatorAction::Release => release(possible.may_be_billed_again),
-        OperatorAction::Dismiss => ActionButton {
-            confirm: m.dismiss.to_owned(),
-            decline: m.no_dismiss,
-            ..button("dismiss", m.dismiss, m.ask_dismiss, false)
-        },
+    let buttons = possible_actions(&details.job, now).into_iter().map(|possible| {
+        let button = match possible.action {
+            OperatorAction::Cancel => cancel(cancel_question()),
+            OperatorAction::Retry => retry(),
+            OperatorAction::Release => release(possible.may_be_billed_again),
+            OperatorAction::Dismiss => ActionButton {
+                confirm: m.dismiss.to_owned(),
+                decline: m.no_dismiss,
+                ..button("dismiss", m.dismiss, m.ask_dismiss, false)
+            },
+        };
+        (button, possible.action)
     });
-    buttons.collect()
+    let with_effect = |(button, action): (ActionButton, OperatorAction)| ActionButton {
+        effect: effect_text(m, &details.job, action, last_cost_or_estimate.unwrap_or_default()),
+        ..button
+    };
+    buttons.map(with_effect).collect()
 }

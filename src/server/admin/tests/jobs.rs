@@ -167,7 +167,10 @@ async fn wrong_query_is_rejected_with_the_valid_parameters() {
         ("state=runing", "pending, submitting, queued"),
         ("state=", "pending, submitting, queued"),
         ("label=", "KEY=VALUE"),
-        ("stat=failed", "state, label, q, rating, file, folder, batch, sort, limit, cursor"),
+        (
+            "stat=failed",
+            "state, label, q, rating, file, folder, batch, needs, cause, model, sort, limit, cursor",
+        ),
         ("label=project", "KEY=VALUE"),
         ("limit=0", "1 or more"),
         ("limit=-1", "whole number"),

@@ -99,6 +99,46 @@ async fn waiting_job_names_its_suspension_on_every_page() {
 }
 
 #[actix_web::test]
+async fn overview_groups_what_needs_a_person_and_shows_its_price() {
+    let admin = TestAdmin::start();
+    let body = r#"{"model": "wan2.7", "resolution": "720p", "duration": 5}"#;
+    let priced = |name: &str| Draft { body: body.into(), model: "wan2.7".into(), ..draft(name) };
+    let jobs = admin.rig.add_jobs(["a", "b", "c", "d"].map(priced).into()).await;
+    for job in &jobs[..3] {
+        let dear = Event::TooExpensive { why: "dear".into() };
+        admin.rig.store.apply(*job, dear, NOW).await.unwrap();
+    }
+    let page = admin.get("/").await.body;
+    let price = admin.rig.store.needs(1).await.unwrap().1[0].estimate;
+    for text in [
+        r#"<span class="badge">3</span>"#.to_owned(),
+        "3 × too_expensive".to_owned(),
+        format!("Release all <small>submits it, about {price}</small>"),
+        r#"href="/jobs?state=held&#38;cause=too_expensive&#38;model=wan2.7""#.to_owned(),
+        // Of the batch.
+        "<title>0/4 · Overview".to_owned(),
+        "0 of 4 · 3 held · $0.00 of about".to_owned(),
+        "/videos?batch=b1".to_owned(),
+    ] {
+        assert!(page.contains(&text) != text.starts_with("/videos"), "{text}: {page}");
+    }
+    let listed = admin.get("/api/v1/jobs?cause=too_expensive&model=wan2.7").await.json();
+    let needs = &listed["jobs"][0]["needs"];
+    assert_eq!((names(&listed).len(), &needs["cause"]), (3, &json!("too_expensive")));
+    assert_eq!(needs["actions"][0]["action"], "release");
+    assert!(needs["actions"][0]["cost_usd"].as_f64().unwrap() > 0.0, "{needs}");
+    admin.act(jobs[0], OperatorAction::Cancel).await;
+    admin.act(jobs[1], OperatorAction::Cancel).await;
+    let page = admin.get("/").await.body;
+    assert!(
+        page.contains(">Release <small>submits it, about") && !page.contains("× too_expensive"),
+        "one job is a row: {page}"
+    );
+    assert!(page.contains("2 of 4 · 1 held · 2 cancelled"), "{page}");
+    assert_eq!(admin.get("/batches").await.body.matches("class=\"batch\"").count(), 1);
+}
+
+#[actix_web::test]
 async fn warnings_about_a_request_are_on_its_page() {
     let admin = TestAdmin::start();
     let warning = Problem { pointer: String::new(), message: "odd seed".into(), line: 1, column: 1 };
@@ -372,7 +412,7 @@ async fn list_page_has_the_columns_orders_and_filters_of_its_address() {
         for path in ["/jobs", "/api/v1/jobs"] {
             let body = admin.get(&format!("{path}?{query}")).await.body;
             let count = if path == "/jobs" {
-                body.matches("data-job=").count()
+                body.matches("data-job=").count() - body.matches("data-rework=").count()
             } else {
                 body.matches("\"task_id\"").count()
             };

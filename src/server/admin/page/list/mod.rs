@@ -177,6 +177,9 @@ fn bulk_filter(query: &ListQuery) -> String {
         file: text("file"),
         folder: text("folder"),
         batch: text("batch"),
+        needs: query.filter.needs,
+        cause: text("cause"),
+        model: text("model"),
         ..BulkActionRequest::default()
     };
     // Texts always serialize.
@@ -198,6 +201,7 @@ fn bulk_actions(m: &'static Messages) -> Vec<BulkButton> {
         };
         let button = ActionButton {
             label,
+            effect: String::new(),
             address: "/api/v1/jobs/bulk".to_owned(),
             body: String::new(),
             question: question.to_owned(),

@@ -45,10 +45,13 @@ impl ListQuery {
         self.given.iter().find(|(given, _)| *given == name).map_or("", |(_, value)| value)
     }
 
-    /// What the form has no field for: further labels, file, folder and batch.
+    /// What the form has no field for.
     pub(super) fn hidden(&self) -> Vec<(&'static str, &str)> {
         let labels = self.given.iter().filter(|(name, _)| *name == "label").skip(1);
-        let others = self.given.iter().filter(|(name, _)| matches!(*name, "file" | "folder" | "batch"));
+        let others = self
+            .given
+            .iter()
+            .filter(|(name, _)| matches!(*name, "file" | "folder" | "batch" | "needs" | "cause" | "model"));
         labels.chain(others).map(|(name, value)| (*name, value.as_str())).collect()
     }
 
@@ -96,6 +99,7 @@ fn chip_text(m: &Messages, name: &str, value: &str, file_name: Option<&str>) -> 
     match name {
         "state" => value.parse().map_or_else(|_| value.to_owned(), |state| m.state(state).to_owned()),
         "rating" => rating_text(m.videos, value),
+        "needs" => m.needs_attention.to_owned(),
         "q" => format!("“{value}”"),
         "folder" => format!("{value}/"),
         "file" => format!("{} {value}", m.list.batch),

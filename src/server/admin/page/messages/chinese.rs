@@ -6,6 +6,7 @@ use crate::job::hold::HoldReason;
 use crate::job::notification::JobNotification;
 use crate::job::state::StateName;
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::messages::batches::BATCH_CHINESE;
 use crate::server::admin::page::messages::lists::LIST_CHINESE;
 use crate::server::admin::page::messages::timing::TIMING_CHINESE;
 use crate::server::admin::page::messages::videos::VIDEO_CHINESE;
@@ -19,6 +20,7 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     videos: &VIDEO_CHINESE,
     list: &LIST_CHINESE,
     timing: &TIMING_CHINESE,
+    batches: &BATCH_CHINESE,
     colon: "：",
     overview: "概览",
     jobs: "任务",
@@ -43,7 +45,6 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     all_well: "没有需要处理的事项。",
     system: "系统",
     leftovers: "收件目录中有非任务文件，不会被读取：{files}",
-    more_held: "还有 {n} 个任务需人工处理",
     running: "进行中",
     waiting: "{n} 个等待中",
     none_running: "没有正在进行的任务。",

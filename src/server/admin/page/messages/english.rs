@@ -1,6 +1,7 @@
 //! The page in English.
 
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::messages::batches::BATCH_ENGLISH;
 use crate::server::admin::page::messages::lists::LIST_ENGLISH;
 use crate::server::admin::page::messages::timing::TIMING_ENGLISH;
 use crate::server::admin::page::messages::videos::VIDEO_ENGLISH;
@@ -14,6 +15,7 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     videos: &VIDEO_ENGLISH,
     list: &LIST_ENGLISH,
     timing: &TIMING_ENGLISH,
+    batches: &BATCH_ENGLISH,
     colon: ": ",
     overview: "Overview",
     jobs: "Jobs",
@@ -34,11 +36,10 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     trust_clock: "The clock is right",
     ask_trust_clock: "Is this machine’s clock right now? Submits then continue. With a wrong clock, an old submit could be sent again and billed twice.",
     no_try: "Don’t try",
-    needs_attention: "Needs attention",
-    all_well: "Nothing needs attention.",
+    needs_attention: "Needs you",
+    all_well: "Nothing needs you.",
     system: "System",
     leftovers: "The inbox holds what is no job file and is never read: {files}",
-    more_held: "{n} more held",
     running: "Running",
     waiting: "{n} waiting",
     none_running: "Nothing is running.",

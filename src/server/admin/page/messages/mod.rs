@@ -3,6 +3,7 @@
 //!
 //! `{name}`, `{n}`, `{jobs}`, `{cost}`, `{balance}`, `{label}` and `{time}` are placeholders.
 
+pub(super) mod batches;
 pub(super) mod chinese;
 pub(super) mod english;
 mod findings;
@@ -32,6 +33,8 @@ pub(in crate::server::admin) struct Messages {
     pub list: &'static lists::ListMessages,
     /// The texts about times and places at the provider.
     pub timing: &'static timing::TimingMessages,
+    /// The texts about batches and what needs a person.
+    pub batches: &'static batches::BatchMessages,
     /// Between a label and its value.
     pub colon: &'static str,
     pub overview: &'static str,
@@ -56,7 +59,6 @@ pub(in crate::server::admin) struct Messages {
     pub needs_attention: &'static str,
     pub all_well: &'static str,
     pub system: &'static str,
-    pub more_held: &'static str,
     /// With `{files}`.
     pub leftovers: &'static str,
     pub running: &'static str,
@@ -259,6 +261,7 @@ mod tests {
             include_str!("script_texts.rs"),
             include_str!("timing.rs"),
             include_str!("videos.rs"),
+            include_str!("batches.rs")
         );
         let is_chinese = |text: &str| text.chars().any(|c| matches!(c, '\u{4e00}'..='\u{9fff}'));
         let literals = source.lines().flat_map(|line| line.split('"').skip(1).step_by(2));

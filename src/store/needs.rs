@@ -1,0 +1,170 @@
+//! What needs a person: held jobs, and failed and expired ones that nobody has dismissed, by cause and model.
+
+use rusqlite::Connection;
+
+use crate::job::state::StateName;
+use crate::money::Quota;
+use crate::pricing::price_book::PriceBook;
+use crate::store::Store;
+use crate::store::details::{JobDetails, details_where};
+use crate::store::error::StoreError;
+use crate::store::estimates::Estimator;
+
+/// The condition of the index `jobs_in_need`.
+pub(super) const IN_NEED: &str = "jobs.dismissed_at IS NULL
+    AND (jobs.state = 'held' OR jobs.state = 'failed' OR jobs.state = 'expired')";
+/// Why a job needs a person, in one word.
+pub(super) const CAUSE: &str = "coalesce(jobs.reason, jobs.error_code, jobs.state)";
+/// Most jobs of a group that are estimated; the others will cost as much on average.
+const MOST_ESTIMATED: u32 = 50;
+
+/// Jobs that need a person for the same cause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NeedGroup {
+    pub state: StateName,
+    /// The reason why they are held, or the code of their error.
+    pub cause: String,
+    pub model: String,
+    pub jobs: u64,
+    /// The newest of them.
+    pub newest: JobDetails,
+    /// What all will probably cost, if they are submitted again.
+    pub estimate: Quota,
+}
+
+fn groups_statement() -> String {
+    format!(
+        "SELECT jobs.state, {CAUSE}, jobs.model, count(*) FROM jobs INDEXED BY jobs_in_need WHERE {IN_NEED}
+         GROUP BY jobs.state, {CAUSE}, jobs.model"
+    )
+}
+
+fn group_condition() -> String {
+    format!(
+        "jobs.state = ?1 AND {CAUSE} = ?2 AND jobs.model = ?3 AND {IN_NEED} ORDER BY jobs.nr DESC LIMIT 1"
+    )
+}
+
+fn requests_statement() -> String {
+    format!(
+        "SELECT requests.body FROM jobs INDEXED BY jobs_in_need JOIN requests ON requests.job = jobs.nr
+         WHERE jobs.state = ?1 AND {CAUSE} = ?2 AND jobs.model = ?3 AND {IN_NEED} ORDER BY jobs.nr DESC LIMIT {MOST_ESTIMATED}"
+    )
+}
+
+const FAILED_OF_BATCH: &str = "SELECT requests.body FROM jobs INDEXED BY jobs_by_batch
+    JOIN requests ON requests.job = jobs.nr WHERE jobs.batch = ?1 AND jobs.state = 'failed' LIMIT ?2";
+
+impl Store {
+    /// How many jobs need a person, and the `limit` largest groups of them, held ones first.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn needs(&self, limit: usize) -> Result<(u64, Vec<NeedGroup>), StoreError> {
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&groups_statement())?;
+            let rows = statement.query_map([], |row| {
+                let count: i64 = row.get(3)?;
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, count.unsigned_abs()))
+            })?;
+            let mut groups: Vec<(StateName, String, String, u64)> = rows.collect::<Result<_, _>>()?;
+            let total = groups.iter().map(|group| group.3).sum();
+            groups.sort_by_key(|(state, _, _, jobs)| (*state != StateName::Held, std::cmp::Reverse(*jobs)));
+            groups.truncate(limit);
+            let groups = groups.into_iter().map(|group| read_group(connection, &book, group));
+            Ok((total, groups.filter_map(Result::transpose).collect::<Result<_, _>>()?))
+        })
+        .await
+    }
+
+    /// What the failed jobs of a batch will probably cost if they are submitted again.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn estimate_failed(&self, batch: i64, jobs: u64) -> Result<Quota, StoreError> {
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(FAILED_OF_BATCH)?;
+            let bodies = statement.query_map((batch, MOST_ESTIMATED), |row| row.get(0))?;
+            estimate(connection, &book, &bodies.collect::<Result<Vec<String>, _>>()?, jobs)
+        })
+        .await
+    }
+}
+
+fn read_group(
+    connection: &Connection,
+    book: &PriceBook,
+    (state, cause, model, jobs): (StateName, String, String, u64),
+) -> Result<Option<NeedGroup>, StoreError> {
+    let key = (state, &cause, &model);
+    let Some(newest) = details_where(connection, &group_condition(), key)?.pop() else { return Ok(None) };
+    let mut statement = connection.prepare_cached(&requests_statement())?;
+    let bodies = statement.query_map(key, |row| row.get(0))?;
+    let estimate = estimate(connection, book, &bodies.collect::<Result<Vec<String>, _>>()?, jobs)?;
+    Ok(Some(NeedGroup { state, cause, model, jobs, newest, estimate }))
+}
+
+/// What `jobs` jobs will probably cost, by the requests of some of them.
+fn estimate(
+    connection: &Connection,
+    book: &PriceBook,
+    bodies: &[String],
+    jobs: u64,
+) -> Result<Quota, StoreError> {
+    let mut estimator = Estimator::new(connection, book);
+    let mut sum = Quota::ZERO;
+    for body in bodies {
+        sum = sum.plus(estimator.estimate(body)?.estimate.quota);
+    }
+    let all = i128::from(sum.get()) * i128::from(jobs) / i128::try_from(bodies.len().max(1)).unwrap_or(1);
+    Ok(Quota::new(i64::try_from(all).unwrap_or(i64::MAX)))
+}
+
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("groups in need", groups_statement()),
+        ("newest of a group", super::details::select_where(&group_condition())),
+        ("requests of a group", requests_statement()),
+        ("failed of a batch", FAILED_OF_BATCH.to_owned()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::event::{Event, OperatorAction};
+    use crate::job::state::StateName;
+    use crate::jobfile::Draft;
+    use crate::store::tests::{NOW, Rig, draft};
+
+    #[tokio::test]
+    async fn jobs_in_need_are_grouped_by_cause_and_model_until_dismissed() {
+        let rig = Rig::new();
+        let body = r#"{"model": "wan2.7", "resolution": "720p", "duration": 5}"#;
+        let priced =
+            |name: &str, model: &str| Draft { body: body.into(), model: model.into(), ..draft(name) };
+        let jobs = vec![priced("a", "m"), priced("b", "m"), priced("c", "n"), draft("d"), draft("e")];
+        let jobs = rig.ingest_file("a.json", "1", jobs, NOW).await.unwrap();
+        for job in &jobs[..4] {
+            rig.store.apply(*job, Event::TooExpensive { why: "dear".into() }, NOW).await.unwrap();
+        }
+        let read = async || {
+            let (total, groups) = rig.store.needs(2).await.unwrap();
+            let groups = groups.iter().map(|group| {
+                let name = group.newest.job.identity().name.clone();
+                (group.state, group.cause.clone(), group.model.clone(), group.jobs, name)
+            });
+            (total, groups.collect::<Vec<_>>())
+        };
+        let (total, groups) = read().await;
+        assert_eq!((total, groups.len()), (4, 2), "the total counts what is not shown: {groups:?}");
+        assert_eq!(groups[0], (StateName::Held, "too_expensive".into(), "m".into(), 2, "b".into()));
+        let of_two = rig.store.needs(1).await.unwrap().1[0].estimate;
+        let of_one = rig.store.estimate_job(jobs[0]).await.unwrap().estimate.quota;
+        assert_eq!(of_two.get(), 2 * of_one.get());
+        rig.store.apply(jobs[0], Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
+        assert_eq!(read().await.0, 3, "what is cancelled needs nobody");
+    }
+}
