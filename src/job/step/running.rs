@@ -114,9 +114,10 @@ impl Change<'_> {
         }
         let is_early = running.schedule.due > sent_at && !self.job.identity.adopted;
         // Somebody watches the task, or its callback said so: when it is polled without them stays as it was.
-        if !(is_early && matches!(verdict, StatusVerdict::Answered(_))) {
-            running.schedule = self.retry_later(running.schedule, polls, not_before);
-        }
+        running.schedule = match verdict {
+            StatusVerdict::Answered(_) if is_early => running.schedule.spaced_from(running.polled_at),
+            _ => self.retry_later(running.schedule, polls, not_before),
+        };
         if self.job.callback_at.is_some() {
             let soonest = now.plus(MIN_POLL_SPACING);
             running.schedule.due = not_before.map_or(soonest, |time| time.max(soonest));

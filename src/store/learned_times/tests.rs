@@ -160,6 +160,10 @@ async fn polls_before_their_time_leave_the_schedule_as_it_was() {
         assert_eq!(schedule(task.0).await, before, "after {seconds} s");
     }
     assert_eq!(rig.store.details(task.0).await.unwrap().job.facts().progress, 7);
-    poll(&rig, &task, TaskFacts::of(Phase::Processing), before.due).await;
+    let just_before = before.due.minus(Duration::from_millis(150));
+    poll(&rig, &task, TaskFacts::of(Phase::Processing), just_before).await;
+    let spaced = schedule(task.0).await.due;
+    assert_eq!(spaced, just_before.plus(Duration::from_secs(1)), "not twice within a second");
+    poll(&rig, &task, TaskFacts::of(Phase::Processing), spaced).await;
     assert_eq!(schedule(task.0).await.tries, before.tries + 1, "polled in time");
 }
