@@ -57,6 +57,10 @@ impl Library {
         if value.get() == "null" && !known.contains_key(key) {
             return Ok(true);
         }
+        // The same labels may be written with other white space.
+        if known.get(key).is_some_and(|old| is_same(old, value)) {
+            return Ok(true);
+        }
         let new = with_value(&old, key, value).map_err(|error: SetError| wrong(error.to_string()))?;
         if new != old {
             write_atomically(&path, new.as_bytes(), self.file_mode)?;
@@ -64,6 +68,11 @@ impl Library {
         }
         Ok(true)
     }
+}
+
+fn is_same(one: &RawValue, other: &RawValue) -> bool {
+    let parse = |value: &RawValue| serde_json::from_str::<serde_json::Value>(value.get()).ok();
+    parse(one).is_some_and(|value| Some(value) == parse(other))
 }
 
 #[cfg(test)]

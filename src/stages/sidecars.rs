@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
@@ -39,13 +39,16 @@ impl SidecarStage {
 
     /// Rewrites one. A crash after it is harmless: the same is written again.
     async fn rewrite(&self, path: String, facts: SidecarFacts) -> Result<(), FsError> {
-        let (library, owner) = (self.library.clone(), facts.job.to_string());
+        let (library, job) = (self.library.clone(), facts.job);
+        let owner = job.to_string();
         let rewritten = run_blocking(&self.clock, move || {
             let quota = to_raw_value(&facts.cost.map(Quota::get));
             let usd = to_raw_value(&facts.cost.map(Quota::usd));
             let rating = to_raw_value(&facts.rating);
-            for (key, value) in [("cost_quota", quota), ("cost_usd", usd), ("rating", rating)] {
-                // Numbers always serialize.
+            let labels = RawValue::from_string(facts.labels.unwrap_or_else(|| "null".to_owned()));
+            let values = [("cost_quota", quota), ("cost_usd", usd), ("rating", rating), ("labels", labels)];
+            for (key, value) in values {
+                // Numbers always serialize, and labels are stored as JSON.
                 let Ok(value) = value else { continue };
                 library.set_in_sidecar(&path, &owner, key, &value)?;
             }
@@ -57,8 +60,7 @@ impl SidecarStage {
             Ok(()) => Ok(()),
             Err(SidecarError::File(error)) => Err(error),
             Err(error @ SidecarError::NotASidecar { .. }) => {
-                let job = facts.job;
-                tracing::warn!(%job, "cost and rating of job {job} are not noted beside its file: {error}");
+                tracing::warn!(%job, "cost, rating and labels of job {job} are not noted beside its file: {error}");
                 Ok(())
             }
         }
@@ -81,9 +83,9 @@ impl Stage for SidecarStage {
             }
             for OutdatedSidecar { path, version, facts } in outdated {
                 if let Some(facts) = facts
+                    && let job = facts.job
                     && let Err(error) = self.rewrite(path.clone(), facts).await
                 {
-                    let job = facts.job;
                     tracing::warn!(%job, "a sidecar of job {job} could not be rewritten; it is tried again: {error}");
                     wake = wake.or(Wake::At(self.clock.now().plus(RETRY_INTERVAL)));
                     continue;

@@ -13,7 +13,7 @@ use crate::store::writer::{WriteKind, Writing};
 /// A file that is about to be published has a sidecar soon.
 const OUTDATED: &str =
     "SELECT outdated_sidecars.path, outdated_sidecars.version, jobs.id, attempts.charged_quota,
-        outputs.rating
+        outputs.rating, (SELECT labels FROM requests WHERE requests.job = outputs.job)
     FROM outdated_sidecars
     LEFT JOIN outputs ON outputs.path = outdated_sidecars.path AND outputs.state <> 'lost'
     LEFT JOIN jobs ON jobs.nr = outputs.job
@@ -33,7 +33,7 @@ pub struct OutdatedSidecar {
 }
 
 /// What may change in a sidecar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SidecarFacts {
     /// The job of the file.
     pub job: JobId,
@@ -41,6 +41,8 @@ pub struct SidecarFacts {
     pub cost: Option<Quota>,
     /// What a person gave it.
     pub rating: Option<u8>,
+    /// The labels of the job, as JSON.
+    pub labels: Option<String>,
 }
 
 /// Records that the sidecars of a task's files must be rewritten.
@@ -104,7 +106,8 @@ fn outdated_in(connection: &Connection, after: &str, limit: u32) -> Result<Vec<O
     let mut statement = connection.prepare_cached(OUTDATED)?;
     let outdated = statement.query_map((after, limit), |row| {
         let (job, cost, rating): (Option<JobId>, _, _) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        let facts = job.map(|job| SidecarFacts { job, cost, rating });
+        let labels = row.get(5)?;
+        let facts = job.map(|job| SidecarFacts { job, cost, rating, labels });
         Ok(OutdatedSidecar { path: row.get(0)?, version: row.get(1)?, facts })
     })?;
     Ok(outdated.collect::<Result<_, _>>()?)

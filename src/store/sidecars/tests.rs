@@ -67,9 +67,14 @@ async fn sidecar_is_outdated_by_a_settlement_before_during_or_after_its_publicat
             }
         }
         let found = outdated(&rig).await;
-        let facts = Some(SidecarFacts { job, cost: Some(Quota::new(75_000)), rating: None });
+        let facts = Some(SidecarFacts {
+            job,
+            cost: Some(Quota::new(75_000)),
+            rating: None,
+            labels: Some(r#"{"project":"spring"}"#.into()),
+        });
         assert_eq!(
-            found.iter().map(|one| (one.path.as_str(), one.facts)).collect::<Vec<_>>(),
+            found.iter().map(|one| (one.path.as_str(), one.facts.clone())).collect::<Vec<_>>(),
             [("a.mp4", facts)]
         );
         poll(&rig, job, Some(75_000)).await;
@@ -89,6 +94,6 @@ async fn sidecar_that_changes_while_it_is_rewritten_is_rewritten_again() {
     let read = outdated(&rig).await;
     poll(&rig, job, Some(0)).await;
     rig.store.sidecar_rewritten("a.mp4".into(), read[0].version).await.unwrap();
-    let cost = outdated(&rig).await[0].facts.unwrap().cost;
+    let cost = outdated(&rig).await[0].facts.as_ref().unwrap().cost;
     assert_eq!(cost, Some(Quota::ZERO), "it was refunded meanwhile");
 }
