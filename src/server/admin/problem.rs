@@ -128,6 +128,11 @@ impl Problem {
         problem
     }
 
+    /// The jobs that a reference may mean.
+    pub(super) fn candidates(&self) -> &[Candidate] {
+        self.details.candidates.as_deref().unwrap_or_default()
+    }
+
     /// The state of the jobs does not allow the action.
     pub(super) fn action_rejected(reason: impl Into<String>) -> Self {
         Self::of(ProblemKind::ActionRejected, StatusCode::CONFLICT, reason)

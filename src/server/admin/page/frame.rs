@@ -6,6 +6,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use askama::Template;
 
+use crate::api::problem::Candidate;
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::job::suspension::{Suspension, SuspensionCause};
@@ -69,6 +70,8 @@ struct ProblemTemplate {
     version: &'static str,
     title: &'static str,
     detail: String,
+    /// The jobs that may be meant.
+    candidates: Vec<Candidate>,
 }
 
 impl Frame {
@@ -171,7 +174,9 @@ pub(super) fn render<T: Template>(request: &HttpRequest, page: Result<T, Problem
                 status if status.is_client_error() => m.invalid_request,
                 _ => m.failed,
             };
-            let page = ProblemTemplate { m, version: &assets::VERSION, title, detail: problem.to_string() };
+            let candidates = problem.candidates().to_vec();
+            let detail = problem.to_string();
+            let page = ProblemTemplate { m, version: &assets::VERSION, title, detail, candidates };
             (status, page.render())
         }
     };

@@ -8,14 +8,18 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use strum::VariantArray;
 
-use crate::api::job::HistoryView;
+use crate::api::job::{AttemptView, HistoryView};
+use crate::clock::Timestamp;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::jobfile::NamedPicture;
+use crate::money::Quota;
 use crate::server::admin::page::compare::{SiblingsLink, siblings_link};
 use crate::server::admin::page::format::DisplayTime;
 use crate::server::admin::page::frame::{Frame, render};
+use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::row::JobRow;
+use crate::server::admin::page::timeline::{Step, timeline};
 use crate::server::admin::problem::Problem;
 use crate::server::admin::selection::resolve_job;
 use crate::server::admin::state::AdminState;
@@ -46,6 +50,11 @@ struct JobTemplate {
     completed: Option<DisplayTime>,
     /// The user's own text, one key per line.
     request: String,
+    /// The states it was in.
+    timeline: Vec<Step>,
+    attempts: Vec<AttemptLine>,
+    /// Before it, nothing is submitted.
+    not_before: Option<DisplayTime>,
     history: Vec<HistoryLine>,
     hooks: Vec<HookLine>,
     file_name: Option<String>,
@@ -74,6 +83,14 @@ struct HistoryLine {
     detail: String,
     /// The request before an edit, one key per line.
     text_before: Option<String>,
+}
+
+/// A billable submit.
+struct AttemptLine {
+    key: String,
+    at: DisplayTime,
+    /// What it was estimated at, and what it was charged or has frozen.
+    cost: String,
 }
 
 /// A call of a hook.
@@ -132,7 +149,10 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let again_as = store.jobs_again(id).await?.iter().map(link).collect();
     let named = |picture: NamedPicture| Some((picture.path, picture.found?.content.file_name()));
     let pictures = store.pictures(id).await?.into_iter().filter_map(named).collect();
+    let history = store.history(id).await?;
+    let attempts = store.attempts(id).await?;
     let facts = details.job.facts();
+    let not_before = details.own_values(now).not_before;
     let first_video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
     let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
     let compare = first_video.and_then(|index| siblings_link(m.videos, id, number(index), &family.near));
@@ -146,7 +166,10 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         submitted: facts.submitted_at.map(time),
         completed: facts.completed_at.map(time),
         request: format_request(&body),
-        history: store.history(id).await?.into_iter().map(history_line).collect(),
+        timeline: timeline(m, &history, now),
+        attempts: attempts.into_iter().map(|attempt| attempt_line(m, attempt, now)).collect(),
+        not_before: not_before.map(time),
+        history: history.into_iter().map(history_line).collect(),
         hooks: store.hook_calls_of(id).await?.into_iter().map(hook_line).collect(),
         file_name: family.file_name,
         file_jobs: family.jobs,
@@ -159,6 +182,21 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         library: admin.server.library_dir().display().to_string(),
         frame,
     })
+}
+
+fn attempt_line(m: &Messages, attempt: AttemptView, now: Timestamp) -> AttemptLine {
+    let estimated = attempt.estimate_usd.and_then(Quota::from_usd).map(|cost| (m.list.estimated, cost));
+    let actual = match (attempt.charged_quota, attempt.frozen_quota) {
+        (Some(charged), _) => Some((m.list.charged, Quota::new(charged))),
+        (None, Some(frozen)) => Some((m.list.frozen, Quota::new(frozen))),
+        (None, None) => None,
+    };
+    let text = |(text, cost): (&str, Quota)| text.replace("{cost}", &cost.to_string());
+    AttemptLine {
+        key: attempt.key,
+        at: DisplayTime::new(m, attempt.at, now),
+        cost: estimated.into_iter().chain(actual).map(text).collect::<Vec<_>>().join(" · "),
+    }
 }
 
 fn link(details: &JobDetails) -> JobLink {

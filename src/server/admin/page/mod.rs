@@ -23,6 +23,7 @@ mod parameters;
 mod pictures;
 mod rework;
 mod row;
+mod timeline;
 mod timing;
 mod videos;
 

@@ -19,6 +19,7 @@ use crate::server::admin::page::messages::Messages;
 use crate::server::admin::page::model_rows::{ModelRow, SlotsLine, model_rows, window_titles};
 use crate::server::admin::page::needs::{self, Needs};
 use crate::server::admin::page::row::JobRow;
+use crate::server::admin::page::videos::card::find_posters;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::{AdminServer, AdminState};
 use crate::server::admin::status::slots_view;
@@ -47,7 +48,8 @@ struct OverviewTemplate {
     models: Vec<ModelRow>,
     /// The titles of what is said of each model.
     hours: Vec<String>,
-    newest: Vec<JobRow>,
+    /// With whether the first file of each has a poster.
+    newest: Vec<(JobRow, bool)>,
     spent: String,
     /// The balance, and what waiting jobs need of it.
     balance: String,
@@ -98,7 +100,7 @@ async fn load(request: &HttpRequest, admin: &AdminState) -> Result<OverviewTempl
         slots: SlotsLine::new(m, &slots_view, now),
         models: model_rows(m, &*store.recent_activity(now).await?, &slots, &server.settings),
         hours: window_titles(m),
-        newest: newest.iter().map(row).collect(),
+        newest: with_posters(newest.iter().map(row).collect(), admin).await?,
         spent: match spent.get() {
             0 => String::new(),
             _ => m.spent_day.replace("{cost}", &spent.to_string()),
@@ -116,6 +118,12 @@ impl OverviewTemplate {
     fn count_needs(&self) -> u64 {
         self.needs.total + (self.expiring.len() + self.problems.len()) as u64
     }
+}
+
+async fn with_posters(rows: Vec<JobRow>, admin: &AdminState) -> Result<Vec<(JobRow, bool)>, Problem> {
+    let first = |row: &JobRow| row.files.first().map_or_else(String::new, |file| file.path.clone());
+    let posters = find_posters(rows.iter().map(first).collect(), admin).await?;
+    Ok(rows.into_iter().zip(posters).collect())
 }
 
 /// What lies in the inbox and is no job file, in a sentence.

@@ -132,16 +132,6 @@ impl JobRow {
             is_refused_content: rework::is_refused_content(&details.job),
         }
     }
-
-    /// The first file, if it is a video.
-    pub(super) fn first_video(&self) -> Option<&MediaFile> {
-        self.files.first().filter(|file| file.kind == "video")
-    }
-
-    /// The first file, if it is an image.
-    pub(super) fn first_image(&self) -> Option<&MediaFile> {
-        self.files.first().filter(|file| file.kind == "image")
-    }
 }
 
 /// Why a job waits. A suspension has its details in the banner on top of the page.

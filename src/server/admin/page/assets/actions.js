@@ -56,6 +56,7 @@ export function handleActions() {
   const problem = dialog.querySelector('#confirm-problem');
   const [yes, no] = ['yes', 'no'].map((value) => dialog.querySelector(`[value=${value}]`));
   let action = null;
+  let opener = null;
 
   const confirm = (next) => {
     action = next;
@@ -70,7 +71,10 @@ export function handleActions() {
   document.addEventListener('click', async (event) => {
     const button = event.target.closest('button[data-address]');
     if (!button) return;
-    document.querySelector('#menu').open = false;
+    const menu = document.querySelector('#menu');
+    // What is in a closed menu cannot take the focus back.
+    opener = menu.contains(button) ? menu.querySelector('summary') : button;
+    menu.open = false;
     const next = { ...button.dataset };
     if (!next.done) return confirm(next);
     try {
@@ -111,4 +115,5 @@ export function handleActions() {
     refresh();
   });
   no.addEventListener('click', () => dialog.close());
+  dialog.addEventListener('close', () => { if (opener?.isConnected) opener.focus(); });
 }

@@ -1,75 +1,32 @@
-// The gallery: each clip shows its first frame, and plays without sound while the mouse is over it or after a click. A
-// browser opens six connections to a server; if every clip held one, nothing else could load. So first frames are
-// fetched two at a time, drawn and released, and only playing clips stay connected.
+// The gallery: each clip shows its poster, and plays without sound while the mouse is over it, or with sound if it is
+// nothing else, after a click. A browser opens six connections to a server; if every clip held one, nothing else could
+// load. So only playing clips are connected.
+import { drawPoster } from './posters.js';
 
-const MAX_FETCHES = 2;
-const FRAME_TIMEOUT = 8000; // milliseconds
-const waiting = [];
-let fetching = 0;
-
-const videoOf = (clip) => clip.querySelector('video');
-const shouldPlay = (clip) => clip.dataset.clicked === 'yes' || clip.dataset.hovered === 'yes';
-
-/** Closes the connection; the drawn frame stays. */
-function release(video) {
-  video.pause();
-  video.removeAttribute('src');
-  video.load();
-}
-
-function fetchFrames() {
-  while (fetching < MAX_FETCHES && waiting.length) {
-    const clip = waiting.shift();
-    if (!clip.isConnected || shouldPlay(clip)) continue;
-    fetching += 1;
-    fetchFrame(clip).finally(() => { fetching -= 1; fetchFrames(); });
-  }
-}
-
-async function fetchFrame(clip) {
-  const video = videoOf(clip);
-  video.src = `${clip.dataset.src}#t=0.1`;
-  await new Promise((done) => {
-    for (const event of ['loadeddata', 'error', 'abort']) video.addEventListener(event, done, { once: true });
-    setTimeout(done, FRAME_TIMEOUT);
-  });
-  drawFrame(clip);
-  if (!shouldPlay(clip)) release(video);
-}
-
-function drawFrame(clip) {
-  const [video, canvas] = [videoOf(clip), clip.querySelector('canvas')];
-  if (video.readyState < 2 || !video.videoWidth) return;
-  canvas.width = Math.min(video.videoWidth, 640);
-  canvas.height = Math.round(canvas.width * video.videoHeight / video.videoWidth);
-  canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
-}
+const playerOf = (clip) => clip.querySelector('video, audio');
+const isHovered = (clip) => clip.dataset.hovered === 'yes' && clip.dataset.kind === 'video';
+const shouldPlay = (clip) => clip.dataset.clicked === 'yes' || isHovered(clip);
 
 /** Starts or stops the clip. */
 function update(clip) {
-  const [video, plays] = [videoOf(clip), shouldPlay(clip)];
+  const [player, plays] = [playerOf(clip), shouldPlay(clip)];
   clip.setAttribute('aria-pressed', String(plays));
-  if (!plays) {
-    drawFrame(clip);
-    return release(video);
+  if (plays) {
+    if (!player.hasAttribute('src')) player.src = clip.dataset.src;
+    player.play().catch(() => {});
+    return;
   }
-  if (!video.hasAttribute('src')) video.src = clip.dataset.src;
-  video.play().catch(() => {});
+  // This closes its connection.
+  player.pause();
+  player.removeAttribute('src');
+  player.load();
 }
 
 export function playClips() {
-  const visible = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      visible.unobserve(target);
-      waiting.push(target);
-    }
-    fetchFrames();
-  }, { rootMargin: '200px' });
-  const observe = (root) => root.querySelectorAll?.('button.clip').forEach((clip) => visible.observe(clip));
-  observe(document);
+  const draw = (root) => root.querySelectorAll?.('.clip canvas').forEach(drawPoster);
+  draw(document);
   new MutationObserver((changes) => {
-    for (const change of changes) for (const node of change.addedNodes) observe(node);
+    for (const change of changes) for (const node of change.addedNodes) draw(node);
   }).observe(document.querySelector('main'), { childList: true, subtree: true });
 
   const clipOf = (event) => event.target instanceof Element && event.target.closest('button.clip');
@@ -81,16 +38,14 @@ export function playClips() {
     if (!clip.dataset.clicked) clip.dataset.hovered = '';
     update(clip);
   });
-  document.addEventListener('pointerover', (event) => {
+  const hover = (event, isOver) => {
     const clip = clipOf(event);
-    if (!clip || event.pointerType !== 'mouse' || clip.dataset.hovered === 'yes') return;
-    clip.dataset.hovered = 'yes';
-    update(clip);
-  });
+    if (!clip || event.pointerType !== 'mouse' || (clip.dataset.hovered === 'yes') === isOver) return;
+    clip.dataset.hovered = isOver ? 'yes' : '';
+    if (clip.dataset.kind === 'video') update(clip);
+  };
+  document.addEventListener('pointerover', (event) => hover(event, true));
   document.addEventListener('pointerout', (event) => {
-    const clip = clipOf(event);
-    if (!clip || event.pointerType !== 'mouse' || clip.contains(event.relatedTarget)) return;
-    clip.dataset.hovered = '';
-    update(clip);
+    if (!clipOf(event)?.contains(event.relatedTarget)) hover(event, false);
   });
 }

@@ -36,6 +36,11 @@ function countUnseen() {
   unseen.querySelector('span').textContent = older() ? `${count}+` : count;
 }
 
+// A choice acts at once, a text after Enter.
+document.querySelector('#videos .filters').addEventListener('change', (event) => {
+  if (event.target.matches('select, [type=date]')) event.target.form.requestSubmit();
+});
+
 /* The next page. */
 
 let loading = null;
@@ -219,8 +224,16 @@ function gridKey(key, event) {
   if (key === 'u') return undo(), true;
   if (key === 'm') return toggleMuted(), true;
   if (key === 'enter' && event.target === document.body) return openUnseen();
+  if (key === 'c') return compareChosen();
   if (key === ' ' && isOnShot) return card.querySelector('input').click(), true;
   return Boolean(card) && rateByKey(key, card);
+}
+
+function compareChosen() {
+  const button = pick.querySelector('.pick-bar button');
+  if (pick.querySelectorAll('input:checked').length < 2 || button.disabled) note(pick.querySelector('.pick-bar .muted').textContent);
+  else pick.requestSubmit();
+  return true;
 }
 
 /** Sound under the mouse is off until it is asked for. */

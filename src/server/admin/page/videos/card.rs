@@ -93,13 +93,20 @@ pub(in crate::server::admin::page) async fn add_posters(
     cards: &mut [Card],
     admin: &AdminState,
 ) -> Result<(), Problem> {
-    let paths: Vec<String> = cards.iter().map(|card| card.path.clone()).collect();
-    let library: Library = admin.server.library.clone();
-    let look = move || paths.iter().map(|path| library.has_poster(path)).collect::<Vec<_>>();
-    let found = admin.server.clock.run_blocking(look).await;
-    let found = found.map_err(|_| Problem::busy("a bug: looking for posters panicked"))?;
-    for (card, has_poster) in cards.iter_mut().zip(found) {
+    let paths = cards.iter().map(|card| card.path.clone()).collect();
+    for (card, has_poster) in cards.iter_mut().zip(find_posters(paths, admin).await?) {
         card.has_poster = has_poster;
     }
     Ok(())
+}
+
+/// Whether each of these files of the library has a poster.
+pub(in crate::server::admin::page) async fn find_posters(
+    paths: Vec<String>,
+    admin: &AdminState,
+) -> Result<Vec<bool>, Problem> {
+    let library: Library = admin.server.library.clone();
+    let look = move || paths.iter().map(|path| library.has_poster(path)).collect();
+    let found = admin.server.clock.run_blocking(look).await;
+    found.map_err(|_| Problem::busy("a bug: looking for posters panicked"))
 }

@@ -1,6 +1,6 @@
 //! The grid of the outputs in the library: filters in the address, pages by cursor.
 
-mod card;
+pub(super) mod card;
 pub(super) mod filter;
 pub(super) mod view;
 
