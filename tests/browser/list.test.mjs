@@ -210,7 +210,7 @@ test('job page has its path, its attempts and the time it waits for', async () =
     assert.match(await page.locator('.attempts li').textContent(), /estimated \$\d\.\d\d · charged \$0\.15/);
   });
   await at('/jobs/later-1', {}, async (page) => {
-    await page.getByText('Not before').waitFor();
+    await page.getByText('waits until').first().waitFor();
     assert.equal(await page.locator('.timeline .timing').count(), 1);
   });
 });

@@ -53,8 +53,6 @@ struct JobTemplate {
     /// The states it was in.
     timeline: Vec<Step>,
     attempts: Vec<AttemptLine>,
-    /// Before it, nothing is submitted.
-    not_before: Option<DisplayTime>,
     history: Vec<HistoryLine>,
     hooks: Vec<HookLine>,
     file_name: Option<String>,
@@ -152,7 +150,6 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let history = store.history(id).await?;
     let attempts = store.attempts(id).await?;
     let facts = details.job.facts();
-    let not_before = details.own_values(now).not_before;
     let first_video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
     let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
     let compare = first_video.and_then(|index| siblings_link(m.videos, id, number(index), &family.near));
@@ -168,7 +165,6 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         request: format_request(&body),
         timeline: timeline(m, &history, now),
         attempts: attempts.into_iter().map(|attempt| attempt_line(m, attempt, now)).collect(),
-        not_before: not_before.map(time),
         history: history.into_iter().map(history_line).collect(),
         hooks: store.hook_calls_of(id).await?.into_iter().map(hook_line).collect(),
         file_name: family.file_name,

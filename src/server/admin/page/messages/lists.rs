@@ -36,7 +36,6 @@ pub(in crate::server::admin) struct ListMessages {
     pub estimated: &'static str,
     pub frozen: &'static str,
     pub charged: &'static str,
-    pub not_before: &'static str,
 }
 
 #[rustfmt::skip]
@@ -71,7 +70,6 @@ pub(super) const LIST_ENGLISH: ListMessages = ListMessages {
     estimated: "estimated {cost}",
     frozen: "frozen {cost}",
     charged: "charged {cost}",
-    not_before: "Not before",
 };
 
 #[rustfmt::skip]
@@ -106,5 +104,4 @@ pub(super) const LIST_CHINESE: ListMessages = ListMessages {
     estimated: "预估 {cost}",
     frozen: "冻结 {cost}",
     charged: "收费 {cost}",
-    not_before: "最早提交时间",
 };
