@@ -348,7 +348,7 @@ test('sheet of a job works by keyboard, on a phone and in Chinese', async () => 
 
 test('sheet of a job passes the accessibility checks, and shows hostile texts as texts', async () => {
   const hostile = '<img src=x onerror=document.title=1>"\'`${1}';
-  const { jobs: [{ id }] } = await daemon.api('jobs', { model: 'wan2.5-i2v', prompt: hostile, image_urls: ['https://example.com/a.png'], seed: 1, dropreel: { name: hostile, labels: { project: hostile } } });
+  const { jobs: [{ id }] } = await daemon.api('jobs', { model: 'wan2.5-i2v', prompt: hostile, image_urls: ['https://example.com/a.png'], seed: 1, dropreel: { name: hostile, labels: { project: `${hostile}, x` } } });
   for (const [screen, options] of [['wide', {}], ['phone', PHONE]]) {
     for (const colorScheme of ['light', 'dark']) {
       await at(`/jobs/${id}`, { ...options, colorScheme, bypassCSP: true, reducedMotion: 'reduce' }, async (page) => {

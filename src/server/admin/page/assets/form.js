@@ -97,6 +97,7 @@ export class JobForm {
     fields.prompt.value = text(job.prompt);
     fields.name.value = text(own.name);
     fields.labels.value = writeLabels(own.labels);
+    this.shownLabels = fields.labels.value;
     [fields.seed.value, fields.repeat.value] = [rework.seed, rework.times];
     for (const [name, key] of PICTURES) this.pictures[name].show(asList(job[key]), rework.pictures);
     // What the model does not make is shown as it is.
@@ -198,7 +199,9 @@ export class JobForm {
 
   /** What keeps it from being submitted, in a sentence. */
   get problem() {
-    if (!parseLabels(this.fields.labels.value)) return t('bad_labels');
+    const { value } = this.fields.labels;
+    // Labels with commas in them cannot be typed here, but kept.
+    if (!parseLabels(value) && !(this.rework && value === this.shownLabels)) return t('bad_labels');
     return Object.values(this.pictures).some((picture) => picture.isUploading) ? t('uploading') : undefined;
   }
 
