@@ -14,12 +14,12 @@ use crate::job::state::StateName;
 
 const COLUMNS: [Column; 8] = [
     Column::cut("FILE"),
-    Column::number("JOBS"),
-    Column::number("LEFT"),
-    Column::number("SUCCEEDED"),
+    Column::number("DONE"),
+    Column::number("FAILED"),
     Column::number("HELD"),
     Column::number("COST"),
-    Column::number("AGE"),
+    Column::number("OF ABOUT"),
+    Column::number("LEFT"),
     Column::whole("ID"),
 ];
 
@@ -59,18 +59,19 @@ async fn fetch_batches(client: &ApiClient, limit: u32) -> Result<ReceivedBatches
 }
 
 fn row(batch: &BatchView, now: Timestamp) -> Vec<String> {
-    let count = |states: fn(&StateName) -> bool| -> String {
-        let counts = batch.states.iter().filter(|(state, _)| states(state));
-        counts.map(|(_, jobs)| jobs).sum::<u64>().to_string()
+    let count = |states: fn(StateName) -> bool| -> u64 {
+        let counts = batch.states.iter().filter(|(state, _)| states(**state));
+        counts.map(|(_, jobs)| jobs).sum()
     };
+    let left = batch.eta_at.filter(|at| *at > now).map(|at| format::duration(at.since(now).as_secs()));
     vec![
         batch.file.clone().unwrap_or_default(),
-        batch.jobs.to_string(),
-        count(|state| !state.is_end()),
-        count(|state| *state == StateName::Succeeded),
-        count(|state| *state == StateName::Held),
+        format!("{}/{}", count(StateName::is_end), batch.jobs),
+        count(|state| state == StateName::Failed).to_string(),
+        count(|state| state == StateName::Held).to_string(),
         format::usd(batch.cost_usd),
-        format::duration(now.since(batch.created_at).as_secs()),
+        format::usd(batch.estimate_usd),
+        left.unwrap_or_default(),
         batch.id.clone(),
     ]
 }
@@ -94,9 +95,9 @@ mod tests {
             estimate_usd: 12_400.0,
             created_at: NOW,
             finished_at: None,
-            eta_at: None,
+            eta_at: Some(NOW.plus(Duration::from_secs(3600 + 400))),
         };
-        let unnamed = BatchView { file: None, ..batch.clone() };
+        let unnamed = BatchView { file: None, eta_at: None, ..batch.clone() };
         let now = NOW.plus(Duration::from_secs(3600));
         let rows = [batch, unnamed].iter().map(|batch| row(batch, now)).collect();
         assert_golden("batches-80", &format::table(&COLUMNS, rows, Some(80)));

@@ -38,6 +38,8 @@ pub(super) struct BatchCard {
     pub facts: Vec<String>,
     pub created: format::DisplayTime,
     pub has_videos: bool,
+    /// All its jobs have succeeded.
+    pub is_all_well: bool,
     pub actions: Vec<ActionButton>,
 }
 
@@ -111,12 +113,9 @@ impl BatchCard {
             facts: facts(batch, ended, m, now),
             created: format::DisplayTime::new(m, batch.created_at, now),
             has_videos: count(batch, StateName::Succeeded) > 0,
+            is_all_well: count(batch, StateName::Succeeded) == batch.states.values().sum::<u64>(),
             actions: actions(batch, ended, price_of_failed, m),
         }
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.ended >= self.jobs
     }
 }
 

@@ -113,7 +113,7 @@ async fn overview_groups_what_needs_a_person_and_shows_its_price() {
     for text in [
         r#"<span class="badge">3</span>"#.to_owned(),
         "3 × too_expensive".to_owned(),
-        format!("Release all <small>submits it, about {price}</small>"),
+        format!(r#"data-effect="submits it, about {price}" aria-label="Release all: "#),
         r#"href="/jobs?state=held&#38;cause=too_expensive&#38;model=wan2.7""#.to_owned(),
         // Of the batch.
         "<title>0/4 · Overview".to_owned(),
@@ -131,7 +131,7 @@ async fn overview_groups_what_needs_a_person_and_shows_its_price() {
     admin.act(jobs[1], OperatorAction::Cancel).await;
     let page = admin.get("/").await.body;
     assert!(
-        page.contains(">Release <small>submits it, about") && !page.contains("× too_expensive"),
+        page.contains(r#"data-effect="submits it, about"#) && !page.contains("× too_expensive"),
         "one job is a row: {page}"
     );
     assert!(page.contains("2 of 4 · 1 held · 2 cancelled"), "{page}");
