@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, statat};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{
-    FsError, create_durably, create_private_folder, flush_folder, is_cross_device, max_name_bytes,
-    numbered_as_copy, numbered_within, open_folder, rename_no_replace, write_durably,
+    FsError, SHORTEST_NAME_LIMIT, create_durably, create_private_folder, flush_folder, is_cross_device,
+    max_name_bytes, numbered_as_copy, numbered_within, open_folder, rename_no_replace, write_durably,
 };
 use crate::inbox::file_version::{FileVersion, irregular_kind};
 use crate::inbox::open_folder::{OpenFolder, hash_file_in};
@@ -278,6 +278,17 @@ impl<'a> Destination<'a> {
             .map_err(|error| self.inbox.error(name, error))?;
         Ok(path)
     }
+}
+
+/// The folder below `root` for the files of the folder `below` of the inbox. Where a file there has the name of a part of it,
+/// the next free name is taken, as for files.
+pub fn folder_for(root: &Path, below: &str) -> PathBuf {
+    let parts = below.split('/').filter(|part| !part.is_empty());
+    parts.fold(root.to_owned(), |folder, part| {
+        let mut paths = (0..).map(|number| folder.join(numbered_within(part, number, SHORTEST_NAME_LIMIT)));
+        let is_usable = |path: &PathBuf| path.is_dir() || !exists(path);
+        paths.find(is_usable).unwrap_or_else(|| folder.join(part))
+    })
 }
 
 fn exists(path: &Path) -> bool {

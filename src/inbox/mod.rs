@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, create_private_folder, flush_folder, open_folder, open_folder_no_follow};
-pub use crate::inbox::destination::{Destination, FileHere};
+pub use crate::inbox::destination::{Destination, FileHere, folder_for};
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::leftovers::Leftovers;
 pub use crate::inbox::open_folder::{InboxEntry, OpenFolder};
@@ -90,7 +90,8 @@ impl Inbox {
         reason: impl Fn(&str) -> Vec<u8>,
     ) -> Result<PathBuf, FsError> {
         let (folder, name) = split_path(path);
-        Destination::create(&self.open_below(folder)?, &rejected.join(folder))?.reject(name, version, reason)
+        let to = folder_for(rejected, folder);
+        Destination::create(&self.open_below(folder)?, &to)?.reject(name, version, reason)
     }
 
     /// Flushes moves from the folder `from` below the inbox to the folder `to`. Before this, a power cut can undo them.

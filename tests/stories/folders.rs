@@ -185,3 +185,29 @@ async fn check_applies_the_defaults_of_the_inbox() {
     assert_eq!(rig.job("ideas").await["request"]["duration"], 5);
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn folder_named_like_an_archived_file_gets_the_next_free_name() {
+    let rig = Rig::start("").await;
+    let job = |seed: u32| {
+        json!({"model": "wan2.5-t2v", "prompt": format!("{SAKURA} {QUICK}"), "seed": seed}).to_string()
+    };
+    rig.drop("a.json", job(1));
+    rig.drop("bad.json", "{}");
+    rig.until_settled(1).await;
+    rig.until_output("rejected bad.json").await;
+    write(&rig.path("inbox/a.json/deep/b.json"), job(2));
+    write(&rig.path("inbox/bad.json/c.json"), "{}");
+    rig.until_settled(2).await;
+    rig.until_output("rejected bad.json/c.json").await;
+    for _ in 0..600 {
+        if !rig.path("inbox/a.json/deep/b.json").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(rig.path("rejected/bad-1.json/c.json.reason.json").exists());
+    let day = std::fs::read_dir(rig.path("accepted")).unwrap().next().unwrap().unwrap().path();
+    assert!(day.join("a.json").is_file() && day.join("a-1.json/deep/b.json").is_file());
+    rig.finish().await;
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, create_private_folder};
-use crate::inbox::{Destination, FileHere, Inbox};
+use crate::inbox::{Destination, FileHere, Inbox, folder_for};
 use crate::jobfile::split_path;
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::validate::ValidFile;
@@ -67,7 +67,7 @@ impl IntakeStage {
         unmoved: UnmovedFile,
     ) -> Result<Result<Option<PathBuf>, FsError>, StoreError> {
         let (validator, path) = (self.validator.clone(), unmoved.file_name.clone());
-        let from = folder.join(split_path(&path).0);
+        let from = folder_for(&folder, split_path(&path).0);
         let finish = move || finish_move(&validator.inbox, &folder, &unmoved);
         let foreign = match run_blocking(&self.clock, finish).await {
             Ok(FinishedMove::Done(to)) => return Ok(Ok(Some(to))),
@@ -147,7 +147,7 @@ fn archive_all(inbox: &Inbox, day: &Path, files: Vec<Committed>) -> Vec<Moved> {
         by_folder.entry(split_path(&committed.path).0.to_owned()).or_default().push(committed);
     }
     let moved = by_folder.into_iter().map(|(from, files)| {
-        let to = day.join(&from);
+        let to = folder_for(day, &from);
         let files = archive_from(inbox, &from, &to, &files);
         Moved { from, to, files }
     });
@@ -198,7 +198,7 @@ enum FinishedMove {
 
 fn finish_move(inbox: &Inbox, day: &Path, unmoved: &UnmovedFile) -> Result<FinishedMove, FsError> {
     let (from, name) = split_path(&unmoved.file_name);
-    let to = day.join(from);
+    let to = folder_for(day, from);
     let opened = match inbox.open_below(from) {
         // Its empty folder is gone. A file that was moved in its place is put back there.
         Err(FsError::NotFound(_)) => {
