@@ -17,5 +17,6 @@ mod hosts;
 mod inbox;
 mod injections;
 mod media;
+mod pictures;
 mod plans;
 mod provider;
