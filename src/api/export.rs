@@ -28,6 +28,9 @@ pub struct MovedPage {
     /// An earlier call has answered these jobs, and nobody has acknowledged them.
     #[serde(default)]
     pub interrupted: bool,
+    /// On the last page: how many jobs stay because they name local pictures and `pictures` was not set.
+    #[serde(default)]
+    pub left_with_pictures: usize,
 }
 
 /// A job as a job file.
@@ -37,6 +40,9 @@ pub struct ExportLine {
     pub id: JobId,
     /// The job file, on one line. It has a `key`: the job's own, else its id.
     pub line: String,
+    /// The local pictures that it names, by their content, for `GET /api/v1/pictures/{name}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<String>,
 }
 
 /// Which jobs to hand out to another machine.
@@ -50,6 +56,9 @@ pub struct MoveRequest {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub label: Vec<Label>,
+    /// Also jobs that name local pictures. Their lines call them by their content: fetch each before you acknowledge its job.
+    #[serde(default)]
+    pub pictures: bool,
 }
 
 /// The jobs whose lines are where they were to go.

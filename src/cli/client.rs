@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
@@ -20,14 +20,13 @@ use crate::api::export::{ExportPage, MoveRequest, MovedJobs, MovedPage};
 use crate::api::list::{JobFilter, JobOrder};
 use crate::api::models::ModelsView;
 use crate::api::picture::UploadedPicture;
-use crate::api::problem::ProblemDetails;
 use crate::api::prune::{PruneRequest, PruneResult};
 use crate::api::rating::RatingRequest;
 use crate::api::report::ReportView;
 use crate::api::status::{PauseRequest, ResumeRequest, RotationResult, StatusView};
 use crate::cli::event_stream::EventStream;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::printable;
+use crate::cli::problem_answer::{printable_lines, problem};
 use crate::cli::received::{Received, ReceivedBatches, ReceivedCreatedJobs, ReceivedJob, ReceivedPage};
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
@@ -221,10 +220,27 @@ impl ApiClient {
     }
 
     /// A page of the jobs that match `filter` as job files, oldest first.
-    pub async fn export(&self, filter: &JobFilter, cursor: Option<String>) -> Result<ExportPage, CliError> {
+    pub async fn export(
+        &self,
+        filter: &JobFilter,
+        pictures: bool,
+        cursor: Option<String>,
+    ) -> Result<ExportPage, CliError> {
         let mut query = filter.query_pairs();
+        query.push(("pictures", pictures.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         self.get(&["api", "v1", "export"], &query).await
+    }
+
+    /// A picture that jobs name.
+    pub async fn picture(&self, name: &str) -> Result<Vec<u8>, CliError> {
+        let request = self.http.get(self.url(&["api", "v1", "pictures", name], &[])?).timeout(LONG_TIMEOUT);
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(problem(response, None).await);
+        }
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok(bytes.to_vec())
     }
 
     /// Some jobs for another machine, cancelled here; none: there are no more.
@@ -421,48 +437,9 @@ fn max_cost_pair(quota: Quota) -> (&'static str, String) {
     ("max_cost_usd", format!("{:.6}", quota.usd()))
 }
 
-/// The error of an answer with problem details. `file` is the job file it is about.
-async fn problem(response: Response, file: Option<&str>) -> CliError {
-    let status = response.status();
-    let text = response.text().await.unwrap_or_default();
-    let exit = if status == StatusCode::UNAUTHORIZED { Exit::Usage } else { Exit::Failed };
-    let message = match serde_json::from_str(&text) {
-        Ok(problem) => describe_problem(&problem, file),
-        Err(_) => in_file(file, &format!("the daemon answered HTTP {status}")),
-    };
-    CliError::new(exit, message)
-}
-
-/// Each problem of a job file on a line of its own with its place; else the detail, and the jobs that may be meant.
-fn describe_problem(problem: &ProblemDetails, file: Option<&str>) -> String {
-    if let Some(errors) = problem.errors.as_ref().filter(|errors| !errors.is_empty()) {
-        let lines = errors.iter().map(|error| {
-            let described = printable(&error.describe(""));
-            file.map_or_else(|| described.trim_start().to_owned(), |file| format!("{file}:{described}"))
-        });
-        return lines.collect::<Vec<_>>().join("\n");
-    }
-    let mut text = in_file(file, &printable(&problem.detail));
-    for candidate in problem.candidates.iter().flatten() {
-        text += &format!("\n{}  {} ({})", candidate.id, printable(&candidate.name), candidate.state);
-    }
-    text
-}
-
-/// [`printable`], line by line.
-fn printable_lines(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
-}
-
-fn in_file(file: Option<&str>, message: &str) -> String {
-    file.map_or_else(|| message.to_owned(), |file| format!("{file}: {message}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::problem::{Candidate, JobFileProblem};
-    use crate::job::state::StateName;
 
     fn install_crypto() {
         // An error means that another test has installed it.
@@ -491,34 +468,5 @@ mod tests {
         for reference in ["", ".", ".."] {
             assert_eq!(client.job(reference).await.unwrap_err().exit, Exit::Usage, "{reference}");
         }
-    }
-
-    #[test]
-    fn problems_are_printed_with_their_places_or_as_a_sentence() {
-        let error = |pointer: &str, message: &str, line, column| JobFileProblem {
-            pointer: pointer.into(),
-            message: message.into(),
-            line,
-            column,
-        };
-        let invalid = ProblemDetails {
-            detail: "x".into(),
-            errors: Some(vec![error("", "is empty", 1, 1), error("/seed", "a \u{1b}", 3, 9)]),
-            ..ProblemDetails::default()
-        };
-        let expected = "a.json: is empty\na.json:3:9: /seed: a ·";
-        assert_eq!(describe_problem(&invalid, Some("a.json")), expected);
-
-        let duplicate = ProblemDetails { detail: "accepted before".into(), ..ProblemDetails::default() };
-        assert_eq!(describe_problem(&duplicate, Some("a.json")), "a.json: accepted before");
-
-        let id = JobId::parse("01a2069b-5192-7000-8002-4ba8a661699c").unwrap();
-        let candidate = Candidate { id, name: "n".into(), state: StateName::Held };
-        let ambiguous = ProblemDetails {
-            detail: "several".into(),
-            candidates: Some(vec![candidate]),
-            ..ProblemDetails::default()
-        };
-        assert_eq!(describe_problem(&ambiguous, None), format!("several\n{id}  n (held)"));
     }
 }

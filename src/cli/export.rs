@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::count;
 use crate::cli::terminal::eprint_line;
+use crate::fs::{FsError, create_durably, create_private_folder};
 
 /// `export`. The lines are JSON, so `--json` changes nothing.
 pub(crate) async fn export(context: &Context, args: &ExportArgs) -> Result<Exit, CliError> {
@@ -23,25 +24,65 @@ pub(crate) async fn export(context: &Context, args: &ExportArgs) -> Result<Exit,
 }
 
 async fn export_jobs(client: &ApiClient, args: &ExportArgs) -> Result<u64, CliError> {
-    let (mut cursor, mut jobs) = (None, 0);
+    let (mut cursor, mut jobs, mut with_pictures) = (None, 0, 0);
     loop {
-        let page = client.export(&args.filter.filter(), cursor).await?;
+        let page = client.export(&args.filter.filter(), args.pictures.is_some(), cursor).await?;
+        copy_pictures(client, args, &page.jobs).await?;
         write_lines(&page.jobs)?;
         jobs += page.jobs.len() as u64;
+        with_pictures += page.jobs.iter().filter(|job| !job.pictures.is_empty()).count();
         cursor = page.next_cursor;
         if cursor.is_none() {
-            return Ok(jobs);
+            break;
         }
     }
+    if with_pictures > 0 && args.pictures.is_none() {
+        let what = count(with_pictures as u64, "job");
+        eprint_line(&format!(
+            "{what} of these name local pictures by their paths: copy those as well, or let `--pictures DIR` do so"
+        ));
+    }
+    Ok(jobs)
+}
+
+/// Copies what these jobs name, before their lines are printed.
+async fn copy_pictures(client: &ApiClient, args: &ExportArgs, jobs: &[ExportLine]) -> Result<(), CliError> {
+    let Some(folder) = &args.pictures else { return Ok(()) };
+    let failed = |error: FsError| CliError::failed(error.to_string());
+    create_private_folder(folder).map_err(failed)?;
+    for job in jobs {
+        for name in &job.pictures {
+            let path = folder.join(name);
+            if path.exists() {
+                continue;
+            }
+            let picture = client.picture(name).await.map_err(|error| CliError {
+                message: format!("job {} names a picture that cannot be copied: {}", job.id, error.message),
+                ..error
+            })?;
+            create_durably(&path, &picture).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Acknowledges lines only once they are written: `store/export.rs` says why.
 async fn move_jobs(client: &ApiClient, args: &ExportArgs) -> Result<u64, CliError> {
-    let request = MoveRequest { state: args.filter.state, label: args.filter.labels.clone() };
+    let request = MoveRequest {
+        state: args.filter.state,
+        label: args.filter.labels.clone(),
+        pictures: args.pictures.is_some(),
+    };
     let mut moved = 0;
     loop {
         let page = client.move_jobs(&request).await?;
         if page.jobs.is_empty() {
+            if page.left_with_pictures > 0 {
+                let what = count(page.left_with_pictures as u64, "job");
+                eprint_line(&format!(
+                    "{what} with local pictures stay here: `--pictures DIR` moves them with their pictures"
+                ));
+            }
             return Ok(moved);
         }
         if page.interrupted {
@@ -50,6 +91,7 @@ async fn move_jobs(client: &ApiClient, args: &ExportArgs) -> Result<u64, CliErro
                 count(page.jobs.len() as u64, "job")
             ));
         }
+        copy_pictures(client, args, &page.jobs).await?;
         write_lines(&page.jobs)?;
         flush_stdout()?;
         client.acknowledge_moved(&MovedJobs { jobs: page.jobs.iter().map(|job| job.id).collect() }).await?;

@@ -26,6 +26,7 @@ mod models;
 mod path;
 mod pause;
 mod pictures;
+mod problem_answer;
 mod progress;
 mod prune;
 mod rate;

@@ -12,8 +12,8 @@ use crate::jobfile::matrix::{self, MatrixKey};
 use crate::jobfile::{MAX_EXPANSION, MAX_NAME_CHARS};
 use crate::money::Quota;
 
-/// The key of the member.
-pub const DROPREEL_KEY: &str = "dropreel";
+pub use crate::jobfile::field::DROPREEL_KEY;
+
 /// The keys that this version knows.
 const KEYS: &[&str] =
     &["name", "priority", "labels", "key", "again", "not_before", "max_cost_usd", "repeat", "matrix"];

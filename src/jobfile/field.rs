@@ -1,5 +1,8 @@
 //! The documented fields of a request, and what each may hold.
 
+/// The key of dropreel's own object, which is never sent.
+pub const DROPREEL_KEY: &str = "dropreel";
+
 /// A key with the type of its value.
 pub struct Field {
     pub key: &'static str,

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::jobfile::Form;
-use crate::jobfile::dropreel_member::DROPREEL_KEY;
-use crate::jobfile::field::MEDIA_KEYS;
+use crate::jobfile::field::{DROPREEL_KEY, MEDIA_KEYS};
 use crate::jobfile::findings::Findings;
 use crate::jobfile::json::{self, JsonValue, Member, Node};
 use crate::jobfile::links::{self, LinkFault};
@@ -240,8 +239,8 @@ pub fn named_in_object(text: &str) -> BTreeSet<String> {
     local.filter(|text| is_local(text, LocalPictures::BesideJobFile)).map(str::to_owned).collect()
 }
 
-/// The value of a media key, or of `matrix`, in defaults that apply to job files so many folders below them: paths of pictures
-/// begin at the folder of the defaults, and are written from the job file's. Those are added to `paths`.
+/// The value of a media key, or of `matrix`, in defaults that are `levels` folders above the job file: paths of pictures begin at
+/// the folder of the defaults, and are written from the job file's. Those are added to `paths`.
 pub(super) fn moved_paths(
     key: &str,
     value: &str,

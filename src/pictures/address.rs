@@ -7,11 +7,23 @@ use parking_lot::RwLock;
 use url::Url;
 
 use crate::job::JobId;
-use crate::jobfile::pictures::PictureContent;
+use crate::jobfile::pictures::{PictureContent, PictureType};
 use crate::secret::{CallbackSecrets, Secret};
+use crate::sha256::sha256_hex;
 
 /// Begins the paths of all pictures.
 pub const PATH_PREFIX: &str = "/media/";
+
+/// The job in the address of the picture by which `doctor` tests the way: no real one has this id.
+pub const PROBE_JOB: &str = "00000000-0000-7000-8000-000000000000";
+/// That picture: a PNG of one pixel.
+pub const PROBE: &[u8] = b"\x89PNG\r\n\x1A\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3A\x7E\x9B\x55\
+    \0\0\0\nIDAT\x78\xDA\x63\x68\0\0\0\x82\0\x81\xDA\x45\x08\x3B\0\0\0\0IEND\xAE\x42\x60\x82";
+
+/// The content of [`PROBE`].
+pub fn probe_content() -> PictureContent {
+    PictureContent { sha256: sha256_hex(PROBE), picture_type: PictureType::Png }
+}
 
 /// Makes the addresses, under the callback secret in force.
 #[derive(Clone)]
@@ -26,6 +38,11 @@ impl PictureUrls {
     pub fn new(public_url: Option<&Url>, secrets: Arc<RwLock<CallbackSecrets>>) -> Self {
         let base = public_url.map(|url| url.as_str().trim_end_matches('/').to_owned());
         Self { base, secrets }
+    }
+
+    /// The address of [`PROBE`].
+    pub fn probe_url(&self) -> Option<Secret> {
+        self.url(JobId::parse(PROBE_JOB)?, &probe_content())
     }
 
     /// The address of a picture of a job: a secret until the job has ended.
@@ -49,7 +66,6 @@ pub fn verify(path: &str, secrets: &CallbackSecrets) -> Option<(JobId, PictureCo
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::jobfile::pictures::PictureType;
     use crate::rng::Rng;
 
     #[test]
@@ -89,6 +105,14 @@ mod tests {
         ] {
             assert_eq!(verify(&wrong, &secrets), None, "{wrong}");
         }
+        let probe = urls.probe_url().unwrap();
+        let (_, probe) = probe.expose().split_once("/reel").unwrap();
+        assert_eq!(
+            verify(probe, &secrets),
+            JobId::parse(PROBE_JOB).map(|job| (job, probe_content())),
+            "{probe}"
+        );
+        assert!(crate::pictures::describe(PROBE).is_ok_and(|picture| picture.content == probe_content()));
         assert_eq!(PictureUrls::new(None, shared).url(job, &content("a")), None);
     }
 }

@@ -111,7 +111,15 @@ impl PictureFolder {
     /// # Errors
     /// If it is not there, or cannot be read.
     pub fn examine(&self, content: &PictureContent) -> Result<KeptPicture, PictureError> {
-        describe(&read_whole(self.open(content)?, &self.path(content))?)
+        describe(&self.read(content)?)
+    }
+
+    /// The bytes of a copy. Blocks.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be read.
+    pub fn read(&self, content: &PictureContent) -> Result<Vec<u8>, PictureError> {
+        read_whole(self.open(content)?, &self.path(content))
     }
 
     /// Makes sure that a copy is there, if need be from the original in the folder `inbox`: copies go when the jobs that name

@@ -214,3 +214,80 @@ async fn pictures_of_defaults_and_of_set_lie_beside_them_and_in_the_current_fold
     rig.until("rain-v3", &["succeeded"]).await;
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn exported_jobs_take_their_pictures_along() {
+    let rig = serving().await;
+    std::fs::create_dir_all(rig.path("inbox/deep")).unwrap();
+    std::fs::write(rig.path("inbox/deep/a.png"), png(b"deep")).unwrap();
+    rig.drop("a.png", png(b"top"));
+    rig.post("/api/v1/pause", json!({"what": "submits"})).await;
+    rig.drop("deep/one.json", job("one", &["a.png"]).to_string());
+    rig.drop("two.json", job("two", &["a.png"]).to_string());
+    let plain = json!({"model": "wan2.5-t2v", "prompt": "rain [sandbox: queue=50ms run=100ms]"});
+    rig.drop("plain.json", plain.to_string());
+    for name in ["one", "two", "plain"] {
+        rig.until(name, &["pending"]).await;
+    }
+    let run = async |arguments: &[&str]| {
+        let output = rig.run(arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (text(output.stdout), text(output.stderr))
+    };
+    let (lines, notes) = run(&["export"]).await;
+    assert_eq!(lines.matches(r#"["a.png"]"#).count(), 2, "{lines}");
+    assert!(notes.contains("2 jobs") && notes.contains("--pictures DIR"), "{notes}");
+    // Alone, only what needs no picture is moved.
+    let (lines, notes) = run(&["export", "--move"]).await;
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(notes.contains("2 jobs with local pictures stay here"), "{notes}");
+    std::fs::remove_file(rig.path("inbox/a.png")).unwrap();
+    let folder = rig.beside("moved");
+    let (lines, _) = run(&["export", "--move", "--pictures", folder.to_str().unwrap()]).await;
+    assert_eq!((lines.lines().count(), lines.contains("a.png")), (2, false), "{lines}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+
+    let other = serving().await;
+    for picture in std::fs::read_dir(&folder).unwrap() {
+        let picture = picture.unwrap();
+        other.drop(picture.file_name().to_str().unwrap(), std::fs::read(picture.path()).unwrap());
+    }
+    other.drop("moved.jsonl", lines);
+    let jobs = other.until_settled(2).await;
+    assert!(jobs.values().all(|state| state == "succeeded"), "{jobs:?}");
+    other.finish().await;
+    rig.finish().await;
+}
+
+/// The commands of docs/recipes.md#a-folder-of-pictures, as they are written.
+#[tokio::test]
+async fn recipe_of_a_folder_of_pictures_makes_a_video_of_each() {
+    let rig = serving().await;
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recipes.md")).unwrap();
+    let recipe = text.split("## A folder of pictures").nth(1).unwrap();
+    let block = |kind: &str| {
+        let begins = format!("```{kind}\n");
+        recipe.split(&begins).nth(1).unwrap().split("```").next().unwrap().to_owned()
+    };
+    let folder = rig.path("inbox/pictures.tmp");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["a.png", "my second, best.png", "c.PNG", "d.jpg"] {
+        std::fs::write(folder.join(name), png(name.as_bytes())).unwrap();
+    }
+    std::fs::write(folder.join("defaults.json"), block("json")).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(block("sh")).current_dir(&folder);
+    let status = tokio::task::spawn_blocking(move || shell.status().unwrap()).await.unwrap();
+    assert!(status.success());
+    std::fs::rename(&folder, rig.path("inbox/pictures")).unwrap();
+    let jobs = rig.until_settled(4).await;
+    let videos: std::collections::BTreeMap<_, _> =
+        ["a", "c", "d", "my second, best"].map(|name| (name.to_owned(), "succeeded".to_owned())).into();
+    let mut names = std::collections::BTreeMap::new();
+    for job in rig.all_jobs().await {
+        names.insert(job["name"].as_str().unwrap().to_owned(), job["state"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(names, videos, "{jobs:?}");
+    rig.finish().await;
+}

@@ -261,8 +261,15 @@ async fn path_is_refused_where_pictures_are_not_served_and_doctor_tests_the_way(
     rig.drop("off.json", job("off", &["a.png"], ""));
     let off = until(|| reason(&rig, "off.json")).await;
     assert!(off.contains("media.serve = true"), "{off}");
-    rig.stop().await;
+    // The setting is there, and the daemon does not know it yet.
+    let public = rig.public();
+    rig.set("CALLBACKS__PUBLIC_URL", &public);
     rig.set("MEDIA__SERVE", "true");
+    let doctor = rig.run(&["doctor"]).await;
+    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(text.contains("does not serve pictures") && text.contains("restart the daemon"), "{text}");
+    rig.set("CALLBACKS__PUBLIC_URL", "http://127.0.0.1:0");
+    rig.stop().await;
     rig.start_daemon().await;
     let body: Value = serde_json::from_str(&job("posted", &["a.png"], "")).unwrap();
     let (status, problem) = rig.post("/api/v1/jobs", body).await;
@@ -272,7 +279,7 @@ async fn path_is_refused_where_pictures_are_not_served_and_doctor_tests_the_way(
     rig.set("CALLBACKS__PUBLIC_URL", &public);
     let doctor = rig.run(&["doctor"]).await;
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(text.contains("/media/ reaches this daemon"), "{text}");
+    assert!(text.contains("a picture arrives from"), "{text}");
     assert!(!text.contains("a.png"), "a picture is nothing to take away: {text}");
     rig.finish().await;
 }

@@ -1,5 +1,7 @@
 //! Arguments of the commands that act on requests.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::value::RawValue;
 
@@ -85,6 +87,9 @@ pub(crate) struct ExportArgs {
     /// Cancel here what is printed, so that another machine buys it: only jobs that were not submitted
     #[arg(long)]
     pub r#move: bool,
+    /// Copy the local pictures that the jobs name into this folder; the lines call them by their content
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
 }
 
 /// A key of the request, or a path below one, and its JSON text.

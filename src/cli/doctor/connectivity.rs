@@ -1,17 +1,20 @@
 //! Requests to the provider, with the key, and to the daemon's own callback address, from outside.
 #![expect(clippy::disallowed_methods, reason = "the only HTTP client of the doctor")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use reqwest::{Client, Proxy, Response, redirect};
 
 use crate::api::models::ModelsView;
 use crate::cli::doctor::catalogue;
 use crate::cli::doctor::finding::Finding;
 use crate::clock::{Clock, Timestamp};
+use crate::pictures::address::{PROBE, PictureUrls};
 use crate::provider::wire::compression::BODY_LIMIT;
 use crate::provider::wire::time::read_http_date;
-use crate::settings::Settings;
+use crate::settings::{Settings, load_callback_secrets};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// The daemon doubts a clock that is further off (docs/reference.md#job-states).
@@ -143,36 +146,44 @@ pub(super) async fn callbacks(settings: &Settings, daemon_runs: bool) -> Finding
     }
 }
 
-/// Whether a GET below the public address of pictures reaches the public listener; `None`: they are not served, or the daemon
-/// does not run.
+/// Whether a small test picture arrives from the public address of pictures; `None`: they are not served, or the daemon does
+/// not run.
 pub(super) async fn pictures(settings: &Settings, daemon_runs: bool) -> Option<Finding> {
     let public = settings.callbacks.public_url.as_ref().filter(|_| settings.media.serve && daemon_runs)?;
     let base = public.as_str().trim_end_matches('/');
-    let response = match client(None, public.scheme() == "https") {
-        Ok(client) => client
-            .get(format!("{base}/{PICTURE_PROBE_PATH}"))
-            .send()
-            .await
-            .map_err(|error| root_cause(&error)),
+    // Only the daemon's user may read the secret of the addresses; an address of nothing tells others less.
+    let secrets = load_callback_secrets(settings).ok().map(|secrets| Arc::new(RwLock::new(secrets)));
+    let address = secrets.and_then(|secrets| PictureUrls::new(Some(public), secrets).probe_url());
+    let url = address
+        .as_ref()
+        .map_or_else(|| format!("{base}/{PICTURE_PROBE_PATH}"), |url| url.expose().to_owned());
+    let answer = match client(None, public.scheme() == "https") {
+        Ok(client) => client.get(url).send().await.map_err(|error| root_cause(&error)),
         Err(why) => Err(why),
     };
-    let fix = "let GET /media/ of that host through to callbacks.listen, as POST /callbacks/ (docs/local-pictures.md)";
-    Some(match response {
-        Ok(response) => {
-            let status = response.status().as_u16();
-            // The public listener's answer to a picture of no job.
-            if status == 404 && response.text().await.is_ok_and(|body| body == "not found") {
-                Finding::ok("pictures", format!("{base}/media/ reaches this daemon"))
-            } else {
-                let what = format!("{base}/media/ is answered by another server (HTTP {status})");
-                Finding::error("pictures", what, fix)
+    let let_through = "let GET /media/ of that host through to callbacks.listen, as POST /callbacks/ (docs/local-pictures.md)";
+    let (what, fix) = match answer {
+        Ok(answer) => {
+            let status = answer.status().as_u16();
+            let body = read_body(answer).await;
+            match (status, &*body) {
+                (200, PROBE) => {
+                    return Some(Finding::ok("pictures", format!("a picture arrives from {base}/media/")));
+                }
+                (404, b"not found") if address.is_none() => {
+                    return Some(Finding::ok("pictures", format!("{base}/media/ reaches this daemon")));
+                }
+                (404, b"not found") => (
+                    format!("{base}/media/ reaches a daemon that does not serve pictures"),
+                    "restart the daemon: it was started without `media.serve`, or with another callback secret",
+                ),
+                (200, _) => (format!("another file arrives from {base}/media/"), let_through),
+                _ => (format!("{base}/media/ is answered by another server (HTTP {status})"), let_through),
             }
         }
-        Err(why) => {
-            let what = format!("cannot reach {base}/media/ from this machine: {why}");
-            Finding::error("pictures", what, fix)
-        }
-    })
+        Err(why) => (format!("cannot reach {base}/media/ from this machine: {why}"), let_through),
+    };
+    Some(Finding::error("pictures", what, fix))
 }
 
 async fn check_callback_answer(base: &str, response: Response) -> Finding {

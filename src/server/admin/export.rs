@@ -12,7 +12,7 @@ use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::query::Query;
 use crate::server::admin::selection::parse_filter;
 use crate::server::admin::state::AdminState;
-use crate::store::export::ExportedJob;
+use crate::store::export::{ExportedJob, ExportedPictures};
 
 /// `GET /api/v1/export`.
 #[utoipa::path(
@@ -23,6 +23,7 @@ use crate::store::export::ExportedJob;
     params(
         ("state" = Option<StateName>, Query, description = "Only jobs in this state"),
         ("label" = Option<Vec<String>>, Query, description = "Only jobs with this label, `KEY=VALUE`; repeatable"),
+        ("pictures" = Option<bool>, Query, description = "Call local pictures by their content, as `pictures` of each job names them"),
         ("limit" = Option<u64>, Query, description = "Most jobs in the answer; 500 by default and at most", minimum = 1),
         ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page")
     ),
@@ -35,11 +36,16 @@ pub(super) async fn export_jobs(
     request: HttpRequest,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(&request, &["state", "label", "limit", "cursor"])?;
+    let query = Query::parse(&request, &["state", "label", "pictures", "limit", "cursor"])?;
     let (filter, cursor) = (parse_filter(&query)?, query.number("cursor")?.unwrap_or(0));
     let limit = query.limit(MAX_PAGE, MAX_PAGE)?;
     let now = admin.server.clock.now();
-    let (jobs, next) = admin.server.store.export(filter, cursor, limit, now).await?;
+    let pictures = exported_pictures(match query.single("pictures")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::bad_request("`pictures` must be `true` or `false`")),
+    });
+    let (jobs, next) = admin.server.store.export(filter, cursor, limit, pictures, now).await?;
     let next_cursor = next.map(|next| next.to_string());
     Ok(json_response(StatusCode::OK, &ExportPage { jobs: lines(jobs), next_cursor }))
 }
@@ -63,10 +69,13 @@ pub(super) async fn move_jobs(
 ) -> Result<HttpResponse, Problem> {
     let example = r#"{"state":"pending","label":["project=spring"]}"#;
     let wanted: MoveRequest = admin.read_json(&request, &mut body, example).await?;
-    let (jobs, interrupted) = admin.server.store.move_jobs(wanted.filter(), admin.server.clock.now()).await?;
+    let (store, pictures) = (&admin.server.store, exported_pictures(wanted.pictures));
+    let (jobs, interrupted) = store.move_jobs(wanted.filter(), pictures, admin.server.clock.now()).await?;
+    let is_last = jobs.is_empty() && !wanted.pictures;
+    let left_with_pictures = if is_last { store.unmoved_with_pictures(wanted.filter()).await? } else { 0 };
     failpoints::hit(FailPoint::MovedJobsCommitted);
     tracing::info!("handed out {} jobs to another machine, not acknowledged yet", jobs.len());
-    Ok(json_response(StatusCode::OK, &MovedPage { jobs: lines(jobs), interrupted }))
+    Ok(json_response(StatusCode::OK, &MovedPage { jobs: lines(jobs), interrupted, left_with_pictures }))
 }
 
 /// `POST /api/v1/export/acknowledge`.
@@ -92,6 +101,10 @@ pub(super) async fn acknowledge_moved(
     Ok(json_response(StatusCode::OK, &moved))
 }
 
+fn exported_pictures(by_content: bool) -> ExportedPictures {
+    if by_content { ExportedPictures::ByContent } else { ExportedPictures::ByPath }
+}
+
 fn lines(jobs: Vec<ExportedJob>) -> Vec<ExportLine> {
-    jobs.into_iter().map(|ExportedJob { id, line }| ExportLine { id, line }).collect()
+    jobs.into_iter().map(|ExportedJob { id, line, pictures }| ExportLine { id, line, pictures }).collect()
 }

@@ -132,6 +132,10 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             resource("/api/v1/pictures", &[Method::POST]).route(web::post().to(pictures::upload_picture)),
         )
+        .service(
+            resource("/api/v1/pictures/{name}", &[Method::GET])
+                .route(get_or_head().to(pictures::get_picture)),
+        )
         .service(resource("/api/v1/estimate", &[Method::POST]).route(web::post().to(estimate::estimate_jobs)))
         .service(resource("/api/v1/pause", &[Method::POST]).route(web::post().to(control::pause)))
         .service(resource("/api/v1/resume", &[Method::POST]).route(web::post().to(control::resume)))

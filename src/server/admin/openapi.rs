@@ -25,6 +25,7 @@ use crate::server::admin::{
         upload::submit_jobs,
         estimate::estimate_jobs,
         pictures::upload_picture,
+        pictures::get_picture,
         jobs::get_job,
         jobs::run_action,
         again::run_again,

@@ -78,6 +78,43 @@ pub(super) async fn upload_picture(
     Ok(json_response(StatusCode::CREATED, &answer))
 }
 
+/// `GET /api/v1/pictures/{name}`: a picture that jobs name.
+#[utoipa::path(
+    get,
+    path = "/api/v1/pictures/{name}",
+    tag = "jobs",
+    summary = "A picture that was uploaded, or that a job names",
+    params(("name" = String, Path, description = "As the upload or an export answered it")),
+    responses(
+        (status = 200, description = "Its bytes", content_type = "image/*", body = Vec<u8>),
+        ProblemResponses
+    )
+)]
+pub(super) async fn get_picture(
+    name: web::Path<String>,
+    admin: web::Data<AdminState>,
+) -> Result<HttpResponse, Problem> {
+    let gone = |why: String| Problem::new(StatusCode::NOT_FOUND, format!("the picture is not kept: {why}"));
+    let content =
+        PictureContent::of_file_name(&name).ok_or_else(|| gone("no picture has this name".into()))?;
+    // Each is in memory as a whole.
+    let _permit = admin.picture_uploads.acquire().await;
+    let folder = admin.server.pictures.clone();
+    let _copies_stay = folder.keep_all().await;
+    let inbox_path = admin.server.store.original_of(content.clone()).await?;
+    let found = FoundPicture { inbox_path, content: content.clone() };
+    let inbox = admin.server.settings.inbox.dir.clone();
+    let read = web::block(move || {
+        folder.restore(&inbox, &found)?;
+        folder.read(&found.content).map_err(|error| error.to_string())
+    });
+    let read = read
+        .await
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: reading it panicked"))?;
+    let bytes = read.map_err(gone)?;
+    Ok(HttpResponse::Ok().content_type(content.picture_type.media_type()).body(bytes))
+}
+
 /// The warnings about copies, or why they cannot be used.
 type Examined = BTreeMap<PictureContent, Result<Vec<String>, String>>;
 

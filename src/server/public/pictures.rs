@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::clock::{Clock, Tick};
 use crate::fs::FsError;
 use crate::job::JobId;
+use crate::jobfile::pictures::PictureContent;
 use crate::pictures::PictureFolder;
 use crate::pictures::address;
 use crate::server::answer_limit::hold;
@@ -72,6 +73,9 @@ impl PictureAnswers {
         if !self.requests.count(job) {
             return Ok(too_many_requests());
         }
+        if job.to_string() == address::PROBE_JOB && content == address::probe_content() {
+            return Ok(with_headers(HttpResponse::Ok().body(address::PROBE), &content));
+        }
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Rejection::Unavailable)?;
         let is_served = server.store.is_served(job, content.clone()).await.map_err(|error| {
             tracing::warn!(%job, "a picture of job {job} is not sent: {error}");
@@ -89,14 +93,18 @@ impl PictureAnswers {
         let file = NamedFile::from_file(file, Path::new(&content.file_name()))
             .map_err(|_| Rejection::Unavailable)?;
         let answer = file.use_etag(false).use_last_modified(false).disable_content_disposition();
-        let mut response = answer.into_response(request).map_body(|_, body| hold(permit, body));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content.picture_type.media_type()));
-        for (name, value) in HEADERS {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        Ok(response)
+        let response = answer.into_response(request).map_body(|_, body| hold(permit, body));
+        Ok(with_headers(response, &content))
     }
+}
+
+fn with_headers(mut response: HttpResponse, content: &PictureContent) -> HttpResponse {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content.picture_type.media_type()));
+    for (name, value) in HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
 }
 
 fn too_many_requests() -> HttpResponse {
