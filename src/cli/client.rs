@@ -126,18 +126,8 @@ impl ApiClient {
         self.get(&["api", "v1", "jobs", reference], &[]).await
     }
 
-    /// A page of the jobs that match `filter`, newest first.
-    pub async fn jobs(
-        &self,
-        filter: &JobFilter,
-        limit: u32,
-        cursor: Option<String>,
-    ) -> Result<ReceivedPage, CliError> {
-        self.jobs_sorted(filter, JobOrder::Created, limit, cursor).await
-    }
-
     /// A page of the jobs that match `filter`, in this order.
-    pub async fn jobs_sorted(
+    pub async fn jobs(
         &self,
         filter: &JobFilter,
         order: JobOrder,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::api::list::JobFilter;
+use crate::api::list::{JobFilter, JobOrder};
 use crate::api::status::StatusView;
 use crate::cli::client::ApiClient;
 use crate::cli::event_stream::ReceivedEvent;
@@ -161,7 +161,9 @@ impl Follower<'_> {
             None => {
                 for state in RUNNING {
                     let filter = JobFilter { state: Some(state), ..JobFilter::default() };
-                    jobs.extend(self.client.jobs(&filter, MAX_INITIAL_JOBS, None).await?.jobs);
+                    jobs.extend(
+                        self.client.jobs(&filter, JobOrder::Created, MAX_INITIAL_JOBS, None).await?.jobs,
+                    );
                 }
             }
         }

@@ -70,7 +70,7 @@ pub(crate) async fn fetch_jobs(
         if left == 0 {
             return Ok(all);
         }
-        let page = client.jobs_sorted(filter, order, left.min(MAX_PAGE), all.next_cursor.take()).await?;
+        let page = client.jobs(filter, order, left.min(MAX_PAGE), all.next_cursor.take()).await?;
         all.jobs.extend(page.jobs);
         all.next_cursor = page.next_cursor;
         all.rest = page.rest;
@@ -96,7 +96,7 @@ pub(crate) async fn fetch_jobs_of_file(
     let mut cursor = None;
     // The jobs of a file are committed at once, so none of another file is listed between them.
     loop {
-        let page = client.jobs(&JobFilter::default(), MAX_PAGE, cursor).await?;
+        let page = client.jobs(&JobFilter::default(), JobOrder::Created, MAX_PAGE, cursor).await?;
         jobs.extend(page.jobs);
         if let Some(end) = jobs.iter().position(|job| job.id == first) {
             jobs.truncate(end + 1);

@@ -4,6 +4,7 @@ mod control;
 mod estimate;
 mod http;
 mod jobs;
+mod lists;
 mod models;
 mod page;
 mod prune;

@@ -1,0 +1,137 @@
+//! The list of jobs: bulk actions, labels, and the page with its filters.
+
+use super::*;
+use crate::job::state::StateName;
+
+#[actix_web::test]
+async fn bulk_action_applies_to_exactly_the_counted_jobs() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b", "c", "d"]).await;
+    for id in &ids[..3] {
+        admin.fail(*id).await;
+    }
+    let request = |more: Value| {
+        let mut body = json!({"action": "retry", "state": "cancelled", "label": ["project=spring"]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let counted = admin.post("/api/v1/jobs/bulk", &request(json!({"dry_run": true}))).await.json();
+    assert_eq!((&counted["jobs"], &counted["done"]), (&json!(3), &json!(0)));
+    let other = admin.post("/api/v1/jobs/bulk", &request(json!({"expect": 2}))).await;
+    assert_problem(&other, 409, "expected 2 jobs, but 3 match now; nothing was done");
+    let done = admin.post("/api/v1/jobs/bulk", &request(json!({"expect": 3}))).await.json();
+    assert_eq!((&done["jobs"], &done["done"], &done["rejected"]), (&json!(3), &json!(3), &json!([])));
+    for id in &ids {
+        assert_eq!(admin.rig.store.details(*id).await.unwrap().job.state_name(), StateName::Pending);
+    }
+    let refused = admin.post("/api/v1/jobs/bulk", r#"{"action":"release","state":"pending"}"#).await.json();
+    assert_eq!((&refused["done"], refused["rejected"].as_array().unwrap().len()), (&json!(0), 4));
+    assert_eq!((&refused["jobs"], &refused["matched"]), (&json!(0), &json!(4)));
+    let named_bulk = admin.add_jobs(&["bulk"]).await[0];
+    assert_eq!(admin.get("/api/v1/jobs/bulk").await.json()["id"], json!(named_bulk));
+    let wrong = [
+        (
+            r#"{"action":"burn","state":"failed"}"#,
+            "unknown variant `burn`, expected one of `cancel`, `retry`, `release`",
+        ),
+        (r#"{"action":"retry"}"#, "give `jobs`, or a filter such as `state`"),
+        (r#"{"jobs":[]}"#, "give `action` or `set_labels`"),
+        (r#"{"action":"retry","state":"failed","rating":"6"}"#, "a rating is a number"),
+        (r#"{"action":"retry","state":"failed","set_labels":{"a":"b"}}"#, "not both"),
+        (r#"{"set_labels":{"":"b"},"state":"failed"}"#, "label keys have 1 to 64 characters"),
+        (r#"{"action":"retry","state":"lost"}"#, "unknown variant `lost`"),
+        (r#"{"action":"retry","state":"failed","label":["x"]}"#, "a label is KEY=VALUE"),
+        (r#"{"action":"retry","state":"failed","all":true}"#, "unknown field `all`"),
+    ];
+    for (body, detail) in wrong {
+        assert_problem(&admin.post("/api/v1/jobs/bulk", body).await, 400, detail);
+    }
+}
+
+#[actix_web::test]
+async fn selected_jobs_are_counted_by_what_they_allow() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b", "c"]).await;
+    admin.fail(ids[0]).await;
+    let post = async |body: Value| admin.post("/api/v1/jobs/bulk", &body.to_string()).await.json();
+    let named = json!({"jobs": ids, "dry_run": true});
+    let possible = post(named).await;
+    let actions = json!([
+        {"action": "retry", "jobs": 1, "estimate_usd": 0.9},
+        {"action": "cancel", "jobs": 2, "estimate_usd": 0.0},
+    ]);
+    assert_eq!((&possible["matched"], &possible["possible"]), (&json!(3), &actions), "{possible}");
+    let all = post(json!({"dry_run": true})).await;
+    assert_eq!(all["possible"], actions);
+    let changed = json!({"action": "cancel", "jobs": ids, "expect": 3});
+    assert_eq!(admin.post("/api/v1/jobs/bulk", &changed.to_string()).await.status, 409);
+    let cancelled = post(json!({"action": "cancel", "expect": 2})).await;
+    assert_eq!((&cancelled["done"], &cancelled["matched"]), (&json!(2), &json!(3)), "{cancelled}");
+}
+
+#[actix_web::test]
+async fn labels_of_selected_jobs_are_set_and_removed() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b", "c"]).await;
+    let body = json!({"set_labels": {"client": "x", "project": null}, "jobs": ids[..2]}).to_string();
+    for changed in [2, 0] {
+        let answer = admin.post("/api/v1/jobs/bulk", &body).await.json();
+        assert_eq!((&answer["done"], &answer["matched"]), (&json!(changed), &json!(2)), "{answer}");
+    }
+    let job = admin.get(&format!("/api/v1/jobs/{}", ids[0])).await.json();
+    assert_eq!(job["labels"], json!({"client": "x"}));
+    let history = job["history"].as_array().unwrap();
+    assert_eq!(history.last().unwrap()["detail"], "client=x, no project");
+    let listed = async |query: &str| {
+        admin.get(&format!("/api/v1/jobs?{query}")).await.json()["jobs"].as_array().unwrap().len()
+    };
+    assert_eq!((listed("label=client%3Dx").await, listed("label=project%3Dspring").await), (2, 1));
+}
+
+#[actix_web::test]
+async fn list_page_has_the_columns_orders_and_filters_of_its_address() {
+    let admin = TestAdmin::start();
+    let body = r#"[{"model":"wan2.5-preview","prompt":"樱花 in the rain","seed":4711,"resolution":"480p","duration":5,"dropreel":{"name":"b"}},
+        {"model":"wan2.5-preview","prompt":"snow","resolution":"480p","duration":5,"dropreel":{"name":"a","labels":{"folder":"ads/may"}}}]"#;
+    assert_eq!(admin.post("/api/v1/jobs?name=shots.json", body).await.status, 201);
+    let page = admin.get("/jobs?sort=name&q=-sun").await.body;
+    assert!(page.contains("</span>4711</td>"), "{page}");
+    assert!(page.contains(r#"title="shots.json">shots.json</a>"#), "{page}");
+    assert!(
+        page.contains(r#"aria-sort="ascending"><a href="/jobs?q=-sun&#38;sort=name">Name</a>"#),
+        "{page}"
+    );
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} in {page}"));
+    assert!(place(">a</a>") < place(">b</a>"));
+    for (query, found) in [
+        ("q=%E8%8A%B1", 1),
+        ("q=RAIN+wan2.5", 1),
+        ("q=-rain", 1),
+        ("q=shots", 2),
+        ("q=rain+snow", 0),
+        ("file=shots.json", 2),
+        ("file=hots.json", 0),
+        ("folder=ads", 1),
+        ("folder=ads/", 1),
+        ("folder=ad", 0),
+        ("batch=b1", 2),
+        ("batch=b2", 0),
+    ] {
+        for path in ["/jobs", "/api/v1/jobs"] {
+            let body = admin.get(&format!("{path}?{query}")).await.body;
+            let count = if path == "/jobs" {
+                body.matches("class=\"job-row\"").count()
+            } else {
+                body.matches("\"task_id\"").count()
+            };
+            assert_eq!(count, found, "{path}?{query}");
+        }
+    }
+    for (query, problem) in [
+        ("sort=age", "unknown sort `age`; use one of created, cost, rating, name"),
+        ("batch=7", "unknown batch `7`"),
+    ] {
+        assert_problem(&admin.get(&format!("/api/v1/jobs?{query}")).await, 400, problem);
+        assert_eq!(admin.get(&format!("/jobs?{query}")).await.status, 400);
+    }
+}
