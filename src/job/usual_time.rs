@@ -71,10 +71,10 @@ impl UsualTime {
     }
 
     /// How long after its submit a task whose callback has not come is first polled. At the 90th percentile, since most
-    /// callbacks have come by then: polled at the median, every second task would cost a call more. Earlier than `grace` only
-    /// once the task takes unusually long: then its callback is probably lost.
+    /// callbacks have come by then: polled at the median, every second task would cost a call more. Never before `grace`:
+    /// of few tasks nobody knows how long the next takes, and each poll too early is a call more.
     pub fn first_poll(self, grace: Duration) -> Duration {
-        self.p90.min(SLOW_POLL_INTERVAL).max(grace.min(self.long))
+        self.p90.min(SLOW_POLL_INTERVAL).max(grace)
     }
 
     /// An estimate of the progress after this time, in percent. It does not reach 100: only the provider knows.
@@ -147,16 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn first_poll_is_at_the_90th_percentile_and_early_only_if_unusually_long() {
+    fn first_poll_is_at_the_90th_percentile_and_not_before_the_grace() {
         let cases = [
             // Usual times, grace, the first poll.
-            ([40, 70, 100], 120, 100),
-            ([40, 70, 100], 80, 80),
-            ([40, 70, 300], 120, 120),
+            ([40, 70, 100], 120, 120),
+            ([40, 70, 100], 60, 70),
             ([100, 200, 300], 120, 200),
             ([1_000, 7_000, 9_000], 120, 900),
             ([1_000, 7_000, 9_000], 1_200, 1_200),
-            ([0, 0, 0], 120, 0),
+            ([0, 0, 0], 120, 120),
         ];
         for (times, grace, expected) in cases {
             let first = usual(times).first_poll(Duration::from_secs(grace));

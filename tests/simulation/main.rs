@@ -23,6 +23,7 @@ mod isolation;
 #[path = "../support/mutants.rs"]
 mod mutants;
 mod network;
+mod polls;
 mod process;
 mod run;
 mod scenario;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         _ => {
             run_seeds(&options, &disks)
                 && callbacks_change_nothing((options.seeds / 200).max(1), &disks)
+                && polls::watchers_alone_cost_more_polls(&disks)
                 && days::rest_continues_on_the_next_days(&disks)
         }
     };

@@ -64,7 +64,13 @@ struct Open {
 
 impl DaemonProcess {
     /// Starts the daemon on its folders as they are.
-    pub fn start(settings: &Settings, network: &Network, wall: Timestamp, seed: u64) -> Self {
+    pub fn start(
+        settings: &Settings,
+        network: &Network,
+        wall: Timestamp,
+        seed: u64,
+        is_watched: bool,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (stop, stopped) = watch::channel(false);
         let (clock, shared) = (Clock::paused(wall), Arc::new(Mutex::new(Shared::default())));
@@ -77,6 +83,7 @@ impl DaemonProcess {
             match Pipeline::open(&settings, transports, clock, Rng::seeded(seed)).await {
                 Err(error) => shared.lock().unwrap().ended = Some(error.to_string()),
                 Ok(pipeline) => {
+                    let _watching = is_watched.then(|| pipeline.watchers.open_stream());
                     let store = pipeline.store.clone();
                     {
                         let mut inside = shared.lock().unwrap();

@@ -528,7 +528,8 @@ impl<'a> Run<'a> {
         self.starts += 1;
         self.trace("the daemon starts");
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.starts);
-        self.process = Some(DaemonProcess::start(&self.settings, &self.network, self.daemon_clock(), seed));
+        let (clock, is_watched) = (self.daemon_clock(), self.scenario.settings.watched);
+        self.process = Some(DaemonProcess::start(&self.settings, &self.network, clock, seed, is_watched));
     }
 
     fn crash(&mut self, down: Duration) {

@@ -100,6 +100,8 @@ pub struct VariedSettings {
     pub max_running: u32,
     pub submit_per_second: f64,
     pub concurrency: usize,
+    /// Somebody follows the event stream.
+    pub watched: bool,
 }
 
 /// Faults and formats of a single task. All of them end.
@@ -405,6 +407,7 @@ impl Scenario {
             max_running: [1, 2, 20, 20][usize::try_from(rng.below(4)).unwrap()],
             submit_per_second: [0.2, 2.0, 10.0][usize::try_from(rng.below(3)).unwrap()],
             concurrency: [1, 4][usize::try_from(rng.below(2)).unwrap()],
+            watched: seed % 3 == 1,
         };
         let mut files = files(&rng, faults_end);
         // Numbers of their own: everything else of a seed is as it would be without folders.
@@ -484,7 +487,13 @@ impl Scenario {
             faults_end: seconds(150),
             timeout: HEALTHY_TIMEOUT,
             network_faults: NetworkFaults::NONE,
-            settings: VariedSettings { callbacks, max_running: 20, submit_per_second: 10.0, concurrency: 4 },
+            settings: VariedSettings {
+                callbacks,
+                max_running: 20,
+                submit_per_second: 10.0,
+                concurrency: 4,
+                watched: false,
+            },
         }
     }
 }
@@ -502,6 +511,27 @@ impl Scenario {
         Self {
             files: vec![(seconds(1), File { name: "jobs.jsonl".into(), bytes, jobs: Some(jobs) })],
             ..Self::without_faults(0, true)
+        }
+    }
+}
+
+impl Scenario {
+    /// A scenario without faults whose jobs, of these lengths, run two at a time.
+    pub fn one_after_another(jobs: u32, seconds: impl Fn(u32) -> u32, watched: bool) -> Self {
+        let line = |number: u32| {
+            let length = seconds(number);
+            serde_json::json!({"model": "wan2.7", "resolution": "720p", "duration": length, "prompt": "scene"}).to_string()
+        };
+        let bytes = (0..jobs).map(line).collect::<Vec<_>>().join("\n").into_bytes();
+        let scenario = Self::without_faults(0, true);
+        Self {
+            files: vec![(
+                Duration::from_secs(1),
+                File { name: "jobs.jsonl".into(), bytes, jobs: Some(jobs) },
+            )],
+            settings: VariedSettings { max_running: 2, watched, ..scenario.settings },
+            timeout: Duration::from_secs(6 * 3600),
+            ..scenario
         }
     }
 }
