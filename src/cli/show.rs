@@ -83,7 +83,8 @@ fn describe(job: &JobView, now: Timestamp, zone: &Zone, width: Option<u16>) -> S
         let does = needs.filter(|need| need.action == possible.action).map(describe_need).next();
         let billed = if possible.may_be_billed_again { "  (may be billed again)" } else { "" };
         let (action, does) = (printable(&possible.action), does.unwrap_or_default());
-        lines.push(format!("  {:<12} dropreel {action} {id}{does}{billed}", "possible"));
+        let command = format!("dropreel {action} {id}{does}{billed}");
+        lines.push(hang(&format!("  {:<12} ", "possible"), &command, width));
     }
     if let Some(history) = &job.history {
         lines.push(String::new());
