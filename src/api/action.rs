@@ -96,6 +96,10 @@ pub struct BulkActionResult {
     /// In a dry run without an action: what the jobs allow.
     #[serde(default)]
     pub possible: Vec<PossibleBulkAction>,
+    /// Of `dismiss`: the jobs that it took off the list, for `undismiss`.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub dismissed: Vec<JobId>,
     /// What was done, for people.
     pub message: String,
 }

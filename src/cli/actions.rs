@@ -1,4 +1,4 @@
-//! `cancel`, `retry`, `release`, `dismiss`: on named jobs, or on all that match a filter.
+//! `cancel`, `retry`, `release`, `dismiss`, `undismiss`: on named jobs, or on all that match a filter.
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -20,12 +20,14 @@ use crate::job::state::StateName;
 /// Most jobs one filter may select.
 const MAX_JOBS: u32 = 10_000;
 
-/// Whether jobs in this state allow the action, or some of them: the daemon decides on each.
-fn may_allow(action: OperatorAction, state: StateName) -> bool {
+/// Whether the job probably allows the action: the daemon decides.
+fn may_allow(action: OperatorAction, job: &JobView) -> bool {
+    let state = job.state;
     match action {
         OperatorAction::Cancel => !state.is_end(),
         OperatorAction::Release => state == StateName::Held,
         OperatorAction::Dismiss => matches!(state, StateName::Failed | StateName::Expired),
+        OperatorAction::Undismiss => job.dismissed_at.is_some(),
         OperatorAction::Retry => !matches!(
             state,
             StateName::Pending | StateName::Queued | StateName::Processing | StateName::Succeeded
@@ -39,7 +41,7 @@ struct ActionsDocument {
     rejected: usize,
 }
 
-/// `cancel`, `retry`, `release`, `dismiss`
+/// `cancel`, `retry`, `release`, `dismiss`, `undismiss`
 pub(crate) async fn apply(
     context: &Context,
     action: OperatorAction,
@@ -51,7 +53,7 @@ pub(crate) async fn apply(
     if by_filter {
         jobs = fetch_jobs(&client, &args.filter.filter(), JobOrder::Created, MAX_JOBS).await?.jobs;
         let matching = jobs.len();
-        jobs.retain(|job| may_allow(action, job.state));
+        jobs.retain(|job| may_allow(action, job));
         if jobs.len() < matching {
             let others = count((matching - jobs.len()) as u64, "job");
             eprint_line(&format!("left out: {others} whose state does not allow `{action}`"));
@@ -126,7 +128,7 @@ fn print_selection(
         return Ok(Exit::Done);
     }
     let about = match action {
-        OperatorAction::Cancel | OperatorAction::Dismiss => String::new(),
+        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => String::new(),
         OperatorAction::Retry | OperatorAction::Release => about_cost(jobs.iter().map(|job| &**job)),
     };
     let about = format!(" to {}{about}", action.into_str());
@@ -149,6 +151,7 @@ fn question(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
     match action {
         OperatorAction::Cancel => format!("Cancel {jobs}?"),
         OperatorAction::Dismiss => format!("Dismiss {jobs}?"),
+        OperatorAction::Undismiss => format!("Undo the dismissal of {jobs}?"),
         OperatorAction::Retry => {
             format!("Retry {jobs}{about}? Each becomes a new task, and may be billed again.")
         }

@@ -98,6 +98,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Retry(args) => actions::apply(&context, OperatorAction::Retry, &args).await,
         Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
         Command::Dismiss(args) => actions::apply(&context, OperatorAction::Dismiss, &args).await,
+        Command::Undismiss(args) => actions::apply(&context, OperatorAction::Undismiss, &args).await,
         Command::Rate(args) => rate::rate(&context, &args).await,
         Command::Export(args) => export::export(&context, &args).await,
         Command::Path(args) => path::path(&context, &args.job).await,

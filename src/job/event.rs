@@ -440,4 +440,6 @@ pub enum OperatorAction {
     Release,
     /// Take a failed or expired job off the list of what needs a person.
     Dismiss,
+    /// Put a dismissed job back on that list.
+    Undismiss,
 }

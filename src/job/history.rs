@@ -62,6 +62,8 @@ pub enum HistoryEvent {
     Retried,
     /// A person took it off the list of what needs one.
     Dismissed,
+    /// A person put it back on that list.
+    Undismissed,
     /// A person rated its outputs, or one of them.
     Rated,
     /// A person changed its labels.

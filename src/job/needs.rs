@@ -20,10 +20,11 @@ pub enum Effect {
     Downloads,
     GivesUp,
     TakesOffTheList,
+    PutsBackOnTheList,
 }
 
 impl Effect {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SubmitsAgain,
         Self::Submits,
         Self::RepeatsSubmit,
@@ -31,6 +32,7 @@ impl Effect {
         Self::Downloads,
         Self::GivesUp,
         Self::TakesOffTheList,
+        Self::PutsBackOnTheList,
     ];
 
     /// "it ..."
@@ -43,6 +45,7 @@ impl Effect {
             Self::Downloads => "downloads it again",
             Self::GivesUp => "gives it up",
             Self::TakesOffTheList => "takes it off the list",
+            Self::PutsBackOnTheList => "puts it back on the list",
         }
     }
 
@@ -86,6 +89,7 @@ pub fn effect(job: &Job, action: OperatorAction) -> Effect {
         (OperatorAction::Retry, _) => Effect::SubmitsAgain,
         (OperatorAction::Cancel, _) => Effect::GivesUp,
         (OperatorAction::Dismiss, _) => Effect::TakesOffTheList,
+        (OperatorAction::Undismiss, _) => Effect::PutsBackOnTheList,
         (OperatorAction::Release, State::Held(hold)) => release(hold.reason),
         (OperatorAction::Release, State::Pending { .. }) => Effect::Submits,
         (OperatorAction::Release, State::Submitting { .. }) => Effect::RepeatsSubmit,

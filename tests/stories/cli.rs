@@ -138,7 +138,7 @@ async fn action_by_filter_needs_confirmation() {
     let dry = rig.run(&["retry", "--state", "failed", "--dry-run"]).await;
     assert_eq!((dry.status.code(), stdout(&dry).lines().count()), (Some(0), 3));
     let release = rig.run(&["release", "--state", "failed"]).await;
-    assert!(stderr(&release).contains("may be billed again"), "{}", stderr(&release));
+    assert!(stderr(&release).contains("left out: 3 jobs"), "{}", stderr(&release));
     let done = rig.run(&["retry", "--state", "failed", "--yes"]).await;
     assert_eq!((done.status.code(), stdout(&done).lines().count()), (Some(0), 3), "{}", stderr(&done));
     rig.until_settled(3).await;
@@ -410,6 +410,7 @@ async fn every_command_prints_one_json_document_on_stdout() {
         (&["edit", "later", "--set", "seed=7"], 0),
         (&["cancel", "later"], 0),
         (&["dismiss", "more"], 0),
+        (&["undismiss", "more"], 0),
         (&["retry", "--state", "failed", "--dry-run"], 0),
         (&["retry", "--state", "failed", "--yes"], 0),
         (&["release", "--state", "held"], 0),

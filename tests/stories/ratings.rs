@@ -105,10 +105,11 @@ async fn rating_is_kept_in_the_database_and_the_sidecar() {
 }
 
 #[tokio::test]
-async fn dismissed_job_leaves_the_list_until_its_state_changes() {
+async fn dismissed_job_leaves_the_list_until_undone_or_changed() {
     let rig = Rig::start("").await;
-    for name in ["a", "b", "c"] {
-        rig.drop(&format!("{name}.json"), quick(name, "end=task_failed"));
+    // Those with one cause are one card.
+    for (name, end) in [("a", "end=failed:own"), ("b", "end=task_failed"), ("c", "end=task_failed")] {
+        rig.drop(&format!("{name}.json"), quick(name, end));
     }
     rig.until_settled(3).await;
     let page = || async { reqwest::get(rig.admin()).await.unwrap().text().await.unwrap() };
@@ -126,6 +127,13 @@ async fn dismissed_job_leaves_the_list_until_its_state_changes() {
     assert!(!page().await.contains(&format!("id=\"job-{id}\"")));
     let history = rig.job("a").await["history"].clone();
     assert_eq!(rig.run(&["dismiss", "a"]).await.status.code(), Some(0), "a repetition is no error");
+    assert_eq!(rig.job("a").await["history"], history);
+    let undone = rig.run(&["undismiss", "--state", "failed", "--yes"]).await;
+    assert_eq!(stdout(&undone), "a: on the list of what needs a person\n", "{}", stderr(&undone));
+    assert_eq!(rig.job("a").await["dismissed_at"], Value::Null);
+    assert!(page().await.contains(&format!("id=\"job-{id}\"")));
+    let history = rig.job("a").await["history"].clone();
+    assert_eq!(rig.run(&["undismiss", "a"]).await.status.code(), Some(0), "a repetition is no error");
     assert_eq!(rig.job("a").await["history"], history);
     let all = rig.run(&["dismiss", "--state", "failed", "--yes"]).await;
     assert_eq!((all.status.code(), stdout(&all).lines().count()), (Some(0), 3), "{}", stderr(&all));

@@ -121,7 +121,7 @@ pub(crate) struct AdoptArgs {
     pub name: Option<String>,
 }
 
-/// `cancel`, `retry`, `release`, `dismiss`
+/// `cancel`, `retry`, `release`, `dismiss`, `undismiss`
 #[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
     /// Ids, names, or parts of ids

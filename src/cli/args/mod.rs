@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// Take failed or expired jobs off the list of what needs a person
     #[command(after_help = "Example: dropreel dismiss --state failed --label project=spring")]
     Dismiss(ActionArgs),
+    /// Put dismissed jobs back on the list of what needs a person
+    #[command(after_help = "Example: dropreel undismiss sakura")]
+    Undismiss(ActionArgs),
     /// Rate the outputs of a job, or one of them, from 0 (rejected) to 5
     #[command(after_help = "Example: dropreel rate sakura 4\n         dropreel rate sakura:video-1 clear")]
     Rate(RateArgs),

@@ -1,4 +1,4 @@
-//! The operator's actions: cancel, retry, release, dismiss.
+//! The operator's actions: cancel, retry, release, dismiss, undismiss.
 
 use crate::job::event::OperatorAction;
 use crate::job::history::HistoryEvent;
@@ -58,6 +58,7 @@ impl Change<'_> {
             OperatorAction::Retry => self.retry(),
             OperatorAction::Release => self.release(),
             OperatorAction::Dismiss => self.dismiss(),
+            OperatorAction::Undismiss => self.undismiss(),
         };
         self.reply = Some(reply);
     }
@@ -172,6 +173,18 @@ impl Change<'_> {
                     self.job.facts.dismissed_at = Some(self.now());
                 }
                 ActionReply::Done("taken off the list of what needs a person")
+            }
+            _ => ActionReply::Rejected(format!("not failed or expired: it {}", self.job.past_state())),
+        }
+    }
+
+    fn undismiss(&mut self) -> ActionReply {
+        match self.job.state {
+            State::Failed { .. } | State::Expired { .. } => {
+                if self.job.facts.dismissed_at.take().is_some() {
+                    self.record(HistoryEvent::Undismissed, "");
+                }
+                ActionReply::Done("on the list of what needs a person")
             }
             _ => ActionReply::Rejected(format!("not failed or expired: it {}", self.job.past_state())),
         }

@@ -18,20 +18,36 @@ pub struct PossibleAction {
 /// The actions that `job` allows, the most likely first.
 pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
     let moment = Moment { now, jitter: 0.0, policy: &PollingPolicy::DEFAULT };
-    let actions =
-        [OperatorAction::Release, OperatorAction::Retry, OperatorAction::Cancel, OperatorAction::Dismiss];
+    let actions = [
+        OperatorAction::Release,
+        OperatorAction::Retry,
+        OperatorAction::Cancel,
+        OperatorAction::Dismiss,
+        OperatorAction::Undismiss,
+    ];
     let is_possible = |action: &OperatorAction| {
-        // A repeated dismissal is accepted, but does nothing.
-        let is_new = *action != OperatorAction::Dismiss || job.facts.dismissed_at.is_none();
-        is_new && matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
+        !is_repetition(job, *action)
+            && matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
     };
     let possible = actions.into_iter().filter(is_possible).map(|action| PossibleAction {
         action,
         may_be_billed_again: match (action, &job.state) {
             (OperatorAction::Retry, _) => true,
             (OperatorAction::Release, State::Held(hold)) => hold.reason.release_may_pay(),
-            (OperatorAction::Release | OperatorAction::Cancel | OperatorAction::Dismiss, _) => false,
+            _ => false,
         },
     });
     possible.collect()
+}
+
+/// Whether `action` is accepted, but does nothing: the job is dismissed already, or was not.
+pub fn is_repetition(job: &Job, action: OperatorAction) -> bool {
+    match action {
+        OperatorAction::Dismiss => job.facts.dismissed_at.is_some(),
+        OperatorAction::Undismiss => {
+            let may_be_dismissed = matches!(job.state, State::Failed { .. } | State::Expired { .. });
+            may_be_dismissed && job.facts.dismissed_at.is_none()
+        }
+        OperatorAction::Cancel | OperatorAction::Retry | OperatorAction::Release => false,
+    }
 }

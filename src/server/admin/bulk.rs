@@ -9,10 +9,11 @@ use crate::api::action::{
 use crate::api::estimate::CostEstimate;
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::Timestamp;
+use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
-use crate::job::step::possible::possible_actions;
+use crate::job::step::possible::{is_repetition, possible_actions};
 use crate::jobfile::dropreel_member::{MAX_LABEL_KEY, MAX_LABELS, is_label_key};
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
@@ -78,6 +79,7 @@ pub(super) async fn run_bulk_action(
         done: 0,
         rejected: Vec::new(),
         possible: Vec::new(),
+        dismissed: Vec::new(),
         message: String::new(),
     };
     match bulk.action {
@@ -96,9 +98,12 @@ pub(super) async fn run_bulk_action(
             let left_out = |details: &&JobDetails| !is_left_out(details, action, bulk.state);
             let (done, mut rejected) =
                 apply_action(&request, &admin, action, jobs.iter().filter(left_out)).await?;
-            result.message = summary(action, done, &rejected);
+            result.message = summary(action, done.len(), &rejected);
             rejected.truncate(MAX_REJECTED_SHOWN);
-            (result.done, result.rejected) = (done, rejected);
+            (result.done, result.rejected) = (done.len(), rejected);
+            if action == OperatorAction::Dismiss {
+                result.dismissed = done;
+            }
         }
         None => {
             let (done, rejected) = set_labels(store, &bulk.set_labels, &jobs, clock.now()).await?;
@@ -109,14 +114,14 @@ pub(super) async fn run_bulk_action(
     Ok(json_response(StatusCode::OK, &result))
 }
 
-/// Applies the action; returns how many jobs took it, and the others.
+/// Applies the action; returns the jobs that took it, and the others.
 async fn apply_action(
     request: &HttpRequest,
     admin: &AdminState,
     action: OperatorAction,
     jobs: impl Iterator<Item = &JobDetails>,
-) -> Result<(usize, Vec<RejectedAction>), Problem> {
-    let (messages, mut done, mut rejected) = (choose_messages(request), 0, Vec::new());
+) -> Result<(Vec<JobId>, Vec<RejectedAction>), Problem> {
+    let (messages, mut done, mut rejected) = (choose_messages(request), Vec::new(), Vec::new());
     for JobDetails { job, .. } in jobs {
         let applied =
             admin.server.store.apply(job.id(), Event::Operator(action), admin.server.clock.now()).await?;
@@ -125,10 +130,10 @@ async fn apply_action(
                 let reason = messages.action_rejected(action, applied.job.state_name(), reason);
                 rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
             }
-            _ => done += 1,
+            _ => done.push(job.id()),
         }
     }
-    tracing::info!("bulk action {action} applied to {}", count_jobs(done));
+    tracing::info!("bulk action {action} applied to {}", count_jobs(done.len()));
     Ok((done, rejected))
 }
 
@@ -159,10 +164,11 @@ fn allows(details: &JobDetails, action: OperatorAction, state: Option<StateName>
     !is_left_out(details, action, state) && is_possible()
 }
 
-/// Most held jobs continue by a release, and a retry of all would buy them again.
+/// Most held jobs continue by a release, and a retry of all would buy them again. A repetition does nothing.
 fn is_left_out(details: &JobDetails, action: OperatorAction, state: Option<StateName>) -> bool {
     let is_held = details.job.state_name() == StateName::Held;
-    action == OperatorAction::Retry && is_held && state != Some(StateName::Held)
+    let buys_again = action == OperatorAction::Retry && is_held && state != Some(StateName::Held);
+    buys_again || is_repetition(&details.job, action)
 }
 
 /// What the jobs allow.
@@ -172,9 +178,13 @@ async fn possible(
     now: Timestamp,
 ) -> Result<Vec<PossibleBulkAction>, Problem> {
     let mut all = Vec::new();
-    for action in
-        [OperatorAction::Retry, OperatorAction::Release, OperatorAction::Cancel, OperatorAction::Dismiss]
-    {
+    for action in [
+        OperatorAction::Retry,
+        OperatorAction::Release,
+        OperatorAction::Cancel,
+        OperatorAction::Dismiss,
+        OperatorAction::Undismiss,
+    ] {
         let allowing: Vec<&JobDetails> =
             jobs.iter().filter(|details| allows(details, action, None, now)).collect();
         if !allowing.is_empty() {
@@ -192,6 +202,7 @@ fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> 
         OperatorAction::Retry => format!("{jobs} resubmitted"),
         OperatorAction::Release => format!("{jobs} released"),
         OperatorAction::Dismiss => format!("{jobs} dismissed"),
+        OperatorAction::Undismiss => format!("{jobs} back on the list of what needs a person"),
     };
     match rejected {
         [] => applied,
@@ -211,7 +222,7 @@ async fn estimate_of(
     now: Timestamp,
 ) -> Result<EstimateTotal, Problem> {
     let is_billed = |details: &JobDetails| match action {
-        OperatorAction::Cancel | OperatorAction::Dismiss => false,
+        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => false,
         OperatorAction::Retry => true,
         OperatorAction::Release => {
             let may_pay_again = possible_actions(&details.job, now)

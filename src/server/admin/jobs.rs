@@ -99,12 +99,12 @@ pub(super) async fn get_job(
     Ok(json_response(StatusCode::OK, &view))
 }
 
-/// `POST /api/v1/jobs/{job}/cancel|retry|release|dismiss`.
+/// `POST /api/v1/jobs/{job}/cancel|retry|release|dismiss|undismiss`.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs/{job}/{action}",
     tag = "jobs",
-    summary = "Cancel, retry, release or dismiss a job. `retry` may be billed again",
+    summary = "Cancel, retry, release or dismiss a job, or undo the dismissal. `retry` may be billed again",
     params(
         ("job" = String, Path, description = "An id, a name, or a part that only one id has (at least 6 characters)"),
         ("action" = OperatorAction, Path, description = "What to do")

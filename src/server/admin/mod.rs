@@ -115,7 +115,7 @@ fn routes(config: &mut web::ServiceConfig) {
         )
         .service(resource(job, &[Method::GET]).route(get_or_head().to(jobs::get_job)))
         .service(
-            resource(&format!("{job}/{{action:cancel|retry|release|dismiss}}"), &[Method::POST])
+            resource(&format!("{job}/{{action:cancel|retry|release|dismiss|undismiss}}"), &[Method::POST])
                 .route(web::post().to(jobs::run_action)),
         )
         .service(resource(&format!("{job}/again"), &[Method::POST]).route(web::post().to(again::run_again)))

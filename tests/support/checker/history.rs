@@ -62,6 +62,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("ignored", ANY, &[]),
     ("edited", &["pending", "held"], &["pending"]),
     ("dismissed", &["failed", "expired"], &[]),
+    ("undismissed", &["failed", "expired"], &[]),
     ("rated", ANY, &[]),
     ("task_found", &["held"], &["processing"]),
     ("task_finished", &["held"], &[]),

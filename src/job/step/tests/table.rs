@@ -193,6 +193,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("operator: retry", Event::Operator(OperatorAction::Retry)),
         ("operator: release", Event::Operator(OperatorAction::Release)),
         ("operator: dismiss", Event::Operator(OperatorAction::Dismiss)),
+        ("operator: undismiss", Event::Operator(OperatorAction::Undismiss)),
     ]
 }
 

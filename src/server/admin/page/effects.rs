@@ -15,7 +15,7 @@ pub(super) fn effect_text(m: &Messages, job: &Job, action: OperatorAction, cost:
         OperatorAction::Release if cost.is_empty() => m.effect(effect).to_owned(),
         OperatorAction::Release => t.effect.replace("{does}", m.effect(effect)).replace("{cost}", &cost),
         OperatorAction::Retry => cost,
-        OperatorAction::Cancel | OperatorAction::Dismiss => String::new(),
+        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => String::new(),
     }
 }
 

@@ -94,6 +94,7 @@ fn actions(group: &NeedGroup, m: &'static Messages, now: Timestamp) -> Vec<Actio
             OperatorAction::Retry => (m.retry_all, m.ask_retry_all, m.no_retry, m.retried),
             OperatorAction::Release => (m.release_all, m.ask_release_all, m.no_release, m.released),
             OperatorAction::Dismiss => (m.dismiss_all, m.ask_dismiss_all, m.no_dismiss, m.dismissed),
+            OperatorAction::Undismiss => (m.undismiss, "", "", m.undismissed),
         };
         ActionButton {
             label,

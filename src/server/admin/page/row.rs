@@ -213,11 +213,9 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
             OperatorAction::Cancel => cancel(cancel_question()),
             OperatorAction::Retry => retry(),
             OperatorAction::Release => release(possible.may_be_billed_again),
-            OperatorAction::Dismiss => ActionButton {
-                confirm: m.dismiss.to_owned(),
-                decline: m.no_dismiss,
-                ..button("dismiss", m.dismiss, m.ask_dismiss, false)
-            },
+            // Without a question: either takes the other back.
+            OperatorAction::Dismiss => button("dismiss", m.dismiss, "", false),
+            OperatorAction::Undismiss => button("undismiss", m.undismiss, "", false),
         };
         (button, possible.action)
     });

@@ -1,6 +1,7 @@
 //! The list of jobs: bulk actions, labels, and the page with its filters.
 
 use super::*;
+use crate::job::event::{Phase, TaskFacts};
 use crate::job::state::StateName;
 
 #[actix_web::test]
@@ -46,6 +47,34 @@ async fn bulk_action_applies_to_exactly_the_counted_jobs() {
     for (body, detail) in wrong {
         assert_problem(&admin.post("/api/v1/jobs/bulk", body).await, 400, detail);
     }
+}
+
+#[actix_web::test]
+async fn bulk_dismissal_names_its_jobs_and_is_undone() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b", "c"]).await;
+    for id in &ids {
+        admin.run(*id, TaskFacts::of(Phase::Failed), NOW).await;
+    }
+    let post = async |body: Value| admin.post("/api/v1/jobs/bulk", &body.to_string()).await.json();
+    post(json!({"action": "dismiss", "jobs": [ids[0]]})).await;
+    let dismissed = post(json!({"action": "dismiss", "state": "failed"})).await;
+    assert_eq!(
+        (&dismissed["jobs"], &dismissed["done"]),
+        (&json!(2), &json!(2)),
+        "not the first: {dismissed}"
+    );
+    assert_eq!(dismissed["dismissed"].as_array().unwrap().len(), 2, "{dismissed}");
+    assert_eq!(admin.get("/api/v1/jobs?needs=true").await.json()["jobs"], json!([]));
+    let undone = post(json!({"action": "undismiss", "jobs": dismissed["dismissed"]})).await;
+    assert_eq!((&undone["done"], &undone["dismissed"]), (&json!(2), &json!([])), "{undone}");
+    let needs = admin.get("/api/v1/jobs?needs=true").await.json();
+    assert_eq!(names(&needs), ["c", "b"]);
+    let possible = post(json!({"jobs": ids, "dry_run": true})).await["possible"].clone();
+    let possible =
+        possible.as_array().unwrap().iter().map(|one| (one["action"].clone(), one["jobs"].clone()));
+    let of = |action: &str, jobs: u8| (json!(action), json!(jobs));
+    assert_eq!(possible.collect::<Vec<_>>(), [of("retry", 3), of("dismiss", 2), of("undismiss", 1)]);
 }
 
 #[actix_web::test]

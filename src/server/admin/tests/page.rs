@@ -21,6 +21,25 @@ impl TestAdmin {
     pub(super) async fn fail(&self, job: JobId) {
         self.act(job, OperatorAction::Cancel).await;
     }
+
+    /// Submits a job; a poll then finds its task like this.
+    pub(super) async fn run(&self, job: JobId, facts: TaskFacts, now: Timestamp) {
+        let parts = AttemptParts {
+            base_url: "https://qingbo.dev/v1".to_owned(),
+            callback_url: Box::new(|_| None),
+            picture_url: Box::new(|_, _| None),
+            estimate: Estimate::exactly(Quota::ZERO, EstimateSource::List),
+            price_class: None,
+            estimated_change: None,
+        };
+        let store = &self.rig.store;
+        store.start_attempt(job, parts, now).await.unwrap();
+        let task = TaskId::parse(&format!("task-{job}")).unwrap();
+        let verdict = SubmitVerdict::Accepted { task: task.clone(), reserved: None };
+        store.apply(job, Event::SubmitAnswered { attempt: 1, verdict }, now).await.unwrap();
+        let verdict = StatusVerdict::Answered(facts);
+        store.apply(job, Event::StatusPolled { task, sent_at: now, verdict }, now).await.unwrap();
+    }
 }
 
 #[actix_web::test]
@@ -316,26 +335,13 @@ async fn overview_compares_the_balance_with_what_waiting_jobs_need() {
 #[actix_web::test]
 async fn job_that_runs_and_expires_soon_is_listed_once() {
     let admin = TestAdmin::start();
-    let (store, now) = (&admin.rig.store, Clock::machine().now());
+    let now = Clock::machine().now();
     let job = admin.add_jobs(&["late"]).await[0];
-    let parts = AttemptParts {
-        base_url: "https://qingbo.dev/v1".to_owned(),
-        callback_url: Box::new(|_| None),
-        picture_url: Box::new(|_, _| None),
-        estimate: Estimate::exactly(Quota::ZERO, EstimateSource::List),
-        price_class: None,
-        estimated_change: None,
-    };
-    store.start_attempt(job, parts, now).await.unwrap();
-    let task = TaskId::parse("task-1").unwrap();
-    let verdict = SubmitVerdict::Accepted { task: task.clone(), reserved: None };
-    store.apply(job, Event::SubmitAnswered { attempt: 1, verdict }, now).await.unwrap();
     let expires_at = Some(now.plus(Duration::from_secs(60)));
     let link = Secret::new("https://cdn.example/1");
     let outputs = vec![ReportedOutput { kind: OutputKind::Video, index: 0, link, expires_at }];
     let facts = TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) };
-    let polled = Event::StatusPolled { task, sent_at: now, verdict: StatusVerdict::Answered(facts) };
-    store.apply(job, polled, now).await.unwrap();
+    admin.run(job, facts, now).await;
     let page = admin.get("/").await.body;
     assert!(page.contains("link expires"), "{page}");
     assert_eq!(page.matches(&format!(r#"id="job-{job}""#)).count(), 1, "{page}");

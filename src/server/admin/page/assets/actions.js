@@ -1,14 +1,21 @@
 // Buttons that send an action: a confirmation that names the cost, then the request, then its result.
 import { refresh } from './live.js';
 
+export const MAX_NAMED = 1000; // jobs in one request
 let toastTimer;
 
-/** Shows a text that disappears by itself. */
-export function toast(text) {
+/** Shows a text that disappears by itself, later if it can be taken back. */
+export function toast(text, undo) {
   const place = document.querySelector('#toast');
   place.textContent = text;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { place.textContent = ''; }, 6000);
+  toastTimer = setTimeout(() => { place.textContent = ''; }, undo ? 20_000 : 6000);
+  if (!undo) return;
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.textContent = document.body.dataset.undo;
+  button.addEventListener('click', undo, { once: true });
+  place.append(' ', button);
 }
 
 /** "1 job" or "3 jobs". */
@@ -50,6 +57,34 @@ function bulkResult(done, answer) {
   return parts.join(' · ');
 }
 
+/** Puts dismissed jobs back on the list of what needs a person. */
+async function undismiss(jobs) {
+  let done = 0;
+  try {
+    for (let from = 0; from < jobs.length; from += MAX_NAMED) {
+      const some = jobs.slice(from, from + MAX_NAMED);
+      done += (await send('/api/v1/jobs/bulk', JSON.stringify({ action: 'undismiss', jobs: some }))).done;
+    }
+    toast(withJobs(document.body.dataset.undismissed, done));
+  } catch (error) {
+    toast(error.detail, () => undismiss(jobs));
+  }
+  refresh();
+}
+
+/** Sends an action and shows its result. */
+async function act(action) {
+  const answer = await send(action.address, action.body);
+  if (action.done) {
+    const undo = answer.dismissed.length ? () => undismiss(answer.dismissed) : undefined;
+    toast(bulkResult(action.done, answer), undo);
+    document.dispatchEvent(new CustomEvent('dropreel:bulk-done'));
+  } else if (answer.job) {
+    // Of a pause or a resumption, the page itself shows the result.
+    toast(answer.message, action.address.endsWith('/dismiss') ? () => undismiss([answer.job.id]) : undefined);
+  }
+}
+
 /** Handles all buttons with `data-address`, also those added later. */
 export function handleActions() {
   const dialog = document.querySelector('#confirm');
@@ -76,8 +111,13 @@ export function handleActions() {
     opener = menu.contains(button) ? menu.querySelector('summary') : button;
     menu.open = false;
     const next = { ...button.dataset };
-    if (!next.done) return confirm(next);
     try {
+      // What can be undone needs no question.
+      if (!next.question) {
+        await act(next);
+        return refresh();
+      }
+      if (!next.done) return confirm(next);
       // Count the jobs and their cost first. The action then applies to exactly as many, or to none.
       const request = JSON.parse(next.body);
       const counted = await send(next.address, JSON.stringify({ ...request, dry_run: true }));
@@ -100,14 +140,8 @@ export function handleActions() {
   yes.addEventListener('click', async () => {
     yes.disabled = true;
     try {
-      const answer = await send(action.address, action.body);
+      await act(action);
       dialog.close();
-      // Of a pause or a resumption, the page itself shows the result.
-      if (action.done) {
-        toast(bulkResult(action.done, answer));
-        document.dispatchEvent(new CustomEvent('dropreel:bulk-done'));
-      }
-      else if (answer.job) toast(answer.message);
     } catch (error) {
       problem.textContent = error.detail;
       yes.disabled = false;

@@ -1,10 +1,9 @@
 // The list of jobs: filters that act at once, the selection with what can be done to it, labels, and moving by keys.
-import { send, toast, withJobs } from './actions.js';
+import { MAX_NAMED, send, toast, withJobs } from './actions.js';
 import { refresh } from './live.js';
 import { commandKey } from './keys.js';
 import { dollars, element } from './texts.js';
 
-const MAX_NAMED = 1000; // jobs in one request
 const TYPING = 300; // milliseconds of silence before a search begins
 const list = document.querySelector('#list');
 const bar = document.querySelector('#chosen');

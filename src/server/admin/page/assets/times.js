@@ -48,7 +48,7 @@ function stopwatch(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, '0')}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** How long tasks have been running, and the bars that are estimated from it. Stands still while updates are paused. */
+/** How long tasks have been running, and the bars that are estimated from it. Pauses with the updates. */
 function updateTimings() {
   if (document.documentElement.classList.contains('updates-paused')) return;
   for (const timing of document.querySelectorAll('.timing[data-since]')) {

@@ -198,6 +198,7 @@ fn bulk_actions(m: &'static Messages) -> Vec<BulkButton> {
             OperatorAction::Dismiss => {
                 (m.dismiss, m.dismiss_all, m.ask_dismiss_all, m.no_dismiss, m.dismissed)
             }
+            OperatorAction::Undismiss => (m.undismiss, m.undismiss, "", "", m.undismissed),
         };
         let button = ActionButton {
             label,
@@ -207,12 +208,18 @@ fn bulk_actions(m: &'static Messages) -> Vec<BulkButton> {
             question: question.to_owned(),
             confirm: all.to_owned(),
             decline,
-            is_dangerous: action != OperatorAction::Dismiss,
+            is_dangerous: !matches!(action, OperatorAction::Dismiss | OperatorAction::Undismiss),
             done: Some(done),
         };
         BulkButton { word: action.into_str(), button }
     };
-    [OperatorAction::Retry, OperatorAction::Release, OperatorAction::Cancel, OperatorAction::Dismiss]
-        .map(button)
-        .into()
+    [
+        OperatorAction::Retry,
+        OperatorAction::Release,
+        OperatorAction::Cancel,
+        OperatorAction::Dismiss,
+        OperatorAction::Undismiss,
+    ]
+    .map(button)
+    .into()
 }

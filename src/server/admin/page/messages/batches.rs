@@ -34,7 +34,7 @@ pub(in crate::server::admin) struct BatchMessages {
     pub evidence: &'static str,
     pub download: &'static str,
     pub not_opened: &'static str,
-    effects: [&'static str; 7],
+    effects: [&'static str; 8],
 }
 
 impl Messages {
@@ -69,7 +69,7 @@ pub(super) const BATCH_ENGLISH: BatchMessages = BatchMessages {
     evidence: "What the host answered",
     download: "Download as a file",
     not_opened: "It was not the video it should be. Do not open it unless you trust the host.",
-    effects: ["new task", "submits it", "same submit, billed once", "polls again", "downloads again", "gives it up", "off this list"],
+    effects: ["new task", "submits it", "same submit, billed once", "polls again", "downloads again", "gives it up", "off this list", "back on this list"],
 };
 
 #[rustfmt::skip]
@@ -96,5 +96,5 @@ pub(super) const BATCH_CHINESE: BatchMessages = BatchMessages {
     evidence: "主机的应答",
     download: "下载为文件",
     not_opened: "它不是应有的视频。除非信任该主机，否则不要打开。",
-    effects: ["新任务", "提交", "重复同一次提交，只计费一次", "再次查询", "重新下载", "放弃", "移出此列表"],
+    effects: ["新任务", "提交", "重复同一次提交，只计费一次", "再次查询", "重新下载", "放弃", "移出此列表", "移回此列表"],
 };

@@ -95,8 +95,10 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     no_release: "不放行",
     dismiss: "忽略",
     no_dismiss: "保留",
-    ask_dismiss: "忽略 {name}？将不再列入待处理，记录仍保留。",
     dismissed: "已忽略 {jobs}",
+    undismiss: "撤销忽略",
+    undismissed: "{jobs}已移回待处理",
+    undo: "撤销",
     dismiss_all: "全部忽略",
     ask_dismiss_all: "忽略 {jobs}？将不再列入待处理，记录仍保留。",
     ask_retry: "重试 {name}？它会作为新的服务商任务提交，可能再次计费。",
@@ -215,6 +217,7 @@ pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
         HistoryEvent::Released => "已放行",
         HistoryEvent::Retried => "已重试",
         HistoryEvent::Dismissed => "已移出待处理",
+        HistoryEvent::Undismissed => "已移回待处理",
         HistoryEvent::Rated => "已评分",
         HistoryEvent::Labelled => "已修改标签",
         HistoryEvent::Edited => "已修改",
@@ -290,6 +293,7 @@ pub(super) const ACTIONS_DONE: &[(&str, &str)] = &[
     ("the same submit is repeated under the same key, and billed once", "用同一个幂等键重复提交，只计费一次"),
     ("it continues where it stopped", "任务从中断处继续"),
     ("taken off the list of what needs a person", "已从待处理中移除"),
+    ("on the list of what needs a person", "已移回待处理"),
 ];
 
 pub(super) fn action_done(message: &str) -> Option<&'static str> {
@@ -309,6 +313,7 @@ pub(super) fn action_rejected(action: OperatorAction, state: StateName) -> Strin
             "幂等键已过期，不能再次发送；请先在服务商处查找任务，如果没有，再重试：会用新的幂等键提交，可能重复计费".to_owned()
         }
         (OperatorAction::Dismiss, _) => format!("不能忽略：任务的状态是“{state_text}”"),
+        (OperatorAction::Undismiss, _) => format!("不能撤销忽略：任务的状态是“{state_text}”"),
         (OperatorAction::Release, _) => format!("无需放行：任务的状态是“{state_text}”"),
     }
 }

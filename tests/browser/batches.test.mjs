@@ -1,0 +1,137 @@
+// Batches and what needs a person, in a real browser: cards with actions and prices, dismissal and its undo.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
+
+const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+const CHINESE = { locale: 'zh-CN', colorScheme: 'dark' };
+const clip = (name, plan = '', own = {}) => ({ model: 'wan2.5-t2v', prompt: `a clip of ${name}${plan && ` [sandbox: ${plan}]`}`, duration: 5, dropreel: { name, ...own } });
+const GOOD = Array.from({ length: 28 }, (_, n) => clip(`good-${n}`));
+const BAD = [1, 2, 3].map((n) => clip(`bad-${n}`, 'end=task_failed'));
+const LATER = Array.from({ length: 9 }, (_, n) => clip(`later-${n}`, '', { not_before: '2099-12-24T08:00:00Z' }));
+const BATCH = 'forty <b>shots.json';
+let daemon;
+let browser;
+
+before(async () => {
+  daemon = await Daemon.start({ settings: { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' } });
+  browser = await launchBrowser();
+  daemon.drop(BATCH, [...GOOD, ...BAD, ...LATER]);
+  for (const { dropreel: { name } } of [...GOOD, ...BAD]) await daemon.job(name, name.startsWith('good') ? 'succeeded' : 'failed');
+});
+after(async () => { await browser?.close(); await daemon?.close(); });
+
+/** Runs a test on the page at this path; fails if the browser reported errors. */
+async function at(path, options, check) {
+  const page = await openPage(browser, options);
+  try {
+    await page.goto(daemon.address + path);
+    await page.locator('#connection.on').waitFor();
+    await check(page);
+    assert.deepEqual(page.errors, []);
+  } finally {
+    await page.context().close();
+  }
+}
+
+const needs = (page) => page.locator('#attention');
+const toast = (page) => page.locator('#toast');
+const count = (page, n) => until(`${n} need a person`, async () => {
+  const badge = needs(page).locator('.badge');
+  return ((await badge.count()) ? await badge.textContent() : '0') === n;
+});
+const answer = (page, value) => page.locator(`#confirm [value=${value}]`).click();
+const dismissed = async () => (await Promise.all(BAD.map(({ dropreel: { name } }) => daemon.api(`jobs/${name}`)))).filter((job) => job.dismissed_at).length;
+const accessible = async (page, where) => {
+  await page.evaluate((source) => (0, eval)(source), AXE);
+  const violations = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`));
+  assert.deepEqual(violations, [], where);
+};
+
+test('card of a running batch says how far it is and what its actions cost', async () => {
+  for (const path of ['/', '/batches']) {
+    await at(path, {}, async (page) => {
+      await until('the title', async () => (await page.title()).startsWith('31/40 · '));
+      const card = page.locator('.batch', { hasText: 'forty' });
+      assert.equal(await card.locator('.name').textContent(), BATCH);
+      assert.match(await card.locator('.facts').textContent(), /^31 of 40 · 3 failed · \$\d+\.\d\d of about \$\d+\.\d\d/);
+      const retry = card.getByRole('button', { name: /^Retry the failed: .* \(about \$0\.45\)$/ });
+      await retry.click();
+      await page.getByText('Retry 3 jobs?').waitFor();
+      assert.match(await page.locator('#confirm [value=yes]').textContent(), /about \$0\.45/);
+      await answer(page, 'no');
+      await card.getByRole('button', { name: /^Cancel the rest: / }).click();
+      await page.getByText('Cancel 9 jobs?').waitFor();
+      await answer(page, 'no');
+    });
+  }
+});
+
+test('jobs with one cause are one card, with the price of all', async () => {
+  await at('/', {}, async (page) => {
+    await count(page, '3');
+    assert.equal(await needs(page).locator('.job-row').count(), 1);
+    await needs(page).getByRole('link', { name: '3 × task_failed', exact: true }).waitFor();
+    await needs(page).getByRole('button', { name: 'Retry all: 3 × task_failed (about $0.45)' }).click();
+    await page.getByText('Retry 3 jobs?').waitFor();
+    assert.match(await page.locator('#confirm [value=yes]').textContent(), /about \$0\.45/);
+    await answer(page, 'no');
+    await needs(page).getByRole('link', { name: /^Show all 3/ }).click();
+    await page.waitForURL(/cause=task_failed/);
+    assert.equal(await page.locator('tr.job-row').count(), 3);
+  });
+});
+
+test('dismissal of all is taken back by Undo', async () => {
+  for (const options of [{}, { ...PHONE, ...CHINESE }]) {
+    const t = options.locale ? { dismiss: '全部忽略', done: '已忽略 3 个任务', undo: '撤销', undone: '已移回待处理' } : { dismiss: 'Dismiss all', done: '3 jobs dismissed', undo: 'Undo', undone: '3 jobs back on the list of what needs you' };
+    await at('/', options, async (page) => {
+      await count(page, '3');
+      await needs(page).getByRole('button', { name: t.dismiss }).click();
+      await answer(page, 'yes');
+      await toast(page).getByText(t.done).waitFor();
+      await count(page, '0');
+      assert.equal(await dismissed(), 3);
+      await accessible(page, t.undo);
+      await toast(page).getByRole('button', { name: t.undo }).click();
+      await toast(page).getByText(t.undone).waitFor();
+      await count(page, '3');
+      assert.equal(await dismissed(), 0);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+    });
+  }
+});
+
+test('job is dismissed without a question, and put back later', async () => {
+  await at('/jobs/bad-2', {}, async (page) => {
+    await page.getByRole('button', { name: 'Dismiss: bad-2' }).click();
+    await toast(page).getByText('taken off the list of what needs a person').waitFor();
+    await page.getByRole('button', { name: 'Undo dismiss: bad-2' }).waitFor();
+    assert.equal(await dismissed(), 1);
+    await toast(page).getByRole('button', { name: 'Undo' }).click();
+    await page.getByRole('button', { name: 'Dismiss: bad-2', exact: true }).waitFor();
+    assert.equal(await dismissed(), 0);
+    await page.getByRole('button', { name: 'Dismiss: bad-2', exact: true }).click();
+    await page.getByRole('button', { name: 'Undo dismiss: bad-2' }).waitFor();
+    await page.reload();
+    await page.locator('#connection.on').waitFor();
+    await page.getByRole('button', { name: 'Undo dismiss: bad-2' }).click();
+    await page.getByRole('button', { name: 'Dismiss: bad-2', exact: true }).waitFor();
+    assert.equal(await dismissed(), 0);
+    assert.deepEqual((await page.locator('.history b').allTextContents()).filter((text) => text.includes('dismissed')).slice(-4), ['dismissed', 'undismissed', 'dismissed', 'undismissed']);
+  });
+});
+
+test('overview and batches are accessible and fit, in both languages', async () => {
+  for (const options of [{}, PHONE, { colorScheme: 'dark' }, { ...PHONE, ...CHINESE }]) {
+    for (const path of ['/', '/batches', '/jobs/bad-1']) {
+      await at(path, options, async (page) => {
+        await accessible(page, path);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, path);
+        assert.equal(await page.locator('.batch .name b').count(), 0);
+      });
+    }
+  }
+});
