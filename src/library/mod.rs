@@ -1,6 +1,7 @@
 //! The folder of finished media. Downloads grow in a hidden folder and are published once they are complete, checked
 //! and flushed.
 
+pub mod evidence;
 mod incoming;
 pub mod layout;
 pub mod part;

@@ -17,7 +17,7 @@ use crate::library::part::Part;
 /// How much of a download is copied to a quarantine on another file system. The beginning is enough as evidence.
 const COPY_BYTES: u64 = 16 << 20;
 /// Ends the name of the file that says why another was quarantined.
-const EVIDENCE: &str = ".evidence.json";
+pub(super) const EVIDENCE: &str = ".evidence.json";
 /// A file takes at least this much of the disk, however short it is.
 const BLOCK: u64 = 4096;
 

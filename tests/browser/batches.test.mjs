@@ -1,7 +1,8 @@
-// Batches and what needs a person, in a real browser: cards with actions and prices, dismissal and its undo.
+// Batches and what needs a person, in a real browser: cards with actions and prices, dismissal and its undo, quarantine.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync, symlinkSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
 
 const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
@@ -134,4 +135,48 @@ test('overview and batches are accessible and fit, in both languages', async () 
       });
     }
   }
+});
+
+test('rejected download is explained, and sent as a file that is not displayed', async () => {
+  daemon.drop('fake.json', clip('<img src=x onerror=alert(1)> fake', 'media=html200'));
+  const id = await until('the job', async () => (await daemon.api('jobs?q=fake')).jobs[0]?.id);
+  await until('a rejected download', async () => (await daemon.api(`jobs/${id}`)).history.some(({ event }) => event === 'quarantined'), 90);
+  for (const options of [{}, { colorScheme: 'dark' }, { ...PHONE, ...CHINESE }]) {
+    await at(`/jobs/${id}`, options, async (page) => {
+      const section = page.locator('#quarantine');
+      await section.getByText(options.locale ? '已隔离' : 'In quarantine').waitFor();
+      await section.locator('summary').first().click();
+      await section.getByText('video/mp4').first().waitFor();
+      // What is open stays open when the page changes.
+      const label = `at-${Date.now()}`;
+      await section.locator('details[open]').waitFor();
+      await daemon.api('jobs/bulk', { jobs: [id], set_labels: { [label]: 'x' } });
+      await page.getByText(`${label}=x`).first().waitFor();
+      assert.equal(await section.locator('details[open]').count(), 1);
+      await accessible(page, 'quarantine');
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+      const download = page.waitForEvent('download');
+      await section.locator('a').first().click();
+      const file = await download;
+      assert.match(file.suggestedFilename(), /fake-video-0.*\.bin$/);
+      assert.match(readFileSync(await file.path(), 'utf8'), /^<!doctype html|^<html/i);
+    });
+  }
+  // Nobody downloads it any more.
+  await daemon.api(`jobs/${id}/cancel`, {});
+  const folder = join(daemon.folder, 'quarantine');
+  const name = readdirSync(folder).find((one) => one.endsWith('.bin'));
+  const get = (job, file) => fetch(`${daemon.address}/quarantine/${job}/${encodeURIComponent(file)}`);
+  const answer = await get(id, name);
+  const header = (key) => answer.headers.get(key);
+  assert.deepEqual([answer.status, header('content-type'), header('x-content-type-options')], [200, 'application/octet-stream', 'nosniff']);
+  assert.match(header('content-disposition'), /^attachment/);
+  assert.match(header('content-security-policy'), /sandbox/);
+  const other = (await daemon.api('jobs/bad-1')).id;
+  for (const [job, file] of [[other, name], [id, `${name}.evidence.json`], [id, '../dropreel.db'], [id, '..'], ['x', name]]) {
+    assert.equal((await get(job, file)).status, 404, `${job} ${file}`);
+  }
+  unlinkSync(join(folder, name));
+  symlinkSync('/etc/passwd', join(folder, name));
+  assert.equal((await get(id, name)).status, 404, 'a link');
 });

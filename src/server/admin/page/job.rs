@@ -10,6 +10,7 @@ use strum::VariantArray;
 
 use crate::api::job::{AttemptView, HistoryView};
 use crate::clock::Timestamp;
+use crate::job::history::HistoryEvent;
 use crate::job::output::OutputKind;
 use crate::job::state::StateName;
 use crate::jobfile::NamedPicture;
@@ -18,6 +19,7 @@ use crate::server::admin::page::compare::{SiblingsLink, siblings_link};
 use crate::server::admin::page::format::DisplayTime;
 use crate::server::admin::page::frame::{Frame, render};
 use crate::server::admin::page::messages::Messages;
+use crate::server::admin::page::quarantine::{self, QuarantinedRow};
 use crate::server::admin::page::row::JobRow;
 use crate::server::admin::page::timeline::{Step, timeline};
 use crate::server::admin::problem::Problem;
@@ -65,6 +67,8 @@ struct JobTemplate {
     again_as: Vec<JobLink>,
     /// The address that shows its first output in the viewer.
     watch: Option<String>,
+    /// Its downloads that were rejected.
+    quarantine: Vec<QuarantinedRow>,
     compare: Option<SiblingsLink>,
     library: String,
 }
@@ -149,6 +153,10 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let pictures = store.pictures(id).await?.into_iter().filter_map(named).collect();
     let history = store.history(id).await?;
     let attempts = store.attempts(id).await?;
+    let quarantine = match history.iter().any(|entry| entry.event == HistoryEvent::Quarantined.into_str()) {
+        true => quarantine::load(admin, &details, &frame).await?,
+        false => Vec::new(),
+    };
     let facts = details.job.facts();
     let first_video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
     let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
@@ -172,6 +180,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         siblings: siblings.iter().map(|details| JobRow::new(details, &frame)).collect(),
         watch: (!details.files.is_empty()).then(|| format!("/videos/{id}/1")),
         compare,
+        quarantine,
         row: JobRow::new(&details, &frame),
         again_of,
         again_as,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use actix_files::NamedFile;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, DispositionType, HeaderValue};
 use actix_web::mime::{self, Mime};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::sync::OwnedSemaphorePermit;
@@ -27,7 +27,7 @@ pub(super) async fn get_media(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let path = PathBuf::from(path_in_library(path.into_inner(), &admin).await?);
-    let opened = open(&admin, path).await?;
+    let opened = open(&admin, admin.server.library_dir().to_owned(), path).await?;
     // Only media may be displayed: a page or an SVG file could run scripts with the rights of ours.
     let media_type = opened.file.content_type();
     let is_media =
@@ -43,7 +43,7 @@ pub(super) async fn get_poster(
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
     let poster = Library::poster_of(&path_in_library(path.into_inner(), &admin).await?);
-    let opened = open(&admin, poster).await?;
+    let opened = open(&admin, admin.server.library_dir().to_owned(), poster).await?;
     Ok(opened.respond(&request, Some(mime::IMAGE_JPEG), "private, max-age=86400"))
 }
 
@@ -79,21 +79,21 @@ async fn path_in_library((job, number): (String, usize), admin: &AdminState) -> 
 }
 
 /// A file that may be read.
-struct OpenedFile {
+pub(super) struct OpenedFile {
     file: NamedFile,
     permit: OwnedSemaphorePermit,
 }
 
-async fn open(admin: &AdminState, path: PathBuf) -> Result<OpenedFile, Problem> {
-    let library = admin.server.library_dir().to_owned();
+/// Opens a file below a folder.
+pub(super) async fn open(admin: &AdminState, folder: PathBuf, path: PathBuf) -> Result<OpenedFile, Problem> {
     let permit = admin.media_answers.clone().try_acquire_owned();
     let permit =
         permit.map_err(|_| Problem::busy("too many files are being read; close some of the readers"))?;
     let opened = web::block(move || {
-        // Others may write into the library: a link in it could lead to any file of ours.
-        let file = open_file_below(&library, &path)?;
+        // Others may write into the folder: a link in it could lead to any file of ours.
+        let file = open_file_below(&folder, &path)?;
         let name = path.file_name().unwrap_or_default();
-        NamedFile::from_file(file, Path::new(name)).map_err(|error| FsError::new(&library.join(&path), error))
+        NamedFile::from_file(file, Path::new(name)).map_err(|error| FsError::new(&folder.join(&path), error))
     });
     let opened = opened.await.map_err(|_| Problem::unknown_address())?;
     let file = opened.map_err(|error| Problem::new(StatusCode::NOT_FOUND, error.to_string()))?;
@@ -101,6 +101,14 @@ async fn open(admin: &AdminState, path: PathBuf) -> Result<OpenedFile, Problem> 
 }
 
 impl OpenedFile {
+    /// Sends it to be kept as a file, never displayed.
+    pub(super) fn respond_as_attachment(mut self, request: &HttpRequest) -> HttpResponse {
+        let mut disposition = self.file.content_disposition().clone();
+        disposition.disposition = DispositionType::Attachment;
+        self.file = self.file.set_content_disposition(disposition);
+        self.respond(request, Some(mime::APPLICATION_OCTET_STREAM), "no-store")
+    }
+
     fn respond(self, request: &HttpRequest, media_type: Option<Mime>, caching: &'static str) -> HttpResponse {
         let Self { mut file, permit } = self;
         if let Some(media_type) = media_type {

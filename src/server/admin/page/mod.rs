@@ -21,6 +21,7 @@ mod needs;
 mod overview;
 mod parameters;
 mod pictures;
+mod quarantine;
 mod rework;
 mod row;
 mod timeline;
@@ -51,6 +52,10 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
             resource("/media/{job}/{number}/poster", &[Method::GET, Method::PUT])
                 .route(get_or_head().to(media::get_poster))
                 .route(web::put().to(media::put_poster)),
+        )
+        .service(
+            resource("/quarantine/{job}/{name}", &[Method::GET])
+                .route(get_or_head().to(quarantine::get_quarantined)),
         )
         .service(resource("/pictures/{name}", &[Method::GET]).route(get_or_head().to(pictures::get_picture)))
         .service(

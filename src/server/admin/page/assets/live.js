@@ -35,11 +35,14 @@ async function fetchPage() {
   setTimeout(() => { isBusy = false; if (isRequested) fetchPage(); }, MIN_PAUSE);
 }
 
+/** What a reader has opened stays open. */
+const mayUpdate = (name, element) => !(name === 'open' && element.nodeName === 'DETAILS');
+
 function morphPage(html, asked) {
   const fresh = new DOMParser().parseFromString(html, 'text/html');
   for (const element of document.querySelectorAll('[data-morph]')) {
     const next = fresh.getElementById(element.id);
-    if (next) Idiomorph.morph(element, next, { callbacks: { beforeNodeMorphed: mayMorph } });
+    if (next) Idiomorph.morph(element, next, { callbacks: { beforeNodeMorphed: mayMorph, beforeAttributeUpdated: mayUpdate } });
   }
   const title = fresh.querySelector('title');
   if (title) document.title = title.textContent;

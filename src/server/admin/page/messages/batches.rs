@@ -30,6 +30,7 @@ pub(in crate::server::admin) struct BatchMessages {
     pub newest: &'static str,
     /// With `{n}`: further groups that are not shown.
     pub more_groups: &'static str,
+    /// On the page of a job whose downloads were rejected.
     pub quarantined: &'static str,
     pub evidence: &'static str,
     pub download: &'static str,
@@ -68,7 +69,7 @@ pub(super) const BATCH_ENGLISH: BatchMessages = BatchMessages {
     quarantined: "In quarantine",
     evidence: "What the host answered",
     download: "Download as a file",
-    not_opened: "It was not the video it should be. Do not open it unless you trust the host.",
+    not_opened: "Not the media it should be. Do not open it unless you trust the host.",
     effects: ["new task", "submits it", "same submit, billed once", "polls again", "downloads again", "gives it up", "off this list", "back on this list"],
 };
 
@@ -95,6 +96,6 @@ pub(super) const BATCH_CHINESE: BatchMessages = BatchMessages {
     quarantined: "已隔离",
     evidence: "主机的应答",
     download: "下载为文件",
-    not_opened: "它不是应有的视频。除非信任该主机，否则不要打开。",
+    not_opened: "不是应有的媒体文件。除非信任该主机，否则不要打开。",
     effects: ["新任务", "提交", "重复同一次提交，只计费一次", "再次查询", "重新下载", "放弃", "移出此列表", "移回此列表"],
 };
