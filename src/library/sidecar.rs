@@ -27,8 +27,9 @@ pub enum SidecarError {
 }
 
 impl Library {
-    /// Sets the value of `key` in the sidecar of the file at `relative`, durably: after a crash the sidecar is the old one or
-    /// the new one. `null` is not added where there is no such key. Returns false if there is no sidecar: a user may have moved it away with its file.
+    /// Sets the values of these keys in the sidecar of the file at `relative`, durably and at once: whoever reads it, and who
+    /// comes after a crash, finds the old sidecar or the new one. `null` is not added where there is no such key. Returns
+    /// false if there is no sidecar: a user may have moved it away with its file.
     ///
     /// # Errors
     /// See [`SidecarError`]. A sidecar of another owner than `owner` is never changed.
@@ -36,8 +37,7 @@ impl Library {
         &self,
         relative: &str,
         owner: &str,
-        key: &str,
-        value: &RawValue,
+        values: &[(&str, Box<RawValue>)],
     ) -> Result<bool, SidecarError> {
         let _changing = self.sidecar_change.lock();
         let path = self.sidecar_path(relative);
@@ -54,14 +54,17 @@ impl Library {
         }
         let known: BTreeMap<String, &RawValue> =
             serde_json::from_str(&old).map_err(|error| wrong(error.to_string()))?;
-        if value.get() == "null" && !known.contains_key(key) {
-            return Ok(true);
+        let mut new = old.clone();
+        for (key, value) in values {
+            let is_known = match known.get(*key) {
+                // The same labels may be written with other white space.
+                Some(old) => is_same(old, value),
+                None => value.get() == "null",
+            };
+            if !is_known {
+                new = with_value(&new, key, value).map_err(|error: SetError| wrong(error.to_string()))?;
+            }
         }
-        // The same labels may be written with other white space.
-        if known.get(key).is_some_and(|old| is_same(old, value)) {
-            return Ok(true);
-        }
-        let new = with_value(&old, key, value).map_err(|error: SetError| wrong(error.to_string()))?;
         if new != old {
             write_atomically(&path, new.as_bytes(), self.file_mode)?;
             flush_folder(path.parent().unwrap_or(&self.root))?;
@@ -89,12 +92,8 @@ mod tests {
         let root = folder.path().join("videos");
         let library = Library::open(&root, LibraryMode::Private, folder.path(), &Rng::seeded(1)).unwrap();
         let set = |value: &str| {
-            library.set_in_sidecar(
-                "a.mp4",
-                "job-1",
-                "rating",
-                &RawValue::from_string(value.to_owned()).unwrap(),
-            )
+            let value = RawValue::from_string(value.to_owned()).unwrap();
+            library.set_in_sidecar("a.mp4", "job-1", &[("rating", value)])
         };
         assert!(!set("4").unwrap(), "nothing is made");
         let sidecar = root.join("a.mp4.json");

@@ -47,17 +47,15 @@ impl SidecarStage {
             let rating = to_raw_value(&facts.rating);
             let labels = RawValue::from_string(facts.labels.unwrap_or_else(|| "null".to_owned()));
             let values = [("cost_quota", quota), ("cost_usd", usd), ("rating", rating), ("labels", labels)];
-            for (key, value) in values {
-                // Numbers always serialize, and labels are stored as JSON.
-                let Ok(value) = value else { continue };
-                library.set_in_sidecar(&path, &owner, key, &value)?;
-            }
-            Ok(())
+            // Numbers always serialize, and labels are stored as JSON.
+            let values = values.map(|(key, value)| value.map(|value| (key, value)));
+            let values: Vec<_> = values.into_iter().flatten().collect();
+            library.set_in_sidecar(&path, &owner, &values)
         })
         .await;
         failpoints::hit(FailPoint::SidecarRewritten);
         match rewritten {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(SidecarError::File(error)) => Err(error),
             Err(error @ SidecarError::NotASidecar { .. }) => {
                 tracing::warn!(%job, "cost, rating and labels of job {job} are not noted beside its file: {error}");
