@@ -9,13 +9,19 @@ import { chromium } from 'playwright-core';
 
 const BINARY = process.env.DROPREEL_BINARY ?? 'target/debug/dropreel';
 
+/** A port that nobody uses, below those that the system gives to outgoing connections (ip_local_port_range). */
 async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = net.createServer();
+    const isFree = await new Promise((done) => {
+      server.once('error', () => done(false)).listen(port, '127.0.0.1', () => done(true));
+    });
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** Repeats the check until it returns something truthy. */
