@@ -118,7 +118,10 @@ pub fn job_files(folder: &Path) -> usize {
 
 /// The path of its file and the labels of each job.
 fn labels_of_jobs(data_dir: &Path) -> Vec<(String, BTreeMap<String, String>)> {
-    let Ok(connection) = rusqlite::Connection::open(data_dir.join("dropreel.db")) else { return Vec::new() };
+    // Not made here: it would not be private.
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let opened = rusqlite::Connection::open_with_flags(data_dir.join("dropreel.db"), flags);
+    let Ok(connection) = opened else { return Vec::new() };
     let statement = connection.prepare(
         "SELECT batches.file_name, requests.labels FROM jobs JOIN batches ON batches.nr = jobs.batch
          JOIN requests ON requests.job = jobs.nr WHERE batches.file_name LIKE '%/%' AND batches.staged IS NOT 1",

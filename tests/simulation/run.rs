@@ -721,11 +721,13 @@ impl<'a> Run<'a> {
         if self.violations.is_empty() {
             self.check(When::Finally);
         }
-        let stored = stored_beside_a_fault(&self.settings.data_dir);
+        // After a violation the database may be in any state.
+        let is_sound = self.violations.is_empty();
+        let stored = if is_sound { stored_beside_a_fault(&self.settings.data_dir) } else { 0 };
         if stored > 0 {
             *self.fired.entry("output stored beside a lasting fault".to_owned()).or_default() += stored;
         }
-        let over_budget = crate::times_over_budget(&self.settings.data_dir);
+        let over_budget = if is_sound { crate::times_over_budget(&self.settings.data_dir) } else { 0 };
         if over_budget > 0 {
             *self.fired.entry("job over budget".to_owned()).or_default() += over_budget;
         }
