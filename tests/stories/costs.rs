@@ -20,8 +20,8 @@ async fn plain_job_takes_at_most_seven_writes_and_commits() {
     };
     let (writes, commits) =
         (metric("dropreel_commit_batch_writes_total"), metric("dropreel_commit_duration_seconds_count"));
-    // Two for the file, one for the start, and a few for the clock check.
-    assert!(writes <= 100.0 * WRITES + 10.0, "{writes} writes");
+    // What does not depend on the jobs: the file and its batch, the start, and the clock check.
+    assert!(writes <= 100.0 * WRITES + 25.0, "{writes} writes");
     assert!(commits <= writes, "{commits} commits of {writes} writes");
     rig.finish().await;
 }
