@@ -355,15 +355,17 @@ fn states(data_dir: &Path) -> Vec<String> {
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// The names of the jobs that have neither ended nor wait for the operator.
-fn unsettled(data_dir: &Path) -> Vec<String> {
+/// The names and prompts of the jobs that have neither ended nor wait for the operator.
+fn unsettled(data_dir: &Path) -> Vec<(String, String)> {
     let connection = rusqlite::Connection::open(data_dir.join("dropreel.db")).unwrap();
     let mut statement = connection
         .prepare(
-            "SELECT name FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'held')",
+            "SELECT name, coalesce(prompt, '') FROM jobs JOIN requests ON requests.job = jobs.nr
+             WHERE state NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'held')",
         )
         .unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
 }
 
 /// How often a job did not fit into the budget of a day.

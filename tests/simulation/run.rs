@@ -28,6 +28,7 @@ use crate::network::{Delivered, Network, Outgoing};
 use crate::process::{DaemonProcess, Target, is_settled};
 use crate::scenario::{
     HEALTHY_TIMEOUT, Incident, MOVED_FOLDER, NetworkFaults, PERMANENT_NAME, SHARED_FOLDER, Scenario,
+    may_lose_link,
 };
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_795_500_000_000);
@@ -678,7 +679,8 @@ impl<'a> Run<'a> {
         }
         let waiting: Vec<String> = crate::unsettled(&self.settings.data_dir)
             .into_iter()
-            .filter(|name| !name.starts_with(PERMANENT_NAME))
+            .filter(|(name, prompt)| !name.starts_with(PERMANENT_NAME) && !may_lose_link(prompt))
+            .map(|(name, _)| name)
             .collect();
         if !waiting.is_empty() {
             self.violations.push(format!("I17: {waiting:?} still wait beside jobs whose faults never heal"));

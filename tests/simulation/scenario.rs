@@ -73,6 +73,12 @@ pub fn defaults(version: &str) -> String {
     serde_json::json!({"watermark": false, "dropreel": {"labels": {"defaults": version}}}).to_string()
 }
 
+/// Whether the link of a task with this plan may die, while the network fails, before its file is stored: no other link is
+/// ever given, nor when it expires, so the job takes as long as one with a permanent fault.
+pub fn may_lose_link(prompt: &str) -> bool {
+    prompt.contains("links=same") && prompt.contains("times=absent")
+}
+
 /// How often the network loses or repeats messages, as probabilities.
 #[derive(Clone, Debug)]
 pub struct NetworkFaults {
@@ -429,6 +435,9 @@ impl Scenario {
         let mut timeout = HEALTHY_TIMEOUT;
         if lasting {
             files.push((seconds(rng.below(faults_end.as_secs() / 3)), permanently_faulty(&rng)));
+            timeout = PERMANENT_TIMEOUT;
+        }
+        if files.iter().any(|(_, file)| may_lose_link(&String::from_utf8_lossy(&file.bytes))) {
             timeout = PERMANENT_TIMEOUT;
         }
         Self { files, incidents, faults_end, timeout, network_faults, settings }
