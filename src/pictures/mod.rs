@@ -126,7 +126,7 @@ impl PictureFolder {
     /// them have ended. Blocks.
     ///
     /// # Errors
-    /// Why there is none, for people.
+    /// Why there is no picture, for people.
     pub fn restore(&self, inbox: &Path, found: &FoundPicture) -> Result<(), String> {
         match self.open(&found.content) {
             Ok(_) => return Ok(()),

@@ -43,7 +43,7 @@ function membersOf(text) {
   return members;
 }
 
-/** The object that the text is; null if it is none. */
+/** The JSON object in this text; null if the text is not one. */
 export function parseObject(text) {
   try {
     const value = JSON.parse(text);
