@@ -145,18 +145,20 @@ test('rejected download is explained, and sent as a file that is not displayed',
     await at(`/jobs/${id}`, options, async (page) => {
       const section = page.locator('#quarantine');
       await section.getByText(options.locale ? '已隔离' : 'In quarantine').waitFor();
-      await section.locator('summary').first().click();
-      await section.getByText('video/mp4').first().waitFor();
+      // Each try adds an entry above the others, so the first one now need not be the first one later.
+      const address = await section.locator('li').first().getAttribute('id');
+      const entry = section.locator(`li[id="${address}"]`);
+      await entry.locator('summary').click();
+      await entry.getByText('video/mp4').waitFor();
       // What is open stays open when the page changes.
       const label = `at-${Date.now()}`;
-      await section.locator('details[open]').waitFor();
       await daemon.api('jobs/bulk', { jobs: [id], set_labels: { [label]: 'x' } });
       await page.getByText(`${label}=x`).first().waitFor();
-      assert.equal(await section.locator('details[open]').count(), 1);
+      await entry.locator('details[open]').waitFor();
       await accessible(page, 'quarantine');
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
       const download = page.waitForEvent('download');
-      await section.locator('a').first().click();
+      await entry.locator('a').first().click();
       const file = await download;
       assert.match(file.suggestedFilename(), /fake-video-0.*\.bin$/);
       assert.match(readFileSync(await file.path(), 'utf8'), /^<!doctype html|^<html/i);
