@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -22,6 +24,11 @@ enum Mode {
     Cached,
 }
 
+/// Lets the files that share it write one block at a time. A flush, such as that of a commit, waits for everything that the
+/// disk has been given before, so that is one block. It is no slower: a block is long enough to keep a disk busy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteTurn(Arc<Mutex<()>>);
+
 /// Appends to a file in blocks. The last bytes reach the file with [`finish`](Self::finish).
 #[derive(Debug)]
 pub(crate) struct DirectWriter {
@@ -30,17 +37,18 @@ pub(crate) struct DirectWriter {
     buffer: Vec<u8>,
     padding: usize,
     mode: Mode,
+    turn: WriteTurn,
 }
 
 impl DirectWriter {
     /// Continues a file of `length` bytes whose cursor is at its end.
-    pub fn new(file: File, length: u64) -> Self {
+    pub fn new(file: File, length: u64, turn: WriteTurn) -> Self {
         let mode = if length.is_multiple_of(ALIGNMENT as u64) { Mode::Untried } else { Mode::Cached };
         let mut buffer: Vec<u8> = Vec::with_capacity(BLOCK + ALIGNMENT);
         // `align_offset` may give up; then the first direct write fails and the writer falls back to the cache.
         let padding = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         buffer.resize(padding, 0);
-        Self { file, buffer, padding, mode }
+        Self { file, buffer, padding, mode, turn }
     }
 
     /// Appends bytes.
@@ -80,6 +88,8 @@ impl DirectWriter {
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {
+        let turn = self.turn.clone();
+        let _turn = turn.0.lock();
         let mut from = self.padding;
         let mut written = Ok(());
         while from < self.buffer.len() && written.is_ok() {
@@ -116,6 +126,7 @@ fn is_invalid(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{Seek, SeekFrom};
+    use std::time::Duration;
 
     use super::*;
 
@@ -130,7 +141,7 @@ mod tests {
         let mut file = kept.reopen().unwrap();
         file.write_all(&bytes(usize::try_from(length).unwrap())).unwrap();
         file.seek(SeekFrom::Start(length)).unwrap();
-        (kept, DirectWriter::new(file, length))
+        (kept, DirectWriter::new(file, length, WriteTurn::default()))
     }
 
     #[test]
@@ -150,6 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn block_waits_for_the_turn() {
+        let (_kept, mut writer) = writer_after(0);
+        let turn = writer.turn.clone();
+        let held = turn.0.lock();
+        let (sender, written) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                writer.write(&[0; BLOCK - 1]).unwrap();
+                sender.send("buffered").unwrap();
+                writer.write(&[0]).unwrap();
+                sender.send("written").unwrap();
+            });
+            assert_eq!(written.recv().unwrap(), "buffered");
+            assert!(written.recv_timeout(Duration::from_millis(50)).is_err(), "another block is written");
+            drop(held);
+            assert_eq!(written.recv().unwrap(), "written");
+        });
+    }
+
+    #[test]
     fn misaligned_write_falls_back_to_the_cache() {
         let (kept, mut writer) = writer_after(0);
         writer.buffer.resize(writer.padding + 1, 7);
@@ -164,7 +195,7 @@ mod tests {
     #[test]
     fn full_disk_fails_the_write_and_drops_the_block() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut writer = DirectWriter::new(full, 0);
+        let mut writer = DirectWriter::new(full, 0, WriteTurn::default());
         writer.write(&[0; BLOCK - 1]).unwrap();
         let error = writer.write(&[0; 2]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);

@@ -55,7 +55,7 @@ impl Library {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(io)?;
-        PartWriter::start(path, file, keep, validator_file)
+        PartWriter::start(path, file, keep, self.write_turn.clone(), validator_file)
     }
 
     /// The part of that name, if it has exactly this length and hash: a crash came between its end and its

@@ -21,6 +21,7 @@ use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, fchmod, fstat};
 
+use crate::fs::direct_writer::WriteTurn;
 use crate::fs::{FsError, create_folder, create_private_folder, open_folder, write_durably};
 pub use crate::library::incoming::boot_id;
 use crate::library::layout::{Layout, LayoutError};
@@ -50,6 +51,7 @@ pub struct Library {
     inbox: Option<InboxInside>,
     /// Held while a sidecar is changed: two changes at a time would undo each other.
     sidecar_change: Arc<Mutex<()>>,
+    write_turn: WriteTurn,
 }
 
 /// The inbox, if it lies in the library.
@@ -80,6 +82,7 @@ impl Library {
             file_mode,
             inbox: None,
             sidecar_change: Arc::default(),
+            write_turn: WriteTurn::default(),
         };
         let marker_path = root.join(INCOMING).join(MARKER);
         let record_path = data_dir.join(DISK_RECORD);

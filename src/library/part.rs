@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use crate::failpoints::{self, FailPoint};
-use crate::fs::direct_writer::DirectWriter;
+use crate::fs::direct_writer::{DirectWriter, WriteTurn};
 use crate::fs::{FsError, flush};
 use crate::sha256::hash_reader;
 
@@ -99,6 +99,7 @@ impl PartWriter {
         path: PathBuf,
         mut file: File,
         keep: u64,
+        turn: WriteTurn,
         validator_file: Option<ValidatorFile>,
     ) -> Result<Self, FsError> {
         let mut hash = Sha256::new();
@@ -111,7 +112,8 @@ impl PartWriter {
                 .and_then(|()| file.seek(SeekFrom::Start(keep)))
                 .map_err(|error| FsError::new(&path, error))?;
         }
-        Ok(Self { path, file: DirectWriter::new(file, keep), hash, bytes: keep, validator_file })
+        let file = DirectWriter::new(file, keep, turn);
+        Ok(Self { path, file, hash, bytes: keep, validator_file })
     }
 
     /// Appends a chunk.
