@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use data_encoding::HEXLOWER;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -112,7 +113,10 @@ pub(super) fn is_exactly(path: &Path, bytes: u64, sha256: &str) -> bool {
 
 /// The id of the machine's current boot; `None` if the kernel does not report one. Parts are not flushed before they
 /// are complete, so one of an earlier boot cannot be resumed: a power cut may have lost some of its bytes.
-pub fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+pub fn boot_id() -> Option<&'static str> {
+    static ID: LazyLock<Option<String>> = LazyLock::new(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    });
+    ID.as_deref()
 }
