@@ -5,6 +5,7 @@ pub mod evidence;
 mod incoming;
 pub mod layout;
 pub mod part;
+mod part_reader;
 pub mod poster;
 mod publish;
 pub mod published;

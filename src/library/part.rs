@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::failpoints::{self, FailPoint};
 use crate::fs::direct_writer::{DirectWriter, WriteTurn};
 use crate::fs::{FsError, flush};
+use crate::library::part_reader::{PartReader, WINDOW};
 use crate::sha256::hash_reader;
 
 /// A part of this length gets its validator file at once, so that it can be resumed even after the process was killed.
@@ -25,11 +26,13 @@ pub struct Part {
     path: PathBuf,
     bytes: u64,
     sha256: String,
+    /// Its first bytes, or nothing.
+    begin: Box<[u8]>,
 }
 
 impl Part {
     pub(super) fn new(path: PathBuf, bytes: u64, sha256: String) -> Self {
-        Self { path, bytes, sha256 }
+        Self { path, bytes, sha256, begin: Box::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -54,7 +57,11 @@ impl Part {
     ///
     /// # Errors
     /// When it does not exist or cannot be opened.
-    pub fn open(&self) -> Result<File, FsError> {
+    pub fn reader(&self) -> Result<PartReader, FsError> {
+        Ok(PartReader::new(self.open()?, self.bytes, self.begin.to_vec()))
+    }
+
+    pub(super) fn open(&self) -> Result<File, FsError> {
         File::open(&self.path).map_err(|error| FsError::new(&self.path, error))
     }
 }
@@ -89,6 +96,7 @@ pub struct PartWriter {
     file: DirectWriter,
     hash: Sha256,
     bytes: u64,
+    begin: Vec<u8>,
     /// `None` once it is written.
     validator_file: Option<ValidatorFile>,
 }
@@ -113,7 +121,7 @@ impl PartWriter {
                 .map_err(|error| FsError::new(&path, error))?;
         }
         let file = DirectWriter::new(file, keep, turn);
-        Ok(Self { path, file, hash, bytes: keep, validator_file })
+        Ok(Self { path, file, hash, bytes: keep, begin: Vec::new(), validator_file })
     }
 
     /// Appends a chunk.
@@ -123,6 +131,10 @@ impl PartWriter {
     pub fn write(&mut self, chunk: &[u8]) -> Result<(), FsError> {
         self.file.write(chunk).map_err(|error| FsError::new(&self.path, error))?;
         self.hash.update(chunk);
+        if self.bytes == self.begin.len() as u64 {
+            let missing = WINDOW - self.begin.len();
+            self.begin.extend_from_slice(&chunk[..missing.min(chunk.len())]);
+        }
         self.bytes += chunk.len() as u64;
         failpoints::hit(FailPoint::ChunkWritten);
         if self.bytes >= EARLY_VALIDATOR_BYTES
@@ -145,7 +157,8 @@ impl PartWriter {
         failpoints::hit(FailPoint::PartFlushed);
         self.validator_file = None;
         let sha256 = HEXLOWER.encode(&self.hash.finalize_reset());
-        Ok(Part::new(std::mem::take(&mut self.path), self.bytes, sha256))
+        let (path, begin) = (std::mem::take(&mut self.path), std::mem::take(&mut self.begin));
+        Ok(Part { path, bytes: self.bytes, sha256, begin: begin.into() })
     }
 }
 

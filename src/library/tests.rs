@@ -118,6 +118,18 @@ fn missing_sidecar_is_restored() {
 }
 
 #[test]
+fn part_is_inspected_from_memory() {
+    let (_folder, library) = library();
+    let read = |part: &Part| std::io::read_to_string(part.reader().unwrap()).unwrap();
+    let whole = part(&library, "one", b"content");
+    std::fs::write(whole.path(), "changed").unwrap();
+    assert_eq!(read(&whole), "content");
+    let mut writer = library.open_part("one", 3, Some("\"etag\"")).unwrap();
+    writer.write(b"678").unwrap();
+    assert_eq!(read(&writer.finish().unwrap()), "cha678", "what an earlier download received");
+}
+
+#[test]
 fn resumed_part_is_hashed_from_its_beginning() {
     let (_folder, library) = library();
     let mut writer = library.open_part("one", 0, Some("\"etag\"")).unwrap();

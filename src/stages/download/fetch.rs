@@ -121,7 +121,7 @@ impl DownloadTools {
                     self.library.remove_part(name);
                     part = unpacked;
                 }
-                inspect(&mut part.open()?, expected).map_err(cannot_read)?
+                inspect(&mut part.reader()?, expected).map_err(cannot_read)?
             }
         };
         Ok(Received { head, part, verified })
@@ -135,7 +135,7 @@ impl DownloadTools {
         max_bytes: u64,
         head: &Head,
     ) -> Result<Result<Option<Part>, InvalidMedia>, DownloadError> {
-        let mut file = packed.open()?;
+        let mut file = packed.reader()?;
         let Some(mut reader) = unpack(&mut file).map_err(cannot_read)? else { return Ok(Ok(None)) };
         let name = format!("{name}-unpacked");
         let mut writer = self.library.open_part(&name, 0, None)?;

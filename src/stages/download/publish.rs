@@ -57,7 +57,7 @@ impl DownloadTools {
         let name = Self::part_name(job, output.key);
         let whole = run_blocking(&self.clock, move || {
             let part = library.find_complete_part(&name, known.bytes, &known.sha256)?;
-            let verified = inspect(&mut part.open().ok()?, expected).ok()?.ok()?;
+            let verified = inspect(&mut part.reader().ok()?, expected).ok()?.ok()?;
             Some((part, verified))
         })
         .await;
