@@ -1,11 +1,13 @@
 //! Videos downloaded by curl, by aria2c, and by dropreel, which also hashes, checks, flushes and publishes them. All from
-//! nginx, which shares the processors and needs little of them.
+//! nginx, which shares the processors and needs little of them. The floor does without what makes dropreel more than a
+//! downloader.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use crate::Options;
+use crate::bare_downloads;
 use crate::clips::ClipServer;
 use crate::harness::{self, Process};
 use crate::tables::{Series, Table};
@@ -22,7 +24,7 @@ const CASES: [Case; 2] = [
     Case { name: "200 × 5 MiB", files: 200, mib: 5, mib_per_second: 0 },
     Case { name: "8 × 64 MiB", files: 8, mib: 64, mib_per_second: 0 },
 ];
-const CONCURRENCY: &str = "8";
+const CONCURRENCY: usize = 8;
 
 #[derive(Default)]
 struct Measured {
@@ -61,7 +63,9 @@ pub fn curl(folder: &Path, links: &[String]) -> Command {
         .collect();
     std::fs::write(folder.join("list"), list).unwrap();
     let mut command = Command::new("curl");
-    command.args(["-sfS", "-Z", "--parallel-max", CONCURRENCY, "-K", "list"]).current_dir(folder);
+    command
+        .args(["-sfS", "-Z", "--parallel-max", &CONCURRENCY.to_string(), "-K", "list"])
+        .current_dir(folder);
     command
 }
 
@@ -80,8 +84,11 @@ impl<'a> Source<'a> {
     /// A daemon whose tasks are all completed and whose downloads are paused, and the links of the videos.
     pub fn completed(&mut self, data: &Path) -> (Process, &[String]) {
         let case = self.case;
-        let settings =
-            [("PROVIDER__BASE_URL", self.sandbox.address.as_str()), ("DOWNLOADS__CONCURRENCY", CONCURRENCY)];
+        let concurrency = CONCURRENCY.to_string();
+        let settings = [
+            ("PROVIDER__BASE_URL", self.sandbox.address.as_str()),
+            ("DOWNLOADS__CONCURRENCY", concurrency.as_str()),
+        ];
         let daemon = Process::daemon(data, &settings);
         daemon.post("/api/v1/pause", r#"{"what":"downloads"}"#);
         let size = format!("[sandbox: size={}MiB]", case.mib);
@@ -102,8 +109,8 @@ impl<'a> Source<'a> {
     }
 }
 
-fn measure_case(case: &Case, options: &Options) -> [Measured; 4] {
-    let mut measured: [Measured; 4] = Default::default();
+fn measure_case(case: &Case, options: &Options) -> [Measured; 5] {
+    let mut measured: [Measured; 5] = Default::default();
     let mut source = Source::new(case);
     for round in 0..options.rounds {
         let folder = harness::folder();
@@ -127,6 +134,7 @@ fn measure_case(case: &Case, options: &Options) -> [Measured; 4] {
                     let hash = "openssl dgst -sha256 *.mp4 > sums && sync *.mp4 sums .";
                     fetched + by_command(Command::new("sh").args(["-c", hash]).current_dir(here))
                 }
+                3 => bare_downloads::download(here, links, CONCURRENCY),
                 _ => {
                     std::fs::write(
                         here.join("list"),
@@ -135,7 +143,8 @@ fn measure_case(case: &Case, options: &Options) -> [Measured; 4] {
                         }),
                     )
                     .unwrap();
-                    let flags = ["-q", "-j", CONCURRENCY, "-x", "1", "--file-allocation=none", "-i", "list"];
+                    let concurrency = CONCURRENCY.to_string();
+                    let flags = ["-q", "-j", &concurrency, "-x", "1", "--file-allocation=none", "-i", "list"];
                     by_command(Command::new("aria2c").args(flags).current_dir(here))
                 }
             });
@@ -153,34 +162,49 @@ pub fn measure(options: &Options) -> Vec<Table> {
         &[
             "files",
             "dropreel",
+            "floor",
             "curl -Z",
             "curl -Z, openssl, sync",
             "aria2c",
+            "of the floor",
             "of curl -Z",
             "of curl -Z, openssl, sync",
         ],
     );
     let mut cpu = Table::new(
         "Processor seconds per GiB, without the media host's",
-        &["files", "dropreel", "curl -Z", "curl -Z, openssl, sync", "aria2c", "by curl -Z"],
+        &[
+            "files",
+            "dropreel",
+            "floor",
+            "curl -Z",
+            "curl -Z, openssl, sync",
+            "aria2c",
+            "by the floor",
+            "by curl -Z",
+        ],
     );
     for case in &CASES {
-        let [dropreel, curl, whole, aria] = measure_case(case, options);
+        let [dropreel, curl, whole, floor, aria] = measure_case(case, options);
         speed.row(&[
             case.name,
             &dropreel.mib_per_second.to_text(),
+            &floor.mib_per_second.to_text(),
             &curl.mib_per_second.to_text(),
             &whole.mib_per_second.to_text(),
             &aria.mib_per_second.to_text(),
+            &dropreel.mib_per_second.ratio_to(&floor.mib_per_second).to_text(),
             &dropreel.mib_per_second.ratio_to(&curl.mib_per_second).to_text(),
             &dropreel.mib_per_second.ratio_to(&whole.mib_per_second).to_text(),
         ]);
         cpu.row(&[
             case.name,
             &dropreel.cpu_per_gib.to_text(),
+            &floor.cpu_per_gib.to_text(),
             &curl.cpu_per_gib.to_text(),
             &whole.cpu_per_gib.to_text(),
             &aria.cpu_per_gib.to_text(),
+            &dropreel.cpu_per_gib.ratio_to(&floor.cpu_per_gib).to_text(),
             &dropreel.cpu_per_gib.ratio_to(&curl.cpu_per_gib).to_text(),
         ]);
     }

@@ -57,6 +57,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
     folders.find_map(|folder| Some(folder.join(program)).filter(|found| found.is_file()))
 }
 
+/// Processor time of this program so far, in milliseconds.
+pub fn own_cpu_ms() -> f64 {
+    cpu_ms_in(&std::fs::read_to_string("/proc/self/stat").unwrap())
+}
+
+/// User and system time in a `stat` file of the kernel, in milliseconds.
+fn cpu_ms_in(stat: &str) -> f64 {
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+}
+
 /// A child process. Dropping it kills it.
 pub struct Process {
     child: Child,
@@ -150,9 +161,7 @@ impl Process {
 
     /// Processor time so far, in milliseconds.
     pub fn cpu_ms(&self) -> f64 {
-        let stat = self.proc("stat");
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+        cpu_ms_in(&self.proc("stat"))
     }
 
     /// Memory now and its peak, in MiB.

@@ -15,6 +15,7 @@
 
 mod against;
 mod answers;
+mod bare_downloads;
 mod clips;
 mod concurrent;
 mod downloads;
