@@ -32,6 +32,8 @@ pub enum HistoryEvent {
     TaskMissing,
     /// The provider knows the task again; the job leaves `held`.
     TaskFound,
+    /// A callback named the task of an earlier attempt, whose outcome was unknown; it is polled for its cost.
+    EarlierTask,
     /// The task of a held job finished after all.
     TaskFinished,
     /// The provider completed the task.

@@ -36,7 +36,7 @@ use crate::clock::Timestamp;
 use crate::money::Quota;
 pub use id::{JobId, TaskId};
 use output::Output;
-use state::{PendingAttempt, Schedule, Settlement, State, StateName};
+use state::{HeldFrom, PendingAttempt, Schedule, Settlement, State, StateName};
 
 /// -100 to 100, higher first, default 0 (docs/reference.md#job-files).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -254,6 +254,26 @@ impl Job {
     /// Whether it skips the check for too expensive jobs.
     pub fn checks_waived(&self) -> bool {
         self.checks_waived
+    }
+
+    /// The attempt that may have to be sent again: a task that nobody knows may be of this one.
+    pub fn pending_attempt(&self) -> Option<PendingAttempt> {
+        match &self.state {
+            State::Pending { pending_attempt, .. } => *pending_attempt,
+            State::Submitting { pending_attempt, .. } => Some(*pending_attempt),
+            State::Held(hold) => match hold.held_from {
+                HeldFrom::Pending(_, pending_attempt) => pending_attempt,
+                HeldFrom::Submitting(_, pending_attempt) => Some(pending_attempt),
+                HeldFrom::Running(_) | HeldFrom::Downloading(_) => None,
+            },
+            State::Queued(_)
+            | State::Processing(_)
+            | State::Downloading(_)
+            | State::Succeeded { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. } => None,
+        }
     }
 
     /// The attempt that the provider refused, after which it failed.

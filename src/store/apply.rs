@@ -13,7 +13,7 @@ use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
 use crate::store::batch_ends::add_open_jobs;
-use crate::store::earlier_tasks::{note_callback, note_poll, set_settlement};
+use crate::store::earlier_tasks::{bind_named_tasks, note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
 use crate::store::hooks::{About, write_calls};
 use crate::store::job_rows::{JobRow, read_job, update_job};
@@ -105,6 +105,9 @@ pub(super) fn apply_to(
         write_outputs(writing.connection, nr, &job)?;
     }
     write_history(writing, nr, moment.now, &history)?;
+    if may_name_earlier_task(event, before, &job) {
+        bind_named_tasks(writing, nr, &job, moment)?;
+    }
     if let Some(notable) = JobNotification::of(before, &job, &history) {
         write_calls(writing, About::Job(nr), notable, moment.now)?;
     }
@@ -127,6 +130,15 @@ pub(super) fn apply_to(
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
     Ok((applied, StepRow { nr, send }))
+}
+
+/// Whether a callback may have named a task that no attempt has: it did so now, or before the outcome of the newest attempt
+/// was known. The usual job, whose first attempt gets its task, does not ask the database.
+fn may_name_earlier_task(event: &Event, before: &Job, after: &Job) -> bool {
+    let named_now =
+        matches!(event, Event::CallbackReceived { hint: Some(task), .. } if after.task() != Some(task));
+    let outcome_known = before.pending_attempt().is_some() && after.pending_attempt().is_none();
+    named_now || outcome_known && (after.task().is_none() || after.attempts() > 1)
 }
 
 /// A task that the job loses with this event, or has lost before, is polled until its cost is final.

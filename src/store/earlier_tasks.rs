@@ -1,14 +1,16 @@
-//! Tasks that their jobs no longer have, because an operator retried the job before their cost was final. They are billed
-//! all the same, so they are polled until it is, a limited number of times.
+//! Tasks that their jobs no longer have, because an operator retried the job before their cost was final, or before the
+//! outcome of the submit was known. They are billed all the same, so they are polled until it is, a limited number of times.
 
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
 use crate::job::event::StatusVerdict;
+use crate::job::history::{HistoryEntry, HistoryEvent};
 use crate::job::state::Settlement;
 use crate::job::step::Moment;
-use crate::job::{JobId, TaskId};
+use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
+use crate::store::apply::write_history;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
 use crate::store::writer::Writing;
@@ -20,6 +22,14 @@ const NEXT: &str = "SELECT settlement_at FROM attempts INDEXED BY attempts_to_se
     WHERE settlement_at IS NOT NULL AND settlement_at > ?1 ORDER BY settlement_at LIMIT 1";
 const SETTLEMENT: &str = "SELECT settlement_at, settlement_tries FROM attempts
     WHERE task_id = ?1 AND settlement_at IS NOT NULL";
+
+/// Attempts that may have made a task that nobody knows; those with an unknown outcome before those that were refused.
+const WITHOUT_TASK: &str = "SELECT number FROM attempts WHERE job = ?1 AND task_id IS NULL AND sends > 0
+    ORDER BY counted_quota > 0 DESC, number DESC";
+/// Tasks that callbacks named and no attempt has, as the step writes them into the history.
+const NAMED_TASKS: &str = "SELECT DISTINCT substr(detail, 10) FROM history
+    WHERE job = ?1 AND event = 'callback_received' AND detail LIKE 'for task %'
+      AND NOT EXISTS (SELECT 1 FROM attempts WHERE task_id = substr(detail, 10))";
 
 /// Tasks to poll for their cost, and when the next one is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +80,44 @@ pub(super) fn note_callback(
     }
 }
 
+/// Gives the tasks that callbacks of this job have named, and that no attempt has, to its attempts without one. Not while
+/// an attempt may have to be sent again: the task may be of that one, whose answer is still to come.
+pub(super) fn bind_named_tasks(
+    writing: &mut Writing<'_>,
+    nr: i64,
+    job: &Job,
+    moment: Moment<'_>,
+) -> Result<(), StoreError> {
+    // Such a job is held for the task (`task_after_refusal`).
+    if job.pending_attempt().is_some() || job.refused_attempt().is_some() {
+        return Ok(());
+    }
+    let connection = writing.connection;
+    let attempts = connection
+        .prepare_cached(WITHOUT_TASK)?
+        .query_map([nr], |row| row.get(0))?
+        .collect::<Result<Vec<u32>, _>>()?;
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let tasks = connection
+        .prepare_cached(NAMED_TASKS)?
+        .query_map([nr], |row| row.get(0))?
+        .collect::<Result<Vec<TaskId>, _>>()?;
+    for (task, number) in tasks.into_iter().zip(attempts) {
+        connection
+            .prepare_cached("UPDATE attempts SET task_id = ?3 WHERE job = ?1 AND number = ?2")?
+            .execute((nr, number, task.as_str()))?;
+        set_settlement(writing, &task, Some(Settlement::first(moment)))?;
+        let detail =
+            format!("task {task} of attempt {number}, whose outcome was unknown, is polled for its cost");
+        let id = job.id();
+        tracing::warn!(job = %id, "job {id}: a callback proves that an earlier submit was executed: {detail}");
+        write_history(writing, nr, moment.now, &[HistoryEntry { event: HistoryEvent::EarlierTask, detail }])?;
+    }
+    Ok(())
+}
+
 fn settlement_of(writing: &Writing<'_>, task: &TaskId) -> Result<Option<Settlement>, StoreError> {
     let mut statement = writing.connection.prepare_cached(SETTLEMENT)?;
     let read = |row: &rusqlite::Row<'_>| Ok(Settlement { due: row.get(0)?, tries: row.get(1)? });
@@ -109,9 +157,15 @@ impl Store {
 /// The statements, so that a test can check their query plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    [("earlier tasks", DUE), ("next earlier task", NEXT), ("settlement of a task", SETTLEMENT)]
-        .map(|(name, sql)| (name, sql.to_owned()))
-        .into()
+    [
+        ("earlier tasks", DUE),
+        ("next earlier task", NEXT),
+        ("settlement of a task", SETTLEMENT),
+        ("attempts without a task", WITHOUT_TASK),
+        ("named tasks", NAMED_TASKS),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::output::stderr;
 use crate::support::{Rig, quick};
 
 /// Name, sandbox plan, expected final state.
@@ -43,6 +44,21 @@ async fn submit_faults_end_as_expected_and_are_billed_once() {
     let ledger = rig.sandbox.ledger();
     let charged = ledger.tasks.iter().filter(|task| task.cost.get() > 0).count();
     assert_eq!(charged, FAULTS.iter().filter(|fault| fault.2 == "succeeded").count());
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn task_of_a_lost_answer_is_accounted_although_the_job_was_retried() {
+    let mut rig = Rig::start("").await;
+    rig.drop("a.json", quick("a", "submit=lostx2"));
+    rig.until_job("a", |job| job["state"] == "submitting" && rig.sandbox.ledger().tasks.len() == 1).await;
+    let retried = rig.run(&["retry", "a"]).await;
+    assert!(retried.status.success(), "{}", stderr(&retried));
+    rig.until("a", &["succeeded"]).await;
+    let charged = |rig: &Rig| rig.sandbox.ledger().tasks.iter().map(|task| task.cost.get()).sum::<i64>();
+    let job = rig.until_job("a", |job| job["cost_quota"] == charged(&rig)).await;
+    assert_eq!(rig.sandbox.ledger().tasks.len(), 2, "{job:#}");
+    rig.charges_allowed.insert(job["id"].as_str().unwrap().to_owned(), 2);
     rig.finish().await;
 }
 

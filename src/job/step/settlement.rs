@@ -9,7 +9,7 @@ use crate::job::step::{Change, Moment};
 
 impl Settlement {
     /// The first poll for the cost.
-    fn first(moment: Moment<'_>) -> Self {
+    pub fn first(moment: Moment<'_>) -> Self {
         Self { due: due_after(0, moment), tries: 0 }
     }
 

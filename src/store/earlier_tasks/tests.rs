@@ -101,3 +101,84 @@ async fn task_whose_cost_is_final_is_not_polled_after_a_retry() {
     rig.store.apply(job, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
     assert_eq!(next_poll(&rig).await, None);
 }
+
+/// A job whose submit was perhaps executed.
+async fn submitted_unanswered(rig: &Rig) -> JobId {
+    let job = rig.ingest(vec![draft("a")]).await[0];
+    rig.store.start_attempt(job, parts(Box::new(|_| None)), NOW).await.unwrap();
+    let verdict = SubmitVerdict::Unknown { why: "HTTP 503".into(), not_before: None };
+    rig.store.apply(job, Event::SubmitAnswered { attempt: 1, verdict }, NOW).await.unwrap();
+    job
+}
+
+async fn callback(rig: &Rig, job: JobId, number: u32) {
+    let received = Event::CallbackReceived { hint: Some(task(number)), quiet: false };
+    rig.store.apply(job, received, NOW).await.unwrap();
+}
+
+/// The tasks of all attempts.
+fn tasks(rig: &Rig) -> Vec<Option<String>> {
+    let connection = raw(&rig.path());
+    let mut statement = connection.prepare("SELECT task_id FROM attempts ORDER BY number").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+fn named(numbers: [Option<u32>; 2]) -> Vec<Option<String>> {
+    numbers.map(|number| number.map(|number| format!("task-{number}"))).into()
+}
+
+#[tokio::test]
+async fn task_of_a_lost_answer_counts_although_the_job_was_retried() {
+    let rig = Rig::new();
+    let job = submitted_unanswered(&rig).await;
+    rig.store.apply(job, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
+    callback(&rig, job, 1).await;
+    submit(&rig, job, 2).await;
+    assert_eq!(tasks(&rig), named([Some(1), Some(2)]));
+    let due = next_poll(&rig).await.expect("a poll for the cost");
+    assert_eq!(rig.store.earlier_tasks(due, 10).await.unwrap().due, [(job, task(1))]);
+    poll(&rig, job, 1, settled(Phase::Completed, 75_000), due).await;
+    assert_eq!(counted(&rig)[0], (1, 75_000));
+    let details = rig.store.details(job).await.unwrap();
+    assert_eq!((details.cost, details.job.task()), (Some(Quota::new(75_000)), Some(&task(2))));
+}
+
+#[tokio::test]
+async fn task_is_not_given_to_an_earlier_attempt_while_it_may_be_of_the_newest() {
+    for (answered, expected) in [(2, [Some(1), Some(2)]), (1, [None, Some(1)])] {
+        let rig = Rig::new();
+        let job = submitted_unanswered(&rig).await;
+        rig.store.apply(job, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
+        rig.store.start_attempt(job, parts(Box::new(|_| None)), NOW).await.unwrap();
+        callback(&rig, job, 1).await;
+        assert_eq!(tasks(&rig), named([None, None]));
+        let verdict = SubmitVerdict::Accepted { task: task(answered), reserved: None };
+        rig.store.apply(job, Event::SubmitAnswered { attempt: 2, verdict }, NOW).await.unwrap();
+        assert_eq!(tasks(&rig), named(expected));
+    }
+}
+
+#[tokio::test]
+async fn task_of_a_job_given_up_is_polled_for_its_cost() {
+    for callback_first in [true, false] {
+        let rig = Rig::new();
+        let job = submitted_unanswered(&rig).await;
+        if callback_first {
+            callback(&rig, job, 1).await;
+        }
+        // The first asks the provider, the second gives up.
+        for _ in 0..2 {
+            rig.store.apply(job, Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
+        }
+        let details = rig.store.details(job).await.unwrap();
+        assert_eq!(details.job.state_name(), StateName::Cancelled);
+        if !callback_first {
+            callback(&rig, job, 1).await;
+        }
+        let due = next_poll(&rig).await.expect("a poll for the cost");
+        poll(&rig, job, 1, settled(Phase::Completed, 75_000), due).await;
+        assert_eq!((counted(&rig)[0], next_poll(&rig).await), ((1, 75_000), None));
+        let disputes = rig.store.disputes(Timestamp::from_millis(0), 10).await.unwrap();
+        assert_eq!(disputes.iter().map(|one| one.task_id.as_str()).collect::<Vec<_>>(), ["task-1"]);
+    }
+}

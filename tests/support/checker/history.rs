@@ -60,6 +60,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("expiring", &["downloading", "held"], &[]),
     ("callback_received", ANY, &[]),
     ("ignored", ANY, &[]),
+    ("earlier_task", ANY, &[]),
     ("edited", &["pending", "held"], &["pending"]),
     ("dismissed", &["failed", "expired"], &[]),
     ("undismissed", &["failed", "expired"], &[]),

@@ -201,6 +201,7 @@ pub(super) const fn history_event(event: HistoryEvent) -> &'static str {
         HistoryEvent::Processing => "开始生成",
         HistoryEvent::CallbackReceived => "收到回调",
         HistoryEvent::TaskMissing => "服务商查不到这个任务",
+        HistoryEvent::EarlierTask => "回调表明更早的一次提交已被执行，正在查询其费用",
         HistoryEvent::TaskFound => "服务商又查到了这个任务",
         HistoryEvent::TaskFinished => "任务已结束",
         HistoryEvent::Completed => "生成完成",
