@@ -27,7 +27,7 @@ pub struct ActionResult {
 #[schema(as = BulkAction)]
 pub struct BulkActionRequest {
     /// Without it, and without `set_labels`, a dry run says what the jobs allow. A `retry` leaves out held jobs, which
-    /// continue by `release`, unless `state` is `held`.
+    /// continue by `release`, unless `state` is `held`, and dismissed jobs, unless `jobs` names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<OperatorAction>,
     /// Labels to set, instead of an action; `null` removes one.

@@ -52,8 +52,9 @@ fn requests_statement() -> String {
     )
 }
 
-const FAILED_OF_BATCH: &str = "SELECT requests.body FROM jobs INDEXED BY jobs_by_batch
-    JOIN requests ON requests.job = jobs.nr WHERE jobs.batch = ?1 AND jobs.state = 'failed' LIMIT ?2";
+/// Failed jobs of a batch that nobody has dismissed.
+const FAILED_OF_BATCH: &str = "FROM jobs INDEXED BY jobs_by_batch JOIN requests ON requests.job = jobs.nr
+    WHERE jobs.batch = ?1 AND jobs.state = 'failed' AND jobs.dismissed_at IS NULL";
 
 impl Store {
     /// How many jobs need a person, and the `limit` largest groups of them, held ones first.
@@ -78,16 +79,21 @@ impl Store {
         .await
     }
 
-    /// What the failed jobs of a batch will probably cost if they are submitted again.
+    /// How many jobs of a batch failed and were not dismissed, and what they will probably cost if they are submitted
+    /// again.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn estimate_failed(&self, batch: i64, jobs: u64) -> Result<Quota, StoreError> {
+    pub async fn failed_of_batch(&self, batch: i64) -> Result<(u64, Quota), StoreError> {
         let book = self.prices.read().clone();
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(FAILED_OF_BATCH)?;
-            let bodies = statement.query_map((batch, MOST_ESTIMATED), |row| row.get(0))?;
-            estimate(connection, &book, &bodies.collect::<Result<Vec<String>, _>>()?, jobs)
+            let count = format!("SELECT count(*) {FAILED_OF_BATCH}");
+            let jobs: i64 = connection.prepare_cached(&count)?.query_row([batch], |row| row.get(0))?;
+            let jobs = jobs.unsigned_abs();
+            let some = format!("SELECT requests.body {FAILED_OF_BATCH} LIMIT {MOST_ESTIMATED}");
+            let mut statement = connection.prepare_cached(&some)?;
+            let bodies = statement.query_map([batch], |row| row.get(0))?;
+            Ok((jobs, estimate(connection, &book, &bodies.collect::<Result<Vec<String>, _>>()?, jobs)?))
         })
         .await
     }
@@ -128,7 +134,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("groups in need", groups_statement()),
         ("newest of a group", super::details::select_where(&group_condition())),
         ("requests of a group", requests_statement()),
-        ("failed of a batch", FAILED_OF_BATCH.to_owned()),
+        ("failed of a batch", format!("SELECT requests.body {FAILED_OF_BATCH}")),
     ]
 }
 

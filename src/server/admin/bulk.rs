@@ -57,7 +57,7 @@ pub(super) async fn run_bulk_action(
     let allowing: Vec<&JobDetails> = match bulk.action {
         Some(action) => {
             let now = clock.now();
-            jobs.iter().filter(|details| allows(details, action, bulk.state, now)).collect()
+            jobs.iter().filter(|details| allows(details, action, &bulk, now)).collect()
         }
         None => jobs.iter().collect(),
     };
@@ -85,7 +85,7 @@ pub(super) async fn run_bulk_action(
     match bulk.action {
         _ if bulk.dry_run => {
             if bulk.action.is_none() && bulk.set_labels.is_empty() {
-                result.possible = possible(store, &jobs, clock.now()).await?;
+                result.possible = possible(store, &jobs, &bulk, clock.now()).await?;
             }
             let cost = match estimate.jobs {
                 0 => String::new(),
@@ -95,7 +95,7 @@ pub(super) async fn run_bulk_action(
         }
         Some(action) => {
             // Those that do not allow it say why.
-            let left_out = |details: &&JobDetails| !is_left_out(details, action, bulk.state);
+            let left_out = |details: &&JobDetails| !is_left_out(details, action, &bulk);
             let (done, mut rejected) =
                 apply_action(&request, &admin, action, jobs.iter().filter(left_out)).await?;
             result.message = summary(action, done.len(), &rejected);
@@ -159,25 +159,27 @@ async fn set_labels(
     Ok((changed, rejected))
 }
 
-fn allows(details: &JobDetails, action: OperatorAction, state: Option<StateName>, now: Timestamp) -> bool {
+fn allows(details: &JobDetails, action: OperatorAction, bulk: &BulkActionRequest, now: Timestamp) -> bool {
     let is_possible = || possible_actions(&details.job, now).iter().any(|possible| possible.action == action);
-    !is_left_out(details, action, state) && is_possible()
+    !is_left_out(details, action, bulk) && is_possible()
 }
 
-/// Most held jobs continue by a release, and a retry of all would buy them again. A repetition does nothing.
-fn is_left_out(details: &JobDetails, action: OperatorAction, state: Option<StateName>) -> bool {
-    let is_held = details.job.state_name() == StateName::Held;
-    let buys_again = action == OperatorAction::Retry && is_held && state != Some(StateName::Held);
-    buys_again || is_repetition(&details.job, action)
+/// Most held jobs continue by a release, and a retry of all would buy them again. A dismissed job is done with: whoever
+/// wants it all the same names it. A repetition does nothing.
+fn is_left_out(details: &JobDetails, action: OperatorAction, bulk: &BulkActionRequest) -> bool {
+    let is_held = details.job.state_name() == StateName::Held && bulk.state != Some(StateName::Held);
+    let is_dismissed = details.job.facts().dismissed_at.is_some() && bulk.jobs.is_empty();
+    action == OperatorAction::Retry && (is_held || is_dismissed) || is_repetition(&details.job, action)
 }
 
 /// What the jobs allow.
 async fn possible(
     store: &Store,
     jobs: &[JobDetails],
+    bulk: &BulkActionRequest,
     now: Timestamp,
 ) -> Result<Vec<PossibleBulkAction>, Problem> {
-    let mut all = Vec::new();
+    let (bulk, mut all) = (&BulkActionRequest { state: None, ..bulk.clone() }, Vec::new());
     for action in [
         OperatorAction::Retry,
         OperatorAction::Release,
@@ -186,7 +188,7 @@ async fn possible(
         OperatorAction::Undismiss,
     ] {
         let allowing: Vec<&JobDetails> =
-            jobs.iter().filter(|details| allows(details, action, None, now)).collect();
+            jobs.iter().filter(|details| allows(details, action, bulk, now)).collect();
         if !allowing.is_empty() {
             let estimate_usd = estimate_of(store, action, &allowing, now).await?.quota.usd();
             all.push(PossibleBulkAction { action, jobs: allowing.len(), estimate_usd });

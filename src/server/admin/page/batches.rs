@@ -87,12 +87,11 @@ async fn cards(
 ) -> Result<Vec<BatchCard>, Problem> {
     let mut cards = Vec::new();
     for batch in batches {
-        let failed = count(&batch, StateName::Failed);
-        let price = match failed {
-            0 => Quota::ZERO,
-            _ => store.estimate_failed(batch.number().unwrap_or_default(), failed).await?,
+        let failed = match count(&batch, StateName::Failed) {
+            0 => (0, Quota::ZERO),
+            _ => store.failed_of_batch(batch.number().unwrap_or_default()).await?,
         };
-        cards.push(BatchCard::new(&batch, price, m, now));
+        cards.push(BatchCard::new(&batch, failed, m, now));
     }
     Ok(cards)
 }
@@ -102,7 +101,8 @@ fn count(batch: &BatchView, state: StateName) -> u64 {
 }
 
 impl BatchCard {
-    fn new(batch: &BatchView, price_of_failed: Quota, m: &'static Messages, now: Timestamp) -> Self {
+    /// `failed`: how many of its jobs can be retried, and for how much.
+    fn new(batch: &BatchView, failed: (u64, Quota), m: &'static Messages, now: Timestamp) -> Self {
         let ended = batch.states.iter().filter(|(state, _)| state.is_end()).map(|(_, jobs)| jobs).sum();
         let name = batch.file.clone().unwrap_or_else(|| m.batches.unnamed.replace("{id}", &batch.id));
         Self {
@@ -114,7 +114,7 @@ impl BatchCard {
             created: format::DisplayTime::new(m, batch.created_at, now),
             has_videos: count(batch, StateName::Succeeded) > 0,
             is_all_well: count(batch, StateName::Succeeded) == batch.states.values().sum::<u64>(),
-            actions: actions(batch, ended, price_of_failed, m),
+            actions: actions(batch, ended, failed, m),
         }
     }
 }
@@ -137,7 +137,12 @@ fn facts(batch: &BatchView, ended: u64, m: &'static Messages, now: Timestamp) ->
     facts
 }
 
-fn actions(batch: &BatchView, ended: u64, price: Quota, m: &'static Messages) -> Vec<ActionButton> {
+fn actions(
+    batch: &BatchView,
+    ended: u64,
+    (failed, price): (u64, Quota),
+    m: &'static Messages,
+) -> Vec<ActionButton> {
     let t = m.batches;
     let button = |label, body: serde_json::Value, question: &str, decline, done| ActionButton {
         label,
@@ -151,7 +156,7 @@ fn actions(batch: &BatchView, ended: u64, price: Quota, m: &'static Messages) ->
         ..ActionButton::default()
     };
     let mut actions = Vec::new();
-    if count(batch, StateName::Failed) > 0 {
+    if failed > 0 {
         let body = json!({"action": "retry", "state": "failed", "batch": batch.id});
         let retry = button(t.retry_failed, body, m.ask_retry_all, m.no_retry, m.retried);
         actions.push(ActionButton { effect: about(m, price), ..retry });

@@ -78,6 +78,45 @@ async fn bulk_dismissal_names_its_jobs_and_is_undone() {
 }
 
 #[actix_web::test]
+async fn retry_by_a_filter_leaves_out_dismissed_jobs() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b", "c"]).await;
+    for id in &ids {
+        admin.run(*id, TaskFacts::of(Phase::Failed), NOW).await;
+    }
+    let post = async |body: Value| admin.post("/api/v1/jobs/bulk", &body.to_string()).await.json();
+    let offers = async |jobs: usize| {
+        let page = admin.get("/batches").await.body;
+        let price = format!("data-effect=\"about ${:.2}\"", jobs as f64 * 0.9);
+        assert_eq!(
+            (page.contains("Retry the failed"), page.contains(&price)),
+            (jobs > 0, jobs > 0),
+            "{page}"
+        );
+    };
+    offers(3).await;
+    post(json!({"action": "dismiss", "jobs": [ids[0]]})).await;
+    offers(2).await;
+    for filter in [json!({"state": "failed", "batch": "b1"}), json!({"label": ["project=spring"]})] {
+        let with = |more: Value| {
+            let mut body = filter.clone();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            post(body)
+        };
+        let counted = with(json!({"action": "retry", "dry_run": true})).await;
+        assert_eq!((&counted["jobs"], &counted["matched"]), (&json!(2), &json!(3)), "{counted}");
+        assert_eq!(counted["estimate_usd"], 1.8);
+        let possible = with(json!({"dry_run": true})).await["possible"][0].clone();
+        assert_eq!(possible, json!({"action": "retry", "jobs": 2, "estimate_usd": 1.8}));
+    }
+    let retried = post(json!({"action": "retry", "state": "failed", "batch": "b1"})).await;
+    assert_eq!((&retried["done"], &retried["rejected"]), (&json!(2), &json!([])), "{retried}");
+    offers(0).await;
+    let named = post(json!({"action": "retry", "jobs": [ids[0]]})).await;
+    assert_eq!(named["done"], 1, "a person who names it wants it: {named}");
+}
+
+#[actix_web::test]
 async fn selected_jobs_are_counted_by_what_they_allow() {
     let admin = TestAdmin::start();
     let ids = admin.add_jobs(&["a", "b", "c"]).await;
