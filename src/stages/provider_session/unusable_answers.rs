@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::fs::{FsError, create_private_folder, write_durably};
 use crate::job::JobId;
+use crate::library::evidence::{ANSWER, answer_name};
 
 /// An answer that says what happened, but not what is needed, is kept at once; others from this one in a row.
 const KEPT_FROM: u32 = 3;
@@ -19,8 +20,6 @@ const KEPT_AGAIN: u32 = 10;
 const MAX_KEPT: usize = 200;
 /// Most jobs whose answers are counted. With more at a time, counting starts again.
 const MAX_COUNTED: usize = 10_000;
-/// Their file names are this, the job's id and `.json`.
-const PREFIX: &str = "answer-";
 
 /// See the module.
 pub struct UnusableAnswers {
@@ -45,7 +44,7 @@ impl UnusableAnswers {
         if !self.is_kept(job, at_once) {
             return;
         }
-        let path = self.folder.join(format!("{PREFIX}{job}.json"));
+        let path = self.folder.join(answer_name(job));
         let content = json!({"job": job.to_string(), "at": self.clock.now(), "answer": answer});
         let (folder, file) = (self.folder.clone(), path.clone());
         let written = self.clock.run_blocking(move || write(&folder, &file, &content.to_string())).await;
@@ -85,7 +84,7 @@ fn write(folder: &Path, path: &Path, content: &str) -> Result<(), FsError> {
 /// The files of the answers that are kept in the quarantine folder, oldest first.
 pub fn kept_answers(quarantine: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(quarantine).into_iter().flatten().flatten();
-    let is_answer = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with(PREFIX);
+    let is_answer = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with(ANSWER);
     let with_time = |entry: DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
     let mut kept: Vec<_> = entries.filter(is_answer).filter_map(with_time).collect();
     kept.sort();
@@ -129,12 +128,12 @@ mod tests {
     async fn oldest_answers_make_room() {
         let folder = tempfile::tempdir().expect("a folder");
         for number in 0..MAX_KEPT + 5 {
-            std::fs::write(folder.path().join(format!("{PREFIX}{number}.json")), "{}").expect("written");
+            std::fs::write(folder.path().join(format!("{ANSWER}{number}.json")), "{}").expect("written");
         }
         let answers = UnusableAnswers::new(folder.path().to_owned(), Clock::machine());
         answers.record(job(1), Some(String::new()), true).await;
         let kept = kept_answers(folder.path());
         assert_eq!(kept.len(), MAX_KEPT);
-        assert!(kept.last().is_some_and(|path| path.ends_with(format!("{PREFIX}{}.json", job(1)))));
+        assert!(kept.last().is_some_and(|path| path.ends_with(answer_name(job(1)))));
     }
 }

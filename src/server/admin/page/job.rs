@@ -153,10 +153,8 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let pictures = store.pictures(id).await?.into_iter().filter_map(named).collect();
     let history = store.history(id).await?;
     let attempts = store.attempts(id).await?;
-    let quarantine = match history.iter().any(|entry| entry.event == HistoryEvent::Quarantined.into_str()) {
-        true => quarantine::load(admin, &details, &frame).await?,
-        false => Vec::new(),
-    };
+    let has_downloads = history.iter().any(|entry| entry.event == HistoryEvent::Quarantined.into_str());
+    let quarantine = quarantine::load(admin, &details, has_downloads, &frame).await?;
     let facts = details.job.facts();
     let first_video = details.files.iter().position(|file| file.key.kind == OutputKind::Video);
     let number = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);

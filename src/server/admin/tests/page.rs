@@ -346,3 +346,28 @@ async fn job_that_runs_and_expires_soon_is_listed_once() {
     assert!(page.contains("link expires"), "{page}");
     assert_eq!(page.matches(&format!(r#"id="job-{job}""#)).count(), 1, "{page}");
 }
+
+#[tokio::test]
+async fn unusable_answer_is_shown_as_text_and_sent_as_an_attachment() {
+    let admin = TestAdmin::start();
+    let ids = admin.add_jobs(&["a", "b"]).await;
+    let [address, other] = [ids[0], ids[1]].map(|id| format!("/quarantine/{id}/answer-{}.json", ids[0]));
+    assert_eq!(admin.get(&address).await.status, 404);
+    let folder = admin.rig.folder.path().join("quarantine");
+    std::fs::create_dir_all(&folder).unwrap();
+    let content = json!({"job": ids[0], "at": NOW, "answer": "HTTP 200\n\n<script>alert(1)</script>"});
+    std::fs::write(folder.join(format!("answer-{}.json", ids[0])), content.to_string()).unwrap();
+    let page = admin.get(&format!("/jobs/{}", ids[0])).await.body;
+    assert!(page.contains("could not be used") && page.contains("HTTP 200"), "{page}");
+    assert!(page.contains(&format!("href=\"{address}\" download")), "{page}");
+    assert!(!page.contains("<script>alert"), "{page}");
+    assert!(!admin.get(&format!("/jobs/{}", ids[1])).await.body.contains("id=\"quarantine\""));
+    let file = admin.get(&address).await;
+    assert_eq!((file.status, &file.body), (200, &content.to_string()));
+    let headers =
+        ["content-type", "content-disposition", "content-security-policy"].map(|name| file.header(name));
+    let name = format!("attachment; filename=\"answer-{}.json\"", ids[0]);
+    let expected = ["application/octet-stream", name.as_str(), "default-src 'none'; sandbox"];
+    assert_eq!(headers, expected.map(Some));
+    assert_eq!(admin.get(&other).await.status, 404, "it is about another job");
+}

@@ -30,9 +30,11 @@ pub(in crate::server::admin) struct BatchMessages {
     pub newest: &'static str,
     /// With `{n}`: further groups that are not shown.
     pub more_groups: &'static str,
-    /// On the page of a job whose downloads were rejected.
+    /// On the page of a job whose downloads were rejected, or about which the provider answered what cannot be used.
     pub quarantined: &'static str,
     pub evidence: &'static str,
+    pub unusable: &'static str,
+    pub answer: &'static str,
     pub download: &'static str,
     pub not_opened: &'static str,
     effects: [&'static str; 8],
@@ -68,8 +70,10 @@ pub(super) const BATCH_ENGLISH: BatchMessages = BatchMessages {
     more_groups: "{n} more jobs need you",
     quarantined: "In quarantine",
     evidence: "What the host answered",
+    unusable: "The latest answer of the provider about this job that could not be used.",
+    answer: "What the provider answered",
     download: "Download as a file",
-    not_opened: "Not the media it should be. Do not open it unless you trust the host.",
+    not_opened: "Not what it should be. Do not open it unless you trust the host.",
     effects: ["new task", "submits it", "same submit, billed once", "polls again", "downloads again", "gives it up", "off this list", "back on this list"],
 };
 
@@ -95,7 +99,9 @@ pub(super) const BATCH_CHINESE: BatchMessages = BatchMessages {
     more_groups: "另有 {n} 个任务需要处理",
     quarantined: "已隔离",
     evidence: "主机的应答",
+    unusable: "服务商对此任务的最近一次无法使用的应答。",
+    answer: "服务商的应答",
     download: "下载为文件",
-    not_opened: "不是应有的媒体文件。除非信任该主机，否则不要打开。",
+    not_opened: "不是应有的内容。除非信任该主机，否则不要打开。",
     effects: ["新任务", "提交", "重复同一次提交，只计费一次", "再次查询", "重新下载", "放弃", "移出此列表", "移回此列表"],
 };
