@@ -7,6 +7,7 @@ use crate::api::action::ActionResult;
 use crate::api::job::JobView;
 use crate::api::list::JobOrder;
 use crate::cli::args::ActionArgs;
+use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::format::{count, printable};
@@ -49,22 +50,17 @@ pub(crate) async fn apply(
 ) -> Result<Exit, CliError> {
     let client = context.client()?;
     let by_filter = args.jobs.is_empty();
-    let mut jobs = Vec::new();
+    let mut jobs = selected_jobs(&client, args).await?;
     if by_filter {
-        jobs = fetch_jobs(&client, &args.filter.filter(), JobOrder::Created, MAX_JOBS).await?.jobs;
-        let matching = jobs.len();
-        jobs.retain(|job| may_allow(action, job));
-        if jobs.len() < matching {
-            let others = count((matching - jobs.len()) as u64, "job");
-            eprint_line(&format!("left out: {others} whose state does not allow `{action}`"));
-        }
-    } else {
-        for reference in &args.jobs {
-            jobs.push(client.job(reference).await?);
+        let rest = format!(" whose state does not allow `{action}`");
+        leave_out(&mut jobs, |job| !may_allow(action, job), "job", &rest);
+        if action == OperatorAction::Retry {
+            // A person is done with them: whoever wants one all the same names it.
+            leave_out(&mut jobs, |job| job.dismissed_at.is_some(), "dismissed job", "");
         }
     }
     if args.dry_run || jobs.is_empty() {
-        return print_selection(context, action, &jobs);
+        return print_selection(context, &about_action(action, &jobs), &jobs);
     }
     if by_filter && !args.yes {
         confirm(&question(action, &jobs))?;
@@ -118,23 +114,52 @@ pub(crate) async fn apply(
     Ok(if document.rejected == 0 { Exit::Done } else { Exit::Failed })
 }
 
-fn print_selection(
+/// The jobs that are named, or all that match the filter.
+pub(crate) async fn selected_jobs(
+    client: &ApiClient,
+    args: &ActionArgs,
+) -> Result<Vec<ReceivedJob>, CliError> {
+    if args.jobs.is_empty() {
+        return Ok(fetch_jobs(client, &args.filter.filter(), JobOrder::Created, MAX_JOBS).await?.jobs);
+    }
+    let mut jobs = Vec::new();
+    for reference in &args.jobs {
+        jobs.push(client.job(reference).await?);
+    }
+    Ok(jobs)
+}
+
+/// Removes jobs, and says how many.
+fn leave_out(jobs: &mut Vec<ReceivedJob>, is_left_out: impl Fn(&JobView) -> bool, noun: &str, rest: &str) {
+    let before = jobs.len();
+    jobs.retain(|job| !is_left_out(job));
+    if jobs.len() < before {
+        eprint_line(&format!("left out: {}{rest}", count((before - jobs.len()) as u64, noun)));
+    }
+}
+
+/// Which action it would be, and what it would probably cost.
+fn about_action(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
+    let about = match action {
+        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => String::new(),
+        OperatorAction::Retry | OperatorAction::Release => about_cost(jobs.iter().map(|job| &**job)),
+    };
+    format!(" to {}{about}", action.into_str())
+}
+
+/// Lists the jobs of a dry run; `about` says what would become of them.
+pub(crate) fn print_selection(
     context: &Context,
-    action: OperatorAction,
+    about: &str,
     jobs: &[ReceivedJob],
 ) -> Result<Exit, CliError> {
     if context.json {
         print_json(&JobsDocument { jobs })?;
         return Ok(Exit::Done);
     }
-    let about = match action {
-        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => String::new(),
-        OperatorAction::Retry | OperatorAction::Release => about_cost(jobs.iter().map(|job| &**job)),
-    };
-    let about = format!(" to {}{about}", action.into_str());
     if are_many(jobs) && width().is_some() {
         let jobs: Vec<&JobView> = jobs.iter().map(|job| &**job).collect();
-        print_line(&sum_up(&about, &jobs))?;
+        print_line(&sum_up(about, &jobs))?;
         return Ok(Exit::Done);
     }
     eprint_line(&format!("{}{about}", count(jobs.len() as u64, "job")));

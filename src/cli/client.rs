@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
-use crate::api::action::ActionResult;
+use crate::api::action::{ActionResult, BulkActionRequest, BulkActionResult};
 use crate::api::adopt::{AdoptRequest, AdoptResult};
 use crate::api::again::{AgainRequest, EditPreview, EditRequest};
 use crate::api::data_dir::{DATA_DIR_HEADER, DataDir};
@@ -283,6 +283,12 @@ impl ApiClient {
     pub async fn act(&self, job: JobId, action: OperatorAction) -> Result<Received<ActionResult>, CliError> {
         let id = job.to_string();
         self.post(&["api", "v1", "jobs", &id, action.into_str()], &serde_json::json!({})).await
+    }
+
+    /// Applies an action to many jobs, or changes their labels.
+    pub async fn act_on_many(&self, request: &BulkActionRequest) -> Result<BulkActionResult, CliError> {
+        let request = self.post_request(&["api", "v1", "jobs", "bulk"], request)?.timeout(LONG_TIMEOUT);
+        self.read(self.send(request).await?).await
     }
 
     /// Tracks tasks that were made elsewhere.

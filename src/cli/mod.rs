@@ -20,6 +20,7 @@ mod fixtures;
 mod follow;
 mod format;
 mod generate;
+mod label;
 mod list;
 mod list_csv;
 mod models;
@@ -99,6 +100,7 @@ async fn run(line: CommandLine) -> Result<Exit, CliError> {
         Command::Release(args) => actions::apply(&context, OperatorAction::Release, &args).await,
         Command::Dismiss(args) => actions::apply(&context, OperatorAction::Dismiss, &args).await,
         Command::Undismiss(args) => actions::apply(&context, OperatorAction::Undismiss, &args).await,
+        Command::Label(args) => label::label(&context, &args).await,
         Command::Rate(args) => rate::rate(&context, &args).await,
         Command::Export(args) => export::export(&context, &args).await,
         Command::Path(args) => path::path(&context, &args.job).await,

@@ -139,6 +139,11 @@ async fn action_by_filter_needs_confirmation() {
     assert_eq!((dry.status.code(), stdout(&dry).lines().count()), (Some(0), 3));
     let release = rig.run(&["release", "--state", "failed"]).await;
     assert!(stderr(&release).contains("left out: 3 jobs"), "{}", stderr(&release));
+    rig.run(&["dismiss", "b"]).await;
+    let dry = rig.run(&["retry", "--state", "failed", "--dry-run"]).await;
+    assert_eq!(stdout(&dry).lines().count(), 2, "{dry:?}");
+    assert!(stderr(&dry).contains("left out: 1 dismissed job\n2 jobs to retry, about $1.80"), "{dry:?}");
+    rig.run(&["undismiss", "b"]).await;
     let done = rig.run(&["retry", "--state", "failed", "--yes"]).await;
     assert_eq!((done.status.code(), stdout(&done).lines().count()), (Some(0), 3), "{}", stderr(&done));
     rig.until_settled(3).await;
@@ -405,6 +410,7 @@ async fn every_command_prints_one_json_document_on_stdout() {
         (&["cancel", "good"], 1),
         (&["path", "good"], 0),
         (&["rate", "good", "4"], 0),
+        (&["label", "good", "--set", "client=ume"], 0),
         (&["again", "good", "--dry-run"], 0),
         (&["submit", &later], 0),
         (&["edit", "later", "--set", "seed=7"], 0),

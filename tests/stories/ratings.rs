@@ -142,3 +142,54 @@ async fn dismissed_job_leaves_the_list_until_undone_or_changed() {
     assert_eq!(retried["dismissed_at"], Value::Null, "the second failure is on the list");
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn labels_are_set_and_removed_by_name_and_by_filter() {
+    let rig = Rig::start("").await;
+    for name in ["a", "b", "c"] {
+        rig.drop(&format!("{name}.json"), quick(name, "end=task_failed"));
+    }
+    rig.until_settled(3).await;
+    let labels = async |name: &str| rig.job(name).await["labels"].clone();
+    let cases: &[(&[&str], i32, &str, &str)] = &[
+        (&["a", "b", "--set", "client=x", "--set", "take=1"], 0, "labels of 2 jobs changed\n", ""),
+        (&["a", "--set", "client=x"], 0, "labels of 0 jobs changed\n", ""),
+        (
+            &["--label", "client=x", "--remove", "client", "--set", "take=2"],
+            2,
+            "",
+            "Change the labels of 2 jobs?",
+        ),
+        (&["--label", "client=x", "--remove", "take", "--dry-run"], 0, "", "2 jobs to label\n"),
+        (&["b", "--remove", "client", "--set", "take=2"], 0, "labels of 1 job changed\n", ""),
+        (
+            &["--state", "failed", "--label", "take=2", "--set", "take=3", "--yes"],
+            0,
+            "labels of 1 job changed\n",
+            "",
+        ),
+        (&["a", "--set", "client=y", "--remove", "client"], 2, "", "the label `client` is given twice"),
+        (&["a", "--set", "=y"], 1, "", "label keys have 1 to 64 characters"),
+        (&["a", "--set", "client"], 2, "", "a label is KEY=VALUE"),
+        (&["a"], 2, "", "--set <KEY=VALUE>"),
+        (&["--set", "a=b"], 2, "", "<JOB>"),
+        (&["a", "--state", "failed", "--set", "a=b"], 2, "", "cannot be used with"),
+    ];
+    for (arguments, code, printed, said) in cases {
+        let ran = rig.run(&[&["label"], *arguments].concat()).await;
+        assert_eq!(ran.status.code(), Some(*code), "{arguments:?}: {ran:?}");
+        let is_dry = arguments.contains(&"--dry-run");
+        assert!(is_dry || stdout(&ran) == *printed, "{arguments:?}: {ran:?}");
+        assert!(stderr(&ran).contains(said), "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(labels("a").await, serde_json::json!({"client": "x", "take": "1"}));
+    assert_eq!(labels("b").await, serde_json::json!({"take": "3"}));
+    assert_eq!(labels("c").await, serde_json::json!({}));
+    // One more than a job may have.
+    let many: Vec<String> = (0..49).map(|n| format!("--set=k{n}=v")).collect();
+    let many: Vec<&str> = ["label", "a", "c"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    let refused = rig.run(&many).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(stderr(&refused).contains("a: it would have more than"), "{refused:?}");
+    rig.finish().await;
+}

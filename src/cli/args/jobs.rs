@@ -121,7 +121,7 @@ pub(crate) struct AdoptArgs {
     pub name: Option<String>,
 }
 
-/// `cancel`, `retry`, `release`, `dismiss`, `undismiss`
+/// `cancel`, `retry`, `release`, `dismiss`, `undismiss`, and which jobs `label` changes
 #[derive(Debug, Args)]
 pub(crate) struct ActionArgs {
     /// Ids, names, or parts of ids
@@ -135,6 +135,19 @@ pub(crate) struct ActionArgs {
     /// Only list the jobs
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `label`
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    #[command(flatten)]
+    pub jobs: ActionArgs,
+    /// A label to set, in place of one with the same key; repeat for more
+    #[arg(long, value_name = "KEY=VALUE", required_unless_present = "remove")]
+    pub set: Vec<Label>,
+    /// The key of a label to remove; repeat for more
+    #[arg(long, value_name = "KEY")]
+    pub remove: Vec<String>,
 }
 
 /// `pause`

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use jobs::{
-    ActionArgs, AdoptArgs, DemoArgs, JobArg, JobsArg, ListArgs, OptionalJobArg, PauseArgs, ResumeArgs,
-    SubmitArgs,
+    ActionArgs, AdoptArgs, DemoArgs, JobArg, JobsArg, LabelArgs, ListArgs, OptionalJobArg, PauseArgs,
+    ResumeArgs, SubmitArgs,
 };
 pub(crate) use maintenance::{CheckArgs, InitArgs, PruneArgs, ReportArgs, RotatableSecret, SandboxArgs};
 pub(crate) use requests::{AgainArgs, EditArgs, ExportArgs, RateArgs, SetValue};
@@ -89,6 +89,11 @@ pub(crate) enum Command {
     /// Put dismissed jobs back on the list of what needs a person
     #[command(after_help = "Example: dropreel undismiss sakura")]
     Undismiss(ActionArgs),
+    /// Set and remove labels of jobs
+    #[command(
+        after_help = "Example: dropreel label sakura rain --set client=ume\n         dropreel label --label client=ume --remove client --yes"
+    )]
+    Label(LabelArgs),
     /// Rate the outputs of a job, or one of them, from 0 (rejected) to 5
     #[command(after_help = "Example: dropreel rate sakura 4\n         dropreel rate sakura:video-1 clear")]
     Rate(RateArgs),
