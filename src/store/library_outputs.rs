@@ -74,6 +74,8 @@ pub struct LibraryOutput {
     pub labels: Labels,
     /// The user's own text of the request, unless it is very long.
     pub request: Option<String>,
+    /// Its task was made elsewhere: no request is known.
+    pub is_adopted: bool,
     pub key: OutputKey,
     /// Its number among the files of its job, from 1.
     pub number: u32,
@@ -119,7 +121,7 @@ impl fmt::Display for OutputCursor {
 }
 
 const CARD: &str = "SELECT jobs.id, jobs.name, jobs.model, jobs.batch, batches.file_name, jobs.cost_quota,
-        requests.prompt, requests.labels, iif(octet_length(requests.body) <= ?, requests.body, NULL) AS request,
+        requests.prompt, requests.labels, iif(octet_length(requests.body) <= ?, requests.body, NULL) AS request, jobs.adopted,
         outputs.kind, outputs.idx, outputs.rating, outputs.path, outputs.bytes, outputs.sha256, outputs.host,
         outputs.stored_at,
         (SELECT count(*) FROM outputs AS earlier WHERE earlier.job = outputs.job AND earlier.state = 'stored'
@@ -219,6 +221,7 @@ fn read_card(row: &Row<'_>) -> Result<LibraryOutput, StoreError> {
         labels: serde_json::from_str(&labels)
             .map_err(|_| StoreError::UnknownWord { what: "labels", value: labels })?,
         request: row.get("request")?,
+        is_adopted: row.get("adopted")?,
         key: OutputKey { kind: row.get("kind")?, index: row.get("idx")? },
         number: row.get("number")?,
         file: read_stored(row)?,

@@ -109,6 +109,7 @@ function startComparison() {
     if (/^[a-d]$/.test(key)) return choose(key.toUpperCase());
     if (key === 'u') return undo(), true;
     if (key === 's') return lay(root.classList.contains('over') ? 'side' : 'over'), showSplit(50), true;
+    if (key === 'r' && heard) return heard.querySelector('.again')?.click(), true;
     if (heard && rateByKey(key, heard)) return true;
     if (!leader) return false;
     if (key === ' ') isPlaying ? pause() : play();

@@ -29,6 +29,7 @@ pub(in crate::server::admin::page) struct Card {
     pub stored: DisplayTime,
     pub cost: Option<String>,
     pub rating: Option<u8>,
+    pub can_run_again: bool,
 }
 
 impl Card {
@@ -49,6 +50,7 @@ impl Card {
             stored: DisplayTime::new(frame.m, output.file.stored_at, frame.now),
             cost: output.cost.map(|cost| cost.to_string()),
             rating: output.rating,
+            can_run_again: !output.is_adopted,
         }
     }
 
