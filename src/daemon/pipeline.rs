@@ -44,6 +44,7 @@ use crate::stages::balance::BalanceStage;
 use crate::stages::callback::CallbackStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
+use crate::stages::hooks::webhook::{HookTransport, HttpHooks};
 use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
 use crate::stages::pictures::{PictureStage, PictureTools};
@@ -69,6 +70,8 @@ pub enum Transports {
         provider: Arc<dyn ApiTransport>,
         /// To media hosts.
         media: Arc<dyn transport::MediaTransport>,
+        /// To the receivers of hooks.
+        hooks: Arc<dyn HookTransport>,
     },
 }
 
@@ -100,6 +103,7 @@ pub struct Pipeline {
     pub rng: Rng,
     layout: Layout,
     clock: Clock,
+    hook_transport: Arc<dyn HookTransport>,
     /// The newest callback stored before this process began.
     newest_delivery: i64,
 }
@@ -136,6 +140,10 @@ impl Pipeline {
         epoch::begin(&store, settings, &clock).await?;
 
         let fingerprint = key.fingerprint();
+        let hook_transport: Arc<dyn HookTransport> = match &transports {
+            Transports::Network => Arc::new(HttpHooks::default()),
+            Transports::Simulated { hooks, .. } => hooks.clone(),
+        };
         let (client, media) = clients(settings, transports, key, &clock)?;
         let gate = Gate::new(settings.provider.submit_per_second, clock.now());
         let session = ProviderSession::open(
@@ -167,6 +175,7 @@ impl Pipeline {
             rng,
             layout,
             clock,
+            hook_transport,
             newest_delivery,
         })
     }
@@ -266,7 +275,8 @@ impl Pipeline {
         self.spawn(SidecarStage::new(store.clone(), self.library.clone(), clock.clone()), stop, tasks);
         if !settings.hooks.is_empty() {
             let library_dir = self.library.root().to_owned();
-            let hooks = HookStage::new(store.clone(), clock.clone(), settings.hooks.clone(), library_dir);
+            let (hooks, transport) = (settings.hooks.clone(), self.hook_transport.clone());
+            let hooks = HookStage::new(store.clone(), clock.clone(), hooks, library_dir, transport);
             self.spawn(hooks, stop, tasks);
         }
     }
@@ -308,7 +318,7 @@ fn clients(
             let client = ProviderClient::new(base, key.clone(), timeout, proxy, clock.clone())?;
             (client, Arc::new(PinnedTransport::new(policy.clone(), clock.clone())))
         }
-        Transports::Simulated { provider, media } => {
+        Transports::Simulated { provider, media, .. } => {
             (ProviderClient::with_transport(provider, base, key.clone(), timeout, clock.clone())?, media)
         }
     };

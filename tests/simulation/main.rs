@@ -19,6 +19,7 @@ mod call_limits;
 mod checker;
 mod days;
 mod folders;
+mod hooks;
 mod isolation;
 #[path = "../support/mutants.rs"]
 mod mutants;
@@ -268,6 +269,10 @@ const REQUIRED_FAULTS: &[&str] = &[
     "Plan",
     "retry during a call",
     "output stored beside a lasting fault",
+    "hook failing",
+    "hook answer lost",
+    "hook answer slow",
+    "hook receiver down",
     "provider submit=html403",
     "provider submit=no-model",
     "provider submit=401",
@@ -346,6 +351,13 @@ fn free(folder: &Path) {
 
 fn rename(from: &Path, to: &Path) {
     std::fs::rename(from, to).unwrap();
+}
+
+/// How many messages of hooks are still to be delivered.
+fn due_hook_calls(data_dir: &Path) -> u64 {
+    let connection = rusqlite::Connection::open(data_dir.join("dropreel.db")).unwrap();
+    let due = "SELECT count(*) FROM hook_calls WHERE due_at IS NOT NULL";
+    connection.query_row(due, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
 }
 
 /// The states of all jobs, read from the database file.

@@ -12,6 +12,7 @@ use dropreel::provider::reply::CallOutcome;
 use dropreel::provider::transport::ApiTransport;
 use dropreel::sandbox::http_types::{self, Framing, Request, TransmissionEnd};
 use dropreel::secret::Secret;
+use dropreel::stages::hooks::webhook::HookTransport;
 use futures_util::future::BoxFuture;
 use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, HeaderMap, IF_RANGE, RANGE};
@@ -41,6 +42,14 @@ pub struct Answered {
     pub status: u16,
 }
 
+/// A message to the receiver of hooks.
+pub struct HookMessage {
+    /// Its `webhook-id`.
+    pub id: String,
+    /// The status of the answer, or why there is none.
+    pub reply: oneshot::Sender<Result<u16, String>>,
+}
+
 /// The network between the daemon and the simulated provider.
 #[derive(Clone, Default)]
 pub struct Network(Arc<Mutex<Inside>>);
@@ -49,6 +58,7 @@ pub struct Network(Arc<Mutex<Inside>>);
 struct Inside {
     outgoing: Vec<Outgoing>,
     answered: Vec<Answered>,
+    hook_messages: Vec<HookMessage>,
     events: u64,
 }
 
@@ -71,7 +81,11 @@ impl Network {
         std::mem::take(&mut self.inside().answered)
     }
 
-    /// Grows with each request and callback answer.
+    pub fn hook_messages(&self) -> Vec<HookMessage> {
+        std::mem::take(&mut self.inside().hook_messages)
+    }
+
+    /// Grows with each request, hook message and callback answer.
     pub fn events(&self) -> u64 {
         self.inside().events
     }
@@ -122,6 +136,31 @@ impl transport::MediaTransport for Network {
                     Ok(response(&answer))
                 }
                 _ => Err(MediaError::Network { host, why: "connection reset".into() }),
+            }
+        })
+    }
+}
+
+impl HookTransport for Network {
+    fn post<'a>(
+        &'a self,
+        _: &'a str,
+        headers: HeaderMap,
+        _: String,
+    ) -> BoxFuture<'a, Result<Response, String>> {
+        let id = headers["webhook-id"].to_str().unwrap().to_owned();
+        Box::pin(async move {
+            let (reply, wait) = oneshot::channel();
+            {
+                let mut inside = self.inside();
+                inside.hook_messages.push(HookMessage { id, reply });
+                inside.events += 1;
+            }
+            match wait.await {
+                Ok(Ok(status)) => Ok(http::Response::builder().status(status).body("").unwrap().into()),
+                Ok(Err(why)) => Err(why),
+                // The scheduler dropped the message: only a timeout ends the call.
+                Err(_) => std::future::pending().await,
             }
         })
     }

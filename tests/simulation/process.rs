@@ -78,8 +78,9 @@ impl DaemonProcess {
             Self { runtime, clock: clock.clone(), network: network.clone(), shared: shared.clone(), stop };
         let (settings, network) = (settings.clone(), network.clone());
         process.runtime.spawn(async move {
+            let network = Arc::new(network);
             let transports =
-                Transports::Simulated { provider: Arc::new(network.clone()), media: Arc::new(network) };
+                Transports::Simulated { provider: network.clone(), media: network.clone(), hooks: network };
             match Pipeline::open(&settings, transports, clock, Rng::seeded(seed)).await {
                 Err(error) => shared.lock().unwrap().ended = Some(error.to_string()),
                 Ok(pipeline) => {

@@ -23,8 +23,9 @@ use crate::call_limits::CallLimits;
 use crate::checker::{self, DailyBudget, Evidence, HarnessLog, When};
 use crate::days::Submitted;
 use crate::folders::{self, Folders};
+use crate::hooks::{Receiver, Reception, hook};
 use crate::isolation::{Isolation, is_neutral, stored_beside_a_fault};
-use crate::network::{Delivered, Network, Outgoing};
+use crate::network::{Delivered, HookMessage, Network, Outgoing};
 use crate::process::{DaemonProcess, Target, is_settled};
 use crate::scenario::{
     HEALTHY_TIMEOUT, Incident, MOVED_FOLDER, NetworkFaults, PERMANENT_NAME, SHARED_FOLDER, Scenario,
@@ -50,6 +51,7 @@ enum Due {
     Deliver(oneshot::Sender<Delivered>, Delivered, bool),
     Callback(Box<Callback>),
     CallbackAnswered(u64, Option<u16>),
+    HookAnswered(oneshot::Sender<Result<u16, String>>, Result<u16, String>),
     Drop(usize),
     Incident(Incident),
     /// An operator's retry of this job, if a call about it is still on its way.
@@ -133,6 +135,9 @@ pub struct Run<'a> {
     /// The fault plan when no incident has set another.
     plan: String,
     folders: Folders,
+    receiver: Option<Receiver>,
+    /// Whether the daemon's clock was always that of the world.
+    was_never_skewed: bool,
 }
 
 /// The plan of `words`, with a list of models that has the scenario's. In every eighth seed one is missing, and its jobs
@@ -165,6 +170,7 @@ impl<'a> Run<'a> {
         if !scenario.settings.callbacks {
             settings.callbacks.public_url = None;
         }
+        settings.hooks = scenario.hooks.iter().map(|_| hook()).collect();
         let (daily_budget, begin) = daily_budget(seed);
         if let Some(DailyBudget { limit, zone }) = daily_budget {
             settings.budget.per_day = Some(Quota::new(limit));
@@ -201,6 +207,8 @@ impl<'a> Run<'a> {
             fired: BTreeMap::new(),
             plan: plan.to_owned(),
             folders: Folders::default(),
+            receiver: scenario.hooks.clone().map(|faults| Receiver::new(faults, seed, begin)),
+            was_never_skewed: true,
             scenario,
         };
         for number in 0..run.scenario.files.len() {
@@ -357,6 +365,16 @@ impl<'a> Run<'a> {
             self.isolation.delayed(&request, wait);
             self.after(wait, Due::Arrive(Box::new(request), Some(reply)));
         }
+        for HookMessage { id, reply } in self.network.hook_messages() {
+            let (real, are_faults_over) = (self.real, self.faults_ended.is_some());
+            let Some(receiver) = &mut self.receiver else { continue };
+            let Reception { wait, answer, fault } = receiver.receive(&id, real, are_faults_over);
+            self.trace(format_args!("hook {id} is sent: {answer:?} after {wait:?}"));
+            if let Some(fault) = fault {
+                self.count_fault(fault);
+            }
+            self.after(wait, Due::HookAnswered(reply, answer));
+        }
         for answered in self.network.answered() {
             self.awaiting_answer.remove(&answered.number);
             self.trace(format_args!("callback {} is answered {}", answered.number, answered.status));
@@ -397,6 +415,8 @@ impl<'a> Run<'a> {
                 }
             }
             Due::CallbackAnswered(number, status) => self.world.callback_answered(number, status, self.real),
+            // A process that has died or stopped waiting receives nothing.
+            Due::HookAnswered(reply, answer) => drop(reply.send(answer)),
             Due::Drop(number) => self.drop_file(number),
             Due::RetryDuringCall(job) => self.retry_during_call(job),
             Due::Start => self.start(),
@@ -541,6 +561,7 @@ impl<'a> Run<'a> {
         self.call_limits.process_died(self.real);
         drop(self.network.outgoing());
         drop(self.network.answered());
+        drop(self.network.hook_messages());
         for number in std::mem::take(&mut self.awaiting_answer) {
             self.world.callback_answered(number, None, self.real);
         }
@@ -568,6 +589,7 @@ impl<'a> Run<'a> {
             Incident::LoseClock => {
                 self.crash(Duration::from_secs(30));
                 self.skew = -self.real.millis();
+                self.was_never_skewed = false;
             }
             Incident::SetClock => self.set_skew(0),
             Incident::Cancel(nth) => self.act(OperatorAction::Cancel, Target::Nth(nth)),
@@ -586,6 +608,7 @@ impl<'a> Run<'a> {
 
     fn set_skew(&mut self, skew: i64) {
         self.skew = skew;
+        self.was_never_skewed = false;
         self.call_limits.clock_moved();
         if let Some(process) = &self.process {
             process.clock.jump_to(self.daemon_clock());
@@ -668,7 +691,11 @@ impl<'a> Run<'a> {
         }
         let inbox = folders::job_files(&self.settings.inbox.dir);
         let network = self.due.values().all(|due| matches!(due, Due::Deliver(..) | Due::Incident(_)));
-        inbox == 0 && network && crate::states(&self.settings.data_dir).iter().all(|state| is_settled(state))
+        let hooks = self.receiver.is_none() || crate::due_hook_calls(&self.settings.data_dir) == 0;
+        inbox == 0
+            && network
+            && hooks
+            && crate::states(&self.settings.data_dir).iter().all(|state| is_settled(state))
     }
 
     /// I17: jobs without a fault of their own do not wait for those with a permanent one.
@@ -711,6 +738,12 @@ impl<'a> Run<'a> {
         self.violations.extend(found);
         self.violations.extend(self.folders.check(&self.settings.data_dir));
         if !self.restored {
+            let receiver = self.receiver.iter();
+            let is_final = when == When::Finally;
+            let wrong = receiver.flat_map(|receiver| {
+                receiver.check(&self.settings.data_dir, self.was_never_skewed, is_final)
+            });
+            self.violations.extend(wrong);
             self.log.record_library(&self.settings.data_dir);
         }
     }

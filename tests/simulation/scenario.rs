@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use dropreel::rng::Rng;
 
+use crate::hooks::HookFaults;
+
 /// Everything that a seed decides before the run.
 pub struct Scenario {
     pub files: Vec<(Duration, File)>,
@@ -15,6 +17,8 @@ pub struct Scenario {
     pub timeout: Duration,
     pub network_faults: NetworkFaults,
     pub settings: VariedSettings,
+    /// `None`: there are no hooks.
+    pub hooks: Option<HookFaults>,
 }
 
 /// A job file.
@@ -440,8 +444,24 @@ impl Scenario {
         if files.iter().any(|(_, file)| may_lose_link(&String::from_utf8_lossy(&file.bytes))) {
             timeout = PERMANENT_TIMEOUT;
         }
-        Self { files, incidents, faults_end, timeout, network_faults, settings }
+        let hooks = (seed % 3 == 2).then(|| hook_faults(seed, faults_end));
+        if hooks.as_ref().is_some_and(|hooks| hooks.down.is_some()) {
+            timeout = PERMANENT_TIMEOUT;
+        }
+        Self { files, incidents, faults_end, timeout, network_faults, settings, hooks }
     }
+}
+
+/// The receiver of hooks fails often or is slow, and in every fourth of these seeds cannot be reached for hours.
+fn hook_faults(seed: u64, faults_end: Duration) -> HookFaults {
+    // Numbers of their own, as for folders.
+    let rng = Rng::seeded(seed ^ 0x0040_0cfa);
+    let probability = |most: f64| if rng.below(2) == 0 { 0.0 } else { rng.fraction() * most };
+    let down = (rng.below(4) == 0).then(|| {
+        let from = seconds(rng.below(faults_end.as_secs()));
+        (from, seconds(1800 + rng.below(4 * 3600)))
+    });
+    HookFaults { failing: probability(0.5), answer_lost: probability(0.3), slow: probability(0.3), down }
 }
 
 /// Behaviours of callbacks, which must not change an outcome; `None`: no callbacks.
@@ -503,6 +523,7 @@ impl Scenario {
                 concurrency: 4,
                 watched: false,
             },
+            hooks: None,
         }
     }
 }
@@ -525,11 +546,18 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// A scenario without faults whose jobs, of these lengths, run two at a time.
-    pub fn one_after_another(jobs: u32, seconds: impl Fn(u32) -> u32, watched: bool) -> Self {
+    /// A scenario without faults whose jobs, of these lengths and with tasks that take these times, run two at a time.
+    pub fn one_after_another(
+        jobs: u32,
+        length: impl Fn(u32) -> u32,
+        run_seconds: impl Fn(u32) -> u32,
+        watched: bool,
+    ) -> Self {
         let line = |number: u32| {
-            let length = seconds(number);
-            serde_json::json!({"model": "wan2.7", "resolution": "720p", "duration": length, "prompt": "scene"}).to_string()
+            let (length, run) = (length(number), run_seconds(number));
+            let prompt = format!("scene [sandbox: queue=1s run={run}s]");
+            serde_json::json!({"model": "wan2.7", "resolution": "720p", "duration": length, "prompt": prompt})
+                .to_string()
         };
         let bytes = (0..jobs).map(line).collect::<Vec<_>>().join("\n").into_bytes();
         let scenario = Self::without_faults(0, true);

@@ -3,7 +3,7 @@
 
 mod body;
 mod program;
-mod webhook;
+pub mod webhook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::store::error::StoreError;
 use crate::store::hooks::{HookCall, Subject};
 use crate::store::notify::{Notifications, Topic};
 use crate::store::subscription::Subscription;
-use webhook::{Target, WebhookSender};
+use webhook::{HookTransport, Target, WebhookSender};
 
 /// Most due calls of a hook read in one pass, beyond what it may be called at once.
 const READ_AHEAD: usize = 32;
@@ -84,10 +84,16 @@ struct Inner {
 impl HookStage {
     /// Listens from now on, so that no commit before the first pass is missed. The store must already have the hooks'
     /// [`subscriptions`].
-    pub fn new(store: Store, clock: Clock, hooks: Vec<Hook>, library_dir: PathBuf) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        hooks: Vec<Hook>,
+        library_dir: PathBuf,
+        transport: Arc<dyn HookTransport>,
+    ) -> Self {
         let notifications = store.listen(Topic::Hooks);
         let in_flight = hooks.iter().map(|hook| InFlight::new(hook.at_once, clock.clone())).collect();
-        let sender = WebhookSender::new();
+        let sender = WebhookSender::new(transport);
         let inner = Arc::new(Inner { store, clock, hooks, library_dir, sender });
         Self { inner, in_flight, is_cleared: AtomicBool::new(false), notifications }
     }

@@ -1,11 +1,14 @@
 //! Hooks that are addresses: a POST, signed after Standard Webhooks (standardwebhooks.com).
 #![expect(clippy::disallowed_methods, reason = "the one home of the hooks' client")]
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Client, redirect};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, Response, redirect};
 use sha2::Sha256;
 
 use crate::api::hook::WebhookBody;
@@ -19,23 +22,57 @@ use crate::store::hooks::Subject;
 /// How much of an answer is read.
 const ANSWER_LIMIT: usize = 64 << 10;
 
+/// Posts the messages of hooks: over HTTP, or in a simulation.
+pub trait HookTransport: Send + Sync {
+    /// Posts a body and waits for status and headers of the response.
+    ///
+    /// # Errors
+    /// Why there is none, without the address, which may be secret.
+    fn post<'a>(
+        &'a self,
+        url: &'a str,
+        headers: HeaderMap,
+        body: String,
+    ) -> BoxFuture<'a, Result<Response, String>>;
+}
+
 /// The HTTP client for all webhooks. Made at the first message: without webhooks, no certificates are loaded.
 #[derive(Default)]
-pub(super) struct WebhookSender(std::sync::OnceLock<Result<Client, String>>);
+pub struct HttpHooks(OnceLock<Result<Client, String>>);
 
-impl WebhookSender {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn client(&self) -> Result<&Client, HookFailure> {
+impl HttpHooks {
+    fn client(&self) -> Result<&Client, String> {
         let made = self.0.get_or_init(|| {
             // Set once per process; an error means that another client has already set it.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let builder = Client::builder().redirect(redirect::Policy::none()).pool_max_idle_per_host(0);
             builder.build().map_err(|error| error.to_string())
         });
-        made.as_ref().map_err(|why| HookFailure::Transient(format!("HTTPS cannot be set up: {why}")))
+        made.as_ref().map_err(|why| format!("HTTPS cannot be set up: {why}"))
+    }
+}
+
+impl HookTransport for HttpHooks {
+    fn post<'a>(
+        &'a self,
+        url: &'a str,
+        headers: HeaderMap,
+        body: String,
+    ) -> BoxFuture<'a, Result<Response, String>> {
+        Box::pin(async move {
+            let answered = self.client()?.post(url).headers(headers).body(body).send().await;
+            // Only the cause: the error itself may contain the address.
+            answered.map_err(|error| cause(&error))
+        })
+    }
+}
+
+/// Makes the headers and bodies of messages, and reads the answers.
+pub(super) struct WebhookSender(Arc<dyn HookTransport>);
+
+impl WebhookSender {
+    pub fn new(transport: Arc<dyn HookTransport>) -> Self {
+        Self(transport)
     }
 
     /// Posts a message. Any 2xx is success, 410 a permanent failure.
@@ -53,29 +90,36 @@ impl WebhookSender {
             None => standard_body(message),
         };
         let now = clock.now();
-        let mut request = self
-            .client()?
-            .post(url.expose())
-            .header("content-type", content_type)
-            .header("user-agent", concat!("dropreel/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", &message.id)
-            .header("webhook-timestamp", seconds(now).to_string());
-        if let Some(signature) = secret.and_then(|secret| signature(secret, &message.id, now, &body)) {
-            request = request.header("webhook-signature", signature);
+        let seconds = seconds(now).to_string();
+        let signature = secret.and_then(|secret| signature(secret, &message.id, now, &body));
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", Some(content_type)),
+            ("user-agent", Some(concat!("dropreel/", env!("CARGO_PKG_VERSION")))),
+            ("webhook-id", Some(&message.id)),
+            ("webhook-timestamp", Some(&seconds)),
+            ("webhook-signature", signature.as_deref()),
+        ] {
+            // All of them are ASCII.
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
         }
         let exchange = async {
-            let answer = request.body(body).send().await?;
+            let answer = self.0.post(url.expose(), headers, body).await?;
             let status = answer.status();
             let refusal = match is_template && status.is_success() {
-                true => refusal_in(read_beginning(answer).await?.as_slice()),
+                true => {
+                    let beginning = read_beginning(answer).await.map_err(|error| cause(&error))?;
+                    refusal_in(&beginning)
+                }
                 false => None,
             };
             Ok((status, refusal))
         };
         let (status, refusal) = match clock.within(timeout, exchange).await {
             None => return Err(HookFailure::Transient(format!("no answer within {} s", timeout.as_secs()))),
-            // Only the cause: the error itself may contain the address.
-            Some(Err(error)) => return Err(HookFailure::Transient(cause(&error))),
+            Some(Err(why)) => return Err(HookFailure::Transient(why)),
             Some(Ok(answer)) => answer,
         };
         match status.as_u16() {
