@@ -1,12 +1,10 @@
 // Batches and what needs a person, in a real browser: cards with actions and prices, dismissal and its undo, quarantine.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readFileSync, readdirSync, symlinkSync, unlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
+import { assertAccessible, Daemon, launchBrowser, PHONE, QUICK, until, visit } from './rig.mjs';
 
-const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 const CHINESE = { locale: 'zh-CN', colorScheme: 'dark' };
 const clip = (name, plan = '', own = {}) => ({ model: 'wan2.5-t2v', prompt: `a clip of ${name}${plan && ` [sandbox: ${plan}]`}`, duration: 5, dropreel: { name, ...own } });
 const GOOD = Array.from({ length: 28 }, (_, n) => clip(`good-${n}`));
@@ -17,39 +15,22 @@ let daemon;
 let browser;
 
 before(async () => {
-  daemon = await Daemon.start({ settings: { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' } });
+  daemon = await Daemon.start({ settings: QUICK });
   browser = await launchBrowser();
   daemon.drop(BATCH, [...GOOD, ...BAD, ...LATER]);
   for (const { dropreel: { name } } of [...GOOD, ...BAD]) await daemon.job(name, name.startsWith('good') ? 'succeeded' : 'failed');
 });
 after(async () => { await browser?.close(); await daemon?.close(); });
 
-/** Runs a test on the page at this path; fails if the browser reported errors. */
-async function at(path, options, check) {
-  const page = await openPage(browser, options);
-  try {
-    await page.goto(daemon.address + path);
-    await page.locator('#connection.on').waitFor();
-    await check(page);
-    assert.deepEqual(page.errors, []);
-  } finally {
-    await page.context().close();
-  }
-}
+/** Runs a test on the page at this path. */
+const at = (path, options, check) => visit(browser, daemon.address + path, options, check);
 
 const needs = (page) => page.locator('#attention');
 const toast = (page) => page.locator('#toast');
-const count = (page, n) => until(`${n} need a person`, async () => {
-  const badge = needs(page).locator('.badge');
-  return ((await badge.count()) ? await badge.textContent() : '0') === n;
-});
+// At once: waiting for a badge that has just gone would take up all the time.
+const count = (page, n) => until(`${n} need a person`, async () => ((await needs(page).locator('.badge').allTextContents())[0] ?? '0') === n);
 const answer = (page, value) => page.locator(`#confirm [value=${value}]`).click();
 const dismissed = async () => (await Promise.all(BAD.map(({ dropreel: { name } }) => daemon.api(`jobs/${name}`)))).filter((job) => job.dismissed_at).length;
-const accessible = async (page, where) => {
-  await page.evaluate((source) => (0, eval)(source), AXE);
-  const violations = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`));
-  assert.deepEqual(violations, [], where);
-};
 
 test('card of a running batch says how far it is and what its actions cost', async () => {
   for (const path of ['/', '/batches']) {
@@ -95,12 +76,11 @@ test('dismissal of all is taken back by Undo', async () => {
       await toast(page).getByText(t.done).waitFor();
       await count(page, '0');
       assert.equal(await dismissed(), 3);
-      await accessible(page, t.undo);
+      await assertAccessible(page);
       await toast(page).getByRole('button', { name: t.undo }).click();
       await toast(page).getByText(t.undone).waitFor();
       await count(page, '3');
       assert.equal(await dismissed(), 0);
-      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
     });
   }
 });
@@ -125,16 +105,45 @@ test('job is dismissed without a question, and put back later', async () => {
   });
 });
 
+test('retry of a batch leaves out what was dismissed', async () => {
+  await daemon.api('jobs/bad-2/dismiss', {});
+  await at('/batches', {}, async (page) => {
+    await page.getByRole('button', { name: /^Retry the failed: .* \(about \$0\.30\)$/ }).click();
+    await page.getByText('Retry 2 jobs?').waitFor();
+    await answer(page, 'no');
+  });
+  await daemon.api('jobs/bad-2/undismiss', {});
+});
+
 test('overview and batches are accessible and fit, in both languages', async () => {
   for (const options of [{}, PHONE, { colorScheme: 'dark' }, { ...PHONE, ...CHINESE }]) {
     for (const path of ['/', '/batches', '/jobs/bad-1']) {
       await at(path, options, async (page) => {
-        await accessible(page, path);
-        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, path);
+        await assertAccessible(page);
         assert.equal(await page.locator('.batch .name b').count(), 0);
       });
     }
   }
+});
+
+test('answer that cannot be used is shown, and sent as a file that is not displayed', async () => {
+  daemon.drop('none.json', clip('none', 'result=none'));
+  const { id } = await daemon.job('none', 'downloading');
+  const name = `answer-${id}.json`;
+  await until('the answer', () => existsSync(join(daemon.folder, 'quarantine', name)));
+  for (const options of [{}, { ...PHONE, ...CHINESE }]) {
+    await at(`/jobs/${id}`, options, async (page) => {
+      const entry = page.locator(`li[id="/quarantine/${id}/${name}"]`);
+      await entry.getByText(options.locale ? '最近一次无法使用的应答' : 'that could not be used').waitFor();
+      await entry.locator('summary').click();
+      await entry.getByText('HTTP 200').waitFor();
+      await assertAccessible(page);
+      const download = page.waitForEvent('download');
+      await entry.getByRole('link').click();
+      assert.equal((await download).suggestedFilename(), name);
+    });
+  }
+  await daemon.api(`jobs/${id}/cancel`, {});
 });
 
 test('rejected download is explained, and sent as a file that is not displayed', async () => {
@@ -155,8 +164,7 @@ test('rejected download is explained, and sent as a file that is not displayed',
       await daemon.api('jobs/bulk', { jobs: [id], set_labels: { [label]: 'x' } });
       await page.getByText(`${label}=x`).first().waitFor();
       await entry.locator('details[open]').waitFor();
-      await accessible(page, 'quarantine');
-      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false);
+      await assertAccessible(page);
       const download = page.waitForEvent('download');
       await entry.locator('a').first().click();
       const file = await download;

@@ -1,41 +1,25 @@
 // A job run again, edited, and made with pictures, in a real browser.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readFileSync } from 'node:fs';
 import { deflateSync } from 'node:zlib';
-import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
+import { assertAccessible, Daemon, expectErrors, launchBrowser, PHONE, QUICK, until, visit } from './rig.mjs';
 
-const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
-const SETTINGS = { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' };
 // With a number that would not survive a way through JavaScript's own.
 const clip = (name, prompt = `a clip of ${name}`) => JSON.stringify({ model: 'wan2.5-t2v', prompt, duration: 5, resolution: '480p', seed: 17, scale: 1, dropreel: { name, labels: { project: 'spring' } } }).replace('"scale":1', '"scale": 1.10');
 let daemon;
 let browser;
 
 before(async () => {
-  daemon = await Daemon.start({ settings: { ...SETTINGS, DROPREEL_MEDIA__SERVE: 'true' } });
+  daemon = await Daemon.start({ settings: { ...QUICK, DROPREEL_MEDIA__SERVE: 'true' } });
   browser = await launchBrowser();
   for (const name of ['sakura', 'harbour']) daemon.drop(`${name}.json`, clip(name));
   for (const name of ['sakura', 'harbour']) await daemon.job(name, 'succeeded');
 });
 after(async () => { await browser?.close(); await daemon?.close(); });
 
-/** Runs a test on the page at this path; fails if the browser reported errors. */
-async function at(path, options, check, address = daemon.address) {
-  const page = await openPage(browser, options);
-  try {
-    await page.goto(address + path);
-    await page.locator('#connection.on').waitFor();
-    await check(page);
-    assert.deepEqual(page.errors, []);
-  } finally {
-    await page.context().close();
-  }
-}
+/** Runs a test on the page at this path. */
+const at = (path, options, check, address = daemon.address) => visit(browser, address + path, options, check);
 
-/** Drops expected errors: the browser reports every answer that is not 2xx. */
-const expectErrors = (page, pattern) => { page.errors = page.errors.filter((text) => !pattern.test(text)); };
 const field = (page, name) => page.locator(`#form-${name}`);
 const ready = async (page, text) => {
   const button = page.locator('#submit [type=submit]:enabled').filter({ hasText: text });
@@ -86,10 +70,16 @@ const transfer = (page, event, target, files) => page.evaluate(([type, selector,
 }, [event, target, files.map(({ name, mimeType, buffer }) => [name, mimeType, [...buffer]])]);
 
 test('another prompt takes three steps from every page', async () => {
+  const press = (page) => page.getByRole('button', { name: 'Run again…: harbour', exact: true }).click();
+  const [{ id: harbour }, { id: sakura }] = await Promise.all(['harbour', 'sakura'].map((name) => daemon.api(`jobs/${name}`)));
+  const comparison = `/compare?o=${harbour}.1&o=${sakura}.1`;
   const pages = [
-    ['/jobs/harbour', async (page) => page.getByRole('button', { name: 'Run again…: harbour', exact: true }).click()],
-    ['/jobs', async (page) => page.getByRole('button', { name: 'Run again…: harbour', exact: true }).click()],
-    ['/videos', async (page) => page.getByRole('button', { name: 'Run again…: harbour', exact: true }).click()],
+    ['/jobs/harbour', press],
+    ['/jobs', press],
+    ['/', press],
+    ['/videos', press],
+    [comparison, press],
+    [comparison, (page) => page.keyboard.press('r')],
     ['/videos', async (page) => page.keyboard.press('a'), async (page) => {
       await page.locator('.card[data-name=harbour] .shot').click();
       await page.locator('#viewer-content .view').waitFor();
@@ -307,7 +297,7 @@ test('first and last frame are pictures too, and a lost upload is repeated', asy
 });
 
 test('pictures that are not served say which setting is missing', async () => {
-  const other = await Daemon.start({ settings: SETTINGS });
+  const other = await Daemon.start({ settings: QUICK });
   try {
     await at('/', {}, async (page) => {
       await page.getByRole('button', { name: 'New job' }).click();
@@ -351,7 +341,7 @@ test('sheet of a job passes the accessibility checks, and shows hostile texts as
   const { jobs: [{ id }] } = await daemon.api('jobs', { model: 'wan2.5-i2v', prompt: hostile, image_urls: ['https://example.com/a.png'], seed: 1, dropreel: { name: hostile, labels: { project: `${hostile}, x` } } });
   for (const [screen, options] of [['wide', {}], ['phone', PHONE]]) {
     for (const colorScheme of ['light', 'dark']) {
-      await at(`/jobs/${id}`, { ...options, colorScheme, bypassCSP: true, reducedMotion: 'reduce' }, async (page) => {
+      await at(`/jobs/${id}`, { ...options, colorScheme, reducedMotion: 'reduce' }, async (page) => {
         await page.locator('[data-rework=again]').first().click();
         await ready(page, 'Submit 1 job');
         await chooser(page, 'first').setInputFiles(file('a.png', png(80)));
@@ -360,12 +350,7 @@ test('sheet of a job passes the accessibility checks, and shows hostile texts as
         assert.equal(await field(page, 'prompt').inputValue(), hostile);
         assert.match(await page.title(), / · dropreel$/);
         assert.equal(await page.evaluate(() => document.querySelectorAll('#submit :is(script, iframe, [onerror], [style])').length), 0);
-        const found = await page.evaluate(async (source) => {
-          (0, eval)(source);
-          const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-          return violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`);
-        }, AXE);
-        assert.deepEqual(found, [], `on a ${screen} screen, ${colorScheme}`);
+        await assertAccessible(page, `on a ${screen} screen, ${colorScheme}`);
         const wider = await page.locator('#submit').evaluate((dialog) => dialog.scrollWidth - dialog.clientWidth);
         assert.ok(wider <= 0, `the sheet is ${wider} pixels too wide`);
       });

@@ -1,13 +1,19 @@
 // Starts the daemon with the simulated provider, and a browser: one of each for a whole test run.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const BINARY = process.env.DROPREEL_BINARY ?? 'target/debug/dropreel';
+const AXE = new URL('node_modules/axe-core/axe.min.js', import.meta.url);
+
+export const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+/** Settings with which tasks are polled soon. */
+export const QUICK = { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' };
 
 /** A port that nobody uses, below those that the system gives to outgoing connections (ip_local_port_range). */
 async function freePort() {
@@ -136,6 +142,44 @@ export async function openPage(browser, options = {}) {
     if (!/^http:\/\/(127\.0\.0\.1|localhost):/.test(request.url()) && !request.url().startsWith('data:')) page.errors.push(`foreign request: ${request.url()}`);
   });
   return page;
+}
+
+/** Runs a check on the page at this path of a daemon; fails if the browser reported errors. */
+export async function visit(browser, address, options, check) {
+  const page = await openPage(browser, options);
+  try {
+    await page.goto(address);
+    if (options?.javaScriptEnabled !== false) await page.locator('#connection.on').waitFor();
+    await check(page);
+    assert.deepEqual(page.errors, []);
+  } finally {
+    await page.context().close();
+  }
+}
+
+/** Drops expected errors: the browser reports every answer that is not 2xx. */
+export const expectErrors = (page, pattern) => { page.errors = page.errors.filter((text) => !pattern.test(text)); };
+
+/** Fails if axe finds something wrong, or the page is wider than its window. */
+export async function assertAccessible(page, where = page.url()) {
+  // By the driver, which the content policy of the page does not bind.
+  await page.evaluate(readFileSync(AXE, 'utf8'));
+  const violations = await page.evaluate(async () => {
+    const found = await window.axe.run(document, { resultTypes: ['violations'] });
+    return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`);
+  });
+  assert.deepEqual(violations, [], where);
+  await assertFits(page, where);
+}
+
+/** Fails if the page is wider than its window. */
+export async function assertFits(page, where = page.url()) {
+  const beyond = await page.evaluate(() => {
+    const wider = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+    const culprits = [...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > innerWidth);
+    return wider > 0 ? [`${wider} pixels`, ...culprits.map((one) => `${one.localName}.${one.className}: ${one.textContent.trim().slice(0, 40)}`)] : [];
+  });
+  assert.deepEqual(beyond, [], `${where} is too wide`);
 }
 
 export { until };

@@ -1,11 +1,8 @@
 // How long tasks take, the places at the provider and the models on the page; and a page whose updates are paused.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readFileSync } from 'node:fs';
-import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
+import { assertAccessible, Daemon, launchBrowser, PHONE, until, visit } from './rig.mjs';
 
-const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 const clip = (name, plan = '', more = {}) => ({ model: 'wan2.5-t2v', prompt: `a clip of ${name}${plan && ` [sandbox: ${plan}]`}`, duration: 5, dropreel: { name, ...more } });
 let daemon;
 let browser;
@@ -23,23 +20,11 @@ before(async () => {
 });
 after(async () => { await browser?.close(); await daemon?.close(); });
 
-async function at(path, options, check) {
-  const page = await openPage(browser, { bypassCSP: true, ...options });
-  try {
-    await page.goto(daemon.address + path);
-    await page.locator('#connection.on').waitFor();
-    await check(page);
-    const found = await page.evaluate(async (source) => {
-      (0, eval)(source);
-      const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-      return violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`);
-    }, AXE);
-    assert.deepEqual(found, []);
-    assert.deepEqual(page.errors, []);
-  } finally {
-    await page.context().close();
-  }
-}
+/** Runs a test on the page at this path, and checks what it leaves. */
+const at = (path, options, check) => visit(browser, daemon.address + path, options, async (page) => {
+  await check(page);
+  await assertAccessible(page);
+});
 
 const hasText = (page, selector, pattern) => until(`${selector}: ${pattern}`, async () => {
   const text = (await page.locator(selector).first().innerText()).replace(/\s+/g, ' ');
@@ -77,6 +62,10 @@ test('overview counts places, waiting jobs, those with a time, and models', asyn
   });
   await at('/', { locale: 'zh-CN' }, async (page) => {
     await hasText(page, '#running .slots', /^3 个名额已用 3 个 · 1 个等待中 · 1 个定时在 2096年12月2[45]日$/);
+  });
+  await at('/', PHONE, async (page) => {
+    await hasText(page, '#models tbody tr', /^wan2.5-t2v 3 \/ 3 100%/);
+    assert.equal(await page.locator('#models .table').evaluate((one) => one.scrollWidth > one.clientWidth), false, 'it does not scroll');
   });
   await at('/jobs?state=pending', {}, (page) => hasText(page, '#list', /waits until Dec 2[45], 2096/));
 });

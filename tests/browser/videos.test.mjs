@@ -3,10 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { Daemon, launchBrowser, openPage, until } from './rig.mjs';
+import { assertAccessible, Daemon, launchBrowser, PHONE, QUICK, until, visit } from './rig.mjs';
 
-const AXE = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 const clip = (name, prompt, more = {}) => ({ model: 'wan2.5-t2v', prompt, duration: 5, ...more, dropreel: { name, labels: { project: 'spring' } } });
 const SAKURA = [1, 2, 3, 4].map((seed) => clip(`sakura-${seed}`, '春天的樱花树下', { seed }));
 const LIGHTHOUSE = [clip('storm', 'a lighthouse in the storm, waves', { seed: 7 }), clip('dawn', 'a lighthouse at dawn, waves', { seed: 7 })];
@@ -16,7 +14,7 @@ let browser;
 let jobs;
 
 before(async () => {
-  daemon = await Daemon.start({ settings: { DROPREEL_POLLING__CALLBACK_GRACE: '500ms', DROPREEL_POLLING__INTERVAL: '500ms', DROPREEL_POLLING__MAX_INTERVAL: '1s' } });
+  daemon = await Daemon.start({ settings: QUICK });
   browser = await launchBrowser();
   daemon.drop('sakura.json', SAKURA);
   daemon.drop('lighthouse.json', LIGHTHOUSE);
@@ -26,18 +24,8 @@ before(async () => {
 });
 after(async () => { await browser?.close(); await daemon?.close(); });
 
-/** Runs a test on the page at this path; fails if the browser reported errors. */
-async function at(path, options, check) {
-  const page = await openPage(browser, options);
-  try {
-    await page.goto(daemon.address + path);
-    if (options?.javaScriptEnabled !== false) await page.locator('#connection.on').waitFor();
-    await check(page);
-    assert.deepEqual(page.errors, []);
-  } finally {
-    await page.context().close();
-  }
-}
+/** Runs a test on the page at this path. */
+const at = (path, options, check) => visit(browser, daemon.address + path, options, check);
 
 const item = (name, number = 1) => `${jobs[name].id}.${number}`;
 const card = (page, name, number = 1) => page.locator(`[id="o-${item(name, number)}"]`);
@@ -66,9 +54,10 @@ test('posters are drawn once and then spare the videos', async () => {
     page.on('response', async (response) => { if (response.request().method() === 'GET' && response.url().includes('/media/')) requests.push([new URL(response.url()).pathname, (await response.body().catch(() => '')).length]); });
     await page.reload();
     await page.locator('#connection.on').waitFor();
-    await until('the posters', () => page.locator('.shot img').first().evaluate((image) => image.complete && image.naturalWidth > 0));
+    await until('the posters', () => requests.length >= 5);
+    // What else might be fetched.
     await page.waitForTimeout(500);
-    assert.ok(requests.length >= 5 && requests.every(([path]) => path.endsWith('/poster')), JSON.stringify(requests));
+    assert.ok(requests.every(([path]) => path.endsWith('/poster')), JSON.stringify(requests));
     assert.ok(requests.every(([, bytes]) => bytes > 500 && bytes < 60_000), JSON.stringify(requests));
   });
 });
@@ -281,9 +270,7 @@ test('comparison has one playhead and one sound', async () => {
     await until('both are loaded', () => page.locator('.pane video').evaluateAll((all) => all.every((video) => video.readyState >= 2)));
     assert.deepEqual(await sounds(), [true, false]);
     await page.keyboard.press(' ');
-    await until('both play', async () => (await times()).every((time) => time > 0.3));
-    const [one, other] = await times();
-    assert.ok(Math.abs(one - other) < 0.25, `${one} ${other}`);
+    await until('both play at one playhead', async () => { const [one, other] = await times(); return Math.min(one, other) > 0.3 && Math.abs(one - other) < 0.25; });
     await page.keyboard.press('b');
     assert.deepEqual(await sounds(), [false, true]);
     await page.keyboard.press(' ');
@@ -330,7 +317,7 @@ test('grid continues at its end, and so does the viewer', async () => {
   const { batch } = await daemon.api('jobs/many-0');
   await at(`/videos?batch=${batch}`, { viewport: { width: 1440, height: 500 } }, async (page) => {
     assert.equal(await page.locator('.card').count(), 48);
-    await page.locator('.card').last().locator('.shot').evaluate((shot) => shot.click());
+    await page.locator('.card').nth(47).locator('.shot').evaluate((shot) => shot.click());
     await page.locator('#viewer[open] .view').waitFor();
     await page.keyboard.press('ArrowRight');
     await until('the rest', async () => (await page.locator('.card').count()) === 60);
@@ -360,7 +347,7 @@ test('hostile texts are shown as text', async () => {
   const hostile = texts.map((text) => ({ model: 'wan2.5-t2v', prompt: text, [text]: text, dropreel: { name: text, labels: { project: text } } }));
   const accepted = await daemon.api('jobs', hostile);
   assert.equal(accepted.count, texts.length, JSON.stringify(accepted));
-  await until('all jobs settled', async () => (await daemon.api('jobs?limit=500')).jobs.every((job) => ['succeeded', 'failed', 'cancelled', 'held'].includes(job.state)));
+  await until('all jobs settled', async () => (await daemon.api('jobs?limit=500')).jobs.every((job) => ['succeeded', 'failed', 'cancelled', 'held'].includes(job.state)), 90);
   const done = (await daemon.api('jobs?limit=500')).jobs.filter((job) => job.batch === accepted.jobs[0].batch && job.state === 'succeeded');
   assert.ok(done.length >= 5, `${done.length}`);
   const paths = ['/videos', `/videos?q=${encodeURIComponent(texts[0])}&label=${encodeURIComponent(`project=${texts[1]}`)}`, `/videos/${done[0].id}/1`, `/compare?${done.slice(0, 4).map((job) => `o=${job.id}.1`).join('&')}`];
@@ -382,19 +369,12 @@ test('pages pass the accessibility checks on every screen', async () => {
   for (const [screen, options] of [['wide', {}], ['phone', PHONE]]) {
     for (const [colorScheme, locale] of [['light', 'en-US'], ['dark', 'zh-CN']]) {
       for (const path of views) {
-        await at(path, { ...options, colorScheme, locale, bypassCSP: true, reducedMotion: 'reduce' }, async (page) => {
+        await at(path, { ...options, colorScheme, locale, reducedMotion: 'reduce' }, async (page) => {
           if (path.endsWith('#viewer')) {
             await shot(page, 'dawn').click();
             await viewed(page, 'dawn');
           }
-          const found = await page.evaluate(async (source) => {
-            (0, eval)(source);
-            const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-            return violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`);
-          }, AXE);
-          assert.deepEqual(found, [], `${path} on a ${screen} screen, ${colorScheme}, ${locale}`);
-          const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-          assert.ok(wider <= 0, `${path} is ${wider} pixels wider than a ${screen} screen`);
+          await assertAccessible(page, `${path} on a ${screen} screen, ${colorScheme}, ${locale}`);
           if (screen === 'phone' && path === '/videos') {
             const small = await page.locator('.card .rate button').evaluateAll((all) => all.filter((one) => one.getBoundingClientRect().width < 44 || one.getBoundingClientRect().height < 44).length);
             assert.equal(small, 0, 'buttons fit a thumb');
