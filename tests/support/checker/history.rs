@@ -65,6 +65,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("dismissed", &["failed", "expired"], &[]),
     ("undismissed", &["failed", "expired"], &[]),
     ("rated", ANY, &[]),
+    ("labelled", ANY, &[]),
     ("task_found", &["held"], &["processing"]),
     ("task_finished", &["held"], &[]),
 ];
