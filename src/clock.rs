@@ -264,6 +264,13 @@ impl Clock {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Box<dyn Any + Send>> {
+        // One type for the work of all callers: otherwise each would have its own copy of tokio's code for a task, which
+        // is a megabyte of the binary.
+        let done = self.run_untyped(Box::new(move || Box::new(work()) as Box<dyn Any + Send>)).await?;
+        done.downcast().map(|done| *done)
+    }
+
+    async fn run_untyped(&self, work: Untyped) -> Result<Box<dyn Any + Send>, Box<dyn Any + Send>> {
         let Source::Paused { state, .. } = &*self.0 else {
             if MAY_BLOCK.get() {
                 return std::panic::catch_unwind(AssertUnwindSafe(work));
@@ -332,6 +339,9 @@ fn local_zone() -> TimeZone {
         TimeZone::UTC
     })
 }
+
+/// Work whose output has no type.
+type Untyped = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
 thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
