@@ -3,9 +3,12 @@
 use std::io::IsTerminal;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::context::{Context, load_settings};
 use crate::cli::exit::{CliError, Exit};
@@ -13,9 +16,6 @@ use crate::cli::format::printable;
 use crate::daemon::service;
 use crate::rng::Rng;
 use crate::settings::{Environment, Purpose};
-
-/// The log filter unless `RUST_LOG` is set.
-const DEFAULT_FILTER: &str = "info,actix_server=warn,actix_http=off";
 
 /// `serve`
 pub(crate) async fn serve(context: &Context) -> Result<Exit, CliError> {
@@ -49,36 +49,30 @@ fn protect_memory() {
 /// terminal. Without time under journald, which adds its own.
 fn start_logging() {
     let environment = Environment::of_this_process();
-    let filter = environment.get("RUST_LOG").and_then(|text| text.to_str()).unwrap_or(DEFAULT_FILTER);
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let from_user = environment.get("RUST_LOG").and_then(|text| text.to_str()?.parse().ok());
+    let filter = from_user.unwrap_or_else(default_filter);
     let fields = debug_fn(|writer, field, value| match field.name() {
         "message" => write!(writer, "{}", printable(&format!("{value:?}"))),
         name => write!(writer, "{name}={}", printable(&format!("{value:?}"))),
     });
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .fmt_fields(fields.delimited(" "))
         .with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none();
     // An error means that a subscriber is installed already, as in tests.
     let _ = if environment.get("JOURNAL_STREAM").is_some() {
-        subscriber.without_time().with_ansi(false).try_init()
+        registry.with(lines.without_time().with_ansi(false)).try_init()
     } else {
-        subscriber.with_ansi(colours).try_init()
+        registry.with(lines.with_ansi(colours)).try_init()
     };
 }
 
-#[cfg(test)]
-mod tests {
-    use rustix::process::{dumpable_behavior, getrlimit};
-
-    use super::*;
-
-    #[test]
-    fn memory_is_neither_dumped_nor_readable() {
-        protect_memory();
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
-    }
+/// What is logged unless `RUST_LOG` says otherwise.
+fn default_filter() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("actix_server", LevelFilter::WARN)
+        .with_target("actix_http", LevelFilter::OFF)
 }
