@@ -4,18 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::harness;
-use crate::tables::{Series, Table};
+use crate::tables::{Series, Table, value};
 use crate::{Options, Part};
 
 /// The values of a part for both builds, by table, row, column and place in the cell.
 type Cells = BTreeMap<(usize, usize, usize, usize), [Series; 2]>;
-
-/// The number that a cell begins with.
-fn value(cell: &str) -> Option<f64> {
-    let number: String = cell.chars().filter(|letter| *letter != ',').collect();
-    let end = number.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(number.len());
-    number[..end].parse().ok()
-}
 
 /// Measures a part with this build and with `other`, one round each in turn. A ratio is the other build's value divided by
 /// this build's, per round.

@@ -7,7 +7,7 @@ use std::process::Command;
 use dropreel::secret::{CallbackSecrets, Secret};
 
 use crate::Options;
-use crate::harness::{self, Process};
+use crate::harness::{self, KIB_PER_PAGE, Process};
 use crate::plain_server::{self, Work};
 use crate::tables::{Series, Table, number};
 
@@ -23,6 +23,7 @@ pub struct Load {
     pub per_second: Series,
     pub p50_ms: Series,
     pub p99_ms: Series,
+    requests: f64,
 }
 
 impl Load {
@@ -58,6 +59,8 @@ impl Load {
             };
             number.parse::<f64>().unwrap() * factor
         };
+        let total = output.lines().find(|line| line.contains(" requests in ")).unwrap();
+        self.requests = total.split_whitespace().next().unwrap().parse().unwrap();
         self.per_second.push(after("Requests/sec:").parse().unwrap());
         self.p50_ms.push(milliseconds("50%"));
         self.p99_ms.push(milliseconds("99%"));
@@ -81,6 +84,7 @@ pub fn measure(options: &Options) -> Vec<Table> {
     let paths = folder.path().join("paths");
     write_paths(&template, &paths);
     let plain = [Work::Nothing, Work::OwnTransaction, Work::SharedTransaction];
+    let [mut cpu, mut written]: [[Series; CONNECTIONS.len()]; 2] = Default::default();
     let mut loads: Vec<Vec<Load>> =
         CONNECTIONS.map(|_| (0..=plain.len()).map(|_| Load::default()).collect()).into();
     for round in 0..options.rounds {
@@ -94,9 +98,12 @@ pub fn measure(options: &Options) -> Vec<Table> {
                     load.measure(&plain_server::start(*work, folder.path()), &paths, CONNECTIONS[at]);
                 } else {
                     daemon.until_idle();
+                    let before = (daemon.cpu_ms(), daemon.written_kib());
                     load.measure(&daemon.public, &paths, CONNECTIONS[at]);
                     // Let it process the callbacks, so that this does not slow down the next server.
                     daemon.until_idle();
+                    cpu[at].push((daemon.cpu_ms() - before.0) * 1000.0 / load.requests);
+                    written[at].push((daemon.written_kib() - before.1) / KIB_PER_PAGE / load.requests);
                 }
             }
         }
@@ -110,9 +117,9 @@ pub fn measure(options: &Options) -> Vec<Table> {
             "a transaction each",
             "shared, bare",
             "dropreel",
-            "of no-op",
-            "of bare",
-            "of a transaction each",
+            "of no-op (moves with the host)",
+            "of bare (same work)",
+            "of a transaction each (moves with the host)",
         ],
     );
     let mut times = Table::new(
@@ -123,9 +130,16 @@ pub fn measure(options: &Options) -> Vec<Table> {
             "a transaction each",
             "shared, bare",
             "dropreel",
-            "dropreel's p99 by no-op's",
+            "dropreel's p99 by no-op's (moves with the host)",
         ],
     );
+    let mut each = Table::new(
+        "Per callback, answered and processed by dropreel",
+        &["connections", "processor time, µs", "pages written (same on any host)"],
+    );
+    for ((connections, cpu), written) in CONNECTIONS.iter().zip(&cpu).zip(&written) {
+        each.row(&[&connections.to_string(), &cpu.to_text(), &written.to_text()]);
+    }
     for (connections, loads) in CONNECTIONS.iter().zip(&loads) {
         let [nothing, own, shared, dropreel] = &loads[..] else { unreachable!() };
         let speed = |load: &Load| load.per_second.to_text();
@@ -151,5 +165,5 @@ pub fn measure(options: &Options) -> Vec<Table> {
             &dropreel.p99_ms.ratio_to(&nothing.p99_ms).to_text(),
         ]);
     }
-    vec![speeds, times]
+    vec![speeds, times, each]
 }

@@ -95,7 +95,7 @@ pub fn measure(options: &Options) -> Vec<Table> {
         table.row(&[&curl, &p50[1].to_text(), &p99[1].to_text()]);
         table.row(&["dropreel downloads them", &p50[2].to_text(), &p99[2].to_text()]);
         table.row(&[
-            "dropreel's by curl's",
+            "dropreel's by curl's (moves with the host)",
             &p50[2].ratio_to(&p50[1]).to_text(),
             &p99[2].ratio_to(&p99[1]).to_text(),
         ]);

@@ -166,9 +166,9 @@ pub fn measure(options: &Options) -> Vec<Table> {
             "curl -Z",
             "curl -Z, openssl, sync",
             "aria2c",
-            "of the floor",
-            "of curl -Z",
-            "of curl -Z, openssl, sync",
+            "of the floor (same work)",
+            "of curl -Z (moves with the host)",
+            "of curl -Z, openssl, sync (same work)",
         ],
     );
     let mut cpu = Table::new(
@@ -180,8 +180,8 @@ pub fn measure(options: &Options) -> Vec<Table> {
             "curl -Z",
             "curl -Z, openssl, sync",
             "aria2c",
-            "by the floor",
-            "by curl -Z",
+            "by the floor (same work)",
+            "by curl -Z (moves with the host)",
         ],
     );
     for case in &CASES {

@@ -1,5 +1,6 @@
 //! Folders on a real disk, the real binary as daemon and as sandbox, and what the kernel counts for them.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,9 @@ use serde_json::Value;
 
 /// Another binary than the one built with this harness.
 static OTHER: RwLock<Option<PathBuf>> = RwLock::new(None);
+
+/// The database and the kernel write pages of this size.
+pub const KIB_PER_PAGE: f64 = 4.0;
 
 /// No wait takes longer.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -121,8 +125,15 @@ impl Process {
 
     /// Starts the daemon on the data folder `data`.
     pub fn daemon(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary());
+        Self::daemon_under(&[], &binary(), data, settings)
+    }
+
+    /// Starts the daemon under another program, which the kernel must show as the daemon itself: signals go to it.
+    pub fn daemon_under(program: &[&str], binary: &Path, data: &Path, settings: &[(&str, &str)]) -> Self {
+        let whole: Vec<&OsStr> = program.iter().map(OsStr::new).chain([binary.as_os_str()]).collect();
+        let mut command = Command::new(whole[0]);
         command
+            .args(&whole[1..])
             .arg("serve")
             .env_clear()
             .current_dir(data.parent().unwrap())

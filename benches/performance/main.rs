@@ -3,8 +3,9 @@
 //! `cargo bench --profile dist` measures everything in the build that is shipped; with `-- answers downloads` only these
 //! parts. `--rounds N` sets the rounds (5), `--rows N` the jobs in the database of `history` (1,000,000), `--files N` the job
 //! files of `ingest` (10,000).
+//! `costs` counts instead of timing, and fails if the counts differ from the table; only if it is named. See `ci/costs`.
 //! `--against BINARY` compares another build of dropreel with this one, in turn. `--write` puts the tables into
-//! docs/performance.md. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
+//! docs/performance.md, in place of those of the same host. Needs `wrk`, `curl`, `nginx`, `aria2c`, `openssl` and `python3`, and an otherwise idle machine.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -18,9 +19,11 @@ mod answers;
 mod bare_downloads;
 mod clips;
 mod concurrent;
+mod costs;
 mod downloads;
 mod harness;
 mod history;
+mod host;
 mod idle;
 mod ingest;
 mod peers;
@@ -30,6 +33,7 @@ mod tables;
 
 use std::path::PathBuf;
 
+use host::Host;
 use tables::Table;
 
 /// Measures one part and returns its tables.
@@ -56,7 +60,7 @@ fn main() {
         rows: number("--rows", 1_000_000),
         files: number("--files", 10_000),
     };
-    let parts: [(&str, Part, &[&str]); 8] = [
+    let parts: [(&str, Part, &[&str]); 9] = [
         ("answers", answers::measure, &["wrk"]),
         ("peers", peers::measure, &["wrk", "python3"]),
         ("ingest", ingest::measure, &[]),
@@ -65,6 +69,7 @@ fn main() {
         ("pipeline", pipeline::measure, &[]),
         ("history", history::measure, &[]),
         ("idle", idle::measure, &[]),
+        (costs::PART, costs::measure, &["valgrind", "strace"]),
     ];
     let other = arguments
         .iter()
@@ -72,13 +77,17 @@ fn main() {
         .map(|at| PathBuf::from(&arguments[at + 1]));
     let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, ..)| is_named(name));
-    let chosen: Vec<_> = parts.into_iter().filter(|(name, ..)| all || is_named(name)).collect();
+    // Counts need a build of their own.
+    let chosen: Vec<_> =
+        parts.into_iter().filter(|(name, ..)| is_named(name) || (all && *name != costs::PART)).collect();
     // Check all programs before the first part, which takes minutes.
     for (name, _, programs) in &chosen {
         for program in programs.iter().chain(&["curl"]) {
             assert!(harness::find(program).is_some(), "`{name}` needs `{program}`, which is not installed");
         }
     }
+    let host = Host::this();
+    println!("{host}");
     for (name, part, _) in chosen {
         let tables = match &other {
             Some(other) => against::measure(part, &options, other),
@@ -88,7 +97,10 @@ fn main() {
             println!("\n{table}");
         }
         if is_named("--write") {
-            tables::write(name, &tables);
+            tables::write(name, &tables, Some(&host).filter(|_| name != costs::PART));
+        } else if name == costs::PART {
+            let differences = costs::check(&tables[0]);
+            assert!(differences.is_empty(), "{}\n{}", differences.join("\n"), costs::ADVICE);
         }
     }
 }

@@ -62,6 +62,10 @@ pub fn measure(options: &Options) -> Vec<Table> {
         let times = format!("{} / {}", number(load.p50_ms.median()), number(load.p99_ms.median()));
         table.row(&[name, &load.per_second.to_text(), &times]);
     }
-    table.row(&["dropreel's by FastAPI's", &dropreel.per_second.ratio_to(&peer.per_second).to_text(), ""]);
+    table.row(&[
+        "dropreel's by FastAPI's (moves with the host)",
+        &dropreel.per_second.ratio_to(&peer.per_second).to_text(),
+        "",
+    ]);
     vec![table]
 }

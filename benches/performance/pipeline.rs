@@ -9,7 +9,7 @@ use crate::tables::{Series, Table, number};
 const JOBS: u64 = 10_000;
 
 /// The sum of a metric over its labels.
-fn metric(text: &str, name: &str) -> f64 {
+pub fn metric(text: &str, name: &str) -> f64 {
     let lines = text.lines().filter(|line| line.starts_with(&format!("dropreel_{name}")));
     let values: Vec<f64> = lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(!values.is_empty(), "there is no metric {name}");

@@ -1,7 +1,11 @@
 //! Series of measurements and the tables that show them.
 
 use std::fmt;
-use std::path::Path;
+
+use crate::host::Host;
+
+/// The document that has all tables.
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
 
 /// One value, measured several times.
 #[derive(Clone, Default)]
@@ -62,6 +66,13 @@ pub fn number(value: f64) -> String {
     if value < 0.0 { format!("-{spaced}") } else { spaced }
 }
 
+/// The number that a cell begins with.
+pub fn value(cell: &str) -> Option<f64> {
+    let number: String = cell.chars().filter(|letter| *letter != ',').collect();
+    let end = number.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(number.len());
+    number[..end].parse().ok()
+}
+
 /// A Markdown table.
 pub struct Table {
     pub title: String,
@@ -91,13 +102,60 @@ impl fmt::Display for Table {
     }
 }
 
-/// Writes the tables of a part between its markers in docs/performance.md.
-pub fn write(part: &str, tables: &[Table]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (begin, end) = (format!("<!-- {part} -->\n"), format!("<!-- end of {part} -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no marker for {part}"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end marker for {part}"));
+/// Where the tables of a part are in docs/performance.md.
+struct Place {
+    before: String,
+    between: String,
+    after: String,
+}
+
+impl Place {
+    fn of(part: &str) -> Self {
+        let text = std::fs::read_to_string(DOCUMENT).unwrap();
+        let (begin, end) = (format!("<!-- {part} -->\n"), format!("<!-- end of {part} -->"));
+        let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no marker for {part}"));
+        let (between, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end marker for {part}"));
+        Self {
+            before: format!("{before}{begin}"),
+            between: between.to_owned(),
+            after: format!("{end}{after}"),
+        }
+    }
+}
+
+/// Writes the tables of a part between its markers in docs/performance.md, in place of those that it has of this host.
+/// Without a host, in place of all.
+pub fn write(part: &str, tables: &[Table], host: Option<&Host>) {
+    let Place { before, between, after } = Place::of(part);
     let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
-    std::fs::write(&path, format!("{before}{begin}\n{}\n{end}{after}", tables.join("\n"))).unwrap();
+    let tables = tables.join("\n");
+    let between = match host {
+        Some(host) => with_host(&between, &host.name, &format!("{host}\n\n{tables}")),
+        None => tables,
+    };
+    std::fs::write(DOCUMENT, format!("{before}\n{}\n\n{after}", between.trim())).unwrap();
+}
+
+/// Puts what one host measured in the place of what it measured before, or behind the other hosts.
+fn with_host(between: &str, name: &str, measured: &str) -> String {
+    let mut hosts: Vec<String> = Vec::new();
+    for line in between.trim().lines() {
+        match hosts.last_mut() {
+            Some(host) if !line.starts_with("On **") => *host = format!("{host}\n{line}"),
+            _ => hosts.push(line.to_owned()),
+        }
+    }
+    let begin = format!("On **{name}**");
+    match hosts.iter_mut().find(|host| host.starts_with(&begin)) {
+        Some(host) => *host = measured.to_owned(),
+        None => hosts.push(measured.to_owned()),
+    }
+    hosts.iter().map(|host| host.trim()).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Reads the rows of all the tables of a part from docs/performance.md.
+pub fn read(part: &str) -> Vec<Vec<String>> {
+    let place = Place::of(part);
+    let rows = place.between.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    rows.map(|row| row.split(" | ").map(str::to_owned).collect()).collect()
 }
