@@ -71,7 +71,7 @@ mod tests {
             (r#"{"model":"wan2.5-t2v","resolution":"720P"}"#, Some("720p|5|0|wan2.5-t2v")),
             (r#"{"model":"wan2.5-preview","duration":10}"#, Some("-|10|1|wan2.5-preview")),
             (r#"{"model":"painter"}"#, Some("-|5|-|painter")),
-            (r#"{"model":"painter","duration":5.5}"#, None),
+            (r#"{"model":"painter","duration":"5s"}"#, None),
             (&long, None),
         ];
         for (body, class) in cases {

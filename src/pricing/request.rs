@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::money::Quota;
-use crate::pricing::models::{self, SecondPrice, Sound};
+use crate::pricing::models::{self, Resolution, SecondPrice, Sound};
 
 /// Seconds of a video whose request does not say how many (docs/provider.md#submit-request).
 const DEFAULT_SECONDS: u32 = 5;
@@ -16,12 +16,23 @@ const DEFAULT_SECONDS: u32 = 5;
 pub struct PricedRequest {
     /// The provider's id of the model.
     pub model: String,
-    /// Length of the video; `None`: the request gives one that is no whole number of seconds.
+    /// Length of the video, rounded up; `None`: the request gives one that is no number above 0.
     pub seconds: Option<u32>,
+    /// Whether the request gives a length; otherwise it is the documented default.
+    pub gives_length: bool,
     /// Such as `720p`, in lower case; `None`: not given, and no default is documented.
     pub resolution: Option<String>,
     /// Whether there will be sound; `None`: not given, and no default is documented.
     pub sound: Option<bool>,
+}
+
+/// What a list of prices says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedPrice {
+    /// The prices of the cases that it has.
+    pub range: PriceRange,
+    /// Whether it has every case that the request leaves open. Otherwise a dearer one may be missing.
+    pub is_complete: bool,
 }
 
 /// The lowest and the highest price that a request may have.
@@ -52,23 +63,27 @@ impl PricedRequest {
             Sound::Unknown => asked,
         };
         let resolution = value::<String>(&members, "resolution").map(|text| text.trim().to_lowercase());
-        Some(Self { seconds: seconds(&members), resolution, sound, model })
+        let length = members.get("duration").filter(|raw| raw.get() != "null");
+        let seconds = length.map_or(Some(DEFAULT_SECONDS), |raw| seconds(raw.get()));
+        Some(Self { seconds, gives_length: length.is_some(), resolution, sound, model })
     }
 
     /// What it costs by the list: a range where the request leaves open what decides the price. `None`: the list does
     /// not have it.
-    pub fn list_price(&self) -> Option<PriceRange> {
+    pub fn list_price(&self) -> Option<ListedPrice> {
         let known = models::model(&self.model)?;
-        let prices: Vec<SecondPrice> = match &self.resolution {
-            Some(name) => vec![known.resolution(name)?.price?],
-            None => known.resolutions.iter().filter_map(|resolution| resolution.price).collect(),
+        let resolutions: Vec<&Resolution> = match &self.resolution {
+            Some(name) => vec![known.resolution(name)?],
+            None => known.resolutions.iter().collect(),
         };
+        let prices: Vec<SecondPrice> = resolutions.iter().filter_map(|resolution| resolution.price).collect();
         let of_second = prices.iter().flat_map(|price| match self.sound {
             Some(true) => [price.with_sound; 2],
             Some(false) => [price.silent; 2],
             None => [price.silent, price.with_sound],
         });
-        self.for_seconds(PriceRange { low: of_second.clone().min()?, high: of_second.max()? })
+        let range = self.for_seconds(PriceRange { low: of_second.clone().min()?, high: of_second.max()? })?;
+        Some(ListedPrice { range, is_complete: prices.len() == resolutions.len() })
     }
 
     /// What the video costs if a second costs `second`. `None`: its length cannot be read.
@@ -93,12 +108,16 @@ impl PriceRange {
     }
 }
 
-fn seconds(members: &BTreeMap<String, &RawValue>) -> Option<u32> {
-    let Some(raw) = members.get("duration").filter(|raw| raw.get() != "null") else {
-        return Some(DEFAULT_SECONDS);
-    };
+/// A started second counts, and so does a length that nobody makes: what it would cost must not pass a limit.
+fn seconds(raw: &str) -> Option<u32> {
     // Some clients send numbers as strings.
-    raw.get().trim_matches('"').trim().parse().ok()
+    let seconds: f64 = raw.trim_matches('"').trim().parse().ok()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "above 0, and the cast saturates"
+    )]
+    (seconds > 0.0).then(|| seconds.ceil() as u32)
 }
 
 fn flag(members: &BTreeMap<String, &RawValue>, key: &str) -> Option<bool> {
@@ -203,8 +222,29 @@ mod tests {
             let request = PricedRequest::of(&format!(r#"{{"model":"{model}",{rest}}}"#)).expect("a request");
             let read = (request.seconds, request.resolution.as_deref(), request.sound);
             assert_eq!(read, (seconds, resolution, sound), "{model} {rest}");
-            let listed = request.list_price().map(|range| (range.low.get(), range.high.get()));
+            let listed = request.list_price().map(|price| (price.range.low.get(), price.range.high.get()));
             assert_eq!(listed, price, "{model} {rest}");
+        }
+    }
+
+    #[test]
+    fn length_is_a_number_above_zero_in_any_spelling() {
+        let lengths = [
+            ("1e2", Some(100)),
+            ("\"100\"", Some(100)),
+            ("100.5", Some(101)),
+            ("0.1", Some(1)),
+            ("123456789012345678901234567890", Some(u32::MAX)),
+            ("1e400", Some(u32::MAX)),
+            ("0", None),
+            ("-0.0", None),
+            ("-1", None),
+            ("true", None),
+            ("null", Some(DEFAULT_SECONDS)),
+        ];
+        for (length, seconds) in lengths {
+            let body = format!(r#"{{"model":"wan2.7","duration":{length}}}"#);
+            assert_eq!(PricedRequest::of(&body).expect("a request").seconds, seconds, "{length}");
         }
     }
 
@@ -212,10 +252,12 @@ mod tests {
     fn odd_bodies_have_no_price_and_do_no_harm() {
         let deep = format!(r#"{{"model":"wan2.7","duration":{}{}}}"#, "[".repeat(127), "]".repeat(127));
         let unpriced = [
-            r#"{"model":"wan2.7","duration":123456789012345678901234567890}"#,
-            r#"{"model":"wan2.7","duration":5.5}"#,
-            r#"{"model":"wan2.7","duration":1e400}"#,
             r#"{"model":"wan2.7","duration":-5}"#,
+            r#"{"model":"wan2.7","duration":0}"#,
+            r#"{"model":"wan2.7","duration":"0"}"#,
+            r#"{"model":"wan2.7","duration":0.0}"#,
+            r#"{"model":"wan2.7","duration":"5s"}"#,
+            r#"{"model":"wan2.7","duration":"NaN"}"#,
             r#"{"model":"wan2.7","duration":"春"}"#,
             r#"{"model":"wan2.7","duration":5,"duration":[]}"#,
             r#"{"model":"wan2.7","resolution":"8k"}"#,
@@ -237,7 +279,8 @@ mod tests {
         fn any_length_is_priced_without_overflow(seconds in any::<u32>(), which in any::<prop::sample::Index>()) {
             let model = models::MODELS[which.index(models::MODELS.len())].name;
             let body = format!(r#"{{"model":"{model}","duration":{seconds}}}"#);
-            if let Some(range) = PricedRequest::of(&body).and_then(|request| request.list_price()) {
+            if let Some(price) = PricedRequest::of(&body).and_then(|request| request.list_price()) {
+                let range = price.range;
                 prop_assert!(Quota::ZERO <= range.low && range.low <= range.high);
             }
         }
