@@ -34,8 +34,10 @@ pub(super) fn per_model(models: Map<String, Value>) -> Result<BTreeMap<String, u
 /// A limit in US dollars; 0: none.
 pub(super) fn limit_in_usd(usd: f64) -> Result<Option<Quota>, String> {
     match Quota::from_usd(usd) {
-        Some(limit) if limit >= Quota::ZERO => Ok(Some(limit).filter(|limit| *limit > Quota::ZERO)),
-        _ => Err(format!("is {usd}; must be an amount in US dollars, or 0 for no limit")),
+        Some(_) if usd == 0.0 => Ok(None),
+        // What rounds to nothing must not become no limit.
+        Some(limit) if limit > Quota::ZERO => Ok(Some(limit)),
+        _ => Err(format!("is {usd}; must be an amount in US dollars, at least 0.000001, or 0: no limit")),
     }
 }
 
@@ -202,6 +204,15 @@ pub(super) fn header_name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limit_that_rounds_to_nothing_is_rejected() {
+        assert_eq!((limit_in_usd(0.0), limit_in_usd(-0.0)), (Ok(None), Ok(None)));
+        assert_eq!(limit_in_usd(0.000_001), Ok(Some(Quota::new(1))));
+        for usd in [0.000_000_1, 0.000_000_9, -0.000_000_1, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(limit_in_usd(usd).unwrap_err().contains("0: no limit"), "{usd}");
+        }
+    }
 
     #[test]
     fn media_host_is_a_host_with_an_optional_port() {
