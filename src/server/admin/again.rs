@@ -148,6 +148,9 @@ fn drafts(
             draft.name = jobfile::numbered_name(&draft.name, number.into());
         }
         drafts.extend(made);
+        if drafts.len() > limits.max_expansion as usize {
+            return Err(too_many(limits.max_expansion));
+        }
     }
     // White space between the values makes no other request.
     let value = |text: &str| serde_json::from_str::<Value>(text).ok();
@@ -163,6 +166,14 @@ fn drafts(
         drafts.iter_mut().for_each(|draft| draft.warnings.push(warning.clone()));
     }
     Ok(drafts)
+}
+
+fn too_many(max: u32) -> Problem {
+    let detail = format!(
+        "`times`, and the jobs that `repeat`, `matrix` or several objects make each time, come to more than {max} jobs \
+         (inbox.max_expansion)"
+    );
+    Problem::bad_request(detail)
 }
 
 pub(super) fn seed_of(body: &str) -> Option<u64> {

@@ -209,6 +209,31 @@ async fn job_is_found_by_id_id_prefix_and_name() {
 }
 
 #[tokio::test]
+async fn jobs_made_again_are_limited_however_they_are_counted() {
+    let admin = TestAdmin::start();
+    let text = r#"{"model":"wan2.5-t2v","prompt":"p","duration":5,"dropreel":{"name":"origin"}}"#;
+    assert_eq!(admin.post("/api/v1/jobs", text).await.status, 201);
+    let objects = |count: usize| format!("[{}]", vec![text; count].join(","));
+    let cases = [
+        (json!({"times": 51}), None),
+        (json!({"times": 50}), Some(50)),
+        (json!({"times": 25, "set": {"dropreel.repeat": 2}}), Some(50)),
+        (json!({"times": 17, "set": {"dropreel.repeat": 3}}), None),
+        (json!({"text": objects(50)}), Some(50)),
+        (json!({"text": objects(51)}), None),
+        (json!({"text": objects(26), "times": 2}), None),
+    ];
+    for (mut body, jobs) in cases {
+        body["dry_run"] = json!(true);
+        let answer = admin.post("/api/v1/jobs/origin/again", &body.to_string()).await;
+        match jobs {
+            Some(jobs) => assert_eq!(answer.json()["jobs"], json!(jobs), "{answer:?}"),
+            None => drop(assert_problem(&answer, 400, "(inbox.max_expansion)")),
+        }
+    }
+}
+
+#[tokio::test]
 async fn action_is_applied_or_rejected_with_the_reason() {
     let admin = TestAdmin::start();
     let job = admin.add_jobs(&["sakura"]).await[0];
