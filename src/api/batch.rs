@@ -26,7 +26,8 @@ pub struct BatchView {
     pub states: BTreeMap<StateName, u64>,
     /// What its jobs were charged so far.
     pub cost_usd: f64,
-    /// What all its jobs will probably cost or were estimated at: the newest attempt of each, or the job if it has none.
+    /// What all its jobs will probably cost in all: the estimate of the newest attempt of each, or of the job if it has none,
+    /// and what earlier attempts were charged.
     #[serde(default)]
     pub estimate_usd: f64,
     #[schema(value_type = String, format = DateTime)]

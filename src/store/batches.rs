@@ -23,10 +23,12 @@ const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
     ORDER BY nr DESC LIMIT ?2";
 /// One file.
 const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE nr = ?1";
-/// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
+/// The jobs of a file. What earlier attempts were charged belongs to the estimate, as it does to the cost. Without GROUP BY,
+/// for which SQLite would sort them.
 const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
         (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr),
-        (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts),
+        (SELECT sum(iif(attempts.number = jobs.attempts, estimate_quota, coalesce(charged_quota, counted_quota)))
+            FROM attempts WHERE attempts.job = jobs.nr),
         next_action IS 'wait',
         (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
     FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";

@@ -129,6 +129,23 @@ async fn estimate_is_of_the_newest_attempt_or_else_of_the_request() {
 }
 
 #[tokio::test]
+async fn estimate_has_the_charges_of_earlier_attempts() {
+    let rig = Rig::new();
+    let job = rig.ingest(drafts(1)).await[0];
+    let newest_estimate = parts(Box::new(|_| None)).estimate.quota.usd();
+    for (number, task) in [(1_u32, "task-1"), (2, "task-2"), (3, "task-3")] {
+        rig.store.start_attempt(job, parts(Box::new(|_| None)), NOW).await.unwrap();
+        let verdict = SubmitVerdict::Accepted { task: TaskId::parse(task).unwrap(), reserved: None };
+        rig.store.apply(job, Event::SubmitAnswered { attempt: number, verdict }, NOW).await.unwrap();
+        let batch = newest(&rig, NOW).await;
+        assert!((batch.estimate_usd - batch.cost_usd - newest_estimate).abs() < 1e-9, "{batch:?}");
+        end(&rig, job, task, NOW).await;
+        rig.store.apply(job, Event::Operator(OperatorAction::Retry), NOW).await.unwrap();
+    }
+    assert_eq!(newest(&rig, NOW).await.cost_usd, 0.6);
+}
+
+#[tokio::test]
 async fn long_batch_is_estimated_by_its_first_requests() {
     let rig = Rig::new();
     let count = MOST_ESTIMATED as usize + 40;
