@@ -164,7 +164,7 @@ pub struct NeedActionView {
 }
 
 impl NeedView {
-    /// `cost` is what a submit will probably cost.
+    /// `cost` is what the next attempt will probably cost.
     pub fn new(need: Need, cost: Option<f64>) -> Self {
         let action = |(possible, effect): (PossibleAction, Effect)| NeedActionView {
             action: possible.action.into_str().to_owned(),
@@ -173,13 +173,6 @@ impl NeedView {
             may_be_billed_again: possible.may_be_billed_again,
         };
         Self { cause: need.cause, actions: need.actions.into_iter().map(action).collect() }
-    }
-
-    /// Fills in what a submit will probably cost, where that was not known.
-    pub fn set_cost(&mut self, cost: f64) {
-        for action in &mut self.actions {
-            action.cost_usd = action.cost_usd.or(Some(cost));
-        }
     }
 }
 

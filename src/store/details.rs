@@ -9,6 +9,7 @@ use crate::job::{Job, JobId, Labels, TaskId, UsedDefault};
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::estimates::JobEstimate;
 use crate::store::job_files::staging::NOT_STAGED;
 use crate::store::job_rows::{JobColumns, number_of, read_row};
 use crate::store::learned_times::{USUAL_COLUMN, usual_time_column};
@@ -30,8 +31,10 @@ pub struct JobDetails {
     pub warnings: Vec<String>,
     /// The job whose request it runs again; that one may be pruned.
     pub again_of: Option<JobId>,
-    /// What its newest attempt was estimated at.
+    /// What its newest attempt was estimated at; before the first one, the job when that was last done.
     pub estimate: Option<Quota>,
+    /// What its next attempt will probably cost by current prices; `None`: no action submits it.
+    pub next: Option<JobEstimate>,
     /// What all its attempts were charged; `None`: nothing is known yet.
     pub cost: Option<Quota>,
     /// How long its task usually takes, while it is at the provider and where that is learned.
@@ -96,7 +99,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn details(&self, id: JobId) -> Result<JobDetails, StoreError> {
-        self.read(move |connection| details_in(connection, id)).await
+        let read = self.read_priced(move |connection| Ok(vec![details_in(connection, id)?]));
+        read.await?.pop().ok_or(StoreError::NoSuchJob(id))
     }
 
     /// A job's history, oldest first.
@@ -204,7 +208,7 @@ pub(super) fn select_where(condition: &str) -> String {
     format!(
         "SELECT {columns}, jobs.rating, requests.prompt, requests.labels, requests.warnings,
                 (SELECT estimate_quota FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
-                    AS estimate_quota,
+                    AS attempt_estimate_quota,
                 (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr) AS charged_quota,
                 (SELECT again_of FROM batches WHERE batches.nr = jobs.batch) AS again_of,
                 {USUAL_COLUMN}
@@ -237,7 +241,8 @@ fn read_details(connection: &Connection, row: &Row<'_>) -> Result<JobDetails, St
         again_of: row.get("again_of")?,
         usual: usual_time_column(row)?,
         rating: row.get("rating")?,
-        estimate: row.get("estimate_quota")?,
+        estimate: row.get::<_, Option<Quota>>("attempt_estimate_quota")?.or(row.get("estimate_quota")?),
+        next: None,
         cost: row.get("charged_quota")?,
         files,
         changed: known.change,

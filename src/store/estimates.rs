@@ -65,25 +65,6 @@ impl Store {
         .await
     }
 
-    /// What each of these jobs will probably cost if it is submitted now. A job that is gone is left out.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn estimate_jobs(&self, jobs: Vec<JobId>) -> Result<BTreeMap<JobId, JobEstimate>, StoreError> {
-        let book = self.prices.read().clone();
-        self.read(move |connection| {
-            let mut estimator = Estimator::new(connection, &book);
-            let mut estimates = BTreeMap::new();
-            for job in jobs {
-                if let Some((body, change)) = request_of(connection, job)? {
-                    estimates.insert(job, JobEstimate { change, ..estimator.estimate(&body)? });
-                }
-            }
-            Ok(estimates)
-        })
-        .await
-    }
-
     /// What jobs with these requests will probably cost in all.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::job_files::staging::NOT_STAGED;
 use crate::store::job_rows::number_of;
 use crate::store::needs::{CAUSE, IN_NEED};
+use crate::store::prices::set_prices;
 use crate::store::search::HAS_WORDS;
 
 /// A page of a list.
@@ -89,7 +90,13 @@ impl Store {
         cursor: Option<i64>,
         limit: u32,
     ) -> Result<Page, StoreError> {
-        self.read(move |connection| list(connection, &filter, order, cursor, limit.clamp(1, MAX_PAGE))).await
+        let book = self.prices.read().clone();
+        self.read(move |connection| {
+            let mut page = list(connection, &filter, order, cursor, limit.clamp(1, MAX_PAGE))?;
+            set_prices(connection, &book, &mut page.jobs)?;
+            Ok(page)
+        })
+        .await
     }
 
     /// Where each of these jobs comes from.
@@ -118,7 +125,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn jobs_by_id(&self, ids: Vec<JobId>) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| {
+        self.read_priced(move |connection| {
             let mut jobs = Vec::with_capacity(ids.len());
             for id in ids {
                 jobs.extend(details_where(connection, "jobs.id = ?1", [id])?);
@@ -133,7 +140,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn active_jobs(&self, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, ACTIVE, [limit])).await
+        self.read_priced(move |connection| details_where(connection, ACTIVE, [limit])).await
     }
 
     /// Jobs that finished in `state` at `since` or later and that nobody has dismissed, last finished first.
@@ -146,7 +153,7 @@ impl Store {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, FINISHED, (state, since, limit))).await
+        self.read_priced(move |connection| details_where(connection, FINISHED, (state, since, limit))).await
     }
 
     /// Jobs to download whose first link expires before `until`, the most urgent first.
@@ -154,7 +161,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn expiring_jobs(&self, until: Timestamp, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, EXPIRING, (until, limit))).await
+        self.read_priced(move |connection| details_where(connection, EXPIRING, (until, limit))).await
     }
 
     /// The job file that a job came in, with up to `each_side` of its jobs before and after it.
@@ -162,6 +169,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
     pub async fn jobs_of_same_file(&self, id: JobId, each_side: u32) -> Result<JobsOfFile, StoreError> {
+        let book = self.prices.read().clone();
         self.read(move |connection| {
             let nr = number_of(connection, id)?;
             let (batch, file_name, jobs): (i64, _, i64) = connection
@@ -177,6 +185,7 @@ impl Store {
             let mut near = side("< ?2 ORDER BY jobs.nr DESC", each_side)?;
             near.reverse();
             near.extend(side(">= ?2 ORDER BY jobs.nr", each_side + 1)?);
+            set_prices(connection, &book, &mut near)?;
             Ok(JobsOfFile { file_name, jobs: jobs.unsigned_abs(), near })
         })
         .await
@@ -188,7 +197,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn changes_since(&self, after: i64, limit: u32) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, CHANGED, (after, limit))).await
+        self.read_priced(move |connection| details_where(connection, CHANGED, (after, limit))).await
     }
 
     /// The number of the last change.

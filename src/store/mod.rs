@@ -10,7 +10,7 @@
 //! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
 //! | adopt tasks that were made elsewhere | `adopt` |
 //! | change the request of a job that was not submitted | `edit` |
-//! | estimates, and the quotes they are made from; their sum for waiting jobs; what attempts cost and budgets have left | `estimates`; `quotes`; `waiting`; `spending` |
+//! | estimates, and the quotes they are made from; the price of a job's next attempt; the sum for waiting jobs; what attempts cost and budgets have left | `estimates`; `quotes`; `prices`; `waiting`; `spending` |
 //! | ingest job files, mark them as moved; what they would cost before | `job_files`; `new_jobs` |
 //! | jobs as job files, and handing them out to another machine | `export` |
 //! | whose turn it is to be submitted | `fairness` |
@@ -70,6 +70,7 @@ pub mod new_jobs;
 pub mod notify;
 mod output_rows;
 pub mod pictures;
+mod prices;
 pub mod prune;
 pub mod quotes;
 pub mod ratings;

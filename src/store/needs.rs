@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::estimates::Estimator;
+use crate::store::prices::set_prices;
 
 /// The condition of the index `jobs_in_need`.
 pub(super) const IN_NEED: &str = "jobs.dismissed_at IS NULL
@@ -105,7 +106,8 @@ fn read_group(
     (state, cause, model, jobs): (StateName, String, String, u64),
 ) -> Result<Option<NeedGroup>, StoreError> {
     let key = (state, &cause, &model);
-    let Some(newest) = details_where(connection, &group_condition(), key)?.pop() else { return Ok(None) };
+    let Some(mut newest) = details_where(connection, &group_condition(), key)?.pop() else { return Ok(None) };
+    set_prices(connection, book, [&mut newest])?;
     let mut statement = connection.prepare_cached(&requests_statement())?;
     let bodies = statement.query_map(key, |row| row.get(0))?;
     let estimate = estimate(connection, book, &bodies.collect::<Result<Vec<String>, _>>()?, jobs)?;

@@ -328,6 +328,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::hooks::hot_statements())
         .chain(super::spending::hot_statements())
         .chain(super::estimates::hot_statements())
+        .chain(super::prices::hot_statements())
         .chain(super::waiting::hot_statements())
         .chain(super::quotes::hot_statements())
         .chain(super::prune::hot_statements())

@@ -15,6 +15,16 @@ use crate::money::Quota;
 use crate::store::details::{JobDetails, LibraryFile};
 
 impl JobDetails {
+    /// What its next attempt will probably cost by current prices.
+    pub fn next_cost(&self) -> Option<Quota> {
+        self.next.as_ref().map(|next| next.estimate.quota)
+    }
+
+    /// What its newest attempt was estimated at; before the first one, what the job will probably cost.
+    pub fn current_estimate(&self) -> Option<Quota> {
+        self.next_cost().filter(|_| self.job.attempts() == 0).or(self.estimate)
+    }
+
     /// The job without history and request, as it is while these suspensions are in force; files with their absolute path
     /// below `library_dir`.
     pub fn view(&self, library_dir: &Path, suspensions: &[Suspension], now: Timestamp) -> JobView {
@@ -36,15 +46,12 @@ impl JobDetails {
             priority: identity.priority.get(),
             labels: self.labels.clone(),
             rating: self.rating,
-            needs: Need::of(&self.job, now).map(|need| {
-                let cost = self.cost.filter(|cost| *cost > Quota::ZERO).or(self.estimate);
-                NeedView::new(need, cost.map(Quota::usd))
-            }),
+            needs: Need::of(&self.job, now).map(|need| NeedView::new(need, self.next_cost().map(Quota::usd))),
             batch: batch_id(self.batch),
             again_of: self.again_of,
             warnings: self.warnings.clone(),
             max_cost_usd: identity.max_cost.map(Quota::usd),
-            estimate_usd: self.estimate.map(Quota::usd),
+            estimate_usd: self.current_estimate().map(Quota::usd),
             cost_quota: self.cost.map(Quota::get),
             cost_usd: self.cost.map(Quota::usd),
             created_at: identity.created_at,
@@ -154,6 +161,7 @@ mod tests {
             warnings: vec!["`duration` is 7".into()],
             again_of: JobId::parse("019d5cb9-2b40-7bbb-8ccc-1234567890aa"),
             estimate: Some(Quota::new(70_000)),
+            next: None,
             cost: Some(Quota::new(75_000)),
             usual: Some(UsualTime::from_seconds([40, 70, 105])),
             rating: Some(4),

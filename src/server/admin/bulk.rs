@@ -11,6 +11,7 @@ use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction};
+use crate::job::needs::effect;
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
 use crate::job::step::possible::{is_repetition, possible_actions};
@@ -67,7 +68,7 @@ pub(super) async fn run_bulk_action(
     }
     let cost = allowing.iter().filter_map(|details| details.cost).fold(Quota::ZERO, Quota::plus);
     let estimate = match bulk.action {
-        Some(action) => estimate_of(store, action, &allowing, clock.now()).await?,
+        Some(action) => estimate_of(action, &allowing),
         None => EstimateTotal::default(),
     };
     let mut result = BulkActionResult {
@@ -85,7 +86,7 @@ pub(super) async fn run_bulk_action(
     match bulk.action {
         _ if bulk.dry_run => {
             if bulk.action.is_none() && bulk.set_labels.is_empty() {
-                result.possible = possible(store, &jobs, &bulk, clock.now()).await?;
+                result.possible = possible(&jobs, &bulk, clock.now());
             }
             let cost = match estimate.jobs {
                 0 => String::new(),
@@ -173,12 +174,7 @@ fn is_left_out(details: &JobDetails, action: OperatorAction, bulk: &BulkActionRe
 }
 
 /// What the jobs allow.
-async fn possible(
-    store: &Store,
-    jobs: &[JobDetails],
-    bulk: &BulkActionRequest,
-    now: Timestamp,
-) -> Result<Vec<PossibleBulkAction>, Problem> {
+fn possible(jobs: &[JobDetails], bulk: &BulkActionRequest, now: Timestamp) -> Vec<PossibleBulkAction> {
     let (bulk, mut all) = (&BulkActionRequest { state: None, ..bulk.clone() }, Vec::new());
     for action in [
         OperatorAction::Retry,
@@ -190,11 +186,11 @@ async fn possible(
         let allowing: Vec<&JobDetails> =
             jobs.iter().filter(|details| allows(details, action, bulk, now)).collect();
         if !allowing.is_empty() {
-            let estimate_usd = estimate_of(store, action, &allowing, now).await?.quota.usd();
+            let estimate_usd = estimate_of(action, &allowing).quota.usd();
             all.push(PossibleBulkAction { action, jobs: allowing.len(), estimate_usd });
         }
     }
-    Ok(all)
+    all
 }
 
 fn summary(action: OperatorAction, done: usize, rejected: &[RejectedAction]) -> String {
@@ -216,29 +212,15 @@ fn count_jobs(n: usize) -> String {
     if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
 }
 
-/// What the action will probably cost: of a retry every job, of a release those that are submitted by it.
-async fn estimate_of(
-    store: &Store,
-    action: OperatorAction,
-    jobs: &[&JobDetails],
-    now: Timestamp,
-) -> Result<EstimateTotal, Problem> {
-    let is_billed = |details: &JobDetails| match action {
-        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => false,
-        OperatorAction::Retry => true,
-        OperatorAction::Release => {
-            let may_pay_again = possible_actions(&details.job, now)
-                .iter()
-                .any(|possible| possible.action == action && possible.may_be_billed_again);
-            details.job.attempts() == 0 || may_pay_again
-        }
-    };
-    let billed = jobs.iter().filter(|details| is_billed(details)).map(|details| details.job.id()).collect();
+/// What the action will probably cost: the next attempts of the jobs that it submits.
+fn estimate_of(action: OperatorAction, jobs: &[&JobDetails]) -> EstimateTotal {
     let mut total = EstimateTotal::default();
-    for JobEstimate { estimate, price_class, .. } in store.estimate_jobs(billed).await?.values() {
-        total.add(*estimate, price_class.as_deref());
+    for details in jobs.iter().filter(|details| effect(&details.job, action).is_billed()) {
+        if let Some(JobEstimate { estimate, price_class, .. }) = &details.next {
+            total.add(*estimate, price_class.as_deref());
+        }
     }
-    Ok(total)
+    total
 }
 
 /// The jobs that are named, or all that match, newest first.

@@ -1,6 +1,5 @@
 //! What the handlers of the admin server share.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,8 +16,8 @@ use crate::api::data_dir::DataDir;
 use crate::api::job::JobView;
 use crate::clock::Clock;
 use crate::heartbeats::Heartbeats;
+use crate::job::TaskId;
 use crate::job::waiting::list_awaited;
-use crate::job::{JobId, TaskId};
 use crate::jobfile;
 use crate::library::Library;
 use crate::pictures::PictureFolder;
@@ -177,22 +176,13 @@ impl AdminState {
     pub(super) async fn job_views(&self, jobs: &[JobDetails]) -> Result<Vec<JobView>, StoreError> {
         let suspensions = self.server.store.suspensions().await?;
         let now = self.server.clock.now();
-        // Also those that have ended: `retry` would submit them.
-        let new = jobs.iter().filter(|job| job.job.attempts() == 0 && !job.job.identity().adopted);
-        let new: Vec<JobId> = new.map(|job| job.job.id()).collect();
-        let estimates =
-            if new.is_empty() { BTreeMap::new() } else { self.server.store.estimate_jobs(new).await? };
         let views = jobs.iter().map(|job| {
             let mut view = job.view(self.server.library_dir(), &suspensions, now);
             let awaits_list = job.job.needs_listed_model() && self.server.catalogue.is_awaited(&view.model);
             if awaits_list && view.reason.is_none() {
                 view.reason = Some(list_awaited(&view.model));
             }
-            let estimate = estimates.get(&view.id).map(|job| job.estimate.quota.usd());
-            if let (Some(needs), Some(cost)) = (&mut view.needs, estimate) {
-                needs.set_cost(cost);
-            }
-            JobView { estimate_usd: view.estimate_usd.or(estimate), ..view }
+            view
         });
         Ok(views.collect())
     }

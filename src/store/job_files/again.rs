@@ -68,7 +68,7 @@ impl Store {
     /// # Errors
     /// Any failure of the database.
     pub async fn jobs_again(&self, origin: JobId) -> Result<Vec<JobDetails>, StoreError> {
-        self.read(move |connection| details_where(connection, JOBS_AGAIN, (origin, MAX_LISTED))).await
+        self.read_priced(move |connection| details_where(connection, JOBS_AGAIN, (origin, MAX_LISTED))).await
     }
 }
 

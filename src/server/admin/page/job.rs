@@ -136,10 +136,6 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
         last_attempt: call.tried_at.map(time),
         outcome: call.outcome.unwrap_or_default(),
     };
-    let estimate = match details.estimate {
-        None if details.job.attempts() == 0 => Some(store.estimate_job(id).await?.estimate.quota),
-        estimate => estimate,
-    };
     let again_of = match details.again_of {
         Some(origin) => store.find(origin.to_string()).await?.one(),
         None => None,
@@ -161,7 +157,7 @@ async fn load(request: &HttpRequest, reference: String, admin: &AdminState) -> R
     let compare = first_video.and_then(|index| siblings_link(m.videos, id, number(index), &family.near));
     let siblings = if family.jobs > 1 { family.near } else { Vec::new() };
     Ok(JobTemplate {
-        estimate: estimate.map(|quota| quota.to_string()),
+        estimate: details.current_estimate().map(|quota| quota.to_string()),
         prompt: details.prompt.clone(),
         pictures,
         warnings: details.warnings.iter().map(|warning| m.finding(warning)).collect(),

@@ -55,14 +55,11 @@ pub(super) async fn load(store: &Store, frame: &Frame) -> Result<Needs, Problem>
 
 impl NeedCard {
     fn new(group: &NeedGroup, frame: &Frame) -> Self {
-        let NeedGroup { state, cause, model, jobs, newest, estimate } = group;
+        let NeedGroup { state, cause, model, jobs, newest, .. } = group;
         let (m, state) = (frame.m, *state);
         let n = jobs.to_string();
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("state", state.into_str()).append_pair("cause", cause).append_pair("model", model);
-        // One that was never submitted has no estimate of its own.
-        let mut priced = newest.clone();
-        priced.estimate = priced.estimate.or((*jobs == 1).then_some(*estimate));
         let title = match jobs {
             0 | 1 => String::new(),
             // Last: a cause may hold braces.
@@ -77,7 +74,7 @@ impl NeedCard {
             address: format!("/jobs?{}", query.finish()),
             show_all: m.batches.show_all.replace("{n}", &n),
             actions: actions(group, m, frame.now),
-            newest: JobRow::new(&priced, frame),
+            newest: JobRow::new(newest, frame),
         }
     }
 }

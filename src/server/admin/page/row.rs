@@ -181,14 +181,13 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         ..button("cancel", m.cancel, question, true)
     };
     let shown = |cost: Option<Quota>| cost.filter(|cost| cost.get() > 0).map(|cost| cost.to_string());
-    let last_cost_or_estimate = details.cost.filter(|cost| cost.get() > 0).or(details.estimate);
-    let last_cost = shown(details.cost);
+    let next_cost = details.next_cost();
     let retry = || {
-        let question = match &last_cost {
-            Some(cost) => m.ask_retry_cost.replace("{cost}", cost),
+        let question = match shown(details.cost) {
+            Some(cost) => m.ask_retry_cost.replace("{cost}", &cost),
             None => m.ask_retry.to_owned(),
         };
-        let confirm = match last_cost.clone().or(shown(details.estimate)) {
+        let confirm = match shown(next_cost) {
             Some(cost) => m.about_cost.replace("{label}", m.retry).replace("{cost}", &cost),
             None => m.retry.to_owned(),
         };
@@ -220,7 +219,7 @@ fn actions(details: &JobDetails, m: &'static Messages, now: Timestamp) -> Vec<Ac
         (button, possible.action)
     });
     let with_effect = |(button, action): (ActionButton, OperatorAction)| ActionButton {
-        effect: effect_text(m, &details.job, action, last_cost_or_estimate.unwrap_or_default()),
+        effect: effect_text(m, &details.job, action, next_cost.unwrap_or_default()),
         ..button
     };
     buttons.map(with_effect).collect()
