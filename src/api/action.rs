@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::api::batch::batch_number;
 use crate::api::job::JobView;
 use crate::api::list::{JobFilter, RatingError};
+use crate::api::problem::Candidate;
 use crate::job::JobId;
 use crate::job::event::OperatorAction;
 use crate::job::label::Label;
@@ -22,12 +23,13 @@ pub struct ActionResult {
 }
 
 /// What to do with some jobs: an action, or a change of labels. Names the jobs, or a filter that selects them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = BulkAction)]
 pub struct BulkActionRequest {
-    /// Without it, and without `set_labels`, a dry run says what the jobs allow. A `retry` leaves out held jobs, which
-    /// continue by `release`, unless `state` is `held`, and dismissed jobs, unless `jobs` names them.
+    /// Without it, and without `set_labels`, a dry run says what the jobs allow. A `retry` leaves out jobs that are held,
+    /// submitting or downloading, which may be paid for, unless `state` is theirs, and dismissed jobs, unless `jobs` names
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<OperatorAction>,
     /// Labels to set, instead of an action; `null` removes one.
@@ -71,6 +73,10 @@ pub struct BulkActionRequest {
     /// request acts on every job by mistake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<usize>,
+    /// The `estimate_usd` of a dry run; if the action costs more by now, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    pub max_cost_usd: Option<f64>,
 }
 
 /// The new values of labels; `None` removes one.
@@ -89,6 +95,9 @@ pub struct BulkActionResult {
     /// What `retry` or `release` of these jobs would probably cost, as far as they are billed again; 0 for others.
     #[serde(default)]
     pub estimate_usd: f64,
+    /// In a dry run of an action: the first 20 of the jobs that allow it.
+    #[serde(default)]
+    pub first_jobs: Vec<Candidate>,
     /// How many jobs the action was applied to; 0 in a dry run.
     pub done: usize,
     /// The first jobs that rejected the action.

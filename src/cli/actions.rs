@@ -1,40 +1,24 @@
-//! `cancel`, `retry`, `release`, `dismiss`, `undismiss`: on named jobs, or on all that match a filter.
+//! `cancel`, `retry`, `release`, `dismiss`, `undismiss`: on named jobs, or on all that match a filter. The daemon decides
+//! which those are and what they cost, as it does for the page.
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::api::action::ActionResult;
+use crate::api::action::{ActionResult, BulkActionRequest, BulkActionResult};
 use crate::api::job::JobView;
 use crate::api::list::JobOrder;
 use crate::cli::args::ActionArgs;
 use crate::cli::client::ApiClient;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::format::{count, printable};
+use crate::cli::format::{count, printable, usd};
 use crate::cli::list::{JobsDocument, fetch_jobs};
 use crate::cli::received::{Received, ReceivedJob};
-use crate::cli::summary::{about_cost, are_many, group, sum_up};
+use crate::cli::summary::{are_many, sum_up};
 use crate::cli::terminal::{confirm, eprint_line, print_json, print_line, width};
 use crate::job::event::OperatorAction;
-use crate::job::state::StateName;
 
-/// Most jobs one filter may select.
+/// Most jobs that a filter may select.
 const MAX_JOBS: u32 = 10_000;
-
-/// Whether the job probably allows the action: the daemon decides.
-fn may_allow(action: OperatorAction, job: &JobView) -> bool {
-    let state = job.state;
-    match action {
-        OperatorAction::Cancel => !state.is_end(),
-        OperatorAction::Release => state == StateName::Held,
-        OperatorAction::Dismiss => matches!(state, StateName::Failed | StateName::Expired),
-        OperatorAction::Undismiss => job.dismissed_at.is_some(),
-        OperatorAction::Retry => !matches!(
-            state,
-            StateName::Pending | StateName::Queued | StateName::Processing | StateName::Succeeded
-        ),
-    }
-}
 
 #[derive(Serialize)]
 struct ActionsDocument {
@@ -49,61 +33,34 @@ pub(crate) async fn apply(
     args: &ActionArgs,
 ) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let by_filter = args.jobs.is_empty();
-    let mut jobs = selected_jobs(&client, args).await?;
-    if by_filter {
-        let rest = format!(" whose state does not allow `{action}`");
-        leave_out(&mut jobs, |job| !may_allow(action, job), "job", &rest);
-        if action == OperatorAction::Retry {
-            // A person is done with them: whoever wants one all the same names it.
-            leave_out(&mut jobs, |job| job.dismissed_at.is_some(), "dismissed job", "");
-        }
+    if args.jobs.is_empty() {
+        return apply_by_filter(context, &client, action, args).await;
     }
-    if args.dry_run || jobs.is_empty() {
-        return print_selection(context, &about_action(action, &jobs), &jobs);
-    }
-    if by_filter && !args.yes {
-        confirm(&question(action, &jobs))?;
+    let jobs = selected_jobs(&client, args).await?;
+    if args.dry_run {
+        let cost = jobs.iter().filter_map(|job| cost_of(action, job)).sum();
+        return print_selection(context, &format!(" to {action}{}", about(cost)), &jobs);
     }
     let mut document = ActionsDocument { done: Vec::new(), rejected: 0 };
-    let (mut failure, mut rejected) = (None, Vec::new());
-    // A person reads one line for many jobs.
-    let sums_up = are_many(&jobs) && (context.json || width().is_some());
-    let progress = if sums_up { ProgressBar::new(jobs.len() as u64) } else { ProgressBar::hidden() };
+    let mut failure = None;
     for job in &jobs {
         let name = printable(&job.name);
         match client.act(job.id, action).await {
             Ok(result) => {
-                if !context.json && !sums_up {
+                if !context.json {
                     print_line(&format!("{name}: {}", printable(&result.message)))?;
                 }
                 document.done.push(result);
             }
             Err(error) if error.exit == Exit::Failed => {
-                if !sums_up {
-                    eprint_line(&format!("{name}: {}", printable(&error.message)));
-                }
+                eprint_line(&format!("{name}: {}", printable(&error.message)));
                 document.rejected += 1;
-                rejected.push((error.message, &**job));
             }
             Err(error) => {
                 failure = Some(error);
                 break;
             }
         }
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    if sums_up {
-        if !context.json {
-            let done = document.done.iter().map(|result| (result.message.clone(), &result.job));
-            group(done)
-                .iter()
-                .try_for_each(|(message, jobs)| print_line(&sum_up(&format!(": {message}"), jobs)))?;
-        }
-        group(rejected)
-            .iter()
-            .for_each(|(message, jobs)| eprint_line(&sum_up(&format!(": {message}"), jobs)));
     }
     if context.json {
         print_json(&document)?;
@@ -120,31 +77,18 @@ pub(crate) async fn selected_jobs(
     args: &ActionArgs,
 ) -> Result<Vec<ReceivedJob>, CliError> {
     if args.jobs.is_empty() {
-        return Ok(fetch_jobs(client, &args.filter.filter(), JobOrder::Created, MAX_JOBS).await?.jobs);
+        let page = fetch_jobs(client, &args.filter.filter(), JobOrder::Created, MAX_JOBS).await?;
+        if page.next_cursor.is_some() {
+            let message = format!("more than {MAX_JOBS} jobs match; narrow the filter by another label");
+            return Err(CliError::failed(message));
+        }
+        return Ok(page.jobs);
     }
     let mut jobs = Vec::new();
     for reference in &args.jobs {
         jobs.push(client.job(reference).await?);
     }
     Ok(jobs)
-}
-
-/// Removes jobs, and says how many.
-fn leave_out(jobs: &mut Vec<ReceivedJob>, is_left_out: impl Fn(&JobView) -> bool, noun: &str, rest: &str) {
-    let before = jobs.len();
-    jobs.retain(|job| !is_left_out(job));
-    if jobs.len() < before {
-        eprint_line(&format!("left out: {}{rest}", count((before - jobs.len()) as u64, noun)));
-    }
-}
-
-/// Which action it would be, and what it would probably cost.
-fn about_action(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
-    let about = match action {
-        OperatorAction::Cancel | OperatorAction::Dismiss | OperatorAction::Undismiss => String::new(),
-        OperatorAction::Retry | OperatorAction::Release => about_cost(jobs.iter().map(|job| &**job)),
-    };
-    format!(" to {}{about}", action.into_str())
 }
 
 /// Lists the jobs of a dry run; `about` says what would become of them.
@@ -169,10 +113,80 @@ pub(crate) fn print_selection(
     Ok(Exit::Done)
 }
 
-fn question(action: OperatorAction, jobs: &[ReceivedJob]) -> String {
-    let about = about_cost(jobs.iter().map(|job| &**job));
+/// Acts on all jobs that match, or on none: if others match by then, or the price has risen, the daemon refuses.
+async fn apply_by_filter(
+    context: &Context,
+    client: &ApiClient,
+    action: OperatorAction,
+    args: &ActionArgs,
+) -> Result<Exit, CliError> {
+    let request = BulkActionRequest {
+        action: Some(action),
+        state: args.filter.state,
+        label: args.filter.labels.clone(),
+        ..BulkActionRequest::default()
+    };
+    let found = client.act_on_many(&BulkActionRequest { dry_run: true, ..request.clone() }).await?;
+    let left_out = found.matched.saturating_sub(found.jobs);
+    if left_out > 0 {
+        let others = count(left_out as u64, "job");
+        let why = match action {
+            OperatorAction::Retry => "dismissed, or not ended and not named by --state",
+            _ => "in a state that does not allow it",
+        };
+        eprint_line(&format!("left out: {others} ({why})"));
+    }
+    if args.dry_run || found.jobs == 0 {
+        return print_found(context, action, &found);
+    }
+    if !args.yes {
+        confirm(&question(action, &found))?;
+    }
+    let (expect, max_cost_usd) = (Some(found.jobs), Some(found.estimate_usd));
+    let done = client.act_on_many(&BulkActionRequest { expect, max_cost_usd, ..request }).await?;
+    if context.json {
+        print_json(&done)?;
+    } else {
+        print_line(&printable(&done.message))?;
+    }
+    Ok(if done.done == found.jobs { Exit::Done } else { Exit::Failed })
+}
+
+fn print_found(
+    context: &Context,
+    action: OperatorAction,
+    found: &BulkActionResult,
+) -> Result<Exit, CliError> {
+    if context.json {
+        print_json(found)?;
+        return Ok(Exit::Done);
+    }
+    eprint_line(&format!("{} to {action}{}", count(found.jobs as u64, "job"), about(found.estimate_usd)));
+    for job in &found.first_jobs {
+        print_line(&format!("{}  {}  {}", job.id, job.state, printable(&job.name)))?;
+    }
+    let others = found.jobs.saturating_sub(found.first_jobs.len());
+    if others > 0 {
+        eprint_line(&format!("and {}", count(others as u64, "other job")));
+    }
+    Ok(Exit::Done)
+}
+
+/// What the action will probably cost, where the job says it.
+fn cost_of(action: OperatorAction, job: &JobView) -> Option<f64> {
+    let actions = &job.needs.as_ref()?.actions;
+    actions.iter().find(|possible| possible.action == action.into_str())?.cost_usd
+}
+
+/// `, about $1.20`; nothing if it is free, or nothing is known.
+fn about(cost_usd: f64) -> String {
+    if cost_usd > 0.0 { format!(", about {}", usd(cost_usd)) } else { String::new() }
+}
+
+fn question(action: OperatorAction, found: &BulkActionResult) -> String {
+    let about = about(found.estimate_usd);
     let about = if about.is_empty() { about } else { format!("{about} in all") };
-    let jobs = count(jobs.len() as u64, "job");
+    let jobs = count(found.jobs as u64, "job");
     match action {
         OperatorAction::Cancel => format!("Cancel {jobs}?"),
         OperatorAction::Dismiss => format!("Dismiss {jobs}?"),

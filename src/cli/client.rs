@@ -285,7 +285,7 @@ impl ApiClient {
         self.post(&["api", "v1", "jobs", &id, action.into_str()], &serde_json::json!({})).await
     }
 
-    /// Applies an action to many jobs, or changes their labels.
+    /// Applies an action to many jobs, or counts them, or changes their labels.
     pub async fn act_on_many(&self, request: &BulkActionRequest) -> Result<BulkActionResult, CliError> {
         let request = self.post_request(&["api", "v1", "jobs", "bulk"], request)?.timeout(LONG_TIMEOUT);
         self.read(self.send(request).await?).await

@@ -88,13 +88,10 @@ async fn many_jobs_are_summed_up_for_people_and_listed_for_programs() {
     assert!(sum.starts_with("40 jobs added, about $36.00: scene-1 … scene-40\n"), "{sum}");
     assert_eq!(stdout(&submitted).lines().count(), 40);
     rig.set_variable("COLUMNS", "80");
-    let dry = stdout(&rig.run(&["cancel", "--state", "pending", "--dry-run"]).await);
-    assert_eq!(dry, "40 jobs to cancel: scene-1 … scene-40\n");
+    let dry = rig.run(&["cancel", "--state", "pending", "--dry-run"]).await;
+    assert_eq!(stderr(&dry), "40 jobs to cancel\nand 20 other jobs\n");
+    assert_eq!(stdout(&dry).lines().count(), 20);
     let cancelled = stdout(&rig.run(&["cancel", "--state", "pending", "--yes"]).await);
-    assert_eq!(cancelled.lines().count(), 1, "{cancelled}");
-    assert!(
-        cancelled.starts_with("40 jobs: ") && cancelled.ends_with(": scene-1 … scene-40\n"),
-        "{cancelled}"
-    );
+    assert_eq!(cancelled, "cancellation requested for 40 jobs\n");
     rig.finish().await;
 }

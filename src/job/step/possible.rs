@@ -17,7 +17,6 @@ pub struct PossibleAction {
 
 /// The actions that `job` allows, the most likely first.
 pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
-    let moment = Moment { now, jitter: 0.0, policy: &PollingPolicy::DEFAULT };
     let actions = [
         OperatorAction::Release,
         OperatorAction::Retry,
@@ -25,10 +24,8 @@ pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
         OperatorAction::Dismiss,
         OperatorAction::Undismiss,
     ];
-    let is_possible = |action: &OperatorAction| {
-        !is_repetition(job, *action)
-            && matches!(step(job, &Event::Operator(*action), moment).reply, Some(ActionReply::Done(_)))
-    };
+    let is_possible =
+        |action: &OperatorAction| !is_repetition(job, *action) && rejection(job, *action, now).is_none();
     let possible = actions.into_iter().filter(is_possible).map(|action| PossibleAction {
         action,
         may_be_billed_again: match (action, &job.state) {
@@ -38,6 +35,15 @@ pub fn possible_actions(job: &Job, now: Timestamp) -> Vec<PossibleAction> {
         },
     });
     possible.collect()
+}
+
+/// Why `job` rejects `action` now; `None`: it does not.
+pub fn rejection(job: &Job, action: OperatorAction, now: Timestamp) -> Option<String> {
+    let moment = Moment { now, jitter: 0.0, policy: &PollingPolicy::DEFAULT };
+    match step(job, &Event::Operator(action), moment).reply {
+        Some(ActionReply::Rejected(why)) => Some(why),
+        _ => None,
+    }
 }
 
 /// Whether `action` is accepted, but does nothing: the job is dismissed already, or was not.

@@ -8,13 +8,14 @@ use crate::api::action::{
 };
 use crate::api::estimate::CostEstimate;
 use crate::api::list::{JobFilter, MAX_PAGE};
+use crate::api::problem::Candidate;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction};
 use crate::job::needs::effect;
 use crate::job::state::StateName;
 use crate::job::step::ActionReply;
-use crate::job::step::possible::{is_repetition, possible_actions};
+use crate::job::step::possible::{is_repetition, possible_actions, rejection};
 use crate::jobfile::dropreel_member::{MAX_LABEL_KEY, MAX_LABELS, is_label_key};
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
@@ -31,8 +32,8 @@ use crate::store::labels::LabelOutcome;
 const MAX_JOBS: usize = 10_000;
 /// Most jobs one request may name.
 const MAX_NAMED: usize = 1000;
-/// Most rejected jobs named in the answer.
-const MAX_REJECTED_SHOWN: usize = 20;
+/// Most jobs named in the answer: rejected ones, or those that a dry run found.
+const MAX_SHOWN: usize = 20;
 
 /// `POST /api/v1/jobs/bulk`.
 #[utoipa::path(
@@ -71,12 +72,16 @@ pub(super) async fn run_bulk_action(
         Some(action) => estimate_of(action, &allowing),
         None => EstimateTotal::default(),
     };
+    if !bulk.dry_run {
+        check_cost(&estimate, bulk.max_cost_usd)?;
+    }
     let mut result = BulkActionResult {
         jobs: allowing.len(),
         matched: jobs.len(),
         cost_quota: cost.get(),
         cost_usd: cost.usd(),
         estimate_usd: estimate.quota.usd(),
+        first_jobs: Vec::new(),
         done: 0,
         rejected: Vec::new(),
         possible: Vec::new(),
@@ -93,14 +98,16 @@ pub(super) async fn run_bulk_action(
                 _ => format!(", {}", CostEstimate::from(&estimate).describe()),
             };
             result.message = format!("{} matched{cost}", count_jobs(result.jobs));
+            if bulk.action.is_some() {
+                result.first_jobs = allowing.iter().take(MAX_SHOWN).map(|details| named(details)).collect();
+            }
         }
         Some(action) => {
-            // Those that do not allow it say why.
             let left_out = |details: &&JobDetails| !is_left_out(details, action, &bulk);
             let (done, mut rejected) =
                 apply_action(&request, &admin, action, jobs.iter().filter(left_out)).await?;
             result.message = summary(action, done.len(), &rejected);
-            rejected.truncate(MAX_REJECTED_SHOWN);
+            rejected.truncate(MAX_SHOWN);
             (result.done, result.rejected) = (done.len(), rejected);
             if action == OperatorAction::Dismiss {
                 result.dismissed = done;
@@ -124,14 +131,25 @@ async fn apply_action(
 ) -> Result<(Vec<JobId>, Vec<RejectedAction>), Problem> {
     let (messages, mut done, mut rejected) = (choose_messages(request), Vec::new(), Vec::new());
     for JobDetails { job, .. } in jobs {
-        let applied =
-            admin.server.store.apply(job.id(), Event::Operator(action), admin.server.clock.now()).await?;
-        match applied.reply {
-            Some(ActionReply::Rejected(reason)) => {
-                let reason = messages.action_rejected(action, applied.job.state_name(), reason);
+        let now = admin.server.clock.now();
+        // One that did not allow it when the jobs were counted is not acted on, whatever became of it since.
+        let (state, rejection) = match rejection(job, action, now) {
+            Some(why) => (job.state_name(), Some(why)),
+            None => {
+                let applied = admin.server.store.apply(job.id(), Event::Operator(action), now).await?;
+                let rejection = match applied.reply {
+                    Some(ActionReply::Rejected(why)) => Some(why),
+                    _ => None,
+                };
+                (applied.job.state_name(), rejection)
+            }
+        };
+        match rejection {
+            Some(why) => {
+                let reason = messages.action_rejected(action, state, why);
                 rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
             }
-            _ => done.push(job.id()),
+            None => done.push(job.id()),
         }
     }
     tracing::info!("bulk action {action} applied to {}", count_jobs(done.len()));
@@ -149,7 +167,7 @@ async fn set_labels(
         match store.set_labels(job.id(), changes.clone(), now).await? {
             LabelOutcome::Changed => changed += 1,
             LabelOutcome::Same => {}
-            LabelOutcome::TooMany if rejected.len() < MAX_REJECTED_SHOWN => {
+            LabelOutcome::TooMany if rejected.len() < MAX_SHOWN => {
                 let reason = format!("it would have more than {MAX_LABELS} labels");
                 rejected.push(RejectedAction { job: job.id(), name: job.identity().name.clone(), reason });
             }
@@ -165,12 +183,32 @@ fn allows(details: &JobDetails, action: OperatorAction, bulk: &BulkActionRequest
     !is_left_out(details, action, bulk) && is_possible()
 }
 
-/// Most held jobs continue by a release, and a retry of all would buy them again. A dismissed job is done with: whoever
-/// wants it all the same names it. A repetition does nothing.
+/// A job that has not ended may be paid for: it is held and continues by a release, or repeats its submit, or downloads. A
+/// retry of all must not buy it again. A dismissed job is done with: whoever wants it all the same names it. A repetition
+/// does nothing.
 fn is_left_out(details: &JobDetails, action: OperatorAction, bulk: &BulkActionRequest) -> bool {
-    let is_held = details.job.state_name() == StateName::Held && bulk.state != Some(StateName::Held);
+    let state = details.job.state_name();
+    let may_be_paid = matches!(state, StateName::Held | StateName::Submitting | StateName::Downloading)
+        && bulk.state != Some(state);
     let is_dismissed = details.job.facts().dismissed_at.is_some() && bulk.jobs.is_empty();
-    action == OperatorAction::Retry && (is_held || is_dismissed) || is_repetition(&details.job, action)
+    action == OperatorAction::Retry && (may_be_paid || is_dismissed) || is_repetition(&details.job, action)
+}
+
+/// Refuses an action that costs more than was shown.
+fn check_cost(estimate: &EstimateTotal, max_cost_usd: Option<f64>) -> Result<(), Problem> {
+    let Some(usd) = max_cost_usd else { return Ok(()) };
+    let max = Quota::from_usd(usd).filter(|max| *max >= Quota::ZERO);
+    let max = max.ok_or_else(|| Problem::bad_request("`max_cost_usd` must be an amount in US dollars"))?;
+    if estimate.quota <= max {
+        return Ok(());
+    }
+    let cost = CostEstimate::from(estimate).describe();
+    Err(Problem::too_expensive(format!("{cost} by now: more than the {max} of before; nothing was done")))
+}
+
+fn named(details: &JobDetails) -> Candidate {
+    let identity = details.job.identity();
+    Candidate { id: identity.id, name: identity.name.clone(), state: details.job.state_name() }
 }
 
 /// What the jobs allow.

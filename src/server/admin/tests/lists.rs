@@ -1,8 +1,10 @@
 //! The list of jobs: bulk actions, labels, and the page with its filters.
 
 use super::*;
-use crate::job::event::{Phase, TaskFacts};
+use crate::job::event::{Phase, ReportedOutput, SubmitVerdict, TaskFacts};
+use crate::job::output::OutputKind;
 use crate::job::state::StateName;
+use crate::pricing::price_book::{OperatorPrice, Price};
 
 #[actix_web::test]
 async fn bulk_action_applies_to_exactly_the_counted_jobs() {
@@ -47,6 +49,74 @@ async fn bulk_action_applies_to_exactly_the_counted_jobs() {
     for (body, detail) in wrong {
         assert_problem(&admin.post("/api/v1/jobs/bulk", body).await, 400, detail);
     }
+}
+
+/// A failed, a held, a downloading job, and one whose submit may have been executed.
+async fn jobs_to_retry(admin: &TestAdmin) -> Vec<JobId> {
+    let ids = admin.add_jobs(&["failed", "held", "downloading", "submitting"]).await;
+    let store = &admin.rig.store;
+    admin.run(ids[0], TaskFacts::of(Phase::Failed), NOW).await;
+    let held = Event::TooExpensive { why: "it costs too much".into() };
+    store.apply(ids[1], held, NOW).await.unwrap();
+    let link = Secret::new("https://cdn.example/1");
+    let outputs = vec![ReportedOutput { kind: OutputKind::Video, index: 0, link, expires_at: None }];
+    admin.run(ids[2], TaskFacts { outputs, ..TaskFacts::of(Phase::Completed) }, NOW).await;
+    admin.start_attempt(ids[3], NOW).await;
+    let verdict = SubmitVerdict::Unknown { why: "no answer".into(), not_before: None };
+    store.apply(ids[3], Event::SubmitAnswered { attempt: 1, verdict }, NOW).await.unwrap();
+    ids
+}
+
+#[actix_web::test]
+async fn bulk_retry_leaves_out_what_may_be_paid_unless_its_state_is_named() {
+    let admin = TestAdmin::start();
+    let ids = jobs_to_retry(&admin).await;
+    let states = async || {
+        let mut states = Vec::new();
+        for id in &ids {
+            states.push(admin.rig.store.details(*id).await.unwrap().job.state_name());
+        }
+        states
+    };
+    let before = states().await;
+    let post = async |body: Value| admin.post("/api/v1/jobs/bulk", &body.to_string()).await.json();
+    let counted = post(json!({"action": "retry", "label": ["project=spring"], "dry_run": true})).await;
+    let first = json!([{"id": ids[0], "name": "failed", "state": "failed"}]);
+    assert_eq!((&counted["jobs"], &counted["first_jobs"]), (&json!(1), &first), "{counted}");
+    post(json!({"action": "retry", "label": ["project=spring"]})).await;
+    let after = states().await;
+    assert_eq!((after[0], &after[1..]), (StateName::Pending, &before[1..]));
+    for state in ["held", "submitting"] {
+        let named = post(json!({"action": "retry", "state": state})).await;
+        assert_eq!(named["done"], json!(1), "{state}: {named}");
+    }
+}
+
+#[actix_web::test]
+async fn bulk_action_at_a_higher_price_than_shown_is_refused() {
+    let admin = TestAdmin::start();
+    let ids = jobs_to_retry(&admin).await;
+    let set_price = |quota| {
+        let price = Price::PerJob(Quota::new(quota));
+        let entry = OperatorPrice { model: draft("a").model, resolution: None, price };
+        admin.rig.store.set_operator_prices(vec![entry]);
+    };
+    set_price(75_000);
+    for (action, state) in [("retry", "failed"), ("release", "held")] {
+        let body = json!({"action": action, "state": state, "expect": 1, "max_cost_usd": 0.15});
+        let dry = json!({"action": action, "state": state, "dry_run": true});
+        let shown = admin.post("/api/v1/jobs/bulk", &dry.to_string()).await.json();
+        assert_eq!(shown["estimate_usd"], json!(0.15), "{action}");
+        set_price(75_001);
+        let refused = admin.post("/api/v1/jobs/bulk", &body.to_string()).await;
+        assert_problem(&refused, 422, "more than the $0.15 of before; nothing was done");
+        set_price(75_000);
+        let done = admin.post("/api/v1/jobs/bulk", &body.to_string()).await.json();
+        assert_eq!(done["done"], json!(1), "{action}: {done}");
+    }
+    assert_eq!(admin.rig.store.details(ids[1]).await.unwrap().job.state_name(), StateName::Pending);
+    let wrong = r#"{"action":"retry","state":"failed","max_cost_usd":-1}"#;
+    assert_problem(&admin.post("/api/v1/jobs/bulk", wrong).await, 400, "must be an amount in US dollars");
 }
 
 #[actix_web::test]

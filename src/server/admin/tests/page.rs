@@ -22,8 +22,8 @@ impl TestAdmin {
         self.act(job, OperatorAction::Cancel).await;
     }
 
-    /// Submits a job; a poll then finds its task like this.
-    pub(super) async fn run(&self, job: JobId, facts: TaskFacts, now: Timestamp) {
+    /// Makes the first attempt of a job.
+    pub(super) async fn start_attempt(&self, job: JobId, now: Timestamp) {
         let parts = AttemptParts {
             base_url: "https://qingbo.dev/v1".to_owned(),
             callback_url: Box::new(|_| None),
@@ -32,8 +32,13 @@ impl TestAdmin {
             price_class: None,
             estimated_change: None,
         };
+        self.rig.store.start_attempt(job, parts, now).await.unwrap();
+    }
+
+    /// Submits a job; a poll then finds its task like this.
+    pub(super) async fn run(&self, job: JobId, facts: TaskFacts, now: Timestamp) {
+        self.start_attempt(job, now).await;
         let store = &self.rig.store;
-        store.start_attempt(job, parts, now).await.unwrap();
         let task = TaskId::parse(&format!("task-{job}")).unwrap();
         let verdict = SubmitVerdict::Accepted { task: task.clone(), reserved: None };
         store.apply(job, Event::SubmitAnswered { attempt: 1, verdict }, now).await.unwrap();

@@ -118,7 +118,7 @@ export function handleActions() {
         return refresh();
       }
       if (!next.done) return confirm(next);
-      // Count the jobs and their cost first. The action then applies to exactly as many, or to none.
+      // Count the jobs and their cost first. The action then applies to exactly as many at no higher price, or to none.
       const request = JSON.parse(next.body);
       const counted = await send(next.address, JSON.stringify({ ...request, dry_run: true }));
       delete request.dry_run;
@@ -131,7 +131,7 @@ export function handleActions() {
         const cost = `$${counted.estimate_usd.toFixed(2)}`;
         next.confirm = aboutCost.replace('{label}', next.confirm).replace('{cost}', cost);
       }
-      confirm({ ...next, body: JSON.stringify({ ...request, expect: counted.jobs }) });
+      confirm({ ...next, body: JSON.stringify({ ...request, expect: counted.jobs, max_cost_usd: counted.estimate_usd }) });
     } catch (error) {
       toast(error.detail);
     }
