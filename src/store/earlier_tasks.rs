@@ -23,9 +23,10 @@ const NEXT: &str = "SELECT settlement_at FROM attempts INDEXED BY attempts_to_se
 const SETTLEMENT: &str = "SELECT settlement_at, settlement_tries FROM attempts
     WHERE task_id = ?1 AND settlement_at IS NOT NULL";
 
-/// Attempts that may have made a task that nobody knows; those with an unknown outcome before those that were refused.
+/// Attempts that may have made a task that nobody knows; those with an unknown outcome before those that were refused. A
+/// callback does not say which: of several, the oldest is taken, and what the job cost is right all the same.
 const WITHOUT_TASK: &str = "SELECT number FROM attempts WHERE job = ?1 AND task_id IS NULL AND sends > 0
-    ORDER BY counted_quota > 0 DESC, number DESC";
+    ORDER BY counted_quota > 0 DESC, number";
 /// Tasks that callbacks named and no attempt has, as the step writes them into the history.
 const NAMED_TASKS: &str = "SELECT DISTINCT substr(detail, 10) FROM history
     WHERE job = ?1 AND event = 'callback_received' AND detail LIKE 'for task %'
