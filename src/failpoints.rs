@@ -68,6 +68,8 @@ pub enum FailPoint {
     IntakeRowsWritten,
     /// The jobs of a file are committed; the file is still in the inbox.
     IntakeCommitted,
+    /// The folders that files are to be moved to exist and are flushed; no file is moved.
+    ArchiveFoldersCreated,
     /// A file about to be moved has been checked for changes once more.
     ArchiveChecked,
     /// A file that cannot be renamed is copied, and still in the inbox too.

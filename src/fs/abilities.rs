@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, open, unlinkat};
 use rustix::io::Errno;
 
-use crate::fs::folder::{is_flush_unsupported, open_folder};
+use crate::fs::flush_names::is_flush_unsupported;
+use crate::fs::folder::open_folder;
 use crate::fs::numbered::max_name_bytes;
 use crate::fs::{FsError, RenameMethod, SHORTEST_NAME_LIMIT};
 

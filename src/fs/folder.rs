@@ -1,16 +1,17 @@
-//! Folders: created private, opened, flushed.
+//! Folders: created private, opened.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Component, Path};
-use std::sync::Once;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::fs::FsError;
+use crate::fs::flush_names::flush_folders;
 
 /// Creates a folder and its missing parents with mode 0700, or less by the umask. Fails if a file or a dangling link
 /// has that name.
@@ -21,7 +22,27 @@ pub fn create_private_folder(path: &Path) -> Result<(), FsError> {
     create_folder(path, 0o700)
 }
 
+/// [`create_private_folder`] for many folders: each that gets new ones is flushed once. One that cannot be created is left
+/// out: whoever uses it meets the error again.
+///
+/// # Errors
+/// When the new folders cannot be flushed.
+pub fn create_private_folders(paths: &[PathBuf]) -> Result<(), FsError> {
+    let mut new = BTreeSet::new();
+    for path in paths {
+        let _ = create_unflushed(path, 0o700, &mut new);
+    }
+    flush_new(&new)
+}
+
 pub(crate) fn create_folder(path: &Path, mode: u32) -> Result<(), FsError> {
+    let mut new = BTreeSet::new();
+    let created = create_unflushed(path, mode, &mut new);
+    flush_new(&new).and(created)
+}
+
+/// Creates a folder and its missing parents, and adds them to `new`.
+fn create_unflushed(path: &Path, mode: u32, new: &mut BTreeSet<PathBuf>) -> Result<(), FsError> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => return Ok(()),
         // A configured folder may be a link to a folder: the administrator's choice.
@@ -29,43 +50,30 @@ pub(crate) fn create_folder(path: &Path, mode: u32) -> Result<(), FsError> {
         Ok(_) => return Err(FsError::NotRegular { path: path.to_owned(), kind: "file or dangling link" }),
         Err(_) => {}
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        create_folder(parent, mode)?;
+    if let Some(parent) = parent_of(path) {
+        create_unflushed(parent, mode, new)?;
     }
     match std::fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(FsError::new(path, error)),
-        _ => parent.map_or(Ok(()), flush_folder),
-    }
-}
-
-/// Flushes a folder, so that the names in it survive a power cut.
-///
-/// # Errors
-/// When the folder cannot be opened or flushed.
-pub fn flush_folder(path: &Path) -> Result<(), FsError> {
-    let folder = File::open(path).map_err(|error| FsError::new(path, error))?;
-    flush_names(&folder).map_err(|error| FsError::new(path, error))
-}
-
-/// [`flush_folder`] for an open folder. Some file systems cannot flush folders, which is logged once.
-pub(crate) fn flush_names(folder: impl AsFd) -> io::Result<()> {
-    static LOGGED: Once = Once::new();
-    match rustix::fs::fsync(folder) {
-        Err(error) if is_flush_unsupported(error) => {
-            LOGGED.call_once(|| {
-                tracing::warn!(
-                    "a file system cannot flush folders ({error}): a power cut can undo the newest moves"
-                );
-            });
+        _ => {
+            new.insert(path.to_owned());
             Ok(())
         }
-        flushed => Ok(flushed?),
     }
 }
 
-pub(super) fn is_flush_unsupported(error: Errno) -> bool {
-    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+/// Flushes the names of new folders. After an error it removes them again: the next try would take them for flushed.
+fn flush_new(new: &BTreeSet<PathBuf>) -> Result<(), FsError> {
+    let parents = new.iter().filter_map(|path| parent_of(path)).map(Path::to_owned).collect();
+    flush_folders(&parents).inspect_err(|_| {
+        for path in new.iter().rev() {
+            let _ = std::fs::remove_dir(path);
+        }
+    })
+}
+
+fn parent_of(path: &Path) -> Option<&Path> {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty())
 }
 
 /// Opens a folder to work relative to it. Follows links: the path comes from the configuration.
@@ -116,14 +124,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folder_that_cannot_be_flushed_is_no_error() {
-        // A pipe answers EINVAL, as such a file system does.
-        let (reader, _writer) = io::pipe().unwrap();
-        assert_eq!(rustix::fs::fsync(&reader), Err(Errno::INVAL));
-        flush_names(&reader).unwrap();
-    }
-
-    #[test]
     fn private_folder_has_mode_0700_and_never_replaces_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("a/b");
@@ -132,6 +132,15 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(create_private_folder(&file), Err(FsError::NotRegular { .. })));
+    }
+
+    #[test]
+    fn many_folders_are_created_beside_one_that_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let paths = ["a/b", "file/c", "a/d"].map(|path| folder.path().join(path));
+        create_private_folders(&paths).unwrap();
+        assert_eq!(paths.map(|path| path.is_dir()), [true, false, true]);
     }
 
     #[test]

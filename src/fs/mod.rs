@@ -10,6 +10,7 @@ pub(crate) mod direct_writer;
 mod durable;
 mod error;
 pub mod file_system;
+mod flush_names;
 mod folder;
 pub mod lock;
 mod numbered;
@@ -20,10 +21,12 @@ mod rename;
 pub use crate::fs::durable::write_durably;
 pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
 pub use crate::fs::error::{FsError, describe_space, is_transient};
+pub use crate::fs::flush_names::flush_folder;
+pub(crate) use crate::fs::flush_names::{flush_folders, flush_names};
 pub(crate) use crate::fs::folder::{
-    create_folder, flush_names, open_file_below, open_folder, open_folder_no_follow, split_path,
+    create_folder, open_file_below, open_folder, open_folder_no_follow, split_path,
 };
-pub use crate::fs::folder::{create_private_folder, flush_folder};
+pub use crate::fs::folder::{create_private_folder, create_private_folders};
 pub(crate) use crate::fs::numbered::{
     SHORTEST_NAME_LIMIT, max_name_bytes, numbered_as_copy, numbered_within,
 };

@@ -6,11 +6,12 @@ mod leftovers;
 mod open_folder;
 mod scan;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::failpoints::{self, FailPoint};
-use crate::fs::{FsError, create_private_folder, flush_folder, open_folder, open_folder_no_follow};
+use crate::fs::{FsError, create_private_folder, flush_folders, open_folder, open_folder_no_follow};
 pub use crate::inbox::destination::{Destination, FileHere, folder_for};
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::leftovers::Leftovers;
@@ -94,19 +95,22 @@ impl Inbox {
         Destination::create(&self.open_below(folder)?, &to)?.reject(name, version, reason)
     }
 
-    /// Flushes moves from the folder `from` below the inbox to the folder `to`. Before this, a power cut can undo them.
+    /// Flushes moves, each from a folder below the inbox to a folder elsewhere. Before this, a power cut can undo them.
     ///
     /// # Errors
-    /// When a folder cannot be flushed.
-    pub fn flush_moves(&self, from: &str, to: &Path) -> Result<(), FsError> {
-        // The destination first: a crash in between must not leave the file in neither folder.
-        flush_folder(to)?;
+    /// When a folder cannot be flushed; then none of the moves counts as flushed.
+    pub fn flush_moves<'m>(
+        &self,
+        moves: impl IntoIterator<Item = (&'m str, &'m Path)>,
+    ) -> Result<(), FsError> {
+        let folders = moves.into_iter().map(|(from, to)| (self.folder.join(from), to.to_owned()));
+        let (mut from, to): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = folders.unzip();
+        // The destinations first: a crash in between must not leave a file in neither folder.
+        flush_folders(&to)?;
         failpoints::hit(FailPoint::ArchiveTargetFlushed);
-        match flush_folder(&self.folder.join(from)) {
-            // Its owner has removed the empty folder, and whatever name was in it.
-            Err(FsError::NotFound(_)) if !from.is_empty() => {}
-            flushed => flushed?,
-        }
+        // The owner of one that is gone has removed it when it was empty, and whatever name was in it.
+        from.retain(|folder| *folder == self.folder || folder.is_dir());
+        flush_folders(&from)?;
         failpoints::hit(FailPoint::ArchiveFlushed);
         Ok(())
     }

@@ -278,3 +278,22 @@ fn names_fit_a_file_system_with_short_names() {
     }
     assert!(longest(&accepted) <= 143 && longest(&rejected) <= 143);
 }
+
+#[test]
+fn moves_from_many_folders_are_flushed_though_one_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let inbox = Inbox::new(root.path().join("inbox"));
+    inbox.create_if_missing().unwrap();
+    let moves: Vec<(String, PathBuf)> =
+        (0..20).map(|number| (number.to_string(), root.path().join(format!("day/{number}")))).collect();
+    for (from, to) in &moves {
+        std::fs::create_dir_all(inbox.path().join(from)).unwrap();
+        std::fs::create_dir_all(to).unwrap();
+    }
+    let flush = || inbox.flush_moves(moves.iter().map(|(from, to)| (&**from, &**to)));
+    flush().unwrap();
+    std::fs::remove_dir(inbox.path().join("7")).unwrap();
+    flush().unwrap();
+    std::fs::remove_dir(&moves[3].1).unwrap();
+    assert!(matches!(flush(), Err(FsError::NotFound(_))));
+}

@@ -26,6 +26,7 @@ const KINDS: &[(&str, &[Errno])] = &[
     ("ftruncate", &[Errno::IO, Errno::NOSPC]),
     ("unlink", &[Errno::IO, Errno::ROFS]),
     ("link", &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
+    ("syncfs", &[Errno::IO, Errno::NOSPC]),
 ];
 /// Where the shim counts how often a call failed.
 const FIRED: usize = 16;
@@ -121,6 +122,7 @@ fn small_load(harness: &mut CrashHarness) {
     harness.expected.insert("one".to_owned(), &["succeeded"]);
     harness.expected.insert("other".to_owned(), &["succeeded"]);
     harness.drop_file("bad.json", br#"{"model": 7}"#, None);
+    harness.drop_folders(9);
 }
 
 const LINES: &str = concat!(
@@ -292,7 +294,7 @@ fn restart_after_any_failed_call_finishes_every_job() {
             wrong.push(format!("{name} failed in {hits} of {runs} cases only"));
         }
     }
-    for name in ["write", "pwrite", "fsync", "rename", "open", "mkdir", "unlink"] {
+    for name in ["write", "pwrite", "fsync", "rename", "open", "mkdir", "unlink", "syncfs"] {
         let kind = KINDS.iter().position(|(known, _)| *known == name).unwrap();
         assert!(counts[kind] > 0, "no {name} was counted: the shim is not loaded");
     }
@@ -340,7 +342,7 @@ fn shim_counts_every_call_that_the_kernel_sees() {
     let library = format!("LD_PRELOAD={}", text(&shim.folder.path().join("failing_calls.so")));
     harness.rig.unset_variable("LD_PRELOAD");
     let daemon = harness.rig.command(&["serve"]);
-    let calls = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,renameat,renameat2,open,openat,openat2,\
+    let calls = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,syncfs,rename,renameat,renameat2,open,openat,openat2,\
                  creat,mkdir,mkdirat,ftruncate,truncate,fallocate,sync_file_range,copy_file_range,sendfile,unlink,\
                  unlinkat,rmdir,link,linkat,symlinkat";
     let calls = format!("trace={}", calls.replace(' ', ""));
@@ -361,7 +363,7 @@ fn shim_counts_every_call_that_the_kernel_sees() {
             .filter(|path| text(path).ends_with(".mp4"))
             .count()
     };
-    while clips() < 6 {
+    while clips() < 15 {
         assert!(start.elapsed() < Duration::from_secs(90), "the daemon under strace stores nothing");
         std::thread::sleep(Duration::from_millis(100));
     }

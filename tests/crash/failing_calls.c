@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum kind { WRITE, PWRITE, FSYNC, FDATASYNC, RENAME, OPEN, MKDIR, FTRUNCATE, UNLINK, LINK, KINDS };
+enum kind { WRITE, PWRITE, FSYNC, FDATASYNC, RENAME, OPEN, MKDIR, FTRUNCATE, UNLINK, LINK, SYNCFS, KINDS };
 #define FIRED 16
 
 static _Atomic unsigned long *report;
@@ -111,6 +111,7 @@ ON_FD(PWRITE, ssize_t, pwrite, (int fd, const void *b, size_t n, off_t o), (fd, 
 ON_FD(PWRITE, ssize_t, pwrite64, (int fd, const void *b, size_t n, off64_t o), (fd, b, n, o), int, const void *, size_t, off64_t)
 ON_FD(FSYNC, int, fsync, (int fd), (fd), int)
 ON_FD(FDATASYNC, int, fdatasync, (int fd), (fd), int)
+ON_FD(SYNCFS, int, syncfs, (int fd), (fd), int)
 ON_FD(FTRUNCATE, int, ftruncate, (int fd, off_t l), (fd, l), int, off_t)
 ON_FD(FTRUNCATE, int, ftruncate64, (int fd, off64_t l), (fd, l), int, off64_t)
 

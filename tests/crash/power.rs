@@ -1,16 +1,18 @@
 //! Power cuts: the data folder is on an ext4 image, and the image on xfs, where a reflink copies it at one moment while
 //! the daemon works. The copy is what a disk without a write cache would hold after a power cut.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dropreel::failpoints::FailPoint;
 use dropreel::sandbox::ledger::Ledger;
 use rustix::process::Signal;
 
 use crate::file_systems::{Load, Mount, ScratchFolder, env_number, place_data, rng, run_or_panic, text};
 use crate::points::crash_harness::CrashHarness;
 use crate::support::checker::{Evidence, HarnessLog, When, check};
+use crate::support::files_below;
 use crate::support::mutants;
 
 const LOAD: &[&str] = &[
@@ -61,23 +63,26 @@ struct Disks {
 }
 
 impl Disks {
-    fn set_up(two: bool) -> Self {
+    /// With the second disk mounted there, in the first.
+    fn set_up(second: Option<&str>) -> Self {
         let scratch = ScratchFolder::in_memory();
         let backing = Mount::image(&scratch.xfs("xfs.img", 2048), &scratch.path("backing"), "noatime");
         let (data, copies) = (scratch.path("disk"), scratch.folder("copies"));
         let mut disks =
             Self { mounted: Vec::new(), images: Vec::new(), copies, _backing: backing, _scratch: scratch };
         disks.add("data.img", &data);
-        if two {
-            std::fs::create_dir(data.join("data")).unwrap();
-            disks.add("videos.img", &data.join("data/videos"));
+        if let Some(at) = second {
+            let at = data.join(at);
+            std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+            disks.add("second.img", &at);
         }
         disks
     }
 
     fn add(&mut self, name: &str, at: &Path) {
         let image = self._scratch.ext4(&format!("backing/{name}"), 512);
-        self.mounted.push(Mount::image(&image, at, "noatime"));
+        // Only what is flushed must be on the disk: the file system commits nothing by itself meanwhile.
+        self.mounted.push(Mount::image(&image, at, "noatime,commit=300"));
         std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o700)).unwrap();
         std::fs::File::open(at).unwrap().sync_all().unwrap();
         self.images.push((image, at.to_owned()));
@@ -139,7 +144,7 @@ impl Round {
     /// Runs the round. Returns the counts, or what went wrong.
     async fn run(self) -> Result<Hits, String> {
         let mut harness = CrashHarness::set_up("", self.seed).await;
-        let mut disks = Disks::set_up(self.two_disks);
+        let mut disks = Disks::set_up(self.two_disks.then_some("data/videos"));
         place_data(&harness, &disks.data());
         if let Some(mutant) = self.mutant {
             harness.rig.set_variable(mutants::VARIABLE, mutant);
@@ -286,22 +291,86 @@ async fn power_cut_breaks_no_promise() {
     assert!(all.jobs >= total / 2 && all.callbacks > total && all.files > total, "{all:?}");
 }
 
-/// Each mutant, and whether it shows only if the library has a disk of its own.
-pub const MUTANTS: &[(&str, bool)] =
-    &[("commit-without-flush", false), ("no-file-flush", false), ("no-folder-flush", true)];
+/// Points of the move of accepted files, from the creation of their folders to its record.
+const MOVE: &[FailPoint] = &[
+    FailPoint::ArchiveFoldersCreated,
+    FailPoint::ArchiveRenamed,
+    FailPoint::ArchiveTargetFlushed,
+    FailPoint::ArchiveFlushed,
+    FailPoint::MoveRecorded,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn files_of_many_folders_survive_a_power_cut_during_their_move() {
+    for point in MOVE {
+        cut_during_move(*point, None).await.unwrap_or_else(|why| panic!("{}: {why}", point.into_str()));
+    }
+}
+
+/// Stops the daemon at a point of the move of twelve files, each in a folder of its own, and continues on a copy of its disks.
+async fn cut_during_move(point: FailPoint, mutant: Option<&'static str>) -> Result<(), String> {
+    const FILES: usize = 12;
+    let mut harness = CrashHarness::set_up("", 1).await;
+    // The database is on another disk: its commits flush no move.
+    let mut disks = Disks::set_up(Some("drops"));
+    place_data(&harness, &disks.data());
+    for name in ["inbox", "accepted"] {
+        std::fs::DirBuilder::new().mode(0o700).create(disks.data().join("../drops").join(name)).unwrap();
+        std::os::unix::fs::symlink(Path::new("../drops").join(name), disks.data().join(name)).unwrap();
+    }
+    if let Some(mutant) = mutant {
+        harness.rig.set_variable(mutants::VARIABLE, mutant);
+    }
+    harness.rig.set_variable("DROPREEL_FAIL_STOP_AT", &format!("{}:1", point.into_str()));
+    harness.rig.start_daemon().await;
+    harness.drop_folders(FILES);
+    harness.rig.until_output(&format!("at {}", point.into_str())).await;
+    let mut hits = Hits::default();
+    let cut = Round { seed: 1, cuts: 1, real_every: 1, two_disks: true, mutant: None };
+    harness.rig.unset_variable("DROPREEL_FAIL_STOP_AT");
+    let at = format!("after cut at {}", point.into_str());
+    if let Err(why) = cut.cut_for_real(&mut harness, &mut disks, &mut hits, &at).await {
+        drop(harness);
+        return Err(why);
+    }
+    let result = harness.finish(true).await;
+    let kept = files_below(&disks.data().join("accepted")).len();
+    result.and(if kept == FILES { Ok(()) } else { Err(format!("{kept} of {FILES} files are in accepted/")) })
+}
+
+/// Where a mutant shows.
+#[derive(Clone, Copy, Debug)]
+pub enum Shows {
+    /// Under load, or only if the library has a disk of its own.
+    UnderLoad { two_disks: bool },
+    /// When the moves of accepted files are recorded.
+    InMoves,
+}
+
+pub const MUTANTS: &[(&str, Shows)] = &[
+    ("commit-without-flush", Shows::UnderLoad { two_disks: false }),
+    ("no-file-flush", Shows::UnderLoad { two_disks: false }),
+    ("no-folder-flush", Shows::UnderLoad { two_disks: true }),
+    ("moves-unflushed", Shows::InMoves),
+];
 
 /// `DROPREEL_MUTANT` picks one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "ci/mutants runs this, on a copy of the repository that has the mutants"]
 async fn mutants_break_promises_in_a_power_cut() {
     let only = std::env::var("DROPREEL_MUTANT").ok();
-    for (mutant, two_disks) in MUTANTS {
+    for (mutant, shows) in MUTANTS {
         if only.as_deref().is_some_and(|only| only != *mutant) {
             continue;
         }
-        let round =
-            Round { seed: 3, cuts: 60, real_every: u64::MAX, two_disks: *two_disks, mutant: Some(mutant) };
-        let result = round.run().await;
+        let result = match *shows {
+            Shows::UnderLoad { two_disks } => {
+                let mutant = Some(*mutant);
+                let round = Round { seed: 3, cuts: 60, real_every: u64::MAX, two_disks, mutant };
+                round.run().await.map(drop)
+            }
+            Shows::InMoves => cut_during_move(FailPoint::MoveRecorded, Some(mutant)).await,
+        };
         let why = result.err().unwrap_or_else(|| panic!("power cuts do not catch {mutant}"));
         let first = why.lines().nth(1).unwrap_or(&why).to_owned();
         let kinds: &[&str] = match *mutant {

@@ -366,6 +366,23 @@ async fn files_of_folders_keep_their_folders_and_label_their_jobs() {
 #[tokio::test]
 async fn repeated_copy_is_one_of_the_same_path() {
     let inbox = Inbox::new();
+#[tokio::test]
+async fn files_of_many_folders_are_accepted_into_folders_of_the_same_names() {
+    let inbox = Inbox::new();
+    let paths: Vec<String> = (10..40).map(|number| format!("trip/scene {number}/shots/a.json")).collect();
+    paths.iter().for_each(|path| inbox.drop(path, JOB));
+    // A file has the name that the folder of others is to have.
+    std::fs::create_dir_all(inbox.path("accepted/2026-04-04/trip")).unwrap();
+    std::fs::write(inbox.path("accepted/2026-04-04/trip/scene 20"), "").unwrap();
+    inbox.settle().await;
+    assert_eq!(inbox.jobs().await.len(), paths.len());
+    assert!(inbox.store.unmoved().await.unwrap().is_empty());
+    for path in paths {
+        let path = path.replace("scene 20", "scene 20-1");
+        assert!(inbox.path("accepted/2026-04-04").join(&path).is_file(), "{path}");
+    }
+}
+
     for path in ["spring/a.json", "summer/a.json", "a.json", "spring/a (1).json", "summer/a.json"] {
         inbox.drop(path, JOB);
         inbox.settle().await;

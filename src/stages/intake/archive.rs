@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
-use crate::fs::{FsError, create_private_folder};
+use crate::fs::{FsError, create_private_folder, create_private_folders};
 use crate::inbox::{Destination, FileHere, Inbox, folder_for};
 use crate::jobfile::split_path;
 use crate::stages::intake::IntakeStage;
@@ -43,32 +43,33 @@ impl IntakeStage {
     /// Finishes the moves that a crash or a full disk interrupted. Returns the names of the files that still cannot be
     /// moved: their jobs are committed, so they must not be ingested again.
     pub(super) async fn resume_moves(&self) -> Result<BTreeSet<String>, StoreError> {
-        let mut still_unmoved = BTreeSet::new();
+        let (mut moved, mut still_unmoved) = (Vec::new(), BTreeSet::new());
         for unmoved in self.store.unmoved().await? {
-            let folder = self.folders.accepted.join(self.clock.local_date(unmoved.ingested_at));
+            let day = self.folders.accepted.join(self.clock.local_date(unmoved.ingested_at));
             let name = unmoved.file_name.clone();
             failpoints::hit(FailPoint::MoveResumed);
-            let nr = unmoved.nr;
-            match self.finish_move(folder, unmoved).await? {
-                Ok(to) => self.store.mark_moved(vec![(nr, display_path(to))], self.clock.now()).await?,
+            let (nr, from) = (unmoved.nr, split_path(&name).0.to_owned());
+            let folder = folder_for(&day, &from);
+            match self.finish_move(folder.clone(), unmoved).await? {
+                Ok(to) => moved.push(Moved { from, to: folder, files: vec![(nr, display_path(to))] }),
                 Err(error) => {
-                    tracing::warn!("{name} was accepted but cannot be moved out of the inbox yet: {error}");
+                    warn_stays(&name, &error);
                     still_unmoved.insert(name);
                 }
             }
         }
+        self.record_moves(moved).await;
         Ok(still_unmoved)
     }
 
-    /// Moves the file, and returns where it is now. Another file that was moved in its place is put back.
+    /// Moves the file to `folder`, and returns where it is now. Another file that was moved in its place is put back.
     async fn finish_move(
         &self,
         folder: PathBuf,
         unmoved: UnmovedFile,
     ) -> Result<Result<Option<PathBuf>, FsError>, StoreError> {
-        let (validator, path) = (self.validator.clone(), unmoved.file_name.clone());
-        let from = folder_for(&folder, split_path(&path).0);
-        let finish = move || finish_move(&validator.inbox, &folder, &unmoved);
+        let (validator, path, to) = (self.validator.clone(), unmoved.file_name.clone(), folder.clone());
+        let finish = move || finish_move(&validator.inbox, &to, &unmoved);
         let foreign = match run_blocking(&self.clock, finish).await {
             Ok(FinishedMove::Done(to)) => return Ok(Ok(Some(to))),
             Ok(FinishedMove::Missing(Some(file))) => file,
@@ -85,7 +86,7 @@ impl IntakeStage {
         let put_back = move || {
             let (below, name) = split_path(&path);
             let opened = validator.inbox.open_below(below)?;
-            Destination::create(&opened, &from)?.put_back(name, &foreign)?;
+            Destination::create(&opened, &folder)?.put_back(name, &foreign)?;
             tracing::warn!("{path} was replaced while it was moved; the other file is back in the inbox");
             Ok(None)
         };
@@ -105,31 +106,28 @@ impl IntakeStage {
     /// Records moves in the database after they are flushed. After a crash before that, the next pass finds the files
     /// moved already.
     pub(super) async fn record_moves(&self, moved: Vec<Moved>) {
-        let mut by_folders = BTreeMap::<(String, PathBuf), Vec<_>>::new();
-        for Moved { from, to, files } in moved.into_iter().filter(|moved| !moved.files.is_empty()) {
-            by_folders.entry((from, to)).or_default().extend(files);
-        }
-        let validator = self.validator.clone();
-        let flushed = run_blocking(&self.clock, move || {
-            let flushed = by_folders.into_iter().filter_map(|((from, to), files)| match validator.inbox.flush_moves(&from, &to) {
-                Ok(()) => Some(files),
-                // The next pass finds them moved, or still in the inbox.
-                Err(error) => {
-                    tracing::warn!(
-                        "files were moved to {}, but the move could not be flushed and a crash may undo it: {error}",
-                        to.display()
-                    );
-                    None
-                }
-            });
-            flushed.flatten().collect::<Vec<_>>()
-        })
-        .await;
-        let count = flushed.len();
-        if count == 0 {
+        let moved: Vec<Moved> = moved.into_iter().filter(|moved| !moved.files.is_empty()).collect();
+        if moved.is_empty() {
             return;
         }
-        if let Err(error) = self.store.mark_moved(flushed, self.clock.now()).await {
+        let validator = self.validator.clone();
+        let flush = move || {
+            let folders = moved.iter().map(|moved| (&*moved.from, &*moved.to));
+            let flushed = validator.inbox.flush_moves(folders);
+            flushed.map(|()| moved.into_iter().flat_map(|moved| moved.files).collect::<Vec<_>>())
+        };
+        let moved = match run_blocking(&self.clock, flush).await {
+            Ok(moved) => moved,
+            // The next pass finds the files moved, or still in the inbox.
+            Err(error) => {
+                tracing::warn!(
+                    "files were moved out of the inbox, but that could not be flushed and a crash may undo it: {error}"
+                );
+                return;
+            }
+        };
+        let count = moved.len();
+        if let Err(error) = self.store.mark_moved(moved, self.clock.now()).await {
             tracing::warn!(
                 "{count} files were moved out of the inbox, but that could not be recorded yet: {error}"
             );
@@ -146,31 +144,38 @@ fn archive_all(inbox: &Inbox, day: &Path, files: Vec<Committed>) -> Vec<Moved> {
     for committed in files {
         by_folder.entry(split_path(&committed.path).0.to_owned()).or_default().push(committed);
     }
-    let moved = by_folder.into_iter().map(|(from, files)| {
-        let to = folder_for(day, &from);
+    let targets: Vec<PathBuf> = by_folder.keys().map(|from| folder_for(day, from)).collect();
+    // Before any move: a file must not be in a folder whose name a power cut can undo.
+    if let Err(error) = create_private_folders(&targets) {
+        by_folder.values().flatten().for_each(|committed| warn_stays(&committed.path, &error));
+        return Vec::new();
+    }
+    failpoints::hit(FailPoint::ArchiveFoldersCreated);
+    let moved = by_folder.into_iter().zip(targets).map(|((from, files), to)| {
         let files = archive_from(inbox, &from, &to, &files);
         Moved { from, to, files }
     });
     moved.collect()
 }
 
+fn warn_stays(path: &str, error: &FsError) {
+    tracing::warn!("{path} was accepted but cannot be moved out of the inbox yet: {error}");
+}
+
 fn archive_from(inbox: &Inbox, from: &str, to: &Path, files: &[Committed]) -> Vec<(i64, Option<String>)> {
-    let stays = |path: &str, error: &FsError| {
-        tracing::warn!("{path} was accepted but cannot be moved out of the inbox yet: {error}");
-    };
     let moved = inbox.open_below(from).and_then(|opened| {
         let destination = Destination::create(&opened, to)?;
         let moved = files.iter().filter_map(|committed| match archive(&destination, committed) {
             Ok(to) => Some((committed.nr, display_path(to))),
             Err(error) => {
-                stays(&committed.path, &error);
+                warn_stays(&committed.path, &error);
                 None
             }
         });
         Ok(moved.collect())
     });
     moved.unwrap_or_else(|error| {
-        files.iter().for_each(|committed| stays(&committed.path, &error));
+        files.iter().for_each(|committed| warn_stays(&committed.path, &error));
         Vec::new()
     })
 }
@@ -196,9 +201,8 @@ enum FinishedMove {
     Missing(Option<FileHere>),
 }
 
-fn finish_move(inbox: &Inbox, day: &Path, unmoved: &UnmovedFile) -> Result<FinishedMove, FsError> {
+fn finish_move(inbox: &Inbox, to: &Path, unmoved: &UnmovedFile) -> Result<FinishedMove, FsError> {
     let (from, name) = split_path(&unmoved.file_name);
-    let to = folder_for(day, from);
     let opened = match inbox.open_below(from) {
         // Its empty folder is gone. A file that was moved in its place is put back there.
         Err(FsError::NotFound(_)) => {
@@ -207,8 +211,8 @@ fn finish_move(inbox: &Inbox, day: &Path, unmoved: &UnmovedFile) -> Result<Finis
         }
         opened => opened?,
     };
-    let destination = Destination::create(&opened, &to)?;
-    let finished = match destination.archive_content(name, &unmoved.sha256) {
+    let destination = Destination::create(&opened, to)?;
+    Ok(match destination.archive_content(name, &unmoved.sha256) {
         // Moved already, removed, or another file by now.
         Err(FsError::Changed(_) | FsError::NotFound(_)) => {
             let files = destination.files_named(name);
@@ -218,10 +222,7 @@ fn finish_move(inbox: &Inbox, day: &Path, unmoved: &UnmovedFile) -> Result<Finis
             }
         }
         moved => FinishedMove::Done(moved?),
-    };
-    // A move must be flushed before it is recorded, or a power cut could undo it unnoticed.
-    inbox.flush_moves(from, &to)?;
-    Ok(finished)
+    })
 }
 
 fn display_path(path: Option<PathBuf>) -> Option<String> {

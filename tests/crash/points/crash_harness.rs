@@ -104,6 +104,24 @@ impl CrashHarness {
         self.expected.insert(name.to_owned(), ends);
     }
 
+    /// Moves a folder into the inbox with this many folders in it, and a job file in each. What they hold is on the disk.
+    pub fn drop_folders(&mut self, folders: usize) {
+        let inbox = self.rig.path("inbox");
+        let beside = inbox.join(".trip");
+        for number in 0..folders {
+            let (name, path) = (format!("scene-{number}"), format!("scene {number}/shot.json"));
+            let (file, text) = (beside.join(&path), job_file(&name, "", &[]));
+            let folder = file.parent().unwrap();
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).unwrap();
+            std::fs::write(&file, &text).unwrap();
+            self.log.record_drop(&format!("trip/{path}"), text.as_bytes(), Some(1));
+            self.expected.insert(name, &["succeeded"]);
+        }
+        rustix::fs::syncfs(std::fs::File::open(&beside).unwrap()).unwrap();
+        std::fs::rename(beside, inbox.join("trip")).unwrap();
+        std::fs::File::open(inbox).unwrap().sync_all().unwrap();
+    }
+
     pub fn drop_file(&mut self, name: &str, bytes: &[u8], jobs: Option<u32>) {
         // The daemon may have died before it created the folder.
         let folder = self.rig.path("inbox").join(name).parent().unwrap().to_owned();

@@ -35,6 +35,8 @@ pub enum Scenario {
     Jobs(&'static str),
     /// Bad files are rejected.
     BadFiles,
+    /// Job files come in more folders than are flushed one by one.
+    Folders,
     /// Job files have a second name elsewhere.
     TwoNames,
     /// A person cancels a job that is queued.
@@ -165,6 +167,9 @@ impl CrashRun {
 
     /// Drops the files of the scenario. Called once.
     fn drop_all(&self, harness: &mut CrashHarness, jobs: u64) {
+        if self.scenario == Scenario::Folders {
+            harness.drop_folders(12);
+        }
         for number in 0..jobs {
             let name = format!("job-{number}");
             match self.scenario {
@@ -200,7 +205,7 @@ impl CrashRun {
                     harness.drop_job(&name, "", &more, &["cancelled"]);
                     harness.moved.insert(name, 0);
                 }
-                Scenario::Api | Scenario::Restored => {}
+                Scenario::Api | Scenario::Folders | Scenario::Restored => {}
             }
         }
         for number in 0..harness.rng.below(3) {

@@ -85,6 +85,10 @@ fn texts_below(folder: &Path, search: &mut impl FnMut(&str, &str)) {
 fn check_modes(data_dir: &Path, folder: &Path, found: &mut Findings) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+        // What a link leads to has a mode of its own.
+        if metadata.is_symlink() {
+            continue;
+        }
         let (path, mode) = (entry.path(), metadata.permissions().mode() & 0o7777);
         if metadata.is_dir() {
             // A person may create the inbox and let others drop files there.
