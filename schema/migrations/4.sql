@@ -138,6 +138,7 @@ CREATE INDEX job_pictures_by_content ON job_pictures (sha256);
 CREATE TABLE uploaded_pictures (
     sha256       TEXT NOT NULL,
     picture_type TEXT NOT NULL,
+    bytes        INTEGER NOT NULL,
     uploaded_at  INTEGER NOT NULL,
     PRIMARY KEY (sha256, picture_type)
 ) STRICT, WITHOUT ROWID;

@@ -19,6 +19,7 @@ use crate::jobfile::{
 use crate::pictures::{PictureError, add_warnings, describe, read_whole, warnings};
 use crate::rng::Rng;
 use crate::settings::Settings;
+use crate::store::pictures::MAX_WAITING_BYTES;
 
 /// The pictures that a command hands over.
 pub(crate) struct HandOver {
@@ -159,6 +160,10 @@ impl HandOver {
 
     /// Uploads those of these pictures that this command has not uploaded yet.
     pub async fn upload(&mut self, client: &ApiClient, names: &PictureNames) -> Result<(), CliError> {
+        let new: BTreeSet<&String> = names.values().filter(|name| !self.uploaded.contains(*name)).collect();
+        let paths = new.into_iter().filter_map(|name| self.files.get(name));
+        let bytes = paths.filter_map(|path| Some(path.metadata().ok()?.len())).sum();
+        check_total(bytes).map_err(CliError::failed)?;
         for name in names.values() {
             let Some(path) = self.files.get(name).filter(|_| !self.uploaded.contains(name)) else { continue };
             let shown = printable(&path.display().to_string());
@@ -234,10 +239,34 @@ impl FilePictures<'_> {
     }
 }
 
+/// More would be removed again before their jobs name them.
+fn check_total(bytes: u64) -> Result<(), String> {
+    if bytes <= MAX_WAITING_BYTES {
+        return Ok(());
+    }
+    let (found, kept) = (bytes as f64 / f64::from(1 << 30), MAX_WAITING_BYTES >> 30);
+    Err(format!(
+        "the pictures of one job file have {found:.1} GiB together, and the daemon keeps {kept} GiB for jobs to come: split \
+         the job file, or drop it into the inbox with its pictures"
+    ))
+}
+
 /// The folder of a file; that of standard input is the current one.
 pub(crate) fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_of_one_job_file_that_would_not_be_kept_are_refused() {
+        assert_eq!(check_total(MAX_WAITING_BYTES), Ok(()));
+        let why = check_total(MAX_WAITING_BYTES + (1 << 29)).unwrap_err();
+        assert!(why.contains("4.5 GiB together") && why.contains("split the job file"), "{why}");
     }
 }

@@ -184,6 +184,15 @@ impl PictureFolder {
         self.remove_name(&content.file_name())
     }
 
+    /// [`remove`](Self::remove) for copies that no job needs. One that cannot be removed now is logged. Blocks.
+    pub fn remove_unneeded(&self, unneeded: &[PictureContent]) {
+        for content in unneeded {
+            if let Err(error) = self.remove(content) {
+                tracing::warn!("the copy of a picture that no job needs cannot be removed: {error}");
+            }
+        }
+    }
+
     /// Removes what interrupted copies have left. Call it while none is under way.
     ///
     /// # Errors

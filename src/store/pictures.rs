@@ -22,11 +22,17 @@ const IS_NAMED: &str = "SELECT 1 FROM job_pictures INDEXED BY job_pictures_by_co
            OR EXISTS (SELECT 1 FROM moved_jobs WHERE moved_jobs.job = jobs.nr)) LIMIT 1";
 const IS_UPLOADED: &str =
     "SELECT 1 FROM uploaded_pictures WHERE sha256 = ?1 AND picture_type = ?2 AND uploaded_at > ?3";
-const UPLOAD: &str =
-    "INSERT OR REPLACE INTO uploaded_pictures (sha256, picture_type, uploaded_at) VALUES (?1, ?2, ?3)";
+const UPLOAD: &str = "INSERT OR REPLACE INTO uploaded_pictures (sha256, picture_type, bytes, uploaded_at)
+    VALUES (?1, ?2, ?3, ?4)";
+const UPLOADED_BYTES: &str = "SELECT coalesce(sum(bytes), 0) FROM uploaded_pictures";
+const NEWEST_UPLOADS: &str =
+    "SELECT sha256, picture_type, bytes FROM uploaded_pictures ORDER BY uploaded_at DESC";
+const FORGET_UPLOAD: &str = "DELETE FROM uploaded_pictures WHERE sha256 = ?1 AND picture_type = ?2";
 const FORGET_UPLOADS: &str = "DELETE FROM uploaded_pictures WHERE uploaded_at <= ?1";
 /// How long an uploaded picture is kept for a job to come.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Most bytes of uploaded pictures that are kept for jobs to come: some 200 of the largest, or 2,000 as cameras make them.
+pub const MAX_WAITING_BYTES: u64 = 4 << 30;
 const ORIGINAL: &str = "SELECT inbox_path FROM job_pictures INDEXED BY job_pictures_by_content
     WHERE sha256 = ?1 AND inbox_path IS NOT NULL LIMIT 1";
 const IS_SERVED: &str = "SELECT 1 FROM jobs JOIN job_pictures ON job_pictures.job = jobs.nr
@@ -153,19 +159,53 @@ impl Store {
         Ok(unneeded)
     }
 
-    /// Keeps the copy of an uploaded picture for [`UPLOAD_LIFETIME`].
+    /// Keeps the copy of an uploaded picture for [`UPLOAD_LIFETIME`]. Returns the oldest ones that no job names and that
+    /// [`MAX_WAITING_BYTES`] leave no room for: they are not kept any more.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn record_upload(&self, content: PictureContent, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn record_upload(
+        &self,
+        content: PictureContent,
+        bytes: u64,
+        now: Timestamp,
+    ) -> Result<Vec<PictureContent>, StoreError> {
         self.writer
             .write(move |writing| {
                 let mut upload = writing.connection.prepare_cached(UPLOAD)?;
-                upload.execute((&content.sha256, content.picture_type, now))?;
-                Ok(())
+                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                upload.execute((&content.sha256, content.picture_type, bytes, now))?;
+                forget_uploads(writing.connection)
             })
             .await
     }
+}
+
+fn forget_uploads(connection: &Connection) -> Result<Vec<PictureContent>, StoreError> {
+    let mut left = i64::try_from(MAX_WAITING_BYTES).unwrap_or(i64::MAX);
+    let total: i64 = connection.prepare_cached(UPLOADED_BYTES)?.query_row([], |row| row.get(0))?;
+    let mut forgotten = Vec::new();
+    if total <= left {
+        return Ok(forgotten);
+    }
+    let (mut newest, mut named) =
+        (connection.prepare_cached(NEWEST_UPLOADS)?, connection.prepare_cached(IS_NAMED)?);
+    let mut rows = newest.query([])?;
+    while let Some(row) = rows.next()? {
+        let content = PictureContent { sha256: row.get(0)?, picture_type: row.get(1)? };
+        if named.exists((&content.sha256, content.picture_type))? {
+            continue;
+        }
+        left = left.saturating_sub(row.get(2)?);
+        if left < 0 {
+            forgotten.push(content);
+        }
+    }
+    let mut forget = connection.prepare_cached(FORGET_UPLOAD)?;
+    for content in &forgotten {
+        forget.execute((&content.sha256, content.picture_type))?;
+    }
+    Ok(forgotten)
 }
 
 #[cfg(test)]
@@ -183,8 +223,8 @@ mod tests {
             |digit: &str| PictureContent { sha256: digit.repeat(64), picture_type: PictureType::Png };
         let (before, after) =
             (NOW.plus(UPLOAD_LIFETIME).minus(Duration::from_secs(1)), NOW.plus(UPLOAD_LIFETIME));
-        rig.store.record_upload(content("a"), NOW).await.unwrap();
-        rig.store.record_upload(content("b"), NOW).await.unwrap();
+        rig.store.record_upload(content("a"), 1, NOW).await.unwrap();
+        rig.store.record_upload(content("b"), 1, NOW).await.unwrap();
         let found = FoundPicture { inbox_path: None, content: content("b") };
         let picture = NamedPicture { path: "b.png".to_owned(), found: Some(found) };
         let job = rig.ingest(vec![Draft { pictures: vec![picture], ..draft("b") }]).await[0];
@@ -193,5 +233,26 @@ mod tests {
         assert_eq!(unneeded(after).await.unwrap(), ["a", "c"].map(content));
         rig.store.apply(job, Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
         assert_eq!(unneeded(after).await.unwrap(), ["a", "c"].map(content));
+    }
+
+    #[tokio::test]
+    async fn oldest_uploads_without_a_job_make_room_for_new_ones() {
+        const HALF: u64 = MAX_WAITING_BYTES / 2;
+        let rig = Rig::new();
+        let content =
+            |digit: &str| PictureContent { sha256: digit.repeat(64), picture_type: PictureType::Png };
+        let upload = |digit: &str, bytes: u64, second: u64| {
+            rig.store.record_upload(content(digit), bytes, NOW.plus(Duration::from_secs(second)))
+        };
+        assert_eq!(upload("a", HALF, 1).await.unwrap(), []);
+        let found = FoundPicture { inbox_path: None, content: content("a") };
+        let picture = NamedPicture { path: "a.png".to_owned(), found: Some(found) };
+        rig.ingest(vec![Draft { pictures: vec![picture], ..draft("a") }]).await;
+        assert_eq!(upload("b", HALF, 2).await.unwrap(), [], "a job names the first");
+        assert_eq!(upload("c", HALF, 3).await.unwrap(), [], "as much as is kept");
+        assert_eq!(upload("b", HALF, 4).await.unwrap(), [], "once more");
+        assert_eq!(upload("d", 1, 5).await.unwrap(), [content("c")]);
+        let kept = ["a", "b", "c", "d"].map(content).into();
+        assert_eq!(rig.store.unneeded_pictures(kept, NOW).await.unwrap(), [content("c")]);
     }
 }

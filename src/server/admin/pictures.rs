@@ -18,7 +18,7 @@ use crate::server::admin::http::json_response;
 use crate::server::admin::problem::{Problem, ProblemResponses};
 use crate::server::admin::state::AdminState;
 use crate::server::body::{BodyLimit, read_body};
-use crate::store::pictures::UPLOAD_LIFETIME;
+use crate::store::pictures::{MAX_WAITING_BYTES, UPLOAD_LIFETIME};
 
 /// Longest time to receive a picture.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -33,7 +33,7 @@ const WRONG_NAMES: &str =
     post,
     path = "/api/v1/pictures",
     tag = "jobs",
-    summary = "Upload a picture for jobs to come. It is kept for a day, and for as long as a job names it",
+    summary = "Upload a picture for jobs to come. It is kept for a day, or until 4 GiB more are uploaded, and for as long as a job names it",
     request_body(description = "A JPEG, PNG, WebP or BMP up to 20 MiB", content_type = "application/octet-stream"),
     responses(
         (status = 201, description = "The picture is kept; jobs may name it", body = UploadedPicture),
@@ -54,7 +54,7 @@ pub(super) async fn upload_picture(
     let limit = BodyLimit { max_bytes: MAX_PICTURE_BYTES, timeout: RECEIVE_TIMEOUT };
     let bytes = read_body(&request, &mut body, limit, &admin.server.clock).await?;
     let folder = admin.server.pictures.clone();
-    let _copies_stay = folder.keep_all().await;
+    let copies_stay = folder.keep_all().await;
     let keep = web::block(move || folder.keep_bytes(&bytes)).await;
     let panicked = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a bug: reading the picture panicked");
     let keep = keep.map_err(panicked)?;
@@ -66,7 +66,9 @@ pub(super) async fn upload_picture(
         error => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the picture {error}")),
     })?;
     let now = admin.server.clock.now();
-    admin.server.store.record_upload(kept.content.clone(), now).await?;
+    let forgotten = admin.server.store.record_upload(kept.content.clone(), kept.bytes, now).await?;
+    drop(copies_stay);
+    remove_forgotten(&admin, forgotten).await?;
     let answer = UploadedPicture {
         name: kept.content.file_name(),
         bytes: kept.bytes,
@@ -76,6 +78,24 @@ pub(super) async fn upload_picture(
         kept_until: now.plus(UPLOAD_LIFETIME),
     };
     Ok(json_response(StatusCode::CREATED, &answer))
+}
+
+/// Removes uploaded pictures that were never named, and that made room for newer ones.
+async fn remove_forgotten(admin: &AdminState, forgotten: Vec<PictureContent>) -> Result<(), Problem> {
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(
+        "{} uploaded pictures that no job names are not kept any more: only {} GiB of them are",
+        forgotten.len(),
+        MAX_WAITING_BYTES >> 30
+    );
+    let folder = admin.server.pictures.clone();
+    let _no_new_copies = folder.before_removal().await;
+    let unneeded = admin.server.store.unneeded_pictures(forgotten, admin.server.clock.now()).await?;
+    // After a panic, intake removes the rest.
+    let _ = web::block(move || folder.remove_unneeded(&unneeded)).await;
+    Ok(())
 }
 
 /// `GET /api/v1/pictures/{name}`: a picture that jobs name.

@@ -238,14 +238,7 @@ impl IntakeStage {
         }
         let unneeded = self.store.unneeded_pictures(kept, self.clock.now()).await?;
         let finder = self.validator.pictures.clone();
-        run_blocking(&self.clock, move || {
-            for content in unneeded {
-                if let Err(error) = finder.folder.remove(&content) {
-                    tracing::warn!("the copy of a picture that no job needs cannot be removed: {error}");
-                }
-            }
-        })
-        .await;
+        run_blocking(&self.clock, move || finder.folder.remove_unneeded(&unneeded)).await;
         Ok(())
     }
 }
