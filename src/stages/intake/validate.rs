@@ -204,9 +204,6 @@ impl Validator {
     }
 
     fn find_pictures(&self, candidate: &Candidate, mut file: ValidFile) -> Validation {
-        for draft in &file.drafts {
-            file.pictures.add(draft);
-        }
         let (name, unchanged_for) = (&candidate.entry.name, candidate.unchanged_for);
         match self.pictures.find_all(name, unchanged_for, &mut file.pictures) {
             Search::Done => {
@@ -243,7 +240,9 @@ impl Validator {
         match reader.read_document(&bytes, jobfile::stem(name)) {
             Ok(drafts) => {
                 let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-                let (defaults, pictures) = (reader.defaults.clone(), FilePictures::default());
+                let defaults = reader.defaults.clone();
+                let mut pictures = FilePictures::default();
+                drafts.iter().for_each(|draft| pictures.add(draft));
                 let bytes = Some(bytes);
                 Ok(Validation::Valid(ValidFile { version, sha256, bytes, drafts, defaults, pictures }))
             }
@@ -289,9 +288,10 @@ impl Validator {
             read => read?,
         };
         // Short lines with long defaults can make requests of many more bytes: those are read again.
-        let (mut drafts, mut kept) = (Vec::new(), 0);
+        let (mut drafts, mut kept, mut pictures) = (Vec::new(), 0, FilePictures::default());
         let lines = reader.read_lines(form, &bytes[..], jobfile::stem(name));
         let problems = self.check_lines(&entry.name, lines, |draft| {
+            pictures.add(&draft);
             kept += draft.body.len();
             if kept <= MAX_KEPT_BYTES { drafts.push(draft) } else { drafts = Vec::new() }
         })?;
@@ -299,8 +299,7 @@ impl Validator {
             return Ok(Validation::Reject(problems, version));
         }
         let (version, sha256) = (version.make_private(&file), sha256_hex(&bytes));
-        let (defaults, pictures) = (reader.defaults.clone(), FilePictures::default());
-        let bytes = Some(bytes);
+        let (defaults, bytes) = (reader.defaults.clone(), Some(bytes));
         Ok(Validation::Valid(ValidFile { version, sha256, bytes, drafts, defaults, pictures }))
     }
 
