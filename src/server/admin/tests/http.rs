@@ -89,3 +89,39 @@ async fn every_answer_has_the_security_headers() {
         assert!(!answer.head.to_lowercase().contains("access-control-"), "{answer:?}");
     }
 }
+
+#[actix_web::test]
+async fn rejected_downloads_are_attachments_whatever_they_are() {
+    let admin = TestAdmin::start();
+    let job = admin.add_jobs(&["sakura"]).await[0];
+    let folder = admin.rig.folder.path().join("quarantine");
+    std::fs::create_dir_all(&folder).unwrap();
+    let contents = [
+        ("sakura-video-0.html", "text/html", "<!doctype html><script>alert(1)</script>"),
+        (
+            "sakura-video-0.svg",
+            "image/svg+xml",
+            "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+        ),
+        ("sakura-video-0.xhtml", "application/xhtml+xml", "<html xmlns='http://www.w3.org/1999/xhtml'/>"),
+        ("sakura-video-0.js", "text/javascript", "alert(1)"),
+        ("sakura-video-0.mp4", "video/mp4", "<html>"),
+        ("sakura-video-0.bin", "", "<html>"),
+        ("sakura-video-0", "", "<html>"),
+    ];
+    for (name, media_type, content) in contents {
+        let evidence = json!({
+            "job": job, "output": "video-0", "at": NOW, "why": "no video", "url_host": "cdn.example",
+            "headers": [["content-type", media_type]], "bytes": content.len(), "sha256": "00",
+        });
+        std::fs::write(folder.join(name), content).unwrap();
+        std::fs::write(folder.join(format!("{name}.evidence.json")), evidence.to_string()).unwrap();
+        let answer = admin.get(&format!("/quarantine/{job}/{name}")).await;
+        let headers = ["content-type", "x-content-type-options", "content-security-policy", "cache-control"]
+            .map(|header| answer.header(header).unwrap_or_default());
+        let expected = ["application/octet-stream", "nosniff", "default-src 'none'; sandbox", "no-store"];
+        assert_eq!((answer.status, &*answer.body, headers), (200, content, expected), "{name}");
+        let disposition = answer.header("content-disposition").unwrap_or_default();
+        assert!(disposition.starts_with("attachment; filename="), "{name}: {disposition}");
+    }
+}
