@@ -34,7 +34,7 @@ CREATE TABLE batches (
     moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
     staged      INTEGER NOT NULL,        -- 1: its jobs are still being written, and are not visible
     again_of    TEXT,                    -- jobs.id of the job whose request was run again; that job may be pruned
-    defaults_sha256 TEXT                 -- of the defaults that applied to it; null: none
+    inputs_sha256 TEXT                 -- of the defaults and the local pictures of its jobs; null: neither
 ) STRICT;
 
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually

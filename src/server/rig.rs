@@ -41,7 +41,7 @@ impl Rig {
             sha256: String::new(),
             bytes: 1,
             idempotency_key: None,
-            defaults_sha256: None,
+            inputs_sha256: None,
         };
         let drafts = Box::new(drafts.into_iter().map(Ok));
         self.store.ingest(file, drafts, NOW).await.unwrap().jobs

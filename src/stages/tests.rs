@@ -176,7 +176,7 @@ async fn store_with_corrupt_jobs(count: usize) -> (tempfile::TempDir, Store, Clo
         sha256: String::new(),
         bytes: 1,
         idempotency_key: None,
-        defaults_sha256: None,
+        inputs_sha256: None,
     };
     let drafts: Vec<_> = (0..=count).map(|number| Ok(draft(number))).collect();
     let jobs = store.ingest(file, Box::new(drafts.into_iter()), START).await.unwrap().jobs;

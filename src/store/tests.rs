@@ -80,7 +80,7 @@ impl Rig {
             sha256: sha256.into(),
             bytes: 10,
             idempotency_key: None,
-            defaults_sha256: None,
+            inputs_sha256: None,
         };
         let drafts = Box::new(drafts.into_iter().map(Ok));
         self.store.ingest(file, drafts, now).await.map(|ingested| ingested.jobs)

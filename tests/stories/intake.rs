@@ -8,12 +8,14 @@ use dropreel::api::list::JobFilter;
 use dropreel::clock::{Clock, Timestamp};
 use dropreel::fs::lock::InboxLock;
 use dropreel::job::policy::PollingPolicy;
-use dropreel::jobfile::JobFileLimits;
+use dropreel::jobfile::{JobFileLimits, LocalPictures};
 use dropreel::pictures::PictureFolder;
 use dropreel::rng::Rng;
 use dropreel::stages::Stage;
 use dropreel::stages::intake::{IntakeFolders, IntakeStage};
 use dropreel::store::Store;
+
+use crate::support::png;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_285_160_000);
 const JOB: &str = r#"{"model":"wan2.5-t2v","prompt":"春天的樱花树下,花瓣随风飘落","duration":5}"#;
@@ -90,7 +92,8 @@ fn stage(folder: &Path, store: &Store, clock: &Clock) -> IntakeStage {
         settle: Duration::from_secs(2),
         rescan: Duration::from_secs(10),
     };
-    IntakeStage::new(store.clone(), clock.clone(), folders, JobFileLimits::default(), Rng::seeded(1))
+    let limits = JobFileLimits { pictures: LocalPictures::BesideJobFile, ..JobFileLimits::default() };
+    IntakeStage::new(store.clone(), clock.clone(), folders, limits, Rng::seeded(1))
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -364,9 +367,6 @@ async fn files_of_folders_keep_their_folders_and_label_their_jobs() {
 }
 
 #[tokio::test]
-async fn repeated_copy_is_one_of_the_same_path() {
-    let inbox = Inbox::new();
-#[tokio::test]
 async fn files_of_many_folders_are_accepted_into_folders_of_the_same_names() {
     let inbox = Inbox::new();
     let paths: Vec<String> = (10..40).map(|number| format!("trip/scene {number}/shots/a.json")).collect();
@@ -383,6 +383,9 @@ async fn files_of_many_folders_are_accepted_into_folders_of_the_same_names() {
     }
 }
 
+#[tokio::test]
+async fn repeated_copy_is_one_of_the_same_path() {
+    let inbox = Inbox::new();
     for path in ["spring/a.json", "summer/a.json", "a.json", "spring/a (1).json", "summer/a.json"] {
         inbox.drop(path, JOB);
         inbox.settle().await;
@@ -430,6 +433,43 @@ async fn repeated_copy_is_rejected_and_names_the_first_job() {
     inbox.pass_after(Duration::from_secs(11)).await;
     assert_eq!(inbox.jobs().await, ["a", "a"], "other bytes are another job");
     assert_eq!(inbox.names("accepted/2026-04-04"), ["a-1.json", "a.json"]);
+}
+
+#[tokio::test]
+async fn job_file_with_a_retouched_picture_is_no_repeated_copy() {
+    let job = r#"{"model":"wan2.5-i2v","prompt":"p","image_urls":["a.png"]}"#;
+    let defaults = r#"{"model":"wan2.5-i2v","image_urls":["a.png"]}"#;
+    // Of a long file, the jobs are read again while they are written; so are those of few words with long defaults.
+    let long = format!("{job}{}\n", " ".repeat(200)).repeat(400);
+    let words = "p\n".repeat(300);
+    let long_defaults = format!(r#"{{"model":"m","note":"{}","image_urls":["a.png"]}}"#, "x".repeat(10_000));
+    let cases = [
+        ("a.json", job, "", 1),
+        ("a.jsonl", &*long, "", 400),
+        ("a.csv", "model,prompt,image_urls\nwan2.5-i2v,p,a.png\n", "", 1),
+        ("a.prompts.txt", "p\n", defaults, 1),
+        ("a.prompts.txt", &*words, &*long_defaults, 300),
+    ];
+    for (name, text, defaults, jobs) in cases {
+        let inbox = Inbox::new();
+        if !defaults.is_empty() {
+            inbox.drop("defaults.json", defaults);
+        }
+        // What is dropped, and how often that was accepted by then.
+        for (step, (picture, accepted)) in
+            [("first", 1), ("first", 1), ("retouched", 2), ("first", 2), ("again", 3)].into_iter().enumerate()
+        {
+            inbox.drop("a.png", png(picture.as_bytes()));
+            inbox.drop(name, text);
+            inbox.settle().await;
+            let database = rusqlite::Connection::open(inbox.path("dropreel.db")).unwrap();
+            let count: i64 = database.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)).unwrap();
+            assert_eq!(count, accepted * jobs, "{name}, drop {step}");
+        }
+        let newest = inbox.store.list(JobFilter::default(), None, 1).await.unwrap().jobs.remove(0);
+        let pictures = inbox.store.pictures(newest.job.id()).await.unwrap();
+        assert_eq!(pictures.len(), 1, "{name}");
+    }
 }
 
 /// What was dropped first, what came next with the same bytes, and whether it is rejected as a copy of the first.

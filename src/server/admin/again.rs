@@ -81,7 +81,7 @@ pub(super) async fn run_again(
         file_name: None,
         sha256: sha256_hex(old.as_bytes()),
         bytes: old.len() as u64,
-        defaults_sha256: None,
+        inputs_sha256: None,
         idempotency_key: key.map(|key| {
             let request = format!("again\0{origin}\0{}", sha256_hex(&text));
             IdempotencyKey { key, request_sha256: sha256_hex(request.as_bytes()) }

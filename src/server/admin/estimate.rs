@@ -137,7 +137,7 @@ pub(super) async fn estimate_drafts(
         file_name: None,
         sha256: String::new(),
         bytes: 0,
-        defaults_sha256: None,
+        inputs_sha256: None,
         idempotency_key: None,
     };
     let objects = drafts.len() as u64;

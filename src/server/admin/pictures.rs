@@ -177,6 +177,11 @@ impl HandedOver {
         Ok(Self::new(admin, uploaded(&names)?))
     }
 
+    /// The contents of those that were handed over, by their paths.
+    pub fn contents(&self) -> impl Iterator<Item = (&String, &PictureContent)> {
+        self.by_path.iter().map(|(path, found)| (path, &found.content))
+    }
+
     /// The draft with its pictures, or what is wrong with them. Blocks. Copies may be removed again unless they are
     /// [kept](PictureFolder::keep_all).
     pub fn resolve(&self, mut draft: Draft) -> Result<Draft, Vec<jobfile::Problem>> {

@@ -14,7 +14,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::jobfile::{
     self, Defaults, DefaultsFile, Draft, Form, Inspection, JobFileReader, LineError, Lines,
-    MAX_DEFAULTS_BYTES, MAX_PROBLEMS,
+    MAX_DEFAULTS_BYTES, MAX_PROBLEMS, inputs_sha256,
 };
 use crate::money::Quota;
 use crate::pricing::total::EstimateTotal;
@@ -309,7 +309,7 @@ impl Upload {
             source: Source::Api,
             idempotency_key: self.idempotency_key(bytes),
             file_name: self.name.clone(),
-            defaults_sha256: self.reader.defaults.sha256().map(str::to_owned),
+            inputs_sha256: inputs_sha256(&self.reader.defaults, self.pictures.contents()),
             sha256: sha256_hex(bytes),
             bytes: bytes.len() as u64,
         }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
-use crate::jobfile::{Draft, Problem};
+use crate::jobfile::{Draft, Problem, inputs_sha256};
 use crate::stages::intake::IntakeStage;
 use crate::stages::intake::archive::{Batch, Committed};
 use crate::stages::intake::folder_defaults::DefaultsByFolder;
@@ -253,7 +253,7 @@ fn file_to_ingest(name: &str, file: &ValidFile) -> FileToIngest {
         source: Source::Inbox,
         file_name: Some(name.to_owned()),
         sha256: file.sha256.clone(),
-        defaults_sha256: file.defaults.sha256().map(str::to_owned),
+        inputs_sha256: inputs_sha256(&file.defaults, file.pictures.contents()),
         bytes: file.version.bytes,
         idempotency_key: None,
     }

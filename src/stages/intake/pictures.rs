@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Tick, Timestamp};
 use crate::fs::{FsError, is_transient, open_file_below, open_for_writing};
-use crate::jobfile::pictures::{FoundPicture, path_below};
+use crate::jobfile::pictures::{FoundPicture, PictureContent, path_below};
 use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::pictures::image::ImageFault;
 use crate::pictures::{PictureError, PictureFolder, add_warnings, warnings};
@@ -57,6 +57,11 @@ impl FilePictures {
             let first = || FilePicture { place: draft.place.clone(), found: None, warnings: Vec::new() };
             self.0.entry(picture.path.clone()).or_insert_with(first);
         }
+    }
+
+    /// The contents of those that were found, by their paths.
+    pub fn contents(&self) -> impl Iterator<Item = (&String, &PictureContent)> {
+        self.0.iter().filter_map(|(path, picture)| Some((path, &picture.found.as_ref()?.content)))
     }
 
     /// The draft with what was found of its pictures.
@@ -203,7 +208,7 @@ impl PictureFinder {
     }
 
     /// The copies, once it is time to remove those that no job needs.
-    fn to_examine(&self) -> Result<Vec<crate::jobfile::pictures::PictureContent>, FsError> {
+    fn to_examine(&self) -> Result<Vec<PictureContent>, FsError> {
         let now = self.clock.tick();
         let last = self.removed_at.lock().replace(now);
         match last {

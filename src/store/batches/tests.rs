@@ -25,7 +25,7 @@ async fn batches_are_paged_newest_first_and_finished_with_their_last_job() {
         sha256,
         bytes: 1,
         idempotency_key: None,
-        defaults_sha256: None,
+        inputs_sha256: None,
     };
     rig.store.ingest_batch(vec![(api, vec![draft("d")])], NOW).await.unwrap();
     let (newest, next) = rig.store.batches(None, 2, NOW).await.unwrap();

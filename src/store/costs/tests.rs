@@ -46,7 +46,7 @@ impl Lifecycle {
                     sha256: self.number.to_string(),
                     bytes: 10,
                     idempotency_key: None,
-                    defaults_sha256: None,
+                    inputs_sha256: None,
                 };
                 let files = vec![(file, vec![draft("sakura")])];
                 self.id = store.ingest_batch(files, NOW).await.unwrap().remove(0).unwrap().jobs[0];

@@ -119,7 +119,7 @@ mod tests {
                 sha256,
                 bytes: 1,
                 idempotency_key,
-                defaults_sha256: None,
+                inputs_sha256: None,
             };
             let drafts = (0..jobs).map(|number| Ok(draft(&number.to_string())));
             self.store.ingest(file, Box::new(drafts), now).await

@@ -41,7 +41,7 @@ pub(super) fn insert_file(
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
     connection
         .prepare_cached(
-            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged, defaults_sha256)
+            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged, inputs_sha256)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute((
@@ -57,7 +57,7 @@ pub(super) fn insert_file(
                 Source::Api => Some(now),
             },
             visibility == Visibility::Staged,
-            &file.defaults_sha256,
+            &file.inputs_sha256,
         ))?;
     Ok(connection.last_insert_rowid())
 }
@@ -66,12 +66,12 @@ fn count(jobs: usize) -> i64 {
     i64::try_from(jobs).unwrap_or(i64::MAX)
 }
 
-/// Earlier files of the same bytes and defaults under the same base name, newest first, each with its first job.
+/// Earlier files of the same bytes, defaults and pictures under the same base name, newest first, each with its first job.
 pub(super) const REPEATED: &str =
     "SELECT (SELECT id FROM jobs WHERE jobs.batch = batches.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
      FROM batches
      WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND staged = 0
-       AND ingested_at > ?3 AND defaults_sha256 IS ?4
+       AND ingested_at > ?3 AND inputs_sha256 IS ?4
      ORDER BY nr DESC";
 
 /// Rejects a file that is a repeated copy.
@@ -96,7 +96,7 @@ pub(in crate::store) fn find_repeated(
     let mut statement = connection.prepare_cached(REPEATED)?;
     let base_name = jobfile::base_name(file_name);
     let mut rows =
-        statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW), &file.defaults_sha256))?;
+        statement.query((&*base_name, &file.sha256, now.minus(REPEAT_WINDOW), &file.inputs_sha256))?;
     while let Some(row) = rows.next()? {
         let (first, name): (Option<JobId>, String) = (row.get(0)?, row.get(2)?);
         if let Some(first) = first

@@ -26,7 +26,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use idempotency::IdempotencyKey;
 
-/// The same bytes under the same name, or that of a copy, within this time count as a repeated copy
+/// The same bytes and pictures under the same name, or that of a copy, within this time count as a repeated copy
 /// (docs/reference.md#job-files).
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
@@ -57,8 +57,8 @@ pub struct FileToIngest {
     pub file_name: Option<String>,
     /// SHA-256 of its bytes.
     pub sha256: String,
-    /// SHA-256 of the defaults that apply to it.
-    pub defaults_sha256: Option<String>,
+    /// The digest of its defaults and local pictures ([`inputs_sha256`](crate::jobfile::inputs_sha256)).
+    pub inputs_sha256: Option<String>,
     /// Its length.
     pub bytes: u64,
     /// The key of its request, if the client may repeat the request.

@@ -21,7 +21,7 @@ async fn file_is_ingested_whole_or_not_at_all() {
         sha256: "3".into(),
         bytes: 1,
         idempotency_key: None,
-        defaults_sha256: None,
+        inputs_sha256: None,
     };
     assert!(matches!(rig.store.ingest(file, broken, NOW).await, Err(IngestError::Unreadable(_))));
     assert_eq!(rig.store.list(JobFilter::default(), None, 10).await.unwrap().jobs.len(), 1);
@@ -40,7 +40,7 @@ async fn rejected_file_of_a_batch_leaves_nothing_and_the_others_stay() {
                 sha256,
                 bytes: 1,
                 idempotency_key: None,
-                defaults_sha256: None,
+                inputs_sha256: None,
             },
             drafts,
         )

@@ -43,7 +43,7 @@ fn file(name: Option<&str>) -> FileToIngest {
         sha256: "a".to_owned(),
         bytes: 1,
         idempotency_key: None,
-        defaults_sha256: None,
+        inputs_sha256: None,
     }
 }
 

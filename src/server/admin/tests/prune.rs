@@ -25,7 +25,7 @@ impl TestAdmin {
             sha256: name.into(),
             bytes: 2,
             idempotency_key: None,
-            defaults_sha256: None,
+            inputs_sha256: None,
         };
         let drafts = Box::new(std::iter::once(Ok(draft(name))));
         let taken = self.rig.store.ingest(file, drafts, LONG_AGO).await.unwrap();

@@ -23,7 +23,7 @@ async fn callback_beside_a_file_of_100_000_jobs_waits_less_than_100_ms() {
         sha256: "long".into(),
         bytes: 1,
         idempotency_key: None,
-        defaults_sha256: None,
+        inputs_sha256: None,
     };
     let clock = Clock::machine();
     let drafts = Box::new((0..100_000).map(|number| Ok(draft(&format!("job-{number}")))));
@@ -55,7 +55,7 @@ fn file_named(name: &str) -> FileToIngest {
         sha256: name.into(),
         bytes: 1,
         idempotency_key: None,
-        defaults_sha256: None,
+        inputs_sha256: None,
     }
 }
 
