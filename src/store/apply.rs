@@ -15,6 +15,7 @@ use crate::store::Store;
 use crate::store::batch_ends::add_open_jobs;
 use crate::store::earlier_tasks::{bind_named_tasks, note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
+use crate::store::history::write_history;
 use crate::store::hooks::{About, write_calls};
 use crate::store::job_rows::{JobRow, read_job, update_job};
 use crate::store::learned_times::{learn, usual_time_of_new_task};
@@ -185,21 +186,6 @@ impl Writing<'_> {
 /// The states that count against the limits: the same as in the index `jobs_running`.
 fn at_provider(state: StateName) -> bool {
     matches!(state, StateName::Submitting | StateName::Queued | StateName::Processing)
-}
-
-pub(super) fn write_history(
-    writing: &Writing<'_>,
-    nr: i64,
-    now: Timestamp,
-    entries: &[HistoryEntry],
-) -> Result<(), StoreError> {
-    for entry in entries {
-        writing
-            .connection
-            .prepare_cached("INSERT INTO history (job, at, event, detail) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((nr, now.millis(), entry.event.into_str(), &entry.detail))?;
-    }
-    Ok(())
 }
 
 /// Binds a task to the attempt that created it. Fails if it is the task of another attempt, be it of this job: that one

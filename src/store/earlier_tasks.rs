@@ -10,8 +10,8 @@ use crate::job::state::Settlement;
 use crate::job::step::Moment;
 use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
-use crate::store::apply::write_history;
 use crate::store::error::StoreError;
+use crate::store::history::write_history;
 use crate::store::notify::Topic;
 use crate::store::writer::Writing;
 

@@ -7,7 +7,7 @@
 //!
 //! | topic | files |
 //! | --- | --- |
-//! | change a job: apply an event, start an attempt | `apply`; `start_attempt`; `attempt`, the proof that one is committed |
+//! | change a job: apply an event, start an attempt; what happened to it | `apply`; `start_attempt`; `attempt`, the proof that one is committed; `history` |
 //! | adopt tasks that were made elsewhere | `adopt` |
 //! | change the request of a job that was not submitted | `edit` |
 //! | estimates, and the quotes they are made from; the price of a job's next attempt; the sum for waiting jobs; what attempts cost and budgets have left | `estimates`; `quotes`; `prices`; `waiting`; `spending` |
@@ -55,6 +55,7 @@ pub mod error;
 pub mod estimates;
 pub mod export;
 pub mod fairness;
+mod history;
 pub mod hooks;
 pub mod job_files;
 mod job_rows;
