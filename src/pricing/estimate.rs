@@ -5,7 +5,7 @@ use crate::money::estimate::{Estimate, EstimateSource};
 use crate::pricing::models::{self, MODELS};
 use crate::pricing::own_charges::OwnCharges;
 use crate::pricing::price_book::PriceBook;
-use crate::pricing::{ListedPrice, PriceRange, PricedRequest};
+use crate::pricing::{PriceRange, PricedRequest, SourcePrice};
 
 /// Seconds of a guess for a request whose length is not known: the longest usual video.
 const LONGEST_USUAL_SECONDS: u32 = 15;
@@ -26,8 +26,8 @@ pub struct KnownPrice {
 pub fn estimate(request: Option<&PricedRequest>, book: &PriceBook, known: KnownPrice) -> Estimate {
     let Some(request) = request else { return with_range(guess(None, book), EstimateSource::Guess) };
     let mut open: Option<PriceRange> = None;
-    let mut by = |price: Option<ListedPrice>, source| {
-        let ListedPrice { range, is_complete } = price?;
+    let mut by = |price: Option<SourcePrice>, source| {
+        let SourcePrice { range, is_complete } = price?;
         let range = open.map_or(range, |open| open.including(range));
         open = Some(range);
         is_complete.then(|| with_range(range, source))

@@ -11,4 +11,4 @@ pub mod price_book;
 mod request;
 pub mod total;
 
-pub use request::{ListedPrice, PriceRange, PricedRequest};
+pub use request::{PriceRange, PricedRequest, SourcePrice};

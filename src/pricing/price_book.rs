@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::money::Quota;
 use crate::pricing::models;
-use crate::pricing::{ListedPrice, PriceRange, PricedRequest};
+use crate::pricing::{PriceRange, PricedRequest, SourcePrice};
 
 /// What is known of prices besides the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct CataloguePrice {
 
 impl PriceBook {
     /// What a request costs by the operator's price file; a range where it leaves open what decides the price.
-    pub fn operator_price(&self, request: &PricedRequest) -> Option<ListedPrice> {
+    pub fn operator_price(&self, request: &PricedRequest) -> Option<SourcePrice> {
         let of_model = self.operator.iter().filter(|entry| entry.model == request.model);
         let has = |resolution: Option<&str>| {
             of_model.clone().any(|entry| entry.resolution.as_deref() == resolution)
@@ -69,11 +69,11 @@ impl PriceBook {
         let range = ranges.collect::<Option<Vec<_>>>()?.into_iter().reduce(PriceRange::including)?;
         let known = models::model(&request.model).map_or(&[][..], |model| model.resolutions);
         let has_all = !known.is_empty() && known.iter().all(|resolution| has(Some(resolution.name)));
-        Some(ListedPrice { range, is_complete: request.resolution.is_some() || has(None) || has_all })
+        Some(SourcePrice { range, is_complete: request.resolution.is_some() || has(None) || has_all })
     }
 
     /// What a request costs by the provider's catalogue.
-    pub fn catalogue_price(&self, request: &PricedRequest) -> Option<ListedPrice> {
+    pub fn catalogue_price(&self, request: &PricedRequest) -> Option<SourcePrice> {
         let of_model = self.catalogue.get(&request.model)?;
         let fits = |price: &CataloguePrice, sound: bool| price.sound.is_none_or(|of_price| of_price == sound);
         let sounds = request.sound.map_or(vec![false, true], |sound| vec![sound]);
@@ -96,7 +96,7 @@ impl PriceBook {
             is_complete &= of_case.is_some();
             range = range.into_iter().chain(of_case).reduce(PriceRange::including);
         }
-        Some(ListedPrice { range: request.for_seconds(range?)?, is_complete })
+        Some(SourcePrice { range: request.for_seconds(range?)?, is_complete })
     }
 
     /// Every price of a second in it.
@@ -114,8 +114,8 @@ mod tests {
     use super::*;
 
     /// The lowest and the highest price, and whether every open case has one.
-    fn listed(found: Option<ListedPrice>) -> Option<(i64, i64, bool)> {
-        found.map(|ListedPrice { range, is_complete }| (range.low.get(), range.high.get(), is_complete))
+    fn listed(found: Option<SourcePrice>) -> Option<(i64, i64, bool)> {
+        found.map(|SourcePrice { range, is_complete }| (range.low.get(), range.high.get(), is_complete))
     }
 
     fn request(body: &str) -> PricedRequest {

@@ -28,7 +28,7 @@ pub struct PricedRequest {
 
 /// What a list of prices says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListedPrice {
+pub struct SourcePrice {
     /// The prices of the cases that it has.
     pub range: PriceRange,
     /// Whether it has every case that the request leaves open. Otherwise a dearer one may be missing.
@@ -70,7 +70,7 @@ impl PricedRequest {
 
     /// What it costs by the list: a range where the request leaves open what decides the price. `None`: the list does
     /// not have it.
-    pub fn list_price(&self) -> Option<ListedPrice> {
+    pub fn list_price(&self) -> Option<SourcePrice> {
         let known = models::model(&self.model)?;
         let resolutions: Vec<&Resolution> = match &self.resolution {
             Some(name) => vec![known.resolution(name)?],
@@ -83,7 +83,7 @@ impl PricedRequest {
             None => [price.silent, price.with_sound],
         });
         let range = self.for_seconds(PriceRange { low: of_second.clone().min()?, high: of_second.max()? })?;
-        Some(ListedPrice { range, is_complete: prices.len() == resolutions.len() })
+        Some(SourcePrice { range, is_complete: prices.len() == resolutions.len() })
     }
 
     /// What the video costs if a second costs `second`. `None`: its length cannot be read.
