@@ -1,6 +1,8 @@
 //! Tasks that their jobs no longer have, because an operator retried the job before their cost was final, or before the
 //! outcome of the submit was known. They are billed all the same, so they are polled until it is, a limited number of times.
 
+use std::collections::BTreeSet;
+
 use rusqlite::OptionalExtension;
 
 use crate::clock::Timestamp;
@@ -23,14 +25,14 @@ const NEXT: &str = "SELECT settlement_at FROM attempts INDEXED BY attempts_to_se
 const SETTLEMENT: &str = "SELECT settlement_at, settlement_tries FROM attempts
     WHERE task_id = ?1 AND settlement_at IS NOT NULL";
 
-/// Attempts that may have made a task that nobody knows; those with an unknown outcome before those that were refused. A
-/// callback does not say which: of several, the oldest is taken, and what the job cost is right all the same.
-const WITHOUT_TASK: &str = "SELECT number FROM attempts WHERE job = ?1 AND task_id IS NULL AND sends > 0
-    ORDER BY counted_quota > 0 DESC, number";
+/// Attempts that may have made a task that nobody knows, and whether their outcome is unknown. `coalesce`, since an index of
+/// tasks would find all attempts without one, of all jobs.
+const WITHOUT_TASK: &str = "SELECT number, counted_quota > 0 FROM attempts
+    WHERE job = ?1 AND coalesce(task_id, '') = '' AND sends > 0 ORDER BY number";
 /// Tasks that callbacks named and no attempt has, as the step writes them into the history.
-const NAMED_TASKS: &str = "SELECT DISTINCT substr(detail, 10) FROM history
+const NAMED_TASKS: &str = "SELECT substr(detail, 10) FROM history
     WHERE job = ?1 AND event = 'callback_received' AND detail LIKE 'for task %'
-      AND NOT EXISTS (SELECT 1 FROM attempts WHERE task_id = substr(detail, 10))";
+      AND NOT EXISTS (SELECT 1 FROM attempts WHERE task_id = substr(detail, 10)) ORDER BY nr";
 
 /// Tasks to poll for their cost, and when the next one is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,18 +96,23 @@ pub(super) fn bind_named_tasks(
         return Ok(());
     }
     let connection = writing.connection;
-    let attempts = connection
+    let mut attempts = connection
         .prepare_cached(WITHOUT_TASK)?
-        .query_map([nr], |row| row.get(0))?
-        .collect::<Result<Vec<u32>, _>>()?;
+        .query_map([nr], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(u32, bool)>, _>>()?;
+    // A callback does not say which attempt it is of: the oldest is taken, one that was refused only if no outcome is
+    // unknown. What the job cost is right all the same.
+    attempts.sort_by_key(|(_, is_unknown)| !is_unknown);
     if attempts.is_empty() {
         return Ok(());
     }
-    let tasks = connection
+    let mut tasks = connection
         .prepare_cached(NAMED_TASKS)?
         .query_map([nr], |row| row.get(0))?
         .collect::<Result<Vec<TaskId>, _>>()?;
-    for (task, number) in tasks.into_iter().zip(attempts) {
+    let mut seen = BTreeSet::new();
+    tasks.retain(|task| seen.insert(task.clone()));
+    for (task, (number, _)) in tasks.into_iter().zip(attempts) {
         connection
             .prepare_cached("UPDATE attempts SET task_id = ?3 WHERE job = ?1 AND number = ?2")?
             .execute((nr, number, task.as_str()))?;

@@ -82,6 +82,16 @@ impl Run {
     }
 
     async fn take(&mut self, step: Step) {
+        self.take_one(step).await;
+        // The task that callbacks name belongs to the attempt whose answer was lost, once there is one.
+        let named = "SELECT jobs.id FROM attempts JOIN jobs ON jobs.nr = attempts.job WHERE attempts.task_id = 'task-x'";
+        let owner = raw(&self.rig.path()).query_row(named, [], |row| row.get(0));
+        if let Ok(job) = owner {
+            self.ledger.entry("task-x".to_owned()).or_insert((job, None));
+        }
+    }
+
+    async fn take_one(&mut self, step: Step) {
         match step {
             Step::Start { job, cents } => self.start(self.jobs[job], cents).await,
             Step::Answer { job, kind, frozen } => self.answer(job, kind, frozen).await,
@@ -94,7 +104,7 @@ impl Run {
                 self.status(&task, phase, cents.map(usd)).await;
             }
             Step::Callback { job } => {
-                // Of a task that no attempt has: only a refused submit may have made it.
+                // Of a task that no attempt has: a refused submit may have made it, or one whose answer was lost.
                 let id = self.jobs[job];
                 let job_now = self.rig.store.details(id).await.unwrap().job;
                 let received = Event::CallbackReceived { hint: TaskId::parse("task-x"), quiet: false };
