@@ -81,6 +81,9 @@ const DUE: &str =
 const NEXT: &str = "SELECT due_at FROM hook_calls INDEXED BY hook_calls_due
     WHERE hook = ?1 AND due_at IS NOT NULL AND due_at > ?2 ORDER BY due_at LIMIT 1";
 
+const BRING_FORWARD: &str = "UPDATE hook_calls INDEXED BY hook_calls_due SET due_at = ?2
+    WHERE hook = ?1 AND due_at IS NOT NULL AND due_at > ?3";
+
 /// Writes a call for each hook that subscribed to the event.
 pub(super) fn write_calls(
     writing: &mut Writing<'_>,
@@ -153,6 +156,24 @@ impl Store {
             Ok((calls, statement.query_row((&hook, now), |row| row.get(0)).optional()?))
         })
         .await
+    }
+
+    /// Makes the calls of a hook that are due after `latest` due now.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn bring_hook_calls_forward(
+        &self,
+        hook: String,
+        now: Timestamp,
+        latest: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| {
+                writing.connection.prepare_cached(BRING_FORWARD)?.execute((&hook, now, latest))?;
+                Ok(())
+            })
+            .await
     }
 
     /// Finishes the due calls of hooks that are not among `hooks`.
@@ -233,5 +254,7 @@ impl Store {
 
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    vec![("due calls", DUE.to_owned()), ("next call", NEXT.to_owned())]
+    [("due calls", DUE), ("next call", NEXT), ("calls to bring forward", BRING_FORWARD)]
+        .map(|(name, sql)| (name, sql.to_owned()))
+        .into()
 }

@@ -37,8 +37,9 @@ const RETRY_DELAYS: [Duration; 7] = [
     Duration::from_secs(30 * 60),
     Duration::from_secs(2 * 3600),
     Duration::from_secs(5 * 3600),
-    Duration::from_secs(10 * 3600),
+    LONGEST_DELAY,
 ];
+const LONGEST_DELAY: Duration = Duration::from_secs(10 * 3600);
 
 /// Why a try failed, for people. Contains no address and no response body: both may be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +108,14 @@ impl HookStage {
         }
         let limit = u32::try_from(hook.at_once + READ_AHEAD).unwrap_or(u32::MAX);
         let now = self.inner.clock.now();
-        let (calls, next) = self.inner.store.due_hook_calls(hook.name.clone(), now, limit).await?;
+        let store = &self.inner.store;
+        let (mut calls, mut next) = store.due_hook_calls(hook.name.clone(), now, limit).await?;
+        // A clock that was ahead made them wait for a time that is far away, now that it is right.
+        let latest = now.plus(LONGEST_DELAY);
+        if next.is_some_and(|next| next > latest) {
+            store.bring_hook_calls_forward(hook.name.clone(), now, latest).await?;
+            (calls, next) = store.due_hook_calls(hook.name.clone(), now, limit).await?;
+        }
         for call in calls {
             if in_flight.is_full() {
                 return Ok(Wake::OnNotify);
