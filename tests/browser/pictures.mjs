@@ -102,6 +102,7 @@ try {
     await takeAll();
   } else {
     await take('overview', '/', { viewport: { width: 1280, height: 860 } });
+    await take('videos', '/videos', { viewport: { width: 1280, height: 860 } });
     await take('overview-phone-dark-zh', '/', { ...PHONE, colorScheme: 'dark', locale: 'zh-CN' });
   }
 } finally {
