@@ -16,7 +16,7 @@ const FILES_PER_FOLDER: u64 = 10;
 /// What makes prompts as long as people write them.
 const PADDING: usize = 180;
 /// The daemon waits this long for the rest of a new folder, or of a table: short, because only its work is measured.
-const SETTLE: &[(&str, &str)] = &[("DROPREEL_INBOX__SETTLE", "1ms")];
+const SETTLE: &[(&str, &str)] = &[("INBOX__SETTLE", "1ms")];
 
 /// The number of lines in the long file.
 fn long(options: &Options) -> u64 {
