@@ -84,10 +84,13 @@ impl Run {
     async fn take(&mut self, step: Step) {
         self.take_one(step).await;
         // The task that callbacks name belongs to the attempt whose answer was lost, once there is one.
-        let named = "SELECT jobs.id FROM attempts JOIN jobs ON jobs.nr = attempts.job WHERE attempts.task_id = 'task-x'";
-        let owner = raw(&self.rig.path()).query_row(named, [], |row| row.get(0));
-        if let Ok(job) = owner {
-            self.ledger.entry("task-x".to_owned()).or_insert((job, None));
+        let named = "SELECT attempts.task_id, jobs.id FROM attempts JOIN jobs ON jobs.nr = attempts.job
+            WHERE attempts.task_id LIKE 'task-x%'";
+        let connection = raw(&self.rig.path());
+        let mut statement = connection.prepare(named).unwrap();
+        let owners = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        for (task, job) in owners.map(Result::unwrap) {
+            self.ledger.entry(task).or_insert((job, None));
         }
     }
 
@@ -107,7 +110,8 @@ impl Run {
                 // Of a task that no attempt has: a refused submit may have made it, or one whose answer was lost.
                 let id = self.jobs[job];
                 let job_now = self.rig.store.details(id).await.unwrap().job;
-                let received = Event::CallbackReceived { hint: TaskId::parse("task-x"), quiet: false };
+                let hint = TaskId::parse(&format!("task-x{job}"));
+                let received = Event::CallbackReceived { hint, quiet: false };
                 self.rig.store.keep_delivery(id, b"{}".to_vec(), self.now).await.unwrap();
                 let delivery = self.rig.store.unprocessed_deliveries(0, 1).await.unwrap().remove(0);
                 let applied =
