@@ -46,7 +46,7 @@ pub struct Receiver {
     received: BTreeSet<String>,
 }
 
-/// What becomes of a message: after how long, and the status of the answer or why there is none.
+/// The answer to a message: after how long it comes, and its status, or the error if none comes.
 pub struct Reception {
     pub wait: Duration,
     pub answer: Result<u16, String>,

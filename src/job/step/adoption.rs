@@ -34,23 +34,23 @@ impl Change<'_> {
 
 /// `None` if the job waits for no task.
 fn maker(job: &Job) -> Option<Maker> {
-    match &job.state {
-        State::Pending { pending_attempt: None, .. } => job.identity.adopted.then_some(Maker::Unknown),
-        State::Pending { pending_attempt: Some(attempt), .. }
-        | State::Submitting { pending_attempt: attempt, .. } => Some(Maker::Attempt(*attempt)),
-        State::Held(Hold { reason, held_from, .. }) => match held_from {
-            HeldFrom::Pending(_, Some(attempt)) | HeldFrom::Submitting(_, attempt) => {
-                Some(Maker::Attempt(*attempt))
-            }
-            HeldFrom::Pending(_, None) => (*reason == HoldReason::DatabaseRestored).then_some(Maker::Unknown),
-            HeldFrom::Running(_) | HeldFrom::Downloading(_) => None,
-        },
-        State::Queued(_)
+    if let Some(attempt) = job.pending_attempt() {
+        return Some(Maker::Attempt(attempt));
+    }
+    let is_elsewhere = match &job.state {
+        State::Pending { .. } => job.identity.adopted,
+        State::Held(Hold { reason, held_from: HeldFrom::Pending(..), .. }) => {
+            *reason == HoldReason::DatabaseRestored
+        }
+        State::Held(_)
+        | State::Submitting { .. }
+        | State::Queued(_)
         | State::Processing(_)
         | State::Downloading(_)
         | State::Succeeded { .. }
         | State::Failed { .. }
         | State::Cancelled { .. }
-        | State::Expired { .. } => None,
-    }
+        | State::Expired { .. } => false,
+    };
+    is_elsewhere.then_some(Maker::Unknown)
 }

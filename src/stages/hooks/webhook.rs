@@ -27,7 +27,7 @@ pub trait HookTransport: Send + Sync {
     /// Posts a body and waits for status and headers of the response.
     ///
     /// # Errors
-    /// Why there is none, without the address, which may be secret.
+    /// Why no response came, without the address, which may be secret.
     fn post<'a>(
         &'a self,
         url: &'a str,
