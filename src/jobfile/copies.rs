@@ -240,14 +240,19 @@ fn is_number(text: &str) -> bool {
 
 /// Removes a word at the start in any case.
 fn strip_start<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let end = text.char_indices().nth(word.chars().count()).map_or(text.len(), |(at, _)| at);
-    text[..end].chars().flat_map(char::to_lowercase).eq(word.chars()).then(|| &text[end..])
+    let mut rest = text.chars();
+    word.chars().all(|letter| is_letter(rest.next(), letter)).then_some(rest.as_str())
 }
 
 /// Removes a word at the end in any case.
 fn strip_end<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let (start, _) = text.char_indices().rev().nth(word.chars().count() - 1)?;
-    text[start..].chars().flat_map(char::to_lowercase).eq(word.chars()).then(|| &text[..start])
+    let mut rest = text.chars();
+    word.chars().rev().all(|letter| is_letter(rest.next_back(), letter)).then_some(rest.as_str())
+}
+
+/// Whether this is a lower-case letter, in any case.
+fn is_letter(found: Option<char>, letter: char) -> bool {
+    found.is_some_and(|found| found.to_lowercase().eq([letter]))
 }
 
 fn is_followed_by_digit(text: &str, mark: &str) -> bool {
