@@ -12,7 +12,7 @@ use crate::pricing::models::{self, Resolution, SecondPrice, Sound};
 const DEFAULT_SECONDS: u32 = 5;
 
 /// The parts of a request that decide its price, with the documented defaults for what it leaves out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PricedRequest {
     /// The provider's id of the model.
     pub model: String,

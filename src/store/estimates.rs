@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::job::JobId;
+use crate::money::Quota;
 use crate::money::estimate::Estimate;
 use crate::pricing::PricedRequest;
 use crate::pricing::estimate::{KnownPrice, estimate};
@@ -14,7 +15,7 @@ use crate::pricing::price_book::{CataloguePrice, OperatorPrice, PriceBook};
 use crate::pricing::total::EstimateTotal;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::quotes::quote_in;
+use crate::store::quotes::{has_quotes, quote_in};
 
 /// The newest charges of a kind of job; refunds and failures are not among them.
 const OWN_CHARGES: &str = "SELECT charged_quota FROM attempts INDEXED BY attempts_by_price_class
@@ -89,42 +90,57 @@ fn request_of(connection: &Connection, job: JobId) -> Result<Option<(String, i64
     Ok(statement.query_row([job], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
-/// Estimates requests, and reads what own jobs were charged once for each kind.
+/// Estimates requests, those that are alike once.
 pub(super) struct Estimator<'a> {
     connection: &'a Connection,
     book: &'a PriceBook,
-    own: BTreeMap<String, Option<OwnCharges>>,
+    /// By what decides the price, without a quote.
+    unquoted: BTreeMap<Option<PricedRequest>, JobEstimate>,
+    /// Whether there are quotes at all: otherwise none is looked for.
+    has_quotes: Option<bool>,
 }
 
 impl<'a> Estimator<'a> {
     pub(super) fn new(connection: &'a Connection, book: &'a PriceBook) -> Self {
-        Self { connection, book, own: BTreeMap::new() }
+        Self { connection, book, unquoted: BTreeMap::new(), has_quotes: None }
     }
 
     pub(super) fn estimate(&mut self, body: &str) -> Result<JobEstimate, StoreError> {
         let request = PricedRequest::of(body);
+        let quote = self.quote(body)?;
+        if quote.is_none()
+            && let Some(known) = self.unquoted.get(&request)
+        {
+            return Ok(known.clone());
+        }
         let price_class = request.as_ref().and_then(PricedRequest::price_class);
-        let own = match &price_class {
-            Some(class) => self.own_charges(class)?,
-            None => None,
+        let own = match (&price_class, quote) {
+            (Some(class), None) => self.own_charges(class)?,
+            // A quote is more trusted.
+            _ => None,
         };
-        let quote = match &self.book.quoting {
-            Some(provider) => quote_in(self.connection, provider, body)?,
-            None => None,
-        };
-        let known = KnownPrice { quote, own };
-        Ok(JobEstimate { estimate: estimate(request.as_ref(), self.book, known), price_class, change: 0 })
+        let estimate = estimate(request.as_ref(), self.book, KnownPrice { quote, own });
+        let estimated = JobEstimate { estimate, price_class, change: 0 };
+        if quote.is_none() {
+            self.unquoted.insert(request, estimated.clone());
+        }
+        Ok(estimated)
     }
 
-    fn own_charges(&mut self, class: &str) -> Result<Option<OwnCharges>, StoreError> {
-        if let Some(known) = self.own.get(class) {
-            return Ok(*known);
-        }
+    fn quote(&mut self, body: &str) -> Result<Option<Quota>, StoreError> {
+        let Some(provider) = &self.book.quoting else { return Ok(None) };
+        let has_quotes = match self.has_quotes {
+            Some(known) => known,
+            None => has_quotes(self.connection)?,
+        };
+        self.has_quotes = Some(has_quotes);
+        if has_quotes { quote_in(self.connection, provider, body) } else { Ok(None) }
+    }
+
+    fn own_charges(&self, class: &str) -> Result<Option<OwnCharges>, StoreError> {
         let mut statement = self.connection.prepare_cached(OWN_CHARGES)?;
         let charges = statement.query_map([class], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let own = OwnCharges::of(charges);
-        self.own.insert(class.to_owned(), own);
-        Ok(own)
+        Ok(OwnCharges::of(charges))
     }
 }
 

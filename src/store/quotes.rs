@@ -43,6 +43,11 @@ pub(super) fn quote_in(
     Ok(statement.query_row([digest(provider, body)], |row| row.get(0)).optional()?)
 }
 
+/// Whether there is any quote.
+pub(super) fn has_quotes(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection.prepare_cached("SELECT 1 FROM quotes LIMIT 1")?.exists([])?)
+}
+
 impl Store {
     /// Quotes of the provider at this address count from now on. `None`: no quotes.
     pub fn set_quoting(&self, provider: Option<String>) {
