@@ -156,8 +156,9 @@ CREATE INDEX jobs_by_batch ON jobs (batch);
 -- The library by cost.
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
 
--- How many jobs there are of each state and model, staged ones too. Triggers keep it, so that no page counts a million jobs;
--- `dropreel doctor` compares it with a full count.
+-- How many jobs there are of each state and model, staged ones too, so that no page counts a million jobs. New
+-- jobs are added by what inserts them (src/store/counts.rs), and triggers do the rest: one for each new job would take longer
+-- than the job. `dropreel doctor` compares it with a full count.
 CREATE TABLE job_counts (
     state TEXT NOT NULL,
     model TEXT NOT NULL,
@@ -165,10 +166,6 @@ CREATE TABLE job_counts (
     PRIMARY KEY (state, model)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TRIGGER job_counted AFTER INSERT ON jobs BEGIN
-    INSERT INTO job_counts VALUES (new.state, new.model, 1)
-    ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + 1;
-END;
 CREATE TRIGGER job_recounted AFTER UPDATE OF state, model ON jobs
 WHEN old.state <> new.state OR old.model <> new.model BEGIN
     UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;

@@ -82,7 +82,12 @@ fn fill(data: &Path, jobs: u64) {
             ))
             .unwrap();
     }
-    connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    connection
+        .execute_batch(
+            "DELETE FROM job_counts; INSERT INTO job_counts SELECT state, model, count(*) FROM jobs GROUP BY state, model;
+             COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
+        )
+        .unwrap();
     assert_eq!(harness::count(&connection, "SELECT count(*) FROM jobs"), jobs);
 }
 

@@ -347,10 +347,6 @@ CREATE TABLE job_counts (
     jobs  INTEGER NOT NULL,
     PRIMARY KEY (state, model)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER job_counted AFTER INSERT ON jobs BEGIN
-    INSERT INTO job_counts VALUES (new.state, new.model, 1)
-    ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + 1;
-END;
 CREATE TRIGGER job_recounted AFTER UPDATE OF state, model ON jobs
 WHEN old.state <> new.state OR old.model <> new.model BEGIN
     UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;

@@ -16,6 +16,7 @@ use crate::sha256::sha256_hex;
 use crate::store::Store;
 use crate::store::apply::apply_in;
 use crate::store::batch_ends::add_open_jobs;
+use crate::store::counts::count_new_jobs;
 use crate::store::error::StoreError;
 use crate::store::job_files::insert::count_accepted;
 use crate::store::job_rows::{INSERT_JOB, NewRow, insert_job, read_job};
@@ -224,6 +225,7 @@ fn insert_adopted(
     let mut insert = connection.prepare_cached(INSERT_JOB)?;
     let row = NewRow { batch: call, estimate: None, turn: "" };
     let nr = insert_job(&mut insert, &job, row, due_work(&job, now), change)?;
+    count_new_jobs(connection, job.state_name(), &job.identity().model, 1)?;
     connection
         .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, '{}')")?
         .execute((nr, request.to_string(), prompt))?;

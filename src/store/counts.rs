@@ -57,6 +57,20 @@ fn oldest() -> String {
     )
 }
 
+/// Adds new jobs to the counts. No trigger does: it would take longer than the job's own row.
+pub(super) fn count_new_jobs(
+    connection: &Connection,
+    state: StateName,
+    model: &str,
+    jobs: i64,
+) -> Result<(), StoreError> {
+    let mut add = connection.prepare_cached(
+        "INSERT INTO job_counts VALUES (?1, ?2, ?3) ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + ?3",
+    )?;
+    add.execute((state, model, jobs))?;
+    Ok(())
+}
+
 /// How many of the counts differ from a full count.
 pub(super) fn wrong_counts(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(WRONG, [], |row| row.get(0))

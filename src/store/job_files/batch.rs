@@ -33,7 +33,9 @@ impl Store {
                         outcome => Ok(outcome),
                     }
                 });
-                outcomes.collect()
+                let outcomes = outcomes.collect::<Result<_, _>>()?;
+                inserts.finish()?;
+                Ok(outcomes)
             })
             .await
     }

@@ -1,5 +1,6 @@
 //! The rows of a job file and of its jobs, and the checks that it may be ingested.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
@@ -7,10 +8,12 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::next_action::{DueWork, due_work};
+use crate::job::state::StateName;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
+use crate::store::counts::count_new_jobs;
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
@@ -135,6 +138,8 @@ pub(super) struct Inserts<'c> {
     label: CachedStatement<'c>,
     history: CachedStatement<'c>,
     estimator: Estimator<'c>,
+    /// Jobs of each model that are not in `job_counts` yet.
+    uncounted: BTreeMap<String, i64>,
 }
 
 impl<'c> Inserts<'c> {
@@ -155,10 +160,11 @@ impl<'c> Inserts<'c> {
             label: connection.prepare_cached("INSERT INTO labels (key, value, job) VALUES (?1, ?2, ?3)")?,
             history: connection.prepare_cached(INSERT_HISTORY)?,
             estimator: Estimator::new(connection, &context.book),
+            uncounted: BTreeMap::new(),
         })
     }
 
-    /// Adds jobs of a file.
+    /// Adds jobs of a file. Call [`finish`](Self::finish) after the last file.
     pub(super) fn add_jobs(
         &mut self,
         writing: &mut Writing<'_>,
@@ -167,7 +173,22 @@ impl<'c> Inserts<'c> {
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
     ) -> Result<Vec<JobId>, IngestError> {
-        drafts.iter().map(|draft| self.add_job(writing, batch, draft, now, new_id)).collect()
+        let added = drafts.iter().map(|draft| self.add_job(writing, batch, draft, now, new_id));
+        let jobs = added.collect::<Result<_, _>>()?;
+        // Not those of a file that is refused.
+        for draft in drafts {
+            match self.uncounted.get_mut(&draft.model) {
+                Some(jobs) => *jobs += 1,
+                None => drop(self.uncounted.insert(draft.model.clone(), 1)),
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Counts the jobs that were added.
+    pub(super) fn finish(self) -> Result<(), StoreError> {
+        let mut models = self.uncounted.iter();
+        models.try_for_each(|(model, jobs)| count_new_jobs(self.connection, StateName::Pending, model, *jobs))
     }
 
     fn add_job(

@@ -136,6 +136,7 @@ impl Store {
             match undoing_refusal(connection, has_keys, add) {
                 Err(IngestError::Store(error)) => Err(error),
                 jobs => {
+                    inserts.finish()?;
                     let staged = jobs.as_ref().map_or(0, Vec::len);
                     connection
                         .prepare_cached(
