@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, statat};
+
 use crate::failpoints::{self, FailPoint};
 use crate::fs::{FsError, create_private_folder, flush_folders, open_folder, open_folder_no_follow};
 pub use crate::inbox::destination::{Destination, FileHere, folder_for};
@@ -77,6 +79,12 @@ impl Inbox {
     pub fn open_file(&self, path: &str) -> Result<(File, FileVersion), FsError> {
         let (folder, name) = split_path(path);
         self.open_below(folder)?.open_file(name)
+    }
+
+    /// Whether the file at `path` is this version.
+    pub fn has_version(&self, path: &str, version: &FileVersion) -> bool {
+        let stat = statat(CWD, self.folder.join(path), AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileVersion::of(&stat) == *version)
     }
 
     /// [`Destination::reject`] for a single file: into the folder below `rejected` that it has below the inbox.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fs::{FileId, FsError};
-use crate::inbox::{Inbox, InboxEntry};
+use crate::fs::FsError;
+use crate::inbox::{FileVersion, Inbox, InboxEntry};
 use crate::jobfile::{
     Defaults, DefaultsFile, MAX_DEFAULTS_BYTES, Problem, Refusal, bad_defaults, split_path,
 };
@@ -33,10 +33,10 @@ pub(super) enum DefaultsError {
     Bad(Vec<Problem>),
 }
 
-/// What applies to a job file, and the files that it is from.
+/// What applies to a job file, and the files that it is from, by path.
 pub(super) struct AppliedDefaults {
     pub defaults: Arc<Defaults>,
-    pub files: Vec<FileId>,
+    pub files: Vec<(String, FileVersion)>,
 }
 
 /// The folder and those above it, up to the inbox itself.
@@ -59,10 +59,10 @@ impl<'a> DefaultsReader<'a> {
 
     /// What applies to the job files of a folder.
     pub fn of_folder(&mut self, folder: &str) -> Result<AppliedDefaults, DefaultsError> {
-        let (mut files, mut ids) = (Vec::new(), Vec::new());
+        let (mut files, mut versions) = (Vec::new(), Vec::new());
         for folder in folders_of(folder) {
             let Some(found) = self.found.get(folder) else { continue };
-            ids.push(found.entry.version.id());
+            versions.push((found.entry.name.clone(), found.entry.version));
             let (inbox, settle) = (self.inbox, self.settle);
             let read =
                 self.read.entry(folder.to_owned()).or_insert_with(|| Arc::new(read(inbox, settle, found)));
@@ -77,7 +77,7 @@ impl<'a> DefaultsReader<'a> {
                 Err(DefaultsError::Bad(problems)) => return Err(DefaultsError::Bad(problems.clone())),
             }
         }
-        Ok(AppliedDefaults { defaults: Arc::new(Defaults::new(folder, values)), files: ids })
+        Ok(AppliedDefaults { defaults: Arc::new(Defaults::new(folder, values)), files: versions })
     }
 }
 
@@ -95,10 +95,10 @@ fn read(inbox: &Inbox, settle: Duration, found: &FoundDefaults) -> Result<Defaul
     }
     let (folder, name) = split_path(path);
     let opened = inbox.open_below(folder).and_then(|opened| opened.read_file(name, MAX_DEFAULTS_BYTES));
-    let (bytes, version) = match opened {
-        Ok((bytes, version, _)) => (bytes, version),
+    let bytes = match opened {
+        Ok((bytes, version, _)) if version == found.entry.version => bytes,
         // It was replaced since the scan: the next one finds what is there now.
-        Err(FsError::Changed(_) | FsError::NotFound(_)) => return Err(DefaultsError::Unfinished),
+        Ok(_) | Err(FsError::Changed(_) | FsError::NotFound(_)) => return Err(DefaultsError::Unfinished),
         Err(FsError::TooLarge { limit, .. }) => {
             return Err(bad(format!(
                 "the defaults in {path} cannot be used: they have more than {limit} bytes"
@@ -108,8 +108,7 @@ fn read(inbox: &Inbox, settle: Duration, found: &FoundDefaults) -> Result<Defaul
     };
     DefaultsFile::read(path, &bytes).map_err(|refusal: Refusal| {
         // An editor that has just emptied it to write it again must not have the job files of the folder rejected.
-        let is_new = version != found.entry.version;
-        if is_new || refusal.unfinished() && found.unchanged_for < settle {
+        if refusal.unfinished() && found.unchanged_for < settle {
             DefaultsError::Unfinished
         } else {
             DefaultsError::Bad(bad_defaults(path, &refusal))

@@ -8,6 +8,7 @@ mod new_folders;
 mod pictures;
 mod validate;
 mod watch;
+mod writers;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

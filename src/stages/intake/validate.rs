@@ -1,6 +1,6 @@
 //! Validation of one file of the inbox: it is read once, and the result says what to do with it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::fs::{FileId, FsError, open_for_writing};
+use crate::fs::FsError;
 use crate::inbox::{FileVersion, Inbox, InboxEntry, OpenFolder};
 use crate::jobfile::{
     self, Cause, Defaults, Draft, Form, JobFileReader, LineError, Lines, Problem, split_path,
@@ -21,8 +21,6 @@ use crate::store::job_files::Drafts;
 
 /// An empty file is rejected after this time: its writer may not have begun yet.
 const EMPTY_SETTLE: Duration = Duration::from_secs(60);
-/// A file that is unchanged for this long and still open for writing is reported.
-const OPEN_REPORT: Duration = Duration::from_secs(60);
 /// Line files up to this size are held in memory, like documents.
 const MAX_BUFFERED_LINES_BYTES: u64 = 64 << 10;
 /// Read buffer for larger ones.
@@ -66,11 +64,12 @@ pub(super) enum Validation {
 }
 
 impl Validation {
-    /// Whether the file is ingested or rejected.
-    fn is_final(&self) -> bool {
+    /// The version that was read, if the file is to be ingested or rejected.
+    pub fn judged(&self) -> Option<&FileVersion> {
         match self {
-            Self::Valid(_) | Self::Reject(..) => true,
-            Self::Postpone(_) | Self::Stay(_) => false,
+            Self::Valid(file) => Some(&file.version),
+            Self::Reject(_, version) => Some(version),
+            Self::Postpone(_) | Self::Stay(_) => None,
         }
     }
 }
@@ -90,6 +89,9 @@ pub(super) struct ValidFile {
     pub pictures: FilePictures,
 }
 
+/// Judged files, and the versions of the defaults that were used, by path.
+pub(super) type ReadFiles = (Vec<(Candidate, Validation)>, BTreeMap<String, FileVersion>);
+
 /// Validates files of the inbox.
 #[derive(Clone)]
 pub(super) struct Validator {
@@ -108,17 +110,23 @@ impl Validator {
         candidates: Vec<Candidate>,
         found: &DefaultsByFolder,
     ) -> Vec<(String, Validation)> {
+        let (validated, used_defaults) = self.read_all(candidates, found);
+        self.postpone_written(validated, &used_defaults)
+    }
+
+    /// Judges files as they are read, whoever still writes them.
+    pub fn read_all(&self, candidates: Vec<Candidate>, found: &DefaultsByFolder) -> ReadFiles {
         let mut defaults = DefaultsReader::new(&self.inbox, self.settle, found);
         // The files of a folder follow each other.
         let mut opened: Option<(String, Result<OpenFolder, FsError>)> = None;
-        let (mut kept, mut used_files) = (0, BTreeSet::new());
+        let (mut kept, mut used_defaults) = (0, BTreeMap::new());
         let validated = candidates.into_iter().map(|candidate| {
             let path = split_path(&candidate.entry.name).0;
             if opened.as_ref().is_none_or(|(opened, _)| opened != path) {
                 opened = Some((path.to_owned(), self.inbox.open_below(path)));
             }
             let mut validation = match &opened {
-                Some((_, Ok(folder))) => self.validate(folder, &candidate, &mut defaults, &mut used_files),
+                Some((_, Ok(folder))) => self.validate(folder, &candidate, &mut defaults, &mut used_defaults),
                 Some((_, Err(error))) => self.after_read_error(error),
                 None => Validation::Postpone(self.settle),
             };
@@ -132,37 +140,7 @@ impl Validator {
             }
             (candidate, validation)
         });
-        let validated = validated.collect();
-        self.postpone_open_files(validated, used_files)
-    }
-
-    /// Postpones files that a process has open for writing: what is read of them may be the first part only. After they
-    /// are read, so that a writer that opened one before that is seen.
-    fn postpone_open_files(
-        &self,
-        validated: Vec<(Candidate, Validation)>,
-        defaults: BTreeSet<FileId>,
-    ) -> Vec<(String, Validation)> {
-        let judged = validated.iter().filter(|(_, validation)| validation.is_final());
-        let judged = judged.map(|(candidate, _)| candidate.entry.version.id());
-        let open_files = open_for_writing(&judged.chain(defaults.iter().copied()).collect());
-        // Defaults are shared by most of the files that are judged together, and rarely open: then all of them wait.
-        let defaults_are_open = defaults.iter().any(|file| open_files.contains(file));
-        let postponed = validated.into_iter().map(|(candidate, validation)| {
-            let is_open = defaults_are_open || open_files.contains(&candidate.entry.version.id());
-            let is_open = is_open && validation.is_final();
-            let validation = match is_open {
-                false => validation,
-                true if candidate.unchanged_for < OPEN_REPORT => {
-                    Validation::Postpone(candidate.unchanged_for + self.settle)
-                }
-                true => Validation::Stay(
-                    "another program has it, or its `defaults.json`, open for writing".into(),
-                ),
-            };
-            (candidate.entry.name, validation)
-        });
-        postponed.collect()
+        (validated.collect(), used_defaults)
     }
 
     fn validate(
@@ -170,7 +148,7 @@ impl Validator {
         folder: &OpenFolder,
         candidate: &Candidate,
         defaults: &mut DefaultsReader<'_>,
-        used_files: &mut BTreeSet<FileId>,
+        used_defaults: &mut BTreeMap<String, FileVersion>,
     ) -> Validation {
         let entry = &candidate.entry;
         if let Some(kind) = entry.irregular_kind {
@@ -190,7 +168,7 @@ impl Validator {
             Err(DefaultsError::Unreadable(why)) => return Validation::Stay(why),
             Err(DefaultsError::Bad(problems)) => return Validation::Reject(problems, entry.version),
         };
-        used_files.extend(applied.files);
+        used_defaults.extend(applied.files);
         let reader = self.reader.with_defaults(applied.defaults);
         let validated = match candidate.form() {
             Form::Document => self.validate_document(folder, candidate, &reader),
