@@ -8,7 +8,6 @@ use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
 
 /// Another binary than the one built with this harness.
 static OTHER: RwLock<Option<PathBuf>> = RwLock::new(None);
@@ -155,10 +154,6 @@ impl Process {
 
     pub fn get(&self, path: &str) -> String {
         run(Command::new("curl").args(["-sfS", &format!("{}{path}", self.address)]))
-    }
-
-    pub fn json(&self, path: &str) -> Value {
-        serde_json::from_str(&self.get(path)).unwrap()
     }
 
     pub fn post(&self, path: &str, body: &str) {

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 
 use crate::Options;
 use crate::harness::{self, Process};
+use crate::reads;
 use crate::tables::{Series, Table, number};
 
 /// Real jobs, of which the others are copies. `RUNNING` of them are at the provider, the others are stored.
@@ -91,12 +92,6 @@ fn fill(data: &Path, jobs: u64) {
     assert_eq!(harness::count(&connection, "SELECT count(*) FROM jobs"), jobs);
 }
 
-fn milliseconds(work: impl FnOnce()) -> f64 {
-    let began = Instant::now();
-    work();
-    began.elapsed().as_secs_f64() * 1000.0
-}
-
 /// Measures what the stages do with the store, in microseconds.
 async fn measure_store(data: &Path, table: &mut Table) {
     let clock = Clock::machine();
@@ -167,27 +162,11 @@ pub fn measure(options: &Options) -> Vec<Table> {
     }
     let daemon = daemon.unwrap();
     table.row(&["start to ready, ms", &start.to_text()]);
-    let last =
-        daemon.json("/api/v1/jobs?limit=50&state=succeeded")["next_cursor"].as_str().unwrap().to_owned();
-    for (name, path) in [
-        ("list of 50, ms", "/api/v1/jobs?limit=50".to_owned()),
-        ("the next 50 of one state, ms", format!("/api/v1/jobs?limit=50&state=succeeded&cursor={last}")),
-        ("the page, ms", "/".to_owned()),
-        ("the page's list, ms", "/jobs".to_owned()),
-        ("the page's videos, ms", "/videos".to_owned()),
-        ("the page's videos by rating, ms", "/videos?sort=rating".to_owned()),
-        ("the page's videos of a text that is nowhere, ms", "/videos?q=none-such".to_owned()),
-        ("/metrics, ms", "/metrics".to_owned()),
-        ("status, ms", "/api/v1/status".to_owned()),
-        ("report of 30 days, ms", "/api/v1/report".to_owned()),
-    ] {
-        let mut series = Series::default();
-        for _ in 0..options.rounds * 2 {
-            series.push(milliseconds(|| drop(daemon.get(&path))));
-        }
-        table.row(&[&format!("{name}, with curl's own start"), &series.to_text()]);
+    for path in ["/", "/jobs", "/videos", "/metrics", "/api/v1/report"] {
+        drop(daemon.get(path));
     }
     memory.push(daemon.memory_mib().0);
-    table.row(&["memory after all this, MiB", &memory.to_text()]);
-    vec![table]
+    table.row(&["memory after some pages and a report, MiB", &memory.to_text()]);
+    daemon.stop();
+    vec![table, reads::measure(options)]
 }

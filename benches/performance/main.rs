@@ -29,6 +29,7 @@ mod ingest;
 mod peers;
 mod pipeline;
 mod plain_server;
+mod reads;
 mod tables;
 
 use std::path::PathBuf;

@@ -27,7 +27,10 @@ pub(super) struct Rig {
 
 impl Rig {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    pub fn in_folder(folder: tempfile::TempDir) -> Self {
         let path = folder.path().join("dropreel.db");
         let (store, _) =
             Store::open(&path, PollingPolicy::DEFAULT, Rng::seeded(1), Clock::machine()).unwrap();

@@ -1,9 +1,16 @@
-//! Counts the statements that a job costs. Unlike a time, the count does not depend on the machine.
+//! Counts the statements that a job costs, and the steps of SQLite's machine that reads cost. Unlike a time, a count does not
+//! depend on the machine.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rusqlite::Connection;
+use parking_lot::Mutex;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
+use rusqlite::{Connection, StatementStatus};
+
+use crate::clock::Timestamp;
 
 #[cfg(test)]
 mod tests;
@@ -13,8 +20,54 @@ thread_local! {
     static JOB_UPDATE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// The databases whose steps are counted.
+static COUNTED: Mutex<BTreeMap<PathBuf, Arc<Steps>>> = Mutex::new(BTreeMap::new());
+
+/// The steps of all statements that have ended, on all connections to a database.
+#[derive(Debug, Default)]
+pub(crate) struct Steps(Mutex<BTreeMap<String, i64>>);
+
+impl Steps {
+    /// Counts those of the database at `path`, which nobody has opened yet.
+    pub(crate) fn of(path: &Path) -> Arc<Self> {
+        COUNTED.lock().entry(path.to_owned()).or_default().clone()
+    }
+
+    /// The steps since the last call, and the statement that took most of them.
+    pub(crate) fn take(&self) -> (i64, String) {
+        let statements = std::mem::take(&mut *self.0.lock());
+        let slowest = statements.iter().max_by_key(|(_, steps)| **steps);
+        (statements.values().sum(), slowest.map_or_else(String::new, |(sql, _)| sql.clone()))
+    }
+
+    fn add(&self, sql: &str, steps: i64) {
+        *self.0.lock().entry(sql.to_owned()).or_default() += steps;
+    }
+}
+
+/// Fills an empty database with this many jobs.
+#[allow(clippy::disallowed_methods, reason = "a test writes what the store is to read")]
+pub(crate) fn fill_history(path: &Path, jobs: u64, now: Timestamp) {
+    let sql = include_str!("../../tests/support/history.sql")
+        .replace(":jobs", &jobs.to_string())
+        .replace(":now", &now.millis().to_string());
+    let fill = format!("PRAGMA synchronous = OFF; BEGIN; {sql}; COMMIT");
+    Connection::open(path).unwrap().execute_batch(&fill).unwrap();
+}
+
 /// Counts the statements of this connection, per thread, and keeps the text of the last update of a job's row.
-pub(super) fn count_statements(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(super) fn count_statements(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
+    if let Some(steps) = COUNTED.lock().get(path).cloned() {
+        // A statement in the cache goes on counting.
+        let mut known: BTreeMap<String, i64> = BTreeMap::new();
+        let count = move |event: TraceEvent<'_>| {
+            let TraceEvent::Profile(statement, _) = event else { return };
+            let (sql, now) = (statement.sql(), i64::from(statement.get_status(StatementStatus::VmStep)));
+            let before = known.insert(sql.to_string(), now).unwrap_or(0);
+            steps.add(&sql, if now < before { now } else { now - before });
+        };
+        return connection.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(count));
+    }
     let count = |event: TraceEvent<'_>| {
         STATEMENTS.set(STATEMENTS.get() + 1);
         if let TraceEvent::Stmt(_, sql) = event

@@ -42,7 +42,7 @@ mod batch_ends;
 mod batches;
 mod columns_macro;
 #[cfg(test)]
-mod costs;
+pub(crate) mod costs;
 pub mod counts;
 mod database_file;
 pub mod deliveries;

@@ -140,7 +140,7 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     #[cfg_attr(not(test), expect(unused_mut, reason = "tests count what it runs"))]
     let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite(path))?;
     #[cfg(test)]
-    super::costs::count_statements(&mut connection).map_err(sqlite(path))?;
+    super::costs::count_statements(&mut connection, path).map_err(sqlite(path))?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite(path))?;
     // Each set of columns that changes together has an UPDATE statement of its own.
     connection.set_prepared_statement_cache_capacity(128);

@@ -2,6 +2,7 @@
 
 mod control;
 mod estimate;
+mod growth;
 mod http;
 mod jobs;
 mod lists;
@@ -85,7 +86,10 @@ impl TestAdmin {
     }
 
     fn start_with(change: impl FnOnce(&mut AdminServer)) -> Self {
-        let rig = Rig::new();
+        Self::on(Rig::new(), change)
+    }
+
+    fn on(rig: Rig, change: impl FnOnce(&mut AdminServer)) -> Self {
         let (shutdown, stopped) = watch::channel(false);
         let mut admin = admin_server(&rig, stopped);
         change(&mut admin);

@@ -1,0 +1,216 @@
+//! What the reads cost with few and with many jobs, counted in steps of SQLite's machine.
+
+use super::*;
+use crate::store::costs::{Steps, fill_history};
+
+/// A read may cost this much more with [`MANY`] jobs than with [`FEW`].
+const MOST_GROWTH: f64 = 1.5;
+const FEW: u64 = 2_000;
+const MANY: u64 = 40_000;
+/// A list of what few of [`FEW`] jobs match may cost as much with [`MANY`] as this one with [`FEW`]: it examines as many jobs
+/// as a page may.
+const LONGEST_SEARCH: &str = "/jobs?q=none-such";
+
+/// Every read of page and API: its route, as the router and `openapi.json` spell it, and what follows its fixed part.
+const READS: [(&str, &[&str]); 26] = [
+    ("/", &[""]),
+    (
+        "/jobs",
+        &[
+            "",
+            "?sort=cost",
+            "?sort=rating",
+            "?sort=name",
+            "?cursor=500",
+            "?sort=cost&cursor=500",
+            "?sort=rating&cursor=500",
+            "?sort=name&cursor=500",
+            "?state=succeeded",
+            "?state=succeeded&sort=cost",
+            "?state=succeeded&sort=rating",
+            "?state=succeeded&sort=name",
+            "?state=failed",
+            "?state=held&sort=cost",
+            "?label=project%3Dp3",
+            "?label=project%3Dp3&sort=cost",
+            "?label=project%3Dp3&sort=rating",
+            "?label=project%3Dp3&sort=name",
+            "?label=none%3Dsuch",
+            "?folder=ads",
+            "?folder=ads%2F3&sort=cost",
+            "?q=street",
+            "?q=street&sort=cost",
+            "?q=none-such",
+            "?rating=4%2B",
+            "?rating=4%2B&sort=cost",
+            "?rating=none",
+            "?rating=none&sort=cost",
+            "?rating=3&sort=name",
+            "?file=shots-7.jsonl",
+            "?file=none-such.jsonl",
+            "?batch=b7",
+            "?batch=b7&sort=cost",
+            "?needs=true",
+            "?needs=true&sort=cost",
+            "?cause=too_expensive",
+            "?model=model-2",
+            "?model=model-2&sort=cost",
+            "?model=none-such",
+        ],
+    ),
+    ("/jobs/{job}", &["/shot-41", "/none-such"]),
+    ("/batches", &["", "?cursor=50"]),
+    (
+        "/videos",
+        &[
+            "",
+            "?sort=rating",
+            "?sort=cost",
+            "?q=street",
+            "?q=none-such",
+            "?model=model-2",
+            "?label=project%3Dp3",
+            "?rating=4%2B",
+            "?batch=b7",
+        ],
+    ),
+    ("/videos/{job}/{number}", &["/{id}/1"]),
+    ("/compare", &["?o={id}.1"]),
+    ("/media/{job}/{number}", &["/{id}/1"]),
+    ("/media/{job}/{number}/poster", &["/{id}/1/poster"]),
+    ("/quarantine/{job}/{name}", &["/{id}/none"]),
+    ("/pictures/{name}", &["/none"]),
+    ("/language/{language}", &["/en"]),
+    ("/assets/{version}/{name}", &["/1/none"]),
+    ("/api/v1/jobs", &["", "?limit=500", "?sort=cost", "?q=none-such"]),
+    ("/api/v1/jobs/{job}", &["/shot-41", "/none-such"]),
+    ("/api/v1/export", &["?state=held"]),
+    ("/api/v1/batches", &["", "?limit=100"]),
+    ("/api/v1/pictures/{name}", &["/none"]),
+    ("/api/v1/status", &[""]),
+    ("/api/v1/openapi.json", &[""]),
+    ("/api/v1/models", &[""]),
+    ("/api/v1/report", &["", "?disputes=true", "?since=2020-01-01"]),
+    ("/api/v1/events", &[]),
+    ("/metrics", &[""]),
+    ("/healthz", &[""]),
+    ("/readyz", &[""]),
+];
+
+/// Reads that still cost more the more jobs there are.
+const GROWING: [&str; 26] = [
+    "/jobs?sort=cost",
+    "/jobs?sort=rating",
+    "/jobs?sort=cost&cursor=500",
+    "/jobs?sort=rating&cursor=500",
+    "/jobs?state=succeeded&sort=cost",
+    "/jobs?state=succeeded&sort=rating",
+    "/jobs?state=succeeded&sort=name",
+    "/jobs?label=project%3Dp3&sort=cost",
+    "/jobs?label=project%3Dp3&sort=rating",
+    "/jobs?label=project%3Dp3&sort=name",
+    "/jobs?folder=ads",
+    "/jobs?folder=ads%2F3&sort=cost",
+    "/jobs?q=street&sort=cost",
+    "/jobs?q=none-such",
+    "/jobs?rating=none&sort=cost",
+    "/jobs?model=model-2&sort=cost",
+    "/jobs?model=none-such",
+    "/videos?q=none-such",
+    "/api/v1/jobs?sort=cost",
+    "/api/v1/jobs?q=none-such",
+    "/api/v1/status",
+    "/api/v1/models",
+    "/api/v1/report",
+    "/api/v1/report?disputes=true",
+    "/api/v1/report?since=2020-01-01",
+    "/metrics",
+];
+
+/// A read: its address, the status of its answer, its steps, and its statement that takes most of them.
+type Counted = (String, u16, i64, String);
+
+/// The steps of each read in a database of so many jobs.
+async fn count_steps(jobs: u64) -> Vec<Counted> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dropreel.db");
+    let steps = Steps::of(&path);
+    let rig = Rig::in_folder(folder);
+    fill_history(&path, jobs, Clock::machine().now());
+    let admin = TestAdmin::on(rig, |_| {});
+    let id = admin.get("/api/v1/jobs/shot-41").await.json()["id"].as_str().unwrap().to_owned();
+    let mut counted = Vec::new();
+    for (route, variants) in READS {
+        let fixed = route.split("/{").next().unwrap_or(route);
+        for variant in variants {
+            steps.take();
+            let answer = admin.get(&format!("{fixed}{variant}").replace("{id}", &id)).await;
+            let (sum, slowest) = steps.take();
+            counted.push((format!("{fixed}{variant}"), answer.status, sum, slowest));
+        }
+    }
+    counted
+}
+
+fn is_filtered(path: &str) -> bool {
+    let parameters = path.split_once('?').map_or("", |(_, query)| query).split('&');
+    parameters
+        .filter_map(|parameter| parameter.split('=').next())
+        .any(|name| !name.is_empty() && !["sort", "cursor", "limit", "disputes", "since"].contains(&name))
+}
+
+/// The reads that cost more with many jobs, with the statement that takes most steps; and a table of them all.
+fn compare<'a>(few: &'a [Counted], many: &'a [Counted]) -> (Vec<(&'a str, &'a str)>, String) {
+    let longest = few.iter().find(|(path, ..)| path == LONGEST_SEARCH).map_or(0, |(_, _, steps, _)| *steps);
+    let (mut grown, mut table) = (Vec::new(), String::new());
+    for ((path, status, few, _), (_, _, many, slowest)) in few.iter().zip(many) {
+        let may_cost = if is_filtered(path) { longest.max(*few) } else { (*few).max(200) };
+        let line =
+            format!("| {path} | {status} | {few} | {many} | {:.2} |\n", *many as f64 / (*few).max(1) as f64);
+        table.push_str(&line);
+        if *many as f64 > may_cost as f64 * MOST_GROWTH {
+            grown.push((path.as_str(), slowest.as_str()));
+        }
+    }
+    (grown, table)
+}
+
+#[tokio::test]
+async fn read_costs_the_same_with_few_and_with_many_jobs() {
+    let (few, many) = (count_steps(FEW).await, count_steps(MANY).await);
+    let failed = few.iter().filter(|(path, status, ..)| *status >= 400 && !path.contains("none"));
+    // The history has rows, and no files.
+    let failed: Vec<_> = failed.filter(|(path, ..)| !path.starts_with("/media")).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let (grown, table) = compare(&few, &many);
+    let paths: Vec<_> = grown.iter().map(|(path, _)| *path).collect();
+    assert_eq!(paths, GROWING, "reads that cost more the more jobs there are: {grown:#?}\nof\n{table}");
+}
+
+#[tokio::test]
+#[ignore = "a measurement: takes minutes"]
+async fn steps_of_reads_at_a_thousand_and_a_million_jobs() {
+    let (few, many) = (count_steps(1_000).await, count_steps(1_000_000).await);
+    println!("{}", compare(&few, &many).1);
+}
+
+#[test]
+fn every_route_that_reads_is_measured() {
+    let sources = [include_str!("../mod.rs"), include_str!("../page/mod.rs")];
+    let mut routes: Vec<&str> = Vec::new();
+    for part in sources.iter().flat_map(|source| source.split("resource(").skip(1)) {
+        let part = part.trim_start();
+        let methods = part.split_once('[').map_or("", |(_, rest)| rest.split(']').next().unwrap_or(""));
+        if !methods.contains("Method::GET") {
+            continue;
+        }
+        routes.push(match part.strip_prefix('"') {
+            Some(path) => path.split('"').next().unwrap(),
+            None => "/api/v1/jobs/{job}",
+        });
+    }
+    routes.sort_unstable();
+    let mut measured: Vec<&str> = READS.iter().map(|(route, _)| *route).collect();
+    measured.sort_unstable();
+    assert_eq!(measured, routes);
+}
