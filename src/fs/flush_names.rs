@@ -9,6 +9,7 @@ use std::sync::Once;
 
 use rustix::io::Errno;
 
+use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 
 /// More folders of one file system than this are flushed with all that is on it: each flush of one waits for the disk as
@@ -51,25 +52,46 @@ pub(super) fn is_flush_unsupported(error: Errno) -> bool {
 /// # Errors
 /// When one cannot be opened or flushed; then none counts as flushed.
 pub(crate) fn flush_folders(folders: &BTreeSet<PathBuf>) -> Result<(), FsError> {
-    if folders.len() <= MAX_SINGLE_FLUSHES {
-        return folders.iter().try_for_each(|folder| flush_folder(folder));
-    }
-    // Another disk may be mounted below.
-    let mut by_device: BTreeMap<_, Vec<&Path>> = BTreeMap::new();
-    for folder in folders {
-        let stat = rustix::fs::stat(folder).map_err(|error| FsError::new(folder, error))?;
-        by_device.entry(stat.st_dev).or_default().push(folder);
-    }
-    by_device.values().try_for_each(|folders| flush_on_one_disk(folders))
+    flush_but_disks(folders, &BTreeSet::new()).map(|_| ())
 }
 
-fn flush_on_one_disk(folders: &[&Path]) -> Result<(), FsError> {
-    let mut single = folders;
-    if folders.len() > MAX_SINGLE_FLUSHES && flush_file_system(folders[0])? {
-        // Before Linux 5.17, syncfs(2) hides that the journal could not be written. The flush of any folder then fails.
-        single = &folders[..1];
+/// Flushes the folders that files were moved to, then those that they were moved from: a crash in between must not leave
+/// a file in neither. A file system that is flushed as a whole is flushed once for both.
+///
+/// # Errors
+/// As [`flush_folders`].
+pub(crate) fn flush_moves(to: &BTreeSet<PathBuf>, from: &BTreeSet<PathBuf>) -> Result<(), FsError> {
+    let flushed_disks = flush_but_disks(to, &BTreeSet::new())?;
+    failpoints::hit(FailPoint::ArchiveTargetFlushed);
+    flush_but_disks(from, &flushed_disks).map(|_| ())
+}
+
+/// Flushes folders but those on disks that are flushed already. Returns the disks that were flushed as a whole.
+fn flush_but_disks(folders: &BTreeSet<PathBuf>, flushed: &BTreeSet<u64>) -> Result<BTreeSet<u64>, FsError> {
+    if folders.len() <= MAX_SINGLE_FLUSHES {
+        return folders.iter().try_for_each(|folder| flush_folder(folder)).map(|()| BTreeSet::new());
     }
-    single.iter().try_for_each(|folder| flush_folder(folder))
+    // Another disk may be mounted below.
+    let mut by_disk: BTreeMap<u64, Vec<&Path>> = BTreeMap::new();
+    for folder in folders {
+        let stat = rustix::fs::stat(folder).map_err(|error| FsError::new(folder, error))?;
+        by_disk.entry(stat.st_dev).or_default().push(folder);
+    }
+    let mut flushed_now = BTreeSet::new();
+    for (disk, folders) in by_disk.into_iter().filter(|(disk, _)| !flushed.contains(disk)) {
+        if flush_on_one_disk(&folders)? {
+            flushed_now.insert(disk);
+        }
+    }
+    Ok(flushed_now)
+}
+
+/// Returns whether the whole disk was flushed.
+fn flush_on_one_disk(folders: &[&Path]) -> Result<bool, FsError> {
+    let is_whole = folders.len() > MAX_SINGLE_FLUSHES && flush_file_system(folders[0])?;
+    // Before Linux 5.17, syncfs(2) hides that the journal could not be written. The flush of any folder then fails.
+    let single = if is_whole { &folders[..1] } else { folders };
+    single.iter().try_for_each(|folder| flush_folder(folder)).map(|()| is_whole)
 }
 
 /// Flushes the whole file system of a folder. False: it is not known whether that flushes names.

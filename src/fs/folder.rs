@@ -27,7 +27,7 @@ pub fn create_private_folder(path: &Path) -> Result<(), FsError> {
 ///
 /// # Errors
 /// When the new folders cannot be flushed.
-pub fn create_private_folders(paths: &[PathBuf]) -> Result<(), FsError> {
+pub fn create_private_folders<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<(), FsError> {
     let mut new = BTreeSet::new();
     for path in paths {
         let _ = create_unflushed(path, 0o700, &mut new);
@@ -139,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
         let paths = ["a/b", "file/c", "a/d"].map(|path| folder.path().join(path));
-        create_private_folders(&paths).unwrap();
+        create_private_folders(paths.iter().map(|path| &**path)).unwrap();
         assert_eq!(paths.map(|path| path.is_dir()), [true, false, true]);
     }
 

@@ -22,7 +22,7 @@ pub use crate::fs::durable::write_durably;
 pub(crate) use crate::fs::durable::{create_durably, flush, temporary_name, write_atomically};
 pub use crate::fs::error::{FsError, describe_space, is_transient};
 pub use crate::fs::flush_names::flush_folder;
-pub(crate) use crate::fs::flush_names::{flush_folders, flush_names};
+pub(crate) use crate::fs::flush_names::{flush_moves, flush_names};
 pub(crate) use crate::fs::folder::{
     create_folder, open_file_below, open_folder, open_folder_no_follow, split_path,
 };

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, statat};
 
 use crate::failpoints::{self, FailPoint};
-use crate::fs::{FsError, create_private_folder, flush_folders, open_folder, open_folder_no_follow};
+use crate::fs::{FsError, create_private_folder, flush_moves, open_folder, open_folder_no_follow};
 pub use crate::inbox::destination::{Destination, FileHere, folder_for};
 pub use crate::inbox::file_version::FileVersion;
 pub use crate::inbox::leftovers::Leftovers;
@@ -113,12 +113,9 @@ impl Inbox {
     ) -> Result<(), FsError> {
         let folders = moves.into_iter().map(|(from, to)| (self.folder.join(from), to.to_owned()));
         let (mut from, to): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = folders.unzip();
-        // The destinations first: a crash in between must not leave a file in neither folder.
-        flush_folders(&to)?;
-        failpoints::hit(FailPoint::ArchiveTargetFlushed);
         // The owner of one that is gone has removed it when it was empty, and whatever name was in it.
         from.retain(|folder| *folder == self.folder || folder.is_dir());
-        flush_folders(&from)?;
+        flush_moves(&to, &from)?;
         failpoints::hit(FailPoint::ArchiveFlushed);
         Ok(())
     }

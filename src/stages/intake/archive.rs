@@ -94,13 +94,20 @@ impl IntakeStage {
     }
 
     /// Moves files whose jobs are committed out of the inbox. The next pass retries those that could not be moved.
-    pub(super) async fn archive(&self, batch: Batch) -> Vec<Moved> {
-        if batch.files.is_empty() {
+    pub(super) async fn archive(&self, batches: Vec<Batch>) -> Vec<Moved> {
+        let mut by_folder = BTreeMap::<PathBuf, BTreeMap<String, Vec<Committed>>>::new();
+        for Batch { now, files } in batches {
+            let day = self.folders.accepted.join(self.clock.local_date(now));
+            let of_day = by_folder.entry(day).or_default();
+            for committed in files {
+                of_day.entry(split_path(&committed.path).0.to_owned()).or_default().push(committed);
+            }
+        }
+        if by_folder.values().all(BTreeMap::is_empty) {
             return Vec::new();
         }
-        let folder = self.folders.accepted.join(self.clock.local_date(batch.now));
         let validator = self.validator.clone();
-        run_blocking(&self.clock, move || archive_all(&validator.inbox, &folder, batch.files)).await
+        run_blocking(&self.clock, move || archive_all(&validator.inbox, by_folder)).await
     }
 
     /// Records moves in the database after they are flushed. After a crash before that, the next pass finds the files
@@ -138,20 +145,22 @@ impl IntakeStage {
     }
 }
 
-/// Moves files to the folder of a day, each into the folder below it that it has below the inbox.
-fn archive_all(inbox: &Inbox, day: &Path, files: Vec<Committed>) -> Vec<Moved> {
-    let mut by_folder = BTreeMap::<String, Vec<Committed>>::new();
-    for committed in files {
-        by_folder.entry(split_path(&committed.path).0.to_owned()).or_default().push(committed);
+/// Moves files, by day and by folder of the inbox, each to the folder below that of the day that it has below the inbox.
+fn archive_all(inbox: &Inbox, files: BTreeMap<PathBuf, BTreeMap<String, Vec<Committed>>>) -> Vec<Moved> {
+    let mut moves = Vec::new();
+    for (day, by_folder) in files {
+        for (from, files) in by_folder {
+            moves.push((folder_for(&day, &from), from, files));
+        }
     }
-    let targets: Vec<PathBuf> = by_folder.keys().map(|from| folder_for(day, from)).collect();
-    // Before any move: a file must not be in a folder whose name a power cut can undo.
-    if let Err(error) = create_private_folders(&targets) {
-        by_folder.values().flatten().for_each(|committed| warn_stays(&committed.path, &error));
+    // All before any move: a file must not be in a folder whose name a power cut can undo.
+    if let Err(error) = create_private_folders(moves.iter().map(|(to, ..)| &**to)) {
+        let files = moves.iter().flat_map(|(.., files)| files);
+        files.for_each(|committed| warn_stays(&committed.path, &error));
         return Vec::new();
     }
     failpoints::hit(FailPoint::ArchiveFoldersCreated);
-    let moved = by_folder.into_iter().zip(targets).map(|((from, files), to)| {
+    let moved = moves.into_iter().map(|(to, from, files)| {
         let files = archive_from(inbox, &from, &to, &files);
         Moved { from, to, files }
     });

@@ -86,11 +86,8 @@ impl IntakeStage {
         let archive = async move {
             let mut batches = Vec::new();
             while committed.recv_many(&mut batches, MAX_MOVES_TOGETHER).await > 0 {
-                let mut moved = Vec::new();
-                for batch in batches.drain(..) {
-                    // One at a time: concurrent moves would only wait for the locks of the same folders.
-                    moved.extend(self.archive(batch).await);
-                }
+                // One at a time: concurrent moves would only wait for the locks of the same folders.
+                let moved = self.archive(std::mem::take(&mut batches)).await;
                 self.record_moves(moved).await;
             }
         };
