@@ -58,7 +58,7 @@ pub(crate) fn fill_history(path: &Path, jobs: u64, now: Timestamp) {
 /// Counts the statements of this connection, per thread, and keeps the text of the last update of a job's row.
 pub(super) fn count_statements(connection: &mut Connection, path: &Path) -> rusqlite::Result<()> {
     if let Some(steps) = COUNTED.lock().get(path).cloned() {
-        // A statement in the cache goes on counting.
+        // A statement in the cache continues to count.
         let mut known: BTreeMap<String, i64> = BTreeMap::new();
         let count = move |event: TraceEvent<'_>| {
             let TraceEvent::Profile(statement, _) = event else { return };

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::job_files::staging::NOT_STAGED;
+use crate::store::job_rows::NOT_STAGED;
 
 /// Unfinished jobs of one state and model.
 #[derive(Clone, Debug, PartialEq, Eq)]

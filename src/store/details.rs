@@ -10,8 +10,7 @@ use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::estimates::JobEstimate;
-use crate::store::job_files::staging::NOT_STAGED;
-use crate::store::job_rows::{JobColumns, number_of, read_row};
+use crate::store::job_rows::{JobColumns, NOT_STAGED, number_of, read_row};
 use crate::store::learned_times::{USUAL_COLUMN, usual_time_column};
 use crate::store::output_rows::read_stored;
 

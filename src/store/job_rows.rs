@@ -14,6 +14,9 @@ use crate::store::columns_macro::columns;
 use crate::store::error::StoreError;
 use crate::store::output_rows::read_outputs;
 
+/// The condition that a job is not staged.
+pub(super) const NOT_STAGED: &str = "jobs.batch NOT IN (SELECT nr FROM batches WHERE staged = 1)";
+
 /// What a job's row holds, column by column.
 #[derive(Default)]
 pub(super) struct JobColumns {

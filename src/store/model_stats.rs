@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::job_files::staging::NOT_STAGED;
+use crate::store::job_rows::NOT_STAGED;
 
 /// How many succeeded jobs are looked at, the newest.
 const SAMPLE: u32 = 10_000;

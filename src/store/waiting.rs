@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::store::apply::apply_in;
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
-use crate::store::job_files::staging::NOT_STAGED;
+use crate::store::job_rows::NOT_STAGED;
 
 const SET_ESTIMATE: &str = "UPDATE jobs SET estimate_quota = ?2 WHERE nr = ?1 AND estimate_quota IS NOT ?2";
 

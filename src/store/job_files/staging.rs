@@ -21,8 +21,6 @@ use crate::store::writer::{WriteKind, Writing};
 pub const MAX_JOBS_PER_COMMIT: usize = 512;
 /// A commit ends once the bodies of its jobs have this many bytes.
 const MAX_COMMIT_BYTES: usize = 256 << 10;
-/// The condition that a job is not staged.
-pub(in crate::store) const NOT_STAGED: &str = "jobs.batch NOT IN (SELECT nr FROM batches WHERE staged = 1)";
 
 impl Store {
     /// Ingests a job file of any length, whole or not at all.

@@ -130,7 +130,7 @@ const GROWING: [&str; 26] = [
 /// A read: its address, the status of its answer, its steps, and its statement that takes most of them.
 type Counted = (String, u16, i64, String);
 
-/// The steps of each read in a database of so many jobs.
+/// The steps of each read in a database of this many jobs.
 async fn count_steps(jobs: u64) -> Vec<Counted> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropreel.db");
