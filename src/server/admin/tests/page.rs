@@ -290,22 +290,6 @@ async fn list_page_follows_its_cursor_and_explains_filters() {
 }
 
 #[actix_web::test]
-async fn pages_are_fast_with_ten_thousand_jobs() {
-    let admin = TestAdmin::start();
-    let drafts = (0..10_000).map(|number| draft(&format!("clip-{number}"))).collect();
-    admin.rig.add_jobs(drafts).await;
-    for path in ["/", "/jobs", "/jobs?state=pending", "/jobs/clip-77"] {
-        let mut took = Vec::new();
-        for _ in 0..5 {
-            took.push(admin.get(path).await.took);
-        }
-        took.sort();
-        // An unoptimised build on a busy machine; a release build takes a few milliseconds.
-        assert!(took[0] < Duration::from_millis(100), "{path}: {took:?}");
-    }
-}
-
-#[actix_web::test]
 async fn assets_are_immutable_under_a_versioned_address() {
     let admin = TestAdmin::start();
     let page = admin.get("/").await.body;
