@@ -216,6 +216,10 @@ async fn dripping_host() -> SocketAddr {
     .await
 }
 
+/// A healthy download that a busy machine makes look slow waits until the first sick one gives its slot away, after ten
+/// seconds. Each sick one would take half an hour.
+const TURN: Duration = Duration::from_secs(15);
+
 #[tokio::test]
 async fn hosts_that_drip_or_stay_silent_stop_no_others() {
     let rig = Rig::start("").await;
@@ -231,7 +235,7 @@ async fn hosts_that_drip_or_stay_silent_stop_no_others() {
     rig.until("drip-19", &["downloading"]).await;
     let beside = time_of_videos(&rig, 40).await;
     println!("forty videos took {usual:?}, and {beside:?} beside sick links");
-    assert!(beside < usual * 2 + Duration::from_secs(5), "{beside:?} instead of {usual:?}\n{}", rig.output());
+    assert!(beside < usual * 2 + TURN, "{beside:?} instead of {usual:?}\n{}", rig.output());
     rig.finish().await;
 
     let rig = Rig::start("").await;
@@ -245,7 +249,7 @@ async fn hosts_that_drip_or_stay_silent_stop_no_others() {
     }
     let beside = time_of_videos(&rig, 40).await;
     println!("forty videos took {usual:?}, and {beside:?} beside sick hosts");
-    assert!(beside < usual * 2 + Duration::from_secs(5), "{beside:?} instead of {usual:?}\n{}", rig.output());
+    assert!(beside < usual * 2 + TURN, "{beside:?} instead of {usual:?}\n{}", rig.output());
     let jobs = rig.all_jobs().await;
     let waiting = jobs.iter().filter(|job| job["state"] == "downloading").count();
     assert_eq!((jobs.len(), waiting), (94, 54), "the sick ones are not given up");

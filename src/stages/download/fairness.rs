@@ -6,6 +6,7 @@
 //! one that becomes fast moves back. A download that finds the slow pool full, or holds it up, gives way: its part stays,
 //! and it is resumed later.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ pub(super) struct Progress {
     pub resumable: bool,
 }
 
+impl Progress {
+    /// Whether it has been slow altogether. If it gave way because of a moment's pause, it would wait for nothing.
+    fn is_slow_so_far(&self) -> bool {
+        u128::from(self.received) * 1000 < u128::from(SLOW) * self.elapsed.as_millis()
+    }
+}
+
 /// What becomes of a running download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Review {
@@ -72,6 +80,9 @@ pub(super) enum Ending {
     Slow,
     /// It took long and failed, or gave way.
     Wasted,
+    /// It gave way before it could show its speed. On a busy machine, or far from its host, a healthy one may: it has its
+    /// next turn before those that wasted more.
+    Tried,
     /// It failed at once, or was stopped: that costs nobody anything.
     Quick,
 }
@@ -285,7 +296,7 @@ impl Fairness {
                 let shared = self.hosts.get(host).is_some_and(|host| host.slow >= self.slow_share());
                 if !shared && self.slow < self.slow_slots {
                     self.change_pool(host, pool, Pool::Slow)
-                } else if progress.received == 0 || progress.resumable {
+                } else if progress.is_slow_so_far() && (progress.received == 0 || progress.resumable) {
                     Review::GivesWay
                 } else {
                     Review::Continues
@@ -324,17 +335,24 @@ impl Fairness {
                 *times += 1;
                 *times == 1
             }
+            Ending::Tried => match self.jobs.entry(job) {
+                Entry::Vacant(entry) => {
+                    entry.insert(0);
+                    true
+                }
+                Entry::Occupied(_) => false,
+            },
         };
         let Some(host) = self.hosts.get_mut(host) else { return };
         match ending {
             Ending::Fast => (host.troubles, host.proven) = (0, true),
             Ending::Slow => (host.troubles, host.proven) = (1, false),
             // A link that never works says nothing about its host.
-            Ending::Wasted if first_time || !host.proven => {
+            Ending::Wasted | Ending::Tried if first_time || !host.proven => {
                 host.troubles += 1;
                 host.proven &= host.troubles < MAX_TROUBLES;
             }
-            Ending::Wasted | Ending::Quick => {}
+            Ending::Wasted | Ending::Tried | Ending::Quick => {}
         }
     }
 

@@ -150,6 +150,7 @@ impl TransferPermit {
             Some(Ok(_)) if elapsed < QUICK_FILE || speed >= SLOW => Ending::Fast,
             Some(Ok(_)) => Ending::Slow,
             Some(Err(_)) if elapsed < QUICK || speed >= SLOW => Ending::Quick,
+            None if elapsed < QUICK => Ending::Tried,
             Some(Err(_)) | None => Ending::Wasted,
         };
         self.permits.fairness.lock().record(self.download.job, &self.download.host, ending);

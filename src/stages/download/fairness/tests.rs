@@ -102,6 +102,39 @@ fn full_slow_pool_is_left_by_who_loses_least() {
 }
 
 #[test]
+fn full_share_of_the_slow_pool_ends_only_what_has_been_slow_altogether() {
+    let drips = Progress { received: 6000, speed: 2048, resumable: true, ..silent(3) };
+    for (progress, gives_way) in [
+        (silent(1), true),
+        (drips, true),
+        (Progress { resumable: false, ..drips }, false),
+        (Progress { received: 5 << 20, speed: 0, ..drips }, false),
+    ] {
+        let mut fairness = Fairness::new(4);
+        for _ in 0..fairness.slow_share() {
+            fairness.begin("a", Pool::Slow);
+        }
+        fairness.begin("a", Pool::Fast);
+        fairness.admit(&waiting("b b b b b"), usize::MAX);
+        let expected = if gives_way { Review::GivesWay } else { Review::Continues };
+        assert_eq!(fairness.review(job(9), "a", Pool::Fast, &progress), expected, "{progress:?}");
+    }
+}
+
+#[test]
+fn download_that_could_not_show_its_speed_is_the_next_one_tried() {
+    let mut fairness = Fairness::new(4);
+    fairness.begin("a", Pool::Fast);
+    fairness.record(job(7), "a", Ending::Fast);
+    let waiting = waiting(&"a ".repeat(30));
+    for (at, download) in waiting.iter().enumerate() {
+        fairness.record(download.job, "a", if at == 20 { Ending::Tried } else { Ending::Wasted });
+    }
+    let admitted = fairness.admit(&waiting, usize::MAX);
+    assert_eq!((admitted.len(), admitted[0]), (fairness.slow_share(), (20, Pool::Slow)));
+}
+
+#[test]
 fn sick_links_of_an_unknown_host_make_room_for_its_others() {
     let mut fairness = Fairness::new(4);
     for _ in 0..fairness.slow_share() {
@@ -198,7 +231,8 @@ fn steps_until_healthy_are_done(concurrency: usize, sick: &[&str], healthy: &[Wa
             let progress = Progress { elapsed, received, speed, resumable: received > 0 };
             match fairness.review(job, &host, one.pool, &progress) {
                 Review::GivesWay => {
-                    fairness.record(job, &host, Ending::Wasted);
+                    let early = elapsed < Duration::from_secs(1);
+                    fairness.record(job, &host, if early { Ending::Tried } else { Ending::Wasted });
                     fairness.release(&host, one.pool);
                     waiting.push(one.download);
                     continue;
@@ -223,13 +257,13 @@ fn healthy_downloads_hardly_wait_for_sick_hosts() {
     let many_hosts: Vec<_> =
         (0..40).map(|number| WaitingDownload { job: job(number), host: format!("cdn{number}") }).collect();
     for (concurrency, sick, healthy, alone, at_most) in [
-        (4, &["drip"; 4][..], &one_host, 10, 12),
-        (4, &["silent"; 50][..], &one_host, 10, 17),
-        (4, &["drip", "silent"].repeat(50)[..], &one_host, 10, 28),
-        (4, &["silent"; 50][..], &many_hosts, 10, 10),
-        (1, &["drip"; 4][..], &one_host, 40, 43),
-        (1, &["silent"; 50][..], &one_host, 40, 60),
-        (16, &["silent"; 200][..], &one_host, 3, 20),
+        (4, &["drip"; 4][..], &one_host, 10, 11),
+        (4, &["silent"; 50][..], &one_host, 10, 15),
+        (4, &["drip", "silent"].repeat(50)[..], &one_host, 10, 24),
+        (4, &["silent"; 50][..], &many_hosts, 10, 9),
+        (1, &["drip"; 4][..], &one_host, 40, 40),
+        (1, &["silent"; 50][..], &one_host, 40, 56),
+        (16, &["silent"; 200][..], &one_host, 3, 11),
     ] {
         let usual = steps_until_healthy_are_done(concurrency, &[], &one_host);
         assert_eq!(usual, alone);
