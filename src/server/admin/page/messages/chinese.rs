@@ -64,7 +64,6 @@ pub(in crate::server::admin::page) const CHINESE: Messages = Messages {
     progress: "进度",
     play: "播放",
     state: "状态",
-    any_state: "全部状态",
     label: "标签",
     label_hint: "project=spring",
     filter: "筛选",

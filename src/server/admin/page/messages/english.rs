@@ -59,7 +59,6 @@ pub(in crate::server::admin::page) const ENGLISH: Messages = Messages {
     progress: "Progress",
     play: "Play",
     state: "State",
-    any_state: "Any state",
     label: "Label",
     label_hint: "project=spring",
     filter: "Filter",

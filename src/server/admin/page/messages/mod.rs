@@ -85,7 +85,6 @@ pub(in crate::server::admin) struct Messages {
     pub progress: &'static str,
     pub play: &'static str,
     pub state: &'static str,
-    pub any_state: &'static str,
     pub label: &'static str,
     pub label_hint: &'static str,
     pub filter: &'static str,
