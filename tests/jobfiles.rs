@@ -701,6 +701,21 @@ fn problems_of_defaults_name_their_file() {
     assert!(read_with(&many, "", &[&long]).is_err());
 }
 
+#[test]
+fn line_above_the_header_declares_the_separator() {
+    for (text, label) in [
+        ("sep=;\r\nmodel;dropreel.labels.a\r\nm;1,2,3\r\n", "1,2,3"),
+        ("\u{feff}SEP=,\nmodel,dropreel.labels.a;b;c\nm,x\n", "x"),
+    ] {
+        let drafts = read("x.csv", text.as_bytes(), &JobFileLimits::default()).expect("a good file");
+        assert_eq!(drafts.len(), 1);
+        assert_eq!(drafts[0].labels.values().next().map(String::as_str), Some(label), "{text}");
+        assert_eq!(drafts[0].place.line, 3);
+    }
+    // A column of this name is none.
+    assert!(read("x.csv", b"sep=|\nm\n", &JobFileLimits::default()).is_err());
+}
+
 proptest! {
     #[test]
     fn own_text_of_a_job_is_the_same_with_defaults(

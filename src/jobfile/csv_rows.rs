@@ -86,12 +86,12 @@ impl Header {
         (state == QuoteState::Quoted, state.after(b'\n', separators))
     }
 
-    /// Reads the header row.
+    /// Reads the header row, with the separator that a line above it has declared.
     ///
     /// # Errors
     /// Its problems, one for each column.
-    pub fn read(text: &str) -> Result<Self, Vec<RowProblem>> {
-        let separator = find_separator(text);
+    pub fn read(text: &str, declared: Option<u8>) -> Result<Self, Vec<RowProblem>> {
+        let separator = declared.unwrap_or_else(|| find_separator(text));
         let names = parse(text, separator).map_err(|message| vec![(String::new(), message)])?;
         let mut problems = Vec::new();
         let mut columns = Vec::new();
@@ -313,6 +313,13 @@ impl Members {
     }
 }
 
+/// The separator that a line `sep=;` declares, as spreadsheet programs write and read it above the header.
+pub fn declared_separator(line: &str) -> Option<u8> {
+    let (word, separator) = line.trim_end_matches(['\r', '\n']).split_once('=')?;
+    let [separator] = separator.as_bytes() else { return None };
+    (word.eq_ignore_ascii_case("sep") && SEPARATORS.contains(separator)).then_some(*separator)
+}
+
 /// The separator that the header has most of outside quotes.
 fn find_separator(header: &str) -> u8 {
     let mut counts = [0_usize; SEPARATORS.len()];
@@ -387,7 +394,7 @@ mod tests {
         ];
         for (name, cell, expected) in cases {
             let cell = format!("\"{}\"", cell.replace('"', "\"\""));
-            let object = Header::read(name).unwrap().object(&cell).unwrap().unwrap();
+            let object = Header::read(name, None).unwrap().object(&cell).unwrap().unwrap();
             assert_eq!(object, expected, "{name} {cell}");
         }
     }
@@ -403,7 +410,7 @@ mod tests {
     #[test]
     fn header_problems_name_the_column() {
         let problems = |header: &str| -> Vec<String> {
-            Header::read(header).unwrap_err().into_iter().map(|(pointer, _)| pointer).collect()
+            Header::read(header, None).unwrap_err().into_iter().map(|(pointer, _)| pointer).collect()
         };
         assert_eq!(problems("model,prompt,model"), ["/model"]);
         assert_eq!(
@@ -412,13 +419,13 @@ mod tests {
         );
         assert_eq!(problems("dropreel,dropreel.name"), ["/dropreel/name"]);
         assert_eq!(problems("dropreel.labels,dropreel.labels.a"), ["/dropreel/labels/a"]);
-        let (_, message) = Header::read("dropreel.nmae").unwrap_err().remove(0);
+        let (_, message) = Header::read("dropreel.nmae", None).unwrap_err().remove(0);
         assert!(message.contains("`name`"), "{message}");
     }
 
     #[test]
     fn rows_of_another_length_are_refused_and_empty_ones_skipped() {
-        let header = Header::read("model,prompt,").unwrap();
+        let header = Header::read("model,prompt,", None).unwrap();
         assert_eq!(header.object(", ,").unwrap(), None);
         assert_eq!(header.object("m,a,").unwrap().unwrap(), r#"{"model":"m","prompt":"a"}"#);
         for row in ["m,a", "m,a,,", "m,a,b"] {

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, ErrorKind};
 
 use serde_json::Value;
 
-use crate::jobfile::csv_rows::{Header, QuoteState};
+use crate::jobfile::csv_rows::{Header, QuoteState, declared_separator};
 use crate::jobfile::encoding::DecodedText;
 use crate::jobfile::expand::Expander;
 use crate::jobfile::findings::{Findings, unlisted_problems};
@@ -41,6 +41,8 @@ pub struct Lines<R> {
     reader: JobFileReader,
     /// Of a CSV file, once it is read.
     header: Option<Header>,
+    /// The separator that a line above the header has declared.
+    separator: Option<u8>,
     /// Of the line read last, those not returned yet.
     drafts: VecDeque<Draft>,
     line: Vec<u8>,
@@ -122,6 +124,7 @@ impl<R: BufRead> Lines<R> {
             stem: stem.to_owned(),
             reader,
             header: None,
+            separator: None,
             drafts: VecDeque::new(),
             line: Vec::new(),
             number: 0,
@@ -257,7 +260,14 @@ impl<R: BufRead> Lines<R> {
 
     /// Reads the header of a CSV file. Without it no row can be read.
     fn read_header(&mut self) -> Result<Vec<Draft>, Refusal> {
-        let read = self.decode().map(Header::read);
+        let declared = self.decode().map(declared_separator);
+        if self.separator.is_none()
+            && let Ok(Some(separator)) = declared
+        {
+            self.separator = Some(separator);
+            return Ok(Vec::new());
+        }
+        let read = self.decode().map(|text| Header::read(text, self.separator));
         match read.inspect_err(|_| self.progress = Progress::Closing)? {
             Ok(header) => {
                 self.header = Some(header);
