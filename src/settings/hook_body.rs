@@ -100,6 +100,10 @@ impl BodyTemplate {
                 rest = &rest[word.len() + 2..];
                 continue;
             }
+            if let Some(field) = unclosed(rest) {
+                let field = field.into_str();
+                return Err(format!("`body` has `{{{field}` without its `}}`: write `{{{field}}}`"));
+            }
             let escaped = usize::from(is_json && in_string && next == '\\');
             in_string ^= is_json && next == '"';
             let taken: String = rest.chars().take(1 + escaped).collect();
@@ -162,6 +166,12 @@ fn placeholder(text: &str) -> Option<&str> {
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let is_key = !key.is_empty() && !key.contains(|c: char| c.is_whitespace() || matches!(c, '{' | '"'));
     (is_name && is_key).then_some(word)
+}
+
+/// The field that `text` begins with as a placeholder does, but for its end.
+fn unclosed(text: &str) -> Option<BodyField> {
+    let word = text.strip_prefix('{')?.split(|c: char| !c.is_ascii_lowercase() && c != '_').next()?;
+    word.parse().ok()
 }
 
 /// An object or an array: no text for people begins so, but with a placeholder it may.
@@ -238,6 +248,8 @@ mod tests {
             (r#"{"token": "canary", "text": {text}"#, "not: EOF while parsing"),
             (r#"{"token": "canary" "text": "{text}"}"#, "column"),
             (r#"[{"token": "canary"}"#, "begins like JSON"),
+            ("canary {text and {name}", "write `{text}`"),
+            (r#"{"token": "canary", "text": "{text"}"#, "write `{text}`"),
             (&format!("canary{}", "x".repeat(17_000)), "at most 16 KiB"),
         ] {
             let error = BodyTemplate::parse(template).unwrap_err();
