@@ -26,11 +26,13 @@ const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE n
 /// The jobs of a file. What earlier attempts were charged belongs to the estimate, as it does to the cost. Without GROUP BY,
 /// for which SQLite would sort them.
 const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
-        (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr),
-        (SELECT sum(iif(attempts.number = jobs.attempts, estimate_quota, coalesce(charged_quota, counted_quota)))
-            FROM attempts WHERE attempts.job = jobs.nr),
+        iif(attempts > 0, (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr), NULL),
+        iif(attempts > 0,
+            (SELECT sum(iif(attempts.number = jobs.attempts, estimate_quota, coalesce(charged_quota, counted_quota)))
+             FROM attempts WHERE attempts.job = jobs.nr), NULL),
         next_action IS 'wait',
-        (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts)
+        iif(attempts > 0 AND finished_at IS NULL,
+            (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts), NULL)
     FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
 /// Requests that are not submitted yet.
 const NEW_REQUESTS: &str =
