@@ -143,8 +143,6 @@ CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitti
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 -- The newest jobs of an end state, and what the times and costs of each model are made from.
 CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
--- What the jobs that wait to be submitted will probably cost.
-CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
 -- What needs a person, by cause.
 CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
@@ -156,24 +154,28 @@ CREATE INDEX jobs_by_batch ON jobs (batch);
 -- The library by cost.
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
 
--- How many jobs there are of each state and model, staged ones too, so that no page counts a million jobs. New
--- jobs are added by what inserts them (src/store/counts.rs), and triggers do the rest: one for each new job would take longer
--- than the job. `dropreel doctor` compares it with a full count.
+-- How many jobs there are of each state and model, and what they will probably cost; staged ones too. So no page counts a
+-- million jobs. New jobs are added by what inserts them (src/store/counts.rs), and triggers do the rest: one for each new job
+-- would take longer than the job. `dropreel doctor` compares it with a full count.
 CREATE TABLE job_counts (
     state TEXT NOT NULL,
     model TEXT NOT NULL,
     jobs  INTEGER NOT NULL,
+    estimate_quota INTEGER NOT NULL,
     PRIMARY KEY (state, model)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TRIGGER job_recounted AFTER UPDATE OF state, model ON jobs
-WHEN old.state <> new.state OR old.model <> new.model BEGIN
-    UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;
-    INSERT INTO job_counts VALUES (new.state, new.model, 1)
-    ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + 1;
+CREATE TRIGGER job_recounted AFTER UPDATE OF state, model, estimate_quota ON jobs
+WHEN old.state <> new.state OR old.model <> new.model OR old.estimate_quota IS NOT new.estimate_quota BEGIN
+    UPDATE job_counts SET jobs = jobs - 1, estimate_quota = estimate_quota - coalesce(old.estimate_quota, 0)
+    WHERE state = old.state AND model = old.model;
+    INSERT INTO job_counts VALUES (new.state, new.model, 1, coalesce(new.estimate_quota, 0))
+    ON CONFLICT (state, model) DO UPDATE
+    SET jobs = jobs + 1, estimate_quota = estimate_quota + excluded.estimate_quota;
 END;
 CREATE TRIGGER job_uncounted AFTER DELETE ON jobs BEGIN
-    UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;
+    UPDATE job_counts SET jobs = jobs - 1, estimate_quota = estimate_quota - coalesce(old.estimate_quota, 0)
+    WHERE state = old.state AND model = old.model;
     DELETE FROM job_counts WHERE state = old.state AND model = old.model AND jobs = 0;
 END;
 

@@ -85,7 +85,7 @@ fn fill(data: &Path, jobs: u64) {
     }
     connection
         .execute_batch(
-            "DELETE FROM job_counts; INSERT INTO job_counts SELECT state, model, count(*) FROM jobs GROUP BY state, model;
+            "DELETE FROM job_counts; INSERT INTO job_counts SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;
              COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
         )
         .unwrap();

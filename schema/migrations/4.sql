@@ -91,7 +91,6 @@ CREATE INDEX jobs_to_alert ON jobs (expires_at)
 CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
 CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
-CREATE INDEX jobs_waiting ON jobs (batch, estimate_quota) WHERE state = 'pending';
 CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
@@ -345,16 +344,21 @@ CREATE TABLE job_counts (
     state TEXT NOT NULL,
     model TEXT NOT NULL,
     jobs  INTEGER NOT NULL,
+    estimate_quota INTEGER NOT NULL,
     PRIMARY KEY (state, model)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER job_recounted AFTER UPDATE OF state, model ON jobs
-WHEN old.state <> new.state OR old.model <> new.model BEGIN
-    UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;
-    INSERT INTO job_counts VALUES (new.state, new.model, 1)
-    ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + 1;
+CREATE TRIGGER job_recounted AFTER UPDATE OF state, model, estimate_quota ON jobs
+WHEN old.state <> new.state OR old.model <> new.model OR old.estimate_quota IS NOT new.estimate_quota BEGIN
+    UPDATE job_counts SET jobs = jobs - 1, estimate_quota = estimate_quota - coalesce(old.estimate_quota, 0)
+    WHERE state = old.state AND model = old.model;
+    INSERT INTO job_counts VALUES (new.state, new.model, 1, coalesce(new.estimate_quota, 0))
+    ON CONFLICT (state, model) DO UPDATE
+    SET jobs = jobs + 1, estimate_quota = estimate_quota + excluded.estimate_quota;
 END;
 CREATE TRIGGER job_uncounted AFTER DELETE ON jobs BEGIN
-    UPDATE job_counts SET jobs = jobs - 1 WHERE state = old.state AND model = old.model;
+    UPDATE job_counts SET jobs = jobs - 1, estimate_quota = estimate_quota - coalesce(old.estimate_quota, 0)
+    WHERE state = old.state AND model = old.model;
     DELETE FROM job_counts WHERE state = old.state AND model = old.model AND jobs = 0;
 END;
-INSERT INTO job_counts SELECT state, model, count(*) FROM jobs GROUP BY state, model;
+INSERT INTO job_counts
+SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;

@@ -11,6 +11,7 @@ use crate::job::next_action::due_work;
 use crate::job::step::Moment;
 use crate::job::{Identity, Job, JobId, Priority, TaskId};
 use crate::jobfile::MAX_NAME_CHARS;
+use crate::money::Quota;
 use crate::rng::Rng;
 use crate::sha256::sha256_hex;
 use crate::store::Store;
@@ -225,7 +226,7 @@ fn insert_adopted(
     let mut insert = connection.prepare_cached(INSERT_JOB)?;
     let row = NewRow { batch: call, estimate: None, turn: "" };
     let nr = insert_job(&mut insert, &job, row, due_work(&job, now), change)?;
-    count_new_jobs(connection, job.state_name(), &job.identity().model, 1)?;
+    count_new_jobs(connection, job.state_name(), &job.identity().model, (1, Quota::ZERO))?;
     connection
         .prepare_cached("INSERT INTO requests (job, body, prompt, labels) VALUES (?1, ?2, ?3, '{}')")?
         .execute((nr, request.to_string(), prompt))?;

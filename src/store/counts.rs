@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
+use crate::money::Quota;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_rows::NOT_STAGED;
@@ -45,11 +46,11 @@ const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_dow
     WHERE download_at IS NOT NULL AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 /// Rows of `job_counts` that differ from a full count, and groups of jobs that it lacks.
 const WRONG: &str = "SELECT (SELECT count(*) FROM (
-        SELECT state, model, jobs FROM job_counts WHERE jobs <> 0
-        EXCEPT SELECT state, model, count(*) FROM jobs GROUP BY state, model))
+        SELECT * FROM job_counts WHERE jobs <> 0 OR estimate_quota <> 0
+        EXCEPT SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model))
     + (SELECT count(*) FROM (
-        SELECT state, model, count(*) FROM jobs GROUP BY state, model
-        EXCEPT SELECT state, model, jobs FROM job_counts))";
+        SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model
+        EXCEPT SELECT * FROM job_counts))";
 
 fn oldest() -> String {
     format!(
@@ -62,12 +63,13 @@ pub(super) fn count_new_jobs(
     connection: &Connection,
     state: StateName,
     model: &str,
-    jobs: i64,
+    (jobs, estimate): (i64, Quota),
 ) -> Result<(), StoreError> {
     let mut add = connection.prepare_cached(
-        "INSERT INTO job_counts VALUES (?1, ?2, ?3) ON CONFLICT (state, model) DO UPDATE SET jobs = jobs + ?3",
+        "INSERT INTO job_counts VALUES (?1, ?2, ?3, ?4) ON CONFLICT (state, model) DO UPDATE
+         SET jobs = jobs + ?3, estimate_quota = estimate_quota + ?4",
     )?;
-    add.execute((state, model, jobs))?;
+    add.execute((state, model, jobs, estimate))?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The jobs that wait to be submitted, and what they will probably cost. Their estimates are stored when they are
 //! accepted, and again when they are edited or the provider quotes a price: estimating a hundred thousand jobs takes
-//! seconds, adding up the column some milliseconds.
+//! seconds. Their sum is kept in `job_counts`.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -22,12 +22,11 @@ const SET_ESTIMATE: &str = "UPDATE jobs SET estimate_quota = ?2 WHERE nr = ?1 AN
 const CHEAPER: &str = "SELECT id FROM jobs
     WHERE nr = ?1 AND next_action = 'wait' AND estimate_quota < budget_wait_quota";
 
-fn waiting() -> String {
-    format!(
-        "SELECT coalesce(sum(estimate_quota), 0) FROM jobs INDEXED BY jobs_waiting
-         WHERE state = 'pending' AND {NOT_STAGED}"
-    )
-}
+/// All pending jobs without staged ones, of which there are any for moments only.
+const WAITING: &str = "SELECT
+    (SELECT coalesce(sum(estimate_quota), 0) FROM job_counts WHERE state = 'pending')
+    - (SELECT coalesce(sum(estimate_quota), 0) FROM jobs INDEXED BY jobs_by_batch
+       WHERE batch IN (SELECT nr FROM batches WHERE staged = 1))";
 
 /// Without those that name local pictures: their requests get the addresses when they are submitted.
 fn unsubmitted() -> String {
@@ -40,7 +39,7 @@ fn unsubmitted() -> String {
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     vec![
-        ("cost of waiting jobs", waiting()),
+        ("cost of waiting jobs", WAITING.to_owned()),
         ("set an estimate", SET_ESTIMATE.to_owned()),
         ("cheaper than it waits for", CHEAPER.to_owned()),
         ("jobs to quote", unsubmitted()),
@@ -61,7 +60,7 @@ pub(super) fn set_estimate(
 
 /// What all waiting jobs will probably cost.
 pub(super) fn waiting_cost_in(connection: &Connection) -> Result<Quota, StoreError> {
-    Ok(connection.prepare_cached(&waiting())?.query_row([], |row| row.get(0))?)
+    Ok(connection.prepare_cached(WAITING)?.query_row([], |row| row.get(0))?)
 }
 
 impl Store {

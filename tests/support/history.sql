@@ -77,7 +77,7 @@ INSERT INTO learned_times (price_class, times, median, p90, long, learned_at)
 SELECT DISTINCT model || ' 720p 5', '[60000]', 60000, 90000, 120000, :now FROM plan;
 INSERT INTO spending SELECT counted_at / 900000, 0, sum(counted_quota) FROM attempts GROUP BY 1;
 INSERT INTO label_spending SELECT labels.key, value, 0, sum(counted_quota) FROM labels JOIN attempts USING (job) GROUP BY 1, 2;
-INSERT INTO job_counts SELECT state, model, count(*) FROM jobs GROUP BY state, model;
+INSERT INTO job_counts SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;
 -- The next start submits nothing.
 INSERT INTO suspensions VALUES ('paused_submits', NULL, 'paused', :now);
 DROP TABLE temp.plan;

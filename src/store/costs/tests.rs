@@ -17,7 +17,7 @@ use crate::store::*;
 /// allocations it may make, a twentieth more than it makes today.
 // A new state is two updates of `job_counts` in a trigger: three statements.
 const STEPS: [(&str, u64, u64); 8] = [
-    ("ingested", 10, 57),
+    ("ingested", 10, 60),
     ("moved", 3, 11),
     ("submitted", 13, 51),
     ("accepted", 11, 45),

@@ -11,6 +11,7 @@ use crate::job::next_action::{DueWork, due_work};
 use crate::job::state::StateName;
 use crate::job::{Identity, Job, JobId, Priority};
 use crate::jobfile::{self, Draft};
+use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::counts::count_new_jobs;
@@ -138,8 +139,8 @@ pub(super) struct Inserts<'c> {
     label: CachedStatement<'c>,
     history: CachedStatement<'c>,
     estimator: Estimator<'c>,
-    /// Jobs of each model that are not in `job_counts` yet.
-    uncounted: BTreeMap<String, i64>,
+    /// Jobs of each model that are not in `job_counts` yet, and what they will probably cost.
+    uncounted: BTreeMap<String, (i64, Quota)>,
 }
 
 impl<'c> Inserts<'c> {
@@ -173,13 +174,23 @@ impl<'c> Inserts<'c> {
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
     ) -> Result<Vec<JobId>, IngestError> {
-        let added = drafts.iter().map(|draft| self.add_job(writing, batch, draft, now, new_id));
-        let jobs = added.collect::<Result<_, _>>()?;
-        // Not those of a file that is refused.
+        let mut jobs = Vec::with_capacity(drafts.len());
+        // Those of a file that is refused are not counted.
+        let mut uncounted: Vec<(&str, i64, Quota)> = Vec::new();
         for draft in drafts {
-            match self.uncounted.get_mut(&draft.model) {
-                Some(jobs) => *jobs += 1,
-                None => drop(self.uncounted.insert(draft.model.clone(), 1)),
+            let (job, estimate) = self.add_job(writing, batch, draft, now, new_id)?;
+            jobs.push(job);
+            match uncounted.last_mut() {
+                Some((model, jobs, sum)) if *model == draft.model => {
+                    (*jobs, *sum) = (*jobs + 1, sum.plus(estimate));
+                }
+                _ => uncounted.push((&draft.model, 1, estimate)),
+            }
+        }
+        for (model, jobs, sum) in uncounted {
+            match self.uncounted.get_mut(model) {
+                Some(known) => *known = (known.0 + jobs, known.1.plus(sum)),
+                None => drop(self.uncounted.insert(model.to_owned(), (jobs, sum))),
             }
         }
         Ok(jobs)
@@ -188,7 +199,7 @@ impl<'c> Inserts<'c> {
     /// Counts the jobs that were added.
     pub(super) fn finish(self) -> Result<(), StoreError> {
         let mut models = self.uncounted.iter();
-        models.try_for_each(|(model, jobs)| count_new_jobs(self.connection, StateName::Pending, model, *jobs))
+        models.try_for_each(|(model, sum)| count_new_jobs(self.connection, StateName::Pending, model, *sum))
     }
 
     fn add_job(
@@ -198,7 +209,7 @@ impl<'c> Inserts<'c> {
         draft: &Draft,
         now: Timestamp,
         new_id: &impl Fn(u64) -> JobId,
-    ) -> Result<JobId, IngestError> {
+    ) -> Result<(JobId, Quota), IngestError> {
         for key in draft.keys() {
             if let Some(first) = job_of_key(self.connection, key)? {
                 let (key, object) = (key.to_owned(), draft.place.clone());
@@ -235,7 +246,7 @@ impl<'c> Inserts<'c> {
         let detail: Vec<String> = draft.variation.clone().into_iter().chain(not_before).collect();
         self.history.execute((nr, now, "accepted", detail.join("; "))).map_err(StoreError::from)?;
         writing.notify_due(due);
-        Ok(job.id())
+        Ok((job.id(), estimate.quota))
     }
 
     fn add_request(&mut self, nr: i64, id: JobId, draft: &Draft) -> rusqlite::Result<()> {
