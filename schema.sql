@@ -40,6 +40,9 @@ CREATE TABLE batches (
 -- Finds an earlier drop of the same file or a copy of it. The name comes first because the names of many files usually
 -- rise, so that new entries share pages; digests are random and touch a page each.
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+-- By the name of the file without its folder.
+CREATE INDEX batches_by_name ON batches (substr(file_name, length(rtrim(file_name, replace(file_name, '/', ''))) + 1))
+    WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
 -- Batches of several jobs, and those of them that have not ended.
 CREATE INDEX batches_of_several ON batches (nr) WHERE jobs > 1;
@@ -146,12 +149,16 @@ CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_
 -- What needs a person, by cause.
 CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
+-- What may have been charged without a video.
+CREATE INDEX jobs_to_dispute ON jobs (nr)
+    WHERE attempts > 0 AND (attempts > 1 OR state = 'pending' OR state = 'held' OR state = 'failed'
+                            OR state = 'cancelled' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 -- Jobs of one file.
 CREATE INDEX jobs_by_batch ON jobs (batch);
--- The library by cost.
+-- Jobs and the library by cost.
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
 
 -- How many jobs there are of each state and model, and what they will probably cost; staged ones too. So no page counts a

@@ -98,6 +98,9 @@ CREATE INDEX jobs_by_change ON jobs (last_change);
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 CREATE INDEX jobs_by_batch ON jobs (batch);
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
+CREATE INDEX jobs_to_dispute ON jobs (nr)
+    WHERE attempts > 0 AND (attempts > 1 OR state = 'pending' OR state = 'held' OR state = 'failed'
+                            OR state = 'cancelled' OR state = 'expired');
 
 CREATE TABLE batches (
     nr          INTEGER PRIMARY KEY,
@@ -120,6 +123,8 @@ SELECT nr, source, file_name, sha256, bytes, jobs, (SELECT count(*) FROM jobs WH
        taken_at, moved_at, moved_to, 0 FROM intakes ORDER BY nr;
 DROP TABLE intakes;
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
+CREATE INDEX batches_by_name ON batches (substr(file_name, length(rtrim(file_name, replace(file_name, '/', ''))) + 1))
+    WHERE file_name IS NOT NULL;
 CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
 CREATE INDEX batches_of_several ON batches (nr) WHERE jobs > 1;
 CREATE INDEX batches_open ON batches (nr, jobs, open_jobs) WHERE open_jobs > 0 AND jobs > 1;

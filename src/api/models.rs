@@ -36,7 +36,7 @@ pub struct ModelView {
     pub price_config: Option<Value>,
     /// Own jobs that have not ended.
     pub open_jobs: u64,
-    /// Own jobs that succeeded, of the newest 10,000 of all models.
+    /// Own jobs that succeeded, of the newest 1,000 of all models.
     pub succeeded_jobs: u64,
     /// From the submit to the end of these.
     pub median_seconds: Option<f64>,

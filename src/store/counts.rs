@@ -38,7 +38,7 @@ pub struct UnfinishedJobs {
 const COUNTS: &str = "SELECT state, sum(jobs) - CASE state
         WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM batches WHERE staged = 1) ELSE 0 END AS visible
     FROM job_counts GROUP BY state HAVING visible > 0";
-const UNFINISHED: &str = "SELECT state, model, jobs - CASE state
+pub(super) const UNFINISHED: &str = "SELECT state, model, jobs - CASE state
         WHEN 'pending' THEN (SELECT count(*) FROM jobs WHERE jobs.model = job_counts.model
                              AND jobs.batch IN (SELECT nr FROM batches WHERE staged = 1)) ELSE 0 END AS visible
     FROM job_counts WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND visible > 0";

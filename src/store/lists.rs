@@ -1,12 +1,12 @@
-//! Lists of jobs: by a filter, in pages; active and finished jobs; links that expire soon; jobs of one file; the change feed.
+//! Lists of jobs: the conditions of a filter; active and finished jobs; links that expire soon; jobs of one file; the change feed.
 
 use std::collections::BTreeMap;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::api::batch::batch_id;
-use crate::api::list::{JobFilter, JobOrder, MAX_PAGE, RatingFilter};
+use crate::api::list::{JobFilter, RatingFilter};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::state::StateName;
@@ -17,14 +17,6 @@ use crate::store::job_rows::{NOT_STAGED, number_of};
 use crate::store::needs::{CAUSE, IN_NEED};
 use crate::store::prices::set_prices;
 use crate::store::search::HAS_WORDS;
-
-/// A page of a list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    pub jobs: Vec<JobDetails>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<i64>,
-}
 
 /// What a list shows of where a job comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,9 +50,6 @@ const FINISHED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND job
     ORDER BY jobs.finished_at DESC LIMIT ?3";
 const EXPIRING: &str = "jobs.download_at IS NOT NULL AND jobs.expires_at < ?1
     ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
-/// What a job was charged: its row knows it of a single attempt.
-const COST: &str = "coalesce(iif(jobs.attempts > 1,
-    (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr), jobs.cost_quota), -1)";
 /// Where a job comes from. Long requests, which hold whole pictures, are not read for it.
 const ORIGIN: &str = "SELECT jobs.batch, batches.file_name,
         iif(octet_length(requests.body) <= ?2 AND json_valid(requests.body), requests.body -> '$.seed', NULL)
@@ -69,35 +58,6 @@ const MAX_REQUEST_BYTES: u32 = 64 * 1024;
 const CHANGED: &str = "jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
 
 impl Store {
-    /// The jobs that pass `filter`, newest first, from `cursor` on; at most `limit` and never more than
-    /// [`MAX_PAGE`].
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn list(&self, filter: JobFilter, cursor: Option<i64>, limit: u32) -> Result<Page, StoreError> {
-        self.list_sorted(filter, JobOrder::Created, cursor, limit).await
-    }
-
-    /// As [`Self::list`], in this order.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn list_sorted(
-        &self,
-        filter: JobFilter,
-        order: JobOrder,
-        cursor: Option<i64>,
-        limit: u32,
-    ) -> Result<Page, StoreError> {
-        let book = self.prices.read().clone();
-        self.read(move |connection| {
-            let mut page = list(connection, &filter, order, cursor, limit.clamp(1, MAX_PAGE))?;
-            set_prices(connection, &book, &mut page.jobs)?;
-            Ok(page)
-        })
-        .await
-    }
-
     /// Where each of these jobs comes from.
     ///
     /// # Errors
@@ -215,64 +175,6 @@ pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
         .map(|found| found.unwrap_or(0))
 }
 
-fn list(
-    connection: &Connection,
-    filter: &JobFilter,
-    order: JobOrder,
-    cursor: Option<i64>,
-    limit: u32,
-) -> Result<Page, StoreError> {
-    let (sql, values) = select_page(filter, order, cursor, limit);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, i64>(0))?;
-    let numbers: Vec<i64> = rows.collect::<Result<_, _>>()?;
-    let mut jobs = Vec::with_capacity(numbers.len());
-    for nr in numbers.iter().take(limit as usize) {
-        jobs.extend(details_where(connection, "jobs.nr = ?1", [nr])?);
-    }
-    // One more than asked for shows that there is another page.
-    let more = numbers.len() > limit as usize;
-    let next = jobs.last().filter(|_| more).map(|last| last.nr);
-    Ok(Page { jobs, next })
-}
-
-/// The statement of a page: the numbers of its jobs alone, for a sorter keeps what it is given of every job.
-fn select_page(filter: &JobFilter, order: JobOrder, cursor: Option<i64>, limit: u32) -> (String, Vec<Value>) {
-    let (mut conditions, mut values) = conditions_of(filter);
-    let (key, comparison, direction) = match order {
-        JobOrder::Created => (None, "<", "DESC"),
-        JobOrder::Cost => (Some(COST), "<", "DESC"),
-        JobOrder::Rating => (Some("coalesce(jobs.rating * 2, 1)"), "<", "DESC"),
-        JobOrder::Name => (Some("jobs.name"), ">", "ASC"),
-    };
-    if let Some(cursor) = cursor {
-        conditions.push(match key {
-            None => format!("jobs.nr {comparison} ?"),
-            Some(key) => {
-                format!("({key}, jobs.nr) {comparison} (SELECT {key}, jobs.nr FROM jobs WHERE jobs.nr = ?)")
-            }
-        });
-        values.push(cursor.into());
-    }
-    values.push(i64::from(limit + 1).into());
-    let key = key.map_or_else(String::new, |key| format!("{key} {direction}, "));
-    let sql = format!(
-        "SELECT jobs.nr FROM {} WHERE {} ORDER BY {key}jobs.nr {direction} LIMIT ?",
-        tables(filter),
-        conditions.join(" AND "),
-    );
-    (sql, values)
-}
-
-/// The tables that [`conditions_of`] a filter are about.
-fn tables(filter: &JobFilter) -> &'static str {
-    match filter.text {
-        // The other way around, jobs would not be read in their order.
-        Some(_) => "jobs CROSS JOIN requests ON requests.job = jobs.nr",
-        None => "jobs",
-    }
-}
-
 /// The conditions of a filter, joined by `AND`, and their values.
 pub(super) fn conditions_of(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
     let mut conditions = vec![NOT_STAGED.to_owned()];
@@ -291,20 +193,16 @@ pub(super) fn conditions_of(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
         values.push(text.clone().into());
     }
     if let Some(file) = &filter.file {
-        conditions.push(
-            "jobs.batch IN (SELECT nr FROM batches WHERE file_name = ? OR substr(file_name, -length(?) - 1) = '/' || ?)"
-                .into(),
-        );
-        values.extend(std::iter::repeat_n(Value::from(file.clone()), 3));
+        let (condition, of_file) = of_file(file);
+        conditions.push(condition);
+        values.extend(of_file);
     }
     if let Some(folder) = &filter.folder {
-        let folder = folder.trim_matches('/');
         conditions.push(
             "jobs.nr IN (SELECT job FROM labels WHERE key = 'folder' AND (value = ? OR value >= ? AND value < ?))"
                 .into(),
         );
-        // `0` follows `/`.
-        values.extend([folder.to_owned(), format!("{folder}/"), format!("{folder}0")].map(Value::from));
+        values.extend(folder_bounds(folder));
     }
     if let Some(batch) = filter.batch {
         conditions.push("jobs.batch = ?".into());
@@ -333,6 +231,25 @@ pub(super) fn conditions_of(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
         values.push(model.clone().into());
     }
     (conditions, values)
+}
+
+/// A folder, and what lies between its subfolders and what follows them.
+pub(super) fn folder_bounds(folder: &str) -> [Value; 3] {
+    let folder = folder.trim_matches('/');
+    // `0` follows `/`.
+    [folder.to_owned(), format!("{folder}/"), format!("{folder}0")].map(Value::from)
+}
+
+/// The condition that a job came in this file, named with or without its folder.
+pub(super) fn of_file(file: &str) -> (String, Vec<Value>) {
+    // As in the index `batches_by_name`.
+    let name = "substr(file_name, length(rtrim(file_name, replace(file_name, '/', ''))) + 1)";
+    let condition = format!(
+        "jobs.batch IN (SELECT nr FROM batches WHERE {name} = ? AND file_name IS NOT NULL
+            AND (file_name = ? OR substr(file_name, -length(?) - 1) = '/' || ?))"
+    );
+    let own_name = file.rsplit('/').next().unwrap_or(file);
+    (condition, [own_name, file, file, file].map(|text| Value::from(text.to_owned())).into())
 }
 
 /// The frequent statements, so that a test can check their query plans.

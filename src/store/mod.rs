@@ -21,7 +21,7 @@
 //! | what is suspended or paused | `suspensions` |
 //! | one job: by id or name, its history and request | `details`; `view`, as the API shows it |
 //! | rate outputs; label jobs | `ratings`; `labels` |
-//! | lists of jobs, the change feed; search by words; lists of batches; the end of a batch | `lists`; `search`; `batches`; `batch_ends` |
+//! | lists of jobs, in pages and others, the change feed; search by words; lists of batches; the end of a batch | `job_pages`, `lists`; `search`; `batches`; `batch_ends` |
 //! | what needs a person | `needs` |
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
@@ -58,6 +58,7 @@ pub mod fairness;
 mod history;
 pub mod hooks;
 pub mod job_files;
+pub mod job_pages;
 mod job_rows;
 pub mod labels;
 mod learned_times;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::counts::UNFINISHED;
 use crate::store::error::StoreError;
-use crate::store::job_rows::NOT_STAGED;
 
 /// How many succeeded jobs are looked at, the newest.
-const SAMPLE: u32 = 10_000;
+const SAMPLE: u32 = 1_000;
 
 const SUCCEEDED: &str = "SELECT model, finished_at - submitted_at,
         (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr)
@@ -35,14 +35,10 @@ impl Store {
     pub async fn model_stats(&self) -> Result<BTreeMap<String, ModelStats>, StoreError> {
         self.read(|connection| {
             let mut stats: BTreeMap<String, ModelStats> = BTreeMap::new();
-            let open = format!(
-                "SELECT model, count(*) FROM jobs WHERE state IN ('pending', 'submitting', 'queued', 'processing',
-                 'downloading', 'held') AND {NOT_STAGED} GROUP BY model"
-            );
-            let mut statement = connection.prepare_cached(&open)?;
+            let mut statement = connection.prepare_cached(UNFINISHED)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                stats.entry(row.get(0)?).or_default().open = row.get::<_, i64>(1)?.unsigned_abs();
+                stats.entry(row.get(1)?).or_default().open += row.get::<_, i64>(2)?.unsigned_abs();
             }
             let mut samples: BTreeMap<String, (u64, Vec<i64>, Vec<Quota>)> = BTreeMap::new();
             let mut statement = connection.prepare_cached(SUCCEEDED)?;

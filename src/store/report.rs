@@ -47,14 +47,16 @@ const DISPUTED: &str =
                                WHERE later.job = attempts.job AND later.number > attempts.number),
                               history.at)
          ORDER BY history.nr DESC LIMIT 1)
-    FROM attempts JOIN jobs ON jobs.nr = attempts.job
-    WHERE attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
+    FROM jobs INDEXED BY jobs_to_dispute CROSS JOIN attempts ON attempts.job = jobs.nr
+    WHERE jobs.attempts > 0 AND (jobs.attempts > 1 OR jobs.state = 'pending' OR jobs.state = 'held' OR jobs.state = 'failed'
+                                 OR jobs.state = 'cancelled' OR jobs.state = 'expired')
+      AND attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
       AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)
       AND (jobs.task_id IS NOT attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
       AND (jobs.task_id IS attempts.task_id AND jobs.state = 'held'
            OR NOT EXISTS (SELECT 1 FROM outputs WHERE outputs.job = jobs.nr
                           AND outputs.task_id = attempts.task_id AND outputs.state = 'stored'))
-    ORDER BY attempts.job DESC, attempts.number DESC LIMIT ?2";
+    ORDER BY jobs.nr DESC, attempts.number DESC LIMIT ?2";
 
 impl Store {
     /// Totals of the jobs that finished at `since` or later.

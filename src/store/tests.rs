@@ -321,6 +321,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::earlier_tasks::hot_statements())
         .chain(super::sidecars::hot_statements())
         .chain(super::lists::hot_statements())
+        .chain(super::job_pages::hot_statements())
         .chain(super::pictures::hot_statements())
         .chain(super::batches::hot_statements())
         .chain(super::counts::hot_statements())

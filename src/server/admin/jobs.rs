@@ -44,7 +44,7 @@ const DEFAULT_LIMIT: u32 = 100;
         ("cursor" = Option<u64>, Query, description = "`next_cursor` of the previous page")
     ),
     responses(
-        (status = 200, description = "A page of the list", body = JobPage),
+        (status = 200, description = "A page of the list: short or empty before the last page if few jobs match", body = JobPage),
         ProblemResponses
     )
 )]

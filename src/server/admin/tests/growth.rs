@@ -97,33 +97,9 @@ const READS: [(&str, &[&str]); 26] = [
     ("/readyz", &[""]),
 ];
 
-/// Reads that still cost more the more jobs there are.
-const GROWING: [&str; 24] = [
-    "/jobs?sort=cost",
-    "/jobs?sort=rating",
-    "/jobs?sort=cost&cursor=500",
-    "/jobs?sort=rating&cursor=500",
-    "/jobs?state=succeeded&sort=cost",
-    "/jobs?state=succeeded&sort=rating",
-    "/jobs?state=succeeded&sort=name",
-    "/jobs?label=project%3Dp3&sort=cost",
-    "/jobs?label=project%3Dp3&sort=rating",
-    "/jobs?label=project%3Dp3&sort=name",
-    "/jobs?folder=ads",
-    "/jobs?folder=ads%2F3&sort=cost",
-    "/jobs?q=street&sort=cost",
-    "/jobs?q=none-such",
-    "/jobs?rating=none&sort=cost",
-    "/jobs?model=model-2&sort=cost",
-    "/jobs?model=none-such",
-    "/videos?q=none-such",
-    "/api/v1/jobs?sort=cost",
-    "/api/v1/jobs?q=none-such",
-    "/api/v1/models",
-    "/api/v1/report",
-    "/api/v1/report?disputes=true",
-    "/api/v1/report?since=2020-01-01",
-];
+/// Reads that still cost more the more jobs there are: a report reads every job of its period.
+const GROWING: [&str; 3] =
+    ["/api/v1/report", "/api/v1/report?disputes=true", "/api/v1/report?since=2020-01-01"];
 
 /// A read: its address, the status of its answer, its steps, and its statement that takes most of them.
 type Counted = (String, u16, i64, String);
