@@ -54,7 +54,6 @@ pub(crate) async fn check(context: &Context, args: &CheckArgs) -> Result<Exit, C
             && let Some(daemon) = &client
         {
             match daemons_estimate(daemon, file, &pictures, &checker).await {
-                // The checks are those of this command's settings.
                 Some(found) => {
                     let FileEstimate { file, warnings, defaults, .. } = report;
                     report = FileEstimate { file, warnings, defaults, ..found };
@@ -96,8 +95,7 @@ async fn daemons_estimate(
     let form = if checker.lines { Form::Lines } else { Form::of_name(&name)? };
     let (bytes, defaults) = (std::fs::read(file).ok()?, checker.defaults.as_ref());
     let file = JobFile { title: &name, name: Some(&name), form, bytes: &bytes, pictures, defaults };
-    let estimate = client.estimate(&file).await.ok()?;
-    estimate.files.into_iter().next().filter(|report| report.ok)
+    client.estimate(&file).await.ok()?.files.into_iter().next()
 }
 
 fn print(report: &FileEstimate) -> Result<(), CliError> {
@@ -106,6 +104,9 @@ fn print(report: &FileEstimate) -> Result<(), CliError> {
     };
     report.errors.iter().try_for_each(|error| print(error, ""))?;
     report.warnings.iter().try_for_each(|warning| print(warning, "warning: "))?;
+    for note in daemons_notes(report) {
+        print_line(&printable(&format!("{}: {note}", report.file)))?;
+    }
     for default in &report.defaults {
         print_line(&printable(&format!("{}: {default}", report.file)))?;
     }
@@ -118,6 +119,25 @@ fn print(report: &FileEstimate) -> Result<(), CliError> {
         print_line(&format!("{}: {jobs}{objects}, {}", printable(&report.file), report.cost.describe()))?;
     }
     Ok(())
+}
+
+/// What only the daemon knows about a file that it would accept.
+fn daemons_notes(report: &FileEstimate) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(before) = &report.accepted_before {
+        notes.push(format!(
+            "the same file was accepted at {} (job {}) and is refused again; with `\"again\": true` it is run again",
+            before.at, before.first_job
+        ));
+    }
+    for model in &report.unlisted_models {
+        notes.push(format!("the provider does not list the model `{model}`: its jobs would be held"));
+    }
+    if report.over_max_cost_jobs > 0 {
+        let jobs = count(report.over_max_cost_jobs, "job");
+        notes.push(format!("{jobs} would be held: above the `max_cost_usd` of the file"));
+    }
+    notes
 }
 
 struct Checker {

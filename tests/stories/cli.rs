@@ -71,6 +71,38 @@ async fn check_and_submit_print_where_a_job_file_is_wrong() {
 }
 
 #[tokio::test]
+async fn check_says_what_only_the_daemon_knows() {
+    let rig = Rig::start("").await;
+    let write = |name: &str, text: &str| {
+        let path = rig.beside(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let file = write(
+        "shot.json",
+        r#"{"model": "wan2.5-t2v", "prompt": "a [sandbox: queue=50ms run=50ms]", "dropreel": {"key": "shot-1"}}"#,
+    );
+    assert_eq!(rig.run(&["submit", &file]).await.status.code(), Some(0));
+    let checked = rig.run(&["check", &file]).await;
+    assert_eq!(checked.status.code(), Some(1), "{}", stdout(&checked));
+    let why = "the key `shot-1` was already used by job";
+    assert!(stdout(&checked).contains(why), "{}", stdout(&checked));
+    let plain =
+        write("plain.json", r#"{"model": "wan2.5-t2v", "prompt": "b [sandbox: queue=50ms run=50ms]"}"#);
+    assert_eq!(rig.run(&["submit", &plain]).await.status.code(), Some(0));
+    let offline = rig.run(&["check", "--offline", &plain]).await;
+    assert!(!stdout(&offline).contains("accepted at"), "{}", stdout(&offline));
+    let checked = rig.run(&["check", &plain]).await;
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(
+        stdout(&checked).contains("plain.json: the same file was accepted at 20"),
+        "{}",
+        stdout(&checked)
+    );
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn warnings_are_shown_by_check_submit_and_show_and_reject_nothing() {
     let mut rig = Rig::start("").await;
     let odd = rig.beside("odd.json");
