@@ -317,7 +317,7 @@ async fn slow_clients_are_cut_off_while_others_are_served() {
     times.sort();
     let usual = times[times.len() / 2];
     // On a busy machine everything takes longer, even without hostile clients.
-    assert!(usual < Duration::from_millis(100).max(calm * 3), "{usual:?}, and {calm:?} when it was calm");
+    assert!(usual < Duration::from_secs(1).max(calm * 3), "{usual:?}, and {calm:?} when it was calm");
     assert_eq!(public.kept().await, sent);
 }
 
