@@ -370,15 +370,15 @@ CREATE INDEX history_by_job ON history (job, nr);
 -- Callback bodies, committed before they are answered with 204. At most 20 per job; `overflow` counts the rest.
 CREATE TABLE deliveries (
     nr          INTEGER PRIMARY KEY,
-    job         INTEGER NOT NULL REFERENCES jobs (nr),
+    job         INTEGER NOT NULL,        -- jobs.nr; REFERENCES would need an index of all rows by job
     received_at INTEGER NOT NULL,
-    sha256      TEXT NOT NULL,
-    body        BLOB NOT NULL,
     overflow    INTEGER NOT NULL,
-    processed   INTEGER NOT NULL         -- 1: applied to the job
+    processed   INTEGER NOT NULL,        -- 1: applied to the job
+    body        BLOB NOT NULL
 ) STRICT;
 
-CREATE INDEX deliveries_by_job ON deliveries (job, nr);
+-- Only what is processed: in an index by job, each callback changes a page of its own, for which its sender would wait.
+CREATE INDEX deliveries_by_job ON deliveries (job, nr) WHERE processed = 1;
 CREATE INDEX deliveries_to_process ON deliveries (nr) WHERE processed = 0;
 
 -- The outbox of hooks: notifications to deliver and their outcome, committed with the change they report.

@@ -269,9 +269,18 @@ ALTER TABLE hook_calls_4 RENAME TO hook_calls;
 CREATE INDEX hook_calls_due ON hook_calls (hook, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX hook_calls_by_job ON hook_calls (job, nr) WHERE job IS NOT NULL;
 CREATE INDEX hook_calls_by_batch ON hook_calls (batch) WHERE batch IS NOT NULL;
-ALTER TABLE deliveries RENAME COLUMN more TO overflow;
-DROP INDEX deliveries_to_fold;
-ALTER TABLE deliveries RENAME COLUMN folded TO processed;
+CREATE TABLE deliveries_4 (
+    nr          INTEGER PRIMARY KEY,
+    job         INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    overflow    INTEGER NOT NULL,
+    processed   INTEGER NOT NULL,
+    body        BLOB NOT NULL
+) STRICT;
+INSERT INTO deliveries_4 SELECT nr, job, received_at, more, folded, body FROM deliveries ORDER BY nr;
+DROP TABLE deliveries;
+ALTER TABLE deliveries_4 RENAME TO deliveries;
+CREATE INDEX deliveries_by_job ON deliveries (job, nr) WHERE processed = 1;
 CREATE INDEX deliveries_to_process ON deliveries (nr) WHERE processed = 0;
 ALTER TABLE stops RENAME TO suspensions;
 

@@ -89,7 +89,7 @@ impl CallbackStage {
                 tracing::info!(%job, state = %applied.job.state_name(), "callback for job {job} received");
                 return true;
             }
-            Ok(None) => self.store.skip_delivery(delivery.nr).await,
+            Ok(None) => self.store.skip_delivery(delivery).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &isolated {

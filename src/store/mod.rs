@@ -86,6 +86,7 @@ mod sql_types;
 pub mod start_attempt;
 pub mod subscription;
 pub mod suspensions;
+mod unprocessed;
 mod view;
 pub mod waiting;
 mod writer;

@@ -42,7 +42,7 @@ const PRUNABLE: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
     AND jobs.last_change < (SELECT max(last_change) FROM jobs)
     AND EXISTS (SELECT 1 FROM batches WHERE batches.nr = jobs.batch AND moved_at IS NOT NULL AND ingested_at < ?1)
     AND NOT EXISTS (SELECT 1 FROM moved_jobs WHERE moved_jobs.job = jobs.nr)
-    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.nr AND processed = 0)
+    AND jobs.nr NOT IN (SELECT job FROM deliveries WHERE processed = 0)
     AND NOT EXISTS (SELECT 1 FROM hook_calls WHERE hook_calls.job = jobs.nr AND due_at IS NOT NULL)";
 
 /// Archived job files that a job still needs.
@@ -195,7 +195,7 @@ const DELETE_ROWS: [&str; 7] = [
     "DELETE FROM attempts WHERE job = ?1",
     "DELETE FROM outputs WHERE job = ?1",
     "DELETE FROM history WHERE job = ?1",
-    "DELETE FROM deliveries WHERE job = ?1",
+    "DELETE FROM deliveries WHERE job = ?1 AND processed = 1",
     "DELETE FROM hook_calls WHERE job = ?1",
 ];
 const DELETE_LABEL: &str = "DELETE FROM labels WHERE key = ?1 AND value = ?2 AND job = ?3";

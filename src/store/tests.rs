@@ -201,11 +201,51 @@ async fn first_twenty_callback_bodies_are_kept_and_the_rest_counted() {
     }
     assert!(rig.store.unprocessed_deliveries(0, 100).await.unwrap().is_empty());
     rig.store.keep_delivery(id, vec![99], NOW).await.unwrap();
+    let over = rig.store.unprocessed_deliveries(0, 100).await.unwrap();
+    assert_eq!(over.len(), 1, "a callback over the limit still wakes the job");
+    rig.store.skip_delivery(&over[0]).await.unwrap();
+    assert!(rig.store.unprocessed_deliveries(0, 100).await.unwrap().is_empty());
+    assert_eq!(rig.store.count_deliveries(id).await, 26);
+}
+
+#[tokio::test]
+async fn callback_counted_while_its_delivery_is_processed_stays_unprocessed() {
+    let rig = Rig::new();
+    let id = rig.ingest_one().await;
+    for n in 0..20 {
+        rig.store.keep_delivery(id, vec![n], NOW).await.unwrap();
+    }
+    let read = rig.store.unprocessed_deliveries(0, 100).await.unwrap();
+    rig.store.keep_delivery(id, vec![20], NOW).await.unwrap();
+    for delivery in &read {
+        rig.store.skip_delivery(delivery).await.unwrap();
+    }
+    let left = rig.store.unprocessed_deliveries(0, 100).await.unwrap();
+    assert_eq!((left.len(), left[0].more, &left[0].body), (1, 1, &vec![19]));
+    // The count of the bodies is the same after a restart.
+    let reopened = open(&rig.path()).unwrap();
+    reopened.keep_delivery(id, vec![21], NOW).await.unwrap();
     assert_eq!(
-        rig.store.unprocessed_deliveries(0, 100).await.unwrap().len(),
-        1,
-        "a callback over the limit still wakes the job"
+        (reopened.unprocessed_deliveries(0, 9).await.unwrap().len(), reopened.count_deliveries(id).await),
+        (1, 22)
     );
+}
+
+#[tokio::test]
+async fn callback_that_was_rolled_back_takes_no_place_among_the_twenty() {
+    let rig = Rig::new();
+    let id = rig.ingest_one().await;
+    for n in 0..20 {
+        let fails = move |writing: &mut super::writer::Writing<'_>| {
+            super::deliveries::keep(writing, id, b"undone", NOW)?;
+            Err::<(), _>(StoreError::Closed)
+        };
+        let (undone, kept) =
+            tokio::join!(rig.store.writer.write(fails), rig.store.keep_delivery(id, vec![n], NOW));
+        assert!(undone.is_err() && kept.is_ok());
+    }
+    let kept = rig.store.unprocessed_deliveries(0, 100).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.body[0]).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -17,12 +17,14 @@ use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
 use crate::store::subscription::Subscription;
+use crate::store::unprocessed::Unprocessed;
 use commit::WriterLoop;
 
 /// What a write may use while the transaction is open.
 pub(super) struct Writing<'a> {
     /// The writer's connection, inside a transaction.
     pub connection: &'a Connection,
+    pub unprocessed: &'a mut Unprocessed,
     notified: Vec<Topic>,
     counted: Vec<MetricEvent>,
     change: &'a mut i64,

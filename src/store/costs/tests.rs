@@ -7,10 +7,11 @@ use crate::job::state::StateName;
 use crate::job::{JobId, TaskId};
 use crate::library::published::Published;
 use crate::secret::Secret;
+use crate::store::deliveries::keep;
 use crate::store::downloads::Plan;
 use crate::store::job_files::{FileToIngest, Source};
 use crate::store::start_attempt::AttemptStart;
-use crate::store::tests::{NOW, draft, parts};
+use crate::store::tests::{NOW, draft, parts, raw};
 use crate::store::*;
 
 /// The steps of a job that goes well. The number of statements that each runs, with `BEGIN` and `COMMIT`; and the most
@@ -147,4 +148,39 @@ fn step_of_a_job_keeps_its_number_of_statements_and_allocations() {
         assert_eq!(*statements, expected, "statements of a job {step}: {counted:?}");
         assert!(*allocations <= limit, "allocations of a job {step}: {counted:?}");
     }
+}
+
+#[test]
+fn callbacks_that_share_a_commit_share_its_pages_of_the_log() {
+    const CALLBACKS: u8 = 14;
+    let folder = tempfile::tempdir().unwrap();
+    let (store, runtime) = open(folder.path());
+    let file = FileToIngest {
+        source: Source::Inbox,
+        file_name: Some("sakura.jsonl".into()),
+        sha256: "sakura".into(),
+        bytes: 10,
+        idempotency_key: None,
+        inputs_sha256: None,
+    };
+    let drafts = (0..CALLBACKS).map(|_| draft("sakura")).collect();
+    let jobs =
+        runtime.block_on(store.ingest_batch(vec![(file, drafts)], NOW)).unwrap().remove(0).unwrap().jobs;
+    // Far from each other among jobs that have had callbacks.
+    let other = raw(&folder.path().join("dropreel.db"));
+    other
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF;
+             UPDATE jobs SET nr = nr * 1000;
+             INSERT INTO deliveries (job, received_at, overflow, processed, body)
+                 WITH RECURSIVE numbers (job) AS (SELECT 1 UNION ALL SELECT job + 1 FROM numbers WHERE job < 14000)
+                 SELECT job, 0, 0, 1, x'00' FROM numbers;
+             PRAGMA wal_checkpoint(TRUNCATE);",
+        )
+        .unwrap();
+    let kept =
+        store.writer.write(move |writing| jobs.iter().try_for_each(|job| keep(writing, *job, &[0; 80], NOW)));
+    runtime.block_on(kept).unwrap();
+    let pages: i64 = other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)).unwrap();
+    assert!(pages <= 4, "{pages} pages");
 }

@@ -16,11 +16,13 @@ use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
 use crate::store::subscription::Subscription;
+use crate::store::unprocessed::Unprocessed;
 
 pub(super) struct WriterLoop {
     connection: Connection,
     file: Arc<DatabaseFile>,
     change: i64,
+    unprocessed: Unprocessed,
     notifier: Notifier,
     metrics: Metrics,
     subscriptions: Arc<OnceLock<Vec<Subscription>>>,
@@ -62,7 +64,18 @@ impl WriterLoop {
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
-        Self { connection, file, change: last_change, notifier, metrics, subscriptions, clock, died }
+        let unprocessed = Unprocessed::default();
+        Self {
+            connection,
+            file,
+            change: last_change,
+            unprocessed,
+            notifier,
+            metrics,
+            subscriptions,
+            clock,
+            died,
+        }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -108,6 +121,7 @@ impl WriterLoop {
             }
             BatchOutcome::Undone(error) => {
                 self.change = change_before;
+                self.unprocessed.forget();
                 for write in batch {
                     write.answer(Some(error()));
                 }
@@ -134,6 +148,7 @@ impl WriterLoop {
         let mut done = self.run_all(batch, after_commit);
         if let Err(WriteError::Failed) = done {
             self.change = change_before;
+            self.unprocessed.forget();
             *after_commit = AfterCommit::default();
             done = self.run_again(batch, after_commit);
         }
@@ -177,10 +192,16 @@ impl WriterLoop {
             return Err(WriteError::Over(self.roll_back(&error)));
         }
         let changes_before = self.connection.total_changes();
-        let (connection, change) = (&self.connection, &mut self.change);
+        let (connection, change, unprocessed) = (&self.connection, &mut self.change, &mut self.unprocessed);
         let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
-        let mut writing =
-            Writing { connection, notified: Vec::new(), counted: Vec::new(), change, subscriptions };
+        let mut writing = Writing {
+            connection,
+            unprocessed,
+            notified: Vec::new(),
+            counted: Vec::new(),
+            change,
+            subscriptions,
+        };
         let keep = write.run(&mut writing);
         let (topics, counts) = (writing.notified, writing.counted);
         // A full disk or a failing one makes SQLite undo the whole transaction by itself.
@@ -188,6 +209,9 @@ impl WriterLoop {
             return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull(None))));
         }
         if isolated {
+            if !keep {
+                self.unprocessed.forget();
+            }
             let settled = if keep { Ok(()) } else { self.execute("ROLLBACK TO one_write") };
             if let Err(error) = settled.and_then(|()| self.execute("RELEASE one_write")) {
                 return Err(WriteError::Over(self.roll_back(&error)));

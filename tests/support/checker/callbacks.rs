@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use dropreel::sha256::sha256_hex;
+
 use super::database::Snapshot;
 use super::{Evidence, Findings, job_of_key};
 
@@ -43,7 +45,7 @@ pub fn check(evidence: &Evidence<'_>, snapshot: &Snapshot, found: &mut Findings)
             format!("{} callbacks for job {id} were answered with 2xx, and {counted} are kept", bodies.len())
         });
         for body in bodies {
-            let is_kept = kept.iter().any(|row| row.text("sha256") == body);
+            let is_kept = kept.iter().any(|row| sha256_hex(row.bytes("body")) == body);
             found.unless(is_kept || kept.len() >= KEPT, 6, || {
                 format!("a callback for job {id} was answered with 2xx, and its body is not kept ({body})")
             });

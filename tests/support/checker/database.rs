@@ -42,6 +42,14 @@ impl Row {
         }
     }
 
+    /// The bytes of a column; empty if it has another type.
+    pub fn bytes(&self, column: &str) -> &[u8] {
+        match self.value(column) {
+            Value::Blob(bytes) => bytes,
+            _ => &[],
+        }
+    }
+
     pub fn number(&self, column: &str) -> Option<i64> {
         match self.value(column) {
             Value::Integer(number) => Some(*number),
