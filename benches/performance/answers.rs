@@ -131,6 +131,7 @@ pub fn measure(options: &Options) -> Vec<Table> {
             "shared, bare",
             "dropreel",
             "dropreel's p99 by no-op's (moves with the host)",
+            "by bare's (same work)",
         ],
     );
     let mut each = Table::new(
@@ -163,6 +164,7 @@ pub fn measure(options: &Options) -> Vec<Table> {
             &time(shared),
             &time(dropreel),
             &dropreel.p99_ms.ratio_to(&nothing.p99_ms).to_text(),
+            &dropreel.p99_ms.ratio_to(&shared.p99_ms).to_text(),
         ]);
     }
     vec![speeds, times, each]
