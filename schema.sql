@@ -32,7 +32,7 @@ CREATE TABLE batches (
     ingested_at INTEGER NOT NULL,
     moved_at    INTEGER,                 -- when the file left the inbox; null while it still has to be moved
     moved_to    TEXT,                    -- where it is now; null: it had vanished, or there was no file
-    staged      INTEGER NOT NULL,        -- 1: its jobs are still being written, and are not visible
+    staged      INTEGER NOT NULL,        -- 1: its jobs are still being written, and are not visible; 2: not all are due yet
     again_of    TEXT,                    -- jobs.id of the job whose request was run again; that job may be pruned
     inputs_sha256 TEXT                 -- of the defaults and the local pictures of its jobs; null: neither
 ) STRICT;
@@ -43,7 +43,7 @@ CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha2
 -- By the name of the file without its folder.
 CREATE INDEX batches_by_name ON batches (substr(file_name, length(rtrim(file_name, replace(file_name, '/', ''))) + 1))
     WHERE file_name IS NOT NULL;
-CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+CREATE INDEX batches_staged ON batches (staged) WHERE staged = 1 OR staged = 2;
 -- Batches of several jobs, and those of them that have not ended.
 CREATE INDEX batches_of_several ON batches (nr) WHERE jobs > 1;
 CREATE INDEX batches_open ON batches (nr, jobs, open_jobs) WHERE open_jobs > 0 AND jobs > 1;
@@ -124,8 +124,10 @@ CREATE TABLE jobs (
 
 -- The next job to submit of each model and turn.
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, turn, nr) WHERE next_action = 'submit';
--- Everything that is due.
-CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+-- Everything else that is due.
+CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at)
+    WHERE next_action = 'resend' OR next_action = 'resend_failing' OR next_action = 'poll' OR next_action = 'poll_failing'
+        OR next_action = 'cancel' OR next_action = 'wait' OR next_action = 'check_pictures';
 -- Waiting for their time (`not_before`).
 CREATE INDEX jobs_scheduled ON jobs (next_action_at)
     WHERE next_action = 'wait' AND budget_wait_quota IS NULL AND failing_since IS NULL
@@ -154,7 +156,7 @@ CREATE INDEX jobs_to_dispute ON jobs (nr)
     WHERE attempts > 0 AND (attempts > 1 OR state = 'pending' OR state = 'held' OR state = 'failed'
                             OR state = 'cancelled' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
-CREATE INDEX jobs_by_change ON jobs (last_change);
+CREATE INDEX jobs_by_change ON jobs (last_change) WHERE last_change > 0;
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 -- Jobs of one file.
 CREATE INDEX jobs_by_batch ON jobs (batch);

@@ -78,7 +78,9 @@ FROM jobs ORDER BY nr;
 DROP TABLE jobs;
 ALTER TABLE jobs_4 RENAME TO jobs;
 CREATE INDEX jobs_to_submit ON jobs (model, priority DESC, turn, nr) WHERE next_action = 'submit';
-CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at) WHERE next_action IS NOT NULL;
+CREATE INDEX jobs_by_next_action ON jobs (next_action, next_action_at)
+    WHERE next_action = 'resend' OR next_action = 'resend_failing' OR next_action = 'poll' OR next_action = 'poll_failing'
+        OR next_action = 'cancel' OR next_action = 'wait' OR next_action = 'check_pictures';
 CREATE INDEX jobs_scheduled ON jobs (next_action_at)
     WHERE next_action = 'wait' AND budget_wait_quota IS NULL AND failing_since IS NULL
         AND pending_attempt_number IS NULL;
@@ -94,7 +96,7 @@ CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_
 CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
-CREATE INDEX jobs_by_change ON jobs (last_change);
+CREATE INDEX jobs_by_change ON jobs (last_change) WHERE last_change > 0;
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 CREATE INDEX jobs_by_batch ON jobs (batch);
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
@@ -125,7 +127,7 @@ DROP TABLE intakes;
 CREATE INDEX batches_by_content ON batches (coalesce(base_name, file_name), sha256) WHERE file_name IS NOT NULL;
 CREATE INDEX batches_by_name ON batches (substr(file_name, length(rtrim(file_name, replace(file_name, '/', ''))) + 1))
     WHERE file_name IS NOT NULL;
-CREATE INDEX batches_staged ON batches (nr) WHERE staged = 1;
+CREATE INDEX batches_staged ON batches (staged) WHERE staged = 1 OR staged = 2;
 CREATE INDEX batches_of_several ON batches (nr) WHERE jobs > 1;
 CREATE INDEX batches_open ON batches (nr, jobs, open_jobs) WHERE open_jobs > 0 AND jobs > 1;
 CREATE INDEX batches_by_again_of ON batches (again_of) WHERE again_of IS NOT NULL;

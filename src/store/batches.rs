@@ -19,7 +19,7 @@ use crate::store::model_stats::median;
 
 /// Files whose jobs are visible and not all pruned, newest first.
 const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
-    WHERE nr < ?1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
+    WHERE nr < ?1 AND staged <> 1 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
     ORDER BY nr DESC LIMIT ?2";
 /// One file.
 const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE nr = ?1";
@@ -52,11 +52,11 @@ const PATHS: &str = "SELECT outputs.path FROM jobs INDEXED BY jobs_by_batch
 
 /// Batches of several jobs, newest first.
 const RECENT: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches INDEXED BY batches_of_several
-    WHERE jobs > 1 AND staged = 0 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
+    WHERE jobs > 1 AND staged <> 1 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.batch = batches.nr)
     ORDER BY nr DESC LIMIT ?1";
 /// Those that have not ended.
 const OPEN: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches INDEXED BY batches_open
-    WHERE open_jobs > 0 AND jobs > 1 AND staged = 0 ORDER BY nr DESC LIMIT ?1";
+    WHERE open_jobs > 0 AND jobs > 1 AND staged <> 1 ORDER BY nr DESC LIMIT ?1";
 const PROGRESS: &str = "SELECT coalesce(sum(jobs - open_jobs), 0), coalesce(sum(jobs), 0)
     FROM batches INDEXED BY batches_open WHERE open_jobs > 0 AND jobs > 1";
 

@@ -60,6 +60,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     let of_actions = NextAction::VARIANTS
         .iter()
         .copied()
+        .filter(|what| *what != NextAction::Submit)
         .flat_map(|what| [("due", of(DUE, what)), ("next due", of(NEXT, what))]);
     fixed.into_iter().map(|(name, sql)| (name, sql.to_owned())).chain(of_actions).collect()
 }
@@ -82,7 +83,8 @@ pub(super) fn task_counts(connection: &Connection, now: Timestamp) -> Result<Tas
 }
 
 impl Store {
-    /// The jobs that need `what` by `now`, at most `limit`.
+    /// The jobs that need `what` by `now`, at most `limit`. Those to submit are in an index of their own: see
+    /// [`submit_queue`](Self::submit_queue).
     ///
     /// # Errors
     /// Any failure of the database.

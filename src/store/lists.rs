@@ -55,7 +55,8 @@ const ORIGIN: &str = "SELECT jobs.batch, batches.file_name,
         iif(octet_length(requests.body) <= ?2 AND json_valid(requests.body), requests.body -> '$.seed', NULL)
     FROM jobs JOIN requests ON requests.job = jobs.nr JOIN batches ON batches.nr = jobs.batch WHERE jobs.id = ?1";
 const MAX_REQUEST_BYTES: u32 = 64 * 1024;
-const CHANGED: &str = "jobs.last_change > ?1 ORDER BY jobs.last_change LIMIT ?2";
+/// SQLite seeks by the first of the two bounds; the second makes the index usable.
+const CHANGED: &str = "jobs.last_change > ?1 AND jobs.last_change > 0 ORDER BY jobs.last_change LIMIT ?2";
 
 impl Store {
     /// Where each of these jobs comes from.
@@ -169,10 +170,9 @@ impl Store {
 }
 
 pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
-    connection
-        .query_row("SELECT last_change FROM jobs ORDER BY last_change DESC LIMIT 1", [], |row| row.get(0))
-        .optional()
-        .map(|found| found.unwrap_or(0))
+    connection.query_row("SELECT coalesce(max(last_change), 0) FROM jobs WHERE last_change > 0", [], |row| {
+        row.get(0)
+    })
 }
 
 /// The conditions of a filter, joined by `AND`, and their values.

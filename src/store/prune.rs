@@ -39,7 +39,7 @@ const ROWS_AT_ONCE: u64 = 2_000;
 /// the inbox, every callback is processed, every hook call finished, and it is not about to be handed out. And it is not the last job that changed: its
 /// change number would be used again after a restart.
 const PRUNABLE: &str = "jobs.finished_at IS NOT NULL AND jobs.finished_at < ?1
-    AND jobs.last_change < (SELECT max(last_change) FROM jobs)
+    AND jobs.last_change < (SELECT max(last_change) FROM jobs WHERE last_change > 0)
     AND EXISTS (SELECT 1 FROM batches WHERE batches.nr = jobs.batch AND moved_at IS NOT NULL AND ingested_at < ?1)
     AND NOT EXISTS (SELECT 1 FROM moved_jobs WHERE moved_jobs.job = jobs.nr)
     AND jobs.nr NOT IN (SELECT job FROM deliveries WHERE processed = 0)

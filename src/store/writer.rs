@@ -50,8 +50,13 @@ impl Writing<'_> {
 
     /// The next number for the change feed.
     pub fn next_change(&mut self) -> i64 {
-        *self.change += 1;
-        *self.change
+        self.next_changes(1)
+    }
+
+    /// The first of the next `count` numbers.
+    pub fn next_changes(&mut self, count: i64) -> i64 {
+        *self.change += count;
+        *self.change - count + 1
     }
 }
 

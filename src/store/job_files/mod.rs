@@ -161,7 +161,7 @@ impl Store {
     pub async fn was_dropped(&self, sha256: String) -> Result<bool, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT 1 FROM batches WHERE sha256 = ?1 AND source = 'inbox' AND staged = 0",
+                "SELECT 1 FROM batches WHERE sha256 = ?1 AND source = 'inbox' AND staged <> 1",
             )?;
             Ok(statement.exists([sha256])?)
         })
@@ -175,7 +175,7 @@ impl Store {
     pub async fn unmoved(&self) -> Result<Vec<UnmovedFile>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT nr, file_name, sha256, ingested_at FROM batches WHERE moved_at IS NULL AND staged = 0 ORDER BY nr",
+                "SELECT nr, file_name, sha256, ingested_at FROM batches WHERE moved_at IS NULL AND staged <> 1 ORDER BY nr",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(UnmovedFile {

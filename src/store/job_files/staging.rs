@@ -171,7 +171,7 @@ impl Store {
             }
             writing
                 .connection
-                .prepare_cached("UPDATE batches SET staged = 0 WHERE nr = ?1")?
+                .prepare_cached("UPDATE batches SET staged = 2 WHERE nr = ?1")?
                 .execute([nr])?;
             count_accepted(writing, jobs);
             Ok(Ok(()))

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::job::JobId;
-use crate::job::next_action::next_action;
+use crate::clock::Timestamp;
+use crate::job::next_action::{NextAction, next_action};
+use crate::job::{Job, JobId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::job_rows::{JobColumns, read_row};
@@ -16,7 +17,7 @@ use crate::store::prune::delete_job;
 use crate::store::writer::{WriteKind, Writing};
 
 /// Most jobs made due, or keys deleted, per commit.
-const MAX_CHANGED_PER_COMMIT: usize = 512;
+const MAX_CHANGED_PER_COMMIT: i64 = 512;
 /// Most jobs deleted per commit: each takes a dozen statements.
 const MAX_DELETED_PER_COMMIT: i64 = 128;
 
@@ -97,7 +98,7 @@ impl Store {
 
     async fn discard(&self, file: &StagedFile) -> Result<(), StoreError> {
         let nr = file.nr;
-        for keys in file.keys.chunks(MAX_CHANGED_PER_COMMIT) {
+        for keys in file.keys.chunks(MAX_CHANGED_PER_COMMIT as usize) {
             let keys = keys.to_vec();
             let delete = move |writing: &mut Writing<'_>| {
                 let mut delete = writing.connection.prepare_cached(
@@ -115,29 +116,55 @@ impl Store {
     }
 }
 
+/// Makes due the jobs of a range that are alike in all that decides when: most of a file are. They change in their order.
+const MAKE_ALIKE_DUE: &str =
+    "UPDATE jobs NOT INDEXED SET next_action = ?2, next_action_at = ?3, last_change = ?4 + nr
+    WHERE nr BETWEEN ?5 AND ?6 AND batch = ?1 AND last_change = 0
+        AND due_at IS ?7 AND pictures_checked IS ?8 AND created_at = ?9";
+
 /// Makes some jobs of a published file due, those after the row `last`. Returns the last one.
 fn make_some_due(writing: &mut Writing<'_>, batch: i64, last: i64) -> Result<Option<i64>, StoreError> {
     let connection = writing.connection;
     let mut select = connection.prepare_cached(&format!(
-        "SELECT {} FROM jobs WHERE batch = ?1 AND nr > ?2 AND last_change = 0 ORDER BY nr LIMIT ?3",
+        "SELECT {} FROM jobs WHERE batch = ?1 AND nr > ?2 AND nr <= ?3 AND last_change = 0 ORDER BY nr LIMIT ?4",
         JobColumns::SELECT
     ))?;
-    let mut update = connection.prepare_cached(
-        "UPDATE jobs SET next_action = ?2, next_action_at = ?3, last_change = ?4 WHERE nr = ?1",
-    )?;
-    let mut rows = select.query((batch, last, MAX_CHANGED_PER_COMMIT as i64))?;
-    let mut done = None;
-    while let Some(row) = rows.next()? {
-        let found = read_row(connection, row)?;
-        // Due from when it was accepted, like any new job.
-        let next = next_action(&found.job, found.job.identity().created_at);
-        let (action, due) = (next.map(|next| next.action), next.map(|next| next.due));
-        update.execute((found.nr, action, due, writing.next_change()))?;
-        done = Some(found.nr);
+    let first = match select.query((batch, last, i64::MAX, 1))?.next()? {
+        Some(row) => read_row(connection, row)?,
+        None => {
+            let mut finish = connection.prepare_cached("UPDATE batches SET staged = 0 WHERE nr = ?1")?;
+            finish.execute([batch])?;
+            return Ok(None);
+        }
+    };
+    // As it was accepted: every change since would have given it a number.
+    let (record, end) = (first.job.record(), first.nr.saturating_add(MAX_CHANGED_PER_COMMIT - 1));
+    let due = due_when_accepted(&first.job);
+    let change = writing.next_changes(MAX_CHANGED_PER_COMMIT) - first.nr;
+    let alike = (record.due_at, record.pictures_checked, record.identity.created_at);
+    let changed = connection
+        .prepare_cached(MAKE_ALIKE_DUE)?
+        .execute((batch, due.0, due.1, change, first.nr, end, alike.0, alike.1, alike.2))?;
+    if i64::try_from(changed) != Ok(MAX_CHANGED_PER_COMMIT) {
+        let mut update = connection.prepare_cached(
+            "UPDATE jobs SET next_action = ?2, next_action_at = ?3, last_change = ?4 WHERE nr = ?1",
+        )?;
+        let mut rows = select.query((batch, first.nr, end, MAX_CHANGED_PER_COMMIT))?;
+        while let Some(row) = rows.next()? {
+            let other = read_row(connection, row)?;
+            let (action, at) = due_when_accepted(&other.job);
+            update.execute((other.nr, action, at, writing.next_change()))?;
+        }
     }
     writing.notify(Topic::Submit);
     writing.notify(Topic::Changes);
-    Ok(done)
+    Ok(Some(end))
+}
+
+/// What a job needs first. It is due from when it was accepted, like any new job.
+fn due_when_accepted(job: &Job) -> (Option<NextAction>, Option<Timestamp>) {
+    let next = next_action(job, job.identity().created_at);
+    (next.map(|next| next.action), next.map(|next| next.due))
 }
 
 /// Deletes some jobs of a staged file, and its own row with the last one. Returns whether there may be more.
@@ -167,7 +194,7 @@ pub(in crate::store) fn recover(connection: &Connection) -> rusqlite::Result<Vec
     if staged.is_some() {
         connection.execute_batch(DELETE_STAGED)?;
     }
-    let mut select = connection.prepare("SELECT DISTINCT batch FROM jobs WHERE last_change = 0")?;
+    let mut select = connection.prepare("SELECT nr FROM batches WHERE staged = 2")?;
     let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
     files.collect()
 }

@@ -81,7 +81,7 @@ pub fn check(snapshot: &Snapshot, found: &mut Findings) {
         let event = if after_refusal { AFTER_REFUSAL } else { line.text("event") };
         lines.entry(line.count("job")).or_default().push(event);
     }
-    for batch in snapshot.batches.iter().filter(|batch| batch.count("staged") == 0) {
+    for batch in snapshot.batches.iter().filter(|batch| batch.count("staged") != 1) {
         let is_open =
             |job: &&Row| job.count("batch") == batch.count("nr") && !ENDS.contains(&job.text("state"));
         let (counted, open) = (batch.count("open_jobs"), snapshot.jobs.iter().filter(is_open).count());

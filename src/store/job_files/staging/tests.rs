@@ -247,7 +247,7 @@ async fn crash_leaves_nothing_of_a_staged_file_and_all_of_a_published_one() {
     raw(&path).execute_batch(&stage).unwrap();
     let copy = folder.path().join("copy.db");
     raw(&path).execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
-    raw(&copy).execute_batch("UPDATE batches SET staged = 0").unwrap();
+    raw(&copy).execute_batch("UPDATE batches SET staged = 2").unwrap();
 
     let crashed = Rig::over(folder, open(&path).unwrap());
     assert_eq!(crashed.rows(), before, "staged");
@@ -255,4 +255,20 @@ async fn crash_leaves_nothing_of_a_staged_file_and_all_of_a_published_one() {
     assert!(published.counts().await.unwrap().values().sum::<u64>() == 1 + jobs as u64);
     published.finish_unfinished().await.unwrap();
     assert_eq!(published.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs.len(), 1 + jobs);
+}
+
+#[tokio::test]
+async fn jobs_of_a_long_file_are_due_each_at_its_own_time() {
+    let rig = Rig::new();
+    let later = NOW.plus(Duration::from_secs(60));
+    let mut drafts = long_file(2 * MAX_JOBS_PER_COMMIT, |_| None);
+    for draft in drafts.iter_mut().skip(100).step_by(3) {
+        draft.not_before = Some(later);
+    }
+    let waiting = drafts.iter().filter(|draft| draft.not_before.is_some()).count();
+    let ingested = rig.ingest_long("long", drafts).await.unwrap();
+    let due = async |what, at| rig.store.due_jobs(what, at, 5000).await.unwrap().jobs.len();
+    assert_eq!(due(NextAction::Submit, NOW).await, ingested.jobs.len() - waiting);
+    assert_eq!((due(NextAction::Wait, NOW).await, due(NextAction::Wait, later).await), (0, waiting));
+    assert_eq!(rig.number("SELECT count(DISTINCT last_change) FROM jobs"), ingested.jobs.len() as i64);
 }
