@@ -74,7 +74,8 @@ fn set_in(
     let change = writing.next_change();
     writing
         .connection
-        .prepare_cached("UPDATE jobs SET last_change = ?2 WHERE nr = ?1")?
+        // A job of a long file that is not due yet gets its number with its next action, and is found by having none.
+        .prepare_cached("UPDATE jobs SET last_change = ?2 WHERE nr = ?1 AND last_change > 0")?
         .execute(params_from_iter([nr, change]))?;
     let entry = HistoryEntry { event: HistoryEvent::Labelled, detail: describe(&old, &new) };
     write_history(writing, nr, now, &[entry])?;

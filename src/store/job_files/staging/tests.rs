@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::MAX_JOBS_PER_COMMIT;
@@ -253,6 +254,8 @@ async fn crash_leaves_nothing_of_a_staged_file_and_all_of_a_published_one() {
     assert_eq!(crashed.rows(), before, "staged");
     let published = open(&copy).unwrap();
     assert!(published.counts().await.unwrap().values().sum::<u64>() == 1 + jobs as u64);
+    let label = BTreeMap::from([("client".to_owned(), Some("acme".to_owned()))]);
+    published.set_labels(ingested.jobs[7], label, NOW).await.unwrap();
     published.finish_unfinished().await.unwrap();
     assert_eq!(published.due_jobs(NextAction::Submit, NOW, 5000).await.unwrap().jobs.len(), 1 + jobs);
 }
