@@ -81,6 +81,7 @@ CREATE TABLE jobs (
     next_action_at       INTEGER,               -- when (src/job/next_action.rs); null: nothing to do
     download_at          INTEGER,               -- when the next output is to be downloaded; null: none
     download_failing     INTEGER,               -- 1: every download of it so far has failed; null: none
+    upload_at            INTEGER,               -- when the next output is to be uploaded to the bucket; null: none
 
     due_at               INTEGER,               -- the schedule of the state: next try,
     tries                INTEGER,               -- tries since the last success,
@@ -139,6 +140,8 @@ CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
 CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
 -- Downloads that have failed, by their time.
 CREATE INDEX jobs_to_download_again ON jobs (download_at) WHERE download_failing = 1;
+-- Uploads to the bucket.
+CREATE INDEX jobs_to_upload ON jobs (upload_at) WHERE upload_at IS NOT NULL;
 -- Links to alert about.
 CREATE INDEX jobs_to_alert ON jobs (expires_at)
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
@@ -338,11 +341,13 @@ CREATE TABLE outputs (
     give_up_at        INTEGER,           -- while waiting: when to stop waiting for it
     blocked_reason    TEXT,              -- why it needs the operator, one word
     blocked_detail    TEXT,
+    spooled    INTEGER NOT NULL DEFAULT 0, -- 1: downloaded, and to be uploaded to the bucket
     path       TEXT UNIQUE,              -- in the library: committed before the file is published there
     bytes      INTEGER,                  -- of the checked file; set with the path
     sha256     TEXT,
     host       TEXT,                     -- where it was downloaded from
     stored_at  INTEGER,
+    bucket     TEXT,                     -- the address of the bucket it is in; null: the library's folder
     rating     INTEGER,                  -- what a person gave it: 0 (rejected) to 5; null: not rated
     rating_order INTEGER NOT NULL AS (coalesce(rating * 2, 1)), -- twice that; not rated: above rejected
     PRIMARY KEY (job, task_id, kind, idx)

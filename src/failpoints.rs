@@ -186,6 +186,14 @@ pub enum FailPoint {
     PublishRecognised,
     /// A whole part that was planned before a crash is recognised.
     PartRecognised,
+    /// That an output is spooled is committed.
+    SpooledApplied,
+    /// An object is in the bucket; its sidecar is not.
+    ObjectUploaded,
+    /// An object and its sidecar are in the bucket; the database does not know it.
+    SidecarUploaded,
+    /// That an uploaded output is stored is committed; its file is still in the spool.
+    UploadApplied,
     /// That an output is stored is committed.
     StoredApplied,
     /// A sidecar is rewritten; the database still has it as outdated.

@@ -12,7 +12,7 @@ use dropreel::settings::{
 };
 
 /// Every key with its default and another valid value, as documented (docs/reference.md#configuration).
-const TABLE: [(&str, &str, &str); 51] = [
+const TABLE: [(&str, &str, &str); 56] = [
     ("admin.hosts", "[]", r#"["reel.example.com", "dropreel"]"#),
     ("admin.listen", r#""127.0.0.1:8788""#, "127.0.0.1:9788"),
     ("admin.read_token_file", r#""""#, "FOLDER/key"),
@@ -64,10 +64,22 @@ const TABLE: [(&str, &str, &str); 51] = [
     ("provider.request_timeout", r#""30s""#, "45s"),
     ("provider.submit_per_second", "2.0", "3"),
     ("quarantine.max_bytes", r#""1GiB""#, "2GiB"),
+    ("storage.access_key_id", r#""""#, "GK0123"),
+    ("storage.endpoint", r#""""#, "http://127.0.0.1:9000"),
+    ("storage.library", r#""""#, "s3://reels/spring"),
+    ("storage.region", r#""us-east-1""#, "auto"),
+    ("storage.secret_key_file", r#""""#, "FOLDER/key"),
 ];
 
 /// Variables that must be set for a key to have an effect.
-const REQUIRED: [(&str, &[(&str, &str)]); 6] = [
+const REQUIRED: [(&str, &[(&str, &str)]); 10] = [
+    (
+        "storage.access_key_id",
+        &[("DROPREEL_STORAGE__LIBRARY", "s3://reels"), ("AWS_SECRET_ACCESS_KEY", "secret")],
+    ),
+    ("storage.endpoint", &[("DROPREEL_STORAGE__LIBRARY", "s3://reels")]),
+    ("storage.region", &[("DROPREEL_STORAGE__LIBRARY", "s3://reels")]),
+    ("storage.secret_key_file", &[("DROPREEL_STORAGE__LIBRARY", "s3://reels"), ("AWS_ACCESS_KEY_ID", "id")]),
     ("media.serve", &[("DROPREEL_CALLBACKS__PUBLIC_URL", "https://reel.example.com")]),
     ("admin.read_token_file", &[("DROPREEL_ADMIN__TOKEN_FILE", "FOLDER/token")]),
     (

@@ -27,6 +27,7 @@ CREATE TABLE jobs_4 (
     next_action_at       INTEGER,
     download_at          INTEGER,
     download_failing     INTEGER,
+    upload_at            INTEGER,
     due_at               INTEGER,
     tries                INTEGER,
     state_since          INTEGER,
@@ -70,7 +71,7 @@ SELECT
     reason_detail, back_to, remark,
     CASE move WHEN 'repeat' THEN 'resend' WHEN 'ask' THEN 'poll' WHEN 'call_off' THEN 'cancel'
               WHEN 'fetch' THEN 'poll' ELSE move END,
-    move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL),
+    move_due_at, iif(state = 'downloading', coalesce(due_at, 0), NULL), iif(state = 'downloading', 1, NULL), NULL,
     due_at, tries, since, missing_since, attempts, trial_number, trial_frozen_at, trial_unknown, task_id,
     asked_at, knocked_at, cancel_wanted, alerted, 0, NULL, 0, NULL, 0, 0, NULL, progress, reserved_quota, cost_quota,
     submitted_at, completed_at, finished_at, expires_at, NULL, NULL, error_code, error_message, NULL, changed
@@ -88,6 +89,7 @@ CREATE INDEX jobs_over_budget ON jobs (priority DESC, nr, budget_wait_quota)
     WHERE next_action = 'wait' AND budget_wait_quota IS NOT NULL;
 CREATE INDEX jobs_to_download ON jobs (expires_at, nr, download_failing) WHERE download_at IS NOT NULL;
 CREATE INDEX jobs_to_download_again ON jobs (download_at) WHERE download_failing = 1;
+CREATE INDEX jobs_to_upload ON jobs (upload_at) WHERE upload_at IS NOT NULL;
 CREATE INDEX jobs_to_alert ON jobs (expires_at)
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX jobs_running ON jobs (model, failing_since) WHERE state = 'submitting' OR state = 'queued' OR state = 'processing';
@@ -234,11 +236,13 @@ CREATE TABLE outputs_4 (
     give_up_at        INTEGER,
     blocked_reason    TEXT,
     blocked_detail    TEXT,
+    spooled    INTEGER NOT NULL DEFAULT 0,
     path       TEXT UNIQUE,
     bytes      INTEGER,
     sha256     TEXT,
     host       TEXT,
     stored_at  INTEGER,
+    bucket     TEXT,
     rating     INTEGER,
     rating_order INTEGER NOT NULL AS (coalesce(rating * 2, 1)),
     PRIMARY KEY (job, task_id, kind, idx)
@@ -247,7 +251,7 @@ INSERT INTO outputs_4
 SELECT
     job, task_id, kind, idx, position, state, link, iif(state = 'waiting', 0, NULL), 0, refusals,
     iif(refusals > 0, 0, NULL), confirmed, unfit, expires_at, iif(state = 'waiting', expires_at + 3600000, NULL),
-    NULL, NULL, planned, bytes, sha256, host, stored_at, NULL
+    NULL, NULL, 0, planned, bytes, sha256, host, stored_at, NULL, NULL
 FROM outputs;
 DROP TABLE outputs;
 ALTER TABLE outputs_4 RENAME TO outputs;

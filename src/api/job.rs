@@ -201,6 +201,7 @@ pub struct AttemptView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = OutputFile)]
 pub struct FileView {
+    /// Its whole path, or its address in a bucket: `s3://BUCKET/KEY`.
     pub path: String,
     pub kind: OutputKind,
     /// Which output of its task, as `video-0`.

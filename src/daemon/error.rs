@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::fs::lock::LockError;
 use crate::fs::{self, FsError};
+use crate::library::bucket::BucketError;
 use crate::library::layout::LayoutError;
 use crate::provider::transport::ClientError;
 use crate::settings::CallbackSecretsError;
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The provider's client cannot be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The bucket of the library cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
 }
 
 impl StartError {
@@ -88,7 +92,8 @@ impl StartError {
             | Self::FileSystem { .. }
             | Self::Listen { .. }
             | Self::Layout(_)
-            | Self::Client(_) => false,
+            | Self::Client(_)
+            | Self::Bucket(_) => false,
         }
     }
 }

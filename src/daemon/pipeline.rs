@@ -24,6 +24,7 @@ use crate::job::retry::WATCHED_POLL_INTERVAL;
 use crate::job::scheduling::TaskLimits;
 use crate::jobfile::{self, LocalPictures};
 use crate::library::Library;
+use crate::library::bucket::Bucket;
 use crate::library::layout::Layout;
 use crate::library::quarantine::Quarantine;
 use crate::media::client::MediaClient;
@@ -42,6 +43,7 @@ use crate::settings::{Quotes, Settings, Trust, load_callback_secrets};
 use crate::stages::account::AccountStage;
 use crate::stages::balance::BalanceStage;
 use crate::stages::callback::CallbackStage;
+use crate::stages::download::upload::UploadStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
 use crate::stages::hooks::webhook::{HookTransport, HttpHooks};
@@ -127,7 +129,9 @@ impl Pipeline {
         }
         // The inbox must exist before the daemon reports that it is ready.
         Inbox::new(settings.inbox.dir.clone()).create_if_missing()?;
+        let bucket = settings.bucket.as_ref().map(Bucket::open).transpose()?;
         let library = open_library(settings, &rng)?.keeping_out_of(&settings.inbox.dir, &layout)?;
+        let library = library.with_bucket(bucket);
         failpoints::hit(FailPoint::FoldersCreated);
         let secrets = Arc::new(RwLock::new(load_callback_secrets(settings)?));
         let (store, closing) =
@@ -272,6 +276,9 @@ impl Pipeline {
         let poll = PollStage::new(store.clone(), session.clone(), self.watchers.clone(), watched_interval);
         self.spawn(poll, stop, tasks);
         self.spawn(DownloadStage::new(tools, settings.downloads.concurrency), stop, tasks);
+        let (concurrency, alert) = (settings.downloads.concurrency, settings.downloads.alert_before_expiry);
+        let upload = UploadStage::new(store.clone(), clock.clone(), self.library.clone(), concurrency, alert);
+        self.spawn(upload, stop, tasks);
         self.spawn(SidecarStage::new(store.clone(), self.library.clone(), clock.clone()), stop, tasks);
         if !settings.hooks.is_empty() {
             let library_dir = self.library.root().to_owned();

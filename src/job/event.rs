@@ -7,7 +7,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::job::hold::HoldReason;
+pub use crate::job::download_failure::{DownloadFailure, ForbiddenKind};
 use crate::job::output::{OutputKey, OutputKind, Stored};
 use crate::job::{JobError, Priority, TaskId};
 use crate::money::Quota;
@@ -65,7 +65,14 @@ pub enum Event {
     },
     /// An output is in the library.
     Stored(Stored),
-    /// A download failed.
+    /// An output is downloaded, checked and flushed under a committed name: what is left is its upload to the bucket.
+    Spooled {
+        /// The task it is an output of.
+        task: TaskId,
+        /// Which output.
+        key: OutputKey,
+    },
+    /// A download or an upload failed.
     DownloadFailed {
         /// The task it is an output of.
         task: TaskId,
@@ -342,75 +349,6 @@ pub struct ReportedOutput {
     pub link: Secret,
     /// When the link expires, if plausible.
     pub expires_at: Option<Timestamp>,
-}
-
-/// Why a download failed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DownloadFailure {
-    /// The media host refused the link: not ready yet, or expired. Only a fresh status answer can tell which.
-    LinkRefused {
-        /// The HTTP status.
-        status: u16,
-        host: String,
-    },
-    /// It may work next time: network error, busy host, truncated file, full disk.
-    Transient {
-        /// Why, in a sentence.
-        why: String,
-        /// Not before this time.
-        not_before: Option<Timestamp>,
-    },
-    /// The download is not the media it should be.
-    Invalid {
-        /// Why, in a sentence.
-        why: String,
-    },
-    /// The settings forbid the download; only a person can change that.
-    Forbidden {
-        /// What is forbidden.
-        kind: ForbiddenKind,
-        /// Why, with the host but not the link.
-        why: String,
-    },
-}
-
-impl fmt::Display for DownloadFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LinkRefused { status, host } => write!(f, "{host} refused the link with HTTP {status}"),
-            Self::Transient { why, .. } | Self::Invalid { why } | Self::Forbidden { why, .. } => {
-                f.write_str(why)
-            }
-        }
-    }
-}
-
-/// What the settings forbid about a download. Each kind has its own advice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForbiddenKind {
-    /// A private address.
-    Address,
-    /// A host that `downloads.hosts` does not list.
-    Host,
-    /// A link on `http:`, where `downloads.plain_http` is off.
-    PlainHttp,
-    /// A link that nothing can be downloaded from: no URL, another scheme or the port of another protocol, a user name.
-    Link,
-    /// A file over `downloads.max_bytes`.
-    Size,
-}
-
-impl ForbiddenKind {
-    /// Why the job is held.
-    pub const fn hold_reason(self) -> HoldReason {
-        match self {
-            Self::Address => HoldReason::AddressForbidden,
-            Self::Host => HoldReason::HostNotAllowed,
-            Self::PlainHttp => HoldReason::PlainHttpForbidden,
-            Self::Link => HoldReason::LinkUnusable,
-            Self::Size => HoldReason::FileTooLarge,
-        }
-    }
 }
 
 /// What the operator can do to a job.

@@ -46,6 +46,8 @@ pub enum HistoryEvent {
     Expiring,
     /// A download was not the media it should be; it was moved to quarantine.
     Quarantined,
+    /// An output is downloaded and waits for its upload to the bucket.
+    Spooled,
     /// An output is in the library.
     Stored,
     /// The operator asked to cancel the task.

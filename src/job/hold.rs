@@ -42,6 +42,8 @@ pub enum HoldReason {
     NoOutput,
     /// The media host has delivered nothing for too long. Still tried slowly.
     OutputUnreachable,
+    /// The bucket has not taken a downloaded file for too long. Still tried slowly.
+    UploadFailing,
     /// The link leads to an address that is not on the public internet.
     AddressForbidden,
     /// The link leads to a host that `downloads.hosts` does not list.
@@ -101,6 +103,9 @@ impl HoldReason {
             }
             Self::OutputUnreachable => {
                 "an output could not be downloaded in time; dropreel still tries every 15 minutes"
+            }
+            Self::UploadFailing => {
+                "an output is downloaded, but the bucket does not take it; dropreel still tries every 15 minutes"
             }
             Self::AddressForbidden => "the link leads to an address that is not allowed",
             Self::HostNotAllowed => "the link leads to a host that is not in `downloads.hosts`",
@@ -162,6 +167,10 @@ impl HoldReason {
             Self::TaskMissing | Self::NoOutput => {
                 format!("`dropreel release {id}` polls it again{retry}")
             }
+            Self::UploadFailing => format!(
+                "`dropreel doctor` says what is wrong with the bucket; `dropreel release {id}` uploads again; the file \
+                 is safe on this machine meanwhile"
+            ),
             Self::AddressForbidden => format!(
                 "if the host really is on your own network, set `downloads.allow_private_addresses`; \
                  `dropreel release {id}` downloads again"

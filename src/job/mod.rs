@@ -7,6 +7,7 @@
 pub mod adoption;
 pub mod attempt;
 pub mod budget;
+pub mod download_failure;
 pub mod event;
 pub mod history;
 pub mod hold;

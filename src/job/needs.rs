@@ -116,6 +116,7 @@ fn release(reason: HoldReason) -> Effect {
         | HoldReason::StatusUnreadable
         | HoldReason::NoOutput => Effect::Polls,
         HoldReason::OutputUnreachable
+        | HoldReason::UploadFailing
         | HoldReason::AddressForbidden
         | HoldReason::HostNotAllowed
         | HoldReason::PlainHttpForbidden

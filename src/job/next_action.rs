@@ -111,10 +111,22 @@ pub struct DueDownload {
 
 /// When the next output of `job` is to be downloaded, if any is.
 pub fn next_download(job: &Job) -> Option<DueDownload> {
+    let tried = || tried_outputs(job).filter(|waiting| !waiting.spooled);
+    let due = tried().map(|waiting| waiting.due).min()?;
+    Some(DueDownload { due, failing: tried().all(Waiting::is_failing) })
+}
+
+/// When the next output of `job` is to be uploaded to the bucket, if any is.
+pub fn next_upload(job: &Job) -> Option<Timestamp> {
+    tried_outputs(job).filter(|waiting| waiting.spooled).map(|waiting| waiting.due).min()
+}
+
+/// The outputs of `job` that wait and are tried.
+fn tried_outputs(job: &Job) -> impl Iterator<Item = &Waiting> {
     let last = match job.state() {
-        State::Downloading(_) => None,
+        State::Downloading(_) => Some(None),
         State::Held(Hold { held_from: HeldFrom::Downloading(downloading), .. }) => {
-            Some(end_of_care(&downloading.schedule))
+            Some(Some(end_of_care(&downloading.schedule)))
         }
         State::Pending { .. }
         | State::Submitting { .. }
@@ -124,11 +136,13 @@ pub fn next_download(job: &Job) -> Option<DueDownload> {
         | State::Succeeded { .. }
         | State::Failed { .. }
         | State::Cancelled { .. }
-        | State::Expired { .. } => return None,
+        | State::Expired { .. } => None,
     };
-    let tried = || job.outputs().iter().filter_map(Output::waiting).filter(|waiting| waiting.is_tried());
-    let due = tried().map(|waiting| waiting.due).min().filter(|due| last.is_none_or(|last| *due <= last))?;
-    Some(DueDownload { due, failing: tried().all(Waiting::is_failing) })
+    let waiting = last.map(|last| {
+        let waiting = job.outputs().iter().filter_map(Output::waiting);
+        waiting.filter(move |waiting| waiting.is_tried() && last.is_none_or(|last| waiting.due <= last))
+    });
+    waiting.into_iter().flatten()
 }
 
 /// All that a job needs next: what the queues are made of.
@@ -138,11 +152,13 @@ pub struct DueWork {
     pub action: Option<DueAction>,
     /// From a media host.
     pub download: Option<DueDownload>,
+    /// To the bucket.
+    pub upload: Option<Timestamp>,
 }
 
 /// What `job` needs next.
 pub fn due_work(job: &Job, now: Timestamp) -> DueWork {
-    DueWork { action: next_action(job, now), download: next_download(job) }
+    DueWork { action: next_action(job, now), download: next_download(job), upload: next_upload(job) }
 }
 
 /// Whether `job` needs `action` now. Check this before acting: a list of due jobs is out of date as soon as it is read.

@@ -1,6 +1,7 @@
 //! Outputs: the files of a completed task, from link to library.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
@@ -92,16 +93,21 @@ pub struct Waiting {
     pub give_up_at: Timestamp,
     /// Set when it needs the operator.
     pub blocked: Option<Blocked>,
+    /// It is downloaded, checked and flushed; what is left is its upload to the bucket. The link does not matter any
+    /// more, and `due` and `tries` are those of the upload.
+    pub spooled: bool,
 }
 
 impl Waiting {
-    /// Whether it is downloaded again without the operator. A host that cannot be reached is still tried, slowly: the
-    /// file is paid for.
+    /// Whether it is downloaded or uploaded again without the operator. What cannot be reached is still tried, slowly:
+    /// the file is paid for.
     pub fn is_tried(&self) -> bool {
-        self.blocked.as_ref().is_none_or(|blocked| blocked.reason == HoldReason::OutputUnreachable)
+        self.blocked.as_ref().is_none_or(|blocked| {
+            matches!(blocked.reason, HoldReason::OutputUnreachable | HoldReason::UploadFailing)
+        })
     }
 
-    /// Whether its link has failed.
+    /// Whether its link or its upload has failed.
     pub fn is_failing(&self) -> bool {
         self.tries > 0 || self.refusals.count > 0 || self.blocked.is_some()
     }
@@ -148,8 +154,14 @@ impl Output {
     /// Whether it is to be downloaded at `now`.
     pub fn is_due(&self, now: Timestamp) -> bool {
         // A first download is always due: only failures are delayed.
-        self.waiting()
-            .is_some_and(|waiting| waiting.is_tried() && (waiting.due <= now || !waiting.is_failing()))
+        self.waiting().is_some_and(|waiting| {
+            !waiting.spooled && waiting.is_tried() && (waiting.due <= now || !waiting.is_failing())
+        })
+    }
+
+    /// Whether it is to be uploaded at `now`.
+    pub fn is_upload_due(&self, now: Timestamp) -> bool {
+        self.waiting().is_some_and(|waiting| waiting.spooled && waiting.is_tried() && waiting.due <= now)
     }
 }
 
@@ -163,8 +175,10 @@ pub fn host_of_link(link: &str) -> String {
 /// A file in the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFile {
-    /// Relative to the library folder.
+    /// Relative to the library: its folder, or its bucket.
     pub path: String,
+    /// The address of the bucket, such as `s3://reels/spring`; `None`: it is in the folder.
+    pub bucket: Option<String>,
     /// Its size.
     pub bytes: u64,
     /// Its SHA-256 in hexadecimal.
@@ -173,6 +187,31 @@ pub struct StoredFile {
     pub host: String,
     /// When it was published.
     pub stored_at: Timestamp,
+}
+
+impl StoredFile {
+    pub fn place(&self) -> FilePlace {
+        FilePlace { bucket: self.bucket.clone(), path: self.path.clone() }
+    }
+}
+
+/// Where a file of the library is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The address of its bucket; `None`: it is in the folder.
+    pub bucket: Option<String>,
+    /// Relative to that.
+    pub path: String,
+}
+
+impl FilePlace {
+    /// The whole path or address, for people and programs; `folder` is that of the library.
+    pub fn location(&self, folder: &Path) -> String {
+        match &self.bucket {
+            Some(bucket) => format!("{bucket}/{}", self.path),
+            None => folder.join(&self.path).to_string_lossy().into_owned(),
+        }
+    }
 }
 
 /// An output that is in the library: made from the library's proof.
@@ -194,6 +233,7 @@ impl Stored {
     ) -> Self {
         let file = StoredFile {
             path: published.path().to_owned(),
+            bucket: published.bucket().map(str::to_owned),
             bytes: published.bytes(),
             sha256: published.sha256().to_owned(),
             host,

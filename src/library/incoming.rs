@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use crate::failpoints::{self, FailPoint};
-use crate::fs::FsError;
+use crate::fs::{FsError, flush_folder};
 use crate::library::Library;
 use crate::library::part::{Part, PartWriter, ValidatorFile};
 use crate::sha256::hash_reader;
@@ -64,6 +64,14 @@ impl Library {
     pub fn find_complete_part(&self, name: &str, bytes: u64, sha256: &str) -> Option<Part> {
         let path = self.part_path(name);
         is_exactly(&path, bytes, sha256).then(|| Part::new(path, bytes, sha256.to_owned()))
+    }
+
+    /// Flushes the names of complete parts, which wait here for their upload.
+    ///
+    /// # Errors
+    /// When the folder cannot be flushed.
+    pub fn flush_spool(&self) -> Result<(), FsError> {
+        flush_folder(&self.incoming())
     }
 
     /// Removes an unfinished download.

@@ -1,6 +1,9 @@
-//! The folder of finished media. Downloads grow in a hidden folder and are published once they are complete, checked
-//! and flushed.
+//! The library of finished media. Downloads grow in a hidden folder and are published once they are complete, checked and
+//! flushed: in the folder, or in a bucket, for which the hidden folder is the spool.
 
+pub mod bucket;
+mod bucket_error;
+mod bucket_http;
 pub mod evidence;
 mod incoming;
 pub mod layout;
@@ -24,6 +27,7 @@ use rustix::fs::{Mode, fchmod, fstat};
 
 use crate::fs::direct_writer::WriteTurn;
 use crate::fs::{FsError, create_folder, create_private_folder, open_folder, write_durably};
+use crate::library::bucket::Bucket;
 pub use crate::library::incoming::boot_id;
 use crate::library::layout::{Layout, LayoutError};
 pub use crate::library::safe_name::safe_name;
@@ -53,6 +57,7 @@ pub struct Library {
     /// Held while a sidecar is changed: two changes at a time would undo each other.
     sidecar_change: Arc<Mutex<()>>,
     write_turn: WriteTurn,
+    bucket: Option<Bucket>,
 }
 
 /// The inbox, if it lies in the library.
@@ -84,6 +89,7 @@ impl Library {
             inbox: None,
             sidecar_change: Arc::default(),
             write_turn: WriteTurn::default(),
+            bucket: None,
         };
         let marker_path = root.join(INCOMING).join(MARKER);
         let record_path = data_dir.join(DISK_RECORD);
@@ -165,6 +171,21 @@ impl Library {
         inbox
             .zip(found.ok())
             .is_some_and(|(inbox, found)| (inbox.dev(), inbox.ino()) == (found.st_dev, found.st_ino))
+    }
+
+    /// Publishes in a bucket from now on. What is in the folder stays there.
+    pub fn with_bucket(self, bucket: Option<Bucket>) -> Self {
+        Self { bucket, ..self }
+    }
+
+    /// Where finished files go, if not into the folder.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
+    }
+
+    /// The bucket that has this address; `None`: another is configured, or none.
+    pub fn bucket_at(&self, address: &str) -> Option<&Bucket> {
+        self.bucket.as_ref().filter(|bucket| bucket.address() == address)
     }
 
     /// The path of the folder.

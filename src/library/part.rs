@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
+use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::direct_writer::{DirectWriter, WriteTurn};
 use crate::fs::{FsError, flush};
@@ -59,6 +61,17 @@ impl Part {
     /// When it does not exist or cannot be opened.
     pub fn reader(&self) -> Result<PartReader, FsError> {
         Ok(PartReader::new(self.open()?, self.bytes, self.begin.to_vec()))
+    }
+
+    /// Reads this many bytes from this offset on.
+    pub(super) async fn read_piece(&self, offset: u64, length: u64, clock: &Clock) -> Result<Bytes, FsError> {
+        let path = self.path.clone();
+        let read = move || {
+            let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+            let read = File::open(&path).and_then(|file| file.read_exact_at(&mut content, offset));
+            read.map_err(|error| FsError::new(&path, error)).map(|()| content.into())
+        };
+        clock.run_blocking(read).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     pub(super) fn open(&self) -> Result<File, FsError> {

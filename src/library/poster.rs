@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::fs::{FsError, open_file_below, write_atomically};
+use crate::job::output::FilePlace;
 use crate::library::Library;
 
 /// The largest poster, in bytes.
@@ -38,11 +39,11 @@ impl Library {
         self.root().join(Self::poster_of(relative)).symlink_metadata().is_ok_and(|found| found.is_file())
     }
 
-    /// Keeps the poster of a file that is in the library.
+    /// Keeps the poster of a file that is in the library: in the folder, also for a file in the bucket.
     ///
     /// # Errors
     /// See [`PosterError`].
-    pub fn keep_poster(&self, relative: &str, jpeg: &[u8]) -> Result<(), PosterError> {
+    pub fn keep_poster(&self, place: &FilePlace, jpeg: &[u8]) -> Result<(), PosterError> {
         let (width, height) = jpeg_sides(jpeg).ok_or(PosterError::NotJpeg)?;
         if !SIDES.contains(&width) || !SIDES.contains(&height) {
             return Err(PosterError::Sides(width, height));
@@ -50,8 +51,13 @@ impl Library {
         if !self.is_present() {
             return Err(PosterError::LibraryMissing);
         }
-        // A link on the way to the file would lead the poster out of the library.
-        open_file_below(self.root(), Path::new(relative))?;
+        let relative = &place.path;
+        if place.bucket.is_some() {
+            self.create_folder_of(relative)?;
+        } else {
+            // A link on the way to the file would lead the poster out of the library.
+            open_file_below(self.root(), Path::new(relative))?;
+        }
         Ok(write_atomically(&self.root().join(Self::poster_of(relative)), jpeg, self.file_mode)?)
     }
 }
@@ -91,6 +97,19 @@ mod tests {
         bytes
     }
 
+    fn in_folder(path: &str) -> FilePlace {
+        FilePlace { bucket: None, path: path.to_owned() }
+    }
+
+    #[test]
+    fn poster_of_a_file_in_the_bucket_lies_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = library(folder.path());
+        let place = FilePlace { bucket: Some("s3://reels".to_owned()), path: "other/c.mp4".to_owned() };
+        library.keep_poster(&place, &jpeg(480, 270)).unwrap();
+        assert!(library.has_poster("other/c.mp4"));
+    }
+
     fn library(folder: &Path) -> Library {
         let root = folder.join("videos");
         let library = Library::open(&root, LibraryMode::Private, folder, &Rng::seeded(1)).unwrap();
@@ -104,19 +123,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let library = library(folder.path());
         assert!(!library.has_poster("day/a.mp4"));
-        library.keep_poster("day/a.mp4", &jpeg(480, 270)).unwrap();
+        library.keep_poster(&in_folder("day/a.mp4"), &jpeg(480, 270)).unwrap();
         assert!(library.has_poster("day/a.mp4"));
         let kept = std::fs::read(library.root().join("day/.a.mp4.poster.jpg")).unwrap();
         assert_eq!(kept, jpeg(480, 270));
         // A newer one replaces it.
-        library.keep_poster("day/a.mp4", &jpeg(270, 480)).unwrap();
+        library.keep_poster(&in_folder("day/a.mp4"), &jpeg(270, 480)).unwrap();
     }
 
     #[test]
     fn only_a_whole_picture_of_bounded_size_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let library = library(folder.path());
-        let keep = |bytes: &[u8]| library.keep_poster("day/a.mp4", bytes).unwrap_err();
+        let keep = |bytes: &[u8]| library.keep_poster(&in_folder("day/a.mp4"), bytes).unwrap_err();
         let whole = jpeg(480, 270);
         for invalid in [
             &b""[..],
@@ -139,14 +158,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let library = library(folder.path());
         let poster = jpeg(480, 270);
-        assert!(matches!(library.keep_poster("day/b.mp4", &poster), Err(PosterError::Fs(_))));
+        assert!(matches!(library.keep_poster(&in_folder("day/b.mp4"), &poster), Err(PosterError::Fs(_))));
         let outside = folder.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(outside.join("a.mp4"), "clip").unwrap();
         std::os::unix::fs::symlink(&outside, library.root().join("link")).unwrap();
-        assert!(matches!(library.keep_poster("link/a.mp4", &poster), Err(PosterError::Fs(_))));
+        assert!(matches!(library.keep_poster(&in_folder("link/a.mp4"), &poster), Err(PosterError::Fs(_))));
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
         std::fs::remove_dir_all(library.incoming()).unwrap();
-        assert!(matches!(library.keep_poster("day/a.mp4", &poster), Err(PosterError::LibraryMissing)));
+        assert!(matches!(
+            library.keep_poster(&in_folder("day/a.mp4"), &poster),
+            Err(PosterError::LibraryMissing)
+        ));
     }
 }

@@ -137,6 +137,11 @@ impl Library {
         found.then(|| Published::new(relative.to_owned(), bytes, sha256.to_owned()))
     }
 
+    /// Creates the folder of a path below the library.
+    pub(super) fn create_folder_of(&self, relative: &str) -> Result<(), FsError> {
+        self.open_folder_of(relative).map(drop)
+    }
+
     /// Opens the folder of a path below the library and creates what is missing. It walks component by component
     /// without following links, so that no link in the library leads out of it.
     fn open_folder_of(&self, relative: &str) -> Result<OwnedFd, FsError> {

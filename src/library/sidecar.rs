@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::fs::{FsError, flush_folder, write_atomically};
 use crate::jobfile::rewrite::{SetError, with_value};
 use crate::library::Library;
+use crate::library::bucket::BucketError;
 
 /// Why a sidecar was not changed. It is as it was.
 #[derive(Debug, Error)]
@@ -16,6 +17,9 @@ pub enum SidecarError {
     /// It cannot be read or written.
     #[error(transparent)]
     File(#[from] FsError),
+    /// The bucket failed.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// Somebody has written something else into it.
     #[error("the sidecar {path} is not as dropreel wrote it: {why}")]
     NotASidecar {
@@ -47,30 +51,63 @@ impl Library {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(FsError::new(&path, error).into()),
         }
-        let wrong = |why: String| SidecarError::NotASidecar { path: format!("{relative}.json"), why };
         let old = std::fs::read_to_string(&path).map_err(|error| FsError::new(&path, error))?;
-        if !old.contains(owner) {
-            return Err(wrong(format!("it does not name job {owner}")));
-        }
-        let known: BTreeMap<String, &RawValue> =
-            serde_json::from_str(&old).map_err(|error| wrong(error.to_string()))?;
-        let mut new = old.clone();
-        for (key, value) in values {
-            let is_known = match known.get(*key) {
-                // The same labels may be written with other white space.
-                Some(old) => is_same(old, value),
-                None => value.get() == "null",
-            };
-            if !is_known {
-                new = with_value(&new, key, value).map_err(|error: SetError| wrong(error.to_string()))?;
-            }
-        }
+        let new = with_values(&old, relative, owner, values)?;
         if new != old {
             write_atomically(&path, new.as_bytes(), self.file_mode)?;
             flush_folder(path.parent().unwrap_or(&self.root))?;
         }
         Ok(true)
     }
+
+    /// [`set_in_sidecar`](Self::set_in_sidecar) of an object in the bucket of this address. Returns false too if that is not
+    /// the bucket in use.
+    ///
+    /// # Errors
+    /// See [`SidecarError`].
+    pub async fn set_in_uploaded_sidecar(
+        &self,
+        bucket: &str,
+        relative: &str,
+        owner: &str,
+        values: &[(&str, Box<RawValue>)],
+    ) -> Result<bool, SidecarError> {
+        let Some(bucket) = self.bucket_at(bucket) else { return Ok(false) };
+        let Some(old) = bucket.sidecar(relative).await? else { return Ok(false) };
+        let old = String::from_utf8_lossy(&old);
+        let new = with_values(&old, relative, owner, values)?;
+        if new != old {
+            bucket.put_sidecar(relative, new.into_bytes()).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// The sidecar's text with these values.
+fn with_values(
+    old: &str,
+    relative: &str,
+    owner: &str,
+    values: &[(&str, Box<RawValue>)],
+) -> Result<String, SidecarError> {
+    let wrong = |why: String| SidecarError::NotASidecar { path: format!("{relative}.json"), why };
+    if !old.contains(owner) {
+        return Err(wrong(format!("it does not name job {owner}")));
+    }
+    let known: BTreeMap<String, &RawValue> =
+        serde_json::from_str(old).map_err(|error| wrong(error.to_string()))?;
+    let mut new = old.to_owned();
+    for (key, value) in values {
+        let is_known = match known.get(*key) {
+            // The same labels may be written with other white space.
+            Some(old) => is_same(old, value),
+            None => value.get() == "null",
+        };
+        if !is_known {
+            new = with_value(&new, key, value).map_err(|error: SetError| wrong(error.to_string()))?;
+        }
+    }
+    Ok(new)
 }
 
 fn is_same(one: &RawValue, other: &RawValue) -> bool {

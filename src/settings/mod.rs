@@ -16,6 +16,7 @@ mod problem;
 mod reader;
 mod secret_file;
 mod sections;
+mod storage;
 mod units;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ pub use crate::settings::keys::variable_of;
 pub use crate::settings::load::{keys_and_defaults, load};
 pub use crate::settings::problem::{InvalidSettings, Origin, SettingsProblem};
 pub use crate::settings::secret_file::SecretFileError;
+pub use crate::settings::storage::{BucketKeys, BucketSettings};
 pub use crate::settings::units::{age, duration};
 
 /// The complete annotated configuration: it defines keys and defaults, and `dropreel init` writes it.
@@ -81,6 +83,8 @@ pub struct Settings {
     pub polling: PollingSettings,
     /// `[downloads]`
     pub downloads: DownloadSettings,
+    /// `[storage]`: the bucket of the library; `None`: the library is a folder.
+    pub bucket: Option<BucketSettings>,
     /// `[media]`
     pub media: ServingSettings,
     /// `[quarantine]`

@@ -34,6 +34,7 @@ impl Reader<'_> {
             callbacks: self.callbacks(&data_dir)?,
             polling: self.polling()?,
             downloads: self.downloads()?,
+            bucket: self.bucket()?,
             media: ServingSettings { serve: self.read("media.serve", Ok)? },
             quarantine: self.quarantine()?,
             budget: self.budget()?,

@@ -7,7 +7,6 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
-use crate::fs::FsError;
 use crate::library::Library;
 use crate::library::sidecar::SidecarError;
 use crate::money::Quota;
@@ -38,25 +37,25 @@ impl SidecarStage {
     }
 
     /// Rewrites one. A crash after it is harmless: the same is written again.
-    async fn rewrite(&self, path: String, facts: SidecarFacts) -> Result<(), FsError> {
+    async fn rewrite(&self, path: String, facts: SidecarFacts) -> Result<(), SidecarError> {
         let (library, job) = (self.library.clone(), facts.job);
         let owner = job.to_string();
-        let rewritten = run_blocking(&self.clock, move || {
-            let quota = to_raw_value(&facts.cost.map(Quota::get));
-            let usd = to_raw_value(&facts.cost.map(Quota::usd));
-            let rating = to_raw_value(&facts.rating);
-            let labels = RawValue::from_string(facts.labels.unwrap_or_else(|| "null".to_owned()));
-            let values = [("cost_quota", quota), ("cost_usd", usd), ("rating", rating), ("labels", labels)];
-            // Numbers always serialize, and labels are stored as JSON.
-            let values = values.map(|(key, value)| value.map(|value| (key, value)));
-            let values: Vec<_> = values.into_iter().flatten().collect();
-            library.set_in_sidecar(&path, &owner, &values)
-        })
-        .await;
+        let quota = to_raw_value(&facts.cost.map(Quota::get));
+        let usd = to_raw_value(&facts.cost.map(Quota::usd));
+        let rating = to_raw_value(&facts.rating);
+        let labels = RawValue::from_string(facts.labels.unwrap_or_else(|| "null".to_owned()));
+        let values = [("cost_quota", quota), ("cost_usd", usd), ("rating", rating), ("labels", labels)];
+        // Numbers always serialize, and labels are stored as JSON.
+        let values = values.map(|(key, value)| value.map(|value| (key, value)));
+        let values: Vec<_> = values.into_iter().flatten().collect();
+        let rewritten = match facts.bucket {
+            Some(bucket) => library.set_in_uploaded_sidecar(&bucket, &path, &owner, &values).await,
+            None => run_blocking(&self.clock, move || library.set_in_sidecar(&path, &owner, &values)).await,
+        };
         failpoints::hit(FailPoint::SidecarRewritten);
         match rewritten {
             Ok(_) => Ok(()),
-            Err(SidecarError::File(error)) => Err(error),
+            Err(error @ (SidecarError::File(_) | SidecarError::Bucket(_))) => Err(error),
             Err(error @ SidecarError::NotASidecar { .. }) => {
                 tracing::warn!(%job, "cost, rating and labels of job {job} are not noted beside its file: {error}");
                 Ok(())

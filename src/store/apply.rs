@@ -180,6 +180,9 @@ impl Writing<'_> {
         if due.download.is_some() {
             self.notify(Topic::Download);
         }
+        if due.upload.is_some() {
+            self.notify(Topic::Upload);
+        }
     }
 }
 

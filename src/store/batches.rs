@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row};
 
 use crate::api::batch::{BatchView, MAX_BATCH_PAGE, batch_id};
 use crate::clock::Timestamp;
+use crate::job::output::FilePlace;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
@@ -46,7 +47,7 @@ const TIMES: &str = "SELECT model, finished_at - submitted_at FROM jobs INDEXED 
     ORDER BY finished_at DESC LIMIT 500";
 
 /// Where the files of a batch lie, below the library.
-const PATHS: &str = "SELECT outputs.path FROM jobs INDEXED BY jobs_by_batch
+const PATHS: &str = "SELECT outputs.bucket, outputs.path FROM jobs INDEXED BY jobs_by_batch
     JOIN outputs ON outputs.job = jobs.nr AND outputs.state = 'stored'
     WHERE jobs.batch = ?1 ORDER BY jobs.nr LIMIT ?2";
 
@@ -113,7 +114,7 @@ impl Store {
         nr: i64,
         max_paths: u32,
         now: Timestamp,
-    ) -> Result<Option<(BatchView, Vec<String>)>, StoreError> {
+    ) -> Result<Option<(BatchView, Vec<FilePlace>)>, StoreError> {
         let book = self.prices.read().clone();
         self.read(move |connection| {
             let mut reader = BatchReader::new(connection, &book, now);
@@ -122,7 +123,8 @@ impl Store {
             let Some(row) = rows.next()? else { return Ok(None) };
             let batch = reader.read(row)?;
             let mut statement = connection.prepare_cached(PATHS)?;
-            let paths = statement.query_map((nr, max_paths), |row| row.get(0))?;
+            let paths = statement
+                .query_map((nr, max_paths), |row| Ok(FilePlace { bucket: row.get(0)?, path: row.get(1)? }))?;
             Ok(Some((batch, paths.collect::<Result<_, _>>()?)))
         })
         .await

@@ -32,6 +32,8 @@ pub struct UnfinishedJobs {
     pub oldest: BTreeMap<StateName, Timestamp>,
     /// When the first link of an output that is not downloaded expires.
     pub nearest_expiry: Option<Timestamp>,
+    /// How many have outputs to upload.
+    pub to_upload: u64,
 }
 
 /// How many jobs are in each state. Staged jobs are pending, and not visible.
@@ -44,6 +46,7 @@ pub(super) const UNFINISHED: &str = "SELECT state, model, jobs - CASE state
     FROM job_counts WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND visible > 0";
 const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
     WHERE download_at IS NOT NULL AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
+const TO_UPLOAD: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_to_upload WHERE upload_at IS NOT NULL";
 /// Rows of `job_counts` that differ from a full count, and groups of jobs that it lacks.
 const WRONG: &str = "SELECT (SELECT count(*) FROM (
         SELECT * FROM job_counts WHERE jobs <> 0 OR estimate_quota <> 0
@@ -115,7 +118,9 @@ impl Store {
             }
             let mut statement = connection.prepare_cached(NEAREST_EXPIRY)?;
             let nearest_expiry = statement.query_row([], |row| row.get(0)).optional()?;
-            Ok(UnfinishedJobs { unfinished, oldest, nearest_expiry })
+            let mut statement = connection.prepare_cached(TO_UPLOAD)?;
+            let to_upload = statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs();
+            Ok(UnfinishedJobs { unfinished, oldest, nearest_expiry, to_upload })
         })
         .await
     }

@@ -31,13 +31,24 @@ pub struct DownloadQueue {
     pub next: Option<Timestamp>,
 }
 
-/// A job with outputs to download.
+/// What the upload stage has to do.
+#[derive(Clone, Debug)]
+pub struct UploadQueue {
+    /// Jobs whose links expire soon and that have not been alerted about.
+    pub alerts: Vec<JobId>,
+    /// Jobs with outputs to upload.
+    pub due: Vec<JobId>,
+    /// When the first job that is not due yet will be.
+    pub next: Option<Timestamp>,
+}
+
+/// A job with outputs to download or upload.
 #[derive(Clone, Debug)]
 pub struct JobToDownload {
     pub details: JobDetails,
     /// Its request: the user's own text.
     pub request: String,
-    /// Outputs of its task whose path was planned before a crash and that are not stored yet.
+    /// Outputs of its task whose path is planned and that are not stored yet: they are spooled, or a crash came.
     pub plans: Vec<(OutputKey, Plan)>,
 }
 
@@ -58,17 +69,21 @@ pub struct Plan {
 /// its host.
 const FIRST: &str =
     "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
-        AND state = 'waiting' AND tries = 0 LIMIT 1)
+        AND state = 'waiting' AND spooled = 0 AND tries = 0 LIMIT 1)
     FROM jobs INDEXED BY jobs_to_download
     WHERE download_at IS NOT NULL AND download_failing = 0 ORDER BY expires_at, nr LIMIT ?1";
 /// Downloads that have failed, the longest due first.
 const AGAIN: &str =
     "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
-        AND state = 'waiting' AND due_at <= ?1 LIMIT 1)
+        AND state = 'waiting' AND spooled = 0 AND due_at <= ?1 LIMIT 1)
     FROM jobs INDEXED BY jobs_to_download_again
     WHERE download_failing = 1 AND download_at <= ?1 ORDER BY download_at LIMIT ?2";
 const NEXT: &str = "SELECT download_at FROM jobs INDEXED BY jobs_to_download_again
     WHERE download_failing = 1 AND download_at > ?1 ORDER BY download_at LIMIT 1";
+const UPLOADS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_upload
+    WHERE upload_at IS NOT NULL AND upload_at <= ?1 ORDER BY upload_at LIMIT ?2";
+const NEXT_UPLOAD: &str = "SELECT upload_at FROM jobs INDEXED BY jobs_to_upload
+    WHERE upload_at IS NOT NULL AND upload_at > ?1 ORDER BY upload_at LIMIT 1";
 const ALERTS: &str = "SELECT id FROM jobs INDEXED BY jobs_to_alert
     WHERE expiry_alerted = 0 AND expires_at IS NOT NULL AND finished_at IS NULL AND expires_at <= ?1
     ORDER BY expires_at LIMIT ?2";
@@ -95,7 +110,27 @@ impl Store {
         .await
     }
 
-    /// A job with everything that its downloads need.
+    /// The same for uploads: at most `limit` jobs are due.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn upload_queue(
+        &self,
+        now: Timestamp,
+        alert_until: Timestamp,
+        limit: u32,
+    ) -> Result<UploadQueue, StoreError> {
+        self.read(move |connection| {
+            let mut due = connection.prepare_cached(UPLOADS)?;
+            let due = due.query_map((now, limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let next =
+                connection.prepare_cached(NEXT_UPLOAD)?.query_row([now], |row| row.get(0)).optional()?;
+            Ok(UploadQueue { alerts: jobs_to_alert(connection, alert_until, limit)?, due, next })
+        })
+        .await
+    }
+
+    /// A job with everything that its downloads and uploads need.
     ///
     /// # Errors
     /// [`StoreError::NoSuchJob`], or any failure of the database.
@@ -227,6 +262,8 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("downloads that failed", AGAIN),
         ("next download", NEXT),
         ("to alert", ALERTS),
+        ("uploads", UPLOADS),
+        ("next upload", NEXT_UPLOAD),
     ];
     fixed.map(|(name, sql)| (name, sql.to_owned())).into()
 }

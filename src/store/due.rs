@@ -161,7 +161,7 @@ impl Store {
                 writing
                     .connection
                     .prepare_cached(
-                        "UPDATE jobs SET next_action = NULL, next_action_at = NULL, download_at = NULL, download_failing = NULL, expiry_alerted = 1, status_message = ?2,
+                        "UPDATE jobs SET next_action = NULL, next_action_at = NULL, download_at = NULL, download_failing = NULL, upload_at = NULL, expiry_alerted = 1, status_message = ?2,
                                          last_change = ?3
                          WHERE id = ?1",
                     )?

@@ -31,6 +31,7 @@ pub(super) struct JobColumns {
     next_action_at: Option<Timestamp>,
     download_at: Option<Timestamp>,
     download_failing: Option<bool>,
+    upload_at: Option<Timestamp>,
     last_change: i64,
 }
 
@@ -57,6 +58,7 @@ columns! {
             next_action_at = next_action_at,
             download_at = download_at,
             download_failing = download_failing,
+            upload_at = upload_at,
             last_change = last_change,
         } rest { .. }
         Record: row.record => {
@@ -110,6 +112,7 @@ impl JobColumns {
             next_action_at: due.action.map(|next| next.due),
             download_at: due.download.map(|download| download.due),
             download_failing: due.download.map(|download| download.failing),
+            upload_at: due.upload,
             last_change,
             ..Self::default()
         }
@@ -145,6 +148,7 @@ pub(super) fn read_row(connection: &Connection, row: &Row<'_>) -> Result<JobRow,
     let due = DueWork {
         action: action.map(|(action, due)| DueAction { action, due }),
         download: download.map(|(due, failing)| DueDownload { due, failing }),
+        upload: columns.upload_at,
     };
     let JobColumns { nr, batch, mut record, last_change, .. } = columns;
     if let Some(task) = &record.task_id {

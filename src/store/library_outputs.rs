@@ -123,7 +123,7 @@ impl fmt::Display for OutputCursor {
 const CARD: &str = "SELECT jobs.id, jobs.name, jobs.model, jobs.batch, batches.file_name, jobs.cost_quota,
         requests.prompt, requests.labels, iif(octet_length(requests.body) <= ?, requests.body, NULL) AS request, jobs.adopted,
         outputs.kind, outputs.idx, outputs.rating, outputs.path, outputs.bytes, outputs.sha256, outputs.host,
-        outputs.stored_at,
+        outputs.stored_at, outputs.bucket,
         (SELECT count(*) FROM outputs AS earlier WHERE earlier.job = outputs.job AND earlier.state = 'stored'
             AND (earlier.stored_at, earlier.position) <= (outputs.stored_at, outputs.position)) AS number
     FROM outputs CROSS JOIN jobs ON jobs.nr = outputs.job CROSS JOIN requests ON requests.job = jobs.nr

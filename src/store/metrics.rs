@@ -171,6 +171,8 @@ fn download_outcome(failure: &DownloadFailure) -> &'static str {
         DownloadFailure::Transient { .. } => "transient",
         DownloadFailure::Invalid { .. } => "invalid",
         DownloadFailure::Forbidden { .. } => "forbidden",
+        DownloadFailure::NotUploaded { .. } => "not_uploaded",
+        DownloadFailure::NotSpooled { .. } => "not_spooled",
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Topic {
     Poll,
     /// The download stage.
     Download,
+    /// The upload stage.
+    Upload,
     /// The callback stage.
     Deliveries,
     /// The hook stage.

@@ -54,6 +54,7 @@ fn read_waiting(row: &Row<'_>) -> Result<Waiting, StoreError> {
         invalid_downloads: row.get("invalid_downloads")?,
         give_up_at: row.get("give_up_at")?,
         blocked: Option::zip(reason, detail).map(|(reason, detail)| Blocked { reason, detail }),
+        spooled: row.get("spooled")?,
     })
 }
 
@@ -61,6 +62,7 @@ fn read_waiting(row: &Row<'_>) -> Result<Waiting, StoreError> {
 pub(super) fn read_stored(row: &Row<'_>) -> Result<StoredFile, StoreError> {
     Ok(StoredFile {
         path: row.get("path")?,
+        bucket: row.get("bucket")?,
         bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
         sha256: row.get("sha256")?,
         host: row.get("host")?,
@@ -74,14 +76,14 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
     let mut statement = connection.prepare_cached(
         "INSERT INTO outputs (job, task_id, kind, idx, position, state, link, due_at, tries, link_refusals, refused_at,
                               refusal_confirmed, invalid_downloads, expires_at, give_up_at, blocked_reason,
-                              blocked_detail)
+                              blocked_detail, spooled)
          VALUES (:job, :task, :kind, :idx, :position, :state, :link, :due, :tries, :refusals, :refused, :confirmed,
-                 :invalid_downloads, :expires_at, :give_up, :blocked_reason, :blocked_detail)
+                 :invalid_downloads, :expires_at, :give_up, :blocked_reason, :blocked_detail, :spooled)
          ON CONFLICT (job, task_id, kind, idx) DO UPDATE SET
             state = :state, link = :link, due_at = :due, tries = :tries, link_refusals = :refusals,
             refused_at = :refused, refusal_confirmed = :confirmed, invalid_downloads = :invalid_downloads,
             expires_at = :expires_at, give_up_at = :give_up, blocked_reason = :blocked_reason,
-            blocked_detail = :blocked_detail",
+            blocked_detail = :blocked_detail, spooled = :spooled",
     )?;
     for (position, output) in (0_i64..).zip(job.outputs()) {
         let state = match &output.state {
@@ -110,11 +112,12 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
             ":give_up": waiting.map(|waiting| waiting.give_up_at),
             ":blocked_reason": blocked.map(|blocked| blocked.reason),
             ":blocked_detail": blocked.map(|blocked| &blocked.detail),
+            ":spooled": waiting.is_some_and(|waiting| waiting.spooled),
         })?;
         if let OutputState::Stored(file) = &output.state {
             connection
                 .prepare_cached(
-                    "UPDATE outputs SET path = ?5, bytes = ?6, sha256 = ?7, host = ?8, stored_at = ?9
+                    "UPDATE outputs SET path = ?5, bytes = ?6, sha256 = ?7, host = ?8, stored_at = ?9, bucket = ?10
                      WHERE job = ?1 AND task_id = ?2 AND kind = ?3 AND idx = ?4",
                 )?
                 .execute((
@@ -127,6 +130,7 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
                     &file.sha256,
                     &file.host,
                     file.stored_at,
+                    &file.bucket,
                 ))?;
         }
     }

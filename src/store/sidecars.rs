@@ -13,7 +13,7 @@ use crate::store::writer::{WriteKind, Writing};
 /// A file that is about to be published has a sidecar soon.
 const OUTDATED: &str =
     "SELECT outdated_sidecars.path, outdated_sidecars.version, jobs.id, attempts.charged_quota,
-        outputs.rating, (SELECT labels FROM requests WHERE requests.job = outputs.job)
+        outputs.rating, (SELECT labels FROM requests WHERE requests.job = outputs.job), outputs.bucket
     FROM outdated_sidecars
     LEFT JOIN outputs ON outputs.path = outdated_sidecars.path AND outputs.state <> 'lost'
     LEFT JOIN jobs ON jobs.nr = outputs.job
@@ -37,6 +37,8 @@ pub struct OutdatedSidecar {
 pub struct SidecarFacts {
     /// The job of the file.
     pub job: JobId,
+    /// The address of the bucket that it is in; `None`: it is in the folder.
+    pub bucket: Option<String>,
     /// What the task that made it was charged.
     pub cost: Option<Quota>,
     /// What a person gave it.
@@ -106,8 +108,8 @@ fn outdated_in(connection: &Connection, after: &str, limit: u32) -> Result<Vec<O
     let mut statement = connection.prepare_cached(OUTDATED)?;
     let outdated = statement.query_map((after, limit), |row| {
         let (job, cost, rating): (Option<JobId>, _, _) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        let labels = row.get(5)?;
-        let facts = job.map(|job| SidecarFacts { job, cost, rating, labels });
+        let (labels, bucket) = (row.get(5)?, row.get(6)?);
+        let facts = job.map(|job| SidecarFacts { job, bucket, cost, rating, labels });
         Ok(OutdatedSidecar { path: row.get(0)?, version: row.get(1)?, facts })
     })?;
     Ok(outdated.collect::<Result<_, _>>()?)

@@ -77,7 +77,7 @@ impl JobDetails {
 
 fn file_view(LibraryFile { key, file, rating }: &LibraryFile, library_dir: &Path) -> FileView {
     FileView {
-        path: library_dir.join(&file.path).to_string_lossy().into_owned(),
+        path: file.place().location(library_dir),
         kind: key.kind,
         output: key.to_string(),
         rating: *rating,
@@ -124,6 +124,7 @@ mod tests {
             invalid_downloads: 0,
             give_up_at: NOW,
             blocked: None,
+            spooled: false,
         });
         let key = OutputKey { kind: OutputKind::Video, index: 1 };
         Record {
@@ -146,6 +147,7 @@ mod tests {
 
     fn details(job: Job) -> JobDetails {
         let file = StoredFile {
+            bucket: None,
             path: "2026-04-04/sakura.mp4".into(),
             bytes: 1_234_567,
             sha256: "ab".repeat(32),

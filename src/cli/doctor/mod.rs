@@ -5,6 +5,7 @@ mod connectivity;
 mod daemon;
 mod finding;
 mod machine;
+mod storage;
 
 use serde::Serialize;
 
@@ -76,6 +77,11 @@ async fn examine(context: &Context, settings: &Settings) -> Vec<Finding> {
             "set DROPREEL_PROVIDER__API_KEY, provider.api_key_file or the systemd credential `api_key`; if the key \
              belongs to another user, run this as that user",
         )),
+    }
+    let with_keys = context.settings(Purpose::Daemon);
+    let bucket = with_keys.as_ref().map_or(&settings.bucket, |with_keys| &with_keys.bucket);
+    if let Some(bucket) = bucket {
+        findings.push(storage::check(bucket, runs, &context.clock).await);
     }
     findings.push(connectivity::callbacks(settings, runs).await);
     findings.extend(connectivity::pictures(settings, runs).await);

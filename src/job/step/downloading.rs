@@ -6,7 +6,7 @@ use crate::job::event::{DownloadFailure, Phase, StatusVerdict, TaskFacts};
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
 use crate::job::id::TaskId;
-use crate::job::output::{Blocked, Output, OutputKey, OutputState, Stored, Waiting};
+use crate::job::output::{Blocked, Output, OutputKey, OutputState, Refusals, Stored, Waiting};
 use crate::job::retry::{
     Backoff, LINK_GRACE, MAX_DOWNLOAD_WAIT, MAX_INVALID_DOWNLOADS, NO_OUTPUT_TIMEOUT, SLOW_POLL_INTERVAL,
 };
@@ -79,6 +79,24 @@ impl Change<'_> {
         self.settle(downloading);
     }
 
+    /// What is left of an output is its upload: it has its own tries, and its link does not matter any more.
+    pub(super) fn spooled(&mut self, task: &TaskId, key: OutputKey) {
+        let Some(downloading) = self.downloading().cloned().filter(|found| found.task == *task) else {
+            return self.ignore(format!("download of {key} of the earlier task {task}"));
+        };
+        let now = self.now();
+        let output = self.job.outputs.iter_mut().find(|output| output.key == key);
+        let Some(waiting) = output.and_then(Output::waiting_mut).filter(|waiting| !waiting.spooled) else {
+            return;
+        };
+        waiting.spooled = true;
+        (waiting.due, waiting.tries, waiting.blocked) = (now, 0, None);
+        waiting.refusals = Refusals::default();
+        self.job.facts.status_message = None;
+        self.record(HistoryEvent::Spooled, key.to_string());
+        self.settle(downloading);
+    }
+
     pub(super) fn download_failed(&mut self, task: &TaskId, key: OutputKey, failure: &DownloadFailure) {
         let Some(mut downloading) = self.downloading().cloned() else { return };
         if downloading.task != *task {
@@ -87,7 +105,7 @@ impl Change<'_> {
         let Some(position) = self.job.outputs.iter().position(|output| output.key == key) else { return };
         let Output { expires_at, .. } = self.job.outputs[position];
         let Some(mut waiting) = self.job.outputs[position].waiting().cloned() else { return };
-        let first_failure = !waiting.is_failing();
+        let first_failure = !waiting.is_failing() && !waiting.spooled;
         let lost = self.count_failure(&mut waiting, key, expires_at, &downloading, failure);
         let output = &mut self.job.outputs[position];
         if lost {
@@ -104,7 +122,7 @@ impl Change<'_> {
         self.settle(downloading);
     }
 
-    /// Counts a failed download of an output. True if the output is lost.
+    /// Counts a failed download or upload of an output. True if the output is lost.
     fn count_failure(
         &mut self,
         waiting: &mut Waiting,
@@ -144,6 +162,14 @@ impl Change<'_> {
                 }
             }
             DownloadFailure::Forbidden { kind, .. } => blocked = Some(kind.hold_reason()),
+            DownloadFailure::NotUploaded { .. } if now >= waiting.give_up_at => {
+                blocked = Some(HoldReason::UploadFailing);
+            }
+            DownloadFailure::NotUploaded { .. } => {}
+            DownloadFailure::NotSpooled { .. } => {
+                (waiting.spooled, waiting.due, waiting.tries, waiting.blocked) = (false, now, 0, None);
+                return false;
+            }
         }
         if now >= waiting.give_up_at {
             blocked = blocked.or(Some(HoldReason::OutputUnreachable));

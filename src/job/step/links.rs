@@ -34,11 +34,12 @@ impl Change<'_> {
                     invalid_downloads: 0,
                     give_up_at: timeout.max(now.plus(OUTPUT_GRACE)),
                     blocked: None,
+                    spooled: false,
                 });
                 self.job.outputs.push(Output { key, expires_at, state });
                 continue;
             };
-            if let Some(waiting) = known.waiting_mut() {
+            if let Some(waiting) = known.waiting_mut().filter(|waiting| !waiting.spooled) {
                 let another_file = file_of(waiting.link.expose()) != file_of(output.link.expose());
                 if waiting.link != output.link {
                     // Its tries stay: where each answer has another link, the waits must grow all the same.
@@ -77,7 +78,8 @@ impl Change<'_> {
         if matches!(self.job.state, State::Held(_)) {
             return Schedule { due: now.plus(SLOW_POLL_INTERVAL), ..schedule };
         }
-        let waiting = || self.job.outputs.iter().filter_map(Output::waiting);
+        // One that is downloaded needs no link.
+        let waiting = || self.job.outputs.iter().filter_map(Output::waiting).filter(|output| !output.spooled);
         if self.job.outputs.is_empty() || waiting().any(Waiting::is_failing) {
             return self.retry_later(schedule, Backoff::FRESH_LINK, not_before);
         }

@@ -108,6 +108,7 @@ pub fn step(job: &Job, event: &Event, moment: Moment<'_>) -> StepOutcome {
         Event::CancelAnswered { task, verdict } => change.cancel_answered(task, verdict),
         Event::CallbackReceived { hint, quiet } => change.callback_received(hint.as_ref(), *quiet),
         Event::Stored(stored) => change.stored(stored),
+        Event::Spooled { task, key } => change.spooled(task, *key),
         Event::DownloadFailed { task, key, failure } => change.download_failed(task, *key, failure),
         Event::TimeElapsed => change.time_elapsed(),
         Event::ClockSetBack => change.clock_set_back(),

@@ -1,9 +1,10 @@
 //! The decisions of `step` in time. `table` has every event in every state, `bounds` what holds for faults that never heal, `money`
-//! what is billed.
+//! what is billed, `uploads` what becomes of outputs on their way to the bucket.
 
 mod bounds;
 mod money;
 mod table;
+mod uploads;
 
 use std::time::Duration;
 
@@ -165,6 +166,14 @@ fn invalid_download() -> Event {
     download_failed(DownloadFailure::Invalid { why: "an error page".into() })
 }
 
+fn spooled() -> Event {
+    Event::Spooled { task: task(), key: key(0) }
+}
+
+fn not_uploaded() -> Event {
+    download_failed(DownloadFailure::NotUploaded { why: "HTTP 503".into() })
+}
+
 fn forbidden(kind: ForbiddenKind) -> Event {
     download_failed(DownloadFailure::Forbidden { kind, why: "10.0.0.1".into() })
 }
@@ -187,11 +196,12 @@ fn edited() -> Event {
 }
 
 fn next_action_text(job: &Job, now: Timestamp) -> String {
-    let DueWork { action, download } = due_work(job, now);
+    let DueWork { action, download, upload } = due_work(job, now);
     let action = action.map(|next| format!("{} +{}s", next.action.into_str(), next.due.since(now).as_secs()));
     let download = download.map(|next| format!("download +{}s", next.due.since(now).as_secs()));
-    let both: Vec<_> = download.into_iter().chain(action).collect();
-    if both.is_empty() { "rest".into() } else { both.join(", ") }
+    let upload = upload.map(|due| format!("upload +{}s", due.since(now).as_secs()));
+    let all: Vec<_> = download.into_iter().chain(upload).chain(action).collect();
+    if all.is_empty() { "rest".into() } else { all.join(", ") }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is wrong with the running daemon, a sentence each, for `readyz`, the metrics and the page.
 
 use crate::heartbeats::STALLED_AFTER;
+use crate::library::bucket::Bucket;
 use crate::server::admin::state::AdminServer;
 
 /// Problems because of which the daemon is not ready.
@@ -19,7 +20,9 @@ pub(super) fn problems(server: &AdminServer) -> Vec<String> {
 pub(super) fn warnings(server: &AdminServer) -> Vec<String> {
     let address = server.settings.callbacks.public_url.as_ref().map(ToString::to_string);
     let missed = server.store.missed_callbacks();
-    missed.map(|missed| callbacks_missing(missed, address.as_deref())).into_iter().collect()
+    let bucket = server.library.bucket().and_then(Bucket::trouble);
+    let bucket = bucket.map(|why| format!("videos stay on this machine until they can be uploaded: {why}"));
+    missed.map(|missed| callbacks_missing(missed, address.as_deref())).into_iter().chain(bucket).collect()
 }
 
 fn callbacks_missing(missed: u32, address: Option<&str>) -> String {

@@ -169,7 +169,8 @@ fn register_counters(registry: &mut Registry, admin: &AdminState) {
 /// Gauges of the current state.
 async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(), Problem> {
     let (store, now) = (&admin.server.store, admin.server.clock.now());
-    let UnfinishedJobs { unfinished, oldest: created, nearest_expiry } = store.unfinished_jobs().await?;
+    let UnfinishedJobs { unfinished, oldest: created, nearest_expiry, to_upload } =
+        store.unfinished_jobs().await?;
     let jobs = Family::<JobLabels, Gauge>::default();
     let oldest = Family::<StateLabel, Gauge>::default();
     for group in unfinished {
@@ -189,6 +190,12 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
         gauge.set((expiry.millis() - now.millis()) / 1000);
         let help = "Seconds until the first link of a missing output expires; absent if no output is missing";
         registry.register("next_link_expiry_seconds", help, gauge);
+    }
+    if admin.server.library.bucket().is_some() {
+        let waiting = Gauge::<i64>::default();
+        waiting.set(i64::try_from(to_upload).unwrap_or(i64::MAX));
+        let help = "Jobs with downloaded outputs that the bucket does not have yet; absent without a bucket";
+        registry.register("jobs_to_upload", help, waiting);
     }
     let suspended = Family::<CauseLabel, Gauge>::default();
     let suspensions = store.suspensions().await?;

@@ -58,6 +58,7 @@ fn tables_are_sections_except_empty_ones() {
         "polling",
         "provider",
         "quarantine",
+        "storage",
     ];
     assert_eq!(sections, expected);
     assert!(keys.default("provider.max_running_per_model").is_some());

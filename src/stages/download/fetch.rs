@@ -9,8 +9,8 @@ use url::Url;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
 use crate::fs::file_system::FileSystem;
-use crate::job::event::{DownloadFailure, ForbiddenKind};
-use crate::job::output::{Output, OutputKind, Stored, Waiting};
+use crate::job::event::{DownloadFailure, Event, ForbiddenKind};
+use crate::job::output::{Output, OutputKind, Waiting};
 use crate::library::boot_id;
 use crate::library::part::{Part, PartWriter};
 use crate::media::client::{MediaClient, Resume};
@@ -23,6 +23,7 @@ use crate::secret::Secret;
 use crate::stages::download::DownloadTools;
 use crate::stages::download::permits::TransferPermit;
 use crate::stages::download::publish::Checked;
+use crate::stages::download::spool::unpacked_name;
 use crate::stages::run_blocking;
 use crate::store::details::JobDetails;
 use crate::store::downloads::JobToDownload;
@@ -43,7 +44,7 @@ impl DownloadTools {
         queued: &JobToDownload,
         output: &Output,
         permit: TransferPermit,
-    ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
+    ) -> Result<Option<Result<Event, DownloadFailure>>, StoreError> {
         let Some(Waiting { link, .. }) = output.waiting() else {
             return Ok(Some(Err(transient("the output is not waiting"))));
         };
@@ -137,7 +138,7 @@ impl DownloadTools {
     ) -> Result<Result<Option<Part>, InvalidMedia>, DownloadError> {
         let mut file = packed.reader()?;
         let Some(mut reader) = unpack(&mut file).map_err(cannot_read)? else { return Ok(Ok(None)) };
-        let name = format!("{name}-unpacked");
+        let name = unpacked_name(name);
         let mut writer = self.library.open_part(&name, 0, None)?;
         let (mut buffer, mut bytes) = (vec![0; UNPACK_BYTES], 0);
         loop {

@@ -1,17 +1,20 @@
-//! Downloads finished outputs into the library, the link that expires first before the others.
+//! Downloads finished outputs into the library or, if that is a bucket, into its spool: the link that expires first before
+//! the others.
 
 mod fairness;
 mod fetch;
 mod permits;
 mod publish;
 mod sidecar;
+mod spool;
+pub mod upload;
 pub mod worker_pool;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::failpoints::{self, FailPoint};
 use crate::job::JobId;
 use crate::job::event::Event;
@@ -95,19 +98,6 @@ impl DownloadStage {
             self.in_flight.spawn(job, self.tools.clone().download_job(job, self.permits.clone(), permit));
         }
         publishing < PUBLISHING && self.permits.has_fast_slot()
-    }
-
-    async fn alert(&self, jobs: Vec<JobId>) -> Result<(), StoreError> {
-        let (store, now) = (&self.tools.store, self.tools.clock.now());
-        for job in jobs {
-            let applied = store.apply(job, Event::TimeElapsed, now).await;
-            let Some(applied) = isolate_corrupt_job(store, job, applied).await? else { continue };
-            failpoints::hit(FailPoint::AlertCommitted);
-            for entry in applied.history.iter().filter(|entry| entry.event == HistoryEvent::Expiring) {
-                tracing::warn!(%job, "job {job} is at risk: {}", entry.detail);
-            }
-        }
-        Ok(())
     }
 
     /// Removes the unfinished downloads of jobs that have ended. Once after the start.
@@ -212,9 +202,11 @@ impl DownloadTools {
                 continue;
             };
             let event = match ended {
-                Ok(stored) => {
-                    tracing::info!(%job, "stored {} of job {job}", stored.file().path);
-                    Event::Stored(stored)
+                Ok(event) => {
+                    if let Event::Stored(stored) = &event {
+                        tracing::info!(%job, "stored {} of job {job}", stored.file().path);
+                    }
+                    event
                 }
                 Err(failure) => {
                     tracing::warn!(%job, "{} of job {job} not stored yet: {failure}", output.key);
@@ -223,6 +215,7 @@ impl DownloadTools {
             };
             let failpoint = match &event {
                 Event::Stored(_) => FailPoint::StoredApplied,
+                Event::Spooled { .. } => FailPoint::SpooledApplied,
                 _ => FailPoint::DownloadFailureApplied,
             };
             let applied = self.store.apply(job, event, self.clock.now()).await?;
@@ -234,6 +227,19 @@ impl DownloadTools {
         }
         Ok(())
     }
+}
+
+/// Warns of jobs whose links expire soon.
+async fn alert(store: &Store, jobs: Vec<JobId>, now: Timestamp) -> Result<(), StoreError> {
+    for job in jobs {
+        let applied = store.apply(job, Event::TimeElapsed, now).await;
+        let Some(applied) = isolate_corrupt_job(store, job, applied).await? else { continue };
+        failpoints::hit(FailPoint::AlertCommitted);
+        for entry in applied.history.iter().filter(|entry| entry.event == HistoryEvent::Expiring) {
+            tracing::warn!(%job, "job {job} is at risk: {}", entry.detail);
+        }
+    }
+    Ok(())
 }
 
 /// An output that waits, with the host of its link.
@@ -255,7 +261,7 @@ impl Stage for DownloadStage {
             let alert_until = now.plus(self.tools.alert_before_expiry);
             let DownloadQueue { alerts, suspensions, due, next } =
                 self.tools.store.download_queue(now, alert_until, limit).await?;
-            self.alert(alerts).await?;
+            alert(&self.tools.store, alerts, now).await?;
             if suspensions.iter().any(|suspension| suspension.cause.suspends_downloads()) {
                 return Ok(Wake::OnNotify);
             }

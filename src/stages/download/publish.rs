@@ -1,17 +1,16 @@
 //! Publishes a checked part under its final name. The name is committed before the rename: otherwise a crash between
 //! the two would leave a file that no job knows, and download it again.
 
-use url::Url;
-
 use crate::failpoints::{self, FailPoint};
 use crate::fs::FsError;
-use crate::job::TaskId;
-use crate::job::event::DownloadFailure;
-use crate::job::output::{Output, OutputState, Stored, StoredFile, Waiting};
+use crate::job::event::{DownloadFailure, Event};
+use crate::job::output::{Output, Stored, StoredFile};
+use crate::job::{JobId, TaskId};
 use crate::library::layout::LayoutValues;
 use crate::library::part::Part;
 use crate::library::published::Published;
 use crate::media::inspect::{Verified, inspect};
+use crate::stages::download::spool::{find_planned_part, is_plain_http};
 use crate::stages::download::{DownloadTools, sidecar};
 use crate::stages::run_blocking;
 use crate::store::details::JobDetails;
@@ -37,7 +36,7 @@ impl DownloadTools {
         &self,
         queued: &JobToDownload,
         output: &Output,
-    ) -> Result<Option<Result<Stored, DownloadFailure>>, StoreError> {
+    ) -> Result<Option<Result<Event, DownloadFailure>>, StoreError> {
         let job = queued.details.job.id();
         let plan = queued.plans.iter().find(|(key, _)| *key == output.key).map(|(_, plan)| plan.clone());
         let (Some(plan), Some(task)) = (plan, queued.details.job.task()) else { return Ok(None) };
@@ -51,16 +50,11 @@ impl DownloadTools {
             if let Err(error) = self.complete_publishing(queued, output, &published, &plan).await {
                 return Ok(Some(Err(super::fetch::transient(error.to_string()))));
             }
-            return Ok(Some(Ok(self.proof(task, output, published, plan.host))));
+            let stored = self.proof(task, output, published, plan.host);
+            return Ok(Some(Ok(Event::Stored(stored))));
         }
-        let (library, known, expected) = (self.library.clone(), plan.clone(), output.key.kind);
-        let name = Self::part_name(job, output.key);
-        let whole = run_blocking(&self.clock, move || {
-            let part = library.find_complete_part(&name, known.bytes, &known.sha256)?;
-            let verified = inspect(&mut part.reader().ok()?, expected).ok()?.ok()?;
-            Some((part, verified))
-        })
-        .await;
+        let (library, known, key) = (self.library.clone(), plan.clone(), output.key);
+        let whole = run_blocking(&self.clock, move || find_planned_part(&library, job, key, &known)).await;
         match whole {
             Some((part, verified)) => {
                 failpoints::hit(FailPoint::PartRecognised);
@@ -102,26 +96,32 @@ impl DownloadTools {
         run_blocking(&self.clock, complete).await
     }
 
-    /// Publishes a checked part under the first free name of the layout.
+    /// Publishes a checked part under the first free name of the layout. A bucket gets it later, under the name that is
+    /// committed here: downloads must not wait for uploads, for their links expire.
     pub(super) async fn publish(
         &self,
         queued: &JobToDownload,
         output: &Output,
         checked: Checked,
-    ) -> Result<Result<Stored, DownloadFailure>, StoreError> {
+    ) -> Result<Result<Event, DownloadFailure>, StoreError> {
         let JobToDownload { details, request, .. } = queued;
         let job = details.job.id();
         let Some(task) = details.job.task() else {
             return Ok(Err(super::fetch::transient("the job has no task")));
         };
         let now = self.clock.now();
-        let base = self.layout_path(details, output, checked.verified.extension);
+        let mut base = self.layout_path(details, output, checked.verified.extension);
+        let is_folder = self.library.bucket().is_none();
+        if !is_folder {
+            base = with_id(base, job);
+        }
         let (bytes, sha256) = (checked.part.bytes(), checked.part.sha256().to_owned());
         let mut part = Some(checked.part);
         for number in 0..MOST_NAMES {
             let path = numbered(&base, number);
             let (library, candidate) = (self.library.clone(), path.clone());
-            if run_blocking(&self.clock, move || library.is_name_taken(&candidate, &job.to_string())).await {
+            let is_taken = move || library.is_name_taken(&candidate, &job.to_string());
+            if is_folder && run_blocking(&self.clock, is_taken).await {
                 continue;
             }
             let plan = Plan { path, bytes, sha256: sha256.clone(), host: checked.host.clone() };
@@ -130,8 +130,15 @@ impl DownloadTools {
                 continue;
             }
             failpoints::hit(FailPoint::OutputNameCommitted);
+            if !is_folder {
+                let library = self.library.clone();
+                let flushed = run_blocking(&self.clock, move || library.flush_spool()).await;
+                let spooled = flushed.map(|()| Event::Spooled { task: task.clone(), key: output.key });
+                return Ok(spooled.map_err(|error| super::fetch::transient(error.to_string())));
+            }
             let file = StoredFile {
                 path: plan.path.clone(),
+                bucket: None,
                 bytes,
                 sha256: sha256.clone(),
                 host: checked.host.clone(),
@@ -149,7 +156,7 @@ impl DownloadTools {
             match published {
                 Ok(published) => {
                     failpoints::hit(FailPoint::Published);
-                    return Ok(Ok(self.proof(task, output, published, checked.host)));
+                    return Ok(Ok(Event::Stored(self.proof(task, output, published, checked.host))));
                 }
                 Err((whole, FsError::AlreadyExists(_))) => part = Some(whole),
                 Err((_, error)) => return Ok(Err(super::fetch::transient(error.to_string()))),
@@ -165,6 +172,7 @@ impl DownloadTools {
     fn stored_file(&self, published: &Published, host: String) -> StoredFile {
         StoredFile {
             path: published.path().to_owned(),
+            bucket: None,
             bytes: published.bytes(),
             sha256: published.sha256().to_owned(),
             host,
@@ -193,13 +201,12 @@ impl DownloadTools {
     }
 }
 
-/// Whether an output's link is on `http:`.
-fn is_plain_http(output: &Output) -> bool {
-    match &output.state {
-        OutputState::Waiting(Waiting { link, .. }) => {
-            Url::parse(link.expose()).is_ok_and(|url| url.scheme() == "http")
-        }
-        OutputState::Stored(_) | OutputState::Lost => false,
+/// A key with the job's id in it. Whoever else writes into the bucket, no two objects have the same key then, which not
+/// every store could refuse.
+fn with_id(path: String, job: JobId) -> String {
+    match path.rsplit_once('.') {
+        Some((stem, extension)) if !path.contains(&job.to_string()) => format!("{stem}-{job}.{extension}"),
+        _ => path,
     }
 }
 

@@ -159,8 +159,7 @@ impl Inner {
                 Some(HookData::Job(Box::new(details.view(&self.library_dir, &suspensions, now))))
             }
             Subject::Batch(nr) => self.store.batch(nr, MAX_PATHS, now).await?.map(|(batch, paths)| {
-                let whole = |path| self.library_dir.join(path).to_string_lossy().into_owned();
-                let paths = paths.into_iter().map(whole).collect();
+                let paths = paths.iter().map(|place| place.location(&self.library_dir)).collect();
                 HookData::Batch(Box::new(FinishedBatch { batch, paths }))
             }),
             Subject::Daemon if call.event == JobNotification::Budget => {

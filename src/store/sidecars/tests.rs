@@ -69,6 +69,7 @@ async fn sidecar_is_outdated_by_a_settlement_before_during_or_after_its_publicat
         let found = outdated(&rig).await;
         let facts = Some(SidecarFacts {
             job,
+            bucket: None,
             cost: Some(Quota::new(75_000)),
             rating: None,
             labels: Some(r#"{"project":"spring"}"#.into()),

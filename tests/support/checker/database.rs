@@ -50,6 +50,10 @@ impl Row {
         }
     }
 
+    pub fn is_set(&self, column: &str) -> bool {
+        *self.value(column) != Value::Null
+    }
+
     pub fn number(&self, column: &str) -> Option<i64> {
         match self.value(column) {
             Value::Integer(number) => Some(*number),

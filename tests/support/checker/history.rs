@@ -37,6 +37,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("processing", &["queued"], &["processing"]),
     ("completed", &["queued", "processing", "downloading", "held"], &["downloading"]),
     ("completed", &["held"], &["held"]),
+    ("spooled", &["downloading", "held"], &[]),
     ("stored", &["downloading", "held", "cancelled"], &[]),
     ("succeeded", &["downloading", "held"], &["succeeded"]),
     ("expired", &["downloading", "held"], &["expired"]),

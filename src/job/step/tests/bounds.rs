@@ -93,8 +93,8 @@ impl Drive {
 
     /// Takes the job's next step and answers it. False if the job needs nothing.
     fn advance(&mut self, world: &World, pick: usize) -> bool {
-        let DueWork { action, download } = due_work(&self.job, self.now);
-        let times = [action.map(|next| next.due), download.map(|next| next.due)];
+        let DueWork { action, download, upload } = due_work(&self.job, self.now);
+        let times = [action.map(|next| next.due), download.map(|next| next.due), upload];
         let Some(due) = times.into_iter().flatten().min() else { return false };
         // A call takes a second, so that questions and answers do not all happen at one moment.
         self.now = self.now.max(due);
@@ -105,7 +105,16 @@ impl Drive {
             let now = self.now;
             let due = self.job.outputs.iter().find(|output| output.is_due(now)).map(|output| output.key);
             let key = due.expect("a due output");
-            Event::DownloadFailed { task: task(), key, failure: failure(choose(world.downloads)) }
+            match choose(world.downloads) {
+                6 => Event::Spooled { task: task(), key },
+                answer => Event::DownloadFailed { task: task(), key, failure: failure(answer) },
+            }
+        } else if upload.is_some_and(|due| due <= self.now) {
+            let now = self.now;
+            let due = self.job.outputs.iter().find(|output| output.is_upload_due(now));
+            let key = due.expect("a due output").key;
+            let failure = DownloadFailure::NotUploaded { why: "HTTP 503".into() };
+            Event::DownloadFailed { task: task(), key, failure }
         } else {
             match action.expect("an action").action {
                 NextAction::Submit | NextAction::Resend | NextAction::ResendFailing => {
@@ -182,6 +191,7 @@ fn worlds() -> Vec<(&'static str, World)> {
         ("signed again", World { polls: &[1], downloads: &[2, 3], bound: outputs, ..HEALTHY }),
         ("another link each time", World { polls: &[2], downloads: &[0, 2], bound: outputs, ..HEALTHY }),
         ("expires later each time", World { polls: &[3], downloads: &[0, 3], bound: outputs, ..HEALTHY }),
+        ("bucket away", World { polls: &[0, 5, 6, 8], downloads: &[0, 6], bound: outputs, ..HEALTHY }),
         ("not media", World { polls: &[2], downloads: &[4], bound: outputs, ..HEALTHY }),
         ("forbidden", World { polls: &[2], downloads: &[5], bound: outputs, ..HEALTHY }),
         (
@@ -193,7 +203,7 @@ fn worlds() -> Vec<(&'static str, World)> {
             World {
                 submits: &[0, 1, 2, 3],
                 polls: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
-                downloads: &[0, 1, 2, 3, 4, 5],
+                downloads: &[0, 1, 2, 3, 4, 5, 6],
                 bound: SUBMIT_TIMEOUT + 24 * HOUR + outputs,
             },
         ),

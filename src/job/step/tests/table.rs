@@ -72,6 +72,8 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
             "downloading, refusal confirmed",
             after(downloading.clone(), &[refused(410), polled(completed(&["https://cdn.example/a"]))]),
         ),
+        ("downloading, spooled", after(downloading.clone(), &[spooled()])),
+        ("downloading, not uploaded", after(downloading.clone(), &[spooled(), not_uploaded()])),
         ("succeeded", after(downloading.clone(), &[stored(0)])),
         (
             "succeeded, cost not final",
@@ -107,6 +109,10 @@ fn jobs_by_state() -> Vec<(&'static str, Job)> {
             let failed =
                 download_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None });
             step(&downloading, &failed, at(START.plus(27 * HOUR))).job
+        }),
+        ("held, upload failing", {
+            let spooled = after(downloading.clone(), &[spooled()]);
+            step(&spooled, &not_uploaded(), at(START.plus(27 * HOUR))).job
         }),
     ]
 }
@@ -174,6 +180,9 @@ fn events() -> Vec<(&'static str, Event)> {
             download_failed(DownloadFailure::Transient { why: "reset".into(), not_before: None }),
         ),
         ("not media", invalid_download()),
+        ("spooled", spooled()),
+        ("not uploaded", not_uploaded()),
+        ("not spooled", download_failed(DownloadFailure::NotSpooled { why: "it is damaged".into() })),
         ("address forbidden", forbidden(ForbiddenKind::Address)),
         ("file too large", forbidden(ForbiddenKind::Size)),
         ("time elapsed", Event::TimeElapsed),

@@ -12,9 +12,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::fs::{FsError, open_file_below};
 use crate::job::JobId;
+use crate::job::output::StoredFile;
 use crate::library::Library;
 use crate::library::poster::{MAX_POSTER_BYTES, PosterError};
 use crate::server::admin::http::media_type;
+use crate::server::admin::page::bucket_media;
 use crate::server::admin::problem::Problem;
 use crate::server::admin::state::AdminState;
 use crate::server::answer_limit::hold;
@@ -26,7 +28,11 @@ pub(super) async fn get_media(
     path: web::Path<(String, usize)>,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let path = PathBuf::from(path_in_library(path.into_inner(), &admin).await?);
+    let file = file_in_library(path.into_inner(), &admin).await?;
+    if let Some(address) = &file.bucket {
+        return bucket_media::respond(&request, &admin, address, &file).await;
+    }
+    let path = PathBuf::from(file.path);
     let opened = open(&admin, admin.server.library_dir().to_owned(), path).await?;
     // Only media may be displayed: a page or an SVG file could run scripts with the rights of ours.
     let media_type = opened.file.content_type();
@@ -42,7 +48,7 @@ pub(super) async fn get_poster(
     path: web::Path<(String, usize)>,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let poster = Library::poster_of(&path_in_library(path.into_inner(), &admin).await?);
+    let poster = Library::poster_of(&file_in_library(path.into_inner(), &admin).await?.path);
     let opened = open(&admin, admin.server.library_dir().to_owned(), poster).await?;
     Ok(opened.respond(&request, Some(mime::IMAGE_JPEG), "private, max-age=86400"))
 }
@@ -57,11 +63,11 @@ pub(super) async fn put_poster(
     if media_type(request.headers()).as_deref() != Some("image/jpeg") {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send a poster as image/jpeg"));
     }
-    let path = path_in_library(path.into_inner(), &admin).await?;
+    let place = file_in_library(path.into_inner(), &admin).await?.place();
     let limit = BodyLimit { max_bytes: MAX_POSTER_BYTES, ..admin.limits.request };
     let poster = read_body(&request, &mut body, limit, &admin.server.clock).await?;
     let library = admin.server.library.clone();
-    let kept = web::block(move || library.keep_poster(&path, &poster)).await;
+    let kept = web::block(move || library.keep_poster(&place, &poster)).await;
     match kept.map_err(|_| Problem::busy("the daemon is stopping"))? {
         Ok(()) => Ok(HttpResponse::NoContent().finish()),
         Err(error @ (PosterError::NotJpeg | PosterError::Sides(..))) => {
@@ -71,11 +77,11 @@ pub(super) async fn put_poster(
     }
 }
 
-async fn path_in_library((job, number): (String, usize), admin: &AdminState) -> Result<String, Problem> {
+async fn file_in_library((job, number): (String, usize), admin: &AdminState) -> Result<StoredFile, Problem> {
     let job = JobId::parse(&job).ok_or_else(Problem::unknown_address)?;
     let mut files = admin.server.store.details(job).await?.files;
     let index = number.checked_sub(1).filter(|index| *index < files.len());
-    Ok(files.swap_remove(index.ok_or_else(Problem::unknown_address)?).file.path)
+    Ok(files.swap_remove(index.ok_or_else(Problem::unknown_address)?).file)
 }
 
 /// A file that may be read.

@@ -6,6 +6,7 @@
 
 mod assets;
 mod batches;
+mod bucket_media;
 mod compare;
 mod effects;
 mod form_models;

@@ -44,6 +44,8 @@ pub(super) struct MediaFile {
     pub address: String,
     pub kind: &'static str,
     pub path: String,
+    /// The address of the bucket it is in; `None`: it is in the library's folder.
+    pub bucket: Option<String>,
     pub size: String,
     pub sha256: String,
     pub host: String,
@@ -157,6 +159,7 @@ fn media_files(details: &JobDetails) -> Vec<MediaFile> {
         address: format!("/media/{id}/{}", index + 1),
         kind: key.kind.into_str(),
         path: file.path.clone(),
+        bucket: file.bucket.clone(),
         size: format::bytes(file.bytes),
         sha256: file.sha256.clone(),
         host: file.host.clone(),

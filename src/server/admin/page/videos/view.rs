@@ -82,7 +82,7 @@ async fn load(
         batch: output.batch.clone(),
         file_name: output.file_name.clone(),
         folder: output.file.path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(),
-        path: admin.server.library_dir().join(&output.file.path).display().to_string(),
+        path: output.file.place().location(admin.server.library_dir()),
         size: format::bytes(output.file.bytes),
         place: if is_single { String::new() } else { place },
         all: if is_single { Vec::new() } else { all },
