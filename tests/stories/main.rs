@@ -12,6 +12,7 @@ mod support;
 
 mod adopt;
 mod again;
+mod bucket;
 mod callback;
 mod cli;
 mod costs;

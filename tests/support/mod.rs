@@ -1,6 +1,7 @@
 //! The rig of the integration tests: a folder, the sandbox on a real port, and the real binary as a child process.
 #![allow(dead_code, reason = "each test program uses its own part of the rig")]
 
+pub mod bucket;
 pub mod checker;
 pub mod lifecycle;
 pub mod mutants;
