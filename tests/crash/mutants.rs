@@ -26,6 +26,8 @@ enum Case {
     Race(FailPoint, &'static str),
     /// No kill: jobs under these faults.
     NoKill(&'static str),
+    /// The same, with a bucket that stores half of a file.
+    Bucket(&'static str),
     /// Kills at any moment.
     RandomKills,
     /// A callback that arrives after the end of its job.
@@ -47,6 +49,7 @@ const CASES: &[(&str, Case)] = &[
     ("new-key-on-retry", Case::NoKill("submit=lost")),
     ("body-changed-on-retry", Case::NoKill("submit=503")),
     ("publish-unchecked", Case::NoKill("media=html200x1")),
+    ("upload-unchecked", Case::Bucket("")),
     ("short-body-accepted", Case::NoKill("kind=audio media=short")),
     ("second-output-ignored", Case::NoKill("outputs=2")),
     ("unknown-status-fails", Case::NoKill("processing=pondering run=1s")),
@@ -72,6 +75,7 @@ impl Case {
                 play(Scenario::Jobs(faults), vec![(point, 2 + seed % 10)], mutant, seed).await
             }
             Self::NoKill(faults) => play(Scenario::Jobs(faults), Vec::new(), mutant, seed).await,
+            Self::Bucket(faults) => play(Scenario::Bucket(faults), Vec::new(), mutant, seed).await,
             Self::RandomKills => {
                 let round = Round { seed, kills: 10, mutant, timeout: Duration::from_secs(60) };
                 round.run().await.map(|_| ())

@@ -12,6 +12,7 @@ use dropreel::failpoints::FailPoint;
 use dropreel::rng::Rng;
 use serde_json::{Value, json};
 
+use crate::support::bucket::BucketServer;
 use crate::support::checker::{HarnessLog, When};
 use crate::support::{Rig, files_below, png};
 
@@ -43,6 +44,7 @@ pub struct CrashHarness {
     pub moved: BTreeMap<String, u32>,
     /// How long every job may take to settle.
     pub timeout: Duration,
+    pub bucket: Option<BucketServer>,
 }
 
 /// A job file with one job.
@@ -78,6 +80,7 @@ impl CrashHarness {
             expected: BTreeMap::new(),
             moved: BTreeMap::new(),
             timeout: Duration::from_secs(60),
+            bucket: None,
         }
     }
 
@@ -296,6 +299,9 @@ impl CrashHarness {
             !repeated(&violation.what) && (when == When::Finally || !hidden(&violation.what))
         });
         self.log.record_library(&self.rig.path(""));
+        if let Some(bucket) = &self.bucket {
+            bucket.check(&self.rig.path("dropreel.db")).map_err(|why| format!("{at}: {why}"))?;
+        }
         if found.is_empty() {
             return Ok(());
         }

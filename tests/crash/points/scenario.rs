@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::crash_harness::{CrashHarness, Ended, file_of, job_file};
+use crate::support::bucket::{BucketServer, Fault};
 use crate::support::checker::When;
 use crate::support::mutants;
 
@@ -33,6 +34,8 @@ const OTHERS: &[(&str, &[&str])] = &[
 pub enum Scenario {
     /// Jobs with these faults succeed.
     Jobs(&'static str),
+    /// The same, with a bucket as the library, which fails now and then.
+    Bucket(&'static str),
     /// Bad files are rejected.
     BadFiles,
     /// Job files come in more folders than are flushed one by one.
@@ -135,6 +138,13 @@ impl CrashRun {
     async fn prepare(&self, harness: &mut CrashHarness) -> Result<(), String> {
         match self.scenario {
             Scenario::Pictures => harness.rig.set("MEDIA__SERVE", "true"),
+            Scenario::Bucket(_) => {
+                let server = BucketServer::start();
+                server.configure(&mut harness.rig);
+                server.fail(".json", &[Fault::Status(503), Fault::NoAnswer]);
+                server.fail(".mp4", &[Fault::Half]);
+                harness.bucket = Some(server);
+            }
             Scenario::Alert => harness.rig.set("DOWNLOADS__ALERT_BEFORE_EXPIRY", "25h"),
             Scenario::Shared => {
                 harness.rig.start_daemon().await;
@@ -173,7 +183,7 @@ impl CrashRun {
         for number in 0..jobs {
             let name = format!("job-{number}");
             match self.scenario {
-                Scenario::Jobs(faults) => {
+                Scenario::Jobs(faults) | Scenario::Bucket(faults) => {
                     let labels = json!({"project": "spring"});
                     harness.drop_job(&name, faults, &[("labels", labels)], DONE);
                 }

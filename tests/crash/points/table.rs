@@ -17,6 +17,7 @@ pub struct Row {
 
 const PLAIN: Scenario = Scenario::Jobs("");
 const TWO: Scenario = Scenario::Jobs("outputs=2");
+const BUCKET: Scenario = Scenario::Bucket("outputs=2");
 const LARGE: Scenario = Scenario::Jobs("size=1MiB");
 const CUT: Scenario = Scenario::Jobs("media=reset:4KiB");
 const BUSY: Scenario = Scenario::Jobs("media=503");
@@ -115,6 +116,10 @@ pub const POINTS: &[Row] = &[
     after(FailPoint::PublishRenamed, FailPoint::PublishRecognised, PLAIN),
     after(FailPoint::OutputNameCommitted, FailPoint::PartRecognised, PLAIN),
     at(FailPoint::StoredApplied, TWO, 2),
+    at(FailPoint::SpooledApplied, BUCKET, 2),
+    at(FailPoint::ObjectUploaded, BUCKET, 2),
+    at(FailPoint::SidecarUploaded, BUCKET, 2),
+    at(FailPoint::UploadApplied, BUCKET, 2),
     at(FailPoint::SidecarRewritten, LATE, 1),
     at(FailPoint::DownloadFailureApplied, BUSY, 1),
     at(FailPoint::QuarantineMoved, PAGE, 1),
