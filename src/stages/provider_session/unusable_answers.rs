@@ -128,7 +128,9 @@ mod tests {
     async fn oldest_answers_make_room() {
         let folder = tempfile::tempdir().expect("a folder");
         for number in 0..MAX_KEPT + 5 {
-            std::fs::write(folder.path().join(format!("{ANSWER}{number}.json")), "{}").expect("written");
+            let file = std::fs::File::create(folder.path().join(format!("{ANSWER}{number}.json")));
+            // Files written at the same moment have the same time.
+            file.and_then(|file| file.set_modified(std::time::UNIX_EPOCH)).expect("written");
         }
         let answers = UnusableAnswers::new(folder.path().to_owned(), Clock::machine());
         answers.record(job(1), Some(String::new()), true).await;
