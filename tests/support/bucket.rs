@@ -89,8 +89,15 @@ impl BucketServer {
     /// Compares the bucket with the database: every stored output is there, whole and with its sidecar, and nothing else is
     /// but outputs on their way.
     pub fn check(&self, database: &std::path::Path) -> Result<(), String> {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let connection = rusqlite::Connection::open_with_flags(database, flags).unwrap();
+        // A copy: what a crash has left must not change.
+        let place = tempfile::tempdir().unwrap();
+        let copy = place.path().join("copy.db");
+        std::fs::copy(database, &copy).unwrap();
+        let log = database.with_extension("db-wal");
+        if log.exists() {
+            std::fs::copy(log, place.path().join("copy.db-wal")).unwrap();
+        }
+        let connection = rusqlite::Connection::open(copy).unwrap();
         let mut statement = connection
             .prepare("SELECT path, sha256, state, bucket FROM outputs WHERE path IS NOT NULL")
             .unwrap();

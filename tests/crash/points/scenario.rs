@@ -141,8 +141,8 @@ impl CrashRun {
             Scenario::Bucket(_) => {
                 let server = BucketServer::start();
                 server.configure(&mut harness.rig);
-                server.fail(".json", &[Fault::Status(503), Fault::NoAnswer]);
                 server.fail(".mp4", &[Fault::Half]);
+                server.fail(".json", &[Fault::Status(503), Fault::NoAnswer]);
                 harness.bucket = Some(server);
             }
             Scenario::Alert => harness.rig.set("DOWNLOADS__ALERT_BEFORE_EXPIRY", "25h"),
