@@ -81,7 +81,7 @@ for (const jobs of [1000, 20000]) {
     execFileSync('python3', ['-c', COPY, `${daemon.folder}/dropreel.db`, String(REAL), String(jobs), `${daemon.folder}/videos`]);
     await daemon.serve();
     const compared = (await daemon.api('jobs?limit=2')).jobs.map((job) => `o=${job.id}.1`).join('&');
-    const pages = [['overview', '/'], ['list of jobs', '/jobs'], ['videos', '/videos'], ['videos, by rating', '/videos?sort=rating'], ['videos, by cost', '/videos?sort=cost'], ['videos, a text that is rare', '/videos?q=none-such'], ['a video', `/videos/${id}/1`], ['a comparison', `/compare?${compared}`]];
+    const pages = [['overview', '/'], ['list of jobs', '/jobs'], ['list of jobs, by cost', '/jobs?sort=cost'], ['list of jobs, a text that is rare', '/jobs?q=none-such'], ['batches', '/batches'], ['videos', '/videos'], ['videos, by rating', '/videos?sort=rating'], ['videos, by cost', '/videos?sort=cost'], ['videos, a text that is rare', '/videos?q=none-such'], ['a video', `/videos/${id}/1`], ['a comparison', `/compare?${compared}`]];
     for (const [name, path] of pages) {
       const cells = [(await serverTime(daemon.address + path)).toFixed(1), ((await weight(browser, daemon.address + path)) / 1024).toFixed(0)];
       rows.set(name, [...(rows.get(name) ?? []), ...cells]);
