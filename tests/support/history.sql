@@ -64,8 +64,8 @@ SELECT k, 'task-' || k, 'video', 0, 0, 'stored', 0, 0, 0, 0, ended + 86400000,
     date(ended / 1000, 'unixepoch') || '/shot-' || k || '.mp4', 1000000, printf('%064x', k), 'cdn.example', ended, rating
 FROM plan JOIN jobs ON jobs.nr = k WHERE plan.state = 'succeeded' ORDER BY k;
 
-INSERT INTO deliveries (job, received_at, sha256, body, overflow, processed)
-SELECT k, ended - 2500, printf('%064x', k), CAST('{"task_id":"task-' || k || '"}' AS BLOB), 0, 1
+INSERT INTO deliveries (job, received_at, body, overflow, processed)
+SELECT k, ended - 2500, CAST('{"task_id":"task-' || k || '"}' AS BLOB), 0, 1
 FROM plan WHERE state IN ('succeeded', 'failed') ORDER BY k;
 
 INSERT INTO history (job, at, event, detail)
