@@ -24,17 +24,18 @@ const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
     ORDER BY nr DESC LIMIT ?2";
 /// One file.
 const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE nr = ?1";
-/// The jobs of a file. What earlier attempts were charged belongs to the estimate, as it does to the cost. Without GROUP BY,
-/// for which SQLite would sort them.
-const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at,
-        iif(attempts > 0, (SELECT sum(charged_quota) FROM attempts WHERE attempts.job = jobs.nr), NULL),
-        iif(attempts > 0,
-            (SELECT sum(iif(attempts.number = jobs.attempts, estimate_quota, coalesce(charged_quota, counted_quota)))
-             FROM attempts WHERE attempts.job = jobs.nr), NULL),
-        next_action IS 'wait',
+/// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
+const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at, next_action IS 'wait',
         iif(attempts > 0 AND finished_at IS NULL,
             (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts), NULL)
     FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
+/// What the attempts of a file's jobs were charged, and estimated at. What earlier attempts were charged belongs to the
+/// estimate, as it does to the cost.
+const SUMS: &str = "SELECT sum(attempts.charged_quota),
+        sum(iif(attempts.number = jobs.attempts, attempts.estimate_quota,
+                coalesce(attempts.charged_quota, attempts.counted_quota)))
+    FROM jobs INDEXED BY jobs_by_batch CROSS JOIN attempts ON attempts.job = jobs.nr
+    WHERE jobs.batch = ?1 AND jobs.attempts > 0";
 /// Requests that are not submitted yet.
 const NEW_REQUESTS: &str =
     "SELECT requests.body FROM jobs INDEXED BY jobs_by_batch JOIN requests ON requests.job = jobs.nr
@@ -189,31 +190,30 @@ impl<'a> BatchReader<'a> {
         let mut statement = self.connection.prepare_cached(JOBS)?;
         let mut rows = statement.query([nr])?;
         let (mut states, mut last, mut finished) = (BTreeMap::new(), None, true);
-        let (mut cost, mut estimate, mut new, mut open) = (Quota::ZERO, Quota::ZERO, 0, Vec::new());
-        let mut any_waits = false;
+        let (mut new, mut open, mut any_waits) = (0, Vec::new(), false);
         while let Some(row) = rows.next()? {
             let state: StateName = row.get(0)?;
             *states.entry(state).or_insert(0) += 1;
-            cost = cost.plus(row.get::<_, Option<Quota>>(5)?.unwrap_or_default());
-            estimate = estimate.plus(row.get::<_, Option<Quota>>(6)?.unwrap_or_default());
             last = last.max(row.get::<_, Option<Timestamp>>(4)?);
             finished &= state.is_end();
             if !state.is_end() {
-                any_waits |= row.get::<_, bool>(7)?;
+                any_waits |= row.get::<_, bool>(5)?;
                 let is_new = row.get::<_, u32>(2)? == 0;
                 new += i64::from(is_new);
-                let (model, submitted_at, price_class) = (row.get(1)?, row.get(3)?, row.get(8)?);
+                let (model, submitted_at, price_class) = (row.get(1)?, row.get(3)?, row.get(6)?);
                 open.push(OpenJob { state, model, submitted_at, is_new, price_class });
             }
         }
+        let sums = |row: &Row<'_>| Ok((row.get::<_, Option<Quota>>(0)?, row.get::<_, Option<Quota>>(1)?));
+        let (cost, estimate) = self.connection.prepare_cached(SUMS)?.query_row([nr], sums)?;
         let (estimate_of_new, time_of_new) = self.estimate_new(nr, new)?;
         Ok(BatchView {
             id: batch_id(nr),
             file: file.get(1)?,
             jobs: file.get::<_, i64>(2)?.unsigned_abs(),
             states,
-            cost_usd: cost.usd(),
-            estimate_usd: estimate.plus(estimate_of_new).usd(),
+            cost_usd: cost.unwrap_or_default().usd(),
+            estimate_usd: estimate.unwrap_or_default().plus(estimate_of_new).usd(),
             created_at: file.get(3)?,
             finished_at: last.filter(|_| finished),
             // A budget or a time is waited for, which no earlier job says anything about.
@@ -304,6 +304,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     [
         ("batches", FILES),
         ("jobs of a batch", JOBS),
+        ("sums of a batch", SUMS),
         ("new requests of a batch", NEW_REQUESTS),
         ("times of models", TIMES),
         ("one batch", FILE),
