@@ -123,7 +123,10 @@ impl Inner {
     async fn check_one(&self, job: JobId, path: &str, found: FoundPicture) -> Result<(), PictureFault> {
         let content = found.content.clone();
         let (folder, inbox) = (self.tools.folder.clone(), self.tools.inbox.clone());
+        // Removal takes away files that are being written, too: it cannot tell them from those of an interrupted run.
+        let copies_stay = folder.keep_all().await;
         let kept = run_blocking(&self.tools.clock, move || folder.restore(&inbox, &found)).await;
+        drop(copies_stay);
         kept.map_err(|why| PictureFault::Missing { why: format!("picture {}: {why}", quoted(path)) })?;
         let unreachable = |why| PictureFault::Unreachable { why: format!("picture {}: {why}", quoted(path)) };
         let Some(address) = self.tools.urls.url(job, &content) else {
