@@ -191,12 +191,10 @@ async fn register_state(registry: &mut Registry, admin: &AdminState) -> Result<(
         let help = "Seconds until the first link of a missing output expires; absent if no output is missing";
         registry.register("next_link_expiry_seconds", help, gauge);
     }
-    if admin.server.library.bucket().is_some() {
-        let waiting = Gauge::<i64>::default();
-        waiting.set(i64::try_from(to_upload).unwrap_or(i64::MAX));
-        let help = "Jobs with downloaded outputs that the bucket does not have yet; absent without a bucket";
-        registry.register("jobs_to_upload", help, waiting);
-    }
+    let waiting = Gauge::<i64>::default();
+    waiting.set(i64::try_from(to_upload).unwrap_or(i64::MAX));
+    let help = "Jobs with downloaded outputs that the bucket does not have yet; 0 without a bucket";
+    registry.register("jobs_to_upload", help, waiting);
     let suspended = Family::<CauseLabel, Gauge>::default();
     let suspensions = store.suspensions().await?;
     for cause in SuspensionCause::VARIANTS.iter().copied() {
