@@ -141,7 +141,8 @@ impl CrashRun {
             Scenario::Bucket(_) => {
                 let server = BucketServer::start();
                 server.configure(&mut harness.rig);
-                server.fail(".mp4", &[Fault::Half]);
+                // More than sidecars fail: a failed sidecar has its video looked at once more.
+                server.fail(".mp4", &[Fault::Half; 3]);
                 server.fail(".json", &[Fault::Status(503), Fault::NoAnswer]);
                 harness.bucket = Some(server);
             }
