@@ -23,6 +23,8 @@ const LOAD: &[&str] = &[
     "outputs=2",
     "callback=copies:25",
     "submit=503",
+    // Where copies of the disks take seconds, the others end in between.
+    "run=4s",
 ];
 /// Cuts in one round; with more, the disk would fill up.
 const ROUND: u64 = 100;
