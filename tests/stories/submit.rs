@@ -81,16 +81,14 @@ async fn empty_balance_suspends_submits_and_jobs_wait() {
     rig.start_daemon().await;
     rig.drop("a.json", quick("a", ""));
     rig.drop("b.json", quick("b", ""));
-    let job = loop {
-        let job = rig.job("a").await;
-        let other = rig.job("b").await;
-        if [&job, &other].iter().any(|job| job["reason"].as_str().is_some_and(|why| why.contains("balance")))
-        {
-            break job;
+    loop {
+        let jobs = [rig.job("a").await, rig.job("b").await];
+        if jobs.iter().any(|job| job["reason"].as_str().is_some_and(|why| why.contains("balance"))) {
+            break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    assert_eq!(job["state"], "pending");
+    }
+    rig.until("a", &["pending"]).await;
     // The job says so at once; the balance is looked at then.
     while rig.get("/api/v1/status").await.1["suspensions"][0]["cause"] != "balance_empty" {
         tokio::time::sleep(Duration::from_millis(50)).await;
