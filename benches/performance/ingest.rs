@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use dropreel::sha256::sha256_hex;
 use rusqlite::Connection;
-use tempfile::TempDir;
 
 use crate::Options;
 use crate::harness::{self, Process};
@@ -105,9 +104,8 @@ fn stored_files(folder: &Path, files: u64) -> f64 {
 }
 
 /// Files that are there when the daemon starts.
-fn files(kept: &mut Vec<TempDir>, template: &Path, files: u64, layout: Layout) -> f64 {
-    let (folder, data) = harness::copy_of(template);
-    kept.push(folder);
+fn files(template: &Path, files: u64, layout: Layout) -> f64 {
+    let (_folder, data) = harness::copy_of(template);
     let beside = data.join("beside");
     write_files(&beside, files, layout);
     let daemon = Process::daemon(&data, &[]);
@@ -124,9 +122,8 @@ fn files(kept: &mut Vec<TempDir>, template: &Path, files: u64, layout: Layout) -
 }
 
 /// The same jobs as the rows of a table that is there when the daemon starts.
-fn rows(kept: &mut Vec<TempDir>, template: &Path, rows: u64) -> f64 {
-    let (folder, data) = harness::copy_of(template);
-    kept.push(folder);
+fn rows(template: &Path, rows: u64) -> f64 {
+    let (_folder, data) = harness::copy_of(template);
     let padding = "花".repeat(PADDING);
     let row = |number: u64| format!("wan2.5-t2v,\"春天的樱花树下,花瓣随风飘落 {number} {padding}\",5\r\n");
     let table: String =
@@ -140,9 +137,8 @@ fn rows(kept: &mut Vec<TempDir>, template: &Path, rows: u64) -> f64 {
 
 /// Writes files and moves them into the inbox one by one while the daemon ingests them. Returns how many were dropped per
 /// second, and how many were dropped and ingested.
-fn live(kept: &mut Vec<TempDir>, template: &Path, files: u64) -> (f64, f64) {
-    let (folder, data) = harness::copy_of(template);
-    kept.push(folder);
+fn live(template: &Path, files: u64) -> (f64, f64) {
+    let (_folder, data) = harness::copy_of(template);
     let daemon = Process::daemon(&data, &[]);
     daemon.until_idle();
     let mut is_ingested = is_ingested(&data, files);
@@ -183,9 +179,8 @@ fn plain_lines(folder: &Path, text: &str, lines: u64) -> f64 {
     lines as f64 / began.elapsed().as_secs_f64()
 }
 
-fn lines(kept: &mut Vec<TempDir>, template: &Path, text: &str, lines: u64, memory: &mut Series) -> f64 {
-    let (folder, data) = harness::copy_of(template);
-    kept.push(folder);
+fn lines(template: &Path, text: &str, lines: u64, memory: &mut Series) -> f64 {
+    let (_folder, data) = harness::copy_of(template);
     let daemon = Process::daemon(&data, &[]);
     let mut is_ingested = is_ingested(&data, lines);
     let began = Instant::now();
@@ -213,27 +208,23 @@ pub fn measure(options: &Options) -> Vec<Table> {
         mut row_rate,
     ]: [Series; 10] = Default::default();
     let (files_of, lines_of) = (options.files, long(options));
-    // Until all is measured: ext4 searches longer for a free inode for minutes after ten thousand were freed, which only a
-    // run that creates folders would pay for.
-    let mut kept = Vec::new();
     for round in 0..options.rounds {
         for what in harness::random_order(8, round) {
             let folder = harness::folder();
             match what {
                 0 => floor_rate.push(floor(folder.path(), files_of)),
-                1 => file_rate.push(files(&mut kept, &template, files_of, Layout::Flat)),
+                1 => file_rate.push(files(&template, files_of, Layout::Flat)),
                 2 => {
-                    let (dropped, taken) = live(&mut kept, &template, files_of);
+                    let (dropped, taken) = live(&template, files_of);
                     dropped_rate.push(dropped);
                     live_rate.push(taken);
                 }
                 3 => kept_rate.push(stored_files(folder.path(), files_of)),
                 4 => plain_rate.push(plain_lines(folder.path(), &text, lines_of)),
-                5 => folder_rate.push(files(&mut kept, &template, files_of, Layout::Folders)),
-                6 => row_rate.push(rows(&mut kept, &template, files_of)),
-                _ => line_rate.push(lines(&mut kept, &template, &text, lines_of, &mut memory)),
+                5 => folder_rate.push(files(&template, files_of, Layout::Folders)),
+                6 => row_rate.push(rows(&template, files_of)),
+                _ => line_rate.push(lines(&template, &text, lines_of, &mut memory)),
             }
-            kept.push(folder);
         }
         eprintln!("ingest: round {} of {}", round + 1, options.rounds);
     }
