@@ -712,7 +712,7 @@ fn line_above_the_header_declares_the_separator() {
         assert_eq!(drafts[0].labels.values().next().map(String::as_str), Some(label), "{text}");
         assert_eq!(drafts[0].place.line, 3);
     }
-    // A column of this name is none.
+    // `|` separates no cells: the line is a header, with a column that no job can have.
     assert!(read("x.csv", b"sep=|\nm\n", &JobFileLimits::default()).is_err());
 }
 

@@ -223,3 +223,43 @@ impl Stage for PictureStage {
         self.in_flight.abort().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::policy::PollingPolicy;
+    use crate::jobfile::pictures::PictureType;
+    use crate::media::guard::Policy;
+    use crate::media::transport::PinnedTransport;
+    use crate::rng::Rng;
+    use crate::secret::{CallbackSecrets, Secret};
+
+    #[tokio::test]
+    async fn copy_is_made_again_only_while_none_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let clock = Clock::machine();
+        let database = root.path().join("dropreel.db");
+        let (store, _writer) =
+            Store::open(&database, PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone()).unwrap();
+        let folder = PictureFolder::new(root.path().join("pictures"));
+        let secrets = Arc::new(parking_lot::RwLock::new(CallbackSecrets::new(Secret::new("s"), Vec::new())));
+        let policy = Policy { private_addresses: true, plain_http: true, hosts: Vec::new() };
+        let stage = PictureStage::new(PictureTools {
+            store,
+            clock: clock.clone(),
+            inbox: root.path().join("inbox"),
+            folder: folder.clone(),
+            urls: PictureUrls::new(None, secrets),
+            transport: Arc::new(PinnedTransport::new(policy, clock.clone())),
+        });
+        let content = PictureContent { sha256: "0".repeat(64), picture_type: PictureType::Png };
+        let found = FoundPicture { inbox_path: Some("a.png".to_owned()), content };
+        let removal = folder.before_removal().await;
+        let checked = stage.inner.check_one(JobId::NONE, "a.png", found.clone());
+        let waited = clock.within(Duration::from_millis(200), checked).await;
+        assert!(waited.is_none(), "during a removal");
+        drop(removal);
+        let checked = stage.inner.check_one(JobId::NONE, "a.png", found).await;
+        assert!(matches!(checked, Err(PictureFault::Missing { .. })), "{checked:?}");
+    }
+}

@@ -263,7 +263,7 @@ impl Fairness {
     }
 
     /// Takes a slot, whether it is free or not.
-    fn begin(&mut self, host: &str, pool: Pool) {
+    pub fn begin(&mut self, host: &str, pool: Pool) {
         if self.hosts.len() >= MAX_REMEMBERED {
             self.hosts.retain(|_, host| host.running() > 0);
         }

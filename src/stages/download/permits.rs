@@ -211,6 +211,7 @@ fn speed(bytes: u64, time: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::rng::Rng;
 
     fn waiting(host: &str) -> WaitingDownload {
         WaitingDownload { job: JobId::NONE, host: host.to_owned() }
@@ -268,5 +269,38 @@ mod tests {
         assert_eq!(result, None);
         drop(permit);
         assert_eq!(permits.admit(&[waiting("healthy")], 9).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn transfer_that_gave_way_at_once_goes_before_those_that_wasted_more() {
+        let clock = Clock::paused(Timestamp::from_millis(0));
+        let permits = TransferPermits::new(1, clock.clone());
+        let download = |number: u64| WaitingDownload {
+            job: JobId::new(Timestamp::from_millis(0), number, &Rng::seeded(number)),
+            host: "a".to_owned(),
+        };
+        // The share of the slow pool of one host is taken by silent ones, and another host waits for the fast slot.
+        for _ in 0..4 {
+            permits.fairness.lock().begin("a", Pool::Slow);
+        }
+        permits.fairness.lock().record(download(0).job, "a", Ending::Fast);
+        let early = permits.permit(download(20), Pool::Fast);
+        permits.fairness.lock().begin("a", Pool::Fast);
+        permits.admit(&[waiting("b"), waiting("b")], 9);
+        let transfer = early.run(std::future::pending::<Result<(), ()>>());
+        let advance = async {
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+                clock.advance(REVIEW);
+            }
+        };
+        assert_eq!(tokio::join!(transfer, advance).0, None, "it gives way at its first review");
+        drop(early);
+        permits.fairness.lock().release("a", Pool::Slow);
+        for number in 1..20 {
+            permits.fairness.lock().record(download(number).job, "a", Ending::Wasted);
+        }
+        let next = permits.admit(&(1..=20).map(download).collect::<Vec<_>>(), 0);
+        assert_eq!(next.iter().map(TransferPermit::job).collect::<Vec<_>>(), [download(20).job]);
     }
 }
