@@ -54,14 +54,17 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let mut signals = Signals::listen()?;
     let settings = load()?;
-    let folders = (settings.inbox.dir.clone(), settings.library.dir.clone());
+    let inbox = settings.inbox.dir.clone();
+    let library = match &settings.bucket {
+        Some(bucket) => bucket.address.clone(),
+        None => settings.library.dir.display().to_string(),
+    };
     let has_callbacks = settings.callbacks.public_url.is_some();
     let daemon = Daemon::start(settings, clock.clone(), rng).await?;
     tracing::info!(
-        "dropreel {} is ready: inbox {}, library {}, admin at http://{}, callbacks at http://{}",
+        "dropreel {} is ready: inbox {}, library {library}, admin at http://{}, callbacks at http://{}",
         env!("CARGO_PKG_VERSION"),
-        folders.0.display(),
-        folders.1.display(),
+        inbox.display(),
         daemon.admin_address(),
         daemon.public_address(),
     );
