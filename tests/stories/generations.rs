@@ -44,14 +44,15 @@ async fn newest_generation_refuses_unbilled_and_charges_listed_prices() {
     rig.sandbox.wait_until(|ledger| ledger.totals().all.pending.get() == 0).await;
     let ledger = rig.sandbox.ledger();
     for (name, _, _, quota) in jobs() {
-        let job = rig.job(name).await;
+        // The daemon learns of it at its next poll.
+        let is_settled = |job: &Value| job["cost_quota"].as_i64().unwrap_or_default() == quota;
+        let job = rig.until_job(name, is_settled).await;
         let charged = ledger.tasks.iter().filter(|task| task.key.as_deref() == job["id"].as_str());
         assert_eq!(
             charged.filter_map(|task| task.charged).map(|cost| cost.get()).sum::<i64>(),
             quota,
             "{name}"
         );
-        assert_eq!(job["cost_quota"].as_i64().unwrap_or_default(), quota, "{name}");
     }
     let expected: i64 = jobs().iter().map(|job| job.3).sum();
     assert_eq!(ledger.totals().all.charged.get(), expected);
