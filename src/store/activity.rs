@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::Connection;
 use crate::store::error::StoreError;
 use crate::store::model_stats::median;
 
@@ -69,7 +70,7 @@ impl Store {
     }
 }
 
-fn read_activity(connection: &rusqlite::Connection, now: Timestamp) -> Result<Activity, StoreError> {
+fn read_activity(connection: &Connection, now: Timestamp) -> Result<Activity, StoreError> {
     let starts = WINDOWS.map(|hours| now.minus(Duration::from_secs(u64::from(hours) * 3600)));
     let [.., earliest] = starts;
     let mut samples: BTreeMap<String, [Sample; WINDOWS.len()]> = BTreeMap::new();

@@ -1,6 +1,5 @@
 //! Adopts tasks that an operator names: finds the job of each, or makes one.
 
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 
 use crate::clock::Timestamp;
@@ -18,6 +17,7 @@ use crate::store::Store;
 use crate::store::apply::apply_in;
 use crate::store::batch_ends::add_open_jobs;
 use crate::store::counts::count_new_jobs;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_files::insert::count_accepted;
 use crate::store::job_rows::{INSERT_JOB, NewRow, insert_job, read_job};
@@ -186,13 +186,11 @@ fn insert_call(connection: &Connection, found: &[FoundTask], now: Timestamp) -> 
     let tasks: Vec<&str> = found.iter().map(|found| found.task.as_str()).collect();
     let text = tasks.join("\n");
     let bytes = i64::try_from(text.len()).unwrap_or(i64::MAX);
-    connection
-        .prepare_cached(
-            "INSERT INTO batches (source, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged)
-             VALUES ('api', ?1, ?2, 0, 0, ?3, ?3, 0)",
-        )?
-        .execute((sha256_hex(text.as_bytes()), bytes, now))?;
-    Ok(connection.last_insert_rowid())
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO batches (source, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged)
+         VALUES ('api', ?1, ?2, 0, 0, ?3, ?3, 0)",
+    )?;
+    Ok(insert.insert((sha256_hex(text.as_bytes()), bytes, now))?)
 }
 
 /// Adds a job for a task that was made elsewhere. It is pending until [`bind`] has given it the task.

@@ -1,7 +1,5 @@
 //! The only way to change a job: read it, call [`step`], write job, history and outputs in one transaction.
 
-use rusqlite::OptionalExtension;
-
 use crate::clock::Timestamp;
 use crate::job::event::{Event, SubmitVerdict};
 use crate::job::history::HistoryEntry;
@@ -13,6 +11,7 @@ use crate::job::step::{ActionReply, AttemptToSend, Moment, StepOutcome, step};
 use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
 use crate::store::batch_ends::add_open_jobs;
+use crate::store::db::OptionalExtension;
 use crate::store::earlier_tasks::{bind_named_tasks, note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
 use crate::store::history::write_history;

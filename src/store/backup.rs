@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::store::db;
 use crate::store::error::{OpenError, StoreError};
 use crate::store::meta::mark_backup;
 use crate::store::schema::{find_damage, known_version, open_copy, open_reader};
@@ -68,7 +69,7 @@ pub fn copy(from: &Path, to: &Path, now: Timestamp) -> Result<Copied, BackupErro
         Err(source) => return Err(OpenError::File { path: from.to_owned(), source }.into()),
     }
     let name = to.to_str().ok_or_else(|| BackupError::Name(to.to_owned()))?;
-    let failed = |error: rusqlite::Error| match StoreError::from(error) {
+    let failed = |error: db::Error| match StoreError::from(error) {
         StoreError::DiskFull(_) => BackupError::Full(to.to_owned()),
         source => BackupError::Copy { path: from.to_owned(), source },
     };

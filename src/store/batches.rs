@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, Row};
-
 use crate::api::batch::{BatchView, MAX_BATCH_PAGE, batch_id};
 use crate::clock::Timestamp;
 use crate::job::output::FilePlace;
@@ -13,6 +11,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
+use crate::store::db::{Connection, Row};
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::learned_times::usual_time_of_class;
@@ -83,7 +82,7 @@ impl Store {
                 while let Some(row) = rows.next()? {
                     let id = batch_id(row.get(0)?);
                     if found.len() < limit as usize && found.iter().all(|batch: &BatchView| batch.id != id) {
-                        found.push(reader.read(row)?);
+                        found.push(reader.read(&row)?);
                     }
                 }
             }
@@ -122,7 +121,7 @@ impl Store {
             let mut statement = connection.prepare_cached(FILE)?;
             let mut rows = statement.query([nr])?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            let batch = reader.read(row)?;
+            let batch = reader.read(&row)?;
             let mut statement = connection.prepare_cached(PATHS)?;
             let paths = statement
                 .query_map((nr, max_paths), |row| Ok(FilePlace { bucket: row.get(0)?, path: row.get(1)? }))?;

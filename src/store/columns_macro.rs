@@ -37,7 +37,7 @@ macro_rules! columns {
             );
 
             /// Reads a row of a statement that begins with [`Self::SELECT`].
-            pub fn read(stored: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+            pub fn read(stored: &$crate::store::db::Row<'_>) -> $crate::store::db::Result<Self> {
                 #[expect(non_camel_case_types, reason = "the names are those of the columns")]
                 enum Position { $key, $($($fixed,)+)+ $($($column,)+)+ }
                 let mut $row = Self { $key: stored.get(Position::$key as usize)?, ..Self::default() };
@@ -51,7 +51,7 @@ macro_rules! columns {
             /// The values of the columns that never change.
             pub fn fixed(
                 &self,
-            ) -> rusqlite::Result<[ToSqlOutput<'_>; [$($(stringify!($fixed),)+)+].len()]> {
+            ) -> $crate::store::db::Result<[ToSqlOutput<'_>; [$($(stringify!($fixed),)+)+].len()]> {
                 let $row = self;
                 Ok([$($($fixed_part.$fixed_field.to_sql()?,)+)+])
             }
@@ -59,7 +59,7 @@ macro_rules! columns {
             /// The columns that change, with their values.
             pub fn changing(
                 &self,
-            ) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); [$($(stringify!($column),)+)+].len()]> {
+            ) -> $crate::store::db::Result<[(&'static str, ToSqlOutput<'_>); [$($(stringify!($column),)+)+].len()]> {
                 let $row = self;
                 Ok([$($((stringify!($column), $part.$field.to_sql()?),)+)+])
             }

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::{self, Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_rows::NOT_STAGED;
 
@@ -77,7 +76,7 @@ pub(super) fn count_new_jobs(
 }
 
 /// How many of the counts differ from a full count.
-pub(super) fn wrong_counts(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn wrong_counts(connection: &Connection) -> db::Result<i64> {
     connection.query_row(WRONG, [], |row| row.get(0))
 }
 

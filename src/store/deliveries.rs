@@ -1,7 +1,5 @@
 //! Callback bodies: committed before they are answered, applied to their jobs afterwards.
 
-use rusqlite::OptionalExtension;
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::Event;
@@ -9,6 +7,7 @@ use crate::job::step::Moment;
 use crate::store::Store;
 use crate::store::adopt::job_of_task;
 use crate::store::apply::{Applied, apply_in};
+use crate::store::db::OptionalExtension;
 use crate::store::error::StoreError;
 use crate::store::metrics::MetricEvent;
 use crate::store::notify::Topic;
@@ -159,12 +158,10 @@ pub(super) fn keep(
         .ok_or(StoreError::NoSuchJob(job))?;
     let of_job = writing.unprocessed.of_job(connection, job_nr)?;
     if processed + of_job.count < KEPT_PER_JOB {
-        connection
-            .prepare_cached(
-                "INSERT INTO deliveries (job, received_at, overflow, processed, body) VALUES (?1, ?2, 0, 0, ?3)",
-            )?
-            .execute((job_nr, now, body))?;
-        writing.unprocessed.add(job_nr, connection.last_insert_rowid());
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO deliveries (job, received_at, overflow, processed, body) VALUES (?1, ?2, 0, 0, ?3)",
+        )?;
+        writing.unprocessed.add(job_nr, insert.insert((job_nr, now, body))?);
         return Ok(());
     }
     let counted = connection

@@ -1,13 +1,12 @@
 //! One job with what is displayed of it: found by its id or name, its history and its request.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row};
-
 use crate::api::job::{AttemptView, HistoryView};
 use crate::job::output::{OutputKey, StoredFile};
 use crate::job::usual_time::UsualTime;
 use crate::job::{Job, JobId, Labels, TaskId, UsedDefault};
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension, Params, Row};
 use crate::store::error::StoreError;
 use crate::store::estimates::JobEstimate;
 use crate::store::job_rows::{JobColumns, NOT_STAGED, number_of, read_row};

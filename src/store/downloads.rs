@@ -4,14 +4,13 @@
 //! For the download stage each query is one read, because a read costs a switch to another thread and back, and hundreds
 //! of files may be downloaded in a second.
 
-use rusqlite::{Connection, OptionalExtension, Row};
-
 use crate::clock::Timestamp;
 use crate::job::output::{OutputKey, host_of_link};
 use crate::job::suspension::Suspension;
 use crate::job::{JobId, TaskId};
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension, Row};
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;

@@ -5,14 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row};
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::next_action::NextAction;
 use crate::job::retry::FAILING_GRACE;
 use crate::job::scheduling::{ModelTasks, TaskCounts, Turns, WaitingJob};
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension, Row};
 use crate::store::error::StoreError;
 
 /// Jobs with a due action of one kind, and when the next one is due.

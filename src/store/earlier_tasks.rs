@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::OptionalExtension;
-
 use crate::clock::Timestamp;
 use crate::job::event::StatusVerdict;
 use crate::job::history::{HistoryEntry, HistoryEvent};
@@ -12,6 +10,7 @@ use crate::job::state::Settlement;
 use crate::job::step::Moment;
 use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
+use crate::store::db::{OptionalExtension, Row};
 use crate::store::error::StoreError;
 use crate::store::history::write_history;
 use crate::store::notify::Topic;
@@ -128,7 +127,7 @@ pub(super) fn bind_named_tasks(
 
 fn settlement_of(writing: &Writing<'_>, task: &TaskId) -> Result<Option<Settlement>, StoreError> {
     let mut statement = writing.connection.prepare_cached(SETTLEMENT)?;
-    let read = |row: &rusqlite::Row<'_>| Ok(Settlement { due: row.get(0)?, tries: row.get(1)? });
+    let read = |row: &Row<'_>| Ok(Settlement { due: row.get(0)?, tries: row.get(1)? });
     Ok(statement.query_row([task.as_str()], read).optional()?)
 }
 

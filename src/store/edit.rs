@@ -1,7 +1,5 @@
 //! Changes the request of a job that no attempt was made for, with its row and its labels in one commit.
 
-use rusqlite::Connection;
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::Priority;
@@ -13,6 +11,7 @@ use crate::jobfile::rewrite::{OwnValues, job_file, on_one_line};
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::apply::{Applied, apply_in};
+use crate::store::db::{self, Connection};
 use crate::store::details::{JobDetails, details_in, request_in};
 use crate::store::error::StoreError;
 use crate::store::fairness::set_turn;
@@ -85,7 +84,6 @@ fn job_file_of(connection: &Connection, id: JobId, now: Timestamp) -> Result<Str
 
 fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft) -> Result<(), StoreError> {
     let connection = writing.connection;
-    let unwritable = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     let old: String = connection
         .prepare_cached("SELECT labels FROM requests WHERE job = ?1")?
         .query_row([nr], |row| row.get(0))?;
@@ -110,8 +108,8 @@ fn write_request(writing: &Writing<'_>, book: &PriceBook, nr: i64, draft: &Draft
             nr,
             &draft.body,
             &draft.prompt,
-            serde_json::to_string(&draft.labels).map_err(unwritable)?,
-            serde_json::to_string(&warnings).map_err(unwritable)?,
+            serde_json::to_string(&draft.labels).map_err(db::Error::unwritable)?,
+            serde_json::to_string(&warnings).map_err(db::Error::unwritable)?,
         ))?;
     set_estimate(connection, book, nr, &draft.body)
 }

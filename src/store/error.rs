@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::fs::describe_space;
 use crate::job::record::CorruptRecord;
 use crate::job::{JobId, TaskId};
+use crate::store::db::{self, FromSqlError};
 
 /// Free space that every write of the database gets by with: a batch of at most 8 MiB, in the log and in the database.
 const NEEDED_SPACE: u64 = 16 << 20;
@@ -23,9 +24,9 @@ fn describe_full_disk(database: Option<&Path>) -> String {
     }
 }
 
-fn describe_open_failure(path: &Path, failure: &rusqlite::Error) -> String {
-    match failure.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => describe_full_disk(Some(path)),
+fn describe_open_failure(path: &Path, failure: &db::Error) -> String {
+    match failure.kind() {
+        db::ErrorKind::DiskFull => describe_full_disk(Some(path)),
         _ => format!("{}: {failure}", path.display()),
     }
 }
@@ -74,7 +75,7 @@ pub enum StoreError {
     Aborted(String),
     /// A statement failed. Nothing was changed.
     #[error("database: {0}")]
-    Sqlite(#[source] rusqlite::Error),
+    Database(#[source] db::Error),
     /// It is unknown whether the change was committed: a commit that fails with an I/O error may still be on the disk.
     /// The process must end; a restart finds out.
     #[error("the database could not be written, and it is unknown how much was: {0}")]
@@ -96,7 +97,7 @@ impl StoreError {
             Self::DiskFull(_)
             | Self::Busy
             | Self::FileReplaced
-            | Self::Sqlite(_)
+            | Self::Database(_)
             | Self::Fatal(_)
             | Self::Closed => false,
         }
@@ -110,28 +111,30 @@ impl StoreError {
         }
     }
 
-    /// What a failure of SQLite is after which surely nothing is kept, even of a commit.
-    pub(super) fn nothing_kept(error: &rusqlite::Error) -> Option<fn() -> Self> {
-        use rusqlite::ErrorCode;
-        match error.sqlite_error_code()? {
-            ErrorCode::DiskFull => Some(|| Self::DiskFull(None)),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(|| Self::Busy),
-            _ => None,
+    /// What a failure of the database is after which surely nothing is kept, even of a commit.
+    pub(super) fn nothing_kept(error: &db::Error) -> Option<fn() -> Self> {
+        match error.kind() {
+            db::ErrorKind::DiskFull => Some(|| Self::DiskFull(None)),
+            db::ErrorKind::Busy => Some(|| Self::Busy),
+            db::ErrorKind::Disk | db::ErrorKind::Other => None,
         }
     }
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::Error::FromSqlConversionFailure;
+impl From<db::Error> for StoreError {
+    fn from(error: db::Error) -> Self {
         match (Self::nothing_kept(&error), error) {
             (Some(kind), _) => kind(),
             // A value that `sql_types` could not read.
-            (None, FromSqlConversionFailure(column, kind, source)) => match source.downcast::<Self>() {
-                Ok(unknown) => *unknown,
-                Err(source) => Self::Sqlite(FromSqlConversionFailure(column, kind, source)),
-            },
-            (None, error) => Self::Sqlite(error),
+            (None, db::Error::Value { column, source: FromSqlError::Other(source) }) => {
+                match source.downcast::<Self>() {
+                    Ok(unknown) => *unknown,
+                    Err(source) => {
+                        Self::Database(db::Error::Value { column, source: FromSqlError::Other(source) })
+                    }
+                }
+            }
+            (None, error) => Self::Database(error),
         }
     }
 }
@@ -184,19 +187,18 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
-    /// SQLite returned an error.
+    /// The database returned an error.
     #[error("{}", describe_open_failure(.path, .source))]
-    Sqlite {
+    Database {
         path: PathBuf,
         /// Why.
-        source: rusqlite::Error,
+        source: db::Error,
     },
 }
 
 impl OpenError {
     /// Whether a restart may succeed: a full or failing disk, too many open files, another program's lock.
     pub fn is_transient(&self) -> bool {
-        use rusqlite::ErrorCode;
         match self {
             Self::File { source, .. } => {
                 // A missing permission or folder needs a person.
@@ -204,15 +206,7 @@ impl OpenError {
                     [ErrorKind::PermissionDenied, ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem];
                 !permanent.contains(&source.kind())
             }
-            Self::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
-                Some(
-                    ErrorCode::DiskFull
-                        | ErrorCode::SystemIoFailure
-                        | ErrorCode::DatabaseBusy
-                        | ErrorCode::DatabaseLocked
-                )
-            ),
+            Self::Database { source, .. } => source.kind() != db::ErrorKind::Other,
             Self::OldSqlite { .. }
             | Self::Newer { .. }
             | Self::Foreign { .. }

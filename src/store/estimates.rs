@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::job::JobId;
 use crate::money::Quota;
 use crate::money::estimate::Estimate;
@@ -14,6 +12,7 @@ use crate::pricing::own_charges::OwnCharges;
 use crate::pricing::price_book::{CataloguePrice, OperatorPrice, PriceBook};
 use crate::pricing::total::EstimateTotal;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::quotes::{has_quotes, quote_in};
 

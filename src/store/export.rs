@@ -11,9 +11,6 @@
 //! printed twice, but never lost. Each line has a key: a machine that gets it twice runs it once. (Printing before the commit
 //! would buy a job twice if the commit never came; acknowledging before printing would lose it.)
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
-
 use crate::api::list::{JobFilter, MAX_PAGE};
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
@@ -24,6 +21,7 @@ use crate::jobfile::pictures::with_addresses;
 use crate::jobfile::rewrite::{OwnValues, job_file, on_one_line};
 use crate::store::Store;
 use crate::store::apply::apply_in;
+use crate::store::db::{Connection, Row, Value, params_from_iter};
 use crate::store::details::{details_in, request_in};
 use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use rusqlite::OptionalExtension;
-
 use crate::api::batch::batch_id;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::notification::JobNotification;
 use crate::store::Store;
+use crate::store::db::OptionalExtension;
 use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;
 use crate::store::notify::Topic;

@@ -4,11 +4,9 @@
 //! `MAX_EXAMINED` of them have been examined; a rare match is then found by the pages that follow. If a condition leaves few
 //! jobs, only these are read, and sorted.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
-
 use crate::api::list::{JobFilter, JobOrder, MAX_PAGE, RatingFilter};
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension, Value, params_from_iter};
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::lists::{conditions_of, folder_bounds, of_file};

@@ -2,15 +2,13 @@
 
 use std::fmt::Write;
 
-use rusqlite::types::{ToSql, ToSqlOutput};
-use rusqlite::{Connection, OptionalExtension, Row, Statement, params_from_iter};
-
 use crate::clock::Timestamp;
 use crate::job::next_action::{DueAction, DueDownload, DueWork, NextAction};
 use crate::job::record::Record;
 use crate::job::{Identity, Job, JobFacts, JobId};
 use crate::money::Quota;
 use crate::store::columns_macro::columns;
+use crate::store::db::{Connection, OptionalExtension, Row, Statement, ToSql, ToSqlOutput, params_from_iter};
 use crate::store::error::StoreError;
 use crate::store::output_rows::read_outputs;
 
@@ -137,7 +135,7 @@ pub(super) fn read_job(connection: &Connection, id: JobId) -> Result<JobRow, Sto
     let mut statement = connection.prepare_cached(&select)?;
     let mut rows = statement.query([id])?;
     let row = rows.next()?.ok_or(StoreError::NoSuchJob(id))?;
-    read_row(connection, row)
+    read_row(connection, &row)
 }
 
 /// Reads the job of a row that begins with [`JobColumns::SELECT`], with its outputs.

@@ -1,13 +1,12 @@
 //! Changes the labels of jobs. What their attempts count for in budgets moves with them.
 
-use rusqlite::params_from_iter;
-
 use crate::api::action::LabelChanges;
 use crate::clock::Timestamp;
 use crate::job::history::{HistoryEntry, HistoryEvent};
 use crate::job::{JobId, Labels};
 use crate::jobfile::dropreel_member::MAX_LABELS;
 use crate::store::Store;
+use crate::store::db::{self, params_from_iter};
 use crate::store::details::details_in;
 use crate::store::error::StoreError;
 use crate::store::fairness::set_turn;
@@ -87,8 +86,7 @@ fn set_in(
 
 fn write_labels(writing: &Writing<'_>, nr: i64, old: &Labels, new: &Labels) -> Result<(), StoreError> {
     let connection = writing.connection;
-    let unwritable = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-    let text = serde_json::to_string(new).map_err(unwritable)?;
+    let text = serde_json::to_string(new).map_err(db::Error::unwritable)?;
     connection.prepare_cached("UPDATE requests SET labels = ?2 WHERE job = ?1")?.execute((nr, text))?;
     for (key, value) in old {
         connection

@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
-
 use crate::clock::Timestamp;
 use crate::job::event::{Event, Phase, StatusVerdict, SubmitVerdict};
 use crate::job::usual_time::{MAX_TIMES, UsualTime};
 use crate::job::{Job, TaskId};
+use crate::store::db::{self, Connection, FromSqlError, OptionalExtension, Row};
 use crate::store::error::StoreError;
 
 /// Most classes that are kept: job files may name any model and length.
@@ -120,15 +118,14 @@ pub(super) fn usual_time_of_class(
     Ok(connection.prepare_cached(USUAL)?.query_row([class], usual_time_in).optional()?)
 }
 
-fn usual_time_in(row: &Row<'_>) -> rusqlite::Result<UsualTime> {
-    let millis = |column| {
-        Ok::<_, rusqlite::Error>(Duration::from_millis(row.get::<_, i64>(column)?.max(0).unsigned_abs()))
-    };
+fn usual_time_in(row: &Row<'_>) -> db::Result<UsualTime> {
+    let millis =
+        |column| Ok::<_, db::Error>(Duration::from_millis(row.get::<_, i64>(column)?.max(0).unsigned_abs()));
     Ok(UsualTime { median: millis(0)?, p90: millis(1)?, long: millis(2)? })
 }
 
 /// Reads [`USUAL_COLUMN`].
-pub(super) fn usual_time_column(row: &Row<'_>) -> rusqlite::Result<Option<UsualTime>> {
+pub(super) fn usual_time_column(row: &Row<'_>) -> db::Result<Option<UsualTime>> {
     let Some(text) = row.get::<_, Option<String>>("usual")? else { return Ok(None) };
     let millis: Vec<u64> = text.split(' ').filter_map(|part| part.parse().ok()).collect();
     match millis[..] {
@@ -136,7 +133,7 @@ pub(super) fn usual_time_column(row: &Row<'_>) -> rusqlite::Result<Option<UsualT
             let [median, p90, long] = [median, p90, long].map(Duration::from_millis);
             Ok(Some(UsualTime { median, p90, long }))
         }
-        _ => Err(rusqlite::Error::InvalidColumnType(0, text, Type::Text)),
+        _ => Err(db::Error::Value { column: 0, source: FromSqlError::InvalidType }),
     }
 }
 

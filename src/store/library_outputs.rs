@@ -5,9 +5,6 @@
 
 use std::fmt;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Params, Row, params_from_iter};
-
 use crate::api::batch::batch_id;
 use crate::api::list::RatingFilter;
 use crate::clock::Timestamp;
@@ -16,6 +13,7 @@ use crate::job::output::{OutputKey, OutputKind, StoredFile};
 use crate::job::{JobId, Labels};
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::{self, Connection, Params, Row, Value, params_from_iter};
 use crate::store::error::StoreError;
 use crate::store::job_rows::number_of;
 use crate::store::output_rows::read_stored;
@@ -187,7 +185,7 @@ fn page(
         }
         // The last output of this page, or the last that did not match.
         if last.is_none() && (found.len() == limit || examined == MAX_EXAMINED) {
-            last = Some(read_cursor(row, keys)?);
+            last = Some(read_cursor(&row, keys)?);
         }
     }
     let mut outputs = Vec::with_capacity(found.len());
@@ -338,7 +336,7 @@ fn matches(filter: &OutputFilter) -> (String, Vec<Value>) {
     (format!("coalesce({}, 0)", conditions.join(" AND ")), values)
 }
 
-fn read_cursor(row: &Row<'_>, keys: usize) -> rusqlite::Result<OutputCursor> {
+fn read_cursor(row: &Row<'_>, keys: usize) -> db::Result<OutputCursor> {
     (0..keys).map(|key| row.get(key)).collect::<Result<_, _>>().map(OutputCursor)
 }
 

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::api::batch::batch_id;
 use crate::api::list::{JobFilter, RatingFilter};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::state::StateName;
 use crate::store::Store;
+use crate::store::db::{self, Connection, OptionalExtension, Row, Value};
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::job_rows::{NOT_STAGED, number_of};
@@ -68,7 +66,7 @@ impl Store {
             let mut statement = connection.prepare_cached(ORIGIN)?;
             let mut origins = BTreeMap::new();
             for id in ids {
-                let read = |row: &rusqlite::Row<'_>| {
+                let read = |row: &Row<'_>| {
                     Ok(JobOrigin { batch: batch_id(row.get(0)?), file: row.get(1)?, seed: row.get(2)? })
                 };
                 if let Some(origin) = statement.query_row((id, MAX_REQUEST_BYTES), read).optional()? {
@@ -169,7 +167,7 @@ impl Store {
     }
 }
 
-pub(super) fn last_change(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn last_change(connection: &Connection) -> db::Result<i64> {
     connection.query_row("SELECT coalesce(max(last_change), 0) FROM jobs WHERE last_change > 0", [], |row| {
         row.get(0)
     })

@@ -1,10 +1,8 @@
 //! Facts about the database itself: its epoch, whether it is a backup, the API key, and the latest time it was used.
 
-use rusqlite::types::FromSql;
-use rusqlite::{Connection, OptionalExtension, ToSql};
-
 use crate::clock::Timestamp;
 use crate::store::Store;
+use crate::store::db::{Connection, FromSql, OptionalExtension, ToSql};
 use crate::store::error::StoreError;
 
 const EPOCH: &str = "epoch";

@@ -30,7 +30,7 @@
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
-//! | open and migrate the file; is it still there | `schema`; `database_file` |
+//! | open and migrate the file; is it still there; connections, statements and rows | `schema`; `database_file`; `db` |
 //! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
 pub mod activity;
@@ -45,6 +45,7 @@ mod columns_macro;
 pub(crate) mod costs;
 pub mod counts;
 mod database_file;
+mod db;
 pub mod deliveries;
 pub mod details;
 pub mod downloads;
@@ -95,7 +96,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
@@ -103,6 +103,7 @@ use crate::job::budget::Budgets;
 use crate::job::policy::PollingPolicy;
 use crate::pricing::price_book::PriceBook;
 use crate::rng::Rng;
+use crate::store::db::Connection;
 use database_file::DatabaseFile;
 use error::{OpenError, StoreError};
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
@@ -165,9 +166,9 @@ impl Store {
         clock: Clock,
     ) -> Result<(Self, WriterHandle), OpenError> {
         let connection = schema::open_writer(path)?;
-        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(sqlite)?));
-        let last_change = lists::last_change(&connection).map_err(sqlite)?;
+        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(failed)?));
+        let last_change = lists::last_change(&connection).map_err(failed)?;
         let first_reader = schema::open_reader(path)?;
         let notifier = Notifier::new();
         let (died_sender, died) = watch::channel(None);

@@ -1,11 +1,10 @@
 //! What needs a person: held jobs, and failed and expired ones that nobody has dismissed, by cause and model.
 
-use rusqlite::Connection;
-
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
+use crate::store::db::Connection;
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::estimates::Estimator;

@@ -1,10 +1,9 @@
 //! The rows of outputs: to and from [`Output`].
 
-use rusqlite::{Connection, Row, named_params};
-
 use crate::job::output::{Blocked, Output, OutputKey, OutputState, Refusals, StoredFile, Waiting};
 use crate::job::{Job, TaskId};
 use crate::secret::Secret;
+use crate::store::db::{Connection, Row};
 use crate::store::error::StoreError;
 
 /// Reads the outputs of a task, in the provider's order.
@@ -19,7 +18,7 @@ pub(super) fn read_outputs(
     let mut rows = statement.query((nr, task))?;
     let mut outputs = Vec::new();
     while let Some(row) = rows.next()? {
-        outputs.push(read_output(row)?);
+        outputs.push(read_output(&row)?);
     }
     Ok(outputs)
 }
@@ -94,26 +93,27 @@ pub(super) fn write_outputs(connection: &Connection, nr: i64, job: &Job) -> Resu
         let waiting = output.waiting();
         let refusals = waiting.map(|waiting| waiting.refusals).unwrap_or_default();
         let blocked = waiting.and_then(|waiting| waiting.blocked.as_ref());
-        statement.execute(named_params! {
-            ":job": nr,
-            ":task": task,
-            ":kind": output.key.kind,
-            ":idx": output.key.index,
-            ":position": position,
-            ":state": state,
-            ":link": waiting.map(|waiting| waiting.link.expose()),
-            ":due": waiting.map(|waiting| waiting.due),
-            ":tries": waiting.map_or(0, |waiting| waiting.tries),
-            ":refusals": refusals.count,
-            ":refused": refusals.last,
-            ":confirmed": refusals.confirmed,
-            ":invalid_downloads": waiting.map_or(0, |waiting| waiting.invalid_downloads),
-            ":expires_at": output.expires_at,
-            ":give_up": waiting.map(|waiting| waiting.give_up_at),
-            ":blocked_reason": blocked.map(|blocked| blocked.reason),
-            ":blocked_detail": blocked.map(|blocked| &blocked.detail),
-            ":spooled": waiting.is_some_and(|waiting| waiting.spooled),
-        })?;
+        // In the order in which the statement first names them.
+        statement.execute((
+            nr,
+            task,
+            output.key.kind,
+            output.key.index,
+            position,
+            state,
+            waiting.map(|waiting| waiting.link.expose()),
+            waiting.map(|waiting| waiting.due),
+            waiting.map_or(0, |waiting| waiting.tries),
+            refusals.count,
+            refusals.last,
+            refusals.confirmed,
+            waiting.map_or(0, |waiting| waiting.invalid_downloads),
+            output.expires_at,
+            waiting.map(|waiting| waiting.give_up_at),
+            blocked.map(|blocked| blocked.reason),
+            blocked.map(|blocked| &blocked.detail),
+            waiting.is_some_and(|waiting| waiting.spooled),
+        ))?;
         if let OutputState::Stored(file) = &output.state {
             connection
                 .prepare_cached(

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row};
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::jobfile::pictures::{FoundPicture, NamedPicture, PictureContent};
 use crate::store::Store;
+use crate::store::db::{self, Connection, OptionalExtension, Row};
 use crate::store::error::StoreError;
 use crate::store::writer::Writing;
 
@@ -56,17 +55,13 @@ pub(super) fn replace_pictures(
     connection: &Connection,
     nr: i64,
     pictures: &[NamedPicture],
-) -> rusqlite::Result<()> {
+) -> db::Result<()> {
     connection.prepare_cached("DELETE FROM job_pictures WHERE job = ?1")?.execute([nr])?;
     insert_pictures(connection, nr, pictures)
 }
 
 /// Adds the pictures of a new job. Those that were not found are left out: the job then has no address for them.
-pub(super) fn insert_pictures(
-    connection: &Connection,
-    nr: i64,
-    pictures: &[NamedPicture],
-) -> rusqlite::Result<()> {
+pub(super) fn insert_pictures(connection: &Connection, nr: i64, pictures: &[NamedPicture]) -> db::Result<()> {
     for NamedPicture { path, found } in pictures {
         let Some(FoundPicture { inbox_path, content }) = found else { continue };
         let mut insert = connection.prepare_cached(INSERT)?;
@@ -82,7 +77,7 @@ pub(super) fn pictures_of(connection: &Connection, nr: i64) -> Result<Vec<NamedP
     Ok(pictures.collect::<Result<_, _>>()?)
 }
 
-fn read_picture(row: &Row<'_>) -> rusqlite::Result<NamedPicture> {
+fn read_picture(row: &Row<'_>) -> db::Result<NamedPicture> {
     let content = PictureContent { sha256: row.get(2)?, picture_type: row.get(3)? };
     Ok(NamedPicture { path: row.get(0)?, found: Some(FoundPicture { inbox_path: row.get(1)?, content }) })
 }

@@ -1,12 +1,11 @@
 //! What the next attempts of jobs will probably cost by current prices: the one price that is shown, asked and compared
 //! wherever an action may submit a job.
 
-use rusqlite::Connection;
-
 use crate::job::Job;
 use crate::job::state::StateName;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
+use crate::store::db::Connection;
 use crate::store::details::JobDetails;
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
 use strum::VariantArray;
 
 use crate::clock::Timestamp;
 use crate::job::state::StateName;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_files::REPEAT_WINDOW;
 use crate::store::writer::{WriteKind, Writing};

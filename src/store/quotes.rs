@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::money::Quota;
 use crate::sha256::sha256_hex;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 
 /// How long a quote counts: prices change.

@@ -1,6 +1,5 @@
 //! Ratings of outputs. A job's rating is that of its best output, kept in its row for lists.
 
-use rusqlite::params_from_iter;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
@@ -8,6 +7,7 @@ use crate::job::JobId;
 use crate::job::history::{HistoryEntry, HistoryEvent};
 use crate::job::notification::JobNotification;
 use crate::store::Store;
+use crate::store::db::{self, params_from_iter};
 use crate::store::details::{LibraryFile, details_in};
 use crate::store::error::StoreError;
 use crate::store::history::write_history;
@@ -74,7 +74,7 @@ fn rate_in(
         return Ok(files.len());
     }
     let connection = writing.connection;
-    let write = || -> rusqlite::Result<()> {
+    let write = || -> db::Result<()> {
         for file in &files {
             // The path is unique. A file may be that of an earlier task.
             connection

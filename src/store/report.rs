@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row};
-
 use crate::api::report::{Dispute, ReportGroup, ReportTotals};
 use crate::clock::Timestamp;
 use crate::clock::calendar::Period;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::{self, Connection, Row};
 use crate::store::error::StoreError;
 
 /// Most groups in each part of a report: those with the most jobs.
@@ -75,9 +74,7 @@ impl Store {
                 let job = FinishedJob::of(row)?;
                 total.add(job);
                 add_to(&mut by_model, text(row, "model")?, job);
-                if let Some(file) =
-                    row.get_ref("file_name")?.as_str_or_null().map_err(rusqlite::Error::from)?
-                {
+                if let Some(file) = row.text("file_name")? {
                     add_to(&mut by_file, file, job);
                 }
                 let is_in = |day: &Period| (day.start..day.end).contains(&job.finished_at);
@@ -152,13 +149,13 @@ fn for_each_finished(
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([since])?;
     while let Some(row) = rows.next()? {
-        each(row)?;
+        each(&row)?;
     }
     Ok(())
 }
 
-fn text<'a>(row: &'a Row<'_>, column: &str) -> rusqlite::Result<&'a str> {
-    Ok(row.get_ref(column)?.as_str()?)
+fn text<'a>(row: &'a Row<'_>, column: &str) -> db::Result<&'a str> {
+    Ok(row.text(column)?.unwrap_or_default())
 }
 
 fn add_to(groups: &mut BTreeMap<String, RunningTotals>, key: &str, job: FinishedJob) {
@@ -188,7 +185,7 @@ struct FinishedJob {
 }
 
 impl FinishedJob {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn of(row: &Row<'_>) -> db::Result<Self> {
         let finished_at: Timestamp = row.get("finished_at")?;
         let submitted_at: Option<Timestamp> = row.get("submitted_at")?;
         // An adopted job ends when it is adopted, perhaps days after its task.

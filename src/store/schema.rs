@@ -1,15 +1,12 @@
 //! Opening the file: `schema.sql`, the steps between its versions, and the settings durability depends on.
-#![expect(clippy::disallowed_methods, reason = "the one home of database connections")]
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
-
 use crate::failpoints::{self, FailPoint};
+use crate::store::db::sqlite::{self, Access};
+use crate::store::db::{self, Connection};
 use crate::store::error::OpenError;
-use crate::store::search::add_function;
 
 /// The whole schema of a new database.
 const SCHEMA: &str = include_str!("../../schema.sql");
@@ -37,8 +34,9 @@ const WRITER_CACHE_KIB: i64 = 8 << 10;
 
 /// Opens the one connection that writes, makes or updates the schema, and reads every setting back.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
-    if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(OpenError::OldSqlite { found: rusqlite::version().to_owned() });
+    let (version, name) = sqlite::version();
+    if version < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite { found: name.to_owned() });
     }
     std::fs::OpenOptions::new()
         .create(true)
@@ -46,7 +44,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         .mode(0o600)
         .open(path)
         .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = open(path, Access::Write)?;
     let number = |sql: &str| number(&connection, path, sql);
 
     let (version, application) = (number("PRAGMA user_version")?, number("PRAGMA application_id")?);
@@ -60,7 +58,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     expect_pragma(&connection, path, "synchronous", "FULL", "2")?;
     if empty {
         failpoints::hit(FailPoint::WalModeSet);
-        in_transaction(&connection, SCHEMA, VERSION).map_err(sqlite(path))?;
+        in_transaction(&connection, SCHEMA, VERSION).map_err(failed(path))?;
         failpoints::hit(FailPoint::SchemaCreated);
     }
     if !empty && version < VERSION {
@@ -70,14 +68,14 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     if number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?) <= CHECKED_BYTES {
         find_damage(&connection, path, "quick_check")?;
     }
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024).map_err(sqlite(path))?;
-    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(sqlite(path))?;
+    connection.set_pragma("journal_size_limit", 64 * 1024 * 1024).map_err(failed(path))?;
+    connection.set_pragma("cache_size", -WRITER_CACHE_KIB).map_err(failed(path))?;
     Ok(connection)
 }
 
 /// Opens a connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    open(path, Access::Read)
 }
 
 /// Looks a database over without changing it, and says how much is in it.
@@ -91,7 +89,7 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
     find_damage(&connection, path, "quick_check")?;
     // An older version has none: the next start migrates it.
     if number("PRAGMA user_version")? == VERSION
-        && super::counts::wrong_counts(&connection).map_err(sqlite(path))? > 0
+        && super::counts::wrong_counts(&connection).map_err(failed(path))? > 0
     {
         let finding = "the table job_counts differs from a count of the jobs".to_owned();
         return Err(OpenError::Damaged { path: path.to_owned(), finding });
@@ -103,8 +101,8 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
 
 /// Opens a copy that no other process uses, to mark and check it. It has no log file; the publisher flushes it.
 pub(super) fn open_copy(path: &Path) -> Result<Connection, OpenError> {
-    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.pragma_update(None, "journal_mode", "MEMORY").map_err(sqlite(path))?;
+    let connection = open(path, Access::Write)?;
+    connection.set_pragma("journal_mode", "MEMORY").map_err(failed(path))?;
     Ok(connection)
 }
 
@@ -124,34 +122,20 @@ pub(super) fn known_version(connection: &Connection, path: &Path) -> Result<i64,
 /// Looks for damage: `quick_check`, or `integrity_check`, which also compares indexes with their tables.
 pub(super) fn find_damage(connection: &Connection, path: &Path, check: &str) -> Result<(), OpenError> {
     let finding: String =
-        connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0)).map_err(sqlite(path))?;
+        connection.query_row(&format!("PRAGMA {check}(1)"), [], |row| row.get(0)).map_err(failed(path))?;
     if finding == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_owned(), finding }) }
 }
 
-fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> OpenError {
-    |source| OpenError::Sqlite { path: path.to_owned(), source }
+fn failed(path: &Path) -> impl Fn(db::Error) -> OpenError {
+    |source| OpenError::Database { path: path.to_owned(), source }
 }
 
 fn number(connection: &Connection, path: &Path, sql: &str) -> Result<i64, OpenError> {
-    connection.query_row(sql, [], |row| row.get(0)).map_err(sqlite(path))
+    connection.query_row(sql, [], |row| row.get(0)).map_err(failed(path))
 }
 
-fn open(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    #[cfg_attr(not(test), expect(unused_mut, reason = "tests count what it runs"))]
-    let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite(path))?;
-    #[cfg(test)]
-    super::costs::count_statements(&mut connection, path).map_err(sqlite(path))?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite(path))?;
-    // Each set of columns that changes together has an UPDATE statement of its own.
-    connection.set_prepared_statement_cache_capacity(128);
-    // Query plans must not depend on bound values: otherwise SQLite compiles such a statement again at each use.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite(path))?;
-    // Against hostile files: functions hidden in views and triggers, and pages that change while mapped.
-    connection.pragma_update(None, "trusted_schema", "OFF").map_err(sqlite(path))?;
-    connection.pragma_update(None, "mmap_size", 0).map_err(sqlite(path))?;
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite(path))?;
-    add_function(&connection).map_err(sqlite(path))?;
-    Ok(connection)
+fn open(path: &Path, access: Access) -> Result<Connection, OpenError> {
+    sqlite::open(path, access).map_err(failed(path))
 }
 
 fn expect_pragma(
@@ -161,24 +145,15 @@ fn expect_pragma(
     value: &str,
     read_back: &str,
 ) -> Result<(), OpenError> {
-    run_to_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(sqlite(path))?;
-    let found = connection
-        .pragma_query_value(None, pragma, |row| {
-            let value: rusqlite::types::Value = row.get(0)?;
-            Ok(match value {
-                rusqlite::types::Value::Text(text) => text,
-                rusqlite::types::Value::Integer(number) => number.to_string(),
-                other => format!("{other:?}"),
-            })
-        })
-        .map_err(sqlite(path))?;
+    run_to_end(connection, &format!("PRAGMA {pragma} = {value}")).map_err(failed(path))?;
+    let found = connection.pragma(pragma).map_err(failed(path))?;
     if found == read_back { Ok(()) } else { Err(OpenError::Pragma { path: path.to_owned(), pragma, found }) }
 }
 
 /// Runs a statement to its end. The switch to WAL returns "wal" before it commits: `pragma_update` stops at that row and
 /// would not notice a failed commit.
-fn run_to_end(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(sql)?;
+fn run_to_end(connection: &Connection, sql: &str) -> db::Result<()> {
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
@@ -189,17 +164,17 @@ fn migrate(connection: &Connection, path: &Path, version: i64) -> Result<(), Ope
     // A migration may rebuild a table. With foreign keys on, dropping the old table would fail because of references to it.
     expect_pragma(connection, path, "foreign_keys", "OFF", "0")?;
     for (migration, next) in MIGRATIONS.iter().zip(2..).filter(|(_, next)| *next > version) {
-        in_transaction(connection, migration, next).map_err(sqlite(path))?;
+        in_transaction(connection, migration, next).map_err(failed(path))?;
     }
-    let mut check = connection.prepare("PRAGMA foreign_key_check").map_err(sqlite(path))?;
-    if check.exists([]).map_err(sqlite(path))? {
+    let mut check = connection.prepare_cached("PRAGMA foreign_key_check").map_err(failed(path))?;
+    if check.exists([]).map_err(failed(path))? {
         let finding = "a row refers to one that does not exist".to_owned();
         return Err(OpenError::Damaged { path: path.to_owned(), finding });
     }
     Ok(())
 }
 
-fn in_transaction(connection: &Connection, sql: &str, version: i64) -> rusqlite::Result<()> {
+fn in_transaction(connection: &Connection, sql: &str, version: i64) -> db::Result<()> {
     connection.execute_batch(&format!("BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"))
 }
 

@@ -5,45 +5,20 @@
 
 use std::cell::OnceCell;
 
-use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
-use rusqlite::{Connection, Error};
-
 use crate::job::Labels;
 
-/// The words, then the fields; the labels, a JSON object, come last.
-const FUNCTION: &str = "has_words";
-const ARGUMENTS: usize = 8;
+/// The function of SQL. Its arguments are the words, the texts, and the labels, a JSON object.
+pub(super) const FUNCTION: &str = "has_words";
+pub(super) const TEXTS: usize = 6;
 
 /// The condition that a row of `jobs`, with its row of `requests`, has the words of a parameter.
 pub(super) const HAS_WORDS: &str =
     "has_words(?, jobs.name, jobs.model, jobs.id, jobs.task_id, requests.prompt,
     (SELECT file_name FROM batches WHERE batches.nr = jobs.batch), requests.labels)";
 
-/// Adds the function of [`HAS_WORDS`] to a connection.
-pub(super) fn add_function(connection: &Connection) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_scalar_function(FUNCTION, ARGUMENTS as i32, flags, |context| has_words(context))
-}
-
-fn has_words(context: &Context<'_>) -> rusqlite::Result<bool> {
-    let words = context.get_or_create_aux(0, Words::column_result)?;
-    let mut texts = [""; ARGUMENTS - 2];
-    for (at, text) in texts.iter_mut().enumerate() {
-        *text = text_of(context.get_raw(at + 1))?;
-    }
-    let labels = text_of(context.get_raw(ARGUMENTS - 1))?;
-    Ok(words.match_fields(&texts, labels))
-}
-
-fn text_of(value: ValueRef<'_>) -> rusqlite::Result<&str> {
-    let text = value.as_str_or_null().map_err(|error| Error::UserFunctionError(Box::new(error)))?;
-    Ok(text.unwrap_or(""))
-}
-
 /// The words of a query.
 #[derive(Debug)]
-struct Words(Vec<Word>);
+pub(super) struct Words(Vec<Word>);
 
 #[derive(Debug)]
 struct Word {
@@ -54,19 +29,13 @@ struct Word {
     is_excluded: bool,
 }
 
-impl FromSql for Words {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Ok(Self::new(value.as_str()?))
-    }
-}
-
 impl Words {
-    fn new(query: &str) -> Self {
+    pub fn new(query: &str) -> Self {
         Self(query.split_whitespace().map(Word::new).collect())
     }
 
     /// `labels` is a JSON object of texts.
-    fn match_fields(&self, texts: &[&str], labels: &str) -> bool {
+    pub fn match_fields(&self, texts: &[&str], labels: &str) -> bool {
         let fields = Fields::new(texts);
         self.0.iter().all(|word| (fields.have(word) || have_labels(labels, word)) != word.is_excluded)
     }

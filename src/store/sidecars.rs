@@ -1,11 +1,10 @@
 //! Sidecars that do not say yet what the database says: recorded in the commit that makes them so, and kept until they
 //! are rewritten.
 
-use rusqlite::Connection;
-
 use crate::job::{JobId, TaskId};
 use crate::money::Quota;
 use crate::store::Store;
+use crate::store::db::Connection;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
 use crate::store::writer::{WriteKind, Writing};

@@ -4,8 +4,6 @@
 //! executed counts for nothing until it is sent again. An unknown outcome stays reserved. An adopted task, which was made
 //! elsewhere, counts for nothing.
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::clock::calendar::Period;
 use crate::failpoints::{self, FailPoint};
@@ -17,6 +15,7 @@ use crate::job::{Job, JobId, Labels, TaskId};
 use crate::money::Quota;
 use crate::money::estimate::Estimate;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension, Row};
 use crate::store::error::StoreError;
 use crate::store::hooks::{About, write_calls};
 use crate::store::meta;
@@ -65,7 +64,7 @@ impl Counted {
 
 /// What has been spent of a budget.
 pub(super) fn spent_of(connection: &Connection, scope: &Scope) -> Result<Spent, StoreError> {
-    let read = |row: &rusqlite::Row<'_>| Ok(Spent { reserved: row.get(0)?, settled: row.get(1)? });
+    let read = |row: &Row<'_>| Ok(Spent { reserved: row.get(0)?, settled: row.get(1)? });
     let spent = match scope {
         Scope::Day(Period { start, end }) | Scope::Month(Period { start, end }) => {
             let quarters = [start, end].map(|time| time.millis().div_euclid(QUARTER_MS));
@@ -235,7 +234,7 @@ fn attempt_of(
     let mut statement = connection.prepare_cached(
         "SELECT number, sends, charged_quota FROM attempts WHERE job = ?1 AND task_id = ?2",
     )?;
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     Ok(statement.query_row((nr, task.as_str()), read).optional()?)
 }
 
@@ -328,8 +327,7 @@ pub(super) fn move_label_spending(
     let mut statement = connection.prepare_cached(
         "SELECT counted_quota, counted_settled, counted_at FROM attempts WHERE job = ?1 AND counted_quota <> 0",
     )?;
-    let read =
-        |row: &rusqlite::Row<'_>| Ok(Counted { quota: row.get(0)?, settled: row.get(1)?, at: row.get(2)? });
+    let read = |row: &Row<'_>| Ok(Counted { quota: row.get(0)?, settled: row.get(1)?, at: row.get(2)? });
     let counted: Vec<Counted> = statement.query_map([nr], read)?.collect::<Result<_, _>>()?;
     for counted in counted {
         let only = |labels: &Labels, others: &Labels| -> Labels {

@@ -1,7 +1,5 @@
 //! How values are stored: times as Unix milliseconds, amounts as whole quota, ids and words as text.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-
 use crate::clock::Timestamp;
 use crate::job::history::HistoryEvent;
 use crate::job::hold::HoldReason;
@@ -13,12 +11,13 @@ use crate::job::suspension::SuspensionCause;
 use crate::job::{JobId, Priority, TaskId};
 use crate::jobfile::pictures::PictureType;
 use crate::money::Quota;
+use crate::store::db::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlResult, ValueRef};
 use crate::store::error::StoreError;
 
 macro_rules! stored {
     ($($kind:ty: $value:ident => $to_sql:expr, $stored:ident => $from_sql:expr;)+) => { $(
         impl ToSql for $kind {
-            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+            fn to_sql(&self) -> ToSqlResult<'_> {
                 let $value = self;
                 Ok($to_sql.into())
             }
@@ -49,7 +48,7 @@ stored! {
 }
 
 impl ToSql for HistoryEvent {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+    fn to_sql(&self) -> ToSqlResult<'_> {
         Ok(self.into_str().into())
     }
 }
@@ -66,12 +65,10 @@ fn parse<T>(
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
-
     use super::*;
 
     fn read<T: FromSql>(value: &str) -> Result<T, StoreError> {
-        let connection = Connection::open_in_memory()?;
+        let connection = crate::store::db::sqlite::open_in_memory();
         Ok(connection.query_row("SELECT ?1", [value], |row| row.get(0))?)
     }
 

@@ -1,9 +1,8 @@
 //! The suspensions in force.
 
-use rusqlite::Connection;
-
 use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::Store;
+use crate::store::db::Connection;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
 

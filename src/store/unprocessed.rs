@@ -1,9 +1,8 @@
 //! How many deliveries of each job are not processed yet, as the writer knows it: with an index by job, each callback would
 //! change a page of its own before it is answered.
 
+use crate::store::db::{self, Connection};
 use std::collections::BTreeMap;
-
-use rusqlite::Connection;
 
 /// Exact: after a rollback, and at the start, it is read from the database when it is needed.
 #[derive(Default)]
@@ -20,7 +19,7 @@ pub(super) struct OfJob {
 
 impl Unprocessed {
     /// Call it before the change that [`add`](Self::add) follows.
-    pub fn of_job(&mut self, connection: &Connection, job: i64) -> rusqlite::Result<OfJob> {
+    pub fn of_job(&mut self, connection: &Connection, job: i64) -> db::Result<OfJob> {
         if self.of_jobs.is_none() {
             self.of_jobs = Some(read(connection)?);
         }
@@ -51,9 +50,9 @@ impl Unprocessed {
     }
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<i64, OfJob>> {
+fn read(connection: &Connection) -> db::Result<BTreeMap<i64, OfJob>> {
     let mut statement =
-        connection.prepare("SELECT job, nr FROM deliveries WHERE processed = 0 ORDER BY nr")?;
+        connection.prepare_cached("SELECT job, nr FROM deliveries WHERE processed = 0 ORDER BY nr")?;
     let mut rows = statement.query([])?;
     let mut of_jobs = BTreeMap::<i64, OfJob>::new();
     while let Some(row) = rows.next()? {

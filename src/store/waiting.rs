@@ -2,8 +2,6 @@
 //! accepted, and again when they are edited or the provider quotes a price: estimating a hundred thousand jobs takes
 //! seconds. Their sum is kept in `job_counts`.
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::event::Event;
@@ -12,6 +10,7 @@ use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::apply::apply_in;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_rows::NOT_STAGED;

@@ -8,11 +8,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock, mpsc};
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::store::database_file::DatabaseFile;
+use crate::store::db::Connection;
 use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};

@@ -62,8 +62,12 @@ fn job_machine_has_no_io_and_no_async() {
 }
 
 #[test]
-fn only_the_store_uses_sql() {
-    for file in source::files().into_iter().filter(|file| file.module() != "store") {
+fn only_the_connections_of_the_store_name_the_database_library() {
+    // `costs` counts what SQLite does, for tests alone.
+    let may = |file: &source::SourceFile| {
+        file.path.starts_with("store/db") || file.path.ends_with("store/costs.rs")
+    };
+    for file in source::files().into_iter().filter(|file| !may(file)) {
         for line in file.code_lines() {
             assert!(!line.contains("rusqlite"), "{}: {line}", file.path.display());
         }

@@ -220,7 +220,7 @@ impl From<StoreError> for Problem {
             | StoreError::CorruptJob(_)
             | StoreError::UnknownWord { .. }
             | StoreError::Aborted(_)
-            | StoreError::Sqlite(_) => {
+            | StoreError::Database(_) => {
                 tracing::error!("admin request failed: {error}");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             }

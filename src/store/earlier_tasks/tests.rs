@@ -47,8 +47,9 @@ fn settled(phase: Phase, quota: i64) -> StatusVerdict {
 
 fn counted(rig: &Rig) -> Vec<(i64, i64)> {
     let connection = raw(&rig.path());
-    let mut statement =
-        connection.prepare("SELECT counted_settled, counted_quota FROM attempts ORDER BY number").unwrap();
+    let mut statement = connection
+        .prepare_cached("SELECT counted_settled, counted_quota FROM attempts ORDER BY number")
+        .unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     rows.map(Result::unwrap).collect()
 }
@@ -119,7 +120,7 @@ async fn callback(rig: &Rig, job: JobId, number: u32) {
 /// The tasks of all attempts.
 fn tasks(rig: &Rig) -> Vec<Option<String>> {
     let connection = raw(&rig.path());
-    let mut statement = connection.prepare("SELECT task_id FROM attempts ORDER BY number").unwrap();
+    let mut statement = connection.prepare_cached("SELECT task_id FROM attempts ORDER BY number").unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 

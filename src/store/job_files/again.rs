@@ -1,11 +1,10 @@
 //! New jobs from the request of an old one: one batch that names it, with names of its own (`NAME-v2`, `NAME-v3`, ...).
 
-use rusqlite::Connection;
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::jobfile::{Draft, MAX_NAME_CHARS};
 use crate::store::Store;
+use crate::store::db::Connection;
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::job_files::idempotency::{ingested_before, record_key};
@@ -174,7 +173,7 @@ mod tests {
         let long = "春".repeat(200);
         assert_eq!(version_name(&long, 12), format!("{}-v12", "春".repeat(188)));
 
-        let connection = Connection::open_in_memory().unwrap();
+        let connection = crate::store::db::sqlite::open_in_memory();
         connection.execute_batch("CREATE TABLE jobs (name TEXT)").unwrap();
         let add = |name: &str| connection.execute("INSERT INTO jobs VALUES (?1)", [name]).unwrap();
         assert_eq!(next_version(&connection, "a").unwrap(), 2);

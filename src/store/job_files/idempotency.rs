@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::store::Store;
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_files::{FileToIngest, IngestError, Ingested};
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::failpoints::{self, FailPoint};
 use crate::job::next_action::{DueWork, due_work};
@@ -15,6 +13,7 @@ use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
 use crate::store::counts::count_new_jobs;
+use crate::store::db::{self, Connection, OptionalExtension, Statement};
 use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_files::{FileToIngest, IngestError, REPEAT_WINDOW, Source};
@@ -43,27 +42,27 @@ pub(super) fn insert_file(
 ) -> Result<i64, StoreError> {
     let file_name = file.file_name.as_deref();
     let base_name = file_name.map(jobfile::base_name).filter(|base| Some(&**base) != file_name);
-    connection
-        .prepare_cached(
-            "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged, inputs_sha256)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute((
-            file.source.as_str(),
-            &file.file_name,
-            base_name.as_deref(),
-            &file.sha256,
-            i64::try_from(file.bytes).unwrap_or(i64::MAX),
-            count(jobs),
-            now,
-            match file.source {
-                Source::Inbox => None,
-                Source::Api => Some(now),
-            },
-            visibility == Visibility::Staged,
-            &file.inputs_sha256,
-        ))?;
-    Ok(connection.last_insert_rowid())
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO batches (source, file_name, base_name, sha256, bytes, jobs, open_jobs, ingested_at, moved_at, staged,
+                              inputs_sha256)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    let nr = insert.insert((
+        file.source.as_str(),
+        &file.file_name,
+        base_name.as_deref(),
+        &file.sha256,
+        i64::try_from(file.bytes).unwrap_or(i64::MAX),
+        count(jobs),
+        now,
+        match file.source {
+            Source::Inbox => None,
+            Source::Api => Some(now),
+        },
+        visibility == Visibility::Staged,
+        &file.inputs_sha256,
+    ))?;
+    Ok(nr)
 }
 
 fn count(jobs: usize) -> i64 {
@@ -134,10 +133,10 @@ pub(super) struct Inserts<'c> {
     connection: &'c Connection,
     visibility: Visibility,
     fair_by: Option<&'c str>,
-    job: CachedStatement<'c>,
-    request: CachedStatement<'c>,
-    label: CachedStatement<'c>,
-    history: CachedStatement<'c>,
+    job: Statement<'c>,
+    request: Statement<'c>,
+    label: Statement<'c>,
+    history: Statement<'c>,
     estimator: Estimator<'c>,
     /// Jobs of each model that are not in `job_counts` yet, and what they will probably cost.
     uncounted: BTreeMap<String, (i64, Quota)>,
@@ -249,14 +248,13 @@ impl<'c> Inserts<'c> {
         Ok((job.id(), estimate.quota))
     }
 
-    fn add_request(&mut self, nr: i64, id: JobId, draft: &Draft) -> rusqlite::Result<()> {
-        let unwritable = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-        let labels = serde_json::to_string(&draft.labels).map_err(unwritable)?;
+    fn add_request(&mut self, nr: i64, id: JobId, draft: &Draft) -> db::Result<()> {
+        let labels = serde_json::to_string(&draft.labels).map_err(db::Error::unwritable)?;
         let warnings: Vec<&str> = draft.warnings.iter().map(|warning| warning.message.as_str()).collect();
-        let warnings = serde_json::to_string(&warnings).map_err(unwritable)?;
+        let warnings = serde_json::to_string(&warnings).map_err(db::Error::unwritable)?;
         let defaults = match &draft.defaults[..] {
             [] => None,
-            used => Some(serde_json::to_string(used).map_err(unwritable)?),
+            used => Some(serde_json::to_string(used).map_err(db::Error::unwritable)?),
         };
         self.request.execute((nr, &draft.body, &draft.prompt, labels, warnings, defaults, &draft.key))?;
         for (key, value) in &draft.labels {

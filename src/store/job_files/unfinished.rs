@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::clock::Timestamp;
 use crate::job::next_action::{NextAction, next_action};
 use crate::job::{Job, JobId};
 use crate::store::Store;
+use crate::store::db::{self, Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_rows::{JobColumns, read_row};
 use crate::store::notify::Topic;
 use crate::store::prune::delete_job;
 use crate::store::writer::{WriteKind, Writing};
+use parking_lot::Mutex;
 
 /// Most jobs made due, or keys deleted, per commit.
 const MAX_CHANGED_PER_COMMIT: i64 = 512;
@@ -130,7 +129,7 @@ fn make_some_due(writing: &mut Writing<'_>, batch: i64, last: i64) -> Result<Opt
         JobColumns::SELECT
     ))?;
     let first = match select.query((batch, last, i64::MAX, 1))?.next()? {
-        Some(row) => read_row(connection, row)?,
+        Some(row) => read_row(connection, &row)?,
         None => {
             let mut finish = connection.prepare_cached("UPDATE batches SET staged = 0 WHERE nr = ?1")?;
             finish.execute([batch])?;
@@ -151,7 +150,7 @@ fn make_some_due(writing: &mut Writing<'_>, batch: i64, last: i64) -> Result<Opt
         )?;
         let mut rows = select.query((batch, first.nr, end, MAX_CHANGED_PER_COMMIT))?;
         while let Some(row) = rows.next()? {
-            let other = read_row(connection, row)?;
+            let other = read_row(connection, &row)?;
             let (action, at) = due_when_accepted(&other.job);
             update.execute((other.nr, action, at, writing.next_change()))?;
         }
@@ -189,12 +188,12 @@ fn delete_some_jobs(writing: &mut Writing<'_>, batch: i64) -> Result<bool, Store
 
 /// Deletes the staged files that a crash left, and returns the published files whose jobs are not all due yet. Only for the
 /// start, when nothing waits for the writer.
-pub(in crate::store) fn recover(connection: &Connection) -> rusqlite::Result<Vec<StagedFile>> {
+pub(in crate::store) fn recover(connection: &Connection) -> db::Result<Vec<StagedFile>> {
     let staged = connection.query_row("SELECT 1 FROM batches WHERE staged = 1", [], |_| Ok(())).optional()?;
     if staged.is_some() {
         connection.execute_batch(DELETE_STAGED)?;
     }
-    let mut select = connection.prepare("SELECT nr FROM batches WHERE staged = 2")?;
+    let mut select = connection.prepare_cached("SELECT nr FROM batches WHERE staged = 2")?;
     let files = select.query_map([], |row| Ok(StagedFile { nr: row.get(0)?, ..StagedFile::default() }))?;
     files.collect()
 }

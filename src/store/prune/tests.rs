@@ -1,5 +1,3 @@
-use rusqlite::StatementStatus;
-
 use super::*;
 use crate::job::JobId;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, TaskFacts};
@@ -7,6 +5,7 @@ use crate::jobfile::Draft;
 use crate::store::details::Found;
 use crate::store::job_files::IngestError;
 use crate::store::tests::{NOW, Rig, accepted, draft, raw, url};
+use rusqlite::StatementStatus;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -51,7 +50,7 @@ impl Rig {
 
     fn job_names(&self) -> Vec<String> {
         let connection = raw(&self.path());
-        let mut statement = connection.prepare("SELECT name FROM jobs ORDER BY name").unwrap();
+        let mut statement = connection.prepare_cached("SELECT name FROM jobs ORDER BY name").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
@@ -253,9 +252,9 @@ async fn pruning_a_job_scans_no_table() {
         failed_job_with_all_rows(&rig, &format!("job-{number}")).await;
     }
     let connection = raw(&rig.path());
-    connection.pragma_update(None, "foreign_keys", "ON").unwrap();
+    connection.set_pragma("foreign_keys", "ON").unwrap();
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-        let mut statement = connection.prepare(sql).unwrap();
+        let mut statement = connection.sqlite().prepare(sql).unwrap();
         statement.execute(values).unwrap();
         assert_eq!(statement.get_status(StatementStatus::FullscanStep), 0, "{sql}");
     };

@@ -14,7 +14,7 @@ use strum::VariantArray;
 async fn database_left_without_tables_by_a_crash_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let begun = folder.path().join("begun.db");
-    raw(&begun).pragma_update(None, "journal_mode", "WAL").unwrap();
+    raw(&begun).set_pragma("journal_mode", "WAL").unwrap();
     assert!(begun.metadata().unwrap().len() > 0, "the header is on the disk");
     let store = open(&begun).unwrap();
     assert_eq!(store.epoch().await.unwrap(), 0);
@@ -25,7 +25,7 @@ async fn foreign_or_newer_database_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.db");
     drop(open(&newer).unwrap());
-    raw(&newer).pragma_update(None, "user_version", VERSION + 1).unwrap();
+    raw(&newer).set_pragma("user_version", VERSION + 1).unwrap();
     assert!(matches!(open(&newer), Err(OpenError::Newer { .. })));
 
     let foreign = folder.path().join("foreign.db");
@@ -82,7 +82,7 @@ fn schema_checks_build_no_list_for_each_row() {
          cancel_requested, expiry_alerted, progress, last_change) VALUES ('', 1, '', '', 0, 0, 'pending', 0, 0, 0, 0, 0, 1)",
         "UPDATE jobs SET state = 'held', next_action = NULL WHERE nr = 1",
     ] {
-        let mut program = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let mut program = connection.prepare_cached(&format!("EXPLAIN {sql}")).unwrap();
         let opcodes: Vec<String> =
             program.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
         assert!(!opcodes.iter().any(|opcode| opcode == "OpenEphemeral"), "{sql}: {opcodes:?}");
@@ -98,8 +98,8 @@ async fn version_1_migrates_to_the_current_version() {
     let (heads, _) =
         store.submit_queue(Timestamp::from_millis(1_775_285_160_000), Turns::default()).await.unwrap();
     assert!(heads.is_empty());
-    let version: i64 = raw(&path).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, VERSION);
+    let version = raw(&path).pragma("user_version").unwrap();
+    assert_eq!(version, VERSION.to_string());
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn version_3_migrates_with_every_state_and_word() {
     let migrated = raw(&path);
     assert_eq!(structure(&migrated), structure(&new_database()));
     let rows = |sql: &str| -> Vec<String> {
-        let mut statement = migrated.prepare(sql).unwrap();
+        let mut statement = migrated.prepare_cached(sql).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     assert_eq!(rows("PRAGMA integrity_check"), ["ok"]);
@@ -218,7 +218,7 @@ fn old_database(folder: &tempfile::TempDir, version: i64, schema: &str) -> (Path
     let path = folder.path().join("dropreel.db");
     let old = raw(&path);
     old.execute_batch(schema).unwrap();
-    old.pragma_update(None, "user_version", version).unwrap();
+    old.set_pragma("user_version", version).unwrap();
     (path, old)
 }
 
@@ -233,7 +233,7 @@ fn structure(connection: &Connection) -> Vec<String> {
     let sql = "SELECT m.name || ' ' || i.cid || ' ' || i.name || ' ' || i.type || i.\"notnull\" || i.pk
                FROM sqlite_schema AS m JOIN pragma_table_info(m.name) AS i WHERE m.type = 'table'
                UNION SELECT coalesce(sql, name) FROM sqlite_schema WHERE type = 'index' ORDER BY 1";
-    let mut statement = connection.prepare(sql).unwrap();
+    let mut statement = connection.prepare_cached(sql).unwrap();
     let lines = statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
     lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
@@ -241,7 +241,7 @@ fn structure(connection: &Connection) -> Vec<String> {
 #[test]
 fn sqlite_is_built_without_unused_features() {
     let connection = raw(Path::new(":memory:"));
-    let mut options = connection.prepare("PRAGMA compile_options").unwrap();
+    let mut options = connection.prepare_cached("PRAGMA compile_options").unwrap();
     let options: Vec<String> = options.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
     assert!(!options.iter().any(|option| option == "ENABLE_LOAD_EXTENSION"), "{options:?}");

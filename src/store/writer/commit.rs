@@ -3,8 +3,6 @@
 
 use std::sync::{Arc, OnceLock, mpsc};
 
-use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use tokio::sync::watch;
 
 use super::batches::Batches;
@@ -12,6 +10,7 @@ use super::{PendingWrite, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::store::database_file::DatabaseFile;
+use crate::store::db::{self, Connection};
 use crate::store::error::StoreError;
 use crate::store::metrics::{MetricEvent, Metrics};
 use crate::store::notify::{Notifier, Topic};
@@ -93,7 +92,7 @@ impl WriterLoop {
         }
         if self.file.check().is_err() {
             // SQLite would remove the WAL by its name, which may be that of another database now.
-            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            let _ = self.connection.keep_log_when_closed();
             return;
         }
         failpoints::hit(FailPoint::CheckpointBegan);
@@ -205,7 +204,7 @@ impl WriterLoop {
         let keep = write.run(&mut writing);
         let (topics, counts) = (writing.notified, writing.counted);
         // A full disk or a failing one makes SQLite undo the whole transaction by itself.
-        if self.connection.is_autocommit() {
+        if !self.connection.is_in_transaction() {
             return Err(WriteError::Over(BatchOutcome::Undone(|| StoreError::DiskFull(None))));
         }
         if isolated {
@@ -231,12 +230,12 @@ impl WriterLoop {
     }
 
     /// Executes one of the few transaction statements, prepared once.
-    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+    fn execute(&self, statement: &str) -> db::Result<()> {
         self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
-    fn roll_back(&self, cause: &rusqlite::Error) -> BatchOutcome {
-        if !self.connection.is_autocommit() && self.connection.execute_batch("ROLLBACK").is_err() {
+    fn roll_back(&self, cause: &db::Error) -> BatchOutcome {
+        if self.connection.is_in_transaction() && self.connection.execute_batch("ROLLBACK").is_err() {
             return BatchOutcome::Unknown(cause.to_string());
         }
         outcome_of(cause)
@@ -252,7 +251,7 @@ impl WriterLoop {
 }
 
 /// A full disk or a lock leaves nothing behind. Any other failure of a commit is an unknown outcome.
-fn outcome_of(error: &rusqlite::Error) -> BatchOutcome {
+fn outcome_of(error: &db::Error) -> BatchOutcome {
     match StoreError::nothing_kept(error) {
         Some(kind) => BatchOutcome::Undone(kind),
         None => BatchOutcome::Unknown(error.to_string()),

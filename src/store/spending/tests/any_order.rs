@@ -87,7 +87,7 @@ impl Run {
         let named = "SELECT attempts.task_id, jobs.id FROM attempts JOIN jobs ON jobs.nr = attempts.job
             WHERE attempts.task_id LIKE 'task-x%'";
         let connection = raw(&self.rig.path());
-        let mut statement = connection.prepare(named).unwrap();
+        let mut statement = connection.prepare_cached(named).unwrap();
         let owners = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         for (task, job) in owners.map(Result::unwrap) {
             self.ledger.entry(task).or_insert((job, None));
@@ -199,7 +199,7 @@ impl Run {
 fn check_sums(rig: &Rig) {
     let connection = raw(&rig.path());
     let rows = |sql: &str| -> Vec<(String, i64, i64)> {
-        let mut statement = connection.prepare(sql).unwrap();
+        let mut statement = connection.prepare_cached(sql).unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
         rows.map(Result::unwrap).filter(|(_, reserved, settled)| (*reserved, *settled) != (0, 0)).collect()
     };

@@ -1,0 +1,77 @@
+//! The rows of a query.
+
+use super::{Error, FromSql, Result, ValueRef};
+
+/// The rows of a query, one after the other.
+pub(in crate::store) struct Rows<'s>(rusqlite::Rows<'s>);
+
+impl<'s> Rows<'s> {
+    pub(super) fn new(rows: rusqlite::Rows<'s>) -> Self {
+        Self(rows)
+    }
+
+    /// The next row. Not an iterator: a row is gone once the next one is read.
+    pub fn next(&mut self) -> Result<Option<Row<'_>>> {
+        Ok(self.0.next()?.map(Row))
+    }
+
+    /// The first row, which must be there.
+    pub(super) fn first(&mut self) -> Result<Row<'_>> {
+        self.next()?.ok_or(Error::NoRow)
+    }
+}
+
+/// The rows of a query, each made into a value.
+pub(in crate::store) struct MappedRows<'s, F> {
+    pub(super) rows: Rows<'s>,
+    pub(super) read: F,
+}
+
+impl<T, E: From<Error>, F: FnMut(&Row<'_>) -> Result<T, E>> Iterator for MappedRows<'_, F> {
+    type Item = Result<T, E>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.rows.next() {
+            Ok(row) => row.map(|row| (self.read)(&row)),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+}
+
+/// A row of a query.
+pub(in crate::store) struct Row<'r>(&'r rusqlite::Row<'r>);
+
+impl Row<'_> {
+    /// The value of a column, by its position or its name.
+    pub fn get<I: Column, T: FromSql>(&self, column: I) -> Result<T> {
+        let column = column.position(self)?;
+        T::column_result(self.at(column)?).map_err(|source| Error::Value { column, source })
+    }
+
+    /// A text as it lies in the row; `None`: null.
+    pub fn text<I: Column>(&self, column: I) -> Result<Option<&str>> {
+        let column = column.position(self)?;
+        self.at(column)?.as_str_or_null().map_err(|source| Error::Value { column, source })
+    }
+
+    fn at(&self, column: usize) -> Result<ValueRef<'_>> {
+        Ok(self.0.get_ref(column)?)
+    }
+}
+
+/// What names a column.
+pub(in crate::store) trait Column {
+    fn position(self, row: &Row<'_>) -> Result<usize>;
+}
+
+impl Column for usize {
+    fn position(self, _: &Row<'_>) -> Result<usize> {
+        Ok(self)
+    }
+}
+
+impl Column for &str {
+    fn position(self, row: &Row<'_>) -> Result<usize> {
+        Ok(row.0.as_ref().column_index(self)?)
+    }
+}
