@@ -77,13 +77,15 @@ fn page(
     let first = after.as_ref().map_or(0, |place| place.part);
     let mut reader = PageReader { limit, ..PageReader::default() };
     for (at, part) in parts.into_iter().enumerate().skip(first) {
-        let (sql, values) = select_page(filter, order, part, after.take());
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params_from_iter(values))?;
-        while !reader.has_more
-            && let Some(row) = rows.next()?
-        {
-            reader.add((at, row.get(0)?), row.get(1)?);
+        for range in part.ranges(after.take()) {
+            let (sql, values) = select_page(filter, order, &part, range);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(values))?;
+            while !reader.has_more
+                && let Some(row) = rows.next()?
+            {
+                reader.add((at, row.get(0)?), row.get(1)?);
+            }
         }
     }
     let PageReader { found, last, has_more, .. } = reader;
@@ -148,6 +150,26 @@ impl Part {
         let source = format!("({}) AS candidates CROSS JOIN jobs ON jobs.nr = candidates.nr", candidates.sql);
         Self { source, values: candidates.values, within: "true", also: "true", key }
     }
+
+    /// The jobs after a place, in one range or two. In one, by a comparison of key and number, an index is entered by its key
+    /// alone: the jobs that share the key of the place would all be read again.
+    fn ranges(&self, after: Option<Place>) -> Vec<Range> {
+        match after {
+            None => vec![Range::All],
+            Some(Place { nr, .. }) if self.key.is_none() => vec![Range::AfterNumber(nr)],
+            Some(Place { key, nr, .. }) => vec![Range::SameKey(key.clone(), nr), Range::AfterKey(key)],
+        }
+    }
+}
+
+/// Jobs of a part that follow each other.
+#[derive(Debug)]
+enum Range {
+    All,
+    AfterNumber(i64),
+    /// With this key, after the job of this number.
+    SameKey(Value, i64),
+    AfterKey(Value),
 }
 
 /// All jobs in this order. By cost and by rating, the indexes have only those that have one. A job that was retried counts with
@@ -213,16 +235,11 @@ impl Place {
     }
 }
 
-/// The statement of a part: the number of each job, and whether it matches.
-fn select_page(
-    filter: &JobFilter,
-    order: JobOrder,
-    part: Part,
-    after: Option<Place>,
-) -> (String, Vec<Value>) {
+/// The statement of a range: the number of each job, and whether it matches.
+fn select_page(filter: &JobFilter, order: JobOrder, part: &Part, range: Range) -> (String, Vec<Value>) {
     let (mut matches, mut values) = matches(filter);
     matches.push(part.also.to_owned());
-    values.extend(part.values);
+    values.extend(part.values.iter().cloned());
     let (later, direction) = match order {
         JobOrder::Created | JobOrder::Cost | JobOrder::Rating => ("<", "DESC"),
         JobOrder::Name => (">", "ASC"),
@@ -233,20 +250,25 @@ fn select_page(
         None => "",
     };
     let number = if part.source.starts_with('(') { "candidates.nr" } else { "jobs.nr" };
-    let after = match (after, part.key) {
-        (None, _) => String::new(),
-        (Some(Place { nr, .. }), None) => {
+    let key = part.key.unwrap_or(number);
+    let after = match range {
+        Range::All => String::new(),
+        Range::AfterNumber(nr) => {
             values.push(nr.into());
             format!(" AND {number} {later} ?")
         }
-        (Some(Place { key: value, nr, .. }), Some(key)) => {
+        Range::SameKey(value, nr) => {
             values.extend([value, nr.into()]);
-            format!(" AND ({key}, {number}) {later} (?, ?)")
+            format!(" AND {key} = ? AND {number} {later} ?")
+        }
+        Range::AfterKey(value) => {
+            values.push(value);
+            format!(" AND {key} {later} ?")
         }
     };
-    let key = part.key.map_or_else(String::new, |key| format!("{key} {direction}, "));
+    let sorted = part.key.map_or_else(String::new, |key| format!("{key} {direction}, "));
     let sql = format!(
-        "SELECT {number}, coalesce({}, 0) FROM {}{requests} WHERE {}{after} ORDER BY {key}{number} {direction}",
+        "SELECT {number}, coalesce({}, 0) FROM {}{requests} WHERE {}{after} ORDER BY {sorted}{number} {direction}",
         matches.join(" AND "),
         part.source,
         part.within,
@@ -371,9 +393,12 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("jobs by name", JobOrder::Name),
     ];
     let statements = |(name, order)| {
-        parts(order).into_iter().map(move |part| {
+        parts(order).into_iter().flat_map(move |part| {
             let place = Place { part: 0, key: Value::Null, nr: 1 };
-            (name, select_page(&JobFilter::default(), order, part, Some(place)).0)
+            let ranges = part.ranges(Some(place)).into_iter();
+            ranges
+                .map(|range| (name, select_page(&JobFilter::default(), order, &part, range).0))
+                .collect::<Vec<_>>()
         })
     };
     orders.into_iter().flat_map(statements).collect()
