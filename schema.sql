@@ -154,6 +154,8 @@ CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_
 -- What needs a person, by cause.
 CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
+CREATE INDEX jobs_in_need_by_number ON jobs (nr)
+    WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 -- What may have been charged without a video.
 CREATE INDEX jobs_to_dispute ON jobs (nr)
     WHERE attempts > 0 AND (attempts > 1 OR state = 'pending' OR state = 'held' OR state = 'failed'
@@ -190,6 +192,15 @@ CREATE TRIGGER job_uncounted AFTER DELETE ON jobs BEGIN
     WHERE state = old.state AND model = old.model;
     DELETE FROM job_counts WHERE state = old.state AND model = old.model AND jobs = 0;
 END;
+
+-- How many jobs need a person, by cause (src/store/needs.rs). `dropreel doctor` compares it too.
+CREATE TABLE need_counts (
+    state TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    model TEXT NOT NULL,
+    jobs  INTEGER NOT NULL,
+    PRIMARY KEY (state, cause, model)
+) STRICT, WITHOUT ROWID;
 
 -- What a job asks for: wide, read only to submit and to display.
 CREATE TABLE requests (

@@ -86,6 +86,8 @@ fn fill(data: &Path, jobs: u64) {
     connection
         .execute_batch(
             "DELETE FROM job_counts; INSERT INTO job_counts SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;
+             DELETE FROM need_counts; INSERT INTO need_counts SELECT state, coalesce(reason, error_code, state), model, count(*)
+             FROM jobs WHERE dismissed_at IS NULL AND state IN ('held', 'failed', 'expired') GROUP BY 1, 2, 3;
              COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
         )
         .unwrap();

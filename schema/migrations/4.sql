@@ -97,6 +97,8 @@ CREATE INDEX jobs_by_state ON jobs (state, nr);
 CREATE INDEX jobs_by_end ON jobs (state, finished_at, model, submitted_at, cost_quota) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), model)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
+CREATE INDEX jobs_in_need_by_number ON jobs (nr)
+    WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change) WHERE last_change > 0;
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
@@ -382,3 +384,14 @@ CREATE TRIGGER job_uncounted AFTER DELETE ON jobs BEGIN
 END;
 INSERT INTO job_counts
 SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;
+CREATE TABLE need_counts (
+    state TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    model TEXT NOT NULL,
+    jobs  INTEGER NOT NULL,
+    PRIMARY KEY (state, cause, model)
+) STRICT, WITHOUT ROWID;
+INSERT INTO need_counts
+SELECT state, coalesce(reason, error_code, state), model, count(*) FROM jobs
+WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired')
+GROUP BY state, coalesce(reason, error_code, state), model;

@@ -64,17 +64,22 @@ pub struct Need {
     pub actions: Vec<(PossibleAction, Effect)>,
 }
 
+/// Why a job needs a person, in one word. `None` if nobody is needed: also for a job that failed and was dismissed.
+pub fn cause(job: &Job) -> Option<&str> {
+    let facts = job.facts();
+    match job.state() {
+        State::Held(hold) => Some(hold.reason.into_str()),
+        State::Failed { .. } | State::Expired { .. } if facts.dismissed_at.is_none() => {
+            Some(facts.error.as_ref().map_or(job.state_name().into_str(), |error| &error.code))
+        }
+        _ => None,
+    }
+}
+
 impl Need {
-    /// `None` if nobody is needed: also for a job that failed and was dismissed.
+    /// `None` if nobody is needed.
     pub fn of(job: &Job, now: Timestamp) -> Option<Self> {
-        let facts = job.facts();
-        let cause = match job.state() {
-            State::Held(hold) => hold.reason.into_str().to_owned(),
-            State::Failed { .. } | State::Expired { .. } if facts.dismissed_at.is_none() => {
-                facts.error.as_ref().map_or_else(|| job.state_name().to_string(), |error| error.code.clone())
-            }
-            _ => return None,
-        };
+        let cause = cause(job)?.to_owned();
         let actions = possible_actions(job, now).into_iter();
         Some(Self {
             cause,

@@ -19,6 +19,7 @@ use crate::store::hooks::{About, write_calls};
 use crate::store::job_rows::{JobRow, read_job, update_job};
 use crate::store::learned_times::{learn, usual_time_of_new_task};
 use crate::store::metrics::MetricEvent;
+use crate::store::needs::count_need;
 use crate::store::notify::Topic;
 use crate::store::output_rows::write_outputs;
 use crate::store::spending::record_billing;
@@ -93,6 +94,7 @@ pub(super) fn apply_to(
         record_billing(writing, (nr, before), &billing)?;
     }
     learn(writing.connection, event, before, moment.now)?;
+    count_need(writing.connection, before, &job)?;
     care_for_earlier_task(writing, event, (before, &job), moment)?;
     let due = due_work(&job, moment.now);
     // Elapsed time does not change the job, but may change what it needs next.

@@ -10,6 +10,7 @@ use crate::store::Store;
 use crate::store::db::{self, Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_rows::NOT_STAGED;
+use crate::store::needs::wrong_needs;
 
 /// Unfinished jobs of one state and model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +76,10 @@ pub(super) fn count_new_jobs(
     Ok(())
 }
 
-/// How many of the counts differ from a full count.
+/// How many of the counts differ from a full count, with those of jobs in need.
 pub(super) fn wrong_counts(connection: &Connection) -> db::Result<i64> {
-    connection.query_row(WRONG, [], |row| row.get(0))
+    let wrong: i64 = connection.query_row(WRONG, [], |row| row.get(0))?;
+    Ok(wrong + wrong_needs(connection)?)
 }
 
 impl Store {

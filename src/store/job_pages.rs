@@ -328,7 +328,8 @@ fn candidates(filter: &JobFilter) -> Vec<Candidates> {
         let of_cause = format!("SELECT nr FROM jobs WHERE {IN_NEED} AND {CAUSE} = ?");
         add(&of_cause, vec![cause.clone().into()], false);
     } else if filter.needs {
-        add(&format!("SELECT nr FROM jobs WHERE {IN_NEED}"), Vec::new(), false);
+        let in_need = format!("SELECT nr FROM jobs INDEXED BY jobs_in_need_by_number WHERE {IN_NEED}");
+        add(&in_need, Vec::new(), true);
     }
     if let Some(folder) = &filter.folder {
         add(

@@ -1,10 +1,13 @@
-//! What needs a person: held jobs, and failed and expired ones that nobody has dismissed, by cause and model.
+//! What needs a person: held jobs, and failed and expired ones that nobody has dismissed, by cause and model. How many there
+//! are is kept in `need_counts`, so that no page counts them.
 
+use crate::job::Job;
+use crate::job::needs::cause;
 use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::pricing::price_book::PriceBook;
 use crate::store::Store;
-use crate::store::db::Connection;
+use crate::store::db::{self, Connection};
 use crate::store::details::{JobDetails, details_where};
 use crate::store::error::StoreError;
 use crate::store::estimates::Estimator;
@@ -32,11 +35,62 @@ pub struct NeedGroup {
     pub estimate: Quota,
 }
 
-fn groups_statement() -> String {
+const GROUPS: &str = "SELECT state, cause, model, jobs FROM need_counts";
+
+/// Rows of `need_counts` that differ from a full count, and groups of jobs that it lacks.
+fn wrong() -> String {
+    let counted = format!(
+        "SELECT jobs.state, {CAUSE}, jobs.model, count(*) FROM jobs WHERE {IN_NEED} GROUP BY jobs.state, {CAUSE}, jobs.model"
+    );
     format!(
-        "SELECT jobs.state, {CAUSE}, jobs.model, count(*) FROM jobs INDEXED BY jobs_in_need WHERE {IN_NEED}
-         GROUP BY jobs.state, {CAUSE}, jobs.model"
+        "SELECT (SELECT count(*) FROM ({GROUPS} EXCEPT {counted}) AS surplus)
+            + (SELECT count(*) FROM ({counted} EXCEPT {GROUPS}) AS lacking)"
     )
+}
+
+/// What a job counts for in `need_counts`.
+fn counted(job: &Job) -> Option<(StateName, &str, &str)> {
+    cause(job).map(|cause| (job.state_name(), cause, job.identity().model.as_str()))
+}
+
+/// Counts what an event did to a job.
+pub(super) fn count_need(connection: &Connection, before: &Job, after: &Job) -> Result<(), StoreError> {
+    let (before, after) = (counted(before), counted(after));
+    if before == after {
+        return Ok(());
+    }
+    if let Some(key) = before {
+        connection
+            .prepare_cached(
+                "UPDATE need_counts SET jobs = jobs - 1 WHERE state = ?1 AND cause = ?2 AND model = ?3",
+            )?
+            .execute(key)?;
+        connection.prepare_cached("DELETE FROM need_counts WHERE jobs = 0")?.execute([])?;
+    }
+    if let Some(key) = after {
+        connection
+            .prepare_cached(
+                "INSERT INTO need_counts VALUES (?1, ?2, ?3, 1)
+                 ON CONFLICT (state, cause, model) DO UPDATE SET jobs = need_counts.jobs + 1",
+            )?
+            .execute(key)?;
+    }
+    Ok(())
+}
+
+/// A job in need is about to be deleted.
+pub(super) fn uncount_need(connection: &Connection, nr: i64) -> Result<(), StoreError> {
+    let of_job = format!("SELECT jobs.state, {CAUSE}, jobs.model FROM jobs WHERE jobs.nr = ?1 AND {IN_NEED}");
+    let sql = format!("UPDATE need_counts SET jobs = jobs - 1 WHERE (state, cause, model) IN ({of_job})");
+    if connection.prepare_cached(&sql)?.execute([nr])? > 0 {
+        connection.prepare_cached("DELETE FROM need_counts WHERE jobs = 0")?.execute([])?;
+    }
+    Ok(())
+}
+
+/// How many of the counts by cause differ from a full count.
+pub(super) fn wrong_needs(connection: &Connection) -> db::Result<i64> {
+    connection.query_row(&wrong(), [], |row| row.get(0))
 }
 
 fn group_condition() -> String {
@@ -64,7 +118,7 @@ impl Store {
     pub async fn needs(&self, limit: usize) -> Result<(u64, Vec<NeedGroup>), StoreError> {
         let book = self.prices.read().clone();
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&groups_statement())?;
+            let mut statement = connection.prepare_cached(GROUPS)?;
             let rows = statement.query_map([], |row| {
                 let count: i64 = row.get(3)?;
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, count.unsigned_abs()))
@@ -132,7 +186,6 @@ fn estimate(
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
     vec![
-        ("groups in need", groups_statement()),
         ("newest of a group", super::details::select_where(&group_condition())),
         ("requests of a group", requests_statement()),
         ("failed of a batch", format!("SELECT requests.body {FAILED_OF_BATCH}")),

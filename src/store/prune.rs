@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_files::REPEAT_WINDOW;
+use crate::store::needs::uncount_need;
 use crate::store::writer::{WriteKind, Writing};
 
 /// A job that ended less long ago is never pruned: the report needs what was spent this month. Repeated copies of a
@@ -224,6 +225,7 @@ pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, batch: i64) -> Result<(
     for rows in DELETE_ROWS {
         connection.prepare_cached(rows)?.execute([nr])?;
     }
+    uncount_need(connection, nr)?;
     connection.prepare_cached(DELETE_JOB)?.execute([nr])?;
     if connection.prepare_cached(DELETE_BATCH)?.execute([batch])? > 0 {
         connection.prepare_cached(DELETE_BATCH_CALLS)?.execute([batch])?;

@@ -91,7 +91,7 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
     if number("PRAGMA user_version")? == VERSION
         && super::counts::wrong_counts(&connection).map_err(failed(path))? > 0
     {
-        let finding = "the table job_counts differs from a count of the jobs".to_owned();
+        let finding = "job_counts or need_counts differs from a count of the jobs".to_owned();
         return Err(OpenError::Damaged { path: path.to_owned(), finding });
     }
     let (jobs, pages, size) =

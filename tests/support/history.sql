@@ -78,6 +78,8 @@ SELECT DISTINCT model || ' 720p 5', '[60000]', 60000, 90000, 120000, :now FROM p
 INSERT INTO spending SELECT counted_at / 900000, 0, sum(counted_quota) FROM attempts GROUP BY 1;
 INSERT INTO label_spending SELECT labels.key, value, 0, sum(counted_quota) FROM labels JOIN attempts USING (job) GROUP BY 1, 2;
 INSERT INTO job_counts SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;
+INSERT INTO need_counts SELECT state, coalesce(reason, error_code, state), model, count(*) FROM jobs
+WHERE dismissed_at IS NULL AND state IN ('held', 'failed', 'expired') GROUP BY 1, 2, 3;
 -- The next start submits nothing.
 INSERT INTO suspensions VALUES ('paused_submits', NULL, 'paused', :now);
 DROP TABLE temp.plan;

@@ -145,6 +145,7 @@ async fn number_of_a_batch_is_never_used_again() {
 #[tokio::test]
 async fn needed_job_is_never_pruned() {
     let rig = Rig::new();
+    rig.skip_counts();
     // Each of these has one reason to stay.
     rig.ingest_and_move("pending").await;
     let recent = rig.ingest_and_move("recent").await;
@@ -248,6 +249,7 @@ async fn file_is_needed_while_one_of_its_jobs_cannot_be_pruned() {
 #[tokio::test]
 async fn pruning_a_job_scans_no_table() {
     let rig = Rig::new();
+    rig.skip_counts();
     for number in 0..40 {
         failed_job_with_all_rows(&rig, &format!("job-{number}")).await;
     }

@@ -47,6 +47,7 @@ async fn inspection_finds_counts_that_differ_from_the_jobs() {
         "UPDATE job_counts SET jobs = 2",
         "DELETE FROM job_counts",
         "INSERT INTO job_counts VALUES ('held', 'x', 1, 0)",
+        "INSERT INTO need_counts VALUES ('held', 'too_expensive', 'x', 1)",
     ];
     for sql in wrong {
         let folder = tempfile::tempdir().unwrap();
