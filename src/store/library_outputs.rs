@@ -166,26 +166,28 @@ fn page(
     limit: usize,
 ) -> Result<OutputPage, StoreError> {
     let keys = order.keys().len();
-    let (sql, values) = select_page(filter, order, cursor);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
     let (mut found, mut examined, mut last) = (Vec::new(), 0, None);
     let mut has_more = false;
-    while let Some(row) = rows.next()? {
-        let matches: bool = row.get(keys)?;
-        has_more = examined == MAX_EXAMINED || (matches && found.len() == limit);
-        if has_more {
-            break;
-        }
-        examined += 1;
-        if matches {
-            let place: [Value; 4] =
-                [row.get(keys + 1)?, row.get(keys + 2)?, row.get(keys + 3)?, row.get(keys + 4)?];
-            found.push(place);
-        }
-        // The last output of this page, or the last that did not match.
-        if last.is_none() && (found.len() == limit || examined == MAX_EXAMINED) {
-            last = Some(read_cursor(&row, keys)?);
+    for range in ranges(filter, order, cursor) {
+        let (sql, values) = select_page(filter, order, range);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while !has_more && let Some(row) = rows.next()? {
+            let matches: bool = row.get(keys)?;
+            has_more = examined == MAX_EXAMINED || (matches && found.len() == limit);
+            if has_more {
+                break;
+            }
+            examined += 1;
+            if matches {
+                let place: [Value; 4] =
+                    [row.get(keys + 1)?, row.get(keys + 2)?, row.get(keys + 3)?, row.get(keys + 4)?];
+                found.push(place);
+            }
+            // The last output of this page, or the last that did not match.
+            if last.is_none() && (found.len() == limit || examined == MAX_EXAMINED) {
+                last = Some(read_cursor(&row, keys)?);
+            }
         }
     }
     let mut outputs = Vec::with_capacity(found.len());
@@ -249,12 +251,30 @@ impl OutputOrder {
     }
 }
 
-/// The statement of a page: the keys of each output, whether it matches, and its primary key.
-fn select_page(
-    filter: &OutputFilter,
-    order: OutputOrder,
-    cursor: Option<OutputCursor>,
-) -> (String, Vec<Value>) {
+/// Outputs that follow each other in an order.
+enum Range {
+    All,
+    After(OutputCursor),
+    /// After this output, of jobs with the same cost.
+    SameCost(OutputCursor),
+    LowerCost(Value),
+}
+
+/// The outputs after a cursor. By cost there are two ranges: in one, the index of another table is entered by the cost alone,
+/// and all jobs of that cost would be read again.
+fn ranges(filter: &OutputFilter, order: OutputOrder, cursor: Option<OutputCursor>) -> Vec<Range> {
+    match cursor {
+        None => vec![Range::All],
+        Some(cursor) if order == OutputOrder::MostExpensive && filter.batch.is_none() => {
+            let cost = cursor.0[0].clone();
+            vec![Range::SameCost(cursor), Range::LowerCost(cost)]
+        }
+        Some(cursor) => vec![Range::After(cursor)],
+    }
+}
+
+/// The statement of a range: the keys of each output, whether it matches, and its primary key.
+fn select_page(filter: &OutputFilter, order: OutputOrder, range: Range) -> (String, Vec<Value>) {
     let (matches, mut values) = matches(filter);
     let mut conditions = vec!["outputs.state = 'stored'"];
     let source = match filter.batch {
@@ -277,14 +297,22 @@ fn select_page(
     }
     let keys = order.keys();
     let after = format!("({}) < ({})", keys.join(", "), vec!["?"; keys.len()].join(", "));
-    if let Some(OutputCursor(cursor)) = cursor {
-        if order == OutputOrder::MostExpensive {
-            // An index is entered only by the columns of its own table.
-            conditions.push("(jobs.cost_quota, jobs.nr) <= (?, ?)");
-            values.extend(cursor[..2].iter().cloned());
+    match range {
+        Range::All => {}
+        Range::After(OutputCursor(cursor)) => {
+            conditions.push(&after);
+            values.extend(cursor);
         }
-        conditions.push(&after);
-        values.extend(cursor);
+        Range::SameCost(OutputCursor(cursor)) => {
+            // An index is entered only by the columns of its own table.
+            conditions.extend(["jobs.cost_quota = ? AND jobs.nr <= ?", &after]);
+            values.extend(cursor[..2].iter().cloned());
+            values.extend(cursor);
+        }
+        Range::LowerCost(cost) => {
+            conditions.push("jobs.cost_quota < ?");
+            values.push(cost);
+        }
     }
     let sql = format!(
         "SELECT {}, {matches}, outputs.job, outputs.task_id, outputs.kind, outputs.idx FROM {source} WHERE {}
@@ -343,21 +371,18 @@ fn read_cursor(row: &Row<'_>, keys: usize) -> db::Result<OutputCursor> {
 /// The statements of a page without a batch, so that a test can check their query plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    let order = |name, order: OutputOrder| {
+    let orders = [
+        ("newest outputs", OutputOrder::Newest),
+        ("best outputs", OutputOrder::BestRated),
+        ("expensive outputs", OutputOrder::MostExpensive),
+    ];
+    let statements = |(name, order): (&'static str, OutputOrder)| {
         let cursor = OutputCursor(vec![Value::Null; order.keys().len()]);
-        (name, select_page(&OutputFilter::default(), order, Some(cursor)).0)
+        let ranges = ranges(&OutputFilter::default(), order, Some(cursor)).into_iter();
+        ranges.map(move |range| (name, select_page(&OutputFilter::default(), order, range).0))
     };
-    vec![
-        order("newest outputs", OutputOrder::Newest),
-        order("best outputs", OutputOrder::BestRated),
-        order("expensive outputs", OutputOrder::MostExpensive),
-        (
-            "output",
-            format!(
-                "{CARD} WHERE outputs.job = ? AND outputs.task_id = ? AND outputs.kind = ? AND outputs.idx = ?"
-            ),
-        ),
-    ]
+    let card = "WHERE outputs.job = ? AND outputs.task_id = ? AND outputs.kind = ? AND outputs.idx = ?";
+    orders.into_iter().flat_map(statements).chain([("output", format!("{CARD} {card}"))]).collect()
 }
 
 #[cfg(test)]

@@ -192,3 +192,22 @@ async fn filters_find_the_same_jobs_in_each_order() {
         }
     }
 }
+
+#[tokio::test]
+async fn page_enters_each_index_by_key_and_number() {
+    let rig = Rig::new();
+    let connection = raw(&rig.path());
+    let statements = hot_statements().into_iter().chain(crate::store::library_outputs::hot_statements());
+    let mut plans = Vec::new();
+    for (_, sql) in statements.filter(|(_, sql)| sql.contains("jobs INDEXED BY")) {
+        let nulls = vec![Value::Null; sql.matches('?').count()];
+        let sql = format!("EXPLAIN QUERY PLAN {sql}");
+        plans.push(
+            connection.query_row(&sql, params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap(),
+        );
+    }
+    for key in ["(cost_quota=? AND rowid<?)", "(rating=? AND nr<?)", "(name=? AND rowid>?)"] {
+        assert!(plans.iter().any(|plan| plan.ends_with(key)), "{key}: {plans:#?}");
+    }
+    assert_eq!(plans.iter().filter(|plan| plan.contains("cost_quota=?")).count(), 2, "{plans:#?}");
+}
