@@ -24,15 +24,15 @@ const FILES: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches
 /// One file.
 const FILE: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches WHERE nr = ?1";
 /// The jobs of a file. Without GROUP BY, for which SQLite would sort them.
-const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at, next_action IS 'wait',
-        iif(attempts > 0 AND finished_at IS NULL,
-            (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts), NULL)
+const JOBS: &str = "SELECT state, model, attempts, submitted_at, finished_at, next_action IS NOT DISTINCT FROM 'wait',
+        CASE WHEN attempts > 0 AND finished_at IS NULL
+            THEN (SELECT price_class FROM attempts WHERE attempts.job = jobs.nr AND attempts.number = jobs.attempts) END
     FROM jobs INDEXED BY jobs_by_batch WHERE batch = ?1";
 /// What the attempts of a file's jobs were charged, and estimated at. What earlier attempts were charged belongs to the
 /// estimate, as it does to the cost.
 const SUMS: &str = "SELECT sum(attempts.charged_quota),
-        sum(iif(attempts.number = jobs.attempts, attempts.estimate_quota,
-                coalesce(attempts.charged_quota, attempts.counted_quota)))
+        sum(CASE WHEN attempts.number = jobs.attempts THEN attempts.estimate_quota
+                 ELSE coalesce(attempts.charged_quota, attempts.counted_quota) END)
     FROM jobs INDEXED BY jobs_by_batch CROSS JOIN attempts ON attempts.job = jobs.nr
     WHERE jobs.batch = ?1 AND jobs.attempts > 0";
 /// Requests that are not submitted yet.

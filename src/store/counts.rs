@@ -37,23 +37,27 @@ pub struct UnfinishedJobs {
 }
 
 /// How many jobs are in each state. Staged jobs are pending, and not visible.
-const COUNTS: &str = "SELECT state, sum(jobs) - CASE state
-        WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM batches WHERE staged = 1) ELSE 0 END AS visible
-    FROM job_counts GROUP BY state HAVING visible > 0";
-pub(super) const UNFINISHED: &str = "SELECT state, model, jobs - CASE state
-        WHEN 'pending' THEN (SELECT count(*) FROM jobs WHERE jobs.model = job_counts.model
-                             AND jobs.batch IN (SELECT nr FROM batches WHERE staged = 1)) ELSE 0 END AS visible
-    FROM job_counts WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held') AND visible > 0";
+const COUNTS: &str = "SELECT state, visible FROM (
+        SELECT state, sum(jobs) - CASE state
+            WHEN 'pending' THEN (SELECT coalesce(sum(jobs), 0) FROM batches WHERE staged = 1) ELSE 0 END AS visible
+        FROM job_counts GROUP BY state) AS counted
+    WHERE visible > 0";
+pub(super) const UNFINISHED: &str = "SELECT state, model, visible FROM (
+        SELECT state, model, jobs - CASE state
+            WHEN 'pending' THEN (SELECT count(*) FROM jobs WHERE jobs.model = job_counts.model
+                                 AND jobs.batch IN (SELECT nr FROM batches WHERE staged = 1)) ELSE 0 END AS visible
+        FROM job_counts WHERE state IN ('pending', 'submitting', 'queued', 'processing', 'downloading', 'held')) AS counted
+    WHERE visible > 0";
 const NEAREST_EXPIRY: &str = "SELECT expires_at FROM jobs INDEXED BY jobs_to_download
     WHERE download_at IS NOT NULL AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1";
 const TO_UPLOAD: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_to_upload WHERE upload_at IS NOT NULL";
 /// Rows of `job_counts` that differ from a full count, and groups of jobs that it lacks.
 const WRONG: &str = "SELECT (SELECT count(*) FROM (
         SELECT * FROM job_counts WHERE jobs <> 0 OR estimate_quota <> 0
-        EXCEPT SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model))
+        EXCEPT SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model) AS wrong)
     + (SELECT count(*) FROM (
         SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model
-        EXCEPT SELECT * FROM job_counts))";
+        EXCEPT SELECT * FROM job_counts) AS missing)";
 
 fn oldest() -> String {
     format!(
@@ -70,7 +74,7 @@ pub(super) fn count_new_jobs(
 ) -> Result<(), StoreError> {
     let mut add = connection.prepare_cached(
         "INSERT INTO job_counts VALUES (?1, ?2, ?3, ?4) ON CONFLICT (state, model) DO UPDATE
-         SET jobs = jobs + ?3, estimate_quota = estimate_quota + ?4",
+         SET jobs = job_counts.jobs + ?3, estimate_quota = job_counts.estimate_quota + ?4",
     )?;
     add.execute((state, model, jobs, estimate))?;
     Ok(())

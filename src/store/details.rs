@@ -266,7 +266,7 @@ fn find(connection: &Connection, reference: &str) -> Result<Found, StoreError> {
         found = ids("name = ?1", reference)?;
     }
     if found.is_empty() && is_part {
-        found = ids("id IN (SELECT id FROM jobs WHERE instr(id, ?1))", &part)?;
+        found = ids("id IN (SELECT id FROM jobs WHERE replace(id, ?1, '') <> id)", &part)?;
     }
     Ok(one_or_many(found))
 }

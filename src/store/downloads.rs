@@ -70,7 +70,7 @@ const FIRST: &str =
     "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id
         AND state = 'waiting' AND spooled = 0 AND tries = 0 LIMIT 1)
     FROM jobs INDEXED BY jobs_to_download
-    WHERE download_at IS NOT NULL AND download_failing = 0 ORDER BY expires_at, nr LIMIT ?1";
+    WHERE download_at IS NOT NULL AND download_failing = 0 ORDER BY expires_at NULLS FIRST, nr LIMIT ?1";
 /// Downloads that have failed, the longest due first.
 const AGAIN: &str =
     "SELECT id, (SELECT link FROM outputs WHERE job = jobs.nr AND outputs.task_id = jobs.task_id

@@ -41,7 +41,7 @@ const HEADS: &str = "WITH RECURSIVE models (model) AS (
 const NEXT_TURN: &str = "SELECT id, turn FROM jobs
     WHERE next_action = 'submit' AND model = ?1 AND priority = ?2 AND turn > ?3 ORDER BY turn, nr LIMIT 1";
 const RUNNING: &str =
-    "SELECT model, count(*), coalesce(sum(failing_since <= ?1), 0) FROM jobs INDEXED BY jobs_running
+    "SELECT model, count(*), count(*) FILTER (WHERE failing_since <= ?1) FROM jobs INDEXED BY jobs_running
     WHERE state = 'submitting' OR state = 'queued' OR state = 'processing' GROUP BY model";
 /// The tasks at the provider whose calls do not fail. No more than run at one time.
 const UNPOLLED: &str = "SELECT id, coalesce(polled_at, submitted_at, 0) FROM jobs INDEXED BY jobs_running

@@ -268,7 +268,7 @@ fn select_page(filter: &JobFilter, order: JobOrder, part: &Part, range: Range) -
     };
     let sorted = part.key.map_or_else(String::new, |key| format!("{key} {direction}, "));
     let sql = format!(
-        "SELECT {number}, coalesce({}, 0) FROM {}{requests} WHERE {}{after} ORDER BY {sorted}{number} {direction}",
+        "SELECT {number}, coalesce({}, false) FROM {}{requests} WHERE {}{after} ORDER BY {sorted}{number} {direction}",
         matches.join(" AND "),
         part.source,
         part.within,
@@ -297,7 +297,10 @@ fn few_candidates(
         return Ok(all.pop());
     }
     for Candidates { sql, values, .. } in &all {
-        let count = format!("SELECT count(*) FROM (SELECT 1 FROM ({sql}) LIMIT {})", MAX_EXAMINED + 1);
+        let count = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM ({sql}) AS found LIMIT {}) AS few",
+            MAX_EXAMINED + 1
+        );
         let count: i64 =
             connection.prepare_cached(&count)?.query_row(params_from_iter(values), |row| row.get(0))?;
         if usize::try_from(count).is_ok_and(|count| count <= MAX_EXAMINED) {
@@ -371,7 +374,7 @@ fn matches(filter: &JobFilter) -> (Vec<String>, Vec<Value>) {
     if let Some(folder) = &filter.folder {
         add(
             "EXISTS (SELECT 1 FROM (SELECT labels ->> '$.folder' AS folder FROM requests WHERE job = jobs.nr)
-                     WHERE folder = ? OR folder >= ? AND folder < ?)",
+                         AS labelled WHERE folder = ? OR folder >= ? AND folder < ?)",
             folder_bounds(folder).into(),
         );
     }

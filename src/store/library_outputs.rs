@@ -119,7 +119,7 @@ impl fmt::Display for OutputCursor {
 }
 
 const CARD: &str = "SELECT jobs.id, jobs.name, jobs.model, jobs.batch, batches.file_name, jobs.cost_quota,
-        requests.prompt, requests.labels, iif(octet_length(requests.body) <= ?, requests.body, NULL) AS request, jobs.adopted,
+        requests.prompt, requests.labels, CASE WHEN octet_length(requests.body) <= ? THEN requests.body END AS request, jobs.adopted,
         outputs.kind, outputs.idx, outputs.rating, outputs.path, outputs.bytes, outputs.sha256, outputs.host,
         outputs.stored_at, outputs.bucket,
         (SELECT count(*) FROM outputs AS earlier WHERE earlier.job = outputs.job AND earlier.state = 'stored'
@@ -329,7 +329,7 @@ fn matches(filter: &OutputFilter) -> (String, Vec<Value>) {
     let has_words = format!(
         "EXISTS (SELECT 1 FROM jobs JOIN requests ON requests.job = jobs.nr WHERE jobs.nr = outputs.job AND {HAS_WORDS})"
     );
-    let (mut conditions, mut values) = (vec!["1"], Vec::<Value>::new());
+    let (mut conditions, mut values) = (vec!["true"], Vec::<Value>::new());
     let mut add = |condition, given: Vec<Value>| {
         conditions.push(condition);
         values.extend(given);
@@ -361,7 +361,7 @@ fn matches(filter: &OutputFilter) -> (String, Vec<Value>) {
         // Jobs are a table of their own in it, also where the outer statement reads them.
         add(&has_words, vec![text.clone().into()]);
     }
-    (format!("coalesce({}, 0)", conditions.join(" AND ")), values)
+    (format!("coalesce({}, false)", conditions.join(" AND ")), values)
 }
 
 fn read_cursor(row: &Row<'_>, keys: usize) -> db::Result<OutputCursor> {

@@ -39,10 +39,10 @@ pub struct JobsOfFile {
 
 /// The oldest of each state, then of them all: sorting every active job would take milliseconds.
 const ACTIVE: &str = "jobs.nr IN (
-        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'submitting' ORDER BY nr LIMIT ?1) UNION ALL
-        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'queued' ORDER BY nr LIMIT ?1) UNION ALL
-        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'processing' ORDER BY nr LIMIT ?1) UNION ALL
-        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'downloading' ORDER BY nr LIMIT ?1))
+        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'submitting' ORDER BY nr LIMIT ?1) AS a UNION ALL
+        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'queued' ORDER BY nr LIMIT ?1) AS b UNION ALL
+        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'processing' ORDER BY nr LIMIT ?1) AS c UNION ALL
+        SELECT nr FROM (SELECT nr FROM jobs WHERE state = 'downloading' ORDER BY nr LIMIT ?1) AS d)
     ORDER BY jobs.nr LIMIT ?1";
 const FINISHED: &str = "jobs.state = ?1 AND jobs.finished_at IS NOT NULL AND jobs.finished_at >= ?2 AND jobs.dismissed_at IS NULL
     ORDER BY jobs.finished_at DESC LIMIT ?3";
@@ -50,7 +50,7 @@ const EXPIRING: &str = "jobs.download_at IS NOT NULL AND jobs.expires_at < ?1
     ORDER BY jobs.expires_at, jobs.nr LIMIT ?2";
 /// Where a job comes from. Long requests, which hold whole pictures, are not read for it.
 const ORIGIN: &str = "SELECT jobs.batch, batches.file_name,
-        iif(octet_length(requests.body) <= ?2 AND json_valid(requests.body), requests.body -> '$.seed', NULL)
+        CASE WHEN octet_length(requests.body) <= ?2 THEN requests.body END
     FROM jobs JOIN requests ON requests.job = jobs.nr JOIN batches ON batches.nr = jobs.batch WHERE jobs.id = ?1";
 const MAX_REQUEST_BYTES: u32 = 64 * 1024;
 /// SQLite seeks by the first of the two bounds; the second makes the index usable.
@@ -67,7 +67,8 @@ impl Store {
             let mut origins = BTreeMap::new();
             for id in ids {
                 let read = |row: &Row<'_>| {
-                    Ok(JobOrigin { batch: batch_id(row.get(0)?), file: row.get(1)?, seed: row.get(2)? })
+                    let seed = row.text(2)?.and_then(seed_of);
+                    Ok(JobOrigin { batch: batch_id(row.get(0)?), file: row.get(1)?, seed })
                 };
                 if let Some(origin) = statement.query_row((id, MAX_REQUEST_BYTES), read).optional()? {
                     origins.insert(id, origin);
@@ -167,6 +168,16 @@ impl Store {
     }
 }
 
+/// The seed of a request, as it is written.
+fn seed_of(request: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Seeded<'r> {
+        #[serde(borrow)]
+        seed: &'r serde_json::value::RawValue,
+    }
+    Some(serde_json::from_str::<Seeded<'_>>(request).ok()?.seed.get().to_owned())
+}
+
 pub(super) fn last_change(connection: &Connection) -> db::Result<i64> {
     connection.query_row("SELECT coalesce(max(last_change), 0) FROM jobs WHERE last_change > 0", [], |row| {
         row.get(0)
@@ -244,7 +255,7 @@ pub(super) fn of_file(file: &str) -> (String, Vec<Value>) {
     let name = "substr(file_name, length(rtrim(file_name, replace(file_name, '/', ''))) + 1)";
     let condition = format!(
         "jobs.batch IN (SELECT nr FROM batches WHERE {name} = ? AND file_name IS NOT NULL
-            AND (file_name = ? OR substr(file_name, -length(?) - 1) = '/' || ?))"
+            AND (file_name = ? OR substr(file_name, length(file_name) - length(?)) = '/' || ?))"
     );
     let own_name = file.rsplit('/').next().unwrap_or(file);
     (condition, [own_name, file, file, file].map(|text| Value::from(text.to_owned())).into())

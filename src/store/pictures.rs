@@ -21,8 +21,9 @@ const IS_NAMED: &str = "SELECT 1 FROM job_pictures INDEXED BY job_pictures_by_co
            OR EXISTS (SELECT 1 FROM moved_jobs WHERE moved_jobs.job = jobs.nr)) LIMIT 1";
 const IS_UPLOADED: &str =
     "SELECT 1 FROM uploaded_pictures WHERE sha256 = ?1 AND picture_type = ?2 AND uploaded_at > ?3";
-const UPLOAD: &str = "INSERT OR REPLACE INTO uploaded_pictures (sha256, picture_type, bytes, uploaded_at)
-    VALUES (?1, ?2, ?3, ?4)";
+const UPLOAD: &str =
+    "INSERT INTO uploaded_pictures (sha256, picture_type, bytes, uploaded_at) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (sha256, picture_type) DO UPDATE SET bytes = ?3, uploaded_at = ?4";
 const UPLOADED_BYTES: &str = "SELECT coalesce(sum(bytes), 0) FROM uploaded_pictures";
 const NEWEST_UPLOADS: &str =
     "SELECT sha256, picture_type, bytes FROM uploaded_pictures ORDER BY uploaded_at DESC";

@@ -40,7 +40,7 @@ const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, adopted
 const DISPUTED: &str =
     "SELECT jobs.id, jobs.name, jobs.state, attempts.task_id, jobs.model, attempts.created_at,
         attempts.charged_quota,
-        (SELECT iif(detail = '', event, event || ': ' || detail) FROM history
+        (SELECT CASE detail WHEN '' THEN event ELSE event || ': ' || detail END FROM history
          WHERE history.job = jobs.nr AND event IN ('failed', 'cancelled', 'expired', 'held')
            AND at <= coalesce((SELECT min(later.created_at) FROM attempts AS later
                                WHERE later.job = attempts.job AND later.number > attempts.number),
@@ -51,8 +51,8 @@ const DISPUTED: &str =
                                  OR jobs.state = 'cancelled' OR jobs.state = 'expired')
       AND attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
       AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)
-      AND (jobs.task_id IS NOT attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
-      AND (jobs.task_id IS attempts.task_id AND jobs.state = 'held'
+      AND (jobs.task_id IS DISTINCT FROM attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
+      AND (jobs.task_id IS NOT DISTINCT FROM attempts.task_id AND jobs.state = 'held'
            OR NOT EXISTS (SELECT 1 FROM outputs WHERE outputs.job = jobs.nr
                           AND outputs.task_id = attempts.task_id AND outputs.state = 'stored'))
     ORDER BY jobs.nr DESC, attempts.number DESC LIMIT ?2";

@@ -17,7 +17,7 @@ const OUTDATED: &str =
     LEFT JOIN outputs ON outputs.path = outdated_sidecars.path AND outputs.state <> 'lost'
     LEFT JOIN jobs ON jobs.nr = outputs.job
     LEFT JOIN attempts ON attempts.task_id = outputs.task_id
-    WHERE outdated_sidecars.path > ?1 AND outputs.state IS NOT 'waiting'
+    WHERE outdated_sidecars.path > ?1 AND outputs.state IS DISTINCT FROM 'waiting'
     ORDER BY outdated_sidecars.path LIMIT ?2";
 
 /// A sidecar to rewrite.
@@ -53,7 +53,7 @@ pub(super) fn outdate_sidecars(writing: &mut Writing<'_>, nr: i64, task: &TaskId
         .prepare_cached(
             "INSERT INTO outdated_sidecars (path, version)
              SELECT path, 1 FROM outputs WHERE job = ?1 AND task_id = ?2 AND path IS NOT NULL
-             ON CONFLICT (path) DO UPDATE SET version = version + 1",
+             ON CONFLICT (path) DO UPDATE SET version = outdated_sidecars.version + 1",
         )?
         .execute((nr, task.as_str()))?;
     if outdated > 0 {
@@ -68,7 +68,7 @@ pub(super) fn outdate_sidecar(writing: &mut Writing<'_>, path: &str) -> Result<(
         .connection
         .prepare_cached(
             "INSERT INTO outdated_sidecars (path, version) VALUES (?1, 1)
-             ON CONFLICT (path) DO UPDATE SET version = version + 1",
+             ON CONFLICT (path) DO UPDATE SET version = outdated_sidecars.version + 1",
         )?
         .execute([path])?;
     writing.notify(Topic::Sidecars);

@@ -200,7 +200,7 @@ pub(super) fn record_billing(
             let estimate: Option<Quota> = writing
                 .connection
                 .prepare_cached(
-                    "UPDATE attempts SET charged_quota = ?3, price_class = iif(?4, price_class, NULL)
+                    "UPDATE attempts SET charged_quota = ?3, price_class = CASE WHEN ?4 = 1 THEN price_class END
                      WHERE job = ?1 AND number = ?2 RETURNING estimate_quota",
                 )?
                 .query_row((nr, number, charged, completed), |row| row.get(0))?;
@@ -292,7 +292,7 @@ fn add_to_sums(
     connection
         .prepare_cached(
             "INSERT INTO spending (quarter, reserved, settled) VALUES (?1, ?2, ?3)
-             ON CONFLICT (quarter) DO UPDATE SET reserved = reserved + ?2, settled = settled + ?3",
+             ON CONFLICT (quarter) DO UPDATE SET reserved = spending.reserved + ?2, settled = spending.settled + ?3",
         )?
         .execute((counted.at.millis().div_euclid(QUARTER_MS), reserved, settled))?;
     failpoints::hit(FailPoint::SpendingChanged);
@@ -310,7 +310,8 @@ fn add_to_labels(
         connection
             .prepare_cached(
                 "INSERT INTO label_spending (key, value, reserved, settled) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (key, value) DO UPDATE SET reserved = reserved + ?3, settled = settled + ?4",
+                 ON CONFLICT (key, value) DO UPDATE
+                 SET reserved = label_spending.reserved + ?3, settled = label_spending.settled + ?4",
             )?
             .execute((key, value, reserved, settled))?;
     }

@@ -15,7 +15,8 @@ use crate::store::error::StoreError;
 use crate::store::estimates::{Estimator, JobEstimate};
 use crate::store::job_rows::NOT_STAGED;
 
-const SET_ESTIMATE: &str = "UPDATE jobs SET estimate_quota = ?2 WHERE nr = ?1 AND estimate_quota IS NOT ?2";
+const SET_ESTIMATE: &str =
+    "UPDATE jobs SET estimate_quota = ?2 WHERE nr = ?1 AND estimate_quota IS DISTINCT FROM ?2";
 
 /// A job that waits for more of a budget than it needs.
 const CHEAPER: &str = "SELECT id FROM jobs

@@ -50,7 +50,7 @@ async fn batches_are_paged_newest_first_and_finished_with_their_last_job() {
             "INSERT INTO attempts (job, number, key, body, body_sha256, created_at, sends, last_sent_at, charged_quota,
                                    counted_quota, counted_settled, counted_at, settlement_tries)
              SELECT nr, number, nr || '.' || number, '', '', 1, 1, 1, 75000, 0, 1, 1, 0
-             FROM jobs JOIN (SELECT 1 AS number UNION ALL SELECT 2) WHERE batch = 1;
+             FROM jobs, (SELECT 1 AS number UNION ALL SELECT 2) AS numbers WHERE batch = 1;
              UPDATE jobs SET attempts = 2 WHERE batch = 1",
         )
         .unwrap();

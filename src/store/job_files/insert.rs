@@ -74,7 +74,7 @@ pub(super) const REPEATED: &str =
     "SELECT (SELECT id FROM jobs WHERE jobs.batch = batches.nr ORDER BY jobs.nr LIMIT 1), ingested_at, file_name
      FROM batches
      WHERE coalesce(base_name, file_name) = ?1 AND sha256 = ?2 AND file_name IS NOT NULL AND staged <> 1
-       AND ingested_at > ?3 AND inputs_sha256 IS ?4
+       AND ingested_at > ?3 AND inputs_sha256 IS NOT DISTINCT FROM ?4
      ORDER BY nr DESC";
 
 /// Rejects a file that is a repeated copy.

@@ -119,7 +119,7 @@ impl Store {
 const MAKE_ALIKE_DUE: &str =
     "UPDATE jobs NOT INDEXED SET next_action = ?2, next_action_at = ?3, last_change = ?4 + nr
     WHERE nr BETWEEN ?5 AND ?6 AND batch = ?1 AND last_change = 0
-        AND due_at IS ?7 AND pictures_checked IS ?8 AND created_at = ?9";
+        AND due_at IS NOT DISTINCT FROM ?7 AND pictures_checked IS NOT DISTINCT FROM ?8 AND created_at = ?9";
 
 /// Makes some jobs of a published file due, those after the row `last`. Returns the last one.
 fn make_some_due(writing: &mut Writing<'_>, batch: i64, last: i64) -> Result<Option<i64>, StoreError> {
@@ -208,5 +208,5 @@ const DELETE_STAGED: &str = "BEGIN IMMEDIATE;
     DELETE FROM history WHERE job IN (SELECT nr FROM staged_jobs);
     DELETE FROM jobs WHERE nr IN (SELECT nr FROM staged_jobs);
     DELETE FROM batches WHERE staged = 1;
-    DROP TABLE temp.staged_jobs;
+    DROP TABLE staged_jobs;
     COMMIT;";
