@@ -37,6 +37,13 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
+/// Starts the clock once everything that was written for the run is on disk: otherwise the first flush of a file system
+/// would wait for that, too, be it dropreel's or another program's.
+pub fn begin() -> Instant {
+    run(&mut Command::new("sync"));
+    Instant::now()
+}
+
 /// Waits until `condition` holds.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -57,7 +57,7 @@ fn floor(folder: &Path, files: u64) -> f64 {
     let (from, to) = (folder.join("from"), folder.join("to"));
     write_files(&from, files, Layout::Flat);
     std::fs::create_dir_all(&to).unwrap();
-    let began = Instant::now();
+    let began = harness::begin();
     let mut bytes = 0;
     for entry in std::fs::read_dir(&from).unwrap() {
         let entry = entry.unwrap();
@@ -81,7 +81,7 @@ fn stored_files(folder: &Path, files: u64) -> f64 {
              CREATE TABLE bodies (nr INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
         )
         .unwrap();
-    let began = Instant::now();
+    let began = harness::begin();
     let entries: Vec<_> = std::fs::read_dir(&from).unwrap().map(Result::unwrap).collect();
     for batch in entries.chunks(256) {
         let transaction = connection.transaction().unwrap();
@@ -115,7 +115,7 @@ fn files(template: &Path, files: u64, layout: Layout) -> f64 {
         .unwrap();
     drop(daemon);
     std::fs::rename(&beside, data.join("inbox")).unwrap();
-    let began = Instant::now();
+    let began = harness::begin();
     let _daemon = Process::daemon(&data, SETTLE);
     harness::until("the files", is_ingested(&data, files));
     files as f64 / began.elapsed().as_secs_f64()
@@ -129,7 +129,7 @@ fn rows(template: &Path, rows: u64) -> f64 {
     let table: String =
         std::iter::once("model,prompt,duration\r\n".to_owned()).chain((0..rows).map(row)).collect();
     harness::drop_file(&data, "shots.csv", &table);
-    let began = Instant::now();
+    let began = harness::begin();
     let _daemon = Process::daemon(&data, SETTLE);
     harness::until("the rows", is_ingested(&data, rows));
     rows as f64 / began.elapsed().as_secs_f64()
@@ -143,7 +143,7 @@ fn live(template: &Path, files: u64) -> (f64, f64) {
     daemon.until_idle();
     let mut is_ingested = is_ingested(&data, files);
     let text = harness::job_lines(files, &"花".repeat(PADDING));
-    let began = Instant::now();
+    let began = harness::begin();
     for (number, line) in text.lines().enumerate() {
         let beside = data.join(format!(".{number}.json"));
         std::fs::write(&beside, line).unwrap();
@@ -164,7 +164,7 @@ fn plain_lines(folder: &Path, text: &str, lines: u64) -> f64 {
              CREATE TABLE bodies (nr INTEGER PRIMARY KEY, model TEXT, body TEXT NOT NULL)",
         )
         .unwrap();
-    let began = Instant::now();
+    let began = harness::begin();
     let text = std::fs::read_to_string(&file).unwrap();
     let transaction = connection.transaction().unwrap();
     for line in text.lines() {
@@ -183,7 +183,7 @@ fn lines(template: &Path, text: &str, lines: u64, memory: &mut Series) -> f64 {
     let (_folder, data) = harness::copy_of(template);
     let daemon = Process::daemon(&data, &[]);
     let mut is_ingested = is_ingested(&data, lines);
-    let began = Instant::now();
+    let began = harness::begin();
     harness::drop_file(&data, "jobs.jsonl", text);
     harness::until("the lines", &mut is_ingested);
     let rate = lines as f64 / began.elapsed().as_secs_f64();
