@@ -6,17 +6,33 @@ use crate::jobfile::json::{JsonValue, Member, Node};
 use crate::jobfile::pictures::{self, PictureRules};
 use crate::money::Quota;
 
-/// The value under examination, with its name for messages and its pointer.
+/// The value under examination, and where it is: its name and pointer are written only for a message, which few values
+/// need.
 pub struct Cursor<'n, 'a> {
     node: &'n Node<'a>,
-    name: String,
-    pointer: String,
+    place: Place<'n, 'a>,
+}
+
+enum Place<'n, 'a> {
+    /// The member `key` of the object at `pointer`, which messages do not name.
+    Top {
+        pointer: &'n str,
+        key: &'n str,
+    },
+    Member {
+        outer: &'n Cursor<'n, 'a>,
+        key: &'n str,
+    },
+    Item {
+        outer: &'n Cursor<'n, 'a>,
+        index: usize,
+    },
 }
 
 impl<'n, 'a> Cursor<'n, 'a> {
-    /// The value of a member of the object at `outer`.
-    pub fn of(member: &'n Member<'a>, outer: &str) -> Self {
-        Self { node: &member.value, name: quoted(&member.key), pointer: below(outer, &member.key) }
+    /// The value of a member of the object at `pointer`.
+    pub fn of(member: &'n Member<'a>, pointer: &'n str) -> Self {
+        Self { node: &member.value, place: Place::Top { pointer, key: &member.key } }
     }
 
     /// The value itself.
@@ -24,19 +40,33 @@ impl<'n, 'a> Cursor<'n, 'a> {
         self.node
     }
 
-    fn member(&self, member: &'n Member<'a>) -> Self {
-        let name = format!("{} in {}", quoted(&member.key), self.name);
-        Self { node: &member.value, name, pointer: below(&self.pointer, &member.key) }
+    fn member(&'n self, member: &'n Member<'a>) -> Self {
+        Self { node: &member.value, place: Place::Member { outer: self, key: &member.key } }
     }
 
-    fn item(&self, index: usize, item: &'n Node<'a>) -> Self {
-        let name = format!("item {} of {}", index + 1, self.name);
-        Self { node: item, name, pointer: below(&self.pointer, &index.to_string()) }
+    fn item(&'n self, index: usize, item: &'n Node<'a>) -> Self {
+        Self { node: item, place: Place::Item { outer: self, index } }
+    }
+
+    fn name(&self) -> String {
+        match self.place {
+            Place::Top { key, .. } => quoted(key),
+            Place::Member { outer, key } => format!("{} in {}", quoted(key), outer.name()),
+            Place::Item { outer, index } => format!("item {} of {}", index + 1, outer.name()),
+        }
+    }
+
+    fn pointer(&self) -> String {
+        match self.place {
+            Place::Top { pointer, key } => below(pointer, key),
+            Place::Member { outer, key } => below(&outer.pointer(), key),
+            Place::Item { outer, index } => below(&outer.pointer(), &index.to_string()),
+        }
     }
 
     /// Adds a problem about this value; the message begins with its name.
     pub fn wrong(&self, findings: &mut Findings<'_>, what: &str) {
-        findings.add(&self.pointer, self.node.at, format!("{} {what}", self.name));
+        findings.add(&self.pointer(), self.node.at, format!("{} {what}", self.name()));
     }
 
     fn wrong_type(&self, findings: &mut Findings<'_>, wanted: &str) {
@@ -136,7 +166,10 @@ impl<'n, 'a> Cursor<'n, 'a> {
     }
 
     /// The members of an object, each with a cursor.
-    pub fn members(&self, findings: &mut Findings<'_>) -> Option<Vec<(&'n Member<'a>, Self)>> {
+    pub fn members<'c>(
+        &'c self,
+        findings: &mut Findings<'_>,
+    ) -> Option<Vec<(&'c Member<'a>, Cursor<'c, 'a>)>> {
         if let JsonValue::Object(members) = &self.node.value {
             return Some(members.iter().map(|member| (member, self.member(member))).collect());
         }
@@ -145,7 +178,7 @@ impl<'n, 'a> Cursor<'n, 'a> {
     }
 
     /// The items of an array, each with a cursor.
-    pub fn items(&self, wanted: &str, findings: &mut Findings<'_>) -> Option<Vec<Self>> {
+    pub fn items<'c>(&'c self, wanted: &str, findings: &mut Findings<'_>) -> Option<Vec<Cursor<'c, 'a>>> {
         if let JsonValue::Array(items) = &self.node.value {
             return Some(items.iter().enumerate().map(|(index, item)| self.item(index, item)).collect());
         }

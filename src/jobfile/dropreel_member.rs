@@ -47,7 +47,8 @@ pub struct DropreelMember<'a> {
 pub fn read<'a>(member: &Member<'a>, outer: &str, findings: &mut Findings<'_>) -> DropreelMember<'a> {
     let mut values = DropreelMember::default();
     let pointer = below(outer, &member.key);
-    for (member, cursor) in Cursor::of(member, outer).members(findings).unwrap_or_default() {
+    let own = Cursor::of(member, outer);
+    for (member, cursor) in own.members(findings).unwrap_or_default() {
         match &*member.key {
             "name" => values.name = name(&cursor, findings),
             "priority" => {
