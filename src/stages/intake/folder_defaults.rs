@@ -33,12 +33,6 @@ pub(super) enum DefaultsError {
     Bad(Vec<Problem>),
 }
 
-/// What applies to a job file, and the files that it is from, by path.
-pub(super) struct AppliedDefaults {
-    pub defaults: Arc<Defaults>,
-    pub files: Vec<(String, FileVersion)>,
-}
-
 /// The folder and those above it, up to the inbox itself.
 pub(super) fn folders_of(folder: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(folder), |folder| (!folder.is_empty()).then(|| split_path(folder).0))
@@ -49,35 +43,48 @@ pub(super) struct DefaultsReader<'a> {
     inbox: &'a Inbox,
     settle: Duration,
     found: &'a DefaultsByFolder,
-    read: BTreeMap<String, Arc<Result<DefaultsFile, DefaultsError>>>,
+    read: BTreeMap<String, Result<DefaultsFile, DefaultsError>>,
+    /// What applies in the folder of the last job file: those of a folder follow each other.
+    last: Option<(String, Arc<Defaults>)>,
 }
 
 impl<'a> DefaultsReader<'a> {
     pub fn new(inbox: &'a Inbox, settle: Duration, found: &'a DefaultsByFolder) -> Self {
-        Self { inbox, settle, found, read: BTreeMap::new() }
+        Self { inbox, settle, found, read: BTreeMap::new(), last: None }
     }
 
     /// What applies to the job files of a folder.
-    pub fn of_folder(&mut self, folder: &str) -> Result<AppliedDefaults, DefaultsError> {
-        let (mut files, mut versions) = (Vec::new(), Vec::new());
-        for folder in folders_of(folder) {
-            let Some(found) = self.found.get(folder) else { continue };
-            versions.push((found.entry.name.clone(), found.entry.version));
+    pub fn of_folder(&mut self, folder: &str) -> Result<Arc<Defaults>, DefaultsError> {
+        if let Some((last, defaults)) = &self.last
+            && last == folder
+        {
+            return Ok(defaults.clone());
+        }
+        let applied = || folders_of(folder).filter(|folder| self.found.contains_key(*folder));
+        for (folder, found) in applied().filter_map(|folder| Some((folder, self.found.get(folder)?))) {
             let (inbox, settle) = (self.inbox, self.settle);
-            let read =
-                self.read.entry(folder.to_owned()).or_insert_with(|| Arc::new(read(inbox, settle, found)));
-            files.push(read.clone());
+            self.read.entry(folder.to_owned()).or_insert_with(|| read(inbox, settle, found));
         }
         let mut values = Vec::new();
-        for file in &files {
-            match &**file {
+        for read in applied().filter_map(|folder| self.read.get(folder)) {
+            match read {
                 Ok(file) => values.push(file),
                 Err(DefaultsError::Unfinished) => return Err(DefaultsError::Unfinished),
                 Err(DefaultsError::Unreadable(why)) => return Err(DefaultsError::Unreadable(why.clone())),
                 Err(DefaultsError::Bad(problems)) => return Err(DefaultsError::Bad(problems.clone())),
             }
         }
-        Ok(AppliedDefaults { defaults: Arc::new(Defaults::new(folder, values)), files: versions })
+        let defaults = Arc::new(Defaults::new(folder, values));
+        self.last = Some((folder.to_owned(), defaults.clone()));
+        Ok(defaults)
+    }
+
+    /// The versions of the defaults that job files were judged by, by path.
+    pub fn used(&self) -> BTreeMap<String, FileVersion> {
+        let judged_by = |read: &Result<_, _>| matches!(read, Ok(_) | Err(DefaultsError::Bad(_)));
+        let used = self.read.iter().filter(|(_, read)| judged_by(read));
+        let found = used.filter_map(|(folder, _)| self.found.get(folder));
+        found.map(|found| (found.entry.name.clone(), found.entry.version)).collect()
     }
 }
 

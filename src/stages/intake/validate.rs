@@ -119,14 +119,14 @@ impl Validator {
         let mut defaults = DefaultsReader::new(&self.inbox, self.settle, found);
         // The files of a folder follow each other.
         let mut opened: Option<(String, Result<OpenFolder, FsError>)> = None;
-        let (mut kept, mut used_defaults) = (0, BTreeMap::new());
-        let validated = candidates.into_iter().map(|candidate| {
+        let mut kept = 0;
+        let validate = |candidate: Candidate| {
             let path = split_path(&candidate.entry.name).0;
             if opened.as_ref().is_none_or(|(opened, _)| opened != path) {
                 opened = Some((path.to_owned(), self.inbox.open_below(path)));
             }
             let mut validation = match &opened {
-                Some((_, Ok(folder))) => self.validate(folder, &candidate, &mut defaults, &mut used_defaults),
+                Some((_, Ok(folder))) => self.validate(folder, &candidate, &mut defaults),
                 Some((_, Err(error))) => self.after_read_error(error),
                 None => Validation::Postpone(self.settle),
             };
@@ -139,8 +139,9 @@ impl Validator {
                 }
             }
             (candidate, validation)
-        });
-        (validated.collect(), used_defaults)
+        };
+        let validated = candidates.into_iter().map(validate).collect();
+        (validated, defaults.used())
     }
 
     fn validate(
@@ -148,7 +149,6 @@ impl Validator {
         folder: &OpenFolder,
         candidate: &Candidate,
         defaults: &mut DefaultsReader<'_>,
-        used_defaults: &mut BTreeMap<String, FileVersion>,
     ) -> Validation {
         let entry = &candidate.entry;
         if let Some(kind) = entry.irregular_kind {
@@ -160,16 +160,15 @@ impl Validator {
         if let Some(why) = jobfile::refused_name(&entry.name) {
             return Validation::Reject(vec![file_problem(why)], entry.version);
         }
-        let applied = match defaults.of_folder(split_path(&entry.name).0) {
-            Ok(applied) => applied,
+        let defaults = match defaults.of_folder(split_path(&entry.name).0) {
+            Ok(defaults) => defaults,
             Err(DefaultsError::Unfinished) => {
                 return Validation::Postpone(candidate.unchanged_for + self.settle);
             }
             Err(DefaultsError::Unreadable(why)) => return Validation::Stay(why),
             Err(DefaultsError::Bad(problems)) => return Validation::Reject(problems, entry.version),
         };
-        used_defaults.extend(applied.files);
-        let reader = self.reader.with_defaults(applied.defaults);
+        let reader = self.reader.with_defaults(defaults);
         let validated = match candidate.form() {
             Form::Document => self.validate_document(folder, candidate, &reader),
             form => self.validate_lines(folder, candidate, form, &reader),

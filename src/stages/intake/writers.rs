@@ -64,8 +64,11 @@ mod tests {
 
     const JOB: &str = r#"{"model": "wan2.5-t2v", "prompt": "a lighthouse"}"#;
 
-    /// Reads `spring/a.json` beside its defaults, lets `meanwhile` work on one of them, and says how the job file is judged.
-    fn judged(file: &str, meanwhile: impl FnOnce(&mut File)) -> &'static str {
+    const DEFAULTS: &str = r#"{"duration": 5}"#;
+
+    /// Reads `spring/a.json` beside its `defaults`, lets `meanwhile` work on one of them, and says how the job file is judged.
+    fn judged(defaults: &str, file: &str, meanwhile: impl FnOnce(&mut File)) -> &'static str {
+        let text = defaults;
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("inbox");
         fs::create_dir_all(path.join("spring")).unwrap();
@@ -85,7 +88,7 @@ mod tests {
         let mut a = File::create(path.join("spring/a.json")).unwrap();
         a.write_all(JOB.as_bytes()).unwrap();
         let mut defaults = File::create(path.join("spring/defaults.json")).unwrap();
-        defaults.write_all(br#"{"duration": 5}"#).unwrap();
+        defaults.write_all(text.as_bytes()).unwrap();
         let (mut candidates, mut found) = (Vec::new(), DefaultsByFolder::new());
         for entry in validator.inbox.scan(true).unwrap().files {
             if is_defaults_name(&entry.name) {
@@ -105,15 +108,25 @@ mod tests {
         match validator.postpone_written(read, &used).remove(0).1 {
             Validation::Valid(_) => "valid",
             Validation::Postpone(_) => "postponed",
-            _ => "other",
+            Validation::Reject(..) => "rejected",
+            Validation::Stay(_) => "stays",
         }
     }
 
     #[test]
     fn file_written_and_closed_since_it_was_read_is_read_again() {
         for file in ["a.json", "defaults.json"] {
-            assert_eq!(judged(file, |_| {}), "valid", "{file}");
-            assert_eq!(judged(file, |written| written.write_all(b" ").unwrap()), "postponed", "{file}");
+            assert_eq!(judged(DEFAULTS, file, |_| {}), "valid", "{file}");
+            let written = |file: &mut File| file.write_all(b" ").unwrap();
+            assert_eq!(judged(DEFAULTS, file, written), "postponed", "{file}");
         }
+    }
+
+    #[test]
+    fn job_file_is_not_rejected_for_defaults_whose_rest_was_written_since() {
+        let half = &DEFAULTS[..8];
+        assert_eq!(judged(half, "defaults.json", |_| {}), "rejected");
+        let rest = |file: &mut File| file.write_all(&DEFAULTS.as_bytes()[8..]).unwrap();
+        assert_eq!(judged(half, "defaults.json", rest), "postponed");
     }
 }
