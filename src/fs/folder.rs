@@ -43,22 +43,25 @@ pub(crate) fn create_folder(path: &Path, mode: u32) -> Result<(), FsError> {
 
 /// Creates a folder and its missing parents, and adds them to `new`.
 fn create_unflushed(path: &Path, mode: u32, new: &mut BTreeSet<PathBuf>) -> Result<(), FsError> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => return Ok(()),
-        // A configured folder may be a link to a folder: the administrator's choice.
-        Ok(found) if found.is_symlink() && path.is_dir() => return Ok(()),
-        Ok(_) => return Err(FsError::NotRegular { path: path.to_owned(), kind: "file or dangling link" }),
-        Err(_) => {}
-    }
-    if let Some(parent) = parent_of(path) {
-        create_unflushed(parent, mode, new)?;
-    }
-    match std::fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(FsError::new(path, error)),
-        _ => {
+    let create = || std::fs::DirBuilder::new().mode(mode).create(path);
+    let created = match (create(), parent_of(path)) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            create_unflushed(parent, mode, new)?;
+            create()
+        }
+        (created, _) => created,
+    };
+    match created {
+        Ok(()) => {
             new.insert(path.to_owned());
             Ok(())
         }
+        // A configured folder may be a link to a folder: the administrator's choice.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(FsError::NotRegular { path: path.to_owned(), kind: "file or dangling link" })
+        }
+        Err(error) => Err(FsError::new(path, error)),
     }
 }
 

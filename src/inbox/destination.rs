@@ -44,8 +44,10 @@ impl<'a> Destination<'a> {
     /// # Errors
     /// When it cannot be created or opened.
     pub fn create(inbox: &'a OpenFolder, path: &'a Path) -> Result<Self, FsError> {
-        create_private_folder(path)?;
-        let folder = open_folder(path)?;
+        let folder = match open_folder(path) {
+            Err(FsError::NotFound(_)) => create_private_folder(path).and_then(|()| open_folder(path))?,
+            opened => opened?,
+        };
         let max_name_bytes = max_name_bytes(folder.as_fd());
         Ok(Self { inbox, path, folder, max_name_bytes })
     }

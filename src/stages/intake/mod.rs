@@ -158,8 +158,7 @@ impl IntakeStage {
         let now = self.clock.tick();
         let mut waits = self.known_folders.lock().waits(folders, now, self.folders.settle);
         let mut known_files = self.known_files.lock();
-        let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        known_files.retain(|name, _| names.contains(name.as_str()));
+        let mut before = std::mem::take(&mut *known_files);
         let (mut job_files, mut defaults) = (Vec::new(), DefaultsByFolder::new());
         for entry in entries {
             let is_defaults = jobfile::is_defaults_name(&entry.name);
@@ -172,12 +171,14 @@ impl IntakeStage {
                 settle: Duration::ZERO,
                 warned_at: None,
             };
-            let known = known_files.entry(entry.name.clone()).or_insert(new);
+            let (name, mut known) =
+                before.remove_entry(&entry.name).unwrap_or_else(|| (entry.name.clone(), new));
             if known.version != entry.version {
                 let is_growing = entry.version.has_grown_since(&known.version);
                 let settle = if is_growing { self.folders.settle } else { Duration::ZERO };
-                *known = KnownFile { settle, warned_at: known.warned_at, ..new };
+                known = KnownFile { settle, warned_at: known.warned_at, ..new };
             }
+            known_files.insert(name, known);
             let unchanged_for = now.since(known.unchanged_since);
             let left = known.settle.saturating_sub(unchanged_for);
             if !is_defaults {
@@ -198,8 +199,12 @@ impl IntakeStage {
         let mut next: Option<Duration> = None;
         for (left, candidate) in job_files {
             let of_folder = |folder: &str| waits.get(folder).copied().unwrap_or_default();
-            let folders = folders_of(split_path(&candidate.entry.name).0);
-            let left = folders.map(of_folder).fold(left, Duration::max);
+            let left = match waits.is_empty() {
+                true => left,
+                false => {
+                    folders_of(split_path(&candidate.entry.name).0).map(of_folder).fold(left, Duration::max)
+                }
+            };
             if left.is_zero() {
                 candidates.push(candidate);
             } else {
