@@ -37,7 +37,8 @@ use crate::stages::{Stage, Wake, run_blocking};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// From this many files on, a pass runs without the watch: each of our own moves would be an event.
+/// From this many files on, a pass runs without the watch: each of our own moves would be an event. So does the wait for
+/// this many: each file that is copied into a new folder would be one, and nothing but time ends the wait.
 const UNWATCHED_FILES: usize = 256;
 /// Delay before the next scan after a transient fault (full disk, busy database).
 const FAULT_DELAY: Duration = Duration::from_secs(5);
@@ -148,13 +149,13 @@ impl IntakeStage {
         Self { lock, ..self }
     }
 
-    /// Selects the files to validate now, and the defaults. Also returns the time until the next file can be.
+    /// Selects the files to validate now, and the defaults. Also returns the times until the others can be.
     fn select_files(
         &self,
         entries: Vec<InboxEntry>,
         folders: &[ScannedFolder],
         unmoved: &BTreeSet<String>,
-    ) -> (Vec<Candidate>, DefaultsByFolder, Option<Duration>) {
+    ) -> (Vec<Candidate>, DefaultsByFolder, Vec<Duration>) {
         let now = self.clock.tick();
         let mut waits = self.known_folders.lock().waits(folders, now, self.folders.settle);
         let mut known_files = self.known_files.lock();
@@ -196,7 +197,7 @@ impl IntakeStage {
             }
         }
         let mut candidates = Vec::new();
-        let mut next: Option<Duration> = None;
+        let mut waiting = Vec::new();
         for (left, candidate) in job_files {
             let of_folder = |folder: &str| waits.get(folder).copied().unwrap_or_default();
             let left = match waits.is_empty() {
@@ -208,10 +209,10 @@ impl IntakeStage {
             if left.is_zero() {
                 candidates.push(candidate);
             } else {
-                next = Some(next.map_or(left, |next| next.min(left)));
+                waiting.push(left);
             }
         }
-        (candidates, defaults, next)
+        (candidates, defaults, waiting)
     }
 
     /// Does not read the file again before it has been unchanged for `settle`. Returns the time until then.
@@ -321,15 +322,16 @@ impl Stage for IntakeStage {
         self.store.finish_unfinished().await?;
         let unmoved = self.resume_moves().await?;
         self.remove_unneeded_pictures().await?;
-        let (candidates, defaults, next) = self.select_files(files, &folders, &unmoved);
-        let unwatched = candidates.len() >= UNWATCHED_FILES;
+        let (candidates, defaults, waiting) = self.select_files(files, &folders, &unmoved);
+        let many_wait = waiting.len() >= UNWATCHED_FILES;
+        let unwatched = many_wait || candidates.len() >= UNWATCHED_FILES;
         if unwatched {
             self.watch.stop();
         } else {
             self.update_watch(&folders);
         }
         let (postponed, ingested) = self.ingest(candidates, defaults).await;
-        if unwatched {
+        if unwatched && !many_wait {
             // A new watch is an event itself, so files that came meanwhile are found at once.
             self.update_watch(&folders);
         }
@@ -341,6 +343,7 @@ impl Stage for IntakeStage {
             }
             Err(error) => return Err(error),
         };
+        let next = waiting.into_iter().min();
         let wait = [next, postponed, fault].into_iter().flatten().fold(self.folders.rescan, Duration::min);
         *self.next_scan.lock() = Some(self.clock.tick().plus(wait));
         Ok(Wake::At(self.clock.now().plus(wait)))
