@@ -40,6 +40,12 @@ pub struct Object {
     sha256: String,
 }
 
+impl Object {
+    fn etag(&self) -> String {
+        format!("\"{}\"", &HEXLOWER.encode(&Sha256::digest(&self.content))[..32])
+    }
+}
+
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Object>,
@@ -48,6 +54,8 @@ struct State {
     requests: Vec<(String, String)>,
     /// While set, every request fails.
     away: bool,
+    /// While set, writes with a condition are refused as something unknown.
+    unconditional: bool,
     /// For the next requests that write to a key with this ending.
     faults: VecDeque<(&'static str, Fault)>,
 }
@@ -141,8 +149,25 @@ impl BucketServer {
         !self.state.lock().unwrap().faults.is_empty()
     }
 
+    /// Lets the server refuse writes with a condition, as stores do that have none.
+    pub fn set_unconditional(&self) {
+        self.state.lock().unwrap().unconditional = true;
+    }
+
+    /// All objects but the record of the epoch.
     pub fn objects(&self) -> BTreeMap<String, Object> {
-        self.state.lock().unwrap().objects.clone()
+        let mut objects = self.state.lock().unwrap().objects.clone();
+        objects.retain(|key, _| !key.contains("/.dropreel/"));
+        objects
+    }
+
+    /// The record of the epoch, if there is one of one database.
+    pub fn epoch_record(&self) -> Option<serde_json::Value> {
+        let state = self.state.lock().unwrap();
+        let mut records = state.objects.iter().filter(|(key, _)| key.contains("/.dropreel/epoch-"));
+        let (_, record) = records.next()?;
+        assert!(records.next().is_none(), "records of two databases");
+        Some(serde_json::from_slice(&record.content).unwrap())
     }
 
     pub fn remove(&self, key: &str) {
@@ -242,10 +267,17 @@ fn answer(
 ) -> HttpResponse {
     let mut state = server.state.lock().unwrap();
     let upload = query.get("uploadId");
+    if request.method() == Method::PUT
+        && let Some(refusal) = unmet_condition(request, &state, key)
+    {
+        return refusal;
+    }
     match (request.method().as_str(), upload) {
         ("PUT", None) => {
-            state.objects.insert(key.to_owned(), Object { content, ..object });
-            HttpResponse::Ok().insert_header(("etag", "\"1\"")).finish()
+            let object = Object { content, ..object };
+            let etag = object.etag();
+            state.objects.insert(key.to_owned(), object);
+            HttpResponse::Ok().insert_header(("etag", etag)).finish()
         }
         ("POST", None) if query.contains_key("uploads") => {
             let id = format!("upload-{}", state.uploads.len());
@@ -283,6 +315,22 @@ fn answer(
     }
 }
 
+/// Why a write is refused, as S3 answers.
+fn unmet_condition(request: &HttpRequest, state: &State, key: &str) -> Option<HttpResponse> {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let (none, this) = (header("if-none-match"), header("if-match"));
+    if none.or(this).is_some() && state.unconditional {
+        return Some(error(501, "NotImplemented"));
+    }
+    let found = state.objects.get(key).map(Object::etag);
+    match (none, this, found) {
+        (Some("*"), _, Some(_)) => Some(error(412, "PreconditionFailed")),
+        (_, Some(_), None) => Some(error(404, "NoSuchKey")),
+        (_, Some(this), Some(found)) if this != found => Some(error(412, "PreconditionFailed")),
+        _ => None,
+    }
+}
+
 fn read(request: &HttpRequest, object: &Object, head: bool) -> HttpResponse {
     let whole = object.content.len() as u64;
     let range = request.headers().get("range").and_then(|range| range.to_str().ok());
@@ -290,7 +338,7 @@ fn read(request: &HttpRequest, object: &Object, head: bool) -> HttpResponse {
     let (start, length) = range.map_or((0, whole), |range| (range.start, range.length));
     let mut response = HttpResponse::Ok();
     response
-        .insert_header(("etag", "\"1\""))
+        .insert_header(("etag", object.etag()))
         .insert_header(("last-modified", "Wed, 01 Jan 2025 00:00:00 GMT"))
         .insert_header(("content-type", object.media_type.clone()))
         .insert_header(("x-amz-meta-dropreel-sha256", object.sha256.clone()));
