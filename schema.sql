@@ -13,7 +13,9 @@ PRAGMA application_id = 1685221484; -- 'drpl'
 
 -- Facts about this database.
 CREATE TABLE meta (
-    name  TEXT NOT NULL PRIMARY KEY,   -- 'epoch': number of starts; 'clock_high_water': the latest wall clock seen;
+    name  TEXT NOT NULL PRIMARY KEY,   -- 'epoch': rises with each start and while a daemon runs; 'node': the
+                                       -- random number of the data folder it was used in last; 'database': the random number that
+                                       -- it has in common with its copies; 'clock_high_water': the latest wall clock seen;
                                        -- 'api_key_fingerprint': 40 bits that recognize the API key; 'backup_made_at': set in
                                        -- a backup until a daemon starts with it; 'fair_by': a digest of `provider.fair_by`
     value INTEGER NOT NULL
@@ -420,9 +422,9 @@ CREATE INDEX hook_calls_by_batch ON hook_calls (batch) WHERE batch IS NOT NULL;
 -- Why dropreel submits or downloads nothing at the moment: the user paused it, or the provider's answers suspended it.
 CREATE TABLE suspensions (
     cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
-                                             OR cause = 'rate_limited' OR cause = 'key_refused'
-                                             OR cause = 'balance_empty' OR cause = 'misconfigured'
-                                             OR cause = 'unreachable' OR cause = 'clock_unreliable'),
+                                             OR cause = 'superseded' OR cause = 'rate_limited'
+                                             OR cause = 'key_refused' OR cause = 'balance_empty'
+                                             OR cause = 'misconfigured' OR cause = 'unreachable' OR cause = 'clock_unreliable'),
     until   INTEGER,                     -- null: until the user resumes
     message TEXT NOT NULL,
     since   INTEGER NOT NULL

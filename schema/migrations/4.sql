@@ -321,12 +321,12 @@ UPDATE history SET detail = CASE
 WHERE event IN ('held', 'released');
 UPDATE history SET detail = 'for ' || substr(detail, 7)
 WHERE event = 'callback_received' AND detail LIKE 'names task %';
--- One cause more.
+-- Two causes more.
 CREATE TABLE suspensions_4 (
     cause   TEXT NOT NULL PRIMARY KEY CHECK (cause = 'paused_submits' OR cause = 'paused_downloads'
-                                             OR cause = 'rate_limited' OR cause = 'key_refused'
-                                             OR cause = 'balance_empty' OR cause = 'misconfigured'
-                                             OR cause = 'unreachable' OR cause = 'clock_unreliable'),
+                                             OR cause = 'superseded' OR cause = 'rate_limited'
+                                             OR cause = 'key_refused' OR cause = 'balance_empty'
+                                             OR cause = 'misconfigured' OR cause = 'unreachable' OR cause = 'clock_unreliable'),
     until   INTEGER,
     message TEXT NOT NULL,
     since   INTEGER NOT NULL

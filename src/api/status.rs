@@ -72,6 +72,8 @@ pub enum ResumeTarget {
     Downloads,
     /// Suspended calls to the provider; what is paused stays paused.
     Provider,
+    /// Submitting, from this machine alone: a daemon elsewhere that used a newer state of the database is gone for good.
+    Takeover,
 }
 
 /// The result of a rotation.

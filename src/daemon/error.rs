@@ -12,6 +12,7 @@ use crate::library::bucket::BucketError;
 use crate::library::layout::LayoutError;
 use crate::provider::transport::ClientError;
 use crate::settings::CallbackSecretsError;
+use crate::stages::epoch::EpochError;
 use crate::store::error::{OpenError, StoreError};
 
 /// Why the daemon cannot start.
@@ -68,6 +69,15 @@ pub enum StartError {
     /// The bucket of the library cannot be used.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+}
+
+impl From<EpochError> for StartError {
+    fn from(error: EpochError) -> Self {
+        match error {
+            EpochError::Store(error) => Self::Store(error),
+            EpochError::File(error) => Self::Disk(error),
+        }
+    }
 }
 
 impl StartError {

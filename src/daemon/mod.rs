@@ -1,7 +1,6 @@
 //! The daemon: opens everything, starts stages and servers, and shuts them down in order.
 
 mod database_watch;
-mod epoch;
 pub mod error;
 mod listener_watch;
 pub mod pipeline;
@@ -181,9 +180,9 @@ impl Daemon {
         }
         self.tasks.shutdown().await;
         failpoints::hit(FailPoint::ShutdownDrained);
-        let Pipeline { store, closing, session, media, .. } = self.pipeline;
+        let Pipeline { store, closing, session, media, epoch, .. } = self.pipeline;
         // The writer thread ends with the last handle of the store.
-        drop((store, session, media));
+        drop((store, session, media, epoch));
         // Not for ever: a request that hangs may still hold one.
         let closed = tokio::task::spawn_blocking(move || closing.wait());
         let _ = self.clock.within(CLOSE_TIMEOUT, closed).await;

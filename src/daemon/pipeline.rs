@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::daemon::epoch;
 use crate::daemon::error::StartError;
 use crate::failpoints::{self, FailPoint};
 use crate::fs::abilities::Abilities;
@@ -46,6 +45,7 @@ use crate::stages::callback::CallbackStage;
 use crate::stages::download::upload::UploadStage;
 use crate::stages::download::worker_pool::WorkerPool;
 use crate::stages::download::{DownloadStage, DownloadTools};
+use crate::stages::epoch::{EpochParts, EpochStage};
 use crate::stages::hooks::webhook::{HookTransport, HttpHooks};
 use crate::stages::hooks::{HookStage, subscriptions};
 use crate::stages::intake::{IntakeFolders, IntakeStage};
@@ -108,6 +108,8 @@ pub struct Pipeline {
     hook_transport: Arc<dyn HookTransport>,
     /// The newest callback stored before this process began.
     newest_delivery: i64,
+    /// Whether the database is the one used last.
+    pub epoch: Arc<EpochStage>,
 }
 
 impl Pipeline {
@@ -141,7 +143,17 @@ impl Pipeline {
         store.set_budgets(settings.budget.budgets(&clock));
         store.set_operator_prices(settings.budget.prices.clone());
         store.set_fair_by(settings.provider.fair_by.clone()).await?;
-        epoch::begin(&store, settings, &clock).await?;
+        let epoch = EpochStage::open(EpochParts {
+            store: store.clone(),
+            library: library.clone(),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            data_dir: settings.data_dir.clone(),
+            inbox: settings.inbox.dir.clone(),
+            recursive: settings.inbox.recursive,
+            accepted: settings.accepted_dir(),
+        })
+        .await?;
 
         let fingerprint = key.fingerprint();
         let hook_transport: Arc<dyn HookTransport> = match &transports {
@@ -181,6 +193,7 @@ impl Pipeline {
             clock,
             hook_transport,
             newest_delivery,
+            epoch: Arc::new(epoch),
         })
     }
 
@@ -245,6 +258,7 @@ impl Pipeline {
             inbox_limits(settings),
             self.rng.clone(),
         );
+        self.spawn_shared(self.epoch.clone(), stop, tasks);
         self.spawn(intake.locking(self.inbox_lock.clone()), stop, tasks);
         let submit =
             SubmitStage::new(store.clone(), session.clone(), limits(settings), urls, picture_urls.clone());
@@ -289,7 +303,11 @@ impl Pipeline {
     }
 
     fn spawn<S: Stage>(&self, stage: S, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
-        tasks.spawn(stages::run(Arc::new(stage), self.clock.clone(), self.heartbeats.clone(), stop.clone()));
+        self.spawn_shared(Arc::new(stage), stop, tasks);
+    }
+
+    fn spawn_shared<S: Stage>(&self, stage: Arc<S>, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(stages::run(stage, self.clock.clone(), self.heartbeats.clone(), stop.clone()));
     }
 }
 

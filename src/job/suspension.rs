@@ -37,6 +37,8 @@ pub enum SuspensionCause {
     PausedSubmits,
     /// A person paused downloads.
     PausedDownloads,
+    /// Another daemon has used a newer state of this database, or may have: what waits here may have been submitted there.
+    Superseded,
     /// Too many calls, or a quota window is used up (429).
     RateLimited,
     /// The provider refuses the API key (401).
@@ -52,10 +54,14 @@ pub enum SuspensionCause {
 }
 
 impl SuspensionCause {
-    /// Whether a person paused the work and only a person resumes it. All other causes come from the provider's
-    /// answers.
+    /// Whether a person paused the work.
     pub const fn is_pause(self) -> bool {
         matches!(self, Self::PausedSubmits | Self::PausedDownloads)
+    }
+
+    /// Whether an answer of the provider is the cause, and another one lifts it.
+    pub const fn is_of_provider(self) -> bool {
+        !self.is_pause() && !matches!(self, Self::Superseded)
     }
 
     /// Whether jobs are not submitted.

@@ -135,6 +135,7 @@ mod tests {
                 Pending,
                 &[
                     PausedSubmits,
+                    Superseded,
                     RateLimited,
                     KeyRefused,
                     BalanceEmpty,
@@ -147,6 +148,7 @@ mod tests {
                 Submitting,
                 &[
                     PausedSubmits,
+                    Superseded,
                     RateLimited,
                     KeyRefused,
                     BalanceEmpty,

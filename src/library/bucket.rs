@@ -12,13 +12,14 @@ use futures_util::stream::BoxStream;
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    Attribute, Attributes, BackoffConfig, GetOptions, GetRange, ObjectStore, ObjectStoreExt,
-    PutMultipartOptions, PutOptions, RetryConfig,
+    Attribute, Attributes, BackoffConfig, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 pub use crate::library::bucket_error::BucketError;
+use crate::library::bucket_error::has_no_conditions;
 use crate::library::bucket_http::{Connector, SILENCE};
 use crate::library::part::Part;
 use crate::library::published::Published;
@@ -207,6 +208,51 @@ impl Bucket {
         }
     }
 
+    /// The content of a small object and its version; `None`: it does not exist, or that may not be asked.
+    pub(super) async fn versioned(
+        &self,
+        relative: &str,
+    ) -> Result<Option<(Bytes, UpdateVersion)>, BucketError> {
+        match self.answered(self.store.get(&self.path(relative)?).await) {
+            Ok(found) => {
+                let version =
+                    UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+                Ok(Some((self.answered(found.bytes().await)?, version)))
+            }
+            // Where listing is not allowed, a missing object is answered with a refusal.
+            Err(BucketError::NotFound { .. } | BucketError::Denied { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a small object if it still has this version; `None`: if it does not exist. Returns whether it was written.
+    /// Where the store has no conditional writes, it is written in any case.
+    pub(super) async fn replace(
+        &self,
+        relative: &str,
+        content: Vec<u8>,
+        version: Option<UpdateVersion>,
+    ) -> Result<bool, BucketError> {
+        let path = self.path(relative)?;
+        let mode = match version {
+            None => PutMode::Create,
+            Some(version) if version.e_tag.is_some() => PutMode::Update(version),
+            Some(_) => PutMode::Overwrite,
+        };
+        let content = PutPayload::from(content);
+        let answer = match self.store.put_opts(&path, content.clone(), mode.into()).await {
+            Err(error) if has_no_conditions(&error) => self.store.put(&path, content).await,
+            answer => answer,
+        };
+        match answer {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(BucketError::new(&self.address, &error)),
+        }
+    }
+
     /// Reads a range of an object, which is `bytes` long.
     ///
     /// # Errors
@@ -226,20 +272,30 @@ impl Bucket {
         Ok(found.into_stream().map(|chunk| chunk.map_err(std::io::Error::other)).boxed())
     }
 
-    /// Writes, reads and removes a small object.
+    /// Writes, reads and removes a small object. Returns whether the store has conditional writes: it does not create an
+    /// object that exists.
     ///
     /// # Errors
     /// See [`BucketError`].
-    pub async fn check(&self, rng: &Rng) -> Result<(), BucketError> {
+    pub async fn check(&self, rng: &Rng) -> Result<bool, BucketError> {
         let id = data_encoding::HEXLOWER.encode(&rng.id_bytes());
         let path = self.path(&format!(".dropreel-check-{id}"))?;
         self.answered(self.store.put(&path, id.clone().into()).await)?;
+        let again = self.store.put_opts(&path, id.clone().into(), PutMode::Create.into()).await;
         let read = match self.store.get(&path).await {
             Ok(found) => self.answered(found.bytes().await),
             Err(error) => Err(BucketError::new(&self.address, &error)),
         };
         self.answered(self.store.delete(&path).await)?;
-        if read? == id.as_bytes() { Ok(()) } else { Err(self.not_whole(&path)) }
+        if read? != id.as_bytes() {
+            return Err(self.not_whole(&path));
+        }
+        match again {
+            Ok(_) => Ok(false),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(true),
+            Err(error) if has_no_conditions(&error) => Ok(false),
+            Err(error) => Err(BucketError::new(&self.address, &error)),
+        }
     }
 
     /// Whether an object is there with this length, uploaded with this hash.

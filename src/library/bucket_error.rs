@@ -69,6 +69,11 @@ fn is_unreachable(error: &object_store::Error) -> bool {
     })
 }
 
+/// Whether the store answers that it has no conditional writes.
+pub(super) fn has_no_conditions(error: &object_store::Error) -> bool {
+    causes(error).any(|cause| cause.to_string().contains("501 Not Implemented"))
+}
+
 /// The code and the message of an S3 answer, or the innermost cause. The outer ones repeat the address.
 fn describe(error: &object_store::Error) -> String {
     let texts: Vec<String> = causes(error).map(ToString::to_string).collect();

@@ -4,6 +4,7 @@
 pub mod bucket;
 mod bucket_error;
 mod bucket_http;
+pub mod epoch_record;
 pub mod evidence;
 mod incoming;
 pub mod layout;

@@ -86,7 +86,8 @@ impl Evidence {
             SuspensionCause::RateLimited
             | SuspensionCause::ClockUnreliable
             | SuspensionCause::PausedSubmits
-            | SuspensionCause::PausedDownloads => false,
+            | SuspensionCause::PausedDownloads
+            | SuspensionCause::Superseded => false,
         }
     }
 }

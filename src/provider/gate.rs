@@ -271,7 +271,7 @@ impl Gate {
     /// Restores the suspensions that the previous process saved. A person's pauses are not the gate's.
     pub fn restore(&self, suspensions: Vec<Suspension>) {
         let mut state = self.state.lock();
-        for suspension in suspensions.into_iter().filter(|suspension| !suspension.cause.is_pause()) {
+        for suspension in suspensions.into_iter().filter(|suspension| suspension.cause.is_of_provider()) {
             state.record(suspension, None);
         }
     }

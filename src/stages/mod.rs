@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod balance;
 pub mod callback;
 pub mod download;
+pub mod epoch;
 pub mod hooks;
 mod in_flight;
 pub mod intake;

@@ -1,48 +1,75 @@
-//! Facts about the database itself: its epoch, whether it is a backup, the API key, and the latest time it was used.
+//! Facts about the database itself: who used it last, whether it is a backup, the API key, and the latest time it was used.
 
 use crate::clock::Timestamp;
+use crate::job::suspension::SuspensionCause;
 use crate::store::Store;
 use crate::store::db::{Connection, FromSql, OptionalExtension, ToSql};
 use crate::store::error::StoreError;
+use crate::store::suspensions::lift_in;
 
 const EPOCH: &str = "epoch";
+const NODE: &str = "node";
+const DATABASE: &str = "database";
 const BACKUP_MADE_AT: &str = "backup_made_at";
 const API_KEY_FINGERPRINT: &str = "api_key_fingerprint";
 const CLOCK_HIGH_WATER: &str = "clock_high_water";
 
+/// Who used this database last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastUse {
+    /// The epoch: a number that rises with each start and while a daemon runs; 0 before the first start. A copy of it
+    /// outside that is ahead shows that the database is an older one.
+    pub epoch: i64,
+    /// The random number of the node, which is a data folder; `None`: a version before there were nodes.
+    pub node: Option<i64>,
+    /// The random number that the database has in common with its copies.
+    pub database: Option<i64>,
+    /// When it was backed up, if it is a backup that no daemon has started with. Its epoch proves nothing then: the
+    /// original may have been in use since without rising.
+    pub backup_made_at: Option<Timestamp>,
+}
+
 impl Store {
-    /// Counts this start and returns the new count, the *epoch*. The daemon keeps a copy outside the database; a copy
-    /// that is ahead shows that the database was restored from an older state. The database stops being a backup.
+    /// Who used this database last.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn start_epoch(&self, at_least: i64) -> Result<i64, StoreError> {
+    pub async fn last_use(&self) -> Result<LastUse, StoreError> {
+        self.read(|connection| {
+            Ok(LastUse {
+                epoch: get(connection, EPOCH)?.unwrap_or(0),
+                node: get(connection, NODE)?,
+                database: get(connection, DATABASE)?,
+                backup_made_at: get(connection, BACKUP_MADE_AT)?,
+            })
+        })
+        .await
+    }
+
+    /// From this commit on `node` uses the database, which is no backup any more, and superseded by none.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn begin_use(&self, epoch: i64, node: i64, database: i64) -> Result<(), StoreError> {
         self.writer
             .write(move |writing| {
-                let known = get(writing.connection, EPOCH)?.unwrap_or(0);
-                let epoch = known.max(at_least) + 1;
-                set(writing.connection, EPOCH, epoch)?;
-                writing.connection.execute("DELETE FROM meta WHERE name = ?1", [BACKUP_MADE_AT])?;
-                Ok(epoch)
+                let connection = writing.connection;
+                set(connection, EPOCH, epoch)?;
+                set(connection, NODE, node)?;
+                set(connection, DATABASE, database)?;
+                connection.execute("DELETE FROM meta WHERE name = ?1", [BACKUP_MADE_AT])?;
+                lift_in(writing, SuspensionCause::Superseded)?;
+                Ok(())
             })
             .await
     }
 
-    /// The epoch of the last start, 0 before the first.
+    /// Raises the epoch.
     ///
     /// # Errors
     /// Any failure of the database.
-    pub async fn epoch(&self) -> Result<i64, StoreError> {
-        self.read(|connection| Ok(get(connection, EPOCH)?.unwrap_or(0))).await
-    }
-
-    /// When this database was backed up, if it is a backup that no daemon has started with. Its epoch proves nothing
-    /// then: the original may have been in use since without another start.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn backup_made_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| get(connection, BACKUP_MADE_AT)).await
+    pub async fn set_epoch(&self, epoch: i64) -> Result<(), StoreError> {
+        self.writer.write(move |writing| set(writing.connection, EPOCH, epoch)).await
     }
 
     /// The fingerprint of the API key that the last process used.

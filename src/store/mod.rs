@@ -65,7 +65,7 @@ pub mod labels;
 mod learned_times;
 pub mod library_outputs;
 pub mod lists;
-mod meta;
+pub mod meta;
 pub mod metrics;
 pub mod model_stats;
 pub mod needs;

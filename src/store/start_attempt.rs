@@ -9,7 +9,6 @@ use crate::job::budget::{BudgetVerdict, Budgets};
 use crate::job::event::{Event, PictureFault};
 use crate::job::state::StateName;
 use crate::job::step::{AttemptToSend, Moment};
-use crate::job::suspension::SuspensionCause;
 use crate::jobfile::pictures::{NamedPicture, PictureContent, with_addresses};
 use crate::jobfile::{self, quoted};
 use crate::money::estimate::Estimate;
@@ -21,7 +20,7 @@ use crate::store::error::StoreError;
 use crate::store::job_rows::{JobRow, read_job};
 use crate::store::pictures::pictures_of;
 use crate::store::spending::{alert, judge_in, reserve, reserve_new};
-use crate::store::suspensions::is_suspended;
+use crate::store::suspensions::waits_for_operator;
 use crate::store::writer::Writing;
 
 /// The result of starting an attempt.
@@ -31,7 +30,7 @@ pub enum AttemptStart {
     Send(Attempt),
     /// There is nothing to send; the job as it is.
     Nothing(Box<Applied>),
-    /// An operator has paused submits; nothing was changed.
+    /// An operator has paused submits, or the database is superseded; nothing was changed.
     Paused,
     /// The job was changed since it was estimated, so the estimate may be that of another request; nothing was changed.
     Changed,
@@ -76,7 +75,7 @@ impl Store {
         let budgets = self.budgets.clone();
         self.writer
             .write(move |writing| {
-                if is_suspended(writing.connection, SuspensionCause::PausedSubmits)? {
+                if waits_for_operator(writing.connection)? {
                     return Ok(AttemptStart::Paused);
                 }
                 let moment = Moment { now, jitter, policy: &policy };

@@ -5,6 +5,7 @@ use crate::store::Store;
 use crate::store::db::Connection;
 use crate::store::error::StoreError;
 use crate::store::notify::Topic;
+use crate::store::writer::Writing;
 
 /// The suspensions in force, oldest first.
 pub(super) fn suspensions_in(connection: &Connection) -> Result<Vec<Suspension>, StoreError> {
@@ -16,10 +17,23 @@ pub(super) fn suspensions_in(connection: &Connection) -> Result<Vec<Suspension>,
     Ok(suspensions.collect::<Result<_, _>>()?)
 }
 
-/// Whether work is suspended for `cause`.
-pub(super) fn is_suspended(connection: &Connection, cause: SuspensionCause) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM suspensions WHERE cause = ?1")?;
-    Ok(statement.exists([cause])?)
+/// Whether only an operator lets submits continue: they are paused, or the database is superseded.
+pub(super) fn waits_for_operator(connection: &Connection) -> Result<bool, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT 1 FROM suspensions WHERE cause = 'paused_submits' OR cause = 'superseded'")?;
+    Ok(statement.exists([])?)
+}
+
+/// Lifts the suspension for `cause`. Returns whether it was in force.
+pub(super) fn lift_in(writing: &mut Writing<'_>, cause: SuspensionCause) -> Result<bool, StoreError> {
+    let mut delete = writing.connection.prepare_cached("DELETE FROM suspensions WHERE cause = ?1")?;
+    let is_lifted = delete.execute([cause])? > 0;
+    if is_lifted {
+        for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Download] {
+            writing.notify(topic);
+        }
+    }
+    Ok(is_lifted)
 }
 
 impl Store {
@@ -51,19 +65,11 @@ impl Store {
     pub async fn lift_suspensions(&self, causes: Vec<SuspensionCause>) -> Result<bool, StoreError> {
         self.writer
             .write(move |writing| {
-                let mut lifted = 0;
+                let mut any_lifted = false;
                 for &cause in &causes {
-                    lifted += writing
-                        .connection
-                        .prepare_cached("DELETE FROM suspensions WHERE cause = ?1")?
-                        .execute([cause])?;
+                    any_lifted |= lift_in(writing, cause)?;
                 }
-                if lifted > 0 {
-                    for topic in [Topic::Changes, Topic::Submit, Topic::Poll, Topic::Download] {
-                        writing.notify(topic);
-                    }
-                }
-                Ok(lifted > 0)
+                Ok(any_lifted)
             })
             .await
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::deliveries::KEPT_PER_JOB;
 use super::details::Found;
 use super::job_files::{FileToIngest, IngestError, Source};
+use super::meta::LastUse;
 use super::start_attempt::{AttemptParts, AttemptStart, CallbackUrl};
 use super::*;
 use crate::clock::Timestamp;
@@ -15,6 +16,7 @@ use crate::job::output::OutputKind;
 use crate::job::scheduling::ModelTasks;
 use crate::job::scheduling::Turns;
 use crate::job::state::StateName;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::job::{JobId, TaskId};
 use crate::jobfile::{Draft, ObjectPlace, Problem};
 use crate::money::Quota;
@@ -332,11 +334,17 @@ async fn job_is_found_by_id_name_and_part_of_its_id() {
 }
 
 #[tokio::test]
-async fn restored_database_is_recognized_by_its_epoch() {
+async fn facts_about_the_database_are_kept() {
     let rig = Rig::new();
-    assert_eq!(rig.store.epoch().await.unwrap(), 0);
-    assert_eq!(rig.store.start_epoch(0).await.unwrap(), 1);
-    assert_eq!(rig.store.start_epoch(41).await.unwrap(), 42);
+    assert_eq!(rig.store.last_use().await.unwrap(), LastUse::default());
+    let superseded =
+        Suspension { cause: SuspensionCause::Superseded, until: None, message: "x".into(), since: NOW };
+    rig.store.suspend(superseded).await.unwrap();
+    rig.store.begin_use(41, 1, 2).await.unwrap();
+    assert_eq!(rig.store.suspensions().await.unwrap(), []);
+    rig.store.set_epoch(42).await.unwrap();
+    let used = LastUse { epoch: 42, node: Some(1), database: Some(2), backup_made_at: None };
+    assert_eq!(rig.store.last_use().await.unwrap(), used);
     rig.store.raise_clock_high_water(NOW).await.unwrap();
     rig.store.raise_clock_high_water(NOW.minus(Duration::from_secs(5))).await.unwrap();
     assert_eq!(rig.store.clock_high_water().await.unwrap(), Some(NOW));

@@ -42,5 +42,6 @@ mod recipes;
 mod restart;
 mod service;
 mod signature;
+mod standby;
 mod submit;
 mod tables;

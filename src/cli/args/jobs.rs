@@ -160,7 +160,7 @@ pub(crate) struct PauseArgs {
 /// `resume`
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// Default: everything
+    /// Default: everything but `takeover`
     pub what: Option<ResumeTarget>,
 }
 

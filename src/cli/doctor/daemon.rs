@@ -71,6 +71,10 @@ fn findings(status: &StatusView, ready: Result<(), CliError>) -> Vec<Finding> {
 fn suspension(suspension: &Suspension) -> Finding {
     let fix = match suspension.cause {
         SuspensionCause::PausedSubmits | SuspensionCause::PausedDownloads => "`dropreel resume`",
+        SuspensionCause::Superseded => {
+            "make sure that no other daemon uses a copy of this database, then `dropreel resume takeover`; look at what \
+             is held: `dropreel list --state held`"
+        }
         SuspensionCause::RateLimited => "nothing to do: jobs continue by themselves",
         SuspensionCause::KeyRefused => "set a valid key, then `systemctl restart dropreel`",
         SuspensionCause::BalanceEmpty => "top up the balance at the provider; jobs continue by themselves",

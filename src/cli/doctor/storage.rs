@@ -22,9 +22,15 @@ pub(super) async fn check(settings: &BucketSettings, runs: bool, clock: &Clock) 
         Err(error) => return failed(&error),
     };
     match clock.within(TIMEOUT, bucket.check(&Rng::from_system())).await {
-        Some(Ok(())) => {
+        Some(Ok(true)) => {
             Finding::ok(ABOUT, format!("{} takes, returns and removes objects", bucket.address()))
         }
+        Some(Ok(false)) => Finding::warning(
+            ABOUT,
+            format!("{} takes, returns and removes objects, but has no conditional writes", bucket.address()),
+            "nothing to do, unless a standby uses the same bucket: of two daemons that take over at the same moment, both \
+             may submit for two minutes",
+        ),
         Some(Err(error)) => failed(&error),
         None => {
             let what = format!("the bucket {} takes longer than {} s", bucket.address(), TIMEOUT.as_secs());

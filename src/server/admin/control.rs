@@ -84,7 +84,7 @@ pub(super) async fn pause(
     summary = "Resume submits, downloads or both, and try suspended calls at once",
     request_body(
         content = Option<ResumeRequest>,
-        description = "An empty body, or no `what`, means everything; `provider` leaves pauses as they are"
+        description = "An empty body, or no `what`, means all pauses; `provider` leaves them as they are, `takeover` also ends `superseded`"
     ),
     responses(
         (status = 200, description = "The current status", body = StatusView),
@@ -96,12 +96,14 @@ pub(super) async fn resume(
     body: web::Payload,
     admin: web::Data<AdminState>,
 ) -> Result<HttpResponse, Problem> {
-    let example = r#"{"what":"submits"}, {"what":"downloads"} or {"what":"provider"}"#;
+    let example = r#"{"what":"submits"}, {"what":"downloads"}, {"what":"provider"} or {"what":"takeover"}"#;
     let ResumeRequest { what } = read_request(&request, body, &admin, example).await?;
     let causes = match what {
         Some(ResumeTarget::Submits) => vec![SuspensionCause::PausedSubmits],
         Some(ResumeTarget::Downloads) => vec![SuspensionCause::PausedDownloads],
         Some(ResumeTarget::Provider) => Vec::new(),
+        // Not for every reason that somebody had to pause: it stops the daemon elsewhere.
+        Some(ResumeTarget::Takeover) => vec![SuspensionCause::Superseded],
         None => vec![SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads],
     };
     let names: Vec<_> = causes.iter().map(|cause| target_name(*cause)).collect();

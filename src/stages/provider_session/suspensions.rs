@@ -46,7 +46,7 @@ impl SavedSuspensions {
         self.outdated.store(true, Ordering::SeqCst);
         let in_force = gate.suspensions(now);
         let is_over = |cause: &SuspensionCause| {
-            !cause.is_pause() && in_force.iter().all(|suspension| suspension.cause != *cause)
+            cause.is_of_provider() && in_force.iter().all(|suspension| suspension.cause != *cause)
         };
         let over = SuspensionCause::VARIANTS.iter().copied().filter(is_over).collect();
         if self.store.lift_suspensions(over).await? {

@@ -308,7 +308,8 @@ impl Stage for SubmitStage {
         let waits = self.end_waits(now).await?;
         self.end_budget_waits(now).await?;
         let suspensions = self.inner.session.suspensions().await?;
-        if suspensions.iter().any(|suspension| suspension.cause == SuspensionCause::PausedSubmits) {
+        let ends_by_operator = [SuspensionCause::PausedSubmits, SuspensionCause::Superseded];
+        if suspensions.iter().any(|suspension| ends_by_operator.contains(&suspension.cause)) {
             return Ok(waits);
         }
         let repeats = self.repeat_submits(now).await?;

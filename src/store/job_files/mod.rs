@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::jobfile::{Draft, ObjectPlace};
 use crate::store::Store;
+use crate::store::db::OptionalExtension;
 use crate::store::error::StoreError;
 use idempotency::IdempotencyKey;
 
@@ -125,6 +126,15 @@ pub struct UnmovedFile {
     pub ingested_at: Timestamp,
 }
 
+/// A job file from the inbox whose jobs are committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedFile {
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Where it is; `None`: not moved yet, or it had vanished.
+    pub moved_to: Option<String>,
+}
+
 /// The jobs of a file, read while they are written, so that a long file is never in memory as a whole.
 pub type Drafts = Box<dyn Iterator<Item = Result<Draft, String>> + Send>;
 
@@ -164,6 +174,35 @@ impl Store {
                 "SELECT 1 FROM batches WHERE sha256 = ?1 AND source = 'inbox' AND staged <> 1",
             )?;
             Ok(statement.exists([sha256])?)
+        })
+        .await
+    }
+
+    /// When the newest job file was accepted, or call.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn newest_file_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT ingested_at FROM batches ORDER BY nr DESC LIMIT 1")?;
+            Ok(statement.query_row([], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    /// The job files that were accepted from the inbox since this time. Reads all rows: only for a restored database.
+    ///
+    /// # Errors
+    /// Any failure of the database.
+    pub async fn accepted_since(&self, since: Timestamp) -> Result<Vec<AcceptedFile>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT sha256, moved_to FROM batches WHERE source = 'inbox' AND staged <> 1 AND ingested_at >= ?1",
+            )?;
+            let rows = statement
+                .query_map([since], |row| Ok(AcceptedFile { sha256: row.get(0)?, moved_to: row.get(1)? }))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }

@@ -17,7 +17,7 @@ async fn database_left_without_tables_by_a_crash_is_created_again() {
     raw(&begun).set_pragma("journal_mode", "WAL").unwrap();
     assert!(begun.metadata().unwrap().len() > 0, "the header is on the disk");
     let store = open(&begun).unwrap();
-    assert_eq!(store.epoch().await.unwrap(), 0);
+    assert_eq!(store.last_use().await.unwrap().epoch, 0);
 }
 
 #[tokio::test]
@@ -208,9 +208,10 @@ async fn version_3_migrates_with_every_state_and_word() {
         ]
     );
     assert_eq!(store.suspensions().await.unwrap().len(), 2);
-    assert_eq!((store.epoch().await.unwrap(), store.api_key_fingerprint().await.unwrap()), (7, Some(11)));
+    let used = store.last_use().await.unwrap();
+    assert_eq!((used.epoch, store.api_key_fingerprint().await.unwrap()), (7, Some(11)));
     assert_eq!(store.clock_high_water().await.unwrap(), Some(Timestamp::from_millis(1_775_285_160_000)));
-    assert_eq!(store.backup_made_at().await.unwrap(), Some(Timestamp::from_millis(1_775_285_100_000)));
+    assert_eq!(used.backup_made_at, Some(Timestamp::from_millis(1_775_285_100_000)));
     let unprocessed = store.unprocessed_deliveries(0, 9).await.unwrap();
     assert_eq!((unprocessed.len(), unprocessed[0].more), (1, 3));
 }

@@ -1,7 +1,7 @@
 //! Starting attempts.
 
 use super::*;
-use crate::job::suspension::Suspension;
+use crate::job::suspension::{Suspension, SuspensionCause};
 use crate::store::tests::{NOW, Rig, accepted, draft, parts, url};
 
 #[tokio::test]
@@ -23,20 +23,23 @@ async fn attempt_is_created_once_and_resent_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn acknowledged_pause_stops_even_jobs_already_chosen() {
-    let rig = Rig::new();
-    let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
-    rig.start_attempt(ids[0], url("https://a.example")).await;
-    let pause =
-        Suspension { cause: SuspensionCause::PausedSubmits, until: None, message: String::new(), since: NOW };
-    rig.store.suspend(pause).await.unwrap();
-    for id in &ids {
-        let start = rig.store.start_attempt(*id, parts(url("https://a.example")), NOW).await.unwrap();
-        assert_eq!(start, AttemptStart::Paused);
+async fn pause_and_newer_database_stop_even_jobs_already_chosen() {
+    for cause in [SuspensionCause::PausedSubmits, SuspensionCause::Superseded] {
+        let rig = Rig::new();
+        let ids = rig.ingest(vec![draft("one"), draft("two")]).await;
+        rig.start_attempt(ids[0], url("https://a.example")).await;
+        rig.store
+            .suspend(Suspension { cause, until: None, message: String::new(), since: NOW })
+            .await
+            .unwrap();
+        for id in &ids {
+            let start = rig.store.start_attempt(*id, parts(url("https://a.example")), NOW).await.unwrap();
+            assert_eq!(start, AttemptStart::Paused, "{cause:?}");
+        }
+        assert_eq!(rig.state(ids[1]).await, StateName::Pending);
+        rig.store.lift_suspensions(vec![cause]).await.unwrap();
+        rig.start_attempt(ids[1], url("https://a.example")).await;
     }
-    assert_eq!(rig.state(ids[1]).await, StateName::Pending);
-    rig.store.lift_suspensions(vec![SuspensionCause::PausedSubmits]).await.unwrap();
-    rig.start_attempt(ids[1], url("https://a.example")).await;
 }
 
 #[tokio::test]

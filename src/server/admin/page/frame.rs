@@ -59,8 +59,11 @@ pub(super) struct Banner {
 
 /// A button that tries suspended calls at once.
 pub(super) struct ProbeButton {
+    /// What to resume.
+    pub what: &'static str,
     pub label: &'static str,
     pub question: &'static str,
+    pub decline: &'static str,
 }
 
 #[derive(Template)]
@@ -120,13 +123,16 @@ fn banners(m: &'static Messages, suspensions: &[Suspension], now: Timestamp) -> 
     let is_clock = |suspension: &Suspension| suspension.cause == SuspensionCause::ClockUnreliable;
     // A resumption vouches for the clock too: nobody does that by another button.
     let clock_in_doubt = suspensions.iter().any(is_clock);
+    let try_provider = |label, question| ProbeButton { what: "provider", label, question, decline: m.no_try };
     let probe = |suspension: &Suspension| match suspension.cause {
-        SuspensionCause::ClockUnreliable => {
-            Some(ProbeButton { label: m.trust_clock, question: m.ask_trust_clock })
-        }
-        cause if cause.needs_probe() && !clock_in_doubt => {
-            Some(ProbeButton { label: m.try_now, question: m.ask_try_now })
-        }
+        SuspensionCause::Superseded => Some(ProbeButton {
+            what: "takeover",
+            label: m.take_over,
+            question: m.ask_take_over,
+            decline: m.no_take_over,
+        }),
+        SuspensionCause::ClockUnreliable => Some(try_provider(m.trust_clock, m.ask_trust_clock)),
+        cause if cause.needs_probe() && !clock_in_doubt => Some(try_provider(m.try_now, m.ask_try_now)),
         _ => None,
     };
     let are_both_paused = [SuspensionCause::PausedSubmits, SuspensionCause::PausedDownloads]
