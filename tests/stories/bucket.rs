@@ -295,7 +295,23 @@ async fn server_of_others_keeps_videos_whole() {
         })
         .await;
     }
-    let doctor = rig.run(&["doctor"]).await;
-    assert!(String::from_utf8(doctor.stdout).unwrap().contains("takes, returns and removes objects"));
+    let doctor = String::from_utf8(rig.run(&["doctor"]).await.stdout).unwrap();
+    assert!(doctor.contains("takes, returns and removes objects"), "{doctor}");
+    assert!(!doctor.contains("conditional"), "{doctor}");
+    // The record of the epoch is created at one start, and replaced at the next.
+    let number = "SELECT value FROM meta WHERE name = 'database'";
+    for epoch in [1, 2] {
+        let database = rusqlite::Connection::open(rig.path("dropreel.db")).unwrap();
+        let number: i64 = database.query_row(number, [], |row| row.get(0)).unwrap();
+        until("the record has the epoch", async || {
+            let key = format!("{NAME}/spring/.dropreel/epoch-{number:016x}");
+            let record = signed(Method::GET, &key).send().await.unwrap().bytes().await.unwrap();
+            serde_json::from_slice::<Value>(&record)
+                .is_ok_and(|record| record["epoch"].as_i64() >= Some(epoch))
+        })
+        .await;
+        rig.kill();
+        rig.start_daemon().await;
+    }
     rig.finish().await;
 }
