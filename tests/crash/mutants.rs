@@ -38,6 +38,8 @@ enum Case {
     RateLimit,
     /// A file that changes between two requests for it.
     ChangedFile,
+    /// The database is put back to a copy from before a job file.
+    Copy,
 }
 
 /// Which case catches which mutant.
@@ -60,6 +62,8 @@ const CASES: &[(&str, Case)] = &[
     ("redirect-unchecked", Case::Redirect),
     ("pause-ignored", Case::RateLimit),
     ("resume-blindly", Case::ChangedFile),
+    ("copy-unrecognized", Case::Copy),
+    ("superseded-submits", Case::Copy),
     // Those that cost money or break a promise must not escape random kills either.
     ("outcome-forgotten", Case::RandomKills),
     ("new-key-on-retry", Case::RandomKills),
@@ -84,6 +88,7 @@ impl Case {
             Self::Redirect => redirect(mutant).await,
             Self::RateLimit => rate_limit(mutant).await,
             Self::ChangedFile => changed_file(mutant).await,
+            Self::Copy => copied_database(mutant).await,
         }
     }
 
@@ -170,10 +175,44 @@ async fn changed_file(mutant: Option<&str>) -> Result<(), String> {
     harness.finish(true).await
 }
 
+async fn copied_database(mutant: Option<&str>) -> Result<(), String> {
+    let mut harness = start(mutant).await;
+    harness.drop_job("early", "", &[], &["succeeded"]);
+    harness.settle().await?;
+    let (database, copy) = (harness.rig.path("dropreel.db"), harness.rig.beside("copy.db"));
+    let vacuum = rusqlite::Connection::open(&database).unwrap();
+    vacuum.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    drop(vacuum);
+    harness.drop_job("late", "", &[], &["succeeded"]);
+    harness.settle().await?;
+    harness.rig.stop().await;
+    for leftover in ["dropreel.db-wal", "dropreel.db-shm"] {
+        let _ = std::fs::remove_file(harness.rig.path(leftover));
+    }
+    std::fs::rename(copy, database).unwrap();
+    harness.rig.start_daemon().await;
+    let start = std::time::Instant::now();
+    let outcome = loop {
+        let late = harness.rig.job("late").await["state"].clone();
+        if harness.rig.sandbox.ledger().tasks.len() > 2 {
+            break Err("I4: a job is paid for twice".to_owned());
+        }
+        if late == "held" {
+            break Ok(());
+        }
+        if start.elapsed() > TIMEOUT {
+            break Err(format!("I5: a job that was paid for is {late}"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    harness.rig.kill();
+    outcome
+}
+
 #[test]
 fn every_mutant_has_a_case() {
     let mutants = Mutant::all();
-    assert_eq!(mutants.len(), 30);
+    assert_eq!(mutants.len(), 32);
     for mutant in &mutants {
         let has_case = CASES.iter().any(|(name, _)| *name == mutant.name);
         assert_eq!(has_case, mutant.is_caught_by("crash"), "{}", mutant.name);
