@@ -17,7 +17,8 @@ CREATE TABLE meta (
                                        -- random number of the data folder it was used in last; 'database': the random number that
                                        -- it has in common with its copies; 'clock_high_water': the latest wall clock seen;
                                        -- 'api_key_fingerprint': 40 bits that recognize the API key; 'backup_made_at': set in
-                                       -- a backup until a daemon starts with it; 'fair_by': a digest of `provider.fair_by`
+                                       -- a backup until a daemon starts with it; 'fair_by': a digest of `provider.fair_by`;
+                                       -- 'report_zone': of the zone of `report_sums`
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -203,6 +204,24 @@ CREATE TABLE need_counts (
     jobs  INTEGER NOT NULL,
     PRIMARY KEY (state, cause, model)
 ) STRICT, WITHOUT ROWID;
+
+-- What the jobs that have ended add up to, by the day of their end, so that a report reads no jobs (src/store/report_sums.rs).
+-- Kept when jobs are pruned; `dropreel doctor` compares the rest with the jobs.
+CREATE TABLE report_sums (
+    kind       TEXT NOT NULL CHECK (kind = 'model' OR kind = 'label' OR kind = 'file' OR kind = 'removed'),
+    day        INTEGER NOT NULL,            -- its first moment, in the zone of the budgets
+    name       TEXT NOT NULL,             -- the model, the label as KEY=VALUE, the batch in 19 digits; of removed jobs: the model
+    succeeded  INTEGER NOT NULL,
+    failed     INTEGER NOT NULL,
+    cancelled  INTEGER NOT NULL,
+    expired    INTEGER NOT NULL,
+    cost_quota INTEGER NOT NULL,             -- of all attempts
+    times      TEXT NOT NULL,                -- a JSON array: how often jobs that succeeded took how long (src/store/histogram.rs)
+    PRIMARY KEY (kind, day, name)
+) STRICT, WITHOUT ROWID;
+
+-- Those of a file.
+CREATE INDEX report_sums_of_files ON report_sums (name, day) WHERE kind = 'file';
 
 -- What a job asks for: wide, read only to submit and to display.
 CREATE TABLE requests (

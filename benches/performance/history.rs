@@ -88,6 +88,7 @@ fn fill(data: &Path, jobs: u64) {
             "DELETE FROM job_counts; INSERT INTO job_counts SELECT state, model, count(*), coalesce(sum(estimate_quota), 0) FROM jobs GROUP BY state, model;
              DELETE FROM need_counts; INSERT INTO need_counts SELECT state, coalesce(reason, error_code, state), model, count(*)
              FROM jobs WHERE dismissed_at IS NULL AND state IN ('held', 'failed', 'expired') GROUP BY 1, 2, 3;
+             DELETE FROM meta WHERE name = 'report_zone';
              COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
         )
         .unwrap();
@@ -100,6 +101,7 @@ async fn measure_store(data: &Path, table: &mut Table) {
     let (store, _closing) =
         Store::open(&data.join("dropreel.db"), PollingPolicy::DEFAULT, Rng::seeded(1), clock.clone())
             .unwrap();
+    store.count_days().await.unwrap();
     let store = Arc::new(store);
     let later = clock.now().plus(Duration::from_secs(30 * 24 * 3600));
     let mut pick = Series::default();

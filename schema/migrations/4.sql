@@ -395,3 +395,16 @@ INSERT INTO need_counts
 SELECT state, coalesce(reason, error_code, state), model, count(*) FROM jobs
 WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired')
 GROUP BY state, coalesce(reason, error_code, state), model;
+CREATE TABLE report_sums (
+    kind       TEXT NOT NULL CHECK (kind = 'model' OR kind = 'label' OR kind = 'file' OR kind = 'removed'),
+    day        INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    succeeded  INTEGER NOT NULL,
+    failed     INTEGER NOT NULL,
+    cancelled  INTEGER NOT NULL,
+    expired    INTEGER NOT NULL,
+    cost_quota INTEGER NOT NULL,
+    times      TEXT NOT NULL,
+    PRIMARY KEY (kind, day, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX report_sums_of_files ON report_sums (name, day) WHERE kind = 'file';

@@ -21,7 +21,7 @@ pub struct ReportView {
     pub by_model: Vec<ReportGroup>,
     /// By `KEY=VALUE`; a job counts for each of its labels.
     pub by_label: Vec<ReportGroup>,
-    /// By the name of the job file, of the jobs that came in one with a name.
+    /// By the name of the job file, of the jobs that came in one with a name: the files whose jobs ended last.
     pub by_file: Vec<ReportGroup>,
     /// By the day of the end, newest first.
     pub by_day: Vec<ReportGroup>,

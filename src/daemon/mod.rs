@@ -154,6 +154,7 @@ impl Daemon {
     pub async fn reload(&self, settings: &Settings) -> Result<(), ReloadError> {
         self.pipeline.store.set_operator_prices(settings.budget.prices.clone());
         self.pipeline.store.set_budgets(settings.budget.budgets(&self.clock));
+        self.pipeline.store.count_days().await?;
         if let Some(key) = settings.provider.api_key.clone() {
             let fingerprint = key.fingerprint();
             self.pipeline.session.client.set_key(key.clone())?;

@@ -143,6 +143,7 @@ impl Pipeline {
         store.set_budgets(settings.budget.budgets(&clock));
         store.set_operator_prices(settings.budget.prices.clone());
         store.set_fair_by(settings.provider.fair_by.clone()).await?;
+        store.count_days().await?;
         let epoch = EpochStage::open(EpochParts {
             store: store.clone(),
             library: library.clone(),

@@ -22,6 +22,7 @@ use crate::store::metrics::MetricEvent;
 use crate::store::needs::count_need;
 use crate::store::notify::Topic;
 use crate::store::output_rows::write_outputs;
+use crate::store::report_sums;
 use crate::store::spending::record_billing;
 use crate::store::writer::Writing;
 
@@ -90,6 +91,10 @@ pub(super) fn apply_to(
     {
         bind_task(writing, nr, &job, task)?;
     }
+    let is_recounted = billing.is_some() || ended_as(before) != ended_as(&job);
+    if before.state_name().is_end() && is_recounted {
+        report_sums::uncount(writing, nr)?;
+    }
     if let Some(billing) = billing {
         record_billing(writing, (nr, before), &billing)?;
     }
@@ -102,6 +107,9 @@ pub(super) fn apply_to(
         let change = writing.next_change();
         update_job(writing.connection, known, &job, due, change)?;
         writing.notify(Topic::Changes);
+    }
+    if job.state_name().is_end() && is_recounted {
+        report_sums::count(writing, nr)?;
     }
     if job.outputs() != before.outputs() {
         write_outputs(writing.connection, nr, &job)?;
@@ -132,6 +140,11 @@ pub(super) fn apply_to(
     }
     let applied = Applied { before: before.state_name(), job, history, reply };
     Ok((applied, StepRow { nr, send }))
+}
+
+/// What a report says of a job, but for its cost.
+fn ended_as(job: &Job) -> (StateName, Option<Timestamp>, Option<Timestamp>) {
+    (job.state_name(), job.facts().finished_at, job.facts().submitted_at)
 }
 
 /// Whether a callback may have named a task that no attempt has: it did so now, or before the outcome of the newest attempt

@@ -11,6 +11,8 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, StatementStatus};
 
 use crate::clock::Timestamp;
+use crate::clock::calendar::Zone;
+use crate::store::report_sums::count_again;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,10 @@ pub(crate) fn fill_history(path: &Path, jobs: u64, now: Timestamp) {
         .replace(":now", &now.millis().to_string());
     let fill = format!("PRAGMA synchronous = OFF; BEGIN; {sql}; COMMIT");
     Connection::open(path).unwrap().execute_batch(&fill).unwrap();
+    let filled = super::tests::raw(path);
+    filled.execute_batch("PRAGMA synchronous = OFF; BEGIN").unwrap();
+    count_again(&filled, &Zone::UTC).unwrap();
+    filled.execute_batch("COMMIT").unwrap();
 }
 
 /// Counts the statements of this connection, per thread, and keeps the text of the last update of a job's row.

@@ -48,7 +48,7 @@ impl Store {
 }
 
 /// 40 bits, never 0 but by a chance of 1 to a trillion.
-fn digest(label: &str) -> i64 {
+pub(super) fn digest(label: &str) -> i64 {
     let bytes = HEXLOWER.decode(sha256_hex(label.as_bytes()).as_bytes()).unwrap_or_default();
     bytes.iter().take(5).fold(0, |digest, byte| digest << 8 | i64::from(*byte))
 }

@@ -13,6 +13,7 @@ use crate::store::fairness::set_turn;
 use crate::store::history::write_history;
 use crate::store::job_rows::number_of;
 use crate::store::notify::Topic;
+use crate::store::report_sums;
 use crate::store::sidecars::outdate_sidecar;
 use crate::store::spending::move_label_spending;
 use crate::store::writer::Writing;
@@ -66,7 +67,9 @@ fn set_in(
     if new.len() > MAX_LABELS.max(old.len()) {
         return Ok(LabelOutcome::TooMany);
     }
+    report_sums::uncount(writing, nr)?;
     write_labels(writing, nr, &old, &new)?;
+    report_sums::count(writing, nr)?;
     move_label_spending(writing.connection, nr, &old, &new)?;
     set_turn(writing, nr, fair_by, &new)?;
     details.files.iter().try_for_each(|file| outdate_sidecar(writing, &file.file.path))?;

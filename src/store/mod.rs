@@ -26,7 +26,7 @@
 //! | outputs in the library, in pages | `library_outputs` |
 //! | local pictures that jobs name | `pictures` |
 //! | how long tasks usually take; places at the provider | `learned_times`; `slots` |
-//! | numbers | `counts` of jobs; `report`, money and times; `model_stats`, the same by model; `activity`, by model in the last hours; `metrics` since the start of the process |
+//! | numbers | `counts` of jobs; `report`, money and times, from `report_sums` and their `histogram`; `model_stats`, the same by model; `activity`, by model in the last hours; `metrics` since the start of the process |
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
@@ -56,6 +56,7 @@ pub mod error;
 pub mod estimates;
 pub mod export;
 pub mod fairness;
+mod histogram;
 mod history;
 pub mod hooks;
 pub mod job_files;
@@ -78,6 +79,7 @@ pub mod prune;
 pub mod quotes;
 pub mod ratings;
 pub mod report;
+mod report_sums;
 pub mod schema;
 mod search;
 pub mod sidecars;
@@ -109,7 +111,7 @@ use error::{OpenError, StoreError};
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
 use notify::{Notifications, Notifier, Topic};
 use subscription::Subscription;
-use writer::Writer;
+use writer::{Shared, Writer};
 
 /// Most reads at a time; further ones wait.
 const READERS: usize = 4;
@@ -174,7 +176,13 @@ impl Store {
         let (died_sender, died) = watch::channel(None);
         let metrics = Metrics::default();
         let subscriptions = Arc::<OnceLock<Vec<Subscription>>>::default();
-        let shared = (notifier.clone(), metrics.clone(), subscriptions.clone());
+        let budgets = Arc::<RwLock<Budgets>>::default();
+        let shared = Shared {
+            notifier: notifier.clone(),
+            metrics: metrics.clone(),
+            subscriptions: subscriptions.clone(),
+            budgets: budgets.clone(),
+        };
         let file = Arc::new(DatabaseFile::opened(path));
         let opened = (connection, file.clone());
         let (writer, thread) = Writer::start(opened, last_change, shared, died_sender, clock.clone())
@@ -196,7 +204,7 @@ impl Store {
                 clock,
                 metrics,
                 subscriptions,
-                budgets: Arc::default(),
+                budgets,
                 prices: Arc::default(),
                 unfinished,
                 activity: Arc::default(),

@@ -13,6 +13,7 @@ use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
 use crate::store::job_files::REPEAT_WINDOW;
 use crate::store::needs::uncount_need;
+use crate::store::report_sums::count_as_removed;
 use crate::store::writer::{WriteKind, Writing};
 
 /// A job that ended less long ago is never pruned: the report needs what was spent this month. Repeated copies of a
@@ -211,6 +212,7 @@ const DELETE_BATCH_CALLS: &str = "DELETE FROM hook_calls WHERE batch = ?1";
 
 pub(super) fn delete_job(writing: &Writing<'_>, nr: i64, batch: i64) -> Result<(), StoreError> {
     let connection = writing.connection;
+    count_as_removed(writing, nr)?;
     let labels: Option<String> = connection
         .prepare_cached("SELECT labels FROM requests WHERE job = ?1")?
         .query_row([nr], |row| row.get(0))

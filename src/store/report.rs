@@ -1,17 +1,17 @@
 //! The report: how jobs ended, how long they took, what they cost, and which tasks were charged without a video.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::api::report::{Dispute, ReportGroup, ReportTotals};
 use crate::clock::Timestamp;
-use crate::clock::calendar::Period;
-use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
-use crate::store::db::{self, Connection, Row};
+use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
+use crate::store::report_sums::{GroupSums, ReportSums, SumKind, count_between};
 
-/// Most groups in each part of a report: those with the most jobs.
+/// Most groups in each part of a report: those with the most jobs; of files and days, the last.
 pub const GROUPS: u32 = 100;
 
 /// The whole report.
@@ -23,7 +23,7 @@ pub struct Report {
     pub by_model: Vec<ReportGroup>,
     /// By label, as `KEY=VALUE`. A job counts for each of its labels.
     pub by_label: Vec<ReportGroup>,
-    /// By the name of the job file.
+    /// By the name of the job file: those whose jobs ended last.
     pub by_file: Vec<ReportGroup>,
     /// By the day of their end, newest first.
     pub by_day: Vec<ReportGroup>,
@@ -31,11 +31,18 @@ pub struct Report {
     pub time_zone: String,
 }
 
-/// A job that was retried has paid for more than one attempt.
-const FINISHED: &str = "SELECT COLUMNS state, finished_at, submitted_at, adopted,
-        (SELECT coalesce(sum(charged_quota), 0) FROM attempts WHERE attempts.job = jobs.nr) AS cost
-    FROM jobs JOINED
-    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired') AND finished_at IS NOT NULL AND finished_at >= ?1";
+/// The middle of a day, whatever zone and season its midnights are of.
+const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
+
+const SUMS_BY_NAME: &str =
+    "SELECT day, name, succeeded, failed, cancelled, expired, cost_quota, times FROM report_sums
+    WHERE kind = ?1 AND day >= ?2";
+/// The files of which jobs ended, those of the last days first. Only the first are read.
+const FILES: &str =
+    "SELECT name FROM report_sums WHERE kind = 'file' AND day >= ?1 ORDER BY day DESC, name DESC";
+const FILE_NAME: &str = "SELECT file_name FROM batches WHERE nr = CAST(?1 AS INTEGER)";
+const SUMS_OF_FILE: &str = "SELECT succeeded, failed, cancelled, expired, cost_quota, times
+    FROM report_sums INDEXED BY report_sums_of_files WHERE kind = 'file' AND name = ?1 AND day >= ?2";
 /// Charged without a video. A held job may have some of its files already; the others are in dispute.
 const DISPUTED: &str =
     "SELECT jobs.id, jobs.name, jobs.state, attempts.task_id, jobs.model, attempts.created_at,
@@ -58,51 +65,65 @@ const DISPUTED: &str =
     ORDER BY jobs.nr DESC, attempts.number DESC LIMIT ?2";
 
 impl Store {
-    /// Totals of the jobs that finished at `since` or later.
+    /// Totals of the jobs that ended at `since` or later. Those that were removed since count for the whole day.
     ///
     /// # Errors
     /// Any failure of the database.
     pub async fn report(&self, since: Timestamp) -> Result<Report, StoreError> {
         let zone = self.budgets.read().zone.clone();
         self.read(move |connection| {
-            // Added up row by row: with `GROUP BY` the database would sort all jobs in memory.
-            let mut total = RunningTotals::default();
-            let (mut by_model, mut by_file, mut by_day) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-            let mut day: Option<Period> = None;
-            let named = ["model, file_name,", "JOIN batches ON batches.nr = jobs.batch"];
-            for_each_finished(connection, named, since, |row| {
-                let job = FinishedJob::of(row)?;
-                total.add(job);
-                add_to(&mut by_model, text(row, "model")?, job);
-                if let Some(file) = row.text("file_name")? {
-                    add_to(&mut by_file, file, job);
+            // A period that begins within a day: its jobs of that day are counted one by one.
+            let first = zone.day_of(since);
+            let from = if first.start == since { since } else { first.end };
+            let of_first_day = count_between(connection, since, from)?;
+            let mut by_day = BTreeMap::new();
+            for ((_, _), sums) in of_first_day.iter().filter(|((kind, _), _)| *kind == SumKind::Model) {
+                merge(&mut by_day, first.start, sums);
+            }
+            let (mut by_model, mut by_label) = (BTreeMap::new(), BTreeMap::new());
+            for kind in [SumKind::Model, SumKind::Removed, SumKind::Label] {
+                let mut statement = connection.prepare_cached(SUMS_BY_NAME)?;
+                let mut rows = statement.query((kind, from))?;
+                while let Some(row) = rows.next()? {
+                    let (name, sums): (String, _) = (row.get(1)?, ReportSums::read(&row, 2)?);
+                    if kind == SumKind::Label {
+                        merge(&mut by_label, name, &sums);
+                        continue;
+                    }
+                    // Removed jobs may have been counted in days of another zone.
+                    let noon = row.get::<_, Timestamp>(0)?.plus(HALF_A_DAY);
+                    merge(&mut by_day, zone.day_of(noon).start, &sums);
+                    merge(&mut by_model, name, &sums);
                 }
-                let is_in = |day: &Period| (day.start..day.end).contains(&job.finished_at);
-                let its_day = day.filter(is_in).unwrap_or_else(|| zone.day_of(job.finished_at));
-                day = Some(its_day);
-                by_day.entry(its_day.start).or_insert_with(RunningTotals::default).add(job);
-                Ok(())
-            })?;
-            let mut by_label = BTreeMap::new();
-            let labelled = ["key, value,", "JOIN labels ON labels.job = jobs.nr"];
-            for_each_finished(connection, labelled, since, |row| {
-                let label = format!("{}={}", text(row, "key")?, text(row, "value")?);
-                add_to(&mut by_label, &label, FinishedJob::of(row)?);
-                Ok(())
-            })?;
+            }
+            let by_file = by_file(connection, from, &of_first_day)?;
+            for ((kind, name), sums) in of_first_day {
+                match kind {
+                    SumKind::Model => merge(&mut by_model, name, &sums),
+                    SumKind::Label => merge(&mut by_label, name, &sums),
+                    SumKind::File | SumKind::Removed => {}
+                }
+            }
+            let mut total = ReportSums::default();
+            by_day.values().for_each(|sums| total.merge(sums));
             let days = by_day.into_iter().rev().take(GROUPS as usize);
             Ok(Report {
-                total: total.finish(),
+                total: total.totals(),
                 by_model: largest_groups(by_model),
                 by_label: largest_groups(by_label),
                 by_file: largest_groups(by_file),
                 by_day: days
-                    .map(|(day, totals)| ReportGroup { key: zone.date_of(day), totals: totals.finish() })
+                    .map(|(day, sums)| ReportGroup { key: zone.date_of(day), totals: sums.totals() })
                     .collect(),
                 time_zone: zone.to_string(),
             })
         })
         .await
+    }
+
+    /// When the day began that `moment` is in, in the zone of the budgets.
+    pub fn start_of_day_at(&self, moment: Timestamp) -> Timestamp {
+        self.budgets.read().zone.day_of(moment).start
     }
 
     /// The first moment of the day `YYYY-MM-DD` in the zone of the budgets; `None` if there is no such day.
@@ -139,114 +160,70 @@ impl Store {
     }
 }
 
-fn for_each_finished(
+/// Files of which jobs ended in the period, by name: those whose jobs ended last.
+fn by_file(
     connection: &Connection,
-    [columns, joined]: [&str; 2],
-    since: Timestamp,
-    mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let sql = FINISHED.replace("COLUMNS", columns).replace("JOINED", joined);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([since])?;
-    while let Some(row) = rows.next()? {
-        each(&row)?;
+    from: Timestamp,
+    first_day: &GroupSums,
+) -> Result<BTreeMap<String, ReportSums>, StoreError> {
+    let mut batches = BTreeSet::new();
+    let mut statement = connection.prepare_cached(FILES)?;
+    let mut rows = statement.query([from])?;
+    while batches.len() < GROUPS as usize
+        && let Some(row) = rows.next()?
+    {
+        batches.insert(row.get::<_, String>(0)?);
     }
-    Ok(())
-}
+    let of_first_day = first_day.keys().rev().filter(|(kind, _)| *kind == SumKind::File);
+    let room = (GROUPS as usize).saturating_sub(batches.len());
+    let more: Vec<String> = of_first_day
+        .map(|(_, batch)| batch.clone())
+        .filter(|batch| !batches.contains(batch))
+        .take(room)
+        .collect();
+    batches.extend(more);
 
-fn text<'a>(row: &'a Row<'_>, column: &str) -> db::Result<&'a str> {
-    Ok(row.text(column)?.unwrap_or_default())
-}
-
-fn add_to(groups: &mut BTreeMap<String, RunningTotals>, key: &str, job: FinishedJob) {
-    match groups.get_mut(key) {
-        Some(totals) => totals.add(job),
-        None => groups.entry(key.to_owned()).or_default().add(job),
+    let mut by_file = BTreeMap::new();
+    for batch in batches {
+        let name = connection.prepare_cached(FILE_NAME)?.query_row([&batch], |row| row.get(0)).optional()?;
+        // Its last job may have been removed a moment ago.
+        let Some(file) = name else { continue };
+        let mut statement = connection.prepare_cached(SUMS_OF_FILE)?;
+        let mut rows = statement.query((&batch, from))?;
+        let mut sums = ReportSums::default();
+        while let Some(row) = rows.next()? {
+            sums.merge(&ReportSums::read(&row, 0)?);
+        }
+        if let Some(first) = first_day.get(&(SumKind::File, batch)) {
+            sums.merge(first);
+        }
+        merge(&mut by_file, file, &sums);
     }
+    Ok(by_file)
 }
 
-fn largest_groups(groups: BTreeMap<String, RunningTotals>) -> Vec<ReportGroup> {
+fn merge<K: Ord>(groups: &mut BTreeMap<K, ReportSums>, key: K, sums: &ReportSums) {
+    groups.entry(key).or_default().merge(sums);
+}
+
+fn largest_groups(groups: BTreeMap<String, ReportSums>) -> Vec<ReportGroup> {
     let mut groups: Vec<_> =
-        groups.into_iter().map(|(key, totals)| ReportGroup { key, totals: totals.finish() }).collect();
+        groups.into_iter().map(|(key, sums)| ReportGroup { key, totals: sums.totals() }).collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.totals.jobs));
     groups.truncate(GROUPS as usize);
     groups
 }
 
-/// The parts of a finished job that count in a report.
-#[derive(Clone, Copy)]
-struct FinishedJob {
-    state: StateName,
-    finished_at: Timestamp,
-    /// Of all its attempts.
-    cost: Quota,
-    /// From submit to end, if it was submitted here.
-    millis: Option<i64>,
-}
-
-impl FinishedJob {
-    fn of(row: &Row<'_>) -> db::Result<Self> {
-        let finished_at: Timestamp = row.get("finished_at")?;
-        let submitted_at: Option<Timestamp> = row.get("submitted_at")?;
-        // An adopted job ends when it is adopted, perhaps days after its task.
-        let submitted_at = submitted_at.filter(|_| !row.get("adopted").unwrap_or(false));
-        let millis = submitted_at.map(|submitted_at| finished_at.millis() - submitted_at.millis());
-        Ok(Self { state: row.get("state")?, finished_at, cost: row.get("cost")?, millis })
-    }
-}
-
-/// Totals while jobs are being added.
-#[derive(Default)]
-struct RunningTotals {
-    totals: ReportTotals,
-    cost: Quota,
-    /// How long each succeeded job took.
-    millis: Vec<i64>,
-}
-
-impl RunningTotals {
-    fn add(&mut self, job: FinishedJob) {
-        self.totals.jobs += 1;
-        self.cost = self.cost.plus(job.cost);
-        match job.state {
-            StateName::Succeeded => {
-                self.totals.succeeded += 1;
-                self.millis.extend(job.millis);
-            }
-            StateName::Failed => self.totals.failed += 1,
-            StateName::Cancelled => self.totals.cancelled += 1,
-            StateName::Expired => self.totals.expired += 1,
-            // The statement selects none of these.
-            StateName::Pending
-            | StateName::Submitting
-            | StateName::Queued
-            | StateName::Processing
-            | StateName::Downloading
-            | StateName::Held => {}
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a rate and times, of fewer than 2^53")]
-    fn finish(mut self) -> ReportTotals {
-        let totals = self.totals;
-        let counted = totals.jobs - totals.cancelled;
-        self.millis.sort_unstable();
-        let seconds = |percent| percentile(&self.millis, percent).map(|millis| millis as f64 / 1000.0);
-        ReportTotals {
-            success_rate: (counted > 0).then(|| totals.succeeded as f64 / counted as f64),
-            cost_quota: self.cost.get(),
-            cost_usd: self.cost.usd(),
-            median_seconds: seconds(50),
-            p95_seconds: seconds(95),
-            ..totals
-        }
-    }
-}
-
-/// The smallest of the sorted values that at least `percent` of them do not exceed.
-fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
-    let rank = sorted.len().saturating_mul(percent).div_ceil(100);
-    sorted.get(rank.checked_sub(1)?).copied()
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
+    [
+        ("sums by name", SUMS_BY_NAME),
+        ("files", FILES),
+        ("file name", FILE_NAME),
+        ("sums of a file", SUMS_OF_FILE),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::failpoints::{self, FailPoint};
 use crate::store::db::sqlite::{self, Access};
 use crate::store::db::{self, Connection};
 use crate::store::error::OpenError;
+use crate::store::report_sums::find_wrong_sums;
 
 /// The whole schema of a new database.
 const SCHEMA: &str = include_str!("../../schema.sql");
@@ -88,11 +89,14 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
     known_version(&connection, path)?;
     find_damage(&connection, path, "quick_check")?;
     // An older version has none: the next start migrates it.
-    if number("PRAGMA user_version")? == VERSION
-        && super::counts::wrong_counts(&connection).map_err(failed(path))? > 0
-    {
-        let finding = "job_counts or need_counts differs from a count of the jobs".to_owned();
-        return Err(OpenError::Damaged { path: path.to_owned(), finding });
+    if number("PRAGMA user_version")? == VERSION {
+        let finding = match super::counts::wrong_counts(&connection).map_err(failed(path))? {
+            0 => find_wrong_sums(&connection).unwrap_or_else(|error| Some(error.to_string())),
+            _ => Some("job_counts or need_counts differs from a count of the jobs".to_owned()),
+        };
+        if let Some(finding) = finding {
+            return Err(OpenError::Damaged { path: path.to_owned(), finding });
+        }
     }
     let (jobs, pages, size) =
         (number("SELECT count(*) FROM jobs")?, number("PRAGMA page_count")?, number("PRAGMA page_size")?);

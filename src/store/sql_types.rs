@@ -13,6 +13,7 @@ use crate::jobfile::pictures::PictureType;
 use crate::money::Quota;
 use crate::store::db::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlResult, ValueRef};
 use crate::store::error::StoreError;
+use crate::store::report_sums::SumKind;
 
 macro_rules! stored {
     ($($kind:ty: $value:ident => $to_sql:expr, $stored:ident => $from_sql:expr;)+) => { $(
@@ -43,6 +44,7 @@ stored! {
     PictureType: word => word.into_str(), stored => parse("type of a picture", stored, |word| word.parse().ok());
     OutputKind: word => word.into_str(), stored => parse("output kind", stored, |word| word.parse().ok());
     JobNotification: word => word.into_str(), stored => parse("event", stored, |word| word.parse().ok());
+    SumKind: word => word.into_str(), stored => parse("kind of a sum", stored, |word| word.parse().ok());
     SuspensionCause: word => word.into_str(),
         stored => parse("cause of a suspension", stored, |word| word.parse().ok());
 }

@@ -41,6 +41,11 @@ impl Drop for Rig {
                 0,
                 "counts of jobs"
             );
+            assert_eq!(
+                super::report_sums::wrong_sums(&raw(&self.path())).ok().unwrap_or(0),
+                0,
+                "sums of reports"
+            );
         }
     }
 }
@@ -394,6 +399,8 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::library_outputs::hot_statements())
         .chain(super::learned_times::hot_statements())
         .chain(super::slots::hot_statements())
+        .chain(super::report::hot_statements())
+        .chain(super::report_sums::hot_statements())
         .chain(super::activity::hot_statements())
     {
         let plan = connection.query_plan(&sql).unwrap();

@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock, mpsc};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
+use crate::clock::calendar::Zone;
+use crate::job::budget::Budgets;
 use crate::store::database_file::DatabaseFile;
 use crate::store::db::Connection;
 use crate::store::error::StoreError;
@@ -29,6 +31,7 @@ pub(super) struct Writing<'a> {
     counted: Vec<MetricEvent>,
     change: &'a mut i64,
     subscriptions: &'a [Subscription],
+    zone: Zone,
 }
 
 impl Writing<'_> {
@@ -41,6 +44,11 @@ impl Writing<'_> {
 
     pub fn subscriptions(&self) -> &[Subscription] {
         self.subscriptions
+    }
+
+    /// The zone whose days are counted.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Records a metric after the commit.
@@ -115,6 +123,14 @@ pub(super) enum WriteKind {
     Background,
 }
 
+/// What the writer shares with the store.
+pub(super) struct Shared {
+    pub notifier: Notifier,
+    pub metrics: Metrics,
+    pub subscriptions: Arc<OnceLock<Vec<Subscription>>>,
+    pub budgets: Arc<RwLock<Budgets>>,
+}
+
 /// A handle to the writer. The writer ends when the last one is dropped.
 #[derive(Clone)]
 pub(super) struct Writer {
@@ -135,13 +151,12 @@ impl Writer {
     pub fn start(
         opened: (Connection, Arc<DatabaseFile>),
         last_change: i64,
-        (notifier, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
+        shared: Shared,
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> std::io::Result<(Self, Option<std::thread::JoinHandle<()>>)> {
         let file = opened.1.clone();
-        let writer =
-            WriterLoop::new(opened, last_change, (notifier, metrics, subscriptions), died, clock.clone());
+        let writer = WriterLoop::new(opened, last_change, shared, died, clock.clone());
         if clock.is_paused() {
             let in_order = Arc::new(Mutex::new(InOrder { writer, waiting: VecDeque::new() }));
             return Ok((Self { handle: WriterHandle::InPlace(in_order, clock), file }, None));

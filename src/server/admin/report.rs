@@ -23,7 +23,7 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
     tag = "jobs",
     summary = "Outcomes, durations and costs of finished jobs",
     params(
-        ("since" = Option<String>, Query, description = "Only jobs that finished at or after this time, or since the beginning of this day (2026-11-01) in `budget.time_zone`; 30 days ago by default"),
+        ("since" = Option<String>, Query, description = "Only jobs that finished at or after this time, or since the beginning of this day (2026-11-01) in `budget.time_zone`; by default since the beginning of the day 30 days ago"),
         ("disputes" = Option<bool>, Query, description = "Include the tasks that were charged and brought no video")
     ),
     responses(
@@ -38,7 +38,7 @@ pub(super) async fn get_report(
     let query = Query::parse(&request, &["since", "disputes"])?;
     let (store, now) = (&admin.server.store, admin.server.clock.now());
     let since = match query.single("since")? {
-        None => now.minus(DEFAULT_PERIOD),
+        None => store.start_of_day_at(now.minus(DEFAULT_PERIOD)),
         Some(text) => {
             Timestamp::parse_rfc3339(text).or_else(|| store.start_of_day(text)).ok_or_else(|| {
                 Problem::bad_request(format!(

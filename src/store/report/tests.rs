@@ -11,61 +11,6 @@ use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, SubmitVerdi
 use crate::store::start_attempt::AttemptStart;
 use crate::store::tests::{NOW, Rig, draft, parts, url};
 
-fn finished(state: StateName, cost: i64, millis: Option<i64>) -> FinishedJob {
-    FinishedJob { state, finished_at: NOW, cost: Quota::new(cost), millis }
-}
-
-#[test]
-fn only_succeeded_jobs_count_for_the_times() {
-    let mut totals = RunningTotals::default();
-    totals.add(finished(StateName::Succeeded, 5, Some(10_000)));
-    totals.add(finished(StateName::Succeeded, 7, Some(20_500)));
-    totals.add(finished(StateName::Succeeded, 0, None));
-    totals.add(finished(StateName::Failed, 0, Some(900_000)));
-    totals.add(finished(StateName::Cancelled, 0, None));
-    totals.add(finished(StateName::Expired, 3, Some(800_000)));
-    let expected = ReportTotals {
-        jobs: 6,
-        succeeded: 3,
-        failed: 1,
-        cancelled: 1,
-        expired: 1,
-        success_rate: Some(0.6),
-        cost_quota: 15,
-        cost_usd: Quota::new(15).usd(),
-        median_seconds: Some(10.0),
-        p95_seconds: Some(20.5),
-    };
-    assert_eq!(totals.finish(), expected);
-    assert_eq!(RunningTotals::default().finish(), ReportTotals::default());
-}
-
-#[test]
-fn percentile_is_a_value_that_so_many_do_not_exceed() {
-    let hundred: Vec<i64> = (1..=100).collect();
-    let cases: [(&[i64], usize, Option<i64>); 6] = [
-        (&[], 50, None),
-        (&[7], 95, Some(7)),
-        (&[1, 2], 50, Some(1)),
-        (&[1, 2, 3], 50, Some(2)),
-        (&hundred, 50, Some(50)),
-        (&hundred, 95, Some(95)),
-    ];
-    for (values, percent, expected) in cases {
-        assert_eq!(percentile(values, percent), expected, "{percent} of {}", values.len());
-    }
-}
-
-#[test]
-fn groups_are_sorted_by_number_of_jobs_then_by_name() {
-    let mut groups = BTreeMap::new();
-    for key in ["b", "c", "a", "c"] {
-        add_to(&mut groups, key, finished(StateName::Failed, 0, None));
-    }
-    let names: Vec<String> = largest_groups(groups).into_iter().map(|group| group.key).collect();
-    assert_eq!(names, ["c", "a", "b"]);
-}
-
 /// Runs a task of the job, which fails at `at` and is charged.
 async fn fail(rig: &Rig, job: JobId, task: &str, charged: i64, at: Timestamp) {
     let AttemptStart::Send(attempt) =

@@ -3,11 +3,12 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::JobId;
+use crate::job::event::{Event, OperatorAction};
 use crate::job::next_action::NextAction;
 use crate::job::scheduling::Turns;
 use crate::job::state::StateName;
 use crate::store::error::OpenError;
-use crate::store::tests::{open, raw};
+use crate::store::tests::{NOW, open, raw};
 use strum::VariantArray;
 
 #[tokio::test]
@@ -41,12 +42,17 @@ async fn foreign_or_newer_database_is_refused_and_unchanged() {
 #[tokio::test]
 async fn inspection_finds_counts_that_differ_from_the_jobs() {
     let rig = crate::store::tests::Rig::new();
-    rig.ingest_one().await;
+    let job = rig.ingest_one().await;
+    rig.store.apply(job, Event::Operator(OperatorAction::Cancel), NOW).await.unwrap();
+    rig.store.count_days().await.unwrap();
     assert!(inspect(&rig.path()).unwrap().starts_with("1 jobs"));
     let wrong = [
         "UPDATE job_counts SET jobs = 2",
         "DELETE FROM job_counts",
         "INSERT INTO job_counts VALUES ('held', 'x', 1, 0)",
+        "UPDATE report_sums SET cost_quota = 1 WHERE kind = 'label'",
+        "DELETE FROM report_sums WHERE kind = 'model'",
+        "INSERT INTO report_sums SELECT kind, day, 'x', 1, 0, 0, 0, 0, '[]' FROM report_sums WHERE kind = 'file'",
         "INSERT INTO need_counts VALUES ('held', 'too_expensive', 'x', 1)",
     ];
     for sql in wrong {

@@ -1,20 +1,19 @@
 //! Commits a batch of writes in one transaction, without a savepoint for each write. If a write fails after it changed
 //! something, the batch is rolled back and run again with a savepoint for each write: twice the cost, and rare.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 
 use tokio::sync::watch;
 
 use super::batches::Batches;
-use super::{PendingWrite, WriteKind, Writing};
+use super::{PendingWrite, Shared, WriteKind, Writing};
 use crate::clock::Clock;
 use crate::failpoints::{self, FailPoint};
 use crate::store::database_file::DatabaseFile;
 use crate::store::db::{self, Connection};
 use crate::store::error::StoreError;
-use crate::store::metrics::{MetricEvent, Metrics};
-use crate::store::notify::{Notifier, Topic};
-use crate::store::subscription::Subscription;
+use crate::store::metrics::MetricEvent;
+use crate::store::notify::Topic;
 use crate::store::unprocessed::Unprocessed;
 
 pub(super) struct WriterLoop {
@@ -22,9 +21,7 @@ pub(super) struct WriterLoop {
     file: Arc<DatabaseFile>,
     change: i64,
     unprocessed: Unprocessed,
-    notifier: Notifier,
-    metrics: Metrics,
-    subscriptions: Arc<OnceLock<Vec<Subscription>>>,
+    shared: Shared,
     clock: Clock,
     died: watch::Sender<Option<String>>,
 }
@@ -59,22 +56,12 @@ impl WriterLoop {
     pub(super) fn new(
         (connection, file): (Connection, Arc<DatabaseFile>),
         last_change: i64,
-        (notifier, metrics, subscriptions): (Notifier, Metrics, Arc<OnceLock<Vec<Subscription>>>),
+        shared: Shared,
         died: watch::Sender<Option<String>>,
         clock: Clock,
     ) -> Self {
         let unprocessed = Unprocessed::default();
-        Self {
-            connection,
-            file,
-            change: last_change,
-            unprocessed,
-            notifier,
-            metrics,
-            subscriptions,
-            clock,
-            died,
-        }
+        Self { connection, file, change: last_change, unprocessed, shared, clock, died }
     }
 
     /// Whether it has met a failure whose outcome is unknown.
@@ -108,13 +95,17 @@ impl WriterLoop {
         match self.commit(&mut batch, &mut after_commit) {
             BatchOutcome::Committed => {
                 failpoints::hit(FailPoint::CommitDone);
-                self.metrics.record_commit(batch.len(), self.clock.tick().since(began), after_commit.counted);
+                self.shared.metrics.record_commit(
+                    batch.len(),
+                    self.clock.tick().since(began),
+                    after_commit.counted,
+                );
                 for write in batch {
                     write.answer(None);
                 }
                 failpoints::hit(FailPoint::CommitReported);
                 for topic in after_commit.notified {
-                    self.notifier.notify(topic);
+                    self.shared.notifier.notify(topic);
                 }
                 true
             }
@@ -192,7 +183,8 @@ impl WriterLoop {
         }
         let changes_before = self.connection.total_changes();
         let (connection, change, unprocessed) = (&self.connection, &mut self.change, &mut self.unprocessed);
-        let subscriptions = self.subscriptions.get().map_or(&[][..], Vec::as_slice);
+        let subscriptions = self.shared.subscriptions.get().map_or(&[][..], Vec::as_slice);
+        let zone = self.shared.budgets.read().zone.clone();
         let mut writing = Writing {
             connection,
             unprocessed,
@@ -200,6 +192,7 @@ impl WriterLoop {
             counted: Vec::new(),
             change,
             subscriptions,
+            zone,
         };
         let keep = write.run(&mut writing);
         let (topics, counts) = (writing.notified, writing.counted);
