@@ -2,7 +2,6 @@
 //! a table, compared with the flat inbox; and a long one, compared with parsing it and inserting its lines into a plain table.
 
 use std::path::Path;
-use std::time::Instant;
 
 use dropreel::sha256::sha256_hex;
 use rusqlite::Connection;
