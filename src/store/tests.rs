@@ -1,5 +1,6 @@
 //! The store on a real file.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ impl Rig {
     }
 
     pub(super) async fn ingest(&self, drafts: Vec<Draft>) -> Vec<JobId> {
-        let sha256 = format!("{drafts:?}");
+        let sha256 = crate::sha256::sha256_hex(format!("{drafts:?}").as_bytes());
         self.ingest_file("a.json", &sha256, drafts, NOW).await.unwrap()
     }
 
@@ -416,5 +417,8 @@ async fn frequent_statements_scan_no_table() {
 
 /// The database as another program sees it.
 pub(super) fn raw(path: &Path) -> Connection {
-    db::sqlite::open_plain(path)
+    match Database::from(path) {
+        Database::Sqlite(path) => db::sqlite::open_plain(&path),
+        server @ Database::Postgres(_) => opening::open_writer(&server).unwrap(),
+    }
 }
