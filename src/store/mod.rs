@@ -1,6 +1,6 @@
-//! The database: all state in one SQLite file or on a PostgreSQL server, written by one thread. The only module with SQL in it.
+//! The database: all state in one SQLite file, written by one thread. The only module with SQL in it.
 //!
-//! A change is answered once it is committed and flushed. The store does not decide what a state means: it
+//! A change is answered once it is committed with `synchronous=FULL`. The store does not decide what a state means: it
 //! reads a row, calls [`step`](crate::job::step::step), and writes the result.
 //!
 //! Where to look:
@@ -30,8 +30,7 @@
 //! | epoch, API key, latest time | `meta` |
 //! | remove old jobs; copy the database | `prune`; `backup` |
 //! | rows to values and back | `job_rows` (its list of columns is expanded by `columns_macro`), `output_rows`, `sql_types` |
-//! | open and migrate the file, make the tables on a server; is the file still there | `opening`, `schema`, `postgres_schema`; `database_file` |
-//! | connections, statements and rows of both | `db` |
+//! | open and migrate the file; is it still there; connections, statements and rows | `schema`; `database_file`; `db` |
 //! | the thread that writes; waking others after a commit | `writer`; `notify` |
 
 pub mod activity;
@@ -73,10 +72,8 @@ pub mod model_stats;
 pub mod needs;
 pub mod new_jobs;
 pub mod notify;
-mod opening;
 mod output_rows;
 pub mod pictures;
-pub mod postgres_schema;
 mod prices;
 pub mod prune;
 pub mod quotes;
@@ -97,6 +94,7 @@ mod view;
 pub mod waiting;
 mod writer;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -108,7 +106,6 @@ use crate::job::policy::PollingPolicy;
 use crate::pricing::price_book::PriceBook;
 use crate::rng::Rng;
 use crate::store::db::Connection;
-pub use crate::store::db::Database;
 use database_file::DatabaseFile;
 use error::{OpenError, StoreError};
 use metrics::{MISSED_CALLBACKS_THRESHOLD, Metrics};
@@ -141,6 +138,7 @@ pub struct Store {
 }
 
 struct Readers {
+    path: PathBuf,
     file: Arc<DatabaseFile>,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
@@ -158,23 +156,22 @@ impl WriterHandle {
 }
 
 impl Store {
-    /// Opens the database, and creates it if necessary. `clock` is not read: times come with each call. But
+    /// Opens the database at `path`, and creates it if necessary. `clock` is not read: times come with each call. But
     /// under a paused clock there are no threads, and everything happens in one order.
     ///
     /// # Errors
     /// See [`OpenError`]; the daemon ends with exit code 2 on each of them.
     pub fn open(
-        database: impl Into<Database>,
+        path: &Path,
         policy: PollingPolicy,
         rng: Rng,
         clock: Clock,
     ) -> Result<(Self, WriterHandle), OpenError> {
-        let database = database.into();
-        let connection = opening::open_writer(&database)?;
-        let failed = |source| OpenError::Database { database: database.clone(), source };
+        let connection = schema::open_writer(path)?;
+        let failed = |source| OpenError::Database { path: path.to_owned(), source };
         let unfinished = Arc::new(Mutex::new(job_files::unfinished::recover(&connection).map_err(failed)?));
         let last_change = lists::last_change(&connection).map_err(failed)?;
-        let first_reader = opening::open_reader(&database)?;
+        let first_reader = schema::open_reader(path)?;
         let notifier = Notifier::new();
         let (died_sender, died) = watch::channel(None);
         let metrics = Metrics::default();
@@ -186,11 +183,12 @@ impl Store {
             subscriptions: subscriptions.clone(),
             budgets: budgets.clone(),
         };
-        let file = Arc::new(DatabaseFile::opened(database.clone()));
+        let file = Arc::new(DatabaseFile::opened(path));
         let opened = (connection, file.clone());
         let (writer, thread) = Writer::start(opened, last_change, shared, died_sender, clock.clone())
-            .map_err(|source| OpenError::Thread { source })?;
+            .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let readers = Arc::new(Readers {
+            path: path.to_owned(),
             file,
             idle: Mutex::new(vec![first_reader]),
             permits: Semaphore::new(READERS),
@@ -276,13 +274,12 @@ impl Store {
                 Some(connection) => connection,
                 None => {
                     readers.file.check()?;
-                    opening::open_reader(readers.file.database()).map_err(StoreError::of_reader)?
+                    schema::open_reader(&readers.path)
+                        .map_err(|error| StoreError::Aborted(error.to_string()))?
                 }
             };
-            let result = connection.read(query).map_err(|error| error.of_database(readers.file.database()));
-            if !connection.is_lost() {
-                readers.put_back(connection);
-            }
+            let result = query(&connection).map_err(|error| error.of_database(&readers.path));
+            readers.put_back(connection);
             result
         });
         answer.await.map_err(|_| StoreError::Aborted("a bug: a query of the database panicked".into()))?
@@ -291,10 +288,7 @@ impl Store {
 
 impl Readers {
     fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock();
-        // A server that was stopped meanwhile has closed those to it.
-        idle.retain(|connection| !connection.is_lost());
-        idle.pop()
+        self.idle.lock().pop()
     }
 
     fn put_back(&self, connection: Connection) {

@@ -35,7 +35,6 @@ mod money;
 mod page;
 mod pictures;
 mod poll;
-mod postgres;
 mod proxy;
 mod quotes;
 mod ratings;

@@ -337,12 +337,7 @@ impl Stage for IntakeStage {
         }
         let fault = match ingested {
             Ok(()) => None,
-            Err(
-                error @ (StoreError::DiskFull(_)
-                | StoreError::Busy
-                | StoreError::Unavailable(_)
-                | StoreError::FileReplaced),
-            ) => {
+            Err(error @ (StoreError::DiskFull(_) | StoreError::Busy | StoreError::FileReplaced)) => {
                 tracing::warn!("job files stay in the inbox for now: {error}");
                 Some(FAULT_DELAY)
             }
