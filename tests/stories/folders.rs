@@ -21,6 +21,23 @@ fn job(name: &str) -> String {
 }
 
 #[tokio::test]
+async fn new_file_is_found_at_once_beside_hundreds_that_wait() {
+    let mut rig = Rig::set_up("").await;
+    rig.set("INBOX__RESCAN", "10m");
+    rig.start_daemon().await;
+    for number in 0..300 {
+        // Its writer has a minute to begin.
+        write(&rig.path(&format!("inbox/empty {number}.json")), "");
+    }
+    write(&rig.path("inbox/first.json"), job("first"));
+    rig.until("first", &["succeeded"]).await;
+    write(&rig.path("inbox/urgent.json"), job("urgent"));
+    let urgent = tokio::time::timeout(Duration::from_secs(30), rig.until("urgent", &["succeeded"])).await;
+    assert!(urgent.is_ok(), "not found before the others have waited");
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn folders_made_and_moved_in_while_the_daemon_runs_are_watched() {
     let mut rig = Rig::set_up("").await;
     // Long enough that only events find the files in time.

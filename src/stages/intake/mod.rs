@@ -38,7 +38,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// From this many files on, a pass runs without the watch: each of our own moves would be an event. So does the wait for
-/// this many: each file that is copied into a new folder would be one, and nothing but time ends the wait.
+/// this many in new folders: each file that is copied into one would be an event, and nothing but time ends the wait.
 const UNWATCHED_FILES: usize = 256;
 /// Delay before the next scan after a transient fault (full disk, busy database).
 const FAULT_DELAY: Duration = Duration::from_secs(5);
@@ -95,6 +95,17 @@ struct KnownFile {
     warned_at: Option<Tick>,
 }
 
+/// What of the inbox is validated now.
+#[derive(Default)]
+struct Selection {
+    candidates: Vec<Candidate>,
+    defaults: DefaultsByFolder,
+    /// The time until the next file can be.
+    next: Option<Duration>,
+    /// How many files wait for the rest of their folder, or for its defaults.
+    in_new_folders: usize,
+}
+
 /// Why the inbox cannot be scanned.
 #[derive(Debug, thiserror::Error)]
 enum ScanError {
@@ -149,13 +160,13 @@ impl IntakeStage {
         Self { lock, ..self }
     }
 
-    /// Selects the files to validate now, and the defaults. Also returns the times until the others can be.
+    /// Selects the files to validate now, and the defaults.
     fn select_files(
         &self,
         entries: Vec<InboxEntry>,
         folders: &[ScannedFolder],
         unmoved: &BTreeSet<String>,
-    ) -> (Vec<Candidate>, DefaultsByFolder, Vec<Duration>) {
+    ) -> Selection {
         let now = self.clock.tick();
         let mut waits = self.known_folders.lock().waits(folders, now, self.folders.settle);
         let mut known_files = self.known_files.lock();
@@ -196,23 +207,23 @@ impl IntakeStage {
                 Entry::Occupied(mut first) => first.get_mut().other = Some(found.entry.name),
             }
         }
-        let mut candidates = Vec::new();
-        let mut waiting = Vec::new();
+        let mut selection = Selection { defaults, ..Selection::default() };
+        let of_folder = |folder: &str| waits.get(folder).copied().unwrap_or_default();
         for (left, candidate) in job_files {
-            let of_folder = |folder: &str| waits.get(folder).copied().unwrap_or_default();
-            let left = match waits.is_empty() {
-                true => left,
-                false => {
-                    folders_of(split_path(&candidate.entry.name).0).map(of_folder).fold(left, Duration::max)
-                }
+            let folder = split_path(&candidate.entry.name).0;
+            let of_folders = match waits.is_empty() {
+                true => Duration::ZERO,
+                false => folders_of(folder).map(of_folder).max().unwrap_or_default(),
             };
+            selection.in_new_folders += usize::from(!of_folders.is_zero());
+            let left = left.max(of_folders);
             if left.is_zero() {
-                candidates.push(candidate);
+                selection.candidates.push(candidate);
             } else {
-                waiting.push(left);
+                selection.next = Some(selection.next.map_or(left, |next| next.min(left)));
             }
         }
-        (candidates, defaults, waiting)
+        selection
     }
 
     /// Does not read the file again before it has been unchanged for `settle`. Returns the time until then.
@@ -322,8 +333,9 @@ impl Stage for IntakeStage {
         self.store.finish_unfinished().await?;
         let unmoved = self.resume_moves().await?;
         self.remove_unneeded_pictures().await?;
-        let (candidates, defaults, waiting) = self.select_files(files, &folders, &unmoved);
-        let many_wait = waiting.len() >= UNWATCHED_FILES;
+        let Selection { candidates, defaults, next, in_new_folders } =
+            self.select_files(files, &folders, &unmoved);
+        let many_wait = in_new_folders >= UNWATCHED_FILES;
         let unwatched = many_wait || candidates.len() >= UNWATCHED_FILES;
         if unwatched {
             self.watch.stop();
@@ -343,7 +355,6 @@ impl Stage for IntakeStage {
             }
             Err(error) => return Err(error),
         };
-        let next = waiting.into_iter().min();
         let wait = [next, postponed, fault].into_iter().flatten().fold(self.folders.rescan, Duration::min);
         *self.next_scan.lock() = Some(self.clock.tick().plus(wait));
         Ok(Wake::At(self.clock.now().plus(wait)))
