@@ -1,5 +1,6 @@
-//! The epoch: a number that rises with each start, and every two minutes if jobs have changed, in the database, in a file beside it, and outside
-//! of this machine (`library::epoch_record`). A database that is behind is a copy of an older state, however it was made.
+//! The epoch: a number that rises with each start, and every two minutes if jobs have changed, in the database, in a file
+//! beside it, and outside of this machine (`library::epoch_record`). A database that is behind is a copy of an older state,
+//! however it was made.
 //!
 //! What waits in a copy may have been submitted since, so it is held for an operator, and so are the jobs of the files that
 //! are in the inbox then, and of those in `accepted/` that the copy does not know. A daemon that finds the epoch of another
@@ -165,7 +166,8 @@ impl EpochStage {
                          nothing; if that one is gone for good, `dropreel resume takeover`"
                     ),
                     None => format!(
-                        "the database is {what}; nothing is submitted before the files in the inbox are accepted and held"
+                        "the database is {what}; nothing is submitted before the job files in the inbox are accepted and \
+                         held, or taken out of it"
                     ),
                 };
                 self.supersede(message).await?;
@@ -253,8 +255,9 @@ impl EpochStage {
     async fn files_in_inbox(&self) -> Result<BTreeSet<String>, FsError> {
         let (inbox, recursive) = (Inbox::new(self.parts.inbox.clone()), self.parts.recursive);
         let scan = run_blocking(&self.parts.clock, move || inbox.scan(recursive)).await?;
-        let names = scan.files.into_iter().map(|file| file.name);
-        Ok(names.filter(|name| is_job_file_name(name)).collect())
+        // A link or a pipe stays in the inbox for ever, and never becomes a job.
+        let files = scan.files.into_iter().filter(|file| file.is_utf8 && file.irregular_kind.is_none());
+        Ok(files.map(|file| file.name).filter(|name| is_job_file_name(name)).collect())
     }
 
     /// Waits for the files of the inbox, and for the operator if there is another daemon.

@@ -214,6 +214,7 @@ async fn files_that_a_copy_does_not_know_are_back_in_the_inbox_and_awaited() {
     }
     std::fs::write(data_dir.join("inbox/twice.json"), "text of twice.json").unwrap();
     std::fs::write(data_dir.join("inbox/taken.json"), "another").unwrap();
+    std::os::unix::fs::symlink("/dev/null", data_dir.join("inbox/link.json")).unwrap();
     let node = Node::start(folder.path(), "first").await;
     let expected = ["spring/later.json", "taken (1).json", "taken.json", "twice.json"];
     assert_eq!(node.inbox().await, expected);
