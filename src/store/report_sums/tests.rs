@@ -89,6 +89,20 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn sums_that_cannot_be_read_stop_no_job() {
+    let rig = Rig::new();
+    rig.skip_counts();
+    let jobs = rig.ingest(vec![draft("a"), draft("b")]).await;
+    let cancel = Event::Operator(OperatorAction::Cancel);
+    rig.store.apply(jobs[0], cancel.clone(), NOW).await.unwrap();
+    let spoiled = raw(&rig.path()).execute("UPDATE report_sums SET times = 'x'", []).unwrap();
+    assert!(spoiled > 0);
+    rig.store.apply(jobs[1], cancel, NOW).await.unwrap();
+    let report = rig.store.report(NOW.minus(Duration::from_secs(86_400))).await.unwrap();
+    assert_eq!(report.total.cancelled, 2);
+}
+
 struct Run {
     rig: Rig,
     jobs: Vec<JobId>,
