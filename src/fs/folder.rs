@@ -45,7 +45,9 @@ pub(crate) fn create_folder(path: &Path, mode: u32) -> Result<(), FsError> {
 fn create_unflushed(path: &Path, mode: u32, new: &mut BTreeSet<PathBuf>) -> Result<(), FsError> {
     let create = || std::fs::DirBuilder::new().mode(mode).create(path);
     let created = match (create(), parent_of(path)) {
-        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+        (Err(error), Some(parent))
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
             create_unflushed(parent, mode, new)?;
             create()
         }
@@ -134,7 +136,13 @@ mod tests {
         assert_eq!(std::fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert!(matches!(create_private_folder(&file), Err(FsError::NotRegular { .. })));
+        for path in [file.clone(), file.join("below"), file.join("below/it")] {
+            let refused = create_private_folder(&path);
+            assert!(
+                matches!(&refused, Err(FsError::NotRegular { path, .. }) if *path == file),
+                "{refused:?}"
+            );
+        }
     }
 
     #[test]
