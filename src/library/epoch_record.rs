@@ -28,7 +28,7 @@ pub struct EpochRecord {
 /// A record as it was found, which a write replaces.
 #[derive(Clone, Debug, Default)]
 pub struct FoundRecord {
-    /// `None`: there is none, or none that can be read.
+    /// `None`: there is no record, or its text is not one.
     pub record: Option<EpochRecord>,
     content: Option<Vec<u8>>,
     version: Option<UpdateVersion>,
