@@ -219,10 +219,7 @@ impl State {
             NeutralCall::Models if is_urgent => self.next_neutral.minus(NEUTRAL_SPACING - RESUME_SPACING),
             NeutralCall::Balance | NeutralCall::Models => self.next_neutral,
         };
-        let suspended = self
-            .active
-            .iter()
-            .filter(|active| active.suspension.cause.suspends_queries() && !active.is_probed_by(call));
+        let suspended = self.active.iter().filter(|active| active.suspension.cause.suspends_queries());
         let free = suspended.filter_map(|active| active.suspension.until).max();
         Some((at.max(spaced).max(free.unwrap_or(at)), call))
     }

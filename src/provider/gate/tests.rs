@@ -328,6 +328,16 @@ fn neutral_call_about_a_refusal_does_not_wait_for_a_comparison_of_clocks() {
 }
 
 #[test]
+fn neutral_call_about_another_cause_waits_for_the_end_of_a_suspension() {
+    let gate = gate();
+    let earlier = gate.admit_query(job(2), at(1)).expect("an open gate").consume();
+    assert_eq!(submit(&gate, 1, 1, &refusal(KeyRefused, 1)), 0);
+    assert_eq!(neutral(&gate, 1, &refusal(KeyRefused, 1)), 1);
+    gate.settle(earlier, &refusal(Unreachable, 2), at(2));
+    assert_eq!(gate.next_neutral(at(2)), Some(at(301)));
+}
+
+#[test]
 fn neutral_calls_wait_for_a_limit() {
     let gate = gate();
     assert_eq!(submit(&gate, 1, 1, &refusal(KeyRefused, 1)), 0);
