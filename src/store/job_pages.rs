@@ -14,7 +14,7 @@ use crate::store::needs::{CAUSE, IN_NEED};
 use crate::store::prices::set_prices;
 
 /// Most jobs that one page examines, and most that are sorted.
-const MAX_EXAMINED: usize = 2_000;
+const MAX_EXAMINED: usize = 1_000;
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,7 +22,7 @@ use crate::store::search::HAS_WORDS;
 /// The longest page.
 pub const MAX_OUTPUT_PAGE: u32 = 100;
 /// Most outputs that one page examines.
-const MAX_EXAMINED: u32 = 2000;
+const MAX_EXAMINED: u32 = 1_000;
 /// Longer requests, which hold whole pictures, are not read for a list.
 const MAX_REQUEST_BYTES: u32 = 64 * 1024;
 
