@@ -53,7 +53,7 @@ pub struct ModelView {
     pub recent: Vec<ModelWindow>,
 }
 
-/// The tasks of a model that ended within some hours.
+/// The tasks of a model that ended within some hours, of at most the newest 1,000 of all models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelWindow {
     pub hours: u32,

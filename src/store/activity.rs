@@ -1,5 +1,6 @@
 //! How the tasks of each model went in the last hours: how many succeeded, how long they took and what they cost.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::store::model_stats::median;
 
 /// The hours that are looked back on.
 pub const WINDOWS: [u32; 3] = [24, 48, 72];
-/// The newest jobs of each state that are looked at: more say no more.
-const MAX_JOBS: u32 = 20_000;
+/// The newest jobs of all models that are looked at: more say hardly more, and a page would wait for them.
+pub const MAX_JOBS: u32 = 1_000;
 /// How long an answer serves: pages are fetched with every change.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
@@ -39,6 +40,8 @@ pub struct Window {
     pub median_time: Option<Duration>,
     /// The median of what these cost.
     pub median_cost: Option<Quota>,
+    /// More than [`MAX_JOBS`] jobs of all models ended within these hours, of which only the newest are counted.
+    pub is_cut: bool,
 }
 
 /// Of each model that had jobs, one for each of [`WINDOWS`].
@@ -52,6 +55,14 @@ struct Sample {
     ended: u64,
     times: Vec<Duration>,
     costs: Vec<Quota>,
+}
+
+struct EndedJob {
+    model: String,
+    state: StateName,
+    finished_at: Timestamp,
+    submitted_at: Timestamp,
+    cost: Option<Quota>,
 }
 
 impl Store {
@@ -73,32 +84,67 @@ impl Store {
 fn read_activity(connection: &Connection, now: Timestamp) -> Result<Activity, StoreError> {
     let starts = WINDOWS.map(|hours| now.minus(Duration::from_secs(u64::from(hours) * 3600)));
     let [.., earliest] = starts;
+    let (jobs, complete_since) = newest_ended(connection, earliest)?;
     let mut samples: BTreeMap<String, [Sample; WINDOWS.len()]> = BTreeMap::new();
-    for state in [StateName::Succeeded, StateName::Failed, StateName::Expired] {
-        let mut statement = connection.prepare_cached(ENDED)?;
-        let mut rows = statement.query((state, earliest, MAX_JOBS))?;
-        while let Some(row) = rows.next()? {
-            let (finished, submitted): (Timestamp, Option<Timestamp>) = (row.get(1)?, row.get(2)?);
-            // Refused before it became a task: the model has not had it.
-            let Some(submitted) = submitted else { continue };
-            let cost: Option<Quota> = row.get(3)?;
-            let of_model = samples.entry(row.get(0)?).or_default();
-            for (sample, _) in of_model.iter_mut().zip(starts).filter(|(_, start)| finished > *start) {
-                sample.ended += 1;
-                if state == StateName::Succeeded {
-                    sample.times.push(finished.since(submitted));
-                    sample.costs.extend(cost);
-                }
+    for job in jobs {
+        let of_model = samples.entry(job.model).or_default();
+        for (sample, _) in of_model.iter_mut().zip(starts).filter(|(_, start)| job.finished_at > *start) {
+            sample.ended += 1;
+            if job.state == StateName::Succeeded {
+                sample.times.push(job.finished_at.since(job.submitted_at));
+                sample.costs.extend(job.cost);
             }
         }
     }
-    let window = |Sample { ended, times, costs }| Window {
+    let window = |(Sample { ended, times, costs }, start)| Window {
         ended,
         succeeded: times.len() as u64,
         median_time: median(times),
         median_cost: median(costs),
+        is_cut: start < complete_since,
     };
-    Ok(samples.into_iter().map(|(model, samples)| (model, samples.map(window))).collect())
+    let windows = |samples: [Sample; WINDOWS.len()]| {
+        let mut windows = samples.into_iter().zip(starts).map(window);
+        std::array::from_fn(|_| windows.next().unwrap_or_default())
+    };
+    Ok(samples.into_iter().map(|(model, samples)| (model, windows(samples))).collect())
+}
+
+/// The newest jobs that ended after `earliest`, and since when these are all: of no state older ones than of another, whose
+/// share would be wrong.
+fn newest_ended(
+    connection: &Connection,
+    earliest: Timestamp,
+) -> Result<(Vec<EndedJob>, Timestamp), StoreError> {
+    let (mut jobs, mut complete_since): (Vec<EndedJob>, _) = (Vec::new(), earliest);
+    for state in [StateName::Succeeded, StateName::Failed, StateName::Expired] {
+        let mut statement = connection.prepare_cached(ENDED)?;
+        let mut rows = statement.query((state, complete_since, MAX_JOBS + 1))?;
+        let mut of_state = 0;
+        while let Some(row) = rows.next()? {
+            let finished_at: Timestamp = row.get(1)?;
+            of_state += 1;
+            if of_state > MAX_JOBS {
+                complete_since = finished_at;
+            }
+            // Refused before it became a task: the model has not had it.
+            if let Some(submitted_at) = row.get(2)? {
+                jobs.push(EndedJob {
+                    model: row.get(0)?,
+                    state,
+                    finished_at,
+                    submitted_at,
+                    cost: row.get(3)?,
+                });
+            }
+        }
+    }
+    jobs.sort_by_key(|job| Reverse(job.finished_at));
+    if let Some(first_left_out) = jobs.get(MAX_JOBS as usize) {
+        complete_since = complete_since.max(first_left_out.finished_at);
+    }
+    jobs.retain(|job| job.finished_at > complete_since);
+    Ok((jobs, complete_since))
 }
 
 #[cfg(test)]
@@ -129,6 +175,7 @@ mod tests {
         }
         let activity = rig.store.recent_activity(NOW).await.unwrap();
         let windows = activity["wan2.5-t2v"].map(|window| {
+            assert!(!window.is_cut);
             let time = window.median_time.map(|time| time.as_secs());
             (window.succeeded, window.ended, time, window.median_cost.map(Quota::get))
         });
@@ -142,5 +189,19 @@ mod tests {
         assert_eq!(cached, activity, "made a moment ago");
         let later = rig.store.recent_activity(NOW.plus(MAX_AGE)).await.unwrap();
         assert_eq!(later["wan2.5-t2v"][0].succeeded, 0);
+    }
+
+    #[tokio::test]
+    async fn share_of_many_jobs_is_that_of_the_newest() {
+        let rig = Rig::new();
+        rig.skip_counts();
+        // Of the newest a quarter failed, of those before them half.
+        let end = "UPDATE jobs SET state = CASE WHEN nr % iif(nr > 2000, 4, 2) = 0 THEN 'failed' ELSE 'succeeded' END,
+            finished_at = ?1 + nr * 1000, submitted_at = ?1";
+        rig.ingest((0..3 * MAX_JOBS).map(|n| draft(&format!("job-{n}"))).collect()).await;
+        let an_hour_ago = NOW.millis() - 3_600_000;
+        raw(&rig.path()).execute(end, [an_hour_ago]).unwrap();
+        let [day, ..] = rig.store.recent_activity(NOW).await.unwrap()["wan2.5-t2v"];
+        assert_eq!((day.ended, day.succeeded, day.is_cut), (1_000, 750, true));
     }
 }

@@ -9,7 +9,7 @@ use crate::server::admin::models::max_running;
 use crate::server::admin::page::format::{self, DisplayTime};
 use crate::server::admin::page::messages::Messages;
 use crate::settings::Settings;
-use crate::store::activity::{Activity, WINDOWS, Window};
+use crate::store::activity::{Activity, MAX_JOBS, WINDOWS, Window};
 use crate::store::slots::Slots;
 
 /// Most models that are shown: those with the most tasks.
@@ -107,6 +107,10 @@ fn cell(m: &Messages, window: &Window) -> ModelCell {
         |time: Duration| Duration::from_secs(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
     let time = window.median_time.map(|time| format::duration(m, seconds(time)));
     let cost = window.median_cost.map(|cost| cost.to_string());
+    let of_newest = match window.is_cut {
+        true => m.timing.of_newest.replace("{n}", &MAX_JOBS.to_string()),
+        false => String::new(),
+    };
     let numbers = [("{succeeded}", window.succeeded), ("{ended}", window.ended)];
     ModelCell {
         // Not rounded up to 100.
@@ -114,7 +118,7 @@ fn cell(m: &Messages, window: &Window) -> ModelCell {
         rest: time.into_iter().chain(cost).collect::<Vec<_>>().join(" · "),
         title: numbers.iter().fold(m.timing.share.to_owned(), |text, (place, number)| {
             text.replace(place, &number.to_string())
-        }),
+        }) + &of_newest,
         is_poor: share < POOR_SHARE && window.ended >= MIN_TASKS,
     }
 }

@@ -22,6 +22,8 @@ pub(in crate::server::admin) struct TimingMessages {
     pub last_hours: &'static str,
     /// With `{succeeded}` and `{ended}`.
     pub share: &'static str,
+    /// Follows the share of a part of the tasks, with `{n}`.
+    pub of_newest: &'static str,
     pub pause_updates: &'static str,
     pub resume_updates: &'static str,
     /// With `{time}`.
@@ -42,6 +44,7 @@ pub(super) const TIMING_ENGLISH: TimingMessages = TimingMessages {
     in_use: "In use",
     last_hours: "{n} h",
     share: "{succeeded} of {ended} succeeded",
+    of_newest: ", of the newest {n} tasks",
     pause_updates: "Pause updates",
     resume_updates: "Resume updates",
     updates_paused: "Updates paused; this page is {time} old",
@@ -61,6 +64,7 @@ pub(super) const TIMING_CHINESE: TimingMessages = TimingMessages {
     in_use: "占用",
     last_hours: "{n} 小时",
     share: "{ended} 个中成功 {succeeded} 个",
+    of_newest: "（仅统计最近 {n} 个任务）",
     pause_updates: "暂停更新",
     resume_updates: "恢复更新",
     updates_paused: "已暂停更新，本页是 {time}前的",
