@@ -58,8 +58,10 @@ const RECENT: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches INDEX
 /// Those that have not ended.
 const OPEN: &str = "SELECT nr, file_name, jobs, ingested_at FROM batches INDEXED BY batches_open
     WHERE open_jobs > 0 AND jobs > 1 AND staged <> 1 ORDER BY nr DESC LIMIT ?1";
-const PROGRESS: &str = "SELECT coalesce(sum(jobs - open_jobs), 0), coalesce(sum(jobs), 0)
-    FROM batches INDEXED BY batches_open WHERE open_jobs > 0 AND jobs > 1";
+/// Of the newest that have not ended: every page asks.
+const PROGRESS: &str = "SELECT coalesce(sum(jobs - open_jobs), 0), coalesce(sum(jobs), 0) FROM
+    (SELECT jobs, open_jobs FROM batches INDEXED BY batches_open WHERE open_jobs > 0 AND jobs > 1
+     ORDER BY nr DESC LIMIT 20) AS newest";
 
 impl Store {
     /// Batches of several jobs that have not ended, or ended at `since` or later: the newest of each, at most `limit`.
@@ -92,7 +94,7 @@ impl Store {
         .await
     }
 
-    /// Of the batches of several jobs that have not ended: how many of their jobs have, and how many there are.
+    /// Of the newest 20 batches of several jobs that have not ended: how many of their jobs have, and how many there are.
     ///
     /// # Errors
     /// Any failure of the database.
@@ -310,6 +312,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
         ("paths of a batch", PATHS),
         ("recent batches", RECENT),
         ("open batches", OPEN),
+        ("progress of open batches", PROGRESS),
     ]
     .map(|(name, sql)| (name, sql.to_owned()))
     .into()

@@ -31,7 +31,7 @@ pub(super) struct Frame {
     pub here: String,
     pub now: Timestamp,
     pub counts: BTreeMap<StateName, u64>,
-    /// Begins the title while batches run: "31/40 · "; else empty.
+    /// Begins the title while batches run, with the progress of the newest: "31/40 · "; else empty.
     pub progress: String,
     pub suspensions: Vec<Suspension>,
     pub banners: Vec<Banner>,
@@ -112,7 +112,7 @@ impl Frame {
     }
 }
 
-/// How far the batches are that have not ended, while any job runs or waits for its turn.
+/// How far the newest batches are that have not ended, while any job runs or waits for its turn.
 fn progress(counts: &BTreeMap<StateName, u64>, (ended, all): (u64, u64)) -> String {
     let moves = |state: &StateName| !state.is_end() && *state != StateName::Held;
     let is_running = counts.iter().any(|(state, jobs)| moves(state) && *jobs > 0);
