@@ -159,10 +159,6 @@ CREATE INDEX jobs_in_need ON jobs (state, coalesce(reason, error_code, state), m
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
 CREATE INDEX jobs_in_need_by_number ON jobs (nr)
     WHERE dismissed_at IS NULL AND (state = 'held' OR state = 'failed' OR state = 'expired');
--- What may have been charged without a video.
-CREATE INDEX jobs_to_dispute ON jobs (nr)
-    WHERE attempts > 0 AND (attempts > 1 OR state = 'pending' OR state = 'held' OR state = 'failed'
-                            OR state = 'cancelled' OR state = 'expired');
 CREATE INDEX jobs_by_name ON jobs (name);
 CREATE INDEX jobs_by_change ON jobs (last_change) WHERE last_change > 0;
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
@@ -308,6 +304,7 @@ CREATE TABLE attempts (
     counted_at      INTEGER NOT NULL,    -- at this time
     settlement_at    INTEGER,            -- its job has another task, and its cost is not final: when to poll for it,
     settlement_tries INTEGER NOT NULL,   -- and how often it has been
+    in_dispute       INTEGER NOT NULL DEFAULT 0, -- 1: charged without a video (src/store/disputes.rs)
     PRIMARY KEY (job, number)
 ) STRICT;
 
@@ -315,6 +312,7 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
     WHERE price_class IS NOT NULL AND charged_quota > 0;
 
+CREATE INDEX attempts_in_dispute ON attempts (job, number) WHERE in_dispute = 1;
 CREATE INDEX attempts_to_settle ON attempts (settlement_at) WHERE settlement_at IS NOT NULL;
 
 -- How long tasks took whose requests have the same price class, from submit to completion. At most 1,000 classes. Kept when

@@ -104,9 +104,6 @@ CREATE INDEX jobs_by_change ON jobs (last_change) WHERE last_change > 0;
 CREATE INDEX jobs_by_rating ON jobs (rating, nr) WHERE rating IS NOT NULL;
 CREATE INDEX jobs_by_batch ON jobs (batch);
 CREATE INDEX jobs_by_cost ON jobs (cost_quota) WHERE cost_quota IS NOT NULL;
-CREATE INDEX jobs_to_dispute ON jobs (nr)
-    WHERE attempts > 0 AND (attempts > 1 OR state = 'pending' OR state = 'held' OR state = 'failed'
-                            OR state = 'cancelled' OR state = 'expired');
 
 CREATE TABLE batches (
     nr          INTEGER PRIMARY KEY,
@@ -186,6 +183,7 @@ CREATE TABLE attempts_4 (
     counted_at      INTEGER NOT NULL,
     settlement_at    INTEGER,
     settlement_tries INTEGER NOT NULL,
+    in_dispute       INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job, number)
 ) STRICT;
 INSERT INTO attempts_4
@@ -194,12 +192,13 @@ SELECT
     NULL, NULL, NULL, NULL, iif(number = attempts_of.attempts, reserved_quota, NULL),
     iif(number = attempts_of.attempts, cost_quota, NULL),
     iif(number = attempts_of.attempts, coalesce(cost_quota, reserved_quota, 0), 0),
-    iif(number = attempts_of.attempts, cost_quota IS NOT NULL, 1), attempts.created_at, NULL, 0
+    iif(number = attempts_of.attempts, cost_quota IS NOT NULL, 1), attempts.created_at, NULL, 0, 0
 FROM attempts JOIN jobs AS attempts_of ON attempts_of.nr = attempts.job ORDER BY attempts.rowid;
 DROP TABLE attempts;
 ALTER TABLE attempts_4 RENAME TO attempts;
 CREATE INDEX attempts_by_price_class ON attempts (price_class, job, charged_quota)
     WHERE price_class IS NOT NULL AND charged_quota > 0;
+CREATE INDEX attempts_in_dispute ON attempts (job, number) WHERE in_dispute = 1;
 CREATE INDEX attempts_to_settle ON attempts (settlement_at) WHERE settlement_at IS NOT NULL;
 CREATE TABLE spending (
     quarter  INTEGER PRIMARY KEY,
@@ -257,6 +256,12 @@ SELECT
 FROM outputs;
 DROP TABLE outputs;
 ALTER TABLE outputs_4 RENAME TO outputs;
+UPDATE attempts SET in_dispute = 1
+WHERE charged_quota > 0 AND task_id IS NOT NULL AND EXISTS (SELECT 1 FROM jobs WHERE jobs.nr = attempts.job
+        AND (jobs.task_id IS NOT attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
+        AND (jobs.task_id IS attempts.task_id AND jobs.state = 'held'
+             OR NOT EXISTS (SELECT 1 FROM outputs WHERE outputs.job = jobs.nr
+                            AND outputs.task_id = attempts.task_id AND outputs.state = 'stored')));
 CREATE INDEX outputs_by_time ON outputs (stored_at) WHERE state = 'stored';
 CREATE INDEX outputs_by_rating ON outputs (rating_order, stored_at) WHERE state = 'stored';
 CREATE TABLE hook_calls_4 (

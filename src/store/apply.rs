@@ -12,6 +12,7 @@ use crate::job::{Job, JobId, TaskId};
 use crate::store::Store;
 use crate::store::batch_ends::add_open_jobs;
 use crate::store::db::OptionalExtension;
+use crate::store::disputes::note_disputes;
 use crate::store::earlier_tasks::{bind_named_tasks, note_callback, note_poll, set_settlement};
 use crate::store::error::StoreError;
 use crate::store::history::write_history;
@@ -91,7 +92,8 @@ pub(super) fn apply_to(
     {
         bind_task(writing, nr, &job, task)?;
     }
-    let is_recounted = billing.is_some() || ended_as(before) != ended_as(&job);
+    let is_charged = billing.is_some();
+    let is_recounted = is_charged || ended_as(before) != ended_as(&job);
     if before.state_name().is_end() && is_recounted {
         report_sums::uncount(writing, nr)?;
     }
@@ -118,6 +120,7 @@ pub(super) fn apply_to(
     if may_name_earlier_task(event, before, &job) {
         bind_named_tasks(writing, nr, &job, moment)?;
     }
+    note_disputes(writing.connection, (nr, is_charged), before, &job)?;
     if let Some(notable) = JobNotification::of(before, &job, &history) {
         write_calls(writing, About::Job(nr), notable, moment.now)?;
     }

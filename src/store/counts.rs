@@ -8,6 +8,7 @@ use crate::job::state::StateName;
 use crate::money::Quota;
 use crate::store::Store;
 use crate::store::db::{self, Connection, OptionalExtension};
+use crate::store::disputes::wrong_disputes;
 use crate::store::error::StoreError;
 use crate::store::job_rows::NOT_STAGED;
 use crate::store::needs::wrong_needs;
@@ -80,10 +81,10 @@ pub(super) fn count_new_jobs(
     Ok(())
 }
 
-/// How many of the counts differ from a full count, with those of jobs in need.
+/// How many of the counts differ from a full count, with those of jobs in need and of tasks in dispute.
 pub(super) fn wrong_counts(connection: &Connection) -> db::Result<i64> {
     let wrong: i64 = connection.query_row(WRONG, [], |row| row.get(0))?;
-    Ok(wrong + wrong_needs(connection)?)
+    Ok(wrong + wrong_needs(connection)? + wrong_disputes(connection)?)
 }
 
 impl Store {

@@ -48,6 +48,7 @@ mod database_file;
 mod db;
 pub mod deliveries;
 pub mod details;
+pub mod disputes;
 pub mod downloads;
 pub mod due;
 pub mod earlier_tasks;

@@ -1,11 +1,10 @@
-//! The report: how jobs ended, how long they took, what they cost, and which tasks were charged without a video.
+//! The report: how jobs ended, how long they took and what they cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::api::report::{Dispute, ReportGroup, ReportTotals};
+use crate::api::report::{ReportGroup, ReportTotals};
 use crate::clock::Timestamp;
-use crate::money::Quota;
 use crate::store::Store;
 use crate::store::db::{Connection, OptionalExtension};
 use crate::store::error::StoreError;
@@ -43,27 +42,6 @@ const FILES: &str =
 const FILE_NAME: &str = "SELECT file_name FROM batches WHERE nr = CAST(?1 AS INTEGER)";
 const SUMS_OF_FILE: &str = "SELECT succeeded, failed, cancelled, expired, cost_quota, times
     FROM report_sums INDEXED BY report_sums_of_files WHERE kind = 'file' AND name = ?1 AND day >= ?2";
-/// Charged without a video. A held job may have some of its files already; the others are in dispute.
-const DISPUTED: &str =
-    "SELECT jobs.id, jobs.name, jobs.state, attempts.task_id, jobs.model, attempts.created_at,
-        attempts.charged_quota,
-        (SELECT CASE detail WHEN '' THEN event ELSE event || ': ' || detail END FROM history
-         WHERE history.job = jobs.nr AND event IN ('failed', 'cancelled', 'expired', 'held')
-           AND at <= coalesce((SELECT min(later.created_at) FROM attempts AS later
-                               WHERE later.job = attempts.job AND later.number > attempts.number),
-                              history.at)
-         ORDER BY history.nr DESC LIMIT 1)
-    FROM jobs INDEXED BY jobs_to_dispute CROSS JOIN attempts ON attempts.job = jobs.nr
-    WHERE jobs.attempts > 0 AND (jobs.attempts > 1 OR jobs.state = 'pending' OR jobs.state = 'held' OR jobs.state = 'failed'
-                                 OR jobs.state = 'cancelled' OR jobs.state = 'expired')
-      AND attempts.charged_quota > 0 AND attempts.task_id IS NOT NULL
-      AND (jobs.finished_at IS NULL OR jobs.finished_at >= ?1)
-      AND (jobs.task_id IS DISTINCT FROM attempts.task_id OR jobs.state IN ('failed', 'cancelled', 'expired', 'held'))
-      AND (jobs.task_id IS NOT DISTINCT FROM attempts.task_id AND jobs.state = 'held'
-           OR NOT EXISTS (SELECT 1 FROM outputs WHERE outputs.job = jobs.nr
-                          AND outputs.task_id = attempts.task_id AND outputs.state = 'stored'))
-    ORDER BY jobs.nr DESC, attempts.number DESC LIMIT ?2";
-
 impl Store {
     /// Totals of the jobs that ended at `since` or later. Those that were removed since count for the whole day.
     ///
@@ -129,34 +107,6 @@ impl Store {
     /// The first moment of the day `YYYY-MM-DD` in the zone of the budgets; `None` if there is no such day.
     pub fn start_of_day(&self, day: &str) -> Option<Timestamp> {
         self.budgets.read().zone.start_of(day)
-    }
-
-    /// Tasks that were charged and have no video, of jobs that ended at `since` or later or have not ended: the newest
-    /// `limit`, newest first. A job that was retried may have several.
-    ///
-    /// # Errors
-    /// Any failure of the database.
-    pub async fn disputes(&self, since: Timestamp, limit: u32) -> Result<Vec<Dispute>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection.prepare_cached(DISPUTED)?;
-            let rows = statement.query_map((since, limit), |row| {
-                let charged: Quota = row.get(6)?;
-                let why: Option<String> = row.get(7)?;
-                Ok(Dispute {
-                    job: row.get(0)?,
-                    name: row.get(1)?,
-                    state: row.get(2)?,
-                    task_id: row.get(3)?,
-                    model: row.get(4)?,
-                    submitted_at: row.get(5)?,
-                    charged_quota: charged.get(),
-                    charged_usd: charged.usd(),
-                    why: why.unwrap_or_else(|| "no video was stored".to_owned()),
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
     }
 }
 

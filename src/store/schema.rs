@@ -92,7 +92,7 @@ pub fn inspect(path: &Path) -> Result<String, OpenError> {
     if number("PRAGMA user_version")? == VERSION {
         let finding = match super::counts::wrong_counts(&connection).map_err(failed(path))? {
             0 => find_wrong_sums(&connection).unwrap_or_else(|error| Some(error.to_string())),
-            _ => Some("job_counts or need_counts differs from a count of the jobs".to_owned()),
+            _ => Some("job_counts, need_counts or in_dispute differs from a count of the jobs".to_owned()),
         };
         if let Some(finding) = finding {
             return Err(OpenError::Damaged { path: path.to_owned(), finding });

@@ -400,6 +400,7 @@ async fn frequent_statements_scan_no_table() {
         .chain(super::learned_times::hot_statements())
         .chain(super::slots::hot_statements())
         .chain(super::report::hot_statements())
+        .chain(super::disputes::hot_statements())
         .chain(super::report_sums::hot_statements())
         .chain(super::activity::hot_statements())
     {

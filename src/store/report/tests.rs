@@ -8,6 +8,7 @@ use crate::job::JobId;
 use crate::job::TaskId;
 use crate::job::budget::Budgets;
 use crate::job::event::{Event, OperatorAction, Phase, StatusVerdict, SubmitVerdict, TaskFacts};
+use crate::money::Quota;
 use crate::store::start_attempt::AttemptStart;
 use crate::store::tests::{NOW, Rig, draft, parts, url};
 
