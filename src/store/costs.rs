@@ -35,11 +35,9 @@ impl Steps {
         COUNTED.lock().entry(path.to_owned()).or_default().clone()
     }
 
-    /// The steps since the last call, and the statement that took most of them.
-    pub(crate) fn take(&self) -> (i64, String) {
-        let statements = std::mem::take(&mut *self.0.lock());
-        let slowest = statements.iter().max_by_key(|(_, steps)| **steps);
-        (statements.values().sum(), slowest.map_or_else(String::new, |(sql, _)| sql.clone()))
+    /// The steps of each statement since the last call.
+    pub(crate) fn take(&self) -> BTreeMap<String, i64> {
+        std::mem::take(&mut *self.0.lock())
     }
 
     fn add(&self, sql: &str, steps: i64) {

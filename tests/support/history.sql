@@ -1,6 +1,6 @@
 -- A long history: `:jobs` jobs, which ended in the 180 days before `:now`; 99 of 100 have ended, and most of
--- the others wait to be submitted. Only their number grows: the
--- days, models, labels, causes and the tasks at the provider are the same for each number, as they are in a real folder.
+-- the others wait to be submitted. Only their number grows: the days, models, labels, causes and the tasks at the provider
+-- are the same for each number, as they are in a real folder.
 -- benches/performance and the tests of growth replace the parameters and run it in an empty database.
 CREATE TEMP TABLE numbers AS
 WITH RECURSIVE numbers (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM numbers LIMIT :jobs) SELECT k FROM numbers;
@@ -8,7 +8,7 @@ WITH RECURSIVE numbers (k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM numbers LIMI
 CREATE TEMP TABLE plan AS
 SELECT k, (k + 19) / 20 AS batch,
     CASE WHEN k > :jobs - 4 THEN 'queued' WHEN k > :jobs - 8 THEN 'processing'
-         WHEN k > :jobs - :jobs / 125 THEN 'pending' WHEN k % 5000 = 1 THEN 'held'
+         WHEN k > :jobs - 8 - :jobs / 125 THEN 'pending' WHEN k % 5000 = 1 THEN 'held'
          WHEN k % 200 = 3 THEN 'failed' WHEN k % 500 = 4 THEN 'cancelled' WHEN k % 1000 = 5 THEN 'expired'
          ELSE 'succeeded' END AS state,
     'model-' || (k % 4) AS model,
