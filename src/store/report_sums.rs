@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::job::Labels;
 use crate::job::state::StateName;
 use crate::money::Quota;
-use crate::store::db::{Connection, Row};
+use crate::store::db::{Connection, Row, Value, params_from_iter};
 use crate::store::error::StoreError;
 use crate::store::histogram::Histogram;
 use crate::store::writer::Writing;
@@ -31,12 +31,10 @@ const ENDED: &str = "SELECT jobs.state, jobs.finished_at, jobs.submitted_at, job
         (SELECT coalesce(sum(charged_quota), 0) FROM attempts WHERE attempts.job = jobs.nr)
     FROM jobs JOIN requests ON requests.job = jobs.nr JOIN batches ON batches.nr = jobs.batch
     WHERE jobs.state IN ('succeeded', 'failed', 'cancelled', 'expired') AND jobs.finished_at IS NOT NULL";
-const SUMS: &str = "SELECT succeeded, failed, cancelled, expired, cost_quota, times FROM report_sums
-    WHERE kind = ?1 AND day = ?2 AND name = ?3";
-const SET_SUMS: &str = "INSERT INTO report_sums (kind, day, name, succeeded, failed, cancelled, expired, cost_quota, times)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-    ON CONFLICT (kind, day, name) DO UPDATE SET succeeded = excluded.succeeded, failed = excluded.failed,
-        cancelled = excluded.cancelled, expired = excluded.expired, cost_quota = excluded.cost_quota, times = excluded.times";
+/// The sums of a group. With `UNION ALL` and [`sums_to_set`], the groups of a job take two statements, however many there are.
+const SUMS: &str =
+    "SELECT kind, name, succeeded, failed, cancelled, expired, cost_quota, times FROM report_sums
+    WHERE kind = ? AND day = ? AND name = ?";
 const DELETE_SUMS: &str = "DELETE FROM report_sums WHERE kind = ?1 AND day = ?2 AND name = ?3";
 
 /// What the jobs of a sum have in common.
@@ -66,6 +64,15 @@ pub(super) struct ReportSums {
 
 /// The sums of some jobs, by what they have in common.
 pub(super) type GroupSums = BTreeMap<(SumKind, String), ReportSums>;
+
+fn sums_to_set(groups: usize) -> String {
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; groups].join(", ");
+    format!(
+        "INSERT INTO report_sums (kind, day, name, succeeded, failed, cancelled, expired, cost_quota, times) VALUES {rows}
+         ON CONFLICT (kind, day, name) DO UPDATE SET succeeded = excluded.succeeded, failed = excluded.failed,
+             cancelled = excluded.cancelled, expired = excluded.expired, cost_quota = excluded.cost_quota, times = excluded.times"
+    )
+}
 
 impl ReportSums {
     /// Reads the columns from this one on.
@@ -190,45 +197,52 @@ pub(super) fn uncount(writing: &Writing<'_>, nr: i64) -> Result<(), StoreError> 
 pub(super) fn count_as_removed(writing: &Writing<'_>, nr: i64) -> Result<(), StoreError> {
     let Some(job) = EndedJob::of(writing.connection, nr)? else { return Ok(()) };
     add_to_groups(writing, &job, -1)?;
-    let day = writing.zone().day_of(job.finished_at).start;
-    add(writing.connection, day, (SumKind::Removed, job.model.clone()), &job, 1)
+    let removed = (SumKind::Removed, job.model.clone());
+    add(writing, [removed].into_iter(), &job, 1)
 }
 
 fn add_to_groups(writing: &Writing<'_>, job: &EndedJob, count: i64) -> Result<(), StoreError> {
-    let day = writing.zone().day_of(job.finished_at).start;
-    job.groups().try_for_each(|group| add(writing.connection, day, group, job, count))
+    add(writing, job.groups(), job, count)
 }
 
 fn add(
-    connection: &Connection,
-    day: Timestamp,
-    (kind, name): (SumKind, String),
+    writing: &Writing<'_>,
+    groups: impl Iterator<Item = (SumKind, String)>,
     job: &EndedJob,
     count: i64,
 ) -> Result<(), StoreError> {
-    let key = (kind.into_str(), day, &name);
-    let mut statement = connection.prepare_cached(SUMS)?;
-    let mut rows = statement.query(key)?;
-    let mut sums = rows.next()?.map(|row| ReportSums::read(&row, 0)).transpose()?.unwrap_or_default();
-    drop(rows);
-    sums.add(job, count);
-    if sums == ReportSums::default() {
-        connection.prepare_cached(DELETE_SUMS)?.execute(key)?;
-        return Ok(());
+    let (connection, day) = (writing.connection, writing.zone().day_of(job.finished_at).start);
+    let mut groups: GroupSums = groups.map(|group| (group, ReportSums::default())).collect();
+    let key = |(kind, name): &(SumKind, String)| -> [Value; 3] {
+        [Value::from(kind.into_str().to_owned()), Value::from(day.millis()), Value::from(name.clone())]
+    };
+    let mut statement = connection.prepare_cached(&vec![SUMS; groups.len()].join(" UNION ALL "))?;
+    let mut rows = statement.query(params_from_iter(groups.keys().flat_map(key)))?;
+    while let Some(row) = rows.next()? {
+        groups.insert((row.get(0)?, row.get(1)?), ReportSums::read(&row, 2)?);
     }
-    set_sums(connection, day, (kind, &name), &sums)
+    drop(rows);
+    groups.values_mut().for_each(|sums| sums.add(job, count));
+    let is_empty = |sums: &ReportSums| *sums == ReportSums::default();
+    for (group, _) in groups.iter().filter(|(_, sums)| is_empty(sums)) {
+        connection.prepare_cached(DELETE_SUMS)?.execute(params_from_iter(key(group)))?;
+    }
+    groups.retain(|_, sums| !is_empty(sums));
+    set_sums(connection, day, &groups)
 }
 
-fn set_sums(
-    connection: &Connection,
-    day: Timestamp,
-    (kind, name): (SumKind, &str),
-    sums: &ReportSums,
-) -> Result<(), StoreError> {
-    let ReportSums { succeeded, failed, cancelled, expired, cost, times } = sums;
-    let times = times.to_text();
-    let row = (kind.into_str(), day, name, succeeded, failed, cancelled, expired, cost, times);
-    connection.prepare_cached(SET_SUMS)?.execute(row)?;
+fn set_sums(connection: &Connection, day: Timestamp, groups: &GroupSums) -> Result<(), StoreError> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let mut values: Vec<Value> = Vec::with_capacity(9 * groups.len());
+    for ((kind, name), sums) in groups {
+        let ReportSums { succeeded, failed, cancelled, expired, cost, times } = sums;
+        values.extend([Value::from(kind.into_str().to_owned()), day.millis().into(), name.clone().into()]);
+        values.extend([*succeeded, *failed, *cancelled, *expired, cost.get()].map(Value::from));
+        values.push(times.to_text().into());
+    }
+    connection.prepare_cached(&sums_to_set(groups.len()))?.execute(params_from_iter(values))?;
     Ok(())
 }
 
@@ -252,7 +266,7 @@ pub(super) fn count_between(
 
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, String)> {
-    vec![("ended job", format!("{ENDED} AND jobs.nr = ?1")), ("sums", SUMS.to_owned())]
+    vec![("ended job", format!("{ENDED} AND jobs.nr = ?1")), ("sums", [SUMS; 3].join(" UNION ALL "))]
 }
 
 #[cfg(test)]

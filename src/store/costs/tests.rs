@@ -25,7 +25,7 @@ const STEPS: [(&str, u64, u64); 8] = [
     ("delivery kept", 4, 17),
     ("callback processed", 8, 45),
     ("polled", 11, 55),
-    ("stored", 25, 116),
+    ("stored", 21, 137),
 ];
 
 struct Lifecycle {

@@ -48,8 +48,8 @@ pub(in crate::store) fn count_again(connection: &Connection, zone: &Zone) -> Res
     while let Some(next) = first_end(connection, from)? {
         let day = zone.day_of(next);
         let until = day.end.max(next.plus(Duration::from_millis(1)));
-        for ((kind, name), sums) in count_between(connection, next, until)? {
-            set_sums(connection, day.start, (kind, &name), &sums)?;
+        for group in count_between(connection, next, until)? {
+            set_sums(connection, day.start, &[group].into())?;
         }
         from = until;
     }
