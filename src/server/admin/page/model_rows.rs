@@ -122,3 +122,18 @@ fn cell(m: &Messages, window: &Window) -> ModelCell {
         is_poor: share < POOR_SHARE && window.ended >= MIN_TASKS,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::admin::page::messages::english::ENGLISH;
+
+    #[test]
+    fn share_of_the_newest_tasks_is_shown_as_such() {
+        let titles = [(false, "3 of 4 succeeded"), (true, "3 of 4 succeeded, of the newest 1000 tasks")];
+        for (is_cut, title) in titles {
+            let window = Window { ended: 4, succeeded: 3, is_cut, ..Window::default() };
+            assert_eq!(cell(&ENGLISH, &window).title, title);
+        }
+    }
+}
